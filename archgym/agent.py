@@ -1,0 +1,128 @@
+"""Agents: search algorithms that drive an environment through `reset` and `step` alone.
+
+An agent declares its hyperparameters as a `DesignSpace`, so a lottery sweeps agents with the same class that agents sweep
+designs with. `AskTellAgent` supplies the loop for algorithms that propose designs and learn from their rewards:
+
+    repeat: ask until the environment is full -> step -> tell         (until the ledger's budget is spent)
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from archgym.errors import ArchGymError, BudgetExhausted, unknown
+from archgym.seeding import stream
+from archgym.space import Array, DesignSpace, Indices
+
+if TYPE_CHECKING:
+    from gymnasium.vector import VectorEnv
+
+    from archgym.objective import Objective
+    from archgym.simulator import Metric
+
+
+class Agent(ABC):
+    """A search algorithm.
+
+    Class attributes:
+        hyperparameters: the declared space; defaults stand in it. Each becomes an attribute of the instance.
+        version: raised whenever the same seed gives other designs than before.
+    """
+
+    hyperparameters: ClassVar[DesignSpace]
+    version: ClassVar[int]
+
+    def __init__(self, **hyperparameters: Any) -> None:
+        """Take hyperparameters as keywords; those not given have their declared defaults.
+
+        Raises:
+            ArchGymError: an unknown hyperparameter, or a value outside its range.
+        """
+        declared = type(self).hyperparameters
+        for name in hyperparameters:
+            if name not in declared.names:
+                raise unknown(f"hyperparameter of {type(self).__name__}", name, declared.names)
+        for name, value in {**declared.defaults(), **hyperparameters}.items():
+            setattr(self, name, declared[name].validate(value))
+
+    if TYPE_CHECKING:  # hyperparameters become attributes
+
+        def __getattr__(self, name: str) -> Any: ...
+
+    @property
+    def configuration(self) -> dict[str, Any]:
+        """The value of every hyperparameter."""
+        return {name: getattr(self, name) for name in type(self).hyperparameters.names}
+
+    @property
+    def preferred_num_envs(self) -> int:
+        """How many designs the agent would like to propose at once; part of a run's specification."""
+        return 1
+
+    @abstractmethod
+    def search(self, env: VectorEnv, *, budget: int, seed: int) -> None:
+        """Search until the environment's ledger is exhausted (`BudgetExhausted` may be caught or passed on).
+
+        Args:
+            env: a vector environment whose actions are rows of indices, MultiDiscrete(nvec).
+            budget: samples that the ledger will allow.
+            seed: the one seed of all the agent's random choices.
+        """
+
+
+class AskTellAgent(Agent):
+    """An agent that proposes designs and is told their rewards; subclasses define `start`, `ask` and `tell`.
+
+    Attributes set before `start`:
+        objective: the environment's objective.
+        metrics: the metrics that `tell` receives (report-only ones left out).
+    """
+
+    objective: Objective
+    metrics: tuple[Metric, ...]
+
+    @abstractmethod
+    def start(self, space: DesignSpace, *, budget: int, rng: np.random.Generator) -> None:
+        """Begin a search of `space` with `budget` samples; all randomness comes from `rng`."""
+
+    @abstractmethod
+    def ask(self, n: int) -> Array:
+        """Propose designs: int [m, P] with 1 <= m <= n. Asked again until the environment's width is filled."""
+
+    @abstractmethod
+    def tell(self, indices: Indices, rewards: Array, metrics: Mapping[str, Array], feasible: Array) -> None:
+        """Learn from designs [B, P] in asked order: rewards [B] of the objective, metric columns [B] (NaN where infeasible), feasible [B]."""
+
+    def search(self, env: VectorEnv, *, budget: int, seed: int) -> None:
+        from archgym.env import finished
+
+        core = env.unwrapped
+        space: DesignSpace = core.simulator.space  # type: ignore[attr-defined]
+        self.objective = core.objective  # type: ignore[attr-defined]
+        self.metrics = tuple(m for m in core.simulator.metrics if not m.report_only)  # type: ignore[attr-defined]
+        visible = [m.name for m in self.metrics]
+        self.start(space, budget=budget, rng=stream(seed, "agent"))
+        env.reset(seed=seed)
+        try:
+            while True:
+                indices = self._ask_all(env.num_envs)
+                *_, info = env.step(indices)
+                done = finished(info)
+                self.tell(indices, done["reward"], {name: done["metrics"][name] for name in visible}, done["feasible"])
+        except BudgetExhausted:
+            return
+
+    def _ask_all(self, width: int) -> Indices:
+        batches: list[Array] = []
+        missing = width
+        while missing:
+            batch = np.asarray(self.ask(missing))
+            if batch.ndim != 2 or not 1 <= len(batch) <= missing:
+                raise ArchGymError(f"{type(self).__name__}.ask({missing}) returned shape {batch.shape}; expected [m, P] with 1 <= m <= {missing}")
+            batches.append(batch)
+            missing -= len(batch)
+        return batches[0] if len(batches) == 1 else np.concatenate(batches)

@@ -1,0 +1,32 @@
+"""The one exception hierarchy. Every message says what was wrong and what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class ArchGymError(Exception):
+    """Base of every error that archgym raises on purpose."""
+
+
+class BudgetExhausted(ArchGymError):
+    """The ledger's budget of samples is spent; the search is over."""
+
+
+class MissingDependency(ArchGymError, ImportError):
+    """An optional package is not installed; the message names the extra that brings it."""
+
+
+def unknown(kind: str, name: object, known: Iterable[object]) -> ArchGymError:
+    """The error for a name that does not exist, with the nearest names that do.
+
+    Args:
+        kind: what was looked up ("agent", "metric", ...).
+        name: what the user wrote.
+        known: every name that would have been accepted.
+    """
+    names = [str(k) for k in known]
+    near = get_close_matches(str(name), names, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(repr(n) for n in near)}?" if near else f"known: {', '.join(names) or 'none'}"
+    return ArchGymError(f"unknown {kind} {str(name)!r}; {hint}")

@@ -1,0 +1,222 @@
+"""Simulators: what a design costs. Batch in, batch out, and nothing about rewards.
+
+A simulator maps columns of parameter values [B] to columns of metrics [B] and says which designs are feasible. Units and
+directions live in its `Metric` schema. `evaluate_safely` is the one place where a simulator is called on behalf of a search:
+there a design that raises, or whose metrics are not finite, becomes a recorded failure instead of a lost search.
+"""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+
+from archgym.errors import ArchGymError
+from archgym.space import Array, DesignSpace, Indices
+
+if TYPE_CHECKING:
+    from archgym.objective import Objective
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One quantity that a simulator reports.
+
+    Args:
+        name: with its SI unit as suffix where it has one (`latency_s`, `energy_j`).
+        unit: the unit in words for tables; "1" for a pure number.
+        better: "lower", "higher", or None where neither is.
+        report_only: appears in results, never in observations nor in what agents are told (a test accuracy, a noise estimate).
+    """
+
+    name: str
+    unit: str = "1"
+    better: Literal["lower", "higher"] | None = None
+    report_only: bool = False
+
+
+class Simulator(ABC):
+    """What a design costs. Subclasses set `space` and `metrics` and define `evaluate` or `evaluate_indices`.
+
+    Attributes:
+        space: the designs that can be asked for.
+        metrics: what is reported of each, in order.
+        deterministic: False for measured simulators, whose results differ from call to call.
+        stochastic: True where `evaluate` draws declared noise from `rng` (reproducible under a seed, unlike the above).
+        default_objective: the objective of environments around this simulator, unless they name another.
+    """
+
+    space: DesignSpace
+    metrics: tuple[Metric, ...]
+    deterministic: bool = True
+    stochastic: bool = False
+    default_objective: ClassVar[Objective | None] = None
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Simulator:
+        if cls.evaluate is Simulator.evaluate and cls.evaluate_indices is Simulator.evaluate_indices:
+            raise ArchGymError(f"{cls.__name__} must define evaluate(designs, rng) or evaluate_indices(indices, rng)")
+        simulator = super().__new__(cls)
+        simulator._arguments = (args, kwargs)
+        return simulator
+
+    _arguments: tuple[tuple[Any, ...], dict[str, Any]]
+
+    def evaluate(self, designs: Mapping[str, Array], rng: np.random.Generator | None = None) -> dict[str, Array]:
+        """Simulate a batch of designs.
+
+        Args:
+            designs: a column [B] of values for every parameter of `space`.
+            rng: source of declared noise, drawn row by row (one `rng.random((B, k))`), so that a batch equals its rows.
+
+        Returns:
+            A column [B] for every metric, plus `feasible` (bool [B]); optionally `cached` (bool [B]: answered without simulating) and
+            `failure` (str [B]: why a row failed, "" where it did not). Metrics are finite where feasible.
+        """
+        return self.evaluate_indices(self.space.encode(designs), rng)
+
+    def evaluate_indices(self, indices: Indices, rng: np.random.Generator | None = None) -> dict[str, Array]:
+        """`evaluate` for designs given as indices: int64 [B, P] in, columns [B] out. Environments call this."""
+        return self.evaluate(self.space.decode(indices), rng)
+
+    def canonical(self, indices: Indices) -> Indices:
+        """The representative of designs that are the same thing: [B, P] -> [B, P], idempotent. By default each design stands for itself."""
+        return indices
+
+    def optimum(self, objective: Objective) -> Indices | None:
+        """The exact best valid design under an objective, [P], where the simulator knows it without search; None where it does not."""
+        return None
+
+    @property
+    def specification(self) -> dict[str, Any]:
+        """What identifies this simulator in results, caches and stored optima: its class and the arguments it was made with."""
+        return {"simulator": f"{type(self).__module__}:{type(self).__qualname__}", **_bound_arguments(self)}
+
+    def close(self) -> None:
+        """Release processes and files; using the simulator afterwards is an error."""
+
+
+def _bound_arguments(simulator: Simulator) -> dict[str, Any]:
+    args, kwargs = simulator._arguments
+    if not args and not kwargs:
+        return {}
+    try:
+        bound = inspect.signature(type(simulator)).bind(*args, **kwargs).arguments
+    except TypeError:
+        bound = {"arguments": list(args), **kwargs}
+    return {"arguments": {name: _plain(value) for name, value in bound.items()}}
+
+
+def _plain(value: Any) -> Any:
+    """A JSON form of a constructor argument."""
+    if isinstance(value, Simulator):
+        return value.specification
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    return value if value is None or isinstance(value, (bool, int, float, str)) else repr(value)
+
+
+@dataclass
+class Outcome:
+    """What a simulator said of a batch, checked.
+
+    Attributes:
+        values: metrics in schema order, float64 [B, M]; NaN where infeasible.
+        feasible: bool [B].
+        cached: bool [B].
+        failures: reason by row, for rows that raised or returned what the contract forbids.
+    """
+
+    values: Array
+    feasible: Array
+    cached: Array
+    failures: dict[int, str] = field(default_factory=dict)
+
+
+def evaluate_safely(simulator: Simulator, indices: Indices, rng: np.random.Generator | None = None) -> Outcome:
+    """Evaluate designs [B, P]; failures become infeasible rows with a reason instead of exceptions.
+
+    A batch that raises, or comes back malformed, is asked again row by row, so that only the guilty rows fail.
+    """
+    state = rng.bit_generator.state if rng is not None and simulator.stochastic else None
+    try:
+        return _checked(simulator, simulator.evaluate_indices(indices, rng), len(indices))
+    except Exception as error:
+        if len(indices) == 1:
+            return _failed(simulator, f"{type(error).__name__}: {error}")
+    if rng is not None and state is not None:
+        rng.bit_generator.state = state
+    rows = [evaluate_safely(simulator, indices[i : i + 1], rng) for i in range(len(indices))]
+    return Outcome(
+        values=np.concatenate([row.values for row in rows]),
+        feasible=np.concatenate([row.feasible for row in rows]),
+        cached=np.concatenate([row.cached for row in rows]),
+        failures={i: row.failures[0] for i, row in enumerate(rows) if row.failures},
+    )
+
+
+def _failed(simulator: Simulator, reason: str) -> Outcome:
+    return Outcome(np.full((1, len(simulator.metrics)), np.nan), np.zeros(1, bool), np.zeros(1, bool), {0: reason})
+
+
+def _checked(simulator: Simulator, columns: Mapping[str, Array], n: int) -> Outcome:
+    """Hold a simulator's answer against the contract; copies, since simulators may reuse their buffers."""
+    values = np.empty((n, len(simulator.metrics)))
+    for j, metric in enumerate(simulator.metrics):
+        values[:, j] = _column(columns, metric.name, n)
+    feasible = _column(columns, "feasible", n).astype(bool)
+    cached = _column(columns, "cached", n).astype(bool) if "cached" in columns else np.zeros(n, bool)
+    failures = {}
+    if "failure" in columns:
+        failures = {i: str(reason) for i, reason in enumerate(columns["failure"]) if reason}
+        feasible[list(failures)] = False
+    if not np.isfinite(values).all():
+        for i in np.flatnonzero(feasible & ~np.isfinite(values).all(axis=1)).tolist():
+            guilty = [m.name for m, finite in zip(simulator.metrics, np.isfinite(values[i]), strict=True) if not finite]
+            failures[i] = f"not finite: {', '.join(guilty)}"
+            feasible[i] = False
+    if not feasible.all():
+        values[~feasible] = np.nan
+    return Outcome(values, feasible, cached, failures)
+
+
+def _column(columns: Mapping[str, Array], name: str, n: int) -> Array:
+    try:
+        column = np.asarray(columns[name])
+    except KeyError:
+        raise ArchGymError(f"the simulator returned no column {name!r}") from None
+    if column.shape != (n,):
+        raise ArchGymError(f"the simulator returned {name!r} with shape {column.shape}; expected ({n},)")
+    return column
+
+
+def check_schema(simulator: Simulator) -> None:
+    """Refuse a simulator whose space and metrics do not fit together.
+
+    Raises:
+        ArchGymError: no space or metrics, repeated metric names, or a metric named like a parameter or a reserved column.
+    """
+    what = type(simulator).__name__
+    if not isinstance(getattr(simulator, "space", None), DesignSpace):
+        raise ArchGymError(f"{what}.space must be a DesignSpace")
+    metrics = getattr(simulator, "metrics", ())
+    if not metrics or not all(isinstance(m, Metric) for m in metrics):
+        raise ArchGymError(f"{what}.metrics must be a non-empty tuple of Metric")
+    names = [m.name for m in metrics]
+    reserved = {*simulator.space.names, *RESERVED_COLUMNS}
+    for name in names:
+        if names.count(name) > 1 or name in reserved:
+            raise ArchGymError(f"{what}: metric name {name!r} is taken by another metric, a parameter or a column of the ledger")
+    for name in simulator.space.names:
+        if name in RESERVED_COLUMNS:
+            raise ArchGymError(f"{what}: parameter name {name!r} is taken by a column of the ledger")
+
+
+RESERVED_COLUMNS = ("sample", "feasible", "valid", "reward", "cached", "seconds", "failure")

@@ -1,0 +1,413 @@
+"""Design spaces: ordered sets of finite parameters, with designs as rows of indices.
+
+A design is a row i of P indices, one per parameter p with n_p values. With the first parameter most significant,
+
+    size       = prod_p n_p
+    ordinal(i) = sum_p i_p * prod_{q > p} n_q            (mixed radix, 0 <= ordinal < size)
+
+Agents act on indices; simulators read values. `decode` and `encode` go between the two, a column per parameter.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from archgym.errors import ArchGymError, unknown
+
+Array = npt.NDArray[Any]
+Indices = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Parameter(ABC):
+    """One axis of a design space: a name and a finite `grid` of values in index order."""
+
+    name: str
+
+    ordered: ClassVar[bool] = True
+    default: ClassVar[Any] = None
+
+    @cached_property
+    @abstractmethod
+    def grid(self) -> Array:
+        """Every value, in index order: [n]."""
+
+    def __len__(self) -> int:
+        return len(self.grid)
+
+    @property
+    def default_value(self) -> Any:
+        """The declared default, or the first value."""
+        return self.value(0) if self.default is None else self.default
+
+    def value(self, index: int) -> Any:
+        """The value at an index as a plain Python object."""
+        value = self.grid[index]
+        return value.item() if isinstance(value, np.generic) else value
+
+    def validate(self, value: Any) -> Any:
+        """A single value as a plain Python object, if the parameter admits it.
+
+        Raises:
+            ArchGymError: it does not; the message says what would be admitted.
+        """
+        if isinstance(value, np.generic):
+            value = value.item()
+        for admitted in self.grid.tolist():
+            if admitted == value and isinstance(admitted, bool) == isinstance(value, bool):
+                return admitted
+        raise self._refusal(value)
+
+    def index(self, column: Any) -> Indices:
+        """Values to their indices: column [B] -> int64 [B].
+
+        Raises:
+            ArchGymError: a value that is not on the grid.
+        """
+        values = np.asarray(column)
+        if self.grid.dtype == object or values.dtype == object:
+            return np.array([self._positions.get(v, None) if v in self._positions else self._refuse(v) for v in values.tolist()], np.int64)
+        sorted_grid, order = self._sorted
+        try:
+            at = np.minimum(np.searchsorted(sorted_grid, values), len(sorted_grid) - 1)
+            found = self._equal(sorted_grid[at], values)
+        except (TypeError, np.exceptions.DTypePromotionError):
+            raise self._refusal(values.flat[0]) from None
+        if not found.all():
+            raise self._refusal(values[~found][0])
+        return order[at]
+
+    @cached_property
+    def _sorted(self) -> tuple[Array, Indices]:
+        order = np.argsort(self.grid, kind="stable")
+        return self.grid[order], order
+
+    @cached_property
+    def _positions(self) -> dict[Any, int]:
+        return {value: i for i, value in enumerate(self.grid.tolist())}
+
+    def _equal(self, grid_values: Array, values: Array) -> npt.NDArray[np.bool_]:
+        return np.asarray(grid_values == values, bool)
+
+    def _refuse(self, value: Any) -> int:
+        raise self._refusal(value)
+
+    def _refusal(self, value: Any) -> ArchGymError:
+        return ArchGymError(f"{value!r} is not a value of parameter {self.name!r}: it takes {self.describe()}")
+
+    def describe(self) -> str:
+        """The values in words, for tables and messages."""
+        values = [str(v) for v in self.grid.tolist()]
+        return ", ".join(values if len(values) <= 8 else [*values[:4], "...", values[-1]])
+
+    def _settings(self) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object that `Parameter.from_json` turns back into an equal parameter."""
+        settings = {"kind": type(self).__name__, "name": self.name, **self._settings()}
+        return settings if self.default is None else {**settings, "default": self.default}
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> Parameter:
+        """The inverse of `to_json`.
+
+        Raises:
+            ArchGymError: an unknown kind of parameter.
+        """
+        settings = dict(data)
+        kind = settings.pop("kind")
+        if kind not in _KINDS:
+            raise unknown("kind of parameter", kind, _KINDS)
+        return _KINDS[kind](**settings)
+
+    def _check(self) -> None:
+        if not isinstance(self.name, str) or not self.name:
+            raise ArchGymError(f"a parameter's name must be a non-empty string, not {self.name!r}")
+        if len(self) == 0:
+            raise ArchGymError(f"parameter {self.name!r} has no values")
+        if self.default is not None:
+            self.validate(self.default)
+
+
+@dataclass(frozen=True)
+class _Listed(Parameter):
+    """A parameter given by the list of its values."""
+
+    values: Sequence[Any]
+    default: Any = None  # type: ignore[misc]
+
+    def __post_init__(self) -> None:
+        plain = tuple(v.item() if isinstance(v, np.generic) else v for v in self.values)
+        object.__setattr__(self, "values", plain)
+        if len({(type(v), v) for v in plain}) != len(plain):
+            raise ArchGymError(f"parameter {self.name!r} lists a value twice")
+        self._check()
+
+    @cached_property
+    def grid(self) -> Array:
+        kinds = {type(v) for v in self.values}
+        if kinds <= {int, float} or kinds in ({bool}, {str}):
+            return np.array(self.values)
+        grid = np.empty(len(self.values), object)
+        grid[:] = self.values
+        return grid
+
+    def _settings(self) -> dict[str, Any]:
+        return {"values": list(self.values)}
+
+
+class Categorical(_Listed):
+    """Unordered values: `Categorical("isa", ["scalar", "avx2", "avx512"])`."""
+
+    ordered = False
+
+
+class Ordinal(_Listed):
+    """Ordered values, such as powers of two: `Ordinal("tile", [256, 1024, 4096])`."""
+
+
+@dataclass(frozen=True)
+class Integer(Parameter):
+    """The integers low, low + step, ... up to and including high."""
+
+    low: int
+    high: int
+    step: int = 1
+    default: int | None = None  # type: ignore[misc]
+
+    def __post_init__(self) -> None:
+        if self.step < 1 or self.high < self.low:
+            raise ArchGymError(f"parameter {self.name!r}: needs low <= high and step >= 1, not {self.low}, {self.high}, {self.step}")
+        self._check()
+
+    @cached_property
+    def grid(self) -> Array:
+        return np.arange(self.low, self.high + 1, self.step, dtype=np.int64)
+
+    def validate(self, value: Any) -> int:
+        """Any integer within the range is admitted, on the grid of steps or not."""
+        try:
+            whole = int(value)
+        except (TypeError, ValueError, OverflowError):
+            raise self._refusal(value) from None
+        if whole != value or isinstance(value, (bool, str)) or not self.low <= whole <= self.high:
+            raise self._refusal(value)
+        return whole
+
+    def describe(self) -> str:
+        return f"{self.low} to {self.high}" + (f" in steps of {self.step}" if self.step > 1 else "")
+
+    def _settings(self) -> dict[str, Any]:
+        return {"low": self.low, "high": self.high, "step": self.step}
+
+
+@dataclass(frozen=True)
+class Real(Parameter):
+    """A real range as a grid of `levels` values, equally spaced (geometrically with `log=True`), so that the space is finite."""
+
+    low: float
+    high: float
+    log: bool = False
+    levels: int = 256
+    default: float | None = None  # type: ignore[misc]
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low <= self.high and self.levels >= 1):
+            raise ArchGymError(f"parameter {self.name!r}: needs finite low <= high and levels >= 1, not {self.low}, {self.high}, {self.levels}")
+        if self.log and self.low <= 0:
+            raise ArchGymError(f"parameter {self.name!r}: log=True needs low > 0, not {self.low}")
+        self._check()
+
+    @cached_property
+    def grid(self) -> Array:
+        grid = (np.geomspace if self.log else np.linspace)(self.low, self.high, self.levels)
+        return np.asarray(grid, float)
+
+    def validate(self, value: Any) -> float:
+        """Any number within the range is admitted, on the grid of levels or not."""
+        if isinstance(value, (bool, str)):
+            raise self._refusal(value)
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            raise self._refusal(value) from None
+        if not self.low <= number <= self.high:
+            raise self._refusal(value)
+        return number
+
+    def index(self, column: Any) -> Indices:
+        """The level that equals each value up to rounding: column [B] -> int64 [B]."""
+        values = np.asarray(column, float)
+        after = np.clip(np.searchsorted(self.grid, values), 1, max(len(self) - 1, 1)) if len(self) > 1 else np.zeros(values.shape, int)
+        before = np.maximum(after - 1, 0)
+        nearest = np.where(np.abs(self.grid[before] - values) <= np.abs(self.grid[after] - values), before, after)
+        close = np.isclose(self.grid[nearest], values, rtol=1e-9, atol=0)
+        if not close.all():
+            raise self._refusal(values[~close][0])
+        return nearest.astype(np.int64)
+
+    def describe(self) -> str:
+        return f"{self.low:g} to {self.high:g} in {self.levels} {'geometric ' if self.log else ''}levels"
+
+    def _settings(self) -> dict[str, Any]:
+        return {"low": self.low, "high": self.high, "log": self.log, "levels": self.levels}
+
+
+_KINDS: dict[str, Any] = {kind.__name__: kind for kind in (Categorical, Ordinal, Integer, Real)}
+
+
+class DesignSpace:
+    """An ordered set of finite parameters.
+
+    Args:
+        parameters: the axes, with distinct names; may be empty (a space of one design, as for an agent without hyperparameters).
+
+    Raises:
+        ArchGymError: two parameters of one name.
+
+    >>> space = DesignSpace([Categorical("isa", ["scalar", "avx2"]), Ordinal("unroll", [1, 2, 4, 8])])
+    >>> space.size, space.nvec.tolist()
+    (8, [2, 4])
+    """
+
+    def __init__(self, parameters: Sequence[Parameter]):
+        self.parameters = tuple(parameters)
+        self.names = tuple(p.name for p in self.parameters)
+        for name in self.names:
+            if self.names.count(name) > 1:
+                raise ArchGymError(f"two parameters are called {name!r}; names must be distinct")
+        self.nvec: Indices = np.array([len(p) for p in self.parameters], np.int64)
+        self.nvec.flags.writeable = False
+        self.size: int = math.prod(len(p) for p in self.parameters)
+
+    def __len__(self) -> int:
+        return len(self.parameters)
+
+    def __iter__(self) -> Iterator[Parameter]:
+        return iter(self.parameters)
+
+    def __getitem__(self, name: str) -> Parameter:
+        if name not in self.names:
+            raise unknown("parameter", name, self.names)
+        return self.parameters[self.names.index(name)]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, DesignSpace) and self.parameters == other.parameters
+
+    def __hash__(self) -> int:
+        return hash(self.parameters)
+
+    def __repr__(self) -> str:
+        axes = ", ".join(f"{p.name}[{len(p)}]" for p in self.parameters)
+        return f"DesignSpace({axes}; {self.size:,} designs)"
+
+    def defaults(self) -> dict[str, Any]:
+        """The default value of every parameter."""
+        return {p.name: p.default_value for p in self.parameters}
+
+    def sample(self, n: int, rng: np.random.Generator) -> Indices:
+        """Uniform random designs: int64 [n, P]."""
+        # floor(u * n_p) stays below n_p for every u < 1 in double precision, and is three times as fast as rng.integers
+        return (rng.random((n, len(self.parameters))) * self.nvec).astype(np.int64)
+
+    def decode(self, indices: Indices) -> dict[str, Array]:
+        """Indices [B, P] -> the column [B] of values of every parameter."""
+        return {p.name: p.grid[indices[:, j]] for j, p in enumerate(self.parameters)}
+
+    def encode(self, designs: Mapping[str, Any]) -> Indices:
+        """Columns of values (length B, or scalars for one design) -> indices [B, P].
+
+        Raises:
+            ArchGymError: a parameter that is missing or unknown, a value that is not on its grid, columns of different lengths.
+        """
+        for name in designs:
+            if name not in self.names:
+                raise unknown("parameter", name, self.names)
+        for name in self.names:
+            if name not in designs:
+                raise ArchGymError(f"the designs lack a column for parameter {name!r}")
+        columns = [p.index(np.atleast_1d(designs[p.name])) for p in self.parameters]
+        if len({len(column) for column in columns}) > 1:
+            lengths = ", ".join(f"{p.name}: {len(c)}" for p, c in zip(self.parameters, columns, strict=True))
+            raise ArchGymError(f"the columns of designs have different lengths ({lengths})")
+        return np.stack(columns, axis=1) if columns else np.zeros((1, 0), np.int64)
+
+    def enumerate(self, chunk: int = 65536) -> Iterator[Indices]:
+        """Every design once, in the order of ordinals, in arrays of at most `chunk` rows: int64 [<= chunk, P]."""
+        for start in range(0, self.size, chunk):
+            stop = min(start + chunk, self.size)
+            ordinals = np.arange(start, stop) if self._fits_int64 else np.array(range(start, stop), object)
+            yield self.from_ordinal(ordinals)
+
+    @property
+    def _fits_int64(self) -> bool:
+        return self.size < 2**63
+
+    @cached_property
+    def _strides(self) -> Array:
+        strides = [math.prod(len(p) for p in self.parameters[j + 1 :]) for j in range(len(self.parameters))]
+        return np.array(strides, np.int64 if self._fits_int64 else object)
+
+    def to_ordinal(self, indices: Indices) -> Array:
+        """Indices [B, P] -> flat ordinals [B], int64 (Python integers where the space has 2^63 designs or more)."""
+        rows = indices if self._fits_int64 else indices.astype(object)
+        ordinals: Array = rows @ self._strides
+        return ordinals
+
+    def from_ordinal(self, ordinals: Array) -> Indices:
+        """Flat ordinals [B] -> indices [B, P]; the inverse of `to_ordinal`."""
+        rest = np.asarray(ordinals)
+        indices = np.empty((len(rest), len(self.parameters)), np.int64)
+        for j in range(len(self.parameters) - 1, -1, -1):
+            indices[:, j] = rest % len(self.parameters[j])
+            rest = rest // len(self.parameters[j])
+        return indices
+
+    def neighbors(self, indices: Indices) -> Indices:
+        """Every design one move away from one design: indices [P] -> int64 [K, P].
+
+        A move takes an ordered parameter one step up or down, and a categorical one to any other value.
+        """
+        rows = []
+        for j, parameter in enumerate(self.parameters):
+            here = int(indices[j])
+            others = (here - 1, here + 1) if parameter.ordered else range(len(parameter))
+            for value in others:
+                if 0 <= value < len(parameter) and value != here:
+                    row = np.array(indices, np.int64)
+                    row[j] = value
+                    rows.append(row)
+        return np.array(rows, np.int64).reshape(len(rows), len(self.parameters))
+
+    @classmethod
+    def join(cls, **spaces: DesignSpace) -> DesignSpace:
+        """One space of several, for co-design: `join(cell=a, chip=b)` has the parameters `cell_...` then `chip_...`."""
+        return cls([_renamed(p, f"{prefix}_{p.name}") for prefix, space in spaces.items() for p in space])
+
+    @staticmethod
+    def split(designs: Mapping[str, Array], prefix: str) -> dict[str, Array]:
+        """The columns of one part of a joined space, without the prefix."""
+        return {name.removeprefix(f"{prefix}_"): column for name, column in designs.items() if name.startswith(f"{prefix}_")}
+
+    def to_json(self) -> str:
+        """The space as JSON text; `from_json` gives an equal space back."""
+        return json.dumps([p.to_json() for p in self.parameters])
+
+    @classmethod
+    def from_json(cls, text: str) -> DesignSpace:
+        """The inverse of `to_json`."""
+        return cls([Parameter.from_json(entry) for entry in json.loads(text)])
+
+
+def _renamed(parameter: Parameter, name: str) -> Parameter:
+    return Parameter.from_json({**parameter.to_json(), "name": name})
