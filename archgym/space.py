@@ -16,7 +16,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -34,7 +34,7 @@ class Parameter(ABC):
     name: str
 
     ordered: ClassVar[bool] = True
-    default: ClassVar[Any] = None
+    default = cast(Any, None)  # not annotated: a field only in the kinds, after their own
 
     @cached_property
     @abstractmethod
@@ -144,7 +144,7 @@ class _Listed(Parameter):
     """A parameter given by the list of its values."""
 
     values: Sequence[Any]
-    default: Any = None  # type: ignore[misc]
+    default: Any = None
 
     def __post_init__(self) -> None:
         plain = tuple(v.item() if isinstance(v, np.generic) else v for v in self.values)
@@ -183,7 +183,7 @@ class Integer(Parameter):
     low: int
     high: int
     step: int = 1
-    default: int | None = None  # type: ignore[misc]
+    default: int | None = None
 
     def __post_init__(self) -> None:
         if self.step < 1 or self.high < self.low:
@@ -219,7 +219,7 @@ class Real(Parameter):
     high: float
     log: bool = False
     levels: int = 256
-    default: float | None = None  # type: ignore[misc]
+    default: float | None = None
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low <= self.high and self.levels >= 1):

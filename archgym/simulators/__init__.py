@@ -1,0 +1,1 @@
+"""Simulators: what a design costs. They import the kernel only."""

@@ -1,0 +1,72 @@
+"""archgym: a Gymnasium for architecture search.
+
+A simulator says what a design costs, an objective turns that into a reward, a Gymnasium environment wraps the two, an agent drives
+it through `reset` and `step`, and a ledger counts every simulated design.
+
+>>> import archgym
+>>> result = archgym.search("archgym/Softmax-v0", "genetic", budget=500, seed=0)   # doctest: +SKIP
+>>> result.best_design, result.regret                                              # doctest: +SKIP
+"""
+
+from archgym._search import Search, SearchResult, search, search_again
+from archgym.agent import Agent, AskTellAgent
+from archgym.env import ArchEnv, ArchVectorEnv, finished
+from archgym.env_wrappers import ContinuousActions, SequentialDesign, VectorContinuousActions, VectorSequentialDesign
+from archgym.errors import ArchGymError, BudgetExhausted, MissingDependency
+from archgym.ledger import Ledger
+from archgym.objective import AtLeast, AtMost, Maximize, Minimize, Objective, Target
+from archgym.optimum import Optimum, find_optimum
+from archgym.registry import discover, list_agents, list_envs, make_agent, register_agent, register_env
+from archgym.simulator import Metric, Simulator
+from archgym.simulator_wrappers import Cached, Noisy, Tabulated
+from archgym.space import Categorical, DesignSpace, Integer, Ordinal, Real
+from archgym.version import __version__
+from archgym.workers import Isolated, Parallel
+
+discover()
+
+__all__ = [
+    "Agent",
+    "ArchEnv",
+    "ArchGymError",
+    "ArchVectorEnv",
+    "AskTellAgent",
+    "AtLeast",
+    "AtMost",
+    "BudgetExhausted",
+    "Cached",
+    "Categorical",
+    "ContinuousActions",
+    "DesignSpace",
+    "Integer",
+    "Isolated",
+    "Ledger",
+    "Maximize",
+    "Metric",
+    "Minimize",
+    "MissingDependency",
+    "Noisy",
+    "Objective",
+    "Optimum",
+    "Ordinal",
+    "Parallel",
+    "Real",
+    "Search",
+    "SearchResult",
+    "SequentialDesign",
+    "Simulator",
+    "Tabulated",
+    "Target",
+    "VectorContinuousActions",
+    "VectorSequentialDesign",
+    "__version__",
+    "find_optimum",
+    "finished",
+    "list_agents",
+    "list_envs",
+    "make_agent",
+    "register_agent",
+    "register_env",
+    "search",
+    "search_again",
+]

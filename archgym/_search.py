@@ -1,0 +1,281 @@
+"""`search`: one agent on one environment with one budget and one seed, and everything it leaves behind.
+
+The module is called `_search` because `archgym.search` is the function.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gymnasium
+import numpy as np
+
+from archgym.agent import Agent
+from archgym.env import ArchVectorEnv
+from archgym.errors import ArchGymError, BudgetExhausted
+from archgym.ledger import Failure, Ledger
+from archgym.objective import Objective, R
+from archgym.optimum import Optimum, known_optimum
+from archgym.paths import write_atomically
+from archgym.registry import get_agent, get_task, list_agents
+from archgym.space import Array
+from archgym.version import __version__
+
+if TYPE_CHECKING:
+    import pandas
+    import pyarrow
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What a search found, and how.
+
+    Attributes:
+        best_design: parameter values of the best valid design (the first, among equals); None if none was valid.
+        best_metrics: its metrics, report-only ones included; None if none was valid.
+        best_reward: its reward; None if none was valid.
+        samples: designs asked of the simulator.
+        unique: distinct designs among them.
+        cache_hits: how many of them were answered from a cache.
+        history: a column [samples] for `sample`, every parameter (values), every metric, `feasible`, `valid`, `reward`, `cached`, `seconds`.
+        failures: samples that the simulator could not evaluate, with reasons.
+        optimum: the exact optimum, where it is known.
+        specification: JSON; `search_again(specification)` repeats the search row for row.
+    """
+
+    best_design: dict[str, Any] | None
+    best_metrics: dict[str, float] | None
+    best_reward: float | None
+    samples: int
+    unique: int
+    cache_hits: int
+    history: Mapping[str, Array]
+    failures: list[Failure]
+    optimum: Optimum | None
+    specification: dict[str, Any]
+
+    @property
+    def regret(self) -> float | None:
+        """The optimum's reward minus the best found; None where the optimum is not known or nothing was valid."""
+        return None if self.optimum is None or self.best_reward is None else self.optimum.regret(self.best_reward)
+
+    @property
+    def percentile(self) -> float | None:
+        """The share, in per cent, of distinct valid designs that are no better than the best found; None where not known."""
+        return None if self.optimum is None or self.best_reward is None else self.optimum.percentile(self.best_reward)
+
+    @cached_property
+    def best_so_far(self) -> Array:
+        """The best valid reward after each sample: float64 [samples], -inf before the first valid design."""
+        rewards = np.where(self.history["valid"], self.history["reward"], -np.inf)
+        return np.asarray(np.maximum.accumulate(rewards))
+
+    def to_arrow(self) -> pyarrow.Table:
+        """The history as a PyArrow table, with the specification in the schema's metadata."""
+        import pyarrow
+
+        columns = {name: pyarrow.array(column.tolist() if column.dtype == object else column) for name, column in self.history.items()}
+        table = pyarrow.table(columns)
+        return table.replace_schema_metadata({"archgym": json.dumps(self.specification)})
+
+    def to_parquet(self, path: str | os.PathLike[str]) -> Path:
+        """Write the history as Parquet, all of it or nothing; the specification lies in the metadata under "archgym".
+
+        Raises:
+            ArchGymError: the path cannot be written.
+        """
+        import pyarrow.parquet
+
+        table = self.to_arrow()
+        return write_atomically(path, lambda file: pyarrow.parquet.write_table(table, file))
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """The history as a pandas DataFrame (needs pandas)."""
+        import pandas
+
+        return pandas.DataFrame(dict(self.history))
+
+
+class Search:
+    """A search that can be watched while it runs: `run()` runs it, `ledger` says how far it is, `result()` what it has so far.
+
+    Arguments and errors are those of `search`.
+    """
+
+    def __init__(
+        self,
+        env: str,
+        agent: str | Agent | type[Agent],
+        *,
+        budget: int,
+        seed: int = 0,
+        env_kwargs: Mapping[str, Any] | None = None,
+        agent_kwargs: Mapping[str, Any] | None = None,
+        num_envs: int | None = None,
+    ):
+        self.budget = _whole("budget", budget, least=1)
+        self.seed = _whole("seed", seed, least=0)
+        self.agent = _agent(agent, agent_kwargs or {})
+        width = self.agent.preferred_num_envs if num_envs is None else _whole("num_envs", num_envs, least=1)
+        get_task(env)  # an unknown environment is refused here, with the nearest names
+        made = gymnasium.make_vec(env, num_envs=width, **(env_kwargs or {}))
+        if not isinstance(made.unwrapped, ArchVectorEnv):
+            raise ArchGymError(f"{env} is not one of archgym's environments")
+        self.env: ArchVectorEnv = made.unwrapped
+        self.ledger.budget = self.budget
+        self.specification: dict[str, Any] = json.loads(
+            json.dumps(
+                {
+                    "archgym": __version__,
+                    "env": {**self.env.evaluator.specification(), "id": env},
+                    "agent": {"name": _agent_name(self.agent), "version": self.agent.version, "hyperparameters": self.agent.configuration},
+                    "budget": self.budget,
+                    "seed": self.seed,
+                    "num_envs": width,
+                },
+                default=_to_json,
+            )
+        )
+
+    @property
+    def ledger(self) -> Ledger:
+        """The environment's ledger: samples, best so far, failures."""
+        return self.env.ledger
+
+    def run(self) -> SearchResult:
+        """Search until the budget is spent; the environment is closed whatever happens."""
+        try:
+            self.agent.search(self.env, budget=self.budget, seed=self.seed)
+        except BudgetExhausted:
+            pass
+        finally:
+            self.env.close()
+        _warn_if_clipped(self.ledger)
+        return self.result()
+
+    def result(self) -> SearchResult:
+        """What has been found so far."""
+        ledger, simulator = self.ledger, self.env.simulator
+        history = ledger.history()
+        row = ledger.best
+        return SearchResult(
+            best_design=None if row is None else {name: _item(history[name][row]) for name in simulator.space.names},
+            best_metrics=None if row is None else {m.name: float(history[m.name][row]) for m in simulator.metrics},
+            best_reward=ledger.best_reward,
+            samples=ledger.samples,
+            unique=ledger.unique,
+            cache_hits=ledger.cache_hits,
+            history=history,
+            failures=list(ledger.failures),
+            optimum=known_optimum(simulator, self.env.objective),
+            specification=self.specification,
+        )
+
+
+def search(
+    env: str,
+    agent: str | Agent | type[Agent],
+    *,
+    budget: int,
+    seed: int = 0,
+    env_kwargs: Mapping[str, Any] | None = None,
+    agent_kwargs: Mapping[str, Any] | None = None,
+    num_envs: int | None = None,
+) -> SearchResult:
+    """Search a design space.
+
+    Args:
+        env: an environment id, such as "archgym/Softmax-v0".
+        agent: an agent's name, class, or instance.
+        budget: samples, counted at the simulator; spent exactly.
+        seed: everything random derives from it; the same seed gives the same rows.
+        env_kwargs: arguments of the environment (`objective`, `horizon`, `preset` and those of its simulator).
+        agent_kwargs: hyperparameters, where the agent is given by name or class.
+        num_envs: designs per step; default: what the agent prefers.
+
+    Raises:
+        ArchGymError: an unknown environment, agent, argument or hyperparameter (with the nearest names), or a value out of range.
+            Nothing is simulated then.
+
+    >>> result = archgym.search("archgym/Softmax-v0", "genetic", budget=500, seed=0)   # doctest: +SKIP
+    """
+    return Search(env, agent, budget=budget, seed=seed, env_kwargs=env_kwargs, agent_kwargs=agent_kwargs, num_envs=num_envs).run()
+
+
+def search_again(specification: Mapping[str, Any]) -> SearchResult:
+    """Repeat a search from its specification, row for row.
+
+    Raises:
+        ArchGymError: as `search`; or the agent's version is another one, so that the rows would differ.
+    """
+    env, agent = specification["env"], specification["agent"]
+    kwargs = {**env["kwargs"], "objective": env["objective"], "horizon": env["horizon"]}
+    again = Search(
+        env["id"],
+        _agent(agent["name"], agent["hyperparameters"]),
+        budget=specification["budget"],
+        seed=specification["seed"],
+        env_kwargs=kwargs,
+        num_envs=specification["num_envs"],
+    )
+    if again.agent.version != agent["version"]:
+        raise ArchGymError(f"agent {agent['name']!r} is version {again.agent.version} here; the result is of version {agent['version']}")
+    return again.run()
+
+
+def _whole(what: str, value: Any, least: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+        raise ArchGymError(f"{what} is a whole number, at least {least}; not {value!r}")
+    return int(value)
+
+
+def _agent(agent: str | Agent | type[Agent], hyperparameters: Mapping[str, Any]) -> Agent:
+    if isinstance(agent, Agent):
+        if hyperparameters:
+            raise ArchGymError("agent_kwargs go with an agent's name or class; this agent has been made already")
+        return agent
+    if isinstance(agent, str):
+        if ":" in agent and agent not in list_agents():
+            from archgym.registry import load
+
+            agent = load(agent)
+        else:
+            agent = get_agent(agent)
+    if not (isinstance(agent, type) and issubclass(agent, Agent)):
+        raise ArchGymError(f"an agent is a name, a subclass of archgym.Agent, or an instance of one; not {agent!r}")
+    return agent(**hyperparameters)
+
+
+def _agent_name(agent: Agent) -> str:
+    """The registered name of an agent's class, else "module:Class"."""
+    from archgym.registry import agent_names
+
+    reference = f"{type(agent).__module__}:{type(agent).__qualname__}"
+    return agent_names().get(reference, reference)
+
+
+def _item(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _to_json(value: Any) -> Any:
+    if isinstance(value, Objective):
+        return value.to_dict()
+    return value.item() if isinstance(value, np.generic) else repr(value)
+
+
+def _warn_if_clipped(ledger: Ledger) -> None:
+    rewards = ledger.column("reward")[ledger.column("valid")]
+    if len(rewards) and np.mean(np.abs(rewards) >= R) > 0.5:
+        warnings.warn(
+            f"{np.mean(np.abs(rewards) >= R):.0%} of the valid rewards are clipped at +-{R:g}, so agents cannot tell designs apart: "
+            "give the objective a `reference` near a typical design",
+            stacklevel=3,
+        )

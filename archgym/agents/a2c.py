@@ -1,0 +1,54 @@
+"""Advantage actor-critic (Mnih et al., 2016), as implemented by Stable-Baselines3: one gradient step per rollout of whole designs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from archgym.agents._stable_baselines import StableBaselinesAgent, rollout_steps
+from archgym.space import Categorical, DesignSpace, Ordinal, Real
+
+if TYPE_CHECKING:
+    from stable_baselines3.common.base_class import BaseAlgorithm
+    from stable_baselines3.common.vec_env import VecEnv
+
+
+class A2C(StableBaselinesAgent):
+    """Advantage actor-critic over whole designs; needs `archgym[rl]`.
+
+    Args:
+        num_envs: designs per step.
+        n_steps: steps per update, fewer where an eighth of the budget is less.
+        learning_rate: of RMSprop.
+        entropy: weight of the entropy bonus; more explores longer.
+        normalize_advantage: bring the advantages of a rollout to mean 0 and deviation 1, so that the reward's scale does not matter.
+        gamma: discount between the designs of an episode (without effect at horizon 1).
+    """
+
+    version = 1
+    hyperparameters = DesignSpace(
+        [
+            Ordinal("num_envs", [1, 2, 4, 8, 16, 32, 64], default=16),
+            Ordinal("n_steps", [1, 2, 4, 8, 16, 32], default=1),
+            Real("learning_rate", 1e-4, 1e-1, log=True, default=1e-2),
+            Real("entropy", 1e-5, 1.0, log=True, default=1e-2),
+            Categorical("normalize_advantage", [True, False], default=True),
+            Real("gamma", 0.8, 1.0, default=0.99),
+        ]
+    )
+
+    @property
+    def preferred_num_envs(self) -> int:
+        return int(self.num_envs)
+
+    def model(self, env: VecEnv, *, budget: int, common: dict[str, Any]) -> BaseAlgorithm:
+        from stable_baselines3 import A2C as Algorithm
+
+        return Algorithm(
+            env=env,
+            n_steps=rollout_steps(self.n_steps, env.num_envs, budget),
+            learning_rate=self.learning_rate,
+            ent_coef=self.entropy,
+            normalize_advantage=self.normalize_advantage,
+            gamma=self.gamma,
+            **common,
+        )

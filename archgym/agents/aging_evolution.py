@@ -1,0 +1,55 @@
+"""Aging (regularised) evolution (Real, Aggarwal, Huang & Le, 2019, "Regularized evolution for image classifier architecture search").
+
+    repeat: parent = the best of `sample_size` random members; child = parent with one parameter mutated;
+            the child joins the population, the OLDEST member leaves, however good it is
+
+No design survives on one lucky evaluation: it stays only as long as its descendants keep being good.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from archgym.agent import AskTellAgent
+from archgym.agents.local_search import moved
+from archgym.space import Array, DesignSpace, Indices, Integer
+
+
+class AgingEvolution(AskTellAgent):
+    """Aging evolution with one mutation per child.
+
+    Args:
+        population: designs alive at a time; the first ones are random.
+        sample_size: members among which a parent is the best.
+        batch: children born at once (the environment's width, where a user sets it); 1 in the paper's serial form.
+    """
+
+    version = 1
+    hyperparameters = DesignSpace(
+        [
+            Integer("population", 2, 1024, default=64),
+            Integer("sample_size", 1, 256, default=16),
+            Integer("batch", 1, 256, default=8),
+        ]
+    )
+
+    @property
+    def preferred_num_envs(self) -> int:
+        return int(self.batch)
+
+    def start(self, space: DesignSpace, *, budget: int, rng: np.random.Generator) -> None:
+        self.space, self.rng = space, rng
+        self.members, self.fitness = np.empty((0, len(space)), np.int64), np.empty(0)  # oldest first
+
+    def ask(self, n: int) -> Indices:
+        if len(self.members) < self.population:
+            return self.space.sample(min(n, self.population), self.rng)
+        contestants = self.rng.integers(len(self.members), size=(n, self.sample_size))
+        parents = contestants[np.arange(n), self.fitness[contestants].argmax(axis=1)]
+        return moved(self.space, self.members[parents], self.rng)
+
+    def tell(self, indices: Indices, rewards: Array, metrics: Mapping[str, Array], feasible: Array) -> None:
+        self.members = np.concatenate([self.members, indices])[-self.population :]
+        self.fitness = np.concatenate([self.fitness, rewards])[-self.population :]

@@ -1,0 +1,87 @@
+"""Genetic algorithm (Holland, 1975; Goldberg, 1989): tournament selection, uniform crossover, per-gene mutation, elitism.
+
+    parent = best of `tournament` random members of the last generation
+    child  = per gene, the mother's or (with probability 1/2, in a share `crossover` of the children) the father's
+    every gene of a child mutates with probability `mutation` / P
+
+Whole generations at once: one batch is one generation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from archgym.agent import AskTellAgent
+from archgym.agents.local_search import other_values
+from archgym.space import Array, DesignSpace, Indices, Integer, Ordinal, Real
+
+
+class Genetic(AskTellAgent):
+    """Generational genetic algorithm over rows of indices.
+
+    Args:
+        population: designs per generation.
+        tournament: contestants per parent; 1 is no selection pressure.
+        crossover: probability that a child mixes two parents instead of copying one.
+        mutation: expected mutated genes per child (P times the probability per gene). A child that would copy its mother mutates anyway.
+        elite: best designs kept as parents' rivals from one generation to the next.
+    """
+
+    version = 1
+    hyperparameters = DesignSpace(
+        [
+            Ordinal("population", [2, 4, 8, 16, 32, 64, 128, 256], default=64),
+            Integer("tournament", 1, 16, default=2),
+            Real("crossover", 0.0, 1.0, default=0.9),
+            Real("mutation", 0.001, 8.0, log=True, default=1.0),
+            Integer("elite", 0, 16, default=2),
+        ]
+    )
+
+    @property
+    def preferred_num_envs(self) -> int:
+        return int(self.population)
+
+    def start(self, space: DesignSpace, *, budget: int, rng: np.random.Generator) -> None:
+        self.space, self.rng = space, rng
+        self.free = np.flatnonzero(space.nvec > 1)
+        self.parents, self.fitness = np.empty((0, len(space)), np.int64), np.empty(0)
+        self.children, self.children_fitness = self.parents, self.fitness
+
+    def ask(self, n: int) -> Indices:
+        if len(self.parents) == 0:
+            return self.space.sample(n, self.rng)
+        chosen = self._select(2 * n)
+        mothers, fathers = self.parents[chosen[:n]], self.parents[chosen[n:]]
+        u = self.rng.random((2, n, len(self.space)))
+        mix = u[0] < np.where(self.rng.random((n, 1)) < self.crossover, 0.5, 0.0)
+        children = np.where(mix, fathers, mothers)
+        return self._mutate(children, mothers, u[1])
+
+    def tell(self, indices: Indices, rewards: Array, metrics: Mapping[str, Array], feasible: Array) -> None:
+        self.children = np.concatenate([self.children, indices])
+        self.children_fitness = np.concatenate([self.children_fitness, rewards])
+        if len(self.children) < self.population:
+            return
+        elite = np.argsort(-self.fitness)[: self.elite]
+        best = np.argsort(-self.children_fitness)[: self.population]  # all of them, unless the environment is wider than the population
+        self.parents = np.concatenate([self.parents[elite], self.children[best]])
+        self.fitness = np.concatenate([self.fitness[elite], self.children_fitness[best]])
+        self.children, self.children_fitness = self.children[:0], self.children_fitness[:0]
+
+    def _select(self, n: int) -> Indices:
+        """The winners of n tournaments, as positions among the parents: int64 [n]."""
+        contestants = (self.rng.random((self.tournament, n)) * len(self.parents)).astype(np.int64)
+        winners: Indices = contestants[self.fitness[contestants].argmax(axis=0), np.arange(n)]
+        return winners
+
+    def _mutate(self, children: Indices, mothers: Indices, u: Array) -> Indices:
+        mutate = u < self.mutation / max(len(self.free), 1)
+        copies = np.flatnonzero(((children == mothers) & ~mutate).all(axis=1))
+        if len(self.free):
+            mutate[copies, self.free[(self.rng.random(len(copies)) * len(self.free)).astype(np.int64)]] = True
+        rows, genes = np.nonzero(mutate)
+        children[rows, genes] = other_values(self.space, children[rows, genes], genes, self.rng)
+        return children

@@ -1,0 +1,67 @@
+"""Bayesian optimisation with a Gaussian process (Snoek et al., 2012; Garnett, 2023), as implemented by Optuna.
+
+A Matern-5/2 process with one length scale per parameter is fitted to all rewards; the proposal maximises the logarithm of the expected
+improvement. Some ten designs per second: for simulators that take seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from optuna.samplers import BaseSampler, GPSampler
+
+from archgym.agents._optuna import OptunaAgent
+from archgym.errors import MissingDependency
+from archgym.space import Categorical, DesignSpace, Ordinal
+
+if TYPE_CHECKING:
+    from gymnasium.vector import VectorEnv
+
+
+class GaussianProcess(OptunaAgent):
+    """Gaussian-process Bayesian optimisation; needs `archgym[gp]`.
+
+    Args:
+        startup: random designs before the first fit.
+        deterministic: fit no noise; right for simulators without it.
+
+    Raises:
+        MissingDependency: PyTorch is not installed (when a search starts).
+    """
+
+    version = 1
+    hyperparameters = DesignSpace(
+        [
+            Ordinal("startup", [5, 10, 20, 40, 80], default=10),
+            Categorical("deterministic", [True, False], default=True),
+        ]
+    )
+
+    def search(self, env: VectorEnv, *, budget: int, seed: int) -> None:
+        with _one_torch_thread():
+            super().search(env, budget=budget, seed=seed)
+
+    def sampler(self, space: DesignSpace, seed: int) -> BaseSampler:
+        return GPSampler(
+            n_startup_trials=self.startup,
+            deterministic_objective=self.deterministic,
+            seed=seed,
+            warn_independent_sampling=False,  # the first parameters are always drawn independently
+        )
+
+
+@contextmanager
+def _one_torch_thread() -> Iterator[None]:
+    """Small matrices are faster on one thread, and sums in one order are the same everywhere."""
+    try:
+        import torch
+    except ImportError as error:
+        raise MissingDependency('the "gp" agent needs PyTorch: pip install "archgym[gp]"') from error
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

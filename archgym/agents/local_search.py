@@ -1,0 +1,111 @@
+"""Iterated local search: hill climbing from one local optimum to the next (Lourenço, Martin & Stützle, 2003).
+
+    climb:    x <- best of the next `sample` neighbours of x, as soon as it is better than x, until no neighbour is
+    restart:  from a random design with probability `restart`, else from the best local optimum with `kick` parameters moved
+
+Neighbours differ in one parameter: a categorical one takes any other value, an ordered one moves 1, 2, 4, 8, ... steps up or down.
+`sample` = 1 is first-improvement climbing; at the number of neighbours it is steepest ascent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from archgym.agent import AskTellAgent
+from archgym.space import Array, DesignSpace, Indices, Integer, Ordinal, Real
+
+
+def neighbours(space: DesignSpace, design: Indices) -> Indices:
+    """Every neighbour of one design: indices [P] -> int64 [K, P]."""
+    parameters, values = [], []
+    for p, parameter in enumerate(space):
+        steps = 2 ** np.arange(len(parameter).bit_length()) if parameter.ordered else np.arange(1, len(parameter))
+        others = design[p] + np.concatenate([-steps, steps])
+        others = others[(others >= 0) & (others < len(parameter))]
+        parameters.append(np.full(len(others), p))
+        values.append(others)
+    rows = np.tile(design, (sum(map(len, values)), 1))
+    if len(rows):
+        rows[np.arange(len(rows)), np.concatenate(parameters)] = np.concatenate(values)
+    return rows
+
+
+def other_values(space: DesignSpace, values: Indices, parameters: Indices, rng: np.random.Generator) -> Indices:
+    """Another value for each of K genes: a categorical parameter takes any other, an ordered one half of the time the next or previous.
+
+    Args:
+        values: the present indices, int64 [K].
+        parameters: the parameter each one belongs to, int64 [K].
+
+    Returns:
+        int64 [K], different from `values` wherever the parameter has more than one value.
+    """
+    n = space.nvec[parameters]
+    u, step, up = rng.random((3, len(values)))
+    anywhere = values + 1 + (u * (n - 1)).astype(np.int64)
+    anywhere -= n * (anywhere >= n)
+    ordered = np.array([p.ordered and len(p) > 2 for p in space], bool)[parameters]
+    beside = values + np.where(((up < 0.5) | (values == 0)) & (values < n - 1), 1, -1)
+    return np.where(ordered & (step < 0.5), beside, anywhere)
+
+
+def moved(space: DesignSpace, designs: Indices, rng: np.random.Generator) -> Indices:
+    """Each design with one random parameter at another value: int64 [B, P] -> [B, P]."""
+    designs = designs.copy()
+    free = np.flatnonzero(space.nvec > 1)
+    if len(free):
+        rows, parameters = np.arange(len(designs)), free[(rng.random(len(designs)) * len(free)).astype(np.int64)]
+        designs[rows, parameters] = other_values(space, designs[rows, parameters], parameters, rng)
+    return designs
+
+
+class LocalSearch(AskTellAgent):
+    """Hill climbing that restarts from kicked local optima or random designs.
+
+    Args:
+        sample: neighbours tried at once; the best of them is taken if it improves.
+        restart: probability that a restart is random rather than a kick of the best local optimum so far.
+        kick: parameters moved by a kick.
+    """
+
+    version = 1
+    hyperparameters = DesignSpace(
+        [
+            Ordinal("sample", [1, 2, 4, 8, 16, 32, 64, 128], default=4),
+            Real("restart", 0.0, 1.0, default=0.1),
+            Integer("kick", 1, 16, default=4),
+        ]
+    )
+
+    @property
+    def preferred_num_envs(self) -> int:
+        return int(self.sample)
+
+    def start(self, space: DesignSpace, *, budget: int, rng: np.random.Generator) -> None:
+        self.space, self.rng = space, rng
+        self.reward = self.best_reward = -np.inf  # of the present design, and of the best local optimum
+        self.untried = np.empty((0, len(space)), np.int64)
+
+    def ask(self, n: int) -> Indices:
+        if len(self.untried):
+            batch, self.untried = self.untried[:n], self.untried[n:]
+            return batch
+        if self.best_reward == -np.inf or self.rng.random() < self.restart:
+            return self.space.sample(n, self.rng)
+        starts = np.tile(self.best, (n, 1))
+        for _ in range(self.kick):
+            starts = moved(self.space, starts, self.rng)
+        return starts
+
+    def tell(self, indices: Indices, rewards: Array, metrics: Mapping[str, Array], feasible: Array) -> None:
+        rewards = np.where(feasible, rewards, -np.inf)  # nothing is climbed from a design that cannot exist
+        top = rewards.argmax()
+        if rewards[top] > self.reward:
+            self.design, self.reward = indices[top].copy(), rewards[top]
+            self.untried = self.rng.permutation(neighbours(self.space, self.design))
+        if len(self.untried) == 0:  # a local optimum
+            if self.reward > self.best_reward:
+                self.best, self.best_reward = self.design, self.reward
+            self.reward = -np.inf

@@ -1,0 +1,171 @@
+"""The same task for agents that need another action space.
+
+    SequentialDesign    one parameter per step: Discrete(max n_p), action modulo n_p, with a mask and the partial design observed
+    ContinuousActions   the whole design as a point of [-1, 1]^P:   index_p = min(floor((a_p + 1) / 2 * n_p), n_p - 1)
+
+Each exists for the single environment (a `gymnasium.Wrapper`) and for the vector environment; the ledger below is shared, and a
+sample is counted when a design is complete.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.spaces import Box, Discrete
+from gymnasium.utils import RecordConstructorArgs
+from gymnasium.vector import AutoresetMode, VectorWrapper
+from gymnasium.vector.utils import batch_space
+
+from archgym.errors import ArchGymError
+from archgym.space import Array, Indices
+
+
+class _PartialDesigns:
+    """Designs under construction, all at the same parameter: chosen indices [B, P] and the position p.
+
+    Observation float32 [B, 2 P]: the chosen index as (i + 1) / n_p, 0 where not chosen yet; then the position, one-hot.
+    """
+
+    def __init__(self, nvec: Indices, n: int):
+        if len(nvec) == 0:
+            raise ArchGymError("a space without parameters cannot be designed one parameter at a time")
+        self.nvec = np.asarray(nvec)
+        self.n = n
+        self.action_space = Discrete(int(self.nvec.max()))
+        self.observation_space = Box(0, 1, (2 * len(self.nvec),), np.float32)
+        self.clear()
+
+    def clear(self) -> None:
+        self.position = 0
+        self.indices = np.full((self.n, len(self.nvec)), -1, np.int64)
+
+    def choose(self, actions: Any) -> bool:
+        """Take the next parameter's indices [B]; True when the designs are complete."""
+        given = np.asarray(actions)
+        if given.shape != (self.n,) or given.dtype.kind not in "iu" or (given < 0).any() or (given >= self.action_space.n).any():
+            raise ArchGymError(f"an action is one whole index in 0..{self.action_space.n - 1} per environment, not {given!r}")
+        self.indices[:, self.position] = given % self.nvec[self.position]
+        self.position += 1
+        return self.position == len(self.nvec)
+
+    def observe(self) -> Array:
+        position = np.zeros((self.n, len(self.nvec)), np.float32)
+        if self.position < len(self.nvec):
+            position[:, self.position] = 1
+        return np.concatenate([((self.indices + 1) / self.nvec).astype(np.float32), position], axis=1)
+
+    def mask(self) -> Array:
+        """Which actions name a value of the next parameter: int8 [max n_p] (all of them once the design is complete)."""
+        position = min(self.position, len(self.nvec) - 1)
+        return (np.arange(self.action_space.n) < self.nvec[position]).astype(np.int8)
+
+
+class SequentialDesign(gymnasium.Wrapper[Array, Any, Array, Array], RecordConstructorArgs):
+    """One parameter per step. Rewards are 0 until the design is complete; `info["action_mask"]` says which actions are distinct.
+
+    Args:
+        env: an `ArchEnv` (wrapped by Gymnasium or not).
+    """
+
+    def __init__(self, env: gymnasium.Env[Array, Array]):
+        RecordConstructorArgs.__init__(self)
+        gymnasium.Wrapper.__init__(self, env)
+        self._partial = _PartialDesigns(env.unwrapped.simulator.space.nvec, 1)  # type: ignore[attr-defined]
+        self.action_space = self._partial.action_space
+        self.observation_space = self._partial.observation_space
+
+    def action_masks(self) -> Array:
+        """The mask of the next action, bool [max n_p], under the name that sb3-contrib's MaskablePPO asks for."""
+        return self._partial.mask().astype(bool)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
+        _, info = self.env.reset(seed=seed, options=options)
+        self._partial.clear()
+        return self._partial.observe()[0], {**info, "action_mask": self._partial.mask()}
+
+    def step(self, action: Any) -> tuple[Array, float, bool, bool, dict[str, Any]]:
+        if not self._partial.choose(np.asarray(action).reshape(-1)):
+            return self._partial.observe()[0], 0.0, False, False, {"action_mask": self._partial.mask()}
+        design, observation = self._partial.indices[0], self._partial.observe()[0]
+        self._partial.clear()
+        _, reward, terminated, truncated, info = self.env.step(design)
+        if not terminated:
+            observation = self._partial.observe()[0]
+        return observation, float(reward), terminated, truncated, {**info, "action_mask": self._partial.mask()}
+
+
+class ContinuousActions(gymnasium.Wrapper[Array, Array, Array, Array], RecordConstructorArgs):
+    """A design as a point of the box [-1, 1]^P, each axis cut into n_p equal parts.
+
+    Args:
+        env: an `ArchEnv` (wrapped by Gymnasium or not).
+    """
+
+    def __init__(self, env: gymnasium.Env[Array, Array]):
+        RecordConstructorArgs.__init__(self)
+        gymnasium.Wrapper.__init__(self, env)
+        self._nvec = env.unwrapped.simulator.space.nvec  # type: ignore[attr-defined]
+        self.action_space = Box(-1, 1, (len(self._nvec),), np.float32)
+
+    def step(self, action: Array) -> tuple[Array, float, bool, bool, dict[str, Any]]:
+        observation, reward, terminated, truncated, info = self.env.step(_to_indices(action, self._nvec, self.action_space.shape))
+        return observation, float(reward), terminated, truncated, info
+
+
+class VectorSequentialDesign(VectorWrapper[Array, Any, Array, Array]):
+    """`SequentialDesign` over an `ArchVectorEnv` under SAME_STEP: every sub-environment is at the same parameter."""
+
+    def __init__(self, env: Any):
+        super().__init__(env)
+        _needs_same_step(env)
+        self._partial = _PartialDesigns(env.unwrapped.simulator.space.nvec, env.num_envs)
+        self.single_action_space = self._partial.action_space
+        self.single_observation_space = self._partial.observation_space
+        self.action_space = batch_space(self.single_action_space, self.num_envs)
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+
+    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
+        _, info = self.env.reset(seed=seed, options=options)
+        self._partial.clear()
+        return self._partial.observe(), {**info, "action_mask": self._masks()}
+
+    def step(self, actions: Any) -> tuple[Array, Array, Array, Array, dict[str, Any]]:
+        if not self._partial.choose(actions):
+            never = np.zeros(self.num_envs, bool)
+            return self._partial.observe(), np.zeros(self.num_envs), never, never.copy(), {"action_mask": self._masks()}
+        designs, complete = self._partial.indices, self._partial.observe()
+        self._partial.clear()
+        _, rewards, terminated, truncated, info = self.env.step(designs)
+        if "final_obs" in info:
+            info["final_obs"] = complete
+        return self._partial.observe(), rewards, terminated, truncated, {**info, "action_mask": self._masks()}
+
+    def _masks(self) -> Array:
+        return np.tile(self._partial.mask(), (self.num_envs, 1))
+
+
+class VectorContinuousActions(VectorWrapper[Array, Array, Array, Array]):
+    """`ContinuousActions` over an `ArchVectorEnv`."""
+
+    def __init__(self, env: Any):
+        super().__init__(env)
+        self._nvec = env.unwrapped.simulator.space.nvec
+        self.single_action_space = Box(-1, 1, (len(self._nvec),), np.float32)
+        self.action_space = batch_space(self.single_action_space, self.num_envs)
+
+    def step(self, actions: Array) -> tuple[Array, Array, Array, Array, dict[str, Any]]:
+        return self.env.step(_to_indices(actions, self._nvec, (self.num_envs, len(self._nvec))))
+
+
+def _to_indices(actions: Any, nvec: Indices, shape: tuple[int, ...]) -> Indices:
+    point = np.asarray(actions, float)
+    if point.shape != shape or not (np.abs(point) <= 1).all():
+        raise ArchGymError(f"a continuous action lies in [-1, 1] with shape {shape}, not {point!r}")
+    return np.minimum((point + 1) / 2 * nvec, nvec - 1).astype(np.int64)
+
+
+def _needs_same_step(env: Any) -> None:
+    if env.metadata.get("autoreset_mode") is not AutoresetMode.SAME_STEP:
+        raise ArchGymError("VectorSequentialDesign needs autoreset_mode='SameStep'")

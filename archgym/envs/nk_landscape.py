@@ -1,0 +1,56 @@
+"""archgym/NKLandscape-v0: a benchmark whose difficulty is one number and whose optimum is known.
+
+## Description
+NK landscapes (Kauffman & Weinberger, 1989): the fitness of n loci is the mean of n contributions, each a random function of one locus
+and k others. k = 0 is separable, k = n - 1 is uncorrelated noise.
+
+## Action Space
+`MultiDiscrete([alleles] * n)`: alleles^n designs, all feasible.
+
+| Num | Parameter | Values | Meaning |
+|---|---|---|---|
+| i = 0 ... n - 1 | x{i} | 0 ... alleles - 1 | allele at locus i |
+
+## Observation Space
+`Box`, float32: log(metric / reference) of the last design, then its feasibility. Metric:
+
+| Num | Metric | Unit | Better |
+|---|---|---|---|
+| 0 | fitness, in (0, 1) | 1 | higher |
+
+## Rewards
+log(fitness / 0.5); 0.5 is the expected fitness of a random design.
+
+## Starting State
+No design: an observation of zeros.
+
+## Episode End
+After one design (`horizon=1`), or after `horizon` designs.
+
+## Arguments
+| Argument | Default | Meaning |
+|---|---|---|
+| n | 20 | loci |
+| k | 2 | others that a contribution depends on, 0 <= k < n |
+| alleles | 4 | values per locus |
+| seed | 0 | which landscape |
+| neighbourhood | "adjacent" | the k loci that follow on the ring, or "random" ones |
+
+Presets: `easy` (k = 0), `rugged` (k = 5), `random` (k = 4 random loci).
+
+## Known optimum
+Exact for adjacent neighbourhoods, by dynamic programming (up to about 10^8 steps); unknown for random ones, where finding it is NP-hard.
+
+## Version History
+- v0: first version.
+"""
+
+from archgym.objective import Maximize, Objective
+from archgym.registry import register_env
+
+register_env(
+    "archgym/NKLandscape-v0",
+    simulator="archgym.simulators.nk:NKLandscape",
+    objective=Objective(Maximize("fitness"), reference={"fitness": 0.5}),
+    presets={"easy": {"k": 0}, "rugged": {"k": 5}, "random": {"k": 4, "neighbourhood": "random"}},
+)

@@ -1,0 +1,109 @@
+"""archgym/Softmax-v0: write the fastest softmax kernel for one CPU that is still accurate.
+
+## Description
+y = exp(x - max(x)) / sum exp(x - max(x)) over `rows` rows of `cols` float32. The arithmetic is small, so that the kernel is a matter of
+memory traffic: the three-pass textbook algorithms move 4 or 5 floats per element, the two-pass ones 3 (Dukhan & Ablavatski, "The
+Two-Pass Softmax Algorithm", 2020). Which wins depends on the level of the memory hierarchy that holds a row, and only well-tuned
+vector code shows the difference. The simulator is an analytical model on measured curves (`archgym.simulators.softmax`).
+
+## Action Space
+`MultiDiscrete([6, 3, 4, 4, 3, 2, 5, 2])`: 17,280 designs. Designs with accumulators > unroll are infeasible.
+
+| Num | Parameter | Values | Meaning |
+|---|---|---|---|
+| 0 | algorithm | three_pass_recompute, three_pass_reload, two_pass, online, tiled_online, tiled_reload | passes over the row |
+| 1 | isa | scalar, avx2, avx512 | 1, 8 or 16 float32 per instruction |
+| 2 | unroll | 1, 2, 4, 8 | vectors per loop iteration |
+| 3 | accumulators | 1, 2, 4, 8 | independent partial results of a reduction |
+| 4 | prefetch | 0, 256, 1024 | software prefetch distance, bytes |
+| 5 | nontemporal | False, True | stores that bypass the caches |
+| 6 | tile | 256, 1024, 4096, 16384, 65536 | elements per tile of the tiled algorithms |
+| 7 | threads | 1, 2 | threads |
+
+## Observation Space
+`Box`, float32: log(metric / reference) of the last design, then its feasibility. Metrics:
+
+| Num | Metric | Unit | Better |
+|---|---|---|---|
+| 0 | time_s | s | lower |
+| 1 | time_per_element_ns | ns | lower |
+| 2 | bandwidth_gb_s | GB/s | higher |
+| 3 | memory_traffic_bytes | B | lower |
+| 4 | passes | 1 | lower |
+| 5 | sum_error: abs(sum(y) - 1) | 1 | lower |
+
+## Rewards
+-log(time_per_element_ns / 0.75 ns), less log(sum_error / tolerance) where the sum is less accurate than the tolerance. 0.75 ns is near
+the median design's time over rows from 2^10 to 2^26 elements.
+
+## Starting State
+No design: an observation of zeros.
+
+## Episode End
+After one design (`horizon=1`), or after `horizon` designs.
+
+## Arguments
+| Argument | Default | Meaning |
+|---|---|---|
+| rows | 1 | independent softmaxes |
+| cols | 65536 | elements per row |
+| calibration | None | a recorded calibration's name or a path; None is a 2-core Xeon with 2 MB of L2 per core |
+| tolerance | 1e-5 | limit on sum_error |
+| tabulated | True | look designs up in a table of all of them |
+
+Presets name common workloads: `gymnasium.make("archgym/Softmax-v0", preset="attention_4k")`; see `PRESETS`.
+
+## Known optimum
+By enumeration: the table holds every design. Tiles that an algorithm does not use tie.
+
+## Version History
+- v0: first version.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from archgym.objective import AtMost, Minimize, Objective
+from archgym.registry import register_env
+from archgym.simulator import Simulator
+from archgym.simulator_wrappers import Tabulated
+from archgym.simulators.softmax import Calibration, SoftmaxCostModel
+
+MEDIAN_TIME_PER_ELEMENT_NS = 0.75  # medians of all feasible designs: 0.47 to 1.4 over one row of 2^10 to 2^26 elements
+
+PRESETS = {
+    "l1": {"rows": 1, "cols": 2**12},
+    "l2": {"rows": 1, "cols": 2**16},
+    "l3": {"rows": 1, "cols": 2**20},
+    "memory": {"rows": 1, "cols": 2**24},
+    "classifier": {"rows": 256, "cols": 1000},  # ImageNet classes
+    "attention_1k": {"rows": 1024, "cols": 1024},  # one head, square score matrix
+    "attention_4k": {"rows": 4096, "cols": 4096},
+    "gpt2_vocabulary": {"rows": 1, "cols": 50257},
+    "gemma_vocabulary": {"rows": 1, "cols": 256000},
+}
+
+
+def softmax(rows: int = 1, cols: int = 65536, calibration: str | Path | Calibration | None = None, tabulated: bool = True) -> Simulator:
+    """The cost model for one workload, as a table of all designs unless `tabulated` is False."""
+    model = SoftmaxCostModel(rows=rows, cols=cols, calibration=calibration)
+    return Tabulated(model) if tabulated else model
+
+
+def objective(simulator: Simulator, *, tolerance: float = 1e-5) -> Objective:
+    """The least time per element among kernels with |sum(y) - 1| <= tolerance."""
+    return Objective(
+        Minimize("time_per_element_ns"),
+        AtMost("sum_error", tolerance),
+        # with the tolerance as its reference, sum_error is observed as the logarithm of what it exceeds the limit by
+        reference={"time_per_element_ns": MEDIAN_TIME_PER_ELEMENT_NS, "sum_error": tolerance},
+    )
+
+
+register_env(
+    "archgym/Softmax-v0",
+    simulator="archgym.envs.softmax:softmax",
+    objective="archgym.envs.softmax:objective",
+    presets=PRESETS,
+)

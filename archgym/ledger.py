@@ -1,0 +1,157 @@
+"""The ledger: the only counter of samples, at the simulator call inside the environment.
+
+One sample is one design asked of the simulator; designs asked twice and answers from a cache count too (and are also counted
+apart). Columns are append-only; a batch that would cross the budget is cut by the environment before it reaches the simulator.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from archgym.errors import ArchGymError, BudgetExhausted
+from archgym.objective import Rewards
+from archgym.simulator import Outcome, Simulator
+from archgym.space import Array, Indices
+
+
+class Failure(NamedTuple):
+    """A sample that the simulator could not evaluate, and why."""
+
+    sample: int
+    reason: str
+
+
+class Ledger:
+    """Every design that was asked of one simulator, in order.
+
+    Args:
+        simulator: gives the schema of the columns.
+        budget: samples allowed; None is unlimited. May be set at any time.
+    """
+
+    def __init__(self, simulator: Simulator, budget: int | None = None):
+        self._simulator = simulator
+        self._budget: int | None = None
+        self.budget = budget
+        self.samples = 0
+        self.failures: list[Failure] = []
+        self._best: tuple[int, float] | None = None
+        self._capacity = 0
+        self._columns: dict[str, Array] = {}
+        self._reserve(64 if budget is None else max(1, min(budget, 1 << 20)))
+
+    @property
+    def budget(self) -> int | None:
+        """Samples allowed in all; None is unlimited."""
+        return self._budget
+
+    @budget.setter
+    def budget(self, budget: int | None) -> None:
+        if budget is not None and (isinstance(budget, bool) or int(budget) != budget or budget < 0):
+            raise ArchGymError(f"a budget is a whole number of samples >= 0, or None for no limit; not {budget!r}")
+        self._budget = None if budget is None else int(budget)
+
+    def admit(self, n: int) -> int:
+        """How many of n designs the budget still allows.
+
+        Raises:
+            BudgetExhausted: none of them.
+        """
+        if self._budget is None:
+            return n
+        left = self._budget - self.samples
+        if left <= 0 < n:
+            raise self.exhausted()
+        return min(n, left)
+
+    def exhausted(self) -> BudgetExhausted:
+        """The error that ends a search."""
+        return BudgetExhausted(f"the budget of {self._budget} samples is spent")
+
+    def record(self, indices: Indices, outcome: Outcome, rewards: Rewards, seconds: float) -> None:
+        """Append a batch of B designs; `seconds` is the time the batch took in the simulator."""
+        start, stop = self.samples, self.samples + len(indices)
+        if stop > self._capacity:
+            self._reserve(max(stop, 2 * self._capacity))
+        columns = self._columns
+        columns["indices"][start:stop] = indices
+        columns["values"][start:stop] = outcome.values
+        columns["feasible"][start:stop] = outcome.feasible
+        columns["cached"][start:stop] = outcome.cached
+        columns["valid"][start:stop] = rewards.valid
+        columns["reward"][start:stop] = rewards.reward
+        columns["seconds"][start:stop] = seconds / len(indices)
+        self.samples = stop
+        if outcome.failures:
+            self.failures.extend(Failure(start + row, reason) for row, reason in sorted(outcome.failures.items()))
+        top = int(np.where(rewards.valid, rewards.reward, -np.inf).argmax())
+        if rewards.valid[top] and (self._best is None or rewards.reward[top] > self._best[1]):
+            self._best = (start + top, float(rewards.reward[top]))
+
+    def _reserve(self, capacity: int) -> None:
+        parameters, metrics = len(self._simulator.space), len(self._simulator.metrics)
+        shapes: dict[str, tuple[tuple[int, ...], Any]] = {
+            "indices": ((parameters,), np.int32),
+            "values": ((metrics,), np.float64),
+            "feasible": ((), bool),
+            "cached": ((), bool),
+            "valid": ((), bool),
+            "reward": ((), np.float64),
+            "seconds": ((), np.float64),
+        }
+        for name, (shape, dtype) in shapes.items():
+            grown = np.empty((capacity, *shape), dtype)
+            if self.samples:
+                grown[: self.samples] = self._columns[name][: self.samples]
+            self._columns[name] = grown
+        self._capacity = capacity
+
+    def column(self, name: str) -> Array:
+        """A read-only view of `indices` [N, P], `values` [N, M], `feasible`, `cached`, `valid`, `reward` or `seconds` [N]."""
+        view = self._columns[name][: self.samples]
+        view.flags.writeable = False
+        return view
+
+    def history(self) -> dict[str, Array]:
+        """All columns [N] by name: `sample`, parameter VALUES, metrics, `feasible`, `valid`, `reward`, `cached`, `seconds`."""
+        values = self.column("values")
+        return {
+            "sample": np.arange(self.samples),
+            **self._simulator.space.decode(self.column("indices")),
+            **{m.name: values[:, j].copy() for j, m in enumerate(self._simulator.metrics)},
+            **{name: self.column(name).copy() for name in ("feasible", "valid", "reward", "cached", "seconds")},
+        }
+
+    @property
+    def best(self) -> int | None:
+        """The first sample with the highest reward among valid designs; None while there is none."""
+        return None if self._best is None else self._best[0]
+
+    @property
+    def best_reward(self) -> float | None:
+        """The reward of the best valid design so far."""
+        return None if self._best is None else self._best[1]
+
+    def best_so_far(self) -> Array:
+        """The best valid reward after each sample: float64 [N], -inf before the first valid design."""
+        rewards = np.where(self.column("valid"), self.column("reward"), -np.inf)
+        return np.asarray(np.maximum.accumulate(rewards))
+
+    @property
+    def unique(self) -> int:
+        """Distinct designs asked for, counting designs that are the same thing (`Simulator.canonical`) once."""
+        space = self._simulator.space
+        rows = self._simulator.canonical(self.column("indices").astype(np.int64))
+        return len(set(space.to_ordinal(rows).tolist())) if space.size >= 2**63 else len(np.unique(space.to_ordinal(rows)))
+
+    @property
+    def duplicates(self) -> int:
+        """Samples spent on designs that had been asked before."""
+        return self.samples - self.unique
+
+    @property
+    def cache_hits(self) -> int:
+        """Samples that the simulator answered from a cache."""
+        return int(self.column("cached").sum())

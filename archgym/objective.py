@@ -1,0 +1,316 @@
+"""Objectives: what a search is after, stated once per task and shared by all agents.
+
+With metrics m_i, references r_i, weights w_i and signs s_i (+1 where lower is better, -1 where higher is), R = 10:
+
+    base       = - sum_i w_i s_i log(m_i / r_i)                     so a reward of +0.69 is "twice as good as the reference"
+    valid      : clip(base, -R, R)
+    violating  : clip(base - sum_j w_j log(excess_j), -R, R)        excess = m/limit for AtMost, limit/m for AtLeast, where above 1
+    infeasible : -R - 1
+
+"Best" and "optimum" range over valid designs. The other forms replace the logarithms:
+
+    linear     base = - sum_i w_i s_i m_i / r_i,    penalty_j = w_j |m - limit| / |limit|
+    nasaic     base as linear,                      penalty_j = 10 w_j (m - limit) / (bound - limit)     (Yang et al., DAC 2020)
+    archgym    base = prod_i (T_i / |m_i - T_i|)^w_i over targets T_i                                    (Krishnan et al., ISCA 2023)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from archgym.errors import ArchGymError, unknown
+from archgym.space import Array
+
+R = 10.0
+INFEASIBLE_REWARD = -R - 1
+NASAIC_PENALTY = 10.0  # rho of Yang et al. (2020), section III-B
+
+Form = Literal["log", "linear", "nasaic", "archgym"]
+FORMS = ("log", "linear", "nasaic", "archgym")
+
+
+@dataclass(frozen=True)
+class Minimize:
+    """Lower is better."""
+
+    metric: str
+    weight: float = 1.0
+    sign: ClassVar[float] = 1.0
+
+
+@dataclass(frozen=True)
+class Maximize:
+    """Higher is better."""
+
+    metric: str
+    weight: float = 1.0
+    sign: ClassVar[float] = -1.0
+
+
+@dataclass(frozen=True)
+class Target:
+    """Closer to `value` is better, from either side: contributes -weight * |log(metric / value)|."""
+
+    metric: str
+    value: float
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class AtMost:
+    """A design above `limit` violates. `bound`: where the nasaic form's penalty reaches its weight (default twice the limit)."""
+
+    metric: str
+    limit: float
+    weight: float = 1.0
+    bound: float | None = None
+
+
+@dataclass(frozen=True)
+class AtLeast:
+    """A design below `limit` violates. `bound`: where the nasaic form's penalty reaches its weight (default 0)."""
+
+    metric: str
+    limit: float
+    weight: float = 1.0
+    bound: float | None = None
+
+
+Term = Minimize | Maximize | Target
+Constraint = AtMost | AtLeast
+
+
+class Rewards(NamedTuple):
+    """Rewards float64 [B] and whether each design is valid, bool [B]."""
+
+    reward: npt.NDArray[np.float64]
+    valid: npt.NDArray[np.bool_]
+
+
+class Objective:
+    """Metrics to rewards; immutable and hashable.
+
+    Args:
+        *parts: at least one of Minimize, Maximize, Target; any number of AtMost, AtLeast.
+        reference: metric -> positive number, in the metric's unit, that its logarithm (or its linear form) is taken against; default 1.
+        form: "log" (scale-free), "linear", "nasaic" or "archgym".
+        strict: every violating design ranks below every valid one: -R - v / (1 + v), v the summed weighted excess.
+
+    Raises:
+        ArchGymError: no term, a part of another type, a reference or limit that a logarithm does not admit, an unknown form.
+
+    >>> objective = Objective(Minimize("latency_s"), AtMost("area_mm2", 4.0), reference={"latency_s": 1e-3})
+    """
+
+    def __init__(
+        self,
+        *parts: Term | Constraint,
+        reference: Mapping[str, float] | None = None,
+        form: Form = "log",
+        strict: bool = False,
+    ):
+        for part in parts:
+            if not isinstance(part, Term | Constraint):
+                raise ArchGymError(f"an objective is made of Minimize, Maximize, Target, AtMost and AtLeast, not {part!r}")
+        self.terms: tuple[Term, ...] = tuple(p for p in parts if isinstance(p, Term))
+        self.constraints: tuple[Constraint, ...] = tuple(p for p in parts if isinstance(p, Constraint))
+        self.reference = {str(k): float(v) for k, v in (reference or {}).items()}
+        self.form = form
+        self.strict = bool(strict)
+        self._check_itself()
+
+    def _check_itself(self) -> None:
+        if not self.terms:
+            raise ArchGymError("an objective needs at least one Minimize, Maximize or Target")
+        if self.form not in FORMS:
+            raise unknown("form of objective", self.form, FORMS)
+        for metric, value in self.reference.items():
+            if not (np.isfinite(value) and value > 0):
+                raise ArchGymError(f"the reference of {metric!r} must be a positive number, not {value}")
+        for term in self.terms:
+            if isinstance(term, Target) and not term.value > 0:
+                raise ArchGymError(f"the target of {term.metric!r} must be a positive number, not {term.value}")
+            if self.form == "archgym" and not isinstance(term, Target):
+                raise ArchGymError("form='archgym' is T / |x - T|: give Target(metric, T) terms only")
+        for constraint in self.constraints:
+            if not constraint.limit > 0 and (self.form == "log" or constraint.limit == 0):
+                raise ArchGymError(f"the limit of {constraint.metric!r} must be positive under form={self.form!r}, not {constraint.limit}")
+            if self._bound(constraint) == constraint.limit:
+                raise ArchGymError(f"the bound of {constraint.metric!r} must differ from its limit {constraint.limit}")
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The metrics it names, each once."""
+        return tuple(dict.fromkeys(part.metric for part in (*self.terms, *self.constraints)))
+
+    def check(self, known: Iterable[str]) -> None:
+        """Refuse metrics that a simulator lacks.
+
+        Raises:
+            ArchGymError: a term, constraint or reference names a metric not in `known`; the message gives the nearest.
+        """
+        names = tuple(known)
+        for metric in (*self.metrics, *self.reference):
+            if metric not in names:
+                raise unknown("metric", metric, names)
+
+    def __call__(self, metrics: Mapping[str, Array], feasible: Array) -> Rewards:
+        """Reward a batch.
+
+        Args:
+            metrics: a column [B] for each metric named; finite where feasible.
+            feasible: bool [B].
+
+        Raises:
+            ArchGymError: a metric that is not positive on a feasible design where the form takes its logarithm.
+        """
+        everything = bool(feasible.all())
+        columns = {name: np.asarray(metrics[name], float) for name in self.metrics}
+        if not everything:
+            columns = {name: column[feasible] for name, column in columns.items()}
+        base = self._base(columns)
+        valid = np.ones(len(base), bool)
+        for constraint in self.constraints:
+            valid &= self._satisfied(constraint, columns[constraint.metric])
+        if not valid.all():
+            bad = ~valid
+            excess = self._penalty({name: column[bad] for name, column in columns.items()})
+            base[bad] = -R - excess / (1 + excess) if self.strict else np.clip(base[bad] - excess, -R, R)
+            base[valid] = base[valid].clip(-R, R)
+        else:
+            base = base.clip(-R, R)
+        if everything:
+            return Rewards(base, valid)
+        reward = np.full(len(feasible), INFEASIBLE_REWARD)
+        reward[feasible] = base
+        all_valid = np.zeros(len(feasible), bool)
+        all_valid[feasible] = valid
+        return Rewards(reward, all_valid)
+
+    def _base(self, columns: Mapping[str, Array]) -> npt.NDArray[np.float64]:
+        if self.form == "archgym":
+            with np.errstate(divide="ignore", over="ignore"):
+                factors = [(t.value / np.abs(columns[t.metric] - t.value)) ** t.weight for t in self.terms if isinstance(t, Target)]
+            product: npt.NDArray[np.float64] = np.prod(np.minimum(factors, 1e6), axis=0)
+            return product
+        total = np.zeros(len(columns[self.terms[0].metric]))
+        for term in self.terms:
+            column = columns[term.metric]
+            if isinstance(term, Target):
+                distance = np.log(_positive(term.metric, column) / term.value) if self.form == "log" else (column - term.value) / term.value
+                total -= term.weight * np.abs(distance)
+            elif self.form == "log":
+                scale = self.reference.get(term.metric, 1.0)
+                total -= (term.weight * term.sign) * np.log(_positive(term.metric, column) / scale)
+            else:
+                total -= (term.weight * term.sign) * (column / self.reference.get(term.metric, 1.0))
+        return total
+
+    def _satisfied(self, constraint: Constraint, column: Array) -> Array:
+        return np.asarray(column <= constraint.limit if isinstance(constraint, AtMost) else column >= constraint.limit)
+
+    def _penalty(self, columns: Mapping[str, Array]) -> npt.NDArray[np.float64]:
+        """Summed weighted excess of violating designs."""
+        total = np.zeros(len(next(iter(columns.values()))))
+        for constraint in self.constraints:
+            column = columns[constraint.metric]
+            over = ~self._satisfied(constraint, column)
+            m, limit = column[over], constraint.limit
+            if self.form == "log":
+                ratio = m / limit if isinstance(constraint, AtMost) else limit / _positive(constraint.metric, m)
+                excess = np.log(ratio)
+            elif self.form == "nasaic":
+                excess = NASAIC_PENALTY * (m - limit) / (self._bound(constraint) - limit)
+            else:
+                excess = np.abs(m - limit) / abs(limit)
+            total[over] += constraint.weight * excess
+        return total
+
+    def _bound(self, constraint: Constraint) -> float:
+        if constraint.bound is not None:
+            return constraint.bound
+        return 2 * constraint.limit if isinstance(constraint, AtMost) else 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """The form that study files and specifications use; `from_dict` gives an equal objective back."""
+        data: dict[str, Any] = {}
+        minimize = [t.metric for t in self.terms if isinstance(t, Minimize)]
+        maximize = [t.metric for t in self.terms if isinstance(t, Maximize)]
+        data |= {"minimize": minimize} if minimize else {}
+        data |= {"maximize": maximize} if maximize else {}
+        targets = {t.metric: t.value for t in self.terms if isinstance(t, Target)}
+        data |= {"target": targets} if targets else {}
+        weights = {t.metric: t.weight for t in self.terms if t.weight != 1.0}
+        data |= {"weights": weights} if weights else {}
+        for key, kind in (("at_most", AtMost), ("at_least", AtLeast)):
+            limits = {c.metric: _limit_to_data(c) for c in self.constraints if isinstance(c, kind)}
+            data |= {key: limits} if limits else {}
+        data |= {"reference": dict(self.reference)} if self.reference else {}
+        data |= {"form": self.form} if self.form != "log" else {}
+        data |= {"strict": True} if self.strict else {}
+        return data
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Objective:
+        """An objective from `{minimize = ["latency_s"], weights = {...}, at_most = {area_mm2 = 4.0}, reference = {...}, form = "log"}`.
+
+        A limit may also be a table `{limit = 4.0, weight = 2.0, bound = 8.0}`.
+
+        Raises:
+            ArchGymError: an unknown key, or what the constructor refuses.
+        """
+        keys = ("minimize", "maximize", "target", "weights", "at_most", "at_least", "reference", "form", "strict")
+        for key in data:
+            if key not in keys:
+                raise unknown("key of an objective", key, keys)
+        weights = dict(data.get("weights", {}))
+        parts: list[Term | Constraint] = [Minimize(m, float(weights.pop(m, 1.0))) for m in _names(data, "minimize")]
+        parts += [Maximize(m, float(weights.pop(m, 1.0))) for m in _names(data, "maximize")]
+        parts += [Target(m, float(v), float(weights.pop(m, 1.0))) for m, v in data.get("target", {}).items()]
+        if weights:
+            raise ArchGymError(f"weights for {', '.join(weights)}, which the objective does not minimize, maximize or target")
+        parts += [AtMost(m, **_limit_from_data(v)) for m, v in data.get("at_most", {}).items()]
+        parts += [AtLeast(m, **_limit_from_data(v)) for m, v in data.get("at_least", {}).items()]
+        return cls(*parts, reference=data.get("reference"), form=data.get("form", "log"), strict=data.get("strict", False))
+
+    def _key(self) -> tuple[Any, ...]:
+        return self.terms, self.constraints, tuple(sorted(self.reference.items())), self.form, self.strict
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Objective) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def __repr__(self) -> str:
+        parts = [repr(p) for p in (*self.terms, *self.constraints)]
+        parts += [f"reference={self.reference}"] if self.reference else []
+        parts += [f"form={self.form!r}"] if self.form != "log" else []
+        parts += ["strict=True"] if self.strict else []
+        return f"Objective({', '.join(parts)})"
+
+
+def _positive(metric: str, column: Array) -> Array:
+    if not (column > 0).all():
+        raise ArchGymError(f"metric {metric!r} is {column[~(column > 0)][0]} on a feasible design; a logarithm needs > 0: use form='linear'")
+    return column
+
+
+def _names(data: Mapping[str, Any], key: str) -> list[str]:
+    value = data.get(key, [])
+    return [value] if isinstance(value, str) else list(value)
+
+
+def _limit_to_data(constraint: Constraint) -> Any:
+    extras = {"weight": constraint.weight} if constraint.weight != 1.0 else {}
+    extras |= {"bound": constraint.bound} if constraint.bound is not None else {}
+    return {"limit": constraint.limit, **extras} if extras else constraint.limit
+
+
+def _limit_from_data(value: Any) -> dict[str, float]:
+    return {k: float(v) for k, v in value.items()} if isinstance(value, Mapping) else {"limit": float(value)}

@@ -1,0 +1,201 @@
+"""Exact optima: what makes regret true.
+
+    regret(r)     = r* - r                                        r* the best reward of all valid designs
+    percentile(r) = 100 * |{valid d : reward(d) <= r}| / |{valid d}|        over distinct designs (`Simulator.canonical`)
+
+A space of up to 1e8 designs is enumerated in chunks with bounded memory; a simulator may also know its optimum in closed form.
+Found optima are stored in the user's data folder and, when read back, checked against the simulator as it is now.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from archgym.errors import ArchGymError
+from archgym.objective import INFEASIBLE_REWARD, Objective, R
+from archgym.paths import data_folder, write_atomically
+from archgym.simulator import Simulator, evaluate_safely
+from archgym.space import Array, Indices
+
+LIMIT = 100_000_000
+_BINS = 1 << 18  # reward bins of 8e-5 over [-R - 1, R]: what percentiles are resolved to
+_PROBES = 64
+
+
+@dataclass(frozen=True)
+class Optimum:
+    """The best valid design of a task, and how the rewards of all valid designs are distributed where they were enumerated.
+
+    Attributes:
+        indices: int64 [P]; None where no design is valid.
+        best_design, best_metrics, best_reward: the same design in words and numbers; None where no design is valid.
+        designs, feasible, valid: how many distinct designs there are of each kind; None without enumeration.
+        at_most: number of distinct valid designs up to and including each reward bin, int64 [bins]; None without enumeration.
+    """
+
+    indices: Indices | None
+    best_design: dict[str, Any] | None
+    best_metrics: dict[str, float] | None
+    best_reward: float | None
+    designs: int | None = None
+    feasible: int | None = None
+    valid: int | None = None
+    at_most: Array | None = None
+
+    def regret(self, reward: float) -> float | None:
+        """How far a valid design's reward is below the optimum's."""
+        return None if self.best_reward is None else self.best_reward - reward
+
+    def percentile(self, reward: float) -> float | None:
+        """The share, in per cent, of distinct valid designs that are no better than this reward; the optimum has 100."""
+        if self.at_most is None or self.best_reward is None or not self.valid:
+            return None
+        return 100.0 if reward >= self.best_reward else 100.0 * float(self.at_most[_bin(np.array([reward]))[0]]) / self.valid
+
+
+def _bin(rewards: Array) -> Indices:
+    bins = np.floor((rewards - INFEASIBLE_REWARD) * (_BINS / (R - INFEASIBLE_REWARD)))
+    return np.clip(bins, 0, _BINS - 1).astype(np.int64)
+
+
+def find_optimum(
+    simulator: Simulator,
+    objective: Objective,
+    *,
+    chunk: int = 65536,
+    limit: int = LIMIT,
+    progress: Callable[[int, int], None] | None = None,
+) -> Optimum:
+    """The exact optimum by enumeration in chunks, or in closed form where the space is larger than `limit` and the simulator knows it.
+
+    Args:
+        progress: called with (designs done, designs in all) after each chunk.
+
+    Raises:
+        ArchGymError: a measured or noisy simulator, which has no exact optimum, or a space too large.
+    """
+    if not simulator.deterministic or simulator.stochastic:
+        raise ArchGymError("a measured or noisy simulator has no exact optimum")
+    space = simulator.space
+    if space.size > limit:
+        known = simulator.optimum(objective)
+        if known is None:
+            raise ArchGymError(f"the space has {space.size:,} designs; enumeration is for up to {limit:,}")
+        return _optimum_at(simulator, objective, known)
+    histogram = np.zeros(_BINS, np.int64)
+    best: tuple[float, Indices] | None = None
+    designs = feasible = valid = 0
+    for done, indices in enumerate(space.enumerate(chunk)):
+        indices = indices[(simulator.canonical(indices) == indices).all(axis=1)]
+        if len(indices):
+            outcome = evaluate_safely(simulator, indices)
+            rewards = objective({m.name: outcome.values[:, j] for j, m in enumerate(simulator.metrics)}, outcome.feasible)
+            good = rewards.reward[rewards.valid]
+            designs, feasible, valid = designs + len(indices), feasible + int(outcome.feasible.sum()), valid + len(good)
+            if len(good):
+                histogram += np.bincount(_bin(good), minlength=_BINS)
+                top = int(np.where(rewards.valid, rewards.reward, -np.inf).argmax())
+                if best is None or rewards.reward[top] > best[0]:
+                    best = float(rewards.reward[top]), indices[top].copy()
+        if progress is not None:
+            progress(min((done + 1) * chunk, space.size), space.size)
+    found = Optimum(None, None, None, None) if best is None else _optimum_at(simulator, objective, best[1])
+    return Optimum(
+        found.indices, found.best_design, found.best_metrics, found.best_reward, designs, feasible, valid, np.cumsum(histogram)
+    )
+
+
+def _optimum_at(simulator: Simulator, objective: Objective, indices: Indices) -> Optimum:
+    outcome = evaluate_safely(simulator, np.asarray(indices, np.int64)[None])
+    rewards = objective({m.name: outcome.values[:, j] for j, m in enumerate(simulator.metrics)}, outcome.feasible)
+    design = {p.name: p.value(int(i)) for p, i in zip(simulator.space, indices, strict=True)}
+    metrics = {m.name: float(v) for m, v in zip(simulator.metrics, outcome.values[0], strict=True)}
+    return Optimum(np.asarray(indices, np.int64), design, metrics, float(rewards.reward[0]))
+
+
+def known_optimum(simulator: Simulator, objective: Objective) -> Optimum | None:
+    """The optimum where it costs no search: stored earlier, in the simulator's table, or in its closed form; otherwise None."""
+    if not simulator.deterministic:
+        return None
+    stored = load_optimum(simulator, objective)
+    if stored is not None:
+        return stored
+    indices = simulator.optimum(objective)
+    if indices is None:
+        return None
+    table_rewards = getattr(simulator, "table_rewards", None)
+    if table_rewards is not None:  # the whole grid is already in memory
+        return find_optimum(simulator, objective, chunk=1 << 20)
+    return _optimum_at(simulator, objective, indices)
+
+
+def _key(simulator: Simulator, objective: Objective) -> str:
+    identity = {
+        "simulator": simulator.specification,
+        "space": simulator.space.to_json(),
+        "metrics": [m.name for m in simulator.metrics],
+        "objective": objective.to_dict(),
+    }
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def optimum_path(simulator: Simulator, objective: Objective) -> Path:
+    """The file that stores the optimum of this simulator under this objective."""
+    return data_folder("optima", f"{_key(simulator, objective)}.npz")
+
+
+def _probe(simulator: Simulator, objective: Objective) -> Array:
+    """Rewards of designs spread evenly over the space: a changed simulator gives itself away here."""
+    size = simulator.space.size
+    ordinals = [size * i // _PROBES for i in range(_PROBES)]
+    indices = simulator.space.from_ordinal(np.array(ordinals, np.int64 if size < 2**63 else object))
+    outcome = evaluate_safely(simulator, indices)
+    return objective({m.name: outcome.values[:, j] for j, m in enumerate(simulator.metrics)}, outcome.feasible).reward
+
+
+def save_optimum(simulator: Simulator, objective: Objective, optimum: Optimum) -> Path:
+    """Store an optimum, so that every later result of this task states its regret and percentile."""
+    if optimum.indices is None:
+        raise ArchGymError("no design is valid under this objective: there is no optimum to store")
+    path = optimum_path(simulator, objective)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    columns: dict[str, Any] = {"indices": optimum.indices, "probe": _probe(simulator, objective)}
+    if optimum.at_most is not None:
+        counts = np.diff(optimum.at_most, prepend=0)
+        bins = np.flatnonzero(counts)
+        columns |= {"bins": bins, "counts": counts[bins], "designs": [optimum.designs or 0, optimum.feasible or 0, optimum.valid or 0]}
+    return write_atomically(path, lambda file: np.savez_compressed(file, **columns))
+
+
+def load_optimum(simulator: Simulator, objective: Objective) -> Optimum | None:
+    """The stored optimum of this simulator under this objective; None if there is none, or if the simulator has changed since."""
+    path = optimum_path(simulator, objective)
+    if not path.is_file():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            stored = {name: file[name] for name in file.files}
+        same = np.allclose(stored["probe"], _probe(simulator, objective), rtol=1e-9, atol=1e-9)
+        if not same:
+            warnings.warn(f"the stored optimum {path} is of another version of the simulator: run `archgym optimum` again", stacklevel=2)
+            return None
+        found = _optimum_at(simulator, objective, stored["indices"])
+        if "bins" not in stored:
+            return found
+        histogram = np.zeros(_BINS, np.int64)
+        histogram[stored["bins"]] = stored["counts"]
+        designs, feasible, valid = stored["designs"].tolist()
+        return Optimum(
+            found.indices, found.best_design, found.best_metrics, found.best_reward, designs, feasible, valid, np.cumsum(histogram)
+        )
+    except (OSError, ValueError, KeyError, IndexError) as error:
+        warnings.warn(f"the stored optimum {path} cannot be read ({error}): run `archgym optimum` again", stacklevel=2)
+        return None

@@ -1,0 +1,275 @@
+"""The registry: names to agents and environments, ours and everybody else's, through the same doors.
+
+Entry-point groups (read from package metadata; nothing is imported until it is used):
+
+    archgym.agents      name = "module:Class"
+    archgym.envs        "mine/Thing-v0" = "module:Simulator"     (its objective is the class attribute `default_objective`)
+                        "mine/Thing-v0" = "module"               (a module that calls `register_env` when imported)
+    archgym.commands    name = "module:typer_app_or_function"    (a sub-command of the `archgym` program)
+
+or, at run time, `register_agent` and `register_env`. The registry is the only mutable module-level state of the kernel.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import EntryPoint, EntryPoints, entry_points
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import gymnasium
+
+from archgym.errors import ArchGymError, unknown
+from archgym.objective import Objective
+from archgym.simulator import Simulator, check_schema
+
+if TYPE_CHECKING:
+    from archgym.agent import Agent
+
+SimulatorSource = str | Simulator | Callable[..., Simulator]
+ObjectiveSource = str | Objective | Mapping[str, Any] | Callable[..., Objective]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What an environment id stands for.
+
+    Attributes:
+        id: the Gymnasium id.
+        simulator: a Simulator, a class or factory of one, or "module:name" of those.
+        objective: an Objective, its dictionary form, a function `(simulator, **options) -> Objective`, or "module:name" of those.
+        presets: named workloads, each a set of keyword arguments.
+        kwargs: keyword arguments that always apply unless overridden.
+        documentation: where `archgym describe` finds the prose (a module's docstring).
+    """
+
+    id: str
+    simulator: SimulatorSource
+    objective: ObjectiveSource | None = None
+    presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    documentation: str = ""
+
+    def build(self, objective: ObjectiveSource | None = None, preset: str | None = None, **kwargs: Any) -> tuple[Simulator, Objective]:
+        """The simulator and the objective for these keyword arguments.
+
+        Raises:
+            ArchGymError: an unknown preset or argument (with the nearest names), or a simulator and an objective that do not fit.
+        """
+        if preset is not None and preset not in self.presets:
+            raise unknown(f"preset of {self.id}", preset, self.presets)
+        settings = {**self.kwargs, **(self.presets[preset] if preset else {}), **kwargs}
+        factory = _resolve(self.simulator)
+        goal = _resolve(objective if objective is not None else self.objective)
+        goal = Objective.from_dict(goal) if isinstance(goal, Mapping) else goal
+        goal_options = _options(goal)
+        for name in settings:
+            accepted = _parameters(factory)
+            if accepted is not None and name not in accepted and name not in goal_options:
+                raise unknown(f"argument of {self.id}", name, [*accepted, *goal_options, "objective", "horizon", "preset"])
+        options = {name: settings.pop(name) for name in goal_options if name in settings}
+        simulator = factory if isinstance(factory, Simulator) else factory(**settings)
+        if not isinstance(simulator, Simulator):
+            raise ArchGymError(f"{self.id}: {self.simulator!r} made {type(simulator).__name__}, which is not an archgym.Simulator")
+        check_schema(simulator)
+        goal = simulator.default_objective if goal is None else goal
+        if goal is None:
+            raise ArchGymError(f"{self.id} has no objective: give objective=..., or set default_objective on {type(simulator).__name__}")
+        goal = goal if isinstance(goal, Objective) else goal(simulator, **options)
+        goal.check([m.name for m in simulator.metrics])
+        return simulator, goal
+
+    def arguments(self) -> dict[str, Any]:
+        """Names and defaults of the keyword arguments that the environment takes besides objective, horizon and render_mode."""
+        factory = _resolve(self.simulator)
+        found = {**(_parameters(factory) or {}), **_options(_resolve(self.objective))}
+        return {**found, **self.kwargs}
+
+
+def load(reference: str) -> Any:
+    """The object named by "module:name" (or "module:outer.name").
+
+    Raises:
+        ArchGymError: it cannot be imported, or has no such name.
+    """
+    module, _, name = reference.partition(":")
+    try:
+        found: Any = importlib.import_module(module)
+        for part in filter(None, name.split(".")):
+            found = getattr(found, part)
+    except (ImportError, AttributeError) as error:
+        if isinstance(error, ArchGymError):
+            raise
+        raise ArchGymError(f"cannot load {reference!r}: {error}") from error
+    return found
+
+
+def _resolve(source: Any) -> Any:
+    return load(source) if isinstance(source, str) else source
+
+
+def _parameters(factory: Any) -> dict[str, Any] | None:
+    """Keyword arguments of a factory with their defaults; None where it takes anything."""
+    if isinstance(factory, Simulator):
+        return {}
+    parameters = inspect.signature(factory).parameters.values()
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        return None
+    return {p.name: p.default for p in parameters}
+
+
+def _options(objective: Any) -> dict[str, Any]:
+    """Keyword-only options of an objective function with their defaults."""
+    if not callable(objective) or isinstance(objective, Objective):
+        return {}
+    return {p.name: p.default for p in inspect.signature(objective).parameters.values() if p.kind is p.KEYWORD_ONLY}
+
+
+_tasks: dict[str, Task] = {}
+_agents: dict[str, str | type[Agent]] = {}
+
+
+@cache
+def _entry_points() -> EntryPoints:
+    return entry_points()
+
+
+@cache
+def _points(group: str) -> dict[str, EntryPoint]:
+    return {point.name: point for point in _entry_points().select(group=group)}
+
+
+def discover() -> None:
+    """Make every environment of the entry-point group known to Gymnasium, importing none of them."""
+    for name in _points("archgym.envs"):
+        try:
+            _register_with_gymnasium(name)
+        except gymnasium.error.Error as error:
+            warnings.warn(f"the environment {name!r} of an installed package cannot be registered: {error}", stacklevel=2)
+
+
+def _register_with_gymnasium(env_id: str) -> None:
+    if env_id in _tasks or gymnasium.registry.get(env_id) is not None and gymnasium.registry[env_id].entry_point == "archgym.env:ArchEnv":
+        gymnasium.registry.pop(env_id, None)
+    gymnasium.register(
+        env_id,
+        entry_point="archgym.env:ArchEnv",
+        vector_entry_point="archgym.env:ArchVectorEnv",
+        kwargs={"task": env_id},
+    )
+
+
+def register_env(
+    id: str,
+    *,
+    simulator: SimulatorSource,
+    objective: ObjectiveSource | None = None,
+    presets: Mapping[str, Mapping[str, Any]] | None = None,
+    **kwargs: Any,
+) -> None:
+    """Register an environment around a simulator; `gymnasium.make(id)` and `make_vec(id)` then build it.
+
+    Args:
+        id: a Gymnasium id with a version, "mine/Thing-v0".
+        simulator: "module:Class", a Simulator class or factory (called with the environment's keyword arguments), or an instance.
+        objective: an Objective, its dictionary form, a function `(simulator, *, option=default) -> Objective` (its options become
+            arguments of the environment), or "module:name" of one; default: the simulator's `default_objective`.
+        presets: named workloads, chosen with `gymnasium.make(id, preset="name")`.
+        **kwargs: default arguments of the simulator.
+
+    Raises:
+        ArchGymError: an id that Gymnasium does not accept.
+    """
+    caller = inspect.currentframe()
+    module = inspect.getmodule(caller.f_back) if caller is not None and caller.f_back is not None else None
+    documentation = (module.__doc__ or "") if module is not None and module.__name__.startswith("archgym.envs.") else ""
+    try:
+        _register_with_gymnasium(id)
+    except gymnasium.error.Error as error:
+        raise ArchGymError(f"cannot register {id!r}: {error}") from error
+    _tasks[id] = Task(id, simulator, objective, presets or {}, kwargs, documentation)
+
+
+def list_envs() -> list[str]:
+    """Ids of all environments, installed and registered at run time."""
+    return sorted(name for name in {*_tasks, *_points("archgym.envs")} if name in gymnasium.registry)
+
+
+def get_task(env_id: str) -> Task:
+    """The task behind an environment id ("module:ns/Name-v0" imports the module first).
+
+    Raises:
+        ArchGymError: no such environment (with the nearest ids), or one whose package cannot be imported.
+    """
+    module, _, name = env_id.rpartition(":")
+    if module:
+        load(module)
+    if name not in list_envs():
+        raise unknown("environment", name, list_envs())
+    if name not in _tasks:
+        found = load(_points("archgym.envs")[name].value)
+        if isinstance(found, ModuleType):
+            if name not in _tasks:
+                raise ArchGymError(f"the entry point of {name!r} is module {found.__name__}, which does not register it")
+        else:
+            _tasks[name] = Task(name, found, documentation=inspect.getdoc(found) or "")
+    return _tasks[name]
+
+
+def register_agent(name: str, agent: str | type[Agent]) -> None:
+    """Register an agent class, or "module:Class", under a name.
+
+    Raises:
+        ArchGymError: an empty name, or something that is neither a class nor "module:Class".
+    """
+    if not name or not (isinstance(agent, type) or (isinstance(agent, str) and ":" in agent)):
+        raise ArchGymError(f"register_agent takes a name and a class or 'module:Class', not {name!r}, {agent!r}")
+    _agents[name] = agent
+
+
+def list_agents() -> list[str]:
+    """Names of all agents, installed and registered at run time."""
+    return sorted({*_agents, *_points("archgym.agents")})
+
+
+def get_agent(name: str) -> type[Agent]:
+    """The class of an agent.
+
+    Raises:
+        ArchGymError: no such agent (with the nearest names), or one whose package cannot be imported.
+    """
+    from archgym.agent import Agent
+
+    if name not in list_agents():
+        raise unknown("agent", name, list_agents())
+    found = _agents[name] if name in _agents else _points("archgym.agents")[name].value
+    cls = load(found) if isinstance(found, str) else found
+    if not (isinstance(cls, type) and issubclass(cls, Agent)):
+        raise ArchGymError(f"agent {name!r} is {cls!r}, which is not a subclass of archgym.Agent")
+    return cls
+
+
+def make_agent(name: str, **hyperparameters: Any) -> Agent:
+    """An agent by name, with hyperparameters as keywords.
+
+    Raises:
+        ArchGymError: no such agent or hyperparameter (with the nearest names), or a value out of range.
+    """
+    return get_agent(name)(**hyperparameters)
+
+
+def agent_names() -> dict[str, str]:
+    """"module:Class" -> name of every registered agent."""
+    points = {name: point.value for name, point in _points("archgym.agents").items()}
+    known = {**points, **_agents}
+    return {ref if isinstance(ref, str) else f"{ref.__module__}:{ref.__qualname__}": name for name, ref in known.items()}
+
+
+def list_commands() -> dict[str, str]:
+    """Sub-commands of the `archgym` program that rooms and plug-ins bring: name -> "module:name"."""
+    return {name: point.value for name, point in sorted(_points("archgym.commands").items())}

@@ -1,0 +1,411 @@
+"""Simulators made of other simulators: tabulated, cached, noisy.
+
+Each is a `Simulator` with the space and the metrics of the one it wraps, so they compose:
+
+    Noisy(Tabulated(simulator))            a noisy benchmark with a known optimum
+    Cached(Parallel(simulator), path)      a slow search over worker processes that can be interrupted and replayed
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from archgym.errors import ArchGymError, unknown
+from archgym.simulator import Metric, Simulator, evaluate_safely
+from archgym.space import Array, DesignSpace, Indices
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from archgym.objective import Objective
+
+TABLE_FORMAT = 1  # of the files of `Tabulated.save`
+
+
+class SimulatorWrapper(Simulator):
+    """A simulator around another one, which it keeps as `simulator`; subclasses define `evaluate_indices`.
+
+    Attributes:
+        simulator: the wrapped simulator.
+        transparent: whether results are exactly those of the wrapped simulator, so that a cache may share them.
+    """
+
+    transparent: ClassVar[bool] = False
+
+    def __init__(self, simulator: Simulator):
+        self.simulator = simulator
+        self.space = simulator.space
+        self.metrics = simulator.metrics
+        self.deterministic = simulator.deterministic
+        self.stochastic = simulator.stochastic
+        self.default_objective = simulator.default_objective  # type: ignore[misc]
+
+    def canonical(self, indices: Indices) -> Indices:
+        """The wrapped simulator's representatives: [B, P] -> [B, P]."""
+        return self.simulator.canonical(indices)
+
+    def optimum(self, objective: Objective) -> Indices | None:
+        """The wrapped simulator's optimum, [P], where it knows it."""
+        return self.simulator.optimum(objective)
+
+    def close(self) -> None:
+        """Close the wrapped simulator."""
+        self.simulator.close()
+
+
+class Tabulated(Simulator):
+    """Every design evaluated once, then looked up: for spaces that fit in memory (8 bytes per metric and design).
+
+    Args:
+        simulator: what fills the table; kept as `simulator` (None for a table that was loaded).
+        limit: refuse spaces with more designs than this.
+
+    Raises:
+        ArchGymError: a stochastic or measured simulator, or a space over the limit.
+    """
+
+    def __init__(self, simulator: Simulator, limit: int = 50_000_000):
+        if simulator.stochastic:
+            raise ArchGymError(
+                "a stochastic simulator cannot be tabulated; tabulate it without noise and wrap the table: Noisy(Tabulated(...))"
+            )
+        if not simulator.deterministic:
+            raise ArchGymError("a measured simulator cannot be tabulated; use Cached(simulator), which replays what was measured")
+        if simulator.space.size > limit:
+            raise ArchGymError(
+                f"the space has {simulator.space.size:,} designs and the table's limit is {limit:,}; "
+                "raise limit=, or use Cached(simulator), which stores only the designs that are asked for"
+            )
+        self.simulator: Simulator | None = simulator
+        self.space = simulator.space
+        self.metrics = simulator.metrics
+        self.default_objective = simulator.default_objective  # type: ignore[misc]
+        values = np.empty((len(self.metrics), self.space.size))
+        feasible = np.empty(self.space.size, bool)
+        failures: dict[int, str] = {}
+        start = 0
+        for indices in self.space.enumerate():
+            outcome = evaluate_safely(simulator, indices)
+            values[:, start : start + len(indices)] = outcome.values.T
+            feasible[start : start + len(indices)] = outcome.feasible
+            failures.update({start + row: reason for row, reason in outcome.failures.items()})
+            start += len(indices)
+        self._fill(values, feasible, failures, None)
+
+    def _fill(self, values: Array, feasible: Array, failures: dict[int, str], canonical: Array | None) -> None:
+        self._values = values  # float64 [M, size]; NaN where infeasible
+        self._feasible = feasible  # bool [size]
+        self._failures = failures  # reason by ordinal
+        self._canonical = canonical  # int64 [size], ordinals; only of a loaded table whose designs do not all stand for themselves
+        self._names = tuple(metric.name for metric in self.metrics)
+        self._optima: dict[Objective, Indices | None] = {}
+
+    def evaluate_indices(self, indices: Indices, rng: np.random.Generator | None = None) -> dict[str, Array]:
+        """Look designs up: int64 [B, P] in, columns [B] out; `failure` among them where one of the designs failed in the simulator."""
+        ordinals = self.space.to_ordinal(indices)
+        columns = dict(zip(self._names, self._values.take(ordinals, axis=1), strict=True))
+        columns["feasible"] = self._feasible.take(ordinals)
+        if self._failures:
+            columns["failure"] = np.array([self._failures.get(ordinal, "") for ordinal in ordinals.tolist()])
+        return columns
+
+    def canonical(self, indices: Indices) -> Indices:
+        """The representatives under the simulator that filled the table, also after `load`: [B, P] -> [B, P]."""
+        if self.simulator is not None:
+            return self.simulator.canonical(indices)
+        if self._canonical is None:
+            return indices
+        return self.space.from_ordinal(self._canonical[self.space.to_ordinal(indices)])
+
+    def table_rewards(self, objective: Objective) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+        """Reward float64 [size] and validity bool [size] of every design, by ordinal."""
+        rewards = objective(dict(zip(self._names, self._values, strict=True)), self._feasible)
+        return rewards.reward, rewards.valid
+
+    def optimum(self, objective: Objective) -> Indices | None:
+        """The valid design with the highest reward, [P] (of equals the one with the lowest ordinal); None if no design is valid."""
+        if objective not in self._optima:
+            reward, valid = self.table_rewards(objective)
+            best = int(np.where(valid, reward, -np.inf).argmax())
+            self._optima[objective] = self.space.from_ordinal(np.array([best]))[0] if valid[best] else None
+        return self._optima[objective]
+
+    @property
+    def specification(self) -> dict[str, Any]:
+        """As of any simulator; a loaded table has that of the table that was saved."""
+        return self._saved_specification if self.simulator is None else super().specification
+
+    def close(self) -> None:
+        """Close the simulator that filled the table."""
+        if self.simulator is not None:
+            self.simulator.close()
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the table as an npz file: complete under its name, or not at all.
+
+        Raises:
+            ArchGymError: the file cannot be written.
+        """
+        arrays: dict[str, Array] = {
+            "format": np.array(TABLE_FORMAT),
+            "space": np.array(self.space.to_json()),
+            "metrics": np.array(json.dumps([asdict(metric) for metric in self.metrics])),
+            "specification": np.array(json.dumps(self.specification)),
+            "values": self._values,
+            "feasible": self._feasible,
+            "failed": np.array(list(self._failures), np.int64),
+            "reasons": np.array(list(self._failures.values()), np.str_),
+        }
+        canonical = np.concatenate([self.space.to_ordinal(self.canonical(indices)) for indices in self.space.enumerate()])
+        if not np.array_equal(canonical, np.arange(self.space.size)):
+            arrays["canonical"] = canonical
+        unfinished = Path(f"{os.fspath(path)}.{os.getpid()}.tmp")
+        try:
+            with open(unfinished, "wb") as file:
+                np.savez(file, allow_pickle=False, **arrays)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(unfinished, path)
+        except OSError as error:
+            raise ArchGymError(f"cannot save the table to {os.fspath(path)}: {error.strerror or error}") from error
+        finally:
+            unfinished.unlink(missing_ok=True)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Tabulated:
+        """The table that `save` wrote, without the simulator that filled it.
+
+        Raises:
+            ArchGymError: no such file, or not a table.
+        """
+        table = cls.__new__(cls)
+        assert isinstance(table, Tabulated)
+        table.simulator = None
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                table._read({name: archive[name] for name in archive.files})
+        except Exception as error:  # a damaged archive raises nearly anything
+            raise ArchGymError(f"{os.fspath(path)} is not a table that Tabulated.save wrote: {type(error).__name__}: {error}") from error
+        return table
+
+    def _read(self, arrays: dict[str, Array]) -> None:
+        if arrays["format"] != TABLE_FORMAT:
+            raise ArchGymError(f"it has format {arrays['format']}; this version of archgym reads format {TABLE_FORMAT}")
+        self.space = DesignSpace.from_json(str(arrays["space"]))
+        self.metrics = tuple(Metric(**metric) for metric in json.loads(str(arrays["metrics"])))
+        self._saved_specification = dict(json.loads(str(arrays["specification"])))
+        size, canonical = self.space.size, arrays.get("canonical")
+        values, feasible, failed, reasons = (arrays[name] for name in ("values", "feasible", "failed", "reasons"))
+        _expect("values", values, (len(self.metrics), size), np.float64)
+        _expect("feasible", feasible, (size,), np.bool_)
+        _expect("failed", failed, (len(reasons),), np.int64)
+        _expect("reasons", reasons, (len(failed),), np.str_)
+        if canonical is not None:
+            _expect("canonical", canonical, (size,), np.int64)
+            if not ((canonical >= 0) & (canonical < size)).all():
+                raise ArchGymError("canonical designs outside the space")
+        if not np.isfinite(values[:, feasible]).all():
+            raise ArchGymError("a feasible design has a metric that is not finite")
+        self._fill(values, feasible, dict(zip(failed.tolist(), reasons.tolist(), strict=True)), canonical)
+
+
+def _expect(name: str, array: Array, shape: tuple[int, ...], kind: type[np.generic]) -> None:
+    if array.shape != shape or not np.issubdtype(array.dtype, kind):
+        raise ArchGymError(f"{name} is {array.dtype}{list(array.shape)}; expected {kind.__name__}{list(shape)}")
+
+
+class Cached(SimulatorWrapper):
+    """Remembers results, exactly: a design is simulated once, then answered with `cached` True.
+
+    Failures are not remembered, so that they are tried again the next time; infeasible designs are. With a path, results are
+    committed to an SQLite file at the end of every batch, and found again by any process that asks the same simulator (class,
+    arguments, metric names) for the same parameter values; of two processes that simulate one design at once, the first result
+    counts. Changes to a simulator's code are not noticed: give it a version argument, or a new file.
+
+    Args:
+        simulator: what answers the designs not met before, all those of a batch together.
+        path: the file; None remembers for the life of this object. Network file systems without locks will not do.
+
+    Raises:
+        ArchGymError: a stochastic simulator; a file that cannot be opened and written; with a path, a simulator whose arguments
+            have no lasting description (a function, say).
+    """
+
+    transparent = True
+
+    def __init__(self, simulator: Simulator, path: str | os.PathLike[str] | None = None):
+        if simulator.stochastic:
+            raise ArchGymError("a stochastic simulator cannot be cached; cache it without noise and wrap the cache: Noisy(Cached(...))")
+        super().__init__(simulator)
+        self._records: dict[bytes, bytes] = {}  # by key: feasible and the metrics, as float64 [1 + M]
+        self._path = None if path is None else os.fspath(path)
+        if self._path is not None:
+            self._prefix = self._identity()
+            self._texts = [[json.dumps(value, default=repr) for value in p.grid.tolist()] for p in self.space]
+        self._connection: sqlite3.Connection | None = None
+        self._opened_by = 0  # the process; SQLite connections do not survive a fork
+        self._open()
+
+    def evaluate_indices(self, indices: Indices, rng: np.random.Generator | None = None) -> dict[str, Array]:
+        """Remembered or simulated: int64 [B, P] in, columns [B] out, with `cached` (a repetition within the batch is), `failure` if any.
+
+        Raises:
+            ArchGymError: the file cannot be read or written any more.
+        """
+        keys = [self._key(row) for row in indices]
+        self._recall({key for key in keys if key not in self._records})
+        first = {key: row for row, key in reversed(list(enumerate(keys))) if key not in self._records}  # where a new design comes first
+        cached = np.ones(len(keys), bool)
+        forgotten: dict[bytes, bytes] = {}  # records of failures, for this batch only
+        reasons: dict[bytes, str] = {}
+        if first:
+            rows = np.array(list(first.values()))
+            outcome = evaluate_safely(self.simulator, indices[rows])
+            cached[rows] = outcome.cached
+            records = [record.tobytes() for record in np.column_stack([outcome.feasible, outcome.values]).astype("<f8")]
+            fresh = dict(zip(first, records, strict=True))
+            reasons = {key: outcome.failures[row] for row, key in enumerate(first) if row in outcome.failures}
+            forgotten = {key: fresh.pop(key) for key in reasons}
+            self._remember(fresh)
+        results = np.frombuffer(b"".join([self._records.get(key) or forgotten[key] for key in keys]), "<f8").reshape(len(keys), -1)
+        columns: dict[str, Array] = {metric.name: results[:, 1 + j] for j, metric in enumerate(self.metrics)}
+        columns["feasible"] = results[:, 0] == 1
+        columns["cached"] = cached
+        if reasons:
+            columns["failure"] = np.array([reasons.get(key, "") for key in keys])
+        return columns
+
+    def close(self) -> None:
+        """Close the file and the wrapped simulator."""
+        if self._connection is not None and self._opened_by == os.getpid():
+            self._connection.close()
+        self._connection = None
+        super().close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_connection": None, "_opened_by": 0}
+
+    def _identity(self) -> Any:
+        """The hash of what results depend on besides the design."""
+        simulator = self.simulator
+        while isinstance(simulator, SimulatorWrapper) and simulator.transparent:
+            simulator = simulator.simulator
+        identity = {"simulator": simulator.specification, "metrics": [metric.name for metric in self.metrics]}
+        text = json.dumps(identity, sort_keys=True)
+        if " at 0x" in text:
+            raise ArchGymError(
+                f"a cache on disk cannot tell this simulator from others, since an argument is described by its address: {text}; "
+                "pass strings, numbers or frozen dataclasses instead"
+            )
+        return hashlib.sha256(text.encode())
+
+    def _key(self, row: Indices) -> bytes:
+        if self._path is None:
+            return row.tobytes()
+        values = zip(self.space.names, self._texts, row.tolist(), strict=True)
+        design = ", ".join(sorted(f"{json.dumps(name)}: {texts[index]}" for name, texts, index in values))
+        digest = self._prefix.copy()
+        digest.update(f"{{{design}}}".encode())
+        return bytes(digest.digest())
+
+    def _recall(self, keys: Iterable[bytes]) -> None:
+        """Take what the file knows of these keys into memory."""
+        with self._errors():
+            connection = self._open()
+            if connection is not None:
+                for key in keys:
+                    found = connection.execute("SELECT record FROM results WHERE key = ?", (key,)).fetchone()
+                    if found:
+                        self._records[key] = found[0]
+
+    def _remember(self, records: dict[bytes, bytes]) -> None:
+        if self._path is None:
+            self._records.update(records)
+            return
+        with self._errors():
+            connection = self._open()
+            assert connection is not None
+            with connection:
+                connection.execute("BEGIN IMMEDIATE")
+                connection.executemany("INSERT OR IGNORE INTO results VALUES (?, ?)", records.items())
+        self._recall(records)
+
+    def _open(self) -> sqlite3.Connection | None:
+        """This process's connection; None without a path."""
+        if self._path is None or (self._connection is not None and self._opened_by == os.getpid()):
+            return self._connection
+        import sqlite3
+
+        with self._errors():
+            connection = sqlite3.connect(self._path, timeout=60, isolation_level=None, check_same_thread=False)
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = NORMAL")  # a killed process loses nothing; a power cut may lose the last batches
+            with connection:
+                connection.execute("BEGIN IMMEDIATE")  # refuses a file that can only be read, before anything is simulated
+                connection.execute("CREATE TABLE IF NOT EXISTS results (key BLOB PRIMARY KEY, record BLOB NOT NULL) WITHOUT ROWID")
+        self._connection, self._opened_by = connection, os.getpid()
+        return connection
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        import sqlite3
+
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise ArchGymError(
+                f"cannot use {self._path} as a cache of results: {error}; name a file in an existing, writable folder"
+            ) from error
+
+
+class Noisy(SimulatorWrapper):
+    """Multiplies metrics with exp(sigma z), z standard normal: measurement noise, reproducible under a seed.
+
+    The optimum is that of the wrapped simulator, without noise, so that regret stays true regret.
+
+    Args:
+        simulator: what the noise is added to; its own results must not be stochastic.
+        sigma: standard deviation of the logarithm; 0.05 is about 5 %.
+        metrics: names of those that the noise falls on; by default all but the report-only ones.
+
+    Raises:
+        ArchGymError: an unknown metric, a negative sigma, a simulator that is stochastic itself.
+    """
+
+    def __init__(self, simulator: Simulator, sigma: float = 0.05, metrics: Sequence[str] | None = None):
+        super().__init__(simulator)
+        if simulator.stochastic:  # two sources of noise on one stream would not be drawn row by row
+            raise ArchGymError("Noisy wraps simulators without noise of their own; this one draws some already")
+        if not sigma >= 0:
+            raise ArchGymError(f"sigma must be 0 or more, not {sigma}")
+        known = [metric.name for metric in simulator.metrics]
+        for name in metrics or ():
+            if name not in known:
+                raise unknown("metric", name, known)
+        self.sigma = sigma
+        self.noisy = tuple(metrics) if metrics is not None else tuple(m.name for m in simulator.metrics if not m.report_only)
+        self.stochastic = True
+
+    def evaluate_indices(self, indices: Indices, rng: np.random.Generator | None = None) -> dict[str, Array]:
+        """The wrapped simulator's columns [B], the noisy ones times exp(sigma z); z is drawn row-major, for every row.
+
+        Raises:
+            ArchGymError: no `rng`.
+        """
+        if rng is None:
+            raise ArchGymError("Noisy draws noise: pass a generator, evaluate(designs, rng=np.random.default_rng(seed))")
+        factors = np.exp(self.sigma * rng.standard_normal((len(indices), len(self.noisy))))  # [B, k]
+        columns = dict(self.simulator.evaluate_indices(indices))
+        for j, name in enumerate(self.noisy):
+            columns[name] = columns[name] * factors[:, j]
+        return columns

@@ -1,0 +1,203 @@
+"""Softmax kernels over `rows` rows of `cols` float32: algorithms, vector code and memory traffic (Dukhan & Ablavatski, 2020).
+
+An algorithm is two or three passes over a row. Each pass waits for the slower of memory and arithmetic, and for a part of the other:
+
+    t1(rows, cols) = rows * cols * sum_pass [ max(m, c) + phi * min(m, c) ] + rows * t0        (ns, one thread)
+    t              = t1(rows, cols)                                                            (threads = 1)
+                   = a * t1(ceil(rows / 2), cols) + t2       or, for a single row,
+                     a * t1(1, ceil(cols / 2)) + t2                                            (threads = 2)
+    traffic        = 4 * rows * cols * k                                                       (bytes)
+    sum_error      = 3e-8 + 1.3e-9 * n / (lanes * accumulators) + 1.5e-10 * tiles
+
+with, from a `Calibration`,
+
+    m      ns per element of the pass's access pattern at its footprint: read for a reduction, copy for an output, in place for a
+           rescaling; the last two non-temporal where y is stored so
+    c      ns per element of the pass's arithmetic (pass, ISA, unroll, accumulators)
+    phi    what is not hidden of the shorter of the two at footprint F * rows; 0 is perfect overlap, prefetching lowers it
+    F      bytes of one row in the caches: 8 * cols, or 4 * cols where y is stored non-temporally
+    t0     start-up cost of a row; a and t2, slow-down and start of a second thread
+
+and k the passes over x and y, write-allocation not counted: 4 three_pass_recompute, 5 three_pass_reload, 3 two_pass, 3 online,
+3 tiled_online, 4 tiled_reload. Tiled algorithms find a tile still cached when they need it again: the sum of tiled_online then takes
+no memory time, the store of tiled_reload only what a copy takes beyond a read. With several rows the first pass reads at F * rows, and
+an output pass takes no less than writing at F * rows.
+
+|sum(y) - 1| (`sum_error`) is the rounding of a float32 sum of n terms, n = cols or the tile, in lanes * accumulators partial sums; its
+constants are fitted to N(0, 4^2) inputs of 2^12 to 2^24 columns, within about 2.5 times (order of magnitude where tiled).
+"""
+
+from __future__ import annotations
+
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from archgym.errors import ArchGymError
+from archgym.simulator import Metric, Simulator
+from archgym.simulators.softmax.calibration import ISAS, PREFETCH_BYTES, Calibration
+from archgym.space import Array, Categorical, DesignSpace, Indices, Ordinal
+
+ALGORITHMS = {
+    "three_pass_recompute": ("maximum", "exponential_sum", "normalised_exponential"),
+    "three_pass_reload": ("maximum", "stored_exponential_sum", "scale"),
+    "two_pass": ("extended_sum", "extended_output"),
+    "online": ("online_sum", "normalised_exponential"),  # Milakov & Gimelshein, 2018
+    "tiled_online": ("maximum", "exponential_sum", "normalised_exponential"),
+    "tiled_reload": ("maximum", "stored_exponential_sum", "scale"),
+}
+TRAFFIC = {"three_pass_recompute": 4, "three_pass_reload": 5, "two_pass": 3, "online": 3, "tiled_online": 3, "tiled_reload": 4}  # k
+PASSES_OVER_MEMORY = {"three_pass_recompute": 3, "three_pass_reload": 3, "two_pass": 2, "online": 2, "tiled_online": 2, "tiled_reload": 2}
+TILED = ("tiled_online", "tiled_reload")
+
+REDUCTIONS = ("maximum", "exponential_sum", "extended_sum", "online_sum")
+MAX_PASSES = 3
+
+
+class SoftmaxCostModel(Simulator):
+    """Time, traffic and accuracy of a softmax kernel, predicted from a calibration of one machine.
+
+    Designs with more accumulators than unrolled vectors do not exist (infeasible), nor do those of an ISA the machine lacks.
+
+    Args:
+        rows: independent softmaxes; two threads share the rows, or the columns where there is only one row.
+        cols: elements per row.
+        calibration: a recorded calibration's name, the path of a calibration file (format: README.md beside this module), a
+            `Calibration`, or None for the default recorded one.
+
+    Raises:
+        ArchGymError: rows or cols is not a positive integer, or the calibration cannot be used.
+    """
+
+    space = DesignSpace(
+        [
+            Categorical("algorithm", list(ALGORITHMS)),
+            Categorical("isa", list(ISAS)),
+            Ordinal("unroll", [1, 2, 4, 8]),
+            Ordinal("accumulators", [1, 2, 4, 8]),
+            Ordinal("prefetch", list(PREFETCH_BYTES)),
+            Categorical("nontemporal", [False, True]),
+            Ordinal("tile", [256, 1024, 4096, 16384, 65536]),
+            Ordinal("threads", [1, 2]),
+        ]
+    )
+    metrics = (
+        Metric("time_s", unit="s", better="lower"),
+        Metric("time_per_element_ns", unit="ns", better="lower"),
+        Metric("bandwidth_gb_s", unit="GB/s", better="higher"),
+        Metric("memory_traffic_bytes", unit="B", better="lower"),
+        Metric("passes", unit="1", better="lower"),
+        Metric("sum_error", unit="1", better="lower"),
+    )
+
+    def __init__(self, rows: int = 1, cols: int = 65536, calibration: str | Path | Calibration | None = None):
+        for name, value in (("rows", rows), ("cols", cols)):
+            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+                raise ArchGymError(f"{name} must be a positive integer, not {value!r}")
+        self.rows, self.cols = int(rows), int(cols)
+        self.calibration = calibration if isinstance(calibration, Calibration) else Calibration.load(calibration)
+        shares = [(self.rows, self.cols), (ceil(self.rows / 2), self.cols) if self.rows > 1 else (1, ceil(self.cols / 2))]
+
+        # Tables over the indices of the parameters, in the order of their subscripts; [.., pass] is padded with passes of no cost.
+        algorithms = [[*passes, *[None] * (MAX_PASSES - len(passes))] for passes in ALGORITHMS.values()]
+        unrolls, accumulators, tiles = (self.space[name].grid.tolist() for name in ("unroll", "accumulators", "tile"))
+        self._memory = np.array(  # m[algorithm, nontemporal, threads, pass]
+            [
+                [[[self._memory_ns(name, j, nt, *share) for j in range(MAX_PASSES)] for share in shares] for nt in (False, True)]
+                for name in ALGORITHMS
+            ]
+        )
+        self._compute = np.array(  # c[algorithm, isa, unroll, accumulators, pass], NaN where infeasible
+            [
+                [[[[self._compute_ns(p, isa, u, a) for p in passes] for a in accumulators] for u in unrolls] for isa in ISAS]
+                for passes in algorithms
+            ]
+        )
+        self._overlap = np.array(  # phi[nontemporal, prefetch, threads]
+            [[[self.calibration.overlap(_footprint(nt, c) * r, d) for r, c in shares] for d in PREFETCH_BYTES] for nt in (False, True)]
+        )
+        self._sum_error = np.array(  # [algorithm, isa, accumulators, tile]
+            [
+                [[[self._rounding(name in TILED, isa, a, tile) for tile in tiles] for a in accumulators] for isa in ISAS]
+                for name in ALGORITHMS
+            ]
+        )
+        slowdown, start_ns = self.calibration.thread_slowdown, self.calibration.thread_start_ns
+        self._element_factor = np.array([shares[0][0] * shares[0][1], slowdown * shares[1][0] * shares[1][1]])  # [threads]
+        self._constant_ns = np.array([1, slowdown]) * self.calibration.row_overhead_ns * [shares[0][0], shares[1][0]] + [0, start_ns]
+        self._traffic = 4.0 * self.rows * self.cols * np.array(list(TRAFFIC.values()))  # [algorithm]
+        self._passes = np.array(list(PASSES_OVER_MEMORY.values()), float)  # [algorithm]
+        whole = int(np.searchsorted(tiles, self.cols))  # the first tile that holds a row
+        self._canonical_tile = np.array(  # [algorithm, tile]
+            [[min(t, whole) if name in TILED else 0 for t in range(len(tiles))] for name in ALGORITHMS]
+        )
+
+    def _memory_ns(self, algorithm: str, j: int, nontemporal: bool, rows: int, cols: int) -> float:
+        """m of the j-th pass of an algorithm, in ns per element."""
+        if j >= len(ALGORITHMS[algorithm]):
+            return 0.0
+        what, footprint = ALGORITHMS[algorithm][j], _footprint(nontemporal, cols)
+        curve, stored = self.calibration.bandwidth_ns, "_nontemporal" if nontemporal else ""
+        if what in REDUCTIONS:
+            cached = algorithm == "tiled_online" and what == "exponential_sum"
+            return 0.0 if cached else curve("read", footprint * rows if j == 0 else footprint)
+        if what == "scale":
+            return curve("in_place" + stored, footprint)
+        if algorithm == "tiled_reload":  # y is read again, so it is always stored through the caches
+            stored = ""
+            output = max(curve("copy", 8 * cols) - curve("read", 8 * cols), 0.0)
+        else:
+            output = curve("copy" + stored, footprint)
+        return output if rows == 1 else max(output, curve("write" + stored, footprint * rows))
+
+    def _compute_ns(self, what: str | None, isa: str, unroll: int, accumulators: int) -> float:
+        """c of a pass, in ns per element."""
+        if accumulators > unroll:
+            return np.nan
+        return 0.0 if what is None else self.calibration.compute_ns(what, isa, unroll, accumulators)
+
+    def _rounding(self, tiled: bool, isa: str, accumulators: int, tile: int) -> float:
+        """sum_error of a design."""
+        terms, tiles = (min(self.cols, tile), ceil(self.cols / tile)) if tiled else (self.cols, 0)
+        return 3e-8 + 1.3e-9 * terms / (self.calibration.lanes.get(isa, np.nan) * accumulators) + 1.5e-10 * tiles
+
+    def evaluate_indices(self, indices: Indices, rng: np.random.Generator | None = None) -> dict[str, Array]:
+        """Indices [B, 8] -> every metric, float64 [B], and `feasible`, bool [B]."""
+        algorithm, isa, unroll, accumulators, prefetch, nontemporal, tile, threads = indices.T
+        m = self._memory[algorithm, nontemporal, threads]  # [B, pass]
+        c = self._compute[algorithm, isa, unroll, accumulators]  # [B, pass]
+        phi = self._overlap[nontemporal, prefetch, threads]  # [B]
+        per_element = np.maximum(m, c).sum(axis=1) + phi * np.minimum(m, c).sum(axis=1)
+        time_ns = per_element * self._element_factor[threads] + self._constant_ns[threads]
+        feasible = np.isfinite(time_ns)
+        traffic = np.where(feasible, self._traffic[algorithm], np.nan)
+        return {
+            "time_s": time_ns * 1e-9,
+            "time_per_element_ns": time_ns / (self.rows * self.cols),
+            "bandwidth_gb_s": traffic / time_ns,
+            "memory_traffic_bytes": traffic,
+            "passes": np.where(feasible, self._passes[algorithm], np.nan),
+            "sum_error": np.where(feasible, self._sum_error[algorithm, isa, accumulators, tile], np.nan),
+            "feasible": feasible,
+        }
+
+    def canonical(self, indices: Indices) -> Indices:
+        """[B, 8] -> [B, 8]: algorithms without tiles ignore `tile` (-> the first); tiles that hold a whole row are one (-> the smallest).
+
+        Nothing else is merged: kernels that this model times alike, such as scalar code unrolled 4 and 8 times, are different programs.
+        """
+        canonical = indices.copy()
+        canonical[:, 6] = self._canonical_tile[indices[:, 0], indices[:, 6]]
+        return canonical
+
+    @property
+    def specification(self) -> dict[str, Any]:
+        """The class, its arguments and the digest of the calibration, which a path or a name does not pin."""
+        return {**super().specification, "calibration": self.calibration.digest}
+
+
+def _footprint(nontemporal: bool, cols: int) -> int:
+    """F: bytes of one row of x and y that go through the caches."""
+    return (4 if nontemporal else 8) * cols
