@@ -12,7 +12,7 @@ from archgym._search import Search, SearchResult, search, search_again
 from archgym.agent import Agent, AskTellAgent
 from archgym.env import ArchEnv, ArchVectorEnv, finished
 from archgym.env_wrappers import ContinuousActions, SequentialDesign, VectorContinuousActions, VectorSequentialDesign
-from archgym.errors import ArchGymError, BudgetExhausted, MissingDependency
+from archgym.errors import ArchGymError, BudgetExhausted, MissingDependency, SimulatorUnavailable
 from archgym.ledger import Ledger
 from archgym.objective import AtLeast, AtMost, Maximize, Minimize, Objective, Target
 from archgym.optimum import Optimum, find_optimum
@@ -55,6 +55,7 @@ __all__ = [
     "SearchResult",
     "SequentialDesign",
     "Simulator",
+    "SimulatorUnavailable",
     "Tabulated",
     "Target",
     "VectorContinuousActions",

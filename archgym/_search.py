@@ -44,7 +44,7 @@ class SearchResult:
         samples: designs asked of the simulator.
         unique: distinct designs among them.
         cache_hits: how many of them were answered from a cache.
-        history: a column [samples] for `sample`, every parameter (values), every metric, `feasible`, `valid`, `reward`, `cached`, `seconds`.
+        history: columns [samples]: `sample`, every parameter (values), every metric, `feasible`, `valid`, `reward`, `cached`, `seconds`.
         failures: samples that the simulator could not evaluate, with reasons.
         optimum: the exact optimum, where it is known.
         specification: JSON; `search_again(specification)` repeats the search row for row.

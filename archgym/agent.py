@@ -95,7 +95,14 @@ class AskTellAgent(Agent):
 
     @abstractmethod
     def tell(self, indices: Indices, rewards: Array, metrics: Mapping[str, Array], feasible: Array) -> None:
-        """Learn from designs [B, P] in asked order: rewards [B] of the objective, metric columns [B] (NaN where infeasible), feasible [B]."""
+        """Learn from designs [B, P] in asked order.
+
+        Args:
+            indices: int64 [B, P], as asked.
+            rewards: the objective's, [B].
+            metrics: a column [B] of each visible metric, NaN where infeasible.
+            feasible: bool [B].
+        """
 
     def search(self, env: VectorEnv, *, budget: int, seed: int) -> None:
         from archgym.env import finished
@@ -122,7 +129,8 @@ class AskTellAgent(Agent):
         while missing:
             batch = np.asarray(self.ask(missing))
             if batch.ndim != 2 or not 1 <= len(batch) <= missing:
-                raise ArchGymError(f"{type(self).__name__}.ask({missing}) returned shape {batch.shape}; expected [m, P] with 1 <= m <= {missing}")
+                asked = f"{type(self).__name__}.ask({missing})"
+                raise ArchGymError(f"{asked} returned shape {batch.shape}; expected [m, P] with 1 <= m <= {missing}")
             batches.append(batch)
             missing -= len(batch)
         return batches[0] if len(batches) == 1 else np.concatenate(batches)

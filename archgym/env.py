@@ -12,9 +12,8 @@ Both environments hold one `Evaluator`, where an action is checked, admitted by 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from time import perf_counter
-from typing import Any
+from typing import Any, ClassVar, NamedTuple
 
 import gymnasium
 import numpy as np
@@ -29,13 +28,12 @@ from archgym.objective import Objective, R
 from archgym.registry import ObjectiveSource, Task, get_task
 from archgym.seeding import stream
 from archgym.simulator import Simulator, evaluate_safely
-from archgym.space import Array, Indices
+from archgym.space import Array, Indices, all_true
 
 _SMALLEST, _LARGEST = float(np.exp(-R)), float(np.exp(R))
 
 
-@dataclass(frozen=True, slots=True)
-class Evaluation:
+class Evaluation(NamedTuple):
     """Evaluated designs: indices [B, P], metric values [B, M] (NaN where infeasible), feasible, valid, reward [B]."""
 
     indices: Indices
@@ -59,10 +57,12 @@ class Evaluator:
         self.rng = np.random.default_rng()
         self._nvec = self.simulator.space.nvec.astype(np.uint64)
         metrics = self.simulator.metrics
-        self._visible = np.array([j for j, m in enumerate(metrics) if not m.report_only], int)
-        self._scale = np.array([self.objective.reference.get(metrics[j].name, 1.0) for j in self._visible])
-        self._columns = [(name, [m.name for m in metrics].index(name)) for name in self.objective.metrics]
-        self.observation_space = Box(-R, R, (len(self._visible) + 1 + (horizon > 1),), np.float32)
+        visible = [j for j, m in enumerate(metrics) if not m.report_only]
+        self._visible = slice(None) if len(visible) == len(metrics) else np.array(visible, int)
+        self._scale = np.array([self.objective.reference.get(metrics[j].name, 1.0) for j in visible])
+        self.metric_names = [m.name for m in metrics]
+        self._columns = [(name, self.metric_names.index(name)) for name in self.objective.metrics]
+        self.observation_space = Box(-R, R, (len(visible) + 1 + (horizon > 1),), np.float32)
         self.action_space = MultiDiscrete(self.simulator.space.nvec)
 
     def seed(self, seed: int | None) -> None:
@@ -104,7 +104,7 @@ class Evaluator:
                 indices = given.astype(np.int64)
             if given.dtype.kind != "f" or not (indices == given).all():
                 raise ArchGymError(f"an action is made of whole indices, not of {given.dtype} {given.flat[:4].tolist()}")
-        if (indices.view(np.uint64) >= self._nvec).any():
+        if np.count_nonzero(indices.view(np.uint64) >= self._nvec):
             row, column = np.argwhere(indices.view(np.uint64) >= self._nvec)[0]
             parameter = self.simulator.space.parameters[column]
             raise ArchGymError(f"index {indices[row, column]} of parameter {parameter.name!r} is outside 0..{len(parameter) - 1}")
@@ -112,11 +112,11 @@ class Evaluator:
 
     def observe(self, evaluation: Evaluation, remaining: Array | float) -> Array:
         """Observations float32 [B, D]: log(metric / reference) clipped to +-R, the feasibility flag, and for H > 1 what remains."""
-        visible = len(self._visible)
+        visible = len(self._scale)
         observation = np.empty((len(evaluation.values), *self.observation_space.shape), np.float32)
         ratio = evaluation.values[:, self._visible] / self._scale
         observation[:, :visible] = np.log(np.minimum(np.maximum(ratio, _SMALLEST), _LARGEST))
-        if not evaluation.feasible.all():
+        if not all_true(evaluation.feasible):
             observation[~evaluation.feasible, :visible] = 0
         observation[:, visible] = evaluation.feasible
         if self.horizon > 1:
@@ -134,7 +134,7 @@ class Evaluator:
         """The `info` of finished designs as columns [B]."""
         return {
             "design": self.simulator.space.decode(evaluation.indices),
-            "metrics": {m.name: evaluation.values[:, j] for j, m in enumerate(self.simulator.metrics)},
+            "metrics": dict(zip(self.metric_names, evaluation.values.T, strict=True)),
             "feasible": evaluation.feasible,
             "valid": evaluation.valid,
             "reward": evaluation.reward,
@@ -142,7 +142,7 @@ class Evaluator:
 
     def describe(self, evaluation: Evaluation, row: int = 0) -> str:
         """A design, its metrics and its reward as text."""
-        design = {p.name: p.value(int(i)) for p, i in zip(self.simulator.space, evaluation.indices[row], strict=True)}
+        design = self.simulator.space.design(evaluation.indices[row])
         state = "valid" if evaluation.valid[row] else "violates a constraint" if evaluation.feasible[row] else "infeasible"
         lines = [f"{name} = {value}" for name, value in design.items()]
         if evaluation.feasible[row]:
@@ -195,7 +195,7 @@ class _Shared:
         self._spec = spec
 
 
-class ArchEnv(_Shared, gymnasium.Env[Array, Array]):  # type: ignore[misc]
+class ArchEnv(_Shared, gymnasium.Env[Array, Array]):
     """One design per step.
 
     Args:
@@ -209,7 +209,7 @@ class ArchEnv(_Shared, gymnasium.Env[Array, Array]):  # type: ignore[misc]
     (None where infeasible), `feasible`, `valid`, and the objective's `reward`.
     """
 
-    metadata = {"render_modes": ["ansi"]}
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi"]}
 
     def __init__(
         self,
@@ -249,16 +249,17 @@ class ArchEnv(_Shared, gymnasium.Env[Array, Array]):  # type: ignore[misc]
         feasible = bool(evaluation.feasible[0])
         values = evaluation.values[0].tolist() if feasible else [None] * evaluation.values.shape[1]
         info = {
-            "design": {p.name: p.value(i) for p, i in zip(self.simulator.space, evaluation.indices[0].tolist(), strict=True)},
-            "metrics": {m.name: value for m, value in zip(self.simulator.metrics, values, strict=True)},
+            "design": self.simulator.space.design(evaluation.indices[0]),
+            "metrics": dict(zip(evaluator.metric_names, values, strict=True)),
             "feasible": feasible,
             "valid": bool(evaluation.valid[0]),
             "reward": objective,
         }
         remaining = 1 - self._steps / evaluator.horizon
-        return evaluator.observe(evaluation, remaining)[0], reward, self._steps >= evaluator.horizon, False, info
+        observation = evaluator.observe(evaluation, remaining)[0]
+        return observation, reward, self._steps >= evaluator.horizon, False, info
 
-    def render(self) -> str | None:  # type: ignore[override]
+    def render(self) -> str | None:
         if self.render_mode is None:
             return None
         return "no design yet" if self._last is None else self.evaluator.describe(self._last)
@@ -267,7 +268,7 @@ class ArchEnv(_Shared, gymnasium.Env[Array, Array]):  # type: ignore[misc]
         self.simulator.close()
 
 
-class ArchVectorEnv(_Shared, VectorEnv[Array, Array, Array]):  # type: ignore[misc]
+class ArchVectorEnv(_Shared, VectorEnv[Array, Array, Array]):
     """`num_envs` designs per step, evaluated as one batch; otherwise as `ArchEnv`, whose arguments it takes.
 
     Args:
@@ -306,7 +307,7 @@ class ArchVectorEnv(_Shared, VectorEnv[Array, Array, Array]):  # type: ignore[mi
         self._best = np.full(num_envs, -np.inf)
         self._last: Evaluation | None = None
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:  # type: ignore[override]
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
         super().reset(seed=seed)
         self.evaluator.seed(seed)
         rows = np.ones(self.num_envs, bool)
@@ -323,7 +324,7 @@ class ArchVectorEnv(_Shared, VectorEnv[Array, Array, Array]):  # type: ignore[mi
     def step(self, actions: Array) -> tuple[Array, Array, Array, Array, dict[str, Any]]:
         evaluator, horizon = self.evaluator, self.evaluator.horizon
         over = self._steps >= horizon
-        if over.any():
+        if np.count_nonzero(over):
             return self._step_past_the_end(actions, over)
         evaluation = evaluator.evaluate(actions, self.num_envs)
         self._last = evaluation
@@ -354,7 +355,8 @@ class ArchVectorEnv(_Shared, VectorEnv[Array, Array, Array]):  # type: ignore[mi
     def _step_past_the_end(self, actions: Array, over: Array) -> tuple[Array, Array, Array, Array, dict[str, Any]]:
         """NEXT_STEP: finished sub-environments are reset, ignoring their actions; the others step. DISABLED: an error."""
         if self.autoreset_mode is AutoresetMode.DISABLED:
-            raise ArchGymError(f"sub-environments {np.flatnonzero(over).tolist()} are over: reset(options={{'reset_mask': ...}}) them first")
+            rows = np.flatnonzero(over).tolist()
+            raise ArchGymError(f"sub-environments {rows} are over: reset(options={{'reset_mask': ...}}) them first")
         horizon, going = self.evaluator.horizon, ~over
         rewards = np.zeros(self.num_envs)
         observation = self.evaluator.fresh(self.num_envs)
@@ -368,7 +370,7 @@ class ArchVectorEnv(_Shared, VectorEnv[Array, Array, Array]):  # type: ignore[mi
         self._steps[over], self._best[over] = 0, -np.inf
         return observation, rewards, self._steps >= horizon, np.zeros(self.num_envs, bool), info
 
-    def render(self) -> tuple[str, ...] | None:  # type: ignore[override]
+    def render(self) -> tuple[str, ...] | None:
         if self.render_mode is None:
             return None
         if self._last is None:

@@ -54,7 +54,8 @@ class _PartialDesigns:
         position = np.zeros((self.n, len(self.nvec)), np.float32)
         if self.position < len(self.nvec):
             position[:, self.position] = 1
-        return np.concatenate([((self.indices + 1) / self.nvec).astype(np.float32), position], axis=1)
+        observation: Array = np.concatenate([((self.indices + 1) / self.nvec).astype(np.float32), position], axis=1)
+        return observation
 
     def mask(self) -> Array:
         """Which actions name a value of the next parameter: int8 [max n_p] (all of them once the design is complete)."""
@@ -110,7 +111,7 @@ class ContinuousActions(gymnasium.Wrapper[Array, Array, Array, Array], RecordCon
         self.action_space = Box(-1, 1, (len(self._nvec),), np.float32)
 
     def step(self, action: Array) -> tuple[Array, float, bool, bool, dict[str, Any]]:
-        observation, reward, terminated, truncated, info = self.env.step(_to_indices(action, self._nvec, self.action_space.shape))
+        observation, reward, terminated, truncated, info = self.env.step(_to_indices(action, self._nvec, (len(self._nvec),)))
         return observation, float(reward), terminated, truncated, info
 
 

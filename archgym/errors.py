@@ -14,6 +14,10 @@ class BudgetExhausted(ArchGymError):
     """The ledger's budget of samples is spent; the search is over."""
 
 
+class SimulatorUnavailable(ArchGymError):
+    """What runs the simulator is broken (no worker starts, the cache's disk is full): the search ends, the design is not to blame."""
+
+
 class MissingDependency(ArchGymError, ImportError):
     """An optional package is not installed; the message names the extra that brings it."""
 

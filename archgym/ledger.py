@@ -38,6 +38,7 @@ class Ledger:
         self.samples = 0
         self.failures: list[Failure] = []
         self._best: tuple[int, float] | None = None
+        self._scanned = 0  # samples that `_best` has seen: it is looked for when asked, not when recorded
         self._capacity = 0
         self._columns: dict[str, Array] = {}
         self._reserve(64 if budget is None else max(1, min(budget, 1 << 20)))
@@ -86,9 +87,6 @@ class Ledger:
         self.samples = stop
         if outcome.failures:
             self.failures.extend(Failure(start + row, reason) for row, reason in sorted(outcome.failures.items()))
-        top = int(np.where(rewards.valid, rewards.reward, -np.inf).argmax())
-        if rewards.valid[top] and (self._best is None or rewards.reward[top] > self._best[1]):
-            self._best = (start + top, float(rewards.reward[top]))
 
     def _reserve(self, capacity: int) -> None:
         parameters, metrics = len(self._simulator.space), len(self._simulator.metrics)
@@ -127,12 +125,25 @@ class Ledger:
     @property
     def best(self) -> int | None:
         """The first sample with the highest reward among valid designs; None while there is none."""
-        return None if self._best is None else self._best[0]
+        best = self._find_best()
+        return None if best is None else best[0]
 
     @property
     def best_reward(self) -> float | None:
         """The reward of the best valid design so far."""
-        return None if self._best is None else self._best[1]
+        best = self._find_best()
+        return None if best is None else best[1]
+
+    def _find_best(self) -> tuple[int, float] | None:
+        start, stop = self._scanned, self.samples
+        if start < stop:
+            columns = self._columns
+            rewards = np.where(columns["valid"][start:stop], columns["reward"][start:stop], -np.inf)
+            top = int(rewards.argmax())
+            if rewards[top] > (-np.inf if self._best is None else self._best[1]):
+                self._best = (start + top, float(rewards[top]))
+            self._scanned = stop
+        return self._best
 
     def best_so_far(self) -> Array:
         """The best valid reward after each sample: float64 [N], -inf before the first valid design."""

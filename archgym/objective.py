@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from archgym.errors import ArchGymError, unknown
-from archgym.space import Array
+from archgym.space import Array, all_true
 
 R = 10.0
 INFEASIBLE_REWARD = -R - 1
@@ -169,21 +169,24 @@ class Objective:
         Raises:
             ArchGymError: a metric that is not positive on a feasible design where the form takes its logarithm.
         """
-        everything = bool(feasible.all())
+        everything = all_true(feasible)
         columns = {name: np.asarray(metrics[name], float) for name in self.metrics}
         if not everything:
             columns = {name: column[feasible] for name, column in columns.items()}
         base = self._base(columns)
-        valid = np.ones(len(base), bool)
+        valid: Array | None = None
         for constraint in self.constraints:
-            valid &= self._satisfied(constraint, columns[constraint.metric])
-        if not valid.all():
+            satisfied = self._satisfied(constraint, columns[constraint.metric])
+            valid = satisfied if valid is None else valid & satisfied
+        if valid is None:
+            valid = np.ones(len(base), bool)
+        if not all_true(valid):
             bad = ~valid
             excess = self._penalty({name: column[bad] for name, column in columns.items()})
-            base[bad] = -R - excess / (1 + excess) if self.strict else np.clip(base[bad] - excess, -R, R)
-            base[valid] = base[valid].clip(-R, R)
+            base[bad] = -R - excess / (1 + excess) if self.strict else _clip(base[bad] - excess)
+            base[valid] = _clip(base[valid])
         else:
-            base = base.clip(-R, R)
+            base = _clip(base)
         if everything:
             return Rewards(base, valid)
         reward = np.full(len(feasible), INFEASIBLE_REWARD)
@@ -198,18 +201,18 @@ class Objective:
                 factors = [(t.value / np.abs(columns[t.metric] - t.value)) ** t.weight for t in self.terms if isinstance(t, Target)]
             product: npt.NDArray[np.float64] = np.prod(np.minimum(factors, 1e6), axis=0)
             return product
-        total = np.zeros(len(columns[self.terms[0].metric]))
+        total: Any = 0.0
         for term in self.terms:
             column = columns[term.metric]
             if isinstance(term, Target):
                 distance = np.log(_positive(term.metric, column) / term.value) if self.form == "log" else (column - term.value) / term.value
-                total -= term.weight * np.abs(distance)
+                total = total - term.weight * np.abs(distance)
             elif self.form == "log":
                 scale = self.reference.get(term.metric, 1.0)
-                total -= (term.weight * term.sign) * np.log(_positive(term.metric, column) / scale)
+                total = total - (term.weight * term.sign) * np.log(_positive(term.metric, column) / scale)
             else:
-                total -= (term.weight * term.sign) * (column / self.reference.get(term.metric, 1.0))
-        return total
+                total = total - (term.weight * term.sign) * (column / self.reference.get(term.metric, 1.0))
+        return np.asarray(total, float)
 
     def _satisfied(self, constraint: Constraint, column: Array) -> Array:
         return np.asarray(column <= constraint.limit if isinstance(constraint, AtMost) else column >= constraint.limit)
@@ -295,9 +298,15 @@ class Objective:
         return f"Objective({', '.join(parts)})"
 
 
+def _clip(rewards: Array) -> Array:
+    clipped: Array = np.minimum(np.maximum(rewards, -R), R)
+    return clipped
+
+
 def _positive(metric: str, column: Array) -> Array:
-    if not (column > 0).all():
-        raise ArchGymError(f"metric {metric!r} is {column[~(column > 0)][0]} on a feasible design; a logarithm needs > 0: use form='linear'")
+    if not all_true(column > 0):
+        value = column[~(column > 0)][0]
+        raise ArchGymError(f"metric {metric!r} is {value} on a feasible design; a logarithm needs > 0: use form='linear'")
     return column
 
 

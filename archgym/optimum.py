@@ -108,15 +108,13 @@ def find_optimum(
         if progress is not None:
             progress(min((done + 1) * chunk, space.size), space.size)
     found = Optimum(None, None, None, None) if best is None else _optimum_at(simulator, objective, best[1])
-    return Optimum(
-        found.indices, found.best_design, found.best_metrics, found.best_reward, designs, feasible, valid, np.cumsum(histogram)
-    )
+    return Optimum(found.indices, found.best_design, found.best_metrics, found.best_reward, designs, feasible, valid, np.cumsum(histogram))
 
 
 def _optimum_at(simulator: Simulator, objective: Objective, indices: Indices) -> Optimum:
     outcome = evaluate_safely(simulator, np.asarray(indices, np.int64)[None])
     rewards = objective({m.name: outcome.values[:, j] for j, m in enumerate(simulator.metrics)}, outcome.feasible)
-    design = {p.name: p.value(int(i)) for p, i in zip(simulator.space, indices, strict=True)}
+    design = simulator.space.design(np.asarray(indices, np.int64))
     metrics = {m.name: float(v) for m, v in zip(simulator.metrics, outcome.values[0], strict=True)}
     return Optimum(np.asarray(indices, np.int64), design, metrics, float(rewards.reward[0]))
 

@@ -18,7 +18,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from importlib.metadata import EntryPoint, EntryPoints, entry_points
+from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -135,13 +135,8 @@ _agents: dict[str, str | type[Agent]] = {}
 
 
 @cache
-def _entry_points() -> EntryPoints:
-    return entry_points()
-
-
-@cache
 def _points(group: str) -> dict[str, EntryPoint]:
-    return {point.name: point for point in _entry_points().select(group=group)}
+    return {point.name: point for point in entry_points(group=group)}
 
 
 def discover() -> None:
@@ -154,8 +149,9 @@ def discover() -> None:
 
 
 def _register_with_gymnasium(env_id: str) -> None:
-    if env_id in _tasks or gymnasium.registry.get(env_id) is not None and gymnasium.registry[env_id].entry_point == "archgym.env:ArchEnv":
-        gymnasium.registry.pop(env_id, None)
+    spec = gymnasium.registry.get(env_id)
+    if spec is not None and spec.entry_point == "archgym.env:ArchEnv":  # ours to replace; Gymnasium warns about any other
+        del gymnasium.registry[env_id]
     gymnasium.register(
         env_id,
         entry_point="archgym.env:ArchEnv",
@@ -264,7 +260,7 @@ def make_agent(name: str, **hyperparameters: Any) -> Agent:
 
 
 def agent_names() -> dict[str, str]:
-    """"module:Class" -> name of every registered agent."""
+    """ "module:Class" -> name of every registered agent."""
     points = {name: point.value for name, point in _points("archgym.agents").items()}
     known = {**points, **_agents}
     return {ref if isinstance(ref, str) else f"{ref.__module__}:{ref.__qualname__}": name for name, ref in known.items()}

@@ -7,16 +7,17 @@ there a design that raises, or whose metrics are not finite, becomes a recorded 
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 from abc import ABC
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
-from archgym.errors import ArchGymError
-from archgym.space import Array, DesignSpace, Indices
+from archgym.errors import ArchGymError, SimulatorUnavailable
+from archgym.space import Array, DesignSpace, Indices, all_true
 
 if TYPE_CHECKING:
     from archgym.objective import Objective
@@ -54,9 +55,9 @@ class Simulator(ABC):
     metrics: tuple[Metric, ...]
     deterministic: bool = True
     stochastic: bool = False
-    default_objective: ClassVar[Objective | None] = None
+    default_objective: Objective | None = None
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> Simulator:
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         if cls.evaluate is Simulator.evaluate and cls.evaluate_indices is Simulator.evaluate_indices:
             raise ArchGymError(f"{cls.__name__} must define evaluate(designs, rng) or evaluate_indices(indices, rng)")
         simulator = super().__new__(cls)
@@ -95,7 +96,7 @@ class Simulator(ABC):
         """What identifies this simulator in results, caches and stored optima: its class and the arguments it was made with."""
         return {"simulator": f"{type(self).__module__}:{type(self).__qualname__}", **_bound_arguments(self)}
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - most simulators have nothing to release
         """Release processes and files; using the simulator afterwards is an error."""
 
 
@@ -120,6 +121,8 @@ def _plain(value: Any) -> Any:
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(v) for v in value]
+    if isinstance(value, np.ndarray):
+        return {"dtype": str(value.dtype), "shape": list(value.shape), "sha256": hashlib.sha256(value.tobytes()).hexdigest()}
     return value if value is None or isinstance(value, (bool, int, float, str)) else repr(value)
 
 
@@ -143,22 +146,28 @@ class Outcome:
 def evaluate_safely(simulator: Simulator, indices: Indices, rng: np.random.Generator | None = None) -> Outcome:
     """Evaluate designs [B, P]; failures become infeasible rows with a reason instead of exceptions.
 
-    A batch that raises, or comes back malformed, is asked again row by row, so that only the guilty rows fail.
+    A batch that raises, or comes back malformed, is asked again in halves, down to single rows, so that only the guilty rows fail.
+
+    Raises:
+        SimulatorUnavailable: not the design but what runs the simulator is at fault.
     """
     state = rng.bit_generator.state if rng is not None and simulator.stochastic else None
     try:
         return _checked(simulator, simulator.evaluate_indices(indices, rng), len(indices))
+    except SimulatorUnavailable:
+        raise
     except Exception as error:
         if len(indices) == 1:
             return _failed(simulator, f"{type(error).__name__}: {error}")
     if rng is not None and state is not None:
         rng.bit_generator.state = state
-    rows = [evaluate_safely(simulator, indices[i : i + 1], rng) for i in range(len(indices))]
+    middle = len(indices) // 2
+    first, second = evaluate_safely(simulator, indices[:middle], rng), evaluate_safely(simulator, indices[middle:], rng)
     return Outcome(
-        values=np.concatenate([row.values for row in rows]),
-        feasible=np.concatenate([row.feasible for row in rows]),
-        cached=np.concatenate([row.cached for row in rows]),
-        failures={i: row.failures[0] for i, row in enumerate(rows) if row.failures},
+        values=np.concatenate([first.values, second.values]),
+        feasible=np.concatenate([first.feasible, second.feasible]),
+        cached=np.concatenate([first.cached, second.cached]),
+        failures={**first.failures, **{middle + row: reason for row, reason in second.failures.items()}},
     )
 
 
@@ -168,21 +177,25 @@ def _failed(simulator: Simulator, reason: str) -> Outcome:
 
 def _checked(simulator: Simulator, columns: Mapping[str, Array], n: int) -> Outcome:
     """Hold a simulator's answer against the contract; copies, since simulators may reuse their buffers."""
-    values = np.empty((n, len(simulator.metrics)))
-    for j, metric in enumerate(simulator.metrics):
-        values[:, j] = _column(columns, metric.name, n)
+    names = [metric.name for metric in simulator.metrics]
+    try:
+        values = np.array([columns[name] for name in names], float).T
+    except (KeyError, ValueError):
+        values = np.empty(0)
+    if values.shape != (n, len(names)):  # say which column is wrong
+        values = np.stack([_column(columns, name, n).astype(float) for name in names], axis=1)
     feasible = _column(columns, "feasible", n).astype(bool)
     cached = _column(columns, "cached", n).astype(bool) if "cached" in columns else np.zeros(n, bool)
     failures = {}
     if "failure" in columns:
         failures = {i: str(reason) for i, reason in enumerate(columns["failure"]) if reason}
         feasible[list(failures)] = False
-    if not np.isfinite(values).all():
+    if not all_true(np.isfinite(values)):
         for i in np.flatnonzero(feasible & ~np.isfinite(values).all(axis=1)).tolist():
             guilty = [m.name for m, finite in zip(simulator.metrics, np.isfinite(values[i]), strict=True) if not finite]
             failures[i] = f"not finite: {', '.join(guilty)}"
             feasible[i] = False
-    if not feasible.all():
+    if not all_true(feasible):
         values[~feasible] = np.nan
     return Outcome(values, feasible, cached, failures)
 

@@ -14,13 +14,13 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from archgym.errors import ArchGymError, unknown
+from archgym.errors import ArchGymError, SimulatorUnavailable, unknown
+from archgym.paths import write_atomically
 from archgym.simulator import Metric, Simulator, evaluate_safely
 from archgym.space import Array, DesignSpace, Indices
 
@@ -48,7 +48,7 @@ class SimulatorWrapper(Simulator):
         self.metrics = simulator.metrics
         self.deterministic = simulator.deterministic
         self.stochastic = simulator.stochastic
-        self.default_objective = simulator.default_objective  # type: ignore[misc]
+        self.default_objective = simulator.default_objective
 
     def canonical(self, indices: Indices) -> Indices:
         """The wrapped simulator's representatives: [B, P] -> [B, P]."""
@@ -76,9 +76,7 @@ class Tabulated(Simulator):
 
     def __init__(self, simulator: Simulator, limit: int = 50_000_000):
         if simulator.stochastic:
-            raise ArchGymError(
-                "a stochastic simulator cannot be tabulated; tabulate it without noise and wrap the table: Noisy(Tabulated(...))"
-            )
+            raise ArchGymError("a stochastic simulator cannot be tabulated; put the noise outside: Noisy(Tabulated(simulator))")
         if not simulator.deterministic:
             raise ArchGymError("a measured simulator cannot be tabulated; use Cached(simulator), which replays what was measured")
         if simulator.space.size > limit:
@@ -89,7 +87,7 @@ class Tabulated(Simulator):
         self.simulator: Simulator | None = simulator
         self.space = simulator.space
         self.metrics = simulator.metrics
-        self.default_objective = simulator.default_objective  # type: ignore[misc]
+        self.default_objective = simulator.default_objective
         values = np.empty((len(self.metrics), self.space.size))
         feasible = np.empty(self.space.size, bool)
         failures: dict[int, str] = {}
@@ -169,17 +167,7 @@ class Tabulated(Simulator):
         canonical = np.concatenate([self.space.to_ordinal(self.canonical(indices)) for indices in self.space.enumerate()])
         if not np.array_equal(canonical, np.arange(self.space.size)):
             arrays["canonical"] = canonical
-        unfinished = Path(f"{os.fspath(path)}.{os.getpid()}.tmp")
-        try:
-            with open(unfinished, "wb") as file:
-                np.savez(file, allow_pickle=False, **arrays)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(unfinished, path)
-        except OSError as error:
-            raise ArchGymError(f"cannot save the table to {os.fspath(path)}: {error.strerror or error}") from error
-        finally:
-            unfinished.unlink(missing_ok=True)
+        write_atomically(path, lambda file: np.savez(file, allow_pickle=False, **arrays))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Tabulated:
@@ -189,7 +177,6 @@ class Tabulated(Simulator):
             ArchGymError: no such file, or not a table.
         """
         table = cls.__new__(cls)
-        assert isinstance(table, Tabulated)
         table.simulator = None
         try:
             with np.load(path, allow_pickle=False) as archive:
@@ -245,15 +232,14 @@ class Cached(SimulatorWrapper):
 
     def __init__(self, simulator: Simulator, path: str | os.PathLike[str] | None = None):
         if simulator.stochastic:
-            raise ArchGymError("a stochastic simulator cannot be cached; cache it without noise and wrap the cache: Noisy(Cached(...))")
+            raise ArchGymError("a stochastic simulator cannot be cached; put the noise outside: Noisy(Cached(simulator))")
         super().__init__(simulator)
         self._records: dict[bytes, bytes] = {}  # by key: feasible and the metrics, as float64 [1 + M]
         self._path = None if path is None else os.fspath(path)
         if self._path is not None:
             self._prefix = self._identity()
             self._texts = [[json.dumps(value, default=repr) for value in p.grid.tolist()] for p in self.space]
-        self._connection: sqlite3.Connection | None = None
-        self._opened_by = 0  # the process; SQLite connections do not survive a fork
+        self._connections: dict[int, sqlite3.Connection] = {}  # by process: after a fork, one may neither use nor close the parent's
         self._open()
 
     def evaluate_indices(self, indices: Indices, rng: np.random.Generator | None = None) -> dict[str, Array]:
@@ -287,16 +273,16 @@ class Cached(SimulatorWrapper):
 
     def close(self) -> None:
         """Close the file and the wrapped simulator."""
-        if self._connection is not None and self._opened_by == os.getpid():
-            self._connection.close()
-        self._connection = None
+        connection = self._connections.pop(os.getpid(), None)
+        if connection is not None:
+            connection.close()
         super().close()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_connection": None, "_opened_by": 0}
+        return {**self.__dict__, "_connections": {}}
 
-    def _identity(self) -> Any:
-        """The hash of what results depend on besides the design."""
+    def _identity(self) -> bytes:
+        """A hash of what results depend on besides the design."""
         simulator = self.simulator
         while isinstance(simulator, SimulatorWrapper) and simulator.transparent:
             simulator = simulator.simulator
@@ -307,16 +293,14 @@ class Cached(SimulatorWrapper):
                 f"a cache on disk cannot tell this simulator from others, since an argument is described by its address: {text}; "
                 "pass strings, numbers or frozen dataclasses instead"
             )
-        return hashlib.sha256(text.encode())
+        return hashlib.sha256(text.encode()).digest()
 
     def _key(self, row: Indices) -> bytes:
         if self._path is None:
             return row.tobytes()
         values = zip(self.space.names, self._texts, row.tolist(), strict=True)
         design = ", ".join(sorted(f"{json.dumps(name)}: {texts[index]}" for name, texts, index in values))
-        digest = self._prefix.copy()
-        digest.update(f"{{{design}}}".encode())
-        return bytes(digest.digest())
+        return hashlib.sha256(self._prefix + design.encode()).digest()
 
     def _recall(self, keys: Iterable[bytes]) -> None:
         """Take what the file knows of these keys into memory."""
@@ -342,8 +326,8 @@ class Cached(SimulatorWrapper):
 
     def _open(self) -> sqlite3.Connection | None:
         """This process's connection; None without a path."""
-        if self._path is None or (self._connection is not None and self._opened_by == os.getpid()):
-            return self._connection
+        if self._path is None or os.getpid() in self._connections:
+            return self._connections.get(os.getpid())
         import sqlite3
 
         with self._errors():
@@ -353,7 +337,7 @@ class Cached(SimulatorWrapper):
             with connection:
                 connection.execute("BEGIN IMMEDIATE")  # refuses a file that can only be read, before anything is simulated
                 connection.execute("CREATE TABLE IF NOT EXISTS results (key BLOB PRIMARY KEY, record BLOB NOT NULL) WITHOUT ROWID")
-        self._connection, self._opened_by = connection, os.getpid()
+        self._connections[os.getpid()] = connection
         return connection
 
     @contextmanager
@@ -363,8 +347,8 @@ class Cached(SimulatorWrapper):
         try:
             yield
         except sqlite3.Error as error:
-            raise ArchGymError(
-                f"cannot use {self._path} as a cache of results: {error}; name a file in an existing, writable folder"
+            raise SimulatorUnavailable(
+                f"cannot use {self._path} as a cache of results: {error}; name a file in a folder that can be written"
             ) from error
 
 

@@ -27,6 +27,11 @@ Array = npt.NDArray[Any]
 Indices = npt.NDArray[np.int64]
 
 
+def all_true(mask: Array) -> bool:
+    """`mask.all()`, five times as fast on the short columns of single steps."""
+    return int(np.count_nonzero(mask)) == mask.size
+
+
 @dataclass(frozen=True)
 class Parameter(ABC):
     """One axis of a design space: a name and a finite `grid` of values in index order."""
@@ -51,8 +56,7 @@ class Parameter(ABC):
 
     def value(self, index: int) -> Any:
         """The value at an index as a plain Python object."""
-        value = self.grid[index]
-        return value.item() if isinstance(value, np.generic) else value
+        return _plain(self.grid[index])
 
     def validate(self, value: Any) -> Any:
         """A single value as a plain Python object, if the parameter admits it.
@@ -60,8 +64,7 @@ class Parameter(ABC):
         Raises:
             ArchGymError: it does not; the message says what would be admitted.
         """
-        if isinstance(value, np.generic):
-            value = value.item()
+        value = _plain(value)
         for admitted in self.grid.tolist():
             if admitted == value and isinstance(admitted, bool) == isinstance(value, bool):
                 return admitted
@@ -128,7 +131,8 @@ class Parameter(ABC):
         kind = settings.pop("kind")
         if kind not in _KINDS:
             raise unknown("kind of parameter", kind, _KINDS)
-        return _KINDS[kind](**settings)
+        parameter: Parameter = _KINDS[kind](**settings)
+        return parameter
 
     def _check(self) -> None:
         if not isinstance(self.name, str) or not self.name:
@@ -147,7 +151,7 @@ class _Listed(Parameter):
     default: Any = None
 
     def __post_init__(self) -> None:
-        plain = tuple(v.item() if isinstance(v, np.generic) else v for v in self.values)
+        plain = tuple(_plain(v) for v in self.values)
         object.__setattr__(self, "values", plain)
         if len({(type(v), v) for v in plain}) != len(plain):
             raise ArchGymError(f"parameter {self.name!r} lists a value twice")
@@ -223,7 +227,8 @@ class Real(Parameter):
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low <= self.high and self.levels >= 1):
-            raise ArchGymError(f"parameter {self.name!r}: needs finite low <= high and levels >= 1, not {self.low}, {self.high}, {self.levels}")
+            given = f"{self.low}, {self.high}, {self.levels}"
+            raise ArchGymError(f"parameter {self.name!r}: needs finite low <= high and levels >= 1, not {given}")
         if self.log and self.low <= 0:
             raise ArchGymError(f"parameter {self.name!r}: log=True needs low > 0, not {self.low}")
         self._check()
@@ -324,6 +329,14 @@ class DesignSpace:
         """Indices [B, P] -> the column [B] of values of every parameter."""
         return {p.name: p.grid[indices[:, j]] for j, p in enumerate(self.parameters)}
 
+    def design(self, indices: Indices) -> dict[str, Any]:
+        """One design [P] as plain Python values by parameter name."""
+        return {name: values[i] for name, values, i in zip(self.names, self._plain, indices.tolist(), strict=True)}
+
+    @cached_property
+    def _plain(self) -> list[list[Any]]:
+        return [p.grid.tolist() for p in self.parameters]
+
     def encode(self, designs: Mapping[str, Any]) -> Indices:
         """Columns of values (length B, or scalars for one design) -> indices [B, P].
 
@@ -411,3 +424,7 @@ class DesignSpace:
 
 def _renamed(parameter: Parameter, name: str) -> Parameter:
     return Parameter.from_json({**parameter.to_json(), "name": name})
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value

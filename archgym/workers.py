@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from archgym.errors import ArchGymError
+from archgym.errors import ArchGymError, SimulatorUnavailable
 from archgym.simulator import Outcome, Simulator, evaluate_safely
 from archgym.simulator_wrappers import SimulatorWrapper
 from archgym.space import Array, Indices
@@ -153,7 +153,9 @@ class Parallel(SimulatorWrapper):
         if message is None:
             reason = self._discard(worker)
             if task is None:
-                raise ArchGymError(f"a worker process did not start: {reason}; a script that is run needs `if __name__ == '__main__':`")
+                raise SimulatorUnavailable(
+                    f"a worker process did not start: {reason}; a script that is run needs `if __name__ == '__main__':`"
+                )
             if len(task.rows) > 1:
                 tasks.extend(_Task(range(row, row + 1)) for row in task.rows)
             elif task.deaths < self.retries:
@@ -162,7 +164,9 @@ class Parallel(SimulatorWrapper):
                 batch.failures[task.rows.start] = reason
         elif isinstance(message, str):
             self._discard(worker)
-            raise ArchGymError(f"a worker process could not load the simulator: {message}; define it in a module that can be imported")
+            raise SimulatorUnavailable(
+                f"a worker process could not load the simulator: {message}; define it in a module that can be imported"
+            )
         elif task is None:
             worker.ready = True
         else:

@@ -193,7 +193,7 @@ def test_tables_refuse_noise_measurements_and_spaces_over_the_limit():
         Tabulated(Noisy(Random()))
     with pytest.raises(ArchGymError, match="Cached"):
         Tabulated(Measured())
-    with pytest.raises(ArchGymError, match="60 designs.*limit"):
+    with pytest.raises(ArchGymError, match=r"60 designs.*limit"):
         Tabulated(Random(), limit=59)
 
 
@@ -350,7 +350,7 @@ def test_a_noisy_batch_is_its_rows_one_after_another_even_if_some_raise(indices,
 def test_noise_needs_a_generator_known_metrics_and_a_quiet_simulator():
     with pytest.raises(ArchGymError, match="default_rng"):
         Noisy(Random()).evaluate_indices(np.zeros((1, 3), np.int64))
-    with pytest.raises(ArchGymError, match="unknown metric 'latency'.*latency_s"):
+    with pytest.raises(ArchGymError, match=r"unknown metric 'latency'.*latency_s"):
         Noisy(Random(), metrics=["latency"])
     with pytest.raises(ArchGymError, match="sigma"):
         Noisy(Random(), sigma=-1)

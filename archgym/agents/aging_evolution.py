@@ -29,7 +29,7 @@ class AgingEvolution(AskTellAgent):
     version = 1
     hyperparameters = DesignSpace(
         [
-            Integer("population", 2, 1024, default=64),
+            Integer("population", 2, 1024, default=100),
             Integer("sample_size", 1, 256, default=16),
             Integer("batch", 1, 256, default=8),
         ]

@@ -31,10 +31,10 @@ class Annealing(AskTellAgent):
     version = 1
     hyperparameters = DesignSpace(
         [
-            Integer("chains", 1, 64, default=1),
+            Integer("chains", 1, 64, default=4),
             Integer("warmup", 2, 256, default=16),
-            Real("hot", 0.01, 10.0, log=True, default=0.5),
-            Real("cold", 0.0001, 1.0, log=True, default=0.02),
+            Real("hot", 0.01, 10.0, log=True, default=0.15),
+            Real("cold", 0.0001, 1.0, log=True, default=0.05),
         ]
     )
 

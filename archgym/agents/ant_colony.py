@@ -1,15 +1,15 @@
-"""Ant colony optimisation: the ant colony system's choice rule (Dorigo & Gambardella, 1997) with MAX-MIN trails (Stützle & Hoos, 2000).
+"""Ant colony optimisation: the choice rule of Dorigo & Gambardella (1997) in the hyper-cube framework of Blum & Dorigo (2004).
 
-An ant chooses a value v for every parameter p by the trail tau_p(v):
+An ant chooses a value v for every parameter p by its trails, which sum to 1 over the n_p values:
 
-    v = argmax_v tau_p(v)                 with probability `greediness`
-    v ~ tau_p(v) / sum_w tau_p(w)         otherwise
+    v = argmax_v tau_p(v)                                   with probability `greediness`
+    v ~ (1 - floor) tau_p(v) + floor / n_p                  otherwise
 
-and when all ants are back, the best of them and the best so far strengthen their trails:
+and when all ants are back, the `elite` best of them and the best since the colony's start lay pheromone:
 
-    tau_p(v) <- (1 - evaporation) tau_p(v) + evaporation * share of the depositing ants that chose v,   never below tau_min
+    tau_p(v) <- (1 - evaporation) tau_p(v) + evaporation * (share of those ants that chose v)
 
-When every ant walks the same way the trails are levelled and the colony starts afresh.
+When every parameter's trails have converged, sum_v tau_p(v)^2 > 0.9, they are levelled to 1 / n_p and a new colony starts.
 """
 
 from __future__ import annotations
@@ -22,24 +22,79 @@ from archgym.agent import AskTellAgent
 from archgym.space import Array, DesignSpace, Indices, Integer, Real
 
 
+def draw(probability: Array, nvec: Indices, n: int, rng: np.random.Generator) -> Indices:
+    """Designs from a product of categorical distributions.
+
+    Args:
+        probability: of every value of every parameter, laid end to end: [sum(nvec)], with sum 1 for each parameter.
+        nvec: values per parameter, [P].
+
+    Returns:
+        int64 [n, P].
+    """
+    # the cumulative sum rises from p to p + 1 over the values of parameter p, so one search serves all parameters
+    place = np.searchsorted(np.cumsum(probability), np.arange(len(nvec)) + rng.random((n, len(nvec))), side="right")
+    indices: Indices = np.clip(place - (np.cumsum(nvec) - nvec), 0, nvec - 1)  # the clip absorbs rounding
+    return indices
+
+
 class AntColony(AskTellAgent):
     """Ants that lay pheromone on the values of good designs.
 
     Args:
         ants: designs per round.
-        evaporation: share of the trail that is lost, and laid anew, per round.
+        evaporation: share of a trail that is lost, and laid anew, per round.
         greediness: probability that an ant takes a parameter's strongest trail.
-        elite: best ants of a round that lay pheromone, beside the best design so far.
-        floor: least probability of a value, relative to 1 / n_p.
+        elite: best ants of a round that lay pheromone, beside the best of the colony.
+        floor: share of the other choices that ignores the trails, so that no value is ever out of reach.
     """
 
     version = 1
     hyperparameters = DesignSpace(
         [
             Integer("ants", 2, 256, default=16),
-            Real("evaporation", 0.01, 1.0, default=0.1),
-            Real("greediness", 0.0, 1.0, default=0.25),
-            Integer("elite", 1, 16, default=2),
+            Real("evaporation", 0.01, 1.0, default=0.25),
+            Real("greediness", 0.0, 1.0, default=0.1),
+            Integer("elite", 1, 16, default=4),
             Real("floor", 0.001, 0.5, log=True, default=0.05),
         ]
     )
+
+    @property
+    def preferred_num_envs(self) -> int:
+        return int(self.ants)
+
+    def start(self, space: DesignSpace, *, budget: int, rng: np.random.Generator) -> None:
+        self.nvec, self.rng = space.nvec, rng
+        self.first = np.cumsum(space.nvec) - space.nvec  # where each parameter's trails begin
+        self.parameter = np.repeat(np.arange(len(space)), space.nvec)
+        self._level()
+
+    def _level(self) -> None:
+        self.trails = 1.0 / self.nvec[self.parameter]
+        self.fresh = True
+        self.best, self.best_reward = np.empty((0, len(self.nvec)), np.int64), np.empty(0)
+        self.round, self.rewards = self.best, self.best_reward
+
+    def ask(self, n: int) -> Indices:
+        chosen = draw((1 - self.floor) * self.trails + self.floor / self.nvec[self.parameter], self.nvec, n, self.rng)
+        if self.fresh:  # on level trails there is nothing to be greedy for
+            return chosen
+        by_trail = np.lexsort((self.rng.random(len(self.trails)), self.trails, self.parameter))  # ties at random
+        strongest = by_trail[self.first + self.nvec - 1] - self.first
+        return np.where(self.rng.random(chosen.shape) < self.greediness, strongest, chosen)
+
+    def tell(self, indices: Indices, rewards: Array, metrics: Mapping[str, Array], feasible: Array) -> None:
+        self.round, self.rewards = np.concatenate([self.round, indices]), np.concatenate([self.rewards, rewards])
+        if len(self.round) < self.ants:
+            return
+        top = np.argsort(-self.rewards, kind="stable")[: self.elite]
+        layers, layer_rewards = np.concatenate([self.best, self.round[top]]), np.concatenate([self.best_reward, self.rewards[top]])
+        share = np.bincount((layers + self.first).ravel(), minlength=len(self.trails)) / len(layers)
+        self.trails = (1 - self.evaporation) * self.trails + self.evaporation * share
+        self.fresh = False
+        best = layer_rewards.argmax()
+        self.best, self.best_reward = layers[best : best + 1], layer_rewards[best : best + 1]
+        self.round, self.rewards = self.round[:0], self.rewards[:0]
+        if (np.bincount(self.parameter, self.trails**2) > 0.9).all():
+            self._level()

@@ -33,10 +33,10 @@ class Genetic(AskTellAgent):
     hyperparameters = DesignSpace(
         [
             Ordinal("population", [2, 4, 8, 16, 32, 64, 128, 256], default=64),
-            Integer("tournament", 1, 16, default=2),
-            Real("crossover", 0.0, 1.0, default=0.9),
-            Real("mutation", 0.001, 8.0, log=True, default=1.0),
-            Integer("elite", 0, 16, default=2),
+            Integer("tournament", 1, 16, default=4),
+            Real("crossover", 0.0, 1.0, default=0.5),
+            Real("mutation", 0.001, 8.0, log=True, default=0.3),
+            Integer("elite", 0, 16, default=1),
         ]
     )
 

@@ -74,7 +74,7 @@ class LocalSearch(AskTellAgent):
     hyperparameters = DesignSpace(
         [
             Ordinal("sample", [1, 2, 4, 8, 16, 32, 64, 128], default=4),
-            Real("restart", 0.0, 1.0, default=0.1),
+            Real("restart", 0.0, 1.0, default=0.3),
             Integer("kick", 1, 16, default=4),
         ]
     )

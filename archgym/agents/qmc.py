@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from scipy.stats import qmc
+from scipy.stats import qmc  # type: ignore[import-untyped]
 
 from archgym.agent import AskTellAgent
 from archgym.errors import ArchGymError
@@ -35,8 +35,8 @@ class QuasiMonteCarlo(AskTellAgent):
             ArchGymError: the space has more parameters than the Sobol sequence has dimensions.
         """
         if len(space) > qmc.Sobol.MAXDIM:
-            limit = qmc.Sobol.MAXDIM
-            raise ArchGymError(f"the Sobol sequence has {limit} dimensions, the space {len(space)} parameters; use the agent 'random' instead")
+            limits = f"the Sobol sequence has {qmc.Sobol.MAXDIM} dimensions, the space {len(space)} parameters"
+            raise ArchGymError(f"{limits}; use the agent 'random' instead")
         self.nvec = space.nvec
         self.sequence = qmc.Sobol(len(space), scramble=True, seed=rng)
         self.points = np.empty((0, len(space)))

@@ -117,6 +117,23 @@ def test_output_of_many_rows_takes_no_less_than_writing_them(document):
     assert evaluate(model_of(document, rows=256, cols=1024))["time_per_element_ns"] == pytest.approx(8 + 2 * 0.25, abs=0.02)
 
 
+def test_tiled_reload_always_writes_through_the_caches_first(document):
+    document["bandwidth"]["write"]["ns_per_float"] = [7.0, 7.0]
+    model = model_of(document, rows=2, cols=1024)
+    assert evaluate(model, algorithm="tiled_reload", nontemporal=True)["time_per_element_ns"] == pytest.approx(1 + 7 + 5, abs=0.02)
+
+
+def test_rows_leave_the_caches_at_8_bytes_per_element_or_at_4_with_nontemporal_stores(document):
+    def unhidden_ns(cols, nontemporal):
+        all_hidden = 4 if nontemporal else 5
+        return evaluate(model_of(document, cols=cols), nontemporal=nontemporal)["time_per_element_ns"] - 10 / cols - all_hidden
+
+    assert unhidden_ns(8191, nontemporal=False) == pytest.approx(0)
+    assert unhidden_ns(8192, nontemporal=False) == pytest.approx(0.5)  # the level begins at 2^16 bytes
+    assert unhidden_ns(16383, nontemporal=True) == pytest.approx(0)
+    assert unhidden_ns(16384, nontemporal=True) == pytest.approx(0.5)
+
+
 def test_first_pass_over_many_rows_reads_them_from_where_all_of_them_fit(document):
     document["bandwidth"]["read"] = {"log2_bytes": [20, 21], "ns_per_float": [1.0, 3.5]}
     assert evaluate(model_of(document, rows=256, cols=1024))["time_per_element_ns"] == pytest.approx(7.5 + 2 * 0.25, abs=0.02)

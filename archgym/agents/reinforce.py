@@ -1,0 +1,87 @@
+"""REINFORCE (Williams, 1992) on a product of categorical distributions, one per parameter.
+
+    pi_p(v) = softmax(theta_p)_v                                  a design is drawn parameter by parameter, independently
+    A       = (r - b) / sigma                                     b: running mean of the rewards, sigma: their spread in the batch
+    theta_p(v) <- theta_p(v) + rate * mean[A (1{v chosen} - pi_p(v))] - rate * entropy * pi_p(v) (log pi_p(v) + H_p)
+
+The last term is the gradient of the entropy H_p = -sum_v pi_p(v) log pi_p(v) (Williams & Peng, 1991), which slows convergence;
+a logit stays within `span` of its parameter's largest, so that no value ever dies out: pi_p(v) >= exp(-span) / n_p.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from archgym.agent import AskTellAgent
+from archgym.agents.ant_colony import draw
+from archgym.space import Array, DesignSpace, Indices, Integer, Real
+
+
+class Reinforce(AskTellAgent):
+    """Policy gradient with a baseline and an entropy bonus.
+
+    Args:
+        batch: designs per update (the environment's width).
+        rate: learning rate of the logits.
+        entropy: weight of the entropy bonus, in units of the advantage.
+        span: largest difference between two logits of a parameter.
+        memory: share of the old baseline kept per update; 0 is the batch's own mean.
+    """
+
+    version = 1
+    hyperparameters = DesignSpace(
+        [
+            Integer("batch", 2, 256, default=16),
+            Real("rate", 0.001, 10.0, log=True, default=1.0),
+            Real("entropy", 0.0001, 1.0, log=True, default=0.2),
+            Real("span", 1.0, 20.0, default=5.0),
+            Real("memory", 0.0, 0.99, default=0.5),
+        ]
+    )
+
+    @property
+    def preferred_num_envs(self) -> int:
+        return int(self.batch)
+
+    def start(self, space: DesignSpace, *, budget: int, rng: np.random.Generator) -> None:
+        self.nvec, self.rng = space.nvec, rng
+        self.first = np.cumsum(space.nvec) - space.nvec  # where each parameter's logits begin
+        self.parameter = np.repeat(np.arange(len(space)), space.nvec)
+        self.logits = np.zeros(len(self.parameter))
+        self.baseline: float | None = None
+        self.designs, self.rewards = np.empty((0, len(space)), np.int64), np.empty(0)
+        self.feasible = np.empty(0, bool)
+
+    @property
+    def log_policy(self) -> Array:
+        """log pi_p(v) of every value of every parameter, laid end to end: [sum(nvec)]."""
+        return self.logits - np.log(np.bincount(self.parameter, np.exp(self.logits)))[self.parameter]
+
+    def ask(self, n: int) -> Indices:
+        return draw(np.exp(self.log_policy), self.nvec, n, self.rng)
+
+    def tell(self, indices: Indices, rewards: Array, metrics: Mapping[str, Array], feasible: Array) -> None:
+        self.designs, self.rewards = np.concatenate([self.designs, indices]), np.concatenate([self.rewards, rewards])
+        self.feasible = np.concatenate([self.feasible, feasible])
+        if len(self.designs) < self.batch:
+            return
+        designs, rewards, feasible = self.designs, self.rewards, self.feasible
+        self.designs, self.rewards, self.feasible = designs[:0], rewards[:0], feasible[:0]
+        if feasible.any():  # what cannot exist counts as the worst that can, lest it drown the differences among the rest
+            self._ascend(designs, np.where(feasible, rewards, rewards[feasible].min()))
+
+    def _ascend(self, designs: Indices, rewards: Array) -> None:
+        mean, spread = rewards.mean(), rewards.std()
+        self.baseline = mean if self.baseline is None else self.memory * self.baseline + (1 - self.memory) * mean
+        advantage = (rewards - self.baseline) / (spread or 1.0)
+        log_policy = self.log_policy
+        policy = np.exp(log_policy)
+        chosen = np.bincount((designs + self.first).ravel(), np.repeat(advantage, len(self.nvec)), len(policy)) / len(designs)
+        information = np.bincount(self.parameter, policy * log_policy)[self.parameter]  # -H_p
+        gradient = chosen - policy * advantage.mean() - self.entropy * policy * (log_policy - information)
+        self.logits += self.rate * len(designs) / self.batch * gradient  # a wider environment updates less often, by more
+        largest = np.full(len(self.nvec), -np.inf)
+        np.maximum.at(largest, self.parameter, self.logits)
+        self.logits = np.maximum(self.logits - largest[self.parameter], -self.span)

@@ -1,0 +1,660 @@
+"""The `archgym` program: list and describe what there is, search a design space, find an exact optimum.
+
+Results go to stdout, progress, warnings and errors to stderr. Exit codes: 0 done; 2 bad input (one line says what and what to do);
+130 interrupted by Ctrl-C, after what was found so far has been printed and written.
+
+Sub-commands of rooms and plug-ins come from the registry as "module:name" and are imported when they are invoked, or when help needs
+their text. A function becomes a command, a `typer.Typer` application a group of commands.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import re
+import sys
+import tomllib
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from enum import Enum
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Annotated, Any
+
+import gymnasium
+import typer
+from typer.core import TyperGroup
+
+from archgym._search import Search, SearchResult
+from archgym.errors import ArchGymError, MissingDependency, unknown
+from archgym.objective import AtMost, Maximize, Minimize, Objective, Target
+from archgym.optimum import Optimum, find_optimum, known_optimum, optimum_path, save_optimum
+from archgym.paths import check_writable
+from archgym.registry import Task, get_agent, get_task, list_agents, list_commands, list_envs, load
+from archgym.simulator import Metric, Simulator
+from archgym.version import __version__
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.progress import ProgressColumn
+    from rich.table import Table
+
+BAD_INPUT = 2
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+_REFRESH_PER_SECOND = 8
+_REASONS = 3  # distinct failures that a result shows
+_NOT_ARGUMENTS = ("autoreset_mode", "num_envs", "render_mode", "spec", "task", "vector_kwargs", "vectorization_mode", "wrappers")
+
+
+class _Commands(TyperGroup):
+    """Our commands, then the registry's; errors that archgym raises on purpose become one line and an exit code."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [*self.commands, *(name for name in list_commands() if name not in self.commands)]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        reference = list_commands().get(cmd_name)
+        if cmd_name in self.commands or reference is None:
+            return super().get_command(ctx, cmd_name)
+        return _plugin(cmd_name, reference)
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (ArchGymError, gymnasium.error.Error) as error:
+            _say("error", str(error), "red")
+            raise typer.Exit(BAD_INPUT) from None
+        except KeyboardInterrupt:
+            _say("interrupted", "", "yellow")
+            raise typer.Exit(INTERRUPTED) from None
+
+
+app = typer.Typer(
+    cls=_Commands,
+    name="archgym",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _plugin(name: str, reference: str) -> Any:
+    """The command behind "module:name"; one that cannot be loaded says so in the help, and when it is invoked."""
+    holder = typer.Typer(add_completion=False)
+    try:
+        found = load(reference)
+        if isinstance(found, typer.Typer):
+            holder.add_typer(found, name=name)
+        elif callable(found):
+            holder.command(name)(found)
+        else:
+            raise ArchGymError(f"{reference} is {found!r}, neither a function nor a typer.Typer")
+        return typer.main.get_group(holder).commands[name]
+    except Exception as error:  # a plug-in's module may raise anything
+        reason = f"the command {name!r} cannot be loaded: {_reason(error)}"
+
+    def broken(ctx: typer.Context) -> None:
+        raise ArchGymError(reason)
+
+    anything = {"ignore_unknown_options": True, "allow_extra_args": True}
+    stub = typer.Typer(add_completion=False)
+    stub.command(name, help=reason, context_settings=anything)(broken)
+    return typer.main.get_group(stub).commands[name]
+
+
+class What(str, Enum):
+    """What `archgym list` lists."""
+
+    envs = "envs"
+    agents = "agents"
+
+
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="An argument of the environment (repeatable), such as preset=l2. See archgym describe."),
+]
+
+
+@app.callback()
+def _program(
+    version: Annotated[bool, typer.Option("--version", is_eager=True, help="Print the version and exit.")] = False,
+) -> None:
+    """A Gymnasium for architecture search: one step API, exact optima, honest agent comparisons."""
+    if version:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.command("list")
+def list_(what: Annotated[What | None, typer.Argument(help="Default: both.")] = None) -> None:
+    """List environments and agents, installed plug-ins included."""
+    out = _stdout()
+    if what in (None, What.envs):
+        table = _table("Environment", "Designs>", "Description")
+        for name in list_envs():
+            _add_row(table, name, lambda name=name: _listed_env(name))
+        out.print(table)
+    if what in (None, What.agents):
+        table = _table("Agent", "Description", "Hyperparameters")
+        for name in list_agents():
+            _add_row(table, name, lambda name=name: _listed_agent(name))
+        out.print(table)
+
+
+def _add_row(table: Table, name: str, cells: Callable[[], Sequence[str]]) -> None:
+    """A row of a list; a plug-in that cannot be loaded is shown dimmed, with the reason as its description."""
+    try:
+        table.add_row(name, *cells())
+    except Exception as error:  # a plug-in may raise anything
+        description = [str(column.header) for column in table.columns].index("Description")
+        row = [name, *[""] * (len(table.columns) - 1)]
+        row[description] = str(error) if isinstance(error, MissingDependency) else f"cannot be loaded: {_reason(error)}"
+        table.add_row(*row, style="dim")
+
+
+def _listed_env(name: str) -> tuple[str, str]:
+    task = get_task(name)
+    simulator, _ = task.build()
+    try:
+        return _size(simulator.space.size), _summary(_documentation(task), name)
+    finally:
+        simulator.close()
+
+
+def _listed_agent(name: str) -> tuple[str, str]:
+    cls = get_agent(name)
+    return _summary(inspect.getdoc(cls) or ""), ", ".join(cls.hyperparameters.names)
+
+
+@app.command()
+def describe(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="An environment or an agent.")],
+    set_: Settings = None,
+) -> None:
+    """Describe an environment or an agent: its parameters, metrics, arguments, presets, known optimum."""
+    settings = _pairs("--set", set_)
+    if name in list_agents():
+        if settings:
+            raise ArchGymError(f"--set is for environments; {name!r} is an agent")
+        _describe_agent(name)
+    elif ":" in name or name in list_envs():
+        _describe_env(name, settings)
+    else:
+        raise unknown("environment or agent", name, [*list_envs(), *list_agents()])
+
+
+def _describe_agent(name: str) -> None:
+    cls = get_agent(name)
+    out, documentation = _stdout(), inspect.getdoc(cls) or ""
+    prose = inspect.getdoc(sys.modules[cls.__module__]) or documentation.partition("\nArgs:")[0]
+    _heading(out, name, f"agent, version {cls.version}, {cls.__module__}:{cls.__qualname__}")
+    out.print(prose, soft_wrap=False)
+    if len(cls.hyperparameters):
+        meanings = _meanings(documentation)
+        table = _table("Hyperparameter", "Kind", "Values", "Default", "Meaning")
+        for p in cls.hyperparameters:
+            table.add_row(p.name, type(p).__name__, p.describe(), _value(p.default_value), meanings.get(p.name, ""))
+        out.print(_without_empty_columns(table))
+    else:
+        out.print("\nNo hyperparameters.")
+
+
+def _describe_env(name: str, settings: Mapping[str, Any]) -> None:
+    task = get_task(name)
+    documentation = _documentation(task)
+    meanings = _meanings(documentation)
+    with _building(task, settings):
+        simulator, objective = task.build(**{k: v for k, v in settings.items() if k != "horizon"})
+    out = _stdout()
+    _heading(out, task.id, f"{_size(simulator.space.size)} designs")
+    out.print(_summary(documentation, task.id))
+    table = _table("Parameter", "Kind", "Values", "Default", "Meaning")
+    for p in simulator.space:
+        table.add_row(p.name, type(p).__name__, p.describe(), _value(p.default_value), meanings.get(p.name, ""))
+    out.print(_without_empty_columns(table))
+    table = _table("Metric", "Unit", "Better", "Note")
+    for m in simulator.metrics:
+        table.add_row(m.name, "" if m.unit == "1" else m.unit, m.better or "-", "only reported" if m.report_only else "")
+    out.print(_without_empty_columns(table))
+    table = _table("Argument", "Default", "Meaning")
+    table.add_row("objective", "as below", 'another one: {"minimize": ["metric"], "at_most": {"metric": 1.0}}')
+    table.add_row("horizon", "1", "designs per episode")
+    for argument, default in task.arguments().items():
+        table.add_row(argument, "required" if default is inspect.Parameter.empty else _value(default), meanings.get(argument, ""))
+    if task.presets:
+        table.add_row("preset", "None", "a named set of arguments, as below")
+    out.print(table)
+    if task.presets:
+        table = _table("Preset", "Arguments")
+        for preset, arguments in task.presets.items():
+            table.add_row(preset, _assignments(arguments))
+        out.print(table)
+    out.print(_facts([("Objective", _in_words(objective, simulator.metrics)), ("Optimum", _optimum_in_words(simulator, objective, name))]))
+    simulator.close()
+
+
+def _optimum_in_words(simulator: Simulator, objective: Objective, name: str) -> str:
+    optimum = known_optimum(simulator, objective)
+    if optimum is None:
+        return f"not known; archgym optimum {name} finds it by enumeration"
+    if optimum.best_metrics is None or optimum.best_reward is None:
+        return "no design is valid"
+    values = ", ".join(f"{m.name} {_quantity(optimum.best_metrics[m.name], m)}" for m in simulator.metrics if m.name in objective.metrics)
+    return f"known: {values}; reward {_number(optimum.best_reward)}"
+
+
+@app.command()
+def search(
+    env: Annotated[str, typer.Argument(metavar="ENV", help="An environment, such as archgym/Softmax-v0.")],
+    agent: Annotated[str, typer.Argument(metavar="AGENT", help="An agent, such as genetic.")],
+    budget: Annotated[int, typer.Option(help="Samples, counted at the simulator; spent exactly.")] = 1000,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same rows.")] = 0,
+    set_: Settings = None,
+    hp: Annotated[
+        list[str] | None, typer.Option("--hp", metavar="NAME=VALUE", help="A hyperparameter of the agent (repeatable), such as population=128.")
+    ] = None,
+    num_envs: Annotated[int | None, typer.Option(help="Designs per step.", show_default="what the agent prefers")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE.parquet", help="Write the history of all samples, with the specification.")] = None,
+) -> None:
+    """Search a design space with one agent; prints the best design, its metrics and, where the optimum is known, the regret."""
+    settings, hyperparameters = _pairs("--set", set_), _pairs("--hp", hp)
+    if out is not None:
+        if out.suffix != ".parquet":
+            raise ArchGymError(f"--out takes the name of a .parquet file, not {str(out)!r}")
+        out = check_writable(out)
+    with _building(get_task(env), settings):
+        run = Search(env, agent, budget=budget, seed=seed, env_kwargs=settings, agent_kwargs=hyperparameters, num_envs=num_envs)
+    interrupted = False
+    start = perf_counter()
+    try:
+        with _searching(run):
+            result = run.run()
+    except KeyboardInterrupt:
+        interrupted = True
+        result = run.result()
+    seconds = perf_counter() - start
+    if out is not None and result.samples:
+        result.to_parquet(out)
+    console = _stdout()
+    chosen = ", ".join(filter(None, [_assignments(settings), _assignments(hyperparameters), f"seed {seed}"]))
+    _heading(console, f"{env}  {agent}", chosen)
+    if interrupted:
+        console.print(f"interrupted after {result.samples:,} of {budget:,} samples", style="yellow")
+    _print_result(console, result, run.env.simulator, run.env.objective, seconds, out if result.samples else None)
+    if interrupted:
+        raise typer.Exit(INTERRUPTED)
+
+
+def _print_result(
+    console: Console, result: SearchResult, simulator: Simulator, objective: Objective, seconds: float, out: Path | None
+) -> None:
+    if result.best_design is None or result.best_metrics is None or result.best_reward is None:
+        infeasible = int((~result.history["feasible"]).sum())
+        console.print(f"no valid design found; {infeasible:,} of {result.samples:,} were infeasible", style="yellow")
+    else:
+        _print_design(console, result.best_design, result.best_metrics, simulator.metrics)
+    facts = [] if result.best_reward is None else [("Reward", _number(result.best_reward))]
+    speed = f"{_number(seconds)} s, {result.samples / max(seconds, 1e-9):,.0f} per second"
+    cached = f", {result.cache_hits:,} from the cache" if result.cache_hits else ""
+    facts.append(("Samples", f"{result.samples:,} ({result.unique:,} distinct{cached}); {speed}"))
+    facts += _comparison(result, simulator.metrics, objective)
+    if result.failures:
+        reasons = Counter(" ".join(failure.reason.split()) for failure in result.failures)
+        text = "\n".join(f"{count:,} x {reason}" for reason, count in list(reasons.items())[:_REASONS])
+        more = f"\nand {len(reasons) - _REASONS} other reasons" if len(reasons) > _REASONS else ""
+        facts.append(("Failures", f"{len(result.failures):,} samples\n{text}{more}"))
+    if out is not None:
+        facts.append(("History", str(out)))
+    console.print(_facts(facts))
+
+
+def _comparison(result: SearchResult, metrics: Sequence[Metric], objective: Objective) -> list[tuple[str, str]]:
+    """What the known optimum says of a result: regret, the distance in the metric itself, percentile."""
+    regret, optimum = result.regret, result.optimum
+    if regret is None or optimum is None or optimum.best_metrics is None or result.best_metrics is None:
+        return []
+    distance = _distance(result.best_metrics, optimum.best_metrics, metrics, objective)
+    text = "0: this is the exact optimum" if regret <= 0 else ", ".join(filter(None, [_number(regret), distance]))
+    facts = [("Regret", text)]
+    if result.percentile is not None:
+        shown = f"{result.percentile:.4g}" if result.percentile < 99.9 else f"{result.percentile:.4f}".rstrip("0").rstrip(".")
+        facts.append(("Percentile", f"{shown}: the share in % of all {optimum.valid:,} valid designs that are no better"))
+    return facts
+
+
+def _distance(found: Mapping[str, float], best: Mapping[str, float], metrics: Sequence[Metric], objective: Objective) -> str:
+    """ "3.2 % from the optimum's latency_s (1.5e-05 s)" for a logarithmic objective of one metric, else ""."""
+    if objective.form != "log" or len(objective.terms) != 1 or isinstance(objective.terms[0], Target):
+        return ""
+    name = objective.terms[0].metric
+    metric = next(m for m in metrics if m.name == name)
+    return f"{abs(found[name] / best[name] - 1):.3%} from the optimum's {name} ({_quantity(best[name], metric)})".replace("%", " %")
+
+
+@app.command()
+def optimum(
+    env: Annotated[str, typer.Argument(metavar="ENV", help="An environment with up to 1e8 designs, or one that knows its optimum.")],
+    set_: Settings = None,
+    save: Annotated[bool, typer.Option("--save/--no-save", help="Store it, so that later results state their regret.")] = True,
+) -> None:
+    """Find the exact optimum by enumeration in chunks, and store it for later results."""
+    settings = _pairs("--set", set_)
+    task = get_task(env)
+    with _building(task, settings):
+        simulator, objective = task.build(**{k: v for k, v in settings.items() if k != "horizon"})
+    if save:
+        _check_folder(optimum_path(simulator, objective).parent)
+    done = 0
+
+    def progress(designs: int, total: int) -> None:
+        nonlocal done
+        done = designs
+
+    start = perf_counter()
+    try:
+        with _bar(simulator.space.size, "designs", lambda: (done, "")):
+            found = find_optimum(simulator, objective, progress=progress)
+    except KeyboardInterrupt:
+        _say("interrupted", f"after {done:,} of {simulator.space.size:,} designs; nothing is stored", "yellow")
+        raise typer.Exit(INTERRUPTED) from None
+    finally:
+        simulator.close()
+    _print_optimum(env, settings, simulator, objective, found, perf_counter() - start, save)
+
+
+def _print_optimum(
+    env: str, settings: Mapping[str, Any], simulator: Simulator, objective: Objective, found: Optimum, seconds: float, save: bool
+) -> None:
+    if found.best_design is None or found.best_metrics is None or found.best_reward is None:
+        raise ArchGymError(f"no design of {env} is valid under {_in_words(objective, simulator.metrics)}: there is no optimum")
+    console = _stdout()
+    _heading(console, f"{env}  exact optimum", _assignments(settings))
+    _print_design(console, found.best_design, found.best_metrics, simulator.metrics)
+    facts = [("Objective", _in_words(objective, simulator.metrics)), ("Reward", _number(found.best_reward))]
+    if found.designs is None:
+        facts.append(("Designs", f"{_size(simulator.space.size)}; the simulator knows its optimum"))
+    else:
+        counts = f"{found.designs:,} distinct, {found.feasible:,} feasible, {found.valid:,} valid"
+        facts.append(("Designs", f"{counts}; {_number(seconds)} s, {simulator.space.size / max(seconds, 1e-9):,.0f} per second"))
+    if save:
+        facts.append(("Stored in", str(save_optimum(simulator, objective, found))))
+    console.print(_facts(facts))
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuse, before hours of enumeration, a folder that could not be made or written to.
+
+    Raises:
+        ArchGymError: its nearest existing ancestor is no folder, or permission is missing.
+    """
+    nearest = next(path for path in (folder, *folder.parents) if path.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        raise ArchGymError(f"cannot write to {folder}: set ARCHGYM_HOME to a folder that can be written, or use --no-save")
+
+
+# --- what the user types ---
+
+
+def _pairs(option: str, pairs: Sequence[str] | None) -> dict[str, Any]:
+    """ "name=value" pairs as a dictionary.
+
+    Raises:
+        ArchGymError: one without "=", or a name given twice.
+    """
+    found: dict[str, Any] = {}
+    for pair in pairs or ():
+        name, equals, text = pair.partition("=")
+        name = name.strip()
+        if not equals or not name:
+            raise ArchGymError(f"{option} takes name=value, not {pair!r}")
+        if name in found:
+            raise ArchGymError(f"{option} gives {name!r} twice")
+        found[name] = _parse(text.strip())
+    return found
+
+
+def _parse(text: str) -> Any:
+    """A value as JSON, Python's True, False or None, or TOML, in this order; anything else is a string."""
+    constants = {"True": True, "False": False, "None": None}
+    if text in constants:
+        return constants[text]
+    try:
+        return json.loads(text)
+    except ValueError:
+        pass
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+    return value if isinstance(value, (bool, int, float, str, list, dict)) and "\n" not in text else text
+
+
+@contextmanager
+def _building(task: Task, settings: Mapping[str, Any]) -> Iterator[None]:
+    """Building an environment from what the user typed: a value of the wrong type is an error of theirs, not a traceback."""
+    for name in settings:
+        if name in _NOT_ARGUMENTS:
+            hint = "use --num-envs" if name == "num_envs" else "see archgym describe"
+            raise ArchGymError(f"{name!r} is not an argument of {task.id} that --set can give: {hint}")
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        if not settings:
+            raise
+        raise ArchGymError(f"{task.id} cannot be made with {_assignments(settings)}: {_reason(error)}") from error
+
+
+# --- progress ---
+
+
+@contextmanager
+def _bar(total: int, what: str, look: Callable[[], tuple[int, str]]) -> Iterator[None]:
+    """A bar on stderr, where that is a terminal, that Rich's own thread redraws: the work itself is not slowed by it.
+
+    Args:
+        total: units of work.
+        what: the unit, for the rate ("samples").
+        look: gives (units done, a remark), cheaply and from any thread.
+    """
+    console = _stderr()
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.live import Live
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.table import Column
+
+    columns: list[ProgressColumn] = [
+        BarColumn(bar_width=None),
+        TextColumn("{task.completed:,.0f}/{task.total:,.0f}", table_column=Column(no_wrap=True)),
+        TextColumn("{task.fields[remark]}", style="bold", table_column=Column(no_wrap=True)),
+        TextColumn("{task.fields[rate]}", table_column=Column(no_wrap=True)),
+        TimeRemainingColumn(compact=True),
+        TextColumn("left"),
+    ]
+    bar = Progress(*columns, console=console, auto_refresh=False, expand=True)
+    task = bar.add_task("", total=total, remark="", rate="")
+
+    def draw() -> RenderableType:
+        done, remark = look()
+        speed = bar.tasks[0].finished_speed or bar.tasks[0].speed
+        bar.update(task, completed=done, remark=remark, rate=f"{speed:,.4g} {what}/s" if speed and speed < 100 else f"{speed or 0:,.0f} {what}/s")
+        return bar.get_renderable()
+
+    with Live(get_renderable=draw, console=console, refresh_per_second=_REFRESH_PER_SECOND, transient=True):
+        yield
+
+
+@contextmanager
+def _searching(run: Search) -> Iterator[None]:
+    def look() -> tuple[int, str]:
+        best = run.ledger.best_reward
+        return run.ledger.samples, "" if best is None else f"best reward {_number(best)}"
+
+    with _bar(run.budget, "samples", look) if sys.stderr.isatty() else nullcontext():
+        yield
+
+
+# --- what the user reads ---
+
+
+def _stdout() -> Console:
+    from rich.console import Console
+
+    return Console(markup=False, highlight=False)
+
+
+def _stderr() -> Console:
+    from rich.console import Console
+
+    return Console(stderr=True, markup=False, highlight=False)
+
+
+def _say(kind: str, message: str, colour: str) -> None:
+    """One line on stderr: "error: ..."."""
+    text = f"{kind}: {' '.join(message.split())}" if message else kind
+    _stderr().print(text, style=colour, soft_wrap=True)
+
+
+def _reason(error: BaseException) -> str:
+    message = " ".join(str(error).split())
+    return message if isinstance(error, ArchGymError) and message else f"{type(error).__name__}: {message}"
+
+
+def _table(*columns: str) -> Table:
+    """A table with these headers; ">" at the end of one aligns its column to the right."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, show_edge=False)
+    for i, column in enumerate(columns):
+        name = column.removesuffix(">")
+        table.add_column(name, justify="right" if name != column else "left", no_wrap=i == 0 or name in ("Designs", "Kind"), overflow="fold")
+    table.title, table.title_justify = "", "left"  # an empty line before it
+    return table
+
+
+def _without_empty_columns(table: Table) -> Table:
+    table.columns = [column for column in table.columns if any(str(cell) for cell in column.cells)]
+    return table
+
+
+def _facts(facts: Sequence[tuple[str, str]]) -> Table:
+    """Names and texts, the texts wrapped in a column of their own; an empty line before them."""
+    from rich.table import Table
+
+    table = Table.grid(padding=(0, 3))
+    table.title = ""
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, text in facts:
+        table.add_row(name, text)
+    return table
+
+
+def _heading(console: Console, title: str, remark: str) -> None:
+    from rich.text import Text
+
+    console.print(Text.assemble((title, "bold cyan"), ("   " + remark if remark else "", "dim")))
+
+
+def _print_design(console: Console, design: Mapping[str, Any], metrics: Mapping[str, float], schema: Sequence[Metric]) -> None:
+    """A design and its metrics, beside each other where there is room."""
+    from rich.columns import Columns
+
+    left = _table("Best design", "")
+    for name, value in design.items():
+        left.add_row(name, _value(value))
+    right = _table("Metric", "Value>", "")
+    for m in schema:
+        right.add_row(m.name, _number(metrics[m.name]), "" if m.unit == "1" else m.unit)
+    console.print(Columns([left, right], padding=(0, 4)))
+
+
+def _number(value: float) -> str:
+    """Four significant digits; whole numbers in full."""
+    if float(value).is_integer() and abs(value) < 1e12:
+        return f"{value:,.0f}"
+    return f"{value:.4g}"
+
+
+def _quantity(value: float, metric: Metric) -> str:
+    return _number(value) if metric.unit == "1" else f"{_number(value)} {metric.unit}"
+
+
+def _value(value: Any) -> str:
+    """A parameter's value or an argument's default."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _size(size: int) -> str:
+    return f"{size:,}" if size < 10**12 else f"{size:.3e}" if size < 10**300 else f"about 10^{len(str(size)) - 1}"
+
+
+def _assignments(arguments: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in arguments.items())
+
+
+def _documentation(task: Task) -> str:
+    """The prose of an environment: its module's, else its simulator's."""
+    if task.documentation:
+        return inspect.cleandoc(task.documentation)
+    simulator = load(task.simulator) if isinstance(task.simulator, str) else task.simulator
+    return inspect.getdoc(type(simulator) if isinstance(simulator, Simulator) else simulator) or ""
+
+
+def _summary(documentation: str, name: str = "") -> str:
+    """The first paragraph on one line, without the name that it may open with."""
+    paragraph = " ".join(documentation.split("\n\n")[0].split())
+    return paragraph.removeprefix(f"{name}: ") if name else paragraph
+
+
+def _meanings(documentation: str) -> dict[str, str]:
+    """What a docstring says of names: lines "name: text" under "Args:", and rows "| name | ... | text |" of tables."""
+    found: dict[str, str] = {}
+    arguments = re.search(r"^Args:\n((?:[ \t]+.*\n?|\n)*)", documentation, re.MULTILINE)
+    if arguments:
+        for name, text in re.findall(r"^    (\w+)(?: \([^)]*\))?: (.*(?:\n {5,}.*)*)", arguments[1], re.MULTILINE):
+            found[name] = " ".join(text.split())
+    for row in re.findall(r"^\|(.*)\|\s*$", documentation, re.MULTILINE):
+        cells = [cell.strip().strip("`") for cell in row.split("|")]
+        if len(cells) >= 3:
+            found |= {cell: cells[-1] for cell in cells[:2] if cell.isidentifier()}
+    return found
+
+
+def _in_words(objective: Objective, metrics: Sequence[Metric]) -> str:
+    """ "minimize latency_s, with area_mm2 <= 4 mm2"."""
+    schema = {m.name: m for m in metrics}
+    terms = []
+    for term in objective.terms:
+        verb = "minimize" if isinstance(term, Minimize) else "maximize" if isinstance(term, Maximize) else "bring to target"
+        goal = f" {_quantity(term.value, schema[term.metric])}" if isinstance(term, Target) else ""
+        weight = f" (weight {_number(term.weight)})" if term.weight != 1 else ""
+        terms.append(f"{verb} {term.metric}{goal}{weight}")
+    limits = [f"{c.metric} {'<=' if isinstance(c, AtMost) else '>='} {_quantity(c.limit, schema[c.metric])}" for c in objective.constraints]
+    reference = [
+        f"{t.metric} relative to {_quantity(objective.reference[t.metric], schema[t.metric])}"
+        for t in objective.terms
+        if t.metric in objective.reference
+    ]
+    text = " and ".join(terms) + (f", with {' and '.join(limits)}" if limits else "") + (f"; {', '.join(reference)}" if reference else "")
+    return text + (f"; form {objective.form}" if objective.form != "log" else "") + ("; strict" if objective.strict else "")
+
+
+def _show_warning(message: Warning | str, category: type[Warning], filename: str, lineno: int, file: Any = None, line: Any = None) -> None:
+    _say("warning", str(message), "yellow")
+
+
+def main() -> None:
+    """The `archgym` program."""
+    warnings.showwarning = _show_warning
+    app()
+
+
+if __name__ == "__main__":
+    main()
