@@ -28,9 +28,9 @@ class A2C(StableBaselinesAgent):
     hyperparameters = DesignSpace(
         [
             Ordinal("num_envs", [1, 2, 4, 8, 16, 32, 64], default=16),
-            Ordinal("n_steps", [1, 2, 4, 8, 16, 32], default=1),
-            Real("learning_rate", 1e-4, 1e-1, log=True, default=1e-2),
-            Real("entropy", 1e-5, 1.0, log=True, default=1e-2),
+            Ordinal("n_steps", [1, 2, 4, 8, 16, 32], default=2),
+            Real("learning_rate", 1e-4, 1e-1, log=True, default=2e-3),
+            Real("entropy", 1e-5, 1.0, log=True, default=5e-2),
             Categorical("normalize_advantage", [True, False], default=True),
             Real("gamma", 0.8, 1.0, default=0.99),
         ]

@@ -37,8 +37,8 @@ class SAC(StableBaselinesAgent):
             Ordinal("learning_starts", [16, 32, 64, 128, 256, 512, 1024], default=128),
             Ordinal("batch", [32, 64, 128, 256], default=64),
             Ordinal("gradient_steps", [1, 2, 4, 8], default=2),
-            Real("learning_rate", 1e-4, 1e-2, log=True, default=3e-3),
-            Real("entropy", 1e-3, 1.0, log=True, default=0.1),
+            Real("learning_rate", 1e-4, 1e-2, log=True, default=5e-3),
+            Real("entropy", 1e-3, 1.0, log=True, default=0.01),
             Real("gamma", 0.8, 1.0, default=0.99),
         ]
     )

@@ -200,10 +200,15 @@ def test_pheromone_gathers_on_the_values_of_the_best():
     assert trails[0] == pytest.approx([0.125, 0.125, 0.625, 0.125])
 
 
-def test_converged_trails_are_levelled():
-    agent = AntColony(ants=4, evaporation=1.0)
-    designs, _ = search(agent, WIDE, bowl, budget=400)
-    assert (np.ptp(designs[-100:], axis=0) > 4).all()
+def test_converged_trails_are_levelled_and_the_old_best_forgotten():
+    agent, ones = AntColony(ants=4, elite=4, evaporation=0.5), np.ones((4, 6), np.int64)
+    agent.start(WIDE, budget=100, rng=np.random.default_rng(0))
+    converged = []
+    for _ in range(6):
+        agent.tell(ones, np.zeros(4), {}, np.ones(4, bool))
+        converged.append(agent.trails.max())
+    assert max(converged) > 0.8 and converged[-1] < 0.6  # it rose, was levelled, and rises anew
+    assert 1 / 16 in converged and len(agent.best) <= 1
 
 
 def test_greedy_ants_follow_the_strongest_trail():

@@ -1,0 +1,122 @@
+"""How fast the kernel is, on one core, each figure beside a bare-NumPy loop measured in the same run.
+
+    python benchmarks/speed.py
+
+These figures are for reading and comparing, never asserted in tests: machines are noisy. Ratios travel better than rates.
+"""
+
+from __future__ import annotations
+
+import os
+
+for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(variable, "1")
+
+import subprocess
+import sys
+import time
+
+import gymnasium
+import numpy as np
+
+import archgym
+from archgym import Ledger, find_optimum
+from archgym.simulators.softmax import SoftmaxCostModel
+
+ROUNDS = 7
+
+
+def seconds(work, repeat=1) -> float:
+    """Best of several rounds of one call of `work`: the figure that other processes disturb least."""
+    work()
+    best = np.inf
+    for _ in range(ROUNDS):
+        start = time.perf_counter()
+        for _ in range(repeat):
+            work()
+        best = min(best, (time.perf_counter() - start) / repeat)
+    return best
+
+
+def bare_loop(nvec, table, n, batch) -> None:
+    """What a search costs with nothing around it: draw, look up, keep the best."""
+    rng, best = np.random.default_rng(0), -np.inf
+    strides = np.append(np.cumprod(nvec[::-1])[::-1][1:], 1)
+    for _ in range(n // batch):
+        indices = (rng.random((batch, len(nvec))) * nvec).astype(np.int64)
+        best = max(best, table[indices @ strides].max())
+
+
+def report(what: str, rate: float, unit: str, bare: float | None = None, goal: float | None = None) -> None:
+    ratio = f"{rate / bare:8.3f} of bare NumPy" if bare else ""
+    print(f"{what:58s} {rate:14,.0f} {unit:12s} {ratio:28s} {'' if goal is None else f'(goal {goal:,.0f})'}", flush=True)
+
+
+def main() -> None:
+    model = SoftmaxCostModel(rows=1, cols=65536)
+    space = model.space
+    rng = np.random.default_rng(0)
+    indices = space.sample(10_000, rng)
+    designs = space.decode(indices)
+    table = rng.random(space.size)
+    n, batch = 256 * 1000, 256
+
+    bare_gather = 1e4 / seconds(lambda: table[indices @ np.append(np.cumprod(space.nvec[::-1])[::-1][1:], 1)], 20)
+    report("softmax model, batches of 1e4, indices", 1e4 / seconds(lambda: model.evaluate_indices(indices), 20), "designs/s", bare_gather, 2e6)
+    report("softmax model, batches of 1e4, columns of values", 1e4 / seconds(lambda: model.evaluate(designs), 20), "designs/s", bare_gather, 2e6)
+
+    bare_single = 1 / seconds(lambda: bare_loop(space.nvec, table, 1, 1), 5000)
+    action = np.array([1, 2, 3, 2, 1, 0, 2, 0])
+    for tabulated, goal in ((True, 20_000), (False, 7_000)):
+        env = gymnasium.make("archgym/Softmax-v0", cols=65536, tabulated=tabulated)
+
+        def step(env=env):
+            env.reset()
+            env.step(action)
+
+        report(f"reset + step, gymnasium.make, tabulated={tabulated}", 1 / seconds(step, 5000), "steps/s", bare_single, goal)
+
+    bare = n / seconds(lambda: bare_loop(space.nvec, table, n, batch))
+    for tabulated, goal in ((True, 500_000), (False, 250_000)):
+        for agent, kwargs in (("random", {}), ("genetic", {"population": 256})):
+
+            def whole(agent=agent, kwargs=kwargs, tabulated=tabulated):
+                env_kwargs = {"cols": 65536, "tabulated": tabulated}
+                search = archgym.Search("archgym/Softmax-v0", agent, budget=n, env_kwargs=env_kwargs, agent_kwargs=kwargs, num_envs=batch)
+                search.agent.search(search.env, budget=n, seed=0)
+
+            report(f"{agent} search, ledger on, tabulated={tabulated}", n / seconds(whole), "samples/s", bare, goal)
+
+    ledger_overhead(n, batch)
+    objective = gymnasium.make("archgym/Softmax-v0").unwrapped.objective
+    print(f"{'full enumeration of the softmax space, model':58s} {seconds(lambda: find_optimum(model, objective)) * 1e3:14,.1f} ms")
+    for what, command in (("import archgym", ["-c", "import archgym"]), ("archgym --help", ["-m", "archgym.cli", "--help"])):
+        took = seconds(lambda command=command: subprocess.run([sys.executable, *command], check=True, stdout=subprocess.DEVNULL))
+        start = seconds(lambda: subprocess.run([sys.executable, "-c", "import numpy, gymnasium"], check=True))
+        print(f"{what:58s} {took * 1e3:14,.0f} ms           {took / start:8.2f} of `import numpy, gymnasium`")
+
+
+def ledger_overhead(n: int, batch: int) -> None:
+    """A random search with and without recording, in turns, so that the machine's drift cancels."""
+    record = Ledger.record
+
+    def count_only(self, indices, outcome, rewards, seconds):
+        self.samples += len(indices)
+
+    def whole():
+        search = archgym.Search("archgym/Softmax-v0", "random", budget=n, env_kwargs={"cols": 65536}, num_envs=batch)
+        start = time.perf_counter()
+        search.agent.search(search.env, budget=n, seed=0)
+        return time.perf_counter() - start
+
+    ratios = []
+    for _ in range(15):
+        Ledger.record = count_only
+        without = whole()
+        Ledger.record = record
+        ratios.append(whole() / without)
+    print(f"{'ledger, random search, tabulated: overhead':58s} {100 * (np.median(ratios) - 1):14.1f} %")
+
+
+if __name__ == "__main__":
+    main()
