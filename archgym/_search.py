@@ -9,6 +9,7 @@ import json
 import os
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -152,13 +153,12 @@ class Search:
     def run(self) -> SearchResult:
         """Search until the budget is spent; the environment is closed whatever happens."""
         try:
-            self.agent.search(self.env, budget=self.budget, seed=self.seed)
-        except BudgetExhausted:
-            pass
+            with suppress(BudgetExhausted):
+                self.agent.search(self.env, budget=self.budget, seed=self.seed)
+            _warn_if_clipped(self.ledger)
+            return self.result()  # may ask the simulator about its optimum
         finally:
             self.env.close()
-        _warn_if_clipped(self.ledger)
-        return self.result()
 
     def result(self) -> SearchResult:
         """What has been found so far."""

@@ -150,10 +150,10 @@ class Evaluator:
         return "\n".join([*lines, f"reward: {evaluation.reward[row]:.6g} ({state})"])
 
     def specification(self) -> dict[str, Any]:
-        """What the environment is, as JSON: enough to build it again."""
+        """What the environment is, as JSON: enough to build it again (options of the objective are in the objective)."""
         return {
             "id": self.task.id,
-            "kwargs": {k: v for k, v in self.kwargs.items()},
+            "kwargs": self.task.without_options(self.kwargs),
             "objective": self.objective.to_dict(),
             "horizon": self.horizon,
             "simulator": self.simulator.specification,

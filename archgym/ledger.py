@@ -6,7 +6,7 @@ apart). Columns are append-only; a batch that would cross the budget is cut by t
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -41,6 +41,7 @@ class Ledger:
         self._scanned = 0  # samples that `_best` has seen: it is looked for when asked, not when recorded
         self._capacity = 0
         self._columns: dict[str, Array] = {}
+        self._batches: list[tuple[int, float]] = []  # (samples after the batch, seconds per sample in it)
         self._reserve(64 if budget is None else max(1, min(budget, 1 << 20)))
 
     @property
@@ -50,7 +51,7 @@ class Ledger:
 
     @budget.setter
     def budget(self, budget: int | None) -> None:
-        if budget is not None and (isinstance(budget, bool) or int(budget) != budget or budget < 0):
+        if budget is not None and (isinstance(budget, bool) or not isinstance(budget, (int, np.integer)) or budget < 0):
             raise ArchGymError(f"a budget is a whole number of samples >= 0, or None for no limit; not {budget!r}")
         self._budget = None if budget is None else int(budget)
 
@@ -77,38 +78,44 @@ class Ledger:
         if stop > self._capacity:
             self._reserve(max(stop, 2 * self._capacity))
         columns = self._columns
-        columns["indices"][start:stop] = indices
-        columns["values"][start:stop] = outcome.values
+        columns["indices"][:, start:stop] = indices.T
+        columns["values"][:, start:stop] = outcome.values.T
         columns["feasible"][start:stop] = outcome.feasible
-        columns["cached"][start:stop] = outcome.cached
         columns["valid"][start:stop] = rewards.valid
         columns["reward"][start:stop] = rewards.reward
-        columns["seconds"][start:stop] = seconds / len(indices)
+        if outcome.cached is not None:
+            columns["cached"][start:stop] = outcome.cached
+        self._batches.append((stop, seconds / len(indices)))
         self.samples = stop
         if outcome.failures:
             self.failures.extend(Failure(start + row, reason) for row, reason in sorted(outcome.failures.items()))
 
     def _reserve(self, capacity: int) -> None:
+        """Room for `capacity` samples: three blocks, since fresh memory costs per page and large blocks come in large pages."""
         parameters, metrics = len(self._simulator.space), len(self._simulator.metrics)
-        shapes: dict[str, tuple[tuple[int, ...], Any]] = {
-            "indices": ((parameters,), np.int32),
-            "values": ((metrics,), np.float64),
-            "feasible": ((), bool),
-            "cached": ((), bool),
-            "valid": ((), bool),
-            "reward": ((), np.float64),
-            "seconds": ((), np.float64),
+        largest = int(self._simulator.space.nvec.max(initial=1)) - 1
+        indices = np.empty((parameters, capacity), np.min_scalar_type(largest))
+        numbers = np.empty((metrics + 1, capacity))
+        flags = np.empty((2, capacity), bool)
+        columns = {
+            "indices": indices,
+            "values": numbers[:metrics],
+            "reward": numbers[metrics],
+            "feasible": flags[0],
+            "valid": flags[1],
+            "cached": np.zeros(capacity, bool),  # costs no memory until a simulator says that it cached
         }
-        for name, (shape, dtype) in shapes.items():
-            grown = np.empty((capacity, *shape), dtype)
-            if self.samples:
-                grown[: self.samples] = self._columns[name][: self.samples]
-            self._columns[name] = grown
+        for name, column in self._columns.items():
+            columns[name][..., : self.samples] = column[..., : self.samples]
+        self._columns = columns
         self._capacity = capacity
 
     def column(self, name: str) -> Array:
-        """A read-only view of `indices` [N, P], `values` [N, M], `feasible`, `cached`, `valid`, `reward` or `seconds` [N]."""
-        view = self._columns[name][: self.samples]
+        """Read-only `indices` [N, P], `values` [N, M], `feasible`, `cached`, `valid`, `reward` or `seconds` [N]."""
+        if name == "seconds":
+            stops = np.array([stop for stop, _ in self._batches], np.int64)
+            return np.repeat(np.array([seconds for _, seconds in self._batches], float), np.diff(stops, prepend=0))
+        view = self._columns[name][..., : self.samples].T
         view.flags.writeable = False
         return view
 

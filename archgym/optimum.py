@@ -194,6 +194,6 @@ def load_optimum(simulator: Simulator, objective: Objective) -> Optimum | None:
         return Optimum(
             found.indices, found.best_design, found.best_metrics, found.best_reward, designs, feasible, valid, np.cumsum(histogram)
         )
-    except (OSError, ValueError, KeyError, IndexError) as error:
+    except Exception as error:  # a damaged archive raises nearly anything
         warnings.warn(f"the stored optimum {path} cannot be read ({error}): run `archgym optimum` again", stacklevel=2)
         return None

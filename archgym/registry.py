@@ -16,7 +16,7 @@ import importlib
 import inspect
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
@@ -63,7 +63,10 @@ class Task:
         """
         if preset is not None and preset not in self.presets:
             raise unknown(f"preset of {self.id}", preset, self.presets)
-        settings = {**self.kwargs, **(self.presets[preset] if preset else {}), **kwargs}
+        settings = {**self.kwargs, **(self.presets[preset] if preset else {})}
+        if objective is not None:  # another objective does not take the options that presets give to the task's own
+            settings = self.without_options(settings)
+        settings |= kwargs
         factory = _resolve(self.simulator)
         goal = _resolve(objective if objective is not None else self.objective)
         goal = Objective.from_dict(goal) if isinstance(goal, Mapping) else goal
@@ -83,6 +86,11 @@ class Task:
         goal = goal if isinstance(goal, Objective) else goal(simulator, **options)
         goal.check([m.name for m in simulator.metrics])
         return simulator, goal
+
+    def without_options(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Keyword arguments less those that are options of the task's own objective."""
+        options = _options(_resolve(self.objective))
+        return {name: value for name, value in settings.items() if name not in options}
 
     def arguments(self) -> dict[str, Any]:
         """Names and defaults of the keyword arguments that the environment takes besides objective, horizon and render_mode."""
@@ -116,6 +124,8 @@ def _resolve(source: Any) -> Any:
 def _parameters(factory: Any) -> dict[str, Any] | None:
     """Keyword arguments of a factory with their defaults; None where it takes anything."""
     if isinstance(factory, Simulator):
+        return {}
+    if isinstance(factory, type) and inspect.getattr_static(factory, "__init__") is object.__init__:  # Python would ignore arguments here
         return {}
     parameters = inspect.signature(factory).parameters.values()
     if any(p.kind is p.VAR_KEYWORD for p in parameters):
@@ -181,14 +191,11 @@ def register_env(
     Raises:
         ArchGymError: an id that Gymnasium does not accept.
     """
-    caller = inspect.currentframe()
-    module = inspect.getmodule(caller.f_back) if caller is not None and caller.f_back is not None else None
-    documentation = (module.__doc__ or "") if module is not None and module.__name__.startswith("archgym.envs.") else ""
     try:
         _register_with_gymnasium(id)
     except gymnasium.error.Error as error:
         raise ArchGymError(f"cannot register {id!r}: {error}") from error
-    _tasks[id] = Task(id, simulator, objective, presets or {}, kwargs, documentation)
+    _tasks[id] = Task(id, simulator, objective, presets or {}, kwargs)
 
 
 def list_envs() -> list[str]:
@@ -212,6 +219,7 @@ def get_task(env_id: str) -> Task:
         if isinstance(found, ModuleType):
             if name not in _tasks:
                 raise ArchGymError(f"the entry point of {name!r} is module {found.__name__}, which does not register it")
+            _tasks[name] = replace(_tasks[name], documentation=inspect.getdoc(found) or "")
         else:
             _tasks[name] = Task(name, found, documentation=inspect.getdoc(found) or "")
     return _tasks[name]

@@ -133,13 +133,13 @@ class Outcome:
     Attributes:
         values: metrics in schema order, float64 [B, M]; NaN where infeasible.
         feasible: bool [B].
-        cached: bool [B].
+        cached: bool [B]; None where the simulator does not say.
         failures: reason by row, for rows that raised or returned what the contract forbids.
     """
 
     values: Array
     feasible: Array
-    cached: Array
+    cached: Array | None = None
     failures: dict[int, str] = field(default_factory=dict)
 
 
@@ -166,13 +166,20 @@ def evaluate_safely(simulator: Simulator, indices: Indices, rng: np.random.Gener
     return Outcome(
         values=np.concatenate([first.values, second.values]),
         feasible=np.concatenate([first.feasible, second.feasible]),
-        cached=np.concatenate([first.cached, second.cached]),
+        cached=_join_cached(first, second),
         failures={**first.failures, **{middle + row: reason for row, reason in second.failures.items()}},
     )
 
 
+def _join_cached(first: Outcome, second: Outcome) -> Array | None:
+    if first.cached is None and second.cached is None:
+        return None
+    parts = [np.zeros(len(o.feasible), bool) if o.cached is None else o.cached for o in (first, second)]
+    return np.concatenate(parts)
+
+
 def _failed(simulator: Simulator, reason: str) -> Outcome:
-    return Outcome(np.full((1, len(simulator.metrics)), np.nan), np.zeros(1, bool), np.zeros(1, bool), {0: reason})
+    return Outcome(np.full((1, len(simulator.metrics)), np.nan), np.zeros(1, bool), failures={0: reason})
 
 
 def _checked(simulator: Simulator, columns: Mapping[str, Array], n: int) -> Outcome:
@@ -185,7 +192,7 @@ def _checked(simulator: Simulator, columns: Mapping[str, Array], n: int) -> Outc
     if values.shape != (n, len(names)):  # say which column is wrong
         values = np.stack([_column(columns, name, n).astype(float) for name in names], axis=1)
     feasible = _column(columns, "feasible", n).astype(bool)
-    cached = _column(columns, "cached", n).astype(bool) if "cached" in columns else np.zeros(n, bool)
+    cached = _column(columns, "cached", n).astype(bool) if "cached" in columns else None
     failures = {}
     if "failure" in columns:
         failures = {i: str(reason) for i, reason in enumerate(columns["failure"]) if reason}

@@ -153,7 +153,7 @@ class _Listed(Parameter):
     def __post_init__(self) -> None:
         plain = tuple(_plain(v) for v in self.values)
         object.__setattr__(self, "values", plain)
-        if len({(type(v), v) for v in plain}) != len(plain):
+        if len(set(plain)) != len(plain):  # 1, 1.0 and True are one value
             raise ArchGymError(f"parameter {self.name!r} lists a value twice")
         self._check()
 

@@ -82,7 +82,8 @@ def check_simulator(simulator: Simulator, *, samples: int = 64, seed: int = 0) -
     again = _ask(simulator, indices, seed, what)
     if simulator.deterministic:
         how = "under the same rng" if simulator.stochastic else "twice"
-        undeclared = "draw noise from the given rng only, in rows" if simulator.stochastic else "declare `deterministic = False` or `stochastic = True`"
+        measured = "declare `deterministic = False` or `stochastic = True`"
+        undeclared = "draw noise from the given rng only, in rows" if simulator.stochastic else measured
         _same(simulator, columns, again, f"{what} gives other metrics for the same designs when asked {how}: {undeclared}")
         _check_rows(simulator, indices, columns, seed, what)
     else:
@@ -124,8 +125,8 @@ def _ask(simulator: Simulator, indices: Indices, seed: int, what: str) -> dict[s
         columns = simulator.evaluate_indices(asked, np.random.default_rng(seed))
     except Exception as error:
         raise AssertionError(
-            f"{what} raised {type(error).__name__} on {len(indices)} legal designs ({error}): return feasible=False for designs that cannot "
-            "exist, and do not write into the indices, which are read-only"
+            f"{what} raised {type(error).__name__} on {len(indices)} legal designs ({error}): return feasible=False for designs that "
+            "cannot exist, and do not write into the indices, which are read-only"
         ) from error
     _must(isinstance(columns, Mapping), f"{what} returned {type(columns).__name__}; return a dict of columns")
     return {name: np.array(column) for name, column in columns.items()}
@@ -213,7 +214,7 @@ def _warn_of_shared_buffers(simulator: Simulator, indices: Indices, seed: int, w
     for name, column in kept.items():
         if not np.array_equal(column, first[name], equal_nan=column.dtype.kind == "f"):
             warnings.warn(
-                f"{what} overwrote the column {name!r} of its last answer: archgym copies answers, but other callers may not; return a copy",
+                f"{what} overwrote the column {name!r} of its last answer: archgym copies answers, other callers may not; return a copy",
                 stacklevel=3,
             )
             return
@@ -270,9 +271,8 @@ def _maker(env: str | gymnasium.Env[Any, Any], kwargs: Mapping[str, Any]) -> Cal
 
     def again() -> ArchEnv:
         evaluator = core.evaluator
-        made = ArchEnv(
-            evaluator.task, objective=evaluator.objective, horizon=evaluator.horizon, render_mode=core.render_mode, **evaluator.kwargs
-        )
+        kwargs = evaluator.specification()["kwargs"]
+        made = ArchEnv(evaluator.task, objective=evaluator.objective, horizon=evaluator.horizon, render_mode=core.render_mode, **kwargs)
         made.spec = core.spec
         return made
 
@@ -281,9 +281,8 @@ def _maker(env: str | gymnasium.Env[Any, Any], kwargs: Mapping[str, Any]) -> Cal
 
 def _vector_of(env: ArchEnv, num_envs: int) -> ArchVectorEnv:
     evaluator = env.evaluator
-    # an objective that replaces the task's one takes no options, so the task's own is kept where it is
-    objective = None if evaluator.objective == evaluator.task.build(**evaluator.kwargs)[1] else evaluator.objective
-    return ArchVectorEnv(evaluator.task, num_envs, objective=objective, horizon=evaluator.horizon, **evaluator.kwargs)
+    kwargs = evaluator.specification()["kwargs"]
+    return ArchVectorEnv(evaluator.task, num_envs, objective=evaluator.objective, horizon=evaluator.horizon, **kwargs)
 
 
 def _foreign_checks(env: gymnasium.Env[Any, Any]) -> None:
@@ -363,7 +362,7 @@ def _check_ledger(env: ArchEnv, seed: int) -> None:
 
 
 class _Plateau(Simulator):
-    """Nearly flat, so that every agent keeps looking: 1,680 designs of every kind of parameter, some of them infeasible."""
+    """Nearly flat, so that every agent keeps looking: 840 designs of every kind of parameter, some of them infeasible."""
 
     space = DesignSpace(
         [
@@ -479,7 +478,7 @@ def _agent_maker(agent: str | type[Agent] | Callable[..., Agent]) -> Callable[..
     if not isinstance(agent, str):
         _must(callable(agent), f"{agent!r} is neither an agent's name, nor its class, nor a function that makes one")
         return agent
-    return load(agent) if ":" in agent and agent not in list_agents() else get_agent(agent)  # type: ignore[no-any-return]
+    return load(agent) if ":" in agent and agent not in list_agents() else get_agent(agent)
 
 
 def _check_hyperparameters(cls: type[Agent], what: str) -> None:
@@ -498,7 +497,7 @@ def _check_hyperparameters(cls: type[Agent], what: str) -> None:
             chosen = cls(**{parameter.name: value})
             _must(
                 getattr(chosen, parameter.name) == value == chosen.configuration[parameter.name],
-                f"{what}({parameter.name}={value!r}) does not keep its hyperparameter as an attribute: leave the constructor to archgym.Agent",
+                f"{what}({parameter.name}={value!r}) does not keep its hyperparameter as an attribute: leave the constructor to Agent",
             )
             width = chosen.preferred_num_envs
             _must(

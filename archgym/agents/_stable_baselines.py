@@ -79,7 +79,8 @@ def as_vec_env(env: VectorEnv) -> VecEnv:
 
     class Adapter(VecEnv):
         def __init__(self) -> None:
-            super().__init__(env.num_envs, env.single_observation_space, deepcopy(env.single_action_space))  # models seed their action space
+            actions = deepcopy(env.single_action_space)  # models seed their action space
+            super().__init__(env.num_envs, env.single_observation_space, actions)
 
         def reset(self) -> Array:
             observations, _ = env.reset(seed=self._seeds[0])

@@ -41,7 +41,8 @@ class CMAES(OptunaAgent):
 
     def start(self, space: DesignSpace, *, budget: int, rng: np.random.Generator) -> None:
         super().start(space, budget=budget, rng=rng)
-        if (space.nvec > 1).sum() == 1:  # CMA-ES is defined from two dimensions on: give it one without effect, under a name no parameter has
+        if (space.nvec > 1).sum() == 1:
+            # CMA-ES is defined from two dimensions on: give it one without effect, under a name that no parameter has
             self.distributions[""] = FloatDistribution(0.0, 1.0)
 
     def sampler(self, space: DesignSpace, seed: int) -> BaseSampler:

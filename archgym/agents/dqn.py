@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from archgym.agents._stable_baselines import StableBaselinesAgent
-from archgym.space import Array, DesignSpace, Ordinal, Real
+from archgym.space import DesignSpace, Ordinal, Real
 
 if TYPE_CHECKING:
     from gymnasium.vector import VectorEnv
@@ -65,9 +65,9 @@ class DQN(StableBaselinesAgent):
         from stable_baselines3 import DQN as Algorithm
 
         class RowwiseDQN(Algorithm):
-            """Explores for each design by itself: Stable-Baselines3 draws one epsilon for all, which repeats the greedy design num_envs times."""
+            """Explores for each design by itself: one draw for all, as in Stable-Baselines3, repeats the greedy design num_envs times."""
 
-            def predict(self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False) -> tuple[Array, Any]:
+            def predict(self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False) -> Any:
                 actions, state = super().predict(observation, state, episode_start, deterministic=True)
                 if not deterministic:
                     explore = np.random.random(len(actions)) < self.exploration_rate  # noqa: NPY002 - the state that the model seeds

@@ -1,0 +1,176 @@
+"""The agents that are Stable-Baselines3 models, and the view of our environments that they learn from."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+import warnings
+
+import numpy as np
+import pytest
+
+from archgym.agents._stable_baselines import as_vec_env, rollout_steps
+from archgym.agents.a2c import A2C
+from archgym.agents.dqn import DQN
+from archgym.agents.ppo import PPO
+from archgym.agents.sac import SAC
+from archgym.env import ArchVectorEnv
+from archgym.env_wrappers import VectorContinuousActions, VectorSequentialDesign
+from archgym.errors import MissingDependency
+from archgym.objective import Minimize, Objective
+from archgym.registry import Task
+from archgym.simulator import Metric, Simulator
+from archgym.space import Categorical, DesignSpace, Integer, Ordinal
+
+pytest.importorskip("stable_baselines3")
+
+AGENTS = [PPO, A2C, DQN, SAC]
+SPACE = DesignSpace([Integer("x", 1, 16), Ordinal("size", [1, 2, 4, 8, 16]), Categorical("isa", ["b", "a", "c"]), Integer("only", 5, 5)])
+
+
+class Bowl(Simulator):
+    """The cost of a design is 1 plus its squared distance, in indices, from index n // 3 of every parameter; design 0 cannot exist."""
+
+    metrics = (Metric("cost", "1", "lower"),)
+
+    def __init__(self, space=SPACE):
+        self.space = space
+
+    def evaluate_indices(self, indices, rng=None):
+        cost = 1.0 + ((indices - self.space.nvec // 3) ** 2).sum(axis=1)
+        return {"cost": cost, "feasible": indices.sum(axis=1) > 0}
+
+    def evaluate(self, designs, rng=None):
+        return self.evaluate_indices(self.space.encode(designs))
+
+
+def make(num_envs, *, space=SPACE, horizon=1):
+    return ArchVectorEnv(Task("test/Bowl-v0", Bowl(space), Objective(Minimize("cost"))), num_envs, horizon=horizon)
+
+
+def search(agent, *, budget, seed=0, num_envs=None, **kwargs):
+    env = make(num_envs or agent.preferred_num_envs, **kwargs)
+    env.ledger.budget = budget
+    agent.search(env, budget=budget, seed=seed)
+    return env.ledger
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+@pytest.mark.parametrize("budget", [1, 3, 20, 137])
+def test_every_budget_is_spent_exactly(agent, budget):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        assert search(agent(), budget=budget).samples == budget
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+@pytest.mark.parametrize("num_envs", [1, 7])
+def test_any_width_works(agent, num_envs):
+    assert search(agent(), budget=60, num_envs=num_envs).samples == 60
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_episodes_of_several_designs_work(agent):
+    assert search(agent(), budget=100, horizon=3).samples == 100
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_the_same_seed_gives_the_same_designs_and_another_seed_others(agent):
+    first, again, other = (search(agent(), budget=150, seed=seed).column("indices").tolist() for seed in (3, 3, 4))
+    assert first == again != other
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_every_value_of_every_parameter_is_reached(agent):
+    seen = search(agent(), budget=300).column("indices")
+    assert [len(np.unique(column)) for column in seen.T] == SPACE.nvec.tolist()
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_agents_learn_to_propose_better_designs_than_random_ones(agent):
+    space = DesignSpace([Integer(f"p{i}", 0, 7) for i in range(4)])
+    rewards = search(agent(), budget=1000, space=space).column("reward")
+    uniform = -np.log(Bowl(space).evaluate_indices(space.sample(1000, np.random.default_rng(0)))["cost"])
+    assert rewards[-200:].mean() > uniform.mean() + uniform.std()
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_a_search_leaves_global_random_states_and_torch_threads_alone(agent):
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        python, numpy, pytorch = random.getstate(), np.random.get_state()[1].copy(), torch.get_rng_state()  # noqa: NPY002
+        search(agent(), budget=40)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
+    assert random.getstate() == python
+    assert np.array_equal(np.random.get_state()[1], numpy)  # noqa: NPY002
+    assert torch.equal(torch.get_rng_state(), pytorch)
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_a_missing_library_is_named_with_the_extra_that_brings_it(agent, monkeypatch):
+    for name in [name for name in sys.modules if name.startswith("stable_baselines3.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "stable_baselines3", None)
+    with pytest.raises(MissingDependency, match=r"archgym\[rl\]"):
+        search(agent(), budget=5)
+
+
+def test_agents_can_be_configured_without_importing_torch():
+    code = "import sys; from archgym.agents import ppo, a2c, dqn, sac; ppo.PPO(clip=0.1); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+@pytest.mark.parametrize("budget", [1, 3, 20, 137, 5000])
+@pytest.mark.parametrize("num_envs", [1, 3, 16])
+@pytest.mark.parametrize("n_steps", [1, 4, 128])
+def test_a_rollout_leaves_room_for_eight_updates_and_is_never_one_sample(n_steps, num_envs, budget):
+    rollout = rollout_steps(n_steps, num_envs, budget) * num_envs
+    assert 2 <= rollout <= max(budget // 8, num_envs, 2)
+
+
+@pytest.mark.parametrize("minibatches", [1, 2, 8])
+@pytest.mark.parametrize("num_envs", [1, 5])
+def test_minibatches_divide_the_rollout(minibatches, num_envs):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        assert search(PPO(minibatches=minibatches, n_steps=8, num_envs=num_envs), budget=90).samples == 90
+
+
+@pytest.mark.parametrize("view", [lambda env: env, VectorSequentialDesign, VectorContinuousActions])
+def test_the_adapter_keeps_the_promises_of_a_vec_env(view):
+    from stable_baselines3.common.vec_env import VecEnv
+
+    env = as_vec_env(view(make(3)))
+    assert isinstance(env, VecEnv) and env.num_envs == 3
+    env.seed(5)
+    observations = env.reset()
+    env.action_space.seed(0)
+    for _ in range(10):
+        assert observations.shape == (3, *env.observation_space.shape) and observations.dtype == np.float32
+        assert all(env.observation_space.contains(row) for row in observations)
+        observations, rewards, dones, infos = env.step(np.array([env.action_space.sample() for _ in range(3)]))
+        assert rewards.shape == dones.shape == (3,) and rewards.dtype == np.float32 and dones.dtype == bool
+        assert len({id(info) for info in infos}) == len(infos) == 3
+        for done, info in zip(dones, infos, strict=True):
+            assert ("terminal_observation" in info) == done and not info.get("TimeLimit.truncated", False)
+
+
+def test_the_adapter_returns_the_rewards_and_last_observations_of_the_designs():
+    env = make(2)
+    adapted = as_vec_env(env)
+    adapted.reset()
+    observations, rewards, dones, infos = adapted.step(np.array([[0, 0, 0, 0], [5, 1, 1, 0]]))
+    assert dones.all() and not observations.any()
+    assert rewards.tolist() == [-11.0, 0.0]
+    assert infos[0]["terminal_observation"].tolist() == [0.0, 0.0] and infos[1]["terminal_observation"].tolist() == [0.0, 1.0]
+
+
+def test_the_models_action_space_is_not_the_environments():
+    env = make(2)
+    assert as_vec_env(env).action_space is not env.single_action_space

@@ -1,0 +1,95 @@
+"""Small simulators that the tests share, and a data folder of their own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+
+import archgym
+from archgym import AtMost, Categorical, DesignSpace, Integer, Metric, Minimize, Objective, Ordinal, Simulator
+
+
+class Bowl(Simulator):
+    """144 designs: one optimum, a corner of infeasible designs, a parameter without effect. Counts the rows that reach it."""
+
+    space = DesignSpace(
+        [
+            Integer("x", 1, 6),
+            Ordinal("size", [1, 2, 4, 8], default=4),
+            Categorical("isa", ["scalar", "avx2", "avx512"]),
+            Categorical("flag", [False, True]),
+        ]
+    )
+    metrics = (Metric("cost_j", "J", "lower"), Metric("area_mm2", "mm2", "lower"), Metric("secret", "1", "higher", report_only=True))
+    default_objective = Objective(Minimize("cost_j"), AtMost("area_mm2", 12.0), reference={"cost_j": 4.0})
+
+    def __init__(self, offset: float = 0.0):
+        self.offset = offset
+        self.rows = 0
+
+    def evaluate(self, designs: Any, rng: np.random.Generator | None = None) -> dict[str, Any]:
+        x, size = (np.asarray(designs[name], float) for name in ("x", "size"))
+        self.rows += len(x)
+        cost = 1 + self.offset + (x - 3) ** 2 + (np.log2(size) - 2) ** 2 + (designs["isa"] == "scalar") + 2 * (designs["isa"] == "avx2")
+        feasible = ~((x == 6) & (size == 8))
+        return {"cost_j": np.where(feasible, cost, np.nan), "area_mm2": x * size, "secret": x, "feasible": feasible}
+
+    def canonical(self, indices: Any) -> Any:
+        return indices * np.array([1, 1, 1, 0])
+
+
+class Noise(Bowl):
+    """Declared noise, drawn row by row."""
+
+    stochastic = True
+
+    def evaluate(self, designs: Any, rng: np.random.Generator | None = None) -> dict[str, Any]:
+        out = super().evaluate(designs)
+        assert rng is not None
+        return out | {"cost_j": out["cost_j"] * (1 + 0.1 * rng.random((len(out["cost_j"]), 1))[:, 0])}
+
+    def canonical(self, indices: Any) -> Any:
+        return indices
+
+
+Register = Callable[..., tuple[str, Any]]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_data_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Stored optima of the person who runs the tests neither help nor suffer."""
+    before = os.environ.get("ARCHGYM_HOME")
+    os.environ["ARCHGYM_HOME"] = str(tmp_path_factory.mktemp("home"))
+    yield
+    if before is None:
+        del os.environ["ARCHGYM_HOME"]
+    else:
+        os.environ["ARCHGYM_HOME"] = before
+
+
+@pytest.fixture
+def register(request: pytest.FixtureRequest) -> Iterator[Register]:
+    """Registers a simulator instance under a fresh id, and forgets it afterwards: register(simulator, objective=None) -> (id, simulator)."""
+    ids: list[str] = []
+    name = "".join(c if c.isalnum() else "-" for c in request.node.name)[:60]
+
+    def make(simulator: Any, objective: Any = None, **kwargs: Any) -> tuple[str, Any]:
+        env_id = f"tests/{name}-{len(ids)}-v0"
+        archgym.register_env(env_id, simulator=simulator, objective=objective, **kwargs)
+        ids.append(env_id)
+        return env_id, simulator
+
+    yield make
+    for env_id in ids:
+        gymnasium.registry.pop(env_id, None)
+
+
+@pytest.fixture
+def bowl(register: Register) -> tuple[str, Bowl]:
+    """An environment around one Bowl: (id, simulator)."""
+    return register(Bowl())

@@ -1,0 +1,183 @@
+"""Objectives against a plain scalar re-implementation of the contract's formulas."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from archgym import ArchGymError, AtLeast, AtMost, Maximize, Minimize, Objective, Target
+
+METRICS = ("latency_s", "energy_j", "area_mm2", "accuracy")
+positive = st.floats(1e-6, 1e6)
+weights = st.floats(0.1, 5.0)
+
+
+def scalar(objective: Objective, m: dict[str, float]) -> tuple[float, bool]:
+    """Reward and validity of one feasible design, written from the contract and not from the code."""
+
+    def clip(value: float) -> float:
+        return max(-10.0, min(10.0, value))
+
+    base = 1.0 if objective.form == "archgym" else 0.0
+    for term in objective.terms:
+        reference = objective.reference.get(term.metric, 1.0)
+        x = m[term.metric]
+        if objective.form == "archgym":
+            base *= min((term.value / abs(x - term.value)) ** term.weight if x != term.value else math.inf, 1e6)
+        elif isinstance(term, Target):
+            distance = math.log(x / term.value) if objective.form == "log" else (x - term.value) / term.value
+            base -= term.weight * abs(distance)
+        else:
+            size = math.log(x / reference) if objective.form == "log" else x / reference
+            base += term.weight * (size if isinstance(term, Maximize) else -size)
+    valid, excess = True, 0.0
+    for c in objective.constraints:
+        x = m[c.metric]
+        if x > c.limit if isinstance(c, AtMost) else x < c.limit:
+            valid = False
+            if objective.form == "log":
+                over = math.log(x / c.limit if isinstance(c, AtMost) else c.limit / x)
+            elif objective.form == "nasaic":
+                bound = c.bound if c.bound is not None else 2 * c.limit if isinstance(c, AtMost) else 0.0
+                over = 10 * (x - c.limit) / (bound - c.limit)
+            else:
+                over = abs(x - c.limit) / abs(c.limit)
+            excess += c.weight * over
+    if valid:
+        return clip(base), True
+    return (-10 - excess / (1 + excess) if objective.strict else clip(base - excess)), False
+
+
+@st.composite
+def objectives(draw: st.DrawFn) -> Objective:
+    form = draw(st.sampled_from(["log", "linear", "nasaic", "archgym"]))
+    targets = draw(st.lists(st.builds(Target, st.sampled_from(METRICS), positive, weights), min_size=1, max_size=2, unique_by=lambda t: t.metric))
+    plain = st.one_of(st.builds(Minimize, st.sampled_from(METRICS), weights), st.builds(Maximize, st.sampled_from(METRICS), weights))
+    others = draw(st.lists(plain, max_size=3, unique_by=lambda t: t.metric))
+    taken = {t.metric for t in others}
+    terms = targets if form == "archgym" else [*others, *(t for t in targets if t.metric not in taken)]
+    constraint = st.one_of(
+        st.builds(AtMost, st.sampled_from(METRICS), positive, weights), st.builds(AtLeast, st.sampled_from(METRICS), positive, weights)
+    )
+    constraints = draw(st.lists(constraint, max_size=3, unique_by=lambda c: (type(c), c.metric)))
+    reference = draw(st.dictionaries(st.sampled_from(METRICS), positive, max_size=3))
+    return Objective(*terms, *constraints, reference=reference, form=form, strict=draw(st.booleans()))
+
+
+@st.composite
+def batches(draw: st.DrawFn) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    n = draw(st.integers(1, 6))
+    columns = {name: np.array(draw(st.lists(positive, min_size=n, max_size=n))) for name in METRICS}
+    feasible = np.array(draw(st.lists(st.booleans(), min_size=n, max_size=n)))
+    for column in columns.values():
+        column[~feasible] = np.nan
+    return columns, feasible
+
+
+@given(objectives(), batches())
+def test_a_batch_is_rewarded_as_the_formulas_say_row_by_row(objective, batch):
+    columns, feasible = batch
+    before = {name: column.copy() for name, column in columns.items()}
+    rewards = objective(columns, feasible)
+    for i, exists in enumerate(feasible):
+        if not exists:
+            assert rewards.reward[i] == -11.0 and not rewards.valid[i]
+            continue
+        reward, valid = scalar(objective, {name: float(column[i]) for name, column in columns.items()})
+        assert rewards.reward[i] == pytest.approx(reward, rel=1e-9, abs=1e-9) and rewards.valid[i] == valid
+    for name, column in columns.items():
+        assert np.array_equal(column, before[name], equal_nan=True)
+
+
+@given(objectives(), batches())
+def test_infeasible_is_below_everything_and_strict_puts_violating_below_valid(objective, batch):
+    columns, feasible = batch
+    reward, valid = objective(columns, feasible)
+    assert (reward[feasible] > -11.0).all() and (reward[~feasible] == -11.0).all()
+    if objective.strict:
+        assert (reward[feasible & ~valid] < -10.0).all()
+    assert (reward[valid] >= -10.0).all() and (reward[valid] <= 10.0).all()
+
+
+@given(objectives())
+def test_the_dictionary_form_gives_the_same_objective_back_also_through_json(objective):
+    again = Objective.from_dict(json.loads(json.dumps(objective.to_dict())))
+    kinds = (Minimize, Maximize, Target)
+    ordered = [t for kind in kinds for t in objective.terms if isinstance(t, kind)]
+    assert list(again.terms) == ordered and set(again.constraints) == set(objective.constraints)
+    assert (again.reference, again.form, again.strict) == (objective.reference, objective.form, objective.strict)
+    assert Objective.from_dict(again.to_dict()) == again and hash(Objective.from_dict(again.to_dict())) == hash(again)
+
+
+def test_a_design_twice_as_good_as_the_reference_has_reward_log_2():
+    objective = Objective(Minimize("latency_s"), reference={"latency_s": 1e-3})
+    assert objective({"latency_s": np.array([5e-4])}, np.array([True])).reward[0] == pytest.approx(math.log(2))
+
+
+def test_the_study_file_form_is_understood():
+    data = {
+        "minimize": ["latency_s"],
+        "weights": {"latency_s": 2.0},
+        "at_most": {"area_mm2": 4.0, "energy_j": {"limit": 1.0, "weight": 3.0, "bound": 5.0}},
+        "reference": {"latency_s": 1e-3},
+        "form": "log",
+    }
+    expected = Objective(
+        Minimize("latency_s", 2.0), AtMost("area_mm2", 4.0), AtMost("energy_j", 1.0, 3.0, 5.0), reference={"latency_s": 1e-3}
+    )
+    assert Objective.from_dict(data) == expected
+
+
+@pytest.mark.parametrize(
+    ("build", "says"),
+    [
+        (lambda: Objective(), "at least one"),
+        (lambda: Objective(AtMost("area_mm2", 1.0)), "at least one"),
+        (lambda: Objective("latency_s"), "latency_s"),
+        (lambda: Objective(Minimize("latency_s"), form="lgo"), "log"),
+        (lambda: Objective(Minimize("latency_s"), form="archgym"), "Target"),
+        (lambda: Objective(Minimize("latency_s"), reference={"latency_s": 0.0}), "reference"),
+        (lambda: Objective(Target("latency_s", -1.0)), "target"),
+        (lambda: Objective(Minimize("latency_s"), AtMost("area_mm2", 0.0)), "limit"),
+        (lambda: Objective(Minimize("latency_s"), AtMost("area_mm2", 1.0, bound=1.0), form="nasaic"), "bound"),
+        (lambda: Objective.from_dict({"minimise": ["latency_s"]}), "minimize"),
+        (lambda: Objective.from_dict({"minimize": ["latency_s"], "weights": {"energy_j": 2.0}}), "energy_j"),
+    ],
+)
+def test_wrong_objectives_are_refused_with_what_is_wrong(build, says):
+    with pytest.raises(ArchGymError, match=says):
+        build()
+
+
+@pytest.mark.parametrize(
+    "objective",
+    [
+        Objective(Minimize("latency")),
+        Objective(Minimize("latency_s"), AtMost("latency", 1.0)),
+        Objective(Minimize("latency_s"), reference={"latency": 1.0}),
+    ],
+)
+def test_an_unknown_metric_is_refused_with_the_nearest_name(objective):
+    with pytest.raises(ArchGymError, match="did you mean 'latency_s'"):
+        objective.check(["latency_s", "energy_j"])
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0])
+@pytest.mark.parametrize(
+    "objective", [Objective(Minimize("energy_j")), Objective(Target("energy_j", 1.0)), Objective(Minimize("latency_s"), AtLeast("energy_j", 1.0))]
+)
+def test_a_metric_that_is_not_positive_under_a_logarithm_is_named(objective, value):
+    columns = {"energy_j": np.array([1.0, value]), "latency_s": np.ones(2)}
+    with pytest.raises(ArchGymError, match="energy_j.*linear"):
+        objective(columns, np.array([True, True]))
+    assert objective(columns, np.array([True, False])).reward[1] == -11.0  # where infeasible it does not matter
+
+
+def test_forms_without_logarithms_take_any_number():
+    for form in ("linear", "nasaic"):
+        assert Objective(Minimize("energy_j"), form=form)({"energy_j": np.array([-2.0])}, np.array([True])).reward[0] == 2.0
