@@ -126,6 +126,9 @@ class Search:
         self.agent = _agent(agent, agent_kwargs or {})
         width = self.agent.preferred_num_envs if num_envs is None else _whole("num_envs", num_envs, least=1)
         get_task(env)  # an unknown environment is refused here, with the nearest names
+        for name in env_kwargs or {}:
+            if name in ("task", "num_envs", "spec", "wrappers", "vectorization_mode", "vector_kwargs", "render_mode", "autoreset_mode"):
+                raise ArchGymError(f"{name!r} is not an argument of a search's environment: a search makes its own vector environment")
         made = gymnasium.make_vec(env, num_envs=width, **(env_kwargs or {}))
         if not isinstance(made.unwrapped, ArchVectorEnv):
             raise ArchGymError(f"{env} is not one of archgym's environments")

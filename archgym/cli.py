@@ -18,8 +18,9 @@ import tomllib
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
-from enum import Enum
+from contextlib import contextmanager
+from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Annotated, Any
@@ -31,7 +32,7 @@ from typer.core import TyperGroup
 from archgym._search import Search, SearchResult
 from archgym.errors import ArchGymError, MissingDependency, unknown
 from archgym.objective import AtMost, Maximize, Minimize, Objective, Target
-from archgym.optimum import Optimum, find_optimum, known_optimum, optimum_path, save_optimum
+from archgym.optimum import LIMIT, Optimum, find_optimum, known_optimum, optimum_path, save_optimum
 from archgym.paths import check_writable
 from archgym.registry import Task, get_agent, get_task, list_agents, list_commands, list_envs, load
 from archgym.simulator import Metric, Simulator
@@ -106,7 +107,7 @@ def _plugin(name: str, reference: str) -> Any:
     return typer.main.get_group(stub).commands[name]
 
 
-class What(str, Enum):
+class What(StrEnum):
     """What `archgym list` lists."""
 
     envs = "envs"
@@ -115,18 +116,21 @@ class What(str, Enum):
 
 Settings = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="NAME=VALUE", help="An argument of the environment (repeatable), such as preset=l2. See archgym describe."),
+    typer.Option("--set", metavar="NAME=VALUE", help="An argument of the environment (repeatable), such as preset=l2."),
 ]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(__version__)
+        raise typer.Exit
 
 
 @app.callback()
 def _program(
-    version: Annotated[bool, typer.Option("--version", is_eager=True, help="Print the version and exit.")] = False,
+    version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")] = False,
 ) -> None:
     """A Gymnasium for architecture search: one step API, exact optima, honest agent comparisons."""
-    if version:
-        print(__version__)
-        raise typer.Exit
 
 
 @app.command("list")
@@ -136,12 +140,14 @@ def list_(what: Annotated[What | None, typer.Argument(help="Default: both.")] = 
     if what in (None, What.envs):
         table = _table("Environment", "Designs>", "Description")
         for name in list_envs():
-            _add_row(table, name, lambda name=name: _listed_env(name))
+            _add_row(table, name, partial(_listed_env, name))
         out.print(table)
+    if what is None:
+        out.print()
     if what in (None, What.agents):
         table = _table("Agent", "Description", "Hyperparameters")
         for name in list_agents():
-            _add_row(table, name, lambda name=name: _listed_agent(name))
+            _add_row(table, name, partial(_listed_agent, name))
         out.print(table)
 
 
@@ -192,7 +198,8 @@ def _describe_agent(name: str) -> None:
     out, documentation = _stdout(), inspect.getdoc(cls) or ""
     prose = inspect.getdoc(sys.modules[cls.__module__]) or documentation.partition("\nArgs:")[0]
     _heading(out, name, f"agent, version {cls.version}, {cls.__module__}:{cls.__qualname__}")
-    out.print(prose, soft_wrap=False)
+    out.print(_reflow(prose))
+    out.print()
     if len(cls.hyperparameters):
         meanings = _meanings(documentation)
         table = _table("Hyperparameter", "Kind", "Values", "Default", "Meaning")
@@ -200,7 +207,7 @@ def _describe_agent(name: str) -> None:
             table.add_row(p.name, type(p).__name__, p.describe(), _value(p.default_value), meanings.get(p.name, ""))
         out.print(_without_empty_columns(table))
     else:
-        out.print("\nNo hyperparameters.")
+        out.print("No hyperparameters.")
 
 
 def _describe_env(name: str, settings: Mapping[str, Any]) -> None:
@@ -212,14 +219,21 @@ def _describe_env(name: str, settings: Mapping[str, Any]) -> None:
     out = _stdout()
     _heading(out, task.id, f"{_size(simulator.space.size)} designs")
     out.print(_summary(documentation, task.id))
-    table = _table("Parameter", "Kind", "Values", "Default", "Meaning")
+    description = re.search(r"^## Description\n(.*?)(?=^## |\Z)", documentation, re.MULTILINE | re.DOTALL)
+    if description:
+        out.print("\n" + _reflow(description[1].strip()))
+    declared = any(p.default is not None for p in simulator.space)
+    table = _table("Parameter", "Kind", "Values" if declared else "Values (default first)", "Default", "Meaning")
     for p in simulator.space:
-        table.add_row(p.name, type(p).__name__, p.describe(), _value(p.default_value), meanings.get(p.name, ""))
+        table.add_row(p.name, type(p).__name__, p.describe(), _value(p.default_value) if declared else "", meanings.get(p.name, ""))
+    out.print()
     out.print(_without_empty_columns(table))
+    out.print()
     table = _table("Metric", "Unit", "Better", "Note")
     for m in simulator.metrics:
         table.add_row(m.name, "" if m.unit == "1" else m.unit, m.better or "-", "only reported" if m.report_only else "")
     out.print(_without_empty_columns(table))
+    out.print()
     table = _table("Argument", "Default", "Meaning")
     table.add_row("objective", "as below", 'another one: {"minimize": ["metric"], "at_most": {"metric": 1.0}}')
     table.add_row("horizon", "1", "designs per episode")
@@ -228,11 +242,13 @@ def _describe_env(name: str, settings: Mapping[str, Any]) -> None:
     if task.presets:
         table.add_row("preset", "None", "a named set of arguments, as below")
     out.print(table)
+    out.print()
     if task.presets:
         table = _table("Preset", "Arguments")
         for preset, arguments in task.presets.items():
             table.add_row(preset, _assignments(arguments))
         out.print(table)
+        out.print()
     out.print(_facts([("Objective", _in_words(objective, simulator.metrics)), ("Optimum", _optimum_in_words(simulator, objective, name))]))
     simulator.close()
 
@@ -255,10 +271,13 @@ def search(
     seed: Annotated[int, typer.Option(help="The same seed gives the same rows.")] = 0,
     set_: Settings = None,
     hp: Annotated[
-        list[str] | None, typer.Option("--hp", metavar="NAME=VALUE", help="A hyperparameter of the agent (repeatable), such as population=128.")
+        list[str] | None,
+        typer.Option("--hp", metavar="NAME=VALUE", help="A hyperparameter of the agent (repeatable), such as population=128."),
     ] = None,
     num_envs: Annotated[int | None, typer.Option(help="Designs per step.", show_default="what the agent prefers")] = None,
-    out: Annotated[Path | None, typer.Option(metavar="FILE.parquet", help="Write the history of all samples, with the specification.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE.parquet", help="Write the history of all samples, with the specification.")
+    ] = None,
 ) -> None:
     """Search a design space with one agent; prints the best design, its metrics and, where the optimum is known, the regret."""
     settings, hyperparameters = _pairs("--set", set_), _pairs("--hp", hp)
@@ -298,10 +317,10 @@ def _print_result(
     else:
         _print_design(console, result.best_design, result.best_metrics, simulator.metrics)
     facts = [] if result.best_reward is None else [("Reward", _number(result.best_reward))]
-    speed = f"{_number(seconds)} s, {result.samples / max(seconds, 1e-9):,.0f} per second"
+    speed = f"{seconds:.3g} s, {result.samples / max(seconds, 1e-9):,.0f} per second"
     cached = f", {result.cache_hits:,} from the cache" if result.cache_hits else ""
     facts.append(("Samples", f"{result.samples:,} ({result.unique:,} distinct{cached}); {speed}"))
-    facts += _comparison(result, simulator.metrics, objective)
+    facts += _comparison(result, simulator, objective)
     if result.failures:
         reasons = Counter(" ".join(failure.reason.split()) for failure in result.failures)
         text = "\n".join(f"{count:,} x {reason}" for reason, count in list(reasons.items())[:_REASONS])
@@ -312,17 +331,19 @@ def _print_result(
     console.print(_facts(facts))
 
 
-def _comparison(result: SearchResult, metrics: Sequence[Metric], objective: Objective) -> list[tuple[str, str]]:
+def _comparison(result: SearchResult, simulator: Simulator, objective: Objective) -> list[tuple[str, str]]:
     """What the known optimum says of a result: regret, the distance in the metric itself, percentile."""
     regret, optimum = result.regret, result.optimum
+    if optimum is None and simulator.deterministic and not simulator.stochastic and simulator.space.size <= LIMIT:
+        return [("Regret", "not known: archgym optimum, with the same --set, finds the optimum")]
     if regret is None or optimum is None or optimum.best_metrics is None or result.best_metrics is None:
         return []
-    distance = _distance(result.best_metrics, optimum.best_metrics, metrics, objective)
+    distance = _distance(result.best_metrics, optimum.best_metrics, simulator.metrics, objective)
     text = "0: this is the exact optimum" if regret <= 0 else ", ".join(filter(None, [_number(regret), distance]))
     facts = [("Regret", text)]
     if result.percentile is not None:
         shown = f"{result.percentile:.4g}" if result.percentile < 99.9 else f"{result.percentile:.4f}".rstrip("0").rstrip(".")
-        facts.append(("Percentile", f"{shown}: the share in % of all {optimum.valid:,} valid designs that are no better"))
+        facts.append(("Percentile", f"{shown} % of the {optimum.valid:,} valid designs are no better"))
     return facts
 
 
@@ -379,7 +400,7 @@ def _print_optimum(
         facts.append(("Designs", f"{_size(simulator.space.size)}; the simulator knows its optimum"))
     else:
         counts = f"{found.designs:,} distinct, {found.feasible:,} feasible, {found.valid:,} valid"
-        facts.append(("Designs", f"{counts}; {_number(seconds)} s, {simulator.space.size / max(seconds, 1e-9):,.0f} per second"))
+        facts.append(("Designs", f"{counts}; {seconds:.3g} s, {simulator.space.size / max(seconds, 1e-9):,.0f} per second"))
     if save:
         facts.append(("Stored in", str(save_optimum(simulator, objective, found))))
     console.print(_facts(facts))
@@ -464,6 +485,7 @@ def _bar(total: int, what: str, look: Callable[[], tuple[int, str]]) -> Iterator
     if not sys.stderr.isatty():
         yield
         return
+    from rich.constrain import Constrain
     from rich.live import Live
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
     from rich.table import Column
@@ -482,8 +504,9 @@ def _bar(total: int, what: str, look: Callable[[], tuple[int, str]]) -> Iterator
     def draw() -> RenderableType:
         done, remark = look()
         speed = bar.tasks[0].finished_speed or bar.tasks[0].speed
-        bar.update(task, completed=done, remark=remark, rate=f"{speed:,.4g} {what}/s" if speed and speed < 100 else f"{speed or 0:,.0f} {what}/s")
-        return bar.get_renderable()
+        rate = f"{_number(speed if speed < 100 else round(speed))} {what}/s" if speed else ""
+        bar.update(task, completed=done, remark=remark, rate=rate)
+        return Constrain(bar.get_renderable(), console.width - 3)  # room for the terminal's "^C", which would wrap and leave the bar behind
 
     with Live(get_renderable=draw, console=console, refresh_per_second=_REFRESH_PER_SECOND, transient=True):
         yield
@@ -495,7 +518,7 @@ def _searching(run: Search) -> Iterator[None]:
         best = run.ledger.best_reward
         return run.ledger.samples, "" if best is None else f"best reward {_number(best)}"
 
-    with _bar(run.budget, "samples", look) if sys.stderr.isatty() else nullcontext():
+    with _bar(run.budget, "samples", look):
         yield
 
 
@@ -531,10 +554,10 @@ def _table(*columns: str) -> Table:
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, show_edge=False)
-    for i, column in enumerate(columns):
+    for column in columns:
         name = column.removesuffix(">")
-        table.add_column(name, justify="right" if name != column else "left", no_wrap=i == 0 or name in ("Designs", "Kind"), overflow="fold")
-    table.title, table.title_justify = "", "left"  # an empty line before it
+        unbroken = column == columns[0] or name in ("Designs", "Kind", "Default")
+        table.add_column(name, justify="right" if name != column else "left", no_wrap=unbroken, overflow="fold")
     return table
 
 
@@ -544,11 +567,10 @@ def _without_empty_columns(table: Table) -> Table:
 
 
 def _facts(facts: Sequence[tuple[str, str]]) -> Table:
-    """Names and texts, the texts wrapped in a column of their own; an empty line before them."""
+    """Names and texts, the texts wrapped in a column of their own."""
     from rich.table import Table
 
     table = Table.grid(padding=(0, 3))
-    table.title = ""
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for name, text in facts:
@@ -560,6 +582,7 @@ def _heading(console: Console, title: str, remark: str) -> None:
     from rich.text import Text
 
     console.print(Text.assemble((title, "bold cyan"), ("   " + remark if remark else "", "dim")))
+    console.print()
 
 
 def _print_design(console: Console, design: Mapping[str, Any], metrics: Mapping[str, float], schema: Sequence[Metric]) -> None:
@@ -573,6 +596,7 @@ def _print_design(console: Console, design: Mapping[str, Any], metrics: Mapping[
     for m in schema:
         right.add_row(m.name, _number(metrics[m.name]), "" if m.unit == "1" else m.unit)
     console.print(Columns([left, right], padding=(0, 4)))
+    console.print()
 
 
 def _number(value: float) -> str:
@@ -592,7 +616,7 @@ def _value(value: Any) -> str:
 
 
 def _size(size: int) -> str:
-    return f"{size:,}" if size < 10**12 else f"{size:.3e}" if size < 10**300 else f"about 10^{len(str(size)) - 1}"
+    return f"{size:,}" if size < 10**15 else f"{size:.3g}" if size < 10**300 else f"about 10^{len(str(size)) - 1}"
 
 
 def _assignments(arguments: Mapping[str, Any]) -> str:
@@ -608,9 +632,14 @@ def _documentation(task: Task) -> str:
 
 
 def _summary(documentation: str, name: str = "") -> str:
-    """The first paragraph on one line, without the name that it may open with."""
-    paragraph = " ".join(documentation.split("\n\n")[0].split())
-    return paragraph.removeprefix(f"{name}: ") if name else paragraph
+    """The first paragraph on one line, without the name that it may open with and without markup."""
+    paragraph = " ".join(documentation.split("\n\n")[0].split()).removeprefix(f"{name}: ").replace("`", "")
+    return paragraph[:1].upper() + paragraph[1:]
+
+
+def _reflow(prose: str) -> str:
+    """Paragraphs as one line each, for the terminal to wrap; indented lines (equations) and lists stay as they are."""
+    return re.sub(r"(?<=\S)\n(?=[^\s|\-*#>])", " ", prose)
 
 
 def _meanings(documentation: str) -> dict[str, str]:

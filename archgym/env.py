@@ -306,6 +306,7 @@ class ArchVectorEnv(_Shared, VectorEnv[Array, Array, Array]):
         self._steps = np.zeros(num_envs, np.int64)
         self._best = np.full(num_envs, -np.inf)
         self._last: Evaluation | None = None
+        self._observation = self.evaluator.fresh(num_envs)  # the last one returned, of which a partial reset keeps rows
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
         super().reset(seed=seed)
@@ -317,8 +318,8 @@ class ArchVectorEnv(_Shared, VectorEnv[Array, Array, Array]):
                 raise ArchGymError(f"reset_mask is bool [{self.num_envs}] with at least one True")
         self._steps[rows], self._best[rows] = 0, -np.inf
         observation = self.evaluator.fresh(self.num_envs)
-        if not rows.all() and self._last is not None:
-            observation[~rows] = self.evaluator.observe(self._last, 1 - self._steps / self.evaluator.horizon)[~rows]
+        observation[~rows] = self._observation[~rows]
+        self._observation = observation
         return observation, {}
 
     def step(self, actions: Array) -> tuple[Array, Array, Array, Array, dict[str, Any]]:
@@ -332,7 +333,7 @@ class ArchVectorEnv(_Shared, VectorEnv[Array, Array, Array]):
         terminated = self._steps >= horizon
         truncated = np.zeros(self.num_envs, bool)
         columns = evaluator.columns(evaluation)
-        observation = evaluator.observe(evaluation, 1 - self._steps / horizon)
+        self._observation = observation = evaluator.observe(evaluation, 1 - self._steps / horizon)
         if self.autoreset_mode is not AutoresetMode.SAME_STEP or not terminated.any():
             return observation, rewards, terminated, truncated, columns
         info = {"final_info": columns, "_final_info": terminated.copy(), "final_obs": observation, "_final_obs": terminated.copy()}
@@ -341,6 +342,7 @@ class ArchVectorEnv(_Shared, VectorEnv[Array, Array, Array]):
             fresh[~terminated] = observation[~terminated]
             info |= columns
         self._steps[terminated], self._best[terminated] = 0, -np.inf
+        self._observation = fresh
         return fresh, rewards, terminated, truncated, info
 
     def _advance(self, objective: Array, rows: Array | slice) -> Array:
@@ -357,6 +359,8 @@ class ArchVectorEnv(_Shared, VectorEnv[Array, Array, Array]):
         if self.autoreset_mode is AutoresetMode.DISABLED:
             rows = np.flatnonzero(over).tolist()
             raise ArchGymError(f"sub-environments {rows} are over: reset(options={{'reset_mask': ...}}) them first")
+        if np.shape(actions)[:1] != (self.num_envs,):
+            raise ArchGymError(f"actions have one row per sub-environment: expected {self.num_envs}, not shape {np.shape(actions)}")
         horizon, going = self.evaluator.horizon, ~over
         rewards = np.zeros(self.num_envs)
         observation = self.evaluator.fresh(self.num_envs)
@@ -368,6 +372,7 @@ class ArchVectorEnv(_Shared, VectorEnv[Array, Array, Array]):
             info = {name: _scatter(column, going) for name, column in self.evaluator.columns(evaluation).items()}
             info |= {f"_{name}": going.copy() for name in info}
         self._steps[over], self._best[over] = 0, -np.inf
+        self._observation = observation
         return observation, rewards, self._steps >= horizon, np.zeros(self.num_envs, bool), info
 
     def render(self) -> tuple[str, ...] | None:

@@ -31,6 +31,6 @@ def unknown(kind: str, name: object, known: Iterable[object]) -> ArchGymError:
         known: every name that would have been accepted.
     """
     names = [str(k) for k in known]
-    near = get_close_matches(str(name), names, n=3, cutoff=0.5)
+    near = get_close_matches(str(name), names, n=3, cutoff=0.6)
     hint = f"did you mean {' or '.join(repr(n) for n in near)}?" if near else f"known: {', '.join(names) or 'none'}"
     return ArchGymError(f"unknown {kind} {str(name)!r}; {hint}")

@@ -271,6 +271,13 @@ class Objective:
         for key in data:
             if key not in keys:
                 raise unknown("key of an objective", key, keys)
+        try:
+            return cls._from_dict(data)
+        except (TypeError, ValueError, AttributeError) as error:
+            raise ArchGymError(f"not an objective: {dict(data)} ({error}); see Objective.from_dict for its form") from error
+
+    @classmethod
+    def _from_dict(cls, data: Mapping[str, Any]) -> Objective:
         weights = dict(data.get("weights", {}))
         parts: list[Term | Constraint] = [Minimize(m, float(weights.pop(m, 1.0))) for m in _names(data, "minimize")]
         parts += [Maximize(m, float(weights.pop(m, 1.0))) for m in _names(data, "maximize")]

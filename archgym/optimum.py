@@ -121,7 +121,7 @@ def _optimum_at(simulator: Simulator, objective: Objective, indices: Indices) ->
 
 def known_optimum(simulator: Simulator, objective: Objective) -> Optimum | None:
     """The optimum where it costs no search: stored earlier, in the simulator's table, or in its closed form; otherwise None."""
-    if not simulator.deterministic:
+    if not simulator.deterministic or simulator.stochastic:  # what a search saw would not be comparable with an exact optimum
         return None
     stored = load_optimum(simulator, objective)
     if stored is not None:
@@ -137,7 +137,7 @@ def known_optimum(simulator: Simulator, objective: Objective) -> Optimum | None:
 
 def _key(simulator: Simulator, objective: Objective) -> str:
     identity = {
-        "simulator": simulator.specification,
+        "simulator": simulator.unwrapped.specification,  # wrappers change how it is asked, not what it says
         "space": simulator.space.to_json(),
         "metrics": [m.name for m in simulator.metrics],
         "objective": objective.to_dict(),

@@ -61,7 +61,7 @@ class Task:
         Raises:
             ArchGymError: an unknown preset or argument (with the nearest names), or a simulator and an objective that do not fit.
         """
-        if preset is not None and preset not in self.presets:
+        if preset is not None and (not isinstance(preset, str) or preset not in self.presets):
             raise unknown(f"preset of {self.id}", preset, self.presets)
         settings = {**self.kwargs, **(self.presets[preset] if preset else {})}
         if objective is not None:  # another objective does not take the options that presets give to the task's own
@@ -70,6 +70,8 @@ class Task:
         factory = _resolve(self.simulator)
         goal = _resolve(objective if objective is not None else self.objective)
         goal = Objective.from_dict(goal) if isinstance(goal, Mapping) else goal
+        if not (goal is None or isinstance(goal, Objective) or callable(goal)):
+            raise ArchGymError(f"{self.id}: an objective is an archgym.Objective or a mapping such as {{'minimize': ['time_s']}}, not {goal!r}")
         goal_options = _options(goal)
         for name in settings:
             accepted = _parameters(factory)
@@ -83,7 +85,11 @@ class Task:
         goal = simulator.default_objective if goal is None else goal
         if goal is None:
             raise ArchGymError(f"{self.id} has no objective: give objective=..., or set default_objective on {type(simulator).__name__}")
-        goal = goal if isinstance(goal, Objective) else goal(simulator, **options)
+        if not isinstance(goal, Objective):
+            try:
+                goal = goal(simulator, **options)
+            except (TypeError, ValueError) as error:
+                raise ArchGymError(f"{self.id}: no objective can be made with {options}: {error}") from error
         goal.check([m.name for m in simulator.metrics])
         return simulator, goal
 

@@ -92,6 +92,11 @@ class Simulator(ABC):
         return None
 
     @property
+    def unwrapped(self) -> Simulator:
+        """The simulator inside the wrappers around it: itself, unless it is one."""
+        return self
+
+    @property
     def specification(self) -> dict[str, Any]:
         """What identifies this simulator in results, caches and stored optima: its class and the arguments it was made with."""
         return {"simulator": f"{type(self).__module__}:{type(self).__qualname__}", **_bound_arguments(self)}

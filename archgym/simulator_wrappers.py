@@ -50,6 +50,11 @@ class SimulatorWrapper(Simulator):
         self.stochastic = simulator.stochastic
         self.default_objective = simulator.default_objective
 
+    @property
+    def unwrapped(self) -> Simulator:
+        """The simulator inside all wrappers."""
+        return self.simulator.unwrapped
+
     def canonical(self, indices: Indices) -> Indices:
         """The wrapped simulator's representatives: [B, P] -> [B, P]."""
         return self.simulator.canonical(indices)
@@ -116,6 +121,11 @@ class Tabulated(Simulator):
         if self._failures:
             columns["failure"] = np.array([self._failures.get(ordinal, "") for ordinal in ordinals.tolist()])
         return columns
+
+    @property
+    def unwrapped(self) -> Simulator:
+        """The simulator that filled the table; the table itself where it was loaded."""
+        return self if self.simulator is None else self.simulator.unwrapped
 
     def canonical(self, indices: Indices) -> Indices:
         """The representatives under the simulator that filled the table, also after `load`: [B, P] -> [B, P]."""

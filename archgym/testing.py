@@ -162,11 +162,14 @@ def _same(simulator: Simulator, one: Mapping[str, Array], other: Mapping[str, Ar
 
 def _check_rows(simulator: Simulator, indices: Indices, columns: Mapping[str, Array], seed: int, what: str) -> None:
     rng = np.random.default_rng(seed)
-    rows = [simulator.evaluate_indices(indices[i : i + 1].copy(), rng) for i in range(len(indices))]
+    rows = []
+    for i in range(len(indices)):
+        answer = simulator.evaluate_indices(indices[i : i + 1].copy(), rng)
+        rows.append({name: np.array(column) for name, column in answer.items()})
     for i, row in enumerate(rows):
         for name, column in row.items():
             _must(np.shape(column) == (1,), f"{what} returned {name!r} with shape {np.shape(column)} for row {i} alone; return shape (1,)")
-    joined = {name: np.concatenate([np.array(row[name]) for row in rows]) for name in columns if all(name in row for row in rows)}
+    joined = {name: np.concatenate([row[name] for row in rows]) for name in columns if all(name in row for row in rows)}
     hint = "draw noise row by row, as one rng.random((B, k))" if simulator.stochastic else "treat every row by itself"
     _same(simulator, columns, joined, f"{what} gives a batch other metrics than its rows one by one: {hint}")
 

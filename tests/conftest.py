@@ -74,7 +74,7 @@ def own_data_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture
 def register(request: pytest.FixtureRequest) -> Iterator[Register]:
-    """Registers a simulator instance under a fresh id, and forgets it afterwards: register(simulator, objective=None) -> (id, simulator)."""
+    """Registers a simulator under a fresh id, forgotten afterwards: register(simulator, objective=None) -> (id, simulator)."""
     ids: list[str] = []
     name = "".join(c if c.isalnum() else "-" for c in request.node.name)[:60]
 

@@ -56,7 +56,9 @@ def scalar(objective: Objective, m: dict[str, float]) -> tuple[float, bool]:
 @st.composite
 def objectives(draw: st.DrawFn) -> Objective:
     form = draw(st.sampled_from(["log", "linear", "nasaic", "archgym"]))
-    targets = draw(st.lists(st.builds(Target, st.sampled_from(METRICS), positive, weights), min_size=1, max_size=2, unique_by=lambda t: t.metric))
+    targets = draw(
+        st.lists(st.builds(Target, st.sampled_from(METRICS), positive, weights), min_size=1, max_size=2, unique_by=lambda t: t.metric)
+    )
     plain = st.one_of(st.builds(Minimize, st.sampled_from(METRICS), weights), st.builds(Maximize, st.sampled_from(METRICS), weights))
     others = draw(st.lists(plain, max_size=3, unique_by=lambda t: t.metric))
     taken = {t.metric for t in others}
@@ -169,11 +171,12 @@ def test_an_unknown_metric_is_refused_with_the_nearest_name(objective):
 
 @pytest.mark.parametrize("value", [0.0, -1.0])
 @pytest.mark.parametrize(
-    "objective", [Objective(Minimize("energy_j")), Objective(Target("energy_j", 1.0)), Objective(Minimize("latency_s"), AtLeast("energy_j", 1.0))]
+    "objective",
+    [Objective(Minimize("energy_j")), Objective(Target("energy_j", 1.0)), Objective(Minimize("latency_s"), AtLeast("energy_j", 1.0))],
 )
 def test_a_metric_that_is_not_positive_under_a_logarithm_is_named(objective, value):
     columns = {"energy_j": np.array([1.0, value]), "latency_s": np.ones(2)}
-    with pytest.raises(ArchGymError, match="energy_j.*linear"):
+    with pytest.raises(ArchGymError, match=r"energy_j.*linear"):
         objective(columns, np.array([True, True]))
     assert objective(columns, np.array([True, False])).reward[1] == -11.0  # where infeasible it does not matter
 

@@ -102,7 +102,7 @@ def test_json_gives_an_equal_space_back(space):
 def test_neighbors_are_one_move_away_each_once_and_symmetric(space, data):
     row = np.array([data.draw(st.integers(0, int(n) - 1)) for n in space.nvec])
     neighbors = space.neighbors(row)
-    expected = sum((i > 0) + (i < n - 1) if p.ordered else n - 1 for p, i, n in zip(space, row, space.nvec, strict=True))
+    expected = sum((i > 0) + (i < n - 1) if p.ordered else n - 1 for p, i, n in zip(space, row.tolist(), space.nvec.tolist(), strict=True))
     assert len(neighbors) == expected == len({tuple(r) for r in neighbors.tolist()})
     for neighbor in neighbors:
         changed = np.flatnonzero(neighbor != row)

@@ -41,7 +41,7 @@ class DQN(StableBaselinesAgent):
             Ordinal("learning_starts", [16, 32, 64, 128, 256, 512, 1024], default=128),
             Ordinal("batch", [32, 64, 128, 256], default=128),
             Ordinal("gradient_steps", [1, 2, 4, 8], default=1),
-            Real("learning_rate", 1e-4, 1e-2, log=True, default=2e-3),
+            Real("learning_rate", 1e-4, 1e-2, log=True, default=5e-4),
             Ordinal("target_update", [32, 64, 128, 256, 512, 1024], default=128),
             Real("exploration", 0.05, 1.0, default=0.5),
             Real("epsilon", 0.005, 0.2, log=True, default=0.05),

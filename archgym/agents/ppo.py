@@ -22,7 +22,7 @@ class PPO(StableBaselinesAgent):
     Args:
         num_envs: designs per step.
         n_steps: steps per update, fewer where an eighth of the budget is less.
-        minibatches: parts of a rollout per epoch, in whole steps; a rollout shorter than that is one part.
+        minibatches: parts of a rollout per epoch, in whole steps; fewer where a rollout is too short.
         epochs: passes over a rollout.
         learning_rate: of Adam.
         entropy: weight of the entropy bonus; more explores longer.
@@ -52,7 +52,9 @@ class PPO(StableBaselinesAgent):
         from stable_baselines3 import PPO as Algorithm
 
         n_steps = rollout_steps(self.n_steps, env.num_envs, budget)
-        parts = min(self.minibatches, n_steps)
+        parts = min(
+            self.minibatches, n_steps if env.num_envs > 1 else n_steps // 2
+        )  # a part is at least two designs: their advantages are normalised
         n_steps -= n_steps % parts
         return Algorithm(
             env=env,

@@ -1,0 +1,381 @@
+"""Environments: Gymnasium's API, the contract's rewards, observations and infos, and one answer from single and vector forms."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import warnings
+
+import gymnasium
+import numpy as np
+import pytest
+from conftest import Bowl, Noise
+from gymnasium.envs.registration import EnvSpec
+from gymnasium.vector import AutoresetMode
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import archgym
+from archgym import ArchGymError, BudgetExhausted, Minimize, Objective, finished
+
+KEYS = ["design", "metrics", "feasible", "valid", "reward"]
+INFEASIBLE = np.array([5, 3, 0, 0])
+VIOLATING = np.array([4, 2, 0, 0])
+VALID = np.array([2, 2, 2, 1])
+
+
+@pytest.mark.parametrize("kwargs", [{}, {"horizon": 3}], ids=["one design", "three designs"])
+@pytest.mark.parametrize("env_id", archgym.list_envs())
+def test_every_environment_and_wrapper_passes_the_checks_without_a_warning(env_id, kwargs):
+    from archgym.testing import check_env
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_env(env_id, **kwargs)
+
+
+@pytest.mark.parametrize("env_id", archgym.list_envs())
+def test_every_environments_simulator_passes_the_checks(env_id):
+    from archgym.testing import check_simulator
+
+    env = gymnasium.make(env_id)
+    check_simulator(env.unwrapped.simulator)
+    env.close()
+
+
+@pytest.mark.parametrize("env_id", archgym.list_envs())
+def test_every_environment_is_made_by_gymnasium_with_its_passive_checker(env_id):
+    env = gymnasium.make(env_id)
+    observation, info = env.reset(seed=0)
+    assert not observation.any() and info == {} and observation.dtype == np.float32
+    env.step(env.action_space.sample())
+    assert env.unwrapped.ledger.samples == 1
+    env.close()
+
+
+@pytest.mark.parametrize(("action", "feasible", "valid"), [(VALID, True, True), (VIOLATING, True, False), (INFEASIBLE, False, False)])
+def test_info_has_the_same_keys_whatever_the_design(bowl, action, feasible, valid):
+    env = gymnasium.make(bowl[0])
+    env.reset(seed=0)
+    observation, reward, terminated, truncated, info = env.step(action)
+    assert list(info) == KEYS
+    assert terminated is True and truncated is False
+    assert info["feasible"] is feasible and info["valid"] is valid and info["reward"] == reward
+    assert info["design"] == Bowl.space.design(action) and list(info["metrics"]) == ["cost_j", "area_mm2", "secret"]
+    if feasible:
+        expected = Bowl().evaluate_indices(action[None])
+        assert info["metrics"] == {name: expected[name][0] for name in ("cost_j", "area_mm2", "secret")}
+        cost, area = info["metrics"]["cost_j"], info["metrics"]["area_mm2"]
+        assert reward == pytest.approx(-np.log(cost / 4) - max(0, np.log(area / 12)))
+        assert observation == pytest.approx([np.log(cost / 4), np.log(area), 1], rel=1e-6)  # secret is not observed
+    else:
+        assert set(info["metrics"].values()) == {None} and reward == -11.0 and not observation.any()
+
+
+def test_metrics_that_are_not_positive_are_observed_at_the_lower_bound(register):
+    class Signed(Bowl):
+        def evaluate(self, designs, rng=None):
+            out = super().evaluate(designs)
+            return out | {"area_mm2": np.where(out["area_mm2"] > 4, 1e30, -1.0)}
+
+    env = gymnasium.make(register(Signed(), Objective(Minimize("cost_j")))[0])
+    env.reset()
+    assert env.step(np.array([0, 0, 0, 0]))[0][1] == -10
+    env.reset()
+    assert env.step(np.array([4, 1, 0, 0]))[0][1] == 10
+
+
+def test_reset_costs_no_sample_and_a_step_after_the_end_is_refused(bowl):
+    env_id, simulator = bowl
+    env = gymnasium.make(env_id).unwrapped
+    for _ in range(3):
+        env.reset()
+    assert simulator.rows == 0
+    env.step(VALID)
+    with pytest.raises(ArchGymError, match="reset"):
+        env.step(VALID)
+    assert simulator.rows == 1
+
+
+designs = st.tuples(st.integers(0, 5), st.integers(0, 3), st.integers(0, 2), st.integers(0, 1))
+
+
+@settings(max_examples=25)
+@given(
+    horizon=st.integers(1, 3),
+    episodes=st.integers(1, 3),
+    num_envs=st.integers(1, 4),
+    data=st.data(),
+)
+def test_the_vector_environment_equals_single_environments(horizon, episodes, num_envs, data):
+    steps = horizon * episodes
+    actions = np.array([[data.draw(designs) for _ in range(num_envs)] for _ in range(steps)])
+    task = archgym.registry.Task("tests/Equal-v0", Bowl)
+    vector = archgym.ArchVectorEnv(task, num_envs, horizon=horizon)
+    singles = [archgym.ArchEnv(task, horizon=horizon) for _ in range(num_envs)]
+    observations, _ = vector.reset(seed=0)
+    assert np.array_equal(observations, [env.reset(seed=0)[0] for env in singles])
+    for t in range(steps):
+        observations, rewards, terminated, truncated, info = vector.step(actions[t])
+        over = (t + 1) % horizon == 0
+        assert terminated.tolist() == [over] * num_envs and not truncated.any()
+        assert ("final_info" in info) == ("_final_info" in info) == ("final_obs" in info) == ("_final_obs" in info) == over
+        done = finished(info)
+        assert list(done) == KEYS
+        for i, env in enumerate(singles):
+            observation, reward, ended, _, said = env.step(actions[t, i])
+            assert rewards[i] == reward and ended == over
+            assert done["reward"][i] == said["reward"] and done["feasible"][i] == said["feasible"] and done["valid"][i] == said["valid"]
+            assert {k: v[i] for k, v in done["design"].items()} == said["design"]
+            if said["feasible"]:
+                assert {k: v[i] for k, v in done["metrics"].items()} == said["metrics"]
+            else:
+                assert all(np.isnan(v[i]) for v in done["metrics"].values())
+            if over:
+                assert np.array_equal(info["final_obs"][i], observation)
+                observation, _ = env.reset()
+            assert np.array_equal(observations[i], observation)
+    assert vector.ledger.samples == steps * num_envs
+
+
+@settings(max_examples=25)
+@given(st.integers(1, 5), st.data())
+def test_an_episodes_rewards_sum_to_its_best(horizon, data):
+    env = archgym.ArchEnv(archgym.registry.Task("tests/Sum-v0", Bowl), horizon=horizon)
+    observation, _ = env.reset()
+    assert (observation[-1] == 1) == (horizon > 1)
+    steps = [env.step(np.array(data.draw(designs))) for _ in range(horizon)]
+    assert sum(s[1] for s in steps) == pytest.approx(max(s[4]["reward"] for s in steps))
+    assert [s[2] for s in steps] == [False] * (horizon - 1) + [True]
+    if horizon > 1:
+        assert [s[0][-1] for s in steps] == pytest.approx([1 - (t + 1) / horizon for t in range(horizon)], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "action",
+    [[6, 0, 0, 0], [-1, 0, 0, 0], [0, 0, 0], [[0, 0, 0, 0]], [0.5, 0, 0, 0], [np.nan, 0, 0, 0], ["a", "b", "c", "d"], [None] * 4, 2],
+    ids=str,
+)
+def test_illegal_actions_are_refused_and_cost_nothing(bowl, action):
+    env_id, simulator = bowl
+    env = gymnasium.make(env_id, disable_env_checker=True)
+    vector = gymnasium.make_vec(env_id, num_envs=2)
+    env.reset(), vector.reset()
+    with pytest.raises(ArchGymError):
+        env.step(np.array(action))
+    with pytest.raises(ArchGymError):
+        vector.step(np.array([VALID.tolist(), action], dtype=object) if np.shape(action) != (4,) else np.array([VALID.tolist(), action]))
+    assert simulator.rows == env.unwrapped.ledger.samples == vector.unwrapped.ledger.samples == 0
+    env.step(VALID)  # the episode goes on
+    vector.step(np.array([VALID, VALID]))
+
+
+def test_an_illegal_index_is_named_with_its_parameter(bowl):
+    env = gymnasium.make(bowl[0], disable_env_checker=True)
+    env.reset()
+    with pytest.raises(ArchGymError, match=r"4 of parameter 'size' is outside 0\.\.3"):
+        env.step(np.array([0, 4, 0, 0]))
+
+
+def test_next_step_autoreset_gives_a_reset_step_that_costs_nothing(bowl):
+    env_id, simulator = bowl
+    env = gymnasium.make_vec(env_id, num_envs=3, autoreset_mode="NextStep")
+    assert env.metadata["autoreset_mode"] is AutoresetMode.NEXT_STEP
+    env.reset(seed=0)
+    actions = np.array([VALID, INFEASIBLE, VIOLATING])
+    observation, rewards, terminated, _, info = env.step(actions)
+    assert terminated.all() and observation.any() and "final_info" not in info and list(finished(info)) == KEYS
+    observation, rewards, terminated, truncated, info = env.step(actions)
+    assert not observation.any() and not rewards.any() and not terminated.any() and not truncated.any()
+    with pytest.raises(ArchGymError, match="no design"):
+        finished(info)
+    assert simulator.rows == 3
+    assert env.step(actions)[2].all() and simulator.rows == 6
+
+
+def test_next_step_autoreset_with_a_horizon_resets_only_what_is_over(bowl):
+    env_id, simulator = bowl
+    env = gymnasium.make_vec(env_id, num_envs=2, horizon=2, autoreset_mode=AutoresetMode.NEXT_STEP).unwrapped
+    env.reset(seed=0)
+    actions = np.array([VALID, VIOLATING])
+    env.step(actions)
+    env.reset(options={"reset_mask": np.array([False, True])})  # now out of step: the first is one design ahead
+    _, _, terminated, _, _ = env.step(actions)
+    assert terminated.tolist() == [True, False]
+    observation, rewards, terminated, _, info = env.step(actions)
+    assert simulator.rows == 5 and terminated.tolist() == [False, True]
+    assert observation[0].tolist() == [0, 0, 0, 1] and rewards[0] == 0 and observation[1].any()
+    assert info["_reward"].tolist() == [False, True] and info["feasible"].tolist() == [False, True]
+    kept, _ = env.reset(options={"reset_mask": np.array([True, False])})  # what was shown of the other one stays
+    assert np.array_equal(kept[1], observation[1]) and kept[0].tolist() == [0, 0, 0, 1]
+    with pytest.raises(ArchGymError, match="sub-environment"):
+        env.step(VALID[None])
+
+
+def test_disabled_autoreset_asks_for_a_reset(bowl):
+    env_id, simulator = bowl
+    env = gymnasium.make_vec(env_id, num_envs=2, horizon=2, autoreset_mode="Disabled").unwrapped
+    env.reset(seed=0)
+    actions = np.array([VALID, VIOLATING])
+    env.step(actions), env.step(actions)
+    with pytest.raises(ArchGymError, match="reset_mask"):
+        env.step(actions)
+    observation, _ = env.reset(options={"reset_mask": np.array([True, False])})
+    assert observation[0].tolist() == [0, 0, 0, 1] and observation[1, :3].any()
+    with pytest.raises(ArchGymError, match=r"\[1\]"):
+        env.step(actions)
+    assert simulator.rows == 4
+    env.reset()
+    env.step(actions)
+    for mask in ([True], [False, False]):
+        with pytest.raises(ArchGymError, match="reset_mask"):
+            env.reset(options={"reset_mask": np.array(mask)})
+
+
+@pytest.mark.parametrize("mode", ["SameStep", "same_step", AutoresetMode.SAME_STEP])
+def test_autoreset_modes_go_by_name(bowl, mode):
+    assert gymnasium.make_vec(bowl[0], num_envs=1, autoreset_mode=mode).metadata["autoreset_mode"] is AutoresetMode.SAME_STEP
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "says"),
+    [
+        ({"horizon": 0}, "horizon"),
+        ({"horizon": 1.0}, "horizon"),
+        ({"render_mode": "human"}, "ansi"),
+        ({"ofset": 1.0}, "did you mean 'offset'"),
+        ({"preset": "big"}, "preset"),
+        ({"objective": {"minimize": ["cost"]}}, "did you mean 'cost_j'"),
+    ],
+)
+def test_wrong_arguments_are_refused_with_a_hint(register, kwargs, says):
+    env_id, _ = register(Bowl)
+    with pytest.raises((ArchGymError, gymnasium.error.Error), match=says), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Gymnasium warns about the render mode first
+        gymnasium.make(env_id, **kwargs)
+    with pytest.raises(ArchGymError, match=says):
+        gymnasium.make_vec(env_id, num_envs=2, **kwargs)
+
+
+def test_arguments_of_a_simulator_without_a_constructor_are_refused_too(register):
+    class Plain(archgym.Simulator):
+        space, metrics, default_objective = Bowl.space, Bowl.metrics, Bowl.default_objective
+
+        def evaluate(self, designs, rng=None):
+            return Bowl().evaluate(designs)
+
+    with pytest.raises(ArchGymError, match="offset"):
+        gymnasium.make(register(Plain)[0], offset=1.0)
+
+
+@pytest.mark.parametrize("num_envs", [0, -1, True, 2.0])
+def test_num_envs_is_a_whole_number(num_envs):
+    with pytest.raises(ArchGymError, match="num_envs"):
+        archgym.ArchVectorEnv(archgym.registry.Task("tests/Width-v0", Bowl), num_envs)
+
+
+@pytest.mark.parametrize("wrap", [None, archgym.SequentialDesign, archgym.ContinuousActions])
+def test_the_specification_of_a_made_environment_survives_json_and_makes_the_same_environment(register, wrap):
+    env_id, _ = register(Bowl)
+    made = gymnasium.make(env_id, offset=2.0, horizon=2, objective=Objective(Minimize("cost_j"), reference={"cost_j": 7.0}))
+    made = made if wrap is None else wrap(made)
+    again = gymnasium.make(EnvSpec.from_json(made.spec.to_json()))
+    assert type(again) is type(made) and again.unwrapped.objective == made.unwrapped.objective
+    for env in (made, again):
+        env.reset(seed=3)
+        env.action_space.seed(3)
+    for _ in range(2):
+        one, other = made.step(made.action_space.sample()), again.step(again.action_space.sample())
+        assert np.array_equal(one[0], other[0]) and one[1:4] == other[1:4]
+
+
+def test_the_specification_of_a_vector_environment_makes_the_same_environment(register):
+    env_id, _ = register(Bowl)
+    made = gymnasium.make_vec(env_id, num_envs=3, offset=2.0, horizon=2, autoreset_mode="NextStep")
+    again = gymnasium.make_vec(EnvSpec.from_json(made.spec.to_json()), num_envs=3)
+    assert again.metadata["autoreset_mode"] is AutoresetMode.NEXT_STEP and again.unwrapped.simulator.offset == 2.0
+    made.reset(), again.reset()
+    actions = made.action_space.sample()
+    assert np.array_equal(made.step(actions)[0], again.step(actions)[0])
+
+
+@pytest.mark.parametrize("env_id", archgym.list_envs())
+def test_environments_pickle_with_their_ledger(env_id):
+    for env in (gymnasium.make(env_id), gymnasium.make_vec(env_id, num_envs=3)):
+        env.reset(seed=0)
+        env.action_space.seed(0)
+        action, after = env.action_space.sample(), env.action_space.sample()
+        env.step(action), env.reset()
+        again = pickle.loads(pickle.dumps(env))
+        one, other = env.step(after), again.step(after)
+        assert np.array_equal(one[1], other[1]) and np.array_equal(one[0], other[0])
+        assert env.unwrapped.ledger.samples == again.unwrapped.ledger.samples
+        assert np.array_equal(env.unwrapped.ledger.column("indices"), again.unwrapped.ledger.column("indices"))
+
+
+def test_render_prints_the_design_its_metrics_and_its_state(bowl):
+    env = gymnasium.make(bowl[0], render_mode="ansi", disable_env_checker=True)
+    env.reset()
+    assert env.render() == "no design yet"
+    for action, state in ((VALID, "valid"), (VIOLATING, "violates"), (INFEASIBLE, "infeasible")):
+        env.reset()
+        env.step(action)
+        text = env.render()
+        assert state in text and f"x = {action[0] + 1}" in text and ("cost_j" in text) == (state != "infeasible")
+    vector = gymnasium.make_vec(bowl[0], num_envs=2, render_mode="ansi")
+    vector.reset()
+    vector.step(np.array([VALID, INFEASIBLE]))
+    assert len(vector.render()) == 2 and "infeasible" in vector.render()[1]
+    assert gymnasium.make(bowl[0]).unwrapped.render() is None
+
+
+def test_declared_noise_follows_the_seed_and_equals_the_rows(register):
+    env_id, _ = register(Noise())
+    actions = np.tile(VALID, (4, 1))
+
+    def rewards(seed):
+        env = gymnasium.make_vec(env_id, num_envs=4)
+        env.reset(seed=seed)
+        return env.step(actions)[1].tolist()
+
+    assert rewards(0) == rewards(0) != rewards(1) and len(set(rewards(0))) == 4
+    single = gymnasium.make(env_id)
+    single.reset(seed=0)
+    rows = []
+    for action in actions:
+        rows.append(single.step(action)[1])
+        single.reset()
+    assert rows == rewards(0)
+
+
+def test_the_last_batch_of_a_single_environment_ends_with_the_budget(bowl):
+    env = gymnasium.make(bowl[0])
+    env.unwrapped.ledger.budget = 1
+    env.reset()
+    env.step(VALID)
+    env.reset()
+    with pytest.raises(BudgetExhausted):
+        env.step(VALID)
+
+
+def test_one_failing_row_fails_alone_and_is_recorded_with_its_reason(register):
+    class Fragile(Bowl):
+        def evaluate(self, designs, rng=None):
+            if (designs["x"] == 2).any():
+                raise RuntimeError("the tool crashed")
+            out = super().evaluate(designs)
+            return out | {"cost_j": np.where(designs["x"] == 3, np.inf, out["cost_j"])}
+
+    env = gymnasium.make_vec(register(Fragile())[0], num_envs=4)
+    env.reset(seed=0)
+    *_, info = env.step(np.array([[0, 0, 0, 0], [1, 0, 0, 0], [2, 0, 0, 0], [3, 0, 0, 0]]))
+    ledger = env.unwrapped.ledger
+    assert finished(info)["feasible"].tolist() == [True, False, False, True] and ledger.samples == 4
+    assert [f.sample for f in ledger.failures] == [1, 2]
+    assert "the tool crashed" in ledger.failures[0].reason and "cost_j" in ledger.failures[1].reason
+
+
+def test_the_evaluators_specification_is_json(bowl):
+    env = gymnasium.make(bowl[0])
+    said = json.loads(json.dumps(env.unwrapped.evaluator.specification()))
+    assert said["id"] == bowl[0] and said["horizon"] == 1 and Objective.from_dict(said["objective"]) == Bowl.default_objective

@@ -1,0 +1,137 @@
+"""Wrappers: the same designs, rewards and samples through another action space."""
+
+from __future__ import annotations
+
+import gymnasium
+import numpy as np
+import pytest
+from conftest import Bowl
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import archgym
+from archgym import ArchGymError, ContinuousActions, SequentialDesign, VectorContinuousActions, VectorSequentialDesign, finished
+
+TASK = archgym.registry.Task("tests/Wrapped-v0", Bowl)
+NVEC = Bowl.space.nvec
+seeds = st.integers(0, 10_000)
+
+
+@settings(max_examples=20)
+@given(seeds, st.integers(1, 3), st.integers(1, 4))
+def test_sequential_designs_of_a_vector_equal_single_ones(seed, horizon, num_envs):
+    rng = np.random.default_rng(seed)
+    vector = VectorSequentialDesign(archgym.ArchVectorEnv(TASK, num_envs, horizon=horizon))
+    singles = [SequentialDesign(archgym.ArchEnv(TASK, horizon=horizon)) for _ in range(num_envs)]
+    observations, info = vector.reset(seed=0)
+    for i, env in enumerate(singles):
+        observation, said = env.reset(seed=0)
+        assert np.array_equal(observations[i], observation) and np.array_equal(info["action_mask"][i], said["action_mask"])
+    for t in range(len(NVEC) * horizon * 2):
+        actions = rng.integers(NVEC.max(), size=num_envs)
+        observations, rewards, terminated, truncated, info = vector.step(actions)
+        for i, env in enumerate(singles):
+            observation, reward, over, cut, said = env.step(actions[i])
+            assert (rewards[i], terminated[i], truncated[i]) == (reward, over, cut)
+            if over:
+                assert np.array_equal(info["final_obs"][i], observation)
+                assert finished(info)["reward"][i] == said["reward"]
+                observation, after = env.reset()
+                said = {**said, **after}
+            assert np.array_equal(observations[i], observation), t
+            assert np.array_equal(info["action_mask"][i], said["action_mask"])
+
+
+@settings(max_examples=20)
+@given(seeds)
+def test_a_sequential_design_is_the_whole_design_modulo_the_number_of_values_and_counts_once(seed):
+    rng = np.random.default_rng(seed)
+    env, whole = SequentialDesign(archgym.ArchEnv(TASK)), archgym.ArchEnv(TASK)
+    assert env.action_space.n == NVEC.max()
+    _, info = env.reset()
+    actions = rng.integers(NVEC.max(), size=len(NVEC))
+    for p, action in enumerate(actions):
+        assert np.array_equal(info["action_mask"], np.arange(NVEC.max()) < NVEC[p])
+        assert np.array_equal(env.action_masks(), info["action_mask"].astype(bool))
+        assert env.unwrapped.ledger.samples == 0
+        observation, reward, terminated, truncated, info = env.step(action)
+        chosen = np.where(np.arange(len(NVEC)) <= p, (actions % NVEC + 1) / NVEC, 0)
+        assert observation[: len(NVEC)] == pytest.approx(chosen, rel=1e-6)
+        assert terminated == (p == len(NVEC) - 1) and truncated is False
+        assert reward == 0 or terminated
+    whole.reset()
+    expected = whole.step(actions % NVEC)
+    assert reward == expected[1] and {k: info[k] for k in expected[4]} == expected[4]
+    assert env.unwrapped.ledger.samples == 1
+
+
+def test_a_reset_forgets_the_partial_design(bowl):
+    env = SequentialDesign(gymnasium.make(bowl[0], disable_env_checker=True))
+    env.reset()
+    env.step(3), env.step(1)
+    observation, _ = env.reset()
+    assert observation.tolist() == [0, 0, 0, 0, 1, 0, 0, 0]
+    for action in (1, 1, 1, 1):
+        *_, info = env.step(action)
+    assert info["design"] == Bowl.space.design(np.array([1, 1, 1, 1])) and bowl[1].rows == 1
+
+
+@pytest.mark.parametrize("action", [-1, 6, 1.0, [0, 1], "a"])
+def test_illegal_sequential_actions_are_refused_and_cost_nothing(bowl, action):
+    env = SequentialDesign(gymnasium.make(bowl[0], disable_env_checker=True))
+    env.reset()
+    with pytest.raises(ArchGymError):
+        env.step(action)
+    for legal in (0, 0, 0, 0):
+        *_, terminated, _, _ = env.step(legal)
+    assert terminated and bowl[1].rows == 1
+
+
+@pytest.mark.parametrize("kind", [ContinuousActions, VectorContinuousActions])
+def test_continuous_actions_cut_each_axis_into_equal_parts_and_reach_every_value(kind):
+    points = np.linspace(-1, 1, 601)
+    single = kind is ContinuousActions
+    env = kind(archgym.ArchEnv(TASK) if single else archgym.ArchVectorEnv(TASK, len(points)))
+    actions = np.repeat(points[:, None], len(NVEC), axis=1)
+    if single:
+        for action in actions:
+            env.reset()
+            env.step(action.astype(np.float32))
+    else:
+        env.reset()
+        env.step(actions)
+    asked = env.unwrapped.ledger.column("indices")
+    for j, n in enumerate(NVEC):
+        assert asked[0, j] == 0 and asked[-1, j] == n - 1 and (np.diff(asked[:, j]) >= 0).all()
+        assert (np.abs(np.bincount(asked[:, j], minlength=n) - 601 / n) <= 1.5).all()
+
+
+@pytest.mark.parametrize("action", [[1.01, 0, 0, 0], [0, 0, 0], [np.nan, 0, 0, 0]])
+def test_illegal_continuous_actions_are_refused_and_cost_nothing(bowl, action):
+    env = ContinuousActions(gymnasium.make(bowl[0], disable_env_checker=True))
+    env.reset()
+    with pytest.raises(ArchGymError, match=r"\[-1, 1\]"):
+        env.step(np.array(action))
+    vector = VectorContinuousActions(gymnasium.make_vec(bowl[0], num_envs=1))
+    vector.reset()
+    with pytest.raises(ArchGymError, match=r"\[-1, 1\]"):
+        vector.step(np.array([action]))
+    assert bowl[1].rows == 0
+
+
+def test_the_vector_form_of_sequential_designs_needs_same_step(bowl):
+    with pytest.raises(ArchGymError, match="SameStep"):
+        VectorSequentialDesign(gymnasium.make_vec(bowl[0], num_envs=2, autoreset_mode="NextStep"))
+
+
+def test_a_space_without_parameters_cannot_be_designed_sequentially(register):
+    class Point(archgym.Simulator):
+        space = archgym.DesignSpace([])
+        metrics = (archgym.Metric("cost"),)
+        default_objective = archgym.Objective(archgym.Minimize("cost"))
+
+        def evaluate_indices(self, indices, rng=None):
+            return {"cost": np.ones(len(indices)), "feasible": np.ones(len(indices), bool)}
+
+    with pytest.raises(ArchGymError, match="without parameters"):
+        SequentialDesign(archgym.ArchEnv(archgym.registry.Task("tests/Point-v0", Point)))
