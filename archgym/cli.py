@@ -26,6 +26,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Annotated, Any
 
 import gymnasium
+import numpy as np
 import typer
 from typer.core import TyperGroup
 
@@ -266,7 +267,7 @@ def _optimum_in_words(simulator: Simulator, objective: Objective, name: str) -> 
 @app.command()
 def search(
     env: Annotated[str, typer.Argument(metavar="ENV", help="An environment, such as archgym/Softmax-v0.")],
-    agent: Annotated[str, typer.Argument(metavar="AGENT", help="An agent, such as genetic.")],
+    agents: Annotated[list[str], typer.Argument(metavar="AGENT...", help="An agent, such as genetic; several are compared.")],
     budget: Annotated[int, typer.Option(help="Samples, counted at the simulator; spent exactly.")] = 1000,
     seed: Annotated[int, typer.Option(help="The same seed gives the same rows.")] = 0,
     set_: Settings = None,
@@ -279,8 +280,14 @@ def search(
         Path | None, typer.Option(metavar="FILE.parquet", help="Write the history of all samples, with the specification.")
     ] = None,
 ) -> None:
-    """Search a design space with one agent; prints the best design, its metrics and, where the optimum is known, the regret."""
+    """Search a design space; prints the best design, its metrics and, where the optimum is known, the regret."""
     settings, hyperparameters = _pairs("--set", set_), _pairs("--hp", hp)
+    if len(agents) > 1:
+        if hyperparameters or out is not None:
+            raise ArchGymError("--hp and --out go with one agent, not with several")
+        _compare(env, agents, budget, seed, settings, num_envs)
+        return
+    agent = agents[0]
     if out is not None:
         if out.suffix != ".parquet":
             raise ArchGymError(f"--out takes the name of a .parquet file, not {str(out)!r}")
@@ -305,6 +312,42 @@ def search(
         console.print(f"interrupted after {result.samples:,} of {budget:,} samples", style="yellow")
     _print_result(console, result, run.env.simulator, run.env.objective, seconds, out if result.samples else None)
     if interrupted:
+        raise typer.Exit(INTERRUPTED)
+
+
+def _compare(env: str, agents: Sequence[str], budget: int, seed: int, settings: dict[str, Any], num_envs: int | None) -> None:
+    """Several agents on one task, one after the other, and a table of what each found."""
+    with _building(get_task(env), settings):
+        runs = [Search(env, name, budget=budget, seed=seed, env_kwargs=settings, num_envs=num_envs) for name in agents]
+    simulator, objective = runs[0].env.simulator, runs[0].env.objective
+    goals = [m for m in simulator.metrics if m.name in {term.metric for term in objective.terms}]
+    units = [f"{m.name} ({m.unit})" if m.unit != "1" else m.name for m in goals]
+    table = _table("Agent", *(f"{name}>" for name in units), "Reward>", "Regret>", "Percentile>", "Distinct>", "Seconds>")
+    results, interrupted = [], False
+    for name, run in zip(agents, runs, strict=True):
+        start = perf_counter()
+        try:
+            with _searching(run):
+                result = run.run()
+        except KeyboardInterrupt:
+            interrupted, result = True, run.result()
+        best = result.best_metrics
+        cells = [_number(best[m.name]) if best else "none valid" for m in goals]
+        figures = [result.best_reward, result.regret, result.percentile]
+        shown = ["-" if x is None else _number(x) for x in figures]
+        table.add_row(name, *cells, *shown, f"{result.unique:,}", f"{perf_counter() - start:.2f}")
+        results.append(result)
+        if interrupted:
+            break
+    console = _stdout()
+    _heading(console, env, ", ".join(filter(None, [_assignments(settings), f"budget {budget:,}", f"seed {seed}"])))
+    console.print(table)
+    winner = max(results, key=lambda result: -np.inf if result.best_reward is None else result.best_reward)
+    if winner.best_design is not None and winner.best_metrics is not None:
+        console.print()
+        _print_design(console, winner.best_design, winner.best_metrics, simulator.metrics)
+    if interrupted:
+        console.print("interrupted: the last row is of an unfinished search", style="yellow")
         raise typer.Exit(INTERRUPTED)
 
 

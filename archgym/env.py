@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from time import perf_counter
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import gymnasium
 import numpy as np
@@ -209,7 +209,7 @@ class ArchEnv(_Shared, gymnasium.Env[Array, Array]):
     (None where infeasible), `feasible`, `valid`, and the objective's `reward`.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi"]}
+    metadata = {"render_modes": ["ansi"]}  # noqa: RUF012 - Gymnasium declares it as an instance's
 
     def __init__(
         self,

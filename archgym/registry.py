@@ -71,7 +71,9 @@ class Task:
         goal = _resolve(objective if objective is not None else self.objective)
         goal = Objective.from_dict(goal) if isinstance(goal, Mapping) else goal
         if not (goal is None or isinstance(goal, Objective) or callable(goal)):
-            raise ArchGymError(f"{self.id}: an objective is an archgym.Objective or a mapping such as {{'minimize': ['time_s']}}, not {goal!r}")
+            raise ArchGymError(
+                f"{self.id}: an objective is an archgym.Objective or a mapping such as {{'minimize': ['time_s']}}, not {goal!r}"
+            )
         goal_options = _options(goal)
         for name in settings:
             accepted = _parameters(factory)

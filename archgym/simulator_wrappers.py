@@ -267,7 +267,7 @@ class Cached(SimulatorWrapper):
         if first:
             rows = np.array(list(first.values()))
             outcome = evaluate_safely(self.simulator, indices[rows])
-            cached[rows] = outcome.cached
+            cached[rows] = False if outcome.cached is None else outcome.cached
             records = [record.tobytes() for record in np.column_stack([outcome.feasible, outcome.values]).astype("<f8")]
             fresh = dict(zip(first, records, strict=True))
             reasons = {key: outcome.failures[row] for row, key in enumerate(first) if row in outcome.failures}

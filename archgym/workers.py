@@ -107,7 +107,7 @@ class Parallel(SimulatorWrapper):
             _stop(self._workers)
             raise
         columns: dict[str, Array] = {metric.name: batch.values[:, j] for j, metric in enumerate(self.metrics)}
-        columns |= {"feasible": batch.feasible, "cached": batch.cached}
+        columns |= {"feasible": batch.feasible, "cached": np.zeros(size, bool) if batch.cached is None else batch.cached}
         if batch.failures:
             columns["failure"] = np.array([batch.failures.get(row, "") for row in range(size)])
         return columns
@@ -171,7 +171,9 @@ class Parallel(SimulatorWrapper):
             worker.ready = True
         else:
             rows = slice(task.rows.start, task.rows.stop)
-            batch.values[rows], batch.feasible[rows], batch.cached[rows] = message.values, message.feasible, message.cached
+            batch.values[rows], batch.feasible[rows] = message.values, message.feasible
+            if batch.cached is not None and message.cached is not None:
+                batch.cached[rows] = message.cached
             batch.failures.update({task.rows[row]: reason for row, reason in message.failures.items()})
             worker.task = None
 

@@ -1,6 +1,6 @@
 """README's figure: how fast agents close in on the known optimum, on one unsaturated task, with default hyperparameters.
 
-    python benchmarks/figure.py             # writes docs/figures/agents.svg
+python benchmarks/figure.py             # writes docs/figures/agents.svg
 """
 
 from __future__ import annotations
@@ -34,7 +34,12 @@ def main() -> None:
     data = pandas.concat([curve(agent) for agent in AGENTS])
     base = altair.Chart(data).encode(
         x=altair.X("samples", scale=altair.Scale(type="log", domain=[1, BUDGET]), title="samples (designs simulated)"),
-        color=altair.Color("agent", sort=list(AGENTS.values()), title=None, legend=altair.Legend(orient="top", columns=4, symbolOpacity=1, symbolType="stroke")),
+        color=altair.Color(
+            "agent",
+            sort=list(AGENTS.values()),
+            title=None,
+            legend=altair.Legend(orient="top", columns=4, symbolOpacity=1, symbolType="stroke"),
+        ),
     )
     gap = "below the known optimum (% of its fitness)"
     chart = base.mark_area(opacity=0.15).encode(y=altair.Y("low", title=gap), y2="high") + base.mark_line(strokeWidth=2).encode(y="median")

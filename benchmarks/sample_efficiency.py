@@ -23,7 +23,15 @@ from archgym import Simulator, SimulatorUnavailable
 from archgym.optimum import known_optimum
 
 RESULTS = Path(__file__).parent / "results" / "sample_efficiency.csv"
-CAPS = {"gp": 200, "sac": 2000, "tpe": 1500}  # samples after which a run of a slow agent ends; all others: 10,000
+CAPS = {
+    "gp": 200,
+    "dqn": 1000,
+    "sac": 2000,
+    "tpe": 1000,
+    "cmaes": 3000,
+    "nsga2": 3000,
+    "ppo": 5000,
+}  # where a run of a slow agent ends; others: 10,000
 TASKS = {
     "nk": ("archgym/NKLandscape-v0", "fitness", lambda seed: {"n": 8, "k": 1, "alleles": 3, "seed": seed}),
     "softmax": ("archgym/Softmax-v0", "time_per_element_ns", lambda seed: {"cols": 65536}),
@@ -80,7 +88,9 @@ def run(agents: list[str], seeds: int, tasks: list[str]) -> None:
                         continue
                     start = time.perf_counter()
                     samples = samples_to_one_per_cent(task, agent, seed)
-                    writer.writerow([task, agent, version, seed, samples or "", CAPS.get(agent, 10_000), f"{time.perf_counter() - start:.3f}"])
+                    writer.writerow(
+                        [task, agent, version, seed, samples or "", CAPS.get(agent, 10_000), f"{time.perf_counter() - start:.3f}"]
+                    )
                     file.flush()
                 print(task, agent, flush=True)
 

@@ -62,8 +62,16 @@ def main() -> None:
     n, batch = 256 * 1000, 256
 
     bare_gather = 1e4 / seconds(lambda: table[indices @ np.append(np.cumprod(space.nvec[::-1])[::-1][1:], 1)], 20)
-    report("softmax model, batches of 1e4, indices", 1e4 / seconds(lambda: model.evaluate_indices(indices), 20), "designs/s", bare_gather, 2e6)
-    report("softmax model, batches of 1e4, columns of values", 1e4 / seconds(lambda: model.evaluate(designs), 20), "designs/s", bare_gather, 2e6)
+    report(
+        "softmax model, batches of 1e4, indices", 1e4 / seconds(lambda: model.evaluate_indices(indices), 20), "designs/s", bare_gather, 2e6
+    )
+    report(
+        "softmax model, batches of 1e4, columns of values",
+        1e4 / seconds(lambda: model.evaluate(designs), 20),
+        "designs/s",
+        bare_gather,
+        2e6,
+    )
 
     bare_single = 1 / seconds(lambda: bare_loop(space.nvec, table, 1, 1), 5000)
     action = np.array([1, 2, 3, 2, 1, 0, 2, 0])

@@ -9,9 +9,14 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 
 import archgym
 from archgym import AtMost, Categorical, DesignSpace, Integer, Metric, Minimize, Objective, Ordinal, Simulator
+
+# a loaded machine is slow, which is no fault of the code
+settings.register_profile("archgym", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("archgym")
 
 
 class Bowl(Simulator):

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from scipy.stats import qmc  # type: ignore[import-untyped]
+from scipy.stats import qmc
 
 from archgym.agent import AskTellAgent
 from archgym.errors import ArchGymError
