@@ -33,8 +33,8 @@ CAPS = {
     "ppo": 5000,
 }  # where a run of a slow agent ends; others: 10,000
 TASKS = {
-    "nk": ("archgym/NKLandscape-v0", "fitness", lambda seed: {"n": 8, "k": 1, "alleles": 3, "seed": seed}),
-    "softmax": ("archgym/Softmax-v0", "time_per_element_ns", lambda seed: {"cols": 65536}),
+    "nk": ("archgym/NKLandscape-v0", lambda seed: {"n": 8, "k": 1, "alleles": 3, "seed": seed}),
+    "softmax": ("archgym/Softmax-v0", lambda seed: {"cols": 65536}),
 }
 
 
@@ -61,7 +61,7 @@ class Watched(Simulator):
 
 def samples_to_one_per_cent(task: str, agent: str, seed: int) -> int | None:
     """Samples until within 1 % of the optimum, or None where the agent's cap came first."""
-    env_id, metric, kwargs = TASKS[task]
+    env_id, kwargs = TASKS[task]
     search = archgym.Search(env_id, agent, budget=CAPS.get(agent, 10_000), seed=seed, env_kwargs=kwargs(seed))
     evaluator = search.env.evaluator
     optimum = known_optimum(evaluator.simulator, evaluator.objective)

@@ -106,7 +106,7 @@ def main() -> None:
 
 
 def ledger_overhead(agent: str, n: int, batch: int) -> None:
-    """A search with and without recording, in turns, so that the machine's drift cancels; CPU time, page faults of fresh memory included."""
+    """A search with and without recording, in turns, so that the machine's drift cancels; CPU time, fresh memory included."""
     record = Ledger.record
 
     def count_only(self, indices, outcome, rewards, seconds):

@@ -240,7 +240,7 @@ def test_to_pandas_has_a_column_each(bowl):
         ({"agent": Descending(), "agent_kwargs": {"a": 1}}, "made already"),
         ({"env_kwargs": {"horizn": 2}}, "did you mean 'horizon'"),
         ({"env_kwargs": {"objective": {"minimize": ["cost"]}}}, "did you mean 'cost_j'"),
-        ({"env_kwargs": {"autoreset_mode": "Never"}}, "SameStep"),
+        ({"env_kwargs": {"autoreset_mode": "NextStep"}}, "autoreset_mode"),
     ],
 )
 def test_wrong_input_is_refused_and_nothing_is_simulated(bowl, call, says):
