@@ -60,7 +60,8 @@ class _PartialDesigns:
     def mask(self) -> Array:
         """Which actions name a value of the next parameter: int8 [max n_p] (all of them once the design is complete)."""
         position = min(self.position, len(self.nvec) - 1)
-        return (np.arange(self.action_space.n) < self.nvec[position]).astype(np.int8)
+        distinct: Array = (np.arange(self.action_space.n) < self.nvec[position]).astype(np.int8)
+        return distinct
 
 
 class SequentialDesign(gymnasium.Wrapper[Array, Any, Array, Array], RecordConstructorArgs):

@@ -19,23 +19,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from archgym.agent import AskTellAgent
+from archgym.agents._designs import draw
 from archgym.space import Array, DesignSpace, Indices, Integer, Real
-
-
-def draw(probability: Array, nvec: Indices, n: int, rng: np.random.Generator) -> Indices:
-    """Designs from a product of categorical distributions.
-
-    Args:
-        probability: of every value of every parameter, laid end to end: [sum(nvec)], with sum 1 for each parameter.
-        nvec: values per parameter, [P].
-
-    Returns:
-        int64 [n, P].
-    """
-    # the cumulative sum rises from p to p + 1 over the values of parameter p, so one search serves all parameters
-    place = np.searchsorted(np.cumsum(probability), np.arange(len(nvec)) + rng.random((n, len(nvec))), side="right")
-    indices: Indices = np.clip(place - (np.cumsum(nvec) - nvec), 0, nvec - 1)  # the clip absorbs rounding
-    return indices
 
 
 class AntColony(AskTellAgent):

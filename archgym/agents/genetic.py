@@ -14,7 +14,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from archgym.agent import AskTellAgent
-from archgym.agents.local_search import other_values
+from archgym.agents._designs import other_values
 from archgym.space import Array, DesignSpace, Indices, Integer, Ordinal, Real
 
 

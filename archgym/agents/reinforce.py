@@ -15,7 +15,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from archgym.agent import AskTellAgent
-from archgym.agents.ant_colony import draw
+from archgym.agents._designs import draw
 from archgym.space import Array, DesignSpace, Indices, Integer, Real
 
 

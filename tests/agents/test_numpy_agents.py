@@ -12,12 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from archgym.agent import AskTellAgent
+from archgym.agents._designs import moved, neighbours, other_values
 from archgym.agents.aging_evolution import AgingEvolution
 from archgym.agents.annealing import Annealing
 from archgym.agents.ant_colony import AntColony
 from archgym.agents.exhaustive import Exhaustive
 from archgym.agents.genetic import Genetic
-from archgym.agents.local_search import LocalSearch, moved, neighbours, other_values
+from archgym.agents.local_search import LocalSearch
 from archgym.agents.qmc import QuasiMonteCarlo
 from archgym.agents.random import Random
 from archgym.agents.reinforce import Reinforce

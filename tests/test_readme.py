@@ -1,0 +1,30 @@
+"""README is run, not trusted: its Python blocks work as printed, and its set-up commands name what exists."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=range(len(BLOCKS)))
+def test_every_python_block_runs(block, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    exec(compile(block, "README.md", "exec"), {"__name__": "__main__"})
+
+
+def test_there_are_exactly_two_set_up_commands_and_their_extras_exist():
+    commands = re.findall(r"^pip install .*$", README, re.MULTILINE)
+    extras = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"])
+    assert len(commands) == 2
+    for command in commands:
+        assert set(re.search(r"\[(.*)\]", command)[1].split(",")) <= extras
+
+
+def test_every_file_that_readme_links_exists():
+    for link in re.findall(r"\]\((?!https?:)([^)#]+)\)", README):
+        assert (ROOT / link).exists(), link
