@@ -2,7 +2,7 @@
 
 Each is a `Simulator` with the space and the metrics of the one it wraps, so they compose:
 
-    Noisy(Tabulated(simulator))            a noisy benchmark with a known optimum
+    Noisy(Tabulated(simulator))            a noisy benchmark at the speed of a table
     Cached(Parallel(simulator), path)      a slow search over worker processes that can be interrupted and replayed
 """
 
