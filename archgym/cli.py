@@ -322,7 +322,7 @@ def _compare(env: str, agents: Sequence[str], budget: int, seed: int, settings: 
     simulator, objective = runs[0].env.simulator, runs[0].env.objective
     goals = [m for m in simulator.metrics if m.name in {term.metric for term in objective.terms}]
     units = [f"{m.name} ({m.unit})" if m.unit != "1" else m.name for m in goals]
-    table = _table("Agent", *(f"{name}>" for name in units), "Reward>", "Regret>", "Percentile>", "Distinct>", "Seconds>")
+    table = _table("Agent", *(f"{name}>" for name in units), "Reward>", "Regret>", "Percentile>", "Seconds>")
     results, interrupted = [], False
     for name, run in zip(agents, runs, strict=True):
         start = perf_counter()
@@ -335,7 +335,7 @@ def _compare(env: str, agents: Sequence[str], budget: int, seed: int, settings: 
         cells = [_number(best[m.name]) if best else "none valid" for m in goals]
         figures = [result.best_reward, result.regret, result.percentile]
         shown = ["-" if x is None else _number(x) for x in figures]
-        table.add_row(name, *cells, *shown, f"{result.unique:,}", f"{perf_counter() - start:.2f}")
+        table.add_row(name, *cells, *shown, f"{perf_counter() - start:.2f}")
         results.append(result)
         if interrupted:
             break

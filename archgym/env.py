@@ -249,7 +249,7 @@ class ArchEnv(_Shared, gymnasium.Env[Array, Array]):
         feasible = bool(evaluation.feasible[0])
         values = evaluation.values[0].tolist() if feasible else [None] * evaluation.values.shape[1]
         info = {
-            "design": self.simulator.space.design(evaluation.indices[0]),
+            "design": evaluator.simulator.space.design(evaluation.indices[0]),
             "metrics": dict(zip(evaluator.metric_names, values, strict=True)),
             "feasible": feasible,
             "valid": bool(evaluation.valid[0]),

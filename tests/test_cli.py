@@ -414,3 +414,13 @@ def test_help_and_lists_import_neither_torch_nor_pandas():
     """
     result = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True)
     assert result.stdout.rstrip().endswith("[]"), result.stdout[-500:] + result.stderr
+
+
+def test_several_agents_are_compared_in_one_table_of_80_columns(tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    result = run("search", "archgym/Softmax-v0", "random", "genetic", "--budget", "60")
+    assert result.exit_code == 0
+    assert re.search(r"^random +\d", result.stdout, re.MULTILINE) and re.search(r"^genetic +\d", result.stdout, re.MULTILINE)
+    assert max(map(len, result.stdout.splitlines())) <= 80
+    refused = run("search", "archgym/Softmax-v0", "random", "genetic", "--out", str(tmp_path / "x.parquet"))
+    assert refused.exit_code == 2 and "one agent" in refused.stderr
