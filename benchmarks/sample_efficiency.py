@@ -25,7 +25,7 @@ from archgym.optimum import known_optimum
 RESULTS = Path(__file__).parent / "results" / "sample_efficiency.csv"
 CAPS = {
     "gp": 200,
-    "dqn": 1000,
+    "dqn": 5000,
     "sac": 2000,
     "tpe": 1000,
     "cmaes": 3000,
