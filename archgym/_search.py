@@ -26,6 +26,7 @@ from archgym.objective import Objective, R
 from archgym.optimum import Optimum, known_optimum
 from archgym.paths import write_atomically
 from archgym.registry import get_agent, get_task, list_agents
+from archgym.simulator_wrappers import Cached
 from archgym.space import Array
 from archgym.version import __version__
 
@@ -120,10 +121,11 @@ class Search:
         env_kwargs: Mapping[str, Any] | None = None,
         agent_kwargs: Mapping[str, Any] | None = None,
         num_envs: int | None = None,
+        cache: str | os.PathLike[str] | None = None,
     ):
         self.budget = _whole("budget", budget, least=1)
         self.seed = _whole("seed", seed, least=0)
-        self.agent = _agent(agent, agent_kwargs or {})
+        self.agent = make_any_agent(agent, agent_kwargs or {})
         width = self.agent.preferred_num_envs if num_envs is None else _whole("num_envs", num_envs, least=1)
         get_task(env)  # an unknown environment is refused here, with the nearest names
         for name in env_kwargs or {}:
@@ -139,7 +141,7 @@ class Search:
                 {
                     "archgym": __version__,
                     "env": {**self.env.evaluator.specification(), "id": env},
-                    "agent": {"name": _agent_name(self.agent), "version": self.agent.version, "hyperparameters": self.agent.configuration},
+                    "agent": {"name": agent_name(self.agent), "version": self.agent.version, "hyperparameters": self.agent.configuration},
                     "budget": self.budget,
                     "seed": self.seed,
                     "num_envs": width,
@@ -147,6 +149,9 @@ class Search:
                 default=_to_json,
             )
         )
+        if cache is not None:
+            evaluator = self.env.evaluator
+            evaluator.simulator = Cached(evaluator.simulator, cache)
 
     @property
     def ledger(self) -> Ledger:
@@ -156,12 +161,16 @@ class Search:
     def run(self) -> SearchResult:
         """Search until the budget is spent; the environment is closed whatever happens."""
         try:
-            with suppress(BudgetExhausted):
-                self.agent.search(self.env, budget=self.budget, seed=self.seed)
-            _warn_if_clipped(self.ledger)
+            self.spend()
             return self.result()  # may ask the simulator about its optimum
         finally:
             self.env.close()
+
+    def spend(self) -> None:
+        """Let the agent spend the budget; what it found is in the ledger. Whoever calls this closes the environment."""
+        with suppress(BudgetExhausted):
+            self.agent.search(self.env, budget=self.budget, seed=self.seed)
+        _warn_if_clipped(self.ledger)
 
     def result(self) -> SearchResult:
         """What has been found so far."""
@@ -191,6 +200,7 @@ def search(
     env_kwargs: Mapping[str, Any] | None = None,
     agent_kwargs: Mapping[str, Any] | None = None,
     num_envs: int | None = None,
+    cache: str | os.PathLike[str] | None = None,
 ) -> SearchResult:
     """Search a design space.
 
@@ -202,6 +212,7 @@ def search(
         env_kwargs: arguments of the environment (`objective`, `horizon`, `preset` and those of its simulator).
         agent_kwargs: hyperparameters, where the agent is given by name or class.
         num_envs: designs per step; default: what the agent prefers.
+        cache: a file that remembers every simulated design, so that a search that was interrupted replays at no cost (`Cached`).
 
     Raises:
         ArchGymError: an unknown environment, agent, argument or hyperparameter (with the nearest names), or a value out of range.
@@ -209,7 +220,9 @@ def search(
 
     >>> result = archgym.search("archgym/Softmax-v0", "genetic", budget=500, seed=0)   # doctest: +SKIP
     """
-    return Search(env, agent, budget=budget, seed=seed, env_kwargs=env_kwargs, agent_kwargs=agent_kwargs, num_envs=num_envs).run()
+    return Search(
+        env, agent, budget=budget, seed=seed, env_kwargs=env_kwargs, agent_kwargs=agent_kwargs, num_envs=num_envs, cache=cache
+    ).run()
 
 
 def search_again(specification: Mapping[str, Any]) -> SearchResult:
@@ -218,19 +231,29 @@ def search_again(specification: Mapping[str, Any]) -> SearchResult:
     Raises:
         ArchGymError: as `search`; or the agent's version is another one, so that the rows would differ.
     """
+    again, agent = specified(specification), specification["agent"]
+    if again.agent.version != agent["version"]:
+        raise ArchGymError(f"agent {agent['name']!r} is version {again.agent.version} here; the result is of version {agent['version']}")
+    return again.run()
+
+
+def specified(specification: Mapping[str, Any], cache: str | os.PathLike[str] | None = None) -> Search:
+    """The search that a specification describes, not yet run; whether the agent is of the same version is for the caller to check.
+
+    Raises:
+        ArchGymError: as `search`.
+    """
     env, agent = specification["env"], specification["agent"]
     kwargs = {**env["kwargs"], "objective": env["objective"], "horizon": env["horizon"]}
-    again = Search(
+    return Search(
         env["id"],
-        _agent(agent["name"], agent["hyperparameters"]),
+        make_any_agent(agent["name"], agent["hyperparameters"]),
         budget=specification["budget"],
         seed=specification["seed"],
         env_kwargs=kwargs,
         num_envs=specification["num_envs"],
+        cache=cache,
     )
-    if again.agent.version != agent["version"]:
-        raise ArchGymError(f"agent {agent['name']!r} is version {again.agent.version} here; the result is of version {agent['version']}")
-    return again.run()
 
 
 def _whole(what: str, value: Any, least: int) -> int:
@@ -239,7 +262,8 @@ def _whole(what: str, value: Any, least: int) -> int:
     return int(value)
 
 
-def _agent(agent: str | Agent | type[Agent], hyperparameters: Mapping[str, Any]) -> Agent:
+def make_any_agent(agent: str | Agent | type[Agent], hyperparameters: Mapping[str, Any]) -> Agent:
+    """An agent by registered name, "module:Class" or class, with hyperparameters; or the one given."""
     if isinstance(agent, Agent):
         if hyperparameters:
             raise ArchGymError("agent_kwargs go with an agent's name or class; this agent has been made already")
@@ -256,7 +280,7 @@ def _agent(agent: str | Agent | type[Agent], hyperparameters: Mapping[str, Any])
     return agent(**hyperparameters)
 
 
-def _agent_name(agent: Agent) -> str:
+def agent_name(agent: Agent) -> str:
     """The registered name of an agent's class, else "module:Class"."""
     from archgym.registry import agent_names
 

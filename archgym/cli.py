@@ -31,6 +31,19 @@ import typer
 from typer.core import TyperGroup
 
 from archgym._search import Search, SearchResult
+from archgym.console import (
+    BAD_INPUT,
+    INTERRUPTED,
+    fact_sheet,
+    heading,
+    new_table,
+    number,
+    reason_of,
+    say,
+    stderr,
+    stdout,
+    without_empty_columns,
+)
 from archgym.errors import ArchGymError, MissingDependency, unknown
 from archgym.objective import AtMost, Maximize, Minimize, Objective, Target
 from archgym.optimum import LIMIT, Optimum, find_optimum, known_optimum, optimum_path, save_optimum
@@ -44,8 +57,6 @@ if TYPE_CHECKING:
     from rich.progress import ProgressColumn
     from rich.table import Table
 
-BAD_INPUT = 2
-INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 _REFRESH_PER_SECOND = 8
 _REASONS = 3  # distinct failures that a result shows
 _NOT_ARGUMENTS = ("autoreset_mode", "num_envs", "render_mode", "spec", "task", "vector_kwargs", "vectorization_mode", "wrappers")
@@ -67,10 +78,10 @@ class _Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except (ArchGymError, gymnasium.error.Error) as error:
-            _say("error", str(error), "red")
+            say("error", str(error), "red")
             raise typer.Exit(BAD_INPUT) from None
         except KeyboardInterrupt:
-            _say("interrupted", "", "yellow")
+            say("interrupted", "", "yellow")
             raise typer.Exit(INTERRUPTED) from None
 
 
@@ -97,7 +108,7 @@ def _plugin(name: str, reference: str) -> Any:
             raise ArchGymError(f"{reference} is {found!r}, neither a function nor a typer.Typer")
         return typer.main.get_group(holder).commands[name]
     except Exception as error:  # a plug-in's module may raise anything
-        reason = f"the command {name!r} cannot be loaded: {_reason(error)}"
+        reason = f"the command {name!r} cannot be loaded: {reason_of(error)}"
 
     def broken(ctx: typer.Context) -> None:
         raise ArchGymError(reason)
@@ -137,16 +148,16 @@ def _program(
 @app.command("list")
 def list_(what: Annotated[What | None, typer.Argument(help="Default: both.")] = None) -> None:
     """List environments and agents, installed plug-ins included."""
-    out = _stdout()
+    out = stdout()
     if what in (None, What.envs):
-        table = _table("Environment", "Designs>", "Description")
+        table = new_table("Environment", "Designs>", "Description")
         for name in list_envs():
             _add_row(table, name, partial(_listed_env, name))
         out.print(table)
     if what is None:
         out.print()
     if what in (None, What.agents):
-        table = _table("Agent", "Description", "Hyperparameters")
+        table = new_table("Agent", "Description", "Hyperparameters")
         for name in list_agents():
             _add_row(table, name, partial(_listed_agent, name))
         out.print(table)
@@ -159,7 +170,7 @@ def _add_row(table: Table, name: str, cells: Callable[[], Sequence[str]]) -> Non
     except Exception as error:  # a plug-in may raise anything
         description = [str(column.header) for column in table.columns].index("Description")
         row = [name, *[""] * (len(table.columns) - 1)]
-        row[description] = str(error) if isinstance(error, MissingDependency) else f"cannot be loaded: {_reason(error)}"
+        row[description] = str(error) if isinstance(error, MissingDependency) else f"cannot be loaded: {reason_of(error)}"
         table.add_row(*row, style="dim")
 
 
@@ -196,17 +207,17 @@ def describe(
 
 def _describe_agent(name: str) -> None:
     cls = get_agent(name)
-    out, documentation = _stdout(), inspect.getdoc(cls) or ""
+    out, documentation = stdout(), inspect.getdoc(cls) or ""
     prose = inspect.getdoc(sys.modules[cls.__module__]) or documentation.partition("\nArgs:")[0]
-    _heading(out, name, f"agent, version {cls.version}, {cls.__module__}:{cls.__qualname__}")
+    heading(out, name, f"agent, version {cls.version}, {cls.__module__}:{cls.__qualname__}")
     out.print(_reflow(prose))
     out.print()
     if len(cls.hyperparameters):
         meanings = _meanings(documentation)
-        table = _table("Hyperparameter", "Kind", "Values", "Default", "Meaning")
+        table = new_table("Hyperparameter", "Kind", "Values", "Default", "Meaning")
         for p in cls.hyperparameters:
             table.add_row(p.name, type(p).__name__, p.describe(), _value(p.default_value), meanings.get(p.name, ""))
-        out.print(_without_empty_columns(table))
+        out.print(without_empty_columns(table))
     else:
         out.print("No hyperparameters.")
 
@@ -217,25 +228,25 @@ def _describe_env(name: str, settings: Mapping[str, Any]) -> None:
     meanings = _meanings(documentation)
     with _building(task, settings):
         simulator, objective = task.build(**{k: v for k, v in settings.items() if k != "horizon"})
-    out = _stdout()
-    _heading(out, task.id, f"{_size(simulator.space.size)} designs")
+    out = stdout()
+    heading(out, task.id, f"{_size(simulator.space.size)} designs")
     out.print(_summary(documentation, task.id))
     description = re.search(r"^## Description\n(.*?)(?=^## |\Z)", documentation, re.MULTILINE | re.DOTALL)
     if description:
         out.print("\n" + _reflow(description[1].strip()))
     declared = any(p.default is not None for p in simulator.space)
-    table = _table("Parameter", "Kind", "Values" if declared else "Values (default first)", "Default", "Meaning")
+    table = new_table("Parameter", "Kind", "Values" if declared else "Values (default first)", "Default", "Meaning")
     for p in simulator.space:
         table.add_row(p.name, type(p).__name__, p.describe(), _value(p.default_value) if declared else "", meanings.get(p.name, ""))
     out.print()
-    out.print(_without_empty_columns(table))
+    out.print(without_empty_columns(table))
     out.print()
-    table = _table("Metric", "Unit", "Better", "Note")
+    table = new_table("Metric", "Unit", "Better", "Note")
     for m in simulator.metrics:
         table.add_row(m.name, "" if m.unit == "1" else m.unit, m.better or "-", "only reported" if m.report_only else "")
-    out.print(_without_empty_columns(table))
+    out.print(without_empty_columns(table))
     out.print()
-    table = _table("Argument", "Default", "Meaning")
+    table = new_table("Argument", "Default", "Meaning")
     table.add_row("objective", "as below", 'another one: {"minimize": ["metric"], "at_most": {"metric": 1.0}}')
     table.add_row("horizon", "1", "designs per episode")
     for argument, default in task.arguments().items():
@@ -245,12 +256,14 @@ def _describe_env(name: str, settings: Mapping[str, Any]) -> None:
     out.print(table)
     out.print()
     if task.presets:
-        table = _table("Preset", "Arguments")
+        table = new_table("Preset", "Arguments")
         for preset, arguments in task.presets.items():
             table.add_row(preset, _assignments(arguments))
         out.print(table)
         out.print()
-    out.print(_facts([("Objective", _in_words(objective, simulator.metrics)), ("Optimum", _optimum_in_words(simulator, objective, name))]))
+    out.print(
+        fact_sheet([("Objective", _in_words(objective, simulator.metrics)), ("Optimum", _optimum_in_words(simulator, objective, name))])
+    )
     simulator.close()
 
 
@@ -261,7 +274,7 @@ def _optimum_in_words(simulator: Simulator, objective: Objective, name: str) -> 
     if optimum.best_metrics is None or optimum.best_reward is None:
         return "no design is valid"
     values = ", ".join(f"{m.name} {_quantity(optimum.best_metrics[m.name], m)}" for m in simulator.metrics if m.name in objective.metrics)
-    return f"known: {values}; reward {_number(optimum.best_reward)}"
+    return f"known: {values}; reward {number(optimum.best_reward)}"
 
 
 @app.command()
@@ -276,6 +289,9 @@ def search(
         typer.Option("--hp", metavar="NAME=VALUE", help="A hyperparameter of the agent (repeatable), such as population=128."),
     ] = None,
     num_envs: Annotated[int | None, typer.Option(help="Designs per step.", show_default="what the agent prefers")] = None,
+    cache: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Remember every design, so that an interrupted search replays at no cost.")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE.parquet", help="Write the history of all samples, with the specification.")
     ] = None,
@@ -283,8 +299,8 @@ def search(
     """Search a design space; prints the best design, its metrics and, where the optimum is known, the regret."""
     settings, hyperparameters = _pairs("--set", set_), _pairs("--hp", hp)
     if len(agents) > 1:
-        if hyperparameters or out is not None:
-            raise ArchGymError("--hp and --out go with one agent, not with several")
+        if hyperparameters or out is not None or cache is not None:
+            raise ArchGymError("--hp, --cache and --out go with one agent, not with several")
         _compare(env, agents, budget, seed, settings, num_envs)
         return
     agent = agents[0]
@@ -293,7 +309,9 @@ def search(
             raise ArchGymError(f"--out takes the name of a .parquet file, not {str(out)!r}")
         out = check_writable(out)
     with _building(get_task(env), settings):
-        run = Search(env, agent, budget=budget, seed=seed, env_kwargs=settings, agent_kwargs=hyperparameters, num_envs=num_envs)
+        run = Search(
+            env, agent, budget=budget, seed=seed, env_kwargs=settings, agent_kwargs=hyperparameters, num_envs=num_envs, cache=cache
+        )
     interrupted = False
     start = perf_counter()
     try:
@@ -305,9 +323,9 @@ def search(
     seconds = perf_counter() - start
     if out is not None and result.samples:
         result.to_parquet(out)
-    console = _stdout()
+    console = stdout()
     chosen = ", ".join(filter(None, [_assignments(settings), _assignments(hyperparameters), f"seed {seed}"]))
-    _heading(console, f"{env}  {agent}", chosen)
+    heading(console, f"{env}  {agent}", chosen)
     if interrupted:
         console.print(f"interrupted after {result.samples:,} of {budget:,} samples", style="yellow")
     _print_result(console, result, run.env.simulator, run.env.objective, seconds, out if result.samples else None)
@@ -322,7 +340,7 @@ def _compare(env: str, agents: Sequence[str], budget: int, seed: int, settings: 
     simulator, objective = runs[0].env.simulator, runs[0].env.objective
     goals = [m for m in simulator.metrics if m.name in {term.metric for term in objective.terms}]
     units = [f"{m.name} ({m.unit})" if m.unit != "1" else m.name for m in goals]
-    table = _table("Agent", *(f"{name}>" for name in units), "Reward>", "Regret>", "Percentile>", "Seconds>")
+    table = new_table("Agent", *(f"{name}>" for name in units), "Reward>", "Regret>", "Percentile>", "Seconds>")
     results, interrupted = [], False
     for name, run in zip(agents, runs, strict=True):
         start = perf_counter()
@@ -332,15 +350,15 @@ def _compare(env: str, agents: Sequence[str], budget: int, seed: int, settings: 
         except KeyboardInterrupt:
             interrupted, result = True, run.result()
         best = result.best_metrics
-        cells = [_number(best[m.name]) if best else "none valid" for m in goals]
+        cells = [number(best[m.name]) if best else "none valid" for m in goals]
         figures = [result.best_reward, result.regret, result.percentile]
-        shown = ["-" if x is None else _number(x) for x in figures]
+        shown = ["-" if x is None else number(x) for x in figures]
         table.add_row(name, *cells, *shown, f"{perf_counter() - start:.2f}")
         results.append(result)
         if interrupted:
             break
-    console = _stdout()
-    _heading(console, env, ", ".join(filter(None, [_assignments(settings), f"budget {budget:,}", f"seed {seed}"])))
+    console = stdout()
+    heading(console, env, ", ".join(filter(None, [_assignments(settings), f"budget {budget:,}", f"seed {seed}"])))
     console.print(table)
     winner = max(results, key=lambda result: -np.inf if result.best_reward is None else result.best_reward)
     if winner.best_design is not None and winner.best_metrics is not None:
@@ -359,7 +377,7 @@ def _print_result(
         console.print(f"no valid design found; {infeasible:,} of {result.samples:,} were infeasible", style="yellow")
     else:
         _print_design(console, result.best_design, result.best_metrics, simulator.metrics)
-    facts = [] if result.best_reward is None else [("Reward", _number(result.best_reward))]
+    facts = [] if result.best_reward is None else [("Reward", number(result.best_reward))]
     speed = f"{seconds:.3g} s, {result.samples / max(seconds, 1e-9):,.0f} per second"
     cached = f", {result.cache_hits:,} from the cache" if result.cache_hits else ""
     facts.append(("Samples", f"{result.samples:,} ({result.unique:,} distinct{cached}); {speed}"))
@@ -371,7 +389,7 @@ def _print_result(
         facts.append(("Failures", f"{len(result.failures):,} samples\n{text}{more}"))
     if out is not None:
         facts.append(("History", str(out)))
-    console.print(_facts(facts))
+    console.print(fact_sheet(facts))
 
 
 def _comparison(result: SearchResult, simulator: Simulator, objective: Objective) -> list[tuple[str, str]]:
@@ -382,7 +400,7 @@ def _comparison(result: SearchResult, simulator: Simulator, objective: Objective
     if regret is None or optimum is None or optimum.best_metrics is None or result.best_metrics is None:
         return []
     distance = _distance(result.best_metrics, optimum.best_metrics, simulator.metrics, objective)
-    text = "0: this is the exact optimum" if regret <= 0 else ", ".join(filter(None, [_number(regret), distance]))
+    text = "0: this is the exact optimum" if regret <= 0 else ", ".join(filter(None, [number(regret), distance]))
     facts = [("Regret", text)]
     if result.percentile is not None:
         shown = f"{result.percentile:.4g}" if result.percentile < 99.9 else f"{result.percentile:.4f}".rstrip("0").rstrip(".")
@@ -423,7 +441,7 @@ def optimum(
         with _bar(simulator.space.size, "designs", lambda: (done, "")):
             found = find_optimum(simulator, objective, progress=progress)
     except KeyboardInterrupt:
-        _say("interrupted", f"after {done:,} of {simulator.space.size:,} designs; nothing is stored", "yellow")
+        say("interrupted", f"after {done:,} of {simulator.space.size:,} designs; nothing is stored", "yellow")
         raise typer.Exit(INTERRUPTED) from None
     finally:
         simulator.close()
@@ -435,10 +453,10 @@ def _print_optimum(
 ) -> None:
     if found.best_design is None or found.best_metrics is None or found.best_reward is None:
         raise ArchGymError(f"no design of {env} is valid under {_in_words(objective, simulator.metrics)}: there is no optimum")
-    console = _stdout()
-    _heading(console, f"{env}  exact optimum", _assignments(settings))
+    console = stdout()
+    heading(console, f"{env}  exact optimum", _assignments(settings))
     _print_design(console, found.best_design, found.best_metrics, simulator.metrics)
-    facts = [("Objective", _in_words(objective, simulator.metrics)), ("Reward", _number(found.best_reward))]
+    facts = [("Objective", _in_words(objective, simulator.metrics)), ("Reward", number(found.best_reward))]
     if found.designs is None:
         facts.append(("Designs", f"{_size(simulator.space.size)}; the simulator knows its optimum"))
     else:
@@ -446,7 +464,7 @@ def _print_optimum(
         facts.append(("Designs", f"{counts}; {seconds:.3g} s, {simulator.space.size / max(seconds, 1e-9):,.0f} per second"))
     if save:
         facts.append(("Stored in", str(save_optimum(simulator, objective, found))))
-    console.print(_facts(facts))
+    console.print(fact_sheet(facts))
 
 
 def _check_folder(folder: Path) -> None:
@@ -509,7 +527,7 @@ def _building(task: Task, settings: Mapping[str, Any]) -> Iterator[None]:
     except (TypeError, ValueError) as error:
         if not settings:
             raise
-        raise ArchGymError(f"{task.id} cannot be made with {_assignments(settings)}: {_reason(error)}") from error
+        raise ArchGymError(f"{task.id} cannot be made with {_assignments(settings)}: {reason_of(error)}") from error
 
 
 # --- progress ---
@@ -524,7 +542,7 @@ def _bar(total: int, what: str, look: Callable[[], tuple[int, str]]) -> Iterator
         what: the unit, for the rate ("samples").
         look: gives (units done, a remark), cheaply and from any thread.
     """
-    console = _stderr()
+    console = stderr()
     if not sys.stderr.isatty():
         yield
         return
@@ -547,7 +565,7 @@ def _bar(total: int, what: str, look: Callable[[], tuple[int, str]]) -> Iterator
     def draw() -> RenderableType:
         done, remark = look()
         speed = bar.tasks[0].finished_speed or bar.tasks[0].speed
-        rate = f"{_number(speed if speed < 100 else round(speed))} {what}/s" if speed else ""
+        rate = f"{number(speed if speed < 100 else round(speed))} {what}/s" if speed else ""
         bar.update(task, completed=done, remark=remark, rate=rate)
         return Constrain(bar.get_renderable(), console.width - 3)  # room for the terminal's "^C", which would wrap and leave the bar behind
 
@@ -559,7 +577,7 @@ def _bar(total: int, what: str, look: Callable[[], tuple[int, str]]) -> Iterator
 def _searching(run: Search) -> Iterator[None]:
     def look() -> tuple[int, str]:
         best = run.ledger.best_reward
-        return run.ledger.samples, "" if best is None else f"best reward {_number(best)}"
+        return run.ledger.samples, "" if best is None else f"best reward {number(best)}"
 
     with _bar(run.budget, "samples", look):
         yield
@@ -568,89 +586,22 @@ def _searching(run: Search) -> Iterator[None]:
 # --- what the user reads ---
 
 
-def _stdout() -> Console:
-    from rich.console import Console
-
-    return Console(markup=False, highlight=False)
-
-
-def _stderr() -> Console:
-    from rich.console import Console
-
-    return Console(stderr=True, markup=False, highlight=False)
-
-
-def _say(kind: str, message: str, colour: str) -> None:
-    """One line on stderr: "error: ..."."""
-    text = f"{kind}: {' '.join(message.split())}" if message else kind
-    _stderr().print(text, style=colour, soft_wrap=True)
-
-
-def _reason(error: BaseException) -> str:
-    message = " ".join(str(error).split())
-    return message if isinstance(error, ArchGymError) and message else f"{type(error).__name__}: {message}"
-
-
-def _table(*columns: str) -> Table:
-    """A table with these headers; ">" at the end of one aligns its column to the right."""
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, show_edge=False)
-    for column in columns:
-        name = column.removesuffix(">")
-        unbroken = column == columns[0] or name in ("Designs", "Kind", "Default")
-        table.add_column(name, justify="right" if name != column else "left", no_wrap=unbroken, overflow="fold")
-    return table
-
-
-def _without_empty_columns(table: Table) -> Table:
-    table.columns = [column for column in table.columns if any(str(cell) for cell in column.cells)]
-    return table
-
-
-def _facts(facts: Sequence[tuple[str, str]]) -> Table:
-    """Names and texts, the texts wrapped in a column of their own."""
-    from rich.table import Table
-
-    table = Table.grid(padding=(0, 3))
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, text in facts:
-        table.add_row(name, text)
-    return table
-
-
-def _heading(console: Console, title: str, remark: str) -> None:
-    from rich.text import Text
-
-    console.print(Text.assemble((title, "bold cyan"), ("   " + remark if remark else "", "dim")))
-    console.print()
-
-
 def _print_design(console: Console, design: Mapping[str, Any], metrics: Mapping[str, float], schema: Sequence[Metric]) -> None:
     """A design and its metrics, beside each other where there is room."""
     from rich.columns import Columns
 
-    left = _table("Best design", "")
+    left = new_table("Best design", "")
     for name, value in design.items():
         left.add_row(name, _value(value))
-    right = _table("Metric", "Value>", "")
+    right = new_table("Metric", "Value>", "")
     for m in schema:
-        right.add_row(m.name, _number(metrics[m.name]), "" if m.unit == "1" else m.unit)
+        right.add_row(m.name, number(metrics[m.name]), "" if m.unit == "1" else m.unit)
     console.print(Columns([left, right], padding=(0, 4)))
     console.print()
 
 
-def _number(value: float) -> str:
-    """Four significant digits; whole numbers in full."""
-    if float(value).is_integer() and abs(value) < 1e12:
-        return f"{value:,.0f}"
-    return f"{value:.4g}"
-
-
 def _quantity(value: float, metric: Metric) -> str:
-    return _number(value) if metric.unit == "1" else f"{_number(value)} {metric.unit}"
+    return number(value) if metric.unit == "1" else f"{number(value)} {metric.unit}"
 
 
 def _value(value: Any) -> str:
@@ -706,7 +657,7 @@ def _in_words(objective: Objective, metrics: Sequence[Metric]) -> str:
     for term in objective.terms:
         verb = "minimize" if isinstance(term, Minimize) else "maximize" if isinstance(term, Maximize) else "bring to target"
         goal = f" {_quantity(term.value, schema[term.metric])}" if isinstance(term, Target) else ""
-        weight = f" (weight {_number(term.weight)})" if term.weight != 1 else ""
+        weight = f" (weight {number(term.weight)})" if term.weight != 1 else ""
         terms.append(f"{verb} {term.metric}{goal}{weight}")
     limits = [f"{c.metric} {'<=' if isinstance(c, AtMost) else '>='} {_quantity(c.limit, schema[c.metric])}" for c in objective.constraints]
     reference = [
@@ -719,7 +670,7 @@ def _in_words(objective: Objective, metrics: Sequence[Metric]) -> str:
 
 
 def _show_warning(message: Warning | str, category: type[Warning], filename: str, lineno: int, file: Any = None, line: Any = None) -> None:
-    _say("warning", str(message), "yellow")
+    say("warning", str(message), "yellow")
 
 
 def main() -> None:

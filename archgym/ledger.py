@@ -6,6 +6,7 @@ apart). Columns are append-only; a batch that would cross the budget is cut by t
 
 from __future__ import annotations
 
+from time import perf_counter
 from typing import NamedTuple
 
 import numpy as np
@@ -41,7 +42,7 @@ class Ledger:
         self._scanned = 0  # samples that `_best` has seen: it is looked for when asked, not when recorded
         self._capacity = 0
         self._columns: dict[str, Array] = {}
-        self._batches: list[tuple[int, float]] = []  # (samples after the batch, seconds per sample in it)
+        self._batches: list[tuple[int, float, float]] = []  # (samples after the batch, seconds per sample in it, when it was recorded)
         self._reserve(64 if budget is None else max(1, min(budget, 1 << 20)))
 
     @property
@@ -85,7 +86,7 @@ class Ledger:
         columns["reward"][start:stop] = rewards.reward
         if outcome.cached is not None:
             columns["cached"][start:stop] = outcome.cached
-        self._batches.append((stop, seconds / len(indices)))
+        self._batches.append((stop, seconds / len(indices), perf_counter()))
         self.samples = stop
         if outcome.failures:
             self.failures.extend(Failure(start + row, reason) for row, reason in sorted(outcome.failures.items()))
@@ -111,10 +112,13 @@ class Ledger:
         self._capacity = capacity
 
     def column(self, name: str) -> Array:
-        """Read-only `indices` [N, P], `values` [N, M], `feasible`, `cached`, `valid`, `reward` or `seconds` [N]."""
-        if name == "seconds":
-            stops = np.array([stop for stop, _ in self._batches], np.int64)
-            return np.repeat(np.array([seconds for _, seconds in self._batches], float), np.diff(stops, prepend=0))
+        """Read-only `indices` [N, P], `values` [N, M], `feasible`, `cached`, `valid`, `reward`, `seconds` or `recorded` [N].
+
+        `seconds` is the time each sample took in the simulator, `recorded` when it was recorded (`time.perf_counter`).
+        """
+        if name in ("seconds", "recorded"):
+            stops, *times = np.array(self._batches, float).reshape(-1, 3).T
+            return np.repeat(times[name == "recorded"], np.diff(stops, prepend=0).astype(np.int64))
         view = self._columns[name][..., : self.samples].T
         view.flags.writeable = False
         return view

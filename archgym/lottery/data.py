@@ -1,0 +1,120 @@
+"""What the statistics read: the improvements of every run, arranged as task -> agent -> configurations x seeds.
+
+A trace is a run's strictly improving valid rewards. From traces follow, exactly, for any sample count b and any wall time t,
+
+    best(b) = max {r_i : sample_i < b}        best(t) = max {r_i : seconds_i <= t}        hit(r) = 1 + min {sample_i : r_i >= r}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from archgym.space import Array
+
+
+class Trace(NamedTuple):
+    """One finished run.
+
+    Attributes:
+        sample: 0-based samples at which the best valid reward improved, int64 [I], increasing; empty where no design was valid.
+        reward: the new best rewards, float64 [I], increasing.
+        seconds: wall time since the run's start at which each was known, float64 [I].
+        samples: samples that the run was given.
+        total_seconds: wall time of the whole run.
+    """
+
+    sample: Array
+    reward: Array
+    seconds: Array
+    samples: int
+    total_seconds: float
+
+
+@dataclass(frozen=True)
+class AgentRuns:
+    """All runs of one agent on one task.
+
+    Attributes:
+        agent: its name.
+        configurations: C hyperparameter settings. Replicates of an agent without hyperparameters are configurations that are all {}.
+        default: the configuration with the agent's default hyperparameters; None where the study has none.
+        traces: [C][S]; None where a run failed or has not been run.
+    """
+
+    agent: str
+    configurations: tuple[Mapping[str, Any], ...]
+    default: int | None
+    traces: tuple[tuple[Trace | None, ...], ...]
+
+    @property
+    def replicates(self) -> bool:
+        """Whether the configurations are all the same, so that there is nothing to tune."""
+        return all(c == self.configurations[0] for c in self.configurations)
+
+    def best_after(self, samples: Sequence[int] | Array) -> Array:
+        """Best valid reward after each number of samples: float64 [C, S, B].
+
+        -inf where none was valid yet, NaN where there is no run, or one that was given fewer samples.
+        """
+        best = self._best(np.asarray(samples) - 1, "sample")
+        for (c, s), trace in self._runs():
+            best[c, s, np.asarray(samples) > trace.samples] = np.nan
+        return best
+
+    def best_within(self, seconds: Sequence[float] | Array) -> Array:
+        """Best valid reward after each wall time: float64 [C, S, B]; NaN and -inf as in `best_after`."""
+        return self._best(np.asarray(seconds, float), "seconds")
+
+    def samples_to(self, reward: float) -> Array:
+        """Samples until a reward was reached: float64 [C, S]; inf where it was not, NaN where there is no run."""
+        found = np.full((len(self.traces), len(self.traces[0])), np.nan)
+        for (c, s), trace in self._runs():
+            at = int(np.searchsorted(trace.reward, reward))
+            found[c, s] = trace.sample[at] + 1 if at < len(trace.reward) else np.inf
+        return found
+
+    def spent(self) -> Array:
+        """(samples, wall seconds) of each run: float64 [C, S, 2]; NaN where there is no run."""
+        found = np.full((len(self.traces), len(self.traces[0]), 2), np.nan)
+        for (c, s), trace in self._runs():
+            found[c, s] = trace.samples, trace.total_seconds
+        return found
+
+    def _best(self, at: Array, axis: str) -> Array:
+        best = np.full((len(self.traces), len(self.traces[0]), len(at)), np.nan)
+        for (c, s), trace in self._runs():
+            before = np.searchsorted(getattr(trace, axis), at, side="right") - 1  # the last improvement up to there
+            best[c, s] = np.where(before >= 0, trace.reward[before], -np.inf) if len(trace.reward) else -np.inf
+        return best
+
+    def _runs(self) -> list[tuple[tuple[int, int], Trace]]:
+        return [((c, s), trace) for c, row in enumerate(self.traces) for s, trace in enumerate(row) if trace is not None]
+
+
+@dataclass(frozen=True)
+class TaskRuns:
+    """All runs on one task.
+
+    Attributes:
+        task: its label, unique in the study.
+        env: the environment's id.
+        optimum: the exact optimum's reward; None where it is not known.
+        average_random: the mean reward of randomly drawn valid designs; None where the study has no random search.
+        log_scale: rewards are logarithms of ratios, so that exp(best - optimum) is a ratio of metrics.
+        agents: the runs of each agent, in the study's order.
+        budget: samples that a run was given.
+        failures: (agent, configuration, seed, reason) of failed runs.
+    """
+
+    task: str
+    env: str
+    optimum: float | None
+    average_random: float | None
+    log_scale: bool
+    agents: Mapping[str, AgentRuns]
+    budget: int
+    failures: Sequence[tuple[str, int, int, str]] = field(default=())

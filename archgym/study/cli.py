@@ -1,0 +1,291 @@
+"""`archgym study`: expand, run, watch, export and compact studies."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections import Counter
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from archgym.console import INTERRUPTED, fact_sheet, heading, new_table, number, say, stderr, stdout
+from archgym.errors import ArchGymError
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from archgym.study.runner import Progress
+    from archgym.study.spec import Study
+    from archgym.study.store import Store
+
+app = typer.Typer(no_args_is_help=True, help="Run many searches from one study file, so that none is lost.")
+
+_REFRESH_PER_SECOND = 4
+_LINE_EVERY_S = 30.0  # where stderr is no terminal
+_TASKS_SHOWN = 12
+
+File = Annotated[str, typer.Argument(metavar="FILE", help="A study file (TOML), or the name of one that ships: quick, lottery.")]
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a study.")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Runs at once on this machine.", show_default="its processors")]
+Executor = Annotated[str, typer.Option(help="local, inline, dask, dask://HOST:PORT, ray or ray://HOST:PORT.")]
+Out = Annotated[Path | None, typer.Option(metavar="DIR", help="The study's folder.", show_default="results/<name of the study>")]
+RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Run failed runs again.")]
+
+
+@app.command()
+def expand(file: File) -> None:
+    """List the runs of a study file: identifier, task, agent, configuration, seed, samples, hyperparameters."""
+    from archgym.study.spec import Study
+
+    study = Study.read(file)
+    runs = list(study.runs())
+    out = stdout()
+    heading(out, study.name, f"{len(runs):,} runs: {len(study.tasks)} tasks, {len(study.agents)} agents")
+    listing = new_table("Run", "Task", "Agent", "Configuration>", "Seed>", "Samples>", "Hyperparameters")
+    for run in runs:
+        settings = ", ".join(f"{name}={_short(value)}" for name, value in run.specification["agent"]["hyperparameters"].items())
+        facts = run.specification["seed"], run.specification["budget"]
+        listing.add_row(run.id, run.task, run.agent, str(run.configuration), *(f"{fact:,}" for fact in facts), settings)
+    out.print(listing)
+
+
+@app.command()
+def run(
+    file: File,
+    workers: Workers = None,
+    executor: Executor = "local",
+    out: Out = None,
+    retry_failed: RetryFailed = False,
+) -> None:
+    """Run what is left of a study; the same command resumes it."""
+    from archgym.study.spec import Study
+    from archgym.study.store import Store
+
+    study = Study.read(file)
+    store = Store(out or default_folder(study))
+    watched_run(study, store, workers, executor, retry_failed)
+
+
+def default_folder(study: Study) -> Path:
+    """Where a study's runs lie unless the user says otherwise."""
+    plain = "".join(c if c.isalnum() or c in "._-" else "-" for c in study.name).strip(".-") or "study"
+    return Path("results") / plain
+
+
+def watched_run(study: Study, store: Store, workers: int | None, executor: str, retry_failed: bool) -> None:
+    """Run a study under a live view on stderr, and say on stdout how it ended.
+
+    Raises:
+        typer.Exit: it was interrupted.
+    """
+    from archgym.study.runner import Progress, run_study
+
+    progress = Progress()
+    view = _View(study)
+
+    def watch(found: Progress) -> None:
+        nonlocal progress
+        progress = found
+        for note in found.notes:
+            say("note", note, "yellow")
+        if found.left:
+            view.start(found)
+
+    try:
+        run_study(study, store, workers=workers, executor=executor, retry_failed=retry_failed, watch=watch)
+    except KeyboardInterrupt:
+        view.stop()
+        stored = progress.stored + progress.done
+        say("interrupted", f"{stored:,} of {progress.total:,} runs are stored in {store.folder}; the same command goes on", "yellow")
+        raise typer.Exit(INTERRUPTED) from None
+    finally:
+        view.stop()
+    _print_progress(study, store, progress)
+
+
+def _print_progress(study: Study, store: Store, progress: Progress) -> None:
+    seconds = monotonic() - progress.started
+    out = stdout()
+    heading(out, study.name, f"{progress.total:,} runs in {store.folder}")
+    now = f"{progress.done:,} now, in {_duration(seconds)}" if progress.done else "none now"
+    facts = [("Runs", f"{progress.stored + progress.done:,} of {progress.total:,} stored ({progress.stored:,} before, {now})")]
+    if progress.done:
+        facts.append(("Samples", f"{progress.samples:,} ({progress.samples / max(seconds, 1e-9):,.0f} per second)"))
+    if progress.failed:
+        facts.append(("Failed", _reasons(progress.failed, progress.reasons)))
+    if progress.retried:
+        facts.append(("Tried again", f"{progress.retried:,} runs whose process died or hung"))
+    out.print(fact_sheet(facts))
+
+
+def _reasons(failed: int, reasons: Counter[str]) -> str:
+    lines = [f"{count:,} x {reason}" for reason, count in reasons.most_common(3)]
+    more = [f"and {len(reasons) - 3} other reasons"] if len(reasons) > 3 else []
+    return "\n".join([f"{failed:,} runs (stored as failed; --retry-failed runs them again)", *lines, *more])
+
+
+@app.command()
+def status(folder: Folder) -> None:
+    """How far a study is, run by run counts, without running anything."""
+    study, store = open_folder(folder)
+    stored = store.read()
+    out = stdout()
+    runs = list(study.runs())
+    heading(out, study.name, f"{sum(run.id in stored for run in runs):,} of {len(runs):,} runs stored in {folder}")
+    listing = new_table("Task", "Agent", "Stored>", "Failed>", "Left>", "Seconds per run>", "Best reward>")
+    groups: dict[tuple[str, str], list[Any]] = {}
+    for run in runs:
+        groups.setdefault((run.task, run.agent), []).append(stored.get(run.id))
+    for (task, agent), found in groups.items():
+        there = [run for run in found if run is not None]
+        done = [run.result for run in there if run.done]
+        best = [result["best_reward"] for result in done if result["best_reward"] is not None]
+        mean = f"{sum(result['seconds'] for result in done) / len(done):.3g}" if done else "-"
+        counts = len(there), len(there) - len(done), len(found) - len(there)
+        listing.add_row(task, agent, *(f"{count:,}" for count in counts), mean, number(max(best)) if best else "-")
+    out.print(listing)
+    reasons = Counter(str(run.result["reason"]) for found in groups.values() for run in found if run is not None and not run.done)
+    if reasons:
+        out.print()
+        out.print(fact_sheet([("Failed", _reasons(sum(reasons.values()), reasons))]))
+    if damaged := store.damaged():
+        say("note", f"{len(damaged):,} files that could not be read lie in {folder / 'damaged'}", "yellow")
+
+
+@app.command()
+def export(
+    folder: Folder,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="A .parquet or .csv file.")] = Path("runs.parquet"),
+) -> None:
+    """Write the stored rows of all runs as one table, with environment, agent, hyperparameters and seed as columns."""
+    from archgym.paths import check_writable, write_atomically
+    from archgym.study.store import Store
+
+    if out.suffix not in (".parquet", ".csv"):
+        raise ArchGymError(f"--out takes the name of a .parquet or .csv file, not {str(out)!r}")
+    check_writable(out)
+    if not folder.is_dir():
+        raise ArchGymError(f"there is no folder {folder}")
+    table = Store(folder).export()
+    write_atomically(out, lambda file: table.write_parquet(file) if out.suffix == ".parquet" else table.write_csv(file))
+    stdout().print(f"{table.height:,} rows of {table['study_run'].n_unique() if table.height else 0:,} runs in {out}")
+
+
+@app.command()
+def compact(folder: Folder) -> None:
+    """Merge the many small files of a study into one per task and agent."""
+    _, store = open_folder(folder)
+    with store.locked():
+        before, after = store.compact()
+    stdout().print(f"{before:,} files became {after:,} in {folder}")
+
+
+def open_folder(folder: Path) -> tuple[Study, Store]:
+    """The study and the store of a folder.
+
+    Raises:
+        ArchGymError: it is not the folder of a study.
+    """
+    from archgym.study.spec import Study
+    from archgym.study.store import Store
+
+    store = Store(folder)
+    if not store.study_file.is_file():
+        raise ArchGymError(f"{folder} is not the folder of a study: it has no study.toml")
+    return Study.read(store.study_file), store
+
+
+class _View:
+    """Progress on stderr: live on a terminal, else a line now and then. Rich's own thread draws, so that the runner is not slowed."""
+
+    def __init__(self, study: Study):
+        self.study = study
+        self._live: Any = None
+
+    def start(self, progress: Progress) -> None:
+        """Begin to show progress that changes in place."""
+        if not sys.stderr.isatty():
+            self._live = _Lines(progress)
+        else:
+            from rich.live import Live
+
+            console = stderr()
+            self._live = Live(
+                get_renderable=lambda: self._drawn(progress, console.width, console.height),
+                console=console,
+                refresh_per_second=_REFRESH_PER_SECOND,
+                transient=True,
+            )
+        self._live.start()
+
+    def stop(self) -> None:
+        live, self._live = self._live, None
+        if live is not None:
+            live.stop()
+
+    def _drawn(self, progress: Progress, width: int, height: int) -> RenderableType:
+        from rich.console import Group
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        finished = progress.stored + progress.done
+        bar = Table.grid(padding=(0, 2))
+        for _ in range(3):
+            bar.add_column(no_wrap=True)
+        cells = f"{finished:,}/{progress.total:,} runs", _time_left(progress)
+        room = max(10, width - sum(map(len, cells)) - 8)
+        bar.add_row(ProgressBar(total=max(progress.total, 1), completed=finished, width=room), *cells)
+        best = new_table("Task", "Best reward>", "Agent")
+        for task, (reward, agent) in sorted(progress.best.items())[: min(_TASKS_SHOWN, max(height - 8, 1))]:
+            best.add_row(task, number(reward), agent)
+        return Group(Text(self.study.name, style="bold cyan"), bar, Text(_counts(progress), style="dim"), Text(), best)
+
+
+class _Lines:
+    """A line of progress on stderr now and then, from a thread of its own."""
+
+    def __init__(self, progress: Progress):
+        self._progress, self._over = progress, threading.Event()
+        self._thread = threading.Thread(target=self._loop, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _loop(self) -> None:
+        while not self._over.wait(_LINE_EVERY_S):
+            print(_in_one_line(self._progress), file=sys.stderr, flush=True)
+
+
+def _counts(progress: Progress) -> str:
+    rate = progress.samples / max(monotonic() - progress.started, 1e-9)
+    parts = [f"{progress.failed:,} failed", f"{progress.left:,} left", f"{rate:,.0f} samples/s"]
+    return ", ".join([*parts, *([f"{progress.retried:,} tried again"] if progress.retried else [])])
+
+
+def _time_left(progress: Progress) -> str:
+    if progress.done < 2:
+        return "time left unknown"
+    return f"{_duration((monotonic() - progress.started) / progress.done * progress.left)} left"
+
+
+def _in_one_line(progress: Progress) -> str:
+    return f"{progress.stored + progress.done:,} of {progress.total:,} runs, {_counts(progress)}, {_time_left(progress)}"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

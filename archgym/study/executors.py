@@ -1,0 +1,165 @@
+"""Where runs are executed: in this process, in local processes, on a Dask cluster, on Ray. All are `concurrent.futures` executors.
+
+Whatever places a run, a `RunProcess` beside it executes it, so that time-outs, memory limits and crashes are handled alike everywhere
+(Dask's and Ray's own cancel cannot stop a running task):
+
+    inline              in this process, one after the other: for debugging; nothing protects the study from its runs
+    local               a thread per worker, each with a process that outlives its runs
+    dask                Dask's LocalCluster on this machine
+    dask://HOST:PORT    an existing Dask cluster (tls://HOST:PORT too; SLURM, LSF and PBS through dask-jobqueue)
+    ray, ray://HOST:PORT    Ray on this machine, or an existing cluster
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from typing import Any
+
+from archgym.errors import ArchGymError, MissingDependency
+from archgym.study.process import Job, RunProcess
+
+Answer = tuple[bytes, dict[str, Any]]
+
+_mine = threading.local()  # each thread's process
+_all: list[RunProcess] = []
+
+
+def run_in_process(job: Job, stop: threading.Event | None = None) -> Answer:
+    """Execute a run in a process that this thread keeps for its runs (see `RunProcess.run`)."""
+    if not hasattr(_mine, "process"):
+        _mine.process = RunProcess()
+        _all.append(_mine.process)
+    process: RunProcess = _mine.process
+    return process.run(job, stop)
+
+
+@atexit.register
+def _close_all() -> None:
+    for process in _all:
+        process.close()
+
+
+class Inline(Executor):
+    """Runs what is submitted at once, in this thread."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+class Local(ThreadPoolExecutor):
+    """Threads that each keep a process; `shutdown` ends the processes."""
+
+    def __init__(self, workers: int):
+        super().__init__(workers, thread_name_prefix="archgym-run")
+        self._stop = threading.Event()
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        return super().submit(fn, *args, self._stop, **kwargs)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        if cancel_futures:
+            self._stop.set()  # runs under way are abandoned
+        super().shutdown(wait, cancel_futures=cancel_futures)
+        _close_all()
+
+
+class _Dask(Executor):
+    """Dask's own executor, which closes its client and cluster with itself."""
+
+    def __init__(self, address: str | None, workers: int):
+        try:
+            import distributed as dask
+        except ImportError as error:
+            raise MissingDependency('this executor needs Dask: pip install "archgym[dask]"') from error
+        module: Any = dask  # it has no type annotations
+        self._cluster = module.LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None) if address is None else None
+        try:
+            self._client = module.Client(self._cluster if address is None else address, timeout=20)
+        except OSError as error:
+            raise ArchGymError(f"no Dask scheduler answers at {address}: {error}") from error
+        self._executor = self._client.get_executor(pure=False)
+
+    @property
+    def width(self) -> int:
+        """Runs that the cluster can execute at once, as it is now."""
+        return sum(self._client.nthreads().values())
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = self._executor.submit(fn, *args, **kwargs)
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        self._executor.shutdown(wait=wait and not cancel_futures)
+        self._client.close()
+        if self._cluster is not None:
+            self._cluster.close()
+
+
+class _Ray(Executor):
+    """Ray's tasks as futures."""
+
+    def __init__(self, address: str | None, workers: int):
+        try:
+            import ray
+        except ImportError as error:
+            raise MissingDependency('this executor needs Ray: pip install "archgym[ray]"') from error
+        self._ray = ray
+        options: dict[str, Any] = {"num_cpus": workers} if address is None else {"address": address}
+        try:
+            ray.init(log_to_driver=False, include_dashboard=False, **options)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise ArchGymError(f"no Ray cluster answers at {address}: {error}") from error
+        self._remote = ray.remote(max_retries=0)(run_in_process)
+
+    @property
+    def width(self) -> int:
+        """Runs that the cluster can execute at once, as it is now."""
+        return int(self._ray.cluster_resources().get("CPU", 1))
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        if fn is not run_in_process or kwargs:
+            raise ArchGymError("Ray executes runs only")
+        future: Future[Any] = self._remote.remote(*args).future()
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        self._ray.shutdown()
+
+
+def make_executor(where: str, workers: int | None) -> tuple[Executor, int]:
+    """The executor that a user names, and how many runs it takes at once.
+
+    Args:
+        where: "inline", "local", "dask", "dask://HOST:PORT", "ray" or "ray://HOST:PORT".
+        workers: runs at once on this machine; None for the number of processors. A cluster has its own number.
+
+    Raises:
+        ArchGymError: another name, or a cluster that does not answer.
+    """
+    here = workers or available_processors()
+    if where == "inline":
+        return Inline(), 1
+    if where == "local":
+        return Local(here), here
+    kind, separator, address = where.partition("://")
+    if kind in ("dask", "tls", "tcp") and (address or not separator):
+        cluster: _Dask | _Ray = _Dask(f"{'tls' if kind == 'tls' else 'tcp'}://{address}" if address else None, here)
+        return cluster, max(cluster.width, 1)
+    if kind == "ray" and (address or not separator):
+        cluster = _Ray(where if address else None, here)
+        return cluster, max(cluster.width, 1)
+    raise ArchGymError(f"an executor is inline, local, dask, dask://HOST:PORT, ray or ray://HOST:PORT, not {where!r}")
+
+
+def available_processors() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

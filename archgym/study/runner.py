@@ -1,0 +1,228 @@
+"""Running a study: every run that is not stored yet, each in a process of its own, each stored the moment it is finished.
+
+    left = runs of the file - runs in the folder
+    submit -> a worker executes -> its file is written here -> the next          (a few more than the workers are under way at a time)
+
+    a run raises                        -> stored as failed, with the reason
+    its process dies                    -> tried again, up to `retries` times, then stored as failed
+    it hangs, or takes too much memory  -> killed, tried again once, then stored as failed
+    Ctrl-C, SIGTERM, a full disk        -> the runs under way are abandoned, all others are stored; the same command goes on
+
+Runs are taken in the order of their identifiers, which is random: after a tenth of the time about a tenth of every agent's runs is there.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Executor, Future, wait
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Any
+
+from archgym.errors import ArchGymError
+from archgym.study.execute import execute, failure
+from archgym.study.executors import Inline, make_executor, run_in_process
+from archgym.study.process import Job, RunDied, RunFailed, RunHung, RunImpossible, RunTooLarge, Stopped
+from archgym.study.spec import Run, Study
+from archgym.study.store import Store
+
+_SHARE_OF_MEMORY = 0.8  # of this machine's, for all runs at once, unless the study sets a limit
+
+
+@dataclass
+class Progress:
+    """How far a study is; updated in place while it runs.
+
+    Attributes:
+        total: runs of the study.
+        stored: runs that were stored before.
+        done, failed: runs finished since, and those that failed, now or before.
+        samples: simulated since.
+        started: `time.monotonic()` at the start.
+        retried: runs that were tried again.
+        best: task -> (best reward, agent).
+        reasons: why runs failed.
+    """
+
+    total: int = 0
+    stored: int = 0
+    done: int = 0
+    failed: int = 0
+    samples: int = 0
+    started: float = field(default_factory=monotonic)
+    retried: int = 0
+    best: dict[str, tuple[float, str]] = field(default_factory=dict)
+    reasons: Counter[str] = field(default_factory=Counter)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def left(self) -> int:
+        """Runs still to do."""
+        return self.total - self.stored - self.done
+
+    def saw(self, task: str, agent: str, result: dict[str, Any]) -> None:
+        """Take a run's result into account."""
+        if result["status"] != "done":
+            self.failed += 1
+            self.reasons[str(result["reason"])] += 1
+        reward = result.get("best_reward")
+        if reward is not None and reward > self.best.get(task, (-float("inf"), ""))[0]:
+            self.best[task] = reward, agent
+
+
+def run_study(
+    study: Study,
+    store: Store,
+    *,
+    workers: int | None = None,
+    executor: str = "local",
+    retry_failed: bool = False,
+    watch: Callable[[Progress], Any] | None = None,
+) -> Progress:
+    """Run what is left of a study.
+
+    Args:
+        study: what to run.
+        store: where runs are stored, and were stored before.
+        workers: runs at once on this machine; default: its processors.
+        executor: see `archgym.study.executors`.
+        retry_failed: run failed runs again.
+        watch: called once, before the first run, with the progress, which then changes in place.
+
+    Raises:
+        ArchGymError: another runner is at work in the folder, the folder cannot be written, the executor is not there.
+        KeyboardInterrupt: Ctrl-C or SIGTERM, once everything that was finished is stored.
+    """
+    runs = {run.id: run for run in study.runs()}
+    with store.locked(), _terminable():
+        progress, left = _look(study, store, runs, retry_failed)
+        store.remember(study.text)
+        if watch is not None:
+            watch(progress)
+        if not left:
+            return progress
+        pool, width = make_executor(executor, min(workers or len(left), len(left)) if workers else None)
+        try:
+            _Runner(study, store, progress, pool, width).run(left)
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+        pool.shutdown(wait=True)
+    return progress
+
+
+def _look(study: Study, store: Store, runs: dict[str, Run], retry_failed: bool) -> tuple[Progress, list[Run]]:
+    """What is stored, and what is left, in random order."""
+    before = len(store.damaged())
+    stored = store.read(set_aside=True)
+    progress = Progress(total=len(runs))
+    left = []
+    for id_, run in sorted(runs.items()):
+        found = stored.get(id_)
+        if found is None or (retry_failed and not found.done):
+            left.append(run)
+        else:
+            progress.stored += 1
+            progress.saw(run.task, run.agent, dict(found.result))
+    if damaged := len(store.damaged()) - before:
+        progress.notes.append(f"{damaged:,} files could not be read and lie in {store.folder / 'damaged'}; their runs are run again")
+    if others := len(stored.keys() - runs.keys()):
+        progress.notes.append(f"{others:,} stored runs are of another version of the study file; they are kept, and not part of this study")
+    return progress, left
+
+
+class _Runner:
+    """The loop of one study."""
+
+    def __init__(self, study: Study, store: Store, progress: Progress, pool: Executor, width: int):
+        self.study, self.store, self.progress, self.pool = study, store, progress, pool
+        self.under_way: dict[Future[Any], tuple[Run, int]] = {}
+        self.window = width + max(2, width // 2)  # so that no worker waits for us
+        self.memory_bytes = int(study.memory_gb * 1e9) if study.memory_gb is not None else _share_of_memory(width)
+
+    def run(self, left: list[Run]) -> None:
+        waiting = deque((run, 0) for run in left)
+        while waiting or self.under_way:
+            while waiting and len(self.under_way) < self.window:
+                self._submit(*waiting.popleft())
+            finished, _ = wait(self.under_way, return_when=FIRST_COMPLETED)
+            for future in finished:
+                run, deaths = self.under_way.pop(future)
+                again = self._finish(run, deaths, future)
+                if again:
+                    self.progress.retried += 1
+                    waiting.append((run, deaths + 1))
+
+    def _submit(self, run: Run, deaths: int) -> None:
+        study = self.study
+        cache = self.store.cache_file(run.task) if study.cache else None
+        if isinstance(self.pool, Inline):
+            future = self.pool.submit(execute, run.specification, study.history, cache)
+        else:
+            job = Job(run.specification, study.history, cache, study.timeout_s, self.memory_bytes)
+            try:
+                future = self.pool.submit(run_in_process, job)
+            except (BrokenExecutor, RuntimeError) as error:
+                raise _executor_is_gone(error) from error
+        self.under_way[future] = run, deaths
+
+    def _finish(self, run: Run, deaths: int, future: Future[Any]) -> bool:
+        """Store a finished run; whether it must be tried again instead."""
+        try:
+            content, result = future.result()
+        except (RunFailed, RunHung, RunTooLarge) as error:
+            if not isinstance(error, RunFailed) and deaths < min(self.study.retries, 1):
+                return True
+            content, result = failure(run.specification, str(error))
+        except RunDied as error:
+            if deaths < self.study.retries:
+                return True
+            content, result = failure(run.specification, f"{error}, {deaths + 1} times")
+        except (RunImpossible, Stopped):
+            raise
+        except (CancelledError, BrokenExecutor, OSError) as error:
+            raise _executor_is_gone(error) from error
+        except Exception as error:
+            if type(error).__name__ == "KilledWorker" and deaths < self.study.retries:  # Dask's: its worker died again and again
+                return True
+            if not isinstance(self.pool, Inline) and isinstance(error, ArchGymError):  # no process can be started
+                raise
+            content, result = failure(run.specification, f"{type(error).__name__}: {error}")
+        self.store.write(run, content)
+        self.progress.done += 1
+        self.progress.samples += result["samples"]
+        self.progress.saw(run.task, run.agent, result)
+        return False
+
+
+def _executor_is_gone(error: BaseException) -> ArchGymError:
+    text = str(error) or type(error).__name__
+    return ArchGymError(f"the executor is gone ({text}); what was finished is stored: run the same command again")
+
+
+def _share_of_memory(width: int) -> int:
+    import psutil
+
+    return int(_SHARE_OF_MEMORY * psutil.virtual_memory().total / width)
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM, which batch systems send before they kill, ends a study as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread() or os.name != "posix":
+        yield
+        return
+
+    def interrupt(signum: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
