@@ -52,7 +52,7 @@ def new_table(*columns: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, show_edge=False)
     for column in columns:
         name = column.removesuffix(">")
-        unbroken = column == columns[0] or name in ("Designs", "Kind", "Default")
+        unbroken = name != column or column == columns[0] or name in ("Designs", "Kind", "Default", "Agent")
         table.add_column(name, justify="right" if name != column else "left", no_wrap=unbroken, overflow="fold")
     return table
 

@@ -40,6 +40,10 @@ class StableBaselinesAgent(Agent):
         """The environment as the algorithm needs to see it."""
         return env
 
+    def policy(self) -> Any:
+        """The policy's class, or Stable-Baselines3's name for it."""
+        return "MlpPolicy"
+
     def steps_per_design(self, env: VectorEnv) -> int:
         """Steps of the view that make one design."""
         return 1
@@ -53,7 +57,7 @@ class StableBaselinesAgent(Agent):
         # More than the budget needs: it is the environment that ends the search. Schedules run over this number.
         total = (budget + 2 * env.num_envs) * self.steps_per_design(env)
         common = {
-            "policy": "MlpPolicy",
+            "policy": self.policy(),
             "policy_kwargs": {"net_arch": [32, 32]},
             "device": "cpu",
             "seed": integer_seed(seed, "agent"),

@@ -24,7 +24,7 @@ class A2C(StableBaselinesAgent):
         gamma: discount between the designs of an episode (without effect at horizon 1).
     """
 
-    version = 1
+    version = 2
     hyperparameters = DesignSpace(
         [
             Ordinal("num_envs", [1, 2, 4, 8, 16, 32, 64], default=16),
@@ -39,6 +39,11 @@ class A2C(StableBaselinesAgent):
     @property
     def preferred_num_envs(self) -> int:
         return int(self.num_envs)
+
+    def policy(self) -> Any:
+        from archgym.agents._policy import DesignPolicy
+
+        return DesignPolicy
 
     def model(self, env: VecEnv, *, budget: int, common: dict[str, Any]) -> BaseAlgorithm:
         from stable_baselines3 import A2C as Algorithm

@@ -1,29 +1,39 @@
-"""CMA-ES with margin (Hansen, 2016; Hamano et al., 2022), as implemented by Optuna and the `cmaes` package.
+"""CMA-ES with margin (Hansen, 2016; Hamano et al., 2022), as implemented by the `cmaes` package, with restarts.
 
-A multivariate normal distribution over the grid of indices, moved towards each generation's better half. The margin keeps a minimum
-probability on the neighbouring values of every parameter, without which a discrete search freezes.
+    x ~ N(m, sigma^2 C),  x in [0, 1]^P,        i_p = floor(x_p n_p)        every value is a cell of the axis, 1 / n_p wide
+
+Each generation moves m, sigma and C towards its better half. The margin keeps a minimum probability on the neighbouring values of every
+parameter, without which a discrete search freezes.
+
+A distribution that has narrowed on the wrong optimum proposes what has been seen: after a generation of which no more than a quarter is
+new, or where the package's own criteria say so, the search starts again from a random mean (Auger & Hansen, 2005, who also double the
+population; within a few thousand samples that was no better).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
-from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
-from optuna.samplers import BaseSampler, CmaEsSampler
+from cmaes import CMA, CMAwM
 
-from archgym.agents._optuna import OptunaAgent
-from archgym.space import Categorical, DesignSpace, Ordinal, Parameter, Real
+from archgym.agent import AskTellAgent
+from archgym.space import Array, Categorical, DesignSpace, Indices, Ordinal, Real
+
+FEWEST_NEW = 0.25  # share of a generation, below which the search starts again
+RESAMPLED = 4  # without margin, a draw outside of [0, 1]^P is repeated so often, then clipped; more only cost time in many dimensions
 
 
-class CMAES(OptunaAgent):
-    """CMA-ES with margin; categorical parameters are searched in the order of their values.
+class CMAES(AskTellAgent):
+    """CMA-ES with margin and restarts; categorical parameters are searched in the order of their values.
 
     Args:
-        population: designs per generation.
+        population: designs per generation, rounded up to a multiple of the environment's width.
         sigma0: initial standard deviation, as a fraction of each parameter's range.
         margin: keep neighbouring values reachable (CMA-ES with margin).
     """
 
-    version = 1
+    version = 2
     hyperparameters = DesignSpace(
         [
             Ordinal("population", [4, 8, 16, 32, 64, 128], default=16),
@@ -36,20 +46,55 @@ class CMAES(OptunaAgent):
     def preferred_num_envs(self) -> int:
         return int(self.population)
 
-    def distribution(self, parameter: Parameter) -> BaseDistribution:
-        return IntDistribution(0, len(parameter) - 1)
-
     def start(self, space: DesignSpace, *, budget: int, rng: np.random.Generator) -> None:
-        super().start(space, budget=budget, rng=rng)
-        if (space.nvec > 1).sum() == 1:
-            # CMA-ES is defined from two dimensions on: give it one without effect, under a name that no parameter has
-            self.distributions[""] = FloatDistribution(0.0, 1.0)
+        self.rng, self.parameters = rng, len(space)
+        self.free = np.flatnonzero(space.nvec > 1)
+        nvec = space.nvec[self.free]
+        self.nvec = nvec if len(nvec) != 1 else np.append(nvec, 2)  # CMA-ES needs two dimensions: a second one without effect
+        self.seen: set[bytes] = set()
+        self.starts = 0
+        self.optimizer: CMA | CMAwM | None = None
+        self.asked: list[Array] = []  # points that are not told yet
+        self.solutions: list[tuple[Array, float]] = []  # points of this generation, told
+        self.new = 0  # designs of this generation that were not seen before
 
-    def sampler(self, space: DesignSpace, seed: int) -> BaseSampler:
-        return CmaEsSampler(
-            popsize=self.population,
-            sigma0=self.sigma0,
-            with_margin=self.margin,
-            seed=seed,
-            warn_independent_sampling=False,  # the first generation and single-valued parameters are always drawn independently
-        )
+    def _restarted(self, population: int) -> CMA | CMAwM:
+        mean = np.full(len(self.nvec), 0.5) if self.starts == 0 else (self.rng.integers(self.nvec) + 0.5) / self.nvec
+        self.starts += 1
+        seed = int(self.rng.integers(2**31))
+        if not self.margin:
+            return CMA(mean, self.sigma0, np.tile([0.0, 1.0], (len(mean), 1)), RESAMPLED, seed, population)
+        cell = 1 / self.nvec
+        bounds = np.stack([cell / 2, 1 - cell / 2], axis=1)  # centres of the first and of the last cell
+        return CMAwM(mean, self.sigma0, bounds, cell, seed=seed, population_size=population)
+
+    def ask(self, n: int) -> Indices:
+        designs = np.zeros((n, self.parameters), np.int64)
+        if len(self.free) == 0:
+            return designs
+        if self.optimizer is None:
+            self.optimizer = self._restarted(-(-int(self.population) // n) * n)
+        for row in range(n):
+            if isinstance(self.optimizer, CMAwM):
+                cell, point = self.optimizer.ask()
+            else:
+                cell = point = self.optimizer.ask()
+            self.asked.append(point)
+            designs[row, self.free] = np.minimum(cell * self.nvec, self.nvec - 1)[: len(self.free)]
+        return designs
+
+    def tell(self, indices: Indices, rewards: Array, metrics: Mapping[str, Array], feasible: Array) -> None:
+        if self.optimizer is None:
+            return
+        self.solutions += zip(self.asked, (-rewards).tolist(), strict=True)
+        self.asked = []
+        before = len(self.seen)
+        self.seen.update(row.tobytes() for row in indices)
+        self.new += len(self.seen) - before
+        population = self.optimizer.population_size
+        if len(self.solutions) >= population:
+            self.optimizer.tell(self.solutions[:population])
+            stuck = self.new <= FEWEST_NEW * population
+            self.solutions, self.new = [], 0
+            if stuck or self.optimizer.should_stop():
+                self.optimizer = self._restarted(population)

@@ -16,13 +16,16 @@ if TYPE_CHECKING:
     from stable_baselines3.common.vec_env import VecEnv
 
 
+SMALLEST_PART = 8  # designs whose advantages are normalised together: the sign is all that two would leave of them
+
+
 class PPO(StableBaselinesAgent):
     """Proximal policy optimisation over whole designs; needs `archgym[rl]`.
 
     Args:
         num_envs: designs per step.
-        n_steps: steps per update, fewer where an eighth of the budget is less.
-        minibatches: parts of a rollout per epoch, in whole steps; fewer where a rollout is too short.
+        n_steps: steps per update, fewer where an eighth of the budget is less, more where they are not 8 designs.
+        minibatches: parts of a rollout per epoch, in whole steps of all environments and of at least 8 designs; else fewer.
         epochs: passes over a rollout.
         learning_rate: of Adam.
         entropy: weight of the entropy bonus; more explores longer.
@@ -30,14 +33,14 @@ class PPO(StableBaselinesAgent):
         gamma: discount between the designs of an episode (without effect at horizon 1).
     """
 
-    version = 1
+    version = 2
     hyperparameters = DesignSpace(
         [
             Ordinal("num_envs", [1, 2, 4, 8, 16, 32, 64], default=16),
             Ordinal("n_steps", [1, 2, 4, 8, 16, 32, 64, 128], default=4),
             Ordinal("minibatches", [1, 2, 4, 8], default=1),
             Integer("epochs", 1, 20, default=10),
-            Real("learning_rate", 1e-4, 1e-1, log=True, default=1e-2),
+            Real("learning_rate", 1e-5, 1e-1, log=True, default=1e-2),
             Real("entropy", 1e-5, 1.0, log=True, default=1e-2),
             Real("clip", 0.05, 0.5, default=0.2),
             Real("gamma", 0.8, 1.0, default=0.99),
@@ -48,13 +51,16 @@ class PPO(StableBaselinesAgent):
     def preferred_num_envs(self) -> int:
         return int(self.num_envs)
 
+    def policy(self) -> Any:
+        from archgym.agents._policy import DesignPolicy
+
+        return DesignPolicy
+
     def model(self, env: VecEnv, *, budget: int, common: dict[str, Any]) -> BaseAlgorithm:
         from stable_baselines3 import PPO as Algorithm
 
-        n_steps = rollout_steps(self.n_steps, env.num_envs, budget)
-        parts = min(
-            self.minibatches, n_steps if env.num_envs > 1 else n_steps // 2
-        )  # a part is at least two designs: their advantages are normalised
+        n_steps = max(rollout_steps(self.n_steps, env.num_envs, budget), -(-SMALLEST_PART // env.num_envs))
+        parts = min(self.minibatches, n_steps * env.num_envs // SMALLEST_PART, n_steps)
         n_steps -= n_steps % parts
         return Algorithm(
             env=env,
@@ -65,5 +71,5 @@ class PPO(StableBaselinesAgent):
             ent_coef=self.entropy,
             clip_range=self.clip,
             gamma=self.gamma,
-            **common,
+            **common | {"policy_kwargs": common["policy_kwargs"] | {"optimizer_kwargs": {"fused": True}}},  # Adam in one call
         )

@@ -135,7 +135,7 @@ def status(folder: Folder) -> None:
     out = stdout()
     runs = list(study.runs())
     heading(out, study.name, f"{sum(run.id in stored for run in runs):,} of {len(runs):,} runs stored in {folder}")
-    listing = new_table("Task", "Agent", "Stored>", "Failed>", "Left>", "Seconds per run>", "Best reward>")
+    listing = new_table("Task", "Agent", "Stored>", "Failed>", "Left>", "Seconds>", "Best reward>")
     groups: dict[tuple[str, str], list[Any]] = {}
     for run in runs:
         groups.setdefault((run.task, run.agent), []).append(stored.get(run.id))

@@ -1,7 +1,8 @@
 """One run of a study: from its specification to the bytes of its Parquet file.
 
 A run's table has the columns of a search's history (`sample`, parameters, metrics, `feasible`, `valid`, `reward`) and
-`elapsed_seconds`, the wall time since the run's start; by default only the rows where the best valid reward improved, and the last.
+`elapsed_seconds`, the wall time since the run's start; metrics that an infeasible design does not have are null. By default it holds
+only the rows where the best valid reward improved, and the last one.
 The file's metadata hold two JSON objects: "archgym", the specification that repeats the run, and "archgym.result",
 
     status                  "done" or "failed" (then with no rows, and the reason)
@@ -112,7 +113,9 @@ def _table(search: Search, start: float, history: str) -> pyarrow.Table:
     if history != "full":
         kept = _improvements(columns["reward"], columns["valid"])
         columns = {name: column[kept] for name, column in columns.items()}
-    return pyarrow.table({name: pyarrow.array(column.tolist() if column.dtype == object else column) for name, column in columns.items()})
+    return pyarrow.table(  # a metric that an infeasible design does not have is null, which unlike NaN equals itself
+        {name: pyarrow.array(column.tolist() if column.dtype == object else column, from_pandas=True) for name, column in columns.items()}
+    )
 
 
 def _improvements(reward: Any, valid: Any) -> Any:

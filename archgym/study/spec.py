@@ -479,7 +479,7 @@ def _at(data: Any, where: Sequence[str | int]) -> Any:
         if not isinstance(data, dict | list):
             return _ABSENT
         try:
-            data = data[part]  # type: ignore[index] - a key of a list is an error that is caught
+            data = data[part]  # type: ignore[index]  # the wrong kind of key is caught
         except (KeyError, IndexError, TypeError):
             return _ABSENT
     return data

@@ -148,6 +148,9 @@ class Store:
         Args:
             runs: as from `read`.
             columns: the columns to read; None for all. Columns that a file lacks are left out.
+
+        Raises:
+            ArchGymError: a file that is damaged.
         """
         import pyarrow.compute
         import pyarrow.parquet
@@ -156,10 +159,13 @@ class Store:
         for run in runs:
             by_file.setdefault(run.path, []).append(run)
         for path, members in by_file.items():
-            with pyarrow.parquet.ParquetFile(path, page_checksum_verification=True) as file:
-                names = file.schema_arrow.names
-                wanted = None if columns is None else [name for name in ("run", *columns) if name in names]
-                content = file.read(columns=wanted, use_threads=False)
+            try:
+                with pyarrow.parquet.ParquetFile(path, page_checksum_verification=True) as file:
+                    names = file.schema_arrow.names
+                    wanted = None if columns is None else [name for name in ("run", *columns) if name in names]
+                    content = file.read(columns=wanted, use_threads=False)
+            except (OSError, pyarrow.ArrowException) as error:
+                raise ArchGymError(f"{path} is damaged ({error}); remove it and run the study again") from error
             if "run" not in content.schema.names:
                 yield members[0], content
                 continue

@@ -80,7 +80,7 @@ def test_agents_beat_random_search_on_a_bowl(agent):
 
 @pytest.mark.parametrize("agent", AGENTS)
 def test_every_value_of_every_parameter_is_reached(agent):
-    seen = np.concatenate([search(agent(), budget=60, seed=seed).column("indices") for seed in range(5)])
+    seen = np.concatenate([search(agent(), budget=120, seed=seed).column("indices") for seed in range(5)])
     assert [len(np.unique(column)) for column in seen.T] == SPACE.nvec.tolist()
 
 

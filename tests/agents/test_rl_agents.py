@@ -9,6 +9,8 @@ import warnings
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from archgym.agents._stable_baselines import as_vec_env, rollout_steps
 from archgym.agents.a2c import A2C
@@ -174,3 +176,43 @@ def test_the_adapter_returns_the_rewards_and_last_observations_of_the_designs():
 def test_the_models_action_space_is_not_the_environments():
     env = make(2)
     assert as_vec_env(env).action_space is not env.single_action_space
+
+
+@given(st.lists(st.integers(1, 6), min_size=1, max_size=5), st.integers(0, 99))
+def test_the_product_of_categoricals_is_stable_baselines_own(nvec, seed):
+    import torch
+    from stable_baselines3.common.distributions import MultiCategoricalDistribution
+
+    from archgym.agents._policy import ProductOfCategoricals
+
+    torch.manual_seed(seed)
+    logits = torch.randn(64, sum(nvec)) * 3
+    ours, theirs = ProductOfCategoricals(nvec).proba_distribution(logits), MultiCategoricalDistribution(nvec).proba_distribution(logits)
+    actions = theirs.sample()
+    torch.testing.assert_close(ours.log_prob(actions), theirs.log_prob(actions))
+    torch.testing.assert_close(ours.entropy(), theirs.entropy())
+    assert torch.equal(ours.mode(), theirs.mode())
+    drawn = ours.sample()
+    assert drawn.shape == (64, len(nvec)) and (drawn >= 0).all() and (drawn < torch.tensor(nvec)).all()
+
+
+def test_the_product_of_categoricals_is_drawn_with_its_probabilities():
+    import torch
+
+    from archgym.agents._policy import ProductOfCategoricals
+
+    torch.manual_seed(0)
+    logits = torch.tensor([[0.0, 1.0, 2.0, 0.5, -0.5]])
+    distribution = ProductOfCategoricals([3, 2]).proba_distribution(logits.repeat(20_000, 1))
+    drawn = distribution.sample()
+    for parameter, (low, high) in enumerate([(0, 3), (3, 5)]):
+        share = torch.bincount(drawn[:, parameter], minlength=high - low) / 20_000
+        torch.testing.assert_close(share, torch.softmax(logits[0, low:high], 0), atol=0.02, rtol=0)
+
+
+def test_a_part_of_a_rollout_is_at_least_eight_designs():
+    import archgym
+
+    for num_envs, n_steps, minibatches in [(1, 1, 8), (1, 16, 8), (4, 2, 8), (64, 1, 2)]:
+        agent = archgym.make_agent("ppo", num_envs=num_envs, n_steps=n_steps, minibatches=minibatches, epochs=1)
+        assert archgym.search("archgym/Softmax-v0", agent, budget=130).samples == 130

@@ -1,6 +1,7 @@
 """Softmax kernels on one CPU: an analytical cost model on measured bandwidth and compute curves."""
 
 from archgym.simulators.softmax.calibration import Calibration
+from archgym.simulators.softmax.library import SoftmaxLibrary
 from archgym.simulators.softmax.model import SoftmaxCostModel
 
-__all__ = ["Calibration", "SoftmaxCostModel"]
+__all__ = ["Calibration", "SoftmaxCostModel", "SoftmaxLibrary"]

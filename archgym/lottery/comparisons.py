@@ -1,0 +1,201 @@
+"""Which agent is better: tuned scores, pairwise comparisons at equal effort, and the lottery map.
+
+A family is all pairs of agents on one task at one effort: with their defaults, or tuned over k configurations. Holm's correction is over
+one family, so that on each task and at each effort the chance of any false "different" is at most alpha. "Equivalent" is a claim about a
+pair, at most alpha of which are false.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from archgym.lottery import statistics
+from archgym.lottery.scores import RANDOM, Task, powers_of_two
+from archgym.lottery.statistics import Estimate
+from archgym.space import Array
+
+DEFAULTS = "defaults"
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """The agents of one task, each tuned over k configurations of B samples.
+
+    Attributes:
+        configurations: K numbers of configurations tried, powers of two.
+        samples: B checkpoints.
+        estimates: of each agent, [B, K]: the expected score of a new run of the best of k configurations, cross-fitted. An agent with one
+            configuration only has nothing to tune: its mean, for every k.
+        replicates: of each agent, float64 [R, B, K].
+        counts: of each agent, int64 [R, C], the configurations (or runs) of each replicate.
+    """
+
+    configurations: tuple[int, ...]
+    samples: tuple[int, ...]
+    estimates: Mapping[str, Estimate]
+    replicates: Mapping[str, Array]
+    counts: Mapping[str, Array]
+
+    def estimate(self, agent: str, k: int, samples: int) -> Estimate:
+        """One agent's estimate, a scalar."""
+        b, i = self.samples.index(samples), self.configurations.index(k)
+        return Estimate(*(part[b, i] for part in self.estimates[agent]))
+
+
+def tune(task: Task, scores: Mapping[str, Array], replicates: int, seed: int) -> Tuned:
+    """Tuned scores of all agents at all checkpoints.
+
+    Args:
+        scores: of each agent at the checkpoints, float64 [C, S, B].
+    """
+    ks = powers_of_two(max((len(s) for a, s in scores.items() if task.tunable(a)), default=1))
+    estimates, drawn, counts = {}, {}, {}
+    for agent in task.agents:
+        runs = task.clusters(agent, scores[agent])
+        counts[agent] = statistics.resample(len(runs), replicates, task.generator(seed, agent))
+        parts = [_tuned(runs[..., b], ks, counts[agent], task.tunable(agent)) for b in range(len(task.samples))]
+        estimates[agent] = Estimate(*(np.stack(column) for column in zip(*(estimate for estimate, _ in parts), strict=True)))
+        drawn[agent] = np.stack([found for _, found in parts], axis=1)
+    return Tuned(tuple(ks), task.samples, estimates, drawn, counts)
+
+
+def _tuned(runs: Array, ks: Sequence[int], counts: Array, tunable: bool) -> tuple[Estimate, Array]:
+    if tunable:
+        return statistics.resampled_best_of_k(runs, ks, counts)
+    mean = statistics.mean_of_runs(runs)
+    drawn = statistics.resampled_best_of_k(runs, [1], counts)[1]
+    return Estimate(*(np.full(len(ks), part) for part in mean)), np.repeat(drawn, len(ks), axis=1)
+
+
+@dataclass(frozen=True)
+class Family:
+    """All pairs of agents at one effort on one task.
+
+    Attributes:
+        name: "defaults" or "tuned over k".
+        task: the task's label.
+        configurations: k; 1 for the defaults.
+        estimates: of each agent, scalars.
+        pairs: of agents, P of them.
+        comparison: of each pair's first agent with its second, [P].
+        p_holm: float64 [P].
+        verdicts: "different", "equivalent" or "not resolved".
+        saturated: whether the agents sit at the optimum; then all verdicts are "not resolved".
+    """
+
+    name: str
+    task: str
+    configurations: int
+    estimates: Mapping[str, Estimate]
+    pairs: Sequence[tuple[str, str]]
+    comparison: statistics.Comparison
+    p_holm: Array
+    verdicts: Sequence[str]
+    saturated: bool
+
+    def verdict(self, a: str, b: str) -> str:
+        """The verdict on a pair in either order."""
+        return next(v for pair, v in zip(self.pairs, self.verdicts, strict=True) if set(pair) == {a, b})
+
+
+def efforts(task: Task) -> list[int]:
+    """Numbers of configurations that agents are compared at: 4, 16, 64, ... while four disjoint groups of them were drawn; else 2."""
+    most = max((len(task.of(a).traces) for a in task.agents if task.tunable(a)), default=0) // 4
+    return [k for k in powers_of_two(most) if k > 1 and (k.bit_length() % 2 == 1 or most < 4)]
+
+
+def families(task: Task, scores: Mapping[str, Array], tuned: Tuned, *, margin: float, alpha: float, saturated: bool) -> list[Family]:
+    """The defaults and the tuned agents, at the budget.
+
+    Args:
+        scores: of each agent at the budget, float64 [C, S].
+        saturated: whether the task is, so that nothing is concluded.
+    """
+    defaults = {a: runs for a in task.agents if (runs := task.defaults(a, scores[a])) is not None}
+    found = [_family(task, DEFAULTS, 1, {a: statistics.mean_of_runs(runs) for a, runs in defaults.items()}, margin, alpha, saturated)]
+    for k in efforts(task):
+        estimates = {agent: tuned.estimate(agent, k, task.budget) for agent in task.agents}
+        found.append(_family(task, f"tuned over {k}", k, estimates, margin, alpha, saturated))
+    return [family for family in found if family.pairs]
+
+
+def _family(task: Task, name: str, k: int, estimates: Mapping[str, Estimate], margin: float, alpha: float, saturated: bool) -> Family:
+    known = {agent: e for agent, e in estimates.items() if not np.isnan(e.value)}
+    pairs = list(itertools.combinations(known, 2))
+    sides = [Estimate(*(np.array([float(known[p[side]][i]) for p in pairs]) for i in range(3))) for side in (0, 1)]
+    found = statistics.compare(*sides, margin=task.distance(margin), alpha=alpha)
+    p_holm = statistics.holm(found.p)
+    top = saturated or at_the_ceiling(task, {a: float(e.value) for a, e in known.items()})
+    verdicts = [
+        "not resolved" if top else statistics.verdict(float(p), float(q), alpha) for p, q in zip(p_holm, found.p_equivalence, strict=True)
+    ]
+    return Family(name, task.name, k, known, pairs, found, p_holm, verdicts, top)
+
+
+def at_the_ceiling(task: Task, typical: Mapping[str, float]) -> bool:
+    """Whether these agents, by their typical scores, sit at the optimum (`statistics.saturated`)."""
+    return statistics.saturated({a: v - task.ceiling for a, v in typical.items()}, tolerance=task.ticket, random=RANDOM)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One choice: which agent to pick where k configurations of B samples can be tried; ratios in the task's scale."""
+
+    task: str
+    configurations: int
+    samples: int
+    agent: str
+    ratio: float
+    confidence: float
+    runner_up: str | None
+    runner_up_ratio: float | None
+
+
+def lottery_map(tasks: Sequence[tuple[Task, Tuned, bool]]) -> list[Cell]:
+    """The map of each task, and of all tasks that are not saturated: the agent with the highest mean score over them.
+
+    Confidence is the share of bootstrap replicates, over configurations, in which the agent is the best. Cells at the ceiling, where any
+    agent would do, are left out. An agent of whose configurations not two disjoint groups of k were drawn takes no part; if there is no
+    other than those with nothing to tune, the cell is left out, too.
+
+    Args:
+        tasks: (task, tuned scores, whether it is saturated).
+    """
+    cells = []
+    for task, tuned, _ in tasks:
+        for b, i in itertools.product(range(len(tuned.samples)), range(len(tuned.configurations))):
+            cells += _cell(task.name, [(task, tuned)], tuned.configurations[i], tuned.samples[b])
+    usable = [(task, tuned) for task, tuned, saturated in tasks if not saturated]
+    if len(usable) > 1 and len({task.runs.log_scale for task, _ in usable}) == 1:
+        for samples in sorted(set.intersection(*(set(tuned.samples) for _, tuned in usable))):
+            for k in sorted(set.intersection(*(set(tuned.configurations) for _, tuned in usable))):
+                cells += _cell("all tasks", usable, k, samples)
+    return cells
+
+
+def _cell(name: str, tasks: Sequence[tuple[Task, Tuned]], k: int, samples: int) -> list[Cell]:
+    values: dict[str, float] = {}
+    replicates: dict[str, Array] = {}
+    for agent in tasks[0][0].agents:
+        if not all(agent in task.agents for task, _ in tasks):
+            continue
+        at = [(tuned, tuned.samples.index(samples), tuned.configurations.index(k)) for _, tuned in tasks]
+        if all(np.isfinite(tuned.estimates[agent].error[b, i]) for tuned, b, i in at):
+            values[agent] = float(np.mean([tuned.estimates[agent].value[b, i] for tuned, b, i in at]))
+            replicates[agent] = np.mean([tuned.replicates[agent][:, b, i] for tuned, b, i in at], axis=0)
+    task = tasks[0][0]
+    if not any(task.tunable(a) for a in values) and (k > 1 or not values):
+        return []
+    if len(tasks) == 1 and at_the_ceiling(task, values):
+        return []
+    order = sorted(values, key=lambda agent: -values[agent])
+    every = np.stack([replicates[agent] for agent in order])
+    best = every == np.nanmax(every, axis=0)
+    confidence = float((best[0] / np.maximum(best.sum(axis=0), 1)).mean())
+    second = order[1] if len(order) > 1 else None
+    ratios = [float(task.shown(np.asarray(values[a]))) for a in order[:2]]
+    return [Cell(name, k, samples, order[0], ratios[0], confidence, second, ratios[1] if second else None)]

@@ -1,0 +1,236 @@
+"""Studies run as real processes: what is killed, hangs, crashes or eats memory costs its own run and nothing else."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from study_texts import study_text
+
+from archgym.errors import ArchGymError, MissingDependency
+from archgym.study.execute import execute
+from archgym.study.process import Job, RunFailed, RunProcess
+from archgym.study.runner import run_study
+from archgym.study.spec import Study
+from archgym.study.store import Store
+
+SLOW = 'id = "misbehaving:test/Well-v0"\nkwargs = { sleep_s = 0.001 }'
+
+
+def start(*arguments: object) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "archgym.cli", "study", "run", *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def children(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    try:
+        return psutil.Process(process.pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def ended(processes: list[psutil.Process], within_s: float = 10.0) -> bool:
+    _, alive = psutil.wait_procs(processes, timeout=within_s)
+    return not [p for p in alive if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+
+
+def finished(folder: Path) -> int:
+    return len(list(folder.rglob("*.parquet")))
+
+
+def test_twenty_kills_of_runners_and_workers_lose_and_repeat_nothing(tmp_path, rows, program):
+    file = tmp_path / "study.toml"
+    file.write_text(study_text(SLOW, budget=40, seeds=10, configurations=10))  # 2 agents: 200 runs of 0.04 s
+    undisturbed = program("study", "run", file, "--workers", 2, "--out", tmp_path / "undisturbed")
+    assert undisturbed.returncode == 0, undisturbed.stderr
+    chance = random.Random(0)
+    process, left_behind, kills = start(file, "--workers", 2, "--out", tmp_path / "out"), [], 0
+    while kills < 20:
+        time.sleep(chance.uniform(0.02, 0.35))
+        if process.poll() is not None:
+            assert process.returncode in (0, -signal.SIGKILL), process.stderr.read()
+            process = start(file, "--workers", 2, "--out", tmp_path / "out")
+        workers = children(process)
+        if workers and chance.random() < 0.5:
+            victim = chance.choice(workers)
+            victim.send_signal(signal.SIGKILL) if victim.is_running() else None
+        else:
+            left_behind += workers
+            process.kill()
+            process.wait()
+        kills += 1
+    process.kill()
+    process.wait()
+    assert ended(left_behind), "workers outlive a runner that was killed"
+    last = program("study", "run", file, "--workers", 2, "--out", tmp_path / "out")
+    assert last.returncode == 0, last.stderr
+    disturbed, expected = rows(tmp_path / "out"), rows(tmp_path / "undisturbed")
+    assert len(expected) == 200 and disturbed.keys() == expected.keys()
+    assert all(disturbed[id_].equals(expected[id_]) for id_ in expected)
+    assert all(run.done for run in Store(tmp_path / "out").read().values())
+    assert not [path for path in (tmp_path / "out").rglob("*.tmp")], "orphans are cleaned"
+
+
+def test_runs_are_the_same_with_one_worker_four_workers_and_inline(tmp_path, rows):
+    text = study_text('id = "archgym/Softmax-v0"', 'id = "archgym/NKLandscape-v0"', agents=("random", "genetic", "tpe", "cmaes"))
+    for name, options in {"one": {"workers": 1}, "four": {"workers": 4}, "inline": {"executor": "inline"}}.items():
+        progress = run_study(Study(text), Store(tmp_path / name), **options)
+        assert progress.done == progress.total == 32 and progress.failed == 0
+    one = rows(tmp_path / "one")
+    for other in (rows(tmp_path / "four"), rows(tmp_path / "inline")):
+        assert one.keys() == other.keys() and all(one[id_].equals(other[id_]) for id_ in one)
+
+
+@pytest.mark.parametrize(
+    ("name", "limits", "reason"),
+    [
+        ("Hangs", "timeout_s = 0.5", "timed out after 0.5 s"),
+        ("Exits", "", "SystemExit: 3"),
+        ("Crashes", "retries = 1", "the process died (exit code 7): about to crash, 2 times"),
+        ("Eats", "memory_gb = 0.8", "of memory; the limit is 0.80 GB"),
+    ],
+)
+def test_a_simulator_that_misbehaves_costs_only_its_own_run(tmp_path, name, limits, reason):
+    text = study_text(f'id = "misbehaving:test/{name}-v0"', SLOW, agents=("random",), seeds=1, configurations=1, budget=20, more=limits)
+    store = Store(tmp_path / "out")
+    progress = run_study(Study(text), store, workers=2)
+    assert (progress.done, progress.failed) == (2, 1)
+    runs = {run.specification["env"]["id"]: run for run in store.read().values()}
+    failed = runs.pop(f"misbehaving:test/{name}-v0")
+    assert reason in failed.result["reason"] and not failed.done
+    assert all(run.done and run.result["samples"] == 20 for run in runs.values())
+    assert run_study(Study(text), store).done == 0, "a failure is a result: it is not run again"
+    assert run_study(Study(text), store, retry_failed=True).done == 1
+
+
+def test_a_simulator_that_raises_fails_design_by_design(tmp_path):
+    text = study_text('id = "misbehaving:test/Raises-v0"', agents=("random",), seeds=1, configurations=1, budget=20)
+    store = Store(tmp_path / "out")
+    assert run_study(Study(text), store, workers=1).failed == 0
+    (run,) = store.read().values()
+    assert run.result["failures"] == 20 and run.result["best_reward"] is None
+    assert run.result["reasons"] == {"ValueError: no such design": 20}
+
+
+def test_a_process_that_dies_once_is_replaced_and_its_run_tried_again(tmp_path):
+    environment = f'id = "misbehaving:test/CrashesOnce-v0"\nkwargs = {{ log = "{tmp_path / "log"}" }}'
+    progress = run_study(Study(study_text(environment)), Store(tmp_path / "out"), workers=1)
+    assert (progress.done, progress.failed, progress.retried) == (8, 0, 1)
+
+
+def test_a_process_goes_on_after_a_run_that_failed():
+    process = RunProcess()
+    (well,) = [run for run in Study(study_text(SLOW, agents=("random",), seeds=1, configurations=1)).runs()]
+    (exits,) = [run for run in Study(study_text('id = "misbehaving:test/Exits-v0"', agents=("random",), seeds=1, configurations=1)).runs()]
+    try:
+        assert process.run(Job(well.specification))[1]["status"] == "done"
+        pid = process._process.pid
+        with pytest.raises(RunFailed, match="SystemExit"):
+            process.run(Job(exits.specification))
+        assert process.run(Job(well.specification))[1]["status"] == "done" and process._process.pid == pid
+    finally:
+        process.close()
+
+
+def test_control_c_stops_cleanly_and_the_same_command_goes_on(tmp_path, program):
+    file = tmp_path / "study.toml"
+    file.write_text(study_text(SLOW, budget=100, seeds=10))
+    process = start(file, "--workers", 2, "--out", tmp_path / "out")
+    while finished(tmp_path / "out") < 5:
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.02)
+    workers = children(process)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 130 and "the same command goes on" in errors and "Traceback" not in errors
+    assert ended(workers)
+    stored = finished(tmp_path / "out")
+    assert 5 <= stored < 40
+    again = program("study", "run", file, "--workers", 2, "--out", tmp_path / "out")
+    assert again.returncode == 0 and f"({stored} before, {40 - stored} now" in again.stdout, again.stdout
+
+
+def test_sigterm_stops_as_control_c_does(tmp_path):
+    file = tmp_path / "study.toml"
+    file.write_text(study_text(SLOW, budget=100, seeds=10))
+    process = start(file, "--workers", 1, "--out", tmp_path / "out")
+    while finished(tmp_path / "out") < 2:
+        time.sleep(0.02)
+    process.terminate()
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 130 and "interrupted" in errors
+
+
+def test_two_runners_on_one_folder_are_one_too_many(tmp_path, program):
+    file = tmp_path / "study.toml"
+    file.write_text(study_text(SLOW, budget=100, seeds=10))
+    process = start(file, "--workers", 1, "--out", tmp_path / "out")
+    try:
+        while finished(tmp_path / "out") < 1:
+            time.sleep(0.02)
+        second = program("study", "run", file, "--workers", 1, "--out", tmp_path / "out")
+        assert second.returncode == 2 and "another runner is at work" in second.stderr and "Traceback" not in second.stderr
+    finally:
+        process.kill()
+        process.wait()
+    assert program("study", "run", file, "--workers", 2, "--out", tmp_path / "out").returncode == 0, "the lock ended with its process"
+
+
+def test_an_interrupted_search_on_a_slow_simulator_replays_from_the_cache(tmp_path, rows):
+    log = tmp_path / "log"
+    environment = f'id = "misbehaving:test/Well-v0"\nkwargs = {{ sleep_s = 0.02, log = "{log}" }}'
+    file = tmp_path / "study.toml"
+    file.write_text(study_text(environment, budget=100, seeds=1, configurations=1, agents=("local_search",), more="cache = true"))
+    process = start(file, "--workers", 1, "--out", tmp_path / "out")
+    while not log.exists() or len(log.read_text().splitlines()) < 30:
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    time.sleep(0.3)  # the worker ends with the runner
+    before = log.read_text().splitlines()
+    run_study(Study(file.read_text()), Store(tmp_path / "out"), workers=1)
+    after = log.read_text().splitlines()
+    assert len(before) >= 30
+    repeated = len(after) - len(set(after))
+    assert repeated <= 4, "at most the batch that was under way is simulated twice"
+    assert len(set(after)) <= 100
+    run_study(Study(file.read_text().replace("cache = true", "")), Store(tmp_path / "fresh"), workers=1)
+    assert list(rows(tmp_path / "out").values())[0].equals(list(rows(tmp_path / "fresh").values())[0])
+
+
+def test_a_worker_with_another_version_stops_the_study_instead_of_mislabelling_runs(tmp_path, monkeypatch):
+    study = Study(study_text(SLOW, agents=("random",)))
+    from archgym.agents.random import Random
+
+    runs = list(study.runs())
+    monkeypatch.setattr(Random, "version", 99)
+    with pytest.raises(ArchGymError, match="are the versions the same"):
+        execute(runs[0].specification)
+
+
+def test_a_missing_package_stops_the_study(tmp_path, monkeypatch):
+    from archgym.study import runner
+    from archgym.study.process import RunImpossible
+
+    def impossible(*arguments):
+        raise RunImpossible('needs Stable-Baselines3: pip install "archgym[rl]"')
+
+    monkeypatch.setattr(runner, "run_in_process", impossible)
+    store = Store(tmp_path / "out")
+    with pytest.raises(RunImpossible, match="pip install"):
+        run_study(Study(study_text(SLOW)), store, workers=1)
+    assert store.read() == {}
+    assert issubclass(MissingDependency, ArchGymError)
+
+
+def test_workers_do_not_leave_processes_behind(tmp_path):
+    before = {p.pid for p in psutil.Process(os.getpid()).children(recursive=True)}
+    run_study(Study(study_text(SLOW)), Store(tmp_path / "out"), workers=2)
+    assert {p.pid for p in psutil.Process(os.getpid()).children(recursive=True)} <= before
