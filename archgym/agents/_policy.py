@@ -77,7 +77,7 @@ class DesignPolicy(ActorCriticPolicy):
         actions = distribution.get_actions(deterministic=deterministic)
         return actions, _through(self._critic, obs), distribution.log_prob(actions)
 
-    def evaluate_actions(self, obs: Any, actions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def evaluate_actions(self, obs: Any, actions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
         distribution = self.action_dist.proba_distribution(_through(self._actor, obs))
         return _through(self._critic, obs), distribution.log_prob(actions), distribution.entropy()
 

@@ -49,8 +49,7 @@ class CMAES(AskTellAgent):
     def start(self, space: DesignSpace, *, budget: int, rng: np.random.Generator) -> None:
         self.rng, self.parameters = rng, len(space)
         self.free = np.flatnonzero(space.nvec > 1)
-        nvec = space.nvec[self.free]
-        self.nvec = nvec if len(nvec) != 1 else np.append(nvec, 2)  # CMA-ES needs two dimensions: a second one without effect
+        self.nvec = space.nvec[self.free]
         self.seen: set[bytes] = set()
         self.starts = 0
         self.optimizer: CMA | CMAwM | None = None
@@ -80,7 +79,7 @@ class CMAES(AskTellAgent):
             else:
                 cell = point = self.optimizer.ask()
             self.asked.append(point)
-            designs[row, self.free] = np.minimum(cell * self.nvec, self.nvec - 1)[: len(self.free)]
+            designs[row, self.free] = np.minimum(cell * self.nvec, self.nvec - 1)
         return designs
 
     def tell(self, indices: Indices, rewards: Array, metrics: Mapping[str, Array], feasible: Array) -> None:

@@ -71,5 +71,5 @@ class PPO(StableBaselinesAgent):
             ent_coef=self.entropy,
             clip_range=self.clip,
             gamma=self.gamma,
-            **common | {"policy_kwargs": common["policy_kwargs"] | {"optimizer_kwargs": {"fused": True}}},  # Adam in one call
+            **common | {"policy_kwargs": common["policy_kwargs"] | {"optimizer_kwargs": {"fused": True, "eps": 1e-5}}},  # Adam in one call
         )

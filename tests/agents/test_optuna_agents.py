@@ -1,4 +1,4 @@
-"""The agents that ask and tell an Optuna study."""
+"""The agents that Optuna or the `cmaes` package stand behind, and TPE, through an environment."""
 
 from __future__ import annotations
 
