@@ -30,7 +30,7 @@ class Tuned:
         samples: B checkpoints.
         estimates: of each agent, [B, K]: the expected score of a new run of the best of k configurations, cross-fitted. An agent with one
             configuration only has nothing to tune: its mean, for every k.
-        replicates: of each agent, float64 [R, B, K].
+        replicates: of each agent, float64 [R, B, K], over configurations and the shared luck of the seeds.
         counts: of each agent, int64 [R, C], the configurations (or runs) of each replicate.
     """
 
@@ -59,7 +59,9 @@ def tune(task: Task, scores: Mapping[str, Array], replicates: int, seed: int) ->
         counts[agent] = statistics.resample(len(runs), replicates, task.generator(seed, agent))
         parts = [_tuned(runs[..., b], ks, counts[agent], task.tunable(agent)) for b in range(len(task.samples))]
         estimates[agent] = Estimate(*(np.stack(column) for column in zip(*(estimate for estimate, _ in parts), strict=True)))
-        drawn[agent] = np.stack([found for _, found in parts], axis=1)
+        luck = task.generator(seed, f"seeds of {agent}").standard_t(max(runs.shape[1] - 1, 1), replicates)
+        shared = np.sqrt([statistics.shared_seed_variance(runs[..., b]) for b in range(len(task.samples))])
+        drawn[agent] = np.stack([found for _, found in parts], axis=1) + (luck[:, None] * shared)[..., None]
     return Tuned(tuple(ks), task.samples, estimates, drawn, counts)
 
 
@@ -158,7 +160,7 @@ class Cell:
 def lottery_map(tasks: Sequence[tuple[Task, Tuned, bool]]) -> list[Cell]:
     """The map of each task, and of all tasks that are not saturated: the agent with the highest mean score over them.
 
-    Confidence is the share of bootstrap replicates, over configurations, in which the agent is the best. Cells at the ceiling, where any
+    Confidence is the share of bootstrap replicates, over configurations and shared luck of seeds, in which the agent is the best. Cells at the ceiling, where any
     agent would do, are left out. An agent of whose configurations not two disjoint groups of k were drawn takes no part; if there is no
     other than those with nothing to tune, the cell is left out, too.
 

@@ -482,7 +482,7 @@ def test_resampling_seeds_as_well_would_overstate_the_error():
     for _ in range(150):
         scores = 0.5 * rng.normal(size=(40, 1)) + rng.normal(size=(40, 5))
         means.append(scores.mean())
-        whole.append(statistics.resampled_best_of_k(scores, [1], statistics.resample(40, 200, rng))[0].error[0])
+        whole.append(statistics.resampled_best_of_k(scores, [1], statistics.resample(40, 200, rng))[1].std())
         rows = rng.integers(0, 40, size=(200, 40, 1))
         both.append(scores[rows, rng.integers(0, 5, size=(200, 40, 5))].mean(axis=(1, 2)).std())
     assert np.mean(whole) == pytest.approx(np.std(means), rel=0.2)
@@ -593,3 +593,42 @@ def test_a_family_of_equal_tuned_agents_is_called_different_no_more_often_than_a
         equivalent.append(statistics.compare(shifted, b, margin=LN2).p_equivalence <= 0.05)
     assert np.mean(family) <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 120)
     assert np.mean(equivalent) <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 120)
+
+
+# --- luck that all configurations share with a seed ---
+
+
+def crossed(rng, c, s, configurations, shared, own):
+    """Scores [C, S] whose seeds are lucky or not for all configurations alike."""
+    return configurations * rng.standard_normal((c, 1)) + shared * rng.standard_normal((1, s)) + own * rng.standard_normal((c, s))
+
+
+def test_the_variance_of_shared_luck_is_estimated_without_bias():
+    rng = np.random.default_rng(0)
+    found = [statistics.shared_seed_variance(crossed(rng, 40, 5, 1.0, 0.7, 0.5)) for _ in range(1500)]
+    assert np.mean(found) == pytest.approx(0.7**2 / 5, rel=0.07)
+    assert statistics.shared_seed_variance(np.ones((1, 5))) == statistics.shared_seed_variance(np.ones((5, 1))) == 0
+
+
+@pytest.mark.parametrize(("configurations", "shared", "own"), [(0.0, 1.0, 0.3), (0.5, 0.5, 0.5), (1.0, 0.0, 1.0)])
+def test_intervals_cover_when_configurations_share_the_luck_of_their_seeds(configurations, shared, own):
+    rng = np.random.default_rng(1)
+    covered, best, intervals = 0, [], []
+    for _ in range(300):
+        scores = crossed(rng, 80, 5, configurations, shared, own)
+        low, high = statistics.mean_of_configurations(scores).interval()
+        covered += low <= 0 <= high
+        estimate, _ = statistics.resampled_best_of_k(scores, [4], statistics.resample(80, 100, rng))
+        best.append(float(estimate.value[0]))
+        intervals.append([float(end[0]) for end in estimate.interval()])
+    assert covered / 300 > 0.9
+    assert np.mean([low <= np.mean(best) <= high for low, high in intervals]) > 0.9
+
+
+def test_equal_agents_with_shared_luck_are_rarely_called_different():
+    rng = np.random.default_rng(2)
+    different = 0
+    for _ in range(300):
+        a, b = (statistics.mean_of_configurations(crossed(rng, 80, 5, 0.2, 1.0, 0.3)) for _ in range(2))
+        different += float(statistics.compare(a, b, margin=0.02).p) < 0.05
+    assert different / 300 < 0.08
