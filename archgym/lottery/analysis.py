@@ -22,7 +22,7 @@ import polars as pl
 from archgym.lottery import statistics
 from archgym.lottery.comparisons import Family, Tuned, at_the_ceiling, families, lottery_map, tune
 from archgym.lottery.data import TaskRuns
-from archgym.lottery.hypotheses import conclude, judge
+from archgym.lottery.hypotheses import Evidence, conclude, judge, overall
 from archgym.lottery.scores import RANDOM, Task, quartiles, scored
 from archgym.lottery.statistics import known_mean
 from archgym.space import Array
@@ -141,6 +141,7 @@ def analyse(tasks: Sequence[TaskRuns], *, replicates: int = 1000, margin: float 
     rows: dict[str, list[Row]] = {name: [] for name in _SCHEMAS}
     conclusions: list[str] = []
     mapped: list[tuple[Task, Tuned, bool]] = []
+    judged: list[Evidence] = []
     for runs in tasks:
         task = scored(runs)
         if task is None:
@@ -154,6 +155,7 @@ def analyse(tasks: Sequence[TaskRuns], *, replicates: int = 1000, margin: float 
         compared = families(task, budget, tuned, margin=margin, alpha=alpha, saturated=saturated)
         evidence = judge(task, budget, tuned, compared, margin=margin, alpha=alpha, saturated=saturated)
         mapped.append((task, tuned, saturated))
+        judged += evidence
 
         final = task.final()
         rows["tasks"].append(_task(task, final, saturated))
@@ -169,7 +171,9 @@ def analyse(tasks: Sequence[TaskRuns], *, replicates: int = 1000, margin: float 
         rows["hypotheses"] += [(e.hypothesis, e.statement, e.task, e.verdict, e.evidence) for e in evidence]
         seeds = max(len(task.of(a).traces[0]) for a in task.agents)
         conclusions += conclude(task, compared, evidence, margin=margin, saturated=saturated, seeds=seeds)
-    for cell in lottery_map(mapped):
+    cells = lottery_map(mapped)
+    conclusions[:0] = overall(judged, cells)
+    for cell in cells:
         rows["lottery_map"].append(
             (cell.task, cell.configurations, cell.samples, cell.agent, cell.ratio, cell.confidence, cell.runner_up, cell.runner_up_ratio)
         )

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from archgym.lottery import statistics
-from archgym.lottery.comparisons import DEFAULTS, Family, Tuned
+from archgym.lottery.comparisons import DEFAULTS, Cell, Family, Tuned
 from archgym.lottery.scores import RANDOM, TICKET, Task
 from archgym.lottery.statistics import Estimate
 from archgym.space import Array
@@ -314,3 +314,41 @@ def _by(task: Task, difference: float) -> str:
 
 def _percent(share: float | np.floating, digits: int = 0) -> str:
     return f"{100 * share:.{digits}f} %"
+
+
+CLAIMS = {
+    "H1": "that no tuned agent is better than another",
+    "H2": "that hyperparameters are a lottery",
+    "H3": "that agents converge with more samples",
+    "H4": "that defaults are no gamble",
+    "H5": "that every agent beats random search when tuning is charged for",
+}
+
+
+def overall(evidence: Sequence[Evidence], cells: Sequence[Cell], least: int = 2) -> list[str]:
+    """What several tasks say together, in plain words: verdicts counted by claim, and the ends of the map of all tasks.
+
+    Args:
+        evidence: of all tasks.
+        cells: of the lottery map.
+        least: tasks that are several.
+    """
+    tasks = len({e.task for e in evidence})
+    if tasks < least:
+        return []
+    counted = []
+    for claim, words in CLAIMS.items():
+        verdicts = [e.verdict for e in evidence if e.hypothesis == claim]
+        found = [f"{verdict} on {verdicts.count(verdict)}" for verdict in (SUPPORTED, CONTRADICTED) if verdict in verdicts]
+        counted.append(f"{words} is {' and '.join(found) or 'not resolved on any'}")
+    lines = [f"Over {tasks} tasks, the claim {'; '.join(counted)}."]
+    everywhere = [cell for cell in cells if cell.task == "all tasks"]
+    if everywhere:
+        ends = [min(everywhere, key=lambda c: (c.configurations, -c.samples)), max(everywhere, key=lambda c: (c.configurations, c.samples))]
+        picks = [
+            f"{cell.agent} with {cell.configurations:,} configuration{'s' * (cell.configurations > 1)} of {cell.samples:,} samples "
+            f"(the best in {cell.confidence:.0%} of resamplings)".replace("%", " %")
+            for cell in dict.fromkeys(ends)
+        ]
+        lines.append(f"Over all tasks that are not saturated, pick {' and '.join(picks)}.")
+    return lines

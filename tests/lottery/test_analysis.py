@@ -474,3 +474,17 @@ def test_conclusions_are_few_and_claim_no_more_than_the_verdicts(analysis):
         rows = analysis.comparisons.filter(pl.col("task") == name, pl.col("family") == "tuned over 4").to_dicts()
         words = {v: {frozenset((r["agent_a"], r["agent_b"])) for r in rows if r["verdict"] == v} for v in ("equivalent", "different")}
         assert ("equivalent" in tuned) <= bool(words["equivalent"]) and ("worse" in tuned) <= bool(words["different"])
+
+
+def test_several_tasks_are_summed_up_first_and_one_is_not(analysis):
+    first, second = analysis.conclusions[:2]
+    counts = {(row["hypothesis"], row["verdict"]): 0 for row in analysis.hypotheses.to_dicts()}
+    for row in analysis.hypotheses.to_dicts():
+        counts[row["hypothesis"], row["verdict"]] += 1
+    assert first.startswith(f"Over {analysis.tasks.height} tasks, the claim that no tuned agent is better than another is ")
+    for verdict in ("supported", "contradicted"):
+        n = counts.get(("H1", verdict), 0)
+        assert (f"{verdict} on {n}" in first.split(";")[0]) == (n > 0)
+    assert second.startswith("Over all tasks that are not saturated, pick ")
+    alone = analyse(synthetic.tasks(tasks=1, configurations=8, seeds=3), replicates=50)
+    assert not any(line.startswith("Over ") for line in alone.conclusions)

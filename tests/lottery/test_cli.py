@@ -1,0 +1,88 @@
+"""`archgym lottery` from a study file to a report, as a user runs it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import polars
+import pytest
+
+pytest.importorskip("altair", reason="needs archgym[report]")
+
+STUDY = """
+[study]
+name = "small <b>"
+budget = 60
+seeds = 3
+
+[[env]]
+id = "archgym/NKLandscape-v0"
+kwargs = { n = 8, k = 1 }
+
+[[agent]]
+name = "random"
+configurations = 4
+
+[[agent]]
+name = "genetic"
+configurations = 4
+"""
+
+
+def program(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "archgym.cli", *map(str, arguments)], capture_output=True, text=True, cwd=cwd)
+
+
+@pytest.fixture(autouse=True)
+def surroundings(monkeypatch, tmp_path):
+    monkeypatch.setenv("ARCHGYM_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("COLUMNS", "160")
+
+
+def test_a_study_file_becomes_a_report_and_its_folder_another(tmp_path):
+    (tmp_path / "small.toml").write_text(STUDY)
+    first = program("lottery", "small.toml", "--workers", 2, cwd=tmp_path)
+    assert first.returncode == 0, first.stderr
+    folder = tmp_path / "results" / "small--b"
+    assert "24 of 24" in first.stdout and "Conclusions" in first.stdout and "Traceback" not in first.stderr
+    page = (folder / "report.html").read_text()
+    assert "small &lt;b&gt;" in page and "small <b>" not in page
+    runs = polars.read_csv(folder / "tables" / "runs.csv")
+    assert runs.height == 24 and set(runs["agent"]) == {"random", "genetic"} and (runs["ratio"] <= 1 + 1e-12).all()
+    assert list((folder / "figures").glob("*.svg")) and list((folder / "figures").glob("*.pdf"))
+    again = program("lottery", folder, "--out", tmp_path / "elsewhere", cwd=tmp_path)
+    assert again.returncode == 0 and "none now" in again.stdout
+    assert (tmp_path / "elsewhere" / "report.html").is_file()
+
+
+def test_part_of_a_study_is_reported_and_said_to_be_part(tmp_path):
+    (tmp_path / "small.toml").write_text(STUDY)
+    assert program("lottery", "small.toml", "--out", "out", cwd=tmp_path).returncode == 0
+    (tmp_path / "larger.toml").write_text(STUDY.replace("seeds = 3", "seeds = 5"))
+    part = program("lottery", "larger.toml", "--out", "out", "--no-run", cwd=tmp_path)
+    assert part.returncode == 0 and "16 runs are missing" in part.stderr, part.stderr
+
+
+def test_wrong_input_is_one_line(tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "small.toml").write_text(STUDY)
+    for arguments, message in [
+        ([], "give a study file"),
+        (["small.toml", "--quick"], "only one of them"),
+        (["absent.toml"], "archgym ships"),
+        (["empty"], "has no study.toml"),
+        (["small.toml", "--no-run", "--out", "nothing"], "no finished run lies in"),
+    ]:
+        result = program("lottery", *arguments, cwd=tmp_path)
+        assert result.returncode == 2 and message in result.stderr and "Traceback" not in result.stderr, result.stderr
+        assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_where_every_run_failed_the_reason_is_said(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent.parent / "study"))
+    environment = 'id = "misbehaving:test/Exits-v0"'
+    (tmp_path / "small.toml").write_text(STUDY.replace('id = "archgym/NKLandscape-v0"\nkwargs = { n = 8, k = 1 }', environment))
+    result = program("lottery", "small.toml", "--out", "out", "--workers", 2, cwd=tmp_path)
+    assert result.returncode == 2 and "all runs failed: SystemExit: 3" in result.stderr, result.stderr

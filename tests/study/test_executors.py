@@ -1,0 +1,113 @@
+"""Clusters: the same runs, the same rows, and workers that may die."""
+
+from __future__ import annotations
+
+import importlib.util
+import threading
+import time
+
+import psutil
+import pytest
+from study_texts import study_text
+
+from archgym.errors import ArchGymError, MissingDependency
+from archgym.study.executors import make_executor
+from archgym.study.runner import run_study
+from archgym.study.spec import Study
+from archgym.study.store import Store
+
+distributed = pytest.importorskip("distributed", reason="needs archgym[dask]")
+
+NK = 'id = "archgym/NKLandscape-v0"\nkwargs = { n = 8, k = 1 }'
+SLOW = 'id = "misbehaving:test/Well-v0"\nkwargs = { sleep_s = 0.002 }'
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, processes=True) as cluster:
+        yield cluster
+
+
+def test_dask_gives_the_rows_of_local_processes_and_the_cluster_stays(tmp_path, rows, cluster):
+    study = Study(study_text(NK, 'id = "archgym/Softmax-v0"', agents=("random", "genetic", "tpe")))
+    address = cluster.scheduler_address.replace("tcp://", "dask://")
+    assert run_study(study, Store(tmp_path / "dask"), executor=address).done == 24
+    run_study(study, Store(tmp_path / "local"), workers=2)
+    dask, local = rows(tmp_path / "dask"), rows(tmp_path / "local")
+    assert dask.keys() == local.keys() and all(dask[id_].equals(local[id_]) for id_ in local)
+    with distributed.Client(cluster) as client:
+        assert client.submit(lambda: 1).result() == 1, "an existing cluster is not closed"
+
+
+def test_a_run_that_hangs_or_crashes_on_dask_costs_only_itself(tmp_path, cluster):
+    environments = [f'id = "misbehaving:test/{name}-v0"' for name in ("Hangs", "Crashes", "Well")]
+    text = study_text(*environments, agents=("random",), seeds=1, configurations=1, budget=10, more="timeout_s = 0.5\nretries = 1")
+    store = Store(tmp_path / "out")
+    progress = run_study(Study(text), store, executor=cluster.scheduler_address.replace("tcp://", "dask://"))
+    assert (progress.done, progress.failed) == (3, 2)
+    assert sorted(run.result.get("reason", "done")[:20] for run in store.read().values()) == ["done", "the process died (ex", "timed out after 0.5 "]
+
+
+def test_dask_workers_that_are_killed_lose_and_repeat_nothing(tmp_path, rows):
+    study = Study(study_text(SLOW, budget=60, seeds=10, configurations=2))  # 40 runs of 0.12 s
+    run_study(study, Store(tmp_path / "local"), workers=2)
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, processes=True) as cluster:
+        over = threading.Event()
+
+        def kill() -> None:
+            for _ in range(4):
+                if over.wait(1.0):
+                    return
+                nannies = list(cluster.workers.values())
+                pids = [nanny.process.process.pid for nanny in nannies if nanny.process is not None and nanny.process.process is not None]
+                if pids and psutil.pid_exists(pids[0]):
+                    psutil.Process(pids[0]).kill()
+
+        killer = threading.Thread(target=kill)
+        killer.start()
+        try:
+            progress = run_study(study, Store(tmp_path / "dask"), executor=cluster.scheduler_address.replace("tcp://", "dask://"))
+        finally:
+            over.set()
+            killer.join()
+    assert (progress.done, progress.failed) == (40, 0)
+    dask, local = rows(tmp_path / "dask"), rows(tmp_path / "local")
+    assert dask.keys() == local.keys() and all(dask[id_].equals(local[id_]) for id_ in local)
+
+
+def test_slurm_job_scripts_start_workers_that_archgym_can_use():
+    """What dask-jobqueue would submit; no batch system is needed to see it."""
+    jobqueue = pytest.importorskip("dask_jobqueue")
+    with jobqueue.SLURMCluster(
+        cores=8, processes=8, memory="32GB", walltime="24:00:00", queue="normal", job_script_prologue=["source venv/bin/activate"],
+        scheduler_options={"dashboard_address": None},
+    ) as cluster:  # fmt: skip
+        script = cluster.job_script()
+        assert "#SBATCH -t 24:00:00" in script and "source venv/bin/activate" in script
+        assert "--nworkers 8" in script and "--nthreads 1" in script, "one run per worker"
+        assert cluster.scheduler_address in script
+
+
+def test_names_that_are_no_executor_are_refused(monkeypatch):
+    for name in ("dusk", "dask://", "local://x", ""):
+        with pytest.raises(ArchGymError, match="an executor is"):
+            make_executor(name, 2)
+    started = time.monotonic()
+    with pytest.raises(ArchGymError, match="no Dask scheduler answers"):
+        make_executor("dask://127.0.0.1:1", 2)
+    assert time.monotonic() - started < 60
+
+
+@pytest.mark.skipif(importlib.util.find_spec("ray") is not None, reason="Ray is installed")
+def test_a_missing_ray_is_said_with_the_extra_that_brings_it():
+    with pytest.raises(MissingDependency, match=r"archgym\[ray\]"):
+        make_executor("ray", 2)
+
+
+def test_ray_gives_the_rows_of_local_processes(tmp_path, rows):
+    pytest.importorskip("ray", reason="needs archgym[ray]")
+    study = Study(study_text(NK))
+    run_study(study, Store(tmp_path / "ray"), workers=2, executor="ray")
+    run_study(study, Store(tmp_path / "local"), workers=2)
+    ray, local = rows(tmp_path / "ray"), rows(tmp_path / "local")
+    assert ray.keys() == local.keys() and all(ray[id_].equals(local[id_]) for id_ in local)
