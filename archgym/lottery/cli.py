@@ -77,7 +77,7 @@ def report(study: Study, store: Store, folder: Path, margin: float) -> None:
     if not stored:
         reasons = sorted({reason for task in tasks for *_, reason in task.failures})
         raise ArchGymError(
-            f"no finished run lies in {store.folder}: {'all runs failed, ' + reasons[0] if reasons else 'run the study first'}"
+            f"no finished run lies in {store.folder}: {'all runs failed: ' + reasons[0] if reasons else 'run the study first'}"
         )
     analysis = analyse(tasks, margin=margin)
     path = write_report(analysis, folder, title=study.name, provenance=_provenance(study, stored, failed))

@@ -161,8 +161,8 @@ def lottery_map(tasks: Sequence[tuple[Task, Tuned, bool]]) -> list[Cell]:
     """The map of each task, and of all tasks that are not saturated: the agent with the highest mean score over them.
 
     Confidence is the share of bootstrap replicates, over configurations and shared luck of seeds, in which the agent is the best. Cells
-    at the ceiling, where any agent would do, are left out. An agent of whose configurations not two disjoint groups of k were drawn takes no part; if there is no
-    other than those with nothing to tune, the cell is left out, too.
+    at the ceiling, where any agent would do, are left out. An agent of whose configurations not two disjoint groups of k were drawn takes
+    no part; if there is no other than those with nothing to tune, the cell is left out, too.
 
     Args:
         tasks: (task, tuned scores, whether it is saturated).
