@@ -70,21 +70,8 @@ from archgym.registry import register_env
 from archgym.simulator import Simulator
 from archgym.simulator_wrappers import Tabulated
 from archgym.simulators.softmax import Calibration, SoftmaxCostModel
-
-MEDIAN_TIME_PER_ELEMENT_NS = 0.75  # medians of all feasible designs: 0.47 to 1.4 over one row of 2^10 to 2^26 elements
-MEDIAN_FLOATS_PER_ELEMENT = 4  # memory traffic, reads and writes
-
-PRESETS = {
-    "l1": {"rows": 1, "cols": 2**12},
-    "l2": {"rows": 1, "cols": 2**16},
-    "l3": {"rows": 1, "cols": 2**20},
-    "memory": {"rows": 1, "cols": 2**24},
-    "classifier": {"rows": 256, "cols": 1000},  # ImageNet classes
-    "attention_1k": {"rows": 1024, "cols": 1024},  # one head, square score matrix
-    "attention_4k": {"rows": 4096, "cols": 4096},
-    "gpt2_vocabulary": {"rows": 1, "cols": 50257},
-    "gemma_vocabulary": {"rows": 1, "cols": 256000},
-}
+from archgym.simulators.softmax.workloads import MEDIAN_FLOATS_PER_ELEMENT, MEDIAN_TIME_PER_ELEMENT_NS
+from archgym.simulators.softmax.workloads import WORKLOADS as PRESETS
 
 
 def softmax(rows: int = 1, cols: int = 65536, calibration: str | Path | Calibration | None = None, tabulated: bool = True) -> Simulator:

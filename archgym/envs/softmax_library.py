@@ -52,12 +52,11 @@ from __future__ import annotations
 
 from typing import cast
 
-from archgym.envs.softmax import MEDIAN_FLOATS_PER_ELEMENT, MEDIAN_TIME_PER_ELEMENT_NS
-from archgym.envs.softmax import PRESETS as WORKLOADS
 from archgym.objective import AtMost, Minimize, Objective
 from archgym.registry import register_env
 from archgym.simulator import Simulator
 from archgym.simulators.softmax.library import SoftmaxLibrary
+from archgym.simulators.softmax.workloads import MEDIAN_FLOATS_PER_ELEMENT, MEDIAN_TIME_PER_ELEMENT_NS, WORKLOADS
 
 _HIERARCHY = ("l1", "l2", "l3", "memory")
 _TRANSFORMER = ("attention_1k", "attention_4k", "gpt2_vocabulary", "gemma_vocabulary")

@@ -16,6 +16,8 @@ from archgym.study.runner import run_study
 from archgym.study.spec import Study
 from archgym.study.store import Store
 
+pytestmark = pytest.mark.usefixtures("plugins")
+
 distributed = pytest.importorskip("distributed", reason="needs archgym[dask]")
 
 NK = 'id = "archgym/NKLandscape-v0"\nkwargs = { n = 8, k = 1 }'

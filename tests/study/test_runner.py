@@ -21,6 +21,8 @@ from archgym.study.runner import run_study
 from archgym.study.spec import Study
 from archgym.study.store import Store
 
+pytestmark = pytest.mark.usefixtures("plugins")
+
 SLOW = 'id = "misbehaving:test/Well-v0"\nkwargs = { sleep_s = 0.001 }'
 
 

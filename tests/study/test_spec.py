@@ -11,6 +11,8 @@ import archgym
 from archgym.errors import ArchGymError
 from archgym.study.spec import MAX_RUNS, SHIPPED, Study, line_of
 
+pytestmark = pytest.mark.usefixtures("plugins")
+
 NK = 'id = "archgym/NKLandscape-v0"\nkwargs = { n = 8, k = 1 }'
 SOFTMAX = 'id = "archgym/Softmax-v0"\nkwargs = { preset = "memory" }'
 

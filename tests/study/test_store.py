@@ -20,6 +20,8 @@ from archgym.study.runner import run_study
 from archgym.study.spec import Study
 from archgym.study.store import Store
 
+pytestmark = pytest.mark.usefixtures("plugins")
+
 NK = 'id = "archgym/NKLandscape-v0"\nkwargs = { n = 8, k = 1 }'
 BOTH = study_text(NK, 'id = "archgym/Softmax-v0"', budget=60)
 
