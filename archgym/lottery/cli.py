@@ -41,6 +41,9 @@ def lottery(
     """
     if (source is None) != quick:
         raise ArchGymError("give a study file, a study's folder, or --quick (and only one of them)")
+    from archgym.lottery.charts import require
+
+    require()  # before hours of runs, not after
     study, store, folder = _opened(source or QUICK, out)
     if not only_report:
         watched_run(study, store, workers, executor, retry_failed)

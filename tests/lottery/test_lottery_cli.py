@@ -86,3 +86,13 @@ def test_where_every_run_failed_the_reason_is_said(tmp_path, monkeypatch):
     (tmp_path / "small.toml").write_text(STUDY.replace('id = "archgym/NKLandscape-v0"\nkwargs = { n = 8, k = 1 }', environment))
     result = program("lottery", "small.toml", "--out", "out", "--workers", 2, cwd=tmp_path)
     assert result.returncode == 2 and "all runs failed: SystemExit: 3" in result.stderr, result.stderr
+
+
+def test_a_missing_package_is_said_before_the_first_run(tmp_path, monkeypatch):
+    (tmp_path / "small.toml").write_text(STUDY)
+    (tmp_path / "hidden" / "altair").mkdir(parents=True)
+    (tmp_path / "hidden" / "altair" / "__init__.py").write_text("raise ImportError('hidden')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "hidden"))
+    result = program("lottery", "small.toml", "--out", "out", cwd=tmp_path)
+    assert result.returncode == 2 and "archgym[report]" in result.stderr, result.stderr
+    assert not (tmp_path / "out").exists()
