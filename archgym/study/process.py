@@ -99,9 +99,7 @@ class RunProcess:
         except BaseException:
             self.close()
             raise
-        if kind != "done":
-            raise (RunImpossible if kind == "impossible" else RunFailed)(answer)
-        return answer  # type: ignore[no-any-return]
+        return answered(kind, answer)
 
     def close(self, grace_s: float = 0.0) -> str:
         """End the process and what it started; how it ended, in words."""
@@ -195,6 +193,36 @@ def _how_it_died(code: int) -> str:
     return f"the process died ({name})"
 
 
+def attempt(specification: Mapping[str, Any], history: str, cache: str | None) -> tuple[str, Any]:
+    """Execute a run and say how it went: ("done", what `execute` returns), ("failed", why) or ("impossible", why).
+
+    Raises:
+        MemoryError: for whoever owns the process to decide.
+    """
+    from archgym.study.execute import VersionMismatch, execute
+
+    try:
+        return "done", execute(specification, history, cache)
+    except (MemoryError, KeyboardInterrupt):
+        raise
+    except (MissingDependency, VersionMismatch) as error:
+        return "impossible", str(error)
+    except BaseException as error:  # sys.exit, too
+        text = " ".join(str(error).split())[:1000]
+        return "failed", f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def answered(kind: str, answer: Any) -> tuple[bytes, dict[str, Any]]:
+    """What an attempt gave.
+
+    Raises:
+        RunFailed, RunImpossible: it gave nothing.
+    """
+    if kind != "done":
+        raise (RunImpossible if kind == "impossible" else RunFailed)(answer)
+    return answer  # type: ignore[no-any-return]
+
+
 def serve(connection: int, life: int) -> NoReturn:
     """A process's own life: answer runs until whoever started it is gone.
 
@@ -205,7 +233,7 @@ def serve(connection: int, life: int) -> NoReturn:
 
     threading.Thread(target=_end_with, args=(life,), daemon=True).start()
     messages: Connection[Any, Any] = Connection(connection)
-    from archgym.study.execute import VersionMismatch, execute
+    import archgym.study.execute  # noqa: F401 - before the first run's time begins
 
     messages.send("ready")
     while True:
@@ -213,16 +241,10 @@ def serve(connection: int, life: int) -> NoReturn:
             specification, history, cache = messages.recv()
         except EOFError:
             os._exit(0)
-        answer: tuple[str, Any]
         try:
-            answer = "done", execute(specification, history, cache)
+            answer = attempt(specification, history, cache)
         except MemoryError:
             os._exit(errno.ENOMEM)  # what was half allocated goes with the process
-        except (MissingDependency, VersionMismatch) as error:
-            answer = "impossible", str(error)
-        except BaseException as error:  # sys.exit, too
-            text = " ".join(str(error).split())[:1000]
-            answer = "failed", f"{type(error).__name__}: {text}" if text else type(error).__name__
         messages.send(answer)
 
 

@@ -25,8 +25,8 @@ from time import monotonic
 from typing import Any
 
 from archgym.errors import ArchGymError
-from archgym.study.execute import execute, failure
-from archgym.study.executors import Inline, make_executor, run_in_process
+from archgym.study.execute import failure
+from archgym.study.executors import Inline, make_executor, run_here, run_in_process
 from archgym.study.process import Job, RunDied, RunFailed, RunHung, RunImpossible, RunTooLarge, Stopped
 from archgym.study.spec import Run, Study
 from archgym.study.store import Store
@@ -106,7 +106,7 @@ def run_study(
             watch(progress)
         if not left:
             return progress
-        pool, width = make_executor(executor, min(workers or len(left), len(left)) if workers else None)
+        pool, width = make_executor(executor, min(workers, len(left)) if workers else None)
         try:
             _Runner(study, store, progress, pool, width).run(left)
         except BaseException:
@@ -161,14 +161,11 @@ class _Runner:
     def _submit(self, run: Run, deaths: int) -> None:
         study = self.study
         cache = self.store.cache_file(run.task) if study.cache else None
-        if isinstance(self.pool, Inline):
-            future = self.pool.submit(execute, run.specification, study.history, cache)
-        else:
-            job = Job(run.specification, study.history, cache, study.timeout_s, self.memory_bytes)
-            try:
-                future = self.pool.submit(run_in_process, job)
-            except (BrokenExecutor, RuntimeError) as error:
-                raise _executor_is_gone(error) from error
+        job = Job(run.specification, study.history, cache, study.timeout_s, self.memory_bytes)
+        try:
+            future = self.pool.submit(run_here if isinstance(self.pool, Inline) else run_in_process, job)
+        except (BrokenExecutor, RuntimeError) as error:
+            raise _executor_is_gone(error) from error
         self.under_way[future] = run, deaths
 
     def _finish(self, run: Run, deaths: int, future: Future[Any]) -> bool:
@@ -190,7 +187,7 @@ class _Runner:
         except Exception as error:
             if type(error).__name__ == "KilledWorker" and deaths < self.study.retries:  # Dask's: its worker died again and again
                 return True
-            if not isinstance(self.pool, Inline) and isinstance(error, ArchGymError):  # no process can be started
+            if isinstance(error, ArchGymError):  # no process can be started
                 raise
             content, result = failure(run.specification, f"{type(error).__name__}: {error}")
         self.store.write(run, content)

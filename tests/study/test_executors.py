@@ -78,15 +78,23 @@ def test_dask_workers_that_are_killed_lose_and_repeat_nothing(tmp_path, rows):
     assert dask.keys() == local.keys() and all(dask[id_].equals(local[id_]) for id_ in local)
 
 
-def test_slurm_job_scripts_start_workers_that_archgym_can_use():
+@pytest.mark.parametrize(
+    ("system", "walltime", "directive"),
+    [
+        ("SLURM", "24:00:00", "#SBATCH -t 24:00:00"),
+        ("PBS", "24:00:00", "#PBS -l walltime=24:00:00"),
+        ("LSF", "24:00", "#BSUB -W 24:00"),
+    ],
+)
+def test_job_scripts_of_batch_systems_start_workers_that_archgym_can_use(system, walltime, directive):
     """What dask-jobqueue would submit; no batch system is needed to see it."""
     jobqueue = pytest.importorskip("dask_jobqueue")
-    with jobqueue.SLURMCluster(
-        cores=8, processes=8, memory="32GB", walltime="24:00:00", queue="normal", job_script_prologue=["source venv/bin/activate"],
-        scheduler_options={"dashboard_address": None},
-    ) as cluster:  # fmt: skip
+    options = {"cores": 8, "processes": 8, "memory": "32GB", "queue": "normal", "job_script_prologue": ["source venv/bin/activate"]}
+    options |= {"lsf_units": "MB", "use_stdin": True} if system == "LSF" else {}
+    make = getattr(jobqueue, f"{system}Cluster")
+    with make(walltime=walltime, scheduler_options={"dashboard_address": None}, **options) as cluster:
         script = cluster.job_script()
-        assert "#SBATCH -t 24:00:00" in script and "source venv/bin/activate" in script
+        assert directive in script and "source venv/bin/activate" in script
         assert "--nworkers 8" in script and "--nthreads 1" in script, "one run per worker"
         assert cluster.scheduler_address in script
 

@@ -210,6 +210,23 @@ def test_an_interrupted_search_on_a_slow_simulator_replays_from_the_cache(tmp_pa
     assert next(iter(rows(tmp_path / "out").values())).equals(next(iter(rows(tmp_path / "fresh").values())))
 
 
+def test_a_run_that_fails_inline_is_stored_and_one_that_is_impossible_stops_the_study(tmp_path, monkeypatch):
+    from archgym.agents.random import Random
+    from archgym.study.process import RunImpossible
+
+    text = study_text('id = "misbehaving:test/Exits-v0"', SLOW, agents=("random",), seeds=1, configurations=1)
+    progress = run_study(Study(text), Store(tmp_path / "out"), executor="inline")
+    assert (progress.done, progress.failed) == (2, 1) and progress.reasons == {"SystemExit: 3": 1}
+    monkeypatch.setattr(Random, "search", lambda *args, **kwargs: os.stat(tmp_path / "absent"))
+    progress = run_study(Study(text), Store(tmp_path / "broken"), executor="inline")
+    assert progress.failed == 2 and all(reason.startswith("FileNotFoundError") for reason in progress.reasons)
+    study = Study(text)
+    monkeypatch.setattr(Random, "version", 99)
+    with pytest.raises(RunImpossible, match="are the versions the same"):
+        run_study(study, Store(tmp_path / "other"), executor="inline")
+    assert not Store(tmp_path / "other").read()
+
+
 def test_a_worker_with_another_version_stops_the_study_instead_of_mislabelling_runs(tmp_path, monkeypatch):
     study = Study(study_text(SLOW, agents=("random",)))
     from archgym.agents.random import Random
