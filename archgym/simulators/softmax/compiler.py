@@ -1,0 +1,194 @@
+"""C to shared libraries on the user's machine: finds a compiler that works, and keeps what it made under a hash of its content.
+
+Only enumerated options reach a compiler, as a list of arguments and never through a shell. A library appears in the folder whole or
+not at all, under a hash of its sources, options and compiler, so that any number of processes may share the folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from archgym.errors import ArchGymError
+from archgym.paths import data_folder
+
+SOURCES = Path(__file__).parent / "kernels"
+TIMEOUT_S = 60.0  # for one library, which takes about 0.4 s
+X86 = platform.machine().lower() in ("x86_64", "amd64")
+
+OPTIONS = [  # GCC's names, which Clang takes too; vector code is written out, and sums are added in the order written
+    *("-std=gnu11", "-O3", "-fPIC", "-shared", "-fvisibility=hidden"),
+    *("-fno-tree-vectorize", "-fno-tree-slp-vectorize", "-ffp-contract=off", "-fno-math-errno", "-fno-sanitize=all"),
+    *(["-march=x86-64"] if X86 else []),  # not the machine at hand: a kept library stays valid
+]
+
+
+class CompilerError(ArchGymError):
+    """No compiler works here, or one did not compile a source."""
+
+
+@dataclass(frozen=True)
+class Compiler:
+    """A C compiler that has been seen to work. Made by `find_compiler`.
+
+    Attributes:
+        command: the words it is started with.
+        version: the first line of what it says of itself.
+        folder: where libraries are kept.
+    """
+
+    command: tuple[str, ...]
+    version: str
+    folder: Path
+
+    def build(self, source: str, options: Sequence[str] = ()) -> Path:
+        """The shared library of one of our C files, compiled unless it is there.
+
+        Args:
+            source: its name in `kernels/`.
+            options: further words for the compiler.
+
+        Raises:
+            CompilerError: it failed, took longer than 60 s, or the folder cannot be written.
+        """
+        words = [*OPTIONS, *options]
+        target = self.folder / f"{Path(source).stem}-{_digest(self.version, *words)}.so"
+        if target.exists():
+            return target
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            handle, temporary = tempfile.mkstemp(prefix=f".{target.stem}-", suffix=".so", dir=self.folder)
+            os.close(handle)
+        except OSError as error:
+            raise CompilerError(
+                f"cannot keep compiled kernels in {self.folder} ({error.strerror}); set ARCHGYM_HOME to a folder that can be written"
+            ) from error
+        try:
+            _run([*self.command, *words, str(SOURCES / source), "-o", temporary, "-lm", "-lpthread"], TIMEOUT_S)
+            os.replace(temporary, target)
+        except OSError as error:
+            raise CompilerError(f"cannot keep a compiled kernel in {self.folder}: {error.strerror}") from error
+        finally:
+            Path(temporary).unlink(missing_ok=True)
+        return target
+
+
+def find_compiler(folder: Path | None = None) -> Compiler:
+    """The first compiler that makes our code into a library: $CC (and nothing else, where it is set), cc, gcc, clang, ziglang.
+
+    Args:
+        folder: where libraries are kept; default: `kernels` in archgym's data folder, or a temporary folder, with a warning, where
+            that cannot be written.
+
+    Raises:
+        CompilerError: none works; the message says what each said.
+    """
+    folder = _writable(data_folder("kernels")) if folder is None else folder
+    refusals = []
+    for command in _candidates():
+        try:
+            lines = _run([*command, "--version"], timeout_s=TIMEOUT_S).splitlines()
+            compiler = Compiler(tuple(command), f"{' '.join(command[1:])} {lines[0] if lines else ''}".strip(), folder)
+            compiler.build("harness.c")
+            return compiler
+        except CompilerError as error:
+            refusals.append(str(error))
+    if os.environ.get("CC", "").strip():
+        advice = "correct or unset CC"
+    else:
+        advice = "install gcc or clang, or `pip install 'archgym[compiler]'`, which brings one"
+    raise CompilerError(
+        f"measuring needs a C compiler and none works here ({'; '.join(refusals) or 'found none of cc, gcc, clang, ziglang'}): "
+        f"{advice}; the cost model, backend='model', needs none"
+    )
+
+
+def _candidates() -> Iterator[list[str]]:
+    chosen = os.environ.get("CC", "").strip()
+    if chosen:
+        yield shlex.split(chosen)
+        return
+    yield from ([name] for name in ("cc", "gcc", "clang") if shutil.which(name))
+    try:
+        import ziglang  # noqa: F401
+    except ImportError:
+        return
+    yield [sys.executable, "-m", "ziglang", "cc"]
+
+
+def _run(command: Sequence[str], timeout_s: float) -> str:
+    """What a command printed.
+
+    Raises:
+        CompilerError: it cannot be started, fails, or takes too long (then it is killed with all that it started).
+    """
+    name = " ".join(command[: 4 if "-m" in command[:2] else 1])
+    with tempfile.TemporaryFile() as output:  # a pipe would be held open by a grandchild that hangs
+        try:
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
+        except OSError as error:
+            raise CompilerError(f"{name} cannot be run: {error.strerror}") from error
+        try:
+            code = process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            raise CompilerError(f"{name} was killed after {timeout_s:g} s") from None
+        finally:
+            _kill(process)
+        output.seek(0)
+        text = output.read().decode(errors="replace")
+    if code:
+        lines = [line for line in text.splitlines() if "error" in line.lower()] or text.splitlines() or ["no message"]
+        raise CompilerError(f"{name} failed (exit code {code}): {lines[0].strip()}")
+    return text
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is not None:
+        return
+    import psutil
+
+    with suppress(psutil.Error):
+        for child in psutil.Process(process.pid).children(recursive=True):
+            with suppress(psutil.Error):
+                child.kill()
+    process.kill()
+    process.wait()
+
+
+@cache
+def sources_digest() -> str:
+    """A hash of all our C code."""
+    content = b"".join(path.name.encode() + b"\0" + path.read_bytes() for path in sorted(SOURCES.glob("*.[ch]")))
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def _digest(*words: str) -> str:
+    return hashlib.sha256("\0".join([sources_digest(), *words]).encode()).hexdigest()[:16]
+
+
+def _writable(folder: Path) -> Path:
+    """The folder; or, where nothing can be written there, a temporary one that this user's processes share."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        other = Path(tempfile.mkdtemp(prefix="archgym-kernels-"))
+        warnings.warn(
+            f"cannot write to {folder} ({error.strerror}), so compiled kernels lie in {other} and are not found again; "
+            "set ARCHGYM_HOME to a folder that can be written",
+            stacklevel=3,
+        )
+        return other
