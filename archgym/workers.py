@@ -4,7 +4,8 @@ Rows go to idle workers a few at a time, and come back in the order asked. What 
 nor on their number: the division of a batch into messages depends on the batch alone, and noise is drawn from one seed per row.
 
     row raises                      -> that row fails, with the exception as reason
-    row runs longer than timeout_s  -> its worker is killed, that row fails
+    row runs longer than timeout_s  -> its worker is killed, that row fails (rows given together may take timeout_s each, together;
+                                       if they take longer they are tried again one by one)
     worker dies                     -> the rows it held are tried again one by one, in new workers; a row that keeps killing fails
 """
 
@@ -46,6 +47,8 @@ class Parallel(SimulatorWrapper):
         timeout_s: seconds that one design may take, start of a worker excluded; None for no limit.
         memory_bytes: address space that a worker may take on top of what it holds once the simulator is loaded; None for no limit.
         retries: how often a design is tried again after its worker died.
+        rows_at_once: designs that a worker is given, and may take its time for, together; by default one where there is a time-out,
+            else enough to keep every worker busy.
 
     Raises:
         ArchGymError: a number out of range, a simulator that cannot be pickled, a memory limit on a system without them.
@@ -60,13 +63,17 @@ class Parallel(SimulatorWrapper):
         timeout_s: float | None = None,
         memory_bytes: int | None = None,
         retries: int = 1,
+        rows_at_once: int | None = None,
     ):
         super().__init__(simulator)
+        if rows_at_once is not None and rows_at_once < 1:
+            raise ArchGymError(f"rows_at_once must be 1 or more, not {rows_at_once}")
         if workers < 1 or retries < 0 or (timeout_s is not None and not timeout_s > 0) or (memory_bytes is not None and memory_bytes < 0):
             raise ArchGymError("Parallel needs workers >= 1, retries >= 0, timeout_s > 0 and memory_bytes >= 0")
         if memory_bytes is not None and os.name != "posix":
             raise ArchGymError("memory_bytes needs a POSIX system; leave it None here")
         self.workers, self.timeout_s, self.memory_bytes, self.retries = workers, timeout_s, memory_bytes, retries
+        self.rows_at_once = rows_at_once
         try:
             pickle.dumps(simulator)
         except Exception as error:
@@ -99,7 +106,7 @@ class Parallel(SimulatorWrapper):
             raise ArchGymError("a stochastic simulator needs a generator: evaluate(designs, rng=np.random.default_rng(seed))")
         seeds = rng.integers(2**63, size=size).tolist() if self.stochastic and rng is not None else None
         batch = Outcome(np.full((size, len(self.metrics)), np.nan), np.zeros(size, bool), np.zeros(size, bool))
-        length = 1 if self.timeout_s is not None or seeds else max(1, size // MESSAGES_PER_BATCH)
+        length = 1 if seeds else self.rows_at_once or (1 if self.timeout_s is not None else max(1, size // MESSAGES_PER_BATCH))
         tasks = deque(_Task(range(start, min(start + length, size))) for start in range(0, size, length))
         try:
             self._run(tasks, indices, seeds, batch)
@@ -140,7 +147,10 @@ class Parallel(SimulatorWrapper):
             now = time.monotonic()
             for worker in [w for w in self._workers if w.task is not None and w.deadline <= now]:
                 assert worker.task is not None
-                batch.failures[worker.task.rows.start] = f"timed out after {self.timeout_s:g} s"
+                if len(worker.task.rows) > 1:
+                    tasks.extend(worker.task.one_by_one())
+                else:
+                    batch.failures[worker.task.rows.start] = f"timed out after {self.timeout_s:g} s"
                 self._discard(worker, grace_s=0.0)
 
     def _hear(self, worker: _Worker, tasks: deque[_Task], batch: Outcome) -> None:
@@ -157,7 +167,7 @@ class Parallel(SimulatorWrapper):
                     f"a worker process did not start: {reason}; a script that is run needs `if __name__ == '__main__':`"
                 )
             if len(task.rows) > 1:
-                tasks.extend(_Task(range(row, row + 1)) for row in task.rows)
+                tasks.extend(task.one_by_one())
             elif task.deaths < self.retries:
                 tasks.append(_Task(task.rows, task.deaths + 1))
             else:
@@ -189,10 +199,17 @@ class Isolated(Parallel):
         simulator: what the worker holds.
         timeout_s: seconds that one design may take; None for no limit.
         memory_bytes: address space that the worker may take on top of what it holds once the simulator is loaded.
+        rows_at_once: as of `Parallel`.
     """
 
-    def __init__(self, simulator: Simulator, timeout_s: float | None = None, memory_bytes: int | None = None):
-        super().__init__(simulator, workers=1, timeout_s=timeout_s, memory_bytes=memory_bytes)
+    def __init__(
+        self,
+        simulator: Simulator,
+        timeout_s: float | None = None,
+        memory_bytes: int | None = None,
+        rows_at_once: int | None = None,
+    ):
+        super().__init__(simulator, workers=1, timeout_s=timeout_s, memory_bytes=memory_bytes, rows_at_once=rows_at_once)
 
 
 class _Task(NamedTuple):
@@ -200,6 +217,9 @@ class _Task(NamedTuple):
 
     rows: range
     deaths: int = 0
+
+    def one_by_one(self) -> list[_Task]:
+        return [_Task(range(row, row + 1)) for row in self.rows]
 
 
 class _Worker:
@@ -223,7 +243,7 @@ class _Worker:
 
     def start(self, task: _Task, rows: Indices, seed: int | None, timeout_s: float | None) -> None:
         self.task = task
-        self.deadline = np.inf if timeout_s is None else time.monotonic() + timeout_s
+        self.deadline = np.inf if timeout_s is None else time.monotonic() + timeout_s * len(rows)
         with suppress(OSError):  # the worker died while idle; reading its answer will tell
             self.connection.send((rows, seed))
 

@@ -50,6 +50,7 @@ After one design (`horizon=1`), or after `horizon` designs.
 | calibration | None | a recorded calibration's name or a path; None is a 2-core Xeon with 2 MB of L2 per core |
 | tolerance | 1e-5 | limit on sum_error |
 | tabulated | True | look designs up in a table of all of them |
+| backend | "model" | "measured": compile every design and time it on this machine |
 
 Presets name common workloads: `gymnasium.make("archgym/Softmax-v0", preset="attention_4k")`; see `PRESETS`.
 
@@ -65,25 +66,42 @@ from __future__ import annotations
 from pathlib import Path
 from typing import cast
 
+from archgym.errors import ArchGymError, unknown
 from archgym.objective import AtMost, Minimize, Objective
 from archgym.registry import register_env
 from archgym.simulator import Simulator
 from archgym.simulator_wrappers import Tabulated
-from archgym.simulators.softmax import Calibration, SoftmaxCostModel
+from archgym.simulators.softmax import Calibration, MeasuredSoftmax, SoftmaxCostModel
 from archgym.simulators.softmax.workloads import MEDIAN_FLOATS_PER_ELEMENT, MEDIAN_TIME_PER_ELEMENT_NS
 from archgym.simulators.softmax.workloads import WORKLOADS as PRESETS
+from archgym.workers import Isolated
+
+INTERLEAVED = 8  # designs of a batch that are measured in turns
+TIMEOUT_S = 120.0  # for one design: to compile, to check and to measure
 
 
-def softmax(rows: int = 1, cols: int = 65536, calibration: str | Path | Calibration | None = None, tabulated: bool = True) -> Simulator:
-    """The cost model for one workload, as a table of all designs unless `tabulated` is False."""
+def softmax(
+    rows: int = 1,
+    cols: int = 65536,
+    calibration: str | Path | Calibration | None = None,
+    tabulated: bool = True,
+    backend: str = "model",
+) -> Simulator:
+    """One workload: the cost model, as a table of all designs unless `tabulated` is False, or kernels measured in a worker process."""
+    if backend == "measured":
+        if calibration is not None:
+            raise ArchGymError("a calibration goes with backend='model'; backend='measured' measures the kernels themselves")
+        return Isolated(MeasuredSoftmax(rows, cols), timeout_s=TIMEOUT_S, rows_at_once=INTERLEAVED)
+    if backend != "model":
+        raise unknown("backend of archgym/Softmax-v0", backend, ["model", "measured"])
     model = SoftmaxCostModel(rows=rows, cols=cols, calibration=calibration)
     return Tabulated(model) if tabulated else model
 
 
 def objective(simulator: Simulator, *, tolerance: float = 1e-5) -> Objective:
     """The least time per element among kernels with |sum(y) - 1| <= tolerance."""
-    model = cast(SoftmaxCostModel, simulator.unwrapped)
-    elements = model.rows * model.cols
+    workload = cast(SoftmaxCostModel | MeasuredSoftmax, simulator.unwrapped)
+    elements = workload.rows * workload.cols
     traffic = 4 * elements * MEDIAN_FLOATS_PER_ELEMENT
     time_s = 1e-9 * MEDIAN_TIME_PER_ELEMENT_NS * elements
     # Only the first is rewarded; the others keep what is observed of any workload within the bounds of the observation.

@@ -2,6 +2,7 @@
 
 from archgym.simulators.softmax.calibration import Calibration
 from archgym.simulators.softmax.library import SoftmaxLibrary
+from archgym.simulators.softmax.measured import MeasuredSoftmax
 from archgym.simulators.softmax.model import SoftmaxCostModel
 
-__all__ = ["Calibration", "SoftmaxCostModel", "SoftmaxLibrary"]
+__all__ = ["Calibration", "MeasuredSoftmax", "SoftmaxCostModel", "SoftmaxLibrary"]

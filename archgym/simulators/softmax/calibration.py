@@ -3,6 +3,7 @@
     m(pattern, bytes)      ns per float32 of a memory access pattern, linear in log2(bytes), constant beyond the measured ends
     c(pass, isa, u, a)     ns per element of a pass with its data in L1; u unrolled vectors, a independent accumulators
     phi(bytes, prefetch)   the part of the shorter of the two that the longer one does not hide, 0 <= phi <= 1
+    b(algorithm, ...)      what all this misses: a factor by algorithm, ISA, non-temporal stores and bytes, 1 unless it was fitted
 
 The format is described in the README.md beside this file; `Calibration.load` reads it.
 """
@@ -12,9 +13,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from archgym.errors import ArchGymError
 
 FORMAT, VERSION = "archgym-softmax-calibration", 1
 ISAS = ("scalar", "avx2", "avx512")
+ALGORITHMS = ("three_pass_recompute", "three_pass_reload", "two_pass", "online", "tiled_online", "tiled_reload")
 PATTERNS = ("read", "write", "write_nontemporal", "copy", "copy_nontemporal", "in_place", "in_place_nontemporal")
 PASSES = (
     "maximum",  # max(x)
@@ -66,6 +68,8 @@ class Calibration:
     _compute: Mapping[str, Mapping[str, list[tuple[int, int, float]]]] = field(repr=False)
     _overlap_levels: list[float] = field(repr=False)
     _overlap: Mapping[int, list[float]] = field(repr=False)
+    _bias_levels: list[float] = field(repr=False)
+    _bias: Mapping[tuple[str, str, bool], list[float]] | None = field(repr=False)
 
     @classmethod
     def load(cls, source: str | Path | None = None) -> Calibration:
@@ -111,6 +115,7 @@ class Calibration:
             raise root["machine"].invalid("the machine in words")
         lanes = root["lanes"].mapping(ISAS)
         levels = root["overlap"]["log2_bytes"].numbers(increasing=True)
+        biased = "bias" in document
         content = {key: value for key, value in document.items() if key not in ("machine", "provenance", "units")}
         return cls(
             name=name,
@@ -124,6 +129,8 @@ class Calibration:
             _compute={what: {isa: root["compute"][what][isa].points() for isa in lanes} for what in PASSES},
             _overlap_levels=levels,
             _overlap=_overlap_by_prefetch(root["overlap"], len(levels) + 1),
+            _bias_levels=root["bias"]["log2_bytes"].numbers(increasing=True) if biased else [],
+            _bias=_bias_factors(root["bias"], lanes) if biased else None,
         )
 
     def bandwidth_ns(self, pattern: str, size: float) -> float:
@@ -147,6 +154,12 @@ class Calibration:
         """phi: the unhidden part of the shorter of memory and compute, at a footprint of `size` bytes and a prefetch distance in bytes."""
         level = int(np.searchsorted(self._overlap_levels, math.log2(size), side="right"))
         return self._overlap[prefetch][level]
+
+    def bias(self, algorithm: str, isa: str, nontemporal: bool, size: float) -> float:
+        """b: the factor on a kernel's time at a footprint of `size` bytes; 1 without a bias table, or for an ISA the machine lacks."""
+        if self._bias is None or isa not in self.lanes:
+            return 1.0
+        return self._bias[algorithm, isa, nontemporal][int(np.searchsorted(self._bias_levels, math.log2(size), side="right"))]
 
 
 _ADVICE = f"see README.md in {Path(__file__).parent.name}/ for the format, or start from a copy of the recorded {DEFAULT}.json"
@@ -233,4 +246,17 @@ def _overlap_by_prefetch(overlap: _Entry, levels: int) -> dict[int, list[float]]
         if len(factors) != levels:
             raise entry.invalid(f"a list of {levels} numbers, one per phi")
         result[prefetch] = [p * f for p, f in zip(phi, factors, strict=True)]
+    return result
+
+
+def _bias_factors(bias: _Entry, isas: Iterable[str]) -> dict[tuple[str, str, bool], list[float]]:
+    """b by algorithm, ISA and whether y is stored non-temporally: a list by level."""
+    levels = len(bias["log2_bytes"].numbers(increasing=True)) + 1
+    result = {}
+    for algorithm, isa, (stores, nontemporal) in product(ALGORITHMS, isas, (("cached", False), ("nontemporal", True))):
+        entry = bias["factors"][algorithm][isa][stores]
+        factors = entry.numbers(positive=True)
+        if len(factors) != levels:
+            raise entry.invalid(f"a list of {levels} numbers, one more than bias.log2_bytes")
+        result[algorithm, isa, nontemporal] = factors
     return result

@@ -122,7 +122,7 @@ def _candidates() -> Iterator[list[str]]:
         return
     yield from ([name] for name in ("cc", "gcc", "clang") if shutil.which(name))
     try:
-        import ziglang  # noqa: F401
+        import ziglang  # type: ignore[import-not-found]  # noqa: F401
     except ImportError:
         return
     yield [sys.executable, "-m", "ziglang", "cc"]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+from contextlib import suppress
 from functools import cache
+from pathlib import Path
 
 from archgym.simulators.softmax.compiler import X86
 
@@ -44,6 +46,21 @@ def processors() -> tuple[int, ...]:
     if hasattr(os, "sched_getaffinity"):
         return tuple(sorted(os.sched_getaffinity(0)))
     return tuple(range(os.cpu_count() or 1))
+
+
+@cache
+def cache_bytes() -> dict[str, int]:
+    """Sizes of the data caches that serve one processor: "L1d", "L2", "L3"; those that the operating system tells."""
+    if platform.system() == "Darwin":
+        names = {"L1d": "hw.l1dcachesize", "L2": "hw.l2cachesize", "L3": "hw.l3cachesize"}
+        return {level: int(size) for level, name in names.items() if (size := _sysctl(name)).isdigit() and int(size)}
+    found = {}
+    for folder in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
+        with suppress(OSError, ValueError):
+            level, kind, size = ((folder / name).read_text().strip() for name in ("level", "type", "size"))
+            if kind != "Instruction":
+                found[f"L{level}" + ("d" if level == "1" else "")] = int(size.removesuffix("K")) * 1024
+    return found
 
 
 def _cpuinfo(entry: str) -> str:

@@ -7,10 +7,13 @@ runs and times them (`harness.c`). Libraries are compiled when they are first ne
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,8 +28,9 @@ LANES = {"scalar": 1, "avx2": 8, "avx512": 16}  # float32 per vector
 Floats = npt.NDArray[np.float32]
 
 
-class Kernel(NamedTuple):
-    """What is compiled; a design adds how the work is divided: `tile` and `threads`."""
+@dataclass(frozen=True)
+class Kernel:
+    """What is compiled of a design, which adds how the work is divided: `tile` and `threads`."""
 
     algorithm: str
     isa: str
@@ -38,20 +42,50 @@ class Kernel(NamedTuple):
     @classmethod
     def of(cls, design: Mapping[str, Any]) -> Kernel:
         """The kernel of a design."""
-        return cls(**{name: design[name] for name in cls._fields})
+        return cls(**{field.name: design[field.name] for field in fields(cls)})
+
+    source: ClassVar[str] = "softmax.c"
+    functions: ClassVar[tuple[str, str, str]] = ("reduce", "finish", "add_totals")
 
     @property
     def options(self) -> list[str]:
         """What the compiler is told."""
-        return [
-            *ISA_OPTIONS[self.isa],
-            f"-DISA_{self.isa.upper()}",
-            f"-DALGORITHM_{self.algorithm.upper()}",
-            f"-DUNROLL={int(self.unroll)}",
-            f"-DACCUMULATORS={int(self.accumulators)}",
-            f"-DPREFETCH={int(self.prefetch)}",
-            f"-DNONTEMPORAL={int(self.nontemporal)}",
-        ]
+        algorithm = f"-DALGORITHM_{self.algorithm.upper()}"
+        return [algorithm, *_options(self.isa, self.unroll, self.accumulators, self.prefetch, self.nontemporal)]
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One pass over a row, timed by itself for calibration: one of the model's `PASSES`, or "write" or "copy"."""
+
+    name: str
+    isa: str
+    unroll: int
+    accumulators: int
+    nontemporal: bool = False
+
+    source: ClassVar[str] = "passes.c"
+
+    @property
+    def functions(self) -> tuple[str, str, str]:
+        """What stands for a kernel's `reduce`, `finish` and `add_totals`."""
+        return f"{self.name}_pass", "nothing", "add_totals"
+
+    @property
+    def options(self) -> list[str]:
+        """What the compiler is told: the same for all passes of one kind."""
+        return _options(self.isa, self.unroll, self.accumulators, 0, self.nontemporal)
+
+
+def _options(isa: str, unroll: int, accumulators: int, prefetch: int, nontemporal: bool) -> list[str]:
+    return [
+        *ISA_OPTIONS[isa],
+        f"-DISA_{isa.upper()}",
+        f"-DUNROLL={int(unroll)}",
+        f"-DACCUMULATORS={int(accumulators)}",
+        f"-DPREFETCH={int(prefetch)}",
+        f"-DNONTEMPORAL={int(nontemporal)}",
+    ]
 
 
 class Timing(NamedTuple):
@@ -86,6 +120,16 @@ class _Timing(ctypes.Structure):
     _fields_ = [("seconds", ctypes.c_double), ("wall_seconds", ctypes.c_double), ("switches", ctypes.c_long)]
 
 
+def aligned(shape: tuple[int, int]) -> Floats:
+    """Zeros [rows, cols] that begin with a cache line, in memory that the process has touched."""
+    size = shape[0] * shape[1]
+    room = np.empty(size + 15, np.float32)
+    start = -room.ctypes.data % 64 // 4
+    floats = room[start : start + size].reshape(shape)
+    floats[:] = 0
+    return floats
+
+
 def impossible(design: Mapping[str, Any]) -> str:
     """Why a design cannot be run on this machine; "" where it can."""
     if design["accumulators"] > design["unroll"]:
@@ -112,42 +156,40 @@ class Kernels:
         self._harness.run.argtypes = [ctypes.POINTER(_Work)]
         self._harness.measure.argtypes = [ctypes.POINTER(_Work), ctypes.c_long, ctypes.c_long, ctypes.POINTER(_Timing)]
         self._harness.pin.argtypes = [ctypes.c_int, ctypes.c_int]
-        self._loaded: dict[Kernel, tuple[ctypes.CDLL, _Functions]] = {}
+        self._loaded: dict[Kernel | Pass, tuple[ctypes.CDLL, _Functions]] = {}
 
-    def build(self, kernels: Sequence[Kernel]) -> dict[Kernel, str]:
-        """Compile what is not there yet, on all processors; why, for each kernel that cannot be compiled or loaded."""
-        missing = [kernel for kernel in dict.fromkeys(kernels) if kernel not in self._loaded]
-        if not missing:
-            return {}
+    def build(self, codes: Iterable[Kernel | Pass]) -> dict[Kernel | Pass, str]:
+        """Compile what is not there yet, on all processors; the reason for each that cannot be compiled or loaded."""
+        missing = [code for code in dict.fromkeys(codes) if code not in self._loaded]
+        libraries = {(code.source, *code.options): code for code in missing}
         with ThreadPoolExecutor(len(processors())) as pool:
-            outcomes = list(pool.map(self._build, missing))
-        return {kernel: reason for kernel, reason in zip(missing, outcomes, strict=True) if reason}
+            reasons = dict(zip(libraries, pool.map(self._build, libraries.values()), strict=True))
+        return {code: reason for code in missing if (reason := reasons[code.source, *code.options])}
 
-    def _build(self, kernel: Kernel) -> str:
+    def _build(self, code: Kernel | Pass) -> str:
         try:
-            self._functions(kernel)
+            self._functions(code)
         except CompilerError as error:
             return str(error)
         return ""
 
-    def _functions(self, kernel: Kernel) -> _Functions:
-        if kernel not in self._loaded:
-            path = self.compiler.build("softmax.c", kernel.options)
+    def _functions(self, code: Kernel | Pass) -> _Functions:
+        if code not in self._loaded:
+            path = self.compiler.build(code.source, code.options)
             try:
                 library = ctypes.CDLL(str(path))
             except OSError:  # a damaged file: once more
                 path.unlink(missing_ok=True)
-                library = _load(self.compiler.build("softmax.c", kernel.options))
-            addresses = [ctypes.cast(getattr(library, name), ctypes.c_void_p) for name, _ in _Functions._fields_]
-            self._loaded[kernel] = library, _Functions(*addresses)
-        return self._loaded[kernel][1]
+                library = _load(self.compiler.build(code.source, code.options))
+            self._loaded[code] = library, _Functions(*(ctypes.cast(getattr(library, name), ctypes.c_void_p) for name in code.functions))
+        return self._loaded[code][1]
 
-    def _work(self, design: Mapping[str, Any], x: Floats, y: Floats) -> _Work:
+    def _work(self, what: Mapping[str, Any] | Pass, x: Floats, y: Floats) -> _Work:
         for name, array in (("x", x), ("y", y)):
             if array.dtype != np.float32 or not array.flags.c_contiguous or array.shape != x.shape or array.ndim != 2 or not array.size:
                 raise ArchGymError(f"{name} must be a C-contiguous float32 array [rows, cols] with elements, like the other")
-        functions = self._functions(Kernel.of(design))
-        return _Work(functions, x.ctypes.data, y.ctypes.data, *x.shape, int(design["tile"]), int(design["threads"]))
+        code, tile, threads = (what, x.shape[1], 1) if isinstance(what, Pass) else (Kernel.of(what), what["tile"], what["threads"])
+        return _Work(self._functions(code), x.ctypes.data, y.ctypes.data, *x.shape, int(tile), int(threads))
 
     def run(self, design: Mapping[str, Any], x: Floats, y: Floats) -> None:
         """y = softmax of every row of x; float32 [rows, cols], C-contiguous. y may be x.
@@ -159,16 +201,23 @@ class Kernels:
         if self._harness.run(self._work(design, x, y)):
             raise ArchGymError("a second thread cannot be started; use a design with threads=1")
 
-    def measure(self, design: Mapping[str, Any], x: Floats, y: Floats, *, calls: int, warmups: int = 0) -> Timing:
-        """The mean time of one of `calls` runs, in a loop in C, after `warmups` untimed ones. Errors as of `run`."""
+    def measure(self, what: Mapping[str, Any] | Pass, x: Floats, y: Floats, *, calls: int, warmups: int = 0) -> Timing:
+        """The mean time of one of `calls` runs of a design or a pass, in a loop in C, after `warmups` untimed ones. Errors as of `run`."""
         timing = _Timing()
-        if self._harness.measure(self._work(design, x, y), warmups, calls, timing):
+        if self._harness.measure(self._work(what, x, y), warmups, calls, timing):
             raise ArchGymError("a second thread cannot be started; use a design with threads=1")
         return Timing(timing.seconds / calls, timing.wall_seconds / calls, timing.switches)
 
-    def pin(self, processor: int, second: int = -1) -> bool:
-        """Keep this thread on one processor, and the second thread of kernels on another; False where the system cannot."""
-        return bool(self._harness.pin(processor, second) == 0)
+    @contextmanager
+    def pinned(self) -> Iterator[None]:
+        """Keep this thread, and the second thread of kernels, each on a processor of its own, where the system can."""
+        allowed = processors()
+        self._harness.pin(allowed[-1], allowed[0])
+        try:
+            yield
+        finally:
+            if hasattr(os, "sched_setaffinity"):
+                os.sched_setaffinity(0, allowed)
 
 
 def _load(path: Path) -> ctypes.CDLL:

@@ -2,7 +2,7 @@
 
 An algorithm is two or three passes over a row. Each pass waits for the slower of memory and arithmetic, and for a part of the other:
 
-    t1(rows, cols) = rows * cols * sum_pass [ max(m, c) + phi * min(m, c) ] + rows * t0        (ns, one thread)
+    t1(rows, cols) = b * (rows * cols * sum_pass [ max(m, c) + phi * min(m, c) ] + rows * t0)  (ns, one thread)
     t              = t1(rows, cols)                                                            (threads = 1)
                    = a * t1(ceil(rows / 2), cols) + t2       or, for a single row,
                      a * t1(1, ceil(cols / 2)) + t2                                            (threads = 2)
@@ -16,6 +16,7 @@ with, from a `Calibration`,
     c      ns per element of the pass's arithmetic (pass, ISA, unroll, accumulators)
     phi    what is not hidden of the shorter of the two at footprint F * rows; 0 is perfect overlap, prefetching lowers it
     F      bytes of one row in the caches: 8 * cols, or 4 * cols where y is stored non-temporally
+    b      what is measured over what this predicts, by algorithm, ISA, non-temporal stores and level; 1 unless it was fitted
     t0     start-up cost of a row; a and t2, slow-down and start of a second thread
 
 and k the passes over x and y, write-allocation not counted: 4 three_pass_recompute, 5 three_pass_reload, 3 two_pass, 3 online,
@@ -56,6 +57,9 @@ REDUCTIONS = ("maximum", "exponential_sum", "extended_sum", "online_sum")
 MAX_PASSES = 3
 
 
+TILES = (256, 1024, 4096, 16384, 65536)
+
+
 class SoftmaxCostModel(Simulator):
     """Time, traffic and accuracy of a softmax kernel, predicted from a calibration of one machine.
 
@@ -79,7 +83,7 @@ class SoftmaxCostModel(Simulator):
             Ordinal("accumulators", [1, 2, 4, 8]),
             Ordinal("prefetch", list(PREFETCH_BYTES)),
             Categorical("nontemporal", [False, True]),
-            Ordinal("tile", [256, 1024, 4096, 16384, 65536]),
+            Ordinal("tile", list(TILES)),
             Ordinal("threads", [1, 2]),
         ]
     )
@@ -93,10 +97,7 @@ class SoftmaxCostModel(Simulator):
     )
 
     def __init__(self, rows: int = 1, cols: int = 65536, calibration: str | Path | Calibration | None = None):
-        for name, value in (("rows", rows), ("cols", cols)):
-            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-                raise ArchGymError(f"{name} must be a positive integer, not {value!r}")
-        self.rows, self.cols = int(rows), int(cols)
+        self.rows, self.cols = check_shape(rows, cols)
         self.calibration = calibration if isinstance(calibration, Calibration) else Calibration.load(calibration)
         shares = [(self.rows, self.cols), (ceil(self.rows / 2), self.cols) if self.rows > 1 else (1, ceil(self.cols / 2))]
 
@@ -118,6 +119,12 @@ class SoftmaxCostModel(Simulator):
         self._overlap = np.array(  # phi[nontemporal, prefetch, threads]
             [[[self.calibration.overlap(_footprint(nt, c) * r, d) for r, c in shares] for d in PREFETCH_BYTES] for nt in (False, True)]
         )
+        self._bias = np.array(  # b[algorithm, isa, nontemporal, threads]
+            [
+                [[[self.calibration.bias(name, isa, nt, _footprint(nt, c) * r) for r, c in shares] for nt in (False, True)] for isa in ISAS]
+                for name in ALGORITHMS
+            ]
+        )
         self._sum_error = np.array(  # [algorithm, isa, accumulators, tile]
             [
                 [[[self._rounding(name in TILED, isa, a, tile) for tile in tiles] for a in accumulators] for isa in ISAS]
@@ -125,14 +132,11 @@ class SoftmaxCostModel(Simulator):
             ]
         )
         slowdown, start_ns = self.calibration.thread_slowdown, self.calibration.thread_start_ns
-        self._element_factor = np.array([shares[0][0] * shares[0][1], slowdown * shares[1][0] * shares[1][1]])  # [threads]
-        self._constant_ns = np.array([1, slowdown]) * self.calibration.row_overhead_ns * [shares[0][0], shares[1][0]] + [0, start_ns]
+        self._share = np.array([r * c for r, c in shares], float)  # elements of a thread [threads]
+        self._overhead_ns = self.calibration.row_overhead_ns * np.array([r for r, _ in shares], float)  # of a thread [threads]
+        self._slowdown, self._start_ns = np.array([1.0, slowdown]), np.array([0.0, start_ns])  # [threads]
         self._traffic = 4.0 * self.rows * self.cols * np.array(list(TRAFFIC.values()))  # [algorithm]
         self._passes = np.array(list(PASSES_OVER_MEMORY.values()), float)  # [algorithm]
-        whole = int(np.searchsorted(tiles, self.cols))  # the first tile that holds a row
-        self._canonical_tile = np.array(  # [algorithm, tile]
-            [[min(t, whole) if name in TILED else 0 for t in range(len(tiles))] for name in ALGORITHMS]
-        )
 
     def _memory_ns(self, algorithm: str, j: int, nontemporal: bool, rows: int, cols: int) -> float:
         """m of the j-th pass of an algorithm, in ns per element."""
@@ -170,7 +174,8 @@ class SoftmaxCostModel(Simulator):
         c = self._compute[algorithm, isa, unroll, accumulators]  # [B, pass]
         phi = self._overlap[nontemporal, prefetch, threads]  # [B]
         per_element = np.maximum(m, c).sum(axis=1) + phi * np.minimum(m, c).sum(axis=1)
-        time_ns = per_element * self._element_factor[threads] + self._constant_ns[threads]
+        one_ns = self._bias[algorithm, isa, nontemporal, threads] * (per_element * self._share[threads] + self._overhead_ns[threads])
+        time_ns = self._slowdown[threads] * one_ns + self._start_ns[threads]
         feasible = np.isfinite(time_ns)
         traffic = np.where(feasible, self._traffic[algorithm], np.nan)
         return {
@@ -188,14 +193,33 @@ class SoftmaxCostModel(Simulator):
 
         Nothing else is merged: kernels that this model times alike, such as scalar code unrolled 4 and 8 times, are different programs.
         """
-        canonical = indices.copy()
-        canonical[:, 6] = self._canonical_tile[indices[:, 0], indices[:, 6]]
-        return canonical
+        return canonical_tiles(indices, self.cols)
 
     @property
     def specification(self) -> dict[str, Any]:
         """The class, its arguments and the digest of the calibration, which a path or a name does not pin."""
         return {**super().specification, "calibration": self.calibration.digest}
+
+
+def check_shape(rows: Any, cols: Any) -> tuple[int, int]:
+    """Rows and columns as integers.
+
+    Raises:
+        ArchGymError: one is not a positive integer.
+    """
+    for name, value in (("rows", rows), ("cols", cols)):
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+            raise ArchGymError(f"{name} must be a positive integer, not {value!r}")
+    return int(rows), int(cols)
+
+
+def canonical_tiles(indices: Indices, cols: int) -> Indices:
+    """Designs [B, 8] with `tile` made the first where the algorithm has none, else no greater than the smallest that holds a row."""
+    whole = int(np.searchsorted(TILES, cols))
+    tiled = np.isin(indices[:, 0], [list(ALGORITHMS).index(name) for name in TILED])
+    canonical = indices.copy()
+    canonical[:, 6] = np.where(tiled, np.minimum(indices[:, 6], whole), 0)
+    return canonical
 
 
 def _footprint(nontemporal: bool, cols: int) -> int:

@@ -1,0 +1,245 @@
+"""Measures a calibration of the softmax cost model on this machine (its format: README.md).
+
+bandwidth   each access pattern, as code of the widest vectors that does nothing else, from L1 to memory
+compute     each pass with its data in L1, at few (unroll, accumulators) that the model interpolates
+row_overhead_ns, overlap, threads
+            what brings the model nearest to a sample of measured kernels, by the mean of |log(predicted / measured)|
+bias        optional: what is left, as a factor for each (algorithm, ISA, non-temporal stores, cache level)
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from archgym.paths import data_folder
+from archgym.simulators.softmax.calibration import FORMAT, PASSES, PREFETCH_BYTES, VERSION, Calibration
+from archgym.simulators.softmax.checking import Workload
+from archgym.simulators.softmax.compiler import CompilerError
+from archgym.simulators.softmax.cpu import cache_bytes, instruction_sets, processor, processors
+from archgym.simulators.softmax.kernels import LANES, Kernels, Pass
+from archgym.simulators.softmax.model import ALGORITHMS
+from archgym.simulators.softmax.sample import BATCH, Sample, Share, build_and_check, measure_sample, random_designs
+from archgym.simulators.softmax.timing import measure_designs
+from archgym.space import Array
+
+Document = dict[str, Any]
+Progress = Callable[[str, float], None]  # what is being done, and how much of everything is: 0 to 1
+
+LOG2_FLOATS = [k / 2 for k in range(20, 53)]  # sizes of the curves: 4 KB to 256 MB of x
+L1_FLOATS = 2048  # 8 KB of x, 8 KB of y
+POINTS = ((1, 1), (2, 1), (4, 1), (4, 4), (8, 1), (8, 2), (8, 4), (8, 8))  # (unroll, accumulators)
+SAMPLE_DESIGNS = 32  # on one thread; 16 more on two
+SAMPLE_SHAPES = [(64, 256), *((1, 2**k) for k in (11, 13, 15, 17, 19, 21, 23, 25))]
+BIAS_DESIGNS = 160
+BIAS_SHAPES = [(1, 2**k) for k in range(11, 27)]
+
+PATTERN_PASSES = {  # pattern: (pass, non-temporal)
+    "read": ("maximum", False),
+    "write": ("write", False),
+    "write_nontemporal": ("write", True),
+    "copy": ("copy", False),
+    "copy_nontemporal": ("copy", True),
+    "in_place": ("scale", False),
+    "in_place_nontemporal": ("scale", True),
+}
+
+
+def host_calibration() -> Path:
+    """Where this machine's calibration lies: what `calibration="host"` reads."""
+    return data_folder("calibrations", "softmax-host.json")
+
+
+def calibrate(kernels: Kernels, *, seed: int = 0, progress: Progress = lambda what, share: None) -> Document:
+    """Measure this machine; about a minute.
+
+    Args:
+        seed: of the sample of kernels and of the order of measurements.
+        progress: told what is being done and how much of all is done.
+
+    Raises:
+        CompilerError: a kernel does not compile, or gives wrong results.
+    """
+    rng = np.random.default_rng(seed)
+    steps = _Steps(progress, {"compiling": 8, "bandwidth": 6, "compute": 3, "compiling kernels": 12, "measuring kernels": 25})
+    widest = instruction_sets()[-1]
+    patterns = {pattern: Pass(name, widest, 8, 8, nontemporal) for pattern, (name, nontemporal) in PATTERN_PASSES.items()}
+    passes = {(name, isa, *point): Pass(name, isa, *point) for name in PASSES for isa in instruction_sets() for point in POINTS}
+    _build(kernels, [*patterns.values(), *passes.values()], steps.of("compiling"))
+    document: Document = {
+        "format": FORMAT,
+        "version": VERSION,
+        "machine": describe_machine(kernels),
+        "lanes": {isa: LANES[isa] for isa in instruction_sets()},
+        "bandwidth": _bandwidth(kernels, patterns, rng, steps.of("bandwidth")),
+        "compute": _compute(kernels, passes, rng, steps.of("compute")),
+        "overlap": overlap(levels := cache_levels(), np.zeros((len(levels) + 1, len(PREFETCH_BYTES)))),
+        "row_overhead_ns": 0.0,
+        "threads": {"slowdown": 1.0, "start_ns": 0.0},
+    }
+    one = random_designs(SAMPLE_DESIGNS, rng, threads=1)
+    two = [{**design, "threads": 2} for design in one[::2]] if len(processors()) > 1 else []
+    build_and_check(kernels, [*one, *two], steps.of("compiling kernels"))
+    return fitted(document, measure_sample(kernels, [*one, *two], SAMPLE_SHAPES, rng, steps.of("measuring kernels")))
+
+
+def describe_machine(kernels: Kernels) -> str:
+    """The machine in words: processor, caches, system, compiler."""
+    caches = ", ".join(f"{size >> 10} KB {name}" for name, size in cache_bytes().items())
+    return (
+        f"{processor()}, {len(processors())} processors ({caches or 'caches not known'}); {platform.system()}; {kernels.compiler.version}"
+    )
+
+
+def cache_levels() -> list[float]:
+    """log2 of the footprints, in bytes, at which a level of the hierarchy ends."""
+    sizes = cache_bytes()
+    return [float(np.log2(sizes.get(name, default))) for name, default in (("L1d", 2**15), ("L2", 2**20), ("L3", 2**25))]
+
+
+class _Steps:
+    """Shares of all work from shares of its steps."""
+
+    def __init__(self, progress: Progress, seconds: Mapping[str, float]):
+        self.progress, self.seconds = progress, dict(seconds)
+
+    def of(self, step: str) -> Share:
+        names = list(self.seconds)
+        total = sum(self.seconds.values())
+        before = sum(self.seconds[name] for name in names[: names.index(step)])
+        return lambda share: self.progress(step, (before + share * self.seconds[step]) / total)
+
+
+# --- what is measured ---
+
+
+def _build(kernels: Kernels, passes: Sequence[Pass], share: Share) -> None:
+    by_library: dict[tuple[str, ...], list[Pass]] = {}
+    for each in passes:
+        by_library.setdefault(tuple(each.options), []).append(each)
+    groups = list(by_library.values())
+    for start in range(0, len(groups), 2):
+        for reason in kernels.build([each for group in groups[start : start + 2] for each in group]).values():
+            raise CompilerError(reason)
+        share(min(1.0, (start + 2) / len(groups)))
+
+
+def _bandwidth(kernels: Kernels, patterns: Mapping[str, Pass], rng: np.random.Generator, share: Share) -> Document:
+    """ns per float of each pattern, against log2 of the bytes that it touches."""
+    curves: Document = {pattern: {"log2_bytes": [], "ns_per_float": []} for pattern in patterns}
+    for i, log2_floats in enumerate(LOG2_FLOATS):
+        n = int(2**log2_floats) // 128 * 128  # whole steps
+        workload = Workload(1, n, rng)
+        measured = measure_designs(kernels, list(patterns.values()), workload.x, workload.y, rng)
+        for pattern, seconds in zip(patterns, measured.seconds, strict=True):
+            curves[pattern]["log2_bytes"].append(round(float(np.log2(n * (8 if pattern == "copy" else 4))), 4))
+            curves[pattern]["ns_per_float"].append(_significant(1e9 * seconds / n))
+        share((i + 1) / len(LOG2_FLOATS))
+    return curves
+
+
+def _compute(kernels: Kernels, passes: Mapping[tuple[Any, ...], Pass], rng: np.random.Generator, share: Share) -> Document:
+    """ns per element of each pass with its data in L1."""
+    workload = Workload(1, L1_FLOATS, rng)
+    points: Document = {name: {isa: [] for isa in instruction_sets()} for name in PASSES}
+    keys = list(passes)
+    for start in range(0, len(keys), BATCH):
+        batch = keys[start : start + BATCH]
+        measured = measure_designs(kernels, [passes[key] for key in batch], workload.x, workload.y, rng)
+        for (name, isa, unroll, accumulators), seconds in zip(batch, measured.seconds, strict=True):
+            points[name][isa].append([unroll, accumulators, _significant(1e9 * seconds / L1_FLOATS)])
+        share(min(1.0, (start + BATCH) / len(keys)))
+    return points
+
+
+def _significant(value: float, digits: int = 4) -> float:
+    return float(f"{value:.{digits}g}")
+
+
+# --- what is fitted ---
+
+
+def fitted(document: Document, sample: Sample) -> Document:
+    """A calibration with row_overhead_ns, overlap and threads such that the model is nearest to a sample that this machine ran."""
+    document = deepcopy(document)
+    levels = document["overlap"]["log2_bytes"]
+    sample = sample.where(~sample.unreliable)
+    one, two = sample.where(sample["threads"] == 1), sample.where(sample["threads"] == 2)
+
+    small = one.where(level_of(one, levels) == 0)
+    if len(small):
+        seconds, overheads = _predicted(document, small), np.linspace(0, 200, 401)
+        errors = [_deviation(seconds + 1e-9 * ns * small.rows, small.seconds) for ns in overheads]
+        document["row_overhead_ns"] = float(overheads[np.argmin(errors)])
+
+    # time is linear in phi: that of any phi follows from those of 0 and 1
+    level = level_of(one, levels)
+    phi = np.zeros((len(levels) + 1, len(PREFETCH_BYTES)))
+    hidden = _predicted({**document, "overlap": overlap(levels, phi)}, one)
+    exposed = _predicted({**document, "overlap": overlap(levels, phi + 1)}, one)
+    for i, (j, distance) in product(range(len(phi)), enumerate(PREFETCH_BYTES)):
+        here = (level == i) & (one["prefetch"] == distance)
+        candidates = np.linspace(0, 1 if j == 0 else phi[i, 0], 101)  # prefetching does not make it larger
+        errors = [_deviation((hidden + value * (exposed - hidden))[here], one.seconds[here]) for value in candidates]
+        phi[i, j] = candidates[np.argmin(errors)]
+    document["overlap"] = overlap(levels, phi)
+
+    if len(two):
+        half = _predicted(document, two)
+        grid = list(product(np.linspace(0.8, 2.5, 69), [0, *np.geomspace(50, 50_000, 61)]))
+        errors = [_deviation(slowdown * half + 1e-9 * start_ns, two.seconds) for slowdown, start_ns in grid]
+        slowdown, start_ns = grid[int(np.argmin(errors))]
+        document["threads"] = {"slowdown": round(float(slowdown), 3), "start_ns": round(float(start_ns))}
+    return document
+
+
+def _predicted(document: Document, sample: Sample) -> Array:
+    return sample.predicted(Calibration.from_json(document, "host"))
+
+
+def _deviation(predicted: Array, measured: Array) -> float:
+    return float(np.abs(np.log(predicted / measured)).mean()) if len(measured) else 0.0
+
+
+def level_of(sample: Sample, log2_bytes: Sequence[float]) -> Array:
+    """The level of the memory hierarchy that a thread's footprint lies in, int64 [points]: 0 is L1."""
+    shared = sample["threads"] == 2
+    rows = np.where(shared & (sample.rows > 1), -(-sample.rows // 2), sample.rows)
+    cols = np.where(shared & (sample.rows == 1), -(-sample.cols // 2), sample.cols)
+    bytes_per_element = np.where(sample["nontemporal"], 4, 8)
+    return np.asarray(np.searchsorted(log2_bytes, np.log2(bytes_per_element * rows * cols), side="right"))
+
+
+def overlap(log2_bytes: Sequence[float], phi: Array) -> Document:
+    """The entry of a calibration for phi [level, prefetch distance], which is largest without prefetching."""
+    factors = np.divide(phi, phi[:, :1], out=np.ones_like(phi), where=phi[:, :1] > 0)
+    return {
+        "log2_bytes": list(log2_bytes),
+        "phi": phi[:, 0].round(3).tolist(),
+        "prefetch_factor": {str(distance): factors[:, j].round(3).tolist() for j, distance in enumerate(PREFETCH_BYTES)},
+    }
+
+
+def with_bias(document: Document, sample: Sample) -> Document:
+    """A calibration with the bias table that a sample calls for: measured over predicted, the median of each cell, drawn towards 1
+    where a cell has few points."""
+    document = {name: entry for name, entry in document.items() if name != "bias"}
+    levels = document["overlap"]["log2_bytes"]
+    sample = sample.where(~sample.unreliable)
+    log_ratio, level = np.log(sample.seconds / _predicted(document, sample)), level_of(sample, levels)
+    table: Document = {algorithm: {isa: {} for isa in document["lanes"]} for algorithm in ALGORITHMS}
+    for algorithm, isa, (stores, nontemporal) in product(ALGORITHMS, document["lanes"], (("cached", False), ("nontemporal", True))):
+        cell = (sample["algorithm"] == algorithm) & (sample["isa"] == isa) & (sample["nontemporal"] == nontemporal)
+        table[algorithm][isa][stores] = [_shrunk_median(log_ratio[cell & (level == i)]) for i in range(len(levels) + 1)]
+    return {**document, "bias": {"log2_bytes": levels, "factors": table}}
+
+
+def _shrunk_median(log_ratios: Array) -> float:
+    n = len(log_ratios)
+    return _significant(float(np.exp(np.median(log_ratios) * n / (n + 1)))) if n else 1.0

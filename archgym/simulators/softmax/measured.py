@@ -1,0 +1,127 @@
+"""Softmax kernels measured on this machine: each design is compiled, checked against float64, and timed.
+
+    time_s    processor time of one call, of the slower thread where there are two (see `timing`)
+    sum_error mean over rows of |sum(y) - 1|, summed in float64, for x ~ N(0, 4^2)
+
+The other metrics follow from these and the algorithm, as in `model`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from archgym.simulator import Metric, Simulator
+from archgym.simulators.softmax.checking import Workload, mistake
+from archgym.simulators.softmax.compiler import Compiler, find_compiler, sources_digest
+from archgym.simulators.softmax.cpu import processor
+from archgym.simulators.softmax.kernels import Kernel, Kernels, impossible
+from archgym.simulators.softmax.model import PASSES_OVER_MEMORY, TRAFFIC, SoftmaxCostModel, canonical_tiles, check_shape
+from archgym.simulators.softmax.timing import measure_designs
+from archgym.space import Array, Indices
+
+
+class MeasuredSoftmax(Simulator):
+    """Time and accuracy of softmax kernels on this machine. Run it in a worker process (`Isolated`): machine code can crash.
+
+    Designs whose instructions this processor lacks, that need more processors than this process may use, or with more accumulators
+    than unrolled vectors are infeasible; one that does not compile or gives wrong results fails, with the reason.
+
+    Args:
+        rows, cols: as of `SoftmaxCostModel`.
+        seed: of the input and of the order of measurements.
+
+    Raises:
+        ArchGymError: rows or cols is not a positive integer; no C compiler works here.
+    """
+
+    deterministic = False
+    space = SoftmaxCostModel.space
+    metrics = (
+        *SoftmaxCostModel.metrics,
+        Metric("relative_time", unit="1", better="lower", report_only=True),  # of the reference design, measured beside it
+        Metric("noise", unit="1", better="lower", report_only=True),
+        Metric("unreliable", unit="1", better="lower", report_only=True),
+    )
+
+    def __init__(self, rows: int = 1, cols: int = 65536, seed: int = 0):
+        self.rows, self.cols = check_shape(rows, cols)
+        self.seed = seed
+        self.compiler = find_compiler()
+        self._workshop: _Workshop | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_workshop": None}
+
+    def evaluate_indices(self, indices: Indices, rng: np.random.Generator | None = None) -> dict[str, Array]:
+        """Measure designs, all of them interleaved: int64 [B, 8] in, columns [B] out, with `failure` if any did not compile or compute."""
+        designs = [self.space.design(row) for row in indices]
+        possible = [i for i, design in enumerate(designs) if not impossible(design)]
+        if self._workshop is None:
+            self._workshop = _Workshop(self.compiler, self.rows, self.cols, self.seed)
+        reasons = dict(zip(possible, self._workshop.prepare([designs[i] for i in possible]), strict=True))
+        rows = [i for i in possible if not reasons[i]]
+        columns: dict[str, Array] = {metric.name: np.full(len(designs), np.nan) for metric in self.metrics}
+        for name, values in self._workshop.measure([designs[i] for i in rows]).items():
+            columns[name][rows] = values
+        columns["feasible"] = np.isin(np.arange(len(designs)), rows)
+        if any(reasons.values()):
+            columns["failure"] = np.array([reasons.get(i, "") for i in range(len(designs))])
+        return columns
+
+    def canonical(self, indices: Indices) -> Indices:
+        """As of `SoftmaxCostModel`: [B, 8] -> [B, 8]."""
+        return canonical_tiles(indices, self.cols)
+
+    @property
+    def specification(self) -> dict[str, Any]:
+        """The class, its arguments, and what times depend on besides: the processor, the compiler and the kernels' code."""
+        machine = {"processor": processor(), "compiler": self.compiler.version, "kernels": sources_digest()}
+        return {**super().specification, **machine}
+
+
+class _Workshop:
+    """What a process needs to measure: kernels, data, and what is known of the kernels it has seen."""
+
+    def __init__(self, compiler: Compiler, rows: int, cols: int, seed: int):
+        self.kernels = Kernels(compiler)
+        self.rng = np.random.default_rng(seed)
+        self.workload = Workload(rows, cols, self.rng)
+        self.sum_errors: dict[tuple[Any, ...], float] = {}  # by design
+
+    def prepare(self, designs: Sequence[Mapping[str, Any]]) -> list[str]:
+        """Compile and check designs; for each the reason why it cannot be used, or ""."""
+        refused = self.kernels.build(Kernel.of(design) for design in designs)
+        return [refused.get(Kernel.of(design)) or self._check(design) for design in designs]
+
+    def _check(self, design: Mapping[str, Any]) -> str:
+        key = tuple(design.values())
+        if key not in self.sum_errors:
+            if wrong := mistake(self.kernels, design):
+                return f"wrong results: {wrong}"
+            error = self.workload.sum_error(self.kernels, design)
+            if np.isnan(error):
+                return "wrong results: elements of the workload are off"
+            self.sum_errors[key] = error
+        return ""
+
+    def measure(self, designs: Sequence[Mapping[str, Any]]) -> dict[str, Array]:
+        """Every metric of designs that were prepared, as columns."""
+        if not designs:
+            return {}
+        x = self.workload.x
+        measured = measure_designs(self.kernels, designs, x, self.workload.y, self.rng)
+        traffic = np.array([4.0 * x.size * TRAFFIC[design["algorithm"]] for design in designs])
+        return {
+            "time_s": measured.seconds,
+            "time_per_element_ns": 1e9 * measured.seconds / x.size,
+            "bandwidth_gb_s": 1e-9 * traffic / measured.seconds,
+            "memory_traffic_bytes": traffic,
+            "passes": np.array([PASSES_OVER_MEMORY[design["algorithm"]] for design in designs], float),
+            "sum_error": np.array([self.sum_errors[tuple(design.values())] for design in designs]),
+            "relative_time": measured.ratio,
+            "noise": measured.noise,
+            "unreliable": measured.unreliable.astype(float),
+        }

@@ -1,0 +1,118 @@
+"""Random kernels measured on this machine: what calibrations are fitted to and models are judged by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from archgym.simulators.softmax.calibration import Calibration
+from archgym.simulators.softmax.checking import Workload, mistake
+from archgym.simulators.softmax.compiler import CompilerError
+from archgym.simulators.softmax.kernels import Kernel, Kernels, impossible
+from archgym.simulators.softmax.model import SoftmaxCostModel
+from archgym.simulators.softmax.timing import measure_designs
+
+BATCH = 8  # designs measured in turns
+FIXED_FLOATS = 2**17  # what a measurement costs at least, as elements: its rounds have a least length
+
+Share = Callable[[float], None]  # told how much is done, from 0 to 1
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Measured points: a design on a shape.
+
+    Attributes:
+        designs: the parameters' values, each a column [points].
+        rows, cols: the shapes, int64 [points].
+        seconds: what was measured, float64 [points].
+        unreliable: bool [points].
+    """
+
+    designs: Mapping[str, npt.NDArray[Any]]
+    rows: npt.NDArray[np.int64]
+    cols: npt.NDArray[np.int64]
+    seconds: npt.NDArray[np.float64]
+    unreliable: npt.NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.seconds)
+
+    def __getitem__(self, name: str) -> npt.NDArray[Any]:
+        return self.designs[name]
+
+    @property
+    def shapes(self) -> list[tuple[int, int]]:
+        """The different shapes, in their order."""
+        return list(dict.fromkeys(zip(self.rows.tolist(), self.cols.tolist(), strict=True)))
+
+    def where(self, chosen: npt.NDArray[np.bool_]) -> Sample:
+        """The points where `chosen`, bool [points], is true."""
+        designs = {name: column[chosen] for name, column in self.designs.items()}
+        return Sample(designs, self.rows[chosen], self.cols[chosen], self.seconds[chosen], self.unreliable[chosen])
+
+    def predicted(self, calibration: Calibration) -> npt.NDArray[np.float64]:
+        """What the cost model says, seconds [points]."""
+        seconds = np.empty(len(self))
+        for rows, cols in self.shapes:
+            here = (self.rows == rows) & (self.cols == cols)
+            model = SoftmaxCostModel(rows, cols, calibration)
+            seconds[here] = model.evaluate({name: column[here] for name, column in self.designs.items()})["time_s"]
+        return seconds
+
+
+def random_designs(count: int, rng: np.random.Generator, **fixed: Any) -> list[dict[str, Any]]:
+    """Different designs that this machine can run, some of their parameters fixed; as many as there are if fewer than `count`."""
+    space = SoftmaxCostModel.space
+    found: dict[bytes, dict[str, Any]] = {}
+    for row in space.sample(200 * count, rng):
+        design = {**space.design(row), **fixed}
+        if len(found) < count and not impossible(design):
+            found.setdefault(repr(design).encode(), design)
+    return list(found.values())
+
+
+def build_and_check(kernels: Kernels, designs: Sequence[Mapping[str, Any]], share: Share = lambda _: None) -> None:
+    """Compile designs and hold them against float64.
+
+    Raises:
+        CompilerError: one does not compile, or gives wrong results.
+    """
+    for start in range(0, len(designs), BATCH):
+        batch = designs[start : start + BATCH]
+        for reason in kernels.build(Kernel.of(design) for design in batch).values():
+            raise CompilerError(reason)
+        for design in batch:
+            if wrong := mistake(kernels, design):
+                raise CompilerError(f"a kernel gives wrong results: {wrong}; {dict(design)}")
+        share(min(1.0, (start + BATCH) / len(designs)))
+
+
+def measure_sample(
+    kernels: Kernels,
+    designs: Sequence[Mapping[str, Any]],
+    shapes: Sequence[tuple[int, int]],
+    rng: np.random.Generator,
+    share: Share = lambda _: None,
+) -> Sample:
+    """Time designs that have been built, on every shape (rows, cols)."""
+    weights = np.cumsum([0] + [FIXED_FLOATS + rows * cols for rows, cols in shapes])
+    measurements = []
+    for i, (rows, cols) in enumerate(shapes):
+        workload = Workload(rows, cols, rng)
+        for start in range(0, len(designs), BATCH):
+            share(float((weights[i] + (weights[i + 1] - weights[i]) * start / len(designs)) / weights[-1]))
+            measurements.append(measure_designs(kernels, designs[start : start + BATCH], workload.x, workload.y, rng))
+    share(1.0)
+    names = SoftmaxCostModel.space.names
+    return Sample(
+        designs={name: np.tile(np.array([design[name] for design in designs]), len(shapes)) for name in names},
+        rows=np.repeat([rows for rows, _ in shapes], len(designs)),
+        cols=np.repeat([cols for _, cols in shapes], len(designs)),
+        seconds=np.concatenate([each.seconds for each in measurements]),
+        unreliable=np.concatenate([each.unreliable for each in measurements]),
+    )

@@ -1,0 +1,111 @@
+"""How kernels are timed on a machine that is not quiet.
+
+Designs are measured in rounds, each in a random order with a reference design among them; a round measures at least 100 us of calls in
+a loop in C, as processor time of the (slower) thread. Disturbances only ever lengthen a measurement, so
+
+    seconds    = min over rounds
+    noise      = median over rounds / seconds - 1
+    ratio      = seconds / (seconds of the reference in the same rounds)
+    unreliable = noise > 10 %, or the thread lost its processor in most rounds, or wall-clock time was over 1.5 times as long
+
+and what is unreliable is measured for as many rounds again, all of which count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from archgym.simulators.softmax.cpu import instruction_sets
+from archgym.simulators.softmax.kernels import Floats, Kernels, Pass, Timing
+
+LEAST_S = 100e-6  # of calls per round
+LONG_S = 10e-3  # a call that needs fewer rounds
+ROUNDS, ROUNDS_OF_LONG = 9, 5
+NOISE_LIMIT = 0.10
+WAITING_LIMIT = 1.5  # wall-clock time in processor times
+
+Timed = Mapping[str, Any] | Pass
+
+
+def reference_design() -> dict[str, Any]:
+    """What every batch is compared with: a plain kernel of the widest vectors here."""
+    isa = instruction_sets()[-1]
+    return {
+        "algorithm": "three_pass_recompute",
+        "isa": isa,
+        "unroll": 4,
+        "accumulators": 4,
+        "prefetch": 0,
+        "nontemporal": False,
+        "tile": 65536,
+        "threads": 1,
+    }
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Times of D designs, each array [D]; what they mean: see the module."""
+
+    seconds: npt.NDArray[np.float64]
+    noise: npt.NDArray[np.float64]
+    ratio: npt.NDArray[np.float64]
+    unreliable: npt.NDArray[np.bool_]
+
+
+def measure_designs(kernels: Kernels, designs: Sequence[Timed], x: Floats, y: Floats, rng: np.random.Generator) -> Measurement:
+    """Time designs that have been built, on float32 [rows, cols]; y is overwritten.
+
+    The calling thread is kept on one processor meanwhile.
+    """
+    with kernels.pinned():
+        return _measure(kernels, designs, x, y, rng)
+
+
+def _measure(kernels: Kernels, designs: Sequence[Timed], x: Floats, y: Floats, rng: np.random.Generator) -> Measurement:
+    what = [*designs, reference_design()]
+    reference = len(designs)
+    first = [_first_impression(kernels, each, x, y) for each in what]
+    calls = [max(1, ceil(LEAST_S / seconds)) for seconds in first]
+    rounds = [ROUNDS_OF_LONG if seconds > LONG_S else ROUNDS for seconds in first]
+    timings: list[list[Timing]] = [[] for _ in what]
+    chosen = list(range(len(what)))
+    for _ in range(2):
+        for r in range(max(rounds[j] for j in chosen)):
+            for j in rng.permutation([j for j in chosen if r < rounds[j]]).tolist():
+                timings[j].append(kernels.measure(what[j], x, y, calls=calls[j], warmups=int(calls[j] > 1)))
+        chosen = [j for j in range(reference) if _unreliable(timings[j])]
+        if not chosen:
+            break
+        chosen.append(reference)
+    seconds = np.array([_seconds(each) for each in timings])
+    return Measurement(
+        seconds=seconds[:reference],
+        noise=np.array([_noise(each) for each in timings[:reference]]),
+        ratio=seconds[:reference] / seconds[reference],
+        unreliable=np.array([_unreliable(each) for each in timings[:reference]]),
+    )
+
+
+def _first_impression(kernels: Kernels, what: Timed, x: Floats, y: Floats) -> float:
+    """Seconds of one call, the very first left out where that is cheap."""
+    seconds = kernels.measure(what, x, y, calls=1).seconds
+    return max(seconds if seconds > LONG_S else kernels.measure(what, x, y, calls=1).seconds, 1e-9)
+
+
+def _seconds(timings: Sequence[Timing]) -> float:
+    return min(t.seconds for t in timings)
+
+
+def _noise(timings: Sequence[Timing]) -> float:
+    return float(np.median([t.seconds for t in timings])) / _seconds(timings) - 1
+
+
+def _unreliable(timings: Sequence[Timing]) -> bool:
+    disturbed = [t.switches > 0 or t.wall_seconds > WAITING_LIMIT * t.seconds for t in timings]
+    return _noise(timings) > NOISE_LIMIT or sum(disturbed) > len(timings) / 2
