@@ -225,6 +225,7 @@ def far_apart(cols):
         1e4 * uniform,
         rng.choice([-1e4, 0, 1e4], cols),
         *(centre + 300 * uniform for centre in (limit, -limit)),
+        *(centre + 10 * uniform for centre in (4e4, -5e4, 1.2e5, -1e6)),
         *(centre + 30 * uniform for centre in (limit - 60, limit + 60, -limit - 60, 60 - limit)),
         *(sign * limit - 100 * np.arange(cols) for sign in (-1, 1)),
         rng.choice([-limit - 90, 0, limit + 90], cols),

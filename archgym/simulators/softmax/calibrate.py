@@ -13,12 +13,10 @@ import platform
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from archgym.paths import data_folder
 from archgym.simulators.softmax.calibration import FORMAT, PASSES, PREFETCH_BYTES, VERSION, Calibration
 from archgym.simulators.softmax.checking import Workload
 from archgym.simulators.softmax.compiler import CompilerError
@@ -49,11 +47,6 @@ PATTERN_PASSES = {  # pattern: (pass, non-temporal)
     "in_place": ("scale", False),
     "in_place_nontemporal": ("scale", True),
 }
-
-
-def host_calibration() -> Path:
-    """Where this machine's calibration lies: what `calibration="host"` reads."""
-    return data_folder("calibrations", "softmax-host.json")
 
 
 def calibrate(kernels: Kernels, *, seed: int = 0, progress: Progress = lambda what, share: None) -> Document:

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from archgym.errors import ArchGymError
+from archgym.paths import data_folder
 
 FORMAT, VERSION = "archgym-softmax-calibration", 1
 ISAS = ("scalar", "avx2", "avx512")
@@ -76,13 +77,16 @@ class Calibration:
         """Read a calibration.
 
         Args:
-            source: the name of a recorded calibration, the path of a JSON file, or None for the default recorded one.
+            source: the name of a recorded calibration, "host" for this machine's (made by `archgym calibrate softmax`), the path of a
+                JSON file, or None for the default recorded one.
 
         Raises:
             ArchGymError: no such calibration, an unreadable file, or an entry that is missing or invalid (named in the message).
         """
         source = DEFAULT if source is None else source
-        path = RECORDED / f"{source}.json" if source in cls.recorded() else Path(source)
+        path = cls.host() if source == "host" else RECORDED / f"{source}.json" if source in cls.recorded() else Path(source)
+        if source == "host" and not path.exists():
+            raise ArchGymError(f"this machine has no calibration ({path}) yet: make one with `archgym calibrate softmax`")
         try:
             document = json.loads(path.read_text(encoding="utf-8"))
         except OSError as error:
@@ -93,6 +97,11 @@ class Calibration:
         except ValueError as error:
             raise ArchGymError(f"the calibration {str(source)!r} is not a JSON text ({error}); {_ADVICE}") from error
         return cls.from_json(document, name=path.stem)
+
+    @staticmethod
+    def host() -> Path:
+        """Where this machine's calibration lies, if it has been made."""
+        return data_folder("calibrations", "softmax.json")
 
     @staticmethod
     def recorded() -> tuple[str, ...]:

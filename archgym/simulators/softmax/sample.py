@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -74,6 +75,17 @@ def random_designs(count: int, rng: np.random.Generator, **fixed: Any) -> list[d
         if len(found) < count and not impossible(design):
             found.setdefault(repr(design).encode(), design)
     return list(found.values())
+
+
+def first_choices(model: SoftmaxCostModel, count: int, tolerance: float = np.inf) -> list[dict[str, Any]]:
+    """The different designs that a model finds fastest, of those that this machine can run: first those whose sum_error it finds
+    tolerable, then the others."""
+    indices = np.concatenate(list(model.space.enumerate()))
+    indices = np.unique(model.canonical(indices), axis=0)
+    columns = model.evaluate_indices(indices)
+    order = np.lexsort((columns["time_s"], columns["sum_error"] > tolerance))
+    designs = (model.space.design(indices[i]) for i in order[columns["feasible"][order]])
+    return list(islice((design for design in designs if not impossible(design)), count))
 
 
 def build_and_check(kernels: Kernels, designs: Sequence[Mapping[str, Any]], share: Share = lambda _: None) -> None:

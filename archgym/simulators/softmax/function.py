@@ -1,0 +1,90 @@
+"""Softmax with a kernel of choice: what a search ends in, for use on arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache, lru_cache
+from typing import Any
+
+import numpy as np
+
+from archgym.errors import ArchGymError
+from archgym.simulators.softmax.calibration import Calibration
+from archgym.simulators.softmax.checking import mistake
+from archgym.simulators.softmax.compiler import CompilerError, find_compiler
+from archgym.simulators.softmax.kernels import Floats, Kernels, aligned, impossible
+from archgym.simulators.softmax.model import SoftmaxCostModel
+from archgym.simulators.softmax.sample import first_choices
+
+TOLERANCE = 1e-5  # of |sum(y) - 1|
+
+
+def softmax(x: Floats, design: Mapping[str, Any] | None = None, out: Floats | None = None) -> Floats:
+    """Softmax over the last axis, e^(x - max(x)) / sum e^(x - max(x)), by a kernel that is compiled when it is first used.
+
+    As `scipy.special.softmax(x, axis=-1)`: -inf gives 0; NaN, +inf or nothing but -inf gives NaN for the whole row.
+
+    Args:
+        x: float32, with at least one element along its last axis.
+        design: of `SoftmaxCostModel.space`, such as a search's `best_design`; default: `best_design` for the shape of x.
+        out: where the result goes: a C-contiguous float32 array of the shape of x, or x itself; default: a new array.
+
+    Returns:
+        The result, float32, of the shape of x.
+
+    Raises:
+        ArchGymError: x is not float32, or its rows are empty; an `out` that does not fit; a design that does not exist or that
+            this machine cannot run; no compiler works here.
+
+    >>> softmax(np.zeros((2, 4), np.float32))   # doctest: +SKIP
+    """
+    x = np.asarray(x)
+    if x.dtype != np.float32:
+        raise ArchGymError(f"softmax works on float32, not {x.dtype}; convert with x.astype(np.float32)")
+    if x.ndim == 0 or x.shape[-1] == 0:
+        raise ArchGymError(f"softmax needs rows of at least one element along the last axis; this array has the shape {x.shape}")
+    if out is None:
+        out = aligned((1, x.size)).reshape(x.shape)
+    elif out.dtype != np.float32 or out.shape != x.shape or not out.flags.c_contiguous:
+        raise ArchGymError(f"out must be a C-contiguous float32 array of the shape {x.shape}")
+    if x.size:
+        rows, cols = x.size // x.shape[-1], x.shape[-1]
+        design = best_design(_rounded(rows), _rounded(cols)) if design is None else _existing(design)
+        _check(tuple(design.items()))
+        _kernels().run(design, np.ascontiguousarray(x).reshape(rows, cols), out.reshape(rows, cols))
+    return out
+
+
+@lru_cache(maxsize=256)
+def best_design(rows: int, cols: int) -> Mapping[str, Any]:
+    """The design that the cost model finds fastest for this machine among those with a sum_error of 1e-5 or less.
+
+    The model uses this machine's calibration where `archgym calibrate softmax` has made one, else the recorded default.
+    """
+    calibration = Calibration.load("host" if Calibration.host().exists() else None)
+    return first_choices(SoftmaxCostModel(rows, cols, calibration), 1, TOLERANCE)[0]
+
+
+def _rounded(n: int) -> int:
+    """Up to a power of two, so that few shapes need a choice."""
+    return 1 << (n - 1).bit_length()
+
+
+def _existing(design: Mapping[str, Any]) -> dict[str, Any]:
+    space = SoftmaxCostModel.space
+    found = space.design(space.encode({name: np.array([value]) for name, value in design.items()})[0])
+    if reason := impossible(found):
+        raise ArchGymError(f"this machine cannot run the design: {reason}")
+    return found
+
+
+@cache
+def _kernels() -> Kernels:
+    return Kernels(find_compiler())
+
+
+@cache
+def _check(items: tuple[tuple[str, Any], ...]) -> None:
+    """Hold a design against float64 before it is first used."""
+    if wrong := mistake(_kernels(), dict(items)):
+        raise CompilerError(f"the compiled kernel gives wrong results: {wrong}; try another compiler (CC=...)")
