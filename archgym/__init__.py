@@ -13,6 +13,7 @@ from archgym.agent import Agent, AskTellAgent
 from archgym.env import ArchEnv, ArchVectorEnv, finished
 from archgym.env_wrappers import ContinuousActions, SequentialDesign, VectorContinuousActions, VectorSequentialDesign
 from archgym.errors import ArchGymError, BudgetExhausted, MissingDependency, SimulatorUnavailable
+from archgym.incumbents import Incumbent
 from archgym.ledger import Ledger
 from archgym.objective import AtLeast, AtMost, Maximize, Minimize, Objective, Target
 from archgym.optimum import Optimum, find_optimum
@@ -38,6 +39,7 @@ __all__ = [
     "Categorical",
     "ContinuousActions",
     "DesignSpace",
+    "Incumbent",
     "Integer",
     "Isolated",
     "Ledger",

@@ -21,6 +21,7 @@ import numpy as np
 from archgym.agent import Agent
 from archgym.env import ArchVectorEnv
 from archgym.errors import ArchGymError, BudgetExhausted
+from archgym.incumbents import Incumbent, measure_again
 from archgym.ledger import Failure, Ledger
 from archgym.objective import Objective, R
 from archgym.optimum import Optimum, known_optimum
@@ -50,6 +51,8 @@ class SearchResult:
         failures: samples that the simulator could not evaluate, with reasons.
         optimum: the exact optimum, where it is known.
         specification: JSON; `search_again(specification)` repeats the search row for row.
+        incumbents: where the simulator measures, the five best designs, measured once more; best second measurement first. These
+            measurements are not samples.
     """
 
     best_design: dict[str, Any] | None
@@ -62,6 +65,7 @@ class SearchResult:
     failures: list[Failure]
     optimum: Optimum | None
     specification: dict[str, Any]
+    incumbents: tuple[Incumbent, ...] = ()
 
     @property
     def regret(self) -> float | None:
@@ -152,6 +156,7 @@ class Search:
         if cache is not None:
             evaluator = self.env.evaluator
             evaluator.simulator = Cached(evaluator.simulator, cache)
+        self._incumbents: tuple[Incumbent, ...] = ()
 
     @property
     def ledger(self) -> Ledger:
@@ -162,6 +167,8 @@ class Search:
         """Search until the budget is spent; the environment is closed whatever happens."""
         try:
             self.spend()
+            if not self.env.simulator.deterministic:
+                self._incumbents = measure_again(self.env.evaluator)
             return self.result()  # may ask the simulator about its optimum
         finally:
             self.env.close()
@@ -188,6 +195,7 @@ class Search:
             failures=list(ledger.failures),
             optimum=known_optimum(simulator, self.env.objective),
             specification=self.specification,
+            incumbents=self._incumbents,
         )
 
 

@@ -45,6 +45,7 @@ from archgym.console import (
     without_empty_columns,
 )
 from archgym.errors import ArchGymError, MissingDependency, unknown
+from archgym.incumbents import Incumbent
 from archgym.objective import AtMost, Maximize, Minimize, Objective, Target
 from archgym.optimum import LIMIT, Optimum, find_optimum, known_optimum, optimum_path, save_optimum
 from archgym.paths import check_writable
@@ -390,6 +391,24 @@ def _print_result(
     if out is not None:
         facts.append(("History", str(out)))
     console.print(fact_sheet(facts))
+    if result.incumbents:
+        console.print()
+        console.print(_measured_again(result.incumbents, simulator, objective))
+
+
+def _measured_again(incumbents: Sequence[Incumbent], simulator: Simulator, objective: Objective) -> Table:
+    """The best designs of a measured search by their second measurements, with the parameters in which they differ."""
+    goals = [m for m in simulator.metrics if m.name in {term.metric for term in objective.terms}]
+    names = [name for name in simulator.space.names if len({incumbent.design[name] for incumbent in incumbents}) > 1]
+    table = new_table("Measured again", *(f"{m.name}>" for m in goals), "Before>", "Reward>", ", ".join(names))
+    for rank, incumbent in enumerate(incumbents, start=1):
+        again = incumbent.remeasured_metrics
+        now = [number(again[m.name]) if again else "failed" for m in goals]
+        before = ", ".join(number(incumbent.metrics[m.name]) for m in goals)
+        reward = "-" if incumbent.remeasured_reward is None else number(incumbent.remeasured_reward)
+        reward += "" if incumbent.valid else " (not valid)"
+        table.add_row(f"{rank}", *now, before, reward, ", ".join(_value(incumbent.design[name]) for name in names))
+    return table
 
 
 def _comparison(result: SearchResult, simulator: Simulator, objective: Objective) -> list[tuple[str, str]]:

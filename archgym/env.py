@@ -91,6 +91,12 @@ class Evaluator:
             raise self.ledger.exhausted()
         return Evaluation(indices, outcome.values, outcome.feasible, rewards.valid, rewards.reward)
 
+    def remeasure(self, indices: Indices) -> Evaluation:
+        """Evaluate designs [n, P] once more, whatever caches know of them, without counting or recording it."""
+        outcome = evaluate_safely(self.simulator, indices, self.rng, again=True)
+        rewards = self.objective({name: outcome.values[:, j] for name, j in self._columns}, outcome.feasible)
+        return Evaluation(indices, outcome.values, outcome.feasible, rewards.valid, rewards.reward)
+
     def _legal(self, actions: Any, n: int) -> Indices:
         """A private int64 copy of legal actions."""
         given = np.asarray(actions)

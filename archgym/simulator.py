@@ -83,6 +83,10 @@ class Simulator(ABC):
         """`evaluate` for designs given as indices: int64 [B, P] in, columns [B] out. Environments call this."""
         return self.evaluate(self.space.decode(indices), rng)
 
+    def remeasure(self, indices: Indices, rng: np.random.Generator | None = None) -> dict[str, Array]:
+        """`evaluate_indices` once more, independent of earlier answers: what a cache knows of them does not count."""
+        return self.evaluate_indices(indices, rng)
+
     def canonical(self, indices: Indices) -> Indices:
         """The representative of designs that are the same thing: [B, P] -> [B, P], idempotent. By default each design stands for itself."""
         return indices
@@ -148,17 +152,21 @@ class Outcome:
     failures: dict[int, str] = field(default_factory=dict)
 
 
-def evaluate_safely(simulator: Simulator, indices: Indices, rng: np.random.Generator | None = None) -> Outcome:
+def evaluate_safely(simulator: Simulator, indices: Indices, rng: np.random.Generator | None = None, *, again: bool = False) -> Outcome:
     """Evaluate designs [B, P]; failures become infeasible rows with a reason instead of exceptions.
 
     A batch that raises, or comes back malformed, is asked again in halves, down to single rows, so that only the guilty rows fail.
+
+    Args:
+        again: `remeasure` them.
 
     Raises:
         SimulatorUnavailable: not the design but what runs the simulator is at fault.
     """
     state = rng.bit_generator.state if rng is not None and simulator.stochastic else None
     try:
-        return _checked(simulator, simulator.evaluate_indices(indices, rng), len(indices))
+        columns = simulator.remeasure(indices, rng) if again else simulator.evaluate_indices(indices, rng)
+        return _checked(simulator, columns, len(indices))
     except SimulatorUnavailable:
         raise
     except Exception as error:
@@ -167,7 +175,7 @@ def evaluate_safely(simulator: Simulator, indices: Indices, rng: np.random.Gener
     if rng is not None and state is not None:
         rng.bit_generator.state = state
     middle = len(indices) // 2
-    first, second = evaluate_safely(simulator, indices[:middle], rng), evaluate_safely(simulator, indices[middle:], rng)
+    first, second = (evaluate_safely(simulator, half, rng, again=again) for half in (indices[:middle], indices[middle:]))
     return Outcome(
         values=np.concatenate([first.values, second.values]),
         feasible=np.concatenate([first.feasible, second.feasible]),

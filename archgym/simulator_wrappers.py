@@ -258,7 +258,15 @@ class Cached(SimulatorWrapper):
         Raises:
             ArchGymError: the file cannot be read or written any more.
         """
-        keys = [self._key(row) for row in indices]
+        return self._answer(indices, again=False)
+
+    def remeasure(self, indices: Indices, rng: np.random.Generator | None = None) -> dict[str, Array]:
+        """As `evaluate_indices`, from results that are remembered apart: the first time designs are simulated whatever is known of them,
+        so that a search that is replayed finds its second measurements too."""
+        return self._answer(indices, again=True)
+
+    def _answer(self, indices: Indices, again: bool) -> dict[str, Array]:
+        keys = [self._key(row, again) for row in indices]
         self._recall({key for key in keys if key not in self._records})
         first = {key: row for row, key in reversed(list(enumerate(keys))) if key not in self._records}  # where a new design comes first
         cached = np.ones(len(keys), bool)
@@ -266,7 +274,7 @@ class Cached(SimulatorWrapper):
         reasons: dict[bytes, str] = {}
         if first:
             rows = np.array(list(first.values()))
-            outcome = evaluate_safely(self.simulator, indices[rows])
+            outcome = evaluate_safely(self.simulator, indices[rows], again=again)
             cached[rows] = False if outcome.cached is None else outcome.cached
             records = [record.tobytes() for record in np.column_stack([outcome.feasible, outcome.values]).astype("<f8")]
             fresh = dict(zip(first, records, strict=True))
@@ -305,12 +313,12 @@ class Cached(SimulatorWrapper):
             )
         return hashlib.sha256(text.encode()).digest()
 
-    def _key(self, row: Indices) -> bytes:
+    def _key(self, row: Indices, again: bool) -> bytes:
         if self._path is None:
-            return row.tobytes()
+            return row.tobytes() + b"again" * again
         values = zip(self.space.names, self._texts, row.tolist(), strict=True)
         design = ", ".join(sorted(f"{json.dumps(name)}: {texts[index]}" for name, texts, index in values))
-        return hashlib.sha256(self._prefix + design.encode()).digest()
+        return hashlib.sha256(self._prefix + design.encode() + b"again" * again).digest()
 
     def _recall(self, keys: Iterable[bytes]) -> None:
         """Take what the file knows of these keys into memory."""

@@ -270,6 +270,20 @@ def test_two_threads_agree_on_one_row_however_different_their_halves(kernels, de
         check(kernels, design | {"threads": 2}, *table(two_halves, cols, halves))
 
 
+def around_the_limit(cols):
+    """Most of the sum lies in the first half, which two_pass adds up without a maximum; the other half needs one."""
+    row, second = np.full(cols, 22_712.0), (cols + 1) // 2
+    row[second:] = -1e4
+    row[second] = 22_714.0
+    return [row, row[::-1]]
+
+
+def test_two_threads_agree_though_one_needs_the_maximum_and_the_other_does_not(kernels, designs):
+    for design, row in product(designs, (0, 1)):
+        x, expected = table(around_the_limit, 3 * TILE + 6)
+        check(kernels, design | {"threads": 2}, x[row : row + 1], expected[row : row + 1])
+
+
 def test_two_threads_spoil_only_the_rows_with_nan(kernels, designs):
     for design in designs:
         check(kernels, design | {"threads": 2}, *table(with_nothing_to_divide_by, 3 * TILE + 5))

@@ -55,12 +55,16 @@ def softmax(x: Floats, design: Mapping[str, Any] | None = None, out: Floats | No
     return out
 
 
-@lru_cache(maxsize=256)
-def best_design(rows: int, cols: int) -> Mapping[str, Any]:
+def best_design(rows: int, cols: int) -> dict[str, Any]:
     """The design that the cost model finds fastest for this machine among those with a sum_error of 1e-5 or less.
 
     The model uses this machine's calibration where `archgym calibrate softmax` has made one, else the recorded default.
     """
+    return dict(_best_design(rows, cols))
+
+
+@lru_cache(maxsize=256)
+def _best_design(rows: int, cols: int) -> dict[str, Any]:
     calibration = Calibration.load("host" if Calibration.host().exists() else None)
     return first_choices(SoftmaxCostModel(rows, cols, calibration), 1, TOLERANCE)[0]
 
