@@ -17,7 +17,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
@@ -47,11 +47,13 @@ class Compiler:
         command: the words it is started with.
         version: the first line of what it says of itself.
         folder: where libraries are kept.
+        timeout_s: for one library.
     """
 
     command: tuple[str, ...]
     version: str
     folder: Path
+    timeout_s: float = field(default_factory=lambda: TIMEOUT_S)
 
     def build(self, source: str, options: Sequence[str] = ()) -> Path:
         """The shared library of one of our C files, compiled unless it is there.
@@ -61,7 +63,7 @@ class Compiler:
             options: further words for the compiler.
 
         Raises:
-            CompilerError: it failed, took longer than 60 s, or the folder cannot be written.
+            CompilerError: it failed, took longer than `timeout_s`, or the folder cannot be written.
         """
         words = [*OPTIONS, *options]
         target = self.folder / f"{Path(source).stem}-{_digest(self.version, *words)}.so"
@@ -76,7 +78,7 @@ class Compiler:
                 f"cannot keep compiled kernels in {self.folder} ({error.strerror}); set ARCHGYM_HOME to a folder that can be written"
             ) from error
         try:
-            _run([*self.command, *words, str(SOURCES / source), "-o", temporary, "-lm", "-lpthread"], TIMEOUT_S)
+            _run([*self.command, *words, str(SOURCES / source), "-o", temporary, "-lm", "-lpthread"], self.timeout_s)
             os.replace(temporary, target)
         except OSError as error:
             raise CompilerError(f"cannot keep a compiled kernel in {self.folder}: {error.strerror}") from error
