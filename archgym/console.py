@@ -5,7 +5,10 @@ Rich is imported when something is printed, so that importing archgym stays chea
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from archgym.errors import ArchGymError
@@ -16,6 +19,12 @@ if TYPE_CHECKING:
 
 BAD_INPUT = 2
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+
+_DRAWN_EVERY_S = 0.1
+_LINE_EVERY_S = 10.0  # where stderr is no terminal
+_SETTLED_S = 3.0  # of a step, before its pace says how long the rest takes
+
+Tell = Callable[[str, float], None]  # what is being done, and the share of everything that is done: 0 to 1
 
 
 def stdout() -> Console:
@@ -88,3 +97,65 @@ def number(value: float) -> str:
     if float(value).is_integer() and abs(value) < 1e12:
         return f"{value:,.0f}"
     return f"{value:.4g}"
+
+
+@contextmanager
+def progress_bar() -> Iterator[Tell]:
+    """A bar on stderr that names what is being done; where stderr is no terminal, a line now and then.
+
+    Yields a function tell(what, share of everything done). The bar is drawn when that is called, and by no thread of its own: nothing
+    runs beside what is being measured.
+    """
+    pace = _Pace()
+    if not sys.stderr.isatty():
+        last = monotonic()
+
+        def line(what: str, share: float) -> None:
+            nonlocal last
+            left = pace.left(what, share)
+            if monotonic() - last >= _LINE_EVERY_S:
+                last = monotonic()
+                print(f"{what}, {share:.0%} done{left and ', ' + left}", file=sys.stderr, flush=True)
+
+        yield line
+        return
+    from rich.progress import BarColumn, Progress, TextColumn
+    from rich.table import Column
+
+    console = stderr()
+    unbroken = Column(no_wrap=True)
+    columns = [
+        BarColumn(bar_width=max(10, min(40, console.width - 50))),
+        TextColumn("{task.percentage:>3.0f} %", table_column=unbroken),
+        TextColumn("{task.description}", table_column=unbroken),
+        TextColumn("{task.fields[left]}", style="dim", table_column=unbroken),
+    ]
+    with Progress(*columns, console=console, auto_refresh=False, transient=True) as bar:
+        task = bar.add_task("", total=1.0, left="")
+        drawn, shown = 0.0, ""
+
+        def tell(what: str, share: float) -> None:
+            nonlocal drawn, shown
+            bar.update(task, description=what, completed=share, left=pace.left(what, share))
+            if what != shown or monotonic() - drawn >= _DRAWN_EVERY_S:
+                bar.refresh()
+                drawn, shown = monotonic(), what
+
+        yield tell
+
+
+class _Pace:
+    """How long the rest takes if it goes on like the step at hand; earlier steps say little, since what is kept takes no time."""
+
+    def __init__(self) -> None:
+        self._what, self._since, self._from = "", monotonic(), 0.0
+
+    def left(self, what: str, share: float) -> str:
+        """ "40 s left", or "" while that is not known."""
+        now = monotonic()
+        if what != self._what:
+            self._what, self._since, self._from = what, now, share
+        if now - self._since < _SETTLED_S or share <= self._from:
+            return ""
+        seconds = round((now - self._since) / (share - self._from) * (1 - share))
+        return f"{seconds} s left" if seconds < 120 else f"{round(seconds / 60)} min left"

@@ -308,3 +308,42 @@ def test_regret_and_percentile_are_those_of_brute_force():
     good = rewards.reward[rewards.valid]
     assert result.regret == pytest.approx(good.max() - result.best_reward)
     assert result.percentile == pytest.approx(100 * np.mean(good <= result.best_reward), abs=0.1)
+
+
+class Measuring(Bowl):
+    """Costs that differ from call to call."""
+
+    deterministic = False
+
+    def __init__(self):
+        super().__init__()
+        self.batches = []
+
+    def evaluate(self, designs, rng=None):
+        columns = super().evaluate(designs)
+        self.batches.append(len(designs["x"]))
+        noise = np.random.default_rng(len(self.batches)).uniform(1, 1.2, len(designs["x"]))
+        return {**columns, "cost_j": columns["cost_j"] * noise}
+
+
+def test_the_best_designs_of_a_measured_search_are_measured_again_together_and_uncounted(register):
+    env_id, simulator = register(Measuring())
+    result = search(env_id, "random", budget=60, seed=1, num_envs=20)
+    assert result.samples == 60 and simulator.batches == [20, 20, 20, 5]
+    rows = [incumbent.sample for incumbent in result.incumbents]
+    designs = {(i.design["x"], i.design["size"], i.design["isa"]) for i in result.incumbents}
+    assert len(rows) == len(designs) == 5  # `flag` has no effect: what differs in nothing else is one design
+    ranked = np.argsort(-np.where(result.history["valid"], result.history["reward"], -np.inf), kind="stable")
+    assert ranked[0] in rows
+    for incumbent in result.incumbents:
+        assert incumbent.reward == result.history["reward"][incumbent.sample]
+        assert incumbent.metrics["cost_j"] == result.history["cost_j"][incumbent.sample]
+        assert incumbent.remeasured_metrics["cost_j"] != incumbent.metrics["cost_j"]
+    again = [incumbent.remeasured_reward for incumbent in result.incumbents if incumbent.valid]
+    assert again == sorted(again, reverse=True)
+
+
+def test_a_measured_search_without_a_valid_design_measures_nothing_again(register):
+    env_id, simulator = register(Measuring(), Objective(Minimize("cost_j"), archgym.AtMost("area_mm2", 0.1)))
+    assert search(env_id, "random", budget=10, num_envs=10).incumbents == ()
+    assert simulator.batches == [10]

@@ -216,6 +216,17 @@ def test_a_measurement_is_replayed_exactly_and_simulated_once(path):
     assert cache.simulator.simulated == 3
 
 
+def test_a_second_measurement_is_new_the_first_time_and_replayed_exactly_after(path):
+    cache = Cached(Measured(), path)
+    designs = SPACE.from_ordinal(np.array([7, 9]))  # feasible ones
+    first = evaluate_safely(cache, designs)
+    second = evaluate_safely(cache, designs, again=True)
+    assert not second.cached.any() and not np.array_equal(first.values, second.values)
+    assert np.array_equal(evaluate_safely(cache, designs, again=True).values, second.values)
+    assert np.array_equal(evaluate_safely(cache, designs).values, first.values)
+    assert cache.simulator.simulated == 4
+
+
 def test_a_cache_on_disk_is_found_by_another_process(tmp_path):
     path = tmp_path / "cache.sqlite"
     designs = SPACE.from_ordinal(np.arange(20))

@@ -114,6 +114,29 @@ def test_a_hung_row_is_killed_alone_and_on_time(closing):
     assert outcome.values[[0, 1, 3, 4, 5], 0].tolist() == [2, 3, 5, 6, 7]
 
 
+class Counting(Troubled):
+    """latency_s is the size of the batch that the design came in."""
+
+    def evaluate_indices(self, indices, rng=None):
+        columns = super().evaluate_indices(indices)
+        return {**columns, "latency_s": np.full(len(indices), float(len(indices)))}
+
+
+def test_rows_given_together_reach_the_simulator_together(closing):
+    simulator = closing(Isolated(Counting(), timeout_s=5.0, rows_at_once=4))
+    assert simulator.evaluate_indices(designs(*range(10)))["latency_s"].tolist() == [4] * 8 + [2] * 2
+    with pytest.raises(ArchGymError, match="rows_at_once"):
+        Isolated(Counting(), rows_at_once=0)
+
+
+@pytest.mark.parametrize("trouble", ["hang", "exit"])
+def test_of_rows_given_together_only_the_guilty_one_fails(closing, trouble):
+    simulator = closing(Isolated(Troubled({3: trouble}), timeout_s=0.5, rows_at_once=4))
+    outcome = evaluate_safely(simulator, designs(1, 2, 3, 4, 5))
+    assert list(outcome.failures) == [2]
+    assert outcome.values[outcome.feasible][:, 0].tolist() == [2, 3, 5, 6]
+
+
 def test_a_time_out_ends_the_programs_that_the_simulator_started(closing):
     simulator = closing(Isolated(Troubled({3: "hang with a child"}), timeout_s=0.5))
     simulator.evaluate_indices(designs(0))

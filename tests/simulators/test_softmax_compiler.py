@@ -433,6 +433,7 @@ def test_a_space_in_a_folder_is_no_matter(real, tmp_path):
         (set(), ("scalar",)),
         ({"sse2", "avx"}, ("scalar",)),
         ({"avx2"}, ("scalar",)),
+        ({"avx512f", "avx2"}, ("scalar",)),
         ({"avx2", "fma"}, ("scalar", "avx2")),
         ({"avx512f", "avx2", "fma"}, ("scalar", "avx2", "avx512")),
     ],

@@ -31,10 +31,12 @@ Document = dict[str, Any]
 Progress = Callable[[str, float], None]  # what is being done, and how much of everything is: 0 to 1
 
 LOG2_FLOATS = [k / 2 for k in range(20, 53)]  # sizes of the curves: 4 KB to 256 MB of x
+LEAST_LOG2_SHARED = 14  # sizes below this are not measured with two threads, whose start would take longer
 L1_FLOATS = 2048  # 8 KB of x, 8 KB of y
 POINTS = ((1, 1), (2, 1), (4, 1), (4, 4), (8, 1), (8, 2), (8, 4), (8, 8))  # (unroll, accumulators)
-SAMPLE_DESIGNS = 32  # on one thread; 16 more on two
-SAMPLE_SHAPES = [(64, 256), *((1, 2**k) for k in (11, 13, 15, 17, 19, 21, 23, 25))]
+VECTORS = ("avx2", "avx512")  # scalar code is slower than memory, so that nothing can be learnt from it of how the two overlap
+SAMPLE_DESIGNS = 18  # of each on one thread; half as many more on two
+SAMPLE_SHAPES = [(64, 256), *((1, 2**k) for k in (11, 13, 15, 17, 19, 21, 23, 24, 25))]
 BIAS_DESIGNS = 160
 BIAS_SHAPES = [(1, 2**k) for k in range(11, 27)]
 
@@ -60,24 +62,37 @@ def calibrate(kernels: Kernels, *, seed: int = 0, progress: Progress = lambda wh
         CompilerError: a kernel does not compile, or gives wrong results.
     """
     rng = np.random.default_rng(seed)
-    steps = _Steps(progress, {"compiling": 8, "bandwidth": 6, "compute": 3, "compiling kernels": 12, "measuring kernels": 25})
-    widest = instruction_sets()[-1]
-    patterns = {pattern: Pass(name, widest, 8, 8, nontemporal) for pattern, (name, nontemporal) in PATTERN_PASSES.items()}
+    two_threads = len(processors()) > 1
+    seconds = {
+        "compiling": 8,
+        "bandwidth": 5,
+        "bandwidth of two threads": 5,
+        "compute": 3,
+        "compiling kernels": 10,
+        "measuring kernels": 25,
+    }
+    steps = _Steps(progress, seconds)
+    patterns = [Pass(name, instruction_sets()[-1], 8, 8, nontemporal) for name, nontemporal in PATTERN_PASSES.values()]
     passes = {(name, isa, *point): Pass(name, isa, *point) for name in PASSES for isa in instruction_sets() for point in POINTS}
-    _build(kernels, [*patterns.values(), *passes.values()], steps.of("compiling"))
+    _build(kernels, [*patterns, *passes.values()], steps.of("compiling"))
+    large = Workload(1, int(2 ** LOG2_FLOATS[-1]), rng)
     document: Document = {
         "format": FORMAT,
         "version": VERSION,
         "machine": describe_machine(kernels),
         "lanes": {isa: LANES[isa] for isa in instruction_sets()},
-        "bandwidth": _bandwidth(kernels, patterns, rng, steps.of("bandwidth")),
+        "bandwidth": _bandwidth(kernels, 1, large, rng, steps.of("bandwidth")),
         "compute": _compute(kernels, passes, rng, steps.of("compute")),
         "overlap": overlap(levels := cache_levels(), np.zeros((len(levels) + 1, len(PREFETCH_BYTES)))),
         "row_overhead_ns": 0.0,
         "threads": {"slowdown": 1.0, "start_ns": 0.0},
     }
-    one = random_designs(SAMPLE_DESIGNS, rng, threads=1)
-    two = [{**design, "threads": 2} for design in one[::2]] if len(processors()) > 1 else []
+    if two_threads:
+        shared = _bandwidth(kernels, 2, large, rng, steps.of("bandwidth of two threads"))
+        document["two_threads"] = {"bandwidth": _below(shared, document["bandwidth"])}
+    one = [design for isa in VECTORS if isa in instruction_sets() for design in random_designs(SAMPLE_DESIGNS, rng, threads=1, isa=isa)]
+    one = one or random_designs(SAMPLE_DESIGNS, rng, threads=1)
+    two = [{**design, "threads": 2} for design in one[::2]] if two_threads else []
     build_and_check(kernels, [*one, *two], steps.of("compiling kernels"))
     return fitted(document, measure_sample(kernels, [*one, *two], SAMPLE_SHAPES, rng, steps.of("measuring kernels")))
 
@@ -123,18 +138,38 @@ def _build(kernels: Kernels, passes: Sequence[Pass], share: Share) -> None:
         share(min(1.0, (start + 2) / len(groups)))
 
 
-def _bandwidth(kernels: Kernels, patterns: Mapping[str, Pass], rng: np.random.Generator, share: Share) -> Document:
-    """ns per float of each pattern, against log2 of the bytes that it touches."""
+def _bandwidth(kernels: Kernels, threads: int, workload: Workload, rng: np.random.Generator, share: Share) -> Document:
+    """ns per float of each pattern for each thread, against log2 of the bytes that the thread touches."""
+    widest = instruction_sets()[-1]
+    patterns = {pattern: Pass(name, widest, 8, 8, nontemporal, threads) for pattern, (name, nontemporal) in PATTERN_PASSES.items()}
+
+    def seconds(passes: Sequence[Pass], n: int) -> Array:
+        return measure_designs(kernels, passes, workload.x[:, :n], workload.y[:, :n], rng).seconds
+
     curves: Document = {pattern: {"log2_bytes": [], "ns_per_float": []} for pattern in patterns}
-    for i, log2_floats in enumerate(LOG2_FLOATS):
-        n = int(2**log2_floats) // 128 * 128  # whole steps
-        workload = Workload(1, n, rng)
-        measured = measure_designs(kernels, list(patterns.values()), workload.x, workload.y, rng)
-        for pattern, seconds in zip(patterns, measured.seconds, strict=True):
-            curves[pattern]["log2_bytes"].append(round(float(np.log2(n * (8 if pattern == "copy" else 4))), 4))
-            curves[pattern]["ns_per_float"].append(_significant(1e9 * seconds / n))
-        share((i + 1) / len(LOG2_FLOATS))
+    overhead = seconds([Pass("maximum", widest, 8, 8, False, threads)], 256)[0] if threads == 2 else 0.0
+    sizes = [size for size in LOG2_FLOATS if threads == 1 or size >= LEAST_LOG2_SHARED]
+    for i, log2_floats in enumerate(sizes):
+        n = int(2**log2_floats) // 256 * 256  # whole steps for each thread
+        for pattern, taken in zip(patterns, seconds(list(patterns.values()), n), strict=True):
+            curves[pattern]["log2_bytes"].append(round(float(np.log2(n / threads * (8 if pattern == "copy" else 4))), 4))
+            curves[pattern]["ns_per_float"].append(_significant(1e9 * max(taken - overhead, 0.1 * taken) / (n / threads)))
+        share((i + 1) / len(sizes))
     return curves
+
+
+def _below(curves: Document, single: Document) -> Document:
+    """Curves of two threads, continued to small sizes, where each thread has caches of its own, as one thread's at the same ratio."""
+    joined: Document = {}
+    for pattern, curve in curves.items():
+        sizes, costs = curve["log2_bytes"], curve["ns_per_float"]
+        ratio = costs[0] / float(np.interp(sizes[0], single[pattern]["log2_bytes"], single[pattern]["ns_per_float"]))
+        small = [(size, ns) for size, ns in zip(*single[pattern].values(), strict=True) if size < sizes[0]]
+        joined[pattern] = {
+            "log2_bytes": [size for size, _ in small] + sizes,
+            "ns_per_float": [_significant(ns * ratio) for _, ns in small] + costs,
+        }
+    return joined
 
 
 def _compute(kernels: Kernels, passes: Mapping[tuple[Any, ...], Pass], rng: np.random.Generator, share: Share) -> Document:

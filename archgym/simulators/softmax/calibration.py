@@ -1,6 +1,7 @@
 """Calibrations of the softmax cost model: what one machine's memory and arithmetic cost, as recorded in one JSON file.
 
-    m(pattern, bytes)      ns per float32 of a memory access pattern, linear in log2(bytes), constant beyond the measured ends
+    m(pattern, bytes)      ns per float32 of a memory access pattern, linear in log2(bytes), constant beyond the measured ends; of each
+                           of two threads, where it was measured with two
     c(pass, isa, u, a)     ns per element of a pass with its data in L1; u unrolled vectors, a independent accumulators
     phi(bytes, prefetch)   the part of the shorter of the two that the longer one does not hide, 0 <= phi <= 1
     b(algorithm, ...)      what all this misses: a factor by algorithm, ISA, non-temporal stores and bytes, 1 unless it was fitted
@@ -65,7 +66,7 @@ class Calibration:
     row_overhead_ns: float
     thread_slowdown: float
     thread_start_ns: float
-    _bandwidth: Mapping[str, tuple[list[float], list[float]]] = field(repr=False)
+    _bandwidth: Mapping[int, Mapping[str, tuple[list[float], list[float]]]] = field(repr=False)
     _compute: Mapping[str, Mapping[str, list[tuple[int, int, float]]]] = field(repr=False)
     _overlap_levels: list[float] = field(repr=False)
     _overlap: Mapping[int, list[float]] = field(repr=False)
@@ -125,6 +126,7 @@ class Calibration:
         lanes = root["lanes"].mapping(ISAS)
         levels = root["overlap"]["log2_bytes"].numbers(increasing=True)
         biased = "bias" in document
+        bandwidth = {1: root["bandwidth"], 2: root["two_threads"]["bandwidth"] if "two_threads" in document else root["bandwidth"]}
         content = {key: value for key, value in document.items() if key not in ("machine", "provenance", "units")}
         return cls(
             name=name,
@@ -134,7 +136,7 @@ class Calibration:
             row_overhead_ns=root["row_overhead_ns"].number(),
             thread_slowdown=root["threads"]["slowdown"].number(positive=True),
             thread_start_ns=root["threads"]["start_ns"].number(),
-            _bandwidth={pattern: root["bandwidth"][pattern].curve() for pattern in PATTERNS},
+            _bandwidth={threads: {pattern: curves[pattern].curve() for pattern in PATTERNS} for threads, curves in bandwidth.items()},
             _compute={what: {isa: root["compute"][what][isa].points() for isa in lanes} for what in PASSES},
             _overlap_levels=levels,
             _overlap=_overlap_by_prefetch(root["overlap"], len(levels) + 1),
@@ -142,9 +144,9 @@ class Calibration:
             _bias=_bias_factors(root["bias"], lanes) if biased else None,
         )
 
-    def bandwidth_ns(self, pattern: str, size: float) -> float:
-        """m: ns per float32 of an access pattern that touches `size` bytes."""
-        return float(np.interp(math.log2(size), *self._bandwidth[pattern]))
+    def bandwidth_ns(self, pattern: str, size: float, threads: int = 1) -> float:
+        """m: ns per float32 of an access pattern with which each thread touches `size` bytes."""
+        return float(np.interp(math.log2(size), *self._bandwidth[threads][pattern]))
 
     def compute_ns(self, what: str, isa: str, unroll: int, accumulators: int) -> float:
         """c: ns per element of a pass with its data in L1.

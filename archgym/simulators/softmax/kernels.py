@@ -63,6 +63,7 @@ class Pass:
     unroll: int
     accumulators: int
     nontemporal: bool = False
+    threads: int = 1
 
     source: ClassVar[str] = "passes.c"
 
@@ -186,7 +187,9 @@ class Kernels:
         for name, array in (("x", x), ("y", y)):
             if array.dtype != np.float32 or not array.flags.c_contiguous or array.shape != x.shape or array.ndim != 2 or not array.size:
                 raise ArchGymError(f"{name} must be a C-contiguous float32 array [rows, cols] with elements, like the other")
-        code, tile, threads = (what, x.shape[1], 1) if isinstance(what, Pass) else (Kernel.of(what), what["tile"], what["threads"])
+        code, tile, threads = (
+            (what, x.shape[1], what.threads) if isinstance(what, Pass) else (Kernel.of(what), what["tile"], what["threads"])
+        )
         return _Work(self._functions(code), x.ctypes.data, y.ctypes.data, *x.shape, int(tile), int(threads))
 
     def run(self, design: Mapping[str, Any], x: Floats, y: Floats) -> None:

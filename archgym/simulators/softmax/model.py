@@ -12,7 +12,7 @@ An algorithm is two or three passes over a row. Each pass waits for the slower o
 with, from a `Calibration`,
 
     m      ns per element of the pass's access pattern at its footprint: read for a reduction, copy for an output, in place for a
-           rescaling; the last two non-temporal where y is stored so
+           rescaling; the last two non-temporal where y is stored so; with two threads, as measured with two where it was
     c      ns per element of the pass's arithmetic (pass, ISA, unroll, accumulators)
     phi    what is not hidden of the shorter of the two at footprint F * rows; 0 is perfect overlap, prefetching lowers it
     F      bytes of one row in the caches: 8 * cols, or 4 * cols where y is stored non-temporally
@@ -30,6 +30,7 @@ constants are fitted to N(0, 4^2) inputs of 2^12 to 2^24 columns, within about 2
 
 from __future__ import annotations
 
+from functools import partial
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -106,7 +107,10 @@ class SoftmaxCostModel(Simulator):
         unrolls, accumulators, tiles = (self.space[name].grid.tolist() for name in ("unroll", "accumulators", "tile"))
         self._memory = np.array(  # m[algorithm, nontemporal, threads, pass]
             [
-                [[[self._memory_ns(name, j, nt, *share) for j in range(MAX_PASSES)] for share in shares] for nt in (False, True)]
+                [
+                    [[self._memory_ns(name, j, nt, i + 1, *share) for j in range(MAX_PASSES)] for i, share in enumerate(shares)]
+                    for nt in (False, True)
+                ]
                 for name in ALGORITHMS
             ]
         )
@@ -138,12 +142,12 @@ class SoftmaxCostModel(Simulator):
         self._traffic = 4.0 * self.rows * self.cols * np.array(list(TRAFFIC.values()))  # [algorithm]
         self._passes = np.array(list(PASSES_OVER_MEMORY.values()), float)  # [algorithm]
 
-    def _memory_ns(self, algorithm: str, j: int, nontemporal: bool, rows: int, cols: int) -> float:
+    def _memory_ns(self, algorithm: str, j: int, nontemporal: bool, threads: int, rows: int, cols: int) -> float:
         """m of the j-th pass of an algorithm, in ns per element."""
         if j >= len(ALGORITHMS[algorithm]):
             return 0.0
         what, footprint = ALGORITHMS[algorithm][j], _footprint(nontemporal, cols)
-        curve, stored = self.calibration.bandwidth_ns, "_nontemporal" if nontemporal else ""
+        curve, stored = partial(self.calibration.bandwidth_ns, threads=threads), "_nontemporal" if nontemporal else ""
         if what in REDUCTIONS:
             cached = algorithm == "tiled_online" and what == "exponential_sum"
             return 0.0 if cached else curve("read", footprint * rows if j == 0 else footprint)
