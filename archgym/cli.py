@@ -270,6 +270,8 @@ def _describe_env(name: str, settings: Mapping[str, Any]) -> None:
 
 def _optimum_in_words(simulator: Simulator, objective: Objective, name: str) -> str:
     optimum = known_optimum(simulator, objective)
+    if optimum is None and not simulator.deterministic:
+        return "not known: designs are measured"
     if optimum is None:
         return f"not known; archgym optimum {name} finds it by enumeration"
     if optimum.best_metrics is None or optimum.best_reward is None:

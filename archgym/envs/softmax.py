@@ -4,7 +4,9 @@
 y = exp(x - max(x)) / sum exp(x - max(x)) over `rows` rows of `cols` float32. The arithmetic is small, so that the kernel is a matter of
 memory traffic: the three-pass textbook algorithms move 4 or 5 floats per element, the two-pass ones 3 (Dukhan & Ablavatski, "The
 Two-Pass Softmax Algorithm", 2020). Which wins depends on the level of the memory hierarchy that holds a row, and only well-tuned
-vector code shows the difference. The simulator is an analytical model on measured curves (`archgym.simulators.softmax`).
+vector code shows the difference. The simulator is an analytical model on measured curves (`archgym.simulators.softmax`), of a recorded
+machine or of yours (`archgym calibrate softmax`); with `backend="measured"` it is your machine itself: every design is compiled, checked
+against float64 and timed in a worker process.
 
 ## Action Space
 `MultiDiscrete([6, 3, 4, 4, 3, 2, 5, 2])`: 17,280 designs. Designs with accumulators > unroll are infeasible.
@@ -32,6 +34,9 @@ vector code shows the difference. The simulator is an analytical model on measur
 | 4 | passes | 1 | lower |
 | 5 | sum_error: abs(sum(y) - 1) | 1 | lower |
 
+`backend="measured"` also reports `relative_time` (over a reference design measured beside it), `noise` (median over least of the rounds,
+less 1) and `unreliable` (1 where the measurement was disturbed); agents do not see them.
+
 ## Rewards
 -log(time_per_element_ns / 0.75 ns), less log(sum_error / tolerance) where the sum is less accurate than the tolerance. 0.75 ns is near
 the median design's time over rows from 2^10 to 2^26 elements.
@@ -47,15 +52,16 @@ After one design (`horizon=1`), or after `horizon` designs.
 |---|---|---|
 | rows | 1 | independent softmaxes |
 | cols | 65536 | elements per row |
-| calibration | None | a recorded calibration's name or a path; None is a 2-core Xeon with 2 MB of L2 per core |
+| calibration | None | "host" for this machine's, a recorded one's name, or a path; None is a 2-core Xeon with 2 MB of L2 per core |
 | tolerance | 1e-5 | limit on sum_error |
 | tabulated | True | look designs up in a table of all of them |
-| backend | "model" | "measured": compile every design and time it on this machine |
+| backend | "model" | "measured" compiles every design and times it on this machine |
 
 Presets name common workloads: `gymnasium.make("archgym/Softmax-v0", preset="attention_4k")`; see `PRESETS`.
 
 ## Known optimum
-By enumeration: the table holds every design. Tiles that an algorithm does not use tie.
+By enumeration: the table holds every design. Tiles that an algorithm does not use tie. Not known where designs are measured; a search
+then measures its five best designs again when it is over.
 
 ## Version History
 - v0: first version.

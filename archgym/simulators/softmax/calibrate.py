@@ -16,11 +16,13 @@ from itertools import product
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from archgym.simulators.softmax.calibration import FORMAT, PASSES, PREFETCH_BYTES, VERSION, Calibration
 from archgym.simulators.softmax.checking import Workload
 from archgym.simulators.softmax.compiler import CompilerError
 from archgym.simulators.softmax.cpu import cache_bytes, instruction_sets, processor, processors
+from archgym.simulators.softmax.fidelity import Fidelity
 from archgym.simulators.softmax.kernels import LANES, Kernels, Pass
 from archgym.simulators.softmax.model import ALGORITHMS
 from archgym.simulators.softmax.sample import BATCH, Sample, Share, build_and_check, measure_sample, random_designs
@@ -271,3 +273,17 @@ def with_bias(document: Document, sample: Sample) -> Document:
 def _shrunk_median(log_ratios: Array) -> float:
     n = len(log_ratios)
     return _significant(float(np.exp(np.median(log_ratios) * n / (n + 1)))) if n else 1.0
+
+
+def held_out(sample: Sample, rng: np.random.Generator) -> npt.NDArray[np.bool_]:
+    """Which points to keep for judging what is fitted to the others, bool [points]: all points of a third of the designs."""
+    designs = list(zip(*(column.tolist() for column in sample.designs.values()), strict=True))
+    different = list(dict.fromkeys(designs))
+    kept = {different[i] for i in rng.permutation(len(different))[: len(different) // 3]}
+    return np.array([design in kept for design in designs], dtype=bool)
+
+
+def score(document: Document, sample: Sample) -> tuple[float, float]:
+    """How well a calibration predicts a sample's reliable points: MAPE, and rank correlation of the time per element."""
+    found = Fidelity([], sample, _predicted(document, sample))
+    return found.mape, found.spearman
