@@ -115,7 +115,7 @@ def progress_bar() -> Iterator[Tell]:
             left = pace.left(what, share)
             if monotonic() - last >= _LINE_EVERY_S:
                 last = monotonic()
-                print(f"{what}, {share:.0%} done{left and ', ' + left}", file=sys.stderr, flush=True)
+                print(f"{what}, {100 * share:.0f} % done{left and ', ' + left}", file=sys.stderr, flush=True)
 
         yield line
         return

@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import ceil, floor, log2, log10
+from math import ceil, floor, log10
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
@@ -18,7 +18,7 @@ import numpy as np
 
 from archgym.errors import ArchGymError, MissingDependency
 from archgym.paths import check_writable, write_atomically
-from archgym.simulators.softmax.calibration import PATTERNS
+from archgym.simulators.softmax.calibration import ALGORITHMS, PATTERNS
 
 if TYPE_CHECKING:
     import altair as alt
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from archgym.simulators.softmax.fidelity import Fidelity
 
-    Chart: TypeAlias = alt.LayerChart | alt.ConcatChart
+    Chart: TypeAlias = alt.LayerChart | alt.FacetChart | alt.ConcatChart
 
 Curves = Mapping[str, tuple[Sequence[float], Sequence[float]]]
 """By pattern: log2 of bytes, and ns per float32."""
@@ -217,6 +217,7 @@ def _apart(rows: Mapping[str, int], height: int) -> dict[int, str]:
 _COLOURS = ("#1652dc", "#fb8900", "#d90151", "#41c37b", "#8d77fe", "#006f06")
 _ON_DARK = dict(zip(_COLOURS, ("#3d8bff", "#fb9a2a", "#ff4d6d", "#41c37b", "#a79dff", "#1f9d55"), strict=True))
 _PATTERN_COLOURS = dict(zip(_TERMINAL_COLOURS, _COLOURS, strict=False))
+_GREY = "#8b929c"
 _FONT = "Inter, 'Helvetica Neue', Arial, 'Liberation Sans', sans-serif"
 
 
@@ -293,7 +294,9 @@ def bandwidth(curves: Curves, log2_bytes: Sequence[float], title: str, subtitle:
         "stores:N",
         sort=stores,
         scale=alt.Scale(domain=stores, range=[[1, 0], [3, 3]]),
-        legend=alt.Legend(title="stores", symbolType="stroke", symbolStrokeWidth=2, symbolSize=200),
+        legend=alt.Legend(
+            title="stores", symbolType="stroke", symbolStrokeWidth=2, symbolSize=400, symbolStrokeColor=_GREY, symbolOpacity=1
+        ),
     )
     tips = [
         alt.Tooltip("pattern:N"),
@@ -301,10 +304,10 @@ def bandwidth(curves: Curves, log2_bytes: Sequence[float], title: str, subtitle:
         alt.Tooltip("size:N", title="bytes"),
         alt.Tooltip("ns:Q", title="ns per float32", format=".4~g"),
     ]
-    base = alt.Chart(alt.Data(values=rows)).encode(x=x, y=y, color=colour, strokeDash=dash)
-    ends_of_levels = alt.Chart(alt.Data(values=marks)).mark_rule(style="level").encode(x=x)
-    level_names = alt.Chart(alt.Data(values=middles)).mark_text(style="level", dy=-8).encode(x=x, y=y, text="level:N")
-    lines = base.mark_line(strokeWidth=2, clip=True)
+    base = alt.Chart(alt.InlineData(values=rows)).encode(x=x, y=y)
+    ends_of_levels = alt.Chart(alt.InlineData(values=marks)).mark_rule(style="level").encode(x=x)
+    level_names = alt.Chart(alt.InlineData(values=middles)).mark_text(style="name", dy=-8).encode(x=x, y=y, text="level:N")
+    lines = base.mark_line(strokeWidth=2, clip=True).encode(color=colour, strokeDash=dash)
     points = base.mark_point(filled=True, size=60, opacity=0).encode(tooltip=tips)
     return alt.layer(ends_of_levels, level_names, lines, points).properties(
         width=560,
@@ -322,10 +325,11 @@ def predictions(found: Fidelity, title: str, subtitle: str = "") -> Chart:
     import altair as alt
 
     sample = found.sample
-    algorithms = list(dict.fromkeys(sample["algorithm"].tolist()))
+    known = dict(zip(ALGORITHMS, _COLOURS, strict=True))
+    algorithms = [name for name in known if name in sample["algorithm"]]
     colour = alt.Color(
         "algorithm:N",
-        scale=alt.Scale(domain=algorithms, range=[_COLOURS[i % len(_COLOURS)] for i in range(len(algorithms))]),
+        scale=alt.Scale(domain=algorithms, range=[known[name] for name in algorithms]),
         legend=alt.Legend(title=None, symbolType="circle", symbolOpacity=1),
     )
     panels = []
@@ -349,13 +353,13 @@ def predictions(found: Fidelity, title: str, subtitle: str = "") -> Chart:
         x = alt.X("measured:Q", title="measured ns per element", scale=scale, axis=axis)
         y = alt.Y("predicted:Q", title="predicted ns per element", scale=scale, axis=axis)
         ends = [{"measured": float(end), "predicted": float(end)} for end in (low, high)]
-        diagonal = alt.Chart(alt.Data(values=ends)).mark_line(style="diagonal").encode(x=x, y=y)
+        diagonal = alt.Chart(alt.InlineData(values=ends)).mark_line(style="diagonal").encode(x=x, y=y)
         tips = [
             *(alt.Tooltip(f"{name}:N") for name in sample.designs),
             *(alt.Tooltip(f"{name}:Q", title=f"{name} ns", format=".4~g") for name in ("measured", "predicted")),
         ]
         dots = (
-            alt.Chart(alt.Data(values=points))
+            alt.Chart(alt.InlineData(values=points))
             .mark_point(size=26, strokeWidth=1, filled=False, clip=True)
             .encode(
                 x=x,
@@ -428,8 +432,9 @@ def _config(dark: bool) -> dict[str, Any]:
         "legend": {**text, "labelColor": ink, "symbolBaseStrokeColor": soft, "labelLimit": 200},
         "title": title,
         "style": {
-            "level": {"stroke": soft, "strokeDash": [2, 3], "fill": soft, "color": soft, "fontSize": 11},
-            "diagonal": {"stroke": soft, "strokeWidth": 1, "strokeDash": [4, 3]},
+            "level": {"color": soft, "strokeDash": [2, 3]},
+            "name": {"color": soft, "fontSize": 11},
+            "diagonal": {"color": soft, "strokeWidth": 1, "strokeDash": [4, 3]},
         },
     }
 
@@ -438,7 +443,8 @@ _PAGE = """<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'">
+<meta http-equiv="Content-Security-Policy"
+  content="default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'">
 <title>archgym</title>
 <style>
 body {{ margin: 2rem; background: #fff; font-family: {font}; }}

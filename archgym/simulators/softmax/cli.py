@@ -6,6 +6,8 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from statistics import geometric_mean
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
     from archgym.simulators.softmax.calibrate import Document
     from archgym.simulators.softmax.fidelity import Fidelity
     from archgym.simulators.softmax.kernels import Kernels
-    from archgym.simulators.softmax.sample import Share
 
 LEAST_DESIGNS = 10
 OFF = 0.10  # a term's median from 1, beyond which it is marked
@@ -118,7 +119,7 @@ def calibrate_softmax(
     _print_calibration(console, document)
     if scores is not None:
         console.print()
-        console.print(_bias_in_words(scores))
+        _print_scores(console, scores)
     console.print()
     name = "host" if path == Calibration.host() else str(path)
     next_ = f"archgym search archgym/Softmax-v0 genetic --set calibration={name}"
@@ -155,11 +156,17 @@ def _seconds_of_bias() -> dict[str, float]:
     }
 
 
-Scores = Mapping[str, tuple[float, float]]
-"""MAPE and Spearman on designs that the bias table was not fitted to, "without" and "with" it; and "designs", (all, these)."""
+@dataclass(frozen=True)
+class _BiasScores:
+    """What a bias table is worth: `fitted` designs went into it, and (MAPE, Spearman) on `unseen` others `without` and `with_` it."""
+
+    fitted: int
+    unseen: int
+    without: tuple[float, float]
+    with_: tuple[float, float]
 
 
-def _with_bias(kernels: Kernels, document: Document, seed: int, parts: Callable[..., None]) -> tuple[Document, Scores]:
+def _with_bias(kernels: Kernels, document: Document, seed: int, parts: Callable[..., None]) -> tuple[Document, _BiasScores]:
     """The calibration with a bias table fitted to two thirds of a sample's designs, and how well it predicts the others."""
     import numpy as np
 
@@ -172,24 +179,20 @@ def _with_bias(kernels: Kernels, document: Document, seed: int, parts: Callable[
     build_and_check(kernels, designs, lambda share: parts(compiling, share))
     sample = measure_sample(kernels, designs, BIAS_SHAPES, rng, lambda share: parts(measuring, share))
     kept = held_out(sample, rng)
-    fitted = with_bias(document, sample.where(~kept))
-    unseen = sample.where(kept)
-    counts = float(len(designs)), float(len(unseen) // len(BIAS_SHAPES))
-    return fitted, {"without": score(document, unseen), "with": score(fitted, unseen), "designs": counts}
+    biased, unseen = with_bias(document, sample.where(~kept)), sample.where(kept)
+    others = len(unseen) // len(BIAS_SHAPES)
+    return biased, _BiasScores(len(designs) - others, others, score(document, unseen), score(biased, unseen))
 
 
-def _bias_in_words(scores: Scores) -> Table:
-    designs, unseen = scores["designs"]
+def _print_scores(console: Console, scores: _BiasScores) -> None:
     table = new_table("Bias table", "MAPE>", "Spearman>")
-    for name, title in (("without", "without it"), ("with", "with it")):
-        mape, spearman = scores[name]
+    for title, (mape, spearman) in (("without it", scores.without), ("with it", scores.with_)):
         table.add_row(title, _percent(mape), _digits(spearman, 3))
-    table.caption = f"Fitted to {designs - unseen:.0f} random designs, judged by {unseen:.0f} others."
-    table.caption_justify = "left"
-    return table
+    console.print(table)
+    console.print(f"Fitted to {scores.fitted:,} random designs, judged by {scores.unseen:,} others.", style="dim")
 
 
-def _signed(document: Document, seed: int, scores: Scores | None) -> Document:
+def _signed(document: Document, seed: int, scores: _BiasScores | None) -> Document:
     """The document with what its readers want to know: when and by what it was measured, and in what units."""
     from datetime import UTC, datetime
 
@@ -197,9 +200,8 @@ def _signed(document: Document, seed: int, scores: Scores | None) -> Document:
 
     provenance = f"{datetime.now(UTC):%Y-%m-%d}, measured by archgym {__version__} (seed {seed})"
     if scores is not None:
-        designs, unseen = scores["designs"]
-        without, with_ = (_percent(scores[name][0]) for name in ("without", "with"))
-        provenance += f"; bias fitted to {designs - unseen:.0f} designs: on {unseen:.0f} others MAPE {without} without it, {with_} with it"
+        without, with_ = _percent(scores.without[0]), _percent(scores.with_[0])
+        provenance += f"; bias fitted to {scores.fitted} designs: on {scores.unseen} others MAPE {without} without it, {with_} with it"
     first = {key: document[key] for key in ("format", "version", "machine")}
     return {**first, "provenance": provenance, "units": UNITS, **{key: value for key, value in document.items() if key not in first}}
 
@@ -260,7 +262,7 @@ def _curves_in_numbers(calibration: Calibration, curves: Mapping[str, tuple[Sequ
     """ns per float at every fourth size."""
     from archgym.simulators.softmax.charts import size
 
-    headers = [pattern.replace("_nontemporal", "\n(non-tem-\nporal)").replace("_", " ") for pattern in curves]
+    headers = [pattern.replace("_nontemporal", "\nnon-\ntemporal").replace("_", " ") for pattern in curves]
     table = new_table("Bytes>", *(f"{header}>" for header in headers))
     low = min(sizes[0] for sizes, _ in curves.values())
     high = max(sizes[-1] for sizes, _ in curves.values())
@@ -290,11 +292,12 @@ def _print_calibration(console: Console, document: Document) -> None:
     console.print()
 
     table = new_table("Memory, one thread", *(f"{header}>" for level in levels for header in (f"{level}\nns", "\nGB/s")))
+    table.padding = (0, 1, 0, 0)  # eight columns on 80 characters
     for pattern in PATTERNS:
         cells = []
         for place in places:
             ns = calibration.bandwidth_ns(pattern, 2.0**place)
-            cells += [_digits(ns, 3), _digits(MOVED_BYTES[pattern.removesuffix("_nontemporal")] / ns, 3)]
+            cells += [f"{ns:.3f}", _digits(MOVED_BYTES[pattern.removesuffix("_nontemporal")] / ns, 2)]
         table.add_row(words(pattern), *cells)
     console.print(table)
     console.print("ns per float32; GB/s of what the code reads and writes.", style="dim")
@@ -304,28 +307,27 @@ def _print_calibration(console: Console, document: Document) -> None:
     for distance in PREFETCH_BYTES:
         ends = [*(2.0**end for end in log2_bytes), 2.0 ** (log2_bytes[-1] + 1)]
         phi = [calibration.overlap(0.99 * end if i < len(log2_bytes) else end, distance) for i, end in enumerate(ends)]
-        table.add_row(f"prefetching {distance:,} bytes ahead" if distance else "no prefetching", *(_digits(value, 2) for value in phi))
+        table.add_row(f"prefetching {distance:,} bytes ahead" if distance else "no prefetching", *(f"{value:.2f}" for value in phi))
     console.print(table)
     console.print("The part of the shorter of memory and arithmetic that the longer one does not hide.", style="dim")
     console.print()
 
     facts = [("Row overhead", f"{number(calibration.row_overhead_ns)} ns")]
-    text = (
-        f"{number(calibration.thread_start_ns)} ns to start the second; then each takes {calibration.thread_slowdown:.3g} of its time alone"
-    )
+    slowdown = f"{calibration.thread_slowdown:.3g} times as long as alone"
+    text = f"{number(calibration.thread_start_ns)} ns to start the second; each then takes {slowdown}"
     if "two_threads" in document:
         slower = [
             geometric_mean(calibration.bandwidth_ns(p, 2.0**x, 2) / calibration.bandwidth_ns(p, 2.0**x) for p in PATTERNS) for x in places
         ]
-        shared = ", ".join(f"{ratio:.2f} in {level}" for ratio, level in zip(slower, levels, strict=True))
-        text += f", and memory {shared}"
+        shared = ", ".join(f"{ratio:.2f} times in {level}" for ratio, level in zip(slower, levels, strict=True))
+        text += f"; memory {shared}"
     console.print(fact_sheet([*facts, ("Two threads", text)]))
 
 
 def _places(document: Document) -> list[float]:
     """log2 of the bytes that stand for a level: half of the first, the middle of the others, all that was measured for memory."""
     levels = document["overlap"]["log2_bytes"]
-    middles = [(a + b) / 2 for a, b in zip(levels, levels[1:], strict=False)]
+    middles = [(a + b) / 2 for a, b in pairwise(levels)]
     return [levels[0] - 1, *middles, max(curve["log2_bytes"][-1] for curve in document["bandwidth"].values())]
 
 
@@ -404,8 +406,10 @@ def fidelity_softmax(
     if chart is not None:
         charts.write_chart(charts.predictions(found, f"Predicted against measured, calibration {calibration}", model.machine), chart)
     console = stdout()
-    heading(console, "Fidelity of the softmax cost model", f"calibration {calibration}, {designs:,} random designs, seed {seed}")
+    heading(console, "Softmax cost model", f"calibration {calibration}, {designs:,} random designs, seed {seed}")
     _print_fidelity(console, found)
+    if out or chart:
+        console.print()
     for title, written in (("Points", out), ("Chart", chart)):
         if written is not None:
             console.print(f"{title:<10}{written}", soft_wrap=True)
@@ -456,11 +460,12 @@ def _print_fidelity(console: Console, found: Fidelity) -> None:
     console.print(table)
     console.print()
 
-    table = new_table("Term", "Value", "Points>", "Median ratio>", "MAPE>", "")
+    table = new_table("Term", "Value", "Points>", "Median ratio>", "MAPE>", "The model is")
+    table.columns[1].no_wrap = True
     for name, values in found.terms().items():
         shown = name
         for value, (points, median, mape) in values.items():
-            off = "" if abs(median - 1) <= OFF else f"model {abs(median - 1):.0%} too {'slow' if median > 1 else 'fast'}".replace("%", " %")
+            off = "" if abs(median - 1) <= OFF else f"{100 * abs(median - 1):.0f} % too {'slow' if median > 1 else 'fast'}"
             table.add_row(shown, str(value), f"{points:,}", _digits(median, 3), _percent(mape), off, style="yellow" if off else "")
             shown = ""
     console.print(table)
@@ -469,16 +474,13 @@ def _print_fidelity(console: Console, found: Fidelity) -> None:
 
 
 _MEANINGS = (
-    ("MAPE", "mean of |predicted / measured - 1| over the reliable points of the random sample"),
-    ("Spearman", "rank correlation of predicted with measured time, 1 if the model orders designs as the machine does"),
-    ("Regret", "time of the model's first choice over time of the best design measured, 1 if that is its first choice"),
-    ("Top 10", "time of the best of the model's ten first choices over that of the best of the sample, below 1 if the model finds better"),
-    ("Best ns", "of the best design measured, per element"),
-    ("Unreliable", "points that were disturbed while they were measured; no figure but the best's counts them"),
-    (
-        "Median ratio",
-        f"predicted over measured of the designs with this value; marked where it is off by more than {OFF:.0%}".replace("%", " %"),
-    ),
+    ("MAPE", "mean of |predicted / measured - 1| over the random sample"),
+    ("Spearman", "rank correlation of predicted and measured time; 1: same order"),
+    ("Regret", "time of the model's first choice / best time measured; 1 at best"),
+    ("Top 10", "best of the model's ten first choices / best of the sample"),
+    ("Best ns", "per element, of the best design measured"),
+    ("Unreliable", "disturbed while measured; MAPE, Spearman and ratios leave them out"),
+    ("Median ratio", "predicted / measured of designs with a value; a remark if 10 % off"),
 )
 
 

@@ -31,8 +31,8 @@ X86 = platform.machine().lower() in ("x86_64", "amd64")
 OPTIONS = [  # GCC's names, which Clang takes too; vector code is written out, and sums are added in the order written
     *("-std=gnu11", "-O3", "-fPIC", "-shared", "-fvisibility=hidden"),
     *("-fno-tree-vectorize", "-fno-tree-slp-vectorize", "-ffp-contract=off", "-fno-math-errno", "-fno-sanitize=all"),
-    *(["-march=x86-64"] if X86 else []),  # not the machine at hand: a kept library stays valid
 ]
+BASELINES = [["-march=x86-64"], ["-mcpu=x86_64"]] if X86 else [[]]  # not the machine at hand, so that a kept library stays valid; Zig's
 
 
 class CompilerError(ArchGymError):
@@ -47,12 +47,14 @@ class Compiler:
         command: the words it is started with.
         version: the first line of what it says of itself.
         folder: where libraries are kept.
+        baseline: how it is told to assume no more than the processors of a kind have in common.
         timeout_s: for one library.
     """
 
     command: tuple[str, ...]
     version: str
     folder: Path
+    baseline: tuple[str, ...] = ()
     timeout_s: float = field(default_factory=lambda: TIMEOUT_S)
 
     def build(self, source: str, options: Sequence[str] = ()) -> Path:
@@ -65,7 +67,7 @@ class Compiler:
         Raises:
             CompilerError: it failed, took longer than `timeout_s`, or the folder cannot be written.
         """
-        words = [*OPTIONS, *options]
+        words = [*OPTIONS, *self.baseline, *options]
         target = self.folder / f"{Path(source).stem}-{_digest(self.version, *words)}.so"
         if target.exists():
             return target
@@ -101,10 +103,7 @@ def find_compiler(folder: Path | None = None) -> Compiler:
     refusals = []
     for command in _candidates():
         try:
-            lines = _run([*command, "--version"], timeout_s=TIMEOUT_S).splitlines()
-            compiler = Compiler(tuple(command), f"{' '.join(command[1:])} {lines[0] if lines else ''}".strip(), folder)
-            compiler.build("harness.c")
-            return compiler
+            return _working(tuple(command), folder)
         except CompilerError as error:
             refusals.append(str(error))
     if os.environ.get("CC", "").strip():
@@ -115,6 +114,23 @@ def find_compiler(folder: Path | None = None) -> Compiler:
         f"measuring needs a C compiler and none works here ({'; '.join(refusals) or 'found none of cc, gcc, clang, ziglang'}): "
         f"{advice}; the cost model, backend='model', needs none"
     )
+
+
+def _working(command: tuple[str, ...], folder: Path) -> Compiler:
+    """A compiler that made a library for us.
+
+    Raises:
+        CompilerError: it does not.
+    """
+    lines = _run([*command, "--version"], TIMEOUT_S).splitlines()
+    version = f"{' '.join(command[1:])} {lines[0] if lines else ''}".strip()
+    *others, last = [Compiler(command, version, folder, tuple(baseline)) for baseline in BASELINES]
+    for compiler in others:
+        with suppress(CompilerError):
+            compiler.build("harness.c")
+            return compiler
+    last.build("harness.c")
+    return last
 
 
 def _candidates() -> Iterator[list[str]]:
