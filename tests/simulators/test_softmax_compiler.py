@@ -199,7 +199,7 @@ def test_a_compiler_that_hangs_is_killed_with_its_children(fake, monkeypatch, tm
     with pytest.raises(CompilerError, match="mine was killed after 2 s"):
         find_compiler(tmp_path / "kept")
     processes = [int(line) for line in (tmp_path / "processes").read_text().split()]
-    assert len(processes) == 2
+    assert len(processes) >= 2
     deadline = time.monotonic() + 30
     while any(alive(process) for process in processes) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -247,13 +247,11 @@ def test_a_library_is_compiled_once_and_again_for_other_options_or_another_compi
 
 def test_kernels_that_are_kept_start_no_compiler(counting, monkeypatch):
     make, calls = counting
-    softmax_is_right(Kernels(make()))
-    before = len(calls())
-    softmax_is_right(Kernels(make()))
-    assert before == len(calls()) == 2
     monkeypatch.setenv("CC", make().command[0])
     softmax_is_right(Kernels(find_compiler(make().folder)))
-    assert len(calls()) == 2
+    before = len(calls())
+    softmax_is_right(Kernels(find_compiler(make().folder)))
+    assert before == len(calls()) == 2
 
 
 def test_other_sources_give_another_library(counting, monkeypatch, tmp_path):

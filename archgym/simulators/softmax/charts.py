@@ -55,7 +55,7 @@ def size(log2_bytes: float) -> str:
 def _ends(curves: Curves) -> tuple[float, float, float, float]:
     """The ends of both axes: log2 of bytes, and ns."""
     sizes, costs = ([value for curve in curves.values() for value in curve[i]] for i in (0, 1))
-    return min(sizes), max(sizes), min(costs) / 1.15, max(costs) * 1.15
+    return min(sizes), max(*sizes, min(sizes) + 1), min(costs) / 1.15, max(costs) * 1.15
 
 
 def _round_values(low: float, high: float) -> list[float]:

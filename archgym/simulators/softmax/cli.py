@@ -39,7 +39,8 @@ UNITS = {
     "row_overhead_ns": "ns",
     "start_ns": "ns",
 }
-LINE = 140  # characters of a JSON file, longer lists excepted
+MOST_LOG2_BYTES = 64
+LINE = 110  # characters of a JSON file, longer lists excepted
 
 # Seconds that work takes, roughly: they only divide the progress bar.
 CALIBRATION_S = 40.0
@@ -109,6 +110,7 @@ def calibrate_softmax(
         kernels = _kernels()
         with progress_bar() as tell:
             parts = _parts({"": CALIBRATION_S, **(_seconds_of_bias() if bias else {})}, tell)
+            parts("", 0.0, "compiling")
             document = measure(kernels, seed=seed, progress=lambda what, share: parts("", share, what))
             if bias:
                 document, scores = _with_bias(kernels, document, seed, parts)
@@ -213,15 +215,11 @@ def _write_json(document: Document, file: BinaryIO) -> None:
 def _in_lines(value: Any, depth: int = 0) -> str:
     """JSON that can be read: what fits on a line, and every list, stands on one; one more space for each level."""
     text = json.dumps(value)
-    if not isinstance(value, dict) or (depth and len(text) + depth <= LINE - 30 and not _has_lists_of_lists(value)):
+    if not isinstance(value, dict) or (depth and len(text) <= LINE):
         return text
     space = " " * (depth + 1)
     entries = ",\n".join(f"{space}{json.dumps(key)}: {_in_lines(entry, depth + 1)}" for key, entry in value.items())
     return f"{{\n{entries}\n{' ' * depth}}}"
-
-
-def _has_lists_of_lists(value: Mapping[str, Any]) -> bool:
-    return any(isinstance(entry, list) and any(isinstance(each, list) for each in entry) for entry in value.values())
 
 
 # --- archgym calibrate --show ---
@@ -241,13 +239,15 @@ def _show(source: str, chart: Path | None) -> None:
         pattern: (curve["log2_bytes"], curve["ns_per_float"]) for pattern, curve in document["bandwidth"].items() if pattern in PATTERNS
     }
     levels = document["overlap"]["log2_bytes"]
+    if (largest := max(*levels, *(size for sizes, _ in curves.values() for size in sizes))) > MOST_LOG2_BYTES:
+        raise ArchGymError(f"the calibration {source!r} has log2_bytes of {largest:g}: they are logarithms of bytes, not bytes")
     console = stdout()
     heading(console, f"Calibration {source}", "" if source == "host" or source in Calibration.recorded() else str(path))
-    width = min(console.width, WIDEST_CHART)
-    text = charts.in_terminal(curves, levels, width, braille=console.encoding.lower().startswith("utf"))
-    console.print(text, no_wrap=True, crop=True)
+    braille = console.encoding.lower().startswith("utf")
+    console.print(charts.in_terminal(curves, levels, min(console.width, WIDEST_CHART), braille=braille), no_wrap=True, crop=True)
     console.print()
-    console.print("ns per float32 that one thread takes, against the bytes that go through the caches; dotted with non-temporal stores.")
+    stores = f"{'dotted' if braille else 'in capitals'} with non-temporal stores"
+    console.print(f"ns per float32 that one thread takes, against the bytes that go through the caches; {stores}.", style="dim")
     console.print()
     _print_calibration(console, document)
     console.print()
@@ -305,22 +305,21 @@ def _print_calibration(console: Console, document: Document) -> None:
 
     table = new_table("Not hidden (phi)", *(f"{level}>" for level in levels))
     for distance in PREFETCH_BYTES:
-        ends = [*(2.0**end for end in log2_bytes), 2.0 ** (log2_bytes[-1] + 1)]
-        phi = [calibration.overlap(0.99 * end if i < len(log2_bytes) else end, distance) for i, end in enumerate(ends)]
+        factors = document["overlap"]["prefetch_factor"][str(distance)]
+        phi = [value * factor for value, factor in zip(document["overlap"]["phi"], factors, strict=True)]
         table.add_row(f"prefetching {distance:,} bytes ahead" if distance else "no prefetching", *(f"{value:.2f}" for value in phi))
     console.print(table)
-    console.print("The part of the shorter of memory and arithmetic that the longer one does not hide.", style="dim")
+    console.print("The part of the shorter of memory and arithmetic that is not hidden.", style="dim")
     console.print()
 
     facts = [("Row overhead", f"{number(calibration.row_overhead_ns)} ns")]
-    slowdown = f"{calibration.thread_slowdown:.3g} times as long as alone"
-    text = f"{number(calibration.thread_start_ns)} ns to start the second; each then takes {slowdown}"
+    text = f"{number(calibration.thread_start_ns)} ns to start the second; each takes {calibration.thread_slowdown:.3g} times as long"
     if "two_threads" in document:
         slower = [
             geometric_mean(calibration.bandwidth_ns(p, 2.0**x, 2) / calibration.bandwidth_ns(p, 2.0**x) for p in PATTERNS) for x in places
         ]
-        shared = ", ".join(f"{ratio:.2f} times in {level}" for ratio, level in zip(slower, levels, strict=True))
-        text += f"; memory {shared}"
+        moving = ", ".join(f"{ratio:.2f} ({level})" for ratio, level in zip(slower, levels, strict=True))
+        text += f", and moving data another {moving.replace(' (', ' times (', 1)}"
     console.print(fact_sheet([*facts, ("Two threads", text)]))
 
 
@@ -394,6 +393,7 @@ def fidelity_softmax(
             }
             compiling, measuring, again = seconds
             parts = _parts(seconds, tell)
+            parts(compiling, 0.0)
 
             def measured(share: float) -> None:
                 parts(measuring, share) if share < 1 else parts(again, 0.0)

@@ -6,6 +6,7 @@ not at all, under a hash of its sources, options and compiler, so that any numbe
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
 import platform
@@ -39,6 +40,10 @@ class CompilerError(ArchGymError):
     """No compiler works here, or one did not compile a source."""
 
 
+class CompilerTimeout(CompilerError):
+    """A compiler took too long."""
+
+
 @dataclass(frozen=True)
 class Compiler:
     """A C compiler that has been seen to work. Made by `find_compiler`.
@@ -58,7 +63,7 @@ class Compiler:
     timeout_s: float = field(default_factory=lambda: TIMEOUT_S)
 
     def build(self, source: str, options: Sequence[str] = ()) -> Path:
-        """The shared library of one of our C files, compiled unless it is there.
+        """The shared library of one of our C files, compiled unless it is there and whole.
 
         Args:
             source: its name in `kernels/`.
@@ -68,12 +73,13 @@ class Compiler:
             CompilerError: it failed, took longer than `timeout_s`, or the folder cannot be written.
         """
         words = [*OPTIONS, *self.baseline, *options]
-        target = self.folder / f"{Path(source).stem}-{_digest(self.version, *words)}.so"
-        if target.exists():
-            return target
+        stem = f"{Path(source).stem}-{_digest(self.version, *words)}"
+        for kept in self.folder.glob(f"{stem}-*.so"):
+            if kept.stem == f"{stem}-{_content(kept)}":  # to load half a library can end the process
+                return kept
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(prefix=f".{target.stem}-", suffix=".so", dir=self.folder)
+            handle, temporary = tempfile.mkstemp(prefix=f".{stem}-", suffix=".so", dir=self.folder)
             os.close(handle)
         except OSError as error:
             raise CompilerError(
@@ -81,12 +87,26 @@ class Compiler:
             ) from error
         try:
             _run([*self.command, *words, str(SOURCES / source), "-o", temporary, "-lm", "-lpthread"], self.timeout_s)
+            target = self.folder / f"{stem}-{_content(Path(temporary))}.so"
             os.replace(temporary, target)
         except OSError as error:
             raise CompilerError(f"cannot keep a compiled kernel in {self.folder}: {error.strerror}") from error
         finally:
             Path(temporary).unlink(missing_ok=True)
         return target
+
+    def load(self, source: str, options: Sequence[str] = ()) -> ctypes.CDLL:
+        """The library of `build`, loaded.
+
+        Raises:
+            CompilerError: as of `build`; or what the compiler made is no library.
+        """
+        path = self.build(source, options)
+        try:
+            return ctypes.CDLL(str(path))
+        except OSError as error:
+            path.unlink(missing_ok=True)
+            raise CompilerError(f"what {_name(self.command)} made cannot be loaded: {error}") from error
 
 
 def find_compiler(folder: Path | None = None) -> Compiler:
@@ -126,17 +146,24 @@ def _working(command: tuple[str, ...], folder: Path) -> Compiler:
     version = f"{' '.join(command[1:])} {lines[0] if lines else ''}".strip()
     *others, last = [Compiler(command, version, folder, tuple(baseline)) for baseline in BASELINES]
     for compiler in others:
-        with suppress(CompilerError):
-            compiler.build("harness.c")
+        try:
+            compiler.load("harness.c")
             return compiler
-    last.build("harness.c")
+        except CompilerTimeout:
+            raise
+        except CompilerError:
+            pass  # it may want to be told in another way
+    last.load("harness.c")
     return last
 
 
 def _candidates() -> Iterator[list[str]]:
     chosen = os.environ.get("CC", "").strip()
     if chosen:
-        yield shlex.split(chosen)
+        try:
+            yield shlex.split(chosen)
+        except ValueError as error:
+            raise CompilerError(f"CC={chosen} is no command ({error}): correct or unset CC") from error
         return
     yield from ([name] for name in ("cc", "gcc", "clang") if shutil.which(name))
     try:
@@ -152,7 +179,7 @@ def _run(command: Sequence[str], timeout_s: float) -> str:
     Raises:
         CompilerError: it cannot be started, fails, or takes too long (then it is killed with all that it started).
     """
-    name = " ".join(command[: 4 if "-m" in command[:2] else 1])
+    name = _name(command)
     with tempfile.TemporaryFile() as output:  # a pipe would be held open by a grandchild that hangs
         try:
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
@@ -161,7 +188,7 @@ def _run(command: Sequence[str], timeout_s: float) -> str:
         try:
             code = process.wait(timeout_s)
         except subprocess.TimeoutExpired:
-            raise CompilerError(f"{name} was killed after {timeout_s:g} s") from None
+            raise CompilerTimeout(f"{name} was killed after {timeout_s:g} s") from None
         finally:
             _kill(process)
         output.seek(0)
@@ -170,6 +197,10 @@ def _run(command: Sequence[str], timeout_s: float) -> str:
         lines = [line for line in text.splitlines() if "error" in line.lower()] or text.splitlines() or ["no message"]
         raise CompilerError(f"{name} failed (exit code {code}): {lines[0].strip()}")
     return text
+
+
+def _name(command: Sequence[str]) -> str:
+    return " ".join(command[: 4 if "-m" in command[:2] else 1])
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
@@ -196,8 +227,13 @@ def _digest(*words: str) -> str:
     return hashlib.sha256("\0".join([sources_digest(), *words]).encode()).hexdigest()[:16]
 
 
+def _content(path: Path) -> str:
+    """A hash of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+
+
 def _writable(folder: Path) -> Path:
-    """The folder; or, where nothing can be written there, a temporary one that this user's processes share."""
+    """The folder; or, with a warning, a temporary one where nothing can be written there."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

@@ -51,7 +51,7 @@ def softmax(x: Floats, design: Mapping[str, Any] | None = None, out: Floats | No
         rows, cols = x.size // x.shape[-1], x.shape[-1]
         design = best_design(_rounded(rows), _rounded(cols)) if design is None else _existing(design)
         _check(tuple(design.items()))
-        _kernels().run(design, np.ascontiguousarray(x).reshape(rows, cols), out.reshape(rows, cols))
+        _kernels().run(design, np.require(x, requirements=["C", "A"]).reshape(rows, cols), out.reshape(rows, cols))
     return out
 
 

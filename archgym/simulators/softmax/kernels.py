@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -151,7 +150,7 @@ class Kernels:
 
     def __init__(self, compiler: Compiler):
         self.compiler = compiler
-        self._harness = ctypes.CDLL(str(compiler.build("harness.c")))
+        self._harness = compiler.load("harness.c")
         self._harness.run.argtypes = [ctypes.POINTER(_Work)]
         self._harness.measure.argtypes = [ctypes.POINTER(_Work), ctypes.c_long, ctypes.c_long, ctypes.POINTER(_Timing)]
         self._harness.pin.argtypes = [ctypes.c_int, ctypes.c_int]
@@ -174,12 +173,7 @@ class Kernels:
 
     def _functions(self, code: Kernel | Pass) -> _Functions:
         if code not in self._loaded:
-            path = self.compiler.build(code.source, code.options)
-            try:
-                library = ctypes.CDLL(str(path))
-            except OSError:  # a damaged file: once more
-                path.unlink(missing_ok=True)
-                library = _load(self.compiler.build(code.source, code.options))
+            library = self.compiler.load(code.source, code.options)
             self._loaded[code] = library, _Functions(*(ctypes.cast(getattr(library, name), ctypes.c_void_p) for name in code.functions))
         return self._loaded[code][1]
 
@@ -187,9 +181,13 @@ class Kernels:
         for name, array in (("x", x), ("y", y)):
             if array.dtype != np.float32 or not array.flags.c_contiguous or array.shape != x.shape or array.ndim != 2 or not array.size:
                 raise ArchGymError(f"{name} must be a C-contiguous float32 array [rows, cols] with elements, like the other")
+        if not (x.flags.aligned and y.flags.aligned and y.flags.writeable):
+            raise ArchGymError("x and y must lie at multiples of 4 bytes, and y must be writable")
         code, tile, threads = (
             (what, x.shape[1], what.threads) if isinstance(what, Pass) else (Kernel.of(what), what["tile"], what["threads"])
         )
+        if tile < 1 or threads not in (1, 2):
+            raise ArchGymError(f"a kernel has a tile of 1 or more and 1 or 2 threads, not {tile} and {threads}")
         return _Work(self._functions(code), x.ctypes.data, y.ctypes.data, *x.shape, int(tile), int(threads))
 
     def run(self, design: Mapping[str, Any], x: Floats, y: Floats) -> None:
@@ -219,10 +217,3 @@ class Kernels:
         finally:
             if hasattr(os, "sched_setaffinity"):
                 os.sched_setaffinity(0, allowed)
-
-
-def _load(path: Path) -> ctypes.CDLL:
-    try:
-        return ctypes.CDLL(str(path))
-    except OSError as error:
-        raise CompilerError(f"what the compiler made cannot be loaded: {error}") from error

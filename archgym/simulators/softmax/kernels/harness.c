@@ -205,6 +205,12 @@ static void call(const work *w) {
 
 /* --- what Python calls --- */
 
+static void begin_fork(void) { pthread_mutex_lock(&busy); }
+static void end_fork(void) { pthread_mutex_unlock(&busy); }
+
+/* A fork waits for the end of a call in another thread: the child would find the lock held by nobody. */
+__attribute__((constructor)) static void prepare_for_forks(void) { pthread_atfork(begin_fork, end_fork, end_fork); }
+
 /* Softmax of every row of x [rows, cols] into y; both may be one. 0, or -1 if the second thread cannot be started. */
 EXPORT int run(const work *w) {
     pthread_mutex_lock(&busy);
@@ -263,7 +269,10 @@ EXPORT int pin(int processor, int second) {
     CPU_SET(processor, &set);
     if (sched_setaffinity(0, sizeof set, &set)) return -1;
     if (second >= 0) {
-        if (need_helper()) return -1;
+        pthread_mutex_lock(&busy);
+        int failed = need_helper();
+        pthread_mutex_unlock(&busy);
+        if (failed) return -1;
         CPU_ZERO(&set);
         CPU_SET(second, &set);
         if (pthread_setaffinity_np(helper, sizeof set, &set)) return -1;

@@ -16,7 +16,7 @@ INLINE total plus(total a, total b) {
 EXPORT total add_totals(total a, total b) { return plus(a, b); }
 
 /* Of part sums that are kept as float32: sum * e^(max - new max) */
-INLINE float rescaled(float sum, float max, float new_max) { return sum == 0.0f ? 0.0f : sum * expf(max - new_max); }
+INLINE float rescaled(float sum, float max, float new_max) { return sum * expf(max - new_max); }
 
 EXPORT total reduce(const float *x, float *y, size_t n, size_t tile, float *maxima) {
     (void)y, (void)tile, (void)maxima;
@@ -30,7 +30,7 @@ EXPORT total reduce(const float *x, float *y, size_t n, size_t tile, float *maxi
     return extended_sum(x, n);
 #elif defined(ALGORITHM_ONLINE)
     return online_sum(x, n);
-#else
+#elif defined(ALGORITHM_TILED_ONLINE) || defined(ALGORITHM_TILED_RELOAD)
     float max = -FLT_MAX, sum = 0.0f;
     for (size_t i = 0, t = 0; i < n; i += tile, t++) {
         size_t some = n - i < tile ? n - i : tile;
@@ -45,6 +45,8 @@ EXPORT total reduce(const float *x, float *y, size_t n, size_t tile, float *maxi
         max = new_max;
     }
     return (total){sum, max};
+#else
+#error no such algorithm
 #endif
 }
 
