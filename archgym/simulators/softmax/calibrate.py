@@ -16,16 +16,14 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from archgym.simulators.softmax.calibration import FORMAT, PASSES, PREFETCH_BYTES, VERSION, Calibration
 from archgym.simulators.softmax.checking import Workload
 from archgym.simulators.softmax.compiler import CompilerError
 from archgym.simulators.softmax.cpu import cache_bytes, instruction_sets, processor, processors
-from archgym.simulators.softmax.fidelity import Fidelity
 from archgym.simulators.softmax.kernels import LANES, Kernels, Pass
 from archgym.simulators.softmax.model import ALGORITHMS
-from archgym.simulators.softmax.sample import BATCH, Sample, Share, build_and_check, measure_sample, random_designs
+from archgym.simulators.softmax.sample import BATCH, Agreement, Sample, Share, agreement, build_and_check, measure_sample, random_designs
 from archgym.simulators.softmax.timing import measure_designs
 from archgym.space import Array
 
@@ -204,15 +202,15 @@ def fitted(document: Document, sample: Sample) -> Document:
 
     small = one.where(level_of(one, levels) == 0)
     if len(small):
-        seconds, overheads = _predicted(document, small), np.linspace(0, 200, 401)
+        seconds, overheads = predicted(document, small), np.linspace(0, 200, 401)
         errors = [_deviation(seconds + 1e-9 * ns * small.rows, small.seconds) for ns in overheads]
         document["row_overhead_ns"] = float(overheads[np.argmin(errors)])
 
     # time is linear in phi: that of any phi follows from those of 0 and 1
     level = level_of(one, levels)
     phi = np.zeros((len(levels) + 1, len(PREFETCH_BYTES)))
-    hidden = _predicted({**document, "overlap": overlap(levels, phi)}, one)
-    exposed = _predicted({**document, "overlap": overlap(levels, phi + 1)}, one)
+    hidden = predicted({**document, "overlap": overlap(levels, phi)}, one)
+    exposed = predicted({**document, "overlap": overlap(levels, phi + 1)}, one)
     for i, (j, distance) in product(range(len(phi)), enumerate(PREFETCH_BYTES)):
         here = (level == i) & (one["prefetch"] == distance)
         candidates = np.linspace(0, 1 if j == 0 else phi[i, 0], 101)  # prefetching does not make it larger
@@ -221,7 +219,7 @@ def fitted(document: Document, sample: Sample) -> Document:
     document["overlap"] = overlap(levels, phi)
 
     if len(two):
-        half = _predicted(document, two)
+        half = predicted(document, two)
         grid = list(product(np.linspace(0.8, 2.5, 69), [0, *np.geomspace(50, 50_000, 61)]))
         errors = [_deviation(slowdown * half + 1e-9 * start_ns, two.seconds) for slowdown, start_ns in grid]
         slowdown, start_ns = grid[int(np.argmin(errors))]
@@ -229,7 +227,8 @@ def fitted(document: Document, sample: Sample) -> Document:
     return document
 
 
-def _predicted(document: Document, sample: Sample) -> Array:
+def predicted(document: Document, sample: Sample) -> Array:
+    """What the cost model says with a calibration, seconds [points]."""
     return sample.predicted(Calibration.from_json(document, "host"))
 
 
@@ -262,7 +261,7 @@ def with_bias(document: Document, sample: Sample) -> Document:
     document = {name: entry for name, entry in document.items() if name != "bias"}
     levels = document["overlap"]["log2_bytes"]
     sample = sample.where(~sample.unreliable)
-    log_ratio, level = np.log(sample.seconds / _predicted(document, sample)), level_of(sample, levels)
+    log_ratio, level = np.log(sample.seconds / predicted(document, sample)), level_of(sample, levels)
     table: Document = {algorithm: {isa: {} for isa in document["lanes"]} for algorithm in ALGORITHMS}
     for algorithm, isa, (stores, nontemporal) in product(ALGORITHMS, document["lanes"], (("cached", False), ("nontemporal", True))):
         cell = (sample["algorithm"] == algorithm) & (sample["isa"] == isa) & (sample["nontemporal"] == nontemporal)
@@ -275,7 +274,7 @@ def _shrunk_median(log_ratios: Array) -> float:
     return _significant(float(np.exp(np.median(log_ratios) * n / (n + 1)))) if n else 1.0
 
 
-def held_out(sample: Sample, rng: np.random.Generator) -> npt.NDArray[np.bool_]:
+def held_out(sample: Sample, rng: np.random.Generator) -> Array:
     """Which points to keep for judging what is fitted to the others, bool [points]: all points of a third of the designs."""
     designs = list(zip(*(column.tolist() for column in sample.designs.values()), strict=True))
     different = list(dict.fromkeys(designs))
@@ -283,7 +282,6 @@ def held_out(sample: Sample, rng: np.random.Generator) -> npt.NDArray[np.bool_]:
     return np.array([design in kept for design in designs], dtype=bool)
 
 
-def score(document: Document, sample: Sample) -> tuple[float, float]:
-    """How well a calibration predicts a sample's reliable points: MAPE, and rank correlation of the time per element."""
-    found = Fidelity([], sample, _predicted(document, sample))
-    return found.mape, found.spearman
+def score(document: Document, sample: Sample) -> Agreement:
+    """How well a calibration predicts a sample."""
+    return agreement(predicted(document, sample), sample)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from archgym.simulators.softmax.calibrate import Document
     from archgym.simulators.softmax.fidelity import Fidelity
     from archgym.simulators.softmax.kernels import Kernels
+    from archgym.simulators.softmax.sample import Agreement
 
 LEAST_DESIGNS = 10
 OFF = 0.10  # a term's median from 1, beyond which it is marked
@@ -164,8 +165,8 @@ class _BiasScores:
 
     fitted: int
     unseen: int
-    without: tuple[float, float]
-    with_: tuple[float, float]
+    without: Agreement
+    with_: Agreement
 
 
 def _with_bias(kernels: Kernels, document: Document, seed: int, parts: Callable[..., None]) -> tuple[Document, _BiasScores]:
@@ -202,7 +203,7 @@ def _signed(document: Document, seed: int, scores: _BiasScores | None) -> Docume
 
     provenance = f"{datetime.now(UTC):%Y-%m-%d}, measured by archgym {__version__} (seed {seed})"
     if scores is not None:
-        without, with_ = _percent(scores.without[0]), _percent(scores.with_[0])
+        without, with_ = _percent(scores.without.mape), _percent(scores.with_.mape)
         provenance += f"; bias fitted to {scores.fitted} designs: on {scores.unseen} others MAPE {without} without it, {with_} with it"
     first = {key: document[key] for key in ("format", "version", "machine")}
     return {**first, "provenance": provenance, "units": UNITS, **{key: value for key, value in document.items() if key not in first}}
@@ -444,7 +445,7 @@ def _print_fidelity(console: Console, found: Fidelity) -> None:
     sample = found.sample
     unreliable = int(sample.unreliable.sum())
     if len(found.shapes) > 1:
-        overall = _percent(found.mape), _digits(found.spearman, 3)
+        overall = _percent(found.agreement.mape), _digits(found.agreement.spearman, 3)
         table.add_row("all", f"{len(sample):,}", f"{unreliable:,}", *overall, "", "", "", style="bold")
     console.print(table)
     console.print()

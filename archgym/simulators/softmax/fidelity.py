@@ -17,13 +17,21 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import spearmanr
 
 from archgym.simulators.softmax.calibration import Calibration
 from archgym.simulators.softmax.checking import Workload
 from archgym.simulators.softmax.kernels import Kernels
 from archgym.simulators.softmax.model import SoftmaxCostModel
-from archgym.simulators.softmax.sample import Sample, Share, build_and_check, first_choices, measure_sample, random_designs
+from archgym.simulators.softmax.sample import (
+    Agreement,
+    Sample,
+    Share,
+    agreement,
+    build_and_check,
+    first_choices,
+    measure_sample,
+    random_designs,
+)
 from archgym.simulators.softmax.timing import measure_designs
 from archgym.space import Array
 
@@ -75,16 +83,9 @@ class Fidelity:
     predicted: Array
 
     @property
-    def mape(self) -> float:
+    def agreement(self) -> Agreement:
         """Over all reliable points."""
-        return float(np.abs(self.ratio - 1).mean())
-
-    @property
-    def spearman(self) -> float:
-        """Rank correlation of the time per element over all reliable points."""
-        reliable = ~self.sample.unreliable
-        elements = (self.sample.rows * self.sample.cols)[reliable]
-        return float(spearmanr(self.predicted[reliable] / elements, self.sample.seconds[reliable] / elements).statistic)
+        return agreement(self.predicted, self.sample)
 
     @property
     def ratio(self) -> Array:
@@ -141,7 +142,7 @@ def _compare(
     kernels: Kernels, choices: list[dict[str, Any]], sampled: list[dict[str, Any]], here: Sample, predicted: Array, rng: np.random.Generator
 ) -> ShapeFidelity:
     ((rows, cols),) = here.shapes
-    reliable = ~here.unreliable
+    found = agreement(predicted, here)
     workload = Workload(rows, cols, rng)
 
     def seconds(designs: list[dict[str, Any]]) -> Array:
@@ -158,8 +159,8 @@ def _compare(
         shape=(rows, cols),
         points=len(here),
         unreliable=int(here.unreliable.sum()),
-        mape=float(np.abs(predicted / here.seconds - 1)[reliable].mean()),
-        spearman=float(spearmanr(predicted[reliable], here.seconds[reliable]).statistic),
+        mape=found.mape,
+        spearman=found.spearman,
         best=best,
         choice=choices[0],
         best_ns=float(final.min()) * ns,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -64,6 +64,29 @@ class Sample:
             model = SoftmaxCostModel(rows, cols, calibration)
             seconds[here] = model.evaluate({name: column[here] for name, column in self.designs.items()})["time_s"]
         return seconds
+
+
+class Agreement(NamedTuple):
+    """How well predictions agree with what was measured.
+
+    Attributes:
+        mape: mean of |predicted / measured - 1|.
+        spearman: rank correlation of the time per element (that of the whole time would be near 1 for any model, the sizes differ so).
+    """
+
+    mape: float
+    spearman: float
+
+
+def agreement(predicted: npt.NDArray[np.float64], sample: Sample) -> Agreement:
+    """Predicted seconds [points] against a sample, where that is reliable."""
+    from scipy.stats import spearmanr
+
+    reliable = ~sample.unreliable
+    predicted, measured = predicted[reliable], sample.seconds[reliable]
+    elements = (sample.rows * sample.cols)[reliable]
+    rank = spearmanr(predicted / elements, measured / elements).statistic
+    return Agreement(mape=float(np.abs(predicted / measured - 1).mean()), spearman=float(rank))
 
 
 def random_designs(count: int, rng: np.random.Generator, **fixed: Any) -> list[dict[str, Any]]:
