@@ -9,13 +9,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from statistics import geometric_mean
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
 from typer.core import TyperGroup
 
-from archgym.console import INTERRUPTED, Tell, fact_sheet, heading, new_table, number, progress_bar, say, stdout
+from archgym.console import INTERRUPTED, Tell, fact_sheet, heading, new_table, number, progress_bar, say, stdout, without_empty_columns
 from archgym.errors import ArchGymError
 from archgym.paths import check_writable, write_atomically
 from archgym.simulators.softmax.calibration import DEFAULT, PATTERNS, PREFETCH_BYTES, RECORDED, Calibration
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
 
 LEAST_DESIGNS = 10
 OFF = 0.10  # a term's median from 1, beyond which it is marked
+NARROW = (0, 1, 0, 0)  # padding of tables with eight columns and more, so that they fit 80 characters
 WIDEST_CHART = 120  # characters
 MOVED_BYTES = {"read": 4, "write": 4, "copy": 8, "in_place": 8}  # read and written, per float32
 UNITS = {
@@ -45,8 +45,8 @@ LINE = 110  # characters of a JSON file, longer lists excepted
 
 # Seconds that work takes, roughly: they only divide the progress bar.
 CALIBRATION_S = 40.0
-COMPILING_S = 0.25  # a design
-MEASURING_S = 8e-9  # an element of a design
+COMPILING_S = 0.4  # a design
+MEASURING_S = 1.2e-8  # an element of a design
 
 
 class _ShowWithoutName(TyperGroup):
@@ -293,7 +293,7 @@ def _print_calibration(console: Console, document: Document) -> None:
     console.print()
 
     table = new_table("Memory, one thread", *(f"{header}>" for level in levels for header in (f"{level}\nns", "\nGB/s")))
-    table.padding = (0, 1, 0, 0)  # eight columns on 80 characters
+    table.padding = NARROW
     for pattern in PATTERNS:
         cells = []
         for place in places:
@@ -317,7 +317,8 @@ def _print_calibration(console: Console, document: Document) -> None:
     text = f"{number(calibration.thread_start_ns)} ns to start the second; each takes {calibration.thread_slowdown:.3g} times as long"
     if "two_threads" in document:
         slower = [
-            geometric_mean(calibration.bandwidth_ns(p, 2.0**x, 2) / calibration.bandwidth_ns(p, 2.0**x) for p in PATTERNS) for x in places
+            math.prod(calibration.bandwidth_ns(p, 2.0**x, 2) / calibration.bandwidth_ns(p, 2.0**x) for p in PATTERNS) ** (1 / len(PATTERNS))
+            for x in places
         ]
         moving = ", ".join(f"{ratio:.2f} ({level})" for ratio, level in zip(slower, levels, strict=True))
         text += f", and moving data another {moving.replace(' (', ' times (', 1)}"
@@ -439,6 +440,7 @@ def _model_to_judge(name: str) -> Calibration:
 
 def _print_fidelity(console: Console, found: Fidelity) -> None:
     table = new_table("Shape>", "Points>", "Unreliable>", "MAPE>", "Spearman>", "Regret>", "Top 10>", "Best ns>")
+    table.padding = NARROW
     for each in found.shapes:
         figures = _digits(each.spearman, 3), f"{each.regret:.3f}", f"{each.top:.3f}", _digits(each.best_ns, 3)
         table.add_row(_shape(each.shape), f"{each.points:,}", f"{each.unreliable:,}", _percent(each.mape), *figures)
@@ -469,7 +471,7 @@ def _print_fidelity(console: Console, found: Fidelity) -> None:
             off = "" if abs(median - 1) <= OFF else f"{100 * abs(median - 1):.0f} % too {'slow' if median > 1 else 'fast'}"
             table.add_row(shown, str(value), f"{points:,}", _digits(median, 3), _percent(mape), off, style="yellow" if off else "")
             shown = ""
-    console.print(table)
+    console.print(without_empty_columns(table))
     console.print()
     console.print(fact_sheet(_MEANINGS), style="dim")
 
@@ -480,8 +482,8 @@ _MEANINGS = (
     ("Regret", "time of the model's first choice / best time measured; 1 at best"),
     ("Top 10", "best of the model's ten first choices / best of the sample"),
     ("Best ns", "per element, of the best design measured"),
-    ("Unreliable", "disturbed while measured; MAPE, Spearman and ratios leave them out"),
-    ("Median ratio", "predicted / measured of designs with a value; a remark if 10 % off"),
+    ("Unreliable", "disturbed while measured; left out of MAPE, Spearman and ratios"),
+    ("Median ratio", "predicted / measured of designs with the value; 1: right"),
 )
 
 
