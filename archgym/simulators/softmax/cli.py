@@ -453,6 +453,7 @@ def _print_fidelity(console: Console, found: Fidelity) -> None:
     console.print()
 
     table = new_table("Shape>", "", "Design", "ns>")
+    table.padding = NARROW
     for each in found.shapes:
         same = each.best == each.choice
         table.add_row(
@@ -464,12 +465,13 @@ def _print_fidelity(console: Console, found: Fidelity) -> None:
     console.print()
 
     table = new_table("Term", "Value", "Points>", "Median ratio>", "MAPE>", "The model is")
-    table.columns[1].no_wrap = True
+    table.padding = NARROW
+    table.columns[1].no_wrap = table.columns[-1].no_wrap = True
     for name, values in found.terms().items():
         shown = name
         for value, (points, median, mape) in values.items():
             off = "" if abs(median - 1) <= OFF else f"{100 * abs(median - 1):.0f} % too {'slow' if median > 1 else 'fast'}"
-            table.add_row(shown, str(value), f"{points:,}", _digits(median, 3), _percent(mape), off, style="yellow" if off else "")
+            table.add_row(shown, str(value), f"{points:,}", f"{median:.2f}", _percent(mape), off, style="yellow" if off else "")
             shown = ""
     console.print(without_empty_columns(table))
     console.print()

@@ -25,8 +25,9 @@ from archgym.simulators.softmax.cpu import instruction_sets
 from archgym.simulators.softmax.kernels import Floats, Kernels, Pass, Timing
 
 LEAST_S = 100e-6  # of calls per round
-LONG_S = 10e-3  # a call that needs fewer rounds
-ROUNDS, ROUNDS_OF_LONG = 9, 5
+ROUNDS, LEAST_ROUNDS = 9, 3  # the fewer, the longer a call takes
+ENOUGH_S = 0.5  # of calls in all rounds
+COLD_S = 10e-3  # a call so long that it does not matter that it is the first
 NOISE_LIMIT = 0.10
 WAITING_LIMIT = 1.5  # wall-clock time in processor times
 
@@ -72,7 +73,7 @@ def _measure(kernels: Kernels, designs: Sequence[Timed], x: Floats, y: Floats, r
     reference = len(designs)
     first = [_first_impression(kernels, each, x, y) for each in what]
     calls = [max(1, ceil(LEAST_S / seconds)) for seconds in first]
-    rounds = [ROUNDS_OF_LONG if seconds > LONG_S else ROUNDS for seconds in first]
+    rounds = [int(np.clip(ENOUGH_S / seconds, LEAST_ROUNDS, ROUNDS)) for seconds in first]
     timings: list[list[Timing]] = [[] for _ in what]
     chosen = list(range(len(what)))
     for _ in range(2):
@@ -95,7 +96,7 @@ def _measure(kernels: Kernels, designs: Sequence[Timed], x: Floats, y: Floats, r
 def _first_impression(kernels: Kernels, what: Timed, x: Floats, y: Floats) -> float:
     """Seconds of one call, the very first left out where that is cheap."""
     seconds = kernels.measure(what, x, y, calls=1).seconds
-    return max(seconds if seconds > LONG_S else kernels.measure(what, x, y, calls=1).seconds, 1e-9)
+    return max(seconds if seconds > COLD_S else kernels.measure(what, x, y, calls=1).seconds, 1e-9)
 
 
 def _seconds(timings: Sequence[Timing]) -> float:
