@@ -30,7 +30,7 @@ from archgym.simulators.softmax.compiler import find_compiler
 from archgym.simulators.softmax.cpu import instruction_sets, processor
 from archgym.simulators.softmax.kernels import Kernels, aligned
 from archgym.simulators.softmax.sample import BATCH, build_and_check
-from archgym.simulators.softmax.timing import measure_designs
+from archgym.simulators.softmax.timing import Timer
 from archgym.workers import Isolated
 
 SIZES = [2**k for k in (12, 16, 20, 22, 24, 26)]
@@ -54,11 +54,9 @@ def two_pass() -> None:
     for cols in SIZES:
         workload = Workload(1, cols, rng)
 
-        def seconds(some: list[dict], workload: Workload = workload) -> np.ndarray:
-            parts = [some[i : i + BATCH] for i in range(0, len(some), BATCH)]
-            return np.concatenate([measure_designs(kernels, part, workload.x, workload.y, rng).seconds for part in parts])
-
-        first = dict(zip(map(_key, designs), seconds(designs), strict=True))
+        timer = Timer(kernels, workload.x, workload.y, rng)
+        parts = [designs[i : i + BATCH] for i in range(0, len(designs), BATCH)]
+        first = dict(zip(map(_key, designs), np.concatenate([timer.measure(part).seconds for part in parts]), strict=True))
         for isa in isas:
             groups = {algorithm: [d for d in designs if (d["algorithm"], d["isa"]) == (algorithm, isa)] for algorithm in ALGORITHMS}
             plain = {
@@ -66,7 +64,7 @@ def two_pass() -> None:
             }
             best = {a: sorted(group, key=lambda d: first[_key(d)])[:FINALISTS] for a, group in groups.items()}
             finalists = [d for a in ALGORITHMS for d in (plain[a], *best[a])]
-            measured = measure_designs(kernels, finalists, workload.x, workload.y, rng).seconds  # all in turns
+            measured = timer.measure(finalists).seconds  # all in turns
             final = dict(zip(map(_key, finalists), 1e9 * measured / cols, strict=True))
             tuned = {a: min(final[_key(d)] for d in best[a]) for a in ALGORITHMS}
             untuned = {a: final[_key(plain[a])] for a in ALGORITHMS}

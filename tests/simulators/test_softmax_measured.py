@@ -260,10 +260,20 @@ def test_designs_are_measured_beside_the_reference_which_is_one_of_them():
     reference = timing.reference_design()
     x, y = aligned((1, 4096)), aligned((1, 4096))
     x[:], y[:] = np.random.default_rng(0).standard_normal((1, 4096)), 0
-    measured = timing.measure_designs(work, [reference, {**DESIGN}], x, y, np.random.default_rng(0))
+    measured = timing.Timer(work, x, y, np.random.default_rng(0)).measure([reference, {**DESIGN}])
     assert measured.seconds.shape == measured.noise.shape == measured.ratio.shape == measured.unreliable.shape == (2,)
     assert (measured.seconds > 0).all() and (measured.noise >= 0).all()
     assert measured.ratio[1] / measured.ratio[0] == pytest.approx(measured.seconds[1] / measured.seconds[0])
+
+
+def test_when_the_whole_machine_has_become_slow_nothing_is_reliable():
+    work = Kernels(find_compiler())
+    x, y = aligned((1, 4096)), aligned((1, 4096))
+    x[:], y[:] = 0, 0
+    work.build([kernels.Kernel.of(DESIGN)])
+    timer = timing.Timer(work, x, y, np.random.default_rng(0))
+    timer.fastest_reference_s = 1e-9  # it once was much faster
+    assert timer.measure([DESIGN]).unreliable.all()
 
 
 def test_a_thread_may_use_all_its_processors_again_after_a_measurement():

@@ -24,14 +24,14 @@ from archgym.simulators.softmax.cpu import cache_bytes, instruction_sets, proces
 from archgym.simulators.softmax.kernels import LANES, Kernels, Pass
 from archgym.simulators.softmax.model import ALGORITHMS
 from archgym.simulators.softmax.sample import BATCH, Agreement, Sample, Share, agreement, build_and_check, measure_sample, random_designs
-from archgym.simulators.softmax.timing import measure_designs
+from archgym.simulators.softmax.timing import Timer
 from archgym.space import Array
 
 Document = dict[str, Any]
 Progress = Callable[[str, float], None]  # what is being done, and how much of everything is: 0 to 1
 
 LOG2_FLOATS = [k / 2 for k in range(20, 53)]  # sizes of the curves: 4 KB to 256 MB of x
-LEAST_LOG2_SHARED = 14  # sizes below this are not measured with two threads, whose start would take longer
+LEAST_LOG2_SHARED = 16  # sizes below this are not measured with two threads, whose start would take longer
 L1_FLOATS = 2048  # 8 KB of x, 8 KB of y
 POINTS = ((1, 1), (2, 1), (4, 1), (4, 4), (8, 1), (8, 2), (8, 4), (8, 8))  # (unroll, accumulators)
 VECTORS = ("avx2", "avx512")  # scalar code is slower than memory, so that nothing can be learnt from it of how the two overlap
@@ -89,7 +89,7 @@ def calibrate(kernels: Kernels, *, seed: int = 0, progress: Progress = lambda wh
     }
     if two_threads:
         shared = _bandwidth(kernels, 2, large, rng, steps.of("bandwidth of two threads"))
-        document["two_threads"] = {"bandwidth": _below(shared, document["bandwidth"])}
+        document["two_threads"] = {"bandwidth": _with_small_sizes(shared, document["bandwidth"])}
     one = [design for isa in VECTORS if isa in instruction_sets() for design in random_designs(SAMPLE_DESIGNS, rng, threads=1, isa=isa)]
     one = one or random_designs(SAMPLE_DESIGNS, rng, threads=1)
     two = [{**design, "threads": 2} for design in one[::2]] if two_threads else []
@@ -144,7 +144,7 @@ def _bandwidth(kernels: Kernels, threads: int, workload: Workload, rng: np.rando
     patterns = {pattern: Pass(name, widest, 8, 8, nontemporal, threads) for pattern, (name, nontemporal) in PATTERN_PASSES.items()}
 
     def seconds(passes: Sequence[Pass], n: int) -> Array:
-        return measure_designs(kernels, passes, workload.x[:, :n], workload.y[:, :n], rng).seconds
+        return Timer(kernels, workload.x[:, :n], workload.y[:, :n], rng).measure(passes).seconds
 
     curves: Document = {pattern: {"log2_bytes": [], "ns_per_float": []} for pattern in patterns}
     overhead = seconds([Pass("maximum", widest, 8, 8, False, threads)], 256)[0] if threads == 2 else 0.0
@@ -158,16 +158,18 @@ def _bandwidth(kernels: Kernels, threads: int, workload: Workload, rng: np.rando
     return curves
 
 
-def _below(curves: Document, single: Document) -> Document:
-    """Curves of two threads, continued to small sizes, where each thread has caches of its own, as one thread's at the same ratio."""
+def _with_small_sizes(curves: Document, single: Document) -> Document:
+    """Curves of two threads, no faster than one thread's, and continued by those to small sizes, where each thread has its own caches;
+    what bypasses the caches, at the ratio of the smallest size measured."""
     joined: Document = {}
     for pattern, curve in curves.items():
-        sizes, costs = curve["log2_bytes"], curve["ns_per_float"]
-        ratio = costs[0] / float(np.interp(sizes[0], single[pattern]["log2_bytes"], single[pattern]["ns_per_float"]))
-        small = [(size, ns) for size, ns in zip(*single[pattern].values(), strict=True) if size < sizes[0]]
+        alone = single[pattern]["log2_bytes"], single[pattern]["ns_per_float"]
+        costs = np.maximum(curve["ns_per_float"], np.interp(curve["log2_bytes"], *alone))
+        ratio = costs[0] / np.interp(curve["log2_bytes"][0], *alone) if pattern.endswith("_nontemporal") else 1.0
+        small = [(size, ns * ratio) for size, ns in zip(*alone, strict=True) if size < curve["log2_bytes"][0]]
         joined[pattern] = {
-            "log2_bytes": [size for size, _ in small] + sizes,
-            "ns_per_float": [_significant(ns * ratio) for _, ns in small] + costs,
+            "log2_bytes": [size for size, _ in small] + curve["log2_bytes"],
+            "ns_per_float": [_significant(float(ns)) for ns in (*(ns for _, ns in small), *costs)],
         }
     return joined
 
@@ -175,11 +177,12 @@ def _below(curves: Document, single: Document) -> Document:
 def _compute(kernels: Kernels, passes: Mapping[tuple[Any, ...], Pass], rng: np.random.Generator, share: Share) -> Document:
     """ns per element of each pass with its data in L1."""
     workload = Workload(1, L1_FLOATS, rng)
+    timer = Timer(kernels, workload.x, workload.y, rng)
     points: Document = {name: {isa: [] for isa in instruction_sets()} for name in PASSES}
     keys = list(passes)
     for start in range(0, len(keys), BATCH):
         batch = keys[start : start + BATCH]
-        measured = measure_designs(kernels, [passes[key] for key in batch], workload.x, workload.y, rng)
+        measured = timer.measure([passes[key] for key in batch])
         for (name, isa, unroll, accumulators), seconds in zip(batch, measured.seconds, strict=True):
             points[name][isa].append([unroll, accumulators, _significant(1e9 * seconds / L1_FLOATS)])
         share(min(1.0, (start + BATCH) / len(keys)))

@@ -32,7 +32,7 @@ from archgym.simulators.softmax.sample import (
     measure_sample,
     random_designs,
 )
-from archgym.simulators.softmax.timing import measure_designs
+from archgym.simulators.softmax.timing import Timer
 from archgym.space import Array
 
 CHOICES = 10  # the model's, that are measured
@@ -144,15 +144,12 @@ def _compare(
     ((rows, cols),) = here.shapes
     found = agreement(predicted, here)
     workload = Workload(rows, cols, rng)
-
-    def seconds(designs: list[dict[str, Any]]) -> Array:
-        return measure_designs(kernels, designs, workload.x, workload.y, rng).seconds
-
-    first = seconds(choices)
+    timer = Timer(kernels, workload.x, workload.y, rng)
+    first = timer.measure(choices).seconds
     of_sample = [sampled[i] for i in np.argsort(here.seconds)[:CANDIDATES]]
     of_model = [choices[i] for i in dict.fromkeys([0, *np.argsort(first)[:CANDIDATES].tolist()])]
     finalists = [*of_model, *of_sample]
-    final = seconds(finalists)
+    final = timer.measure(finalists).seconds
     best = finalists[int(final.argmin())]
     ns = 1e9 / (rows * cols)
     return ShapeFidelity(

@@ -19,7 +19,7 @@ from archgym.simulators.softmax.compiler import Compiler, find_compiler, sources
 from archgym.simulators.softmax.cpu import processor
 from archgym.simulators.softmax.kernels import Kernel, Kernels, impossible
 from archgym.simulators.softmax.model import PASSES_OVER_MEMORY, TRAFFIC, SoftmaxCostModel, canonical_tiles, check_shape
-from archgym.simulators.softmax.timing import measure_designs
+from archgym.simulators.softmax.timing import Timer
 from archgym.space import Array, Indices
 
 
@@ -87,8 +87,9 @@ class _Workshop:
 
     def __init__(self, compiler: Compiler, rows: int, cols: int, seed: int):
         self.kernels = Kernels(compiler)
-        self.rng = np.random.default_rng(seed)
-        self.workload = Workload(rows, cols, self.rng)
+        rng = np.random.default_rng(seed)
+        self.workload = Workload(rows, cols, rng)
+        self.timer = Timer(self.kernels, self.workload.x, self.workload.y, rng)
         self.sum_errors: dict[tuple[Any, ...], float] = {}  # by design
 
     def prepare(self, designs: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -111,12 +112,11 @@ class _Workshop:
         """Every metric of designs that were prepared, as columns."""
         if not designs:
             return {}
-        x = self.workload.x
-        measured = measure_designs(self.kernels, designs, x, self.workload.y, self.rng)
-        traffic = np.array([4.0 * x.size * TRAFFIC[design["algorithm"]] for design in designs])
+        measured, size = self.timer.measure(designs), self.workload.x.size
+        traffic = np.array([4.0 * size * TRAFFIC[design["algorithm"]] for design in designs])
         return {
             "time_s": measured.seconds,
-            "time_per_element_ns": 1e9 * measured.seconds / x.size,
+            "time_per_element_ns": 1e9 * measured.seconds / size,
             "bandwidth_gb_s": 1e-9 * traffic / measured.seconds,
             "memory_traffic_bytes": traffic,
             "passes": np.array([PASSES_OVER_MEMORY[design["algorithm"]] for design in designs], float),

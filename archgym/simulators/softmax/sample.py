@@ -15,7 +15,7 @@ from archgym.simulators.softmax.checking import Workload, mistake
 from archgym.simulators.softmax.compiler import CompilerError
 from archgym.simulators.softmax.kernels import Kernel, Kernels, impossible
 from archgym.simulators.softmax.model import SoftmaxCostModel
-from archgym.simulators.softmax.timing import measure_designs
+from archgym.simulators.softmax.timing import Timer
 
 BATCH = 8  # designs measured in turns
 FIXED_FLOATS = 2**17  # what a measurement costs at least, as elements: its rounds have a least length
@@ -139,9 +139,10 @@ def measure_sample(
     measurements = []
     for i, (rows, cols) in enumerate(shapes):
         workload = Workload(rows, cols, rng)
+        timer = Timer(kernels, workload.x, workload.y, rng)
         for start in range(0, len(designs), BATCH):
             share(float((weights[i] + (weights[i + 1] - weights[i]) * start / len(designs)) / weights[-1]))
-            measurements.append(measure_designs(kernels, designs[start : start + BATCH], workload.x, workload.y, rng))
+            measurements.append(timer.measure(designs[start : start + BATCH]))
     share(1.0)
     names = SoftmaxCostModel.space.names
     return Sample(

@@ -6,7 +6,8 @@ a loop in C, as processor time of the (slower) thread. Disturbances only ever le
     seconds    = min over rounds
     noise      = median over rounds / seconds - 1
     ratio      = seconds / (seconds of the reference in the same rounds)
-    unreliable = noise > 10 %, or the thread lost its processor in most rounds, or wall-clock time was over 1.5 times as long
+    unreliable = noise > 10 %, or the thread lost its processor in most rounds, or wall-clock time was over 1.5 times as long, or the
+                 reference took 10 % longer than it once did: the whole machine is slow
 
 and what is unreliable is measured for as many rounds again, all of which count.
 """
@@ -59,44 +60,56 @@ class Measurement:
     unreliable: npt.NDArray[np.bool_]
 
 
-def measure_designs(kernels: Kernels, designs: Sequence[Timed], x: Floats, y: Floats, rng: np.random.Generator) -> Measurement:
-    """Time designs that have been built, on float32 [rows, cols]; y is overwritten.
+class Timer:
+    """Times designs on one workload, and knows how fast the machine has been.
 
-    The calling thread is kept on one processor meanwhile.
+    Args:
+        kernels: what runs them; designs must have been built.
+        x, y: float32 [rows, cols]; y is overwritten.
+        rng: draws the order of measurements.
     """
-    with kernels.pinned():
-        return _measure(kernels, designs, x, y, rng)
 
+    def __init__(self, kernels: Kernels, x: Floats, y: Floats, rng: np.random.Generator):
+        self.kernels, self.x, self.y, self.rng = kernels, x, y, rng
+        self.fastest_reference_s = np.inf
 
-def _measure(kernels: Kernels, designs: Sequence[Timed], x: Floats, y: Floats, rng: np.random.Generator) -> Measurement:
-    what = [*designs, reference_design()]
-    reference = len(designs)
-    first = [_first_impression(kernels, each, x, y) for each in what]
-    calls = [max(1, ceil(LEAST_S / seconds)) for seconds in first]
-    rounds = [int(np.clip(ENOUGH_S / seconds, LEAST_ROUNDS, ROUNDS)) for seconds in first]
-    timings: list[list[Timing]] = [[] for _ in what]
-    chosen = list(range(len(what)))
-    for _ in range(2):
-        for r in range(max(rounds[j] for j in chosen)):
-            for j in rng.permutation([j for j in chosen if r < rounds[j]]).tolist():
-                timings[j].append(kernels.measure(what[j], x, y, calls=calls[j], warmups=int(calls[j] > 1)))
-        chosen = [j for j in range(reference) if _unreliable(timings[j])]
-        if not chosen:
-            break
-        chosen.append(reference)
-    seconds = np.array([_seconds(each) for each in timings])
-    return Measurement(
-        seconds=seconds[:reference],
-        noise=np.array([_noise(each) for each in timings[:reference]]),
-        ratio=seconds[:reference] / seconds[reference],
-        unreliable=np.array([_unreliable(each) for each in timings[:reference]]),
-    )
+    def measure(self, designs: Sequence[Timed]) -> Measurement:
+        """Time designs in turns. The calling thread is kept on one processor meanwhile."""
+        with self.kernels.pinned():
+            return self._measure([*designs, reference_design()])
 
+    def _measure(self, what: list[Timed]) -> Measurement:
+        reference = len(what) - 1
+        first = [self._first_impression(each) for each in what]
+        calls = [max(1, ceil(LEAST_S / seconds)) for seconds in first]
+        rounds = [int(np.clip(ENOUGH_S / seconds, LEAST_ROUNDS, ROUNDS)) for seconds in first]
+        timings: list[list[Timing]] = [[] for _ in what]
+        chosen = list(range(len(what)))
+        for _ in range(2):
+            for r in range(max(rounds[j] for j in chosen)):
+                for j in self.rng.permutation([j for j in chosen if r < rounds[j]]).tolist():
+                    timings[j].append(self._time(what[j], calls=calls[j], warmups=int(calls[j] > 1)))
+            self.fastest_reference_s = min(self.fastest_reference_s, _seconds(timings[reference]))
+            slow = _seconds(timings[reference]) > (1 + NOISE_LIMIT) * self.fastest_reference_s
+            unreliable = [slow or _unreliable(each) for each in timings[:reference]]
+            if not any(unreliable):
+                break
+            chosen = [*np.flatnonzero(unreliable).tolist(), reference]
+        seconds = np.array([_seconds(each) for each in timings])
+        return Measurement(
+            seconds=seconds[:reference],
+            noise=np.array([_noise(each) for each in timings[:reference]]),
+            ratio=seconds[:reference] / seconds[reference],
+            unreliable=np.array(unreliable, bool),
+        )
 
-def _first_impression(kernels: Kernels, what: Timed, x: Floats, y: Floats) -> float:
-    """Seconds of one call, the very first left out where that is cheap."""
-    seconds = kernels.measure(what, x, y, calls=1).seconds
-    return max(seconds if seconds > COLD_S else kernels.measure(what, x, y, calls=1).seconds, 1e-9)
+    def _time(self, what: Timed, *, calls: int, warmups: int = 0) -> Timing:
+        return self.kernels.measure(what, self.x, self.y, calls=calls, warmups=warmups)
+
+    def _first_impression(self, what: Timed) -> float:
+        """Seconds of one call, the very first left out where that is cheap."""
+        seconds = self._time(what, calls=1).seconds
+        return max(seconds if seconds > COLD_S else self._time(what, calls=1).seconds, 1e-9)
 
 
 def _seconds(timings: Sequence[Timing]) -> float:
