@@ -22,7 +22,7 @@ from archgym.simulators.softmax.checking import Workload
 from archgym.simulators.softmax.compiler import CompilerError
 from archgym.simulators.softmax.cpu import cache_bytes, instruction_sets, processor, processors
 from archgym.simulators.softmax.kernels import LANES, Kernels, Pass
-from archgym.simulators.softmax.model import ALGORITHMS
+from archgym.simulators.softmax.model import ALGORITHMS, TILED
 from archgym.simulators.softmax.sample import BATCH, Agreement, Sample, Share, agreement, build_and_check, measure_sample, random_designs
 from archgym.simulators.softmax.timing import Timer
 from archgym.space import Array
@@ -37,6 +37,8 @@ POINTS = ((1, 1), (2, 1), (4, 1), (4, 4), (8, 1), (8, 2), (8, 4), (8, 8))  # (un
 VECTORS = ("avx2", "avx512")  # scalar code is slower than memory, so that nothing can be learnt from it of how the two overlap
 SAMPLE_DESIGNS = 18  # of each on one thread; half as many more on two
 SAMPLE_SHAPES = [(64, 256), *((1, 2**k) for k in (11, 13, 15, 17, 19, 21, 23, 24, 25))]
+MANY_TILES = 4  # of a row, to see what they cost
+OVERHEADS_NS = np.linspace(0, 200, 401)
 BIAS_DESIGNS = 160
 BIAS_SHAPES = [(1, 2**k) for k in (11, 12, 14, 16, 18, 19, 20, 21, 22, 24, 25)]
 
@@ -85,6 +87,7 @@ def calibrate(kernels: Kernels, *, seed: int = 0, progress: Progress = lambda wh
         "compute": _compute(kernels, passes, rng, steps.of("compute")),
         "overlap": overlap(levels := cache_levels(), np.zeros((len(levels) + 1, len(PREFETCH_BYTES)))),
         "row_overhead_ns": 0.0,
+        "tile_overhead_ns": 0.0,
         "threads": {"slowdown": 1.0, "start_ns": 0.0},
     }
     if two_threads:
@@ -197,17 +200,21 @@ def _significant(value: float, digits: int = 4) -> float:
 
 
 def fitted(document: Document, sample: Sample) -> Document:
-    """A calibration with row_overhead_ns, overlap and threads such that the model is nearest to a sample that this machine ran."""
+    """A calibration with overheads, overlap and threads such that the model is nearest to a sample that this machine ran."""
     document = deepcopy(document)
     levels = document["overlap"]["log2_bytes"]
     sample = sample.where(~sample.unreliable)
     one, two = sample.where(sample["threads"] == 1), sample.where(sample["threads"] == 2)
 
-    small = one.where(level_of(one, levels) == 0)
-    if len(small):
-        seconds, overheads = predicted(document, small), np.linspace(0, 200, 401)
-        errors = [_deviation(seconds + 1e-9 * ns * small.rows, small.seconds) for ns in overheads]
-        document["row_overhead_ns"] = float(overheads[np.argmin(errors)])
+    plain = ~np.isin(one["algorithm"], TILED)
+    tiles = -(-one.cols // one["tile"])
+    for name, fitting, starts in (
+        ("row_overhead_ns", plain & (level_of(one, levels) == 0), one.rows),
+        ("tile_overhead_ns", ~plain & (tiles >= MANY_TILES), one.rows * tiles),
+    ):
+        some, seconds = one.where(fitting), predicted(document, one)[fitting]
+        errors = [_deviation(seconds + 1e-9 * ns * starts[fitting], some.seconds) for ns in OVERHEADS_NS]
+        document[name] = float(OVERHEADS_NS[np.argmin(errors)])
 
     # time is linear in phi: that of any phi follows from those of 0 and 1
     level = level_of(one, levels)

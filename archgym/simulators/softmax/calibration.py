@@ -55,6 +55,7 @@ class Calibration:
         machine: the machine in words.
         lanes: float32 per vector, by ISA; an ISA that is not listed does not exist on the machine.
         row_overhead_ns: start-up cost of one row.
+        tile_overhead_ns: of one tile, where the algorithm has tiles.
         thread_slowdown: factor on a thread's time when two run.
         thread_start_ns: cost of starting the second thread.
     """
@@ -64,6 +65,7 @@ class Calibration:
     machine: str
     lanes: Mapping[str, int]
     row_overhead_ns: float
+    tile_overhead_ns: float
     thread_slowdown: float
     thread_start_ns: float
     _bandwidth: Mapping[int, Mapping[str, tuple[list[float], list[float]]]] = field(repr=False)
@@ -134,6 +136,7 @@ class Calibration:
             machine=root["machine"].value,
             lanes={isa: entry.whole() for isa, entry in lanes.items()},
             row_overhead_ns=root["row_overhead_ns"].number(),
+            tile_overhead_ns=root["tile_overhead_ns"].number() if "tile_overhead_ns" in document else 0.0,
             thread_slowdown=root["threads"]["slowdown"].number(positive=True),
             thread_start_ns=root["threads"]["start_ns"].number(),
             _bandwidth={threads: {pattern: curves[pattern].curve() for pattern in PATTERNS} for threads, curves in bandwidth.items()},

@@ -38,6 +38,7 @@ UNITS = {
     "ns_per_float": "ns per float32",
     "compute": "ns per element, data in L1",
     "row_overhead_ns": "ns",
+    "tile_overhead_ns": "ns",
     "start_ns": "ns",
 }
 MOST_LOG2_BYTES = 64
@@ -313,7 +314,7 @@ def _print_calibration(console: Console, document: Document) -> None:
     console.print("The part of the shorter of memory and arithmetic that is not hidden.", style="dim")
     console.print()
 
-    facts = [("Row overhead", f"{number(calibration.row_overhead_ns)} ns")]
+    facts = [("Start-up", f"{number(calibration.row_overhead_ns)} ns of a row, {number(calibration.tile_overhead_ns)} ns of a tile")]
     text = f"{number(calibration.thread_start_ns)} ns to start the second; each takes {calibration.thread_slowdown:.3g} times as long"
     if "two_threads" in document:
         slower = [

@@ -2,7 +2,8 @@
 
 An algorithm is two or three passes over a row. Each pass waits for the slower of memory and arithmetic, and for a part of the other:
 
-    t1(rows, cols) = b * (rows * cols * sum_pass [ max(m, c) + phi * min(m, c) ] + rows * t0)  (ns, one thread)
+    t1(rows, cols) = b * (rows * cols * sum_pass [ max(m, c) + phi * min(m, c) ]
+                          + rows * (t0 + tiles * t3))                                          (ns, one thread)
     t              = t1(rows, cols)                                                            (threads = 1)
                    = a * t1(ceil(rows / 2), cols) + t2       or, for a single row,
                      a * t1(1, ceil(cols / 2)) + t2                                            (threads = 2)
@@ -17,12 +18,12 @@ with, from a `Calibration`,
     phi    what is not hidden of the shorter of the two at footprint F * rows; 0 is perfect overlap, prefetching lowers it
     F      bytes of one row in the caches: 8 * cols, or 4 * cols where y is stored non-temporally
     b      what is measured over what this predicts, by algorithm, ISA, non-temporal stores and level; 1 unless it was fitted
-    t0     start-up cost of a row; a and t2, slow-down and start of a second thread
+    t0     start-up cost of a row; t3, of a tile; a and t2, slow-down and start of a second thread
 
-and k the passes over x and y, write-allocation not counted: 4 three_pass_recompute, 5 three_pass_reload, 3 two_pass, 3 online,
-3 tiled_online, 4 tiled_reload. Tiled algorithms find a tile still cached when they need it again: the sum of tiled_online then takes
-no memory time, the store of tiled_reload only what a copy takes beyond a read. With several rows the first pass reads at F * rows, and
-an output pass takes no less than writing at F * rows.
+tiles the number of tiles of a row, 0 where the algorithm has none, and k the passes over x and y, write-allocation not counted:
+4 three_pass_recompute, 5 three_pass_reload, 3 two_pass, 3 online, 3 tiled_online, 4 tiled_reload. Tiled algorithms find a tile still
+cached when they need it again: the sum of tiled_online then takes no memory time, the store of tiled_reload only what a copy takes
+beyond a read. With several rows the first pass reads at F * rows, and an output pass takes no less than writing at F * rows.
 
 |sum(y) - 1| (`sum_error`) is the rounding of a float32 sum of n terms, n = cols or the tile, in lanes * accumulators partial sums; its
 constants are fitted to N(0, 4^2) inputs of 2^12 to 2^24 columns, within about 2.5 times (order of magnitude where tiled).
@@ -137,7 +138,9 @@ class SoftmaxCostModel(Simulator):
         )
         slowdown, start_ns = self.calibration.thread_slowdown, self.calibration.thread_start_ns
         self._share = np.array([r * c for r, c in shares], float)  # elements of a thread [threads]
-        self._overhead_ns = self.calibration.row_overhead_ns * np.array([r for r, _ in shares], float)  # of a thread [threads]
+        self._overhead_ns = np.array(  # of a thread [algorithm, tile, threads]
+            [[[r * self._start_up_ns(name, c, tile) for r, c in shares] for tile in tiles] for name in ALGORITHMS]
+        )
         self._slowdown, self._start_ns = np.array([1.0, slowdown]), np.array([0.0, start_ns])  # [threads]
         self._traffic = 4.0 * self.rows * self.cols * np.array(list(TRAFFIC.values()))  # [algorithm]
         self._passes = np.array(list(PASSES_OVER_MEMORY.values()), float)  # [algorithm]
@@ -166,6 +169,11 @@ class SoftmaxCostModel(Simulator):
             return np.nan
         return 0.0 if what is None else self.calibration.compute_ns(what, isa, unroll, accumulators)
 
+    def _start_up_ns(self, algorithm: str, cols: int, tile: int) -> float:
+        """t0 and, for its tiles, t3, in ns per row."""
+        tiles = ceil(cols / tile) if algorithm in TILED else 0
+        return self.calibration.row_overhead_ns + tiles * self.calibration.tile_overhead_ns
+
     def _rounding(self, tiled: bool, isa: str, accumulators: int, tile: int) -> float:
         """sum_error of a design."""
         terms, tiles = (min(self.cols, tile), ceil(self.cols / tile)) if tiled else (self.cols, 0)
@@ -178,7 +186,9 @@ class SoftmaxCostModel(Simulator):
         c = self._compute[algorithm, isa, unroll, accumulators]  # [B, pass]
         phi = self._overlap[nontemporal, prefetch, threads]  # [B]
         per_element = np.maximum(m, c).sum(axis=1) + phi * np.minimum(m, c).sum(axis=1)
-        one_ns = self._bias[algorithm, isa, nontemporal, threads] * (per_element * self._share[threads] + self._overhead_ns[threads])
+        one_ns = self._bias[algorithm, isa, nontemporal, threads] * (
+            per_element * self._share[threads] + self._overhead_ns[algorithm, tile, threads]
+        )
         time_ns = self._slowdown[threads] * one_ns + self._start_ns[threads]
         feasible = np.isfinite(time_ns)
         traffic = np.where(feasible, self._traffic[algorithm], np.nan)
