@@ -111,6 +111,51 @@ def test_a_second_thread_takes_half_the_columns_of_one_row_or_half_of_the_rows(d
     assert evaluate(model_of(document, rows=3, cols=65536), threads=2)["time_s"] == pytest.approx(1.5 * two_of_three_rows + 100e-9)
 
 
+def test_two_threads_move_data_as_it_was_measured_with_two(document):
+    alone = evaluate(model_of(document), threads=2)["time_s"]
+    slower = {
+        pattern: {**curve, "ns_per_float": [3 * ns for ns in curve["ns_per_float"]]} for pattern, curve in document["bandwidth"].items()
+    }
+    document["two_threads"] = {"bandwidth": slower}
+    model = model_of(document)
+    # two_pass: read 1 -> 3 and copy 4 -> 12 ns per element, for half of the elements at 1.5 times the time
+    assert evaluate(model, threads=2)["time_s"] - alone == pytest.approx(1.5 * 32768 * (2 + 8) * 1e-9)
+    assert evaluate(model)["time_s"] == evaluate(model_of({**document, "two_threads": {"bandwidth": document["bandwidth"]}}))["time_s"]
+
+
+def test_tiles_have_a_start_up_cost_where_the_algorithm_has_them(document):
+    without = model_of(document, rows=3, cols=10000)
+    document["tile_overhead_ns"] = 7.0
+    with_ = model_of(document, rows=3, cols=10000)
+    for algorithm, tiles in (("tiled_online", 10), ("tiled_reload", 10), ("two_pass", 0)):
+        design = {"algorithm": algorithm, "tile": 1024}
+        added = evaluate(with_, **design)["time_s"] - evaluate(without, **design)["time_s"]
+        assert added == pytest.approx(3 * tiles * 7e-9, abs=1e-12)
+
+
+def test_a_bias_table_scales_a_threads_time_by_algorithm_isa_stores_and_level(document):
+    from archgym.simulators.softmax.calibration import ALGORITHMS
+
+    plain = {isa: {"cached": [1.0, 1.0], "nontemporal": [1.0, 1.0]} for isa in document["lanes"]}
+    table = {algorithm: {isa: dict(stores) for isa, stores in plain.items()} for algorithm in ALGORITHMS}
+    table["two_pass"]["avx512"]["cached"] = [1.0, 1.25]  # beyond 2^16 bytes
+    biased = {**document, "bias": {"log2_bytes": [16], "factors": table}}
+    for changes, cols, factor in (
+        ({}, 65536, 1.25),
+        ({}, 1024, 1.0),
+        ({"nontemporal": True}, 65536, 1.0),
+        ({"isa": "avx2"}, 65536, 1.0),
+        ({"algorithm": "online"}, 65536, 1.0),
+    ):
+        before, after = (evaluate(model_of(d, cols=cols), **changes)["time_s"] for d in (document, biased))
+        assert after == pytest.approx(factor * before)
+    before, after = (evaluate(model_of(d, cols=65536), threads=2)["time_s"] for d in (document, biased))
+    assert after - 100e-9 == pytest.approx(1.25 * (before - 100e-9))
+    table["online"]["scalar"]["cached"] = [1.0]
+    with pytest.raises(ArchGymError, match=r"bias\.factors\.online\.scalar\.cached must be a list of 2 numbers"):
+        model_of(biased)
+
+
 def test_output_of_many_rows_takes_no_less_than_writing_them(document):
     document["bandwidth"]["write"] = {"log2_bytes": [20, 21], "ns_per_float": [2.0, 7.0]}  # 8 * 1024 * 256 bytes = 2^21
     assert evaluate(model_of(document, rows=1, cols=1024))["time_per_element_ns"] == pytest.approx(5, abs=0.02)
