@@ -363,7 +363,7 @@ def test_a_missing_entry_is_named(document, path):
 
 
 def test_an_unreadable_calibration_says_what_would_be_read(tmp_path):
-    with pytest.raises(ArchGymError, match=r"cannot read the calibration 'xeon'.*recorded name: xeon-2mb-l2"):
+    with pytest.raises(ArchGymError, match=r"cannot read the calibration 'xeon'.*recorded name: epyc-1mb-l2, xeon-2mb-l2"):
         Calibration.load("xeon")
     with pytest.raises(ArchGymError, match="cannot read the calibration"):
         SoftmaxCostModel(calibration=tmp_path)
