@@ -13,6 +13,7 @@ import platform
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from itertools import product
+from time import sleep
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ Document = dict[str, Any]
 Progress = Callable[[str, float], None]  # what is being done, and how much of everything is: 0 to 1
 
 LOG2_FLOATS = [k / 2 for k in range(20, 53)]  # sizes of the curves: 4 KB to 256 MB of x
+PAUSES, PAUSE_S = 2, 0.3
 LEAST_LOG2_SHARED = 16  # sizes below this are not measured with two threads, whose start would take longer
 L1_FLOATS = 2048  # 8 KB of x, 8 KB of y
 POINTS = ((1, 1), (2, 1), (4, 1), (4, 4), (8, 1), (8, 2), (8, 4), (8, 8))  # (unroll, accumulators)
@@ -147,7 +149,7 @@ def _bandwidth(kernels: Kernels, threads: int, workload: Workload, rng: np.rando
     patterns = {pattern: Pass(name, widest, 8, 8, nontemporal, threads) for pattern, (name, nontemporal) in PATTERN_PASSES.items()}
 
     def seconds(passes: Sequence[Pass], n: int) -> Array:
-        return Timer(kernels, workload.x[:, :n], workload.y[:, :n], rng).measure(passes).seconds
+        return _least_seconds(Timer(kernels, workload.x[:, :n], workload.y[:, :n], rng), passes)
 
     curves: Document = {pattern: {"log2_bytes": [], "ns_per_float": []} for pattern in patterns}
     overhead = seconds([Pass("maximum", widest, 8, 8, False, threads)], 256)[0] if threads == 2 else 0.0
@@ -159,6 +161,19 @@ def _bandwidth(kernels: Kernels, threads: int, workload: Workload, rng: np.rando
             curves[pattern]["ns_per_float"].append(_significant(1e9 * max(taken - overhead, 0.1 * taken) / (n / threads)))
         share((i + 1) / len(sizes))
     return curves
+
+
+def _least_seconds(timer: Timer, passes: Sequence[Pass]) -> Array:
+    """Seconds of passes; after a pause, and then once more, while the machine is not at rest."""
+    measured = timer.measure(passes)
+    seconds = measured.seconds
+    for _ in range(PAUSES):
+        if not measured.unreliable.any():
+            break
+        sleep(PAUSE_S)
+        measured = timer.measure(passes)
+        seconds = np.minimum(seconds, measured.seconds)
+    return seconds
 
 
 def _with_small_sizes(curves: Document, single: Document) -> Document:
@@ -185,8 +200,8 @@ def _compute(kernels: Kernels, passes: Mapping[tuple[Any, ...], Pass], rng: np.r
     keys = list(passes)
     for start in range(0, len(keys), BATCH):
         batch = keys[start : start + BATCH]
-        measured = timer.measure([passes[key] for key in batch])
-        for (name, isa, unroll, accumulators), seconds in zip(batch, measured.seconds, strict=True):
+        measured = _least_seconds(timer, [passes[key] for key in batch])
+        for (name, isa, unroll, accumulators), seconds in zip(batch, measured, strict=True):
             points[name][isa].append([unroll, accumulators, _significant(1e9 * seconds / L1_FLOATS)])
         share(min(1.0, (start + BATCH) / len(keys)))
     return points

@@ -146,10 +146,14 @@ class Kernels:
 
     Args:
         compiler: makes the libraries.
+
+    Attributes:
+        fastest_probe_s: how fast `timing` has seen this machine.
     """
 
     def __init__(self, compiler: Compiler):
         self.compiler = compiler
+        self.fastest_probe_s = np.inf
         self._harness = compiler.load("harness.c")
         self._harness.run.argtypes = [ctypes.POINTER(_Work)]
         self._harness.measure.argtypes = [ctypes.POINTER(_Work), ctypes.c_long, ctypes.c_long, ctypes.POINTER(_Timing)]

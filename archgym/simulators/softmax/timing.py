@@ -7,7 +7,7 @@ a loop in C, as processor time of the (slower) thread. Disturbances only ever le
     noise      = median over rounds / seconds - 1
     ratio      = seconds / (seconds of the reference in the same rounds)
     unreliable = noise > 10 %, or the thread lost its processor in most rounds, or wall-clock time was over 1.5 times as long, or the
-                 reference took 10 % longer than it once did: the whole machine is slow
+                 machine is slow: the reference, on this workload or on data in L1, took 10 % longer than it once did
 
 and what is unreliable is measured for as many rounds again, all of which count.
 """
@@ -23,12 +23,13 @@ import numpy as np
 import numpy.typing as npt
 
 from archgym.simulators.softmax.cpu import instruction_sets
-from archgym.simulators.softmax.kernels import Floats, Kernels, Pass, Timing
+from archgym.simulators.softmax.kernels import Floats, Kernels, Pass, Timing, aligned
 
 LEAST_S = 100e-6  # of calls per round
 ROUNDS, LEAST_ROUNDS = 9, 3  # the fewer, the longer a call takes
 ENOUGH_S = 0.5  # of calls in all rounds
 COLD_S = 10e-3  # a call so long that it does not matter that it is the first
+PROBE_FLOATS, PROBE_CALLS, PROBES = 2048, 100, 3
 NOISE_LIMIT = 0.10
 WAITING_LIMIT = 1.5  # wall-clock time in processor times
 
@@ -72,6 +73,9 @@ class Timer:
     def __init__(self, kernels: Kernels, x: Floats, y: Floats, rng: np.random.Generator):
         self.kernels, self.x, self.y, self.rng = kernels, x, y, rng
         self.fastest_reference_s = np.inf
+        self._small = aligned((1, PROBE_FLOATS)), aligned((1, PROBE_FLOATS))
+        for floats in self._small:
+            floats[:] = 0
 
     def measure(self, designs: Sequence[Timed]) -> Measurement:
         """Time designs in turns. The calling thread is kept on one processor meanwhile."""
@@ -89,8 +93,7 @@ class Timer:
             for r in range(max(rounds[j] for j in chosen)):
                 for j in self.rng.permutation([j for j in chosen if r < rounds[j]]).tolist():
                     timings[j].append(self._time(what[j], calls=calls[j], warmups=int(calls[j] > 1)))
-            self.fastest_reference_s = min(self.fastest_reference_s, _seconds(timings[reference]))
-            slow = _seconds(timings[reference]) > (1 + NOISE_LIMIT) * self.fastest_reference_s
+            slow = self._machine_is_slow(_seconds(timings[reference]))
             unreliable = [slow or _unreliable(each) for each in timings[:reference]]
             if not any(unreliable):
                 break
@@ -102,6 +105,14 @@ class Timer:
             ratio=seconds[:reference] / seconds[reference],
             unreliable=np.array(unreliable, bool),
         )
+
+    def _machine_is_slow(self, reference_s: float) -> bool:
+        """Whether other programs, or other guests of the same computer, take more of its memory or of its arithmetic than they did."""
+        self.fastest_reference_s = min(self.fastest_reference_s, reference_s)
+        probe_s = min(self.kernels.measure(reference_design(), *self._small, calls=PROBE_CALLS, warmups=1).seconds for _ in range(PROBES))
+        self.kernels.fastest_probe_s = min(self.kernels.fastest_probe_s, probe_s)
+        limit = 1 + NOISE_LIMIT
+        return reference_s > limit * self.fastest_reference_s or probe_s > limit * self.kernels.fastest_probe_s
 
     def _time(self, what: Timed, *, calls: int, warmups: int = 0) -> Timing:
         return self.kernels.measure(what, self.x, self.y, calls=calls, warmups=warmups)
