@@ -90,7 +90,7 @@ def libraries() -> None:
     """The best designs of a measured search, with one thread and with any number, against what people use."""
     for cols in (2**16, 2**26):
         settings = {"backend": "measured", "cols": cols}
-        result = archgym.search("archgym/Softmax-v0", "genetic", budget=BUDGET, env_kwargs=settings, agent_kwargs={"population": 20})
+        result = archgym.search("archgym/Softmax-v0", "genetic", budget=BUDGET, env_kwargs=settings, agent_kwargs={"population": 16})
         single = np.where(result.history["valid"] & (result.history["threads"] == 1), result.history["reward"], -np.inf).argmax()
         designs = {
             "archgym, one thread": {name: result.history[name][single] for name in MeasuredSoftmax.space.names},
