@@ -49,9 +49,10 @@ def softmax(x: Floats, design: Mapping[str, Any] | None = None, out: Floats | No
         raise ArchGymError(f"out must be a C-contiguous float32 array of the shape {x.shape}")
     if x.size:
         rows, cols = x.size // x.shape[-1], x.shape[-1]
-        design = best_design(_rounded(rows), _rounded(cols)) if design is None else _existing(design)
-        _check(tuple(design.items()))
-        _kernels().run(design, np.require(x, requirements=["C", "A"]).reshape(rows, cols), out.reshape(rows, cols))
+        chosen = _best_design(_rounded(rows), _rounded(cols)) if design is None else design
+        if not (x.flags.c_contiguous and x.flags.aligned):
+            x = np.require(x, requirements=["C", "A"])
+        _kernels().run(_usable(tuple(chosen.items())), x.reshape(rows, cols), out.reshape(rows, cols))
     return out
 
 
@@ -74,21 +75,22 @@ def _rounded(n: int) -> int:
     return 1 << (n - 1).bit_length()
 
 
-def _existing(design: Mapping[str, Any]) -> dict[str, Any]:
-    space = SoftmaxCostModel.space
-    found = space.design(space.encode({name: np.array([value]) for name, value in design.items()})[0])
-    if reason := impossible(found):
-        raise ArchGymError(f"this machine cannot run the design: {reason}")
-    return found
-
-
 @cache
 def _kernels() -> Kernels:
     return Kernels(find_compiler())
 
 
-@cache
-def _check(items: tuple[tuple[str, Any], ...]) -> None:
-    """Hold a design against float64 before it is first used."""
-    if wrong := mistake(_kernels(), dict(items)):
+@lru_cache(maxsize=1024)
+def _usable(items: tuple[tuple[str, Any], ...]) -> dict[str, Any]:
+    """A design that exists, that this machine can run, and that was held against float64.
+
+    Raises:
+        ArchGymError: it is not.
+    """
+    space = SoftmaxCostModel.space
+    design = space.design(space.encode({name: np.array([value]) for name, value in items})[0])
+    if reason := impossible(design):
+        raise ArchGymError(f"this machine cannot run the design: {reason}")
+    if wrong := mistake(_kernels(), design):
         raise CompilerError(f"the compiled kernel gives wrong results: {wrong}; try another compiler (CC=...)")
+    return design

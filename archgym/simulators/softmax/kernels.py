@@ -128,6 +128,10 @@ def aligned(shape: tuple[int, int]) -> Floats:
     return room[start : start + size].reshape(shape)
 
 
+def _address(floats: Floats) -> int:
+    return int(floats.__array_interface__["data"][0])
+
+
 def impossible(design: Mapping[str, Any]) -> str:
     """Why a design cannot be run on this machine; "" where it can."""
     if design["accumulators"] > design["unroll"]:
@@ -159,6 +163,7 @@ class Kernels:
         self._harness.measure.argtypes = [ctypes.POINTER(_Work), ctypes.c_long, ctypes.c_long, ctypes.POINTER(_Timing)]
         self._harness.pin.argtypes = [ctypes.c_int, ctypes.c_int]
         self._loaded: dict[Kernel | Pass, tuple[ctypes.CDLL, _Functions]] = {}
+        self._known: dict[Pass | tuple[tuple[str, Any], ...], tuple[_Functions, int, int]] = {}
 
     def build(self, codes: Iterable[Kernel | Pass]) -> dict[Kernel | Pass, str]:
         """Compile what is not there yet, on all processors; the reason for each that cannot be compiled or loaded."""
@@ -187,12 +192,21 @@ class Kernels:
                 raise ArchGymError(f"{name} must be a C-contiguous float32 array [rows, cols] with elements, like the other")
         if not (x.flags.aligned and y.flags.aligned and y.flags.writeable):
             raise ArchGymError("x and y must lie at multiples of 4 bytes, and y must be writable")
-        code, tile, threads = (
-            (what, x.shape[1], what.threads) if isinstance(what, Pass) else (Kernel.of(what), what["tile"], what["threads"])
-        )
-        if tile < 1 or threads not in (1, 2):
-            raise ArchGymError(f"a kernel has a tile of 1 or more and 1 or 2 threads, not {tile} and {threads}")
-        return _Work(self._functions(code), x.ctypes.data, y.ctypes.data, *x.shape, int(tile), int(threads))
+        functions, tile, threads = self._prepared(what)
+        return _Work(functions, _address(x), _address(y), *x.shape, tile or x.shape[1], threads)
+
+    def _prepared(self, what: Mapping[str, Any] | Pass) -> tuple[_Functions, int, int]:
+        """A kernel's functions, its tile (0 for a whole row), and threads; remembered, since calls can be shorter than a look at them."""
+        key = what if isinstance(what, Pass) else tuple(what.items())
+        if key not in self._known:
+            if isinstance(what, Pass):
+                self._known[key] = self._functions(what), 0, what.threads
+            else:
+                tile, threads = int(what["tile"]), int(what["threads"])
+                if tile < 1 or threads not in (1, 2):
+                    raise ArchGymError(f"a kernel has a tile of 1 or more and 1 or 2 threads, not {tile} and {threads}")
+                self._known[key] = self._functions(Kernel.of(what)), tile, threads
+        return self._known[key]
 
     def run(self, design: Mapping[str, Any], x: Floats, y: Floats) -> None:
         """y = softmax of every row of x; float32 [rows, cols], C-contiguous. y may be x.
