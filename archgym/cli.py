@@ -343,7 +343,8 @@ def _compare(env: str, agents: Sequence[str], budget: int, seed: int, settings: 
     simulator, objective = runs[0].env.simulator, runs[0].env.objective
     goals = [m for m in simulator.metrics if m.name in {term.metric for term in objective.terms}]
     units = [f"{m.name} ({m.unit})" if m.unit != "1" else m.name for m in goals]
-    table = new_table("Agent", *(f"{name}>" for name in units), "Reward>", "Regret>", "Percentile>", "Seconds>")
+    against = ["Regret>", "Percentile>"] if simulator.deterministic else ["Measured again>"]
+    table = new_table("Agent", *(f"{name}>" for name in units), "Reward>", *against, "Seconds>")
     results, interrupted = [], False
     for name, run in zip(agents, runs, strict=True):
         start = perf_counter()
@@ -354,7 +355,8 @@ def _compare(env: str, agents: Sequence[str], budget: int, seed: int, settings: 
             interrupted, result = True, run.result()
         best = result.best_metrics
         cells = [number(best[m.name]) if best else "none valid" for m in goals]
-        figures = [result.best_reward, result.regret, result.percentile]
+        again = result.incumbents[0].remeasured_reward if result.incumbents else None
+        figures = [result.best_reward, *([result.regret, result.percentile] if simulator.deterministic else [again])]
         shown = ["-" if x is None else number(x) for x in figures]
         table.add_row(name, *cells, *shown, f"{perf_counter() - start:.2f}")
         results.append(result)

@@ -13,8 +13,10 @@ import textwrap
 import time
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet
 import pytest
+from conftest import Bowl
 from typer.testing import CliRunner, Result
 
 import archgym
@@ -414,6 +416,27 @@ def test_help_and_lists_import_neither_torch_nor_pandas():
     """
     result = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True)
     assert result.stdout.rstrip().endswith("[]"), result.stdout[-500:] + result.stderr
+
+
+class Measured(Bowl):
+    """Costs that differ from call to call."""
+
+    deterministic = False
+
+    def evaluate(self, designs, rng=None):
+        columns = super().evaluate(designs)
+        return {**columns, "cost_j": columns["cost_j"] * np.random.default_rng().uniform(1, 1.1, len(columns["cost_j"]))}
+
+
+def test_a_measured_search_shows_its_best_designs_measured_again(register):
+    env_id, _ = register(Measured())
+    alone = run("search", env_id, "random", "--budget", "30", "--num-envs", "10")
+    assert alone.exit_code == 0
+    header, _, *rows = alone.stdout.partition("Measured again")[2].splitlines()[:7]
+    assert "cost_j" in header and "Before" in header
+    assert [row.split()[0] for row in rows] == ["1", "2", "3", "4", "5"]
+    several = run("search", env_id, "random", "genetic", "--budget", "30", "--num-envs", "10")
+    assert "Measured again" in several.stdout and "Regret" not in several.stdout
 
 
 def test_several_agents_are_compared_in_one_table_of_80_columns(tmp_path, monkeypatch):
