@@ -79,10 +79,12 @@ class Agreement(NamedTuple):
 
 
 def agreement(predicted: npt.NDArray[np.float64], sample: Sample) -> Agreement:
-    """Predicted seconds [points] against a sample, where that is reliable."""
+    """Predicted seconds [points] against a sample, where that is reliable; NaN where it is nowhere."""
     from scipy.stats import spearmanr
 
     reliable = ~sample.unreliable
+    if reliable.sum() < 2:
+        return Agreement(np.nan, np.nan)
     predicted, measured = predicted[reliable], sample.seconds[reliable]
     elements = (sample.rows * sample.cols)[reliable]
     rank = spearmanr(predicted / elements, measured / elements).statistic
