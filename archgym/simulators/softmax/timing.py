@@ -7,7 +7,7 @@ a loop in C, as processor time of the (slower) thread. Disturbances only ever le
     noise      = median over rounds / seconds - 1
     ratio      = seconds / (seconds of the reference in the same rounds)
     unreliable = noise > 10 %, or the thread lost its processor in most rounds, or wall-clock time was over 1.5 times as long, or the
-                 machine is slow: the reference, on this workload or on data in L1, took 10 % longer than it once did
+                 machine is slow: the reference, on this workload or on data in L1, took 25 % longer than it once did
 
 and what is unreliable is measured for as many rounds again, all of which count.
 """
@@ -31,6 +31,7 @@ ENOUGH_S = 0.5  # of calls in all rounds
 COLD_S = 10e-3  # a call so long that it does not matter that it is the first
 PROBE_FLOATS, PROBE_CALLS, PROBES = 2048, 100, 3
 NOISE_LIMIT = 0.10
+SLOW_LIMIT = 0.25  # more than a processor's clock changes as it warms up
 WAITING_LIMIT = 1.5  # wall-clock time in processor times
 
 Timed = Mapping[str, Any] | Pass
@@ -111,7 +112,7 @@ class Timer:
         self.fastest_reference_s = min(self.fastest_reference_s, reference_s)
         probe_s = min(self.kernels.measure(reference_design(), *self._small, calls=PROBE_CALLS, warmups=1).seconds for _ in range(PROBES))
         self.kernels.fastest_probe_s = min(self.kernels.fastest_probe_s, probe_s)
-        limit = 1 + NOISE_LIMIT
+        limit = 1 + SLOW_LIMIT
         return reference_s > limit * self.fastest_reference_s or probe_s > limit * self.kernels.fastest_probe_s
 
     def _time(self, what: Timed, *, calls: int, warmups: int = 0) -> Timing:
