@@ -243,12 +243,14 @@ def fitted(document: Document, sample: Sample) -> Document:
         phi[i, j] = candidates[np.argmin(errors)]
     document["overlap"] = overlap(levels, phi)
 
-    if len(two):
-        half = predicted(document, two)
-        grid = list(product(np.linspace(0.8, 2.5, 69), [0, *np.geomspace(50, 50_000, 61)]))
-        errors = [_deviation(slowdown * half + 1e-9 * start_ns, two.seconds) for slowdown, start_ns in grid]
-        slowdown, start_ns = grid[int(np.argmin(errors))]
-        document["threads"] = {"slowdown": round(float(slowdown), 3), "start_ns": round(float(start_ns))}
+    # what a second thread costs shows in L1, which each has to itself; what two cost each other, beyond it
+    half, alone = predicted(document, two), level_of(two, levels) == 0
+    if alone.any() and not alone.all():
+        starts = np.array([0, *np.geomspace(50, 50_000, 301)])
+        start_ns = starts[np.argmin([_deviation(half[alone] + 1e-9 * ns, two.seconds[alone]) for ns in starts])]
+        factors = np.linspace(0.8, 2.5, 171)
+        errors = [_deviation(factor * half[~alone] + 1e-9 * start_ns, two.seconds[~alone]) for factor in factors]
+        document["threads"] = {"slowdown": round(float(factors[np.argmin(errors)]), 3), "start_ns": round(float(start_ns))}
     return document
 
 
