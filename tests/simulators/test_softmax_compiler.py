@@ -409,7 +409,7 @@ def test_words_in_place_of_numbers_are_refused(counting, monkeypatch, tmp_path, 
 def test_an_unknown_instruction_set_reaches_no_compiler(counting):
     make, calls = counting
     with pytest.raises(KeyError):
-        Kernels(make()).build([Kernel.of(DESIGN | {"isa": "-o /tmp/x"})])
+        Kernels(make()).build([Kernel.of(DESIGN | {"isa": "-o elsewhere"})])
     assert len(calls()) == 1  # the harness
 
 
