@@ -1,0 +1,50 @@
+"""The design space of one accelerator: an array of processing elements (PEs), the memories around it, and how a layer flows through them.
+
+Dataflows are named by what stays in a PE, after the chips that made them known, and as SCALE-Sim's systolic arrays:
+
+    nvdla           weights stay; rows take channels, columns take filters (NVDLA)
+    shidiannao      outputs stay; rows and columns take output pixels (ShiDianNao, Du et al., 2015)
+    eyeriss         rows of the kernel stay; rows take kernel rows and channels, columns take output rows (Eyeriss, Chen et al., 2016)
+    systolic_ws     weights stay, inputs and partial sums are pumped through the array (TPU)
+    systolic_os     outputs stay, inputs and weights are pumped
+    systolic_is     inputs stay, weights and partial sums are pumped
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from archgym.space import Categorical, DesignSpace, Ordinal
+
+DATAFLOWS = ("nvdla", "shidiannao", "eyeriss", "systolic_ws", "systolic_os", "systolic_is")
+
+
+@dataclass(frozen=True)
+class Precision:
+    """Bytes of an operand and of a partial sum."""
+
+    operand_bytes: int
+    accumulator_bytes: int
+
+
+PRECISIONS = {"int8": Precision(1, 4), "fp16": Precision(2, 4), "fp32": Precision(4, 4)}  # fp16 stands for bf16 too
+
+KIB = 1024
+
+
+def accelerator_space() -> DesignSpace:
+    """14,696,640 accelerators: the parameters of `archgym/Accelerator-v0` and of its backends."""
+    return DesignSpace(
+        [
+            Categorical("dataflow", DATAFLOWS),
+            Ordinal("rows", [8, 16, 32, 64, 128, 256], default=16),
+            Ordinal("cols", [8, 16, 32, 64, 128, 256], default=16),
+            Ordinal("l1_bytes", [32, 64, 128, 256, 512, 1024], default=256),
+            Ordinal("buffer_kb", [16, 32, 64, 128, 256, 512, 1024, 2048, 4096], default=128),
+            Ordinal("noc_bytes_per_cycle", [16, 32, 64, 128, 256, 512], default=64),
+            Ordinal("dram_gb_s", [4, 8, 16, 32, 64, 128, 256], default=16),
+            Categorical("precision", PRECISIONS),
+            Categorical("double_buffering", [False, True], default=True),
+            Ordinal("clock_mhz", [200, 400, 600, 800, 1000], default=800),
+        ]
+    )
