@@ -12,8 +12,11 @@ Dataflows are named by what stays in a PE, after the chips that made them known,
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from archgym.errors import ArchGymError, unknown
 from archgym.space import Categorical, DesignSpace, Ordinal
 
 DATAFLOWS = ("nvdla", "shidiannao", "eyeriss", "systolic_ws", "systolic_os", "systolic_is")
@@ -32,19 +35,46 @@ PRECISIONS = {"int8": Precision(1, 4), "fp16": Precision(2, 4), "fp32": Precisio
 KIB = 1024
 
 
-def accelerator_space() -> DesignSpace:
-    """14,696,640 accelerators: the parameters of `archgym/Accelerator-v0` and of its backends."""
-    return DesignSpace(
-        [
-            Categorical("dataflow", DATAFLOWS),
-            Ordinal("rows", [8, 16, 32, 64, 128, 256], default=16),
-            Ordinal("cols", [8, 16, 32, 64, 128, 256], default=16),
-            Ordinal("l1_bytes", [32, 64, 128, 256, 512, 1024], default=256),
-            Ordinal("buffer_kb", [16, 32, 64, 128, 256, 512, 1024, 2048, 4096], default=128),
-            Ordinal("noc_bytes_per_cycle", [16, 32, 64, 128, 256, 512], default=64),
-            Ordinal("dram_gb_s", [4, 8, 16, 32, 64, 128, 256], default=16),
-            Categorical("precision", PRECISIONS),
-            Categorical("double_buffering", [False, True], default=True),
-            Ordinal("clock_mhz", [200, 400, 600, 800, 1000], default=800),
-        ]
+def accelerator_space(fixed: Mapping[str, Any] | None = None) -> DesignSpace:
+    """14,696,640 accelerators: the parameters of `archgym/Accelerator-v0` and of its backends.
+
+    Args:
+        fixed: parameters with the one value that they shall have.
+
+    Raises:
+        ArchGymError: an unknown parameter, or a value that it does not take.
+    """
+    return fix(
+        DesignSpace(
+            [
+                Categorical("dataflow", DATAFLOWS),
+                Ordinal("rows", [8, 16, 32, 64, 128, 256], default=16),
+                Ordinal("cols", [8, 16, 32, 64, 128, 256], default=16),
+                Ordinal("l1_bytes", [32, 64, 128, 256, 512, 1024], default=256),
+                Ordinal("buffer_kb", [16, 32, 64, 128, 256, 512, 1024, 2048, 4096], default=128),
+                Ordinal("noc_bytes_per_cycle", [16, 32, 64, 128, 256, 512], default=64),
+                Ordinal("dram_gb_s", [4, 8, 16, 32, 64, 128, 256], default=16),
+                Categorical("precision", list(PRECISIONS)),
+                Categorical("double_buffering", [False, True], default=True),
+                Ordinal("clock_mhz", [200, 400, 600, 800, 1000], default=800),
+            ]
+        ),
+        fixed or {},
     )
+
+
+def fix(space: DesignSpace, fixed: Mapping[str, Any]) -> DesignSpace:
+    """The space with some parameters reduced to one value.
+
+    Raises:
+        ArchGymError: an unknown parameter, or a value that it does not take.
+    """
+    if not isinstance(fixed, Mapping):
+        raise ArchGymError(f'fixed is a mapping of parameters to values, such as {{"precision": "fp16"}}, not {fixed!r}')
+    for name, value in fixed.items():
+        if name not in space.names:
+            raise unknown("parameter", name, space.names)
+        values = space[name].grid.tolist()
+        if value not in values:
+            raise unknown(f"value of {name}", value, values)
+    return DesignSpace([Categorical(p.name, [fixed[p.name]]) if p.name in fixed else p for p in space])

@@ -75,7 +75,8 @@ class Layer:
         padded = (self.height + self.padding_h, self.width + self.padding_w)
         if self.kernel_h > padded[0] or self.kernel_w > padded[1]:
             raise ArchGymError(
-                f"layer {self.name!r}: a kernel of {self.kernel_h} x {self.kernel_w} does not fit its padded input of {padded[0]} x {padded[1]}"
+                f"layer {self.name!r}: a kernel of {self.kernel_h} x {self.kernel_w} does not fit "
+                f"its padded input of {padded[0]} x {padded[1]}"
             )
         if self.kind != "conv" and (self.kernel_h, self.kernel_w, self.width, self.stride) != (1, 1, 1, 1):
             raise ArchGymError(f"layer {self.name!r}: a {self.kind} has width, kernel and stride 1; give its rows as height")
@@ -124,7 +125,7 @@ def columns(layers: tuple[Layer, ...]) -> Columns:
     """Layers as int64 arrays [L], per group: the symbols of the equations, and how often each is computed.
 
     `batch, c, k, h, w, r, s, stride, top, left, e, f` of one group's convolution (h and w without padding, top and left the zeros in
-    front), `m, n, kd` of its matrix multiplication, `is_gemm` (0 or 1), `count` = groups * repeats.
+    front), `m, n, kd` of its matrix multiplication, `is_gemm` (0 or 1), `count` = groups * repeats, and `repeats`.
     """
     rows = [
         {
@@ -145,6 +146,7 @@ def columns(layers: tuple[Layer, ...]) -> Columns:
             "kd": layer.shape[2],
             "is_gemm": int(layer.kind != "conv"),
             "count": layer.groups * layer.repeats,
+            "repeats": layer.repeats,
         }
         for layer in layers
     ]

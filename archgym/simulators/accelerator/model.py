@@ -1,0 +1,279 @@
+"""What a DNN costs on an accelerator: the analytical model, vectorised over designs and layers.
+
+For every layer, with Br, Bn the bytes per cycle of off-chip memory and of the network between global buffer and array (NoC),
+
+    cycles  = max(compute, noc bytes / Bn, dram bytes / Br) + first tile / Br                     double-buffered
+            = compute + noc bytes / Bn + dram bytes / Br                                          otherwise
+    energy  = MACs e_mac + L1 bytes e_L1 + noc bytes e_noc + buffer bytes e_buffer + dram bytes e_dram + leakage * time
+    noc     = b (inputs + weights + O) + 2 a O (passes - 1)
+    buffer  reads  b (inputs + weights) + a O (passes - 1) + what is written to DRAM
+            writes b O + a O (passes - 1) + what is read from DRAM
+
+compute, inputs, weights and passes from the dataflow (`templates`), dram bytes from the best tile that fits (`tiling`), energies from a
+table (`energy`), area from `area`. Layers run one after the other, their groups too, and each takes its operands from off-chip memory and
+leaves its result there.
+
+What is validated: compute cycles against SCALE-Sim and MAESTRO, without difference; traffic and energy of weight-stationary matrix
+multiplications against accelforge's mapper. What is not: stalls where bandwidth binds, absolute joules, words of the shidiannao and eyeriss
+templates, area beyond its memories and multiply-adders. `archgym fidelity accelerator` prints the figures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from archgym.simulator import Metric, Simulator
+from archgym.simulators.accelerator.area import area_mm2
+from archgym.simulators.accelerator.design import DATAFLOWS, KIB, PRECISIONS, accelerator_space
+from archgym.simulators.accelerator.energy import EnergyTable, load_energy_table
+from archgym.simulators.accelerator.layers import Layer, columns
+from archgym.simulators.accelerator.templates import L1_ACCESSES, TEMPLATES, Arrays
+from archgym.simulators.accelerator.tiling import Tiles, curve
+from archgym.simulators.accelerator.workloads import Workload, load_workload
+from archgym.space import Array, Indices
+
+CHUNK = 4096  # designs at a time: bounds memory to a few hundred MB for networks of 100 layers
+TERMS = ("compute", "noc", "dram")  # that may bind, in the order of the metric `bound`, from 1
+
+_MAPPING = ("dataflow", "rows", "cols", "l1_bytes", "buffer_kb", "precision", "double_buffering")  # what the mapping of a layer depends on
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Mappings:
+    """Layers mapped onto arrays, whatever the bandwidths and the clock: [B, L], all repeats of a layer together.
+
+    Attributes:
+        compute: cycles of computation alone.
+        noc, dram: bytes.
+        first: bytes that the first tile waits for.
+        energy: pJ, without leakage.
+        fits: whether buffer and L1 hold what is needed.
+    """
+
+    compute: Floats
+    noc: Floats
+    dram: Floats
+    first: Floats
+    energy: Floats
+    fits: npt.NDArray[np.bool_]
+
+    def __getitem__(self, index: Any) -> Mappings:
+        return Mappings(*(getattr(self, f.name)[index] for f in fields(self)))
+
+
+@dataclass(frozen=True)
+class LayerCosts:
+    """What L layers cost B designs, [B, L], all repeats of a layer together; meaningless where not `fits`.
+
+    Attributes:
+        cycles: of the layer.
+        terms: cycles of computation, NoC and DRAM, [3, B, L].
+        energy_j: without leakage.
+        dram_bytes: read and written.
+        fits: whether buffer and L1 hold what is needed.
+    """
+
+    cycles: Floats
+    terms: Floats
+    energy_j: Floats
+    dram_bytes: Floats
+    fits: npt.NDArray[np.bool_]
+
+
+class LayerModel:
+    """The cost of layers, one by one.
+
+    Args:
+        layers: L of them; equal ones are computed once.
+        table: energies.
+    """
+
+    def __init__(self, layers: tuple[Layer, ...], table: EnergyTable):
+        self.layers, self.table = layers, table
+        self.macs = np.array([layer.macs for layer in layers], float)  # [L], all repeats
+        self._columns = columns(layers)
+        curves = [curve(layer, p, bool(d)) for p in PRECISIONS.values() for d in (False, True) for layer in layers]
+        sizes = [len(c.need) for c in curves]
+        self._offset = np.cumsum([0, *sizes[:-1]]).reshape(2 * len(PRECISIONS), len(layers))  # of a precision, buffering and layer
+        self._curves = Tiles(*(np.concatenate([getattr(c, f.name) for c in curves]) for f in fields(Tiles)))
+        self._needs = [c.need for c in curves]
+        self._places: dict[int, npt.NDArray[np.int64]] = {}
+
+    def least_buffer_bytes(self, layer: int, precision: str, double_buffering: bool) -> int:
+        """The smallest global buffer that holds a tile of a layer."""
+        kind = 2 * list(PRECISIONS).index(precision) + int(double_buffering)
+        return int(self._needs[kind * len(self.layers) + layer][0])
+
+    def costs(self, designs: Mapping[str, Array]) -> LayerCosts:
+        """Cycles and energy of every layer on designs given as columns [B] (see `design.accelerator_space`)."""
+        _, first, inverse = np.unique(_keys(designs), return_index=True, return_inverse=True)
+        mapped = self._map({name: np.asarray(designs[name])[first] for name in _MAPPING})[inverse]
+        clock_hz = 1e6 * designs["clock_mhz"][:, None]
+        dram_bytes_per_cycle = 1e9 * designs["dram_gb_s"][:, None] / clock_hz
+        terms = np.stack([mapped.compute, mapped.noc / designs["noc_bytes_per_cycle"][:, None], mapped.dram / dram_bytes_per_cycle])
+        overlapped = terms.max(axis=0) + mapped.first / dram_bytes_per_cycle
+        cycles = np.where(designs["double_buffering"][:, None], overlapped, terms.sum(axis=0))
+        return LayerCosts(cycles, terms, 1e-12 * mapped.energy, mapped.dram, mapped.fits)
+
+    def _map(self, designs: Mapping[str, Array]) -> Mappings:
+        """Distinct mappings, columns [U]."""
+        layer, size = self._columns, len(designs["rows"])
+        precision = _precision(designs)
+        operand = np.array([p.operand_bytes for p in PRECISIONS.values()])[precision]
+        accumulator = np.array([p.accumulator_bytes for p in PRECISIONS.values()])[precision]
+        rows, cols, l1_bytes = (np.asarray(designs[name], np.int64) for name in ("rows", "cols", "l1_bytes"))
+        arrays = Arrays(*(column[:, None] for column in (rows, cols, l1_bytes, operand, accumulator)))
+        held, tiles = self._tiles(designs)
+        cycles, inputs, weights, passes = (np.zeros((size, len(self.layers)), np.int64) for _ in range(4))
+        fits, l1_words = held, np.zeros((2, size, 1))
+        for dataflow in DATAFLOWS:
+            own = np.flatnonzero(designs["dataflow"] == dataflow)
+            if len(own):
+                mapped = TEMPLATES[dataflow](arrays[own], layer, tiles[own])
+                cycles[own], inputs[own], weights[own], passes[own] = mapped.cycles, mapped.inputs, mapped.weights, mapped.passes
+                fits[own] &= mapped.fits
+                l1_words[:, own, 0] = np.array(L1_ACCESSES[dataflow])[:, None]
+        b, a, count = arrays.operand_bytes, arrays.accumulator_bytes, layer["count"]
+        outputs = layer["m"] * layer["n"]
+        spilled = a * outputs * (passes - 1)
+        operands = b * (inputs + weights)
+        noc = operands + b * outputs + 2 * spilled
+        buffer_reads = operands + spilled + tiles.writes
+        buffer_writes = b * outputs + spilled + tiles.reads
+        dram = tiles.reads + tiles.writes
+
+        table = self.table
+        buffer_read_pj, buffer_write_pj = table.sram_pj_per_byte(KIB * designs["buffer_kb"])
+        l1_pj = np.mean(table.sram_pj_per_byte(designs["l1_bytes"]), axis=0)  # reads and writes are about as frequent
+        mac_pj = table.mac_pj(designs["precision"])[:, None] + (l1_words[0] * b + l1_words[1] * a) * l1_pj[:, None]
+        energy = (
+            self.macs * mac_pj
+            + count * noc * table.noc_pj_per_byte
+            + count * (buffer_reads * buffer_read_pj[:, None] + buffer_writes * buffer_write_pj[:, None])
+            + count * dram * table.dram_pj_per_byte
+        )
+        compute, noc, dram, first = (
+            np.asarray(c, float) for c in (count * cycles, count * noc, count * dram, layer["repeats"] * tiles.first)
+        )
+        return Mappings(compute, noc, dram, first, energy, fits)
+
+    def _tiles(self, designs: Mapping[str, Array]) -> tuple[npt.NDArray[np.bool_], Tiles]:
+        """The tile of every layer in every design's buffer, [U, L], and whether there is one."""
+        kind = 2 * _precision(designs) + designs["double_buffering"]
+        sizes, inverse = np.unique(KIB * designs["buffer_kb"], return_inverse=True)
+        place = np.stack([self._place(int(size)) for size in sizes])[inverse, kind]  # [U, L]
+        return place >= 0, self._curves[self._offset[kind] + np.maximum(place, 0)]
+
+    def _place(self, buffer_bytes: int) -> npt.NDArray[np.int64]:
+        """Where on every curve a buffer is: [precisions x bufferings, L], -1 where no tile fits."""
+        if buffer_bytes not in self._places:
+            found = [np.searchsorted(need, buffer_bytes, side="right") - 1 for need in self._needs]
+            self._places[buffer_bytes] = np.array(found, np.int64).reshape(self._offset.shape)
+        return self._places[buffer_bytes]
+
+
+def _precision(designs: Mapping[str, Array]) -> npt.NDArray[np.int64]:
+    """Which of `PRECISIONS` each design has, [B]."""
+    which: npt.NDArray[np.int64] = np.stack([designs["precision"] == name for name in PRECISIONS]).argmax(axis=0)
+    return which
+
+
+def _keys(designs: Mapping[str, Array]) -> npt.NDArray[np.int64]:
+    """A number for every distinct mapping, [B]."""
+    key = np.zeros(len(designs["rows"]), np.int64)
+    for name in _MAPPING:
+        values, codes = np.unique(designs[name], return_inverse=True)
+        key = key * len(values) + codes
+    return key
+
+
+class Accelerator(Simulator):
+    """One network on one accelerator.
+
+    Args:
+        workload: a name (`archgym workloads`), the path of an .onnx or .csv file, or a Workload.
+        technology: an energy table, by name or path: "45nm", "65nm".
+        fixed: parameters with the one value that they shall have, such as {"precision": "fp16"}.
+
+    Raises:
+        ArchGymError: an unknown workload, table, parameter or value, or a file that cannot be read.
+    """
+
+    metrics = (
+        Metric("latency_s", unit="s", better="lower"),
+        Metric("cycles", unit="1", better="lower"),
+        Metric("energy_j", unit="J", better="lower"),
+        Metric("area_mm2", unit="mm2", better="lower"),
+        Metric("power_w", unit="W", better="lower"),
+        Metric("edp", unit="J s", better="lower"),
+        Metric("utilization", unit="1", better="higher"),
+        Metric("dram_bytes", unit="B", better="lower"),
+        Metric("compute_cycles", unit="1", better="lower"),
+        Metric("bound", unit="1"),
+    )
+
+    def __init__(self, workload: str | Workload = "resnet18", technology: str = "45nm", fixed: Mapping[str, Any] | None = None):
+        self.workload = load_workload(workload)
+        self.table = load_energy_table(technology)
+        self.space = accelerator_space(fixed)
+        self.model = LayerModel(self.workload.layers, self.table)
+
+    def evaluate_indices(self, indices: Indices, rng: np.random.Generator | None = None) -> dict[str, Array]:
+        """Indices [B, 10] -> every metric, float64 [B], `feasible`, bool [B], and `failure`, str [B], where a design is not."""
+        parts = [self._evaluate(self.space.decode(indices[start : start + CHUNK])) for start in range(0, max(len(indices), 1), CHUNK)]
+        results = {name: np.concatenate([part[name] for part in parts]) for name in parts[0] if name != "failure"}
+        if any("failure" in part for part in parts):
+            results["failure"] = np.concatenate([part.get("failure", np.full(len(part["feasible"]), "")) for part in parts])
+        return results
+
+    def _evaluate(self, designs: dict[str, Array]) -> dict[str, Array]:
+        costs = self.model.costs(designs)
+        feasible: npt.NDArray[np.bool_] = np.asarray(costs.fits.all(axis=1))
+        cycles = costs.cycles.sum(axis=1)
+        latency_s = cycles / (1e6 * designs["clock_mhz"])
+        memories = self.table.sram_leakage_w(KIB * designs["buffer_kb"])
+        memories = memories + designs["rows"] * designs["cols"] * self.table.sram_leakage_w(designs["l1_bytes"])
+        energy_j = costs.energy_j.sum(axis=1) + memories * latency_s
+        share = np.stack([np.where(costs.terms.argmax(axis=0) == term, costs.cycles, 0).sum(axis=1) for term in range(len(TERMS))])
+        results: dict[str, Array] = {
+            "latency_s": latency_s,
+            "cycles": cycles,
+            "energy_j": energy_j,
+            "area_mm2": area_mm2(
+                self.table,
+                designs["rows"],
+                designs["cols"],
+                designs["l1_bytes"],
+                KIB * designs["buffer_kb"],
+                designs["noc_bytes_per_cycle"],
+                designs["precision"],
+            ),
+            "power_w": energy_j / latency_s,
+            "edp": energy_j * latency_s,
+            "utilization": self.model.macs.sum() / (cycles * designs["rows"] * designs["cols"]),
+            "dram_bytes": costs.dram_bytes.sum(axis=1),
+            "compute_cycles": costs.terms[0].sum(axis=1),
+            "bound": 1.0 + share.argmax(axis=0),
+            "feasible": feasible,
+        }
+        if not feasible.all():
+            reasons = {row: self._reason(designs, row, costs.fits[row]) for row in np.flatnonzero(~feasible).tolist()}
+            results["failure"] = np.array([reasons.get(row, "") for row in range(len(feasible))])
+        return results
+
+    def _reason(self, designs: dict[str, Array], row: int, fits: npt.NDArray[np.bool_]) -> str:
+        """Why a design is infeasible, by its first layer that does not fit."""
+        layer = int(fits.argmin())
+        name, precision = self.model.layers[layer].name, str(designs["precision"][row])
+        need = self.model.least_buffer_bytes(layer, precision, bool(designs["double_buffering"][row]))
+        if need > KIB * designs["buffer_kb"][row]:
+            return f"a buffer of {designs['buffer_kb'][row]} KiB holds no tile of {name}, which takes {need:,} bytes: raise buffer_kb"
+        dataflow, l1 = designs["dataflow"][row], designs["l1_bytes"][row]
+        return f"an L1 of {l1} bytes does not hold a row of the kernel of {name} for dataflow {dataflow} in {precision}: raise l1_bytes"

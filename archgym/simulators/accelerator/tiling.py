@@ -1,0 +1,196 @@
+"""Tiling: what moves between off-chip memory and the global buffer, for the best tile and loop order that fit.
+
+A group of a layer is tiled in output pixels (et x ft of E x F, or whole images), filters (nt of N) and channels (ct of C), so that there
+are nm, nn and nk tiles. A buffer holds one tile of inputs, weights and outputs each, two of an operand that has several tiles where it is
+double-buffered (b bytes per operand, a per partial sum):
+
+    need    = w_I ct in(et, ft) b + w_W ct R S nt b + w_O mt nt a                    in(e, f) = ((e - 1) stride + R) ((f - 1) stride + S)
+    traffic = b C I_pass x_I + b W x_W + b O + 2 a O (x_O - 1)                        I_pass the input pixels of all tiles, halos included
+
+An operand is fetched x times: as often as the loop it does not depend on runs, unless all its own loops inside that one have a single
+trip. All 6 orders of the three loops are tried. Partial sums of an output that is not finished are written and read again.
+
+The traffic-capacity curve of a layer (Huang et al., "Mind the gap: attainable data movement", ISCA 2024) is what remains of all tiles,
+sorted by need: a tile is kept if it lowers
+
+    J = traffic + rho * (traffic + buffer accesses)                                   rho an on-chip over an off-chip access
+
+and does not raise the traffic over that of the last tile kept. So the traffic never rises with the size of the buffer, by construction,
+and a little traffic is not bought with much work on chip. Candidates are powers of two and divisors: they do not depend on the buffer, and
+buffer accesses are those of a nominal array, so that one curve serves all designs of a precision.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from itertools import permutations
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from archgym.simulators.accelerator.design import Precision
+from archgym.simulators.accelerator.layers import Layer
+
+NOMINAL_ARRAY = 128  # rows and columns; accelforge's mapper is met best from 64 to 192
+ON_CHIP_SHARE = 0.04  # rho: 0.27 pJ/bit over 7.03, accelforge's NVDLA template
+
+Integers = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """Tiles of one layer's group: the traffic-capacity curve [T], by ascending need, or tiles looked up in several, [B, L].
+
+    Attributes:
+        need: bytes of the buffer.
+        mt, nt, ct: output pixels, filters and channels of a tile.
+        et, ft: its output rows and columns, in each image that it holds.
+        nm, nn, nk: tiles along output pixels, filters and channels.
+        reads, writes: of off-chip memory, bytes.
+        first: bytes of inputs and weights that the first tile waits for.
+    """
+
+    need: Integers
+    mt: Integers
+    et: Integers
+    ft: Integers
+    nt: Integers
+    ct: Integers
+    nm: Integers
+    nn: Integers
+    nk: Integers
+    reads: Integers
+    writes: Integers
+    first: Integers
+
+    def __getitem__(self, index: Any) -> Tiles:
+        return Tiles(*(getattr(self, f.name)[index] for f in fields(self)))
+
+
+def candidates(size: int) -> Integers:
+    """Tile sizes along a dimension: powers of two and divisors, ascending."""
+    every = np.arange(1, size + 1)
+    return np.union1d(2 ** np.arange(size.bit_length()), every[size % every == 0])
+
+
+def pixels_read(outputs: Any, kernel: Any, stride: Any) -> Any:
+    """Input pixels along one axis that neighbouring outputs read: kernels that overlap share them, strides beyond the kernel skip some."""
+    return np.minimum((outputs - 1) * stride + kernel, outputs * kernel)
+
+
+def _pixels_per_pass(size: int, outputs: int, tile: Integers, kernel: int, stride: int, front: int) -> Integers:
+    """Input pixels along one axis that all tiles of `tile` outputs read, one after the other, padding not counted: [T] -> [T]."""
+    totals = []
+    for length in tile.tolist():
+        start = np.arange(0, outputs, length)
+        end = np.minimum(start + length, outputs)
+        if stride < kernel:  # contiguous: from the first pixel of the first kernel to the last of the last
+            pixels = np.minimum((end - 1) * stride + kernel - front, size) - np.maximum(start * stride - front, 0)
+            totals.append(int(np.maximum(pixels, 0).sum()))
+        else:
+            begin = np.arange(outputs) * stride - front
+            totals.append(int(np.maximum(np.minimum(begin + kernel, size) - np.maximum(begin, 0), 0).sum()))
+    return np.array(totals, np.int64)
+
+
+@lru_cache(maxsize=4096)
+def curve(layer: Layer, precision: Precision, double_buffering: bool) -> Tiles:
+    """The traffic-capacity curve of one group of a layer: a few tiles [T], ascending in `need`, descending in traffic."""
+    tile = _all_tiles(layer, precision, double_buffering)
+    order = np.lexsort((tile["cost"], tile["need"]))
+    kept, least_traffic, least_cost = [], np.inf, np.inf
+    traffic = tile["reads"] + tile["writes"]
+    for index, cost, moved in zip(order.tolist(), tile["cost"][order].tolist(), traffic[order].tolist(), strict=True):
+        if cost < least_cost and moved <= least_traffic:
+            kept.append(index)
+            least_cost, least_traffic = cost, moved
+    return Tiles(*(tile[f.name][kept] for f in fields(Tiles)))
+
+
+def compulsory_bytes(layer: Layer, precision: Precision) -> int:
+    """Off-chip traffic that no tiling goes below: each operand of one group once, bytes."""
+    rows, columns = (int(axis[-1]) for axis in _pixels(layer, np.array([layer.output_h]), np.array([layer.output_w])))
+    m, n, k = layer.shape
+    channels = layer.channels // layer.groups
+    return precision.operand_bytes * (layer.batch * rows * columns * channels + k * n + m * n)
+
+
+def _pixels(layer: Layer, et: Integers, ft: Integers) -> tuple[Integers, Integers]:
+    rows = _pixels_per_pass(layer.height, layer.output_h, et, layer.kernel_h, layer.stride, layer.padding_h // 2)
+    columns = _pixels_per_pass(layer.width, layer.output_w, ft, layer.kernel_w, layer.stride, layer.padding_w // 2)
+    return rows, columns
+
+
+def _pixel_tiles(layer: Layer) -> dict[str, Integers]:
+    """Tiles in output pixels [T]: of one image, or of several whole ones; those that another beats in every respect are left out."""
+    rows, columns = candidates(layer.output_h), candidates(layer.output_w)
+    rows_pass, columns_pass = _pixels(layer, rows, columns)
+    i, j = (axis.ravel() for axis in np.meshgrid(np.arange(len(rows)), np.arange(len(columns)), indexing="ij"))
+    images = np.ones(len(i), np.int64)
+    whole = candidates(layer.batch)[1:]
+    i = np.concatenate([i, np.full(len(whole), len(rows) - 1)])
+    j = np.concatenate([j, np.full(len(whole), len(columns) - 1)])
+    images = np.concatenate([images, whole])
+    et, ft = rows[i], columns[j]
+    tiles = {
+        "et": et,
+        "ft": ft,
+        "pixels": images * et * ft,
+        "inputs": images * pixels_read(et, layer.kernel_h, layer.stride) * pixels_read(ft, layer.kernel_w, layer.stride),
+        "nm": -(-layer.batch // images) * -(-layer.output_h // et) * -(-layer.output_w // ft),
+        "per_pass": layer.batch * rows_pass[i] * columns_pass[j],
+    }
+    merit = np.stack([tiles[name] for name in ("pixels", "inputs", "nm", "per_pass")])
+    beaten = np.zeros(len(i), bool)
+    for t in range(len(i)):
+        others = merit[:, ~beaten]
+        beaten[t] = ((others <= merit[:, t, None]).all(axis=0) & (others < merit[:, t, None]).any(axis=0)).any()
+    return {name: values[~beaten] for name, values in tiles.items()}
+
+
+def _all_tiles(layer: Layer, precision: Precision, double_buffering: bool) -> dict[str, npt.NDArray[Any]]:
+    """Every candidate tile with its best loop order: columns [T]."""
+    m, n, k = layer.shape
+    channels, kernel = layer.channels // layer.groups, layer.kernel_h * layer.kernel_w
+    pixel_tiles = _pixel_tiles(layer)
+    nts, cts = candidates(n), candidates(channels)
+    p, i, j = (axis.ravel() for axis in np.meshgrid(*(np.arange(len(a)) for a in (pixel_tiles["et"], nts, cts)), indexing="ij"))
+    nt, ct = nts[i], cts[j]
+    pixels, inputs, per_pass, nm = (pixel_tiles[name][p] for name in ("pixels", "inputs", "per_pass", "nm"))
+    nn, nk = -(-n // nt), -(-channels // ct)
+
+    b, a = precision.operand_bytes, precision.accumulator_bytes
+    copies = 1 + int(double_buffering)
+    first = b * (ct * inputs + ct * kernel * nt)
+    need = (
+        np.where(nm * nk > 1, copies, 1) * (b * ct * inputs)
+        + np.where(nn * nk > 1, copies, 1) * (b * ct * kernel * nt)
+        + np.where(nm * nn > 1, copies, 1) * (a * pixels * nt)
+    )
+    input_pass, weight_pass, outputs = b * channels * per_pass, b * k * n, m * n
+    passes = nk * -(-ct * kernel // NOMINAL_ARRAY)
+    on_chip = b * (m * k * nn * -(-nt // NOMINAL_ARRAY) + k * n * nm + outputs) + 2 * a * outputs * (passes - 1)
+
+    best: dict[str, npt.NDArray[Any]] = {"cost": np.full(len(p), np.inf)}
+    trips = {"m": nm, "n": nn, "k": nk}
+    for loops in permutations("mnk"):
+        x = {loop: _fetches(loops, loop, trips) for loop in loops}  # by the loop that the operand does not depend on
+        spilled = a * outputs * (x["k"] - 1)
+        reads = input_pass * x["n"] + weight_pass * x["m"] + spilled
+        writes = b * outputs + spilled
+        cost = (1 + ON_CHIP_SHARE) * (reads + writes) + ON_CHIP_SHARE * on_chip
+        better = cost < best["cost"]
+        columns = {"cost": cost, "reads": reads, "writes": writes}
+        best = {name: np.where(better, column, best.get(name, column)) for name, column in columns.items()}
+    shape = {"mt": pixels, "et": pixel_tiles["et"][p], "ft": pixel_tiles["ft"][p], "nt": nt, "ct": ct, "nm": nm, "nn": nn, "nk": nk}
+    return {**best, **shape, "need": need, "first": first}
+
+
+def _fetches(loops: tuple[str, ...], absent: str, trips: dict[str, Integers]) -> Integers:
+    """How often an operand is fetched that does not depend on the loop `absent`, loops given from the outermost: [T]."""
+    inside = np.ones_like(trips[absent])
+    for loop in loops[loops.index(absent) + 1 :]:
+        inside = inside * trips[loop]
+    return np.where(inside == 1, 1, trips[absent])
