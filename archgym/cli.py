@@ -4,7 +4,8 @@ Results go to stdout, progress, warnings and errors to stderr. Exit codes: 0 don
 130 interrupted by Ctrl-C, after what was found so far has been printed and written.
 
 Sub-commands of rooms and plug-ins come from the registry as "module:name" and are imported when they are invoked, or when help needs
-their text. A function becomes a command, a `typer.Typer` application a group of commands.
+their text. A function becomes a command, a `typer.Typer` application a group of commands; a dotted name, such as "fidelity.softmax", is a
+command of a group that any room or plug-in adds to.
 """
 
 from __future__ import annotations
@@ -60,20 +61,29 @@ if TYPE_CHECKING:
 
 _REFRESH_PER_SECOND = 8
 _REASONS = 3  # distinct failures that a result shows
+_GROUPS = {  # help of the groups that rooms share
+    "backends": "Real simulators, installed in environments of their own.",
+    "fidelity": "How far a cost model can be trusted: its predictions against measurements, or against other simulators.",
+}
 _NOT_ARGUMENTS = ("autoreset_mode", "num_envs", "render_mode", "spec", "task", "vector_kwargs", "vectorization_mode", "wrappers")
 
 
-class _Commands(TyperGroup):
-    """Our commands, then the registry's; errors that archgym raises on purpose become one line and an exit code."""
+class _Group(TyperGroup):
+    """A group of its own commands, then the registry's under its name."""
+
+    prefix = ""  # of its commands' names in the registry: "fidelity."
 
     def list_commands(self, ctx: Any) -> list[str]:
-        return [*self.commands, *(name for name in list_commands() if name not in self.commands)]
+        return list(dict.fromkeys([*self.commands, *_registered(self.prefix)]))
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        reference = list_commands().get(cmd_name)
-        if cmd_name in self.commands or reference is None:
+        if cmd_name in self.commands or cmd_name not in _registered(self.prefix):
             return super().get_command(ctx, cmd_name)
-        return _plugin(cmd_name, reference)
+        return _plugin(self.prefix + cmd_name)
+
+
+class _Commands(_Group):
+    """The program; errors that archgym raises on purpose become one line and an exit code."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -96,28 +106,50 @@ app = typer.Typer(
 )
 
 
-def _plugin(name: str, reference: str) -> Any:
+def _registered(prefix: str) -> list[str]:
+    """The registry's commands and groups directly under a prefix, sorted."""
+    return sorted({name.removeprefix(prefix).partition(".")[0] for name in list_commands() if name.startswith(prefix)})
+
+
+def _plugin(name: str) -> Any:
+    """The registry's command or group of this name, dotted if it lies in a group."""
+    reference, members = list_commands().get(name), _registered(f"{name}.")
+    found = None if reference is None else _loaded(name, reference)
+    if not members:
+        return found
+    if isinstance(found, TyperGroup):  # an application of its own, to which others add
+        for member in members:
+            found.commands.setdefault(member, _plugin(f"{name}.{member}"))
+        return found
+    shared = typer.Typer(cls=_Group, no_args_is_help=True, add_completion=False)
+    shared.callback(help=_GROUPS.get(name, f"Commands: {', '.join(members)}."))(lambda: None)
+    group: Any = typer.main.get_group(shared)
+    group.name, group.prefix = name.rpartition(".")[2], f"{name}."
+    return group
+
+
+def _loaded(name: str, reference: str) -> Any:
     """The command behind "module:name"; one that cannot be loaded says so in the help, and when it is invoked."""
-    holder = typer.Typer(add_completion=False)
+    last, holder = name.rpartition(".")[2], typer.Typer(add_completion=False)
     try:
         found = load(reference)
         if isinstance(found, typer.Typer):
-            holder.add_typer(found, name=name)
+            holder.add_typer(found, name=last)
         elif callable(found):
-            holder.command(name)(found)
+            holder.command(last)(found)
         else:
             raise ArchGymError(f"{reference} is {found!r}, neither a function nor a typer.Typer")
-        return typer.main.get_group(holder).commands[name]
+        return typer.main.get_group(holder).commands[last]
     except Exception as error:  # a plug-in's module may raise anything
-        reason = f"the command {name!r} cannot be loaded: {reason_of(error)}"
+        reason = f"the command {name.replace('.', ' ')!r} cannot be loaded: {reason_of(error)}"
 
     def broken(ctx: typer.Context) -> None:
         raise ArchGymError(reason)
 
     anything = {"ignore_unknown_options": True, "allow_extra_args": True}
     stub = typer.Typer(add_completion=False)
-    stub.command(name, help=reason, context_settings=anything)(broken)
-    return typer.main.get_group(stub).commands[name]
+    stub.command(last, help=reason, context_settings=anything)(broken)
+    return typer.main.get_group(stub).commands[last]
 
 
 class What(StrEnum):

@@ -6,6 +6,7 @@ Entry-point groups (read from package metadata; nothing is imported until it is 
     archgym.envs        "mine/Thing-v0" = "module:Simulator"     (its objective is the class attribute `default_objective`)
                         "mine/Thing-v0" = "module"               (a module that calls `register_env` when imported)
     archgym.commands    name = "module:typer_app_or_function"    (a sub-command of the `archgym` program)
+                        "group.name" = the same                  (`archgym group name`, in a group that others share)
 
 or, at run time, `register_agent` and `register_env`. The registry is the only mutable module-level state of the kernel.
 """
@@ -283,5 +284,5 @@ def agent_names() -> dict[str, str]:
 
 
 def list_commands() -> dict[str, str]:
-    """Sub-commands of the `archgym` program that rooms and plug-ins bring: name -> "module:name"."""
+    """Sub-commands of the `archgym` program that rooms and plug-ins bring: name, or "group.name" -> "module:name"."""
     return {name: point.value for name, point in sorted(_points("archgym.commands").items())}

@@ -159,10 +159,8 @@ class LayerModel:
             + count * (buffer_reads * buffer_read_pj[:, None] + buffer_writes * buffer_write_pj[:, None])
             + count * dram * table.dram_pj_per_byte
         )
-        compute, noc, dram, first = (
-            np.asarray(c, float) for c in (count * cycles, count * noc, count * dram, layer["repeats"] * tiles.first)
-        )
-        return Mappings(compute, noc, dram, first, energy, fits)
+        totals = (count * cycles, count * noc, count * dram, layer["repeats"] * tiles.first)
+        return Mappings(*(np.asarray(total, np.float64) for total in totals), energy, fits)
 
     def _tiles(self, designs: Mapping[str, Array]) -> tuple[npt.NDArray[np.bool_], Tiles]:
         """The tile of every layer in every design's buffer, [U, L], and whether there is one."""

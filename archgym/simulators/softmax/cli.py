@@ -1,4 +1,4 @@
-"""`archgym calibrate` and `archgym fidelity`: fit the cost model of softmax kernels to this machine, and see how far to trust it."""
+"""`archgym calibrate` and `archgym fidelity softmax`: fit the cost model of softmax kernels to this machine, and see how far to trust it."""
 
 from __future__ import annotations
 
@@ -61,7 +61,6 @@ class _ShowWithoutName(TyperGroup):
 
 
 calibrate = typer.Typer(cls=_ShowWithoutName, invoke_without_command=True, no_args_is_help=True)
-fidelity = typer.Typer(no_args_is_help=True)
 
 Seed = Annotated[int, typer.Option(help="Of the random sample, and of the order of measurements.")]
 ChartFile = Annotated[Path | None, typer.Option(metavar="FILE", help="Draw it as a .html, .svg or .png file.")]
@@ -347,16 +346,10 @@ def _percent(value: float) -> str:
     return "-" if math.isnan(value) else f"{100 * value:.1f} %"
 
 
-# --- archgym fidelity ---
+# --- archgym fidelity softmax ---
 
 
-@fidelity.callback()
-def _fidelity() -> None:
-    """How far a cost model can be trusted on this machine: its predictions against measured kernels."""
-
-
-@fidelity.command("softmax")
-def fidelity_softmax(
+def fidelity(
     calibration: Annotated[
         str, typer.Option(metavar="NAME|PATH", help="A recorded calibration, or a file.", show_default="this machine's")
     ] = "host",
