@@ -159,8 +159,14 @@ class LayerModel:
             + count * (buffer_reads * buffer_read_pj[:, None] + buffer_writes * buffer_write_pj[:, None])
             + count * dram * table.dram_pj_per_byte
         )
-        totals = (count * cycles, count * noc, count * dram, layer["repeats"] * tiles.first)
-        return Mappings(*(np.asarray(total, np.float64) for total in totals), energy, fits)
+        return Mappings(
+            compute=(count * cycles).astype(np.float64),
+            noc=(count * noc).astype(np.float64),
+            dram=(count * dram).astype(np.float64),
+            first=(layer["repeats"] * tiles.first).astype(np.float64),
+            energy=energy,
+            fits=fits,
+        )
 
     def _tiles(self, designs: Mapping[str, Array]) -> tuple[npt.NDArray[np.bool_], Tiles]:
         """The tile of every layer in every design's buffer, [U, L], and whether there is one."""
