@@ -82,17 +82,20 @@ def pixels_read(outputs: Any, kernel: Any, stride: Any) -> Any:
 
 def _pixels_per_pass(size: int, outputs: int, tile: Integers, kernel: int, stride: int, front: int) -> Integers:
     """Input pixels along one axis that all tiles of `tile` outputs read, one after the other, padding not counted: [T] -> [T]."""
+    if stride >= kernel:  # kernels do not overlap, nor do tiles
+        begin = np.arange(outputs) * stride - front
+        return np.full(len(tile), _inside(begin, begin + kernel, size))
     totals = []
     for length in tile.tolist():
         start = np.arange(0, outputs, length)
-        end = np.minimum(start + length, outputs)
-        if stride < kernel:  # contiguous: from the first pixel of the first kernel to the last of the last
-            pixels = np.minimum((end - 1) * stride + kernel - front, size) - np.maximum(start * stride - front, 0)
-            totals.append(int(np.maximum(pixels, 0).sum()))
-        else:
-            begin = np.arange(outputs) * stride - front
-            totals.append(int(np.maximum(np.minimum(begin + kernel, size) - np.maximum(begin, 0), 0).sum()))
+        last = np.minimum(start + length, outputs) - 1
+        totals.append(_inside(start * stride - front, last * stride - front + kernel, size))
     return np.array(totals, np.int64)
+
+
+def _inside(begin: Integers, end: Integers, size: int) -> int:
+    """Pixels of the intervals [begin, end) that lie in [0, size)."""
+    return int(np.maximum(np.minimum(end, size) - np.maximum(begin, 0), 0).sum())
 
 
 @lru_cache(maxsize=4096)
