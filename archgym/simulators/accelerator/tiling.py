@@ -22,6 +22,7 @@ buffer accesses are those of a nominal array, so that one curve serves all desig
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from itertools import permutations
@@ -34,6 +35,7 @@ from archgym.simulators.accelerator.design import Precision
 from archgym.simulators.accelerator.layers import Layer
 
 NOMINAL_ARRAY = 128  # rows and columns; accelforge's mapper is met best from 64 to 192
+WORD = Precision(operand_bytes=1, accumulator_bytes=1)
 ON_CHIP_SHARE = 0.04  # rho: 0.27 pJ/bit over 7.03, accelforge's NVDLA template
 
 Integers = npt.NDArray[np.int64]
@@ -118,6 +120,11 @@ def compulsory_bytes(layer: Layer, precision: Precision) -> int:
     m, n, k = layer.shape
     channels = layer.channels // layer.groups
     return precision.operand_bytes * (layer.batch * rows * columns * channels + k * n + m * n)
+
+
+def compulsory_words(layers: Iterable[Layer]) -> int:
+    """Words of all operands of all layers, each moved once: what a reference for any workload is made of."""
+    return sum(compulsory_bytes(layer, WORD) * layer.groups * layer.repeats for layer in layers)
 
 
 def _pixels(layer: Layer, et: Integers, ft: Integers) -> tuple[Integers, Integers]:

@@ -1,0 +1,116 @@
+"""archgym/HeterogeneousAccelerator-v0: share a chip between two sub-accelerators, so that several networks run on it at once.
+
+## Description
+NASAIC (Yang et al., "Co-exploration of neural architectures and heterogeneous ASIC accelerator designs targeting multiple tasks", DAC
+2020). Each sub-accelerator has a dataflow, processing elements (PEs) and off-chip bandwidth; all together have up to 4,096 PEs and 64
+GB/s. A scheduler assigns the layers of all networks to sub-accelerators, for the least energy within the latency spec, or the least latency
+(`archgym.simulators.accelerator.heterogeneous`). Where a network is a list of options, the network is a parameter too: chip and networks
+are searched jointly, for accuracy within the specs.
+
+## Action Space
+`MultiDiscrete([3, 16, 16, 3, 16, 16])`: 589,824 chips of two sub-accelerators, and one more parameter for each network that is searched.
+Infeasible are chips beyond a budget; about 22 % are feasible. Chips with their sub-accelerators exchanged are the same.
+
+| Num | Parameter | Values | Meaning |
+|---|---|---|---|
+| 3 a | dataflow{a} | nvdla, shidiannao, eyeriss | template of sub-accelerator a |
+| 3 a + 1 | pes{a} | 256, 512, ..., 4096 | its PEs |
+| 3 a + 2 | bandwidth{a}_gb_s | 4, 8, ..., 64 | its share of the off-chip bandwidth, GB/s |
+| 6 + i | network{i} | the options | which network is run, where there is a choice |
+
+Every PE has 256 bytes, every sub-accelerator a double-buffered global buffer of 512 KiB and 128 bytes per cycle between them; operands are
+int8, the clock is 1 GHz.
+
+## Observation Space
+`Box`, float32: log(metric / reference) of the last design, then its feasibility. Metrics:
+
+| Num | Metric | Unit | Better |
+|---|---|---|---|
+| 0 | latency_s: until all networks are done | s | lower |
+| 1 | energy_j: of all networks | J | lower |
+| 2 | area_mm2 | mm2 | lower |
+| 3 | edp: energy times delay | J s | lower |
+| 4 | power_w | W | lower |
+| 5 | utilization: multiply-adds over cycles and PEs | 1 | higher |
+
+Where networks are searched, accuracy, the mean of their published ImageNet top-1, comes first.
+
+## Rewards
+Networks given: -log(energy_j / reference) within specs, -log(edp / reference) without, less log(value / spec) of every spec missed.
+Networks searched, NASAIC's penalised objective: accuracy - 10 * sum over specs of max(0, (value - spec) / (bound - spec)), bound = 4 spec.
+
+## Starting State
+No design: an observation of zeros.
+
+## Episode End
+After one design (`horizon=1`), or after `horizon` designs.
+
+## Arguments
+| Argument | Default | Meaning |
+|---|---|---|
+| networks | ["resnet18", "mobilenet_v2"] | a workload each (`archgym workloads`), or a list of options |
+| subs | 2 | sub-accelerators |
+| specs | None | limits, such as {"latency_s": 0.005, "energy_j": 0.008, "area_mm2": 9} |
+| technology | "45nm" | energies and areas: "45nm", "65nm", or the path of a table of yours |
+
+Presets: `light` (ResNet-18 and MobileNetV2), `medium` (ResNet-50 and EfficientNet-B0), `heavy` (VGG-16 and ViT-B/16), each with specs that
+about one feasible chip in twenty meets; `joint` (two networks of six, with specs).
+
+## Known optimum
+By enumeration: `archgym optimum archgym/HeterogeneousAccelerator-v0 --set preset=light` takes about a minute, and is remembered. It is
+the optimum under this scheduler, a heuristic within 2 % of the best schedule on cases small enough to try all.
+
+## Version History
+- v0: first version.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from archgym.objective import AtMost, Maximize, Minimize, Objective
+from archgym.registry import register_env
+from archgym.simulator import Simulator
+from archgym.simulators.accelerator.heterogeneous import HeterogeneousAccelerator
+from archgym.simulators.accelerator.tiling import compulsory_words
+
+CLASSIFIERS = ["resnet18", "resnet50", "mobilenet_v2", "vgg16", "efficientnet_b0", "vit_b_16"]
+
+BOUND = 4.0  # times a spec: where NASAIC's penalty reaches 10
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "light": {"networks": ["resnet18", "mobilenet_v2"], "specs": {"latency_s": 3e-3, "energy_j": 6e-3, "area_mm2": 9.0}},
+    "medium": {"networks": ["resnet50", "efficientnet_b0"], "specs": {"latency_s": 7e-3, "energy_j": 14e-3, "area_mm2": 9.0}},
+    "heavy": {"networks": ["vgg16", "vit_b_16"], "specs": {"latency_s": 28e-3, "energy_j": 90e-3, "area_mm2": 9.0}},
+    "joint": {"networks": [CLASSIFIERS, CLASSIFIERS], "specs": {"latency_s": 7e-3, "energy_j": 14e-3, "area_mm2": 9.0}},
+}
+
+
+def objective(simulator: Simulator) -> Objective:
+    """Accuracy within specs where networks are searched, energy within specs where they are given, else the energy-delay product."""
+    chip = cast(HeterogeneousAccelerator, simulator.unwrapped)
+    specs = [AtMost(name, limit, bound=BOUND * limit) for name, limit in chip.specs.items()]
+    options = [workload for network in chip.workloads for workload in network]
+    share = len(chip.workloads) / len(options)  # the average network stands for one that is searched
+    macs = share * sum(workload.macs for workload in options)
+    words = share * sum(compulsory_words(workload.layers) for workload in options)
+    latency_s, energy_j = 2e-12 * macs + 100e-12 * words, 3e-12 * macs + 60e-12 * words  # within two and a half times of the median chip's
+    reference = {
+        "latency_s": latency_s,
+        "energy_j": energy_j,
+        "area_mm2": 10.0,
+        "edp": latency_s * energy_j,
+        "power_w": energy_j / latency_s,
+        "utilization": 0.15,
+    }
+    if any(metric.name == "accuracy" for metric in simulator.metrics):
+        return Objective(Maximize("accuracy"), *specs, reference={**reference, "accuracy": 1.0}, form="nasaic")
+    return Objective(Minimize("energy_j" if specs else "edp"), *specs, reference=reference)
+
+
+register_env(
+    "archgym/HeterogeneousAccelerator-v0",
+    simulator="archgym.simulators.accelerator.heterogeneous:HeterogeneousAccelerator",
+    objective="archgym.envs.heterogeneous_accelerator:objective",
+    presets=PRESETS,
+)

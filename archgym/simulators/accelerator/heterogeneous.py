@@ -1,0 +1,199 @@
+"""Heterogeneous accelerators: several sub-accelerators on one chip run several networks at once (NASAIC, Yang et al., DAC 2020).
+
+A sub-accelerator is a dataflow template, a number of PEs and a share of the off-chip bandwidth; PEs and bandwidth of all have budgets. The
+layers of the networks, those of one network in order, are assigned to sub-accelerators by a scheduler (`scheduler.schedule`):
+
+    energy  = sum over layers of energy(layer, its sub-accelerator) + leakage * latency
+    latency = the end of the last layer
+    minimise energy with latency <= spec; the latency where no schedule found meets the spec, or where there is none
+
+Time and energy of a layer are those of the analytical model (`model.LayerModel`). PEs are arranged as MAESTRO has them: nvdla 64 x P / 64,
+shidiannao P / 8 x 8, eyeriss 16 x P / 16. A row of a workload's file, with all its repeats, is one unit that is assigned.
+
+Networks may be parameters too, each out of several with published accuracies: then chip and networks are searched jointly. Budgets,
+template set and the form of the objective are NASAIC's; its specs are tied to MAESTRO's area, so that ours are our own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from archgym.errors import ArchGymError, unknown
+from archgym.simulator import Metric, Simulator
+from archgym.simulators.accelerator.area import area_mm2
+from archgym.simulators.accelerator.design import KIB
+from archgym.simulators.accelerator.energy import Floats, load_energy_table
+from archgym.simulators.accelerator.model import LayerModel
+from archgym.simulators.accelerator.scheduler import schedule
+from archgym.simulators.accelerator.workloads import Workload, load_workload
+from archgym.space import Array, Categorical, DesignSpace, Indices, Integer, Parameter
+
+TEMPLATES = ("nvdla", "shidiannao", "eyeriss")
+PE_STEP, PE_BUDGET = 256, 4096
+BANDWIDTH_STEP, BANDWIDTH_BUDGET = 4, 64  # GB/s
+SPECS = ("latency_s", "energy_j", "area_mm2")
+
+# What is not searched, as in NASAIC.
+PER_SUB = {"l1_bytes": 256, "buffer_kb": 512, "noc_bytes_per_cycle": 128, "precision": "int8", "double_buffering": True, "clock_mhz": 1000}
+
+
+class HeterogeneousAccelerator(Simulator):
+    """Networks at once on a chip of sub-accelerators.
+
+    Args:
+        networks: a workload each, or several to choose from; those must have published accuracies.
+        subs: sub-accelerators.
+        specs: limits on latency_s, energy_j and area_mm2; energy is minimised among schedules within the first.
+        technology: an energy table, by name or path.
+
+    Raises:
+        ArchGymError: no network, an unknown one, one to choose without an accuracy, a spec that is not a positive number.
+    """
+
+    metrics: tuple[Metric, ...] = (
+        Metric("latency_s", unit="s", better="lower"),
+        Metric("energy_j", unit="J", better="lower"),
+        Metric("area_mm2", unit="mm2", better="lower"),
+        Metric("edp", unit="J s", better="lower"),
+        Metric("power_w", unit="W", better="lower"),
+        Metric("utilization", unit="1", better="higher"),
+    )
+
+    def __init__(
+        self,
+        networks: Sequence[str | Sequence[str]] = ("resnet18", "mobilenet_v2"),
+        subs: int = 2,
+        specs: Mapping[str, float] | None = None,
+        technology: str = "45nm",
+    ):
+        if isinstance(subs, bool) or not isinstance(subs, int) or subs < 1:
+            raise ArchGymError(f"subs is the number of sub-accelerators, at least 1; not {subs!r}")
+        self.subs, self.specs = subs, _checked_specs(specs)
+        self.workloads = _checked_networks(networks)
+        self.table = load_energy_table(technology)
+        self._sub = DesignSpace(_parameters(""))
+        chip = [parameter for a in range(subs) for parameter in _parameters(str(a))]
+        choice = {f"network{i}": [w.name for w in options] for i, options in enumerate(self.workloads) if len(options) > 1}
+        self.space = DesignSpace([*chip, *(Categorical(name, names) for name, names in choice.items())])
+        if choice:
+            self.metrics = (Metric("accuracy", unit="1", better="higher"), *type(self).metrics)
+        # Every sub-accelerator there can be, once: columns [S], times and energies of each network's layers [S, L].
+        self._designs = _sub_accelerators(self._sub)
+        self._costs = {w.name: self._cost_layers(w) for options in self.workloads for w in options}
+        of = self._designs
+        buffer_bytes = KIB * of["buffer_kb"]
+        self._area_mm2 = area_mm2(
+            self.table, of["rows"], of["cols"], of["l1_bytes"], buffer_bytes, of["noc_bytes_per_cycle"], of["precision"]
+        )
+        self._leakage_w = self.table.sram_leakage_w(buffer_bytes) + of["pes"] * self.table.sram_leakage_w(of["l1_bytes"])
+
+    def _cost_layers(self, workload: Workload) -> tuple[Floats, Floats]:
+        """Time (s; inf where a layer does not fit) and energy (J) of layers on sub-accelerators: [S, L] each."""
+        costs = LayerModel(workload.layers, self.table).costs(self._designs)
+        return np.where(costs.fits, costs.cycles / (1e6 * self._designs["clock_mhz"][:, None]), np.inf), costs.energy_j
+
+    def canonical(self, indices: Indices) -> Indices:
+        """Sub-accelerators in descending order, and networks where all have the same choice: [B, P] -> [B, P]."""
+        parts = indices[:, : 3 * self.subs].reshape(-1, self.subs, 3)
+        order = np.argsort(-self._sub.to_ordinal(parts.reshape(-1, 3)).reshape(-1, self.subs), axis=1, kind="stable")
+        chosen = indices[:, 3 * self.subs :]
+        if all(options == self.workloads[0] for options in self.workloads):
+            chosen = np.sort(chosen, axis=1)
+        return np.concatenate([np.take_along_axis(parts, order[:, :, None], axis=1).reshape(len(indices), -1), chosen], axis=1)
+
+    def evaluate_indices(self, indices: Indices, rng: np.random.Generator | None = None) -> dict[str, Array]:
+        """Indices [B, P] -> every metric, float64 [B], `feasible`, bool [B], and `failure`, str [B], where a design is not."""
+        size = len(indices)
+        indices = self.canonical(indices)  # designs that are the same thing are scheduled alike
+        subs = self._sub.to_ordinal(indices[:, : 3 * self.subs].reshape(-1, 3)).reshape(size, self.subs)
+        pes, bandwidth = self._designs["pes"][subs].sum(axis=1), self._designs["dram_gb_s"][subs].sum(axis=1)
+        affordable = (pes <= PE_BUDGET) & (bandwidth <= BANDWIDTH_BUDGET)
+        latency, energy, accuracy, macs = (np.full(size, np.nan) for _ in range(4))
+        for networks, rows in self._groups(indices, np.flatnonzero(affordable)):
+            latency[rows], energy[rows] = self._run(networks, subs[rows])
+            accuracy[rows] = np.mean([w.accuracy or np.nan for w in networks])
+            macs[rows] = sum(w.macs for w in networks)
+        feasible = affordable & np.isfinite(latency)
+        with np.errstate(invalid="ignore"):
+            energy = energy + self._leakage_w[subs].sum(axis=1) * latency
+            results: dict[str, Array] = {
+                "accuracy": accuracy,
+                "latency_s": latency,
+                "energy_j": energy,
+                "area_mm2": self._area_mm2[subs].sum(axis=1),
+                "edp": energy * latency,
+                "power_w": energy / latency,
+                "utilization": macs / (latency * 1e6 * self._designs["clock_mhz"][0] * pes),
+                "feasible": feasible,
+            }
+        if not feasible.all():
+            results["failure"] = np.select(
+                [feasible, pes > PE_BUDGET, bandwidth > BANDWIDTH_BUDGET],
+                [
+                    "",
+                    f"the sub-accelerators have more than {PE_BUDGET} PEs together: lower one's pes",
+                    f"the sub-accelerators take more than {BANDWIDTH_BUDGET} GB/s together: lower one's bandwidth",
+                ],
+                "a layer fits none of the sub-accelerators: choose another dataflow for one",
+            )
+        return results
+
+    def _run(self, networks: tuple[Workload, ...], subs: Indices) -> tuple[Floats, Floats]:
+        """Latency (s; inf where a layer fits nowhere) and energy (J, without leakage) of networks on chips [B, subs]: [B] each."""
+        time, energy = (np.concatenate([self._costs[w.name][which][subs] for w in networks], axis=2) for which in (0, 1))
+        network = np.repeat(np.arange(len(networks)), [len(w.layers) for w in networks])
+        plan = schedule(time.swapaxes(1, 2), energy.swapaxes(1, 2), network, self.specs.get("latency_s"))
+        return plan.latency, plan.energy
+
+    def _groups(self, indices: Indices, rows: Indices) -> Iterator[tuple[tuple[Workload, ...], Indices]]:
+        """Rows of designs that have chosen the same networks, with those networks."""
+        chosen = np.zeros((len(indices), len(self.workloads)), np.int64)
+        chosen[:, [i for i, options in enumerate(self.workloads) if len(options) > 1]] = indices[:, 3 * self.subs :]
+        distinct, group = np.unique(chosen[rows], axis=0, return_inverse=True)
+        for g, choice in enumerate(distinct.tolist()):
+            yield tuple(options[c] for options, c in zip(self.workloads, choice, strict=True)), rows[group == g]
+
+
+def _parameters(which: str) -> list[Parameter]:
+    """The parameters of one sub-accelerator, numbered."""
+    return [
+        Categorical(f"dataflow{which}", TEMPLATES),
+        Integer(f"pes{which}", PE_STEP, PE_BUDGET, PE_STEP),
+        Integer(f"bandwidth{which}_gb_s", BANDWIDTH_STEP, BANDWIDTH_BUDGET, BANDWIDTH_STEP),
+    ]
+
+
+def _sub_accelerators(space: DesignSpace) -> dict[str, Array]:
+    """Every sub-accelerator as a design of `design.accelerator_space`: columns [S], in the order of the space."""
+    every = space.decode(np.concatenate(list(space.enumerate())))
+    dataflow, pes = every["dataflow"], every["pes"]
+    rows = np.select([dataflow == "nvdla", dataflow == "shidiannao"], [64, pes // 8], 16)
+    designs = {"dataflow": dataflow, "pes": pes, "rows": rows, "cols": pes // rows, "dram_gb_s": every["bandwidth_gb_s"]}
+    return designs | {name: np.full(len(pes), value) for name, value in PER_SUB.items()}
+
+
+def _checked_networks(networks: Sequence[str | Sequence[str]]) -> tuple[tuple[Workload, ...], ...]:
+    """The options of each network."""
+    if isinstance(networks, str) or not isinstance(networks, Sequence) or not networks:
+        raise ArchGymError(
+            f"networks is a list with a workload each, or a list of options, such as ['resnet18', 'vgg16'], not {networks!r}"
+        )
+    options = tuple(tuple(load_workload(w) for w in ([entry] if isinstance(entry, str) else entry)) for entry in networks)
+    for each in options:
+        nameless = [w.name for w in each if w.accuracy is None]
+        if not each or (len(each) > 1 and nameless):
+            raise ArchGymError(f"networks to choose from need a published accuracy, which {', '.join(nameless) or 'an empty list'} lacks")
+    return options
+
+
+def _checked_specs(specs: Mapping[str, float] | None) -> dict[str, float]:
+    if specs is not None and not isinstance(specs, Mapping):
+        raise ArchGymError(f'specs is a mapping of limits, such as {{"latency_s": 0.01}}, not {specs!r}')
+    for name, limit in (specs or {}).items():
+        if name not in SPECS:
+            raise unknown("spec", name, SPECS)
+        if isinstance(limit, bool) or not isinstance(limit, (int, float)) or not limit > 0:
+            raise ArchGymError(f"the spec of {name} must be a positive number, not {limit!r}")
+    return {name: float(limit) for name, limit in (specs or {}).items()}
