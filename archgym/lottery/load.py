@@ -7,14 +7,16 @@ from typing import Any
 
 import numpy as np
 
+from archgym.console import progress_bar
 from archgym.env import Evaluator
 from archgym.errors import ArchGymError
 from archgym.lottery.data import AgentRuns, TaskRuns, Trace
-from archgym.optimum import known_optimum
+from archgym.optimum import affordable_optimum
 from archgym.space import Array
 from archgym.study.spec import Run, Study
 from archgym.study.store import Store, Stored
 
+LONGEST_ENUMERATION_S = 300.0
 _COLUMNS = ("sample", "reward", "valid", "elapsed_seconds")
 
 
@@ -91,14 +93,20 @@ def _task(
 
 
 def _objective(env: Mapping[str, Any]) -> tuple[str, float | None]:
-    """The objective's form and, where it is known, the reward of the exact optimum."""
+    """The objective's form and the reward of the exact optimum, where that is known or soon found."""
     kwargs = {**env["kwargs"]}
     try:
         evaluator = Evaluator(env["id"], env["objective"], env["horizon"], kwargs)
     except Exception as error:  # a constructor may raise anything
         raise ArchGymError(f"cannot make {env['id']} to ask for its optimum: {error}") from error
     try:
-        found = known_optimum(evaluator.simulator, evaluator.objective)
+        with progress_bar() as tell:
+            found = affordable_optimum(
+                evaluator.simulator,
+                evaluator.objective,
+                seconds=LONGEST_ENUMERATION_S,
+                progress=lambda done, size: tell(f"optimum of {env['id']}", done / size),
+            )
     finally:
         evaluator.simulator.close()
     return evaluator.objective.form, None if found is None else found.best_reward
