@@ -15,7 +15,6 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -29,7 +28,6 @@ from archgym.space import Array, Indices
 LIMIT = 100_000_000
 _BINS = 1 << 18  # reward bins of 8e-5 over [-R - 1, R]: what percentiles are resolved to
 _PROBES = 64
-_MOMENT_S, _LARGEST_BATCH = 0.2, 65536
 
 
 @dataclass(frozen=True)
@@ -137,36 +135,23 @@ def known_optimum(simulator: Simulator, objective: Objective) -> Optimum | None:
     return _optimum_at(simulator, objective, indices)
 
 
-def affordable_optimum(
-    simulator: Simulator, objective: Objective, *, seconds: float, progress: Callable[[int, int], None] | None = None
-) -> Optimum | None:
-    """`known_optimum`, or by enumeration where that takes no more than about `seconds`; then it is stored. None otherwise.
+def stored_optimum(simulator: Simulator, objective: Objective, *, progress: Callable[[int, int], None] | None = None) -> Optimum | None:
+    """`known_optimum`; where it is not known, it is found by enumeration and stored. None where no design is valid.
 
     Args:
         progress: as of `find_optimum`.
+
+    Raises:
+        ArchGymError: a measured or noisy simulator, or a space too large.
     """
     known = known_optimum(simulator, objective)
-    if known is not None or not simulator.deterministic or simulator.stochastic or simulator.space.size > LIMIT:
+    if known is not None:
         return known
-    if _seconds_per_design(simulator) * simulator.space.size > seconds:
-        return None
     found = find_optimum(simulator, objective, progress=progress)
-    if found.indices is not None:
-        save_optimum(simulator, objective, found)
+    if found.indices is None:
+        return None
+    save_optimum(simulator, objective, found)
     return found
-
-
-def _seconds_per_design(simulator: Simulator) -> float:
-    """What enumeration will take, from batches of designs spread over the space that double until they take a moment."""
-    size, batch = simulator.space.size, 1
-    while True:
-        ordinals = np.linspace(0, size - 1, batch, dtype=np.int64)
-        start = perf_counter()
-        evaluate_safely(simulator, simulator.space.from_ordinal(ordinals))
-        taken = perf_counter() - start
-        if taken > _MOMENT_S or batch >= min(size, _LARGEST_BATCH):
-            return taken / batch
-        batch *= 2
 
 
 def _key(simulator: Simulator, objective: Objective) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from archgym.errors import ArchGymError, SimulatorUnavailable, unknown
-from archgym.paths import write_atomically
+from archgym.paths import data_folder, write_atomically
 from archgym.simulator import Metric, Simulator, evaluate_safely
 from archgym.space import Array, DesignSpace, Indices
 
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from archgym.objective import Objective
 
 TABLE_FORMAT = 1  # of the files of `Tabulated.save`
+_TABLE_CHUNK = 16384  # designs
+_PROBES = 64
 
 
 class SimulatorWrapper(Simulator):
@@ -74,12 +76,13 @@ class Tabulated(Simulator):
     Args:
         simulator: what fills the table; kept as `simulator` (None for a table that was loaded).
         limit: refuse spaces with more designs than this.
+        progress: called with (designs done, designs in all) after each chunk.
 
     Raises:
         ArchGymError: a stochastic or measured simulator, or a space over the limit.
     """
 
-    def __init__(self, simulator: Simulator, limit: int = 50_000_000):
+    def __init__(self, simulator: Simulator, limit: int = 50_000_000, progress: Callable[[int, int], None] | None = None):
         if simulator.stochastic:
             raise ArchGymError("a stochastic simulator cannot be tabulated; put the noise outside: Noisy(Tabulated(simulator))")
         if not simulator.deterministic:
@@ -97,12 +100,14 @@ class Tabulated(Simulator):
         feasible = np.empty(self.space.size, bool)
         failures: dict[int, str] = {}
         start = 0
-        for indices in self.space.enumerate():
+        for indices in self.space.enumerate(_TABLE_CHUNK):
             outcome = evaluate_safely(simulator, indices)
             values[:, start : start + len(indices)] = outcome.values.T
             feasible[start : start + len(indices)] = outcome.feasible
             failures.update({start + row: reason for row, reason in outcome.failures.items()})
             start += len(indices)
+            if progress is not None:
+                progress(start, self.space.size)
         self._fill(values, feasible, failures, None)
 
     def _fill(self, values: Array, feasible: Array, failures: dict[int, str], canonical: Array | None) -> None:
@@ -178,6 +183,40 @@ class Tabulated(Simulator):
         if not np.array_equal(canonical, np.arange(self.space.size)):
             arrays["canonical"] = canonical
         write_atomically(path, lambda file: np.savez(file, allow_pickle=False, **arrays))
+
+    @classmethod
+    def stored(cls, simulator: Simulator, progress: Callable[[int, int], None] | None = None) -> Tabulated:
+        """The table of a simulator from the user's data folder, where it is written the first time; of several processes, one does it.
+
+        A table that does not agree with the simulator as it is now, on designs spread over the space, is filled again.
+
+        Args:
+            simulator: deterministic; it is identified by its class, arguments, parameters and metrics.
+            progress: as of the constructor.
+
+        Raises:
+            ArchGymError: as of the constructor, or the folder cannot be written.
+        """
+        from filelock import FileLock
+
+        identity = [simulator.specification, simulator.space.to_json(), [metric.name for metric in simulator.metrics]]
+        key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
+        path = data_folder("tables", f"{key}.npz")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_suffix(".lock")):
+            table = cls.load(path) if path.is_file() else None
+            if table is None or not table._agrees(simulator):
+                table = cls(simulator, progress=progress)
+                table.save(path)
+        table.simulator = simulator
+        return table
+
+    def _agrees(self, simulator: Simulator) -> bool:
+        size = self.space.size
+        probes = self.space.from_ordinal(np.array([size * i // _PROBES for i in range(_PROBES)]))
+        outcome, columns = evaluate_safely(simulator, probes), self.evaluate_indices(probes)
+        values = np.array([columns[name] for name in self._names]).T
+        return bool((outcome.feasible == columns["feasible"]).all()) and np.allclose(outcome.values, values, rtol=1e-9, equal_nan=True)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Tabulated:

@@ -52,6 +52,7 @@ After one design (`horizon=1`), or after `horizon` designs.
 | subs | 2 | sub-accelerators |
 | specs | None | limits, such as {"latency_s": 0.005, "energy_j": 0.008, "area_mm2": 9} |
 | technology | "45nm" | energies and areas: "45nm", "65nm", or the path of a table of yours |
+| tabulated | False | look designs up in a table of all of them, made the first time (a minute) and kept in the user's data folder |
 
 Presets: `light` (ResNet-18 and MobileNetV2), `medium` (ResNet-50 and EfficientNet-B0), `heavy` (VGG-16 and ViT-B/16), each with specs that
 about one feasible chip in twenty meets; `joint` (two networks of six, with specs).
@@ -66,11 +67,14 @@ the optimum under this scheduler, a heuristic within 2 % of the best schedule on
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+from archgym.console import progress_bar
 from archgym.objective import AtMost, Maximize, Minimize, Objective
 from archgym.registry import register_env
 from archgym.simulator import Simulator
+from archgym.simulator_wrappers import Tabulated
 from archgym.simulators.accelerator.heterogeneous import HeterogeneousAccelerator
 from archgym.simulators.accelerator.tiling import compulsory_words
 
@@ -84,6 +88,21 @@ PRESETS: dict[str, dict[str, Any]] = {
     "heavy": {"networks": ["vgg16", "vit_b_16"], "specs": {"latency_s": 28e-3, "energy_j": 90e-3, "area_mm2": 9.0}},
     "joint": {"networks": [CLASSIFIERS, CLASSIFIERS], "specs": {"latency_s": 7e-3, "energy_j": 14e-3, "area_mm2": 9.0}},
 }
+
+
+def heterogeneous_accelerator(
+    networks: Sequence[str | Sequence[str]] = ("resnet18", "mobilenet_v2"),
+    subs: int = 2,
+    specs: Mapping[str, float] | None = None,
+    technology: str = "45nm",
+    tabulated: bool = False,
+) -> Simulator:
+    """Networks on a chip of sub-accelerators, scheduled when they are asked for, or once and for all."""
+    simulator = HeterogeneousAccelerator(networks, subs, specs, technology)
+    if not tabulated:
+        return simulator
+    with progress_bar() as tell:
+        return Tabulated.stored(simulator, progress=lambda done, size: tell(f"table of {size:,} chips", done / size))
 
 
 def objective(simulator: Simulator) -> Objective:
@@ -110,7 +129,7 @@ def objective(simulator: Simulator) -> Objective:
 
 register_env(
     "archgym/HeterogeneousAccelerator-v0",
-    simulator="archgym.simulators.accelerator.heterogeneous:HeterogeneousAccelerator",
+    simulator="archgym.envs.heterogeneous_accelerator:heterogeneous_accelerator",
     objective="archgym.envs.heterogeneous_accelerator:objective",
     presets=PRESETS,
 )

@@ -11,12 +11,11 @@ from archgym.console import progress_bar
 from archgym.env import Evaluator
 from archgym.errors import ArchGymError
 from archgym.lottery.data import AgentRuns, TaskRuns, Trace
-from archgym.optimum import affordable_optimum
+from archgym.optimum import known_optimum, stored_optimum
 from archgym.space import Array
 from archgym.study.spec import Run, Study
 from archgym.study.store import Store, Stored
 
-LONGEST_ENUMERATION_S = 300.0
 _COLUMNS = ("sample", "reward", "valid", "elapsed_seconds")
 
 
@@ -78,7 +77,7 @@ def _task(
         settings = [{**c.hyperparameters, **({"budget": c.budget} if len(budgets) > 1 else {})} for c in configurations]
         defaults = [c for c, configuration in enumerate(configurations) if configuration.is_default]
         agents[agent] = AgentRuns(agent, tuple(settings), defaults[0] if defaults else None, tuple(rows))
-    objective, optimum = _objective(env)
+    objective, optimum = _objective(env, task in study.enumerated)
     means = np.array(random_means, float).reshape(-1, 2)
     return TaskRuns(
         task=task,
@@ -92,21 +91,21 @@ def _task(
     )
 
 
-def _objective(env: Mapping[str, Any]) -> tuple[str, float | None]:
-    """The objective's form and the reward of the exact optimum, where that is known or soon found."""
+def _objective(env: Mapping[str, Any], enumerate_it: bool) -> tuple[str, float | None]:
+    """The objective's form and the reward of the exact optimum, where that is known or to be enumerated."""
     kwargs = {**env["kwargs"]}
     try:
         evaluator = Evaluator(env["id"], env["objective"], env["horizon"], kwargs)
     except Exception as error:  # a constructor may raise anything
         raise ArchGymError(f"cannot make {env['id']} to ask for its optimum: {error}") from error
     try:
-        with progress_bar() as tell:
-            found = affordable_optimum(
-                evaluator.simulator,
-                evaluator.objective,
-                seconds=LONGEST_ENUMERATION_S,
-                progress=lambda done, size: tell(f"optimum of {env['id']}", done / size),
-            )
+        if enumerate_it:
+            with progress_bar() as tell:
+                found = stored_optimum(
+                    evaluator.simulator, evaluator.objective, progress=lambda done, size: tell(f"optimum of {env['id']}", done / size)
+                )
+        else:
+            found = known_optimum(evaluator.simulator, evaluator.objective)
     finally:
         evaluator.simulator.close()
     return evaluator.objective.form, None if found is None else found.best_reward

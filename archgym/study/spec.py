@@ -109,6 +109,7 @@ class _Env(_Table):
     label: str | None = Field(default=None, min_length=1, max_length=200)
     kwargs: dict[str, Any] = {}
     objective: dict[str, Any] | None = None
+    enumerate: bool = False
 
 
 class _Agent(_Table):
@@ -143,6 +144,7 @@ _WHAT = {  # what a key takes, in the words of an error
     "cache": "true or false",
     "kwargs": "a table of arguments",
     "objective": "a table such as { minimize = ['latency_s'] }",
+    "enumerate": "true or false",
     "configurations": "a number of configurations >= 1",
     "grid": "a table of lists of values, such as population = [16, 64]",
     "hyperparameters": "a table of values, such as population = 64",
@@ -206,6 +208,11 @@ class Study:
     def tasks(self) -> dict[str, dict[str, Any]]:
         """Label -> the environment, as in a specification."""
         return self._tasks
+
+    @property
+    def enumerated(self) -> frozenset[str]:
+        """Labels of environments whose optimum a report finds by enumeration where it is not known."""
+        return frozenset(label for label, env in zip(self._tasks, self._file.env, strict=True) if env.enumerate)
 
     @property
     def agents(self) -> dict[str, list[Configuration]]:

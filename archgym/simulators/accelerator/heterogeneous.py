@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from archgym.errors import ArchGymError, unknown
 from archgym.simulator import Metric, Simulator
@@ -104,12 +105,12 @@ class HeterogeneousAccelerator(Simulator):
         return np.concatenate([np.take_along_axis(parts, order[:, :, None], axis=1).reshape(len(indices), -1), chosen], axis=1)
 
     def evaluate_indices(self, indices: Indices, rng: np.random.Generator | None = None) -> dict[str, Array]:
-        """Indices [B, P] -> every metric, float64 [B], `feasible`, bool [B], and `failure`, str [B], where a design is not."""
+        """Indices [B, P] -> every metric, float64 [B], and `feasible`, bool [B]: within the budgets, and every layer fits somewhere."""
         size = len(indices)
         indices = self.canonical(indices)  # designs that are the same thing are scheduled alike
-        subs = self._sub.to_ordinal(indices[:, : 3 * self.subs].reshape(-1, 3)).reshape(size, self.subs)
-        pes, bandwidth = self._designs["pes"][subs].sum(axis=1), self._designs["dram_gb_s"][subs].sum(axis=1)
-        affordable = (pes <= PE_BUDGET) & (bandwidth <= BANDWIDTH_BUDGET)
+        subs = self._chips(indices)
+        pes = self._designs["pes"][subs].sum(axis=1)
+        affordable = self.affordable(indices)
         latency, energy, accuracy, macs = (np.full(size, np.nan) for _ in range(4))
         for networks, rows in self._groups(indices, np.flatnonzero(affordable)):
             latency[rows], energy[rows] = self._run(networks, subs[rows])
@@ -128,17 +129,21 @@ class HeterogeneousAccelerator(Simulator):
                 "utilization": macs / (latency * 1e6 * self._designs["clock_mhz"][0] * pes),
                 "feasible": feasible,
             }
-        if not feasible.all():
-            results["failure"] = np.select(
-                [feasible, pes > PE_BUDGET, bandwidth > BANDWIDTH_BUDGET],
-                [
-                    "",
-                    f"the sub-accelerators have more than {PE_BUDGET} PEs together: lower one's pes",
-                    f"the sub-accelerators take more than {BANDWIDTH_BUDGET} GB/s together: lower one's bandwidth",
-                ],
-                "a layer fits none of the sub-accelerators: choose another dataflow for one",
-            )
+        if not feasible[affordable].all():
+            reason = "a layer fits none of the sub-accelerators: choose another dataflow for one of them"
+            results["failure"] = np.where(affordable & ~feasible, reason, "")
         return results
+
+    def affordable(self, indices: Indices) -> npt.NDArray[np.bool_]:
+        """Whether PEs and bandwidth are within their budgets: [B, P] -> bool [B]."""
+        subs = self._chips(indices)
+        pes, bandwidth = (self._designs[name][subs].sum(axis=1) for name in ("pes", "dram_gb_s"))
+        within: npt.NDArray[np.bool_] = (pes <= PE_BUDGET) & (bandwidth <= BANDWIDTH_BUDGET)
+        return within
+
+    def _chips(self, indices: Indices) -> Indices:
+        """The sub-accelerators of designs [B, P] as rows of `_designs`, [B, subs]."""
+        return self._sub.to_ordinal(indices[:, : 3 * self.subs].reshape(-1, 3)).reshape(len(indices), self.subs)
 
     def _run(self, networks: tuple[Workload, ...], subs: Indices) -> tuple[Floats, Floats]:
         """Latency (s; inf where a layer fits nowhere) and energy (J, without leakage) of networks on chips [B, subs]: [B] each."""
