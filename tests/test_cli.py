@@ -353,6 +353,11 @@ def plugin(tmp_path):
             group = good_plugin:group
             broken = broken_plugin:command
             list = broken_plugin:command
+            fidelity.mine = good_plugin:hello
+            shared.one = good_plugin:hello
+            shared.app = good_plugin:group
+            shared.broken = broken_plugin:command
+            group.two = good_plugin:hello
             """
         )
     )
@@ -392,6 +397,36 @@ def test_commands_of_plugins_run_and_a_broken_one_breaks_nothing_else(plugin):
     assert (failed.returncode, failed.stderr) == (2, "error: nobody is here\n")
     broken = program("broken", "--anything", "x", path=plugin)
     assert (broken.returncode, broken.stderr) == (2, "error: the command 'broken' cannot be loaded: RuntimeError: half installed\n")
+
+
+def test_plugins_add_commands_to_groups_of_ours_of_others_and_of_their_own(plugin):
+    ours = words(program("fidelity", "--help", path=plugin).stdout)
+    assert re.search(r"mine +.{0,9}Say hello\..*softmax", ours)
+    assert program("fidelity", "mine", "world", path=plugin).stdout == "hello world\n"
+    assert program("shared", "one", "world", "--loud", path=plugin).stdout == "hello world!\n"
+    assert program("shared", "app", "one", path=plugin).stdout == "one\n"
+    assert "Commands: app, broken, one." in words(program("--help", path=plugin).stdout)
+    for own, printed in ((["one"], "one\n"), (["two", "world"], "hello world\n")):  # an application, and what is added to it
+        assert program("group", *own, path=plugin).stdout == printed
+    usage = program("shared", "one", "--help", path=plugin).stdout
+    assert re.search(r"Usage: .* shared one \[OPTIONS\]", usage)
+
+
+def test_a_broken_command_of_a_group_breaks_nothing_but_itself(plugin):
+    text = words(program("shared", "--help", path=plugin).stdout)
+    assert "Say hello." in text and "'shared broken' cannot be loaded: RuntimeError: half installed" in text.replace("│ │ ", "")
+    broken = program("shared", "broken", "--anything", "x", path=plugin)
+    assert (broken.returncode, broken.stderr) == (2, "error: the command 'shared broken' cannot be loaded: RuntimeError: half installed\n")
+    missing = program("shared", "nothing", path=plugin)
+    assert missing.returncode == 2 and "No such command 'nothing'" in missing.stderr
+    failed = program("shared", "one", "nobody", path=plugin)
+    assert (failed.returncode, failed.stderr) == (2, "error: nobody is here\n")
+
+
+def test_a_command_of_a_group_runs_without_importing_the_others(plugin):
+    assert program("shared", "one", "world", path=plugin).returncode == 0
+    (plugin / "broken_plugin.py").write_text("import os\nos._exit(3)\n")
+    assert program("shared", "one", "world", path=plugin).stdout == "hello world\n"
 
 
 def test_broken_plugins_are_listed_with_their_errors(plugin):

@@ -156,6 +156,32 @@ def status(folder: Folder) -> None:
 
 
 @app.command()
+def violations(folder: Folder) -> None:
+    """How often searches end without a design that meets all constraints, by task and agent, with 95 % intervals (Wilson)."""
+    from scipy.stats import binomtest
+
+    study, store = open_folder(folder)
+    stored = store.read()
+    rewards: dict[tuple[str, str], list[float | None]] = {}
+    for run in study.runs():
+        if run.id in stored and stored[run.id].done:
+            rewards.setdefault((run.task, run.agent), []).append(stored[run.id].result["best_reward"])
+    if not rewards:
+        raise ArchGymError(f"no finished run lies in {folder}; run the study first")
+    out = stdout()
+    heading(out, study.name, f"{sum(map(len, rewards.values())):,} finished runs of {study.size:,}")
+    table = new_table("Task", "Agent", "Runs>", "No valid design>", "95 % interval>", "Mean best reward>")
+    for (task, agent), best in rewards.items():
+        met = [reward for reward in best if reward is not None]
+        failed = len(best) - len(met)
+        interval = binomtest(failed, len(best)).proportion_ci(method="wilson")
+        between = f"{100 * interval.low:.0f} to {100 * interval.high:.0f} %"
+        share = f"{100 * failed / len(best):.0f} %"
+        table.add_row(task, agent, str(len(best)), share, between, number(sum(met) / len(met)) if met else "")
+    out.print(table)
+
+
+@app.command()
 def export(
     folder: Folder,
     out: Annotated[Path, typer.Option(metavar="FILE", help="A .parquet or .csv file.")] = Path("runs.parquet"),

@@ -1,4 +1,4 @@
-"""`archgym calibrate` and `archgym fidelity softmax`: fit the cost model of softmax kernels to this machine, and see how far to trust it."""
+"""`archgym calibrate`, `archgym fidelity softmax`: fit the cost model of softmax kernels to this machine, and see how far to trust it."""
 
 from __future__ import annotations
 

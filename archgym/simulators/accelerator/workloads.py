@@ -1,0 +1,246 @@
+"""Workloads: the layers of published networks, read from the files of the folder beside this module.
+
+A file opens with lines `# key: value` (title, source, input, note, and accuracy: ImageNet top-1 as published), then a CSV table. A row is
+one `Layer`, columns are its fields, and an empty cell is a field's default. "block.0-11.fc" with 12 repeats stands for block.0.fc to
+block.11.fc; branches of a block stand one after the other. A row of kind "table" is `vectors` learned vectors of `filters` numbers that are
+looked up or added (embeddings, normalisations on their own): they count as parameters, and a simulator does not see them.
+
+attention.csv has one workload a row, the attention of one block with Q query heads that share G key/value heads of size D, over L tokens:
+
+    QK: G matrix multiplications [Q/G L, D] by [D, L],   AV: G of [Q/G L, L] by [L, D],   MACs = 2 Q L^2 D
+
+so that the heads which share keys and values are rows of one multiplication. The whole L x L matrix is computed, masked or not.
+
+Totals are computed from the rows. Grattafiori et al., The Llama 3 Herd of Models, 2024; other sources are in the files.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+from dataclasses import dataclass, field, fields
+from functools import cache
+from pathlib import Path
+
+from archgym.errors import ArchGymError, unknown
+from archgym.simulators.accelerator.layers import KINDS, Layer
+
+FOLDER = Path(__file__).with_suffix("")
+MOST_MACS = 2**60  # beyond this, sums of 64-bit integers in the simulators could overflow
+
+_ATTENTION = FOLDER / "attention.csv"
+_KEYS = ("title", "source", "input", "note", "accuracy")
+_COLUMNS = tuple(each.name for each in fields(Layer))
+_NEEDED = ("name", "kind", "channels", "filters", "height")
+_NEEDED_OF_TABLES = ("name", "kind", "filters", "vectors")
+_ATTENTION_COLUMNS = ("name", "tokens", "query_heads", "key_value_heads", "head_dim")
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A network as an accelerator sees it.
+
+    Args:
+        name: short, of letters, digits and underscores.
+        title: for people.
+        source: where the layers and the accuracy are from.
+        accuracy: published ImageNet top-1, from 0 to 1; None where there is none.
+        layers: at least one.
+        input: what the network is given, in words.
+        note: what else to know.
+
+    Raises:
+        ArchGymError: no layers, or more than 2^60 multiply-adds.
+    """
+
+    name: str
+    title: str
+    source: str
+    accuracy: float | None
+    layers: tuple[Layer, ...]
+    input: str = ""
+    note: str = ""
+    _table_parameters: int = field(default=0, repr=False)
+
+    def __post_init__(self) -> None:
+        if not self.layers:
+            raise ArchGymError(f"the workload {self.name!r} has no layers")
+        if self.macs > MOST_MACS:
+            raise ArchGymError(f"the workload {self.name!r} has {self.macs:.3g} multiply-adds; simulators take up to 2^60")
+
+    @property
+    def macs(self) -> int:
+        """Multiply-adds of all layers."""
+        return sum(layer.macs for layer in self.layers)
+
+    @property
+    def parameters(self) -> int:
+        """Learned numbers, those of tables included."""
+        return sum(layer.parameters for layer in self.layers) + self._table_parameters
+
+
+def list_workloads() -> list[str]:
+    """Names of the workloads that come with archgym."""
+    return [*sorted(path.stem for path in FOLDER.glob("*.csv") if path != _ATTENTION), *_attention()]
+
+
+def load_workload(source: str | os.PathLike[str] | Workload) -> Workload:
+    """A workload by its name, or from a .csv file in the format above or an .onnx file.
+
+    Raises:
+        ArchGymError: an unknown name (with the nearest ones), or a file that cannot be read (with file, line and column).
+        MissingDependency: an .onnx file without the package onnx.
+    """
+    if isinstance(source, Workload):
+        return source
+    if source in list_workloads():
+        return _shipped(str(source))
+    suffix = Path(source).suffix.lower() if isinstance(source, (str, os.PathLike)) else ""
+    if suffix == ".csv":
+        return _read(Path(source))
+    if suffix == ".onnx":
+        from archgym.simulators.accelerator.onnx_import import load_onnx
+
+        return load_onnx(source)
+    raise unknown("workload (or .csv or .onnx file)", source, list_workloads())
+
+
+def attention_layers(tokens: int, query_heads: int, key_value_heads: int, head_dim: int) -> tuple[Layer, Layer]:
+    """QK and AV of one block's attention over `tokens` queries, keys and values.
+
+    Raises:
+        ArchGymError: a size below 1, or query heads that do not share key/value heads evenly.
+    """
+    if query_heads % max(key_value_heads, 1):
+        raise ArchGymError(f"{key_value_heads} key/value heads cannot be shared evenly by {query_heads} query heads")
+    rows = tokens * query_heads // max(key_value_heads, 1)
+    return (
+        Layer.gemm("QK", rows, tokens, head_dim, kind="matmul", groups=key_value_heads),
+        Layer.gemm("AV", rows, head_dim, tokens, kind="matmul", groups=key_value_heads),
+    )
+
+
+@cache
+def _shipped(name: str) -> Workload:
+    attention = _attention()
+    return attention[name] if name in attention else _read(FOLDER / f"{name}.csv")
+
+
+@cache
+def _attention() -> dict[str, Workload]:
+    header, rows = _rows(_ATTENTION, _ATTENTION_COLUMNS, _ATTENTION_COLUMNS)
+    found = {}
+    for where, cells in rows:
+        sizes = {column: _integer(where, column, cells[column]) for column in _ATTENTION_COLUMNS[1:]}
+        title, input_ = (header[key].format(tokens=f"{sizes['tokens']:,}") for key in ("title", "input"))
+        name, layers = cells["name"], attention_layers(**sizes)
+        found[name] = Workload(name, title, header["source"], None, layers, input_, header["note"])
+    return found
+
+
+def _read(path: Path) -> Workload:
+    """A workload from a file; its name is the file's."""
+    header, rows = _rows(path, _COLUMNS, ("name", "kind"))
+    layers, tables = [], 0
+    for where, cells in rows:
+        sizes = _sizes(where, cells)
+        if cells["kind"] == "table":
+            tables += sizes["filters"] * sizes["vectors"] * sizes.get("repeats", 1)
+            continue
+        try:
+            layers.append(Layer(cells["name"], cells["kind"], **sizes))
+        except ArchGymError as error:
+            raise ArchGymError(f"{where}: {error}") from error
+    return Workload(
+        path.stem,
+        title=header.get("title", path.stem),
+        source=header.get("source", ""),
+        accuracy=_accuracy(path, header.get("accuracy", "")),
+        layers=tuple(layers),
+        input=header.get("input", ""),
+        note=header.get("note", ""),
+        _table_parameters=tables,
+    )
+
+
+def _sizes(where: str, cells: dict[str, str]) -> dict[str, int]:
+    """The numbers of a row, less the cells that are empty.
+
+    Raises:
+        ArchGymError: an unknown kind, a cell that this kind needs or cannot have, or one that is no number.
+    """
+    kind = cells["kind"]
+    if kind not in (*KINDS, "table"):
+        raise ArchGymError(f"{where}, column 'kind': {unknown('kind', kind, (*KINDS, 'table'))}")
+    needed, allowed = (_NEEDED_OF_TABLES, (*_NEEDED_OF_TABLES, "repeats")) if kind == "table" else (_NEEDED, _COLUMNS)
+    for column in needed:
+        if not cells.get(column):
+            raise ArchGymError(f"{where}, column {column!r}: a row of kind {kind!r} needs it")
+    given = {column: cell for column, cell in cells.items() if cell}
+    for column in given:
+        if column not in allowed:
+            raise ArchGymError(f"{where}, column {column!r}: a row of kind 'table' has only {', '.join(allowed)}")
+    return {column: _integer(where, column, cell) for column, cell in given.items() if column not in ("name", "kind")}
+
+
+def _rows(path: Path, known: tuple[str, ...], needed: tuple[str, ...]) -> tuple[dict[str, str], list[tuple[str, dict[str, str]]]]:
+    """The header, and every row as ("file, line n", {column: text}).
+
+    Raises:
+        ArchGymError: what is not in the format, with file, line and column.
+    """
+    try:
+        lines = path.expanduser().read_text(encoding="utf-8-sig").splitlines()
+    except OSError as error:
+        raise ArchGymError(f"cannot read the workload {str(path)!r}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise ArchGymError(f"the workload {str(path)!r} is not a text in UTF-8: {error}") from error
+    header: dict[str, str] = {}
+    while lines[len(header) :] and lines[len(header)].startswith("#"):
+        key, colon, text = lines[len(header)].removeprefix("#").partition(":")
+        if not colon or key.strip() not in _KEYS or key.strip() in header:
+            raise ArchGymError(f"{path}, line {len(header) + 1}: a header line is '# key: value' with one of {', '.join(_KEYS)}, each once")
+        header[key.strip()] = text.strip()
+    reader = csv.reader(lines[len(header) :], strict=True)
+    columns: list[str] = []
+    rows = []
+    try:
+        for row in reader:
+            where = f"{path}, line {len(header) + reader.line_num}"
+            cells = [cell.strip() for cell in row]
+            if not any(cells):
+                continue
+            if not columns:
+                columns = cells
+                for column in columns:
+                    if column not in known:
+                        raise ArchGymError(f"{where}: {unknown('column', column, known)}")
+                if len(set(columns)) < len(columns) or not set(needed) <= set(columns):
+                    raise ArchGymError(f"{where}: columns are named once each, and {', '.join(needed)} must be among them")
+            elif len(cells) != len(columns):
+                raise ArchGymError(f"{where}: {len(cells)} cells for {len(columns)} columns")
+            else:
+                rows.append((where, dict(zip(columns, cells, strict=True))))
+    except csv.Error as error:
+        raise ArchGymError(f"{path}, line {len(header) + reader.line_num}: {error}") from error
+    if not rows:
+        raise ArchGymError(f"{path} has no layers: after its header, a line of columns ({', '.join(_NEEDED)}, ...), then a line per layer")
+    return header, rows
+
+
+def _integer(where: str, column: str, cell: str) -> int:
+    if not (cell.isascii() and cell.isdigit() and len(cell) <= 18):  # 18 digits: fits 64 bits
+        raise ArchGymError(f"{where}, column {column!r}: a whole number is needed, not {cell!r}")
+    return int(cell)
+
+
+def _accuracy(path: Path, text: str) -> float | None:
+    if not text:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise ArchGymError(f"{path}: accuracy must be from 0 to 1, not {text!r}")
+    return value
