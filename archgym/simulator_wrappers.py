@@ -76,13 +76,15 @@ class Tabulated(Simulator):
     Args:
         simulator: what fills the table; kept as `simulator` (None for a table that was loaded).
         limit: refuse spaces with more designs than this.
-        progress: called with (designs done, designs in all) after each chunk.
 
     Raises:
         ArchGymError: a stochastic or measured simulator, or a space over the limit.
     """
 
-    def __init__(self, simulator: Simulator, limit: int = 50_000_000, progress: Callable[[int, int], None] | None = None):
+    def __init__(self, simulator: Simulator, limit: int = 50_000_000):
+        self._tabulate(simulator, limit)
+
+    def _tabulate(self, simulator: Simulator, limit: int = 50_000_000, progress: Callable[[int, int], None] | None = None) -> None:
         if simulator.stochastic:
             raise ArchGymError("a stochastic simulator cannot be tabulated; put the noise outside: Noisy(Tabulated(simulator))")
         if not simulator.deterministic:
@@ -192,7 +194,7 @@ class Tabulated(Simulator):
 
         Args:
             simulator: deterministic; it is identified by its class, arguments, parameters and metrics.
-            progress: as of the constructor.
+            progress: called with (designs done, designs in all) while the table is filled.
 
         Raises:
             ArchGymError: as of the constructor, or the folder cannot be written.
@@ -206,9 +208,11 @@ class Tabulated(Simulator):
         with FileLock(path.with_suffix(".lock")):
             table = cls.load(path) if path.is_file() else None
             if table is None or not table._agrees(simulator):
-                table = cls(simulator, progress=progress)
+                table = cls.__new__(cls)
+                table._tabulate(simulator, progress=progress)
+                table._arguments = (simulator,), {}
                 table.save(path)
-        table.simulator = simulator
+        table.simulator, table._arguments = simulator, ((simulator,), {})
         return table
 
     def _agrees(self, simulator: Simulator) -> bool:

@@ -381,3 +381,31 @@ def test_wrappers_pass_on_schema_canonical_optimum_flags_specification_and_close
     assert nested == inner.specification and nested["arguments"] == {"seed": 7}
     outer.close()
     assert inner.closed
+
+
+# --- tables that are kept ---
+
+
+def test_a_stored_table_is_filled_once_and_then_read(tmp_path, monkeypatch):
+    monkeypatch.setenv("ARCHGYM_HOME", str(tmp_path))
+    first, second = Random(seed=3), Random(seed=3)
+    told = []
+    table = Tabulated.stored(first, progress=lambda done, size: told.append((done, size)))
+    assert first.simulated == SPACE.size and told[-1] == (SPACE.size, SPACE.size)
+    again = Tabulated.stored(second)
+    assert second.simulated < SPACE.size + 64 and again.unwrapped is second and again.specification == table.specification
+    every = next(SPACE.enumerate())
+    for name, column in table.evaluate_indices(every).items():
+        np.testing.assert_array_equal(again.evaluate_indices(every)[name], column)
+    assert len(list((tmp_path / "tables").glob("*.npz"))) == 1
+
+
+def test_a_stored_table_of_another_version_of_the_simulator_is_filled_again(tmp_path, monkeypatch):
+    monkeypatch.setenv("ARCHGYM_HOME", str(tmp_path))
+    before = Tabulated.stored(Random(seed=3))
+    changed = Random(seed=3)
+    changed.table *= 1.001  # as a change of its code would
+    after = Tabulated.stored(changed)
+    every = next(SPACE.enumerate())
+    assert (after.evaluate_indices(every)["latency_s"] != before.evaluate_indices(every)["latency_s"]).all()
+    assert Tabulated.stored(Random(seed=4)).specification != after.specification

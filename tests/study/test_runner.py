@@ -256,3 +256,17 @@ def test_workers_do_not_leave_processes_behind(tmp_path):
     before = {p.pid for p in psutil.Process(os.getpid()).children(recursive=True)}
     run_study(Study(study_text(SLOW)), Store(tmp_path / "out"), workers=2)
     assert {p.pid for p in psutil.Process(os.getpid()).children(recursive=True)} <= before
+
+
+def test_searches_that_end_without_a_valid_design_are_counted(tmp_path, program):
+    hopeless = 'id = "archgym/NKLandscape-v0"\nlabel = "hopeless"\nobjective = { maximize = ["fitness"], at_least = { fitness = 0.999 } }'
+    easy = 'id = "archgym/NKLandscape-v0"\nlabel = "easy"\nobjective = { maximize = ["fitness"], at_least = { fitness = 0.001 } }'
+    (tmp_path / "specs.toml").write_text(study_text(hopeless, easy, seeds=10, configurations=1, agents=("random",)))
+    assert program("study", "run", "specs.toml", "--out", "out", cwd=tmp_path).returncode == 0
+    result = program("study", "violations", "out", cwd=tmp_path, env={**os.environ, "COLUMNS": "120"})
+    lines = {line.split()[0]: line.split() for line in result.stdout.splitlines() if "random" in line}
+    assert lines["hopeless"][2:8] == ["10", "100", "%", "72", "to", "100"] and lines["easy"][2:8] == ["10", "0", "%", "0", "to", "28"]
+    empty = tmp_path / "nothing"
+    empty.mkdir()
+    refused = program("study", "violations", "nothing", cwd=tmp_path)
+    assert refused.returncode == 2 and "not the folder of a study" in refused.stderr
