@@ -67,7 +67,7 @@ the optimum under this scheduler, a heuristic within 2 % of the best schedule on
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, cast
 
 from archgym.console import progress_bar
@@ -75,7 +75,7 @@ from archgym.objective import AtMost, Maximize, Minimize, Objective
 from archgym.registry import register_env
 from archgym.simulator import Simulator
 from archgym.simulator_wrappers import Tabulated
-from archgym.simulators.accelerator.heterogeneous import HeterogeneousAccelerator
+from archgym.simulators.accelerator.heterogeneous import HeterogeneousAccelerator, Networks
 from archgym.simulators.accelerator.tiling import compulsory_words
 
 CLASSIFIERS = ["resnet18", "resnet50", "mobilenet_v2", "vgg16", "efficientnet_b0", "vit_b_16"]
@@ -91,7 +91,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 def heterogeneous_accelerator(
-    networks: Sequence[str | Sequence[str]] = ("resnet18", "mobilenet_v2"),
+    networks: Networks = ("resnet18", "mobilenet_v2"),
     subs: int = 2,
     specs: Mapping[str, float] | None = None,
     technology: str = "45nm",

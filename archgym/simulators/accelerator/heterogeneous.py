@@ -31,6 +31,8 @@ from archgym.simulators.accelerator.scheduler import schedule
 from archgym.simulators.accelerator.workloads import Workload, load_workload
 from archgym.space import Array, Categorical, DesignSpace, Indices, Integer, Parameter
 
+Networks = Sequence[str | Workload | Sequence[str | Workload]]
+
 TEMPLATES = ("nvdla", "shidiannao", "eyeriss")
 PE_STEP, PE_BUDGET = 256, 4096
 BANDWIDTH_STEP, BANDWIDTH_BUDGET = 4, 64  # GB/s
@@ -44,7 +46,7 @@ class HeterogeneousAccelerator(Simulator):
     """Networks at once on a chip of sub-accelerators.
 
     Args:
-        networks: a workload each, or several to choose from; those must have published accuracies.
+        networks: a workload each (a name, a path, or a Workload), or several to choose from; those must have published accuracies.
         subs: sub-accelerators.
         specs: limits on latency_s, energy_j and area_mm2; energy is minimised among schedules within the first.
         technology: an energy table, by name or path.
@@ -64,7 +66,7 @@ class HeterogeneousAccelerator(Simulator):
 
     def __init__(
         self,
-        networks: Sequence[str | Sequence[str]] = ("resnet18", "mobilenet_v2"),
+        networks: Networks = ("resnet18", "mobilenet_v2"),
         subs: int = 2,
         specs: Mapping[str, float] | None = None,
         technology: str = "45nm",
@@ -120,7 +122,7 @@ class HeterogeneousAccelerator(Simulator):
         with np.errstate(invalid="ignore"):
             energy = energy + self._leakage_w[subs].sum(axis=1) * latency
             results: dict[str, Array] = {
-                "accuracy": accuracy,
+                **({"accuracy": accuracy} if self.metrics[0].name == "accuracy" else {}),
                 "latency_s": latency,
                 "energy_j": energy,
                 "area_mm2": self._area_mm2[subs].sum(axis=1),
@@ -179,13 +181,14 @@ def _sub_accelerators(space: DesignSpace) -> dict[str, Array]:
     return designs | {name: np.full(len(pes), value) for name, value in PER_SUB.items()}
 
 
-def _checked_networks(networks: Sequence[str | Sequence[str]]) -> tuple[tuple[Workload, ...], ...]:
+def _checked_networks(networks: Networks) -> tuple[tuple[Workload, ...], ...]:
     """The options of each network."""
     if isinstance(networks, str) or not isinstance(networks, Sequence) or not networks:
         raise ArchGymError(
             f"networks is a list with a workload each, or a list of options, such as ['resnet18', 'vgg16'], not {networks!r}"
         )
-    options = tuple(tuple(load_workload(w) for w in ([entry] if isinstance(entry, str) else entry)) for entry in networks)
+    lists = [[entry] if isinstance(entry, (str, Workload)) else entry for entry in networks]
+    options = tuple(tuple(load_workload(w) for w in each) for each in lists)
     for each in options:
         nameless = [w.name for w in each if w.accuracy is None]
         if not each or (len(each) > 1 and nameless):

@@ -1,0 +1,196 @@
+"""Virtual environments of backends, under `$ARCHGYM_HOME/backends`: one each, complete or not there.
+
+An environment cannot be built elsewhere and moved, since it names its own place. So what makes it complete is a file that is written
+last, with the packages that it holds; one without that file, or made for other requirements, is made again from nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from archgym.console import Tell
+from archgym.errors import ArchGymError, SimulatorUnavailable, unknown
+from archgym.paths import data_folder, write_atomically
+from archgym.simulators.accelerator.backends.session import Session
+
+MARKER = "archgym.json"
+LAST_LINES = 8  # of pip's output, in an error
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A simulator that pip installs.
+
+    Attributes:
+        requirements: what pip is given; the first is the tool itself, with its version.
+        gives: what it reports, in words.
+        seconds_per_layer: a typical matrix multiplication that was not met before.
+        dataflows: those of the design space that it simulates.
+    """
+
+    requirements: tuple[str, ...]
+    gives: str
+    seconds_per_layer: str
+    dataflows: str
+
+    @property
+    def version(self) -> str:
+        """Of the tool."""
+        return self.requirements[0].partition("==")[2]
+
+
+BACKENDS = {
+    "scalesim": Backend(
+        ("scalesim==3.0.0", "numpy<2.4"),  # it fails with NumPy 2.4
+        gives="cycles without stalls, utilization",
+        seconds_per_layer="0.05 to 10 s",
+        dataflows="systolic_ws, systolic_os, systolic_is",
+    ),
+    "zigzag": Backend(
+        ("zigzag-dse==3.9.1", "six"),  # six, which it imports and does not require
+        gives="cycles, energy, off-chip traffic, utilization",
+        seconds_per_layer="0.2 s",
+        dataflows="nvdla, systolic_ws",
+    ),
+}
+
+
+def install(name: str, *, tell: Tell | None = None) -> Path:
+    """Make the environment of a backend, unless it is there; its folder.
+
+    Args:
+        name: of `BACKENDS`.
+        tell: is told what is being done and the share of everything that is done.
+
+    Raises:
+        ArchGymError: an unknown backend; the environment cannot be made; pip fails; the tool does not start. Nothing is left then.
+    """
+    from filelock import FileLock
+
+    _backend(name)
+    place = _place(name)
+    folder(place.parent)
+    with FileLock(f"{place}.lock"):
+        if not _complete(name):
+            try:
+                _build(name, place, tell or (lambda what, share: None))
+            except BaseException:
+                shutil.rmtree(place, ignore_errors=True)
+                raise
+    return place
+
+
+def _build(name: str, place: Path, tell: Tell) -> None:
+    """An environment from nothing, its marker last."""
+    requirements, python = BACKENDS[name].requirements, _python(place)
+    tell("making an environment", 0.0)
+    _run([sys.executable, "-m", "venv", "--clear", str(place)], f"cannot make an environment for {name} in {place}")
+    collected = 0
+
+    def progress(line: str) -> None:
+        nonlocal collected
+        word, _, what = line.partition(" ")
+        if word == "Collecting" and what:
+            collected += 1
+            tell(f"downloading {what.split()[0]}", 0.1 + 0.6 * (1 - 0.95**collected))
+        elif word == "Installing":
+            tell("installing", 0.7)
+
+    pip = [str(python), "-I", "-m", "pip", "--disable-pip-version-check", "--no-input"]
+    _run([*pip, "install", "--progress-bar", "off", *requirements], f"pip cannot install {' '.join(requirements)}", progress)
+    tell("starting it", 0.9)
+    Session(python, name).close()  # a tool that cannot be imported is noticed here
+    packages = _run([*pip, "freeze"], "pip cannot list what it installed")
+    marker = json.dumps({"requirements": requirements, "packages": packages}, indent=1).encode()
+
+    def write(file: BinaryIO) -> None:
+        file.write(marker)
+
+    write_atomically(place / MARKER, write)
+    tell("installed", 1.0)
+
+
+def python_of(name: str) -> Path:
+    """The Python that has a backend.
+
+    Raises:
+        ArchGymError: an unknown backend.
+        SimulatorUnavailable: one that is not installed; says how to install it.
+    """
+    backend = _backend(name)
+    if not _complete(name):
+        raise SimulatorUnavailable(f"{name} {backend.version} is not installed: run `archgym backends install {name}`")
+    return _python(_place(name))
+
+
+def installed(name: str) -> bool:
+    """Whether a backend can be used.
+
+    Raises:
+        ArchGymError: an unknown backend.
+    """
+    _backend(name)
+    return _complete(name)
+
+
+def folder(path: Path) -> Path:
+    """The folder, made if it is not there.
+
+    Raises:
+        ArchGymError: it cannot be.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ArchGymError(f"cannot write to {path} ({error.strerror}): set ARCHGYM_HOME to a folder that can be written") from error
+    return path
+
+
+def _backend(name: str) -> Backend:
+    if name not in BACKENDS:
+        raise unknown("backend", name, BACKENDS)
+    return BACKENDS[name]
+
+
+def _place(name: str) -> Path:
+    return data_folder("backends", name).absolute()
+
+
+def _python(place: Path) -> Path:
+    return place / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+
+def _complete(name: str) -> bool:
+    place = _place(name)
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        return json.loads((place / MARKER).read_text())["requirements"] == list(BACKENDS[name].requirements) and _python(place).exists()
+    return False
+
+
+def _run(command: Sequence[str], otherwise: str, hear: Callable[[str], None] = lambda line: None) -> list[str]:
+    """Run a program, its output line by line to `hear`; all lines.
+
+    Raises:
+        ArchGymError: it fails; says what (`otherwise`), and the last lines.
+    """
+    lines = []
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            lines.append(line.rstrip())
+            hear(line.strip())
+    if process.returncode:
+        last = "; ".join(line.strip() for line in lines[-LAST_LINES:] if line.strip())
+        raise ArchGymError(f"{otherwise} (exit code {process.returncode}): {last}")
+    return lines

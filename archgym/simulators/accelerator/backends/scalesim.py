@@ -1,0 +1,95 @@
+"""SCALE-Sim as a simulator of accelerators: cycles of systolic arrays, from the tool itself.
+
+    cycles      = sum over layers of groups * repeats * cycles(M, N, Kd)        every group a matrix multiplication, one after the other
+    latency     = cycles / clock
+    utilization = MACs / (cycles * rows * columns)
+
+The same cycles in closed form are `archgym.simulators.accelerator.systolic.cycles`. The tool goes through the array cycle by cycle, and is
+asked for no more than that: an array that never waits for memory, so that buffers, bandwidths, precision and L1 are without effect. Its
+simulation of the memories takes 10 to 100 times as long, minutes for a layer on a small array, and is left out, with off-chip traffic.
+
+Samajdar et al., "A systematic methodology for characterizing scalability of DNN accelerators using SCALE-Sim", ISPASS 2020.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from archgym.simulator import Metric, Simulator
+from archgym.simulators.accelerator.backends.jobs import Gemm, design_by_design, gemms, macs, only
+from archgym.simulators.accelerator.backends.tool import Tool
+from archgym.simulators.accelerator.design import accelerator_space
+from archgym.simulators.accelerator.workloads import Workload, load_workload
+from archgym.space import Array, Indices
+
+DATAFLOWS = ("systolic_ws", "systolic_os", "systolic_is")
+USED = ("dataflow", "rows", "cols", "clock_mhz")  # parameters that results depend on
+
+
+class ScaleSim(Simulator):
+    """A workload on systolic arrays. Designs with other dataflows, and layers that this machine's memory does not hold, fail.
+
+    Args:
+        workload: as of `load_workload`.
+
+    Raises:
+        ArchGymError: an unknown workload; SCALE-Sim is not installed.
+    """
+
+    metrics = (
+        Metric("latency_s", unit="s", better="lower"),
+        Metric("cycles", unit="1", better="lower"),
+        Metric("compute_cycles", unit="1", better="lower"),  # the same: memory is never waited for
+        Metric("utilization", unit="1", better="higher"),
+    )
+
+    def __init__(self, workload: str | os.PathLike[str] | Workload = "resnet18"):
+        self.space = accelerator_space()
+        self.workload = load_workload(workload)
+        self.gemms = gemms(self.workload.layers)
+        self.tool = Tool("scalesim")
+
+    def evaluate_indices(self, indices: Indices, rng: np.random.Generator | None = None) -> dict[str, Array]:
+        """Cycles of designs, int64 [B, 10] -> columns [B], with `failure` if any failed; multiplications met before are not run again."""
+        return design_by_design(self, indices, self._simulate)
+
+    def _simulate(self, design: Mapping[str, Any]) -> dict[str, float]:
+        dataflow = only(design, DATAFLOWS, "SCALE-Sim simulates systolic arrays")
+        rows, cols = design["rows"], design["cols"]
+        cycles = sum(count * self.gemm(dataflow, rows, cols, *gemm)["cycles"] for gemm, count in self.gemms.items())
+        return {
+            "latency_s": cycles / (1e6 * design["clock_mhz"]),
+            "cycles": cycles,
+            "compute_cycles": cycles,
+            "utilization": macs(self.gemms) / (cycles * rows * cols),
+        }
+
+    def gemm(self, dataflow: str, rows: int, cols: int, m: int, n: int, k: int) -> dict[str, Any]:
+        """One matrix multiplication: `cycles`, and words `ifmap_reads`, `filter_reads` and `ofmap_writes`.
+
+        Raises:
+            ArchGymError: the tool failed.
+        """
+        return self.tool.ask(_job(dataflow, rows, cols, Gemm(m, n, k)))
+
+    def canonical(self, indices: Indices) -> Indices:
+        """The design with the first value of every parameter that is without effect: [B, 10] -> [B, 10]."""
+        return indices * np.isin(self.space.names, USED)
+
+    @property
+    def specification(self) -> dict[str, Any]:
+        """The class, its arguments, and what the tool is asked for."""
+        jobs = [_job(DATAFLOWS[0], 8, 8, gemm) | {"count": count} for gemm, count in self.gemms.items()]
+        return {**super().specification, "jobs": self.tool.digest(jobs)}
+
+    def close(self) -> None:
+        """End the tool's process."""
+        self.tool.close()
+
+
+def _job(dataflow: str, rows: int, cols: int, gemm: Gemm) -> dict[str, Any]:
+    return {"dataflow": dataflow.removeprefix("systolic_"), "rows": rows, "cols": cols, **gemm._asdict()}

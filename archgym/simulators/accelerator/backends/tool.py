@@ -1,0 +1,81 @@
+"""A backend as a function of jobs: asked once per job, remembered in memory and on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from archgym.paths import data_folder
+from archgym.simulators.accelerator.backends.environments import BACKENDS, python_of
+from archgym.simulators.accelerator.backends.results import Results
+from archgym.simulators.accelerator.backends.session import Session, worker_of
+
+Job = Mapping[str, Any]
+
+
+class Tool:
+    """One backend. Its process starts with the first job that is not known yet, and again after one that it died of.
+
+    Args:
+        name: of `environments.BACKENDS`.
+
+    Raises:
+        ArchGymError: an unknown backend, or one that is not installed.
+    """
+
+    def __init__(self, name: str):
+        python_of(name)
+        self.name = name
+        how = hashlib.sha256(worker_of(name).read_bytes()).hexdigest()[:16]
+        self.version = f"{BACKENDS[name].requirements[0]} {how}"  # results depend on what the worker does with the tool
+        self._reset()
+
+    def _reset(self) -> None:
+        self._known: dict[str, dict[str, Any]] = {}
+        self._session: Session | None = None
+        self._results: Results | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"name": self.name, "version": self.version}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._reset()
+
+    def ask(self, job: Job) -> dict[str, Any]:
+        """The result of a job.
+
+        Raises:
+            ArchGymError: the tool cannot do it, or died of it.
+            SimulatorUnavailable: the tool does not start, or results cannot be kept.
+        """
+        text = json.dumps(job, sort_keys=True)
+        if text not in self._known:
+            if self._results is None:
+                self._results = Results(data_folder("cache", "accelerator_layers.sqlite"))
+            full = {"tool": self.version, **job}
+            result = self._results.get(full)
+            if result is None:
+                result = self._open().ask(job)
+                self._results.put(full, result)
+            self._known[text] = result
+        return self._known[text]
+
+    def digest(self, jobs: Sequence[Job]) -> str:
+        """Stands for jobs and the version of the tool."""
+        return hashlib.sha256(json.dumps([self.version, list(jobs)], sort_keys=True).encode()).hexdigest()
+
+    def close(self) -> None:
+        """End the process and close the file."""
+        if self._session is not None:
+            self._session.close()
+        if self._results is not None:
+            self._results.close()
+        self._reset()
+
+    def _open(self) -> Session:
+        if self._session is None or not self._session.alive:
+            self._session = Session(python_of(self.name), self.name)
+        return self._session

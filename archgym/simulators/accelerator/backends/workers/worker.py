@@ -1,0 +1,69 @@
+"""Serves jobs to `<name>_worker.run`: lines of JSON from standard input, answers to standard output, until the input ends.
+
+python worker.py NAME SCRATCH            SCRATCH: a folder of its own, which goes with it
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import queue
+import shutil
+import signal
+import sys
+import threading
+from typing import Any, TextIO
+
+MOST_CHARACTERS = 300  # of an error
+SHARE_OF_MEMORY = 0.75  # that a tool may take
+
+
+def main(name: str, scratch: str) -> None:
+    """Say {"ready": true}, then answer every job with {"result": ...} or {"error": ...}."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's affair
+    jobs, answers = os.fdopen(os.dup(0), encoding="utf-8"), os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(2, 1)  # what the tool prints is no answer
+    _limit_memory()
+    received: queue.SimpleQueue[str] = queue.SimpleQueue()
+    threading.Thread(target=_receive, args=(jobs, received, scratch), daemon=True).start()
+    run = importlib.import_module(f"{name}_worker").run
+    _send(answers, {"ready": True})
+    while True:
+        job = json.loads(received.get())
+        try:
+            answer = {"result": run(job)}
+        except Exception as error:
+            text = " ".join(str(error).split())[:MOST_CHARACTERS]
+            answer = {"error": f"{type(error).__name__}: {text}"}
+        _send(answers, answer)
+
+
+def _limit_memory() -> None:
+    """Let a job that does not fit raise a MemoryError, before the system looks for a process to kill."""
+    try:
+        import resource
+    except ImportError:  # not a POSIX system
+        return
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    limit = int(SHARE_OF_MEMORY * memory)
+    if hard == resource.RLIM_INFINITY or limit < hard:
+        resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+
+
+def _receive(jobs: TextIO, received: queue.SimpleQueue[str], scratch: str) -> None:
+    for line in jobs:
+        received.put(line)
+    shutil.rmtree(scratch, ignore_errors=True)
+    os._exit(0)  # nobody waits for an answer any more, so that a job that is being done ends here too
+
+
+def _send(answers: TextIO, answer: dict[str, Any]) -> None:
+    answers.write(json.dumps(answer) + "\n")
+    answers.flush()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
