@@ -71,10 +71,12 @@ def fix(space: DesignSpace, fixed: Mapping[str, Any]) -> DesignSpace:
     """
     if not isinstance(fixed, Mapping):
         raise ArchGymError(f'fixed is a mapping of parameters to values, such as {{"precision": "fp16"}}, not {fixed!r}')
+    chosen = {}
     for name, value in fixed.items():
         if name not in space.names:
             raise unknown("parameter", name, space.names)
         values = space[name].grid.tolist()
         if value not in values:
             raise unknown(f"value of {name}", value, values)
-    return DesignSpace([Categorical(p.name, [fixed[p.name]]) if p.name in fixed else p for p in space])
+        chosen[name] = Categorical(name, [values[values.index(value)]])
+    return DesignSpace([chosen.get(p.name, p) for p in space])

@@ -10,6 +10,7 @@ Tables of different tools differ 2 to 10 times, so that absolute joules are no c
 
 from __future__ import annotations
 
+import hashlib
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -50,6 +51,19 @@ class EnergyTable:
     _exponent: float
     _log_bytes: Floats  # [T], ascending
     _log_costs: Floats  # [4, T]: read pJ per byte, write pJ per byte, um2, leakage W; logarithms
+
+    @property
+    def digest(self) -> str:
+        """Stands for all of its numbers."""
+        numbers = (
+            self.dram_pj_per_byte,
+            self.noc_pj_per_byte,
+            self.wire_pitch_um,
+            sorted(self._mac_pj.items()),
+            sorted(self._mac_um2.items()),
+        )
+        memories = (self._exponent, self._log_bytes.tolist(), self._log_costs.tolist())
+        return hashlib.sha256(repr((numbers, memories)).encode()).hexdigest()[:16]
 
     def mac_pj(self, precision: Any) -> Floats:
         """Energy of a multiply-add, pJ, for a precision or an array [B] of them."""
@@ -99,6 +113,8 @@ def load_energy_table(name: str = "45nm") -> EnergyTable:
     Raises:
         ArchGymError: no such table, or one that is not complete; start from a copy of `tables/45nm.toml`.
     """
+    if not isinstance(name, str):
+        raise unknown("energy table", name, list_energy_tables())
     path = Path(name) if name.endswith(".toml") else TABLES / f"{name}.toml"
     if not path.is_file():
         raise unknown("energy table", name, list_energy_tables())

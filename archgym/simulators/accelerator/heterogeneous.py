@@ -17,6 +17,7 @@ template set and the form of the objective are NASAIC's; its specs are tied to M
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -91,6 +92,12 @@ class HeterogeneousAccelerator(Simulator):
             self.table, of["rows"], of["cols"], of["l1_bytes"], buffer_bytes, of["noc_bytes_per_cycle"], of["precision"]
         )
         self._leakage_w = self.table.sram_leakage_w(buffer_bytes) + of["pes"] * self.table.sram_leakage_w(of["l1_bytes"])
+
+    @property
+    def specification(self) -> dict[str, Any]:
+        """The class, its arguments, and digests of what they name: a file may change."""
+        workloads = [workload.digest for options in self.workloads for workload in options]
+        return {**super().specification, "workloads": workloads, "table": self.table.digest}
 
     def _cost_layers(self, workload: Workload) -> tuple[Floats, Floats]:
         """Time (s; inf where a layer does not fit) and energy (J) of layers on sub-accelerators: [S, L] each."""

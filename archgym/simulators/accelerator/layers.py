@@ -11,7 +11,6 @@ multiplication is the convolution with H = M, W = R = S = 1, C = Kd, K = N. MACs
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -87,10 +86,11 @@ class Layer:
             raise ArchGymError(f"layer {self.name!r}: {name} must be an integer from {least}, not {value!r}")
 
     @classmethod
-    def gemm(cls, name: str, m: int, n: int, k: int, **others: Any) -> Layer:
-        """[m, k] times [k, n]: sizes of one group."""
-        groups = others.get("groups", 1)
-        return cls(name, others.pop("kind", "gemm"), channels=k * groups, filters=n * groups, height=m, **others)
+    def gemm(cls, name: str, m: int, n: int, k: int, *, kind: str = "gemm", groups: int = 1, repeats: int = 1, vectors: int = 0) -> Layer:
+        """[m, k] times [k, n], the sizes of one group."""
+        if isinstance(groups, bool) or not isinstance(groups, (int, np.integer)) or groups < 1:
+            raise ArchGymError(f"layer {name!r}: groups must be an integer from 1, not {groups!r}")
+        return cls(name, kind, channels=k * groups, filters=n * groups, height=m, groups=groups, repeats=repeats, vectors=vectors)
 
     @property
     def output_h(self) -> int:
@@ -126,7 +126,12 @@ def columns(layers: tuple[Layer, ...]) -> Columns:
 
     `batch, c, k, h, w, r, s, stride, top, left, e, f` of one group's convolution (h and w without padding, top and left the zeros in
     front), `m, n, kd` of its matrix multiplication, `is_gemm` (0 or 1), `count` = groups * repeats, and `repeats`.
+
+    Raises:
+        ArchGymError: there are none.
     """
+    if not layers:
+        raise ArchGymError("there are no layers; give at least one")
     rows = [
         {
             "batch": layer.batch,

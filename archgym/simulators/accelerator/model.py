@@ -2,7 +2,7 @@
 
 For every layer, with Br, Bn the bytes per cycle of off-chip memory and of the network between global buffer and array (NoC),
 
-    cycles  = max(compute, noc bytes / Bn, dram bytes / Br) + first tile / Br                     double-buffered
+    cycles  = max(compute, noc bytes / Bn, dram bytes / Br) + first tile / Br                     double-buffered; once per repeat
             = compute + noc bytes / Bn + dram bytes / Br                                          otherwise
     energy  = MACs e_mac + L1 bytes e_L1 + noc bytes e_noc + buffer bytes e_buffer + dram bytes e_dram + leakage * time
     noc     = b (inputs + weights + O) + 2 a O (passes - 1)
@@ -172,7 +172,8 @@ class LayerModel:
         """The tile of every layer in every design's buffer, [U, L], and whether there is one."""
         kind = 2 * _precision(designs) + designs["double_buffering"]
         sizes, inverse = np.unique(KIB * designs["buffer_kb"], return_inverse=True)
-        place = np.stack([self._place(int(size)) for size in sizes])[inverse, kind]  # [U, L]
+        places = np.array([self._place(int(size)) for size in sizes], np.int64).reshape(-1, *self._offset.shape)
+        place = places[inverse, kind]  # [U, L]
         return place >= 0, self._curves[self._offset[kind] + np.maximum(place, 0)]
 
     def _place(self, buffer_bytes: int) -> npt.NDArray[np.int64]:
@@ -226,8 +227,14 @@ class Accelerator(Simulator):
     def __init__(self, workload: str | Workload = "resnet18", technology: str = "45nm", fixed: Mapping[str, Any] | None = None):
         self.workload = load_workload(workload)
         self.table = load_energy_table(technology)
+        self.table.mac_pj(list(PRECISIONS))  # a table without one of them is refused here
         self.space = accelerator_space(fixed)
         self.model = LayerModel(self.workload.layers, self.table)
+
+    @property
+    def specification(self) -> dict[str, Any]:
+        """The class, its arguments, and digests of what they name: a file may change."""
+        return {**super().specification, "workload": self.workload.digest, "table": self.table.digest}
 
     def evaluate_indices(self, indices: Indices, rng: np.random.Generator | None = None) -> dict[str, Array]:
         """Indices [B, 10] -> every metric, float64 [B], `feasible`, bool [B], and `failure`, str [B], where a design is not."""

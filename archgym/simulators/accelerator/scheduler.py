@@ -46,17 +46,14 @@ Integers = npt.NDArray[np.intp]
 Number = TypeVar("Number", bound=np.generic)
 Bools = npt.NDArray[np.bool_]
 
-CHUNK = 512  # designs at a time, at most, and
-PARTIAL = 2**16  # partial schedules at a time: bounds the memory
+CHUNK, PARTIAL = 512, 2**16  # designs and partial schedules at a time, at most: bounds the memory
 ASCENT = 15  # steps on the dual
-BEAM = 250_000  # partial schedules kept, times the cube of the layers; between
-NARROWEST, WIDEST = 2, 512
-SCALES = (0.5, 1.0, 2.0, 4.0)
-STARTS = 1  # schedules of the beam that a tabu search goes on with
-ROUNDS = 360  # of a tabu search, times the layers
-PATIENCE = 20  # rounds without improvement that end it
-TIMED = 128  # insertions timed per round, times the layers; between
-FEWEST, MOST = 2, 16
+SCALES = (0.5, 1.0, 2.0, 4.0)  # of the multipliers, each with a beam of its own
+BEAM, NARROWEST, WIDEST = 250_000, 2, 512  # partial schedules a beam keeps: BEAM / L^3, within limits
+ROUNDS, FEWEST_ROUNDS, PATIENCE = 320, 4, 20  # of a tabu search: ROUNDS / L; as many without improvement end it
+TIMED, FEWEST, MOST = 128, 2, 16  # insertions timed in a round: TIMED / L, within limits
+TIE, SLACK = 1e-6, 1e-4  # weights of the energy where the latency counts, and of the latency where the energy does
+TOO_LONG, LAST_RESORT = 1e3, 1e6  # what a schedule is charged, both sums of least times and of least energies being about 1
 TOLERANCE = 1e-12  # relative; what is better by less is rounding
 
 
@@ -96,15 +93,15 @@ def schedule(time: npt.ArrayLike, energy: npt.ArrayLike, network: npt.ArrayLike,
     batch, layers, _ = times.shape
     specs = _checked_spec(latency_spec, batch)
     out = Schedule(np.full((batch, layers), -1, np.intp), np.full((batch, layers), np.inf), np.full(batch, np.inf), np.full(batch, np.inf))
-    possible = np.flatnonzero(np.isfinite(times).any(axis=2).all(axis=1))
+    possible = np.flatnonzero(np.all(np.isfinite(times).any(axis=2), axis=1))
     chunk = min(max(PARTIAL // (_beam_width(layers) * len(SCALES)), 16), CHUNK)
     for first in range(0, len(possible), chunk):
         rows = possible[first : first + chunk]
         chips = _Chips.of(times[rows], energies[rows], networks)
         plans = _solve(chips, None if specs is None else np.ldexp(specs[rows], -chips.time_exponent))
-        layer, accelerator = np.divmod(plans, chips.accelerators)
+        layer = chips.layer_of.take(plans)
         start, end = _start_and_end(chips, plans, np.arange(len(rows)))
-        assignment = _by_layer(accelerator, layer).T
+        assignment = _by_layer(chips.sub_accelerator_of.take(plans), layer).T
         out.assignment[rows] = assignment
         out.start[rows] = np.ldexp(_by_layer(start, layer), chips.time_exponent).T
         out.latency[rows] = np.ldexp(end.max(axis=0), chips.time_exponent)
@@ -184,14 +181,13 @@ def brute_force(
 def _checked(time: Any, energy: Any, network: Any, dimensions: int) -> tuple[Floats, Floats, Integers]:
     """Both tables, inf where either is, and networks numbered from 0."""
     times, energies, networks = np.asarray(time, float), np.asarray(energy, float), np.asarray(network)
-    axes = "[B, L, A]"[-7 if dimensions == 2 else 0 :] if dimensions == 3 else "[L, A]"
     if times.ndim != dimensions or times.shape != energies.shape or networks.shape != times.shape[-2:-1] or 0 in times.shape[-2:]:
         raise ArchGymError(
-            f"time and energy must both be {axes} and network [L], with at least one layer and sub-accelerator; "
-            f"they are {list(times.shape)}, {list(energies.shape)} and {list(networks.shape)}"
+            f"time and energy must both be {'[B, L, A]' if dimensions == 3 else '[L, A]'} and network [L], with a layer and a "
+            f"sub-accelerator at least; they are {list(times.shape)}, {list(energies.shape)} and {list(networks.shape)}"
         )
     for name, values in (("time", times), ("energy", energies)):
-        if not (values >= 0).all():
+        if not np.all(values >= 0):
             raise ArchGymError(f"{name} must be 0 or more everywhere, inf where a layer cannot run; it has negative numbers or NaN")
     cannot = np.isinf(times) | np.isinf(energies)
     numbers = np.unique(networks, return_inverse=True)[1].astype(np.intp)
@@ -220,6 +216,8 @@ class _Chips:
     before: Integers  # layer before in the network, [L], L where none
     after: Integers  # layer after
     time_exponent: Integers  # [b]
+    layer_of: Integers  # of an operation, [L * A]
+    sub_accelerator_of: Integers
 
     @classmethod
     def of(cls, time: Floats, energy: Floats, network: Integers) -> _Chips:
@@ -233,15 +231,13 @@ class _Chips:
             exponent = np.frexp(_total(table.min(axis=2).T))[1]
             tables.append(np.ascontiguousarray(np.ldexp(table, -exponent[:, None, None]).transpose(1, 2, 0)))
             exponents.append(exponent.astype(np.intp))
-        return cls(tables[0], np.where(np.isinf(tables[1]), 0.0, tables[1]), network, before, after, exponents[0])
-
-    @property
-    def layers(self) -> int:
-        return len(self.network)
+        layer_of, sub_accelerator_of = np.divmod(np.arange(layers * time.shape[2]), time.shape[2])
+        energy = np.where(np.isinf(tables[1]), 0.0, tables[1])
+        return cls(tables[0], energy, network, before, after, exponents[0], layer_of, sub_accelerator_of)
 
     @property
     def accelerators(self) -> int:
-        return self.time.shape[1]
+        return int(self.time.shape[1])
 
     @property
     def networks(self) -> int:
@@ -250,7 +246,8 @@ class _Chips:
 
 def _values(table: Floats, operation: Integers, row: Integers) -> Floats:
     """Entries of a table [L, A, b] for operations [..., M] of the designs row [M]."""
-    return table.reshape(-1).take(operation * table.shape[2] + row)
+    entries: Floats = table.reshape(-1).take(operation * table.shape[2] + row)
+    return entries
 
 
 def _total(values: Floats) -> Floats:
@@ -265,7 +262,8 @@ def _at(values: npt.NDArray[Number], position: Integers) -> npt.NDArray[Number]:
     """values[position[..., m], m] of values [L, M]."""
     index = position * values.shape[1]
     index += np.arange(values.shape[1])
-    return values.reshape(-1).take(index)
+    found: npt.NDArray[Number] = values.reshape(-1).take(index)
+    return found
 
 
 def _by_layer(values: npt.NDArray[Number], layer: Integers) -> npt.NDArray[Number]:
@@ -282,9 +280,8 @@ def _start_and_end(chips: _Chips, plan: Integers, row: Integers) -> tuple[Floats
     """
     width = plan[0].size
     resource = np.empty((len(plan), 2, width), np.intp)
-    sub_accelerator = np.tile(np.arange(chips.accelerators), chips.layers)
-    network = np.repeat(chips.network + chips.accelerators, chips.accelerators)
-    for which, of_operation in enumerate((sub_accelerator, network)):
+    network_of = chips.accelerators + chips.network[chips.layer_of]
+    for which, of_operation in enumerate((chips.sub_accelerator_of, network_of)):
         (of_operation * width).take(plan.reshape(len(plan), width), out=resource[:, which], mode="clip")
     resource += np.arange(width)
     duration = _values(chips.time, plan, row).reshape(len(plan), width)
@@ -302,21 +299,12 @@ def _solve(chips: _Chips, spec: Floats | None) -> Integers:
     """The best plan of every design, [L, b]."""
     aim = np.zeros(chips.time.shape[2]) if spec is None else spec
     plans, latency, _ = _beam(chips, None)
-    fastest, least = _tabu(chips, plans(_best_distinct(latency, latency)), aim, None)
+    fastest, least = _tabu(chips, plans(latency.argmin(axis=0))[:, None], aim, None)
     target = np.maximum(aim, least)
     plans, latency, energy = _beam(chips, target)
-    cost = np.where(latency <= target, energy, 1e3 + energy + latency)
-    starts = np.concatenate([fastest[:, None], plans(_best_distinct(cost, latency))], axis=1)
+    cost = np.where(latency <= target, energy, TOO_LONG + energy + latency)
+    starts = np.stack([fastest, plans(cost.argmin(axis=0))], axis=1)
     return _tabu(chips, starts, aim, target)[0]
-
-
-def _best_distinct(cost: Floats, latency: Floats) -> Integers:
-    """The first STARTS of the costs [S, b] in order, of which those equal in latency too count once."""
-    order = np.argsort(cost, axis=0, kind="stable")
-    cost, latency = np.take_along_axis(cost, order, 0), np.take_along_axis(latency, order, 0)
-    again = np.zeros(cost.shape, bool)
-    again[1:] = (cost[1:] == cost[:-1]) & (latency[1:] == latency[:-1])
-    return np.take_along_axis(order, np.argsort(again, axis=0, kind="stable"), 0)[:STARTS]
 
 
 def _multipliers(chips: _Chips, spec: Floats | None) -> Floats:
@@ -332,27 +320,25 @@ def _multipliers(chips: _Chips, spec: Floats | None) -> Floats:
             [_total(np.where(chosen == a, time, 0.0)) for a in range(accelerators)] + [_total(time[network == n]) for n in range(networks)]
         )
         limit = load.max(axis=0) if spec is None else spec
-        excess = np.clip(load / np.maximum(limit, 1e-9) - 1, -1, 1)
-        multiplier = np.maximum(multiplier * np.exp(excess / (1 + 0.1 * step)), 1e-9)
+        growth = np.clip(load / np.maximum(limit, 1e-9) - 1, -1, 1) / (1 + 0.1 * step)
+        # About exp(growth), whose last bit may depend on where in an array a number is.
+        multiplier = np.maximum(multiplier * (2 + growth) / (2 - growth), 1e-9)
         if spec is None:
             multiplier /= _total(multiplier)
     return multiplier
 
 
 def _beam(chips: _Chips, spec: Floats | None) -> tuple[Callable[[Integers], Integers], Floats, Floats]:
-    """Latency and energy [S, b] of schedules found (inf where fewer), and a function from choices [C, b] among them to plans [L, C, b].
+    """A function from choices [b] among S schedules to plans [L, b], and the schedules' latency and energy [S, b], inf where fewer.
 
-    The beams are for the latency without a spec and for the energy with one; two stand side by side, with two weights of the bound that
-    they know of the latency alone, or two scales of the multipliers.
+    For the latency without a spec, for the energy with one. Several beams stand side by side: with two weights of the longest network
+    beside the Lagrangian bound, or with several scales of the multipliers.
     """
     layers, accelerators, designs = chips.time.shape
     networks = chips.networks
     width = _beam_width(layers)
     multiplier = _multipliers(chips, spec)
-    if spec is None:
-        beams = [(multiplier, 1e-6, 1.0), (multiplier, 1e-6, 0.75)]
-    else:
-        beams = [(scale * multiplier, 1.0, 1e3) for scale in SCALES]
+    beams = [(multiplier, TIE, 1.0), (multiplier, TIE, 0.75)] if spec is None else [(scale * multiplier, 1.0, TOO_LONG) for scale in SCALES]
     multiplier = np.concatenate([each for each, _, _ in beams], axis=1)  # [A + N, W], W = beams times designs
     mu, nu = multiplier[:accelerators], multiplier[accelerators:]
     weight, pressure = (np.repeat([beam[i] for beam in beams], designs) for i in (1, 2))  # of the energy, of the longest network
@@ -397,7 +383,7 @@ def _beam(chips: _Chips, spec: Floats | None) -> tuple[Callable[[Integers], Inte
             energies[n] = spent + _values(chips.energy, operation, row)
             bound = weight * energies[n] + lagrangian + pressure * np.maximum(longest - (lagrangian if spec is None else spec[row]), 0)
             # A layer that could have started earlier belongs in front, where another schedule has it: only where nothing else is left.
-            bound += np.where(earliest < last_start, 1e6, 0.0)
+            bound += np.where(earliest < last_start, LAST_RESORT, 0.0)
             bounds[n], starts[n], ends[n] = np.where(runs, bound, np.inf), start, end
         flat = bounds.reshape(-1, len(row))
         best = _least(flat, width)
@@ -465,9 +451,9 @@ def _tabu(chips: _Chips, plans: Integers, aim: Floats, target: Floats | None) ->
     tabu = np.zeros((layers * chips.accelerators, len(row)), int)  # the round until which an operation does not come back
     pressure = np.ones(len(row))  # lambda
     tenure = np.repeat(np.arange(starts) * max(1, layers // 8) + max(2, layers // 4), designs)
-    energy_weight, delay_weight = (1e-6, 1e-4) if target is None else (1.0, 1e-4)
+    energy_weight = TIE if target is None else 1.0
     timed = min(max(TIMED // layers, FEWEST), MOST)
-    for step in range(1, max(ROUNDS // layers, 4) + 1):
+    for step in range(1, max(ROUNDS // layers, FEWEST_ROUNDS) + 1):
         going = improved[active] + PATIENCE >= step
         if target is None:
             going &= best_value[active] > aim[active]
@@ -481,10 +467,11 @@ def _tabu(chips: _Chips, plans: Integers, aim: Floats, target: Floats | None) ->
         limit = np.zeros(len(row)) if target is None else target[row]
 
         def cost(latency: Floats, energy: Floats, pressure: Floats = pressure, limit: Floats = limit) -> Floats:
-            return energy_weight * energy + pressure * np.maximum(latency - limit, 0) + delay_weight * latency
+            return energy_weight * energy + pressure * np.maximum(latency - limit, 0) + SLACK * latency
 
         order = np.argsort(start, axis=0, kind="stable")
-        plan, start, end = _at(plan, order), _at(start, order), _at(end, order)
+        index = order * len(row) + np.arange(len(row))
+        plan, start, end = plan.take(index), start.take(index), end.take(index)
         spent = _values(chips.energy, plan, row)
         costs, operations, destinations = _insertions(chips, plan, row, start, end, spent, tabu >= step, cost)
         source = _least(costs, timed)
@@ -521,7 +508,7 @@ def _insertions(
     operations are [L * A, M]; `cost` is of latency and energy. Where no place is left: inf, and the layer as it is.
     """
     layers, lanes = plan.shape
-    layer, accelerator = np.divmod(plan, chips.accelerators)
+    layer, accelerator = chips.layer_of.take(plan), chips.sub_accelerator_of.take(plan)
     tail = _start_and_end(chips, plan[::-1], row)[1][::-1]
     latency = end.max(axis=0)
     elsewhere = np.where(start + tail >= latency * (1 - 1e-9), 0.0, latency)  # what the latency stays, whatever this layer does

@@ -10,12 +10,25 @@ M = batch E F by N by Kd = R S C; / / rounded up. b and a are the bytes of an op
     systolic_*      SCALE-Sim's forms (`systolic.cycles`)
 
 nvdla, shidiannao and eyeriss are MAESTRO's forms (`maestro.runtime`) for any array: each hands a result on in one cycle of its own, so that
-nvdla reaches half of its peak with 1 x 1 kernels. eyeriss takes the p and q with the fewest cycles. Cycles are those of the whole layer;
-words between the array and the global buffer are counted per tile (`tiling.Tiles`):
+nvdla reaches half of its peak with 1 x 1 kernels. p counts as at most N, q as at most C, [Ra / R] as at least 1; of the p and q that fit L1
+eyeriss takes those with the fewest cycles, of equals the smaller q, then the smaller p. Cycles are those of the whole layer.
 
-    inputs          read once per fold of filters that they meet, with halos where outputs or kernel rows are laid out in space
-    weights         once per tile, or fold, of output pixels
-    passes          how often a partial sum leaves the array; all but the last are read back
+Words between the array and the global buffer are counted per tile (`tiling.Tiles`), with nm, nn, nk tiles of mt pixels (et x ft), nt
+filters and ct channels, h(x) the input pixels that x neighbouring outputs read along an axis, and folds and input pixels of an output axis
+
+    fold(n, t, lanes) = (n / t)(t / lanes),   read(n, t, lanes) = fold(n, t, lanes) h(min(t, lanes))
+
+                    inputs                                          weights                          passes
+    nvdla           M Kd nn (nt / Ca)                               Kd N nm                          nk (ct / Ra) g
+    shidiannao      N C batch read(E, et, Ra) read(F, ft, Ca)       Kd N batch fold(E) fold(F)       nk
+    eyeriss         nn (nt / p) C batch (R / Ra)                    Kd N batch fold(E, et, Ca)       nk (ct / (q [Ra / R])) (R / Ra)
+                        read(E, et, Ca) read(F, ft, ft)                 fold(F, ft, ft)
+    systolic_ws     M Kd nn (nt / Ca)                               Kd N nm                          nk (ct R S / Ra)
+    systolic_os     M Kd nn (nt / Ca)                               Kd N nm (mt / Ra)                nk
+    systolic_is     M Kd nn                                         Kd N nm (mt / Ca)                nk (ct R S / Ra)
+
+A matrix multiplication on shidiannao has the words of systolic_os. A partial sum leaves the array `passes` times; all but the last are read
+back.
 
 Cycles of the first three are validated against MAESTRO, those of systolic_* against SCALE-Sim; words of nvdla against accelforge. The
 words of shidiannao and eyeriss and all accesses to L1 are not validated.

@@ -4,8 +4,9 @@ A group of a layer is tiled in output pixels (et x ft of E x F, or whole images)
 are nm, nn and nk tiles. A buffer holds one tile of inputs, weights and outputs each, two of an operand that has several tiles where it is
 double-buffered (b bytes per operand, a per partial sum):
 
-    need    = w_I ct in(et, ft) b + w_W ct R S nt b + w_O mt nt a                    in(e, f) = ((e - 1) stride + R) ((f - 1) stride + S)
-    traffic = b C I_pass x_I + b W x_W + b O + 2 a O (x_O - 1)                        I_pass the input pixels of all tiles, halos included
+    need    = w_I ct in(et, ft) b + w_W ct R S nt b + w_O mt nt a
+    in(e, f) = min((e - 1) stride + R, e R) * min((f - 1) stride + S, f S)           input pixels of a tile, padding included
+    traffic = b C I_pass x_I + b W x_W + b O + 2 a O (x_O - 1)                        I_pass those of all tiles, padding not included
 
 An operand is fetched x times: as often as the loop it does not depend on runs, unless all its own loops inside that one have a single
 trip. All 6 orders of the three loops are tried. Partial sums of an output that is not finished are written and read again.
@@ -13,11 +14,12 @@ trip. All 6 orders of the three loops are tried. Partial sums of an output that 
 The traffic-capacity curve of a layer (Huang et al., "Mind the gap: attainable data movement", ISCA 2024) is what remains of all tiles,
 sorted by need: a tile is kept if it lowers
 
-    J = traffic + rho * (traffic + buffer accesses)                                   rho an on-chip over an off-chip access
+    J = traffic + rho * (traffic + on_chip)                                           rho an on-chip over an off-chip access
+    on_chip = b (M Kd nn (nt / D) + Kd N nm + O) + 2 a O (nk (ct R S / D) - 1)        weight-stationary on D x D PEs, / rounded up
 
 and does not raise the traffic over that of the last tile kept. So the traffic never rises with the size of the buffer, by construction,
 and a little traffic is not bought with much work on chip. Candidates are powers of two and divisors: they do not depend on the buffer, and
-buffer accesses are those of a nominal array, so that one curve serves all designs of a precision.
+D = 128 is nominal, so that one curve serves all designs of a precision. Of tiles with equal need and J, the one with less traffic is kept.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from itertools import permutations
+from math import isqrt
 from typing import Any
 
 import numpy as np
@@ -34,9 +37,9 @@ import numpy.typing as npt
 from archgym.simulators.accelerator.design import Precision
 from archgym.simulators.accelerator.layers import Layer
 
-NOMINAL_ARRAY = 128  # rows and columns; accelforge's mapper is met best from 64 to 192
+NOMINAL_ARRAY = 128  # D; accelforge's mapper is met best from 64 to 192
 WORD = Precision(operand_bytes=1, accumulator_bytes=1)
-ON_CHIP_SHARE = 0.04  # rho: 0.27 pJ/bit over 7.03, accelforge's NVDLA template
+OFF_CHIP_OVER_ON_CHIP = 25  # 1 / rho: 7.03 pJ/bit over 0.27, accelforge's NVDLA template
 
 Integers = npt.NDArray[np.int64]
 
@@ -73,8 +76,9 @@ class Tiles:
 
 def candidates(size: int) -> Integers:
     """Tile sizes along a dimension: powers of two and divisors, ascending."""
-    every = np.arange(1, size + 1)
-    return np.union1d(2 ** np.arange(size.bit_length()), every[size % every == 0])
+    small = np.arange(1, isqrt(size) + 1)
+    divisors = small[size % small == 0]
+    return np.unique(np.concatenate([2 ** np.arange(size.bit_length()), divisors, size // divisors]))
 
 
 def pixels_read(outputs: Any, kernel: Any, stride: Any) -> Any:
@@ -104,9 +108,9 @@ def _inside(begin: Integers, end: Integers, size: int) -> int:
 def curve(layer: Layer, precision: Precision, double_buffering: bool) -> Tiles:
     """The traffic-capacity curve of one group of a layer: a few tiles [T], ascending in `need`, descending in traffic."""
     tile = _all_tiles(layer, precision, double_buffering)
-    order = np.lexsort((tile["cost"], tile["need"]))
-    kept, least_traffic, least_cost = [], np.inf, np.inf
     traffic = tile["reads"] + tile["writes"]
+    order = np.lexsort((traffic, tile["cost"], tile["need"]))
+    kept, least_traffic, least_cost = [], np.inf, np.inf
     for index, cost, moved in zip(order.tolist(), tile["cost"][order].tolist(), traffic[order].tolist(), strict=True):
         if cost < least_cost and moved <= least_traffic:
             kept.append(index)
@@ -183,17 +187,18 @@ def _all_tiles(layer: Layer, precision: Precision, double_buffering: bool) -> di
     passes = nk * -(-ct * kernel // NOMINAL_ARRAY)
     on_chip = b * (m * k * nn * -(-nt // NOMINAL_ARRAY) + k * n * nm + outputs) + 2 * a * outputs * (passes - 1)
 
-    best: dict[str, npt.NDArray[Any]] = {"cost": np.full(len(p), np.inf)}
+    unknown = np.zeros(len(p), np.int64)
+    best: dict[str, npt.NDArray[Any]] = {"cost": np.full(len(p), np.inf), "reads": unknown, "writes": unknown}
     trips = {"m": nm, "n": nn, "k": nk}
     for loops in permutations("mnk"):
         x = {loop: _fetches(loops, loop, trips) for loop in loops}  # by the loop that the operand does not depend on
         spilled = a * outputs * (x["k"] - 1)
         reads = input_pass * x["n"] + weight_pass * x["m"] + spilled
         writes = b * outputs + spilled
-        cost = (1 + ON_CHIP_SHARE) * (reads + writes) + ON_CHIP_SHARE * on_chip
-        better = cost < best["cost"]
+        cost = (OFF_CHIP_OVER_ON_CHIP + 1.0) * (reads + writes) + on_chip  # J / rho: whole numbers, so that ties are exact below 2^53
+        better = (cost < best["cost"]) | ((cost == best["cost"]) & (reads + writes < best["reads"] + best["writes"]))
         columns = {"cost": cost, "reads": reads, "writes": writes}
-        best = {name: np.where(better, column, best.get(name, column)) for name, column in columns.items()}
+        best = {name: np.where(better, column, best[name]) for name, column in columns.items()}
     shape = {"mt": pixels, "et": pixel_tiles["et"][p], "ft": pixel_tiles["ft"][p], "nt": nt, "ct": ct, "nm": nm, "nn": nn, "nk": nk}
     return {**best, **shape, "need": need, "first": first}
 

@@ -17,6 +17,7 @@ Totals are computed from the rows. Grattafiori et al., The Llama 3 Herd of Model
 from __future__ import annotations
 
 import csv
+import hashlib
 import os
 from dataclasses import dataclass, field, fields
 from functools import cache
@@ -26,7 +27,7 @@ from archgym.errors import ArchGymError, unknown
 from archgym.simulators.accelerator.layers import KINDS, Layer
 
 FOLDER = Path(__file__).with_suffix("")
-MOST_MACS = 2**60  # beyond this, sums of 64-bit integers in the simulators could overflow
+MOST_MACS = 2**57  # up to 16 bytes per multiply-add are added up in 64-bit integers
 
 _ATTENTION = FOLDER / "attention.csv"
 _KEYS = ("title", "source", "input", "note", "accuracy")
@@ -50,7 +51,7 @@ class Workload:
         note: what else to know.
 
     Raises:
-        ArchGymError: no layers, or more than 2^60 multiply-adds.
+        ArchGymError: no layers, or more than 2^57 multiply-adds.
     """
 
     name: str
@@ -66,12 +67,17 @@ class Workload:
         if not self.layers:
             raise ArchGymError(f"the workload {self.name!r} has no layers")
         if self.macs > MOST_MACS:
-            raise ArchGymError(f"the workload {self.name!r} has {self.macs:.3g} multiply-adds; simulators take up to 2^60")
+            raise ArchGymError(f"the workload {self.name!r} has {self.macs:.3g} multiply-adds; simulators take up to 2^57")
 
     @property
     def macs(self) -> int:
         """Multiply-adds of all layers."""
         return sum(layer.macs for layer in self.layers)
+
+    @property
+    def digest(self) -> str:
+        """Stands for what a simulator sees: layers and accuracy."""
+        return hashlib.sha256(repr((self.layers, self.accuracy)).encode()).hexdigest()[:16]
 
     @property
     def parameters(self) -> int:
