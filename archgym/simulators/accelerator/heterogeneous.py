@@ -174,8 +174,8 @@ def _parameters(which: str) -> list[Parameter]:
     """The parameters of one sub-accelerator, numbered."""
     return [
         Categorical(f"dataflow{which}", TEMPLATES),
-        Integer(f"pes{which}", PE_STEP, PE_BUDGET, PE_STEP),
-        Integer(f"bandwidth{which}_gb_s", BANDWIDTH_STEP, BANDWIDTH_BUDGET, BANDWIDTH_STEP),
+        Integer(f"pes{which}", PE_STEP, PE_BUDGET, PE_STEP, default=PE_BUDGET // 2),
+        Integer(f"bandwidth{which}_gb_s", BANDWIDTH_STEP, BANDWIDTH_BUDGET, BANDWIDTH_STEP, default=BANDWIDTH_BUDGET // 2),
     ]
 
 

@@ -49,7 +49,7 @@ Bools = npt.NDArray[np.bool_]
 CHUNK, PARTIAL = 512, 2**16  # designs and partial schedules at a time, at most: bounds the memory
 ASCENT = 15  # steps on the dual
 SCALES = (0.5, 1.0, 2.0, 4.0)  # of the multipliers, each with a beam of its own
-BEAM, NARROWEST, WIDEST = 250_000, 2, 512  # partial schedules a beam keeps: BEAM / L^3, within limits
+BEAM, NARROWEST, WIDEST = 3_000_000, 2, 512  # partial schedules a beam keeps: BEAM / L^4, within limits
 ROUNDS, FEWEST_ROUNDS, PATIENCE = 320, 4, 20  # of a tabu search: ROUNDS / L; as many without improvement end it
 TIMED, FEWEST, MOST = 128, 2, 16  # insertions timed in a round: TIMED / L, within limits
 TIE, SLACK = 1e-6, 1e-4  # weights of the energy where the latency counts, and of the latency where the energy does
@@ -410,7 +410,7 @@ def _beam(chips: _Chips, spec: Floats | None) -> tuple[Callable[[Integers], Inte
 
 
 def _beam_width(layers: int) -> int:
-    return min(max(BEAM // layers**3, NARROWEST), WIDEST)
+    return min(max(BEAM // layers**4, NARROWEST), WIDEST)
 
 
 def _least(values: Floats, count: int) -> Integers:
