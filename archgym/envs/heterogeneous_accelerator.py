@@ -52,13 +52,13 @@ After one design (`horizon=1`), or after `horizon` designs.
 | subs | 2 | sub-accelerators |
 | specs | None | limits, such as {"latency_s": 0.005, "energy_j": 0.008, "area_mm2": 9} |
 | technology | "45nm" | energies and areas: "45nm", "65nm", or the path of a table of yours |
-| tabulated | False | look designs up in a table of all of them, made the first time (a minute) and kept in the user's data folder |
+| tabulated | False | look designs up in a table of all of them, made the first time (minutes) and kept in the user's data folder |
 
 Presets: `light` (ResNet-18 and MobileNetV2), `medium` (ResNet-50 and EfficientNet-B0), `heavy` (VGG-16 and ViT-B/16), each with specs that
 about one feasible chip in twenty meets; `joint` (two networks of six, with specs).
 
 ## Known optimum
-By enumeration: `archgym optimum archgym/HeterogeneousAccelerator-v0 --set preset=light` takes about a minute, and is remembered. It is
+By enumeration: `archgym optimum archgym/HeterogeneousAccelerator-v0 --set preset=light` takes a minute or two, and is remembered. It is
 the optimum under this scheduler, a heuristic within 2 % of the best schedule on cases small enough to try all.
 
 ## Version History

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.optimize import linprog
 
 from archgym.errors import ArchGymError
 from archgym.simulators.accelerator.scheduler import brute_force, every_schedule, lower_bound, schedule
@@ -93,6 +94,58 @@ def test_the_energy_under_an_attainable_spec_is_within_2_per_cent_of_brute_force
     assert (over == 0).mean() >= 0.99
     assert np.nanmax(energy) <= 0.02
     assert (energy < 1e-9).mean() >= 0.98
+
+
+def fractional_energy(time, energy, networks, spec):
+    """The least energy [] if layers could be split and need not wait: loads of sub-accelerators and lengths of networks within the spec."""
+    layers, accelerators = time.shape
+    time = np.where(np.isinf(time), 1e6, time)
+    loads = [time * (np.arange(accelerators) == a) for a in range(accelerators)]
+    lengths = [time * (networks == n)[:, None] for n in np.unique(networks)]
+    limits = np.reshape(loads + lengths, (-1, layers * accelerators))
+    once = np.kron(np.eye(layers), np.ones(accelerators))
+    return linprog(energy.ravel(), limits, np.full(len(limits), spec), once, np.ones(layers), (0, 1)).fun
+
+
+@pytest.mark.parametrize(("slack", "gap"), [(1.1, 0.08), (1.3, 0.05)])
+def test_with_44_layers_the_energy_is_near_that_of_layers_that_could_be_split(slack, gap):
+    networks = np.repeat([0, 1, 2, 3], 11)
+    time, energy = designs(networks, 2, 20, seed=4)
+    spec = slack * schedule(time, energy, networks).latency
+    found = schedule(time, energy, networks, spec)
+    bound = np.array([fractional_energy(*each, networks, limit) for *each, limit in zip(time, energy, spec, strict=True)])
+    assert (found.latency <= spec).all()
+    assert (found.energy >= bound * (1 - 1e-6)).all()
+    assert (found.energy / bound).mean() <= 1 + gap
+
+
+def planted(seed, networks=3, layers=20):
+    """A design whose least latency is 1: two sub-accelerators without a pause, every layer where it is fastest and takes least energy."""
+    rng = np.random.default_rng(seed)
+    ends = [np.append(np.sort(rng.random(layers // 2 - 1)), 1.0) for _ in range(2)]
+    pieces = sorted((start, end, a) for a in range(2) for start, end in zip([0.0, *ends[a]], ends[a], strict=False))
+    busy, network, time, energy = np.zeros(networks), [], np.empty((1, layers, 2)), np.empty((1, layers, 2))
+    for layer, (start, end, a) in enumerate(pieces):
+        network.append(rng.choice(np.flatnonzero(busy <= start)))
+        busy[network[-1]] = end
+        for table in (time, energy):
+            table[0, layer] = (end - start) * rng.uniform(1, 4)
+            table[0, layer, a] = end - start
+    return time, energy, network
+
+
+def test_schedules_planted_without_a_pause_are_found_to_1_per_cent_on_average():
+    latency = np.array([schedule(*planted(seed)).latency[0] for seed in range(20)])
+    assert latency.min() >= 1 - 1e-9
+    assert latency.mean() <= 1.01
+
+
+def test_a_planted_least_energy_is_found_when_the_spec_leaves_5_per_cent():
+    for seed in range(20):
+        time, energy, network = planted(seed)
+        found = schedule(time, energy, network, 1.05)
+        assert found.latency[0] <= 1.05
+        assert found.energy[0] == pytest.approx(energy.min(axis=2).sum())
 
 
 def test_a_layer_that_suits_one_sub_accelerator_waits_for_it():

@@ -25,6 +25,9 @@ This is the flexible job-shop problem, NP-hard; two heuristics in turn answer it
    times the best few of them, and makes the best, be it for the worse; its measure is energy + lambda max(0, latency - latency_spec),
    lambda rising while the schedule is too long and falling while it is not.
 
+Beams are wide where layers are few: up to nine layers, nearly every answer is the exact one (`brute_force`). From some twenty layers on the
+tabu search does most of the work, and what it misses is known only against bounds.
+
 Sources: the problem and its heuristic, Yang et al., "Co-exploration of neural architectures and heterogeneous ASIC accelerator designs
 targeting multiple tasks", DAC 2020; insertions, Mastrolilli and Gambardella, "Effective neighbourhood functions for the flexible job shop
 problem", Journal of Scheduling 3, 2000; the oscillating lambda, Gendreau, Hertz and Laporte, Management Science 40, 1994.
