@@ -14,11 +14,13 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
+from archgym.console import progress_bar
 from archgym.errors import ArchGymError, SimulatorUnavailable, unknown
 from archgym.paths import data_folder, write_atomically
 from archgym.simulator import Metric, Simulator, evaluate_safely
@@ -76,15 +78,13 @@ class Tabulated(Simulator):
     Args:
         simulator: what fills the table; kept as `simulator` (None for a table that was loaded).
         limit: refuse spaces with more designs than this.
+        progress: called with (designs done, designs in all) now and then.
 
     Raises:
         ArchGymError: a stochastic or measured simulator, or a space over the limit.
     """
 
-    def __init__(self, simulator: Simulator, limit: int = 50_000_000):
-        self._tabulate(simulator, limit)
-
-    def _tabulate(self, simulator: Simulator, limit: int = 50_000_000, progress: Callable[[int, int], None] | None = None) -> None:
+    def __init__(self, simulator: Simulator, limit: int = 50_000_000, progress: Callable[[int, int], None] | None = None):
         if simulator.stochastic:
             raise ArchGymError("a stochastic simulator cannot be tabulated; put the noise outside: Noisy(Tabulated(simulator))")
         if not simulator.deterministic:
@@ -157,8 +157,10 @@ class Tabulated(Simulator):
 
     @property
     def specification(self) -> dict[str, Any]:
-        """As of any simulator; a loaded table has that of the table that was saved."""
-        return self._saved_specification if self.simulator is None else super().specification
+        """The class and the simulator that filled the table; a loaded table has that of the table that was saved."""
+        if self.simulator is None:
+            return self._saved_specification
+        return {"simulator": f"{type(self).__module__}:{type(self).__qualname__}", "arguments": {"simulator": self.simulator.specification}}
 
     def close(self) -> None:
         """Close the simulator that filled the table."""
@@ -185,42 +187,6 @@ class Tabulated(Simulator):
         if not np.array_equal(canonical, np.arange(self.space.size)):
             arrays["canonical"] = canonical
         write_atomically(path, lambda file: np.savez(file, allow_pickle=False, **arrays))
-
-    @classmethod
-    def stored(cls, simulator: Simulator, progress: Callable[[int, int], None] | None = None) -> Tabulated:
-        """The table of a simulator from the user's data folder, where it is written the first time; of several processes, one does it.
-
-        A table that does not agree with the simulator as it is now, on designs spread over the space, is filled again.
-
-        Args:
-            simulator: deterministic; it is identified by its class, arguments, parameters and metrics.
-            progress: called with (designs done, designs in all) while the table is filled.
-
-        Raises:
-            ArchGymError: as of the constructor, or the folder cannot be written.
-        """
-        from filelock import FileLock
-
-        identity = [simulator.specification, simulator.space.to_json(), [metric.name for metric in simulator.metrics]]
-        key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
-        path = data_folder("tables", f"{key}.npz")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_suffix(".lock")):
-            table = cls.load(path) if path.is_file() else None
-            if table is None or not table._agrees(simulator):
-                table = cls.__new__(cls)
-                table._tabulate(simulator, progress=progress)
-                table._arguments = (simulator,), {}
-                table.save(path)
-        table.simulator, table._arguments = simulator, ((simulator,), {})
-        return table
-
-    def _agrees(self, simulator: Simulator) -> bool:
-        size = self.space.size
-        probes = self.space.from_ordinal(np.array([size * i // _PROBES for i in range(_PROBES)]))
-        outcome, columns = evaluate_safely(simulator, probes), self.evaluate_indices(probes)
-        values = np.array([columns[name] for name in self._names]).T
-        return bool((outcome.feasible == columns["feasible"]).all()) and np.allclose(outcome.values, values, rtol=1e-9, equal_nan=True)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Tabulated:
@@ -262,6 +228,57 @@ class Tabulated(Simulator):
 def _expect(name: str, array: Array, shape: tuple[int, ...], kind: type[np.generic]) -> None:
     if array.shape != shape or not np.issubdtype(array.dtype, kind):
         raise ArchGymError(f"{name} is {array.dtype}{list(array.shape)}; expected {kind.__name__}{list(shape)}")
+
+
+class StoredTable(SimulatorWrapper):
+    """`Tabulated(simulator)` from the user's data folder, for simulators that are too slow to tabulate every time.
+
+    When a design is first asked for, the table is read, or filled and written: by one process, while others wait for it. How far that is
+    goes to stderr. A table that does not agree with the simulator as it is now, on designs spread over the space, is filled again.
+
+    Args:
+        simulator: deterministic; identified by its specification, parameters and metrics.
+    """
+
+    transparent = True
+
+    def evaluate_indices(self, indices: Indices, rng: np.random.Generator | None = None) -> dict[str, Array]:
+        """Look designs up: int64 [B, P] in, columns [B] out.
+
+        Raises:
+            ArchGymError: the simulator cannot be tabulated, or the folder cannot be written.
+        """
+        return self._table.evaluate_indices(indices)
+
+    def table_rewards(self, objective: Objective) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+        """As of `Tabulated`."""
+        return self._table.table_rewards(objective)
+
+    def optimum(self, objective: Objective) -> Indices | None:
+        """As of `Tabulated`."""
+        return self._table.optimum(objective)
+
+    @cached_property
+    def _table(self) -> Tabulated:
+        from filelock import FileLock
+
+        identity = [self.simulator.specification, self.space.to_json(), [metric.name for metric in self.metrics]]
+        key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
+        path = data_folder("tables", f"{key}.npz")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_suffix(".lock")):
+            table = Tabulated.load(path) if path.is_file() else None
+            if table is None or not self._agrees(table):
+                with progress_bar() as tell:
+                    table = Tabulated(self.simulator, progress=lambda done, size: tell(f"table of {size:,} designs", done / size))
+                table.save(path)
+        return table
+
+    def _agrees(self, table: Tabulated) -> bool:
+        size = self.space.size
+        probes = self.space.from_ordinal(np.array([size * i // _PROBES for i in range(_PROBES)]))
+        now, then = evaluate_safely(self.simulator, probes), evaluate_safely(table, probes)
+        return bool((now.feasible == then.feasible).all()) and np.allclose(now.values, then.values, rtol=1e-9, equal_nan=True)
 
 
 class Cached(SimulatorWrapper):

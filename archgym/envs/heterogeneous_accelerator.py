@@ -70,11 +70,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
-from archgym.console import progress_bar
 from archgym.objective import AtMost, Maximize, Minimize, Objective
 from archgym.registry import register_env
 from archgym.simulator import Simulator
-from archgym.simulator_wrappers import Tabulated
+from archgym.simulator_wrappers import StoredTable
 from archgym.simulators.accelerator.heterogeneous import HeterogeneousAccelerator, Networks
 from archgym.simulators.accelerator.tiling import compulsory_words
 
@@ -99,10 +98,7 @@ def heterogeneous_accelerator(
 ) -> Simulator:
     """Networks on a chip of sub-accelerators, scheduled when they are asked for, or once and for all."""
     simulator = HeterogeneousAccelerator(networks, subs, specs, technology)
-    if not tabulated:
-        return simulator
-    with progress_bar() as tell:
-        return Tabulated.stored(simulator, progress=lambda done, size: tell(f"table of {size:,} chips", done / size))
+    return StoredTable(simulator) if tabulated else simulator
 
 
 def objective(simulator: Simulator) -> Objective:

@@ -191,11 +191,11 @@ def test_bad_arguments_are_refused_with_what_to_do(arguments, message):
 
 
 def test_a_table_of_all_chips_answers_as_the_scheduler_does(tmp_path, monkeypatch):
-    from archgym.simulator_wrappers import Tabulated
+    from archgym.simulator_wrappers import StoredTable
 
     monkeypatch.setenv("ARCHGYM_HOME", str(tmp_path))
     one = HeterogeneousAccelerator([workload("tiny", conv("c", 16, 16, 14))], subs=1)  # 768 chips
-    table = Tabulated.stored(one)
+    table = StoredTable(one)
     indices = one.space.sample(100, np.random.default_rng(0))
     for name, column in one.evaluate_indices(indices).items():
         np.testing.assert_array_equal(table.evaluate_indices(indices)[name], column)
