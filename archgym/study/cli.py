@@ -27,7 +27,7 @@ _REFRESH_PER_SECOND = 4
 _LINE_EVERY_S = 30.0  # where stderr is no terminal
 _TASKS_SHOWN = 12
 
-File = Annotated[str, typer.Argument(metavar="FILE", help="A study file (TOML), or the name of one that ships: quick, lottery.")]
+File = Annotated[str, typer.Argument(metavar="FILE", help="A study file (TOML), or one that ships: quick, lottery, joint-search.")]
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a study.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Runs at once on this machine.", show_default="its processors")]
 Executor = Annotated[str, typer.Option(help="local, inline, dask, dask://HOST:PORT, ray or ray://HOST:PORT.")]

@@ -84,7 +84,8 @@ def test_the_shipped_studies_are_of_the_published_size():
     published = Study.read("archgym-2023").agents
     assert [len(published[name]) for name in ("ant_colony", "genetic")] == [600, 72]
     assert sum(len(c.seeds) for c in published["gp"]) == 15 and len(published["random"]) == 2
-    assert {path.stem for path in SHIPPED.glob("*.toml")} == {"quick", "lottery", "archgym-2023"}
+    assert Study.read("joint-search").size == 640
+    assert {path.stem for path in SHIPPED.glob("*.toml")} == {"quick", "lottery", "archgym-2023", "joint-search"}
 
 
 @pytest.mark.parametrize(
