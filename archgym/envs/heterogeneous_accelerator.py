@@ -59,7 +59,8 @@ about one feasible chip in twenty meets; `joint` (two networks of six, with spec
 
 ## Known optimum
 By enumeration: `archgym optimum archgym/HeterogeneousAccelerator-v0 --set preset=light` takes a minute or two, and is remembered. It is
-the optimum under this scheduler, a heuristic within 2 % of the best schedule on cases small enough to try all.
+the optimum under this scheduler, a heuristic: of 30,100 questions small enough to try all schedules, it was within 2 % of the best in all
+but one. For 2 x 22 layers it is 2 to 3 % above what 25 times the effort finds.
 
 ## Version History
 - v0: first version.
