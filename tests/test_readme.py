@@ -1,4 +1,4 @@
-"""README is run, not trusted: its Python blocks work as printed, and its set-up commands name what exists."""
+"""README and guides are run, not trusted: their Python blocks work as printed, and the set-up commands name what exists."""
 
 import re
 import tomllib
@@ -10,14 +10,15 @@ from archgym.simulators.softmax.compiler import CompilerError
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+GUIDES = ("README.md", "docs/accelerator.md", "docs/attention.md")
+BLOCKS = [(name, block) for name in GUIDES for block in re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(), re.DOTALL)]
 
 
-@pytest.mark.parametrize("block", BLOCKS, ids=range(len(BLOCKS)))
-def test_every_python_block_runs(block, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("name", "block"), BLOCKS, ids=range(len(BLOCKS)))
+def test_every_python_block_runs(name, block, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     try:
-        exec(compile(block, "README.md", "exec"), {"__name__": "__main__"})
+        exec(compile(block, name, "exec"), {"__name__": "__main__"})
     except CompilerError as error:
         pytest.skip(f"no C compiler: {error}")
 
