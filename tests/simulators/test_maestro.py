@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from archgym.errors import ArchGymError
 from archgym.simulators.accelerator import maestro
 from archgym.simulators.accelerator.layers import Layer
-from archgym.simulators.accelerator.layers import Layer
 
 SIZES = {"pes": 256, "k": 64, "c": 64, "r": 3, "s": 3, "e": 8, "f": 8}
 sizes = st.integers(1, 200)
@@ -87,18 +86,3 @@ def test_a_layer_to_which_the_forms_do_not_apply_is_refused():
         maestro.layer_runtime("nvdla", 64, Layer("down", "conv", 4, 4, 8, 8, stride=2))
     with pytest.raises(ArchGymError, match="layer 'fc': MAESTRO's forms are of convolutions, not of a gemm"):
         maestro.layer_runtime("nvdla", 64, Layer.gemm("fc", 4, 4, 4))
-
-
-def test_a_layer_is_its_groups_and_repeats_in_sequence():
-    layer = Layer(
-        "depthwise", "conv", channels=32, filters=32, height=56, width=56, kernel_h=3, kernel_w=3, padding_h=2, padding_w=2, groups=32
-    )
-    assert maestro.layer_runtime("nvdla", 64, layer) == 32 * int(maestro.runtime("nvdla", 64, 1, 1, 3, 3, 56, 56))
-
-
-def test_layers_that_the_forms_are_not_stated_for_are_refused():
-    strided = Layer("downsample", "conv", channels=64, filters=128, height=56, width=56, stride=2)
-    with pytest.raises(ArchGymError, match=r"'downsample'.*stride 2 beyond a kernel of 1 x 1"):
-        maestro.layer_runtime("eyeriss", 256, strided)
-    with pytest.raises(ArchGymError, match="not of a gemm"):
-        maestro.layer_runtime("nvdla", 256, Layer.gemm("fc", 1, 1000, 512))
