@@ -91,7 +91,7 @@ class LayerModel:
     """The cost of layers, one by one.
 
     Args:
-        layers: L of them; equal ones are computed once.
+        layers: L of them.
         table: energies.
     """
 
