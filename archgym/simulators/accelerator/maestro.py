@@ -23,7 +23,7 @@ import numpy as np
 
 from archgym.errors import ArchGymError, unknown
 from archgym.simulators.accelerator.layers import Layer
-from archgym.simulators.accelerator.systolic import Integers, positive_integers
+from archgym.simulators.accelerator.systolic import Integers, positive_integers, up
 
 DATAFLOWS = ("nvdla", "shidiannao", "eyeriss")
 
@@ -45,11 +45,11 @@ def runtime(dataflow: str, pes: Any, k: Any, c: Any, r: Any, s: Any, e: Any, f: 
     pes, k, c, r, s, e, f = (positive_integers(name, value) for name, value in sizes.items())
     result: Integers
     if dataflow == "nvdla":
-        result = e * f * _up(k, _groups(dataflow, pes, 64)) * _up(c, 64) * (r * s + 1) + 1
+        result = e * f * up(k, _groups(dataflow, pes, 64)) * up(c, 64) * (r * s + 1) + 1
     elif dataflow == "shidiannao":
-        result = k * c * _up(e, _groups(dataflow, pes, 8)) * _up(f, 8) * (r * s + 1) + 1
+        result = k * c * up(e, _groups(dataflow, pes, 8)) * up(f, 8) * (r * s + 1) + 1
     elif dataflow == "eyeriss":
-        result = _up(k, 2) * _up(c, 4) * f * _up(e, _groups(dataflow, pes, r)) * (2 * np.minimum(4, c) * s + 1) + 1
+        result = up(k, 2) * up(c, 4) * f * up(e, _groups(dataflow, pes, r)) * (2 * np.minimum(4, c) * s + 1) + 1
     else:
         raise unknown("dataflow template", dataflow, DATAFLOWS)
     return result
@@ -71,10 +71,6 @@ def layer_runtime(dataflow: str, pes: int, layer: Layer) -> int:
     k, c = layer.filters // layer.groups, layer.channels // layer.groups
     once = runtime(dataflow, pes, k, c, layer.kernel_h, layer.kernel_w, layer.output_h, layer.output_w)
     return int(once) * layer.batch * layer.groups * layer.repeats
-
-
-def _up(a: Any, b: Any) -> Any:
-    return -(-a // b)
 
 
 def _groups(dataflow: str, pes: Any, size: Any) -> Any:

@@ -45,7 +45,7 @@ def cycles(dataflow: str, rows: Any, cols: Any, m: Any, n: Any, k: Any) -> Integ
     rows, cols, m, n, k = _sizes(rows=rows, cols=cols, m=m, n=n, k=k)
     down, across, streamed = _layout(dataflow, m, n, k)
     fill = rows + cols if dataflow == "os" else 2 * rows + cols
-    result: Integers = -(-down // rows) * -(-across // cols) * (fill + streamed - 2) - 1
+    result: Integers = up(down, rows) * up(across, cols) * (fill + streamed - 2) - 1
     return result
 
 
@@ -56,7 +56,7 @@ def sram_accesses(dataflow: str, rows: Any, cols: Any, m: Any, n: Any, k: Any) -
     """
     rows, cols, m, n, k = _sizes(rows=rows, cols=cols, m=m, n=n, k=k)
     down, across, _ = _layout(dataflow, m, n, k)
-    folds_down, folds_across = -(-down // rows), -(-across // cols)
+    folds_down, folds_across = up(down, rows), up(across, cols)
     inputs, weights, outputs = m * k, k * n, m * n
     if dataflow == "ws":
         counts = inputs * folds_across, weights, outputs * folds_down
@@ -82,6 +82,11 @@ def _layout(dataflow: str, m: Integers, n: Integers, k: Integers) -> tuple[Integ
 
 def _sizes(**sizes: Any) -> list[Integers]:
     return [positive_integers(name, value) for name, value in sizes.items()]
+
+
+def up(a: Any, b: Any) -> Any:
+    """a / b rounded up, for integers or arrays of them."""
+    return -(-a // b)
 
 
 def positive_integers(name: str, value: Any) -> Integers:

@@ -46,6 +46,7 @@ import numpy.typing as npt
 
 from archgym.simulators.accelerator import systolic
 from archgym.simulators.accelerator.layers import Columns
+from archgym.simulators.accelerator.systolic import up
 from archgym.simulators.accelerator.tiling import Tiles, pixels_read
 
 PER_PE = (1, 2, 4, 8, 16, 32)  # filters and channels that an eyeriss PE may hold
@@ -88,11 +89,6 @@ class Mapped(NamedTuple):
     weights: Integers
     passes: Integers
     fits: npt.NDArray[np.bool_]
-
-
-def up(a: Any, b: Any) -> Any:
-    """a / b rounded up."""
-    return -(-a // b)
 
 
 def nvdla(array: Arrays, layer: Columns, tile: Tiles) -> Mapped:
