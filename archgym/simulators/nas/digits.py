@@ -1,0 +1,91 @@
+"""The noisy digits task: scikit-learn's 1,797 images of 8x8 pixels, made hard enough that architectures differ.
+
+    split      897 training, 450 validation and 450 test images, one permutation for everybody
+    noise      an image is shifted by -1, 0 or 1 pixel each way and gets Gaussian noise of standard deviation `noise` (pixels from 0 to 1)
+    evaluation three fixed such copies of every validation and test image: 1,350 of each
+    training   a fresh copy of every image in each epoch, drawn from the training seed: seed s sees the same images for every cell
+
+Plain digits saturate (test accuracy .99 for most cells). Source of the images: Alpaydin & Kaynak, "Optical Recognition of Handwritten
+Digits", UCI, 1998, as `sklearn.datasets.load_digits` ships them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+
+from archgym.errors import ArchGymError, MissingDependency
+
+Images = npt.NDArray[np.float32]
+Labels = npt.NDArray[np.int64]
+
+SIDE = 8  # pixels
+CLASSES = 10
+SPLIT_SEED = 0
+TRAINING, HELD_OUT = 897, 450  # images; what is left of 1,797 after training and validation is the test set
+COPIES = 3
+BATCH = 64
+BATCHES = TRAINING // BATCH  # an epoch; the one image too many is left out of it, another one each time
+_TRAINING_STREAM, _VALIDATION_STREAM, _TEST_STREAM = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class Digits:
+    """The task at one level of noise.
+
+    Attributes:
+        noise: standard deviation of the pixels' noise.
+        valid_images, test_images: float32 [1350, 8, 8].
+        valid_labels, test_labels: int64 [1350].
+    """
+
+    noise: float
+    valid_images: Images
+    valid_labels: Labels
+    test_images: Images
+    test_labels: Labels
+    _train_images: Images
+    _train_labels: Labels
+
+    def epoch(self, seed: int, epoch: int) -> tuple[Images, Labels]:
+        """What training seed `seed` sees in one epoch, in its order: images float32 [896, 8, 8] and labels int64 [896]."""
+        rng = np.random.default_rng([_TRAINING_STREAM, seed, epoch])
+        order = rng.permutation(TRAINING)[: BATCHES * BATCH]
+        return _disturbed(self._train_images[order], self.noise, rng), self._train_labels[order]
+
+
+@cache
+def load_digits_task(noise: float) -> Digits:
+    """The task at a level of noise.
+
+    Raises:
+        ArchGymError: scikit-learn is not installed, or the noise is negative.
+    """
+    if not noise >= 0:
+        raise ArchGymError(f"the noise is a standard deviation, 0 or more, not {noise!r}")
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError:
+        raise MissingDependency("training cells needs scikit-learn and PyTorch: pip install 'archgym[nas]'") from None
+    digits = load_digits()
+    images, labels = (digits.images / 16).astype(np.float32), digits.target.astype(np.int64)
+    order = np.random.default_rng(SPLIT_SEED).permutation(len(images))
+    train, valid, test = np.split(order, [TRAINING, TRAINING + HELD_OUT])
+
+    def evaluation(part: Labels, stream: int) -> tuple[Images, Labels]:
+        rng = np.random.default_rng([stream, SPLIT_SEED])
+        return np.concatenate([_disturbed(images[part], noise, rng) for _ in range(COPIES)]), np.tile(labels[part], COPIES)
+
+    return Digits(noise, *evaluation(valid, _VALIDATION_STREAM), *evaluation(test, _TEST_STREAM), images[train], labels[train])
+
+
+def _disturbed(images: Images, noise: float, rng: np.random.Generator) -> Images:
+    """Every image shifted, dark pixels moving in, and with noise: [n, 8, 8] -> [n, 8, 8]."""
+    padded = np.pad(images, ((0, 0), (1, 1), (1, 1)))
+    down, right = rng.integers(0, 3, (2, len(images), 1, 1))
+    pixel = np.arange(SIDE)
+    shifted = padded[np.arange(len(images))[:, None, None], down + pixel[:, None], right + pixel]
+    return np.asarray(shifted + noise * rng.standard_normal(images.shape), np.float32)
