@@ -5,6 +5,8 @@ Entry-point groups (read from package metadata; nothing is imported until it is 
     archgym.agents      name = "module:Class"
     archgym.envs        "mine/Thing-v0" = "module:Simulator"     (its objective is the class attribute `default_objective`)
                         "mine/Thing-v0" = "module"               (a module that calls `register_env` when imported)
+    archgym.requirements  "mine/Thing-v0" = "module:function"    (what must be done before the environment can be made, "" for nothing;
+                                                                  imported and called with archgym, so its module is small)
     archgym.commands    name = "module:typer_app_or_function"    (a sub-command of the `archgym` program)
                         "group.name" = the same                  (`archgym group name`, in a group that others share)
 
@@ -159,7 +161,10 @@ def _points(group: str) -> dict[str, EntryPoint]:
 
 
 def discover() -> None:
-    """Make every environment of the entry-point group known to Gymnasium, importing none of them."""
+    """Make every environment of the entry-point group known to Gymnasium, importing none of them.
+
+    Those whose requirement is not met are left out; call it again once it is.
+    """
     for name in _points("archgym.envs"):
         try:
             _register_with_gymnasium(name)
@@ -167,10 +172,24 @@ def discover() -> None:
             warnings.warn(f"the environment {name!r} of an installed package cannot be registered: {error}", stacklevel=2)
 
 
+def requirement(env_id: str) -> str:
+    """What must be done before an environment can be made, such as importing its data; "" where nothing must."""
+    point = _points("archgym.requirements").get(env_id)
+    if point is None:
+        return ""
+    try:
+        return str(load(point.value)())
+    except Exception as error:  # a plug-in may raise anything
+        return f"what it needs cannot be found out: {type(error).__name__}: {error}"
+
+
 def _register_with_gymnasium(env_id: str) -> None:
+    """Register an environment, or take it back where its requirement is not met."""
     spec = gymnasium.registry.get(env_id)
     if spec is not None and spec.entry_point == "archgym.env:ArchEnv":  # ours to replace; Gymnasium warns about any other
         del gymnasium.registry[env_id]
+    if requirement(env_id):
+        return
     gymnasium.register(
         env_id,
         entry_point="archgym.env:ArchEnv",
@@ -216,11 +235,16 @@ def get_task(env_id: str) -> Task:
     """The task behind an environment id ("module:ns/Name-v0" imports the module first).
 
     Raises:
-        ArchGymError: no such environment (with the nearest ids), or one whose package cannot be imported.
+        ArchGymError: no such environment (with the nearest ids), one whose requirement is not met (with what to do), or one whose package
+            cannot be imported.
     """
     module, _, name = env_id.rpartition(":")
     if module:
         load(module)
+    if missing := requirement(name):
+        raise ArchGymError(f"{name} cannot be made yet: {missing}")
+    if name in _points("archgym.requirements") and name not in gymnasium.registry:
+        discover()  # its requirement has been met since
     if name not in list_envs():
         raise unknown("environment", name, list_envs())
     if name not in _tasks:

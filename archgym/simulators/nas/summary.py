@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
+import numpy.typing as npt
 
 from archgym.simulators.nas.cells import CONV3, all_cells, live_edges
 from archgym.simulators.nas.costs import get_network
@@ -27,6 +28,8 @@ class Summary:
     """A table of cells in figures; accuracies are means over the seeds, in test where it is known, of distinct rows.
 
     Attributes:
+        kind: of the accuracies: "test", or "validation" where no test accuracy is known.
+        accuracy: of every row, float64 [rows].
         quantiles: accuracy at 0, 25, 50, 75 and 100 % of the rows.
         between, within: standard deviation of the rows' means, and of the seeds of a row; None with one seed.
         seeds: mean Spearman correlation of two seeds; None with one seed.
@@ -36,6 +39,8 @@ class Summary:
         front: rows that no other row beats in accuracy at the same or fewer multiply-adds, by multiply-adds.
     """
 
+    kind: str
+    accuracy: npt.NDArray[np.float64]
     quantiles: tuple[float, ...]
     between: float
     within: float | None
@@ -58,6 +63,8 @@ def summarize(table: Table) -> Summary:
     top = np.argsort(accuracy)[-len(accuracy) // 4 :]
     live = (live_edges(cells) & (cells == CONV3)).sum(axis=1)
     return Summary(
+        kind="test" if tested else "validation",
+        accuracy=accuracy,
         quantiles=tuple(np.quantile(accuracy, [0, 0.25, 0.5, 0.75, 1]).tolist()),
         between=float(accuracy.std(ddof=1)),
         within=float(np.sqrt(trials.var(axis=1, ddof=1).mean())) if several else None,

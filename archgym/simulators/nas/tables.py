@@ -7,7 +7,7 @@ A table holds what came of training every architecture of a space, often several
     valid_accuracy   float32 [rows, S, K]  of S training seeds, as fractions; NaN where a seed was not trained
     test_accuracy    float32 [rows, S]     after the last budget; NaN where a seed was not tested
     train_seconds    float32 [rows, K]     of training one seed up to each budget; absent where it is not known
-    columns          float32 [rows] each   what else is known of a row, under names of their own
+    columns          numbers [rows] each   what else is known of a row, under names of their own
     provenance       JSON                  where the figures come from
 
 Ours lie beside this module; users' lie in the data folder, where `archgym data import` puts them. Tables are read without pickle.
@@ -65,7 +65,7 @@ class Table:
     valid_accuracy: Floats
     test_accuracy: Floats
     train_seconds: Floats | None = None
-    columns: Mapping[str, Floats] = field(default_factory=dict)
+    columns: Mapping[str, Array] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -78,6 +78,8 @@ class Table:
         _expect("test_accuracy", self.test_accuracy, (rows, seeds), np.floating)
         if self.train_seconds is not None:
             _expect("train_seconds", self.train_seconds, (rows, len(self.budgets)), np.floating)
+            if not (self.train_seconds >= 0).all():
+                raise ArchGymError("train_seconds has values that are negative or missing")
         for name, column in self.columns.items():
             _expect(name, column, (rows,), np.number)
         if not len(self.budgets) or (np.diff(self.budgets) <= 0).any():
@@ -92,9 +94,11 @@ class Table:
     def digest(self) -> str:
         """A hash of everything that results depend on."""
         sha = hashlib.sha256(json.dumps([self.space, self.network, sorted(self.columns)]).encode())
-        arrays = [self.row, self.budgets, self.valid_accuracy, self.test_accuracy, *(self.columns[name] for name in sorted(self.columns))]
-        for array in (*arrays, *([] if self.train_seconds is None else [self.train_seconds])):
-            sha.update(np.ascontiguousarray(array).tobytes())
+        arrays: list[Array] = [self.row, self.budgets, self.valid_accuracy, self.test_accuracy]
+        arrays += [self.columns[name] for name in sorted(self.columns)]
+        arrays += [] if self.train_seconds is None else [self.train_seconds]
+        for array in arrays:
+            sha.update(f"{array.dtype.str}{array.shape}".encode() + array.tobytes())
         return sha.hexdigest()[:16]
 
 
@@ -142,18 +146,19 @@ def read_table(path: str | os.PathLike[str]) -> Table:
         table = Table(**named, columns=columns, **arrays)
         if table.digest != about["sha256"]:
             raise ArchGymError("its figures are not those that were written")
+    except FileNotFoundError:
+        raise ArchGymError(f"there is no accuracy table {os.fspath(path)}") from None
     except Exception as error:  # a damaged archive raises nearly anything
         reason = str(error) if isinstance(error, ArchGymError) else f"{type(error).__name__}: {error}"
         raise ArchGymError(f"{os.fspath(path)} is not an accuracy table of archgym, or is damaged: {reason}; import it again") from error
     return table
 
 
-def list_tables(space: str | None = None) -> dict[str, Path]:
-    """Installed tables by name, those that ship first; of one space, where it is named (read from the files)."""
+def list_tables() -> dict[str, Path]:
+    """Installed tables by name, those that ship first."""
     folders = (Path(__file__).parent / "tables", data_folder("nas"))
     found = {path.stem: path for folder in reversed(folders) for path in sorted(folder.glob("*.npz"))}
-    shipped_first = sorted(found, key=lambda name: (found[name].parent != folders[0], name))
-    return {name: found[name] for name in shipped_first if space is None or read_table(found[name]).space == space}
+    return {name: found[name] for name in sorted(found, key=lambda name: (found[name].parent != folders[0], name))}
 
 
 def load_table(name: str) -> Table:
