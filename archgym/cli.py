@@ -48,9 +48,9 @@ from archgym.console import (
 from archgym.errors import ArchGymError, MissingDependency, unknown
 from archgym.incumbents import Incumbent
 from archgym.objective import AtMost, Maximize, Minimize, Objective, Target
-from archgym.optimum import LIMIT, Optimum, find_optimum, known_optimum, optimum_path, save_optimum
+from archgym.optimum import Optimum, find_optimum, known_optimum, optimum_path, save_optimum, to_enumerate
 from archgym.paths import check_writable
-from archgym.registry import Task, get_agent, get_task, list_agents, list_commands, list_envs, load
+from archgym.registry import Task, get_agent, get_task, list_agents, list_commands, list_envs, load, requirement
 from archgym.simulator import Metric, Simulator
 from archgym.version import __version__
 
@@ -63,6 +63,7 @@ _REFRESH_PER_SECOND = 8
 _REASONS = 3  # distinct failures that a result shows
 _GROUPS = {  # help of the groups that rooms share
     "backends": "Real simulators, installed in environments of their own.",
+    "data": "Accuracy tables of trained networks: those that are installed, and those that users bring.",
     "fidelity": "How far a cost model can be trusted: its predictions against measurements, or against other simulators.",
 }
 _NOT_ARGUMENTS = ("autoreset_mode", "num_envs", "render_mode", "spec", "task", "vector_kwargs", "vectorization_mode", "wrappers")
@@ -232,7 +233,7 @@ def describe(
         if settings:
             raise ArchGymError(f"--set is for environments; {name!r} is an agent")
         _describe_agent(name)
-    elif ":" in name or name in list_envs():
+    elif ":" in name or name in list_envs() or requirement(name):
         _describe_env(name, settings)
     else:
         raise unknown("environment or agent", name, [*list_envs(), *list_agents()])
@@ -450,7 +451,8 @@ def _measured_again(incumbents: Sequence[Incumbent], simulator: Simulator, objec
 def _comparison(result: SearchResult, simulator: Simulator, objective: Objective) -> list[tuple[str, str]]:
     """What the known optimum says of a result: regret, the distance in the metric itself, percentile."""
     regret, optimum = result.regret, result.optimum
-    if optimum is None and simulator.deterministic and not simulator.stochastic and simulator.space.size <= LIMIT:
+    exact = simulator.deterministic and not simulator.stochastic
+    if optimum is None and exact and to_enumerate(simulator, objective) is not None:
         return [("Regret", "not known: archgym optimum, with the same --set, finds the optimum")]
     if regret is None or optimum is None or optimum.best_metrics is None or result.best_metrics is None:
         return []
@@ -485,26 +487,33 @@ def optimum(
         simulator, objective = task.build(**{k: v for k, v in settings.items() if k != "horizon"})
     if save:
         _check_folder(optimum_path(simulator, objective).parent)
-    done = 0
+    done, total = 0, (to_enumerate(simulator, objective) or simulator.space).size
 
-    def progress(designs: int, total: int) -> None:
+    def progress(designs: int, _: int) -> None:
         nonlocal done
         done = designs
 
     start = perf_counter()
     try:
-        with _bar(simulator.space.size, "designs", lambda: (done, "")):
+        with _bar(total, "designs", lambda: (done, "")):
             found = find_optimum(simulator, objective, progress=progress)
     except KeyboardInterrupt:
-        say("interrupted", f"after {done:,} of {simulator.space.size:,} designs; nothing is stored", "yellow")
+        say("interrupted", f"after {done:,} of {total:,} designs; nothing is stored", "yellow")
         raise typer.Exit(INTERRUPTED) from None
     finally:
         simulator.close()
-    _print_optimum(env, settings, simulator, objective, found, perf_counter() - start, save)
+    _print_optimum(env, settings, simulator, objective, found, done, perf_counter() - start, save)
 
 
 def _print_optimum(
-    env: str, settings: Mapping[str, Any], simulator: Simulator, objective: Objective, found: Optimum, seconds: float, save: bool
+    env: str,
+    settings: Mapping[str, Any],
+    simulator: Simulator,
+    objective: Objective,
+    found: Optimum,
+    tried: int,
+    seconds: float,
+    save: bool,
 ) -> None:
     if found.best_design is None or found.best_metrics is None or found.best_reward is None:
         raise ArchGymError(f"no design of {env} is valid under {_in_words(objective, simulator.metrics)}: there is no optimum")
@@ -512,11 +521,14 @@ def _print_optimum(
     heading(console, f"{env}  exact optimum", _assignments(settings))
     _print_design(console, found.best_design, found.best_metrics, simulator.metrics)
     facts = [("Objective", _in_words(objective, simulator.metrics)), ("Reward", number(found.best_reward))]
-    if found.designs is None:
-        facts.append(("Designs", f"{_size(simulator.space.size)}; the simulator knows its optimum"))
-    else:
+    rate = f"{seconds:.3g} s, {tried / max(seconds, 1e-9):,.0f} per second"
+    if found.designs is not None:
         counts = f"{found.designs:,} distinct, {found.feasible:,} feasible, {found.valid:,} valid"
-        facts.append(("Designs", f"{counts}; {seconds:.3g} s, {simulator.space.size / max(seconds, 1e-9):,.0f} per second"))
+        facts.append(("Designs", f"{counts}; {rate}"))
+    elif tried:
+        facts.append(("Designs", f"{_size(simulator.space.size)}; the best is one of {tried:,}; {rate}"))
+    else:
+        facts.append(("Designs", f"{_size(simulator.space.size)}; the simulator knows its optimum"))
     if save:
         facts.append(("Stored in", str(save_optimum(simulator, objective, found))))
     console.print(fact_sheet(facts))

@@ -3,7 +3,8 @@
     regret(r)     = r* - r                                        r* the best reward of all valid designs
     percentile(r) = 100 * |{valid d : reward(d) <= r}| / |{valid d}|        over distinct designs (`Simulator.canonical`)
 
-A space of up to 1e8 designs is enumerated in chunks with bounded memory; a simulator may also know its optimum in closed form.
+A space of up to 1e8 designs is enumerated in chunks with bounded memory. Of a larger one a simulator may know the optimum in closed form,
+or up to 1e8 candidates among which it is (`Simulator.candidates`): these are enumerated instead, which gives regret but no percentile.
 Found optima are stored in the user's data folder and, when read back, checked against the simulator as it is now.
 """
 
@@ -22,8 +23,8 @@ import numpy as np
 from archgym.errors import ArchGymError
 from archgym.objective import INFEASIBLE_REWARD, Objective, R
 from archgym.paths import data_folder, write_atomically
-from archgym.simulator import Simulator, evaluate_safely
-from archgym.space import Array, Indices
+from archgym.simulator import Candidates, Simulator, evaluate_safely
+from archgym.space import Array, DesignSpace, Indices
 
 LIMIT = 100_000_000
 _BINS = 1 << 18  # reward bins of 8e-5 over [-R - 1, R]: what percentiles are resolved to
@@ -37,8 +38,8 @@ class Optimum:
     Attributes:
         indices: int64 [P]; None where no design is valid.
         best_design, best_metrics, best_reward: the same design in words and numbers; None where no design is valid.
-        designs, feasible, valid: how many distinct designs there are of each kind; None without enumeration.
-        at_most: number of distinct valid designs up to and including each reward bin, int64 [bins]; None without enumeration.
+        designs, feasible, valid: how many distinct designs there are of each kind; None unless the whole space was enumerated.
+        at_most: number of distinct valid designs up to and including each reward bin, int64 [bins]; None likewise.
     """
 
     indices: Indices | None
@@ -66,6 +67,14 @@ def _bin(rewards: Array) -> Indices:
     return np.clip(bins, 0, _BINS - 1).astype(np.int64)
 
 
+def to_enumerate(simulator: Simulator, objective: Objective, limit: int = LIMIT) -> DesignSpace | Candidates | None:
+    """What `find_optimum` enumerates: the space, or its candidates where it is larger than `limit`; None where these are too many too."""
+    if simulator.space.size <= limit:
+        return simulator.space
+    candidates = simulator.candidates(objective)
+    return candidates if candidates is not None and candidates.size <= limit else None
+
+
 def find_optimum(
     simulator: Simulator,
     objective: Objective,
@@ -75,6 +84,8 @@ def find_optimum(
     progress: Callable[[int, int], None] | None = None,
 ) -> Optimum:
     """The exact optimum by enumeration in chunks, or in closed form where the space is larger than `limit` and the simulator knows it.
+
+    Of a larger space whose optimum is not known, the simulator's candidates are enumerated, if they are within the limit.
 
     Args:
         progress: called with (designs done, designs in all) after each chunk.
@@ -87,14 +98,20 @@ def find_optimum(
     space = simulator.space
     if space.size > limit:
         known = simulator.optimum(objective)
-        if known is None:
-            raise ArchGymError(f"the space has {space.size:,} designs; enumeration is for up to {limit:,}")
-        return _optimum_at(simulator, objective, known)
+        if known is not None:
+            return _optimum_at(simulator, objective, known)
+    designs_to_try = to_enumerate(simulator, objective, limit)
+    if designs_to_try is None:
+        raise ArchGymError(_too_many(simulator, objective, limit))
+    whole = designs_to_try is space
     histogram = np.zeros(_BINS, np.int64)
     best: tuple[float, Indices] | None = None
     designs = feasible = valid = 0
-    for done, indices in enumerate(space.enumerate(chunk)):
-        indices = indices[(simulator.canonical(indices) == indices).all(axis=1)]
+    done = 0
+    for indices in designs_to_try.enumerate(chunk):
+        done += len(indices)
+        if whole:  # its statistics are those of distinct designs
+            indices = indices[(simulator.canonical(indices) == indices).all(axis=1)]
         if len(indices):
             outcome = evaluate_safely(simulator, indices)
             rewards = objective({m.name: outcome.values[:, j] for j, m in enumerate(simulator.metrics)}, outcome.feasible)
@@ -106,9 +123,17 @@ def find_optimum(
                 if best is None or rewards.reward[top] > best[0]:
                     best = float(rewards.reward[top]), indices[top].copy()
         if progress is not None:
-            progress(min((done + 1) * chunk, space.size), space.size)
+            progress(done, designs_to_try.size)
     found = Optimum(None, None, None, None) if best is None else _optimum_at(simulator, objective, best[1])
+    if not whole:
+        return found
     return Optimum(found.indices, found.best_design, found.best_metrics, found.best_reward, designs, feasible, valid, np.cumsum(histogram))
+
+
+def _too_many(simulator: Simulator, objective: Objective, limit: int) -> str:
+    candidates = simulator.candidates(objective)
+    among = "" if candidates is None else f", {candidates.size:,} of them candidates for the optimum"
+    return f"the space has {simulator.space.size:,} designs{among}; enumeration is for up to {limit:,}"
 
 
 def _optimum_at(simulator: Simulator, objective: Objective, indices: Indices) -> Optimum:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 from abc import ABC
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -38,6 +38,19 @@ class Metric:
     unit: str = "1"
     better: Literal["lower", "higher"] | None = None
     report_only: bool = False
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Designs among which the best valid one of a space is, where a simulator can name far fewer than the space has.
+
+    Args:
+        size: how many there are.
+        enumerate: all of them once, in arrays of at most as many rows as it is told: chunk -> int64 [<= chunk, P]. May be called again.
+    """
+
+    size: int
+    enumerate: Callable[[int], Iterator[Indices]]
 
 
 class Simulator(ABC):
@@ -93,6 +106,13 @@ class Simulator(ABC):
 
     def optimum(self, objective: Objective) -> Indices | None:
         """The exact best valid design under an objective, [P], where the simulator knows it without search; None where it does not."""
+        return None
+
+    def candidates(self, objective: Objective) -> Candidates | None:
+        """Designs among which an optimum under an objective is sure to be, if any design is valid; None where that may be all of them.
+
+        `find_optimum` evaluates these where the space is too large to enumerate.
+        """
         return None
 
     @property

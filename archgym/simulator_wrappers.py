@@ -23,7 +23,7 @@ import numpy.typing as npt
 from archgym.console import progress_bar
 from archgym.errors import ArchGymError, SimulatorUnavailable, unknown
 from archgym.paths import data_folder, write_atomically
-from archgym.simulator import Metric, Simulator, evaluate_safely
+from archgym.simulator import Candidates, Metric, Simulator, evaluate_safely
 from archgym.space import Array, DesignSpace, Indices
 
 if TYPE_CHECKING:
@@ -66,6 +66,10 @@ class SimulatorWrapper(Simulator):
     def optimum(self, objective: Objective) -> Indices | None:
         """The wrapped simulator's optimum, [P], where it knows it."""
         return self.simulator.optimum(objective)
+
+    def candidates(self, objective: Objective) -> Candidates | None:
+        """The wrapped simulator's candidates for an optimum."""
+        return self.simulator.candidates(objective)
 
     def close(self) -> None:
         """Close the wrapped simulator."""

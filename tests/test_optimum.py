@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from archgym import ArchGymError, AtMost, Cached, Maximize, Minimize, Noisy, Objective, Tabulated, find_optimum, search
 from archgym.optimum import known_optimum, load_optimum, optimum_path, save_optimum
+from archgym.simulator import Candidates
 from archgym.simulators.nk import NKLandscape
 
 OBJECTIVE = Bowl.default_objective
@@ -80,6 +81,32 @@ def test_measured_and_noisy_simulators_and_large_spaces_have_none():
     with pytest.raises(ArchGymError, match="144"):
         find_optimum(Bowl(), OBJECTIVE, limit=100)
     assert find_optimum(NKLandscape(12, 1, 4), Objective(Maximize("fitness")), limit=100).valid is None
+
+
+class Narrowed(Bowl):
+    """Knows that the cheapest design has the widest instructions, and nothing of other objectives."""
+
+    def candidates(self, objective):
+        if objective.metrics != ("cost_j",):
+            return None
+        designs = np.concatenate(list(self.space.enumerate()))
+        designs = designs[designs[:, 2] == 2]
+        return Candidates(len(designs), lambda chunk: (designs[i : i + chunk] for i in range(0, len(designs), chunk)))
+
+
+def test_candidates_are_enumerated_where_the_space_is_too_large_and_give_no_percentile():
+    objective, seen = Objective(Minimize("cost_j")), []
+    whole = find_optimum(Narrowed(), objective)
+    assert whole.designs == 72 and whole.percentile(whole.best_reward) == 100, "the whole space where it is within the limit"
+    for simulator in (Narrowed(), Cached(Narrowed())):
+        found = find_optimum(simulator, objective, chunk=20, limit=48, progress=lambda done, total: seen.append((done, total)))
+        assert np.array_equal(found.indices, whole.indices) and found.best_reward == whole.best_reward
+        assert found.designs is None and found.at_most is None and found.percentile(found.best_reward) is None
+    assert seen == 2 * [(20, 48), (40, 48), (48, 48)]
+    with pytest.raises(ArchGymError, match="144 designs, 48 of them candidates for the optimum; enumeration is for up to 47"):
+        find_optimum(Narrowed(), objective, limit=47)
+    with pytest.raises(ArchGymError, match="144 designs; enumeration"):
+        find_optimum(Narrowed(), OBJECTIVE, limit=48)
 
 
 def test_a_stored_optimum_gives_later_searches_their_regret_and_percentile(register):

@@ -20,7 +20,7 @@ templates, area beyond its memories and multiply-adders. `archgym fidelity accel
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -121,6 +121,58 @@ class LayerModel:
         overlapped = terms.max(axis=0) + mapped.first / dram_bytes_per_cycle
         cycles = np.where(designs["double_buffering"][:, None], overlapped, terms.sum(axis=0))
         return LayerCosts(cycles, terms, 1e-12 * mapped.energy, mapped.dram, mapped.fits)
+
+    def totals(self, designs: Mapping[str, Array], costs: LayerCosts, counts: npt.NDArray[np.int64] | None = None) -> dict[str, Array]:
+        """One inference of all layers, one after the other.
+
+        Args:
+            designs: columns [B].
+            costs: of the layers on these designs.
+            counts: how often each design computes a layer and its repeats, [B, L]; none that it does not compute has to fit.
+
+        Returns:
+            latency_s, cycles, energy_j, area_mm2, power_w and edp, float64 [B], `feasible`, bool [B], and `failure`, str [B], where one
+            is not.
+        """
+        cycles, energy_j, fits = costs.cycles, costs.energy_j, costs.fits
+        if counts is not None:
+            cycles, energy_j, fits = counts * cycles, counts * energy_j, fits | (counts == 0)
+        total_cycles = cycles.sum(axis=1)
+        latency_s = total_cycles / (1e6 * designs["clock_mhz"])
+        leakage_w = self.table.sram_leakage_w(KIB * designs["buffer_kb"])
+        leakage_w = leakage_w + designs["rows"] * designs["cols"] * self.table.sram_leakage_w(designs["l1_bytes"])
+        total_j = energy_j.sum(axis=1) + leakage_w * latency_s
+        results: dict[str, Array] = {
+            "latency_s": latency_s,
+            "cycles": total_cycles,
+            "energy_j": total_j,
+            "area_mm2": area_mm2(
+                self.table,
+                designs["rows"],
+                designs["cols"],
+                designs["l1_bytes"],
+                KIB * designs["buffer_kb"],
+                designs["noc_bytes_per_cycle"],
+                designs["precision"],
+            ),
+            "power_w": total_j / latency_s,
+            "edp": total_j * latency_s,
+            "feasible": np.asarray(fits.all(axis=1)),
+        }
+        if not results["feasible"].all():
+            reasons = {row: self._reason(designs, row, fits[row]) for row in np.flatnonzero(~results["feasible"]).tolist()}
+            results["failure"] = np.array([reasons.get(row, "") for row in range(len(fits))])
+        return results
+
+    def _reason(self, designs: Mapping[str, Array], row: int, fits: npt.NDArray[np.bool_]) -> str:
+        """Why a design is infeasible, by its first layer that does not fit."""
+        layer = int(fits.argmin())
+        name, precision = self.layers[layer].name, str(designs["precision"][row])
+        need = self.least_buffer_bytes(layer, precision, bool(designs["double_buffering"][row]))
+        if need > KIB * designs["buffer_kb"][row]:
+            return f"a buffer of {designs['buffer_kb'][row]} KiB holds no tile of {name}, which takes {need:,} bytes: raise buffer_kb"
+        dataflow, l1 = designs["dataflow"][row], designs["l1_bytes"][row]
+        return f"an L1 of {l1} bytes does not hold a row of the kernel of {name} for dataflow {dataflow} in {precision}: raise l1_bytes"
 
     def _map(self, designs: Mapping[str, Array]) -> Mappings:
         """Distinct mappings, columns [U]."""
@@ -238,53 +290,24 @@ class Accelerator(Simulator):
 
     def evaluate_indices(self, indices: Indices, rng: np.random.Generator | None = None) -> dict[str, Array]:
         """Indices [B, 10] -> every metric, float64 [B], `feasible`, bool [B], and `failure`, str [B], where a design is not."""
-        parts = [self._evaluate(self.space.decode(indices[start : start + CHUNK])) for start in range(0, max(len(indices), 1), CHUNK)]
-        results = {name: np.concatenate([part[name] for part in parts]) for name in parts[0] if name != "failure"}
-        if any("failure" in part for part in parts):
-            results["failure"] = np.concatenate([part.get("failure", np.full(len(part["feasible"]), "")) for part in parts])
-        return results
+        return in_chunks(lambda chunk: self._evaluate(self.space.decode(chunk)), indices)
 
     def _evaluate(self, designs: dict[str, Array]) -> dict[str, Array]:
         costs = self.model.costs(designs)
-        feasible: npt.NDArray[np.bool_] = np.asarray(costs.fits.all(axis=1))
-        cycles = costs.cycles.sum(axis=1)
-        latency_s = cycles / (1e6 * designs["clock_mhz"])
-        memories = self.table.sram_leakage_w(KIB * designs["buffer_kb"])
-        memories = memories + designs["rows"] * designs["cols"] * self.table.sram_leakage_w(designs["l1_bytes"])
-        energy_j = costs.energy_j.sum(axis=1) + memories * latency_s
+        results = self.model.totals(designs, costs)
         share = np.stack([np.where(costs.terms.argmax(axis=0) == term, costs.cycles, 0).sum(axis=1) for term in range(len(TERMS))])
-        results: dict[str, Array] = {
-            "latency_s": latency_s,
-            "cycles": cycles,
-            "energy_j": energy_j,
-            "area_mm2": area_mm2(
-                self.table,
-                designs["rows"],
-                designs["cols"],
-                designs["l1_bytes"],
-                KIB * designs["buffer_kb"],
-                designs["noc_bytes_per_cycle"],
-                designs["precision"],
-            ),
-            "power_w": energy_j / latency_s,
-            "edp": energy_j * latency_s,
-            "utilization": self.model.macs.sum() / (cycles * designs["rows"] * designs["cols"]),
+        return results | {
+            "utilization": self.model.macs.sum() / (results["cycles"] * designs["rows"] * designs["cols"]),
             "dram_bytes": costs.dram_bytes.sum(axis=1),
             "compute_cycles": costs.terms[0].sum(axis=1),
             "bound": 1.0 + share.argmax(axis=0),
-            "feasible": feasible,
         }
-        if not feasible.all():
-            reasons = {row: self._reason(designs, row, costs.fits[row]) for row in np.flatnonzero(~feasible).tolist()}
-            results["failure"] = np.array([reasons.get(row, "") for row in range(len(feasible))])
-        return results
 
-    def _reason(self, designs: dict[str, Array], row: int, fits: npt.NDArray[np.bool_]) -> str:
-        """Why a design is infeasible, by its first layer that does not fit."""
-        layer = int(fits.argmin())
-        name, precision = self.model.layers[layer].name, str(designs["precision"][row])
-        need = self.model.least_buffer_bytes(layer, precision, bool(designs["double_buffering"][row]))
-        if need > KIB * designs["buffer_kb"][row]:
-            return f"a buffer of {designs['buffer_kb'][row]} KiB holds no tile of {name}, which takes {need:,} bytes: raise buffer_kb"
-        dataflow, l1 = designs["dataflow"][row], designs["l1_bytes"][row]
-        return f"an L1 of {l1} bytes does not hold a row of the kernel of {name} for dataflow {dataflow} in {precision}: raise l1_bytes"
+
+def in_chunks(evaluate: Callable[[Indices], dict[str, Array]], indices: Indices) -> dict[str, Array]:
+    """Designs [B, P] evaluated `CHUNK` at a time: columns [B], `failure` among them where one of the parts has it."""
+    parts = [evaluate(indices[start : start + CHUNK]) for start in range(0, max(len(indices), 1), CHUNK)]
+    results = {name: np.concatenate([part[name] for part in parts]) for name in parts[0] if name != "failure"}
+    if any("failure" in part for part in parts):
+        results["failure"] = np.concatenate([part.get("failure", np.full(len(part["feasible"]), "")) for part in parts])
+    return results
