@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from time import perf_counter
 
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -17,10 +18,21 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 import gymnasium
 import numpy as np
+from scipy.special import stdtrit
 
-import archgym  # noqa: F401 - registers the environments
+import archgym
 from archgym.simulators.co_design import CoDesign
 from archgym.simulators.nas.benchmark import NasCell
+
+# Test accuracies of searches on NAS-Bench-201, CIFAR-10, mean and standard deviation, as they are quoted from Dong & Yang (ICLR 2020). The
+# protocol is another: 500 searches that end after 12,000 s of simulated training, validated after 12 epochs and tested after 200.
+PUBLISHED = {
+    "random": (93.70, 0.36),
+    "aging_evolution": (93.92, 0.30),
+    "reinforce": (93.85, 0.37),
+}
+AGENTS = {"random": {}, "aging_evolution": {"population": 10, "sample_size": 3, "batch": 1}, "reinforce": {}, "ppo": {}}
+BUDGETS = (100, 300)  # cells
 
 ROUNDS = 7
 BATCH = 10_000
@@ -57,6 +69,24 @@ def rates(dataset: str = "digits-0.5") -> None:
         _print(f"gymnasium.make of {env_id}", 1000 * best, "ms")
 
 
+def agents(dataset: str = "nasbench201-cifar10", seeds: str = "100") -> None:
+    """Mean, 95 % interval (Student's t) and standard deviation over seeds of what agents find, in per cent."""
+    count = int(seeds)
+    half = float(stdtrit(count - 1, 0.975)) / count**0.5
+    for budget in BUDGETS:
+        print(f"\n{dataset}, {budget} cells, {count} seeds".ljust(59), "validation".ljust(30), "test".ljust(30), "published test")
+        for agent, settings in AGENTS.items():
+            run = partial(
+                archgym.search, "archgym/NasCell-v0", agent, budget=budget, agent_kwargs=settings, env_kwargs={"dataset": dataset}
+            )
+            found = [run(seed=seed).best_metrics for seed in range(count)]
+            columns = [100 * np.array([metrics[name] for metrics in found]) for name in ("valid_accuracy", "test_accuracy")]
+            texts = [f"{c.mean():.2f} +- {half * c.std(ddof=1):.2f} (sd {c.std(ddof=1):.2f})" for c in columns]
+            quoted = "{:.2f} (sd {:.2f})".format(*PUBLISHED[agent]) if agent in PUBLISHED else "-"
+            words = ", ".join(f"{name}={value}" for name, value in settings.items()) or "defaults"
+            print(f"{agent} ({words})".ljust(58), texts[0].ljust(30), texts[1].ljust(30), quoted, flush=True)
+
+
 def _print(what: str, value: float, unit: str) -> None:
     print(what.ljust(70), f"{value:12,.0f} {unit}", flush=True)
 
@@ -72,7 +102,7 @@ def _seconds(run: Callable[[], object]) -> float:
 
 
 if __name__ == "__main__":
-    known = {"rates": rates}
+    known = {"rates": rates, "agents": agents}
     if len(sys.argv) < 2 or sys.argv[1] not in known:
         sys.exit(__doc__)
     known[sys.argv[1]](*sys.argv[2:])

@@ -8,7 +8,8 @@ several times, and a query looks it up: the table of the default task, noisy han
 
 ## Action Space
 `MultiDiscrete([5, 5, 5, 5, 5, 5])`: 15,625 cells, all feasible. Many are the same function: 5,044 differ, and 5,364 where cells with
-unequally many convolutions count as different, as they do here since they cost differently.
+unequally many convolutions count as different, as they do here since they cost differently. An imported table that trained every cell by
+itself has 15,625 that differ.
 
 | Num | Parameter | Values | Meaning |
 |---|---|---|---|

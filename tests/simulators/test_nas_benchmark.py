@@ -93,6 +93,19 @@ def test_canonical_cells_have_equal_metrics():
     assert (simulator.canonical(canonical) == canonical).all()
 
 
+def test_cells_that_a_table_trained_by_themselves_are_not_the_same(toy):
+    rows, rng = np.arange(15625), np.random.default_rng(0)
+    each = {name: getattr(toy, name)[toy.row] for name in ("valid_accuracy", "test_accuracy", "train_seconds")}
+    each["valid_accuracy"] = np.clip(each["valid_accuracy"] + 0.01 * rng.standard_normal((15625, 1, 1), np.float32), 0, 1)
+    save_table(replace(toy, name="each", row=rows, **each))
+    cells = all_cells()
+    assert (NasCell("each").canonical(cells) == cells).all()
+    result = archgym.search("archgym/NasCell-v0", "random", budget=10, seed=0, env_kwargs={"dataset": "each"})
+    best = each["valid_accuracy"][:, :, -1].astype(float).mean(axis=1).max()
+    assert result.optimum.best_metrics["valid_accuracy"] == pytest.approx(best, abs=1e-12)
+    assert result.optimum.designs == 15625
+
+
 @pytest.mark.parametrize("options", [{}, {"seed": "random"}, {"epochs": 4, "seed": 1}])
 def test_simulators_and_environments_keep_the_contract(options):
     check_simulator(NasCell("toy", **options))

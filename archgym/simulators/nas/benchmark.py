@@ -17,7 +17,7 @@ import numpy as np
 
 from archgym.errors import ArchGymError, unknown
 from archgym.simulator import Metric, Simulator
-from archgym.simulators.nas.cells import CELL_SPACE, all_cells, representatives
+from archgym.simulators.nas.cells import CELL_SPACE, all_cells, first_of_equals
 from archgym.simulators.nas.costs import get_network
 from archgym.simulators.nas.tables import Table, load_table
 from archgym.space import Array, Indices
@@ -62,6 +62,7 @@ class NasCell(Simulator):
             **({} if seconds is None else {"train_seconds": seconds[:, budget][row]}),
             "train_macs": PASSES * self.epochs * TRAINING_IMAGES[self.table.network] * costs["macs"],
         }
+        self._representatives = first_of_equals(row)
         self._fixed = {name: np.asarray(column, np.float64) for name, column in fixed.items()}  # [15625] each
         accuracies = _by_seed(self.table, budget, seed)
         self._by_seed = {name: column[row] for name, column in accuracies.items()}  # [15625, seeds to choose from] each
@@ -87,8 +88,11 @@ class NasCell(Simulator):
         return columns
 
     def canonical(self, indices: Indices) -> Indices:
-        """The first cell of the same function and as many convolutions: [B, 6] -> [B, 6]."""
-        return self.space.from_ordinal(representatives()[self.space.to_ordinal(indices)])
+        """The first cell of the same row of the table and as many convolutions: [B, 6] -> [B, 6].
+
+        The table that ships has a row for each function; tables that trained every cell by itself have a row for each cell.
+        """
+        return self.space.from_ordinal(self._representatives[self.space.to_ordinal(indices)])
 
 
 def _budget(table: Table, epochs: int | None) -> tuple[int, int]:

@@ -168,12 +168,17 @@ def representatives() -> Indices:
     Returns:
         int64 [15625], read-only.
     """
-    cells = all_cells()
-    counts = convolutions(cells)
-    key = (canonical_classes(cells, shared_weights=False) * 7 + counts[:, 0]) * 7 + counts[:, 1]
+    ordinals = first_of_equals(canonical_classes(all_cells(), shared_weights=False))
+    ordinals.flags.writeable = False
+    return ordinals
+
+
+def first_of_equals(labels: Indices) -> Indices:
+    """For every cell, by ordinal, the ordinal of the first one with its label and as many convolutions: int64 [15625] -> int64 [15625]."""
+    counts = convolutions(all_cells())
+    key = (labels * 7 + counts[:, 0]) * 7 + counts[:, 1]  # at most 6 of a kind
     _, first, inverse = np.unique(key, return_index=True, return_inverse=True)
     ordinals: Indices = first[inverse]
-    ordinals.flags.writeable = False
     return ordinals
 
 
