@@ -36,9 +36,10 @@ The precision is fp16 unless `fixed` says otherwise: what another one costs in a
 test_accuracy, after the last epoch of the longest budget, is in `info` and in results; no search sees it.
 
 ## Rewards
-With specs, NASAIC's penalised objective: valid_accuracy - 10 * sum over specs of max(0, (value - spec) / (bound - spec)), bound = 4 spec.
-Without, a trade-off: accuracy_weight * log(valid_accuracy / median over all cells) - log(edp / reference). Other weights are other points
-of the Pareto front of accuracy and energy-delay product.
+With specs, NASAIC's penalised objective: valid_accuracy - 10 * sum over specs of max(0, (value - spec) / (bound - spec)), bound = 4 spec;
+with form="log", log(valid_accuracy / median over all cells) less log(value / spec) of every spec missed. Without specs, a trade-off:
+accuracy_weight * log(valid_accuracy / median over all cells) - log(edp / reference). Other weights are other points of the Pareto front of
+accuracy and energy-delay product.
 
 ## Starting State
 No design: an observation of zeros.
@@ -56,6 +57,7 @@ After one design (`horizon=1`), or after `horizon` designs.
 | technology | "45nm" | energies and areas: "45nm", "65nm", or the path of a table of yours |
 | fixed | {"precision": "fp16"} | parameters of the accelerator with the one value that they shall have, in place of this one |
 | specs | "edge" | limits on latency_s, energy_j, area_mm2 and power_w, such as {"latency_s": 4e-6}; "edge" or "tight"; None for no limits |
+| form | "nasaic" | of the reward where there are specs; "log" |
 | accuracy_weight | 12 | of accuracy against the energy-delay product, where there are no specs |
 
 Presets: `edge`, `tight`, and `cifar` (deploy="cifar", specs="edge"). The specs named so, and the share of random designs that meets them at
@@ -113,20 +115,27 @@ SPECS: dict[str, dict[str, dict[str, float]]] = {  # of each network
         "tight": {"latency_s": 160e-6, "energy_j": 140e-6, "area_mm2": 5.0},
     },
 }
+FORMS = ("nasaic", "log")  # with specs
 PRESETS = {"edge": {"specs": "edge"}, "tight": {"specs": "tight"}, "cifar": {"deploy": "cifar", "specs": "edge"}}
 
 
-def objective(simulator: Simulator, *, specs: Mapping[str, float] | str | None = "edge", accuracy_weight: float = 12.0) -> Objective:
-    """Accuracy within specs by NASAIC's penalised form; a trade-off of accuracy and energy-delay product where there are none.
+def objective(
+    simulator: Simulator, *, specs: Mapping[str, float] | str | None = "edge", form: str = "nasaic", accuracy_weight: float = 12.0
+) -> Objective:
+    """Accuracy within specs, by NASAIC's penalised form or by logarithms; a trade-off with the energy-delay product where there are none.
 
     Raises:
-        ArchGymError: specs of an unknown name or metric, a limit or a weight that is not a positive number.
+        ArchGymError: specs of an unknown name or metric, an unknown form, a limit or a weight that is not a positive number.
     """
+    if form not in FORMS:
+        raise unknown("form of archgym/CoDesign-v0", form, FORMS)
     design = cast(CoDesign, simulator.unwrapped)
     limits = _limits(specs, design.network.name)
     reference = references(design)
     if limits:
         constraints = [AtMost(name, limit, bound=BOUND * limit) for name, limit in limits.items()]
+        if form == "log":
+            return Objective(Maximize("valid_accuracy"), *constraints, reference=reference)
         return Objective(Maximize("valid_accuracy"), *constraints, reference={**reference, "valid_accuracy": 1.0}, form="nasaic")
     if not _positive(accuracy_weight):
         raise ArchGymError(f"accuracy_weight must be a positive number, not {accuracy_weight!r}")

@@ -168,6 +168,7 @@ def test_what_results_depend_on_is_in_the_specification():
         ({"specs": {"latency": 1.0}}, "latency_s"),
         ({"specs": {"latency_s": 0}}, "positive"),
         ({"specs": None, "accuracy_weight": 0}, "positive"),
+        ({"form": "linear"}, "nasaic"),
     ],
 )
 def test_wrong_arguments_are_refused_with_what_to_do(arguments, message):
@@ -198,11 +199,15 @@ def test_specs_are_met_by_a_few_random_designs_and_references_are_near_their_med
     assert objective.metrics == ("valid_accuracy", *SPECS[simulator.network.name][level])
 
 
-def test_the_reward_is_accuracy_less_nasaics_penalty_within_specs_and_a_trade_off_without():
+def test_the_reward_is_accuracy_less_a_penalty_within_specs_and_a_trade_off_without():
     simulator, objective = get_task(ENV).build(dataset="toy", specs={"power_w": 0.3, "area_mm2": 20.0})
     columns = simulator.evaluate_indices(designs(simulator, 1000))
     over = sum(np.maximum(columns[name] / limit - 1, 0) / 3 for name, limit in (("power_w", 0.3), ("area_mm2", 20.0)))
     np.testing.assert_allclose(objective(columns, columns["feasible"]).reward, np.maximum(columns["valid_accuracy"] - 10 * over, -10))
+    _, objective = get_task(ENV).build(dataset="toy", specs={"power_w": 0.3}, form="log")
+    excess = np.log(np.maximum(columns["power_w"] / 0.3, 1))
+    expected = np.log(columns["valid_accuracy"] / objective.reference["valid_accuracy"]) - excess
+    np.testing.assert_allclose(objective(columns, columns["feasible"]).reward, expected)
     _, objective = get_task(ENV).build(dataset="toy", specs=None, accuracy_weight=4.0)
     median, edp = (objective.reference[name] for name in ("valid_accuracy", "edp"))
     expected = 4 * np.log(columns["valid_accuracy"] / median) - np.log(columns["edp"] / edp)

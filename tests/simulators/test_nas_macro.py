@@ -233,4 +233,4 @@ def test_import_of_wrong_files_is_one_line_and_writes_nothing(home, arguments, m
 
 def test_a_search_without_the_table_says_what_to_do(program, tmp_path):
     done = program("search", ID, "random", env={"ARCHGYM_HOME": str(tmp_path), "PATH": "/usr/bin", "COLUMNS": "80"})
-    assert done.returncode == 2 and "import it: archgym data import nas-bench-macro JSON" in done.stderr
+    assert done.returncode == 2 and "get it with: archgym data import nas-bench-macro JSON" in done.stderr

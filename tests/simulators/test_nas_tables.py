@@ -184,7 +184,7 @@ def test_a_table_is_read_once_until_its_file_is_replaced(home):
     ],
 )
 def test_a_table_that_is_not_installed_is_named_with_its_command(home, name, start):
-    with pytest.raises(ArchGymError, match=f"data set '{name}' is not installed; import it: {IMPORTERS[start]}"):
+    with pytest.raises(ArchGymError, match=f"data set '{name}' is not installed; get it with: {IMPORTERS[start]}"):
         load_table(name)
 
 

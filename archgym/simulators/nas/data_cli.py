@@ -71,7 +71,7 @@ def show_tables() -> None:
     facts = {
         "Test": "best accuracy of all networks, of the mean over seeds; - where it is not known" if sources else "",
         "Sources": "" if wide else "\n".join(f"{name}: {source}" for name, source in sources.items()),
-        "Import": "\n".join(IMPORTERS.values()),
+        "Others": "\n".join(IMPORTERS.values()),
     }
     out.print(fact_sheet([(title, text) for title, text in facts.items() if text]))
 

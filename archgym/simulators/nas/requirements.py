@@ -11,4 +11,4 @@ def macro_table() -> str:
     """ "" where the table of NAS-Bench-Macro is installed, else what to do."""
     if data_folder("nas", f"{MACRO_TABLE}.npz").is_file():
         return ""
-    return f"its table {MACRO_TABLE} is not installed; import it: archgym data import nas-bench-macro JSON"
+    return f"its table {MACRO_TABLE} is not installed; get it with: archgym data import nas-bench-macro JSON"

@@ -34,7 +34,8 @@ from archgym.space import Array, Indices
 FORMAT = 1
 SPACES = {"cell": 5**6, "macro": 3**8}  # architectures of each space
 
-IMPORTERS = {  # how the names of imported tables begin -> the command that imports them
+IMPORTERS = {  # how the names of tables that do not ship begin -> the command that makes them
+    "digits": "python -m archgym.simulators.nas.generate --noise NOISE",
     "nats": "archgym data import nats-bench PATH",
     "nasbench201": "archgym data import nasbench201 CSV",
     "nas-bench-macro": "archgym data import nas-bench-macro JSON",
@@ -171,7 +172,7 @@ def load_table(name: str) -> Table:
     if path is None:
         for start, command in IMPORTERS.items():
             if str(name).startswith(start):
-                raise ArchGymError(f"data set {name!r} is not installed; import it: {command}")
+                raise ArchGymError(f"data set {name!r} is not installed; get it with: {command}")
         raise unknown("data set", name, [*list_tables(), *(f"{start}-..." for start in IMPORTERS)])
     return _read_once(path, path.stat().st_mtime_ns)
 

@@ -1,0 +1,155 @@
+"""archgym/DramController-v0: set up the controller of a DRAM so that a trace of requests is served soon, or with little power.
+
+## Description
+A memory controller orders requests, opens and closes rows, and refreshes. How it does so decides how long a trace takes and what that
+costs. The cycle-level simulator DRAMSys 4.0 (DDR3-1600, 10,000 requests) has run every design of the grid, and a query looks one up. With
+`backend="dramsys"`, `executable=` and `resources=` it is run for every design, about a tenth of a second each.
+
+This is the first environment of ArchGym (Krishnan et al., ISCA 2023) with the units of its latencies put right: the simulator prints ns or
+ps, whichever divides the time, and the published environment read both as the same.
+
+## Action Space
+`MultiDiscrete([4, 3, 3, 8, 2, 2, 4, 4, 3, 8])`: 442,368 designs, all feasible. 235,008 differ, since designs without refreshes ignore
+their bounds.
+
+| Num | Parameter | Values | Meaning |
+|---|---|---|---|
+| 0 | page_policy | Open, OpenAdaptive, Closed, ClosedAdaptive | when a row is closed again |
+| 1 | scheduler | Fifo, FrFcfsGrp, FrFcfs | which request of the buffer is next |
+| 2 | scheduler_buffer | Bankwise, ReadWrite, Shared | what has a buffer of its own |
+| 3 | request_buffer_size | 1, 2, 4, ..., 128 | requests per buffer |
+| 4 | resp_queue | Fifo, Reorder | order of responses |
+| 5 | refresh_policy | NoRefresh, AllBank | |
+| 6 | refresh_max_postponed | 1, 2, 4, 8 | refreshes that may be late |
+| 7 | refresh_max_pulledin | 1, 2, 4, 8 | refreshes that may be early |
+| 8 | arbiter | Simple, Fifo, Reorder | between initiators and channels |
+| 9 | max_active_transactions | 1, 2, 4, ..., 128 | that the arbiter lets in |
+
+## Observation Space
+`Box`, float32: log(metric / reference) of the last design, then its feasibility. Metrics:
+
+| Num | Metric | Unit | Better |
+|---|---|---|---|
+| 0 | latency_s: of the whole trace | s | lower |
+| 1 | energy_j: of the whole trace | J | lower |
+| 2 | power_w: average | W | lower |
+| 3 | bandwidth_bytes_s: average | B/s | higher |
+
+## Rewards
+By `goal`, with references near the medians of cloud-1 (115 us, 195 uJ, 1.8 W):
+
+| goal | Reward |
+|---|---|
+| low_latency | -log(latency / reference) |
+| low_power | -log(power / reference) |
+| both | the sum of these: -log of energy, within 0.13 % |
+| edp | -log(energy / reference) - log(latency / reference) |
+
+Low latency is the default since it is what a controller is for: a slow one takes little power and much energy.
+
+With `form="archgym"` they are those published, T / abs(x - T) for a target T, or the product of two for "both", on the corrected metrics;
+presets `archgym_latency`, `archgym_power` and `archgym_both`. Designs better than a target are punished like worse ones. Rewards end at
+10, as everywhere, so that all designs within 10 % of one target tie: 14,952, 19,584 and 25,320 of the 235,008, respectively.
+
+## Starting State
+No design: an observation of zeros.
+
+## Episode End
+After one design (`horizon=1`), or after `horizon` designs.
+
+## Arguments
+| Argument | Default | Meaning |
+|---|---|---|
+| trace | "cloud-1" | a name of `archgym.simulators.dram.list_traces()`, or of a file of `resources/traces` |
+| backend | "table" | "dramsys": run the simulator for every design |
+| executable | None | of "dramsys": the program |
+| resources | None | of "dramsys": its folder DRAMSys/library/resources |
+| timeout_s | 60 | of "dramsys": seconds that a run may take; then it fails |
+| workers | 1 | of "dramsys": runs at a time |
+| goal | "low_latency" | what is rewarded |
+| form | "log" | "archgym" for the published rewards |
+| target_power_w | 1.0 | of form="archgym" |
+| target_latency_s | 1e-4 | of form="archgym" |
+
+## Known optimum
+Exact for every objective, from the table. Of the designs that differ, 160 tie for the lowest latency, 576 others for the lowest power,
+and 160 others for both and for edp. Not known with "dramsys", where `archgym optimum` would run every design.
+
+## Version History
+- v0: first version.
+"""
+
+from __future__ import annotations
+
+import os
+
+from archgym.errors import ArchGymError, unknown
+from archgym.objective import Minimize, Objective, Target
+from archgym.registry import register_env
+from archgym.simulator import Simulator
+from archgym.simulators.dram import DramController, DramSys
+from archgym.workers import Parallel
+
+GOALS = {
+    "low_latency": ("latency_s",),
+    "low_power": ("power_w",),
+    "both": ("power_w", "latency_s"),
+    "edp": ("energy_j", "latency_s"),
+}
+REFERENCE = {"latency_s": 115e-6, "energy_j": 195e-6, "power_w": 1.8, "bandwidth_bytes_s": 5.6e9}
+
+
+def dram_controller(
+    trace: str = "cloud-1",
+    backend: str = "table",
+    executable: str | os.PathLike[str] | None = None,
+    resources: str | os.PathLike[str] | None = None,
+    timeout_s: float = 60.0,
+    workers: int = 1,
+) -> Simulator:
+    """Controllers on one trace: looked up, or run through DRAMSys when they are asked for."""
+    if backend == "table":
+        if executable is not None or resources is not None:
+            raise ArchGymError("executable and resources go with backend='dramsys'; backend='table' runs nothing")
+        return DramController(trace)
+    if backend != "dramsys":
+        raise unknown("backend of archgym/DramController-v0", backend, ["table", "dramsys"])
+    if executable is None or resources is None:
+        raise ArchGymError(
+            "backend='dramsys' needs executable=, the path of DRAMSys 4.0, and resources=, that of its folder DRAMSys/library/resources"
+        )
+    simulator = DramSys(executable, resources, trace, timeout_s)
+    return simulator if workers == 1 else Parallel(simulator, workers=workers)
+
+
+def objective(
+    simulator: Simulator,
+    *,
+    goal: str = "low_latency",
+    form: str = "log",
+    target_power_w: float = 1.0,
+    target_latency_s: float = 1e-4,
+) -> Objective:
+    """The metrics of a goal as low as possible, or, in the published form, close to targets."""
+    if goal not in GOALS:
+        raise unknown("goal of archgym/DramController-v0", goal, GOALS)
+    if form == "log":
+        return Objective(*(Minimize(name) for name in GOALS[goal]), reference=REFERENCE)
+    if form != "archgym":
+        raise unknown("form of archgym/DramController-v0", form, ["log", "archgym"])
+    targets = {"power_w": target_power_w, "latency_s": target_latency_s}
+    if not set(GOALS[goal]) <= set(targets):
+        raise ArchGymError(f"goal={goal!r} has no published target: with form='archgym' it is low_latency, low_power or both")
+    return Objective(*(Target(name, targets[name]) for name in GOALS[goal]), reference=REFERENCE, form="archgym")
+
+
+register_env(
+    "archgym/DramController-v0",
+    simulator="archgym.envs.dram_controller:dram_controller",
+    objective="archgym.envs.dram_controller:objective",
+    presets={
+        "archgym_latency": {"goal": "low_latency", "form": "archgym"},
+        "archgym_power": {"goal": "low_power", "form": "archgym"},
+        "archgym_both": {"goal": "both", "form": "archgym"},
+    },
+)

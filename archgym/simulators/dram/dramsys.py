@@ -1,0 +1,248 @@
+"""The simulator itself: DRAMSys 4.0, run once for every design.
+
+A run has a folder of its own, with the files that depend on the design and links to everything else of the resources:
+
+    FOLDER/simulation.json                              memory, trace, and the names of the two files below
+    FOLDER/resources/configs/mcconfigs/archgym.json     the design: {"mcconfig": {"PagePolicy": "Open", ...}}
+    FOLDER/resources/configs/simulator/archgym.json     what is simulated and printed
+    FOLDER/resources/...                                links
+
+    EXECUTABLE FOLDER/simulation.json FOLDER/resources/
+
+and of what it prints, these four lines are read, each with the unit that it names and none of them twice:
+
+    DRAMSys.controller0  Total Time:     54588750 ps
+    DRAMSys.controller0  AVG BW:          93.79 Gb/s |  11.72 GB/s |  91.59 %
+    DRAMSys.dram0  Total Energy:   161107650.00 pJ
+    DRAMSys.dram0  Average Power:  2951.15 mW
+
+The time comes in the largest unit that divides it exactly: nobody may guess it. Energy must be power times time within 1 %, which any
+unit that is misread would break.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import signal
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from archgym.errors import ArchGymError, SimulatorUnavailable, unknown
+from archgym.simulator import Simulator
+from archgym.simulators.dram.space import METRICS, SPACE, canonical
+from archgym.space import Array, Indices
+
+MEMORY = {"addressmapping": "am_ddr3_8x1Gbx8_dimm_p1KB_rbc.json", "memspec": "MICRON_1Gb_DDR3-1600_8bit_G.json"}
+CLOCK_MHZ = 800
+FIXED = {"CmdMux": "Oldest", "PowerDownPolicy": "NoPowerDown"}  # of the controller, beside the design
+SIMULATION = {
+    "AddressOffset": 0,
+    "CheckTLM2Protocol": False,
+    "DatabaseRecording": False,  # would write every transaction to disk
+    "Debug": False,
+    "ECCControllerMode": "Disabled",
+    "EnableWindowing": False,
+    "ErrorCSVFile": "",
+    "ErrorChipSeed": 42,
+    "PowerAnalysis": True,  # without it, no energy and no power
+    "SimulationName": "archgym",
+    "SimulationProgressBar": False,
+    "StoreMode": "NoStorage",
+    "ThermalSimulation": False,
+    "UseMalloc": False,
+    "WindowSize": 1000,
+}
+
+TIMES = {"fs": "1e-15", "ps": "1e-12", "ns": "1e-9", "us": "1e-6", "ms": "1e-3", "s": "1"}
+ENERGIES = {"fJ": "1e-15", "pJ": "1e-12", "nJ": "1e-9", "uJ": "1e-6", "mJ": "1e-3", "J": "1"}
+POWERS = {"uW": "1e-6", "mW": "1e-3", "W": "1"}
+BANDWIDTHS = {"Mb/s": "125e3", "Gb/s": "125e6", "MB/s": "1e6", "GB/s": "1e9"}
+LINES = {  # metric -> how its line is called, and units in SI
+    "latency_s": ("Total Time", TIMES),
+    "energy_j": ("Total Energy", ENERGIES),
+    "power_w": ("Average Power", POWERS),
+    "bandwidth_bytes_s": ("AVG BW", BANDWIDTHS),
+}
+NUMBER_AND_UNIT = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?(?:e[+-]?[0-9]+)?)\s*([a-z]\S*)", re.IGNORECASE)
+TOLERANCE = 0.01  # of energy against power times time; over the complete grid of cloud-1 it is within 0.0013
+LAST_LINES = 4  # of what a run printed, in an error
+
+
+class DramSys(Simulator):
+    """DRAMSys 4.0, run for every design; designs whose run fails are infeasible, with the reason.
+
+    Runs are bit-identical. A run keeps one core busy; `Parallel(DramSys(...), workers=N)` keeps N.
+
+    Args:
+        executable: the DRAMSys program.
+        resources: its folder `DRAMSys/library/resources`, which has configs and traces.
+        trace: name of a file of `resources/traces`, less its ending .stl.
+        timeout_s: seconds that a run may take, before it and all that it started are killed.
+
+    Raises:
+        ArchGymError: no such program, folder or trace; a time-out that is not positive.
+    """
+
+    space = SPACE
+    metrics = METRICS
+
+    def __init__(
+        self, executable: str | os.PathLike[str], resources: str | os.PathLike[str], trace: str = "cloud-1", timeout_s: float = 60.0
+    ):
+        self.executable, self.resources = Path(executable).expanduser().absolute(), Path(resources).expanduser().absolute()
+        self.trace, self.timeout_s = trace, timeout_s
+        if not os.access(self.executable, os.X_OK) or self.executable.is_dir():
+            raise ArchGymError(f"{self.executable} is not a program: give the path of DRAMSys 4.0 as executable=")
+        if not timeout_s > 0:
+            raise ArchGymError(f"timeout_s is positive, not {timeout_s!r}")
+        for file in (f"configs/amconfigs/{MEMORY['addressmapping']}", f"configs/memspecs/{MEMORY['memspec']}"):
+            if not (self.resources / file).is_file():
+                raise ArchGymError(f"{self.resources} has no {file}: give DRAMSys 4.0's folder DRAMSys/library/resources as resources=")
+        traces = {path.stem: path for path in sorted((self.resources / "traces").glob("*.stl"))}
+        if trace not in traces:
+            raise unknown(f"trace of {self.resources / 'traces'}", trace, traces)
+        self._digest = hashlib.sha256(self.executable.read_bytes() + traces[trace].read_bytes()).hexdigest()[:16]
+
+    def evaluate_indices(self, indices: Indices, rng: np.random.Generator | None = None) -> dict[str, Array]:
+        """Simulate designs one after the other: int64 [B, 10] in, columns [B] out, with `failure` if any run failed.
+
+        Raises:
+            SimulatorUnavailable: the program cannot be started.
+        """
+        values, failures = np.full((len(self.metrics), len(indices)), np.nan), [""] * len(indices)
+        for i, row in enumerate(indices):
+            try:
+                values[:, i] = list(self.run(self.space.design(row)).values())
+            except SimulatorUnavailable:
+                raise
+            except ArchGymError as error:
+                failures[i] = str(error)
+        columns: dict[str, Array] = {metric.name: values[j] for j, metric in enumerate(self.metrics)}
+        columns["feasible"] = np.array([not reason for reason in failures], bool)
+        if any(failures):
+            columns["failure"] = np.array(failures)
+        return columns
+
+    def canonical(self, indices: Indices) -> Indices:
+        """[B, 10] -> [B, 10]: the refresh bounds of designs without refreshes become the first."""
+        return canonical(indices)
+
+    @property
+    def specification(self) -> dict[str, Any]:
+        """The class, its arguments and the digest of program and trace, which paths do not pin."""
+        return {**super().specification, "digest": self._digest}
+
+    def run(self, design: Mapping[str, Any]) -> dict[str, float]:
+        """The metrics of one design, in the order of `METRICS`.
+
+        Raises:
+            ArchGymError: the run failed, took too long, or printed what is not understood.
+            SimulatorUnavailable: the program cannot be started.
+        """
+        with tempfile.TemporaryDirectory(prefix="archgym-dramsys-", ignore_cleanup_errors=True) as name:
+            folder = Path(name)
+            self._configure(folder, design)
+            return parse(self._output(folder))
+
+    def _configure(self, folder: Path, design: Mapping[str, Any]) -> None:
+        """Write the files of a run, and link to the others."""
+        ours = folder / "resources"
+        for part in ("", "configs", "configs/mcconfigs", "configs/simulator"):
+            (ours / part).mkdir()
+        for part in ("", "configs"):
+            for theirs in (self.resources / part).iterdir():
+                if not (ours / part / theirs.name).exists():
+                    (ours / part / theirs.name).symlink_to(theirs)
+        controller = {"".join(word.capitalize() for word in name.split("_")): value for name, value in design.items()}
+        simulation = {
+            **MEMORY,
+            "mcconfig": "archgym.json",
+            "simconfig": "archgym.json",
+            "simulationid": "archgym",
+            "tracesetup": [{"clkMhz": CLOCK_MHZ, "name": f"{self.trace}.stl"}],
+        }
+        if (self.resources / "configs/thermalsim/config.json").is_file():  # read by older versions even where nothing is simulated with it
+            simulation["thermalconfig"] = "config.json"
+        (ours / "configs/mcconfigs/archgym.json").write_text(json.dumps({"mcconfig": {**controller, **FIXED}}))
+        (ours / "configs/simulator/archgym.json").write_text(json.dumps({"simconfig": SIMULATION}))
+        (folder / "simulation.json").write_text(json.dumps({"simulation": simulation}))
+
+    def _output(self, folder: Path) -> str:
+        """What a run printed."""
+        command = [str(self.executable), str(folder / "simulation.json"), f"{folder / 'resources'}{os.sep}"]
+        with tempfile.TemporaryFile() as output:  # a pipe would be held open by a grandchild that hangs
+            try:
+                process = subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
+            except OSError as error:
+                raise SimulatorUnavailable(f"{self.executable} cannot be started: {error.strerror}") from error
+            try:
+                code = process.wait(self.timeout_s)
+            except subprocess.TimeoutExpired:
+                raise ArchGymError(f"DRAMSys was killed after {self.timeout_s:g} s: raise timeout_s if the trace needs longer") from None
+            finally:
+                _kill(process)
+            output.seek(0)
+            text = output.read().decode(errors="replace")
+        if code:
+            how = f"was killed by {signal.Signals(-code).name}" if -code in set(signal.Signals) else f"ended with exit code {code}"
+            lines = [line.strip() for line in text.splitlines() if line.strip()]
+            raise ArchGymError(f"DRAMSys {how}: {' / '.join(lines[-LAST_LINES:]) or 'it printed nothing'}")
+        return text
+
+
+def parse(output: str) -> dict[str, float]:
+    """The metrics, in SI units, that a run printed.
+
+    Raises:
+        ArchGymError: a line is missing, stands there twice or is not understood, or energy is not power times time.
+    """
+    metrics = {metric.name: _read(output, *LINES[metric.name]) for metric in METRICS}
+    energy, expected = metrics["energy_j"], metrics["power_w"] * metrics["latency_s"]
+    if not abs(energy - expected) <= TOLERANCE * energy or not energy:
+        raise ArchGymError(
+            f"DRAMSys printed an energy of {energy:g} J, but power x time is {expected:g} J: one of them is not what it seems; "
+            "is this DRAMSys 4.0 with one memory channel?"
+        )
+    return metrics
+
+
+def _read(output: str, label: str, units: Mapping[str, str]) -> float:
+    """The figure behind a label, in SI units; exact up to the one rounding to a float."""
+    found = [line.partition(f"{label}:")[2] for line in output.splitlines() if f"{label}:" in line]
+    if len(found) != 1:
+        said = f"{len(found)} lines" if found else "no line"
+        raise ArchGymError(f"DRAMSys printed {said} with {label!r}, and one is understood; is this DRAMSys 4.0 with one memory channel?")
+    match = NUMBER_AND_UNIT.match(found[0])
+    if match is None:
+        raise ArchGymError(f"DRAMSys printed {label!r} as {found[0].strip()!r}, which is no number with a unit")
+    number, unit = match.groups()
+    if unit not in units:
+        raise unknown(f"unit of what DRAMSys printed as {label!r}", unit, units)
+    return float(Decimal(number) * Decimal(units[unit]))
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """End a process that still runs, and those that it started.
+
+    It has no process group of its own, so that whatever kills a worker's group takes it along.
+    """
+    if process.poll() is not None:
+        return
+    import psutil
+
+    with suppress(psutil.Error):
+        for child in psutil.Process(process.pid).children(recursive=True):
+            with suppress(psutil.Error):
+                child.kill()
+    process.kill()
+    process.wait()

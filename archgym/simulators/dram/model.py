@@ -1,0 +1,77 @@
+"""A DRAM controller on a trace of memory requests, looked up in a table of every design.
+
+The table holds what the cycle-level simulator DRAMSys 4.0 printed (DDR3-1600, 10,000 requests), with the units that it printed:
+
+    latency_s          total time of the trace
+    energy_j           total energy of the DRAM
+    power_w            average power as printed; within 0.13 % of energy_j / latency_s, which the simulator averages differently
+    bandwidth_bytes_s  average bandwidth
+
+The published environment (Krishnan et al., "ArchGym", ISCA 2023) read the time without its unit. The simulator prints the largest unit
+that divides the time exactly, ns on some designs and ps on most, so that its latencies were off by 1000 against each other.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from archgym.objective import Objective
+from archgym.simulator import Simulator
+from archgym.simulators.dram.space import METRICS, SPACE, canonical
+from archgym.simulators.dram.table import load_table
+from archgym.space import Array, Indices
+
+PER_UNIT = np.array([1e12, 1e14, 1e5])  # a figure of the table over its metric: ps, hundredths of a pJ, hundredths of a mW
+BYTES_S = 1e7 / 8  # of a hundredth of a Gbit/s
+
+
+class DramController(Simulator):
+    """Every design looked up, so that the optimum of any objective is known.
+
+    Args:
+        trace: a name of `list_traces()`.
+
+    Raises:
+        ArchGymError: an unknown trace, or a damaged table.
+    """
+
+    space = SPACE
+    metrics = METRICS
+
+    def __init__(self, trace: str = "cloud-1"):
+        self.trace = trace
+        self.table = load_table(trace)
+        self._outcome = self.table.outcome
+        figures = self.table.figures.T
+        self._values = np.concatenate([figures[:3] / PER_UNIT[:, None], figures[3:] * BYTES_S])  # float64 [4, K]
+        self._names = tuple(metric.name for metric in self.metrics)
+
+    def evaluate_indices(self, indices: Indices, rng: np.random.Generator | None = None) -> dict[str, Array]:
+        """Look designs up: int64 [B, 10] in, columns [B] out; all feasible."""
+        outcome = self._outcome.take(self.space.to_ordinal(indices))
+        columns: dict[str, Array] = dict(zip(self._names, self._values.take(outcome, axis=1), strict=True))
+        columns["feasible"] = np.ones(len(indices), bool)
+        return columns
+
+    def canonical(self, indices: Indices) -> Indices:
+        """[B, 10] -> [B, 10]: the refresh bounds of designs without refreshes become the first."""
+        return canonical(indices)
+
+    def table_rewards(self, objective: Objective) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+        """Reward float64 [442368] and validity bool [442368] of every design, by ordinal."""
+        rewards = objective(dict(zip(self._names, self._values, strict=True)), np.ones(self._values.shape[1], bool))
+        return rewards.reward.take(self._outcome), rewards.valid.take(self._outcome)
+
+    def optimum(self, objective: Objective) -> Indices | None:
+        """The valid design with the highest reward, [10] (of equals the one with the lowest ordinal); None if no design is valid."""
+        reward, valid = self.table_rewards(objective)
+        best = int(np.where(valid, reward, -np.inf).argmax())
+        return self.space.from_ordinal(np.array([best]))[0] if valid[best] else None
+
+    @property
+    def specification(self) -> dict[str, Any]:
+        """The class, its arguments and the digest of the table, which a name does not pin."""
+        return {**super().specification, "table": self.table.digest}

@@ -1,0 +1,114 @@
+"""Make a table of a complete grid of runs: python -m archgym.simulators.dram.pack CSV OUT.
+
+The CSV file (or .csv.gz) has a column for every parameter of the design space, in any order, and time_ps, energy_pj, power_mw and
+bandwidth_gbit_s as the simulator printed them: one row for every design that differs. Designs without refreshes stand once, with the
+refresh bounds at their first value. OUT is an .npz file named after the trace.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import gzip
+import hashlib
+import io
+import sys
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from archgym.console import BAD_INPUT, reason_of, say
+from archgym.errors import ArchGymError
+from archgym.simulators.dram.space import SPACE, canonical
+from archgym.simulators.dram.table import COLUMNS, Table, save_table
+from archgym.space import Indices
+
+RUNS = {  # what does not stand in the CSV file
+    "simulator": "DRAMSys 4.0",
+    "memory": "MICRON_1Gb_DDR3-1600_8bit_G, 8 x 1Gb x8 DIMM, 800 MHz",
+    "requests": 10_000,
+    "fixed": {"CmdMux": "Oldest", "PowerDownPolicy": "NoPowerDown"},
+}
+
+
+def pack(path: Path, trace: str) -> Table:
+    """The table of a CSV file's runs.
+
+    Raises:
+        ArchGymError: a file that cannot be read; columns, designs or figures that are missing, twice there, or not understood.
+    """
+    try:
+        content = path.read_bytes()
+        text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode()
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise ArchGymError(f"cannot read {path}: {error}") from error
+    rows = list(csv.DictReader(io.StringIO(text)))
+    if not rows or set(rows[0]) != {*SPACE.names, *COLUMNS}:
+        raise ArchGymError(f"{path} must have the columns {', '.join([*SPACE.names, *COLUMNS])}, and rows")
+
+    figures, outcome = np.unique(np.array([_figures(row) for row in rows], np.int64), axis=0, return_inverse=True)
+    if len(figures) > np.iinfo(np.uint16).max:
+        raise ArchGymError(f"{path} has {len(figures):,} distinct outcomes; a table holds 65,535")
+    by_ordinal = np.full(SPACE.size, -1, np.int64)
+    by_ordinal[SPACE.to_ordinal(_designs(rows))] = outcome.reshape(-1)
+    everything = SPACE.from_ordinal(np.arange(SPACE.size))
+    of_design = by_ordinal[SPACE.to_ordinal(canonical(everything))]
+    if (of_design < 0).any():
+        raise ArchGymError(f"{path} has no row for {SPACE.design(everything[of_design.argmin()])}: run it, and the other designs without")
+    provenance = {**RUNS, "trace": trace, "source": path.name, "sha256": hashlib.sha256(content).hexdigest(), "rows": len(rows)}
+    return Table(of_design.astype(np.uint16), figures, provenance)
+
+
+def _figures(row: dict[str, str]) -> list[int]:
+    """The figures of a row as integers, in units of their last decimal."""
+    numbers = []
+    for name, decimals in COLUMNS.items():
+        try:
+            number = Decimal(row[name]).scaleb(decimals)
+            whole = int(number)
+        except (InvalidOperation, TypeError, ValueError, OverflowError):
+            raise ArchGymError(f"{name} is {row[name]!r}, which is not a number") from None
+        if whole != number:
+            raise ArchGymError(f"{name} is {row[name]}, and a table keeps {decimals} decimals of it")
+        numbers.append(whole)
+    return numbers
+
+
+def _designs(rows: list[dict[str, str]]) -> Indices:
+    """The designs of the rows, each of them once: int64 [rows, 10]."""
+    columns: dict[str, Any] = {}
+    for parameter in SPACE:
+        index = {str(value): i for i, value in enumerate(parameter.grid.tolist())}
+        try:
+            columns[parameter.name] = [index[row[parameter.name]] for row in rows]
+        except KeyError as error:
+            raise ArchGymError(f"{parameter.name} is {error}; it takes {parameter.describe()}") from None
+    indices = np.array([columns[name] for name in SPACE.names], np.int64).T
+    if not np.array_equal(canonical(indices), indices):
+        raise ArchGymError("designs without refreshes stand once, with refresh_max_postponed and refresh_max_pulledin at 1")
+    if len(np.unique(SPACE.to_ordinal(indices))) != len(indices):
+        raise ArchGymError("a design stands there twice: leave one of its rows out")
+    return indices
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m archgym.simulators.dram.pack", description="Make a table of a complete grid of runs.")
+    parser.add_argument("csv", type=Path, help="runs, .csv or .csv.gz")
+    parser.add_argument("out", type=Path, help="the table, TRACE.npz")
+    options = parser.parse_args(arguments)
+    try:
+        if options.out.suffix != ".npz":
+            raise ArchGymError(f"the table is an .npz file named after its trace, not {options.out.name}")
+        save_table(pack(options.csv, options.out.stem), options.out)
+    except ArchGymError as error:
+        say("error", reason_of(error), "red")
+        return BAD_INPUT
+    print(options.out)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

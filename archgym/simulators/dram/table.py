@@ -1,0 +1,126 @@
+"""Tables of complete grids: what the simulator printed for every design, digit by digit.
+
+A table holds, for one trace,
+
+    outcome   uint16 [442368]   which outcome a design has, by its ordinal in `SPACE`
+    figures   int64 [K, 4]      the K distinct outcomes, by `COLUMNS`; integers, the figure as printed times 10^decimals
+    about     JSON              format, space, provenance, and a hash of the above
+
+Ours lie beside this module; those that `python -m archgym.simulators.dram.pack` makes of a user's own runs are found in the data folder,
+in `dram`. Tables are read without pickle.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from archgym.errors import ArchGymError, unknown
+from archgym.paths import data_folder, write_atomically
+from archgym.simulators.dram.space import SPACE
+from archgym.space import Array
+
+FORMAT = 1
+COLUMNS = {"time_ps": 0, "energy_pj": 2, "power_mw": 2, "bandwidth_gbit_s": 2}  # and the decimals that are kept of each
+
+
+@dataclass(frozen=True)
+class Table:
+    """Every design's outcome on one trace; see the module for shapes.
+
+    Raises:
+        ArchGymError: arrays that do not fit together.
+    """
+
+    outcome: npt.NDArray[np.uint16]
+    figures: npt.NDArray[np.int64]
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, shape, kind in (("outcome", (SPACE.size,), np.uint16), ("figures", (len(self.figures), len(COLUMNS)), np.int64)):
+            array = getattr(self, name)
+            if array.shape != shape or array.dtype != kind:
+                raise ArchGymError(f"{name} is {array.dtype}{list(array.shape)}; expected {kind.__name__}{list(shape)}")
+            array.flags.writeable = False  # simulators share it
+        if not self.outcome.max() < len(self.figures) or not (self.figures > 0).all():
+            raise ArchGymError("an outcome is missing, or has a figure that is not positive")
+
+    @property
+    def digest(self) -> str:
+        """A hash of everything that results depend on."""
+        sha = hashlib.sha256(SPACE.to_json().encode())
+        for array in (self.outcome, self.figures):
+            sha.update(f"{array.dtype.str}{array.shape}".encode() + array.tobytes())
+        return sha.hexdigest()[:16]
+
+
+def save_table(table: Table, path: str | os.PathLike[str]) -> Path:
+    """Write a table, complete or not at all.
+
+    Raises:
+        ArchGymError: the file cannot be written.
+    """
+    about = {"format": FORMAT, "columns": COLUMNS, "provenance": dict(table.provenance), "sha256": table.digest}
+    arrays: dict[str, Array] = {"outcome": table.outcome, "figures": table.figures, "about": np.array(json.dumps(about))}
+    return write_atomically(path, lambda file: np.savez_compressed(file, allow_pickle=False, **arrays))
+
+
+def read_table(path: str | os.PathLike[str]) -> Table:
+    """The table that `save_table` wrote.
+
+    Raises:
+        ArchGymError: no such file, a damaged one, or one whose figures are not those that were written.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            outcome, figures, about = archive["outcome"], archive["figures"], json.loads(str(archive["about"]))
+        if about["format"] != FORMAT or about["columns"] != COLUMNS:
+            raise ArchGymError(f"it has format {about['format']} and another version of archgym wrote it; this one reads format {FORMAT}")
+        table = Table(outcome, figures, about["provenance"])
+        if table.digest != about["sha256"]:
+            raise ArchGymError("its figures are not those that were written")
+    except FileNotFoundError:
+        raise ArchGymError(f"there is no table {os.fspath(path)}") from None
+    except Exception as error:  # a damaged archive raises nearly anything
+        reason = str(error) if isinstance(error, ArchGymError) else f"{type(error).__name__}: {error}"
+        raise ArchGymError(
+            f"{os.fspath(path)} is not a table of the DRAM controller, or is damaged: {reason}; "
+            "install archgym again, or make it again with `python -m archgym.simulators.dram.pack CSV OUT`"
+        ) from error
+    return table
+
+
+def list_traces() -> list[str]:
+    """Traces whose complete grid is there to look up: those that ship, and the user's own."""
+    return sorted(_paths())
+
+
+def _paths() -> dict[str, Path]:
+    folders = (data_folder("dram"), Path(__file__).parent / "tables")  # a name of ours is always ours
+    return {path.stem: path for folder in folders for path in folder.glob("*.npz")}
+
+
+def load_table(trace: str) -> Table:
+    """The table of a trace; the same object again as long as its file is not replaced.
+
+    Raises:
+        ArchGymError: there is none (with the names that there are), or it is damaged.
+    """
+    paths = _paths()
+    if not isinstance(trace, str) or trace not in paths:
+        raise unknown("trace", trace, sorted(paths))
+    return _read_once(paths[trace], paths[trace].stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=8)
+def _read_once(path: Path, modified: int) -> Table:
+    return read_table(path)
