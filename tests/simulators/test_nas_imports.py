@@ -41,7 +41,8 @@ def mean(found, name: str, epochs: int) -> float:
 
 
 def test_every_kind_has_its_command():
-    assert {command.split()[3] for command in IMPORTERS.values()} == set(KINDS)
+    commands = [command for command in IMPORTERS.values() if command.startswith("archgym data import ")]
+    assert {command.split()[3] for command in commands} == set(KINDS)
 
 
 # NATS-Bench, real records
