@@ -68,7 +68,7 @@ def main(name: str) -> None:
     )
     title = altair.TitleParams(f"{len(rows):,} cells, {table.test_accuracy.shape[1]} trainings of each: {name}", anchor="start", offset=14)
     chart = altair.hconcat(costs, spread, bars, spacing=28).properties(title=title, background="white", padding=10)
-    chart.configure_view(stroke=None).save(OUT)
+    chart.resolve_scale(color="independent").configure_view(stroke=None).save(OUT)
     print(OUT)
 
 
