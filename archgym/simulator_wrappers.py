@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from archgym.archive import check_format, expect, reading
 from archgym.console import progress_bar
 from archgym.errors import ArchGymError, SimulatorUnavailable, unknown
 from archgym.paths import data_folder, write_atomically
@@ -201,37 +202,28 @@ class Tabulated(Simulator):
         """
         table = cls.__new__(cls)
         table.simulator = None
-        try:
-            with np.load(path, allow_pickle=False) as archive:
-                table._read({name: archive[name] for name in archive.files})
-        except Exception as error:  # a damaged archive raises nearly anything
-            raise ArchGymError(f"{os.fspath(path)} is not a table that Tabulated.save wrote: {type(error).__name__}: {error}") from error
+        with reading(path, "a table that Tabulated.save wrote"), np.load(path, allow_pickle=False) as archive:
+            table._read({name: archive[name] for name in archive.files})
         return table
 
     def _read(self, arrays: dict[str, Array]) -> None:
-        if arrays["format"] != TABLE_FORMAT:
-            raise ArchGymError(f"it has format {arrays['format']}; this version of archgym reads format {TABLE_FORMAT}")
+        check_format(arrays["format"], TABLE_FORMAT)
         self.space = DesignSpace.from_json(str(arrays["space"]))
         self.metrics = tuple(Metric(**metric) for metric in json.loads(str(arrays["metrics"])))
         self._saved_specification = dict(json.loads(str(arrays["specification"])))
         size, canonical = self.space.size, arrays.get("canonical")
         values, feasible, failed, reasons = (arrays[name] for name in ("values", "feasible", "failed", "reasons"))
-        _expect("values", values, (len(self.metrics), size), np.float64)
-        _expect("feasible", feasible, (size,), np.bool_)
-        _expect("failed", failed, (len(reasons),), np.int64)
-        _expect("reasons", reasons, (len(failed),), np.str_)
+        expect("values", values, (len(self.metrics), size), np.float64)
+        expect("feasible", feasible, (size,), np.bool_)
+        expect("failed", failed, (len(reasons),), np.int64)
+        expect("reasons", reasons, (len(failed),), np.str_)
         if canonical is not None:
-            _expect("canonical", canonical, (size,), np.int64)
+            expect("canonical", canonical, (size,), np.int64)
             if not ((canonical >= 0) & (canonical < size)).all():
                 raise ArchGymError("canonical designs outside the space")
         if not np.isfinite(values[:, feasible]).all():
             raise ArchGymError("a feasible design has a metric that is not finite")
         self._fill(values, feasible, dict(zip(failed.tolist(), reasons.tolist(), strict=True)), canonical)
-
-
-def _expect(name: str, array: Array, shape: tuple[int, ...], kind: type[np.generic]) -> None:
-    if array.shape != shape or not np.issubdtype(array.dtype, kind):
-        raise ArchGymError(f"{name} is {array.dtype}{list(array.shape)}; expected {kind.__name__}{list(shape)}")
 
 
 class StoredTable(SimulatorWrapper):

@@ -30,6 +30,7 @@ from archgym.simulator_wrappers import SimulatorWrapper
 from archgym.space import Array, Indices
 
 if TYPE_CHECKING:
+    import subprocess
     from multiprocessing.connection import Connection
 
 MESSAGES_PER_BATCH = 64  # where neither time-outs nor noise ask for rows one by one: enough to keep every worker busy
@@ -327,3 +328,20 @@ def _limit_memory(extra: int) -> None:
     except OSError:  # no /proc: count from nothing
         held = 0
     resource.setrlimit(resource.RLIMIT_AS, (held + extra, resource.getrlimit(resource.RLIMIT_AS)[1]))
+
+
+def end_process(process: subprocess.Popen[Any]) -> None:
+    """Kill a process that still runs, and all that it started, and wait for it.
+
+    For programs that a worker runs in its own process group, so that whatever kills the worker's group takes them along.
+    """
+    if process.poll() is not None:
+        return
+    import psutil
+
+    with suppress(psutil.Error):
+        for child in psutil.Process(process.pid).children(recursive=True):
+            with suppress(psutil.Error):
+                child.kill()
+    process.kill()
+    process.wait()

@@ -30,7 +30,6 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Mapping
-from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -41,6 +40,7 @@ from archgym.errors import ArchGymError, SimulatorUnavailable, unknown
 from archgym.simulator import Simulator
 from archgym.simulators.dram.space import METRICS, SPACE, canonical
 from archgym.space import Array, Indices
+from archgym.workers import end_process
 
 MEMORY = {"addressmapping": "am_ddr3_8x1Gbx8_dimm_p1KB_rbc.json", "memspec": "MICRON_1Gb_DDR3-1600_8bit_G.json"}
 CLOCK_MHZ = 800
@@ -190,7 +190,7 @@ class DramSys(Simulator):
             except subprocess.TimeoutExpired:
                 raise ArchGymError(f"DRAMSys was killed after {self.timeout_s:g} s: raise timeout_s if the trace needs longer") from None
             finally:
-                _kill(process)
+                end_process(process)
             output.seek(0)
             text = output.read().decode(errors="replace")
         if code:
@@ -229,20 +229,3 @@ def _read(output: str, label: str, units: Mapping[str, str]) -> float:
     if unit not in units:
         raise unknown(f"unit of what DRAMSys printed as {label!r}", unit, units)
     return float(Decimal(number) * Decimal(units[unit]))
-
-
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    """End a process that still runs, and those that it started.
-
-    It has no process group of its own, so that whatever kills a worker's group takes it along.
-    """
-    if process.poll() is not None:
-        return
-    import psutil
-
-    with suppress(psutil.Error):
-        for child in psutil.Process(process.pid).children(recursive=True):
-            with suppress(psutil.Error):
-                child.kill()
-    process.kill()
-    process.wait()

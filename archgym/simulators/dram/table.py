@@ -12,8 +12,6 @@ in `dram`. Tables are read without pickle.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -24,10 +22,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from archgym.archive import digest, expect, load_archive, reading, save_archive
 from archgym.errors import ArchGymError, unknown
-from archgym.paths import data_folder, write_atomically
+from archgym.paths import data_folder
 from archgym.simulators.dram.space import SPACE
-from archgym.space import Array
 
 FORMAT = 1
 COLUMNS = {"time_ps": 0, "energy_pj": 2, "power_mw": 2, "bandwidth_gbit_s": 2}  # and the decimals that are kept of each
@@ -48,8 +46,7 @@ class Table:
     def __post_init__(self) -> None:
         for name, shape, kind in (("outcome", (SPACE.size,), np.uint16), ("figures", (len(self.figures), len(COLUMNS)), np.int64)):
             array = getattr(self, name)
-            if array.shape != shape or array.dtype != kind:
-                raise ArchGymError(f"{name} is {array.dtype}{list(array.shape)}; expected {kind.__name__}{list(shape)}")
+            expect(name, array, shape, kind)
             array.flags.writeable = False  # simulators share it
         if not self.outcome.max() < len(self.figures) or not (self.figures > 0).all():
             raise ArchGymError("an outcome is missing, or has a figure that is not positive")
@@ -57,10 +54,7 @@ class Table:
     @property
     def digest(self) -> str:
         """A hash of everything that results depend on."""
-        sha = hashlib.sha256(SPACE.to_json().encode())
-        for array in (self.outcome, self.figures):
-            sha.update(f"{array.dtype.str}{array.shape}".encode() + array.tobytes())
-        return sha.hexdigest()[:16]
+        return digest(SPACE.to_json(), (self.outcome, self.figures))
 
 
 def save_table(table: Table, path: str | os.PathLike[str]) -> Path:
@@ -70,8 +64,7 @@ def save_table(table: Table, path: str | os.PathLike[str]) -> Path:
         ArchGymError: the file cannot be written.
     """
     about = {"format": FORMAT, "columns": COLUMNS, "provenance": dict(table.provenance), "sha256": table.digest}
-    arrays: dict[str, Array] = {"outcome": table.outcome, "figures": table.figures, "about": np.array(json.dumps(about))}
-    return write_atomically(path, lambda file: np.savez_compressed(file, allow_pickle=False, **arrays))
+    return save_archive(path, about, {"outcome": table.outcome, "figures": table.figures})
 
 
 def read_table(path: str | os.PathLike[str]) -> Table:
@@ -80,22 +73,14 @@ def read_table(path: str | os.PathLike[str]) -> Table:
     Raises:
         ArchGymError: no such file, a damaged one, or one whose figures are not those that were written.
     """
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            outcome, figures, about = archive["outcome"], archive["figures"], json.loads(str(archive["about"]))
-        if about["format"] != FORMAT or about["columns"] != COLUMNS:
-            raise ArchGymError(f"it has format {about['format']} and another version of archgym wrote it; this one reads format {FORMAT}")
-        table = Table(outcome, figures, about["provenance"])
+    remedy = "install archgym again, or make it again with `python -m archgym.simulators.dram.pack CSV OUT`"
+    with reading(path, "a table of the DRAM controller, or is damaged", remedy):
+        about, arrays = load_archive(path, FORMAT)
+        if about["columns"] != COLUMNS:
+            raise ArchGymError("another version of archgym wrote it, with other columns")
+        table = Table(**arrays, provenance=about["provenance"])
         if table.digest != about["sha256"]:
             raise ArchGymError("its figures are not those that were written")
-    except FileNotFoundError:
-        raise ArchGymError(f"there is no table {os.fspath(path)}") from None
-    except Exception as error:  # a damaged archive raises nearly anything
-        reason = str(error) if isinstance(error, ArchGymError) else f"{type(error).__name__}: {error}"
-        raise ArchGymError(
-            f"{os.fspath(path)} is not a table of the DRAM controller, or is damaged: {reason}; "
-            "install archgym again, or make it again with `python -m archgym.simulators.dram.pack CSV OUT`"
-        ) from error
     return table
 
 

@@ -15,7 +15,6 @@ Ours lie beside this module; users' lie in the data folder, where `archgym data 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -27,11 +26,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from archgym.archive import digest, expect, load_archive, reading, save_archive
 from archgym.errors import ArchGymError, unknown
-from archgym.paths import data_folder, write_atomically
+from archgym.paths import data_folder
 from archgym.space import Array, Indices
 
 FORMAT = 1
+HEADER = ("name", "space", "network", "provenance")  # what of a table is in the file's header
 SPACES = {"cell": 5**6, "macro": 3**8}  # architectures of each space
 
 IMPORTERS = {  # how the names of tables that do not ship begin -> the command that makes them
@@ -73,16 +74,16 @@ class Table:
         if self.space not in SPACES:
             raise unknown("space of a table", self.space, SPACES)
         rows, seeds = self.test_accuracy.shape if self.test_accuracy.ndim == 2 else (-1, -1)
-        _expect("row", self.row, (SPACES[self.space],), np.integer)
-        _expect("budgets", self.budgets, (len(self.budgets),), np.integer)
-        _expect("valid_accuracy", self.valid_accuracy, (rows, seeds, len(self.budgets)), np.floating)
-        _expect("test_accuracy", self.test_accuracy, (rows, seeds), np.floating)
+        expect("row", self.row, (SPACES[self.space],), np.integer)
+        expect("budgets", self.budgets, (len(self.budgets),), np.integer)
+        expect("valid_accuracy", self.valid_accuracy, (rows, seeds, len(self.budgets)), np.floating)
+        expect("test_accuracy", self.test_accuracy, (rows, seeds), np.floating)
         if self.train_seconds is not None:
-            _expect("train_seconds", self.train_seconds, (rows, len(self.budgets)), np.floating)
+            expect("train_seconds", self.train_seconds, (rows, len(self.budgets)), np.floating)
             if not (self.train_seconds >= 0).all():
                 raise ArchGymError("train_seconds has values that are negative or missing")
         for name, column in self.columns.items():
-            _expect(name, column, (rows,), np.number)
+            expect(name, column, (rows,), np.number)
         if not len(self.budgets) or (np.diff(self.budgets) <= 0).any():
             raise ArchGymError("budgets are epochs in increasing order, at least one")
         if len(self.row) and not (self.row.min() >= 0 and self.row.max() < rows):
@@ -94,18 +95,10 @@ class Table:
     @property
     def digest(self) -> str:
         """A hash of everything that results depend on."""
-        sha = hashlib.sha256(json.dumps([self.space, self.network, sorted(self.columns)]).encode())
         arrays: list[Array] = [self.row, self.budgets, self.valid_accuracy, self.test_accuracy]
         arrays += [self.columns[name] for name in sorted(self.columns)]
         arrays += [] if self.train_seconds is None else [self.train_seconds]
-        for array in arrays:
-            sha.update(f"{array.dtype.str}{array.shape}".encode() + array.tobytes())
-        return sha.hexdigest()[:16]
-
-
-def _expect(name: str, array: Array, shape: tuple[int, ...], kind: Any) -> None:
-    if array.shape != shape or not np.issubdtype(array.dtype, kind):
-        raise ArchGymError(f"{name} is {array.dtype}{list(array.shape)}; expected {kind.__name__}{list(shape)}")
+        return digest(json.dumps([self.space, self.network, sorted(self.columns)]), arrays)
 
 
 def save_table(table: Table, path: str | os.PathLike[str] | None = None) -> Path:
@@ -117,9 +110,8 @@ def save_table(table: Table, path: str | os.PathLike[str] | None = None) -> Path
     if path is None:
         path = data_folder("nas", f"{table.name}.npz")
         path.parent.mkdir(parents=True, exist_ok=True)
-    about = {"format": FORMAT, "name": table.name, "space": table.space, "network": table.network, "provenance": dict(table.provenance)}
+    about = {name: getattr(table, name) for name in HEADER} | {"format": FORMAT, "sha256": table.digest}
     arrays: dict[str, Array] = {
-        "about": np.array(json.dumps({**about, "sha256": table.digest}, sort_keys=True)),
         "row": table.row,
         "budgets": table.budgets,
         "valid_accuracy": table.valid_accuracy,
@@ -127,7 +119,7 @@ def save_table(table: Table, path: str | os.PathLike[str] | None = None) -> Path
         **({} if table.train_seconds is None else {"train_seconds": table.train_seconds}),
         **{f"column.{name}": column for name, column in table.columns.items()},
     }
-    return write_atomically(path, lambda file: np.savez_compressed(file, allow_pickle=False, **arrays))
+    return save_archive(path, about, arrays)
 
 
 def read_table(path: str | os.PathLike[str]) -> Table:
@@ -136,22 +128,13 @@ def read_table(path: str | os.PathLike[str]) -> Table:
     Raises:
         ArchGymError: no such file, a damaged one, or one whose figures are not those that were written.
     """
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-        about = json.loads(str(arrays.pop("about")))
-        if about["format"] != FORMAT:
-            raise ArchGymError(f"it has format {about['format']}; this version of archgym reads format {FORMAT}")
+    with reading(path, "an accuracy table of archgym, or is damaged", "import it again"):
+        about, arrays = load_archive(path, FORMAT)
         columns = {name.removeprefix("column."): arrays.pop(name) for name in list(arrays) if name.startswith("column.")}
-        named = {name: about[name] for name in ("name", "space", "network", "provenance")}
-        table = Table(**named, columns=columns, **arrays)
+        fields: dict[str, Any] = {**{name: about[name] for name in HEADER}, **arrays}
+        table = Table(**fields, columns=columns)
         if table.digest != about["sha256"]:
             raise ArchGymError("its figures are not those that were written")
-    except FileNotFoundError:
-        raise ArchGymError(f"there is no accuracy table {os.fspath(path)}") from None
-    except Exception as error:  # a damaged archive raises nearly anything
-        reason = str(error) if isinstance(error, ArchGymError) else f"{type(error).__name__}: {error}"
-        raise ArchGymError(f"{os.fspath(path)} is not an accuracy table of archgym, or is damaged: {reason}; import it again") from error
     return table
 
 

@@ -17,13 +17,13 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
 from archgym.errors import ArchGymError
 from archgym.paths import data_folder
+from archgym.workers import end_process
 
 SOURCES = Path(__file__).parent / "kernels"
 TIMEOUT_S = 60.0  # for one library, which takes about 0.4 s
@@ -190,7 +190,7 @@ def _run(command: Sequence[str], timeout_s: float) -> str:
         except subprocess.TimeoutExpired:
             raise CompilerTimeout(f"{name} was killed after {timeout_s:g} s") from None
         finally:
-            _kill(process)
+            end_process(process)
         output.seek(0)
         text = output.read().decode(errors="replace")
     if code:
@@ -201,19 +201,6 @@ def _run(command: Sequence[str], timeout_s: float) -> str:
 
 def _name(command: Sequence[str]) -> str:
     return " ".join(command[: 4 if "-m" in command[:2] else 1])
-
-
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is not None:
-        return
-    import psutil
-
-    with suppress(psutil.Error):
-        for child in psutil.Process(process.pid).children(recursive=True):
-            with suppress(psutil.Error):
-                child.kill()
-    process.kill()
-    process.wait()
 
 
 @cache

@@ -1,0 +1,78 @@
+"""Arrays and a header in one npz file: written whole, read without pickle, and hashed so that other figures are noticed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from archgym.errors import ArchGymError
+from archgym.paths import write_atomically
+from archgym.space import Array
+
+_HEADER = "about"
+
+
+def save_archive(path: str | os.PathLike[str], about: Mapping[str, Any], arrays: Mapping[str, Array]) -> Path:
+    """Write a header (JSON) and arrays, complete or not at all.
+
+    Raises:
+        ArchGymError: the file cannot be written.
+    """
+    content = {_HEADER: np.array(json.dumps(about, sort_keys=True)), **arrays}
+    return write_atomically(path, lambda file: np.savez_compressed(file, allow_pickle=False, **content))
+
+
+def load_archive(path: str | os.PathLike[str], format: int) -> tuple[dict[str, Any], dict[str, Array]]:
+    """Header and arrays that `save_archive` wrote; raises nearly anything on a damaged file, so call it within `reading`.
+
+    Raises:
+        ArchGymError: the header's `format` is another one.
+    """
+    with np.load(path, allow_pickle=False) as archive:
+        arrays = {name: archive[name] for name in archive.files}
+    about = json.loads(str(arrays.pop(_HEADER)))
+    check_format(about["format"], format)
+    return about, arrays
+
+
+def check_format(found: Any, expected: int) -> None:
+    """Refuse a file of another format."""
+    if found != expected:
+        raise ArchGymError(f"it has format {found}; this version of archgym reads format {expected}")
+
+
+@contextmanager
+def reading(path: str | os.PathLike[str], what: str, remedy: str = "") -> Iterator[None]:
+    """Whatever goes wrong within becomes one error: the file is not `what`, why, and what to do.
+
+    Raises:
+        ArchGymError: anything else was raised.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        raise ArchGymError(f"{os.fspath(path)} is not {what}: there is no table at this path") from None
+    except Exception as error:  # a damaged archive raises nearly anything
+        reason = str(error) if isinstance(error, ArchGymError) else f"{type(error).__name__}: {error}"
+        raise ArchGymError(f"{os.fspath(path)} is not {what}: {reason}" + (remedy and f"; {remedy}")) from error
+
+
+def expect(name: str, array: Array, shape: tuple[int, ...], kind: Any) -> None:
+    """Refuse an array of another shape, or whose numbers are not of this kind (np.float64, np.integer, ...)."""
+    if array.shape != shape or not np.issubdtype(array.dtype, kind):
+        raise ArchGymError(f"{name} is {array.dtype}{list(array.shape)}; expected {kind.__name__}{list(shape)}")
+
+
+def digest(text: str, arrays: Iterable[Array]) -> str:
+    """A hash of a text and of arrays, their types and shapes included: 16 hexadecimal digits."""
+    sha = hashlib.sha256(text.encode())
+    for array in arrays:
+        sha.update(f"{array.dtype.str}{array.shape}".encode() + array.tobytes())
+    return sha.hexdigest()[:16]
