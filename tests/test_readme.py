@@ -31,6 +31,10 @@ def test_there_are_exactly_two_set_up_commands_and_their_extras_exist():
         assert set(re.search(r"\[(.*)\]", command)[1].split(",")) <= extras
 
 
-def test_every_file_that_readme_links_exists():
-    for link in re.findall(r"\]\((?!https?:)([^)#]+)\)", README):
-        assert (ROOT / link).exists(), link
+PAGES = ["README.md", "benchmarks/README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_file_that_a_page_links_exists(page):
+    for link in re.findall(r"\]\((?!https?:)([^)#]+)\)", (ROOT / page).read_text()):
+        assert ((ROOT / page).parent / link).exists(), link
