@@ -27,7 +27,8 @@ from archgym.simulator import Candidates, Simulator, evaluate_safely
 from archgym.space import Array, DesignSpace, Indices
 
 LIMIT = 100_000_000
-_BINS = 1 << 18  # reward bins of 8e-5 over [-R - 1, R]: what percentiles are resolved to
+_BINS = 1 << 19  # reward bins: half of them of 8e-5 over [-R - 1, R], half logarithmic up to _LARGEST (form="archgym" goes beyond R)
+_LARGEST = 1e12
 _PROBES = 64
 
 
@@ -63,7 +64,9 @@ class Optimum:
 
 
 def _bin(rewards: Array) -> Indices:
-    bins = np.floor((rewards - INFEASIBLE_REWARD) * (_BINS / (R - INFEASIBLE_REWARD)))
+    """Bins of rewards [B]: monotone, as fine as said above."""
+    below, above = np.minimum(rewards, R) - INFEASIBLE_REWARD, np.log(np.maximum(rewards, R) / R)
+    bins = np.floor((below / (R - INFEASIBLE_REWARD) + above / np.log(_LARGEST / R)) * (_BINS // 2))
     return np.clip(bins, 0, _BINS - 1).astype(np.int64)
 
 

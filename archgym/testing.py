@@ -339,7 +339,9 @@ def _check_ranking(single: ArchEnv, vector: ArchVectorEnv, seed: int) -> None:
     )
     feasible = evaluation.reward[evaluation.feasible]
     _must((feasible > INFEASIBLE_REWARD).all() and np.isfinite(feasible).all(), "a feasible design is not ranked above infeasible ones")
-    _must((np.abs(evaluation.reward[evaluation.valid]) <= R).all(), f"a valid design's reward lies outside [-{R:g}, {R:g}]")
+    largest = np.inf if vector.evaluator.objective.form == "archgym" else R
+    valid = evaluation.reward[evaluation.valid]
+    _must(((valid >= -R) & (valid <= largest)).all(), f"a valid design's reward lies outside [-{R:g}, {largest:g}]")
 
 
 def _check_ledger(env: ArchEnv, seed: int) -> None:

@@ -239,10 +239,31 @@ def test_goals_reward_what_they_are_called_after(goal, best):
         ("archgym_both", 1e-4 / np.abs(COLUMN["latency_s"] - 1e-4) / np.abs(COLUMN["power_w"] - 1)),
     ],
 )
-def test_the_published_rewards_are_there_by_name_up_to_the_limit_of_rewards(preset, published):
+def test_the_published_rewards_are_there_by_name_and_their_optimum_with_them(preset, published):
     made = evaluator(preset=preset)
     reward, _ = made.simulator.table_rewards(made.objective)
-    np.testing.assert_allclose(reward, np.minimum(published, 10.0), rtol=1e-9)
+    np.testing.assert_allclose(reward, published, rtol=1e-9)
+    optimum = SPACE.to_ordinal(made.simulator.optimum(made.objective)[None])[0]
+    assert reward[optimum] == reward.max() > 60
+
+
+@pytest.mark.parametrize("reward", [0.5, 5.0, 9.99, 30.0, 500.0])
+def test_percentiles_resolve_rewards_beyond_the_limit_of_other_forms(reward):
+    made = evaluator(preset="archgym_latency")
+    rewards, _ = made.simulator.table_rewards(made.objective)
+    found = find_optimum(made.simulator, made.objective)
+    assert found.percentile(reward) == pytest.approx(100 * (rewards[DISTINCT] <= reward).mean(), abs=0.2)
+
+
+def test_latencies_without_their_unit_are_1000_times_too_small_where_the_simulator_prints_nanoseconds(rows, indices):
+    dropped = DramController(time_unit="dropped")
+    columns, wrong = DRAM.evaluate_indices(indices), dropped.evaluate_indices(indices)
+    number = [float(row["time_ps"]) / (1000 if int(row["time_ps"]) % 1000 == 0 else 1) for row in rows]
+    np.testing.assert_allclose(wrong["latency_s"], np.array(number) * 1e-12, rtol=1e-15)
+    assert (wrong["latency_s"] < columns["latency_s"] / 2).sum() == 70_202
+    for name in ("energy_j", "power_w", "bandwidth_bytes_s"):
+        assert (wrong[name] == columns[name]).all()
+    assert dropped.specification != DRAM.specification
 
 
 def test_targets_are_options_and_other_objectives_take_none_of_them():
@@ -267,6 +288,8 @@ def test_a_search_states_its_regret():
         ({"form": "archgym", "goal": "edp"}, "goal='edp' has no published target"),
         ({"backend": "ramulator"}, "unknown backend of archgym/DramController-v0 'ramulator'; known: table, dramsys"),
         ({"backend": "dramsys"}, "needs executable=.*and resources="),
+        ({"time_unit": "drop"}, "unknown time_unit of DramController 'drop'; did you mean 'dropped'"),
+        ({"time_unit": "dropped", "backend": "dramsys", "executable": "a", "resources": "b"}, "goes with backend='table'"),
         ({"executable": "DRAMSys"}, "executable and resources go with backend='dramsys'"),
     ],
 )

@@ -8,7 +8,11 @@ The table holds what the cycle-level simulator DRAMSys 4.0 printed (DDR3-1600, 1
     bandwidth_bytes_s  average bandwidth
 
 The published environment (Krishnan et al., "ArchGym", ISCA 2023) read the time without its unit. The simulator prints the largest unit
-that divides the time exactly, ns on some designs and ps on most, so that its latencies were off by 1000 against each other.
+that divides the time exactly, ns or ps, so that its latencies were off by 1000 against each other:
+
+    latency without its unit   t where t is no multiple of 1 ns, t / 1000 where it is
+
+which `time_unit="dropped"` repeats, to see what it did to published rankings.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from archgym.errors import unknown
 from archgym.objective import Objective
 from archgym.simulator import Simulator
 from archgym.simulators.dram.space import METRICS, SPACE, canonical
@@ -26,6 +31,8 @@ from archgym.space import Array, Indices
 
 PER_UNIT = np.array([1e12, 1e14, 1e5])  # a figure of the table over its metric: ps, hundredths of a pJ, hundredths of a mW
 BYTES_S = 1e7 / 8  # of a hundredth of a Gbit/s
+PS_PER_NS = 1000
+TIME_UNITS = ("printed", "dropped")
 
 
 class DramController(Simulator):
@@ -33,20 +40,26 @@ class DramController(Simulator):
 
     Args:
         trace: a name of `list_traces()`.
+        time_unit: "printed", or "dropped" for the wrong latencies of the published environment.
 
     Raises:
-        ArchGymError: an unknown trace, or a damaged table.
+        ArchGymError: an unknown trace, a damaged table, or another `time_unit`.
     """
 
     space = SPACE
     metrics = METRICS
 
-    def __init__(self, trace: str = "cloud-1"):
+    def __init__(self, trace: str = "cloud-1", time_unit: str = "printed"):
+        if time_unit not in TIME_UNITS:
+            raise unknown("time_unit of DramController", time_unit, TIME_UNITS)
         self.trace = trace
+        self.time_unit = time_unit
         self.table = load_table(trace)
         self._outcome = self.table.outcome
         figures = self.table.figures.T
         self._values = np.concatenate([figures[:3] / PER_UNIT[:, None], figures[3:] * BYTES_S])  # float64 [4, K]
+        if time_unit == "dropped":
+            self._values[0] /= np.where(self.table.figures[:, 0] % PS_PER_NS == 0, PS_PER_NS, 1)
         self._names = tuple(metric.name for metric in self.metrics)
 
     def evaluate_indices(self, indices: Indices, rng: np.random.Generator | None = None) -> dict[str, Array]:
