@@ -11,7 +11,6 @@ it through `reset` and `step`, and a ledger counts every simulated design.
 from archgym._search import Search, SearchResult, search, search_again
 from archgym.agent import Agent, AskTellAgent
 from archgym.env import ArchEnv, ArchVectorEnv, finished
-from archgym.env_wrappers import ContinuousActions, SequentialDesign, VectorContinuousActions, VectorSequentialDesign
 from archgym.errors import ArchGymError, BudgetExhausted, MissingDependency, SimulatorUnavailable
 from archgym.incumbents import Incumbent
 from archgym.ledger import Ledger
@@ -23,6 +22,7 @@ from archgym.simulator_wrappers import Cached, Noisy, Tabulated
 from archgym.space import Categorical, DesignSpace, Integer, Ordinal, Real
 from archgym.version import __version__
 from archgym.workers import Isolated, Parallel
+from archgym.wrappers import ContinuousActions, SequentialDesign, VectorContinuousActions, VectorSequentialDesign
 
 discover()
 

@@ -67,7 +67,8 @@ def _bin(rewards: Array) -> Indices:
     """Bins of rewards [B]: monotone, as fine as said above."""
     below, above = np.minimum(rewards, R) - INFEASIBLE_REWARD, np.log(np.maximum(rewards, R) / R)
     bins = np.floor((below / (R - INFEASIBLE_REWARD) + above / np.log(_LARGEST / R)) * (_BINS // 2))
-    return np.clip(bins, 0, _BINS - 1).astype(np.int64)
+    within: Indices = np.clip(bins, 0, _BINS - 1).astype(np.int64)
+    return within
 
 
 def to_enumerate(simulator: Simulator, objective: Objective, limit: int = LIMIT) -> DesignSpace | Candidates | None:

@@ -28,13 +28,13 @@ from gymnasium.utils.env_checker import check_env as gymnasium_check_env
 
 from archgym.agent import Agent
 from archgym.env import ArchEnv, ArchVectorEnv, finished
-from archgym.env_wrappers import ContinuousActions, SequentialDesign
 from archgym.errors import ArchGymError, BudgetExhausted
 from archgym.objective import INFEASIBLE_REWARD, Minimize, Objective, R
 from archgym.registry import Task, get_agent, get_task, list_agents, load
 from archgym.simulator import Metric, Simulator, check_schema
 from archgym.simulator_wrappers import SimulatorWrapper
 from archgym.space import Array, Categorical, DesignSpace, Indices, Integer, Ordinal, Real
+from archgym.wrappers import ContinuousActions, SequentialDesign
 
 __all__ = ["check_agent", "check_env", "check_simulator"]
 

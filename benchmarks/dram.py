@@ -1,8 +1,8 @@
 """The DRAM controller: rates on one core, the landscape of a trace, and what a unit that is dropped does to the rankings of agents.
 
-    python benchmarks/dram.py rates            lookups and steps per second, beside the published environment's
-    python benchmarks/dram.py landscape        distribution, variance by parameter, and samples that a random search needs
-    python benchmarks/dram.py rankings DIR     of a folder of the study archgym-2023: agents under the right and the wrong latency
+python benchmarks/dram.py rates            lookups and steps per second, beside the published environment's
+python benchmarks/dram.py landscape        distribution, variance by parameter, and samples that a random search needs
+python benchmarks/dram.py rankings DIR     of a folder of the study archgym-2023: agents under the right and the wrong latency
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ import gymnasium
 import numpy as np
 from scipy.stats import kendalltau
 
-import archgym  # noqa: F401 - registers the environments
-from archgym.lottery.load import load_tasks
+from archgym.env import Evaluator
 from archgym.simulators.dram import DramController
 from archgym.space import Array
 from archgym.study.spec import Study
@@ -31,7 +30,9 @@ ROUNDS = 7
 BATCH = 10_000
 STEPS = 5_000
 PUBLISHED = (10, 15)  # steps/s of the published environment
-SEARCHES = 2_000
+SEARCHES = 200_000
+REPLICATES = 500
+DROPPED = ", unit dropped"  # ends the label of a task whose latency has lost its unit
 
 
 def rates() -> None:
@@ -50,7 +51,9 @@ def rates() -> None:
             env.step(action)
 
     rate = STEPS / _best(episodes)
-    print("reset + step".ljust(50), f"{rate:14,.0f} /s, {rate / PUBLISHED[1]:,.0f} to {rate / PUBLISHED[0]:,.0f} times the published 10 to 15")
+    print(
+        "reset + step".ljust(50), f"{rate:14,.0f} /s, {rate / PUBLISHED[1]:,.0f} to {rate / PUBLISHED[0]:,.0f} times the published 10 to 15"
+    )
     envs = gymnasium.make_vec("archgym/DramController-v0", num_envs=BATCH)
     envs.reset()
     batch_of_actions = envs.action_space.sample()
@@ -80,16 +83,80 @@ def landscape() -> None:
     everywhere = right.evaluate_indices(everything)["latency_s"]
     for name, share in (("10 %", 0.1), ("1 %", 0.01), ("0", 0.0)):
         reached = (everywhere <= latency.min() * (1 + share)).mean()
-        samples = np.quantile(rng.geometric(reached, SEARCHES * 100), [0.1, 0.5, 0.9])
+        samples = np.quantile(rng.geometric(reached, SEARCHES), [0.1, 0.5, 0.9])
         print(f"  within {name} of it ({reached:.5f} of the designs)".ljust(51), *(f"{q:9,.0f}" for q in samples))
 
 
 def rankings(folder: Path) -> None:
-    """Agents by the regret of their runs, in pairs of tasks that differ in the unit alone."""
-    tasks = {task.name: task for task in load_tasks(Study.read(folder / "study.toml"), Store(folder))}
-    pairs = [(name, f"{name}, unit dropped") for name in tasks if f"{name}, unit dropped" in tasks]
-    for pair in pairs:
-        print(tasks[pair[0]])
+    """Agents by the probability that a run of theirs beats one of another agent (ties are halves), in pairs of tasks.
+
+    The tasks of a pair differ in the latency alone. A search under the wrong one is ranked by the rewards that it saw, as in print, and
+    by what its best designs are really worth.
+    """
+    study, store = Study.read(folder / "study.toml"), Store(folder)
+    found = _best_designs(study, store)
+    for task in study.tasks:
+        wrong = f"{task}{DROPPED}"
+        if wrong not in study.tasks:
+            continue
+        env = study.tasks[task]
+        judge = Evaluator(env["id"], env["objective"], env["horizon"], {**env["kwargs"]})
+        seen = {agent: rewards for agent, (_, rewards) in found[wrong].items()}
+        worth = {agent: judge.evaluate(designs, len(designs)).reward for agent, (designs, _) in found[wrong].items()}
+        right = {agent: rewards for agent, (_, rewards) in found[task].items()}
+        columns = {"right latency": right, "wrong, as rewarded": seen, "wrong, true worth": worth}
+        strengths = {name: _strengths(rewards) for name, rewards in columns.items()}
+        print(f"\n{task}: rank, probability of beating another agent's run, 95 % interval")
+        print("agent".ljust(12), *(name.rjust(26) for name in columns))
+        order = sorted(right, key=lambda agent: -strengths["right latency"][agent][0])
+        for agent in order:
+            cells = []
+            for drawn in strengths.values():
+                rank = 1 + sum(other[0] > drawn[agent][0] for other in drawn.values())
+                low, high = np.quantile(drawn[agent][1:], [0.025, 0.975])
+                cells.append(f"{rank}   {drawn[agent][0]:.2f} ({low:.2f} to {high:.2f})".rjust(26))
+            print(agent.ljust(12), *cells)
+        for name in ("wrong, as rewarded", "wrong, true worth"):
+            pairs = zip(_rows(strengths["right latency"]), _rows(strengths[name]), strict=True)
+            tau = [kendalltau(a, b).statistic for a, b in pairs]
+            low, high = np.quantile(tau[1:], [0.025, 0.975])
+            print(f"Kendall's tau of the right ranking and {name}: {tau[0]:.2f} ({low:.2f} to {high:.2f})")
+
+
+def _best_designs(study: Study, store: Store) -> dict[str, dict[str, tuple[Array, Array]]]:
+    """Task -> agent -> the best designs of its runs, int64 [N, P], and their rewards as searched, float64 [N]."""
+    space = DramController().space
+    runs = {run.id: run for run in study.runs() if study.tasks[run.task]["id"] == "archgym/DramController-v0"}
+    stored = [item for id_, item in store.read().items() if id_ in runs and item.done]
+    rows: dict[str, dict[str, list[tuple[Array, float]]]] = {}
+    for item, table in store.table(stored, (*space.names, "reward")):
+        run, best = runs[item.id], int(np.argmax(table["reward"].to_numpy()))
+        design = space.encode({name: [table[name][best].as_py()] for name in space.names})[0]
+        rows.setdefault(run.task, {}).setdefault(run.agent, []).append((design, table["reward"][best].as_py()))
+    return {
+        task: {agent: (np.stack([d for d, _ in pairs]), np.array([r for _, r in pairs])) for agent, pairs in agents.items()}
+        for task, agents in rows.items()
+    }
+
+
+def _strengths(rewards: dict[str, Array]) -> dict[str, Array]:
+    """Agent -> P(its run beats a run of another agent), of all runs and then of REPLICATES bootstrap draws: float64 [1 + REPLICATES]."""
+    rng = np.random.default_rng(0)
+    draws = {a: np.concatenate([[r], r[rng.integers(len(r), size=(REPLICATES, len(r)))]], axis=0) for a, r in rewards.items()}
+
+    def beats(a: Array, b: Array) -> float:
+        b = np.sort(b)
+        return float((np.searchsorted(b, a, "left") + np.searchsorted(b, a, "right")).mean() / (2 * len(b)))
+
+    return {
+        agent: np.mean([[beats(a, b) for a, b in zip(own, draws[other], strict=True)] for other in rewards if other != agent], axis=0)
+        for agent, own in draws.items()
+    }
+
+
+def _rows(strengths: dict[str, Array]) -> Array:
+    """Strengths [1 + REPLICATES, agents], agents in the order of their names."""
+    return np.stack([strengths[agent] for agent in sorted(strengths)], axis=1)
 
 
 def _explained(values: Array, levels: Array) -> float:

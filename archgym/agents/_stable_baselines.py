@@ -62,7 +62,7 @@ class StableBaselinesAgent(Agent):
             "device": "cpu",
             "seed": integer_seed(seed, "agent"),
         }
-        with _own_torch_and_random_state():
+        with own_torch_and_random_state():
             adapted = as_vec_env(self.view(env))
             model = self.model(adapted, budget=budget, common=common)
             model.set_logger(Logger(None, []))  # the default logger makes a temporary folder per run
@@ -121,7 +121,7 @@ def as_vec_env(env: VectorEnv) -> VecEnv:
 
 
 @contextmanager
-def _own_torch_and_random_state() -> Iterator[None]:
+def own_torch_and_random_state() -> Iterator[None]:
     """One torch thread (small networks are slower on several), and the caller's global random states left as they were."""
     import torch
 

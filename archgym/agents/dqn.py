@@ -54,7 +54,7 @@ class DQN(StableBaselinesAgent):
         return int(self.num_envs)
 
     def view(self, env: VectorEnv) -> VectorEnv:
-        from archgym.env_wrappers import VectorSequentialDesign
+        from archgym.wrappers import VectorSequentialDesign
 
         return VectorSequentialDesign(env)
 

@@ -59,9 +59,7 @@ class PPO(StableBaselinesAgent):
     def model(self, env: VecEnv, *, budget: int, common: dict[str, Any]) -> BaseAlgorithm:
         from stable_baselines3 import PPO as Algorithm
 
-        n_steps = max(rollout_steps(self.n_steps, env.num_envs, budget), -(-SMALLEST_PART // env.num_envs))
-        parts = min(self.minibatches, n_steps * env.num_envs // SMALLEST_PART, n_steps)
-        n_steps -= n_steps % parts
+        n_steps, parts = rollout(self.n_steps, self.minibatches, env.num_envs, budget)
         return Algorithm(
             env=env,
             n_steps=n_steps,
@@ -73,3 +71,10 @@ class PPO(StableBaselinesAgent):
             gamma=self.gamma,
             **common | {"policy_kwargs": common["policy_kwargs"] | {"optimizer_kwargs": {"fused": True, "eps": 1e-5}}},  # Adam in one call
         )
+
+
+def rollout(n_steps: int, minibatches: int, num_envs: int, budget: int) -> tuple[int, int]:
+    """Steps per update and the parts they fall into, as PPO's arguments describe them."""
+    steps = max(rollout_steps(n_steps, num_envs, budget), -(-SMALLEST_PART // num_envs))
+    parts = min(minibatches, steps * num_envs // SMALLEST_PART, steps)
+    return steps - steps % parts, parts

@@ -48,7 +48,7 @@ class SAC(StableBaselinesAgent):
         return int(self.num_envs)
 
     def view(self, env: VectorEnv) -> VectorEnv:
-        from archgym.env_wrappers import VectorContinuousActions
+        from archgym.wrappers import VectorContinuousActions
 
         return VectorContinuousActions(env)
 

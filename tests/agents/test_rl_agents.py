@@ -1,4 +1,4 @@
-"""The agents that are Stable-Baselines3 models, and the view of our environments that they learn from."""
+"""The agents that learn with PyTorch, and the view of our environments that they learn from."""
 
 from __future__ import annotations
 
@@ -15,19 +15,21 @@ from hypothesis import strategies as st
 from archgym.agents._stable_baselines import as_vec_env, rollout_steps
 from archgym.agents.a2c import A2C
 from archgym.agents.dqn import DQN
+from archgym.agents.independent_ppo import IndependentPPO, Learners
 from archgym.agents.ppo import PPO
 from archgym.agents.sac import SAC
 from archgym.env import ArchVectorEnv
-from archgym.env_wrappers import VectorContinuousActions, VectorSequentialDesign
 from archgym.errors import MissingDependency
 from archgym.objective import Minimize, Objective
 from archgym.registry import Task
 from archgym.simulator import Metric, Simulator
 from archgym.space import Categorical, DesignSpace, Integer, Ordinal
+from archgym.wrappers import VectorContinuousActions, VectorSequentialDesign
 
 pytest.importorskip("stable_baselines3")
 
-AGENTS = [PPO, A2C, DQN, SAC]
+STABLE_BASELINES = [PPO, A2C, DQN, SAC]
+AGENTS = [*STABLE_BASELINES, IndependentPPO]
 SPACE = DesignSpace([Integer("x", 1, 16), Ordinal("size", [1, 2, 4, 8, 16]), Categorical("isa", ["b", "a", "c"]), Integer("only", 5, 5)])
 
 
@@ -114,7 +116,7 @@ def test_a_search_leaves_global_random_states_and_torch_threads_alone(agent):
     assert torch.equal(torch.get_rng_state(), pytorch)
 
 
-@pytest.mark.parametrize("agent", AGENTS)
+@pytest.mark.parametrize("agent", STABLE_BASELINES)
 def test_a_missing_library_is_named_with_the_extra_that_brings_it(agent, monkeypatch):
     for name in [name for name in sys.modules if name.startswith("stable_baselines3.")]:
         monkeypatch.delitem(sys.modules, name)
@@ -123,8 +125,17 @@ def test_a_missing_library_is_named_with_the_extra_that_brings_it(agent, monkeyp
         search(agent(), budget=5)
 
 
+def test_a_missing_pytorch_is_named_with_the_extra_that_brings_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(MissingDependency, match=r"archgym\[rl\]"):
+        search(IndependentPPO(), budget=5)
+
+
 def test_agents_can_be_configured_without_importing_torch():
-    code = "import sys; from archgym.agents import ppo, a2c, dqn, sac; ppo.PPO(clip=0.1); sys.exit('torch' in sys.modules)"
+    code = (
+        "import sys; from archgym.agents import ppo, a2c, dqn, sac, independent_ppo;"
+        "ppo.PPO(clip=0.1), independent_ppo.IndependentPPO(group=2); sys.exit('torch' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
@@ -142,6 +153,36 @@ def test_minibatches_divide_the_rollout(minibatches, num_envs):
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         assert search(PPO(minibatches=minibatches, n_steps=8), budget=90, num_envs=num_envs).samples == 90
+
+
+@pytest.mark.parametrize("group", [1, 2, 4, 16])
+def test_independent_learners_share_the_parameters_out(group):
+    import torch
+
+    nvec = np.array([3, 5, 2, 7, 4])
+    learners = Learners(nvec, group, observed=2)
+    log_p = learners.log_policy(torch.randn(200, 2))
+    actions = learners.sample(log_p)
+    designs = learners.designs(actions)
+    assert designs.shape == (200, 5) and [len(np.unique(column)) for column in designs.T] == nvec.tolist()
+    per_learner = learners.log_prob(log_p, actions)
+    assert per_learner.shape == (-(-5 // group), 200)
+    flat = log_p.permute(1, 0, 2, 3).flatten(1, 2)[:, :5]  # [B, P, n]
+    joint = flat.gather(2, torch.as_tensor(designs)[..., None]).sum(dim=(1, 2))
+    torch.testing.assert_close(per_learner.sum(0), joint)
+    assert (flat.exp().sum(2) - 1).abs().max() < 1e-5
+
+
+def test_a_learner_is_moved_by_its_own_loss_alone_and_its_gradient_is_limited_alone():
+    import torch
+
+    learners = Learners(np.array([3, 3]), 1, observed=2)
+    observations = torch.ones(8, 2)
+    (learners.values(observations)[0].mean() * 100).backward()
+    assert all((p.grad is None) or not p.grad[1].any() for p in learners.parameters)
+    learners.limit_gradients(0.5)
+    norms = sum(p.grad.pow(2).sum(dim=(1, 2)) for p in learners.parameters if p.grad is not None).sqrt()
+    assert norms[0] == pytest.approx(0.5, rel=1e-3) and norms[1] == 0
 
 
 @pytest.mark.parametrize("view", [lambda env: env, VectorSequentialDesign, VectorContinuousActions])

@@ -1,10 +1,7 @@
-"""The same task for agents that need another action space.
+"""One parameter per step: Discrete(max n_p), action modulo n_p, with a mask and the partial design observed.
 
-    SequentialDesign    one parameter per step: Discrete(max n_p), action modulo n_p, with a mask and the partial design observed
-    ContinuousActions   the whole design as a point of [-1, 1]^P:   index_p = min(floor((a_p + 1) / 2 * n_p), n_p - 1)
-
-Each exists for the single environment (a `gymnasium.Wrapper`) and for the vector environment; the ledger below is shared, and a
-sample is counted when a design is complete.
+`SequentialDesign` is for the single environment, `VectorSequentialDesign` for the vector environment; a sample is counted when a design is
+complete.
 """
 
 from __future__ import annotations
@@ -98,24 +95,6 @@ class SequentialDesign(gymnasium.Wrapper[Array, Any, Array, Array], RecordConstr
         return observation, float(reward), terminated, truncated, {**info, "action_mask": self._partial.mask()}
 
 
-class ContinuousActions(gymnasium.Wrapper[Array, Array, Array, Array], RecordConstructorArgs):
-    """A design as a point of the box [-1, 1]^P, each axis cut into n_p equal parts.
-
-    Args:
-        env: an `ArchEnv` (wrapped by Gymnasium or not).
-    """
-
-    def __init__(self, env: gymnasium.Env[Array, Array]):
-        RecordConstructorArgs.__init__(self)
-        gymnasium.Wrapper.__init__(self, env)
-        self._nvec = env.unwrapped.simulator.space.nvec  # type: ignore[attr-defined]
-        self.action_space = Box(-1, 1, (len(self._nvec),), np.float32)
-
-    def step(self, action: Array) -> tuple[Array, float, bool, bool, dict[str, Any]]:
-        observation, reward, terminated, truncated, info = self.env.step(_to_indices(action, self._nvec, (len(self._nvec),)))
-        return observation, float(reward), terminated, truncated, info
-
-
 class VectorSequentialDesign(VectorWrapper[Array, Any, Array, Array]):
     """`SequentialDesign` over an `ArchVectorEnv` under SAME_STEP: every sub-environment is at the same parameter."""
 
@@ -146,26 +125,6 @@ class VectorSequentialDesign(VectorWrapper[Array, Any, Array, Array]):
 
     def _masks(self) -> Array:
         return np.tile(self._partial.mask(), (self.num_envs, 1))
-
-
-class VectorContinuousActions(VectorWrapper[Array, Array, Array, Array]):
-    """`ContinuousActions` over an `ArchVectorEnv`."""
-
-    def __init__(self, env: Any):
-        super().__init__(env)
-        self._nvec = env.unwrapped.simulator.space.nvec
-        self.single_action_space = Box(-1, 1, (len(self._nvec),), np.float32)
-        self.action_space = batch_space(self.single_action_space, self.num_envs)
-
-    def step(self, actions: Array) -> tuple[Array, Array, Array, Array, dict[str, Any]]:
-        return self.env.step(_to_indices(actions, self._nvec, (self.num_envs, len(self._nvec))))
-
-
-def _to_indices(actions: Any, nvec: Indices, shape: tuple[int, ...]) -> Indices:
-    point = np.asarray(actions, float)
-    if point.shape != shape or not (np.abs(point) <= 1).all():
-        raise ArchGymError(f"a continuous action lies in [-1, 1] with shape {shape}, not {point!r}")
-    return np.minimum((point + 1) / 2 * nvec, nvec - 1).astype(np.int64)
 
 
 def _needs_same_step(env: Any) -> None:

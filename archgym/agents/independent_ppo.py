@@ -1,0 +1,228 @@
+"""Independent PPO (de Witt et al., 2020): one learner per parameter or group of parameters, all on one reward.
+
+Learner g has an actor pi_g(a_g | o) and a critic V_g(o) of its own, and takes the others for part of the environment:
+
+    rho_g = pi_g(a_g | o) / pi_g,old(a_g | o)                          A_g: generalised advantages under V_g, normalised
+    L_g   = - E[min(rho_g A_g, clip(rho_g, 1 - eps, 1 + eps) A_g)] + E[(R_g - V_g(o))^2] / 2 - c H(pi_g)
+
+The agent `ppo` clips the one ratio of the whole design, prod_g rho_g, under one critic. Learners share the observation and the reward of
+the environment, and nothing else. Their networks lie in common tensors, the learner being the first dimension.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from archgym.agent import Agent
+from archgym.agents._stable_baselines import own_torch_and_random_state
+from archgym.agents.ppo import rollout
+from archgym.errors import BudgetExhausted, MissingDependency
+from archgym.seeding import integer_seed
+from archgym.space import DesignSpace, Indices, Integer, Ordinal, Real
+
+if TYPE_CHECKING:
+    import torch
+    from gymnasium.vector import VectorEnv
+
+HIDDEN = 32  # units of both hidden layers, as in `ppo`
+GAE_LAMBDA = 0.95
+LARGEST_GRADIENT = 0.5  # norm, of each learner
+
+
+class IndependentPPO(Agent):
+    """Proximal policy optimisation by a learner per parameter; needs `archgym[rl]`.
+
+    Args:
+        group: parameters per learner, in the order of the space.
+        num_envs: designs per step.
+        n_steps: steps per update, fewer where an eighth of the budget is less, more where they are not 8 designs.
+        minibatches: parts of a rollout per epoch, of at least 8 designs; else fewer.
+        epochs: passes over a rollout.
+        learning_rate: of Adam.
+        entropy: weight of the entropy bonus; more explores longer.
+        clip: how far a learner's probability ratio may move from 1 in one update.
+        gamma: discount between the designs of an episode (without effect at horizon 1).
+
+    Raises:
+        MissingDependency: PyTorch is not installed (when a search starts).
+    """
+
+    version = 1
+    hyperparameters = DesignSpace(
+        [
+            Ordinal("group", [1, 2, 4, 8, 16], default=1),
+            Ordinal("num_envs", [1, 2, 4, 8, 16, 32, 64], default=16),
+            Ordinal("n_steps", [1, 2, 4, 8, 16, 32, 64, 128], default=4),
+            Ordinal("minibatches", [1, 2, 4, 8], default=1),
+            Integer("epochs", 1, 20, default=10),
+            Real("learning_rate", 1e-5, 1e-1, log=True, default=1e-2),
+            Real("entropy", 1e-5, 1.0, log=True, default=1e-2),
+            Real("clip", 0.05, 0.5, default=0.2),
+            Real("gamma", 0.8, 1.0, default=0.99),
+        ]
+    )
+
+    @property
+    def preferred_num_envs(self) -> int:
+        return int(self.num_envs)
+
+    def search(self, env: VectorEnv, *, budget: int, seed: int) -> None:
+        try:
+            import torch
+        except ImportError as error:
+            raise MissingDependency('the agent IndependentPPO needs PyTorch: pip install "archgym[rl]"') from error
+        with own_torch_and_random_state(), suppress(BudgetExhausted):
+            torch.manual_seed(integer_seed(seed, "agent"))
+            self._learn(env, budget, seed)
+
+    def _learn(self, env: VectorEnv, budget: int, seed: int) -> None:
+        import torch
+
+        steps, parts = rollout(self.n_steps, self.minibatches, env.num_envs, budget)
+        learners = Learners(env.single_action_space.nvec, int(self.group), env.single_observation_space.shape[0])  # type: ignore[attr-defined,index]
+        optimizer = torch.optim.Adam(learners.parameters, lr=self.learning_rate, eps=1e-5, fused=True)
+        observation = torch.as_tensor(env.reset(seed=seed)[0])
+        while True:
+            seen: list[tuple[Any, ...]] = []
+            with torch.no_grad():
+                for _ in range(steps):
+                    log_p = learners.log_policy(observation)
+                    actions = learners.sample(log_p)
+                    following, rewards, terminated, truncated, _ = env.step(learners.designs(actions))
+                    ends = torch.as_tensor(terminated | truncated)
+                    reward = torch.as_tensor(rewards, dtype=torch.float32)
+                    seen.append((observation, actions, learners.log_prob(log_p, actions), learners.values(observation), reward, ends))
+                    observation = torch.as_tensor(following)
+                advantages, returns = self._advantages(seen, learners.values(observation))
+            observations = torch.cat([entry[0] for entry in seen])  # [N, D], N designs of the rollout
+            actions, old = (torch.cat([entry[i] for entry in seen], dim=1) for i in (1, 2))  # [G, N, K] and [G, N]
+            for _ in range(self.epochs):
+                for part in torch.randperm(len(observations)).chunk(parts):
+                    loss = self._loss(learners, observations[part], actions[:, part], old[:, part], advantages[:, part], returns[:, part])
+                    optimizer.zero_grad()
+                    loss.backward()
+                    learners.limit_gradients(LARGEST_GRADIENT)
+                    optimizer.step()
+
+    def _advantages(self, seen: list[tuple[Any, ...]], following: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Generalised advantages and returns [G, N] of a rollout; nothing follows on the last design of an episode."""
+        import torch
+
+        advantage = torch.zeros_like(following)  # [G, B]
+        advantages: list[torch.Tensor] = []
+        for *_, value, reward, end in reversed(seen):
+            error = reward + self.gamma * following * ~end - value
+            advantage = error + self.gamma * GAE_LAMBDA * advantage * ~end
+            advantages.insert(0, advantage)
+            following = value
+        stacked = torch.cat(advantages, dim=1)
+        return stacked, stacked + torch.cat([entry[3] for entry in seen], dim=1)
+
+    def _loss(
+        self,
+        learners: Learners,
+        observations: torch.Tensor,
+        actions: torch.Tensor,
+        old: torch.Tensor,
+        advantages: torch.Tensor,
+        returns: torch.Tensor,
+    ) -> torch.Tensor:
+        """The sum of the learners' losses, which have no parameter in common."""
+        import torch
+
+        advantages = (advantages - advantages.mean(1, keepdim=True)) / (advantages.std(1, keepdim=True) + 1e-8)
+        log_p = learners.log_policy(observations)
+        ratio = torch.exp(learners.log_prob(log_p, actions) - old)
+        clipped = torch.clamp(ratio, 1 - self.clip, 1 + self.clip)
+        policy = -torch.minimum(ratio * advantages, clipped * advantages).mean(1)
+        value = (returns - learners.values(observations)).pow(2).mean(1) / 2
+        entropy = -(log_p.exp() * log_p).sum(dim=(2, 3)).mean(1)
+        losses: torch.Tensor = policy + value - self.entropy * entropy
+        return losses.sum()
+
+
+class Learners:
+    """Actors and critics of G learners with at most K parameters of at most n values each, D numbers observed.
+
+    Args:
+        nvec: values of each parameter.
+        group: parameters per learner.
+        observed: D.
+    """
+
+    def __init__(self, nvec: Indices, group: int, observed: int):
+        import torch
+
+        learners = -(-len(nvec) // group)
+        sizes = np.ones(learners * group, np.int64)  # the last learner may have parameters that do not exist, of one value each
+        sizes[: len(nvec)] = nvec
+        self.designed = len(nvec)
+        self.shape = learners, group, int(sizes.max())
+        exists = torch.arange(self.shape[2]) < torch.as_tensor(sizes)[:, None]
+        self.never = torch.where(exists, 0.0, -1e9).view(learners, 1, group, -1)  # on logits of values that do not exist
+        widths = (observed, HIDDEN, HIDDEN)
+        self.actor = _network(learners, (*widths, group * self.shape[2]), last_gain=0.01)
+        self.critic = _network(learners, (*widths, 1), last_gain=1.0)
+        self.parameters = [parameter for layer in (*self.actor, *self.critic) for parameter in layer]
+
+    def log_policy(self, observations: torch.Tensor) -> torch.Tensor:
+        """Observations [B, D] -> log pi_g [G, B, K, n]."""
+        learners, group, largest = self.shape
+        logits = _through(self.actor, observations).view(learners, -1, group, largest)
+        return (logits + self.never).log_softmax(3)
+
+    def values(self, observations: torch.Tensor) -> torch.Tensor:
+        """Observations [B, D] -> V_g [G, B]."""
+        return _through(self.critic, observations).squeeze(2)
+
+    def sample(self, log_p: torch.Tensor) -> torch.Tensor:
+        """log pi_g [G, B, K, n] -> actions [G, B, K]."""
+        import torch
+
+        return torch.multinomial(log_p.exp().flatten(0, 2), 1).view(log_p.shape[:3])
+
+    def log_prob(self, log_p: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
+        """log pi_g [G, B, K, n], actions [G, B, K] -> log pi_g(a_g) [G, B]."""
+        return log_p.gather(3, actions[..., None]).sum(dim=(2, 3))
+
+    def designs(self, actions: torch.Tensor) -> Indices:
+        """Actions [G, B, K] -> index rows [B, P]."""
+        joint: Indices = actions.transpose(0, 1).flatten(1)[:, : self.designed].numpy()
+        return joint
+
+    def limit_gradients(self, largest: float) -> None:
+        """Scale each learner's gradient down to a norm of at most `largest`."""
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        norm = sum(g.pow(2).sum(dim=(1, 2)) for g in gradients).sqrt()  # type: ignore[union-attr]
+        scale = (largest / (norm + 1e-6)).clamp(max=1.0)
+        for gradient in gradients:
+            gradient.mul_(scale[:, None, None])
+
+
+Network = list[tuple["torch.Tensor", "torch.Tensor"]]  # weights [G, in, out] and biases [G, 1, out]
+
+
+def _network(learners: int, widths: tuple[int, ...], last_gain: float) -> Network:
+    """Layers with orthogonal weights, each learner's drawn on its own."""
+    import torch
+
+    gains = [2**0.5] * (len(widths) - 2) + [last_gain]
+    layers: Network = []
+    for n_in, n_out, gain in zip(widths[:-1], widths[1:], gains, strict=True):
+        weights = torch.stack([torch.nn.init.orthogonal_(torch.empty(n_out, n_in), gain).T for _ in range(learners)])
+        layers.append((weights.contiguous().requires_grad_(), torch.zeros(learners, 1, n_out, requires_grad=True)))
+    return layers
+
+
+def _through(network: Network, observations: torch.Tensor) -> torch.Tensor:
+    """Observations [B, D] -> outputs [G, B, out], tanh between the layers."""
+    import torch
+
+    x = observations.expand(len(network[0][0]), *observations.shape)
+    for weights, biases in network[:-1]:
+        x = torch.tanh(torch.baddbmm(biases, x, weights))
+    weights, biases = network[-1]
+    return torch.baddbmm(biases, x, weights)

@@ -1,0 +1,23 @@
+"""The same task for those who need another interface: other action spaces, or an agent per parameter.
+
+    SequentialDesign    one parameter per step
+    ContinuousActions   the whole design as a point of [-1, 1]^P
+    MultiAgentDesign    one agent per parameter or group of parameters (PettingZoo; `archgym[marl]`)
+
+The ledger below is shared: every interface counts samples at the same place.
+"""
+
+from typing import Any
+
+from archgym.wrappers.continuous import ContinuousActions, VectorContinuousActions
+from archgym.wrappers.sequential import SequentialDesign, VectorSequentialDesign
+
+__all__ = ["ContinuousActions", "MultiAgentDesign", "SequentialDesign", "VectorContinuousActions", "VectorSequentialDesign"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "MultiAgentDesign":  # a PettingZoo class, imported when it is asked for
+        from archgym.wrappers.multi_agent import MultiAgentDesign
+
+        return MultiAgentDesign
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
