@@ -308,9 +308,10 @@ def _to_json(value: Any) -> Any:
 
 def _warn_if_clipped(ledger: Ledger) -> None:
     rewards = ledger.column("reward")[ledger.column("valid")]
-    if len(rewards) and np.mean(np.abs(rewards) >= R) > 0.5:
+    share = np.mean(np.abs(rewards) == R) if len(rewards) else 0.0
+    if share > 0.5:
         warnings.warn(
-            f"{np.mean(np.abs(rewards) >= R):.0%} of the valid rewards are clipped at +-{R:g}, so agents cannot tell designs apart: "
+            f"{share:.0%} of the valid rewards are clipped at +-{R:g}, so agents cannot tell designs apart: "
             "give the objective a `reference` near a typical design",
             stacklevel=3,
         )

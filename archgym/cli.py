@@ -228,7 +228,7 @@ def describe(
     set_: Settings = None,
 ) -> None:
     """Describe an environment or an agent: its parameters, metrics, arguments, presets, known optimum."""
-    settings = _pairs("--set", set_)
+    settings = pairs("--set", set_)
     if name in list_agents():
         if settings:
             raise ArchGymError(f"--set is for environments; {name!r} is an agent")
@@ -260,7 +260,7 @@ def _describe_env(name: str, settings: Mapping[str, Any]) -> None:
     task = get_task(name)
     documentation = _documentation(task)
     meanings = _meanings(documentation)
-    with _building(task, settings):
+    with building(task, settings):
         simulator, objective = task.build(**{k: v for k, v in settings.items() if k != "horizon"})
     out = stdout()
     heading(out, task.id, f"{_size(simulator.space.size)} designs")
@@ -333,7 +333,7 @@ def search(
     ] = None,
 ) -> None:
     """Search a design space; prints the best design, its metrics and, where the optimum is known, the regret."""
-    settings, hyperparameters = _pairs("--set", set_), _pairs("--hp", hp)
+    settings, hyperparameters = pairs("--set", set_), pairs("--hp", hp)
     if len(agents) > 1:
         if hyperparameters or out is not None or cache is not None:
             raise ArchGymError("--hp, --cache and --out go with one agent, not with several")
@@ -344,7 +344,7 @@ def search(
         if out.suffix != ".parquet":
             raise ArchGymError(f"--out takes the name of a .parquet file, not {str(out)!r}")
         out = check_writable(out)
-    with _building(get_task(env), settings):
+    with building(get_task(env), settings):
         run = Search(
             env, agent, budget=budget, seed=seed, env_kwargs=settings, agent_kwargs=hyperparameters, num_envs=num_envs, cache=cache
         )
@@ -371,7 +371,7 @@ def search(
 
 def _compare(env: str, agents: Sequence[str], budget: int, seed: int, settings: dict[str, Any], num_envs: int | None) -> None:
     """Several agents on one task, one after the other, and a table of what each found."""
-    with _building(get_task(env), settings):
+    with building(get_task(env), settings):
         runs = [Search(env, name, budget=budget, seed=seed, env_kwargs=settings, num_envs=num_envs) for name in agents]
     simulator, objective = runs[0].env.simulator, runs[0].env.objective
     goals = [m for m in simulator.metrics if m.name in {term.metric for term in objective.terms}]
@@ -481,9 +481,9 @@ def optimum(
     save: Annotated[bool, typer.Option("--save/--no-save", help="Store it, so that later results state their regret.")] = True,
 ) -> None:
     """Find the exact optimum by enumeration in chunks, and store it for later results."""
-    settings = _pairs("--set", set_)
+    settings = pairs("--set", set_)
     task = get_task(env)
-    with _building(task, settings):
+    with building(task, settings):
         simulator, objective = task.build(**{k: v for k, v in settings.items() if k != "horizon"})
     if save:
         _check_folder(optimum_path(simulator, objective).parent)
@@ -548,7 +548,7 @@ def _check_folder(folder: Path) -> None:
 # --- what the user types ---
 
 
-def _pairs(option: str, pairs: Sequence[str] | None) -> dict[str, Any]:
+def pairs(option: str, pairs: Sequence[str] | None) -> dict[str, Any]:
     """ "name=value" pairs as a dictionary.
 
     Raises:
@@ -583,7 +583,7 @@ def _parse(text: str) -> Any:
 
 
 @contextmanager
-def _building(task: Task, settings: Mapping[str, Any]) -> Iterator[None]:
+def building(task: Task, settings: Mapping[str, Any]) -> Iterator[None]:
     """Building an environment from what the user typed: a value of the wrong type is an error of theirs, not a traceback."""
     for name in settings:
         if name in _NOT_ARGUMENTS:

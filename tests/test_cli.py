@@ -169,9 +169,9 @@ def test_search_counts_failures_with_their_reasons(tmp_path):
     ],
 )
 def test_values_are_literals_where_they_can_be_and_strings_otherwise(text, value):
-    from archgym.cli import _pairs
+    from archgym.cli import pairs
 
-    parsed = _pairs("--set", [f"name={text}"])["name"]
+    parsed = pairs("--set", [f"name={text}"])["name"]
     assert parsed == value and type(parsed) is type(value)
 
 
