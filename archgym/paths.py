@@ -35,7 +35,7 @@ def check_writable(path: str | os.PathLike[str]) -> Path:
     return target
 
 
-def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], None]) -> Path:
+def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], object]) -> Path:
     """Write a file so that a reader sees all of it or none: temporary name in the same folder, fsync, rename.
 
     Raises:

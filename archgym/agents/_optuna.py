@@ -22,7 +22,13 @@ from archgym.space import Array, DesignSpace, Indices, Parameter
 
 
 class OptunaAgent(AskTellAgent):
-    """Asks and tells an Optuna study that maximises the reward; subclasses choose the sampler."""
+    """Asks and tells an Optuna study that maximises the reward; subclasses choose the sampler.
+
+    Attributes:
+        components: of the reward: 1, unless a subclass searches reward vectors and tells them as rewards [B, components].
+    """
+
+    components = 1
 
     @abstractmethod
     def sampler(self, space: DesignSpace, seed: int) -> BaseSampler:
@@ -37,7 +43,9 @@ class OptunaAgent(AskTellAgent):
         self.names = space.names
         self.distributions = {parameter.name: self.distribution(parameter) for parameter in space}
         with _quiet():
-            self.study = optuna.create_study(direction="maximize", sampler=self.sampler(space, int(rng.integers(2**31))))
+            self.study = optuna.create_study(
+                directions=["maximize"] * self.components, sampler=self.sampler(space, int(rng.integers(2**31)))
+            )
         self.trials: list[optuna.Trial] = []
 
     def ask(self, n: int) -> Array:

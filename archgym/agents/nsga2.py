@@ -1,19 +1,28 @@
-"""NSGA-II (Deb et al., 2002), as implemented by Optuna, on the single scalar reward.
+"""NSGA-II (Deb et al., 2002), as implemented by Optuna, on the scalar reward or on a reward vector.
 
-With one objective, non-dominated sorting is sorting by reward and the crowding distance has nothing to spread: what remains is NSGA-II's
-elitist genetic algorithm, where parents and children compete for the next generation's places.
+On an environment with a reward for each metric (`archgym.wrappers.VectorVectorReward`) it searches the Pareto front: designs are ranked by
+non-dominated sorting, then by crowding distance. With one objective, non-dominated sorting is sorting by reward and the crowding distance
+has nothing to spread: what remains is NSGA-II's elitist genetic algorithm, where parents and children compete for the next generation.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
 from optuna.samplers import BaseSampler, NSGAIISampler
 
 from archgym.agents._optuna import OptunaAgent
-from archgym.space import DesignSpace, Ordinal, Real
+from archgym.space import Array, DesignSpace, Indices, Ordinal, Real
+
+if TYPE_CHECKING:
+    from gymnasium.vector import VectorEnv
+
+    from archgym.wrappers import VectorObjective
 
 
 class NSGA2(OptunaAgent):
-    """NSGA-II on the reward, not on the metrics: use it for the search it does, not for a Pareto front.
+    """NSGA-II: the Pareto front of a reward vector, where the environment has one; else the best reward.
 
     Args:
         population: designs per generation.
@@ -22,6 +31,7 @@ class NSGA2(OptunaAgent):
         mutation: expected mutated parameters per child.
     """
 
+    vector_objective: VectorObjective | None = None
     version = 1
     hyperparameters = DesignSpace(
         [
@@ -35,6 +45,16 @@ class NSGA2(OptunaAgent):
     @property
     def preferred_num_envs(self) -> int:
         return int(self.population)
+
+    def search(self, env: VectorEnv, *, budget: int, seed: int) -> None:
+        self.vector_objective = getattr(env, "vector_objective", None)
+        self.components = 1 if self.vector_objective is None else len(self.vector_objective.metrics)
+        super().search(env, budget=budget, seed=seed)
+
+    def tell(self, indices: Indices, rewards: Array, metrics: Mapping[str, Array], feasible: Array) -> None:
+        if self.vector_objective is not None:
+            rewards = self.vector_objective(metrics, feasible)
+        super().tell(indices, rewards, metrics, feasible)
 
     def sampler(self, space: DesignSpace, seed: int) -> BaseSampler:
         return NSGAIISampler(

@@ -21,6 +21,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from archgym.charts import GREY as GREY
+from archgym.charts import ON_DARK as ON_DARK
+from archgym.charts import config as config
+from archgym.charts import specification as specification
+from archgym.charts import svg as svg
+from archgym.charts import vega_lite as vega_lite
 from archgym.errors import MissingDependency
 
 if TYPE_CHECKING:
@@ -37,7 +43,6 @@ FLOOR = 0.01
 
 # Eight hues (and grey for random search) chosen to maximise the smallest OKLab distance between any two for normal, protanopic and
 # deuteranopic sight, within lightnesses that can be read on white and on near-black; then eight more, each the farthest from all before.
-GREY = "#8b929c"
 COLOURS = {
     "random": GREY,
     "genetic": "#1652dc",
@@ -58,13 +63,6 @@ COLOURS = {
     "exhaustive": "#039775",
 }
 """The colour of each agent that comes with archgym, the same in every report; others take what is left."""
-
-ON_DARK = {
-    "#1652dc": "#3d8bff", "#fb8900": "#fb9a2a", "#006f06": "#1f9d55", "#d90151": "#ff4d6d", "#894696": "#c25bd6", "#f487e3": "#fbc0f0",
-    "#8d77fe": "#a79dff", "#41c37b": "#1fc8a0", "#0583c7": "#2fb0ea", "#b47a0a": "#d9b04a", "#d3666b": "#ff9a8c", "#c34bb1": "#e58bd0",
-    "#b33911": "#e2713f", "#0cbaf6": "#6fd8f5", "#b50b76": "#f06aa8", "#039775": "#2cc79e",
-}  # fmt: skip
-"""The same hues, lighter, for the page's dark theme."""
 
 DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3])
 """Where hues run out: agents 10 to 18 are dashed as well."""
@@ -110,47 +108,6 @@ def colours(agents: Iterable[str]) -> dict[str, str]:
 def dashes(agents: Iterable[str]) -> dict[str, list[int]]:
     """The dash pattern of each agent's line: solid for the first nine, random search dotted."""
     return {a: [2, 2] if a == "random" else list(DASHES[i // 9 % len(DASHES)]) for i, a in enumerate(agents)}
-
-
-def config(dark: bool = False) -> dict[str, Any]:
-    """Vega-Lite's configuration that all charts are drawn with; the marks' named styles are defined here."""
-    ink, soft, line, paper = ("#e8eaed", "#a3abb8", "#333a45", "#171b21") if dark else ("#1b2027", "#5c6673", "#dfe3e8", "#ffffff")
-    return {
-        "background": "transparent" if dark else "#ffffff",
-        "font": "Inter, 'Helvetica Neue', Arial, 'Liberation Sans', sans-serif",
-        "view": {"stroke": None},
-        "axis": {
-            "labelColor": soft,
-            "titleColor": soft,
-            "titleFontWeight": "normal",
-            "titleFontSize": 11,
-            "labelFontSize": 11,
-            "gridColor": line,
-            "domainColor": line,
-            "tickColor": line,
-            "titlePadding": 8,
-        },
-        "legend": {
-            "symbolBaseFillColor": soft,
-            "symbolBaseStrokeColor": soft,
-            "labelColor": ink,
-            "titleColor": soft,
-            "titleFontWeight": "normal",
-            "labelFontSize": 11,
-            "labelLimit": 180,
-        },
-        "title": {"color": ink, "subtitleColor": soft, "anchor": "start", "fontSize": 13, "fontWeight": 600, "limit": 420},
-        "mark": {"color": soft},
-        "text": {"color": ink, "fontSize": 11},
-        "rule": {"color": ink},
-        "style": {
-            "interval": {"stroke": ink, "strokeWidth": 1.5},
-            "box": {"stroke": ink, "strokeWidth": 4, "strokeOpacity": 0.8, "strokeCap": "butt"},
-            "median": {"color": ink, "stroke": paper, "strokeWidth": 1.5},
-            "default": {"color": paper, "stroke": ink, "strokeWidth": 1.6},
-            "paper": {"stroke": paper},
-        },
-    }
 
 
 # ------------------------------------------------------------------------------------------------------------------------------ scores
@@ -671,34 +628,6 @@ def compose(panels: Mapping[str, Chart], *, columns: int = 3, width: int = 260, 
 
     parts = [chart.properties(title=name, width=width) for name, chart in panels.items()]
     return alt.concat(*parts, columns=min(columns, max(1, len(parts))), title=title or alt.Undefined, spacing=28)
-
-
-def specification(chart: Any) -> dict[str, Any]:
-    """The chart as Vega-Lite JSON with all its rows in `datasets`; not validated against the schema again (Altair's classes were)."""
-    import altair as alt
-
-    with alt.data_transformers.enable("default", max_rows=None):
-        spec: dict[str, Any] = chart.to_dict(validate=False)
-    spec.pop("config", None)
-    return spec
-
-
-def vega_lite() -> str:
-    """The version of Vega-Lite that draws: Altair's own where vl-convert has it, else the newest it has."""
-    import altair as alt
-    import vl_convert
-
-    known = [str(v) for v in vl_convert.get_vegalite_versions()]
-    own = ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
-    return own if own in known else known[-1]
-
-
-def svg(chart: Any) -> str:
-    """The chart drawn without a browser, as SVG, with the light configuration."""
-    import vl_convert
-
-    drawn = config() | {"aria": False}
-    return str(vl_convert.vegalite_to_svg(specification(chart), vl_version=vega_lite(), config=drawn, allowed_base_urls=[]))
 
 
 def pdf(drawing: str) -> bytes:

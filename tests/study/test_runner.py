@@ -96,7 +96,7 @@ def test_runs_are_the_same_with_one_worker_four_workers_and_inline(tmp_path, row
 @pytest.mark.parametrize(
     ("name", "limits", "reason"),
     [
-        ("Hangs", "timeout_s = 0.5", "timed out after 0.5 s"),
+        ("Hangs", "timeout_s = 3", "timed out after 3 s"),
         ("Exits", "", "SystemExit: 3"),
         ("Crashes", "retries = 1", "the process died (exit code 7): about to crash, 2 times"),
         ("Eats", "memory_gb = 0.8", "of memory; the limit is 0.80 GB"),

@@ -6,18 +6,16 @@ All are functions of what is drawn. Both axes of all of them are logarithmic. A 
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import ceil, floor, log10
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from archgym.errors import ArchGymError, MissingDependency
-from archgym.paths import check_writable, write_atomically
+from archgym.charts import GREY
+from archgym.charts import check_chart as check_chart
+from archgym.charts import write_chart as write_chart
 from archgym.simulators.softmax.calibration import ALGORITHMS, PATTERNS
 
 if TYPE_CHECKING:
@@ -30,8 +28,6 @@ if TYPE_CHECKING:
 
 Curves = Mapping[str, tuple[Sequence[float], Sequence[float]]]
 """By pattern: log2 of bytes, and ns per float32."""
-
-SUFFIXES = (".html", ".svg", ".png")
 
 # --- what both kinds share ---
 
@@ -215,28 +211,7 @@ def _apart(rows: Mapping[str, int], height: int) -> dict[int, str]:
 
 # Hues that are told apart by protanopic and deuteranopic sight too, on white and on near-black.
 _COLOURS = ("#1652dc", "#fb8900", "#d90151", "#41c37b", "#8d77fe", "#006f06")
-_ON_DARK = dict(zip(_COLOURS, ("#3d8bff", "#fb9a2a", "#ff4d6d", "#41c37b", "#a79dff", "#1f9d55"), strict=True))
 _PATTERN_COLOURS = dict(zip(_TERMINAL_COLOURS, _COLOURS, strict=False))
-_GREY = "#8b929c"
-_FONT = "Inter, 'Helvetica Neue', Arial, 'Liberation Sans', sans-serif"
-
-
-def check_chart(path: Path) -> Path:
-    """The path as a Path, if a chart can be drawn and written there.
-
-    Raises:
-        ArchGymError: the suffix is of no format that charts have, or the path cannot be written.
-        MissingDependency: what draws is not installed; names the extra that brings it.
-    """
-    if path.suffix not in SUFFIXES:
-        raise ArchGymError(f"--chart takes the name of a {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]} file, not {str(path)!r}")
-    try:
-        import altair
-        import vl_convert  # noqa: F401
-    except ImportError as error:
-        raise MissingDependency(f"a chart needs {error.name}: pip install 'archgym[report]'") from error
-    del altair
-    return check_writable(path)
 
 
 def bandwidth(curves: Curves, log2_bytes: Sequence[float], title: str, subtitle: str = "") -> Chart:
@@ -295,7 +270,7 @@ def bandwidth(curves: Curves, log2_bytes: Sequence[float], title: str, subtitle:
         sort=stores,
         scale=alt.Scale(domain=stores, range=[[1, 0], [3, 3]]),
         legend=alt.Legend(
-            title="stores", symbolType="stroke", symbolStrokeWidth=2, symbolSize=400, symbolStrokeColor=_GREY, symbolOpacity=1
+            title="stores", symbolType="stroke", symbolStrokeWidth=2, symbolSize=400, symbolStrokeColor=GREY, symbolOpacity=1
         ),
     )
     tips = [
@@ -312,7 +287,7 @@ def bandwidth(curves: Curves, log2_bytes: Sequence[float], title: str, subtitle:
     return alt.layer(ends_of_levels, level_names, lines, points).properties(
         width=560,
         height=340,
-        title=alt.TitleParams(title, subtitle=_wrapped(subtitle), offset=22),
+        title=alt.TitleParams(title, subtitle=_wrapped(subtitle), offset=22, limit=0),
         description="ns per float32 of memory access patterns against the bytes that they touch.",
     )
 
@@ -374,7 +349,7 @@ def predictions(found: Fidelity, title: str, subtitle: str = "") -> Chart:
         words_of_shape = f"{rows:,} x {cols:,}: {_percent(each.mape)} MAPE, Spearman {each.spearman:.3f}"
         panels.append(alt.layer(diagonal, dots).properties(width=260, height=260, title=words_of_shape))
     return alt.concat(*panels, columns=2, spacing=28).properties(
-        title=alt.TitleParams(title, subtitle=_wrapped(subtitle), offset=14),
+        title=alt.TitleParams(title, subtitle=_wrapped(subtitle), offset=14, limit=0),
         description="Predicted against measured ns per element, a panel for each shape.",
     )
 
@@ -387,88 +362,3 @@ def _wrapped(text: str, width: int = 100) -> list[str]:
     import textwrap
 
     return textwrap.wrap(text, width)
-
-
-def write_chart(chart: Chart, path: Path) -> Path:
-    """Write a chart as the path's suffix says: .html opens without a network, light or dark as the reader's system is; .svg; .png.
-
-    Raises:
-        ArchGymError: the path cannot be written.
-    """
-    import altair as alt
-    import vl_convert
-
-    with alt.data_transformers.enable("default", max_rows=None):
-        specification: dict[str, Any] = chart.to_dict()
-    specification.pop("config", None)
-    known = [str(version) for version in vl_convert.get_vegalite_versions()]
-    own = ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
-    version = own if own in known else known[-1]
-    light = _config(dark=False)
-    if path.suffix == ".html":
-        content = _page(specification, str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=version))).encode()
-    elif path.suffix == ".svg":
-        drawn = vl_convert.vegalite_to_svg(specification, vl_version=version, config=light | {"aria": False}, allowed_base_urls=[])
-        content = str(drawn).encode()
-    else:
-        content = bytes(vl_convert.vegalite_to_png(specification, vl_version=version, scale=2.0, config=light, allowed_base_urls=[]))
-
-    def write(file: BinaryIO) -> None:
-        file.write(content)
-
-    return write_atomically(path, write)
-
-
-def _config(dark: bool) -> dict[str, Any]:
-    """Vega-Lite's configuration of all charts."""
-    ink, soft, line = ("#e8eaed", "#a3abb8", "#333a45") if dark else ("#1b2027", "#5c6673", "#dfe3e8")
-    text = {"labelColor": soft, "titleColor": soft, "titleFontWeight": "normal", "titleFontSize": 11, "labelFontSize": 11}
-    title = {"color": ink, "subtitleColor": soft, "anchor": "start", "fontSize": 13, "fontWeight": 600, "subtitleFontSize": 11}
-    return {
-        "background": "transparent" if dark else "#ffffff",
-        "font": _FONT,
-        "view": {"stroke": None},
-        "axis": {**text, "gridColor": line, "domainColor": line, "tickColor": line, "titlePadding": 8},
-        "legend": {**text, "labelColor": ink, "symbolBaseStrokeColor": soft, "labelLimit": 200},
-        "title": title,
-        "style": {
-            "level": {"color": soft, "strokeDash": [2, 3]},
-            "name": {"color": soft, "fontSize": 11},
-            "diagonal": {"color": soft, "strokeWidth": 1, "strokeDash": [4, 3]},
-        },
-    }
-
-
-_PAGE = """<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy"
-  content="default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'">
-<title>archgym</title>
-<style>
-body {{ margin: 2rem; background: #fff; font-family: {font}; }}
-@media (prefers-color-scheme: dark) {{ body {{ background: #171b21; }} }}
-</style>
-<div id="chart"></div>
-<script>{script}</script>
-<script>
-const light = {light}, dark = {dark}, onDark = {on_dark}, specification = {specification};
-const prefersDark = matchMedia("(prefers-color-scheme: dark)");
-function draw() {{
-  const text = JSON.stringify(specification).replace(/#[0-9a-f]{{6}}/g, (c) => (prefersDark.matches && onDark[c]) || c);
-  vegaEmbed("#chart", JSON.parse(text), {{config: prefersDark.matches ? dark : light, actions: false, renderer: "svg"}});
-}}
-prefersDark.addEventListener("change", draw);
-draw();
-</script>
-</html>
-"""
-
-
-def _page(specification: Mapping[str, Any], script: str) -> str:
-    """One file that needs no network."""
-    data = {"light": _config(dark=False), "dark": _config(dark=True), "on_dark": _ON_DARK, "specification": specification}
-    shown = {name: json.dumps(value).replace("<", "\\u003c") for name, value in data.items()}
-    script = re.sub(r"</(script)", r"<\\/\1", script, flags=re.IGNORECASE).replace("<!--", "<\\!--")
-    return _PAGE.format(font=_FONT, script=script, **shown)

@@ -1,0 +1,185 @@
+"""One data set from any number of studies, searches and data sets, all of the same environment and simulator.
+
+A study that kept improvements only gives the designs that were the best so far; `history = "full"` in the study file keeps all.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gymnasium
+import numpy as np
+
+from archgym.dataset.data import FILE, Dataset, load_dataset, merged
+from archgym.errors import ArchGymError
+from archgym.simulator import Simulator
+from archgym.study.store import Store
+
+if TYPE_CHECKING:
+    import pyarrow
+
+
+def build(sources: Sequence[str | os.PathLike[str]], *, env: str | None = None) -> Dataset:
+    """Everything that was measured, one row per design and agent.
+
+    Args:
+        sources: folders of studies, files of `archgym search --out`, folders of data sets.
+        env: of studies with several tasks, the one to take: its label or its environment's id.
+
+    Raises:
+        ArchGymError: a source that is none of these or is damaged, sources of several environments, arguments or simulators, runs of
+            a simulator that is another one here, or a deterministic simulator that has given one design different metrics.
+    """
+    parts: list[Dataset] = []
+    for source in sources:
+        path = Path(source).expanduser()
+        if (path / FILE).is_file():
+            parts.append(load_dataset(path))
+        elif path.is_file():
+            parts.extend(_runs([_searched(path)], f"a search in {path.name}"))
+        elif (path / "runs").is_dir():
+            parts.extend(_runs(_studied(path, env), f"the study in {path.name}"))
+        else:
+            raise ArchGymError(f"{path} is no study, no file of archgym search --out and no data set")
+    if not parts:
+        raise ArchGymError("nothing to build from: give folders of studies with finished runs")
+    _check_one_environment([part.environment for part in parts], env)
+    simulator = _simulator(parts[0].environment)
+    return merged(_joined(parts), by_agent=True, deterministic=simulator.deterministic and not simulator.stochastic)
+
+
+def _searched(path: Path) -> tuple[Mapping[str, Any], pyarrow.Table]:
+    """Specification and history of a file of `archgym search --out`."""
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        table = pyarrow.parquet.read_table(path)
+        return json.loads((table.schema.metadata or {})[b"archgym"]), table
+    except (OSError, KeyError, ValueError, pyarrow.ArrowException) as error:
+        raise ArchGymError(f"{path} is not a file of archgym search --out ({error})") from error
+
+
+def _studied(folder: Path, env: str | None) -> Iterator[tuple[Mapping[str, Any], pyarrow.Table]]:
+    """Specification and rows of every finished run of a study, or of those of one task."""
+    store = Store(folder)
+    stored = [run for run in store.read().values() if run.done]
+    if env is not None:
+        labels = _labels(store)
+        stored = [run for run in stored if env in (run.specification["env"]["id"], labels.get(_key(run.specification["env"])))]
+        if not stored:
+            raise ArchGymError(f"{folder} has no finished run of {env!r}; its tasks are {', '.join(labels.values()) or 'not known'}")
+    if not stored:
+        raise ArchGymError(f"{folder} has no finished run: run the study first")
+    for run, table in store.table(stored):
+        yield run.specification, table
+
+
+def _labels(store: Store) -> dict[str, str]:
+    """The labels of a study's tasks by environment."""
+    from archgym.study.spec import Study
+
+    if not store.study_file.is_file():
+        return {}
+    return {_key(task): label for label, task in Study.read(store.study_file).tasks.items()}
+
+
+def _key(env: Mapping[str, Any]) -> str:
+    return json.dumps({name: env[name] for name in ("id", "kwargs", "objective")}, sort_keys=True)
+
+
+def _runs(runs: Any, source: str) -> Iterator[Dataset]:
+    """One data set per environment of the runs, rows as they were sampled."""
+    by_environment: dict[str, list[tuple[Mapping[str, Any], pyarrow.Table]]] = {}
+    environments: dict[str, dict[str, Any]] = {}
+    for specification, table in runs:
+        environment = {name: specification["env"][name] for name in ("id", "kwargs", "simulator")}
+        key = json.dumps(environment, sort_keys=True)
+        environments[key] = environment
+        by_environment.setdefault(key, []).append((specification, table))
+    if len(environments) > 1:
+        _check_one_environment(list(environments.values()), None)
+    for key, members in by_environment.items():
+        yield _tidy(environments[key], members, source)
+
+
+def _tidy(environment: Mapping[str, Any], runs: Sequence[tuple[Mapping[str, Any], pyarrow.Table]], source: str) -> Dataset:
+    import pyarrow
+
+    simulator = _simulator(environment)
+    metrics = [m.name for m in simulator.metrics]
+    names = ["sample", "feasible", *simulator.space.names, *metrics]
+    tables = [table.select(names).replace_schema_metadata(None) for _, table in runs]
+    whole = pyarrow.concat_tables(tables, promote_options="permissive")
+    rows = np.array([table.num_rows for table in tables])
+    specifications = [specification for specification, _ in runs]
+    agents = [specification["agent"] for specification in specifications]
+    n = whole.num_rows
+    asked = sum(int(specification["budget"]) for specification in specifications)
+    remark = f"{len(runs):,} runs of {source} ({', '.join(f'{a} {c:,}' for a, c in sorted(Counter(a['name'] for a in agents).items()))})"
+    if n < asked:
+        remark += f'; {n:,} of at most {asked:,} samples are stored: a study keeps them all with history = "full"'
+    values = [whole[name].to_numpy().astype(float) for name in metrics]
+    return Dataset(
+        environment=environment,
+        space=simulator.space,
+        metrics=simulator.metrics,
+        indices=simulator.space.encode({name: _plain(whole[name]) for name in simulator.space.names}),
+        values=np.stack(values, axis=1) if values else np.empty((n, 0)),
+        feasible=whole["feasible"].to_numpy().astype(bool),
+        agent=np.repeat([agent["name"] for agent in agents], rows),
+        configuration=np.repeat([json.dumps(agent["hyperparameters"], sort_keys=True) for agent in agents], rows),
+        seed=np.repeat([int(specification["seed"]) for specification in specifications], rows),
+        sample=whole["sample"].to_numpy().astype(np.int64),
+        count=np.ones(n, np.int64),
+        sources=(remark,),
+    )
+
+
+def _plain(column: pyarrow.ChunkedArray) -> Any:
+    import pyarrow
+
+    return column.to_pylist() if pyarrow.types.is_string(column.type) or pyarrow.types.is_boolean(column.type) else column.to_numpy()
+
+
+def _simulator(environment: Mapping[str, Any]) -> Simulator:
+    """The simulator that the runs were of.
+
+    Raises:
+        ArchGymError: it is another one here.
+    """
+    evaluator = gymnasium.make(environment["id"], **environment["kwargs"]).unwrapped.evaluator  # type: ignore[attr-defined]
+    simulator: Simulator = evaluator.simulator
+    here = json.loads(json.dumps(evaluator.specification()["simulator"], default=repr))
+    simulator.close()
+    if here != environment["simulator"]:
+        raise ArchGymError(
+            f"the runs are of the simulator {environment['simulator']}, which is {here} here: read them with the version of archgym and of "
+            "the plug-ins that made them"
+        )
+    return simulator
+
+
+def _check_one_environment(environments: Sequence[Mapping[str, Any]], env: str | None) -> None:
+    first = environments[0]
+    for other in environments[1:]:
+        for part in ("id", "kwargs", "simulator"):
+            if other[part] != first[part]:
+                raise ArchGymError(
+                    f"one data set is of one environment, but these differ in {part}: {first[part]} and {other[part]}; "
+                    "choose a task of a study with --env, or build a data set of each"
+                )
+
+
+def _joined(parts: Sequence[Dataset]) -> Dataset:
+    first = parts[0]
+    if any(part.space != first.space or part.metrics != first.metrics for part in parts):
+        raise ArchGymError("the data sets have different parameters or metrics: they were made by different versions of the simulator")
+    columns = ("indices", "values", "feasible", "agent", "configuration", "seed", "sample", "count")
+    arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in columns}
+    return Dataset(first.environment, first.space, first.metrics, **arrays, sources=tuple(s for part in parts for s in part.sources))

@@ -1,0 +1,112 @@
+"""The data card of a data set: what it is of, how it came about, what it covers."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Sequence
+
+import numpy as np
+
+from archgym.dataset.data import Dataset
+from archgym.space import Array
+from archgym.version import __version__
+
+_PAIRS = 10  # of parameters, the least covered
+_DISTANCES = 2000  # pairs of designs that an agent's diversity is estimated from
+_USE = """## Use
+```python
+from archgym.dataset import load_dataset
+
+data = load_dataset("DIR")  # data.indices, data.column("metric"), data.distinct()
+```
+`archgym proxy train DIR --target METRIC --model hist_gradient_boosting --out MODEL`
+
+Licence: state yours here."""
+
+
+def card(data: Dataset) -> str:
+    """Markdown."""
+    even = np.mean(1 - 1 / data.space.nvec)
+    sections = [
+        f"# {data.environment['id']}: {len(data.distinct()):,} designs",
+        _origin(data),
+        "## Metrics\nOf feasible designs.",
+        _metrics(data),
+        "## Parameters\nValues seen of those there are, and how evenly: the entropy of their frequencies over that of an even draw.",
+        _parameters(data),
+        "## Pairs of parameters\nPairs of values seen of those there are, the least covered first.",
+        _pairs(data),
+        f"## Agents\nDistance: the share of parameters in which two random designs of the agent differ; an even draw has {even:.2f}.",
+        _agents(data),
+        _USE,
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _origin(data: Dataset) -> str:
+    designs = data.distinct()
+    facts = {
+        "environment": f"`{data.environment['id']}` with `{json.dumps(data.environment['kwargs'])}`",
+        "simulator": f"`{json.dumps(data.environment['simulator'])}`",
+        "archgym": __version__,
+        "rows": f"{len(data):,}, one per design and agent",
+        "designs": f"{len(designs):,} of {data.space.size:,} ({len(designs) / data.space.size:.3%})",
+        "feasible": f"{designs.feasible.mean():.1%} of them",
+        "evaluations": f"{int(data.count.sum()):,}; equal designs of one agent are one row with a `count`",
+    }
+    sources = "".join(f"\n- {source}" for source in data.sources)
+    return _table(["", ""], [[name, text] for name, text in facts.items()]) + "\n\nSources:" + sources
+
+
+def _metrics(data: Dataset) -> str:
+    designs = data.distinct()
+    rows = []
+    for j, metric in enumerate(data.metrics):
+        column = designs.values[designs.feasible, j]
+        quantiles = np.quantile(column, [0, 0.25, 0.5, 0.75, 1]) if len(column) else np.full(5, np.nan)
+        rows.append([f"`{metric.name}`", metric.unit, metric.better or "", *(f"{q:.5g}" for q in quantiles)])
+    return _table(["metric", "unit", "better", "lowest", "25 %", "median", "75 %", "highest"], rows)
+
+
+def _parameters(data: Dataset) -> str:
+    indices = data.distinct().indices
+    rows = []
+    for p, parameter in enumerate(data.space):
+        counts = np.bincount(indices[:, p], minlength=len(parameter))
+        rows.append([f"`{parameter.name}`", f"{np.count_nonzero(counts)} of {len(parameter)}", f"{_evenness(counts):.2f}"])
+    return _table(["parameter", "values seen", "evenness"], rows)
+
+
+def _pairs(data: Dataset) -> str:
+    indices, nvec = data.distinct().indices, data.space.nvec
+    found = []
+    for a, b in itertools.combinations(range(len(nvec)), 2):
+        seen = len(np.unique(indices[:, a] * nvec[b] + indices[:, b]))
+        found.append((seen / (nvec[a] * nvec[b]), seen, int(nvec[a] * nvec[b]), f"`{data.space.names[a]}` x `{data.space.names[b]}`"))
+    found.sort(key=lambda pair: pair[0])
+    complete = sum(share == 1 for share, *_ in found)
+    rows = [[name, f"{seen} of {there}", f"{share:.1%}"] for share, seen, there, name in found[:_PAIRS] if share < 1]
+    return f"{complete} of {len(found)} pairs are complete." + ("\n\n" + _table(["pair", "seen", "share"], rows) if rows else "")
+
+
+def _agents(data: Dataset) -> str:
+    rng = np.random.default_rng(0)
+    rows = []
+    for agent in np.unique(data.agent):
+        own = data.rows(data.agent == agent)
+        a, b = rng.integers(len(own), size=(2, _DISTANCES))
+        distance = (own.indices[a] != own.indices[b])[a != b].mean() if len(own) > 1 else 0.0
+        share = f"{len(own) / data.space.size:.3%}"
+        rows.append([f"`{agent}`", f"{len(own):,}", share, f"{int(own.count.sum()):,}", f"{own.feasible.mean():.1%}", f"{distance:.2f}"])
+    return _table(["agent", "designs", "of the space", "evaluations", "feasible", "distance"], rows)
+
+
+def _evenness(counts: Array) -> float:
+    p = counts[counts > 0] / counts.sum()
+    return float(-(p * np.log(p)).sum() / np.log(len(counts))) if len(counts) > 1 else 1.0
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)

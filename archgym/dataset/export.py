@@ -1,0 +1,100 @@
+"""Data sets for other tools: CSV, and Minari (Younis et al., 2024) for offline reinforcement learning."""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import gymnasium
+
+from archgym.dataset.data import Dataset, about, to_arrow
+from archgym.env import Evaluation
+from archgym.errors import ArchGymError, MissingDependency
+from archgym.paths import write_atomically
+
+
+def to_csv(data: Dataset, path: str | os.PathLike[str]) -> Path:
+    """All rows as CSV, and beside it `PATH.schema.json` with the environment, the parameters and the units of metrics.
+
+    Raises:
+        ArchGymError: the path cannot be written.
+    """
+    import pyarrow.csv
+
+    target = write_atomically(path, lambda file: pyarrow.csv.write_csv(to_arrow(data), file))
+    text = json.dumps(about(data), indent=2) + "\n"
+    write_atomically(target.with_name(f"{target.name}.schema.json"), lambda file: file.write(text.encode()))
+    return target
+
+
+def to_minari(data: Dataset, folder: str | os.PathLike[str], name: str | None = None) -> str:
+    """Write a Minari data set: an episode per row, its action the design, its reward that of the environment's default objective.
+
+    Args:
+        folder: Minari's folder of data sets; set MINARI_DATASETS_PATH to it to load the data set by its name.
+        name: "namespace/name-vN"; by default made of the environment's id.
+
+    Returns:
+        The name.
+
+    Raises:
+        MissingDependency: Minari is not installed.
+        ArchGymError: a data set of this name is there, or the environment has no default objective.
+    """
+    try:
+        import minari
+        from minari.data_collector import EpisodeBuffer
+    except ImportError as error:
+        raise MissingDependency('an export to Minari needs it: pip install "archgym[minari]"') from error
+    env = gymnasium.make(data.environment["id"], **data.environment["kwargs"])
+    evaluator = env.unwrapped.evaluator  # type: ignore[attr-defined]
+    chosen = name or f"{str(data.environment['id']).removesuffix('-v0').lower()}/designs-v0"
+    target = Path(folder).expanduser().absolute()
+    if (target / chosen).exists():
+        raise ArchGymError(f"{target / chosen} is there already: give another folder or name")
+    target.mkdir(parents=True, exist_ok=True)
+    columns = {m.name: data.values[:, j] for j, m in enumerate(data.metrics)}
+    evaluation = Evaluation(data.indices, data.values, data.feasible, *evaluator.objective(columns, data.feasible)[::-1])
+    observations, start = evaluator.observe(evaluation, 0.0), evaluator.fresh(1)[0]
+    episodes = [
+        EpisodeBuffer(
+            id=i,
+            observations=[start, observations[i]],
+            actions=[data.indices[i]],
+            rewards=[float(evaluation.reward[i])],
+            terminations=[True],
+            truncations=[False],
+        )
+        for i in range(len(data))
+    ]
+    with _minari_folder(target):
+        minari.create_dataset_from_buffers(
+            chosen,
+            buffer=episodes,
+            env=env,
+            algorithm_name=", ".join(sorted(set(data.agent.tolist()))),
+            description=f"{data.environment['id']}: {len(data):,} designs; {'; '.join(data.sources)}",
+            data_format="arrow",
+        )
+    env.close()
+    return chosen
+
+
+@contextmanager
+def _minari_folder(target: Path) -> Iterator[None]:
+    """Minari writes below an environment variable, and warns of what only the data set's owner can state."""
+    before = os.environ.get("MINARI_DATASETS_PATH")
+    os.environ["MINARI_DATASETS_PATH"] = str(target)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "`(code_permalink|author|author_email|eval_env)` is set to None")
+            yield
+    finally:
+        if before is None:
+            del os.environ["MINARI_DATASETS_PATH"]
+        else:
+            os.environ["MINARI_DATASETS_PATH"] = before

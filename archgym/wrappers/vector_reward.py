@@ -1,0 +1,144 @@
+"""A reward for each metric instead of one for all, as MO-Gymnasium has it (Felten et al., NeurIPS 2023).
+
+Component i is the objective of one metric alone, under the environment's constraints; with s_i = 1 where lower is better, else -1:
+
+    valid        r_i = clip(-s_i log(m_i / reference_i), -R, R)
+    violating    the objective's penalty is taken from every component
+    infeasible   r_i = -R - 1, the worst there is and finite
+
+so that sum_i w_i r_i over the objective's own metrics is its scalar reward wherever a design is valid and nothing is clipped. The
+objective's other forms (linear, nasaic, archgym) replace the logarithm here as they do there.
+
+`VectorReward` is for the single environment, `VectorVectorReward` for the vector environment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.spaces import Box
+from gymnasium.utils import RecordConstructorArgs
+from gymnasium.vector import VectorWrapper
+
+from archgym.errors import ArchGymError
+from archgym.objective import HIT, INFEASIBLE_REWARD, Maximize, Minimize, Objective, R, Term
+from archgym.pareto import choose_metrics
+from archgym.simulator import Metric, Simulator
+from archgym.space import Array
+
+
+class VectorObjective:
+    """Metrics to reward vectors.
+
+    Args:
+        simulator: its metrics have units and directions.
+        objective: the scalar objective, whose form, constraints, references and (by default) terms are taken.
+        metrics: of the components: the objective's own term where it has one, else lower or higher as the schema says; default: all the
+            objective's terms, without their weights.
+        reference: metric -> positive number that its logarithm is taken against; default: the objective's, else 1.
+
+    Attributes:
+        metrics: of the components, M of them.
+
+    Raises:
+        ArchGymError: no metric, an unknown one, one that agents are not to see, or one of which nothing says what is better.
+    """
+
+    def __init__(
+        self,
+        simulator: Simulator,
+        objective: Objective,
+        metrics: Sequence[str] | None = None,
+        reference: Mapping[str, float] | None = None,
+    ):
+        visible = [metric for metric in simulator.metrics if not metric.report_only]
+        own = {term.metric: term for term in objective.terms}
+        terms = objective.terms if metrics is None else [own.get(name) or _term(*choose_metrics([name], visible)) for name in metrics]
+        if not terms:
+            raise ArchGymError("a reward vector needs at least one metric")
+        references = {**objective.reference, **(reference or {})}
+        self.metrics = tuple(term.metric for term in terms)
+        self._components = [
+            Objective(replace(term, weight=1.0), *objective.constraints, reference=references, form=objective.form, strict=objective.strict)
+            for term in terms
+        ]
+        for component in self._components:
+            component.check(metric.name for metric in simulator.metrics)
+        self.reward_space = Box(INFEASIBLE_REWARD, HIT if objective.form == "archgym" else R, (len(terms),), np.float32)
+
+    def __call__(self, metrics: Mapping[str, Array], feasible: Array) -> Array:
+        """Reward vectors float32 [B, M] of a batch: a column [B] for each metric, and which designs are feasible, bool [B].
+
+        Raises:
+            ArchGymError: as `Objective`.
+        """
+        columns = [component(metrics, feasible).reward for component in self._components]
+        return np.stack(columns, axis=1).astype(np.float32)
+
+
+def _term(metric: Metric) -> Term:
+    return Maximize(metric.name) if metric.better == "higher" else Minimize(metric.name)
+
+
+class VectorReward(gymnasium.Wrapper[Array, Any, Array, Any], RecordConstructorArgs):
+    """A reward vector per design: float32 [M], in `reward_space`, which is the core environment's too, where MO-Gymnasium looks for it.
+
+    With a horizon above 1 each step has the rewards of its own design; a step that completes none (`SequentialDesign`) has zeros. Wrappers
+    that handle scalar rewards go below this one. `info["reward"]` remains the scalar objective's.
+
+    Args:
+        env: an `ArchEnv` (wrapped or not).
+        metrics, reference: as `VectorObjective` takes them.
+
+    Raises:
+        ArchGymError: as `VectorObjective`.
+
+    >>> env = VectorReward(gymnasium.make("archgym/DramController-v0"), ["latency_s", "energy_j"])   # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        env: gymnasium.Env[Array, Any],
+        metrics: Sequence[str] | None = None,
+        reference: Mapping[str, float] | None = None,
+    ):
+        RecordConstructorArgs.__init__(self, metrics=metrics, reference=reference)
+        gymnasium.Wrapper.__init__(self, env)
+        core: Any = env.unwrapped
+        self.vector_objective = VectorObjective(core.simulator, core.objective, metrics, reference)
+        self.reward_space = core.reward_space = self.vector_objective.reward_space
+
+    def step(self, action: Any) -> tuple[Array, Array, bool, bool, dict[str, Any]]:
+        observation, _, terminated, truncated, info = self.env.step(action)
+        reward = np.zeros(self.reward_space.shape, np.float32)
+        if "metrics" in info:
+            columns = {name: np.array([value], float) for name, value in info["metrics"].items()}
+            reward = self.vector_objective(columns, np.array([info["feasible"]]))[0]
+        return observation, reward, terminated, truncated, info
+
+
+class VectorVectorReward(VectorWrapper[Array, Array, Array, Array]):
+    """`VectorReward` over an `ArchVectorEnv`: rewards float32 [num_envs, M], zeros in rows that completed no design.
+
+    As in MO-Gymnasium's vector environments, `reward_space` is that of one sub-environment.
+    """
+
+    def __init__(self, env: Any, metrics: Sequence[str] | None = None, reference: Mapping[str, float] | None = None):
+        super().__init__(env)
+        core = env.unwrapped
+        self.vector_objective = VectorObjective(core.simulator, core.objective, metrics, reference)
+        self.reward_space = core.reward_space = self.vector_objective.reward_space
+
+    def step(self, actions: Array) -> tuple[Array, Array, Array, Array, dict[str, Any]]:
+        observations, _, terminated, truncated, info = self.env.step(actions)
+        rewards = np.zeros((self.num_envs, *self.reward_space.shape), np.float32)
+        finished = info.get("final_info", info)
+        if "design" in finished:
+            rows = info.get("_design", np.ones(self.num_envs, bool))
+            columns = {name: column[rows] for name, column in finished["metrics"].items()}
+            rewards[rows] = self.vector_objective(columns, finished["feasible"][rows])
+        return observations, rewards, terminated, truncated, info
