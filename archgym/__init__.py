@@ -8,6 +8,8 @@ it through `reset` and `step`, and a ledger counts every simulated design.
 >>> result.best_design, result.regret                                              # doctest: +SKIP
 """
 
+from typing import Any
+
 from archgym._search import Search, SearchResult, search, search_again
 from archgym.agent import Agent, AskTellAgent
 from archgym.env import ArchEnv, ArchVectorEnv, finished
@@ -25,6 +27,15 @@ from archgym.workers import Isolated, Parallel
 from archgym.wrappers import ContinuousActions, SequentialDesign, VectorContinuousActions, VectorSequentialDesign
 
 discover()
+
+
+def __getattr__(name: str) -> Any:
+    if name == "proxy_env":  # a study of anything else does not pay for it
+        from archgym.proxy import proxy_env
+
+        return proxy_env
+    raise AttributeError(f"module 'archgym' has no attribute {name!r}")
+
 
 __all__ = [
     "Agent",
@@ -68,6 +79,7 @@ __all__ = [
     "list_agents",
     "list_envs",
     "make_agent",
+    "proxy_env",
     "register_agent",
     "register_env",
     "search",

@@ -59,6 +59,8 @@ if TYPE_CHECKING:
     from rich.progress import ProgressColumn
     from rich.table import Table
 
+    from archgym.agent import Agent
+
 _REFRESH_PER_SECOND = 8
 _REASONS = 3  # distinct failures that a result shows
 _GROUPS = {  # help of the groups that rooms share
@@ -331,15 +333,32 @@ def search(
     out: Annotated[
         Path | None, typer.Option(metavar="FILE.parquet", help="Write the history of all samples, with the specification.")
     ] = None,
+    proxy: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Spend the budget on this proxy, and simulate only the best designs.")
+    ] = None,
+    verify_top: Annotated[int, typer.Option(min=1, help="With --proxy: how many designs are simulated.")] = 20,
 ) -> None:
-    """Search a design space; prints the best design, its metrics and, where the optimum is known, the regret."""
+    """Search a design space; prints the best design, its metrics and, where the optimum is known, the regret.
+
+    archgym search archgym/Softmax-v0 genetic --budget 1000 --set cols=4096
+    """
     settings, hyperparameters = pairs("--set", set_), pairs("--hp", hp)
     if len(agents) > 1:
-        if hyperparameters or out is not None or cache is not None:
-            raise ArchGymError("--hp, --cache and --out go with one agent, not with several")
+        if hyperparameters or out is not None or cache is not None or proxy is not None:
+            raise ArchGymError("--hp, --cache, --proxy and --out go with one agent, not with several")
         _compare(env, agents, budget, seed, settings, num_envs)
         return
-    agent = agents[0]
+    agent: str | Agent = agents[0]
+    facts: list[tuple[str, str]] = []
+    if proxy is not None:
+        from archgym.proxy import ProxySearch
+
+        agent = searcher = ProxySearch(proxy, agents[0], budget, hyperparameters)
+        spent = searcher.training + verify_top
+        facts = [
+            ("Proxy", f"{budget:,} predictions; {spent:,} designs simulated in all, {searcher.training:,} of them to train and test it")
+        ]
+        budget, hyperparameters = verify_top, {}
     if out is not None:
         if out.suffix != ".parquet":
             raise ArchGymError(f"--out takes the name of a .parquet file, not {str(out)!r}")
@@ -361,10 +380,10 @@ def search(
         result.to_parquet(out)
     console = stdout()
     chosen = ", ".join(filter(None, [_assignments(settings), _assignments(hyperparameters), f"seed {seed}"]))
-    heading(console, f"{env}  {agent}", chosen)
+    heading(console, f"{env}  {agents[0]}{'' if proxy is None else f' on {proxy}'}", chosen)
     if interrupted:
         console.print(f"interrupted after {result.samples:,} of {budget:,} samples", style="yellow")
-    _print_result(console, result, run.env.simulator, run.env.objective, seconds, out if result.samples else None)
+    _print_result(console, result, run.env.simulator, run.env.objective, seconds, out if result.samples else None, facts)
     if interrupted:
         raise typer.Exit(INTERRUPTED)
 
@@ -408,7 +427,13 @@ def _compare(env: str, agents: Sequence[str], budget: int, seed: int, settings: 
 
 
 def _print_result(
-    console: Console, result: SearchResult, simulator: Simulator, objective: Objective, seconds: float, out: Path | None
+    console: Console,
+    result: SearchResult,
+    simulator: Simulator,
+    objective: Objective,
+    seconds: float,
+    out: Path | None,
+    more_facts: Sequence[tuple[str, str]],
 ) -> None:
     if result.best_design is None or result.best_metrics is None or result.best_reward is None:
         infeasible = int((~result.history["feasible"]).sum())
@@ -419,7 +444,7 @@ def _print_result(
     speed = f"{seconds:.3g} s, {result.samples / max(seconds, 1e-9):,.0f} per second"
     cached = f", {result.cache_hits:,} from the cache" if result.cache_hits else ""
     facts.append(("Samples", f"{result.samples:,} ({result.unique:,} distinct{cached}); {speed}"))
-    facts += _comparison(result, simulator, objective)
+    facts += [*more_facts, *_comparison(result, simulator, objective)]
     if result.failures:
         reasons = Counter(" ".join(failure.reason.split()) for failure in result.failures)
         text = "\n".join(f"{count:,} x {reason}" for reason, count in list(reasons.items())[:_REASONS])

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Sequence
 
 import numpy as np
 
 from archgym.dataset.data import Dataset
+from archgym.markdown import table
 from archgym.space import Array
 from archgym.version import __version__
 
@@ -56,7 +56,7 @@ def _origin(data: Dataset) -> str:
         "evaluations": f"{int(data.count.sum()):,}; equal designs of one agent are one row with a `count`",
     }
     sources = "".join(f"\n- {source}" for source in data.sources)
-    return _table(["", ""], [[name, text] for name, text in facts.items()]) + "\n\nSources:" + sources
+    return table(["", ""], [[name, text] for name, text in facts.items()]) + "\n\nSources:" + sources
 
 
 def _metrics(data: Dataset) -> str:
@@ -66,7 +66,7 @@ def _metrics(data: Dataset) -> str:
         column = designs.values[designs.feasible, j]
         quantiles = np.quantile(column, [0, 0.25, 0.5, 0.75, 1]) if len(column) else np.full(5, np.nan)
         rows.append([f"`{metric.name}`", metric.unit, metric.better or "", *(f"{q:.5g}" for q in quantiles)])
-    return _table(["metric", "unit", "better", "lowest", "25 %", "median", "75 %", "highest"], rows)
+    return table(["metric", "unit", "better", "lowest", "25 %", "median", "75 %", "highest"], rows)
 
 
 def _parameters(data: Dataset) -> str:
@@ -75,7 +75,7 @@ def _parameters(data: Dataset) -> str:
     for p, parameter in enumerate(data.space):
         counts = np.bincount(indices[:, p], minlength=len(parameter))
         rows.append([f"`{parameter.name}`", f"{np.count_nonzero(counts)} of {len(parameter)}", f"{_evenness(counts):.2f}"])
-    return _table(["parameter", "values seen", "evenness"], rows)
+    return table(["parameter", "values seen", "evenness"], rows)
 
 
 def _pairs(data: Dataset) -> str:
@@ -87,7 +87,7 @@ def _pairs(data: Dataset) -> str:
     found.sort(key=lambda pair: pair[0])
     complete = sum(share == 1 for share, *_ in found)
     rows = [[name, f"{seen} of {there}", f"{share:.1%}"] for share, seen, there, name in found[:_PAIRS] if share < 1]
-    return f"{complete} of {len(found)} pairs are complete." + ("\n\n" + _table(["pair", "seen", "share"], rows) if rows else "")
+    return f"{complete} of {len(found)} pairs are complete." + ("\n\n" + table(["pair", "seen", "share"], rows) if rows else "")
 
 
 def _agents(data: Dataset) -> str:
@@ -99,14 +99,9 @@ def _agents(data: Dataset) -> str:
         distance = (own.indices[a] != own.indices[b])[a != b].mean() if len(own) > 1 else 0.0
         share = f"{len(own) / data.space.size:.3%}"
         rows.append([f"`{agent}`", f"{len(own):,}", share, f"{int(own.count.sum()):,}", f"{own.feasible.mean():.1%}", f"{distance:.2f}"])
-    return _table(["agent", "designs", "of the space", "evaluations", "feasible", "distance"], rows)
+    return table(["agent", "designs", "of the space", "evaluations", "feasible", "distance"], rows)
 
 
 def _evenness(counts: Array) -> float:
     p = counts[counts > 0] / counts.sum()
     return float(-(p * np.log(p)).sum() / np.log(len(counts))) if len(counts) > 1 else 1.0
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)

@@ -1,0 +1,77 @@
+"""Designs as numbers that models can learn from.
+
+    numeric parameter (Integer, Real, Ordinal of numbers)   one feature: its place on [0, 1], on a logarithmic axis where it spans WIDE
+    other Ordinal                                           one feature: its position in the order, on [0, 1]
+    Categorical                                             one feature per value: 1 or 0; one alone for two values
+
+Features are float32 numbers, so that libraries that compute with these see the same.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+
+from archgym.space import Array, Categorical, DesignSpace, Indices, Parameter
+
+WIDE = 16.0
+"""Largest over smallest value from which on an axis is logarithmic."""
+
+
+class Encoding:
+    """Designs of a space to features.
+
+    Args:
+        space: P parameters.
+
+    Attributes:
+        names: of the F features: "parameter" or "parameter=value".
+        parameter: which parameter each feature is of, int64 [F].
+    """
+
+    def __init__(self, space: DesignSpace):
+        self.space = space
+        columns = [_columns(parameter) for parameter in space]
+        self._tables = [np.stack([column for _, column in named], axis=1) for named in columns]
+        self.names = tuple(name for named in columns for name, _ in named)
+        self.parameter = np.repeat(np.arange(len(columns)), [len(named) for named in columns])
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __call__(self, indices: Indices) -> Array:
+        """Features of designs: int64 [B, P] -> float64 [B, F]."""
+        features: Array = self._stacked[indices[:, self.parameter] + self._starts, self._column]
+        return features
+
+    @cached_property
+    def _stacked(self) -> Array:
+        """The parameters' tables below each other, padded to one width."""
+        width = max((table.shape[1] for table in self._tables), default=0)
+        padded = [np.pad(table, ((0, 0), (0, width - table.shape[1]))) for table in self._tables]
+        return np.concatenate(padded) if padded else np.empty((0, 0))
+
+    @cached_property
+    def _starts(self) -> Indices:
+        starts = np.cumsum([0, *(len(table) for table in self._tables)])
+        return np.asarray(starts[self.parameter], np.int64)
+
+    @cached_property
+    def _column(self) -> Indices:
+        return np.concatenate([np.arange(table.shape[1]) for table in self._tables]) if self._tables else np.empty(0, np.int64)
+
+
+def _columns(parameter: Parameter) -> list[tuple[str, Array]]:
+    """Names and values by index, float64 [n], of a parameter's features."""
+    n = len(parameter)
+    if isinstance(parameter, Categorical):
+        shown = [1] if n == 2 else range(n)
+        return [(f"{parameter.name}={parameter.value(k)}", (np.arange(n) == k).astype(float)) for k in shown]
+    grid = parameter.grid
+    place = np.arange(n, dtype=float) if grid.dtype.kind not in "iuf" else grid.astype(float)
+    if grid.dtype.kind in "iuf" and place.min() > 0 and place.max() >= WIDE * place.min():
+        place = np.log2(place)
+    span = float(np.ptp(place))
+    place = (place - place.min()) / span if span else np.zeros(n)
+    return [(parameter.name, place.astype(np.float32).astype(float))]

@@ -1,0 +1,95 @@
+"""archgym.proxy.env:archgym/Proxy-v0: search what a model has learnt of a simulator.
+
+## Description
+The designs of the environment that a data set was of, answered by a model of it (`archgym proxy train`). An answer takes a fraction of a
+millisecond and is not exact: how far off it is stands in the model's report.json. The module's name in the id makes Gymnasium import it;
+studies take the id too, with `kwargs = { model = "DIR" }`.
+
+## Action Space
+That of the environment that the model has learnt.
+
+## Observation Space
+`Box`, float32: log(metric / reference) of the last design's predicted metrics, then its predicted feasibility.
+
+## Rewards
+The objective of that environment, on predicted metrics; give `objective=` if the model has not learnt all metrics that it needs.
+
+## Starting State
+No design: an observation of zeros.
+
+## Episode End
+After one design (`horizon=1`), or after `horizon` designs.
+
+## Arguments
+| Argument | Default | Meaning |
+|---|---|---|
+| model | | the folder of a proxy |
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import gymnasium
+
+from archgym.errors import ArchGymError
+from archgym.objective import Objective
+from archgym.proxy.simulator import ProxySimulator
+from archgym.registry import register_env
+from archgym.simulator import Simulator
+
+ID = "archgym/Proxy-v0"
+
+
+def load_proxy(model: str | os.PathLike[str]) -> Simulator:
+    """The simulator of a proxy's folder."""
+    return ProxySimulator.load(model)
+
+
+def objective(simulator: Simulator) -> Objective:
+    """That of the environment that the proxy has learnt."""
+    if simulator.default_objective is None:
+        names = ", ".join(metric.name for metric in simulator.metrics)
+        raise ArchGymError(
+            f"the environment's objective needs metrics that this proxy has not learnt: give another, such as "
+            f"objective={{'minimize': ['{simulator.metrics[0].name}']}}, of {names}, or train it on more targets"
+        )
+    return simulator.default_objective
+
+
+def narrowed(goal: Objective, names: Sequence[str]) -> Objective:
+    """An objective without the references of metrics that a proxy does not have.
+
+    Raises:
+        ArchGymError: its terms or constraints need another metric.
+    """
+    references = {name: value for name, value in goal.reference.items() if name in names}
+    found = Objective(*goal.terms, *goal.constraints, reference=references, form=goal.form, strict=goal.strict)
+    for metric in found.metrics:
+        if metric not in names:
+            raise ArchGymError(f"the objective needs {metric}, which the proxy has not learnt: it knows {', '.join(names)}")
+    return found
+
+
+register_env(ID, simulator="archgym.proxy.env:load_proxy", objective="archgym.proxy.env:objective")
+
+
+def proxy_env(
+    model: str | os.PathLike[str], *, objective: Objective | Mapping[str, Any] | None = None, horizon: int = 1
+) -> gymnasium.Env[Any, Any]:
+    """An environment around a proxy.
+
+    Args:
+        model: the folder of a proxy.
+        objective: default: that of the environment that it has learnt.
+        horizon: designs per episode.
+
+    Raises:
+        ArchGymError: no proxy lies there, or it lacks metrics of the objective.
+
+    >>> env = archgym.proxy_env("models/dram")   # doctest: +SKIP
+    """
+    given: dict[str, Any] = {} if objective is None else {"objective": objective}
+    return gymnasium.make(ID, model=os.fspath(model), horizon=horizon, **given)

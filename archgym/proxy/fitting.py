@@ -1,0 +1,142 @@
+"""Models fitted by scikit-learn, and turned into the arrays that a proxy computes with."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+
+from archgym.errors import ArchGymError, MissingDependency, unknown
+from archgym.proxy.models import LEAF, MODELS, GaussianProcess, Linear, Model, Separate, Trees
+from archgym.space import Array
+
+TREES = 100  # of a forest
+ITERATIONS = 1000  # of boosting, at rate RATE, with trees of LEAVES leaves of at least SMALLEST designs
+RATE = 0.1
+LEAVES = 31
+SMALLEST = 5
+TUNED = 300  # designs on which a Gaussian process finds its hyperparameters
+KNOWN = 2000  # designs that a Gaussian process knows at most
+JITTER = 1e-6
+
+
+def fit(model: str, x: Array, z: Array, seed: int) -> Model:
+    """Fit a model to standardised targets.
+
+    Args:
+        model: a name of MODELS.
+        x: features, [N, F].
+        z: standardised targets, [N, K].
+        seed: 31 bits.
+
+    Raises:
+        ArchGymError: an unknown model, or more designs than a Gaussian process takes.
+        MissingDependency: scikit-learn is not installed.
+    """
+    if model not in MODELS:
+        raise unknown("model", model, MODELS)
+    try:
+        import sklearn  # noqa: F401
+    except ImportError as error:
+        raise MissingDependency('training a proxy needs scikit-learn: pip install "archgym[proxy]"') from error
+    return {
+        "random_forest": _forest,
+        "hist_gradient_boosting": _boosting,
+        "gaussian_process": _gaussian_process,
+        "linear": _linear,
+    }[model](x, z, seed)
+
+
+def fit_classes(x: Array, feasible: Array, seed: int) -> Trees:
+    """Gradient-boosted trees that are above 0 where designs are feasible; both kinds occur in `feasible`, bool [N]."""
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    found = HistGradientBoostingClassifier(
+        max_iter=ITERATIONS // 5, learning_rate=RATE, min_samples_leaf=SMALLEST, early_stopping=False, random_state=seed
+    ).fit(x, feasible)
+    return _boosted(found)
+
+
+def _forest(x: Array, z: Array, seed: int) -> Trees:
+    from sklearn.ensemble import RandomForestRegressor
+
+    found = RandomForestRegressor(TREES, max_features=0.5, random_state=seed).fit(x, z if z.shape[1] > 1 else z[:, 0])
+    trees = [estimator.tree_ for estimator in found.estimators_]
+    offsets = np.cumsum([0, *(tree.node_count for tree in trees)])
+    left, right = (
+        np.concatenate([np.where(child < 0, LEAF, child + start) for child, start in zip(children, offsets, strict=False)])
+        for children in ([tree.children_left for tree in trees], [tree.children_right for tree in trees])
+    )
+    inner = left != LEAF
+    return Trees(
+        roots=offsets[:-1].astype(np.int64),
+        feature=np.where(inner, np.concatenate([tree.feature for tree in trees]), 0).astype(np.int64),
+        threshold=np.where(inner, np.concatenate([tree.threshold for tree in trees]), 0.0),
+        left=left.astype(np.int64),
+        right=right.astype(np.int64),
+        value=np.concatenate([tree.value[:, :, 0] for tree in trees]),
+        base=np.zeros(z.shape[1]),
+        scale=1 / len(trees),
+    )
+
+
+def _boosting(x: Array, z: Array, seed: int) -> Separate:
+    from sklearn.ensemble import HistGradientBoostingRegressor
+
+    return Separate(
+        [
+            _boosted(
+                HistGradientBoostingRegressor(
+                    max_iter=ITERATIONS,
+                    learning_rate=RATE,
+                    max_leaf_nodes=LEAVES,
+                    min_samples_leaf=SMALLEST,
+                    early_stopping=False,
+                    random_state=seed,
+                ).fit(x, column)
+            )
+            for column in z.T
+        ]
+    )
+
+
+def _boosted(found: Any) -> Trees:
+    """The trees of scikit-learn's histogram boosting of one output."""
+    nodes = [stage[0].nodes for stage in found._predictors]
+    offsets = np.cumsum([0, *map(len, nodes)])
+    start = np.repeat(offsets[:-1], np.diff(offsets))
+    whole = np.concatenate(nodes)
+    leaf = whole["is_leaf"].astype(bool)
+    return Trees(
+        roots=offsets[:-1].astype(np.int64),
+        feature=np.where(leaf, 0, whole["feature_idx"]).astype(np.int64),
+        threshold=np.where(leaf, 0.0, whole["num_threshold"]),
+        left=np.where(leaf, LEAF, whole["left"] + start).astype(np.int64),
+        right=np.where(leaf, LEAF, whole["right"] + start).astype(np.int64),
+        value=whole["value"].astype(float)[:, None],
+        base=np.asarray(found._baseline_prediction, float).reshape(1),
+        scale=1.0,
+    )
+
+
+def _gaussian_process(x: Array, z: Array, seed: int) -> GaussianProcess:
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.gaussian_process import GaussianProcessRegressor
+    from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
+
+    if len(x) > KNOWN:
+        raise ArchGymError(f"a Gaussian process takes at most {KNOWN:,} designs, not {len(x):,}: give --designs {KNOWN}, or another model")
+    chosen = np.random.default_rng(seed).permutation(len(x))[:TUNED]
+    kernel = ConstantKernel(1.0, (1e-3, 1e5)) * Matern(np.ones(x.shape[1]), (1e-2, 1e3), nu=2.5) + WhiteKernel(1e-4, (1e-8, 1.0))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a length at its bound is an answer: the feature does not matter
+        found = GaussianProcessRegressor(kernel, alpha=JITTER, random_state=seed).fit(x[chosen], z[chosen]).kernel_
+    return GaussianProcess(x, z, np.asarray(found.k1.k2.length_scale, float), found.k1.k1.constant_value, found.k2.noise_level + JITTER)
+
+
+def _linear(x: Array, z: Array, seed: int) -> Linear:
+    from sklearn.linear_model import Ridge
+
+    found = Ridge(alpha=1e-6).fit(x, z)
+    return Linear(np.asarray(found.coef_, float).reshape(z.shape[1], -1).T, np.asarray(found.intercept_, float).reshape(-1))

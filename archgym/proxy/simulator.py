@@ -1,0 +1,161 @@
+"""A proxy is a simulator: the same space, the metrics that it has learnt, and an answer at once.
+
+DIR/model.npz     all that predicts: a header (environment, space, metrics, objective) and arrays; read without pickle
+DIR/report.json   how good it is
+DIR/test.npz      the designs that it was judged by
+DIR/README.md     the same in words
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from archgym.archive import digest, expect, load_archive, reading, save_archive
+from archgym.errors import ArchGymError, unknown
+from archgym.objective import Objective
+from archgym.proxy.encoding import Encoding
+from archgym.proxy.evaluate import LEVELS
+from archgym.proxy.models import MODELS, Model, Trees, part
+from archgym.proxy.targets import Targets
+from archgym.simulator import Metric, Simulator
+from archgym.space import Array, DesignSpace, Indices
+
+FORMAT = 1
+FILE = "model.npz"
+
+
+class ProxySimulator(Simulator):
+    """What a model has learnt of a simulator.
+
+    Args:
+        environment: that it learnt from: id, "kwargs" and the "simulator"'s specification.
+        space: P parameters.
+        targets: K metrics.
+        kind: a name of MODELS.
+        model: of standardised targets.
+        feasibility: trees that are above 0 where a design is feasible; None where all are.
+        widths: of intervals, multiples of the model's spread, [levels, K].
+        objective: of the environment, if it needs no other metrics.
+    """
+
+    def __init__(
+        self,
+        environment: Mapping[str, Any],
+        space: DesignSpace,
+        targets: Targets,
+        kind: str,
+        model: Model,
+        feasibility: Trees | None,
+        widths: Array,
+        objective: Objective | None,
+    ):
+        self.environment, self.space, self.targets, self.metrics = dict(environment), space, targets, targets.metrics
+        self.kind, self.model, self.feasibility, self.widths = kind, model, feasibility, widths
+        self.default_objective = objective
+        self.encoding = Encoding(space)
+        about, arrays = self._content()
+        self._digest = digest(json.dumps(about, sort_keys=True), [arrays[name] for name in sorted(arrays)])
+
+    @property
+    def specification(self) -> dict[str, Any]:
+        """The class, what it has learnt from, and a hash of the model."""
+        name = f"{type(self).__module__}:{type(self).__qualname__}"
+        return {"simulator": name, "of": self.environment["id"], "model": self._digest}
+
+    def evaluate_indices(self, indices: Indices, rng: np.random.Generator | None = None) -> dict[str, Array]:
+        x = self.encoding(indices)
+        z, _ = self.model.predict(x)
+        columns = dict(zip((m.name for m in self.metrics), self.targets.restored(z).T, strict=True))
+        return {**columns, "feasible": self._feasible(x)}
+
+    def interval(self, indices: Indices, level: float = 0.9) -> dict[str, tuple[Array, Array]]:
+        """Where the true metrics of designs [B, P] are: metric -> (low, high), [B] each, with the probability `level`.
+
+        Raises:
+            ArchGymError: the level is not a calibrated one (`archgym.proxy.evaluate.LEVELS`).
+        """
+        if level not in LEVELS:
+            raise ArchGymError(f"intervals are calibrated for levels {', '.join(map(str, LEVELS))}, not {level}")
+        z, spread = self.model.predict(self.encoding(indices))
+        half = self.widths[LEVELS.index(level)] * spread
+        low, high = self.targets.restored(z - half), self.targets.restored(z + half)
+        return {m.name: (low[:, k], high[:, k]) for k, m in enumerate(self.metrics)}
+
+    def _feasible(self, x: Array) -> Array:
+        return np.ones(len(x), bool) if self.feasibility is None else self.feasibility.predict(x)[0][:, 0] > 0
+
+    def _content(self) -> tuple[dict[str, Any], dict[str, Array]]:
+        """Header and arrays of a file."""
+        about = {
+            "format": FORMAT,
+            "environment": self.environment,
+            "space": json.loads(self.space.to_json()),
+            "metrics": [asdict(metric) for metric in self.metrics],
+            "model": self.kind,
+            "feasibility": self.feasibility is not None,
+            "objective": None if self.default_objective is None else self.default_objective.to_dict(),
+        }
+        arrays = {"log": self.targets.log, "mean": self.targets.mean, "scale": self.targets.scale, "widths": self.widths}
+        arrays |= {f"model.{name}": array for name, array in self.model.arrays().items()}
+        if self.feasibility is not None:
+            arrays |= {f"feasibility.{name}": array for name, array in self.feasibility.arrays().items()}
+        return about, arrays
+
+    def save(self, folder: str | os.PathLike[str]) -> Path:
+        """Write DIR/model.npz; the folder is made.
+
+        Raises:
+            ArchGymError: it cannot be written.
+        """
+        target = Path(folder).expanduser()
+        try:
+            target.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ArchGymError(f"cannot make the folder {target}: {error.strerror or error}") from error
+        save_archive(target / FILE, *self._content())
+        return target
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str]) -> ProxySimulator:
+        """Read and check the model of a folder; no code of it runs.
+
+        Raises:
+            ArchGymError: there is none, or it is foreign or damaged.
+        """
+        path = Path(folder).expanduser() / FILE
+        if not path.is_file():
+            raise ArchGymError(f"{folder} holds no proxy ({FILE}): train one with archgym proxy train")
+        with reading(path, "a proxy of archgym", "train it again"):
+            about, arrays = load_archive(path, FORMAT)
+            return cls._from_content(about, arrays)
+
+    @classmethod
+    def _from_content(cls, about: Mapping[str, Any], arrays: Mapping[str, Array]) -> ProxySimulator:
+        space = DesignSpace.from_json(json.dumps(about["space"]))
+        metrics = tuple(Metric(**metric) for metric in about["metrics"])
+        features, outputs = len(Encoding(space)), len(metrics)
+        expect("log", arrays["log"], (outputs,), np.bool_)
+        for name, shape in (("mean", (outputs,)), ("scale", (outputs,)), ("widths", (len(LEVELS), outputs))):
+            expect(name, arrays[name], shape, np.floating)
+            if not np.isfinite(arrays[name]).all():
+                raise ArchGymError(f"{name} has numbers that are not finite")
+        if about["model"] not in MODELS:
+            raise unknown("model", about["model"], MODELS)
+        objective = about["objective"]
+        return cls(
+            environment=about["environment"],
+            space=space,
+            targets=Targets(metrics, arrays["log"], arrays["mean"], arrays["scale"]),
+            kind=about["model"],
+            model=MODELS[about["model"]].from_arrays(part(arrays, "model."), features, outputs),
+            feasibility=Trees.from_arrays(part(arrays, "feasibility."), features, 1) if about["feasibility"] else None,
+            widths=arrays["widths"],
+            objective=None if objective is None else Objective.from_dict(objective),
+        )
