@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -146,7 +147,7 @@ class Objective:
             if self._bound(constraint) == constraint.limit:
                 raise ArchGymError(f"the bound of {constraint.metric!r} must differ from its limit {constraint.limit}")
 
-    @property
+    @cached_property
     def metrics(self) -> tuple[str, ...]:
         """The metrics it names, each once."""
         return tuple(dict.fromkeys(part.metric for part in (*self.terms, *self.constraints)))
@@ -177,13 +178,10 @@ class Objective:
         if not everything:
             columns = {name: column[feasible] for name, column in columns.items()}
         base = self._base(columns)
-        valid: Array | None = None
+        valid: Array = np.ones(len(base), bool)
         for constraint in self.constraints:
-            satisfied = self._satisfied(constraint, columns[constraint.metric])
-            valid = satisfied if valid is None else valid & satisfied
-        if valid is None:
-            valid = np.ones(len(base), bool)
-        if not all_true(valid):
+            valid = valid & self._satisfied(constraint, columns[constraint.metric])
+        if self.constraints and not all_true(valid):
             bad = ~valid
             excess = self._penalty({name: column[bad] for name, column in columns.items()})
             base[bad] = -R - excess / (1 + excess) if self.strict else self._clip(base[bad] - excess)

@@ -28,8 +28,8 @@ Indices = npt.NDArray[np.int64]
 
 
 def all_true(mask: Array) -> bool:
-    """`mask.all()`, five times as fast on the short columns of single steps."""
-    return int(np.count_nonzero(mask)) == mask.size
+    """`mask.all()` of a mask of bools, many times as fast on the short columns of single steps."""
+    return 0 not in mask.tobytes()
 
 
 @dataclass(frozen=True)

@@ -208,11 +208,12 @@ def _better_than_random(
             a: Estimate(*(p[0] for p in statistics.resampled_best_of_k(runs, [k], tuned.counts[a], statistics.best_of_k_runs)[0]))
             for a, runs in pools.items()
         }
-        if not best[RANDOM].value >= task.ceiling - task.ticket:
+        known = [a for a in others if np.isfinite(best[a].value)]  # that have k runs at all
+        if known and best[RANDOM].value < task.ceiling - task.ticket:
             break
     else:
         return SATURATED, "random search finds the optimum"
-    tests = {a: statistics.compare(best[a], best[RANDOM], margin=task.distance(margin), alpha=alpha) for a in others}
+    tests = {a: statistics.compare(best[a], best[RANDOM], margin=task.distance(margin), alpha=alpha) for a in known}
     p_holm = statistics.holm(np.array([float(t.p) for t in tests.values()]))
     groups: dict[str, list[str]] = {"better": [], "equivalent": [], "worse": [], UNRESOLVED: []}
     for (agent, test), p in zip(tests.items(), p_holm, strict=True):
@@ -223,7 +224,7 @@ def _better_than_random(
         for word, group in groups.items()
         if group
     ]
-    evidence = f"{k} runs of {task.budget:,} samples against random search with {k * task.budget:,}: " + "; ".join(parts)
+    evidence = f"{k} run{'s' * (k != 1)} of {task.budget:,} samples against random search with {k * task.budget:,}: " + "; ".join(parts)
     if groups["worse"] or groups["equivalent"]:
         return CONTRADICTED, evidence
     return (UNRESOLVED if groups[UNRESOLVED] else SUPPORTED), evidence

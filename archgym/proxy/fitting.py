@@ -6,6 +6,7 @@ import warnings
 from typing import Any
 
 import numpy as np
+from scipy.optimize import minimize
 
 from archgym.errors import ArchGymError, MissingDependency, unknown
 from archgym.proxy.models import LEAF, MODELS, GaussianProcess, Linear, Model, Separate, Trees
@@ -16,7 +17,8 @@ ITERATIONS = 1000  # of boosting, at rate RATE, with trees of LEAVES leaves of a
 RATE = 0.1
 LEAVES = 31
 SMALLEST = 5
-TUNED = 300  # designs on which a Gaussian process finds its hyperparameters
+TUNED = 250  # designs on which a Gaussian process finds its hyperparameters,
+STEPS = 40  # in so many steps of L-BFGS
 KNOWN = 2000  # designs that a Gaussian process knows at most
 JITTER = 1e-6
 
@@ -131,8 +133,13 @@ def _gaussian_process(x: Array, z: Array, seed: int) -> GaussianProcess:
     kernel = ConstantKernel(1.0, (1e-3, 1e5)) * Matern(np.ones(x.shape[1]), (1e-2, 1e3), nu=2.5) + WhiteKernel(1e-4, (1e-8, 1.0))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a length at its bound is an answer: the feature does not matter
-        found = GaussianProcessRegressor(kernel, alpha=JITTER, random_state=seed).fit(x[chosen], z[chosen]).kernel_
+        found = GaussianProcessRegressor(kernel, alpha=JITTER, optimizer=_descend).fit(x[chosen], z[chosen]).kernel_
     return GaussianProcess(x, z, np.asarray(found.k1.k2.length_scale, float), found.k1.k1.constant_value, found.k2.noise_level + JITTER)
+
+
+def _descend(negative_log_likelihood: Any, start: Array, bounds: Array) -> tuple[Array, float]:
+    found = minimize(negative_log_likelihood, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": STEPS})
+    return found.x, float(found.fun)
 
 
 def _linear(x: Array, z: Array, seed: int) -> Linear:

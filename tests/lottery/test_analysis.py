@@ -308,6 +308,8 @@ def test_an_agent_no_better_than_random_search_contradicts_the_last_hypothesis()
     rng = np.random.default_rng(6)
     random, good = noisy(rng, -0.3, within=0.02), noisy(rng, -0.1)
     assert verdicts(analyse([task({"random": random, "a": good})], replicates=200), "H5") == ["supported"]
+    few = analyse([task({"random": random[:1, :3], "a": good, "b": noisy(rng, -0.2)})], replicates=200)
+    assert "1 run of 1,000 samples" in few.hypotheses["evidence"][-1] and not any("nan" in text for text in few.conclusions)
     alike = analyse([task({"random": random, "a": good, "b": noisy(rng, -0.3, within=0.02)})], replicates=200)
     assert verdicts(alike, "H5") == ["contradicted"] and "equivalent: b" in alike.hypotheses["evidence"][-1]
     steady = noisy(rng, -0.29, within=0.001)  # better than a run of random search, worse than the best of as many

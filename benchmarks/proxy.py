@@ -1,0 +1,218 @@
+"""Proxies: how far off they are on designs that they have not seen, how fast, and how many simulations they save.
+
+python benchmarks/proxy.py accuracy            three environments, at most a tenth of each trained on; all models
+python benchmarks/proxy.py speed [N]           beside SCALE-Sim (archgym backends install scalesim), one small layer, trained on N runs of it
+python benchmarks/proxy.py search              simulations until within 1 % of the optimum: direct, and by a proxy
+python benchmarks/proxy.py astrasim FOLDER     the published AstraSim data (actions_feasible.csv, observations_feasible.csv)
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from math import ceil
+from pathlib import Path
+
+for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(name, "1")
+
+import gymnasium
+import numpy as np
+
+import archgym
+from archgym import Categorical, DesignSpace, Metric, Ordinal
+from archgym.dataset import Dataset, sample
+from archgym.proxy import ProxySearch, ProxySimulator, save_trained, train
+from archgym.proxy.evaluate import scores
+from archgym.proxy.fitting import KNOWN
+from archgym.proxy.models import MODELS
+from archgym.proxy.speed import measure
+from archgym.simulator import Simulator
+from archgym.space import Array, Indices
+
+LAYER = """# title: one layer of ResNet-18
+# source: He et al., Deep Residual Learning for Image Recognition, CVPR 2016
+# input: 14 x 14 pixels of 256 channels
+name,kind,channels,filters,height,width,kernel_h,kernel_w,stride,padding_h,padding_w,groups,vectors,repeats
+layer4.0.downsample.0,conv,256,512,14,14,,,2,,,,2,
+"""  # all of ResNet-18 takes SCALE-Sim minutes per design
+TESTED = 20_000  # designs of a space that is too large to test all that are left
+TASKS = {  # environment -> designs trained on, targets
+    "archgym/DramController-v0": (20_000, ("latency_s", "energy_j", "power_w")),
+    "archgym/Softmax-v0": (1_728, ("time_s",)),
+    "archgym/Accelerator-v0": (20_000, ("latency_s", "energy_j", "area_mm2")),
+}
+SEARCHED = ("archgym/Accelerator-v0", "archgym/AttentionAccelerator-v0", "archgym/Softmax-v0", "archgym/DramController-v0")
+DIRECT = ("random", "genetic", "aging_evolution", "tpe")
+SEEDS = 10
+LONGEST = 20_000  # samples of a direct search
+TRAINED = (100, 200, 400, 800, 1600)
+VERIFIED = 20
+CLOSE = 0.01
+PREDICTIONS = 20_000
+
+
+def accuracy() -> None:
+    heads = "".join(f"{head:>9}" for head in ("RMSE", "/ mean", "MAPE", "R2", "Spearman", "worst", "by mean"))
+    print(f"{'environment, target':40}{'model':25}{'trained on':>18}{heads}")
+    for env, (n, targets) in TASKS.items():
+        data, simulator = sample(env, ceil(n / 0.99), seed=0), gymnasium.make(env).unwrapped.simulator
+        for model in MODELS:
+            found = train(data, targets, model, designs=KNOWN if model == "gaussian_process" else n, test=0.01, folds=2).simulator
+            known = data.indices  # what was trained on, and the few that the training tested itself
+            unseen = _unseen(simulator, known)
+            _print_errors(env, model, found, simulator, unseen, len(known), targets)
+            if model == "hist_gradient_boosting":
+                other = _of_unseen_kinds(simulator, known, unseen)
+                if len(other) < len(unseen):
+                    _print_errors(f"{env}, new classes", model, found, simulator, other, len(known), targets)
+
+
+def _unseen(simulator: Simulator, known: Indices) -> Indices:
+    """All other designs, or many of them at random."""
+    space = simulator.space
+    rng = np.random.default_rng(1)
+    designs = space.from_ordinal(np.arange(space.size)) if space.size <= 10**6 else np.unique(space.sample(TESTED, rng), axis=0)
+    ordinals = space.to_ordinal(designs)
+    return designs[~np.isin(ordinals, space.to_ordinal(known))]
+
+
+def _of_unseen_kinds(simulator: Simulator, known: Indices, unseen: Indices) -> Indices:
+    """Those that the simulator does not call the same as a design that was trained on."""
+    space = simulator.space
+    classes = space.to_ordinal(simulator.canonical(known))
+    return unseen[~np.isin(space.to_ordinal(simulator.canonical(unseen)), classes)]
+
+
+def _print_errors(
+    title: str, model: str, proxy: ProxySimulator, simulator: Simulator, designs: Indices, trained: int, targets: Sequence[str]
+) -> None:
+    true = simulator.evaluate_indices(designs)
+    designs = designs[true["feasible"]]
+    predicted = proxy.evaluate_indices(designs)
+    known = KNOWN if model == "gaussian_process" else trained
+    for target in targets:
+        column = true[target][true["feasible"]]
+        found = scores(column, predicted[target], np.ptp(column), float(column.mean()))
+        rmse, of_mean, mape, r2, spearman, worst, mean = found.values()
+        share = f"{known:,} ({known / simulator.space.size:.2%})"
+        print(
+            f"{title.removeprefix('archgym/') + ' ' + target:40}{model:25}{share:>18}{rmse:8.3f}%{of_mean:8.3f}%{mape:8.3f}%{r2:9.5f}"
+            f"{spearman:9.5f}{worst:8.1f}%{mean:8.1f}%",
+            flush=True,
+        )
+
+
+def speed(n: int) -> None:
+    folder = Path("results/proxy-speed")  # remembers what SCALE-Sim has simulated
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "layer.csv").write_text(LAYER)
+    settings = {"backend": "scalesim", "workload": str(folder / "layer.csv")}
+    data = sample("archgym/Accelerator-v0", n, env_kwargs=settings, cache=folder / "cache", progress=_progress)
+    print(f"{n:,} designs, {data.feasible.mean():.1%} feasible")
+    found = train(data)
+    for name, errors in found.report["test"].items():
+        print(f"{name:24}" + "  ".join(f"{key} {value:.4g}" for key, value in errors.items()))
+    simulator = gymnasium.make("archgym/Accelerator-v0", **settings).unwrapped.simulator
+    for each in measure(found.simulator, simulator, (1, 1000, 10_000)):
+        proxy, real = 1 / each.proxy_s, 1 / each.simulator_s
+        print(f"batch {each.batch:>6,}: proxy {proxy:12,.0f} designs/s, SCALE-Sim {real:8.3g}, ratio {each.ratio:12,.0f}")
+    simulator.close()
+
+
+def search() -> None:
+    for env in SEARCHED:
+        best = archgym.search(env, "random", budget=1).optimum
+        if best is None:
+            print(env, "has no known optimum")
+            continue
+        print(f"\n{env}: simulations until within {CLOSE:.0%} of the optimum's reward scale, median of {SEEDS} seeds (found by)")
+        for agent in DIRECT:
+            results = [archgym.search(env, agent, budget=LONGEST, seed=seed) for seed in range(SEEDS)]
+            reached = [_first(result.best_so_far, best.best_reward) for result in results]
+            print(f"  {agent:30}{_median(reached):>10}   ({sum(r is not None for r in reached)} of {SEEDS})", flush=True)
+        for n in TRAINED:
+            found = [_by_proxy(env, n, seed, best.best_reward) for seed in range(SEEDS)]
+            totals = [None if verified is None else n + verified for verified in found]
+            print(f"  {f'proxy of {n:,} designs':30}{_median(totals):>10}   ({sum(t is not None for t in totals)} of {SEEDS})", flush=True)
+
+
+def _by_proxy(env: str, n: int, seed: int, best: float) -> int | None:
+    """Verified designs until the search is close to the optimum, after training on n; None if 20 are not enough."""
+    data = sample(env, n, seed=seed)
+    goals = [term.metric for term in gymnasium.make(env).unwrapped.objective.terms]
+    constraints = [part.metric for part in gymnasium.make(env).unwrapped.objective.constraints]
+    varying = [m for m in dict.fromkeys([*goals, *constraints]) if np.ptp(data.column(m)[data.feasible]) > 0]
+    with tempfile.TemporaryDirectory() as folder:
+        save_trained(train(data, varying, "hist_gradient_boosting", test=0.05, folds=2, seed=seed), folder)
+        result = archgym.search(env, ProxySearch(folder, "genetic", PREDICTIONS), budget=VERIFIED, seed=seed)
+    return _first(result.best_so_far, best)
+
+
+def _first(best_so_far: Array, best: float) -> int | None:
+    """Samples until a reward's regret is at most log(1.01): 1 % of a single metric."""
+    close = np.flatnonzero(best_so_far >= best - np.log1p(CLOSE))
+    return int(close[0]) + 1 if len(close) else None
+
+
+def _median(reached: Sequence[int | None]) -> str:
+    middle = float(np.median([np.inf if r is None else r for r in reached]))
+    return f"{middle:,.0f}" if np.isfinite(middle) else "not"
+
+
+def astrasim(folder: Path) -> None:
+    import pandas
+
+    actions = pandas.read_csv(folder / "actions_feasible.csv")
+    observed = pandas.read_csv(folder / "observations_feasible.csv")
+    parameters = []
+    for name, column in actions.items():
+        values = sorted(column.unique().tolist())
+        if len(values) > 1:
+            kind = Categorical if column.dtype == object or column.dtype.kind not in "iuf" else Ordinal
+            parameters.append(kind(str(name), values))
+    space = DesignSpace(parameters)
+    varying = [name for name in observed.columns if observed[name].nunique() > 1 and observed[name].dtype.kind in "iuf"]
+    n = len(actions)
+    data = Dataset(
+        environment={"id": "AstraSim", "kwargs": {}, "simulator": {}},
+        space=space,
+        metrics=tuple(Metric(str(name)) for name in varying),
+        indices=space.encode({p.name: actions[p.name].tolist() for p in parameters}),
+        values=observed[varying].to_numpy(float),
+        feasible=np.ones(n, bool),
+        agent=np.full(n, "published"),
+        configuration=np.full(n, "{}"),
+        seed=np.zeros(n, np.int64),
+        sample=np.arange(n),
+        count=np.ones(n, np.int64),
+        sources=("published data of ArchGym",),
+    )
+    distinct = data.distinct()
+    print(f"{n:,} rows, {len(distinct):,} distinct designs, {len(space)} parameters that vary; metrics {', '.join(varying)}")
+    for model in MODELS:
+        found = train(data, varying, model)
+        for part in ("test", "cross_validated"):
+            for name, errors in found.report[part].items():
+                print(f"{model:25}{part:18}{name:28}" + "  ".join(f"{key} {value:.4g}" for key, value in errors.items()), flush=True)
+
+
+def _progress(done: int, of: int) -> None:
+    if done % 50 == 0 or done == of:
+        print(f"{done:,} of {of:,}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case ["accuracy"]:
+            accuracy()
+        case ["speed", *n]:
+            speed(int(n[0]) if n else 400)
+        case ["search"]:
+            search()
+        case ["astrasim", folder]:
+            astrasim(Path(folder))
+        case _:
+            sys.exit(__doc__)
