@@ -34,6 +34,7 @@ from typer.core import TyperGroup
 from archgym._search import Search, SearchResult
 from archgym.console import (
     BAD_INPUT,
+    FAILED,
     INTERRUPTED,
     fact_sheet,
     heading,
@@ -86,9 +87,11 @@ class _Group(TyperGroup):
 
 
 class _Commands(_Group):
-    """The program; errors that archgym raises on purpose become one line and an exit code."""
+    """The program; errors become one line and an exit code: 2 for what the user can put right, 1 for what went wrong."""
 
     def invoke(self, ctx: Any) -> Any:
+        if ctx.params.get("debug"):
+            return super().invoke(ctx)
         try:
             return super().invoke(ctx)
         except (ArchGymError, gymnasium.error.Error) as error:
@@ -97,6 +100,13 @@ class _Commands(_Group):
         except KeyboardInterrupt:
             say("interrupted", "", "yellow")
             raise typer.Exit(INTERRUPTED) from None
+        except (typer.Exit, typer.Abort, BrokenPipeError):
+            raise
+        except Exception as error:
+            if hasattr(error, "exit_code"):  # a wrong command line, which Typer explains
+                raise
+            say("error", f"{reason_of(error)}; archgym --debug, before the command, shows where", "red")
+            raise typer.Exit(FAILED) from None
 
 
 app = typer.Typer(
@@ -177,13 +187,17 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def _program(
     version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
     """A Gymnasium for architecture search: one step API, exact optima, honest agent comparisons."""
 
 
 @app.command("list")
 def list_(what: Annotated[What | None, typer.Argument(help="Default: both.")] = None) -> None:
-    """List environments and agents, installed plug-ins included."""
+    """List environments and agents, installed plug-ins included.
+
+    archgym list agents
+    """
     out = stdout()
     if what in (None, What.envs):
         table = new_table("Environment", "Designs>", "Description")
@@ -229,7 +243,10 @@ def describe(
     name: Annotated[str, typer.Argument(metavar="NAME", help="An environment or an agent.")],
     set_: Settings = None,
 ) -> None:
-    """Describe an environment or an agent: its parameters, metrics, arguments, presets, known optimum."""
+    """Describe an environment or an agent: its parameters, metrics, arguments, presets, known optimum.
+
+    archgym describe archgym/Softmax-v0
+    """
     settings = pairs("--set", set_)
     if name in list_agents():
         if settings:
@@ -505,7 +522,10 @@ def optimum(
     set_: Settings = None,
     save: Annotated[bool, typer.Option("--save/--no-save", help="Store it, so that later results state their regret.")] = True,
 ) -> None:
-    """Find the exact optimum by enumeration in chunks, and store it for later results."""
+    """Find the exact optimum by enumeration in chunks, and store it for later results.
+
+    archgym optimum archgym/Accelerator-v0 --set workload=mobilenet_v2
+    """
     settings = pairs("--set", set_)
     task = get_task(env)
     with building(task, settings):

@@ -89,7 +89,10 @@ def doctor(
     ray: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Also ask a Ray cluster, ray://HOST:PORT.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For a bug report.")] = False,
 ) -> None:
-    """Say what works on this machine, what is missing, and the command that installs it; exit code 1 if what is needed is broken."""
+    """Say what works on this machine, what is missing, and the command that installs it; exit code 1 if what is needed is broken.
+
+    archgym doctor --json
+    """
     findings = examine(dask, ray)
     about = {"archgym": __version__, "python": platform.python_version(), "platform": platform.platform()}
     if as_json:

@@ -6,6 +6,7 @@ import os
 import pty
 import re
 import select
+import shlex
 import signal
 import subprocess
 import sys
@@ -16,7 +17,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet
 import pytest
+import typer
 from conftest import Bowl
+from typer.core import TyperGroup
 from typer.testing import CliRunner, Result
 
 import archgym
@@ -482,3 +485,49 @@ def test_several_agents_are_compared_in_one_table_of_80_columns(tmp_path, monkey
     assert max(map(len, result.stdout.splitlines())) <= 80
     refused = run("search", "archgym/Softmax-v0", "random", "genetic", "--out", str(tmp_path / "x.parquet"))
     assert refused.exit_code == 2 and "one agent" in refused.stderr
+
+
+# --- examples, exit codes, tracebacks ---
+
+
+def commands_of(command, name, context):
+    """Every command below a group, with its words."""
+    if not isinstance(command, TyperGroup):
+        yield name, command
+        return
+    for each in command.list_commands(context):
+        yield from commands_of(command.get_command(context, each), f"{name} {each}", context)
+
+
+def every_command():
+    program = typer.main.get_command(app)
+    return dict(commands_of(program, "archgym", program.make_context("archgym", [], resilient_parsing=True)))
+
+
+@pytest.mark.parametrize("words", every_command())
+def test_every_command_has_an_example_in_its_help_that_it_accepts(words):
+    command = every_command()[words]
+    examples = [line.strip() for line in (command.help or "").split("\n\n")[-1].splitlines()]
+    assert examples and all(line.startswith(f"{words} ") or line == words for line in examples), f"no example in the help of {words}"
+    for line in examples:
+        command.make_context(words, shlex.split(line)[len(words.split()) :])
+
+
+def test_a_typo_suggests_the_right_word():
+    done = CliRunner().invoke(app, ["serach"])
+    assert done.exit_code == 2 and "Did you mean 'search'" in done.output
+
+
+def test_what_goes_wrong_is_one_line_and_exit_code_1_and_a_traceback_only_with_debug(monkeypatch):
+    def broken(*args, **kwargs):
+        raise RuntimeError("a bug\nof ours")
+
+    monkeypatch.setattr("archgym.cli.Search", broken)
+    arguments = ["search", "archgym/Softmax-v0", "random"]
+    done = CliRunner(env={"COLUMNS": "200"}).invoke(app, arguments)
+    assert done.exit_code == 1 and "error: RuntimeError: a bug of ours; archgym --debug" in done.output and "Traceback" not in done.output
+    with pytest.raises(RuntimeError, match="a bug"):
+        CliRunner().invoke(app, ["--debug", *arguments], catch_exceptions=False)
+    monkeypatch.undo()
+    assert CliRunner().invoke(app, ["search", "archgym/Softmax-v0", "nobody"]).exit_code == 2
+    assert CliRunner().invoke(app, ["search", "archgym/Softmax-v0"]).exit_code == 2

@@ -10,7 +10,16 @@ from archgym.simulators.softmax.compiler import CompilerError
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-GUIDES = ("README.md", "docs/accelerator.md", "docs/agents.md", "docs/attention.md", "docs/dram.md", "docs/nas.md")
+GUIDES = (
+    "README.md",
+    "docs/accelerator.md",
+    "docs/agents.md",
+    "docs/attention.md",
+    "docs/dram.md",
+    "docs/nas.md",
+    "docs/pareto.md",
+    "docs/proxy.md",
+)
 BLOCKS = [(name, block) for name in GUIDES for block in re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(), re.DOTALL)]
 
 

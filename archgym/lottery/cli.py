@@ -38,6 +38,8 @@ def lottery(
     """Run or resume a study, and report which conclusions about agents and hyperparameters it supports.
 
     Writes report.html, which opens anywhere without a network, figures for papers (figures/), and tables (tables/).
+
+    archgym lottery --quick
     """
     if (source is None) != quick:
         raise ArchGymError("give a study file, a study's folder, or --quick (and only one of them)")

@@ -24,6 +24,7 @@ from scipy.linalg import cho_solve, solve_triangular
 
 from archgym.archive import expect
 from archgym.errors import ArchGymError
+from archgym.proxy.bitvectors import MOST_LEAVES, BitVectors, leaf_counts
 from archgym.space import Array, Indices
 
 _WORK = 2_000_000  # numbers in flight at once
@@ -95,8 +96,18 @@ class Trees(Model):
             node = self._children.take(2 * node + right)
         return node
 
+    @cached_property
+    def _bits(self) -> BitVectors | None:
+        """The same sums, several times as fast, for boosted trees, which are small."""
+        if self.scale != 1.0 or len(self.base) != 1 or leaf_counts(self.left, self.right)[self.roots].max(initial=0) > MOST_LEAVES:
+            return None
+        return BitVectors(self.roots, self.feature, self.threshold, self.left, self.right, self.value[:, 0])
+
     def predict(self, x: Array) -> tuple[Array, Array]:
         mean, spread = np.empty((len(x), len(self.base))), np.ones((len(x), len(self.base)))
+        if self._bits is not None:
+            mean[:, 0] = self.base + self._bits.sums(x)
+            return mean, spread
         chunk = max(1, _WORK // max(1, len(self.roots)))
         for start in range(0, len(x), chunk):
             rows = slice(start, start + chunk)

@@ -71,5 +71,5 @@ def simulator_of(proxy: ProxySimulator) -> Simulator:
 def _seconds(simulator: Simulator, designs: Indices) -> float:
     rng = np.random.default_rng(0)
     start = perf_counter()
-    simulator.evaluate_indices(designs, rng)
+    simulator.remeasure(designs, rng)  # what a cache knows does not count
     return perf_counter() - start

@@ -37,7 +37,10 @@ RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Run failed ru
 
 @app.command()
 def expand(file: File) -> None:
-    """List the runs of a study file: identifier, task, agent, configuration, seed, samples, hyperparameters."""
+    """List the runs of a study file: identifier, task, agent, configuration, seed, samples, hyperparameters.
+
+    archgym study expand quick
+    """
     from archgym.study.spec import Study
 
     study = Study.read(file)
@@ -60,7 +63,10 @@ def run(
     out: Out = None,
     retry_failed: RetryFailed = False,
 ) -> None:
-    """Run what is left of a study; the same command resumes it."""
+    """Run what is left of a study; the same command resumes it.
+
+    archgym study run my-study.toml --workers 8 --out results/mine
+    """
     from archgym.study.spec import Study
     from archgym.study.store import Store
 
@@ -129,7 +135,10 @@ def _reasons(failed: int, reasons: Counter[str]) -> str:
 
 @app.command()
 def status(folder: Folder) -> None:
-    """How far a study is, run by run counts, without running anything."""
+    """How far a study is, run by run counts, without running anything.
+
+    archgym study status results/mine
+    """
     study, store = open_folder(folder)
     stored = store.read()
     out = stdout()
@@ -157,7 +166,10 @@ def status(folder: Folder) -> None:
 
 @app.command()
 def violations(folder: Folder) -> None:
-    """How often searches end without a design that meets all constraints, by task and agent, with 95 % intervals (Wilson)."""
+    """How often searches end without a design that meets all constraints, by task and agent, with 95 % intervals (Wilson).
+
+    archgym study violations results/mine
+    """
     from scipy.stats import binomtest
 
     study, store = open_folder(folder)
@@ -186,7 +198,10 @@ def export(
     folder: Folder,
     out: Annotated[Path, typer.Option(metavar="FILE", help="A .parquet or .csv file.")] = Path("runs.parquet"),
 ) -> None:
-    """Write the stored rows of all runs as one table, with environment, agent, hyperparameters and seed as columns."""
+    """Write the stored rows of all runs as one table, with environment, agent, hyperparameters and seed as columns.
+
+    archgym study export results/mine --out runs.parquet
+    """
     from archgym.paths import check_writable, write_atomically
     from archgym.study.store import Store
 
@@ -202,7 +217,10 @@ def export(
 
 @app.command()
 def compact(folder: Folder) -> None:
-    """Merge the many small files of a study into one per task and agent."""
+    """Merge the many small files of a study into one per task and agent.
+
+    archgym study compact results/mine
+    """
     _, store = open_folder(folder)
     with store.locked():
         before, after = store.compact()

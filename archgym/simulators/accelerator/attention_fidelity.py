@@ -43,7 +43,10 @@ def attention(
         Path | None, typer.Option(metavar="DIR", help="Folder of the published tables, or the one that has them as fusemax/.")
     ] = None,
 ) -> None:
-    """Closed forms of FuseMax and FLAT against the published tables; without --data, as recorded."""
+    """Closed forms of FuseMax and FLAT against the published tables; without --data, as recorded.
+
+    archgym fidelity attention
+    """
     found = json.loads(RECORD.read_text(encoding="utf-8")) if data is None else compare(data)
     console = stdout()
     heading(console, "Attention accelerators", "recorded; --data DIR compares anew" if data is None else f"tables of {data}")

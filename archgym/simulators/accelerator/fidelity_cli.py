@@ -52,7 +52,10 @@ def accelerator(
     seed: Annotated[int, typer.Option(min=0, help="Of the random cases.")] = 0,
     record: Annotated[Path | None, typer.Option(metavar="FILE.json", help="Write what --data gives.")] = None,
 ) -> None:
-    """The accelerator model against the tables of other simulators; without --data, as recorded."""
+    """The accelerator model against the tables of other simulators; without --data, as recorded.
+
+    archgym fidelity accelerator
+    """
     if record is not None:
         if data is None:
             raise ArchGymError("--record writes what --data DIR gives: name the folder of tables too")

@@ -19,7 +19,10 @@ OTHER_COLUMNS, OUTPUT_COLUMN = 56, 12  # characters beside the layers' names, fo
 def workloads(
     name: Annotated[str | None, typer.Argument(metavar="[NAME|PATH]", help="A workload, or a .csv or .onnx file: its layers.")] = None,
 ) -> None:
-    """List the networks that accelerators are designed for, or the layers of one."""
+    """List the networks that accelerators are designed for, or the layers of one.
+
+    archgym workloads resnet18
+    """
     if name is None:
         _print_all()
     else:

@@ -26,7 +26,10 @@ def import_table(
     kind: Annotated[str, typer.Argument(metavar="KIND", help=f"{', '.join(KINDS)}.")],
     path: Annotated[Path, typer.Argument(metavar="PATH", help="The folder of nats-bench, the CSV, JSON or pickle of the others.")],
 ) -> None:
-    """Turn the files of a published benchmark into accuracy tables that environments look up; a pickle is never allowed to run code."""
+    """Turn the files of a published benchmark into accuracy tables that environments look up; a pickle is never allowed to run code.
+
+    archgym data import nas-bench-macro nas-bench-macro_cifar10.json
+    """
     if kind not in KINDS:
         raise unknown("kind of table", kind, KINDS)
     with progress_bar() as tell:
@@ -49,7 +52,10 @@ def import_table(
 
 
 def show_tables() -> None:
-    """List the accuracy tables that are installed, and how others are imported."""
+    """List the accuracy tables that are installed, and how others are imported.
+
+    archgym data list
+    """
     out = stdout()
     wide = out.width >= WIDE
     shown = new_table("Name", "Space", "Networks>", "Seeds>", "Epochs>", "Test, %>", *(["Source"] if wide else []))
@@ -79,7 +85,10 @@ def show_tables() -> None:
 def show_table(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A table, as `archgym data list` names it.")],
 ) -> None:
-    """Say what a table is like: its distribution, its noise ceiling, what predicts its accuracies, its Pareto front, where it is from."""
+    """Say what a table is like: its distribution, its noise ceiling, what predicts its accuracies, its Pareto front, where it is from.
+
+    archgym data show digits-0.5
+    """
     table, out = load_table(name), stdout()
     heading(out, name, f"{len(table.row):,} architectures, {table.test_accuracy.shape[0]:,} trained")
     facts = {"Seeds": str(table.test_accuracy.shape[1]), "Epochs": _epochs(table)}

@@ -98,7 +98,10 @@ def calibrate_softmax(
     seed: Seed = 0,
     out: Annotated[Path | None, typer.Option(metavar="FILE.json", help="Where it goes.", show_default="this machine's own place")] = None,
 ) -> None:
-    """Measure memory, arithmetic and softmax kernels of this machine; about a minute."""
+    """Measure memory, arithmetic and softmax kernels of this machine; about a minute.
+
+    archgym calibrate softmax
+    """
     from archgym.simulators.softmax.calibrate import BIAS_SHAPES, LOG2_FLOATS
     from archgym.simulators.softmax.calibrate import calibrate as measure
 
@@ -362,7 +365,10 @@ def fidelity(
     out: Annotated[Path | None, typer.Option(metavar="FILE.csv", help="Write all points: designs, measured and predicted times.")] = None,
     chart: ChartFile = None,
 ) -> None:
-    """Measure random kernels and the model's favourites, and hold the model's predictions against them; some minutes."""
+    """Measure random kernels and the model's favourites, and hold the model's predictions against them; some minutes.
+
+    archgym fidelity softmax
+    """
     from archgym.simulators.softmax.fidelity import fidelity as compare
 
     _at_least("--rows", rows, 1)

@@ -12,7 +12,10 @@ from archgym.simulators.accelerator.backends.environments import install as make
 
 
 def install(name: Annotated[str, typer.Argument(help=f"{' or '.join(BACKENDS)}.")]) -> None:
-    """Install a real simulator in an environment of its own; about half a minute and half a gigabyte."""
+    """Install a real simulator in an environment of its own; about half a minute and half a gigabyte.
+
+    archgym backends install scalesim
+    """
     try:
         with progress_bar() as tell:
             place = make(name, tell=tell)
@@ -25,7 +28,10 @@ def install(name: Annotated[str, typer.Argument(help=f"{' or '.join(BACKENDS)}."
 
 
 def show() -> None:
-    """List the real simulators, what they report, and whether they are installed."""
+    """List the real simulators, what they report, and whether they are installed.
+
+    archgym backends list
+    """
     console = stdout()
     heading(console, "Backends", "archgym/Accelerator-v0, --set backend=NAME")
     table = new_table("Backend", "Version", "Installed", "Time per layer")
