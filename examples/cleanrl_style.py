@@ -34,5 +34,6 @@ for _ in range(samples // N):
     loss.backward()
     optimizer.step()
     if rewards.max() > best:
-        best, design = rewards.max(), {name: info_row[rewards.argmax()] for name, info_row in finished(info).items()}
+        best, row = rewards.max(), rewards.argmax()
+        design = {name: column[row] for name, column in finished(info)["design"].items()}
 print(design, f"reward {best:.3f}")

@@ -7,6 +7,7 @@ The program is started once per design. `Parallel` keeps two at work and kills o
 import subprocess
 import sys
 import tempfile
+from contextlib import closing
 from pathlib import Path
 
 import archgym
@@ -30,8 +31,8 @@ class Pipeline(Simulator):
 
 
 if __name__ == "__main__":  # workers import this file
-    with tempfile.TemporaryDirectory() as folder, Parallel(Pipeline(), workers=2, timeout_s=10) as processes:
-        simulator = Cached(processes, Path(folder) / "cache")
+    simulator = Cached(Parallel(Pipeline(), workers=2, timeout_s=10), Path(tempfile.mkdtemp()) / "cache")
+    with closing(simulator):
         archgym.register_env("mine/Pipeline-v0", simulator=simulator)
         for _ in range(2):
             result = archgym.search("mine/Pipeline-v0", "genetic", budget=int(sys.argv[1]) if sys.argv[1:] else 100, seed=0)

@@ -9,9 +9,10 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from archgym.agents.qmc import QuasiMonteCarlo
+from archgym.agent import AskTellAgent
 from archgym.dataset.data import Dataset
 from archgym.errors import ArchGymError, unknown
+from archgym.registry import make_agent
 from archgym.seeding import stream
 from archgym.simulator import Simulator, evaluate_safely
 from archgym.simulator_wrappers import Cached
@@ -71,7 +72,8 @@ def draw(space: DesignSpace, n: int, method: str, rng: np.random.Generator) -> I
         return space.from_ordinal(np.array([space.size * i // n for i in range(n)]))
     if method == "random" and space.size < 2**62 and n > space.size // _DRAWS:
         return space.from_ordinal(rng.choice(space.size, n, replace=False))
-    sobol = QuasiMonteCarlo()
+    sobol = make_agent("qmc")
+    assert isinstance(sobol, AskTellAgent)
     sobol.start(space, budget=n, rng=rng)
     found = np.empty((0, len(space)), np.int64)
     for _ in range(_DRAWS):

@@ -1,0 +1,82 @@
+"""The examples run as their first lines say, and the plug-in template is installed, found, checked and swept."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+ARGUMENTS = {  # budgets that take a second
+    "cleanrl_style.py": ["320"],
+    "compare_agents.py": ["60"],
+    "optuna_study.py": ["20"],
+    "slow_simulator.py": ["12"],
+    "small_study.py": ["40", "out"],
+    "stable_baselines.py": ["256"],
+    "your_agent.py": ["100"],
+    "your_simulator.py": ["30"],
+}
+NEEDS = {"cleanrl_style.py": ["torch"], "stable_baselines.py": ["stable_baselines3"], "small_study.py": ["altair", "vl_convert", "polars"]}
+
+
+def test_every_example_is_run_here():
+    assert set(ARGUMENTS) == {path.name for path in EXAMPLES.glob("*.py")}
+
+
+@pytest.mark.parametrize("name", ARGUMENTS)
+def test_an_example_runs_and_says_something(name, tmp_path):
+    for module in NEEDS.get(name, []):
+        if importlib.util.find_spec(module) is None:
+            pytest.skip(f"{name} needs {module}")
+    done = subprocess.run([sys.executable, EXAMPLES / name, *ARGUMENTS[name]], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.strip() and "Traceback" not in done.stderr
+
+
+@pytest.fixture(scope="module")
+def plugin(tmp_path_factory):
+    """A copy of the template, and the folder that pip has installed it into."""
+    pytest.importorskip("hatchling", reason="building packages without network needs hatchling")
+    root = tmp_path_factory.mktemp("template")
+    shutil.copytree(EXAMPLES / "plugin", root / "plugin")
+    install = ["pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check"]
+    command = [sys.executable, "-m", *install, "--target", root / "site", root / "plugin"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return root
+
+
+def run(plugin: Path, *arguments: object) -> str:
+    path = os.pathsep.join(filter(None, [str(plugin / "site"), os.environ.get("PYTHONPATH", "")]))
+    done = subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        cwd=plugin / "plugin",
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=os.environ | {"PYTHONPATH": path, "COLUMNS": "200"},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_plugin_is_listed_described_and_searched(plugin):
+    assert "tabu" in run(plugin, "-m", "archgym.cli", "list", "agents")
+    assert "plugin/CacheHierarchy-v0" in run(plugin, "-m", "archgym.cli", "list", "envs")
+    assert "l2_kb" in run(plugin, "-m", "archgym.cli", "describe", "plugin/CacheHierarchy-v0")
+    assert "access_ns" in run(plugin, "-m", "archgym.cli", "search", "plugin/CacheHierarchy-v0", "tabu", "--budget", 80)
+
+
+def test_the_plugins_own_tests_pass(plugin):
+    assert "3 passed" in run(plugin, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests")
+
+
+def test_the_plugin_is_swept_in_a_study(plugin):
+    told = run(plugin, "-m", "archgym.cli", "study", "run", "study.toml", "--out", plugin / "results", "--workers", 1)
+    assert "27 of 27" in told
