@@ -43,7 +43,7 @@ def main() -> None:
     )
     gap = "below the known optimum (% of its fitness)"
     chart = base.mark_area(opacity=0.15).encode(y=altair.Y("low", title=gap), y2="high") + base.mark_line(strokeWidth=2).encode(y="median")
-    subtitle = f"n = 20, k = 2, 4 alleles (1.1e12 designs), default hyperparameters; median and quartiles over {SEEDS} landscapes"
+    subtitle = ["n = 20, k = 2, 4 alleles (1.1e12 designs), default hyperparameters", f"median and quartiles over {SEEDS} landscapes"]
     title = altair.TitleParams("Four agents, one step API: NK landscapes", subtitle=subtitle, anchor="start")
     OUT.parent.mkdir(parents=True, exist_ok=True)
     chart.properties(width=560, height=300, title=title, background="white").save(OUT)

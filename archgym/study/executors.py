@@ -23,6 +23,7 @@ from archgym.errors import ArchGymError, MissingDependency
 from archgym.study.process import Job, RunProcess, answered, attempt
 
 Answer = tuple[bytes, dict[str, Any]]
+CONNECT_S = 20.0  # until an existing cluster has answered
 
 _mine = threading.local()  # each thread's process
 _all: list[RunProcess] = []
@@ -88,7 +89,7 @@ class _Dask(Executor):
         module: Any = dask  # it has no type annotations
         self._cluster = module.LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None) if address is None else None
         try:
-            self._client = module.Client(self._cluster if address is None else address, timeout=20)
+            self._client = module.Client(self._cluster if address is None else address, timeout=CONNECT_S)
         except OSError as error:
             raise ArchGymError(f"no Dask scheduler answers at {address}: {error}") from error
         self._executor = self._client.get_executor(pure=False)

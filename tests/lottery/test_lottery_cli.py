@@ -59,7 +59,7 @@ def test_a_study_file_becomes_a_report_and_its_folder_another(tmp_path):
 
 def test_part_of_a_study_is_reported_and_said_to_be_part(tmp_path):
     (tmp_path / "small.toml").write_text(STUDY)
-    assert program("lottery", "small.toml", "--out", "out", cwd=tmp_path).returncode == 0
+    assert program("study", "run", "small.toml", "--out", "out", cwd=tmp_path).returncode == 0
     (tmp_path / "larger.toml").write_text(STUDY.replace("seeds = 3", "seeds = 5"))
     part = program("lottery", "larger.toml", "--out", "out", "--no-run", cwd=tmp_path)
     assert part.returncode == 0 and "16 runs are missing" in part.stderr, part.stderr

@@ -103,6 +103,7 @@ def test_names_that_are_no_executor_are_refused(monkeypatch):
     for name in ("dusk", "dask://", "local://x", ""):
         with pytest.raises(ArchGymError, match="an executor is"):
             make_executor(name, 2)
+    monkeypatch.setattr("archgym.study.executors.CONNECT_S", 2.0)
     started = time.monotonic()
     with pytest.raises(ArchGymError, match="no Dask scheduler answers"):
         make_executor("dask://127.0.0.1:1", 2)
