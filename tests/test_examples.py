@@ -54,13 +54,14 @@ def plugin(tmp_path_factory):
 
 def run(plugin: Path, *arguments: object) -> str:
     path = os.pathsep.join(filter(None, [str(plugin / "site"), os.environ.get("PYTHONPATH", "")]))
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"}  # of these tests, not of the plug-in's
     done = subprocess.run(
         [sys.executable, *map(str, arguments)],
         cwd=plugin / "plugin",
         capture_output=True,
         text=True,
         timeout=300,
-        env=os.environ | {"PYTHONPATH": path, "COLUMNS": "200"},
+        env=inherited | {"PYTHONPATH": path, "COLUMNS": "200"},
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
