@@ -80,7 +80,7 @@ def examine(dask: str | None = None, ray: str | None = None) -> list[Finding]:
         dask: address of a scheduler, tcp://HOST:PORT, or None to look for none.
         ray: address of a cluster, ray://HOST:PORT, or None.
     """
-    findings = [*_core(), *_machine(), *_extras(), *_backends(), *_data(), *_plugins()]
+    findings = [*_core(), *_extras(), *_rooms(), *_waiting(), *_plugins()]
     return findings + [_cluster(kind, address) for kind, address in (("dask", dask), ("ray", ray)) if address is not None]
 
 
@@ -144,20 +144,6 @@ def _core() -> Iterator[Finding]:
         yield Finding("Core", "search", "broken", reason_of(error), remedy=remedy, needed=True)
 
 
-def _machine() -> Iterator[Finding]:
-    """The processor and the C compiler, as measured kernels see them."""
-    from archgym.simulators.softmax.compiler import CompilerError, find_compiler
-    from archgym.simulators.softmax.cpu import cache_bytes, instruction_sets, processor, processors
-
-    caches = ", ".join(f"{level} {size // 1024:,} KiB" for level, size in cache_bytes().items())
-    yield Finding("Machine", "processor", "ok", f"{processor()}, {len(processors())} usable; {', '.join(instruction_sets())}; {caches}")
-    try:
-        yield Finding("Machine", "C compiler", "ok", find_compiler(data_folder("kernels")).version)
-    except CompilerError as error:
-        remedy = 'pip install "archgym[compiler]"'
-        yield Finding("Machine", "C compiler", "missing", reason_of(error), "measured kernels: --set backend=measured", remedy)
-
-
 def _requirements(extra: str = "") -> list[Requirement]:
     """What archgym needs, or what one of its extras adds to that."""
     core = [r for r in _stated() if r.marker is None or r.marker.evaluate({"extra": ""})]
@@ -208,24 +194,17 @@ def _extras() -> Iterator[Finding]:
         yield _packages("Extras", extra, _requirements(extra), f'pip install "archgym[{extra}]"', enables)
 
 
-def _backends() -> Iterator[Finding]:
-    """Real simulators; DRAMSys is the user's own, and its path an argument."""
-    from archgym.simulators.accelerator.backends.environments import BACKENDS, installed
-
-    for name, backend in BACKENDS.items():
-        if installed(name):
-            yield Finding("Backends", name, "ok", backend.version)
-        else:
-            yield Finding("Backends", name, "missing", "", f"{backend.gives} of the tool itself", f"archgym backends install {name}")
+def _rooms() -> Iterator[Finding]:
+    """What simulators know of their own needs: compilers, backends, tables."""
+    for point in sorted(entry_points(group="archgym.findings"), key=lambda each: each.name):
+        try:
+            yield from load(point.value)()
+        except Exception as error:  # a plug-in may raise anything
+            yield Finding("Findings", point.name, "broken", reason_of(error), remedy=f"look at {point.value}")
 
 
-def _data() -> Iterator[Finding]:
-    """Accuracy tables and DRAM traces; environments that wait for theirs."""
-    from archgym.simulators.dram.table import list_traces
-    from archgym.simulators.nas.tables import list_tables
-
-    yield Finding("Data", "accuracy tables", "ok", ", ".join(list_tables()))
-    yield Finding("Data", "DRAM traces", "ok", ", ".join(list_traces()))
+def _waiting() -> Iterator[Finding]:
+    """Environments that wait for something."""
     for point in entry_points(group="archgym.requirements"):
         if remedy := requirement(point.name):
             yield Finding("Data", point.name, "missing", remedy=remedy)
@@ -233,7 +212,7 @@ def _data() -> Iterator[Finding]:
 
 def _plugins() -> Iterator[Finding]:
     """What other packages bring: each is loaded, to see whether it can be."""
-    for group in ("archgym.agents", "archgym.envs", "archgym.requirements", "archgym.commands"):
+    for group in ("archgym.agents", "archgym.envs", "archgym.requirements", "archgym.commands", "archgym.findings"):
         for point in entry_points(group=group):
             if point.dist is None or point.dist.name == "archgym":
                 continue

@@ -9,6 +9,8 @@ Entry-point groups (read from package metadata; nothing is imported until it is 
                                                                   imported and called with archgym, so its module is small)
     archgym.commands    name = "module:typer_app_or_function"    (a sub-command of the `archgym` program)
                         "group.name" = the same                  (`archgym group name`, in a group that others share)
+    archgym.findings    name = "module:function"                 (what `archgym doctor` says of a plug-in's needs, in the names' order:
+                                                                  called without arguments, yields `archgym.doctor.Finding`s)
 
 or, at run time, `register_agent` and `register_env`. The registry is the only mutable module-level state of the kernel.
 """

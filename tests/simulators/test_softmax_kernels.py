@@ -366,7 +366,7 @@ def test_calls_from_many_python_threads_at_once(kernels):
 
 
 FORKS = """
-import os, signal, sys, threading
+import os, signal, sys, threading, traceback
 from pathlib import Path
 import numpy as np
 from archgym.simulators.softmax.compiler import find_compiler
@@ -391,12 +391,16 @@ def fork(work):
         signal.alarm(30)
         try:
             os._exit(0 if work() else 1)
-        finally:
-            os._exit(1)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(2)
     return child
 
 def ended_well(child):
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if code:
+        print("a child ended with", code, file=sys.stderr)
+    return code == 0
 
 def after_two_threads():
     assert right()

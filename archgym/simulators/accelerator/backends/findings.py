@@ -1,0 +1,17 @@
+"""What `archgym doctor` says of the real simulators."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from archgym.doctor import Finding
+from archgym.simulators.accelerator.backends.environments import BACKENDS, installed
+
+
+def findings() -> Iterator[Finding]:
+    """One for each backend."""
+    for name, backend in BACKENDS.items():
+        if installed(name):
+            yield Finding("Backends", name, "ok", backend.version)
+        else:
+            yield Finding("Backends", name, "missing", "", f"{backend.gives} of the tool itself", f"archgym backends install {name}")

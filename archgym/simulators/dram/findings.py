@@ -1,0 +1,13 @@
+"""What `archgym doctor` says of DRAM traces."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from archgym.doctor import Finding
+from archgym.simulators.dram.table import list_traces
+
+
+def findings() -> Iterator[Finding]:
+    """The traces that have tables."""
+    yield Finding("Data", "DRAM traces", "ok", ", ".join(list_traces()))

@@ -1,0 +1,13 @@
+"""What `archgym doctor` says of accuracy tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from archgym.doctor import Finding
+from archgym.simulators.nas.tables import list_tables
+
+
+def findings() -> Iterator[Finding]:
+    """The tables that are installed."""
+    yield Finding("Data", "accuracy tables", "ok", ", ".join(list_tables()))

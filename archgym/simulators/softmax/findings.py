@@ -1,0 +1,22 @@
+"""What `archgym doctor` says of the processor and the C compiler, as measured kernels see them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from archgym.console import reason_of
+from archgym.doctor import Finding
+from archgym.paths import data_folder
+from archgym.simulators.softmax.compiler import CompilerError, find_compiler
+from archgym.simulators.softmax.cpu import cache_bytes, instruction_sets, processor, processors
+
+
+def findings() -> Iterator[Finding]:
+    """Processor and compiler."""
+    caches = ", ".join(f"{level} {size // 1024:,} KiB" for level, size in cache_bytes().items())
+    yield Finding("Machine", "processor", "ok", f"{processor()}, {len(processors())} usable; {', '.join(instruction_sets())}; {caches}")
+    try:
+        yield Finding("Machine", "C compiler", "ok", find_compiler(data_folder("kernels")).version)
+    except CompilerError as error:
+        remedy = 'pip install "archgym[compiler]"'
+        yield Finding("Machine", "C compiler", "missing", reason_of(error), "measured kernels: --set backend=measured", remedy)
