@@ -65,12 +65,20 @@ static void open_gate(gate *g) {
     pthread_mutex_unlock(&g->mutex);
 }
 
-static double spun[THREADS]; /* looks after the first few of each wait, by thread */
+static double thread_seconds(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static double waited[THREADS]; /* processor time of each wait after its first few looks, by thread */
 
 static void pass_gate(gate *g, unsigned *passed, int thread) {
     ++*passed;
     int looks = 0;
+    double begin = 0.0;
     while ((int)(atomic_load_explicit(&g->opened, memory_order_acquire) - *passed) < 0) {
+        if (looks == PATIENCE) begin = thread_seconds();
         if (++looks > SPINS) {
             pthread_mutex_lock(&g->mutex);
             while ((int)(atomic_load_explicit(&g->opened, memory_order_acquire) - *passed) < 0) pthread_cond_wait(&g->sleepers, &g->mutex);
@@ -79,7 +87,7 @@ static void pass_gate(gate *g, unsigned *passed, int thread) {
         }
         pause();
     }
-    if (looks > PATIENCE) spun[thread] += looks - PATIENCE;
+    if (looks > PATIENCE) waited[thread] += thread_seconds() - begin;
 }
 
 /* --- one thread's share --- */
@@ -135,33 +143,8 @@ static unsigned starts_passed, dones_passed;
 static const work *assigned;   /* NULL asks for the time */
 static double helper_seconds;  /* the second thread's working time */
 
-static double thread_seconds(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static double seconds_per_spin(void) {
-    static double seconds;
-    if (seconds == 0.0) {
-        gate closed = CLOSED;
-        double least = 1.0;
-        for (int repetition = 0; repetition < 5; repetition++) {
-            double begin = thread_seconds();
-            for (int i = 0; i < SPINS; i++) {
-                if (atomic_load_explicit(&closed.opened, memory_order_acquire)) break;
-                pause();
-            }
-            double taken = thread_seconds() - begin;
-            if (taken < least) least = taken;
-        }
-        seconds = least / SPINS;
-    }
-    return seconds;
-}
-
 /* Processor time less long waits. */
-static double working_seconds(int thread) { return thread_seconds() - spun[thread] * seconds_per_spin(); }
+static double working_seconds(int thread) { return thread_seconds() - waited[thread]; }
 
 static void *help(void *unused) {
     (void)unused;
@@ -181,7 +164,6 @@ static int need_helper(void) {
     gate closed = CLOSED;
     start = done = part_done[0] = part_done[1] = closed;
     starts_passed = dones_passed = parts_passed[0] = parts_passed[1] = 0;
-    seconds_per_spin();
     if (pthread_create(&helper, NULL, help, NULL)) return -1;
     helper_of = getpid();
     return 0;
