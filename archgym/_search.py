@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,15 +25,19 @@ from archgym.incumbents import Incumbent, measure_again
 from archgym.ledger import Failure, Ledger
 from archgym.objective import Objective, R
 from archgym.optimum import Optimum, known_optimum
+from archgym.pareto import Front, check_front, find_front
 from archgym.paths import write_atomically
 from archgym.registry import get_agent, get_task, list_agents
+from archgym.simulator import Metric
 from archgym.simulator_wrappers import Cached
 from archgym.space import Array
 from archgym.version import __version__
+from archgym.wrappers.vector_reward import VectorVectorReward
 
 if TYPE_CHECKING:
     import pandas
     import pyarrow
+    from gymnasium.vector import VectorEnv
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,7 @@ class SearchResult:
         specification: JSON; `search_again(specification)` repeats the search row for row.
         incumbents: where the simulator measures, the five best designs, measured once more; best second measurement first. These
             measurements are not samples.
+        front: of the valid designs, in the metrics that the search was asked to trade off; None without them, or if none was valid.
     """
 
     best_design: dict[str, Any] | None
@@ -66,6 +71,7 @@ class SearchResult:
     optimum: Optimum | None
     specification: dict[str, Any]
     incumbents: tuple[Incumbent, ...] = ()
+    front: Front | None = None
 
     @property
     def regret(self) -> float | None:
@@ -126,6 +132,7 @@ class Search:
         agent_kwargs: Mapping[str, Any] | None = None,
         num_envs: int | None = None,
         cache: str | os.PathLike[str] | None = None,
+        front: Sequence[str] | None = None,
     ):
         self.budget = _whole("budget", budget, least=1)
         self.seed = _whole("seed", seed, least=0)
@@ -140,11 +147,12 @@ class Search:
             raise ArchGymError(f"{env} is not one of archgym's environments")
         self.env: ArchVectorEnv = made.unwrapped
         self.ledger.budget = self.budget
+        self.front = () if front is None else check_front(front, self.env.simulator)
         self.specification: dict[str, Any] = json.loads(
             json.dumps(
                 {
                     "archgym": __version__,
-                    "env": {**self.env.evaluator.specification(), "id": env},
+                    "env": {**self.env.evaluator.specification(), "id": env, **({"front": list(front)} if front else {})},
                     "agent": {"name": agent_name(self.agent), "version": self.agent.version, "hyperparameters": self.agent.configuration},
                     "budget": self.budget,
                     "seed": self.seed,
@@ -175,8 +183,10 @@ class Search:
 
     def spend(self) -> None:
         """Let the agent spend the budget; what it found is in the ledger. Whoever calls this closes the environment."""
+        by_front = self.front and self.agent.multi_objective
+        env: VectorEnv = VectorVectorReward(self.env, [metric.name for metric in self.front]) if by_front else self.env
         with suppress(BudgetExhausted):
-            self.agent.search(self.env, budget=self.budget, seed=self.seed)
+            self.agent.search(env, budget=self.budget, seed=self.seed)
         _warn_if_clipped(self.ledger)
 
     def result(self) -> SearchResult:
@@ -196,6 +206,7 @@ class Search:
             optimum=known_optimum(simulator, self.env.objective),
             specification=self.specification,
             incumbents=self._incumbents,
+            front=find_front(_columns(history, self.front), self.front) if self.front and row is not None else None,
         )
 
 
@@ -209,6 +220,7 @@ def search(
     agent_kwargs: Mapping[str, Any] | None = None,
     num_envs: int | None = None,
     cache: str | os.PathLike[str] | None = None,
+    front: Sequence[str] | None = None,
 ) -> SearchResult:
     """Search a design space.
 
@@ -221,6 +233,8 @@ def search(
         agent_kwargs: hyperparameters, where the agent is given by name or class.
         num_envs: designs per step; default: what the agent prefers.
         cache: a file that remembers every simulated design, so that a search that was interrupted replays at no cost (`Cached`).
+        front: two metrics or more to trade off: an agent that can (`nsga2`) is paid a reward for each of them and searches for their
+            Pareto front, others keep the scalar reward; `result.front` is what was found either way.
 
     Raises:
         ArchGymError: an unknown environment, agent, argument or hyperparameter (with the nearest names), or a value out of range.
@@ -229,7 +243,15 @@ def search(
     >>> result = archgym.search("archgym/Softmax-v0", "genetic", budget=500, seed=0)   # doctest: +SKIP
     """
     return Search(
-        env, agent, budget=budget, seed=seed, env_kwargs=env_kwargs, agent_kwargs=agent_kwargs, num_envs=num_envs, cache=cache
+        env,
+        agent,
+        budget=budget,
+        seed=seed,
+        env_kwargs=env_kwargs,
+        agent_kwargs=agent_kwargs,
+        num_envs=num_envs,
+        cache=cache,
+        front=front,
     ).run()
 
 
@@ -261,7 +283,13 @@ def specified(specification: Mapping[str, Any], cache: str | os.PathLike[str] | 
         env_kwargs=kwargs,
         num_envs=specification["num_envs"],
         cache=cache,
+        front=env.get("front"),
     )
+
+
+def _columns(history: Mapping[str, Array], metrics: Sequence[Metric]) -> Array:
+    """Metrics of the valid samples: float64 [V, M]."""
+    return np.stack([history[metric.name][history["valid"]] for metric in metrics], axis=1)
 
 
 def _whole(what: str, value: Any, least: int) -> int:

@@ -31,10 +31,12 @@ class Agent(ABC):
     Class attributes:
         hyperparameters: the declared space; defaults stand in it. Each becomes an attribute of the instance.
         version: raised whenever the same seed gives other designs than before.
+        multi_objective: whether it searches for a Pareto front where the environment pays a reward vector.
     """
 
     hyperparameters: ClassVar[DesignSpace]
     version: ClassVar[int]
+    multi_objective: ClassVar[bool] = False
 
     def __init__(self, **hyperparameters: Any) -> None:
         """Take hyperparameters as keywords; those not given have their declared defaults.

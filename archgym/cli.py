@@ -354,6 +354,9 @@ def search(
         Path | None, typer.Option(metavar="DIR", help="Spend the budget on this proxy, and simulate only the best designs.")
     ] = None,
     verify_top: Annotated[int, typer.Option(min=1, help="With --proxy: how many designs are simulated.")] = 20,
+    front: Annotated[
+        str | None, typer.Option(metavar="A,B[,C]", help="Metrics to trade off: nsga2 searches for their front, others are told its size.")
+    ] = None,
 ) -> None:
     """Search a design space; prints the best design, its metrics and, where the optimum is known, the regret.
 
@@ -361,8 +364,8 @@ def search(
     """
     settings, hyperparameters = pairs("--set", set_), pairs("--hp", hp)
     if len(agents) > 1:
-        if hyperparameters or out is not None or cache is not None or proxy is not None:
-            raise ArchGymError("--hp, --cache, --proxy and --out go with one agent, not with several")
+        if hyperparameters or any(option is not None for option in (out, cache, proxy, front)):
+            raise ArchGymError("--hp, --cache, --proxy, --front and --out go with one agent, not with several")
         _compare(env, agents, budget, seed, settings, num_envs)
         return
     agent: str | Agent = agents[0]
@@ -382,7 +385,15 @@ def search(
         out = check_writable(out)
     with building(get_task(env), settings):
         run = Search(
-            env, agent, budget=budget, seed=seed, env_kwargs=settings, agent_kwargs=hyperparameters, num_envs=num_envs, cache=cache
+            env,
+            agent,
+            budget=budget,
+            seed=seed,
+            env_kwargs=settings,
+            agent_kwargs=hyperparameters,
+            num_envs=num_envs,
+            cache=cache,
+            front=None if front is None else [name.strip() for name in front.split(",")],
         )
     interrupted = False
     start = perf_counter()
@@ -462,6 +473,10 @@ def _print_result(
     cached = f", {result.cache_hits:,} from the cache" if result.cache_hits else ""
     facts.append(("Samples", f"{result.samples:,} ({result.unique:,} distinct{cached}); {speed}"))
     facts += [*more_facts, *_comparison(result, simulator, objective)]
+    if result.front is not None:
+        names = ", ".join(metric.name for metric in result.front.metrics)
+        file = f"archgym pareto {out} --metrics {names.replace(' ', '')}" if out is not None else "archgym pareto, of a file of --out,"
+        facts.append(("Front", f"{len(result.front.rows):,} designs trade off {names}; {file} shows them"))
     if result.failures:
         reasons = Counter(" ".join(failure.reason.split()) for failure in result.failures)
         text = "\n".join(f"{count:,} x {reason}" for reason, count in list(reasons.items())[:_REASONS])

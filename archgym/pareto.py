@@ -15,14 +15,15 @@ has one dimension less; in two dimensions it is a sweep.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from archgym.errors import ArchGymError, unknown
-from archgym.simulator import Metric
+from archgym.objective import Objective
+from archgym.simulator import Metric, Simulator, evaluate_safely
 from archgym.space import Array, Indices
 
 
@@ -45,7 +46,8 @@ def non_dominated(points: Array) -> Array:
         front[:1] = True
         front[1:] = distinct[1:, 1] < np.minimum.accumulate(distinct[:-1, 1])
     else:
-        left = np.arange(len(distinct))
+        ranks = np.stack([np.unique(column, return_inverse=True)[1].reshape(-1) for column in distinct.T], axis=1)
+        left = np.argsort(ranks.sum(axis=1), kind="stable")  # nor does one in this order, which has those first that dominate many
         while len(left):
             first, left = left[0], left[1:]
             front[first] = True
@@ -69,6 +71,25 @@ def hypervolume(points: Array, reference: Array) -> float:
         raise ArchGymError(f"the reference point has {corner.shape[1]} metrics, the points have {points.shape[1]}")
     boxes = (corner - points)[(points < corner).all(axis=1)]
     return _union(boxes[non_dominated(-boxes)])
+
+
+def extends_front(points: Array) -> Indices:
+    """The points that no earlier one dominates or equals, each of which extends the front of those before it.
+
+    Args:
+        points: [N, M], lower is better.
+
+    Returns:
+        Rows, int64 [I], increasing.
+    """
+    points = _points(points)
+    front = np.empty((0, points.shape[1]))
+    rows = []
+    for row, point in enumerate(points):
+        if not (front <= point).all(axis=1).any():
+            front = np.concatenate([front[(front < point).any(axis=1)], point[None]])
+            rows.append(row)
+    return np.array(rows, np.int64)
 
 
 def _points(points: Any) -> Array:
@@ -139,6 +160,27 @@ def choose_metrics(names: Sequence[str], known: Sequence[Metric]) -> tuple[Metri
     return tuple(by_name[name] for name in names)
 
 
+def check_front(names: Sequence[str], simulator: Simulator) -> tuple[Metric, ...]:
+    """The metrics of these names, to be traded off by agents: two or more, that agents see and that have a direction.
+
+    Raises:
+        ArchGymError: otherwise.
+    """
+    metrics = choose_metrics(names, [metric for metric in simulator.metrics if not metric.report_only])
+    _check_two(metrics)
+    return metrics
+
+
+def _check_two(metrics: Sequence[Metric]) -> None:
+    if len(metrics) < 2:
+        raise ArchGymError("a front needs at least two metrics: with one, the best design is the front")
+
+
+def directions(metrics: Sequence[Metric]) -> Array:
+    """What values are multiplied with so that lower is better: float64 [M], 1 or -1."""
+    return np.array([-1.0 if metric.better == "higher" else 1.0 for metric in metrics])
+
+
 def find_front(values: Array, metrics: Sequence[Metric], reference: Mapping[str, float] | None = None) -> Front:
     """The front of designs and its hypervolume.
 
@@ -150,15 +192,14 @@ def find_front(values: Array, metrics: Sequence[Metric], reference: Mapping[str,
     Raises:
         ArchGymError: no designs, fewer than two metrics, or a reference for another metric.
     """
-    if len(metrics) < 2:
-        raise ArchGymError("a front needs at least two metrics: with one, the best design is the front")
+    _check_two(metrics)
     if len(values) == 0:
         raise ArchGymError("there is no feasible design, and so no front")
     given = dict(reference or {})
     for name in given:
         if name not in [metric.name for metric in metrics]:
             raise unknown("metric of the front", name, [metric.name for metric in metrics])
-    signs = np.array([-1.0 if metric.better == "higher" else 1.0 for metric in metrics])
+    signs = directions(metrics)
     points = signs * values
     worst = points.max(axis=0)
     corner = np.array([sign * given[m.name] if m.name in given else w for sign, m, w in zip(signs, metrics, worst, strict=True)])
@@ -166,3 +207,50 @@ def find_front(values: Array, metrics: Sequence[Metric], reference: Mapping[str,
     rows = rows[np.lexsort(points[rows].T[::-1])]
     volume, box = hypervolume(points[rows], corner), float(np.prod(np.maximum(corner - points.min(axis=0), 0)))
     return Front(tuple(metrics), rows, values[rows], signs * corner, volume, volume / box if box > 0 else None)
+
+
+def exact_front(
+    simulator: Simulator,
+    objective: Objective,
+    metrics: Sequence[Metric],
+    *,
+    chunk: int = 65536,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[Array, Array]:
+    """The front of all valid designs, by enumeration of the whole space.
+
+    Args:
+        objective: its constraints say which designs are valid.
+        metrics: M metrics with a direction.
+        chunk: designs that are evaluated at once.
+        progress: called with (designs done, designs in all) after each chunk.
+
+    Returns:
+        The front's distinct points, float64 [F, M], and the least and largest value of each metric among all valid designs, [2, M].
+
+    Raises:
+        ArchGymError: a measured or noisy simulator, or no design is valid.
+    """
+    if not simulator.deterministic or simulator.stochastic:
+        raise ArchGymError("a measured or noisy simulator has no exact front")
+    columns = [metric.name for metric in metrics]
+    names = [metric.name for metric in simulator.metrics]
+    signs = directions(metrics)
+    front = np.empty((0, len(columns)))
+    ends = np.array([[np.inf], [-np.inf]]) * np.ones(len(columns))
+    done = 0
+    for indices in simulator.space.enumerate(chunk):
+        outcome = evaluate_safely(simulator, indices)
+        found = dict(zip(names, outcome.values.T, strict=True))
+        valid = objective(found, outcome.feasible).valid
+        values = np.stack([found[name][valid] for name in columns], axis=1)
+        if len(values):
+            ends = np.stack([np.minimum(ends[0], values.min(axis=0)), np.maximum(ends[1], values.max(axis=0))])
+            front = np.unique(np.concatenate([front, signs * values]), axis=0)
+            front = front[non_dominated(front)]
+        done += len(indices)
+        if progress is not None:
+            progress(done, simulator.space.size)
+    if not len(front):
+        raise ArchGymError("no design is valid under this objective: there is no front")
+    return signs * front, ends

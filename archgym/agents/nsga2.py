@@ -33,6 +33,7 @@ class NSGA2(OptunaAgent):
 
     vector_objective: VectorObjective | None = None
     version = 1
+    multi_objective = True
     hyperparameters = DesignSpace(
         [
             Ordinal("population", [8, 16, 32, 64, 128, 256], default=32),

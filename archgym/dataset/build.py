@@ -90,7 +90,7 @@ def _labels(store: Store) -> dict[str, str]:
 
 
 def _key(env: Mapping[str, Any]) -> str:
-    return json.dumps({name: env[name] for name in ("id", "kwargs", "objective")}, sort_keys=True)
+    return json.dumps({name: env.get(name) for name in ("id", "kwargs", "objective", "horizon", "front")}, sort_keys=True)
 
 
 def _runs(runs: Any, source: str) -> Iterator[Dataset]:

@@ -216,9 +216,11 @@ def _task(task: Task, final: Mapping[str, Array], saturated: bool) -> Row:
     configurations, seeds, finished = _sizes(runs)
     planned = sum(len(r.traces) * len(r.traces[0]) for r in runs.agents.values() if r.traces)
     invalid = sum(t is not None and not len(t.reward) for r in runs.agents.values() for row in r.traces for t in row)
+    unit = "front" if runs.judged_by else "design"
     notes = [
         (saturated, f"saturated: agents are at the optimum after {task.budget:,} samples, no conclusion is drawn"),
-        (runs.optimum is None, "the optimum is not known: winning tickets and targets are relative to the best design seen"),
+        (bool(runs.judged_by), runs.judged_by),
+        (runs.optimum is None, f"the optimum is not known: winning tickets and targets are relative to the best {unit} seen"),
         (not runs.log_scale, "rewards are no logarithms: differences are shown instead of ratios"),
         (RANDOM not in task.agents, "no random search to compare with"),
         (seeds < 2, "one seed: nothing can be resolved"),

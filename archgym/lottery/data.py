@@ -108,6 +108,7 @@ class TaskRuns:
         agents: the runs of each agent, in the study's order.
         budget: samples that a run was given.
         failures: (agent, configuration, seed, reason) of failed runs.
+        judged_by: in words, what stands in a reward's place, where runs are judged by their fronts (`archgym.lottery.fronts`).
     """
 
     task: str
@@ -118,3 +119,4 @@ class TaskRuns:
     agents: Mapping[str, AgentRuns]
     budget: int
     failures: Sequence[tuple[str, int, int, str]] = field(default=())
+    judged_by: str = ""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from archgym.console import progress_bar
 from archgym.env import Evaluator
 from archgym.errors import ArchGymError
 from archgym.lottery.data import AgentRuns, TaskRuns, Trace
+from archgym.lottery.fronts import Judge, Samples
 from archgym.optimum import known_optimum, stored_optimum
 from archgym.space import Array
 from archgym.study.spec import Run, Study
@@ -27,11 +29,21 @@ def load_tasks(study: Study, store: Store) -> list[TaskRuns]:
     """
     stored = store.read()
     runs = {run.id: run for run in study.runs() if run.id in stored}
+    fronts = {task: tuple(study.tasks[task]["front"]) for task in study.front_references}
     traces: dict[str, Trace] = {}
-    for found, table in store.table([stored[id_] for id_ in runs if stored[id_].done], _COLUMNS):
-        traces[found.id] = _trace(found, {name: table[name].to_numpy() for name in table.column_names})
+    searched: dict[str, dict[str, Samples]] = {task: {} for task in fronts}
+    wanted = dict.fromkeys([*_COLUMNS, *(metric for front in fronts.values() for metric in front)])
+    for found, table in store.table([stored[id_] for id_ in runs if stored[id_].done], tuple(wanted)):
+        columns = {name: table[name].to_numpy() for name in table.column_names}
+        task = runs[found.id].task
+        if task in fronts:
+            searched[task][found.id] = _samples(found, columns, fronts[task])
+        else:
+            traces[found.id] = _trace(found, columns)
+    judges = {task: _judge(study, task, members.values()) for task, members in searched.items()}
+    traces |= {id_: judges[task].trace(run) for task, members in searched.items() for id_, run in members.items()}
     placed = {(run.task, run.agent, run.configuration, run.replicate): run for run in runs.values()}
-    return [_task(study, task, placed, traces, stored) for task in study.tasks]
+    return [_task(study, task, placed, traces, stored, judges.get(task)) for task in study.tasks]
 
 
 def _trace(found: Stored, columns: Mapping[str, Array]) -> Trace:
@@ -39,13 +51,31 @@ def _trace(found: Stored, columns: Mapping[str, Array]) -> Trace:
     reward = np.where(valid, columns["reward"], -np.inf)
     before = np.concatenate([[-np.inf], np.maximum.accumulate(reward)])[: len(reward)]
     improved = np.flatnonzero(reward > before)
-    return Trace(
-        sample=columns["sample"][improved],
-        reward=reward[improved],
-        seconds=columns["elapsed_seconds"][improved],
-        samples=int(found.specification["budget"]),
-        total_seconds=float(found.result["seconds"]),
-    )
+    return Trace(columns["sample"][improved], reward[improved], columns["elapsed_seconds"][improved], *_spent(found))
+
+
+def _samples(found: Stored, columns: Mapping[str, Array], front: Sequence[str]) -> Samples:
+    valid = columns["valid"].astype(bool)
+    values = np.stack([columns[metric][valid].astype(float) for metric in front], axis=1)
+    return Samples(columns["sample"][valid], columns["elapsed_seconds"][valid], values, *_spent(found))
+
+
+def _spent(found: Stored) -> tuple[int, float]:
+    """Samples and wall seconds that a run was given."""
+    return int(found.specification["budget"]), float(found.result["seconds"])
+
+
+def _judge(study: Study, task: str, seen: Iterable[Samples]) -> Judge:
+    env = study.tasks[task]
+    with _evaluator(env) as evaluator, progress_bar() as tell:
+        return Judge.of(
+            evaluator,
+            env["front"],
+            study.front_references[task],
+            seen,
+            enumerate_it=task in study.enumerated,
+            progress=lambda done, size: tell(f"front of {env['id']}", done / size),
+        )
 
 
 def _task(
@@ -54,6 +84,7 @@ def _task(
     placed: Mapping[tuple[str, str, int, int], Run],
     traces: Mapping[str, Trace],
     stored: Mapping[str, Stored],
+    judge: Judge | None,
 ) -> TaskRuns:
     env = study.tasks[task]
     agents, failures, random_means = {}, [], []
@@ -77,28 +108,28 @@ def _task(
         settings = [{**c.hyperparameters, **({"budget": c.budget} if len(budgets) > 1 else {})} for c in configurations]
         defaults = [c for c, configuration in enumerate(configurations) if configuration.is_default]
         agents[agent] = AgentRuns(agent, tuple(settings), defaults[0] if defaults else None, tuple(rows))
-    objective, optimum = _objective(env, task in study.enumerated)
-    means = np.array(random_means, float).reshape(-1, 2)
+    if judge is None:
+        form, optimum = _objective(env, task in study.enumerated)
+        means = np.array(random_means, float).reshape(-1, 2)
+        average_random = float(np.average(means[:, 0], weights=means[:, 1])) if len(means) else None
+    else:
+        form, optimum, average_random = "log", judge.optimum, None
     return TaskRuns(
         task=task,
         env=str(env["id"]),
         optimum=optimum,
-        average_random=float(np.average(means[:, 0], weights=means[:, 1])) if len(means) else None,
-        log_scale=objective == "log",
+        average_random=average_random,
+        log_scale=form == "log",
         agents=agents,
         budget=max(c.budget for configurations in study.agents.values() for c in configurations),
         failures=failures,
+        judged_by="" if judge is None else str(judge),
     )
 
 
 def _objective(env: Mapping[str, Any], enumerate_it: bool) -> tuple[str, float | None]:
     """The objective's form and the reward of the exact optimum, where that is known or to be enumerated."""
-    kwargs = {**env["kwargs"]}
-    try:
-        evaluator = Evaluator(env["id"], env["objective"], env["horizon"], kwargs)
-    except Exception as error:  # a constructor may raise anything
-        raise ArchGymError(f"cannot make {env['id']} to ask for its optimum: {error}") from error
-    try:
+    with _evaluator(env) as evaluator:
         if enumerate_it:
             with progress_bar() as tell:
                 found = stored_optimum(
@@ -106,6 +137,17 @@ def _objective(env: Mapping[str, Any], enumerate_it: bool) -> tuple[str, float |
                 )
         else:
             found = known_optimum(evaluator.simulator, evaluator.objective)
+    return evaluator.objective.form, None if found is None else found.best_reward
+
+
+@contextmanager
+def _evaluator(env: Mapping[str, Any]) -> Iterator[Evaluator]:
+    """The task itself, to ask it about its optimum."""
+    try:
+        evaluator = Evaluator(env["id"], env["objective"], env["horizon"], {**env["kwargs"]})
+    except Exception as error:  # a constructor may raise anything
+        raise ArchGymError(f"cannot make {env['id']} to ask for its optimum: {error}") from error
+    try:
+        yield evaluator
     finally:
         evaluator.simulator.close()
-    return evaluator.objective.form, None if found is None else found.best_reward

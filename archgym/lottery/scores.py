@@ -114,6 +114,8 @@ def scored(runs: TaskRuns) -> Task | None:
     agents = tuple(a for a, found in traces.items() if found)
     best = max(rewards)
     known = [(runs.optimum, "the optimum"), (runs.average_random, "the average random design"), (best, "the best design seen")]
+    if runs.judged_by:
+        known = [(runs.optimum, "the exact front's hypervolume"), (best, "the best front's hypervolume seen")]
     reference, words = next((float(r), w) for r, w in known if r is not None)
     top = best if runs.optimum is None else runs.optimum
     budget = min(max(t.samples for t in traces[a]) for a in agents)

@@ -2,7 +2,7 @@
 
 A run's table has the columns of a search's history (`sample`, parameters, metrics, `feasible`, `valid`, `reward`) and
 `elapsed_seconds`, the wall time since the run's start; metrics that an infeasible design does not have are null. By default it holds
-only the rows where the best valid reward improved, and the last one.
+only the rows where the best valid reward improved, those that extended the front where metrics are traded off, and the last one.
 The file's metadata hold two JSON objects: "archgym", the specification that repeats the run, and "archgym.result",
 
     status                  "done" or "failed" (then with no rows, and the reason)
@@ -20,7 +20,7 @@ import io
 import json
 import warnings
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,9 @@ import numpy as np
 
 from archgym._search import Search, specified
 from archgym.errors import ArchGymError
+from archgym.pareto import directions, extends_front
+from archgym.simulator import Metric
+from archgym.space import Array, Indices
 from archgym.version import __version__
 
 if TYPE_CHECKING:
@@ -111,17 +114,21 @@ def _table(search: Search, start: float, history: str) -> pyarrow.Table:
         del columns[name]
     columns["elapsed_seconds"] = ledger.column("recorded") - start
     if history != "full":
-        kept = _improvements(columns["reward"], columns["valid"])
+        kept = _improvements(columns, search.front)
         columns = {name: column[kept] for name, column in columns.items()}
     return pyarrow.table(  # a metric that an infeasible design does not have is null, which unlike NaN equals itself
         {name: pyarrow.array(column.tolist() if column.dtype == object else column, from_pandas=True) for name, column in columns.items()}
     )
 
 
-def _improvements(reward: Any, valid: Any) -> Any:
-    """Samples whose valid reward is above all before, and the last one: int64 [I]."""
+def _improvements(columns: Mapping[str, Array], front: Sequence[Metric]) -> Indices:
+    """Samples whose valid reward is above all before, those that extend the front of valid designs, and the last one: int64 [I]."""
+    reward, valid = columns["reward"], columns["valid"]
     best = np.maximum.accumulate(np.where(valid, reward, -np.inf))
     improved = np.flatnonzero(best > np.concatenate([[-np.inf], best[:-1]]))
+    if front and valid.any():
+        points = directions(front) * np.stack([columns[metric.name][valid] for metric in front], axis=1)
+        improved = np.union1d(improved, np.flatnonzero(valid)[extends_front(points)])
     return np.union1d(improved, [len(reward) - 1]) if len(reward) else improved
 
 

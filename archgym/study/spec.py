@@ -9,6 +9,7 @@
     id = "archgym/Softmax-v0"
     kwargs = { preset = "memory" }                  # arguments of the environment
     objective = { minimize = ["time_s"] }           # replaces the environment's own
+    front = ["time_s", "sum_error"]                 # judge runs by the front of these metrics; nsga2 searches for it
 
     [[agent]]
     name = "genetic"
@@ -48,6 +49,7 @@ from archgym.agent import Agent
 from archgym.console import reason_of
 from archgym.env import Evaluator
 from archgym.errors import ArchGymError, unknown
+from archgym.pareto import check_front
 from archgym.registry import get_task
 
 MAX_RUNS = 1_000_000
@@ -110,6 +112,8 @@ class _Env(_Table):
     kwargs: dict[str, Any] = {}
     objective: dict[str, Any] | None = None
     enumerate: bool = False
+    front: list[str] | None = None
+    front_reference: dict[str, float] | None = None
 
 
 class _Agent(_Table):
@@ -145,6 +149,8 @@ _WHAT = {  # what a key takes, in the words of an error
     "kwargs": "a table of arguments",
     "objective": "a table such as { minimize = ['latency_s'] }",
     "enumerate": "true or false",
+    "front": "a list of two metrics or more",
+    "front_reference": "a table of numbers, such as { latency_s = 0.1, power_w = 10.0 }",
     "configurations": "a number of configurations >= 1",
     "grid": "a table of lists of values, such as population = [16, 64]",
     "hyperparameters": "a table of values, such as population = 64",
@@ -215,6 +221,11 @@ class Study:
         return frozenset(label for label, env in zip(self._tasks, self._file.env, strict=True) if env.enumerate)
 
     @property
+    def front_references(self) -> dict[str, dict[str, float]]:
+        """Label of each environment whose runs are judged by their fronts -> metric -> where the hypervolume ends, as far as given."""
+        return {label: dict(env.front_reference or {}) for label, env in zip(self._tasks, self._file.env, strict=True) if env.front}
+
+    @property
     def agents(self) -> dict[str, list[Configuration]]:
         """Label -> the agent's configurations."""
         return self._agents
@@ -273,6 +284,14 @@ class Study:
                     evaluator.simulator.close()
                     evaluator = Evaluator(env.id, env.objective, horizon, kwargs)
                 specification = json.loads(json.dumps({**evaluator.specification(), "id": env.id}))
+                if env.front is not None:
+                    where = ("env", i, "front")
+                    check_front(env.front, evaluator.simulator)
+                    specification["front"] = env.front
+                for name in env.front_reference or {}:
+                    where = ("env", i, "front_reference")
+                    if name not in (env.front or []):
+                        raise unknown("metric of the front", name, env.front or [])
                 evaluator.simulator.close()
             except (Exception, SystemExit) as error:  # a constructor may raise anything
                 raise self._error(where, reason_of(error)) from error
@@ -465,7 +484,8 @@ def _label(env: _Env) -> str:
     """An environment in a few words: its id without our namespace, its arguments, its objective."""
     arguments = " ".join(f"{name}={value}" for name, value in env.kwargs.items())
     objective = "" if env.objective is None else json.dumps(env.objective)
-    return " ".join(filter(None, [env.id.removeprefix("archgym/"), arguments, objective]))
+    front = "" if env.front is None else f"front of {', '.join(env.front)}"
+    return " ".join(filter(None, [env.id.removeprefix("archgym/"), arguments, objective, front]))
 
 
 def _whole(value: Any, least: int) -> bool:

@@ -85,7 +85,7 @@ def test_the_shipped_studies_are_of_the_published_size():
     assert [len(published[name]) for name in ("ant_colony", "genetic", "gp", "random")] == [150, 18, 1, 1]
     assert {(c.budget, len(c.seeds)) for configurations in published.values() for c in configurations} == {(250, 5)}  # equal samples
     assert Study.read("joint-search").size == 640
-    assert {path.stem for path in SHIPPED.glob("*.toml")} == {"quick", "lottery", "archgym-2023", "joint-search", "multi-agent"}
+    assert {path.stem for path in SHIPPED.glob("*.toml")} == {"quick", "lottery", "archgym-2023", "joint-search", "multi-agent", "fronts"}
 
 
 @pytest.mark.parametrize(

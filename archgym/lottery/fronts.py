@@ -1,0 +1,127 @@
+"""Runs judged by the front that they found instead of by a reward.
+
+With values turned so that lower is better, and on a logarithmic axis where all of a metric's values are positive, the first n samples of
+a run are worth
+
+    w(n) = log H({valid samples < n})          H: the hypervolume up to a reference point (`archgym.pareto`)
+
+so that the exponential of a difference is a ratio of hypervolumes. Where the whole space can be enumerated, w of the exact front is the
+optimum. The reference point is the study's, else the worst value of each metric: of all valid designs where the space was enumerated, of
+those that runs have stored where it was not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from archgym.console import number
+from archgym.env import Evaluator
+from archgym.errors import ArchGymError
+from archgym.lottery.data import Trace
+from archgym.pareto import check_front, directions, exact_front, extends_front, hypervolume
+from archgym.simulator import Metric
+from archgym.space import Array
+
+ENUMERATED = 1_000_000
+"""Spaces up to this size are enumerated unasked, in seconds."""
+
+
+class Samples(NamedTuple):
+    """The valid designs of one finished run, V of them.
+
+    Attributes:
+        sample: 0-based samples at which they were tried, int64 [V], increasing.
+        seconds: wall time since the run's start at which each was known, float64 [V].
+        values: their metrics in units, float64 [V, M].
+        samples, total_seconds: that the run was given, as in `Trace`.
+    """
+
+    sample: Array
+    seconds: Array
+    values: Array
+    samples: int
+    total_seconds: float
+
+
+@dataclass(frozen=True)
+class Judge:
+    """What fronts on one task are worth.
+
+    Attributes:
+        metrics: M metrics that are traded off.
+        logarithmic: which of them have a logarithmic axis, bool [M].
+        reference: where the hypervolume ends, in the metrics' units, float64 [M].
+        optimum: w of the exact front; None where it is not known.
+    """
+
+    metrics: tuple[Metric, ...]
+    logarithmic: Array
+    reference: Array
+    optimum: float | None = None
+
+    @classmethod
+    def of(
+        cls,
+        evaluator: Evaluator,
+        names: Sequence[str],
+        reference: Mapping[str, float],
+        seen: Iterable[Samples],
+        enumerate_it: bool,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Judge:
+        """The judge of a task.
+
+        Args:
+            evaluator: of the task's environment.
+            names: metrics that are traded off.
+            reference: metric -> coordinate of the reference point, as far as the study gives it.
+            seen: every stored run.
+            enumerate_it: find the exact front however large the space is.
+            progress: called with (designs done, designs in all) while it is found.
+
+        Raises:
+            ArchGymError: a measured or noisy simulator that is to be enumerated, or a reference <= 0 on a logarithmic axis.
+        """
+        simulator = evaluator.simulator
+        metrics = check_front(names, simulator)
+        exact = simulator.deterministic and not simulator.stochastic
+        if enumerate_it or (exact and simulator.space.size <= ENUMERATED):
+            front, ends = exact_front(simulator, evaluator.objective, metrics, progress=progress)
+        else:
+            values = np.concatenate([np.empty((0, len(metrics))), *(run.values for run in seen)])
+            front, ends = None, np.stack([values.min(axis=0), values.max(axis=0)]) if len(values) else np.ones((2, len(metrics)))
+        worst = np.where(directions(metrics) > 0, ends[1], ends[0])
+        corner = np.array([reference.get(metric.name, value) for metric, value in zip(metrics, worst, strict=True)], float)
+        judge = cls(metrics, ends[0] > 0, corner)
+        for metric, value in zip(metrics, np.where(judge.logarithmic, corner, 1.0), strict=True):
+            if value <= 0:
+                raise ArchGymError(f"all values of {metric.name} are positive and so is the front_reference, which is {value:g}")
+        return judge if front is None else cls(metrics, judge.logarithmic, corner, judge.worth(front))
+
+    def worth(self, values: Array) -> float:
+        """w of a set of points, [N, M] in the metrics' units; -inf where none of them is better than the reference in every metric."""
+        with np.errstate(divide="ignore"):
+            return float(np.log(hypervolume(self._turned(values), self._turned(self.reference[None])[0])))
+
+    def trace(self, run: Samples) -> Trace:
+        """A run's improvements of w."""
+        rows = extends_front(self._turned(run.values))
+        worth = np.array([self.worth(run.values[rows[: n + 1]]) for n in range(len(rows))])
+        grown = worth > np.concatenate([[-np.inf], worth])[:-1]
+        rows = rows[grown]
+        return Trace(run.sample[rows], worth[grown], run.seconds[rows], run.samples, run.total_seconds)
+
+    def __str__(self) -> str:
+        """What runs are judged by."""
+        where = ", ".join(f"{m.name} {number(float(value))} {m.unit}" for m, value in zip(self.metrics, self.reference, strict=True))
+        plain = [metric.name for metric, log in zip(self.metrics, self.logarithmic, strict=True) if not log]
+        axes = "logarithmic axes" if not plain else f"logarithmic axes but for {' and '.join(plain)}"
+        return f"runs are judged by the hypervolume of their fronts on {axes}, up to {where}"
+
+    def _turned(self, values: Array) -> Array:
+        """Points of which lower is better, on their axes: float64 [N, M]."""
+        return directions(self.metrics) * np.where(self.logarithmic, np.log(np.where(self.logarithmic, values, 1.0)), values)
