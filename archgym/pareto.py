@@ -40,7 +40,10 @@ def non_dominated(points: Array) -> Array:
         ArchGymError: not an array of points, or a coordinate that is not finite.
     """
     points = _points(points)
-    distinct, group = np.unique(points, axis=0, return_inverse=True)  # in lexicographic order, in which no point dominates an earlier one
+    order = np.lexsort(points.T[::-1])  # in which no point dominates an earlier one
+    new = np.ones(len(points), bool)
+    new[1:] = (points[order[1:]] != points[order[:-1]]).any(axis=1)
+    distinct = points[order[new]]
     front = np.zeros(len(distinct), bool)
     if points.shape[1] == 2:
         front[:1] = True
@@ -52,7 +55,8 @@ def non_dominated(points: Array) -> Array:
             first, left = left[0], left[1:]
             front[first] = True
             left = left[(distinct[left] < distinct[first]).any(axis=1)]
-    chosen: Array = front[group.reshape(-1)]
+    chosen = np.empty(len(points), bool)
+    chosen[order] = front[np.cumsum(new) - 1]
     return chosen
 
 
@@ -66,11 +70,34 @@ def hypervolume(points: Array, reference: Array) -> float:
     Raises:
         ArchGymError: shapes that do not match, or a coordinate that is not finite.
     """
-    points, corner = _points(points), _points(np.asarray(reference, float)[None])
-    if points.shape[1] != corner.shape[1]:
-        raise ArchGymError(f"the reference point has {corner.shape[1]} metrics, the points have {points.shape[1]}")
+    points, corner = _points_and_corner(points, reference)
     boxes = (corner - points)[(points < corner).all(axis=1)]
     return _union(boxes[non_dominated(-boxes)])
+
+
+def growing_hypervolume(points: Array, reference: Array) -> Array:
+    """The hypervolume of the first point, of the first two, and so on: each adds what it alone dominates.
+
+    Args:
+        points: [N, M], lower is better.
+        reference: [M].
+
+    Returns:
+        float64 [N], never falling.
+
+    Raises:
+        ArchGymError: as `hypervolume`.
+    """
+    points, corner = _points_and_corner(points, reference)
+    front = np.empty((0, points.shape[1]))  # boxes of the points so far
+    volume, volumes = 0.0, np.empty(len(points))
+    for n, box in enumerate(corner - points):
+        if (box > 0).all() and not (front >= box).all(axis=1).any():
+            limited = np.minimum(front, box)
+            volume += float(box.prod()) - _union(limited[non_dominated(-limited)] if box.size > 2 else limited)
+            front = np.concatenate([front[(front > box).any(axis=1)], box[None]])
+        volumes[n] = volume
+    return volumes
 
 
 def extends_front(points: Array) -> Indices:
@@ -90,6 +117,13 @@ def extends_front(points: Array) -> Indices:
             front = np.concatenate([front[(front < point).any(axis=1)], point[None]])
             rows.append(row)
     return np.array(rows, np.int64)
+
+
+def _points_and_corner(points: Array, reference: Array) -> tuple[Array, Array]:
+    points, corner = _points(points), _points(np.asarray(reference, float)[None])
+    if points.shape[1] != corner.shape[1]:
+        raise ArchGymError(f"the reference point has {corner.shape[1]} metrics, the points have {points.shape[1]}")
+    return points, corner
 
 
 def _points(points: Any) -> Array:
@@ -246,8 +280,8 @@ def exact_front(
         values = np.stack([found[name][valid] for name in columns], axis=1)
         if len(values):
             ends = np.stack([np.minimum(ends[0], values.min(axis=0)), np.maximum(ends[1], values.max(axis=0))])
-            front = np.unique(np.concatenate([front, signs * values]), axis=0)
-            front = front[non_dominated(front)]
+            front = np.concatenate([front, signs * values])
+            front = np.unique(front[non_dominated(front)], axis=0)
         done += len(indices)
         if progress is not None:
             progress(done, simulator.space.size)

@@ -21,7 +21,7 @@ from archgym import ArchGymError, Metric, make_agent
 from archgym.agents.nsga2 import NSGA2
 from archgym.cli import app
 from archgym.dataset import build, save_dataset
-from archgym.pareto import choose_metrics, find_front, hypervolume, non_dominated
+from archgym.pareto import choose_metrics, find_front, growing_hypervolume, hypervolume, non_dominated
 from archgym.wrappers import VectorVectorReward
 
 COST = (Metric("cost_j", "J", "lower"), Metric("speed", "1", "higher"))
@@ -78,6 +78,14 @@ def test_the_hypervolume_is_the_volume_of_the_union_of_boxes(points):
     reference = np.full(points.shape[1], 1.5)
     points = points[:8]
     assert hypervolume(points, reference) == pytest.approx(by_inclusion_and_exclusion(points, reference), rel=1e-9, abs=1e-9)
+
+
+@given(st.one_of(few_values, any_values))
+def test_each_point_adds_to_the_hypervolume_what_it_alone_dominates(points):
+    reference = np.full(points.shape[1], 1.5)
+    volumes = growing_hypervolume(points, reference)
+    assert (np.diff(volumes) >= 0).all()
+    assert volumes == pytest.approx([hypervolume(points[: n + 1], reference) for n in range(len(points))], rel=1e-9, abs=1e-9)
 
 
 @settings(max_examples=30)

@@ -22,7 +22,7 @@ from archgym.console import number
 from archgym.env import Evaluator
 from archgym.errors import ArchGymError
 from archgym.lottery.data import Trace
-from archgym.pareto import check_front, directions, exact_front, extends_front, hypervolume
+from archgym.pareto import check_front, directions, exact_front, growing_hypervolume, hypervolume
 from archgym.simulator import Metric
 from archgym.space import Array
 
@@ -109,11 +109,9 @@ class Judge:
 
     def trace(self, run: Samples) -> Trace:
         """A run's improvements of w."""
-        rows = extends_front(self._turned(run.values))
-        worth = np.array([self.worth(run.values[rows[: n + 1]]) for n in range(len(rows))])
-        grown = worth > np.concatenate([[-np.inf], worth])[:-1]
-        rows = rows[grown]
-        return Trace(run.sample[rows], worth[grown], run.seconds[rows], run.samples, run.total_seconds)
+        volumes = growing_hypervolume(self._turned(run.values), self._turned(self.reference[None])[0])
+        rows = np.flatnonzero(np.diff(volumes, prepend=0.0) > 0)
+        return Trace(run.sample[rows], np.log(volumes[rows]), run.seconds[rows], run.samples, run.total_seconds)
 
     def __str__(self) -> str:
         """What runs are judged by."""
