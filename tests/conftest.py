@@ -70,11 +70,22 @@ class Noise(Bowl):
 Register = Callable[..., tuple[str, Any]]
 
 
+@pytest.fixture(scope="session")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where kernels are kept, so that each is compiled once, whichever test or process asks first."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "kernels"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
 @pytest.fixture(scope="session", autouse=True)
-def own_data_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def own_data_folder(tmp_path_factory: pytest.TempPathFactory, compiled: Path) -> Iterator[None]:
     """Stored optima of the person who runs the tests neither help nor suffer."""
     before = os.environ.get("ARCHGYM_HOME")
-    os.environ["ARCHGYM_HOME"] = str(tmp_path_factory.mktemp("home"))
+    home = tmp_path_factory.mktemp("home")
+    (home / "kernels").symlink_to(compiled)
+    os.environ["ARCHGYM_HOME"] = str(home)
     yield
     if before is None:
         del os.environ["ARCHGYM_HOME"]

@@ -39,6 +39,25 @@ def test_an_example_runs_and_says_something(name, tmp_path):
     assert done.stdout.strip() and "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("name", ["first_search", "lottery"])
+def test_a_notebook_runs_with_small_budgets(name, tmp_path, monkeypatch):
+    nbformat = pytest.importorskip("nbformat")
+    nbclient = pytest.importorskip("nbclient")
+    pytest.importorskip("ipykernel")
+    pytest.importorskip("vl_convert")
+    for variable, value in {"SAMPLES": "60", "CONFIGURATIONS": "3", "FOLDER": str(tmp_path / "study")}.items():
+        monkeypatch.setenv(variable, value)
+    notebook = nbformat.read(EXAMPLES / f"{name}.ipynb", as_version=4)
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert all(cell.outputs for cell in cells[1:] if not cell.source.startswith("study =")), "as it is read without being run"
+    nbclient.NotebookClient(notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}).execute()
+    assert not [output for cell in cells for output in cell.outputs if output.output_type == "error" or output.get("name") == "stderr"]
+
+
+def test_every_notebook_is_run_here():
+    assert {"first_search", "lottery"} == {path.stem for path in EXAMPLES.glob("*.ipynb")}
+
+
 @pytest.fixture(scope="module")
 def plugin(tmp_path_factory):
     """A copy of the template, and the folder that pip has installed it into."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import re
-import shlex
-from pathlib import Path
 
 import gymnasium
 import numpy as np
@@ -283,20 +281,3 @@ def test_charts_open_without_a_network(search_file, tmp_path, suffix, beginning)
 )
 def test_what_cannot_be_is_refused_in_one_line(search_file, options, message):
     assert message in error_of(run(search_file, *options))
-
-
-# --- the guide ---
-
-
-def test_every_block_of_the_guide_runs(tmp_path, monkeypatch):
-    text = (Path(__file__).parents[1] / "docs" / "pareto.md").read_text()
-    monkeypatch.chdir(tmp_path)
-    blocks = re.findall(r"```(python|sh)\n(.*?)```", text, re.DOTALL)
-    assert {kind for kind, _ in blocks} == {"python", "sh"}
-    for kind, block in blocks:
-        if kind == "python":
-            exec(compile(block, "docs/pareto.md", "exec"), {"__name__": "__main__"})
-            continue
-        for line in block.strip().splitlines():
-            result = CliRunner().invoke(app, shlex.split(line)[1:])
-            assert result.exit_code == 0, result.output

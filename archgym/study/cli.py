@@ -37,22 +37,20 @@ RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Run failed ru
 
 @app.command()
 def expand(file: File) -> None:
-    """List the runs of a study file: identifier, task, agent, configuration, seed, samples, hyperparameters.
+    """List the runs of a study file, a line for each: identifier, task, agent, configuration, seed, samples, hyperparameters.
 
     archgym study expand quick
     """
     from archgym.study.spec import Study
 
     study = Study.read(file)
-    runs = list(study.runs())
-    out = stdout()
-    heading(out, study.name, f"{len(runs):,} runs: {len(study.tasks)} tasks, {len(study.agents)} agents")
-    listing = new_table("Run", "Task", "Agent", "Configuration>", "Seed>", "Samples>", "Hyperparameters")
-    for run in runs:
-        settings = ", ".join(f"{name}={_short(value)}" for name, value in run.specification["agent"]["hyperparameters"].items())
-        facts = run.specification["seed"], run.specification["budget"]
-        listing.add_row(run.id, run.task, run.agent, str(run.configuration), *(f"{fact:,}" for fact in facts), settings)
-    out.print(listing)
+    heading(stdout(), study.name, f"{study.size:,} runs: {len(study.tasks)} tasks, {len(study.agents)} agents")
+    tasks, agents = (max(map(len, labels)) for labels in (study.tasks, study.agents))
+    print(f"{'run':16}  {'task':{tasks}}  {'agent':{agents}}  {'configuration':>13}  {'seed':>6}  {'samples':>9}  hyperparameters")
+    for run in study.runs():
+        settings = " ".join(f"{name}={_short(value)}" for name, value in run.specification["agent"]["hyperparameters"].items())
+        seed, budget = run.specification["seed"], run.specification["budget"]
+        print(f"{run.id}  {run.task:{tasks}}  {run.agent:{agents}}  {run.configuration:13}  {seed:6}  {budget:9,}  {settings}")
 
 
 @app.command()

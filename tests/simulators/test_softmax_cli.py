@@ -55,9 +55,11 @@ def error_of(result):
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A data folder for all tests here, so that a kernel is compiled once."""
-    return tmp_path_factory.mktemp("home")
+def folder(tmp_path_factory, compiled):
+    """A data folder for all tests here."""
+    home = tmp_path_factory.mktemp("home")
+    (home / "kernels").symlink_to(compiled)
+    return home
 
 
 @pytest.fixture(autouse=True)

@@ -58,9 +58,9 @@ DESIGN = designs_of("two_pass", "scalar", (4, 2))[0]
 
 
 @pytest.fixture(scope="module")
-def kernels(tmp_path_factory):
+def kernels(compiled):
     try:
-        return Kernels(find_compiler(tmp_path_factory.mktemp("kernels")))
+        return Kernels(find_compiler(compiled))
     except CompilerError as error:
         pytest.skip(str(error))
 
