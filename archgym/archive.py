@@ -25,8 +25,20 @@ def save_archive(path: str | os.PathLike[str], about: Mapping[str, Any], arrays:
     Raises:
         ArchGymError: the file cannot be written.
     """
-    content = {_HEADER: np.array(json.dumps(about, sort_keys=True)), **arrays}
-    return write_atomically(path, lambda file: np.savez_compressed(file, allow_pickle=False, **content))
+    return save_arrays(path, {_HEADER: np.array(json.dumps(about, sort_keys=True)), **arrays})
+
+
+def save_arrays(path: str | os.PathLike[str], arrays: Mapping[str, Array], *, compress: bool = True) -> Path:
+    """Write arrays as npz, complete or not at all, and never with pickle (`np.savez` takes `allow_pickle` only from NumPy 2.2 on).
+
+    Raises:
+        ArchGymError: an array of Python objects, or the file cannot be written.
+    """
+    for name, array in arrays.items():
+        if np.asarray(array).dtype.hasobject:
+            raise ArchGymError(f"the array {name!r} holds Python objects, which only pickle could write")
+    save: Any = np.savez_compressed if compress else np.savez
+    return write_atomically(path, lambda file: save(file, **arrays))
 
 
 def load_archive(path: str | os.PathLike[str], format: int) -> tuple[dict[str, Any], dict[str, Array]]:

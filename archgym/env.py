@@ -389,7 +389,8 @@ class ArchVectorEnv(_Shared, VectorEnv[Array, Array, Array]):
         return tuple(self.evaluator.describe(self._last, row) for row in range(len(self._last.values)))
 
     def close_extras(self, **kwargs: Any) -> None:
-        self.simulator.close()
+        if "evaluator" in vars(self):  # Gymnasium closes what is deleted, made or not
+            self.simulator.close()
 
 
 def _autoreset_mode(mode: AutoresetMode | str) -> AutoresetMode:

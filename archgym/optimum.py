@@ -20,9 +20,10 @@ from typing import Any
 
 import numpy as np
 
+from archgym.archive import save_arrays
 from archgym.errors import ArchGymError
 from archgym.objective import INFEASIBLE_REWARD, Objective, R
-from archgym.paths import data_folder, write_atomically
+from archgym.paths import data_folder
 from archgym.simulator import Candidates, Simulator, evaluate_safely
 from archgym.space import Array, DesignSpace, Indices
 
@@ -218,7 +219,7 @@ def save_optimum(simulator: Simulator, objective: Objective, optimum: Optimum) -
         counts = np.diff(optimum.at_most, prepend=0)
         bins = np.flatnonzero(counts)
         columns |= {"bins": bins, "counts": counts[bins], "designs": [optimum.designs or 0, optimum.feasible or 0, optimum.valid or 0]}
-    return write_atomically(path, lambda file: np.savez_compressed(file, **columns))
+    return save_arrays(path, columns)
 
 
 def load_optimum(simulator: Simulator, objective: Objective) -> Optimum | None:

@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from archgym.archive import check_format, expect, reading
+from archgym.archive import check_format, expect, reading, save_arrays
 from archgym.console import progress_bar
 from archgym.errors import ArchGymError, SimulatorUnavailable, unknown
-from archgym.paths import data_folder, write_atomically
+from archgym.paths import data_folder
 from archgym.simulator import Candidates, Metric, Simulator, evaluate_safely
 from archgym.space import Array, DesignSpace, Indices
 
@@ -191,7 +191,7 @@ class Tabulated(Simulator):
         canonical = np.concatenate([self.space.to_ordinal(self.canonical(indices)) for indices in self.space.enumerate()])
         if not np.array_equal(canonical, np.arange(self.space.size)):
             arrays["canonical"] = canonical
-        write_atomically(path, lambda file: np.savez(file, allow_pickle=False, **arrays))
+        save_arrays(path, arrays, compress=False)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Tabulated:

@@ -1,14 +1,14 @@
 """The fenced blocks of README and the documentation, and what runs each of them.
 
-    ```python   tests/test_readme.py executes it
-    ```toml     tests/test_readme.py reads it as a study file, or a part of one
-    ```sh       tests/test_readme.py executes its commands, with small budgets; but for those with a mark on the line above,
+```python   tests/test_readme.py executes it
+```toml     tests/test_readme.py reads it as a study file, or a part of one
+```sh       tests/test_readme.py executes its commands, with small budgets; but for those with a mark on the line above,
 
-        <!-- install -->    <!-- test -->    <!-- cluster -->
+    <!-- install -->    <!-- test -->    <!-- cluster -->
 
-                which continuous integration runs as they are printed, outside pytest, with this program:
+            which continuous integration runs as they are printed, outside pytest, with this program:
 
-    python docs/blocks.py KIND      runs the blocks of a kind, one after the other, in the folder that it is called from
+python docs/blocks.py KIND      runs the blocks of a kind, one after the other, in the folder that it is called from
 """
 
 from __future__ import annotations

@@ -97,6 +97,7 @@ SHORT = [  # what is made small, so that every command ends in seconds
     (r"--n \d+", "--n 400"),
     (r"--workers \d+", "--workers 1"),
     (r"^archgym search (?!.*--budget)", "archgym search --budget 40 "),
+    (r"^archgym proxy train (?!.*--model)", "archgym proxy train --model linear "),
     (r"^archgym fidelity softmax", "archgym fidelity softmax --cols 4096 --designs 10"),
     (r"^archgym lottery (lottery|archgym-2023|fronts)\b.*", r"archgym study expand \1"),  # of hours
     (r"^archgym lottery --quick", "archgym study expand quick"),  # .ci/run runs it in full, as README's first command

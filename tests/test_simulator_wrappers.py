@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from archgym.archive import save_arrays
 from archgym.errors import ArchGymError
 from archgym.objective import AtMost, Maximize, Minimize, Objective
 from archgym.simulator import Metric, Simulator, evaluate_safely
@@ -419,3 +420,9 @@ def test_what_cannot_be_tabulated_is_refused_when_asked(tmp_path, monkeypatch):
     monkeypatch.setenv("ARCHGYM_HOME", str(tmp_path))
     with pytest.raises(ArchGymError, match="put the noise outside"):
         StoredTable(Noisy(Random())).evaluate_indices(next(SPACE.enumerate()))
+
+
+def test_arrays_of_objects_are_never_written(tmp_path):
+    with pytest.raises(ArchGymError, match=r"'reasons' holds Python objects"):
+        save_arrays(tmp_path / "table.npz", {"values": np.zeros(2), "reasons": np.array([{}], object)})
+    assert not list(tmp_path.iterdir())

@@ -13,11 +13,11 @@ import gymnasium
 import numpy as np
 from gymnasium.spaces import Box
 from gymnasium.utils import RecordConstructorArgs
-from gymnasium.vector import VectorWrapper
 from gymnasium.vector.utils import batch_space
 
 from archgym.errors import ArchGymError
 from archgym.space import Array, Indices
+from archgym.wrappers.vector import BatchWrapper
 
 
 class ContinuousActions(gymnasium.Wrapper[Array, Array, Array, Array], RecordConstructorArgs):
@@ -38,7 +38,7 @@ class ContinuousActions(gymnasium.Wrapper[Array, Array, Array, Array], RecordCon
         return observation, float(reward), terminated, truncated, info
 
 
-class VectorContinuousActions(VectorWrapper[Array, Array, Array, Array]):
+class VectorContinuousActions(BatchWrapper):
     """`ContinuousActions` over an `ArchVectorEnv`."""
 
     def __init__(self, env: Any):

@@ -12,11 +12,12 @@ import gymnasium
 import numpy as np
 from gymnasium.spaces import Box, Discrete
 from gymnasium.utils import RecordConstructorArgs
-from gymnasium.vector import AutoresetMode, VectorWrapper
+from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
 from archgym.errors import ArchGymError
 from archgym.space import Array, Indices
+from archgym.wrappers.vector import BatchWrapper
 
 
 class _PartialDesigns:
@@ -95,7 +96,7 @@ class SequentialDesign(gymnasium.Wrapper[Array, Any, Array, Array], RecordConstr
         return observation, float(reward), terminated, truncated, {**info, "action_mask": self._partial.mask()}
 
 
-class VectorSequentialDesign(VectorWrapper[Array, Any, Array, Array]):
+class VectorSequentialDesign(BatchWrapper):
     """`SequentialDesign` over an `ArchVectorEnv` under SAME_STEP: every sub-environment is at the same parameter."""
 
     def __init__(self, env: Any):

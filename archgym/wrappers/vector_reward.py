@@ -22,13 +22,13 @@ import gymnasium
 import numpy as np
 from gymnasium.spaces import Box
 from gymnasium.utils import RecordConstructorArgs
-from gymnasium.vector import VectorWrapper
 
 from archgym.errors import ArchGymError
 from archgym.objective import HIT, INFEASIBLE_REWARD, Maximize, Minimize, Objective, R, Term
 from archgym.pareto import choose_metrics
 from archgym.simulator import Metric, Simulator
 from archgym.space import Array
+from archgym.wrappers.vector import BatchWrapper
 
 
 class VectorObjective:
@@ -121,7 +121,7 @@ class VectorReward(gymnasium.Wrapper[Array, Any, Array, Any], RecordConstructorA
         return observation, reward, terminated, truncated, info
 
 
-class VectorVectorReward(VectorWrapper[Array, Array, Array, Array]):
+class VectorVectorReward(BatchWrapper):
     """`VectorReward` over an `ArchVectorEnv`: rewards float32 [num_envs, M], zeros in rows that completed no design.
 
     As in MO-Gymnasium's vector environments, `reward_space` is that of one sub-environment.

@@ -11,6 +11,11 @@ import pytest
 
 pytest.importorskip("altair", reason="needs archgym[report]")
 
+from archgym.lottery.load import load_tasks
+from archgym.study.runner import run_study
+from archgym.study.spec import Study
+from archgym.study.store import Store
+
 STUDY = """
 [study]
 name = "small <b>"
@@ -100,11 +105,10 @@ def test_a_missing_package_is_said_before_the_first_run(tmp_path, monkeypatch):
 
 def test_a_study_may_ask_for_an_optimum_that_is_not_known(tmp_path):
     rugged = STUDY.replace("k = 1 }", 'k = 1, alleles = 2, neighbourhood = "random" }')
-    for asked in (False, True):
-        (tmp_path / "small.toml").write_text(rugged.replace("[[agent]]", "enumerate = true\n\n[[agent]]", 1) if asked else rugged)
-        result = program("lottery", "small.toml", "--out", "out", "--workers", 2, cwd=tmp_path)
-        assert result.returncode == 0, result.stderr
-        tasks = polars.read_csv(tmp_path / "out" / "tables" / "tasks.csv")
-        assert (tasks["optimum"][0] is not None) is asked
+    store = Store(tmp_path / "out")
+    asking = Study(rugged.replace("[[agent]]", "enumerate = true\n\n[[agent]]", 1))
+    run_study(Study(rugged), store, workers=2)
+    (unknown,), (known,) = load_tasks(Study(rugged), store), load_tasks(asking, store)
+    assert unknown.optimum is None and known.optimum is not None
     assert len(list((tmp_path / "home" / "optima").glob("*.npz"))) == 1, "it is stored for later results"
-    assert "24 of 24" in result.stdout and len(list((tmp_path / "out" / "runs").rglob("*.parquet"))) == 24, "and no run is another for it"
+    assert run_study(asking, store, workers=2).done == 0 and len(store.read()) == 24, "and no run is another for it"

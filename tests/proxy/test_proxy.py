@@ -253,7 +253,7 @@ def test_foreign_and_damaged_files_are_refused_without_running_anything(folder, 
                 def __reduce__(self):
                     return (shutil.rmtree, (str(folder),))
 
-            np.savez(path, about=np.array([Evil()], dtype=object), allow_pickle=True)
+            np.savez(path, about=np.array([Evil()], dtype=object))
         case _:
             about, arrays = load_archive(path, 1)
             about |= {

@@ -167,7 +167,7 @@ class HeterogeneousAccelerator(Simulator):
         chosen[:, [i for i, options in enumerate(self.workloads) if len(options) > 1]] = indices[:, 3 * self.subs :]
         distinct, group = np.unique(chosen[rows], axis=0, return_inverse=True)
         for g, choice in enumerate(distinct.tolist()):
-            yield tuple(options[c] for options, c in zip(self.workloads, choice, strict=True)), rows[group == g]
+            yield tuple(options[c] for options, c in zip(self.workloads, choice, strict=True)), rows[group.reshape(-1) == g]
 
 
 def _parameters(which: str) -> list[Parameter]:

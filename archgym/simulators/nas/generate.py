@@ -23,9 +23,10 @@ from typing import Any
 
 import numpy as np
 
+from archgym.archive import save_arrays
 from archgym.console import BAD_INPUT, INTERRUPTED, Tell, progress_bar, reason_of, say
 from archgym.errors import ArchGymError
-from archgym.paths import data_folder, write_atomically
+from archgym.paths import data_folder
 from archgym.simulators.nas.cells import all_cells, canonical_classes
 from archgym.simulators.nas.tables import Table, save_table
 from archgym.space import Array, Indices
@@ -60,7 +61,7 @@ def train_shard(shard: int, folder: Path, noise: float) -> None:
 
     cells, classes = class_cells(), shards()[shard]
     columns: dict[str, Any] = {"classes": classes, **_stacked(asdict(train(cells[c], SEEDS, noise)) for c in classes)}
-    write_atomically(shard_file(folder, shard), lambda file: np.savez_compressed(file, allow_pickle=False, **columns))
+    save_arrays(shard_file(folder, shard), columns)
 
 
 def proxies(cell: Indices, noise: float) -> dict[str, float]:

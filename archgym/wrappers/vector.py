@@ -1,0 +1,14 @@
+"""Gymnasium's `VectorWrapper`, which takes type arguments at run time from Gymnasium 1.4 on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gymnasium.vector import VectorWrapper
+
+from archgym.space import Array
+
+if TYPE_CHECKING:
+    BatchWrapper = VectorWrapper[Array, Any, Array, Array]
+else:
+    BatchWrapper = VectorWrapper
