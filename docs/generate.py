@@ -1,4 +1,4 @@
-"""Pages of the site that are made from the code: one per environment, the agents, and README and others from outside docs/.
+"""Pages of the site that are made from the code: one per environment and per agent, and README and others from outside docs/.
 
 MkDocs runs this as a hook. An environment's page is its docstring and its schema as they are; nothing of it is written twice.
 """
@@ -27,11 +27,26 @@ LINKS = [  # where files lie in the repository -> where they lie on the site
     (r"\]\((\.\./)?SECURITY\.md", "](security.md"),
     (r"\[([^\]]*)\]\((?:\.\./)?(?:archgym|benchmarks|results|examples)[^)]*\)", r"`\1`"),  # files that are not on the site
 ]
+FIDELITY = {  # environment -> the page and the section that say how far its figures can be trusted
+    "archgym/Softmax-v0": ("softmax.md", "Fidelity"),
+    "archgym/SoftmaxLibrary-v0": ("softmax.md", "Fidelity"),
+    "archgym/Accelerator-v0": ("accelerator.md", "How far to trust it"),
+    "archgym/HeterogeneousAccelerator-v0": ("accelerator.md", "How far to trust it"),
+    "archgym/AttentionAccelerator-v0": ("attention.md", "What was checked"),
+    "archgym/CoDesign-v0": ("accelerator.md", "How far to trust it"),
+    "archgym/NasCell-v0": ("nas.md", "The table that ships"),
+}
+EXACT = {  # what needs no table
+    "archgym/NKLandscape-v0": "Nothing is approximated: the landscape is its own definition.",
+    "archgym/DramController-v0": "Every design that differs was run by DRAMSys 4.0; a query is a look-up of what it printed, to the last "
+    "digit ([DRAM](../dram.md)).",
+    "archgym/NasMacro-v0": "A query is a look-up in the table that was imported ([networks and cells](../nas.md)).",
+}
 EFFICIENCY = ROOT / "benchmarks" / "results" / "sample_efficiency.csv"
 
 
 def on_files(files: Files, config: Any) -> Files:
-    pages = dict(_outside()) | dict(_environments()) | {"agents-reference.md": _agents()}
+    pages = dict(_outside()) | dict(_environments()) | dict(_agents())
     for name, text in pages.items():
         files.append(File.generated(config, name, content=text))
     return files
@@ -44,10 +59,12 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 
 
 def on_config(config: Any) -> Any:
-    """The environments' pages below their own heading of the navigation."""
+    """The pages of environments and agents below their own headings of the navigation."""
     for entry in config.nav:
         if isinstance(entry, dict) and entry.get("Environments") == "environments.md":
             entry["Environments"] = ["environments.md", *({name: f"environments/{_slug(name)}.md"} for name in _names())]
+        if isinstance(entry, dict) and entry.get("Agents") == "agents.md":
+            entry["Agents"] = ["agents.md", *({name: f"agents/{name}.md"} for name in _agent_names())]
     return config
 
 
@@ -109,31 +126,47 @@ def _environment(name: str) -> tuple[str, str]:
         values = ", ".join(f"{m.name} {optimum.best_metrics[m.name]:.6g} {m.unit}" for m in goals)
         parts += [f"## The optimum of the default task\n{values}; reward {optimum.best_reward:.6g}.", table(["parameter", "value"], best)]
     simulator.close()
+    if name in FIDELITY:
+        page, section = FIDELITY[name]
+        parts.append(f"## Fidelity\nFrom [{page.removesuffix('.md')}](../{page}):\n\n{_section(page, section)}")
+    elif name in EXACT:
+        parts.append(f"## Fidelity\n{EXACT[name]}")
     return "\n\n".join(parts) + "\n", summary
 
 
-def _agents() -> str:
-    from archgym.markdown import table
-    from archgym.registry import get_agent, list_agents
+def _section(page: str, title: str) -> str:
+    """The text below a heading, with its links and figures as they are one folder further down."""
+    text = (ROOT / "docs" / page).read_text()
+    (section,) = re.findall(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", text, re.DOTALL | re.MULTILINE)
+    return re.sub(r"\]\((?!https?:|#)", "](../", section.strip())
 
-    reached = _efficiency()
-    parts = [
-        "# Agents: hyperparameters and sources",
-        "Measured sample efficiency is the median over 30 seeds of samples until within 1 % of the optimum, default hyperparameters "
-        "([agents](agents.md)).",
-    ]
-    for name in list_agents():
+
+def _agent_names() -> list[str]:
+    return [point.name for point in entry_points(group="archgym.agents") if point.value.startswith("archgym.")]
+
+
+def _agents() -> Iterator[tuple[str, str]]:
+    """A page for each agent: its source and equations, what it is good for, hyperparameters, measured sample efficiency."""
+    from archgym.markdown import table
+    from archgym.registry import get_agent
+
+    tasks = _efficiency()
+    for name in _agent_names():
         agent = get_agent(name)
-        if not agent.__module__.startswith("archgym."):
-            continue
-        source = inspect.getdoc(inspect.getmodule(agent)) or ""
-        parts += [f"## {name}", source.replace("\n    ", "\n\n    ", 1), _arguments(inspect.getdoc(agent) or "")]
+        about, _, good = (inspect.getdoc(inspect.getmodule(agent)) or "").partition("Good for: ")
+        parts = [f"# {name}", about.strip(), f"**Good for:** {good}", _arguments(inspect.getdoc(agent) or "")]
         rows = [[p.name, type(p).__name__, p.describe(), str(p.default_value)] for p in agent.hyperparameters]
         if rows:
-            parts.append(table(["hyperparameter", "kind", "values", "default"], rows))
-        if name in reached:
-            parts.append("Samples to 1 %: " + ", ".join(f"{task} {samples}" for task, samples in reached[name].items()) + ".")
-    return "\n\n".join(filter(None, parts)) + "\n"
+            parts += ["## Hyperparameters", table(["hyperparameter", "kind", "values", "default"], rows)]
+        measured = [
+            [task, found[name], found["random"], f"{list(found).index(name) + 1} of {len(found)}"]
+            for task, found in tasks.items()
+            if name in found
+        ]
+        if measured:
+            words = "Samples until within 1 % of the optimum, median of 30 seeds, default hyperparameters ([all agents](../agents.md))."
+            parts += ["## Sample efficiency", words, table(["task", "samples", "random search", "rank"], measured)]
+        yield f"agents/{name}.md", "\n\n".join(filter(None, parts)) + "\n"
 
 
 def _arguments(docstring: str) -> str:
@@ -145,12 +178,15 @@ def _arguments(docstring: str) -> str:
 
 
 def _efficiency() -> dict[str, dict[str, str]]:
-    """Agent -> task -> median samples in words."""
+    """Task -> agent -> median samples in words, the best agent first."""
     found: dict[str, dict[str, list[float]]] = {}
     with open(EFFICIENCY, newline="") as file:
         for row in csv.DictReader(file):
-            found.setdefault(row["agent"], {}).setdefault(row["task"], []).append(float(row["samples"] or "inf"))
+            found.setdefault(row["task"], {}).setdefault(row["agent"], []).append(float(row["samples"] or "inf"))
     return {
-        agent: {task: f"{median(samples):,.0f}" if median(samples) < float("inf") else "not reached" for task, samples in tasks.items()}
-        for agent, tasks in found.items()
+        task: {
+            agent: f"{median(samples):,.0f}" if median(samples) < float("inf") else "not reached"
+            for agent, samples in sorted(agents.items(), key=lambda item: median(item[1]))
+        }
+        for task, agents in found.items()
     }

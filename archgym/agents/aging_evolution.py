@@ -4,6 +4,8 @@
             the child joins the population, the OLDEST member leaves, however good it is
 
 No design survives on one lucky evaluation: it stays only as long as its descendants keep being good.
+
+Good for: noisy measurements and the cells of networks: a design stays only while its descendants do well.
 """
 
 from __future__ import annotations

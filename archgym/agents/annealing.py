@@ -5,6 +5,8 @@
 
 x' differs from x in one parameter, t counts samples, and sigma is the standard deviation of the rewards of the random designs that a search
 begins with. Every row of a batch is a chain of its own.
+
+Good for: rugged spaces with a budget that is known beforehand, which its temperatures are spread over.
 """
 
 from __future__ import annotations

@@ -10,6 +10,8 @@ and when all ants are back, the `elite` best of them and the best since the colo
     tau_p(v) <- (1 - evaporation) tau_p(v) + evaporation * (share of those ants that chose v)
 
 When every parameter's trails have converged, sum_v tau_p(v)^2 > 0.9, they are levelled to 1 / n_p and a new colony starts.
+
+Good for: categorical parameters whose best values do not depend much on each other, and a few thousand samples.
 """
 
 from __future__ import annotations

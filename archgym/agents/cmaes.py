@@ -8,6 +8,8 @@ parameter, without which a discrete search freezes.
 A distribution that has narrowed on the wrong optimum proposes what has been seen: after a generation of which no more than a quarter is
 new, or where the package's own criteria say so, the search starts again from a random mean (Auger & Hansen, 2005, who also double the
 population; within a few thousand samples that was no better).
+
+Good for: long ordered axes; categorical parameters are ordered numbers to it.
 """
 
 from __future__ import annotations

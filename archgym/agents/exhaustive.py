@@ -3,6 +3,8 @@
     sample t is the design with ordinal t mod size
 
 With a budget of at least the size of the space the best design found is the optimum.
+
+Good for: spaces small enough to finish: its last sample proves what is best.
 """
 
 from __future__ import annotations

@@ -5,6 +5,8 @@
     every gene of a child mutates with probability `mutation` / P
 
 Whole generations at once: one batch is one generation.
+
+Good for: budgets of many generations (ten populations and more) on simulators that take large batches.
 """
 
 from __future__ import annotations

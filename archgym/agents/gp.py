@@ -2,6 +2,8 @@
 
 A Matern-5/2 process with one length scale per parameter is fitted to all rewards; the proposal maximises the logarithm of the expected
 improvement. Some ten designs per second: for simulators that take seconds.
+
+Good for: simulators that take seconds, and budgets up to a few hundred: every sample is well spent, none is fast.
 """
 
 from __future__ import annotations

@@ -7,6 +7,8 @@ Learner g has an actor pi_g(a_g | o) and a critic V_g(o) of its own, and takes t
 
 The agent `ppo` clips the one ratio of the whole design, prod_g rho_g, under one critic. Learners share the observation and the reward of
 the environment, and nothing else. Their networks lie in common tensors, the learner being the first dimension.
+
+Good for: the question whether parameters can learn on their own: compare it with `ppo`, which it shares all else with.
 """
 
 from __future__ import annotations

@@ -5,6 +5,8 @@
 
 Neighbours differ in one parameter: a categorical one takes any other value, an ordered one moves 1, 2, 4, 8, ... steps up or down.
 `sample` = 1 is first-improvement climbing; at the number of neighbours it is steepest ascent.
+
+Good for: a first attempt at anything; few samples, parameters of few values each. Poor where neighbours say nothing of each other.
 """
 
 from __future__ import annotations

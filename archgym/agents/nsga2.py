@@ -3,6 +3,8 @@
 On an environment with a reward for each metric (`archgym.wrappers.VectorVectorReward`) it searches the Pareto front: designs are ranked by
 non-dominated sorting, then by crowding distance. With one objective, non-dominated sorting is sorting by reward and the crowding distance
 has nothing to spread: what remains is NSGA-II's elitist genetic algorithm, where parents and children compete for the next generation.
+
+Good for: several metrics that no weights settle: with `front` it searches for their Pareto front.
 """
 
 from __future__ import annotations

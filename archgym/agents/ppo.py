@@ -2,6 +2,8 @@
 
 The policy is a product of categorical distributions, one per parameter, that draws a whole design per step. With one design per episode
 this is a bandit: nothing is discounted, and learning must be fast, since a few thousand samples are a few dozen updates.
+
+Good for: thousands of samples in large batches; the usual choice where reinforcement learning is what is studied.
 """
 
 from __future__ import annotations

@@ -6,6 +6,8 @@
 
 The last term is the gradient of the entropy H_p = -sum_v pi_p(v) log pi_p(v) (Williams & Peng, 1991), which slows convergence;
 a logit stays within `span` of its parameter's largest, so that no value ever dies out: pi_p(v) >= exp(-span) / n_p.
+
+Good for: many cheap samples in large batches, and as the simplest policy gradient to compare others with.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 Each parameter p is a number a in [-1, 1] that stands for the value floor((a + 1) / 2 * n_p): a squashed normal distribution over each
 parameter's grid, whose width follows from a target entropy.
+
+Good for: long ordered axes and reuse of every sample; slow, and categorical parameters are numbers to it.
 """
 
 from __future__ import annotations

@@ -16,6 +16,8 @@ and of `candidates` draws from l, the one with the largest l(x) / g(x) that has 
 Where this differs from the papers: their kernels narrow as |L| grows until, in a finite space, every draw is a design seen before. The
 uniform share epsilon keeps a kernel as wide as a mutation (it is Aitchison & Aitken's kernel where the parameter is categorical), and G has
 L's kernels, so that one product of matrices serves both densities. On NK landscapes of 3^8 designs that halves the mean number of samples.
+
+Good for: tens to a thousand samples of simulators that take a millisecond or more; any mixture of parameters.
 """
 
 from __future__ import annotations
