@@ -240,7 +240,8 @@ def search(
         ArchGymError: an unknown environment, agent, argument or hyperparameter (with the nearest names), or a value out of range.
             Nothing is simulated then.
 
-    >>> result = archgym.search("archgym/Softmax-v0", "genetic", budget=500, seed=0)   # doctest: +SKIP
+    Examples:
+        >>> result = archgym.search("archgym/Softmax-v0", "genetic", budget=500, seed=0)   # doctest: +SKIP
     """
     return Search(
         env,

@@ -108,7 +108,8 @@ class Objective:
     Raises:
         ArchGymError: no term, a part of another type, a reference or limit that a logarithm does not admit, an unknown form.
 
-    >>> objective = Objective(Minimize("latency_s"), AtMost("area_mm2", 4.0), reference={"latency_s": 1e-3})
+    Examples:
+        >>> objective = Objective(Minimize("latency_s"), AtMost("area_mm2", 4.0), reference={"latency_s": 1e-3})
     """
 
     def __init__(

@@ -88,10 +88,22 @@ def _show(designs: Dataset, front: Front, feasible: int) -> None:
     starts = np.flatnonzero(np.concatenate([[True], (np.diff(front.values, axis=0) != 0).any(axis=1)]))
     sizes = np.diff(starts, append=len(designs))
     several = sizes.max() > 1
-    table = new_table(*(f"{_titled(m)}>" for m in front.metrics), *(["Designs>"] if several else []), *designs.space.names)
-    for row, size in zip(starts.tolist(), sizes.tolist(), strict=True):
-        figures = [number(float(value)) for value in front.values[row]]
-        table.add_row(*figures, *([f"{size:,}"] if several else []), *map(_text, designs.space.design(designs.indices[row]).values()))
+    points = [
+        [*(number(float(value)) for value in front.values[row]), *([f"{size:,}"] if several else [])]
+        for row, size in zip(starts.tolist(), sizes.tolist(), strict=True)
+    ]
+    values = [[_text(value) for value in designs.space.design(designs.indices[row]).values()] for row in starts.tolist()]
+    titles = [*(f"{_titled(m)}>" for m in front.metrics), *(["Designs>"] if several else [])]
+    wide = [*titles, *designs.space.names]
+    widths = [max(map(len, column)) + 2 for column in zip(wide, *(p + v for p, v in zip(points, values, strict=True)), strict=True)]
+    if sum(widths) <= console.width:
+        table = new_table(*wide)
+        for point, design in zip(points, values, strict=True):
+            table.add_row(*point, *design)
+    else:  # a column for each parameter would be too narrow to read
+        table = new_table(*titles, "Design")
+        for point, design in zip(points, values, strict=True):
+            table.add_row(*point, ", ".join(f"{name} {value}" for name, value in zip(designs.space.names, design, strict=True)))
     console.print(table)
     console.print()
     units = " ".join(m.unit for m in front.metrics if m.unit != "1")

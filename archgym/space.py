@@ -280,9 +280,10 @@ class DesignSpace:
     Raises:
         ArchGymError: two parameters of one name.
 
-    >>> space = DesignSpace([Categorical("isa", ["scalar", "avx2"]), Ordinal("unroll", [1, 2, 4, 8])])
-    >>> space.size, space.nvec.tolist()
-    (8, [2, 4])
+    Examples:
+        >>> space = DesignSpace([Categorical("isa", ["scalar", "avx2"]), Ordinal("unroll", [1, 2, 4, 8])])
+        >>> space.size, space.nvec.tolist()
+        (8, [2, 4])
     """
 
     def __init__(self, parameters: Sequence[Parameter]):

@@ -89,7 +89,8 @@ def proxy_env(
     Raises:
         ArchGymError: no proxy lies there, or it lacks metrics of the objective.
 
-    >>> env = archgym.proxy_env("models/dram")   # doctest: +SKIP
+    Examples:
+        >>> env = archgym.proxy_env("models/dram")   # doctest: +SKIP
     """
     given: dict[str, Any] = {} if objective is None else {"objective": objective}
     return gymnasium.make(ID, model=os.fspath(model), horizon=horizon, **given)

@@ -37,9 +37,10 @@ class MultiAgentDesign(ParallelEnv):  # type: ignore[misc]
         MissingDependency: PettingZoo is not installed.
         ArchGymError: a parameter without an agent, with two, or unknown; an agent without parameters.
 
-    >>> env = MultiAgentDesign(gymnasium.make("archgym/DramController-v0"))   # doctest: +SKIP
-    >>> observations, infos = env.reset(seed=0)                               # doctest: +SKIP
-    >>> env.step({agent: env.action_space(agent).sample() for agent in env.agents})   # doctest: +SKIP
+    Examples:
+        >>> env = MultiAgentDesign(gymnasium.make("archgym/DramController-v0"))   # doctest: +SKIP
+        >>> observations, infos = env.reset(seed=0)                               # doctest: +SKIP
+        >>> env.step({agent: env.action_space(agent).sample() for agent in env.agents})   # doctest: +SKIP
     """
 
     def __init__(self, env: gymnasium.Env[Array, Array], groups: Mapping[str, Sequence[str]] | None = None):

@@ -97,7 +97,8 @@ class VectorReward(gymnasium.Wrapper[Array, Any, Array, Any], RecordConstructorA
     Raises:
         ArchGymError: as `VectorObjective`.
 
-    >>> env = VectorReward(gymnasium.make("archgym/DramController-v0"), ["latency_s", "energy_j"])   # doctest: +SKIP
+    Examples:
+        >>> env = VectorReward(gymnasium.make("archgym/DramController-v0"), ["latency_s", "energy_j"])   # doctest: +SKIP
     """
 
     def __init__(

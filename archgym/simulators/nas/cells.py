@@ -60,8 +60,9 @@ def all_cells() -> Indices:
 def parse(string: str) -> Indices:
     """A cell's string -> its operation indices, int64 [6].
 
-    >>> parse("|avg_pool_3x3~0|+|nor_conv_1x1~0|skip_connect~1|+|nor_conv_1x1~0|skip_connect~1|skip_connect~2|").tolist()
-    [4, 2, 1, 2, 1, 1]
+    Examples:
+        >>> parse("|avg_pool_3x3~0|+|nor_conv_1x1~0|skip_connect~1|+|nor_conv_1x1~0|skip_connect~1|skip_connect~2|").tolist()
+        [4, 2, 1, 2, 1, 1]
 
     Raises:
         ArchGymError: not the string of a cell, or an operation that the space does not have.

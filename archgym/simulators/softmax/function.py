@@ -36,7 +36,8 @@ def softmax(x: Floats, design: Mapping[str, Any] | None = None, out: Floats | No
         ArchGymError: x is not float32, or its rows are empty; an `out` that does not fit; a design that does not exist or that
             this machine cannot run; no compiler works here.
 
-    >>> softmax(np.zeros((2, 4), np.float32))   # doctest: +SKIP
+    Examples:
+        >>> softmax(np.zeros((2, 4), np.float32))   # doctest: +SKIP
     """
     x = np.asarray(x)
     if x.dtype != np.float32:
