@@ -126,27 +126,6 @@ SMALL = {  # measurements of a calibration
 }
 
 
-STUDY = """
-[study]
-name = "mine"
-budget = 40
-seeds = 2
-
-[[env]]
-id = "archgym/SoftmaxLibrary-v0"
-label = "softmax hierarchy"
-kwargs = { preset = "hierarchy" }
-
-[[agent]]
-name = "random"
-configurations = 2
-
-[[agent]]
-name = "genetic"
-configurations = 2
-"""
-
-
 def commands(block):
     """The archgym commands of a block."""
     lines = block.text.replace("\\\n", " ").splitlines()
@@ -177,9 +156,11 @@ def test_the_commands_of_a_page_run_one_after_the_other(page, tmp_path, monkeypa
     (tmp_path / "home" / "kernels").symlink_to(compiled)
     for name, value in SMALL.items():
         monkeypatch.setattr(calibrating, name, value)
-    (tmp_path / "my-study.toml").write_text(STUDY)
+    study = re.sub(r"^(configurations|seeds) = \d+", r"\1 = 2", (ROOT / "examples" / "study.toml").read_text(), flags=re.MULTILINE)
+    (tmp_path / "examples").mkdir()
+    (tmp_path / "examples" / "study.toml").write_text(study.replace("budget = 300", "budget = 40"))
     if page == "docs/proxy.md":
-        assert CliRunner().invoke(app, shlex.split("study run my-study.toml --out results/quick --workers 1")).exit_code == 0
+        assert CliRunner().invoke(app, shlex.split("study run examples/study.toml --out results/quick --workers 1")).exit_code == 0
     ran, earlier = 0, set()
     for block in documentation.blocks("sh"):
         if block.page != page:
