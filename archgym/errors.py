@@ -30,7 +30,11 @@ def unknown(kind: str, name: object, known: Iterable[object]) -> ArchGymError:
         name: what the user wrote.
         known: every name that would have been accepted.
     """
+    return ArchGymError(f"unknown {kind} {str(name)!r}; {nearest(name, known)}")
+
+
+def nearest(name: object, known: Iterable[object]) -> str:
+    """The known names nearest to a wrong one ("did you mean 'tpe'?"), or all of them where none is near."""
     names = [str(k) for k in known]
     near = get_close_matches(str(name), names, n=3, cutoff=0.6)
-    hint = f"did you mean {' or '.join(repr(n) for n in near)}?" if near else f"known: {', '.join(names) or 'none'}"
-    return ArchGymError(f"unknown {kind} {str(name)!r}; {hint}")
+    return f"did you mean {' or '.join(repr(n) for n in near)}?" if near else f"known: {', '.join(names) or 'none'}"

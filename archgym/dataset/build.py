@@ -44,6 +44,8 @@ def build(sources: Sequence[str | os.PathLike[str]], *, env: str | None = None) 
             parts.extend(_runs([_searched(path)], f"a search in {path.name}"))
         elif (path / "runs").is_dir():
             parts.extend(_runs(_studied(path, env), f"the study in {path.name}"))
+        elif not path.exists():
+            raise ArchGymError(f"{path} does not exist; give folders of studies or data sets, or files of archgym search --out")
         else:
             raise ArchGymError(f"{path} is no study, no file of archgym search --out and no data set")
     if not parts:

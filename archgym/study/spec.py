@@ -48,7 +48,7 @@ from archgym._search import agent_name, make_any_agent
 from archgym.agent import Agent
 from archgym.console import reason_of
 from archgym.env import Evaluator
-from archgym.errors import ArchGymError, unknown
+from archgym.errors import ArchGymError, nearest, unknown
 from archgym.pareto import check_front
 from archgym.registry import get_task
 
@@ -205,8 +205,8 @@ class Study:
         try:
             return cls(path.read_bytes().decode(), str(file))
         except OSError as error:
-            names = ", ".join(sorted(p.stem for p in SHIPPED.glob("*.toml")))
-            raise ArchGymError(f"cannot read the study file {file}: {error.strerror or error}; archgym ships {names}") from error
+            reason = f"cannot read the study file {file}: {error.strerror or error}"
+            raise ArchGymError(f"{reason}; {nearest(path.stem, sorted(p.stem for p in SHIPPED.glob('*.toml')))}") from error
         except UnicodeDecodeError as error:
             raise ArchGymError(f"{file} is not a study file: it is not UTF-8 text ({error})") from error
 

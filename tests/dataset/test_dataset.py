@@ -290,7 +290,7 @@ def test_repeated_measurements_of_a_noisy_simulator_are_averaged(tmp_path):
 def test_what_is_no_source_is_told(tmp_path, source):
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("hello")
-    with pytest.raises(ArchGymError, match=r"is no study|is not a file of archgym search"):
+    with pytest.raises(ArchGymError, match=r"does not exist|is no study|is not a file of archgym search"):
         build([tmp_path / source])
 
 

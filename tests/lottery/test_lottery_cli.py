@@ -76,7 +76,8 @@ def test_wrong_input_is_one_line(tmp_path):
     for arguments, message in [
         ([], "give a study file"),
         (["small.toml", "--quick"], "only one of them"),
-        (["absent.toml"], "archgym ships"),
+        (["absent.toml"], "known: archgym-2023"),
+        (["lotery.toml"], "did you mean 'lottery'?"),
         (["empty"], "has no study.toml"),
         (["small.toml", "--no-run", "--out", "nothing"], "no finished run lies in"),
     ]:

@@ -144,7 +144,7 @@ def test_grids_of_10_to_the_12_runs_are_counted_not_made():
 
 def test_a_file_that_is_none_is_refused(tmp_path):
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
-    for name, message in {"binary.toml": "not UTF-8", "absent.toml": "archgym ships", ".": "cannot read"}.items():
+    for name, message in {"binary.toml": "not UTF-8", "absent.toml": "known: archgym-2023", ".": "cannot read"}.items():
         with pytest.raises(ArchGymError, match=message):
             Study.read(tmp_path / name)
 
