@@ -38,7 +38,7 @@ def main() -> None:
             "agent",
             sort=list(AGENTS.values()),
             title=None,
-            legend=altair.Legend(orient="top", columns=4, symbolOpacity=1, symbolType="stroke"),
+            legend=altair.Legend(orient="top", columns=4, columnPadding=20, symbolOpacity=1, symbolType="stroke"),
         ),
     )
     gap = "below the known optimum (% of its fitness)"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import inspect
 import re
+import textwrap
 from collections.abc import Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -170,11 +171,13 @@ def _agents() -> Iterator[tuple[str, str]]:
 
 
 def _arguments(docstring: str) -> str:
-    """The class's own words, its Args as a list."""
-    prose, _, arguments = docstring.partition("Args:\n")
-    items = re.sub(r"^    (\w[\w, ]*):", r"- **\1**:", inspect.cleandoc("    " + arguments) if arguments else "", flags=re.MULTILINE)
-    items = re.sub(r"^(\w[\w, ]*): ", r"- **\1**: ", items, flags=re.MULTILINE)
-    return prose.strip() + ("\n\n" + items if items else "")
+    """The class's own words, its Args and Raises as lists."""
+    prose, *sections = re.split(r"^(Args|Raises):\n", docstring, flags=re.MULTILINE)
+    parts = [prose.strip()]
+    for heading, items in zip(sections[::2], sections[1::2], strict=True):
+        parts += ["Raises:"] if heading == "Raises" else []
+        parts.append(re.sub(r"^(\w[\w, ]*): ", r"- **\1**: ", textwrap.dedent(items).strip(), flags=re.MULTILINE))
+    return "\n\n".join(parts)
 
 
 def _efficiency() -> dict[str, dict[str, str]]:
