@@ -31,6 +31,7 @@ CAPS = {
     "cmaes": 3000,
     "nsga2": 3000,
     "ppo": 5000,
+    "independent_ppo": 5000,
 }  # where a run of a slow agent ends; others: 10,000
 TASKS = {
     "nk": ("archgym/NKLandscape-v0", lambda seed: {"n": 8, "k": 1, "alleles": 3, "seed": seed}),

@@ -205,7 +205,8 @@ def test_a_kernel_that_crashes_or_hangs_costs_its_sample_and_the_search_goes_on(
     header = tmp_path / "crash.h"
     header.write_text("#include <signal.h>\n#include <unistd.h>\nstatic void __attribute__((constructor)) crash(void) { " + crash + " }\n")
     compiler_script(when("-DUNROLL=2", f'exec {COMPILER} -include {header} "$@"'))
-    simulator = Isolated(MeasuredSoftmax(cols=500), timeout_s=3.0, rows_at_once=8)
+    evaluate_safely(MeasuredSoftmax(cols=500), indices({}, {"unroll": 4}))  # compiled before anything is timed out
+    simulator = Isolated(MeasuredSoftmax(cols=500), timeout_s=4.0, rows_at_once=8)
     try:
         outcome = evaluate_safely(simulator, indices({}, {"unroll": 2}, {"unroll": 4}))
         assert outcome.feasible.tolist() == [True, False, True]
