@@ -509,7 +509,11 @@ def _comparison(result: SearchResult, simulator: Simulator, objective: Objective
     """What the known optimum says of a result: regret, the distance in the metric itself, percentile."""
     regret, optimum = result.regret, result.optimum
     exact = simulator.deterministic and not simulator.stochastic
-    if optimum is None and exact and to_enumerate(simulator, objective) is not None:
+    if optimum is None and exact and (designs := to_enumerate(simulator, objective)) is not None:
+        simulated = result.history["seconds"][~result.history["cached"]]
+        days = designs.size * float(simulated.mean()) / 86_400 if simulated.size else 0.0
+        if days > 1:
+            return [("Regret", f"not known: to enumerate {designs.size:,} designs at this rate would take {days:,.0f} days")]
         return [("Regret", "not known: archgym optimum, with the same --set, finds the optimum")]
     if regret is None or optimum is None or optimum.best_metrics is None or result.best_metrics is None:
         return []

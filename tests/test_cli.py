@@ -23,6 +23,7 @@ from typer.core import TyperGroup
 from typer.testing import CliRunner, Result
 
 import archgym
+from archgym import DesignSpace, Integer
 from archgym.cli import app
 
 SOFTMAX = "archgym/Softmax-v0"
@@ -246,6 +247,22 @@ def test_optimum_is_stored_and_later_searches_state_their_regret(home):
     assert re.search(r"Percentile +[\d.]+ % of the 4,096 valid designs are no better", after.stdout)
     exact = run("search", landscape[0], "exhaustive", *landscape[1:], "--budget", 4096)
     assert "0: this is the exact optimum" in exact.stdout
+
+
+def test_an_enumeration_that_would_take_days_is_not_advised(register):
+    class Slow(Bowl):
+        space = DesignSpace([*Bowl.space.parameters, Integer("y", 1, 600_000)])  # 86.4 million designs
+
+        def evaluate(self, designs, rng=None):
+            time.sleep(0.002 * len(designs["x"]))
+            return super().evaluate(designs, rng)
+
+        def canonical(self, indices):
+            return indices
+
+    env_id, _ = register(Slow())
+    found = words(run("search", env_id, "random", "--budget", 10).stdout)
+    assert re.search(r"not known: to enumerate 86,400,000 designs at this rate would take \d+ days", found)
 
 
 def test_optimum_is_not_stored_when_told_so(home):
