@@ -230,6 +230,11 @@ def test_a_file_that_cannot_be_written_is_refused_before_anything_is_simulated(o
     assert not list(tmp_path.iterdir())
 
 
+def test_a_clipped_optimum_is_nothing_to_measure_a_result_by():
+    found = run("search", SOFTMAX, "random", "--budget", 5, "--set", 'objective={"minimize": ["time_s"]}')
+    assert "not known: the optimum's reward is clipped at 10" in words(found.stdout) and "exact optimum" not in found.stdout
+
+
 # --- optimum ---
 
 

@@ -69,7 +69,10 @@ def narrowed(goal: Objective, names: Sequence[str]) -> Objective:
     found = Objective(*goal.terms, *goal.constraints, reference=references, form=goal.form, strict=goal.strict)
     for metric in found.metrics:
         if metric not in names:
-            raise ArchGymError(f"the objective needs {metric}, which the proxy has not learnt: it knows {', '.join(names)}")
+            raise ArchGymError(
+                f"the objective needs {metric}, but this proxy has learnt {', '.join(names)}: train one with --target {metric}, "
+                f"or give an objective on what it knows"
+            )
     return found
 
 
