@@ -23,7 +23,7 @@ from archgym.env import ArchVectorEnv
 from archgym.errors import ArchGymError, BudgetExhausted
 from archgym.incumbents import Incumbent, measure_again
 from archgym.ledger import Failure, Ledger
-from archgym.objective import Objective, R
+from archgym.objective import Objective, clipped, clipping
 from archgym.optimum import Optimum, known_optimum
 from archgym.pareto import Front, check_front, find_front
 from archgym.paths import write_atomically
@@ -337,10 +337,5 @@ def _to_json(value: Any) -> Any:
 
 def _warn_if_clipped(ledger: Ledger) -> None:
     rewards = ledger.column("reward")[ledger.column("valid")]
-    share = np.mean(np.abs(rewards) == R) if len(rewards) else 0.0
-    if share > 0.5:
-        warnings.warn(
-            f"{share:.0%} of the valid rewards are clipped at +-{R:g}, so agents cannot tell designs apart: "
-            "give the objective a `reference` near a typical design",
-            stacklevel=3,
-        )
+    if len(rewards) and (text := clipping(float(clipped(rewards).mean()))):
+        warnings.warn(text, stacklevel=3)

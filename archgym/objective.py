@@ -89,6 +89,22 @@ Term = Minimize | Maximize | Target
 Constraint = AtMost | AtLeast
 
 
+def clipped(rewards: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    """Which rewards are cut at +-R, where designs cannot be told apart: bool, of the rewards' shape."""
+    cut: npt.NDArray[np.bool_] = np.abs(rewards) == R
+    return cut
+
+
+def clipping(share: float) -> str:
+    """What to say where this share of the valid rewards is cut at +-R; "" where that is less than a half."""
+    if share < 0.5:
+        return ""
+    return (
+        f"{share:.0%} of the valid rewards are clipped at +-{R:g}, so agents cannot tell designs apart: "
+        "give the objective a `reference` near a typical design"
+    )
+
+
 class Rewards(NamedTuple):
     """Rewards float64 [B] and whether each design is valid, bool [B]."""
 

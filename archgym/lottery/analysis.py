@@ -25,12 +25,14 @@ from archgym.lottery.data import TaskRuns
 from archgym.lottery.hypotheses import Evidence, conclude, judge, overall
 from archgym.lottery.scores import RANDOM, Task, quartiles, scored
 from archgym.lottery.statistics import known_mean
+from archgym.objective import R, clipping
 from archgym.space import Array
 
 TARGETS = (0.01, 0.02, 0.05, 0.1, 0.2)
 """Relative distances from the optimum that samples are counted to."""
 POINTS = 40
 """Points of a curve."""
+_BLIND = 0.99  # share of clipped rewards above which nothing is concluded
 
 _T, _I, _F, _B = pl.String, pl.Int64, pl.Float64, pl.Boolean
 
@@ -144,9 +146,10 @@ def analyse(tasks: Sequence[TaskRuns], *, replicates: int = 1000, margin: float 
     judged: list[Evidence] = []
     for runs in tasks:
         task = scored(runs)
-        if task is None:
-            rows["tasks"].append(_empty_task(runs))
-            conclusions.append(f"{runs.task}: no conclusion, as no run found a valid design.")
+        nothing = "no run found a valid design" if task is None else _blind(runs)
+        if task is None or nothing:
+            rows["tasks"].append(_empty_task(runs, nothing))
+            conclusions.append(f"{runs.task}: no conclusion, as {nothing}.")
             continue
         scores = task.scores(task.samples)
         budget = {agent: s[..., task.samples.index(task.budget)] for agent, s in scores.items()}
@@ -204,10 +207,18 @@ def _failures(runs: TaskRuns) -> list[str]:
     return [f"{n} run{'s' * (n != 1)} failed: {reason}" for reason, n in reasons.most_common(3)]
 
 
-def _empty_task(runs: TaskRuns) -> Row:
+def _blind(runs: TaskRuns) -> str:
+    """Why rewards tell agents nothing about designs; "" where they do."""
+    if runs.clipped > _BLIND:
+        return clipping(runs.clipped)
+    if runs.log_scale and not runs.judged_by and runs.optimum is not None and runs.optimum >= R:
+        return f"the optimum's reward is clipped at {R:g}: give the objective a `reference` near a typical design"
+    return ""
+
+
+def _empty_task(runs: TaskRuns, nothing: str) -> Row:
     configurations, seeds, finished = _sizes(runs)
-    note = "no run found a valid design" if finished else "no run has finished"
-    notes = "; ".join([note, *_failures(runs)])
+    notes = "; ".join([nothing if finished else "no run has finished", *_failures(runs)])
     return runs.task, runs.env, "none", runs.budget, runs.optimum, configurations, seeds, finished, len(runs.failures), False, notes
 
 
@@ -219,6 +230,7 @@ def _task(task: Task, final: Mapping[str, Array], saturated: bool) -> Row:
     unit = "front" if runs.judged_by else "design"
     notes = [
         (saturated, f"saturated: agents are at the optimum after {task.budget:,} samples, no conclusion is drawn"),
+        (bool(clipping(runs.clipped)), clipping(runs.clipped)),
         (bool(runs.judged_by), runs.judged_by),
         (runs.optimum is None, f"the optimum is not known: winning tickets and targets are relative to the best {unit} seen"),
         (not runs.log_scale, "rewards are no logarithms: differences are shown instead of ratios"),

@@ -108,6 +108,7 @@ class TaskRuns:
         agents: the runs of each agent, in the study's order.
         budget: samples that a run was given.
         failures: (agent, configuration, seed, reason) of failed runs.
+        clipped: share of the valid rewards that are cut at +-R, where agents cannot tell designs apart.
         judged_by: in words, what stands in a reward's place, where runs are judged by their fronts (`archgym.lottery.fronts`).
     """
 
@@ -119,4 +120,5 @@ class TaskRuns:
     agents: Mapping[str, AgentRuns]
     budget: int
     failures: Sequence[tuple[str, int, int, str]] = field(default=())
+    clipped: float = 0.0
     judged_by: str = ""

@@ -88,6 +88,7 @@ def _task(
 ) -> TaskRuns:
     env = study.tasks[task]
     agents, failures, random_means = {}, [], []
+    valid = cut = 0
     for agent, configurations in study.agents.items():
         widest = max(len(c.seeds) for c in configurations)
         budgets = {c.budget for c in configurations}
@@ -100,6 +101,8 @@ def _task(
                     continue
                 row[s] = traces.get(run.id)
                 result = stored[run.id].result
+                if "clipped" in result:  # finished, by a version that counts them
+                    valid, cut = valid + result["valid"], cut + result["clipped"]
                 if not stored[run.id].done:
                     failures.append((agent, c, seed, str(result.get("reason"))))
                 elif configuration.agent["name"] == "random" and result["mean_valid_reward"] is not None:
@@ -123,6 +126,7 @@ def _task(
         agents=agents,
         budget=max(c.budget for configurations in study.agents.values() for c in configurations),
         failures=failures,
+        clipped=cut / valid if valid else 0.0,
         judged_by="" if judge is None else str(judge),
     )
 

@@ -13,6 +13,7 @@ import typer
 
 from archgym.console import INTERRUPTED, fact_sheet, heading, new_table, number, say, stderr, stdout
 from archgym.errors import ArchGymError
+from archgym.objective import clipping
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -123,6 +124,9 @@ def _print_progress(study: Study, store: Store, progress: Progress) -> None:
     if progress.retried:
         facts.append(("Tried again", f"{progress.retried:,} runs whose process died or hung"))
     out.print(fact_sheet(facts))
+    for task, valid in progress.valid.items():
+        if valid and (text := clipping(progress.clipped[task] / valid)):
+            say("warning", f"{task}: {text}", "yellow")
 
 
 def _reasons(failed: int, reasons: Counter[str]) -> str:

@@ -46,6 +46,7 @@ class Progress:
         started: `time.monotonic()` at the start.
         retried: runs that were tried again.
         best: task -> (best reward, agent).
+        valid, clipped: task -> valid samples, and those whose reward is cut.
         reasons: why runs failed.
     """
 
@@ -57,6 +58,8 @@ class Progress:
     started: float = field(default_factory=monotonic)
     retried: int = 0
     best: dict[str, tuple[float, str]] = field(default_factory=dict)
+    valid: Counter[str] = field(default_factory=Counter)
+    clipped: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
 
@@ -70,6 +73,8 @@ class Progress:
         if result["status"] != "done":
             self.failed += 1
             self.reasons[str(result["reason"])] += 1
+        self.valid[task] += result.get("valid", 0)
+        self.clipped[task] += result.get("clipped", 0)
         reward = result.get("best_reward")
         if reward is not None and reward > self.best.get(task, (-float("inf"), ""))[0]:
             self.best[task] = reward, agent

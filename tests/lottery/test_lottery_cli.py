@@ -62,6 +62,15 @@ def test_a_study_file_becomes_a_report_and_its_folder_another(tmp_path):
     assert (tmp_path / "elsewhere" / "report.html").is_file()
 
 
+def test_clipped_rewards_are_warned_of_and_nothing_is_concluded_from_them(tmp_path):
+    cells = 'id = "archgym/NasCell-v0"\nlabel = "cells"\nobjective = { minimize = ["macs"], weights = { macs = 2 } }'  # 2 log(2e5) > 10
+    (tmp_path / "small.toml").write_text(STUDY.replace('id = "archgym/NKLandscape-v0"\nkwargs = { n = 8, k = 1 }', cells))
+    result = program("lottery", "small.toml", "--out", "out", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "cells: 100% of the valid rewards are clipped" in result.stderr and "`reference`" in result.stderr
+    assert "cells: no conclusion, as 100% of the valid rewards are clipped" in " ".join(result.stdout.split())
+
+
 def test_part_of_a_study_is_reported_and_said_to_be_part(tmp_path):
     (tmp_path / "small.toml").write_text(STUDY)
     assert program("study", "run", "small.toml", "--out", "out", cwd=tmp_path).returncode == 0

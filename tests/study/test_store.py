@@ -50,6 +50,7 @@ def test_a_run_file_holds_its_improvements_and_the_specification_that_repeats_it
         for name in again.best_design:
             assert table[name].to_pylist() == again.history[name][samples].tolist()
         assert (table["elapsed_seconds"].to_numpy() >= 0).all() and run.result["samples"] == 60
+        assert run.result["clipped"] == (abs(again.history["reward"][again.history["valid"]]) == 10).sum()
         assert run.result["best_reward"] == again.best_reward and run.result["unique"] == again.unique
 
 
