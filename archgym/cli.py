@@ -300,7 +300,7 @@ def _describe_env(name: str, settings: Mapping[str, Any]) -> None:
     out.print(without_empty_columns(table))
     out.print()
     table = new_table("Argument", "Default", "Meaning")
-    table.add_row("objective", "as below", 'another one: {"minimize": ["metric"], "at_most": {"metric": 1.0}, "reference": {"metric": 1.0}}')
+    table.add_row("objective", "as below", 'another one: {"minimize": ["metric"], "reference": {"metric": 1.0}, "at_most": {...}}')
     table.add_row("horizon", "1", "designs per episode")
     for argument, default in task.arguments().items():
         table.add_row(argument, "required" if default is inspect.Parameter.empty else _value(default), meanings.get(argument, ""))
