@@ -100,8 +100,8 @@ def clipping(share: float) -> str:
     if share < 0.5:
         return ""
     return (
-        f"{share:.0%} of the valid rewards are clipped at +-{R:g}, so agents cannot tell designs apart: "
-        "give the objective a `reference` near a typical design"
+        f"{100 * share:.0f} % of the valid rewards are clipped at +-{R:g}, so agents cannot tell designs apart: "
+        "give the objective a reference near a typical design"
     )
 
 

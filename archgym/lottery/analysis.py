@@ -212,7 +212,7 @@ def _blind(runs: TaskRuns) -> str:
     if runs.clipped > _BLIND:
         return clipping(runs.clipped)
     if runs.log_scale and not runs.judged_by and runs.optimum is not None and runs.optimum >= R:
-        return f"the optimum's reward is clipped at {R:g}: give the objective a `reference` near a typical design"
+        return f"the optimum's reward is clipped at {R:g}: give the objective a reference near a typical design"
     return ""
 
 

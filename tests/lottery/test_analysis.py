@@ -461,14 +461,14 @@ def test_nothing_is_concluded_where_rewards_are_clipped():
     scores = {"a": np.full((3, 2), -0.5), "b": np.full((3, 2), -0.4)}
     other = task({"a": np.full((3, 2), -0.5)}, name="other")
     for blind, words in [
-        (dataclasses.replace(task(scores), clipped=0.995), "100% of the valid rewards are clipped"),
+        (dataclasses.replace(task(scores), clipped=0.995), "100 % of the valid rewards are clipped"),
         (task({agent: 10 + each for agent, each in scores.items()}, optimum=10.0), "the optimum's reward is clipped at 10"),
     ]:
         found = analyse([blind, other], replicates=50)
         assert any(line.startswith("task: no conclusion, as") and words in line for line in found.conclusions)
         assert words in found.tasks["note"][0] and set(found.comparisons["task"]) <= {"other"}
     some = analyse([dataclasses.replace(task(scores), clipped=0.6)], replicates=50)
-    assert "60% of the valid rewards are clipped" in some.tasks["note"][0] and set(some.comparisons["task"]) == {"task"}
+    assert "60 % of the valid rewards are clipped" in some.tasks["note"][0] and set(some.comparisons["task"]) == {"task"}
     assert "clipped" not in analyse([dataclasses.replace(task(scores), clipped=0.4)], replicates=50).tasks["note"][0]
 
 
