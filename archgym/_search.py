@@ -32,7 +32,7 @@ from archgym.simulator import Metric
 from archgym.simulator_wrappers import Cached
 from archgym.space import Array
 from archgym.version import __version__
-from archgym.wrappers.vector_reward import VectorVectorReward
+from archgym.wrappers.vector_reward import VectorObjective, VectorVectorReward
 
 if TYPE_CHECKING:
     import pandas
@@ -183,11 +183,28 @@ class Search:
 
     def spend(self) -> None:
         """Let the agent spend the budget; what it found is in the ledger. Whoever calls this closes the environment."""
-        by_front = self.front and self.agent.multi_objective
-        env: VectorEnv = VectorVectorReward(self.env, [metric.name for metric in self.front]) if by_front else self.env
+        env: VectorEnv = VectorVectorReward(self.env, self._followed) if self._followed else self.env
         with suppress(BudgetExhausted):
             self.agent.search(env, budget=self.budget, seed=self.seed)
-        _warn_if_clipped(self.ledger)
+        valid = int(self.ledger.column("valid").sum())
+        if valid and (text := clipping(self.clipped / valid)):
+            warnings.warn(text, stacklevel=2)
+
+    @property
+    def clipped(self) -> int:
+        """Valid samples of which a reward that the agent was given, or a component of it, is cut at +-R."""
+        valid = self.ledger.column("valid")
+        rewards = self.ledger.column("reward")[valid, None]
+        if self._followed:
+            simulator, values = self.env.simulator, self.ledger.column("values")[valid]
+            metrics = {metric.name: values[:, i] for i, metric in enumerate(simulator.metrics)}
+            rewards = VectorObjective(simulator, self.env.objective, self._followed)(metrics, np.ones(len(values), bool))
+        return int(clipped(rewards).any(axis=1).sum())
+
+    @property
+    def _followed(self) -> list[str]:
+        """The metrics whose reward vectors the agent follows; empty where it follows the one reward."""
+        return [metric.name for metric in self.front] if self.agent.multi_objective else []
 
     def result(self) -> SearchResult:
         """What has been found so far."""
@@ -333,9 +350,3 @@ def _to_json(value: Any) -> Any:
     if isinstance(value, Objective):
         return value.to_dict()
     return value.item() if isinstance(value, np.generic) else repr(value)
-
-
-def _warn_if_clipped(ledger: Ledger) -> None:
-    rewards = ledger.column("reward")[ledger.column("valid")]
-    if len(rewards) and (text := clipping(float(clipped(rewards).mean()))):
-        warnings.warn(text, stacklevel=3)

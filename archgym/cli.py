@@ -48,7 +48,7 @@ from archgym.console import (
 )
 from archgym.errors import ArchGymError, MissingDependency, unknown
 from archgym.incumbents import Incumbent
-from archgym.objective import AtMost, Maximize, Minimize, Objective, R, Target
+from archgym.objective import CAPPED, AtMost, Maximize, Minimize, Objective, Target
 from archgym.optimum import Optimum, find_optimum, known_optimum, optimum_path, save_optimum, to_enumerate
 from archgym.paths import check_writable
 from archgym.registry import Task, get_agent, get_task, list_agents, list_commands, list_envs, load, requirement
@@ -517,8 +517,8 @@ def _comparison(result: SearchResult, simulator: Simulator, objective: Objective
         return [("Regret", "not known: archgym optimum, with the same --set, finds the optimum")]
     if regret is None or optimum is None or optimum.best_metrics is None or result.best_metrics is None:
         return []
-    if objective.form != "archgym" and (optimum.best_reward or 0.0) >= R:
-        return [("Regret", f"not known: the optimum's reward is clipped at {R:g}; give the objective a reference near a typical design")]
+    if objective.caps(optimum.best_reward):
+        return [("Regret", f"not known: {CAPPED}")]
     distance = _distance(result.best_metrics, optimum.best_metrics, simulator.metrics, objective)
     text = "0: this is the exact optimum" if regret <= 0 else ", ".join(filter(None, [number(regret), distance]))
     facts = [("Regret", text)]

@@ -105,6 +105,10 @@ def clipping(share: float) -> str:
     )
 
 
+CAPPED = f"the optimum's reward is clipped at {R:g}; give the objective a reference near a typical design"
+"""Why nothing can be measured by an optimum (`Objective.caps`)."""
+
+
 class Rewards(NamedTuple):
     """Rewards float64 [B] and whether each design is valid, bool [B]."""
 
@@ -231,6 +235,10 @@ class Objective:
             else:
                 total = total - (term.weight * term.sign) * (column / self.reference.get(term.metric, 1.0))
         return np.asarray(total, float)
+
+    def caps(self, reward: float | None) -> bool:
+        """Whether a reward is where this form cuts them above, so that better designs have it too; False for None."""
+        return reward is not None and self.form != "archgym" and reward >= R
 
     def _clip(self, rewards: Array) -> Array:
         clipped: Array = np.maximum(rewards, -R)

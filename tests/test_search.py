@@ -265,6 +265,22 @@ def test_rewards_that_are_mostly_clipped_are_warned_of(register):
         search(env_id, "random", budget=20)
 
 
+def test_clipped_are_the_rewards_that_the_agent_was_given():
+    """The sum of the two logarithms is not cut, the one of macs is: an agent that follows reward vectors sees no difference there."""
+    objective = {"maximize": ["valid_accuracy"], "minimize": ["macs"], "weights": {"macs": 0.5}}
+    for agent, blind in (("nsga2", True), ("random", False)):
+        found = archgym.Search(
+            "archgym/NasCell-v0", agent, budget=40, env_kwargs={"objective": objective}, front=["valid_accuracy", "macs"]
+        )
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            result = found.run()
+        macs = result.history["macs"][result.history["valid"]]
+        assert (macs >= np.exp(10)).sum() > 20
+        assert found.clipped == (blind and (macs >= np.exp(10)).sum())
+        assert blind == any("clipped" in str(warning.message) for warning in caught)
+
+
 def test_the_simulator_is_closed_after_the_result_and_also_when_the_agent_fails(register):
     class Closing(Bowl):
         closed = False

@@ -25,7 +25,7 @@ from archgym.lottery.data import TaskRuns
 from archgym.lottery.hypotheses import Evidence, conclude, judge, overall
 from archgym.lottery.scores import RANDOM, Task, quartiles, scored
 from archgym.lottery.statistics import known_mean
-from archgym.objective import R, clipping
+from archgym.objective import CAPPED, clipping
 from archgym.space import Array
 
 TARGETS = (0.01, 0.02, 0.05, 0.1, 0.2)
@@ -211,9 +211,7 @@ def _blind(runs: TaskRuns) -> str:
     """Why rewards tell agents nothing about designs; "" where they do."""
     if runs.clipped > _BLIND:
         return clipping(runs.clipped)
-    if runs.log_scale and not runs.judged_by and runs.optimum is not None and runs.optimum >= R:
-        return f"the optimum's reward is clipped at {R:g}: give the objective a reference near a typical design"
-    return ""
+    return CAPPED if runs.capped else ""
 
 
 def _empty_task(runs: TaskRuns, nothing: str) -> Row:

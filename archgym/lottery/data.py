@@ -108,7 +108,8 @@ class TaskRuns:
         agents: the runs of each agent, in the study's order.
         budget: samples that a run was given.
         failures: (agent, configuration, seed, reason) of failed runs.
-        clipped: share of the valid rewards that are cut at +-R, where agents cannot tell designs apart.
+        clipped: share of the valid rewards that are cut at +-R, where agents cannot tell designs apart; of the agent that has most.
+        capped: whether the optimum's reward is cut, so that worse designs may have it too.
         judged_by: in words, what stands in a reward's place, where runs are judged by their fronts (`archgym.lottery.fronts`).
     """
 
@@ -121,4 +122,5 @@ class TaskRuns:
     budget: int
     failures: Sequence[tuple[str, int, int, str]] = field(default=())
     clipped: float = 0.0
+    capped: bool = False
     judged_by: str = ""

@@ -88,11 +88,12 @@ def _task(
 ) -> TaskRuns:
     env = study.tasks[task]
     agents, failures, random_means = {}, [], []
-    valid = cut = 0
+    clipped = 0.0
     for agent, configurations in study.agents.items():
         widest = max(len(c.seeds) for c in configurations)
         budgets = {c.budget for c in configurations}
         rows: list[tuple[Trace | None, ...]] = []
+        valid = cut = 0
         for c, configuration in enumerate(configurations):
             row: list[Trace | None] = [None] * widest
             for s, seed in enumerate(configuration.seeds):
@@ -108,15 +109,16 @@ def _task(
                 elif configuration.agent["name"] == "random" and result["mean_valid_reward"] is not None:
                     random_means.append((result["mean_valid_reward"], result["valid"]))
             rows.append(tuple(row))
+        clipped = max(clipped, cut / valid if valid else 0.0)
         settings = [{**c.hyperparameters, **({"budget": c.budget} if len(budgets) > 1 else {})} for c in configurations]
         defaults = [c for c, configuration in enumerate(configurations) if configuration.is_default]
         agents[agent] = AgentRuns(agent, tuple(settings), defaults[0] if defaults else None, tuple(rows))
     if judge is None:
-        form, optimum = _objective(env, task in study.enumerated)
+        form, optimum, capped = _objective(env, task in study.enumerated)
         means = np.array(random_means, float).reshape(-1, 2)
         average_random = float(np.average(means[:, 0], weights=means[:, 1])) if len(means) else None
     else:
-        form, optimum, average_random = "log", judge.optimum, None
+        form, optimum, capped, average_random = "log", judge.optimum, False, None
     return TaskRuns(
         task=task,
         env=str(env["id"]),
@@ -126,13 +128,14 @@ def _task(
         agents=agents,
         budget=max(c.budget for configurations in study.agents.values() for c in configurations),
         failures=failures,
-        clipped=cut / valid if valid else 0.0,
+        clipped=clipped,
+        capped=capped,
         judged_by="" if judge is None else str(judge),
     )
 
 
-def _objective(env: Mapping[str, Any], enumerate_it: bool) -> tuple[str, float | None]:
-    """The objective's form and the reward of the exact optimum, where that is known or to be enumerated."""
+def _objective(env: Mapping[str, Any], enumerate_it: bool) -> tuple[str, float | None, bool]:
+    """The objective's form, the reward of the exact optimum, where that is known or to be enumerated, and whether it is cut."""
     with _evaluator(env) as evaluator:
         if enumerate_it:
             with progress_bar() as tell:
@@ -141,7 +144,8 @@ def _objective(env: Mapping[str, Any], enumerate_it: bool) -> tuple[str, float |
                 )
         else:
             found = known_optimum(evaluator.simulator, evaluator.objective)
-    return evaluator.objective.form, None if found is None else found.best_reward
+    optimum = None if found is None else found.best_reward
+    return evaluator.objective.form, optimum, evaluator.objective.caps(optimum)
 
 
 @contextmanager

@@ -124,8 +124,11 @@ def _print_progress(study: Study, store: Store, progress: Progress) -> None:
     if progress.retried:
         facts.append(("Tried again", f"{progress.retried:,} runs whose process died or hung"))
     out.print(fact_sheet(facts))
-    for task, valid in progress.valid.items():
-        if valid and (text := clipping(progress.clipped[task] / valid)):
+    shares: dict[str, float] = {}
+    for (task, agent), valid in progress.valid.items():
+        shares[task] = max(shares.get(task, 0.0), progress.clipped[task, agent] / max(valid, 1))
+    for task, share in shares.items():
+        if text := clipping(share):
             say("warning", f"{task}: {text}", "yellow")
 
 

@@ -8,7 +8,7 @@ The file's metadata hold two JSON objects: "archgym", the specification that rep
     status                  "done" or "failed" (then with no rows, and the reason)
     samples, unique         designs asked for, distinct ones among them
     feasible, valid         how many were
-    clipped                 valid ones whose reward is cut at +-R (`archgym.objective`)
+    clipped                 valid ones of which a reward that the agent was given is cut at +-R (`archgym.objective`)
     mean_valid_reward       of all valid samples: under random search, of the average design
     best_reward             null where nothing was valid
     failures, reasons       samples that the simulator could not evaluate; the most frequent reasons with their counts
@@ -29,7 +29,6 @@ import numpy as np
 
 from archgym._search import Search, specified
 from archgym.errors import ArchGymError
-from archgym.objective import clipped
 from archgym.pareto import directions, extends_front
 from archgym.simulator import Metric
 from archgym.space import Array, Indices
@@ -144,7 +143,7 @@ def _result(search: Search, seconds: float) -> dict[str, Any]:
         "unique": ledger.unique if ledger.samples else 0,
         "feasible": int(ledger.column("feasible").sum()),
         "valid": int(valid.sum()),
-        "clipped": int(clipped(ledger.column("reward")[valid]).sum()),
+        "clipped": search.clipped,
         "mean_valid_reward": float(ledger.column("reward")[valid].mean()) if valid.any() else None,
         "best_reward": ledger.best_reward,
         "failures": len(ledger.failures),

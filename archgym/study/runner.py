@@ -46,7 +46,7 @@ class Progress:
         started: `time.monotonic()` at the start.
         retried: runs that were tried again.
         best: task -> (best reward, agent).
-        valid, clipped: task -> valid samples, and those whose reward is cut.
+        valid, clipped: (task, agent) -> valid samples, and those whose reward is cut.
         reasons: why runs failed.
     """
 
@@ -58,8 +58,8 @@ class Progress:
     started: float = field(default_factory=monotonic)
     retried: int = 0
     best: dict[str, tuple[float, str]] = field(default_factory=dict)
-    valid: Counter[str] = field(default_factory=Counter)
-    clipped: Counter[str] = field(default_factory=Counter)
+    valid: Counter[tuple[str, str]] = field(default_factory=Counter)
+    clipped: Counter[tuple[str, str]] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
 
@@ -73,8 +73,9 @@ class Progress:
         if result["status"] != "done":
             self.failed += 1
             self.reasons[str(result["reason"])] += 1
-        self.valid[task] += result.get("valid", 0)
-        self.clipped[task] += result.get("clipped", 0)
+        if "clipped" in result:  # finished, by a version that counts them
+            self.valid[task, agent] += result["valid"]
+            self.clipped[task, agent] += result["clipped"]
         reward = result.get("best_reward")
         if reward is not None and reward > self.best.get(task, (-float("inf"), ""))[0]:
             self.best[task] = reward, agent

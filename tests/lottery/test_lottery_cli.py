@@ -71,6 +71,21 @@ def test_clipped_rewards_are_warned_of_and_nothing_is_concluded_from_them(tmp_pa
     assert "cells: no conclusion, as 100 % of the valid rewards are clipped" in " ".join(result.stdout.split())
 
 
+def test_a_task_is_capped_where_the_optimum_is_cut_and_as_clipped_as_the_agent_that_suffers_most(tmp_path):
+    softmax = 'id = "archgym/Softmax-v0"\nkwargs = { cols = 1024 }\nobjective = { minimize = ["time_s"] }'  # log(1e-7) < -10
+    front = 'id = "archgym/NasCell-v0"\nlabel = "cells"\nobjective = { minimize = ["macs"], weights = { macs = 0.5 } }\n'
+    front += 'front = ["valid_accuracy", "macs"]'
+    text = STUDY.replace('id = "archgym/NKLandscape-v0"\nkwargs = { n = 8, k = 1 }', f"{softmax}\n\n[[env]]\n{front}")
+    study, store = Study(text.replace('"genetic"', '"nsga2"')), Store(tmp_path / "out")
+    run_study(study, store, executor="inline")
+    softmax, cells = load_tasks(study, store)
+    assert softmax.capped and not cells.capped
+    by_agent = {
+        run.specification["agent"]["name"]: run.result["clipped"] for run in store.read().values() if "Cell" in str(run.specification)
+    }
+    assert by_agent["random"] == 0 < by_agent["nsga2"] and cells.clipped > 0.5
+
+
 def test_part_of_a_study_is_reported_and_said_to_be_part(tmp_path):
     (tmp_path / "small.toml").write_text(STUDY)
     assert program("study", "run", "small.toml", "--out", "out", cwd=tmp_path).returncode == 0
