@@ -38,7 +38,7 @@ LAYER = """# title: one layer of ResNet-18
 # input: 28 x 28 pixels of 128 channels
 name,kind,channels,filters,height,width,kernel_h,kernel_w,stride,padding_h,padding_w,groups,vectors,repeats
 layer2.1.conv1,conv,128,128,28,28,3,3,,1,1,,,
-"""  # of average size; all of ResNet-18 takes SCALE-Sim some ten times as long
+"""  # all of ResNet-18 takes SCALE-Sim seconds per design
 ASKED = ("dataflow", "rows", "cols")  # what SCALE-Sim is asked about; designs that differ in the rest share its answer
 TESTED = 20_000  # designs of a space that is too large to test all that are left
 TASKS = {  # environment -> designs trained on, targets
@@ -143,7 +143,7 @@ def speed(n: int) -> None:
         x = simulator.space.sample(batch, np.random.default_rng(1))
         proxy = min(_timed(found.simulator, x) for _ in range(9)) / batch
         print(
-            f"batch {batch:>6,}: proxy {1 / proxy:12,.0f} designs/s, {new / proxy:9,.0f} times as fast; with its memory {each / proxy:9,.0f}"
+            f"batch {batch:>6,}: proxy {1 / proxy:9,.0f} designs/s, {new / proxy:9,.0f} times as fast; with its memory {each / proxy:9,.0f}"
         )
 
 
