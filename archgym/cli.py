@@ -40,13 +40,12 @@ from archgym.console import (
     heading,
     new_table,
     number,
-    reason_of,
     say,
     stderr,
     stdout,
     without_empty_columns,
 )
-from archgym.errors import ArchGymError, MissingDependency, unknown
+from archgym.errors import ArchGymError, MissingDependency, reason_of, unknown
 from archgym.incumbents import Incumbent
 from archgym.objective import CAPPED, AtMost, Maximize, Minimize, Objective, Target
 from archgym.optimum import Optimum, find_optimum, known_optimum, optimum_path, save_optimum, to_enumerate

@@ -11,8 +11,6 @@ from contextlib import contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from archgym.errors import ArchGymError
-
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
@@ -46,12 +44,6 @@ def say(kind: str, message: str, colour: str) -> None:
     """One line on stderr: "error: ..."."""
     text = f"{kind}: {' '.join(message.split())}" if message else kind
     stderr().print(text, style=colour, soft_wrap=True)
-
-
-def reason_of(error: BaseException) -> str:
-    """An error in one line: our own messages as they are, others with their type."""
-    message = " ".join(str(error).split())
-    return message if isinstance(error, ArchGymError) and message else f"{type(error).__name__}: {message}"
 
 
 def new_table(*columns: str) -> Table:

@@ -21,8 +21,8 @@ from urllib.parse import urlsplit
 import typer
 
 from archgym._search import search
-from archgym.console import heading, reason_of, stdout
-from archgym.errors import ArchGymError
+from archgym.console import heading, stdout
+from archgym.errors import ArchGymError, reason_of
 from archgym.paths import check_writable, data_folder
 from archgym.registry import get_agent, get_task, load, requirement
 from archgym.version import __version__

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+from archgym.text import one_line
+
 
 class ArchGymError(Exception):
     """Base of every error that archgym raises on purpose."""
@@ -38,3 +40,15 @@ def nearest(name: object, known: Iterable[object]) -> str:
     names = [str(k) for k in known]
     near = get_close_matches(str(name), names, n=3, cutoff=0.6)
     return f"did you mean {' or '.join(repr(n) for n in near)}?" if near else f"known: {', '.join(names) or 'none'}"
+
+
+def reason_of(error: BaseException, limit: int = 4000) -> str:
+    """An error in one printable line of at most about `limit` characters: our own messages as they are, others with their type."""
+    kind = type(error).__name__
+    try:
+        message = one_line(str(error), limit)
+    except Exception:  # its __str__ raises
+        message = "(its message cannot be read)"
+    if isinstance(error, ArchGymError) and message:
+        return message
+    return f"{kind}: {message}" if message else kind

@@ -46,9 +46,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from archgym._search import agent_name, make_any_agent
 from archgym.agent import Agent
-from archgym.console import reason_of
 from archgym.env import Evaluator
-from archgym.errors import ArchGymError, nearest, unknown
+from archgym.errors import ArchGymError, nearest, reason_of, unknown
 from archgym.pareto import check_front
 from archgym.registry import get_task
 

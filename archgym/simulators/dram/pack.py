@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from archgym.console import BAD_INPUT, reason_of, say
-from archgym.errors import ArchGymError
+from archgym.console import BAD_INPUT, say
+from archgym.errors import ArchGymError, reason_of
 from archgym.simulators.dram.space import SPACE, canonical
 from archgym.simulators.dram.table import COLUMNS, Table, save_table
 from archgym.space import Indices

@@ -8,8 +8,8 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from archgym.console import fact_sheet, heading, new_table, progress_bar, reason_of, say, stdout
-from archgym.errors import ArchGymError, unknown
+from archgym.console import fact_sheet, heading, new_table, progress_bar, say, stdout
+from archgym.errors import ArchGymError, reason_of, unknown
 from archgym.registry import discover
 from archgym.simulators.nas import cells
 from archgym.simulators.nas.costs import get_network

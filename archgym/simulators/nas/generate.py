@@ -24,8 +24,8 @@ from typing import Any
 import numpy as np
 
 from archgym.archive import save_arrays
-from archgym.console import BAD_INPUT, INTERRUPTED, Tell, progress_bar, reason_of, say
-from archgym.errors import ArchGymError
+from archgym.console import BAD_INPUT, INTERRUPTED, Tell, progress_bar, say
+from archgym.errors import ArchGymError, reason_of
 from archgym.paths import data_folder
 from archgym.simulators.nas.cells import all_cells, canonical_classes
 from archgym.simulators.nas.tables import Table, save_table

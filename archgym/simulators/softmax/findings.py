@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from archgym.console import reason_of
 from archgym.doctor import Finding
+from archgym.errors import reason_of
 from archgym.paths import data_folder
 from archgym.simulators.softmax.compiler import CompilerError, find_compiler
 from archgym.simulators.softmax.cpu import cache_bytes, instruction_sets, processor, processors

@@ -1,0 +1,32 @@
+"""Text from elsewhere (labels, failure reasons, output of tools) made fit for a terminal, a file and a page.
+
+Terminals act on control characters: ESC sequences set titles, clear screens and reach the clipboard; format characters such as U+202E
+change the order in which a line is read. XML forbids most of them. `printable` writes each as an escape, which is seen and does nothing.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+
+REASON = 1000  # characters that are kept of a failure's reason
+_UNSAFE = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # control, format, surrogate, line and paragraph separators
+
+
+def printable(text: str) -> str:
+    """The text with every control and format character as an escape (ESC is `\\x1b`, a right-to-left mark `\\u200f`)."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(_escaped(c) if unicodedata.category(c) in _UNSAFE else c for c in text)
+
+
+def _escaped(character: str) -> str:
+    return character.encode("ascii", "backslashreplace").decode() if ord(character) > 0x7F else f"\\x{ord(character):02x}"
+
+
+def one_line(text: str, limit: int = REASON) -> str:
+    """The text in one printable line: white space joined to single spaces, and what is longer than `limit` characters cut with a mark."""
+    head = text[: 2 * limit + 100]  # a text of many megabytes is not worked through
+    line = printable(" ".join(head.split()))
+    if len(head) == len(text) and len(line) <= limit:
+        return line
+    return f"{line[:limit]}... ({len(text):,} characters)"
