@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
-from archgym.errors import ArchGymError, SimulatorUnavailable
+from archgym.errors import ArchGymError, SimulatorUnavailable, reason_of
 from archgym.space import Array, DesignSpace, Indices, all_true
 
 if TYPE_CHECKING:
@@ -191,7 +191,7 @@ def evaluate_safely(simulator: Simulator, indices: Indices, rng: np.random.Gener
         raise
     except Exception as error:
         if len(indices) == 1:
-            return _failed(simulator, f"{type(error).__name__}: {error}")
+            return _failed(simulator, reason_of(error))
     if rng is not None and state is not None:
         rng.bit_generator.state = state
     middle = len(indices) // 2
