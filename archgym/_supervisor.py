@@ -1,4 +1,4 @@
-"""Runs one program and ends with it, together with all that it started: `python -I -S _supervisor.py OWNER CONTROL FDS OUTPUT KEEP GRACE COMMAND...`
+"""Runs one program and ends with it, together with all that it started: `_supervisor.py OWNER CONTROL FDS OUTPUT KEEP GRACE COMMAND...`
 
     owner  --->  supervisor  --->  program  --->  whatever it starts, in sessions of their own too
 
@@ -17,6 +17,7 @@ import select
 import signal
 import sys
 import time
+from contextlib import suppress
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 POLL_S = 0.5  # where the system cannot tell that the owner is gone
@@ -162,10 +163,8 @@ def _end_all(program: int, code: int | None) -> int | None:
 
 
 def _kill(pid: int) -> None:
-    try:
+    with suppress(OSError):  # gone, or another user's
         os.kill(pid, signal.SIGKILL)
-    except OSError:  # gone, or another user's
-        pass
 
 
 def _below() -> list[int]:
@@ -193,11 +192,8 @@ def _parents() -> list[tuple[int, int]]:
     found = []
     for name in os.listdir("/proc"):
         if name.isdecimal():
-            try:
-                with open(f"/proc/{name}/stat", "rb") as file:
-                    found.append((int(name), int(file.read().rpartition(b")")[2].split()[1])))
-            except OSError:  # it has ended
-                pass
+            with suppress(OSError), open(f"/proc/{name}/stat", "rb") as file:  # unless it has ended
+                found.append((int(name), int(file.read().rpartition(b")")[2].split()[1])))
     return found
 
 
@@ -215,10 +211,8 @@ def _prctl(option: int, value: int) -> None:
 
 
 def _drain(fd: int) -> None:
-    try:
+    with suppress(BlockingIOError):
         os.read(fd, 1 << 16)
-    except BlockingIOError:
-        pass
 
 
 def _nothing(*_: object) -> None:
@@ -228,11 +222,9 @@ def _nothing(*_: object) -> None:
 def _report(control: int, message: bytes) -> None:
     os.set_blocking(control, True)
     view = memoryview(message)
-    try:
+    with suppress(OSError):  # nobody is there to read it
         while view:
             view = view[os.write(control, view) :]
-    except OSError:  # nobody is there to read it
-        pass
 
 
 if __name__ == "__main__":

@@ -165,7 +165,7 @@ class Parallel(SimulatorWrapper):
                 self._discard(worker, grace_s=0.0)
 
     def _hear(self, worker: _Worker, tasks: deque[_Task], batch: Outcome) -> bool:
-        """Take a worker's message, that it started, or could not, or results, or find that it died; False if it was killed as it started."""
+        """Take what a worker says (that it started, could not start, or results) or its end; False if it was killed as it started."""
         try:
             message = worker.process.receive()
         except EOFError:
@@ -302,8 +302,8 @@ def spawn_main(descriptor: int) -> None:
     except Exception as error:
         connection.send(
             SimulatorUnavailable(
-                f"a worker process could not load the simulator: {reason_of(error)}; define it in a module or a script that can be imported, "
-                "which a notebook and a script from standard input cannot"
+                f"a worker process could not load the simulator: {reason_of(error)}; define it in a module or script that can be "
+                "imported, which a notebook and a script from standard input cannot"
             )
         )
         return
