@@ -222,11 +222,12 @@ class Server(Child):
             self.connection.send(message)
 
     def receive(self) -> Any:
-        """The message that has arrived, which may have been the last.
+        """The next message, which may have arrived before the process ended.
 
         Raises:
             EOFError: the process ended without one.
         """
+        multiprocessing.connection.wait([self.connection, self])
         if not self.connection.poll():
             self.end()  # and whoever else holds the connection
             if not self.connection.poll():
