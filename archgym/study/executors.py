@@ -114,18 +114,19 @@ class _Dask(Executor):
         self._scratch.cleanup()
 
 
-def _cluster(dask: Any, workers: int, scratch: str) -> Any:
+def _cluster(distributed: Any, workers: int, scratch: str) -> Any:
     """A cluster in this process that listens nowhere: a port would let everybody on this machine run code as this user."""
 
     def deaf(cls: Any) -> Any:
         return type(cls.__name__, (cls,), {"start_http_server": lambda *args, **options: None})
 
-    worker = {
-        "cls": deaf(dask.Worker),
-        "options": {"protocol": "inproc", "nthreads": 1, "memory_limit": 0, "local_directory": scratch},
-    }
-    scheduler = {"cls": deaf(dask.Scheduler), "options": {"protocol": "inproc", "dashboard": False}}
-    return dask.SpecCluster(scheduler=scheduler, workers=dict.fromkeys(range(workers), worker), silence_logs=logging.WARNING)
+    import dask
+
+    options = {"protocol": "inproc"}
+    worker = {"cls": deaf(distributed.Worker), "options": {**options, "nthreads": 1, "memory_limit": 0}}
+    scheduler = {"cls": deaf(distributed.Scheduler), "options": {**options, "dashboard": False}}
+    with dask.config.set({"temporary-directory": scratch}):
+        return distributed.SpecCluster(scheduler=scheduler, workers=dict.fromkeys(range(workers), worker), silence_logs=logging.WARNING)
 
 
 class _Ray(Executor):

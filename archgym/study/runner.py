@@ -157,9 +157,9 @@ def _look(study: Study, store: Store, runs: dict[str, Run], retry_failed: bool) 
     if versions:
         others = ", ".join(f"{count:,} of {version}" for version, count in sorted(versions.items()))
         progress.notes.append(
-            f"stored runs are of other versions of archgym ({others}; this is {__version__}); another --out runs them again"
+            f"stored runs are of another version of archgym ({others}; this is {__version__}); another --out runs them again"
         )
-    return progress, left
+    return progress, left, {found.path.name for found in stored.values()}
 
 
 class _Runner:
