@@ -47,7 +47,7 @@ def main(owner: int, control: int, fds: list[int], output: list[int], keep: int,
     for fd in (control, woken, source, gone):
         if fd >= 0:
             poll.register(fd, select.POLLIN)
-    code = None
+    code: int | None = None
     while code is None and not asked:
         ready = {fd for fd, _ in poll.poll(None if gone >= 0 else 1000 * POLL_S)}
         if source in ready and not _take(source, said, keep):
@@ -63,7 +63,8 @@ def main(owner: int, control: int, fds: list[int], output: list[int], keep: int,
     for _ in range(64 if source >= 0 else 0):  # more than a pipe holds
         if not _take(source, said, keep):
             break
-    _report(control, b"%d\n%b" % (-signal.SIGKILL if code is None else code, bytes(said[-keep:] if keep else b"")))
+    ending = -signal.SIGKILL if code is None else code
+    _report(control, b"%d\n%b" % (ending, bytes(said[-keep:] if keep else b"")))
 
 
 def _start(command: list[str], output: list[int], source: int, sink: int) -> int:
@@ -79,20 +80,20 @@ def _start(command: list[str], output: list[int], source: int, sink: int) -> int
                 os._exit(1)
             for fd in output:
                 os.dup2(sink, fd)
-            for number in (signal.SIGPIPE, signal.SIGXFSZ):  # which Python ignores
-                signal.signal(number, signal.SIG_DFL)
+            for ignored in (signal.SIGPIPE, signal.SIGXFSZ):  # by Python
+                signal.signal(ignored, signal.SIG_DFL)
             os.execvp(command[0], command)
         except OSError as error:
-            os.write(failure, b"%d" % error.errno)
+            os.write(failure, b"%d" % (error.errno or errno.EIO))
         except ValueError:  # no name at all
             os.write(failure, b"%d" % errno.ENOENT)
         finally:
             os._exit(127)
     os.close(failure)
-    number = os.read(failed, 16)
+    reason = os.read(failed, 16)
     os.close(failed)
-    if number:
-        _report(int(sys.argv[2]), b"!%b\n" % number)
+    if reason:
+        _report(int(sys.argv[2]), b"!%b\n" % reason)
         sys.exit(0)
     if source >= 0:
         os.set_blocking(source, False)
@@ -229,5 +230,5 @@ def _report(control: int, message: bytes) -> None:
 
 if __name__ == "__main__":
     _owner, _control, _fds, _output, _keep, _grace_s, *_command = sys.argv[1:]
-    lists = [[int(fd) for fd in text.split(",") if fd] for text in (_fds, _output)]
-    main(int(_owner), int(_control), *lists, int(_keep), float(_grace_s), _command)
+    _numbers = [[int(fd) for fd in text.split(",") if fd] for text in (_fds, _output)]
+    main(int(_owner), int(_control), _numbers[0], _numbers[1], int(_keep), float(_grace_s), _command)

@@ -5,8 +5,8 @@ a child in a session of its own, nor an orphan of a program that was killed. Eve
 for it, and when this process ends, whatever ends it. If the supervisor itself is killed, the system kills its program, and what the program
 had started is found by a mark in its environment.
 
-A `Server` is a Python process that answers messages. Both can be given to `multiprocessing.connection.wait`, so that whoever waits for an
-answer sees an end that brings none, even where some forgotten process holds the connection open.
+A `Server` is a Python process that answers messages. `wait` takes children beside connections, so that whoever waits for an answer sees an
+end that brings none, even where some forgotten process holds the connection open.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +39,11 @@ NEW_JOB = b"\x1e"  # a record separator: what a process writes to its standard e
 KEPT = 2000  # bytes of what a process wrote, for its last words
 OUTPUT = 1 << 24  # bytes of what a program printed, if the program is run for that
 _KILLS = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT} if os.name == "posix" else set()
+
+
+def wait(ends: Iterable[Connection[Any, Any] | Child], seconds: float | None = None) -> list[Any]:
+    """Connections on which something arrived, and children that ended, as soon as there are any; none where time is up before."""
+    return multiprocessing.connection.wait(list(ends), seconds)  # type: ignore[arg-type]  # what has a descriptor will do
 
 
 @dataclass(frozen=True)
@@ -140,7 +145,7 @@ class Child:
 
     def wait(self, seconds: float | None = None) -> bool:
         """Whether the program ended within some time."""
-        return bool(multiprocessing.connection.wait([self], seconds))
+        return bool(wait([self], seconds))
 
     def end(self, grace_s: float = 0.0) -> Ending:
         """End the program and all that it started, after a moment to end by itself; how it ended. A fork of this process ends nothing."""
@@ -227,7 +232,7 @@ class Server(Child):
         Raises:
             EOFError: the process ended without one.
         """
-        multiprocessing.connection.wait([self.connection, self])
+        wait([self.connection, self])
         if not self.connection.poll():
             self.end()  # and whoever else holds the connection
             if not self.connection.poll():

@@ -15,7 +15,7 @@ What a row or a worker leaves running ends with the worker (`archgym.processes`)
 from __future__ import annotations
 
 import errno
-import multiprocessing.connection
+import multiprocessing
 import multiprocessing.spawn
 import os
 import pickle
@@ -30,7 +30,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from archgym.errors import ArchGymError, SimulatorUnavailable, reason_of
-from archgym.processes import Ending, Server, answer
+from archgym.processes import Ending, Server, answer, wait
 from archgym.simulator import Outcome, Simulator, evaluate_safely
 from archgym.simulator_wrappers import SimulatorWrapper
 from archgym.space import Array, Indices
@@ -255,8 +255,7 @@ class _Worker:
 def _wait(workers: list[_Worker], deadline: float) -> list[_Worker]:
     """Workers that said something, or ended, before a deadline."""
     ends = {end: worker for worker in workers for end in (worker.process.connection, worker.process)}
-    ready = multiprocessing.connection.wait(list(ends), max(0.0, min(deadline - time.monotonic(), WAIT_S)))
-    return list(dict.fromkeys(ends[end] for end in ready))  # type: ignore[index]
+    return list(dict.fromkeys(ends[end] for end in wait(ends, max(0.0, min(deadline - time.monotonic(), WAIT_S)))))
 
 
 def _stop(workers: list[_Worker]) -> None:

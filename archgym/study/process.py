@@ -20,11 +20,11 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import Connection
 from typing import Any, NoReturn
 
 from archgym.errors import ArchGymError, MissingDependency, reason_of
-from archgym.processes import KEPT, NEW_JOB, Ending, Server, answer
+from archgym.processes import KEPT, NEW_JOB, Ending, Server, answer, wait
 from archgym.text import REASON, one_line
 
 _POLL_S = 0.05  # how often a running process is looked at

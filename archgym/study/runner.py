@@ -155,9 +155,9 @@ def _look(study: Study, store: Store, runs: dict[str, Run], retry_failed: bool) 
         progress.notes.append(f"{others:,} stored runs are of another version of the study file; they are kept, and not part of this study")
     del versions[__version__]
     if versions:
-        others = ", ".join(f"{count:,} of {version}" for version, count in sorted(versions.items()))
+        which = ", ".join(f"{count:,} of {version}" for version, count in sorted(versions.items()))
         progress.notes.append(
-            f"stored runs are of another version of archgym ({others}; this is {__version__}); another --out runs them again"
+            f"stored runs are of another version of archgym ({which}; this is {__version__}); another --out runs them again"
         )
     return progress, left, {found.path.name for found in stored.values()}
 
