@@ -1,13 +1,13 @@
-"""Runs one program and ends with it, together with all that it started: `_supervisor.py OWNER CONTROL FDS OUTPUT KEEP GRACE COMMAND...`
+"""Runs one program and ends with it, together with all that it started.
 
     owner  --->  supervisor  --->  program  --->  whatever it starts, in sessions of their own too
 
 Orphans below a supervisor become its children (`PR_SET_CHILD_SUBREAPER`), so that daemons, double forks and children of a program that was
-killed stay in sight. When the program ends, when the owner asks (a byte on CONTROL) or is gone (a pidfd), everything below is killed until
-nothing is left, and CONTROL is sent how the program ended: its exit code (or "!errno" where it could not be started), a line feed, and the
-last KEEP bytes that it wrote to the descriptors OUTPUT. `archgym.processes` is the other side.
+killed stay in sight. When the program ends, when the owner asks (a byte) or is gone (a pidfd), everything below is killed until nothing is
+left, and the owner is sent how the program ended: its exit code (or "!errno" where it could not be started), a line feed, and the end of
+what it wrote. `archgym.processes` is the other side.
 
-A script of its own, of the standard library alone, since it must start in milliseconds.
+Run by a Python without site-packages, since it must start in milliseconds: it needs the standard library alone, and little of that.
 """
 
 import ctypes
@@ -26,7 +26,15 @@ LINUX = sys.platform == "linux"
 
 
 def main(owner: int, control: int, fds: list[int], output: list[int], keep: int, grace_s: float, command: list[str]) -> None:
-    """Start the command and wait for the first of its end, a request, and the owner's end; then end everything."""
+    """Start the command and wait for the first of its end, a request, and the owner's end; then end everything.
+
+    Args:
+        owner: the process that started this one.
+        control: descriptor of a socket that ends at the owner.
+        fds: further descriptors that the command inherits.
+        output: the command's own descriptors, 1 or 2, of which the last `keep` bytes are kept.
+        grace_s: seconds that the command has to end by itself after the owner.
+    """
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):  # of a terminal: they are for the owner
         signal.signal(number, _nothing)  # a handler, which the program does not inherit
     woken, wake = os.pipe()
@@ -39,7 +47,7 @@ def main(owner: int, control: int, fds: list[int], output: list[int], keep: int,
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
     os.set_inheritable(control, False)
     source, sink = os.pipe() if output else (-1, -1)
-    program = _start(command, output, source, sink)
+    program = _start(command, output, source, sink, control)
     _let_go(fds, output, sink)
     said = bytearray()
     gone = _pidfd(owner)
@@ -67,7 +75,7 @@ def main(owner: int, control: int, fds: list[int], output: list[int], keep: int,
     _report(control, b"%d\n%b" % (ending, bytes(said[-keep:] if keep else b"")))
 
 
-def _start(command: list[str], output: list[int], source: int, sink: int) -> int:
+def _start(command: list[str], output: list[int], source: int, sink: int, control: int) -> int:
     """The program, in a session of its own; it dies with this process."""
     failed, failure = os.pipe()
     here = os.getpid()
@@ -93,7 +101,7 @@ def _start(command: list[str], output: list[int], source: int, sink: int) -> int
     reason = os.read(failed, 16)
     os.close(failed)
     if reason:
-        _report(int(sys.argv[2]), b"!%b\n" % reason)
+        _report(control, b"!%b\n" % reason)
         sys.exit(0)
     if source >= 0:
         os.set_blocking(source, False)
@@ -150,17 +158,22 @@ def _end_all(program: int, code: int | None) -> int | None:
     pause = 0.001
     if not LINUX:  # orphans are out of sight there
         _kill(-program)
-    while time.monotonic() < end:
-        below = _below()
-        for pid in below:
+    while _has_children() and time.monotonic() < end:
+        for pid in _below():
             _kill(pid)
         found = _reap(program)
         code = found if code is None else code
-        if not below:
-            break
         time.sleep(pause)
         pause = min(2 * pause, 0.05)
     return code
+
+
+def _has_children() -> bool:
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
 
 
 def _kill(pid: int) -> None:
@@ -226,9 +239,3 @@ def _report(control: int, message: bytes) -> None:
     with suppress(OSError):  # nobody is there to read it
         while view:
             view = view[os.write(control, view) :]
-
-
-if __name__ == "__main__":
-    _owner, _control, _fds, _output, _keep, _grace_s, *_command = sys.argv[1:]
-    _numbers = [[int(fd) for fd in text.split(",") if fd] for text in (_fds, _output)]
-    main(int(_owner), int(_control), _numbers[0], _numbers[1], int(_keep), float(_grace_s), _command)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
 PYTHON = sys.executable
-SUPERVISOR = Path(__file__).with_name("_supervisor.py")
+SUPERVISE = f"import sys; sys.path.append({str(Path(__file__).parent)!r}); import _supervisor; _supervisor.main"
 MARK = "ARCHGYM_PROCESSES"  # an environment variable: the marks of the children that a process is below of
 END_S = 10.0  # within which a supervisor has ended everything
 NEW_JOB = b"\x1e"  # a record separator: what a process writes to its standard error before a job, so that earlier words are told apart
@@ -114,10 +114,10 @@ class Child:
         environment = dict(options.pop("env", os.environ))
         environment[MARK] = " ".join(filter(None, (environment.get(MARK), self._mark)))
         self._control, theirs = multiprocessing.connection.Pipe()  # a pair of sockets
-        words = [self.owner, theirs.fileno(), *(",".join(map(str, numbers)) for numbers in (fds, kept)), keep, grace_s]
+        arguments = self.owner, theirs.fileno(), list(fds), list(kept), keep, grace_s, list(map(os.fspath, command))
         try:
             self.popen = subprocess.Popen(
-                [PYTHON, "-I", "-S", str(SUPERVISOR), *map(str, words), *command],
+                [PYTHON, "-I", "-S", "-c", f"{SUPERVISE}{arguments!r}"],
                 pass_fds=(theirs.fileno(), *fds),
                 start_new_session=True,  # Ctrl-C is for this process
                 env=environment,

@@ -315,7 +315,7 @@ def spawn_main(descriptor: int) -> None:
         try:
             outcome = evaluate_safely(simulator, rows, None if seed is None else np.random.default_rng(seed))
         except SimulatorUnavailable as error:
-            return error
+            return SimulatorUnavailable(reason_of(error))
         outcome.failures = {row: one_line(reason) for row, reason in outcome.failures.items()}
         return outcome
 

@@ -125,8 +125,11 @@ def _print_progress(study: Study, store: Store, progress: Progress) -> None:
     if progress.retried:
         facts.append(("Tried again", f"{progress.retried:,} runs whose process died or hung"))
     out.print(fact_sheet(facts))
-    for (task, agent), runs in progress.early.items():
-        say("note", f"{task}: {runs:,} runs of {agent} ended before their budget was spent", "yellow")
+    if progress.early:
+        groups = [f"{runs:,} of {agent} on {task}" for (task, agent), runs in progress.early.most_common(_TASKS_SHOWN)]
+        more = [f"and {len(progress.early) - _TASKS_SHOWN:,} other groups"] if len(progress.early) > _TASKS_SHOWN else []
+        runs = f"{progress.early.total():,} runs ended before their budget was spent"
+        say("note", f"{runs}: {', '.join([*groups, *more])}", "yellow")
     shares: dict[str, float] = {}
     for (task, agent), valid in progress.valid.items():
         shares[task] = max(shares.get(task, 0.0), progress.clipped[task, agent] / max(valid, 1))

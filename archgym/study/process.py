@@ -129,7 +129,7 @@ class RunProcess:
             if job.memory_bytes is not None:
                 everything = now - looked > _POLL_DESCENDANTS_S
                 looked = now if everything else looked
-                if (held := _memory(self._pid, everything)) > job.memory_bytes:
+                if (held := _memory(process.pid if everything else self._pid, everything)) > job.memory_bytes:
                     raise RunTooLarge(f"took {held / 1e9:.2f} GB of memory; the limit is {job.memory_bytes / 1e9:.2f} GB")
 
     def _start(self, stop: threading.Event | None) -> Server:
@@ -171,16 +171,15 @@ def _told(ending: Ending) -> str:
 
 
 def _memory(pid: int, descendants: bool) -> int:
-    """Bytes of memory that a process, and on demand its descendants, hold."""
+    """Bytes of memory that a process holds, or all that are below it."""
     import psutil
 
     total = 0
     with suppress(psutil.Error):
         process = psutil.Process(pid)
-        total = process.memory_info().rss
-        for child in process.children(recursive=True) if descendants else ():
+        for one in process.children(recursive=True) if descendants else [process]:
             with suppress(psutil.Error):
-                total += child.memory_info().rss
+                total += one.memory_info().rss
     return total
 
 

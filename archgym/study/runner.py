@@ -272,7 +272,7 @@ def interruptible(*, last: bool = False) -> Iterator[None]:
     Args:
         last: the program ends after an interruption, and is not to be interrupted at that.
     """
-    taken = [number for number in _SIGNALS if signal.getsignal(number) not in (_interrupt, signal.SIG_IGN)]
+    taken = [number for number in _SIGNALS if signal.getsignal(number) not in (_interrupt, signal.SIG_IGN, None)]
     if threading.current_thread() is not threading.main_thread() or not taken:
         yield
         return
