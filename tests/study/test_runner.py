@@ -356,7 +356,9 @@ def test_agents_that_take_no_sample_or_too_many_failed_and_those_that_stop_early
     for when in ("now", "before"):
         result = program("study", "run", tmp_path / "study.toml", "--workers", 1, "--out", tmp_path / "out")
         assert result.returncode == 0, result.stderr
-        assert "2 runs ended before their budget was spent: 2 of misbehaving:Stops on Well" in " ".join(result.stderr.split()), when
+        assert "2 runs ended before their budget was spent: 2 of misbehaving:Stops on misbehaving:test/Well-v0" in " ".join(
+            result.stderr.split()
+        ), when
     runs = [run for run in Store(tmp_path / "out").read().values()]
     reasons = {run.specification["agent"]["name"].rpartition(":")[2]: run.result.get("reason") for run in runs}
     none, many = "the agent took no sample of a budget of 40", "the agent took 120 samples of a budget of 40"
