@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
 PYTHON = sys.executable
-SUPERVISE = f"import sys; sys.path.append({str(Path(__file__).parent)!r}); import _supervisor; _supervisor.main"
+SUPERVISE = f"import sys; sys.path.append({str(Path(__file__).parent)!a}); import _supervisor; _supervisor.main"
 MARK = "ARCHGYM_PROCESSES"  # an environment variable: the marks of the children that a process is below of
 END_S = 10.0  # within which a supervisor has ended everything
 NEW_JOB = b"\x1e"  # a record separator: what a process writes to its standard error before a job, so that earlier words are told apart
@@ -117,7 +117,7 @@ class Child:
         arguments = self.owner, theirs.fileno(), list(fds), list(kept), keep, grace_s, list(map(os.fspath, command))
         try:
             self.popen = subprocess.Popen(
-                [PYTHON, "-I", "-S", "-c", f"{SUPERVISE}{arguments!r}"],
+                [PYTHON, "-I", "-S", "-c", f"{SUPERVISE}{arguments!a}"],
                 pass_fds=(theirs.fileno(), *fds),
                 start_new_session=True,  # Ctrl-C is for this process
                 env=environment,
@@ -211,7 +211,7 @@ class Server(Child):
     def __init__(self, function: str, **options: Any):
         module, _, name = function.partition(":")
         self.connection, theirs = multiprocessing.connection.Pipe()
-        code = f"import sys; sys.path[:] = {sys.path!r}; from {module} import {name}; {name}({theirs.fileno()})"
+        code = f"import sys; sys.path[:] = {sys.path!a}; from {module} import {name}; {name}({theirs.fileno()})"
         flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
         try:
             super().__init__([sys.executable, *flags, "-c", code], fds=[theirs.fileno()], **options)
