@@ -19,6 +19,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cache
 from pathlib import Path
@@ -26,9 +27,12 @@ from pathlib import Path
 from archgym.errors import ArchGymError, unknown
 from archgym.simulators.accelerator.layers import KINDS, Layer
 
+Dimensions = Mapping[str, int | Sequence[int]]  # sizes of an ONNX model's dynamic dimensions
+
 FOLDER = Path(__file__).with_suffix("")
 MOST_MACS = 2**57  # up to 16 bytes per multiply-add are added up in 64-bit integers
 
+_POINTER = b"version https://git-lfs.github.com/spec/"
 _ATTENTION = FOLDER / "attention.csv"
 _KEYS = ("title", "source", "input", "note", "accuracy")
 _COLUMNS = tuple(each.name for each in fields(Layer))
@@ -90,24 +94,32 @@ def list_workloads() -> list[str]:
     return [*sorted(path.stem for path in FOLDER.glob("*.csv") if path != _ATTENTION), *_attention()]
 
 
-def load_workload(source: str | os.PathLike[str] | Workload) -> Workload:
-    """A workload by its name, or from a .csv file in the format above or an .onnx file.
+def load_workload(source: str | os.PathLike[str] | Workload, dimensions: Dimensions | None = None) -> Workload:
+    """A workload by its name, or from a file: a .csv file in the format above or of another simulator (`topologies`), or an .onnx file.
+
+    Args:
+        source: the name or the file, or a workload, which is returned.
+        dimensions: sizes of dynamic dimensions of an .onnx file, as of `load_onnx`.
 
     Raises:
-        ArchGymError: an unknown name (with the nearest ones), or a file that cannot be read (with file, line and column).
+        ArchGymError: an unknown name (with the nearest ones), a file that cannot be read (with file, line and column), or dimensions of
+            what has none.
         MissingDependency: an .onnx file without the package onnx.
     """
+    suffix = Path(source).suffix.lower() if isinstance(source, (str, os.PathLike)) else ""
+    if dimensions and suffix != ".onnx":
+        what = source.name if isinstance(source, Workload) else source
+        raise ArchGymError(f"dimensions are for .onnx files; the sizes of {str(what)!r} are fixed")
     if isinstance(source, Workload):
         return source
     if source in list_workloads():
         return _shipped(str(source))
-    suffix = Path(source).suffix.lower() if isinstance(source, (str, os.PathLike)) else ""
     if suffix == ".csv":
         return _read(Path(source))
     if suffix == ".onnx":
         from archgym.simulators.accelerator.onnx_import import load_onnx
 
-        return load_onnx(source)
+        return load_onnx(source, dimensions)
     raise unknown("workload (or .csv or .onnx file)", source, list_workloads())
 
 
@@ -124,6 +136,23 @@ def attention_layers(tokens: int, query_heads: int, key_value_heads: int, head_d
         Layer.gemm("QK", rows, tokens, head_dim, kind="matmul", groups=key_value_heads),
         Layer.gemm("AV", rows, head_dim, tokens, kind="matmul", groups=key_value_heads),
     )
+
+
+def is_pointer(path: Path) -> bool:
+    """Whether a file is what git has in the place of one that git-lfs keeps."""
+    with open(path, "rb") as stream:
+        return stream.read(len(_POINTER)) == _POINTER
+
+
+def check_not_a_pointer(path: Path) -> None:
+    """Refuse a git-lfs pointer.
+
+    Raises:
+        ArchGymError: it is one.
+        OSError: it cannot be read.
+    """
+    if is_pointer(path):
+        raise ArchGymError(f"{path} is a git-lfs pointer, not the file itself: run git lfs pull where it was cloned, or download the file")
 
 
 @cache
