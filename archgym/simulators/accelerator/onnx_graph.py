@@ -18,7 +18,7 @@ import numpy as np
 
 from archgym.errors import ArchGymError, MissingDependency, reason_of
 from archgym.simulators.accelerator.onnx_layers import REFUSED, Shape
-from archgym.simulators.accelerator.workloads import Dimensions, check_not_a_pointer, is_pointer
+from archgym.simulators.accelerator.workloads import Dimensions, check_readable, is_pointer
 
 MOST_NODES = 50_000  # of a model, functions inlined: their shapes are inferred within seconds
 SMALL = 1024  # elements up to which a tensor may hold shapes
@@ -79,9 +79,7 @@ def read(file: Path) -> tuple[Any, str, set[str]]:
     except ImportError as error:
         raise MissingDependency("an .onnx workload needs the package onnx: pip install 'archgym[onnx]'") from error
     try:
-        if file.exists() and not file.is_file():
-            raise ArchGymError(f"cannot read the workload {str(file)!r}: it is not a file")
-        check_not_a_pointer(file)
+        check_readable(file)
         model = onnx.load(file, load_external_data=False)
     except OSError as error:
         raise ArchGymError(f"cannot read the workload {str(file)!r}: {error.strerror or error}") from error
@@ -104,10 +102,7 @@ def read(file: Path) -> tuple[Any, str, set[str]]:
     except (onnx.checker.ValidationError, RuntimeError, ValueError) as error:
         raise ArchGymError(f"{file} is not a valid ONNX model: {reason_of(error)}") from error
     scales = {
-        node.input[position]
-        for node in _all_nodes(model.graph)
-        for position in _SCALES.get(node.op_type, ())
-        if position < len(node.input)
+        node.input[position] for node in _all_nodes(model.graph) for position in _SCALES.get(node.op_type, ()) if position < len(node.input)
     }
     for graph in graphs(model.graph):
         _make_standard(graph)
@@ -173,6 +168,12 @@ def true_inputs(graph: Any) -> dict[str, Any]:
     return {value.name: value for value in graph.input if value.name not in initializers}
 
 
+def is_number(value: Any) -> bool:
+    """Whether an input is a single integer, which is given its value."""
+    tensor = value.type.tensor_type
+    return tensor.HasField("shape") and not tensor.shape.dim and tensor.elem_type == 7
+
+
 # --- sizes ---
 
 
@@ -199,6 +200,8 @@ def set_sizes(graph: Any, dimensions: Dimensions, file: Path) -> None:
     for key, value in dimensions.items():
         if isinstance(value, (list, tuple)):
             _set_input(inputs, key, value, sizes, file)
+        elif key in inputs and is_number(inputs[str(key)]):
+            graph.initializer.add(name=str(key), data_type=7, int64_data=[_whole(key, value, file)])
         else:
             _set_size(sizes, _meant(graph, inputs, key, value, file), value, file)
     if dimensions:  # what the file says of other tensors holds for other sizes
@@ -217,11 +220,9 @@ def set_sizes(graph: Any, dimensions: Dimensions, file: Path) -> None:
         tensor = value.type.tensor_type
         if value.type.HasField("tensor_type") and not tensor.HasField("shape"):
             raise ArchGymError(f'{file}: the input {name!r} has no shape: give it, such as dimensions={{"{name}": [1, 3, 224, 224]}}')
-        labels = [label for label, places in open_dimensions(graph).items() if name in dict(places)]
-        if labels:
-            raise ArchGymError(
-                f"{file}: the input {name!r} has dynamic dimensions ({', '.join(labels)}): give their sizes, or export the model with fixed ones"
-            )
+        if labels := [label for label, places in open_dimensions(graph).items() if name in dict(places)]:
+            dynamic = f"the input {name!r} has dynamic dimensions ({', '.join(labels)})"
+            raise ArchGymError(f"{file}: {dynamic}: give their sizes, or export the model with fixed ones")
 
 
 def _label(name: str, axis: int, dimension: Any) -> str:
@@ -239,7 +240,9 @@ def _meant(graph: Any, inputs: Mapping[str, Any], key: object, value: object, fi
         dimension = shape[int(axis)]
         if not dimension.HasField("dim_value"):
             return _label(name, int(axis), dimension)
-        raise ArchGymError(f"{file}: dimension {int(axis)} of the input {name!r} is fixed at {dimension.dim_value}, and cannot be {value!r}")
+        raise ArchGymError(
+            f"{file}: dimension {int(axis)} of the input {name!r} is fixed at {dimension.dim_value}, and cannot be {value!r}"
+        )
     if key in inputs:
         raise ArchGymError(f"{file}: the shape of the input {key!r} is a list with a size per dimension, not {value!r}")
     raise ArchGymError(f"{file} has no dimension {key!r}; it has {', '.join(labels) or 'fixed ones only'}")
@@ -263,13 +266,18 @@ def _set_input(inputs: Mapping[str, Any], name: object, shape: list[Any] | tuple
             raise ArchGymError(f"{file}: dimension {axis} of the input {name!r} is fixed at {dimension.dim_value}, and cannot be {size!r}")
 
 
-def _set_size(sizes: dict[str, int], label: str, size: Any, file: Path) -> None:
+def _whole(label: object, size: Any, file: Path) -> int:
     try:
         whole = 0 if isinstance(size, bool) else operator.index(size)
     except TypeError:
         whole = 0
     if not 0 < whole < 2**63:
         raise ArchGymError(f"{file}: the size of {label!r} is a whole number from 1, not {size!r}")
+    return whole
+
+
+def _set_size(sizes: dict[str, int], label: str, size: Any, file: Path) -> None:
+    whole = _whole(label, size, file)
     if sizes.setdefault(label, whole) != whole:
         raise ArchGymError(f"{file}: {label!r} has two sizes, {sizes[label]} and {whole}: give one")
 
@@ -333,12 +341,19 @@ def _fold(model: Any) -> bool:
 
 def _values(model: Any) -> dict[str, Any]:
     """Small tensors that are constant or follow from shapes: arrays."""
+    import onnx
     import onnx.numpy_helper
     from onnx.reference import ReferenceEvaluator
 
     graph, shapes = model.graph, shapes_of(model.graph)
-    opsets = {each.domain: each.version for each in model.opset_import}
     found: dict[str, Any] = {"": None}
+
+    def evaluated(node: Any, inputs: dict[str, Any]) -> list[Any]:
+        ends = [[onnx.ValueInfoProto(name=name) for name in names] for names in (inputs, node.output)]
+        alone = onnx.GraphProto(name=node.op_type, node=[node], input=ends[0], output=ends[1])
+        return ReferenceEvaluator(onnx.ModelProto(graph=alone, ir_version=model.ir_version, opset_import=model.opset_import)).run(
+            None, inputs
+        )
 
     def keep(name: str, value: Any) -> None:
         if isinstance(value, (np.ndarray, np.generic)) and value.size <= SMALL:
@@ -367,7 +382,7 @@ def _values(model: Any) -> dict[str, Any]:
             elif node.op_type in _FOLDED and all(name in found for name in node.input):
                 inputs = [found[name] for name in node.input]
                 if _size_made(node.op_type, inputs) <= SMALL**2:
-                    made = ReferenceEvaluator(node, opsets=opsets).run(None, {n: v for n, v in zip(node.input, inputs, strict=True) if n})
+                    made = evaluated(node, {n: v for n, v in zip(node.input, inputs, strict=True) if n})
                     for name, value in zip(node.output, made, strict=False):
                         keep(name, value)
     return found
@@ -390,9 +405,7 @@ def _taken_branch(graph: Any, node: Any, condition: bool) -> list[Any]:
     made = [tensor.name for tensor in branch.initializer] + [name for inner in branch.node for name in inner.output if name]
     _rename(branch, {name: f"{name_of(node)}/{name}" for name in made})
     graph.initializer.extend(branch.initializer)
-    ends = [
-        _node("Identity", [value.name], [name], name_of(node)) for value, name in zip(branch.output, node.output, strict=False) if name
-    ]
+    ends = [_node("Identity", [value.name], [name], name_of(node)) for value, name in zip(branch.output, node.output, strict=False) if name]
     return [*map(_copied, branch.node), *ends]
 
 
@@ -498,13 +511,17 @@ def _make_standard(graph: Any) -> None:
         if node.domain != _MICROSOFT:
             nodes.append(_copied(node))
         elif node.op_type in _ELEMENTWISE:
-            nodes += [_node("Identity", node.input[:1], [name], name_of(node)) for i, name in enumerate(node.output) if name and i in (0, 3)]
+            nodes += [
+                _node("Identity", node.input[:1], [name], name_of(node)) for i, name in enumerate(node.output) if name and i in (0, 3)
+            ]
         elif node.op_type in _STANDARD:
             kind, positions = _STANDARD[node.op_type]
             standard = _copied(node)
             standard.op_type, standard.domain = kind, ""
             standard.input[:] = [node.input[position] for position in positions if position < len(node.input)]
-            kept = [attribute for attribute in node.attribute if not attribute.name.startswith(("activation", "alpha", "beta", "channels_last"))]
+            kept = [
+                attribute for attribute in node.attribute if not attribute.name.startswith(("activation", "alpha", "beta", "channels_last"))
+            ]
             del standard.attribute[:]
             standard.attribute.extend(kept)
             nodes.append(standard)

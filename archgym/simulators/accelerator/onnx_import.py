@@ -134,16 +134,20 @@ class _Reader:
 
     def _of_branches(self, name: str, node: Any, shapes: Mapping[str, Shape], learned: set[str]) -> list[Layer]:
         """Of a condition that does not follow from shapes: what both branches multiply."""
-        found = [
-            self._layers(graph, {**shapes, **onnx_graph.shapes_of(graph)}, learned | _learned(graph, learned))
-            for graph in onnx_graph.subgraphs(node)
-        ]
-        if len({frozenset(Counter(replace(layer, name="") for layer in layers).items()) for layers in found}) > 1:
+        found, reason = [], "they multiply differently"
+        for graph in onnx_graph.subgraphs(node):
+            try:
+                found.append(self._layers(graph, {**shapes, **onnx_graph.shapes_of(graph)}, learned | _learned(graph, learned)))
+            except ArchGymError as error:
+                reason = str(error)
+        if len({frozenset(Counter(replace(layer, name="") for layer in layers).items()) for layers in found}) != 1 or len(found) != 2:
+            numbers = [key for key, value in onnx_graph.true_inputs(self.model.graph).items() if onnx_graph.is_number(value)]
+            value = f", or give the number that it depends on, such as dimensions={{{json.dumps(numbers[0])}: 1}}" if numbers else ""
             raise ArchGymError(
-                f"{self.file}: the node {name!r} is If, whose branches multiply differently and whose condition {node.input[0]!r} does not"
-                " follow from the model's sizes: export the branch that is to be run"
+                f"{self.file}: the node {name!r} is If, whose branches differ, and its condition {node.input[0]!r} does not follow from the"
+                f" model's sizes: export the branch that is to be run{value} ({reason})"
             )
-        return found[0] if found else []
+        return found[0]
 
 
 def _example(graph: Any, places: list[tuple[str, int]], image: int, sequence: int) -> int:
@@ -197,13 +201,15 @@ def _parameters(graph: Any, shapes: Mapping[str, Shape], scales: set[str]) -> in
         node = producers.get(name)
         if name in sizes:
             counted[name] = sizes[name]
-        elif node is not None and node.op_type in _MADE:
-            counted[name] = math.prod(shapes.get(name, (0,)))
-        elif node is not None and node.op_type in ("Expand", "Tile") and math.prod(shapes.get(node.input[0], ())) == 1:
+        elif node is not None and (node.op_type in _MADE or _is_repeated_number(node, shapes)):
             counted[name] = math.prod(shapes.get(name, (0,)))
         elif node is not None:
             left += node.input if node.op_type in _OF_ALL_INPUTS else node.input[:1]
     return sum(counted.values())
+
+
+def _is_repeated_number(node: Any, shapes: Mapping[str, Shape]) -> bool:
+    return node.op_type in ("Expand", "Tile") and math.prod(shapes.get(node.input[0], ())) == 1
 
 
 def _tensors(graphs: Iterable[Any]) -> Iterator[tuple[str, Any]]:

@@ -5,11 +5,6 @@ What is computed from initializers alone is learned; a product of two operands t
 
     groups = prod(b),   M = m prod(broadcast(B, b)) / groups,   N = n,   Kd = k
 
-A convolution along one axis, E outputs of R taps, reads row `stride e + dilation r - front`. A layer has one stride and no dilation, so
-that others are taken apart, to the same multiply-adds: with d = dilation / gcd(stride, dilation), outputs e = d e' + p read every d-th row
-alone, each p an image of its own (TensorFlow's space to batch); with q = stride / the common stride, taps r = q t + p read every q-th row
-alone, each p a layer of its own, and their results are added (a polyphase decomposition). An axis of one output has any stride.
-
 A transposed convolution is [pixels, C] by [C, K R S], whose results are added up; a recurrent operator of G gates is [T B, I] by [I, G H]
 for its inputs and, T times one after the other, [B, H] by [H, G H]. ONNX operator specification: https://onnx.ai/onnx/operators.
 """
@@ -17,12 +12,12 @@ for its inputs and, T times one after the other, [B, H] by [H, G H]. ONNX operat
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
-from itertools import product
-from typing import Any, NamedTuple
+from typing import Any
 
 from archgym.errors import ArchGymError
+from archgym.simulators.accelerator.convolutions import Axis, convolution
 from archgym.simulators.accelerator.layers import Layer
 
 Shape = tuple[int, ...]
@@ -51,27 +46,6 @@ REFUSED = (
     *("LinearClassifier", "LinearRegressor", "SVMClassifier", "SVMRegressor"),
 )
 _GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
-
-
-class _Axis(NamedTuple):
-    """One direction of a convolution: E `outputs` of `kernel` taps on every `step`-th row from `start`, zeros outside 0 to `size`."""
-
-    size: int
-    kernel: int
-    stride: int
-    dilation: int
-    start: int
-    outputs: int
-    step: int = 1
-    times: int = 1  # images that are convolved alike
-
-    @property
-    def rows(self) -> tuple[int, int]:
-        """Rows that are read, those of the image and zeros."""
-        count = (self.outputs - 1) * self.stride + self.kernel
-        first, last = -(self.start // self.step), (self.size - 1 - self.start) // self.step
-        inside = max(min(last, count - 1) - max(first, 0) + 1, 1)
-        return inside, count - inside
 
 
 def layers_of(name: str, node: Any, shapes: Mapping[str, Shape], learned: AbstractSet[str]) -> list[Layer]:
@@ -132,7 +106,6 @@ def _integer(attributes: Mapping[str, Any], name: str, default: int) -> int:
 
 
 def _convolution(name: str, image: Shape, weights: Shape, attributes: Mapping[str, Any], biased: int) -> list[Layer]:
-    """Of any number of dimensions of which at most two are more than a batch or more channels; an image [L] is one of L x 1 pixels."""
     spatial = len(image) - 2
     if spatial < 1 or len(weights) != len(image):
         raise ArchGymError(f"an input of shape {image} and weights of shape {weights} are no convolution: fix the model")
@@ -144,105 +117,22 @@ def _convolution(name: str, image: Shape, weights: Shape, attributes: Mapping[st
     mode = attributes["auto_pad"].s.decode(errors="replace") if "auto_pad" in attributes else "NOTSET"
     if len(strides) != spatial or len(dilations) != spatial or len(pads) != 2 * spatial:
         raise ArchGymError(f"strides {strides}, dilations {dilations} and pads {pads} are not of {spatial} dimensions: fix the model")
-    if min(*strides, *dilations) < 1:
-        raise ArchGymError(f"strides {_by(strides)} and dilations {_by(dilations)} are not positive: fix the model")
-    if min(*image, *weights) < 1 or groups < 1:
-        raise ArchGymError(f"an input of shape {image} and weights of shape {weights} in {groups} groups are not positive: fix the model")
     if image[1] != weights[1] * groups:
         raise ArchGymError(f"{image[1]} channels do not fit weights of {weights[1]} channels in {groups} groups: fix the model")
-    spans = [dilation * (kernel - 1) + 1 for dilation, kernel in zip(dilations, weights[2:], strict=True)]
+    if min(strides) < 1 or min(dilations) < 1:
+        raise ArchGymError(f"strides {strides} and dilations {dilations} are not positive: fix the model")
     if mode in ("SAME_UPPER", "SAME_LOWER"):
-        totals = [
-            max((-(-size // stride) - 1) * stride + span - size, 0) for size, stride, span in zip(image[2:], strides, spans, strict=True)
+        needed = [
+            max((-(-size // stride) - 1) * stride + dilation * (kernel - 1) + 1 - size, 0)
+            for size, kernel, stride, dilation in zip(image[2:], weights[2:], strides, dilations, strict=True)
         ]
-        padding = [(total // 2, total - total // 2) for total in totals]
+        padding = [(total // 2, total - total // 2) for total in needed]
     elif mode in ("NOTSET", "VALID"):
         padding = [(front, back) if mode == "NOTSET" else (0, 0) for front, back in zip(pads[:spatial], pads[spatial:], strict=True)]
     else:
         raise ArchGymError(f"auto_pad is {mode!r}, not NOTSET, VALID, SAME_UPPER or SAME_LOWER: fix the model")
-    for axis, (size, pad, span) in enumerate(zip(image[2:], padding, spans, strict=True)):
-        if size + sum(pad) < span and min(pad) >= 0:  # a layer says what is wrong with negative padding
-            raise ArchGymError(f"its kernel spans {span} pixels, its input only {size + sum(pad)} along axis {axis + 2}: give a larger input")
-    axes = [
-        _Axis(size, kernel, stride, dilation if kernel > 1 else 1, -pad[0], (size + sum(pad) - span) // stride + 1)
-        for size, kernel, stride, dilation, pad, span in zip(image[2:], weights[2:], strides, dilations, padding, spans, strict=True)
-    ]
-    batch, channels = image[0], image[1]
-    kept = list(range(spatial))
-    for index, axis in enumerate(axes):
-        if len(kept) > 2 and (axis.outputs == 1 or (axis.kernel == 1 and axis.start == 0)):
-            batch, channels = batch * axis.outputs, channels * axis.kernel
-            kept.remove(index)
-    if len(kept) > 2:
-        raise ArchGymError(
-            f"a convolution in {len(kept)} dimensions, kernel {_by(weights[2:])} on {_by(image[2:])}: layers have two; leave it out of the model"
-        )
-    common = {"channels": channels, "filters": weights[0], "groups": groups}
-    if len({axes[index].stride for index in kept}) == 1 and all(axes[index].dilation == 1 for index in kept):
-        (height, *width), (kernel_h, *kernel_w) = ([getattr(axes[i], key) for i in kept] for key in ("size", "kernel"))
-        padding_h, *padding_w = (sum(padding[i]) for i in kept)
-        sizes = {"height": height, "kernel_h": kernel_h, "padding_h": padding_h, "stride": axes[kept[0]].stride}
-        if width:
-            sizes |= {"width": width[0], "kernel_w": kernel_w[0], "padding_w": padding_w[0]}
-        return [Layer(name, "conv", **common, **sizes, batch=batch, vectors=biased)]
-    alone = [_undilated(axes[index]) for index in kept]
-    shared = math.gcd(*(axis.stride for phases in alone for axis in phases if axis.outputs > 1))
-    parts = [[part for axis in phases for part in _split(axis, shared or 1)] for phases in alone]
-    found = []
-    for number, (h, *w) in enumerate(product(*parts)):
-        (height, padding_h), (width, padding_w) = h.rows, w[0].rows if w else (1, 0)
-        found.append(
-            Layer(
-                f"{name}[{number}]" if math.prod(map(len, parts)) > 1 else name,
-                "conv",
-                **common,
-                height=height,
-                width=width,
-                kernel_h=h.kernel,
-                kernel_w=w[0].kernel if w else 1,
-                stride=shared or 1,
-                padding_h=padding_h,
-                padding_w=padding_w,
-                batch=batch * h.times * (w[0].times if w else 1),
-                vectors=biased if number == 0 else 0,
-            )
-        )
-    return found
-
-
-def _undilated(axis: _Axis) -> list[_Axis]:
-    """The axis as several without dilation, on rows that the others do not read, for other outputs; those of equal length are one."""
-    if axis.outputs == 1:
-        return [axis._replace(stride=1, dilation=1, step=axis.step * axis.dilation)]
-    shared = math.gcd(axis.stride, axis.dilation)
-    apart = axis.dilation // shared
-    short, longer = divmod(axis.outputs, apart)
-    lengths = [(short + 1, longer, 0), (short, apart - longer, longer)]  # outputs, how many phases have as many, and the first of these
-    return [
-        axis._replace(
-            stride=axis.stride // shared,
-            dilation=1,
-            start=axis.start + axis.stride * first,
-            step=axis.step * axis.dilation,
-            outputs=outputs,
-            times=times,
-        )
-        for outputs, times, first in lengths
-        if outputs and times
-    ]
-
-
-def _split(axis: _Axis, stride: int) -> list[_Axis]:
-    """The axis as several of a smaller stride, on rows that the others do not read, whose results are added."""
-    if axis.outputs == 1:
-        return [axis._replace(stride=stride)]
-    ratio = axis.stride // stride
-    return [
-        axis._replace(
-            kernel=-(-(axis.kernel - phase) // ratio), stride=stride, start=axis.start + axis.step * phase, step=axis.step * ratio
-        )
-        for phase in range(min(ratio, axis.kernel))
-    ]
+    axes = [Axis(*each) for each in zip(image[2:], weights[2:], strides, dilations, *zip(*padding, strict=True), strict=True)]
+    return convolution(name, axes, image[1], weights[0], groups=groups, batch=image[0], vectors=biased)
 
 
 def _transposed(name: str, image: Shape, weights: Shape, groups: int) -> list[Layer]:
@@ -250,10 +140,6 @@ def _transposed(name: str, image: Shape, weights: Shape, groups: int) -> list[La
         raise ArchGymError(f"an input of shape {image} does not fit weights of shape {weights} in {groups} groups: fix the model")
     pixels = image[0] * math.prod(image[2:])
     return [Layer.gemm(name, pixels, math.prod(weights[1:]), image[1] // groups, groups=groups)]
-
-
-def _by(sizes: Sequence[int]) -> str:
-    return " x ".join(map(str, sizes))
 
 
 # --- products ---
@@ -312,14 +198,12 @@ def _labels(term: str, shape: Shape) -> list[str]:
     """A label per dimension; those of an ellipsis are numbered from the last."""
     before, dots, after = term.partition("...")
     hidden = len(shape) - len(before) - len(after)
-    if hidden < 0 or (hidden and not dots) or not (before + after).isalpha() and before + after:
+    if hidden < 0 or (hidden and not dots) or not (before + after + "a").isalpha():
         raise ArchGymError(f"{term!r} does not name the dimensions of {shape}: fix the model")
     return [*before, *(f"...{i}" for i in range(hidden, 0, -1)), *after]
 
 
-def _recurrent(
-    name: str, node: Any, inputs: Shape, recurrence: Shape, attributes: Mapping[str, Any], biased: int
-) -> list[Layer]:
+def _recurrent(name: str, node: Any, inputs: Shape, recurrence: Shape, attributes: Mapping[str, Any], biased: int) -> list[Layer]:
     """Inputs of all steps at once, then the state, a step after the other."""
     gates = _GATES[node.op_type]
     if len(inputs) != 3 or len(recurrence) != 3 or recurrence[1] != gates * recurrence[2]:
@@ -333,7 +217,7 @@ def _recurrent(
 
 
 def _attention(name: str, node: Any, attributes: Mapping[str, Any], shapes: Mapping[str, Shape]) -> list[Layer]:
-    """QK and AV of ONNX's Attention: [batch, heads, tokens, size] or [batch, tokens, heads size], with keys and values of earlier tokens."""
+    """QK and AV: queries are [batch, heads, tokens, size] or [batch, tokens, heads size], as are keys and values, earlier ones included."""
     if len(node.input) < 3:
         raise ArchGymError("it needs queries, keys and values: fix the model")
     sides = []
