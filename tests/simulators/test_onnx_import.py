@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import math
+import os
 import re
+import shlex
 import sys
 
 import numpy as np
@@ -12,8 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from archgym import ArchGymError, MissingDependency
+from archgym import ArchGymError, MissingDependency, search, search_again
 from archgym.cli import app
+from archgym.simulators.accelerator.heterogeneous import HeterogeneousAccelerator
 from archgym.simulators.accelerator.layers import Layer
 from archgym.simulators.accelerator.onnx_import import load_onnx
 from archgym.simulators.accelerator.workloads import load_workload
@@ -263,19 +268,198 @@ def test_archgym_workloads_shows_it(folder, monkeypatch):
 # --- dynamic dimensions ---
 
 
+def pasted(error):
+    """The dimensions of the command that an error offers."""
+    words = shlex.split(str(error).rpartition("such as: ")[2])
+    assert words[:2] == ["archgym", "workloads"] and words[3] == "--set"
+    return json.loads(words[4].removeprefix("dimensions="))
+
+
 def test_symbolic_dimensions_are_named_and_can_be_given(load):
     built = model([conv()], {"x": ["batch", 3, "size", 8]}, weights(w=[16, 3, 3, 3]))
-    with pytest.raises(ArchGymError, match=r"input 'x' has dynamic dimensions \(batch, size\).*dimensions=\{'batch': 1, 'size': 1\}"):
+    with pytest.raises(ArchGymError, match=r"input 'x' has dynamic dimensions \(batch, size\): give their sizes") as error:
         load(built)
+    assert pasted(error.value) == {"batch": 1, "size": 224}
     (layer,) = load(built, dimensions={"batch": 2, "size": 8}).layers
     assert (layer.batch, layer.output_h, layer.output_w) == (2, 6, 6)
-    with pytest.raises(ArchGymError, match="has no dimension 'bath'; it has batch, size"):
+    with pytest.raises(ArchGymError, match="has no dimension 'bath'; it has batch, size") as error:
         load(built, dimensions={"bath": 2})
+    assert pasted(error.value) == {"batch": 1, "size": 224}
 
 
-def test_dimensions_without_a_symbol_are_refused(load):
-    with pytest.raises(ArchGymError, match=r"dynamic dimensions \(\?\): export the model with fixed sizes"):
-        load(model([conv()], {"x": [None, 3, 8, 8]}, weights(w=[16, 3, 3, 3])))
+@pytest.mark.parametrize("unknown", [None, 0, -1, "?"])
+def test_a_dimension_without_a_name_is_given_by_input_and_axis_or_with_all_of_its_input(load, unknown):
+    nodes = [conv(), helper.make_node("Relu", ["y"], ["z"])]
+    built = model(nodes, {"x": [unknown, 3, unknown, 8]}, weights(w=[16, 3, 3, 3]), outputs=("z",))
+    built.graph.output[0].CopyFrom(helper.make_tensor_value_info("z", FLOAT, [unknown, 16, unknown, 6]))
+    with pytest.raises(ArchGymError, match=r"dynamic dimensions \(x:0, x:2\)") as error:
+        load(built)
+    assert load(built, dimensions=pasted(error.value)).macs == 222 * 6 * 16 * 27
+    for dimensions in ({"x:0": 2, "x:2": 8}, {"x": [2, 3, 8, 8]}, {"x": (np.int64(2), 3, 8, 8)}):
+        assert load(built, dimensions=dimensions).macs == 2 * 6 * 6 * 16 * 27
+
+
+def test_an_input_and_its_axis_may_have_colons_and_mean_a_named_dimension(load):
+    built = model([helper.make_node("MatMul", ["in:0", "w"], ["y"])], {"in:0": ["batch", 8]}, weights(w=[8, 4]))
+    assert load(built, dimensions={"in:0:0": 3}).macs == load(built, dimensions={"batch": 3}).macs == 3 * 8 * 4
+
+
+def test_an_input_without_a_shape_is_given_one(load):
+    built = model([conv()], {"x": None}, weights(w=[16, 3, 3, 3]))
+    with pytest.raises(ArchGymError, match="input 'x' has no shape") as error:
+        load(built)
+    assert load(built, dimensions=pasted(error.value)).macs == 222 * 222 * 16 * 27
+
+
+def test_what_a_file_says_of_other_tensors_gives_way_to_the_sizes_that_are_given(load):
+    built = model([conv(), helper.make_node("MatMul", ["y", "v"], ["z"])], {"x": ["n", 3, 8, 8]}, weights(w=[16, 3, 3, 3], v=[6, 2]))
+    built.graph.value_info.append(helper.make_tensor_value_info("y", FLOAT, [1, 16, 6, 6]))
+    assert load(built, dimensions={"n": 5}).macs == 5 * (16 * 36 * 27 + 16 * 6 * 6 * 2)
+
+
+@pytest.mark.parametrize(
+    ("dimensions", "message"),
+    [
+        ({"size": 1}, "a kernel that spans 3 pixels does not fit a padded input of 1"),
+        ({"size": 0}, "the size of 'size' is a whole number from 1, not 0"),
+        ({"size": -1}, "a whole number from 1, not -1"),
+        ({"size": 2.5}, "a whole number from 1, not 2.5"),
+        ({"size": True}, "a whole number from 1, not True"),
+        ({"size": "8"}, "a whole number from 1, not '8'"),
+        ({"x": [1, 3, 8]}, "has 4 dimensions, not the 3 of [1, 3, 8]"),
+        ({"x": [1, 4, 8, 8]}, "dimension 1 of the input 'x' is fixed at 3, and cannot be 4"),
+        ({"x": [1, 3, 8, 8], "size": 9}, "'size' has two sizes, 8 and 9"),
+        ({"x": 8}, "the shape of the input 'x' is a list"),
+        ({"x:1": 4}, "dimension 1 of the input 'x' is fixed at 3"),
+        ({"x:7": 4}, "has no dimension 'x:7'; it has size"),
+        ({"z": [4]}, "has no input 'z'; it has x"),
+        ("size", "dimensions is a mapping of names to sizes"),
+    ],
+)
+def test_sizes_that_do_not_fit_are_refused_with_a_command_that_works(load, dimensions, message):
+    built = model([conv()], {"x": [1, 3, "size", 8]}, weights(w=[16, 3, 3, 3]))
+    with pytest.raises(ArchGymError, match=re.escape(message)) as error:
+        load(built, dimensions=dimensions)
+    assert load(built, dimensions=pasted(error.value)).macs > 0
+
+
+def test_a_model_that_no_sizes_make_readable_says_why(load):
+    nodes = [helper.make_node("NonZero", ["x"], ["i"]), helper.make_node("Cast", ["i"], ["f"], to=FLOAT)]
+    nodes.append(helper.make_node("MatMul", ["w", "f"], ["y"], name="late"))
+    with pytest.raises(ArchGymError, match=r'dynamic dimensions \(n\).*with dimensions={"n": 1} it is still refused: .*node \'late\''):
+        load(model(nodes, {"x": ["n", 4]}, weights(w=[3, 2])))
+
+
+@pytest.fixture
+def dynamic(folder):
+    onnx.save(model([conv()], {"x": ["batch", 3, 8, 8]}, weights(w=[16, 3, 3, 3])), folder / "dynamic model.onnx")
+    return str(folder / "dynamic model.onnx")
+
+
+def test_the_command_of_an_error_can_be_pasted(dynamic, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    refused = CliRunner().invoke(app, ["workloads", dynamic])
+    assert (refused.exit_code, len(refused.stderr.splitlines())) == (2, 1)
+    words = shlex.split(refused.stderr.rpartition("such as: ")[2])
+    shown = CliRunner().invoke(app, words[1:])
+    assert shown.exit_code == 0 and re.search(r"^MACs +15,552$", shown.stdout, re.MULTILINE)
+    assert "did you mean 'dimensions'" in CliRunner().invoke(app, ["workloads", dynamic, "--set", "dimension={}"]).stderr
+    assert CliRunner().invoke(app, ["workloads", "resnet18", "--set", 'dimensions={"batch": 2}']).exit_code == 2
+    assert CliRunner().invoke(app, ["workloads", "--set", 'dimensions={"batch": 2}']).exit_code == 2
+
+
+def test_sizes_are_an_argument_of_environments_and_part_of_a_specification(dynamic):
+    arguments = {"workload": dynamic, "dimensions": {"batch": 4}}
+    result = search("archgym/Accelerator-v0", "random", budget=30, env_kwargs=arguments)
+    assert result.specification["env"]["kwargs"] == arguments
+    again = search_again(json.loads(json.dumps(result.specification)))
+    np.testing.assert_array_equal(again.history["latency_s"], result.history["latency_s"])
+    other = search("archgym/Accelerator-v0", "random", budget=30, env_kwargs=arguments | {"dimensions": {"batch": 1}})
+    assert not np.array_equal(other.history["latency_s"], result.history["latency_s"], equal_nan=True)
+    command = ["search", "archgym/Accelerator-v0", "random", "--budget", "5", "--set", f"workload={dynamic}"]
+    assert CliRunner().invoke(app, [*command, "--set", 'dimensions={"batch": 4}']).exit_code == 0
+    assert CliRunner().invoke(app, command).exit_code == 2
+
+
+def test_sizes_are_for_all_networks_of_a_chip_or_for_one(dynamic):
+    def macs(dimensions, networks=(dynamic, "resnet18")):
+        return [network.macs for (network,) in HeterogeneousAccelerator(networks, dimensions=dimensions).workloads]
+
+    assert macs({"batch": 4}) == macs({dynamic: {"batch": 4}}) == macs({"batch": 2, dynamic: {"batch": 4}})
+    assert macs({"batch": 4})[0] == 4 * 15_552
+    for wrong in ({"other.onnx": {"batch": 4}}, {"bath": 4}, 4):
+        with pytest.raises(ArchGymError):
+            macs(wrong)
+    with pytest.raises(ArchGymError, match="are for .onnx files"):
+        macs({"batch": 4}, ["resnet18"])
+
+
+# --- branches and values ---
+
+
+def branch(*nodes, output, initializers=()):
+    return helper.make_graph(list(nodes), "branch", [], [helper.make_tensor_value_info(output, FLOAT, None)], list(initializers))
+
+
+def two_branches(condition):
+    """x of 5 x 3 by weights of 4 columns, or of 7."""
+    then = branch(helper.make_node("MatMul", ["x", "w"], ["t"], name="then"), output="t")
+    other = branch(helper.make_node("MatMul", ["x", "v"], ["t"], name="else"), output="t", initializers=weights(v=[3, 7]))
+    return helper.make_node("If", [condition], ["y"], name="choice", then_branch=then, else_branch=other)
+
+
+def test_a_branch_whose_condition_follows_from_sizes_is_taken(load):
+    nodes = [
+        helper.make_node("Shape", ["x"], ["shape"]),
+        helper.make_node("Gather", ["shape", "zero"], ["rows"]),
+        helper.make_node("Equal", ["rows", "five"], ["condition"]),
+        two_branches("condition"),
+        helper.make_node("Transpose", ["y"], ["z"]),
+        helper.make_node("MatMul", ["z", "x"], ["last"]),
+    ]
+    numbers = [numpy_helper.from_array(np.array(value), name) for name, value in (("zero", 0), ("five", 5))]
+    built = model(nodes, {"x": ["n", 3]}, [*weights(w=[3, 4]), *numbers], outputs=("last",))
+    assert load(built, dimensions={"n": 5}).macs == 5 * 3 * 4 + 4 * 5 * 3
+    assert load(built, dimensions={"n": 6}).macs == 6 * 3 * 7 + 7 * 6 * 3
+
+
+def test_branches_on_other_conditions_are_read_where_they_multiply_alike(load):
+    def built(rows, columns):
+        then = branch(helper.make_node("MatMul", ["x", "w"], ["t"]), output="t")
+        other = branch(helper.make_node("MatMul", ["x", "v"], ["e"]), output="e", initializers=weights(v=[rows, columns]))
+        node = helper.make_node("If", ["c"], ["y"], name="choice", then_branch=then, else_branch=other)
+        made = model([node], {"x": [5, 3], "c": []}, weights(w=[3, 4]))
+        made.graph.input[1].type.tensor_type.elem_type = TensorProto.BOOL
+        return made
+
+    assert load(built(3, 4)).layers == (Layer.gemm("t", 5, 4, 3),)
+    with pytest.raises(ArchGymError, match="node 'choice' is If.*export the branch"):
+        load(built(3, 7))
+
+
+def test_a_condition_on_an_input_that_is_a_number_is_given_its_value(load):
+    nodes = [helper.make_node("Equal", ["rate", "limit"], ["condition"]), two_branches("condition")]
+    built = model(nodes, {"x": [5, 3], "rate": []}, [*weights(w=[3, 4]), numpy_helper.from_array(np.array(16000), "limit")])
+    built.graph.input[1].type.tensor_type.elem_type = TensorProto.INT64
+    assert load(built, dimensions={"rate": 16000}).macs == 5 * 3 * 4
+    assert load(built, dimensions={"rate": 8000}).macs == 5 * 3 * 7
+    with pytest.raises(ArchGymError, match=r"give the number that it depends on, such as dimensions=\{\"rate\": 1\}"):
+        load(built)
+
+
+def test_a_shape_that_is_computed_from_shapes_is_followed(load):
+    """Through floating-point numbers, as exporters write interpolations."""
+    nodes = [
+        helper.make_node("Shape", ["x"], ["shape"]),
+        helper.make_node("Cast", ["shape"], ["f"], to=FLOAT),
+        helper.make_node("ReduceProd", ["f"], ["product"], keepdims=1),
+        helper.make_node("Cast", ["product"], ["size"], to=TensorProto.INT64),
+        helper.make_node("Concat", ["one", "size"], ["target"], axis=0),
+        helper.make_node("Reshape", ["x", "target"], ["row"]),
+        helper.make_node("MatMul", ["row", "w"], ["y"]),
+    ]
+    built = model(nodes, {"x": ["n", 3, 4]}, [*weights(w=[24, 5]), numpy_helper.from_array(np.array([1]), "one")])
+    assert load(built, dimensions={"n": 2}).layers == (Layer.gemm("y", 1, 5, 24),)
 
 
 def test_a_shape_that_depends_on_values_is_refused_at_the_node(load):
@@ -291,13 +475,12 @@ def test_a_shape_that_depends_on_values_is_refused_at_the_node(load):
 @pytest.mark.parametrize(
     ("attributes", "message"),
     [
-        ({"strides": [1, 2]}, "strides 1 x 2 are not equal"),
-        ({"dilations": [2, 2]}, "dilations 2 x 2"),
         ({"group": 2}, "3 channels do not fit weights of 3 channels in 2 groups"),
         ({"pads": [-4, -4, -4, -4]}, "padding_h must be an integer from 0"),
         ({"pads": [1, 1]}, "are not of 2 dimensions"),
         ({"auto_pad": "SAME"}, "auto_pad is 'SAME'"),
-        ({"strides": [0, 0]}, "are not equal and positive"),
+        ({"strides": [0, 0]}, "are not positive"),
+        ({"dilations": [4, 4]}, "a kernel that spans 9 pixels does not fit a padded input of 8"),
     ],
 )
 def test_a_convolution_that_no_layer_expresses_is_refused_by_name(load, attributes, message):
@@ -309,8 +492,10 @@ def test_a_convolution_that_no_layer_expresses_is_refused_by_name(load, attribut
 @pytest.mark.parametrize(
     ("node", "shapes"),
     [
-        (helper.make_node("ConvTranspose", ["x", "w"], ["y"], name="up"), ([1, 3, 8, 8], [3, 16, 2, 2])),
-        (helper.make_node("Einsum", ["x", "w"], ["y"], name="up", equation="ij,jk->ik"), ([2, 3], [3, 4])),
+        (helper.make_node("ConvTranspose", ["x", "w"], ["y"], name="up"), ([1, 3, 8, 8], [4, 16, 2, 2])),
+        (helper.make_node("Einsum", ["x", "w"], ["y"], name="up", equation="ij,kl->ik"), ([2, 3], [3, 4])),
+        (helper.make_node("DeformConv", ["x", "w", "x"], ["y"], name="up"), ([1, 3, 8, 8], [16, 3, 2, 2])),
+        (helper.make_node("Attention", ["x", "w"], ["y"], name="up", domain="com.microsoft"), ([1, 3, 8], [8, 24])),
         (helper.make_node("FusedConv", ["x", "w"], ["y"], name="up", domain="com.microsoft"), ([1, 3, 8, 8], [3, 16, 2, 2])),
         (helper.make_node("Conv", ["x", "w"], ["y"], name="up"), ([1, 3, 8, 8, 8], [4, 3, 2, 2, 2])),
         (helper.make_node("MatMul", ["x", "w"], ["y"], name="up"), ([2, 3], [4, 5])),

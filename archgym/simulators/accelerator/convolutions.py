@@ -20,6 +20,8 @@ from typing import NamedTuple
 from archgym.errors import ArchGymError
 from archgym.simulators.accelerator.layers import Layer
 
+MOST_PARTS = 256  # layers that a convolution is taken apart into
+
 
 class Axis(NamedTuple):
     """One direction of a convolution, of `size` pixels between `front` and `back` zeros."""
@@ -92,6 +94,10 @@ def convolution(
         return [Layer(name, "conv", **alike, **_sizes(h, w, h.size, w.size, padding_h, padding_w, h.stride), batch=batch, vectors=vectors)]
     plain = [_without_dilation(axis) for axis in axes]
     stride = math.gcd(*(part.stride for parts in plain for part in parts if part.outputs > 1)) or 1
+    count = math.prod(sum(min(part.stride // stride, part.kernel) for part in parts) for parts in plain)
+    if count > MOST_PARTS:
+        strides = " x ".join(str(axis.stride) for axis in axes)
+        raise ArchGymError(f"strides {strides} take {count:,} layers of equal strides, more than {MOST_PARTS}: make them equal")
     split = [[piece for part in parts for piece in _with_stride(part, stride)] for parts in plain]
     found = []
     for number, parts in enumerate(product(*split)):

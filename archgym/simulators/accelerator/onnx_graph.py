@@ -7,8 +7,10 @@ of dynamic dimensions are given by the user. A branch is resolved where its cond
 
 from __future__ import annotations
 
+import json
 import math
 import operator
+import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -20,7 +22,7 @@ from archgym.errors import ArchGymError, MissingDependency, reason_of
 from archgym.simulators.accelerator.onnx_layers import REFUSED, Shape
 from archgym.simulators.accelerator.workloads import Dimensions, check_readable, is_pointer
 
-MOST_NODES = 50_000  # of a model, functions inlined: their shapes are inferred within seconds
+MOST_NODES = 30_000  # of a model, functions inlined: their shapes are inferred within seconds
 SMALL = 1024  # elements up to which a tensor may hold shapes
 
 _STANDARD_DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
@@ -37,6 +39,7 @@ _STANDARD = {
     "FusedConv": ("Conv", (0, 1, 2)),
     "FusedGemm": ("Gemm", (0, 1, 2)),
     "MatMulIntegerToFloat": ("MatMulInteger", (0, 1)),
+    "QGemm": ("Gemm", (0, 3, 6)),
     "QLinearAdd": ("Add", (0, 3)),
     "QLinearAveragePool": ("AveragePool", (0,)),
     "QLinearGlobalAveragePool": ("GlobalAveragePool", (0,)),
@@ -51,6 +54,7 @@ _SCALES = {
     **dict.fromkeys(("QLinearAveragePool", "QLinearGlobalAveragePool", "QLinearLeakyRelu", "QLinearSigmoid"), (1, 2, 3, 4)),
     **dict.fromkeys(("MatMulBnb4", "MatMulNBits"), (2, 3, 4)),
     "MatMulIntegerToFloat": (2, 3, 4, 5),
+    "QGemm": (1, 2, 4, 5, 7, 8),
 }
 _BYTES = {"FLOAT": 4, "INT32": 4, "INT64": 8, "BOOL": 1, "DOUBLE": 8}  # of an element of tensors that shapes may follow from
 _NUMBERS = ("float_data", "int32_data", "string_data", "int64_data", "double_data", "uint64_data", "raw_data")
@@ -62,7 +66,7 @@ _FOLDED = (
     *("Unsqueeze", "Where", "Xor"),
 )
 _DAMAGED = (ArithmeticError, AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError)
-_PASSES = 32  # of inference; a model of today takes up to ten
+_VISITS = 100_000  # of nodes by repeated inference; models of today take up to ten passes
 
 
 def read(file: Path) -> tuple[Any, str, set[str]]:
@@ -168,6 +172,11 @@ def true_inputs(graph: Any) -> dict[str, Any]:
     return {value.name: value for value in graph.input if value.name not in initializers}
 
 
+def command(file: Path, dimensions: Dimensions) -> str:
+    """A command line that shows a model with these sizes."""
+    return f"archgym workloads {shlex.quote(str(file))} --set {shlex.quote(f'dimensions={json.dumps(dimensions)}')}"
+
+
 def is_number(value: Any) -> bool:
     """Whether an input is a single integer, which is given its value."""
     tensor = value.type.tensor_type
@@ -219,7 +228,8 @@ def set_sizes(graph: Any, dimensions: Dimensions, file: Path) -> None:
     for name, value in inputs.items():
         tensor = value.type.tensor_type
         if value.type.HasField("tensor_type") and not tensor.HasField("shape"):
-            raise ArchGymError(f'{file}: the input {name!r} has no shape: give it, such as dimensions={{"{name}": [1, 3, 224, 224]}}')
+            example = command(file, {name: [1, 3, 224, 224]})
+            raise ArchGymError(f"{file}: the input {name!r} has no shape: give a size per dimension, such as: {example}")
         if labels := [label for label, places in open_dimensions(graph).items() if name in dict(places)]:
             dynamic = f"the input {name!r} has dynamic dimensions ({', '.join(labels)})"
             raise ArchGymError(f"{file}: {dynamic}: give their sizes, or export the model with fixed ones")
@@ -291,7 +301,7 @@ def inferred(model: Any, file: Path) -> Any:
     Raises:
         ArchGymError: it is not valid.
     """
-    for _ in range(_PASSES):
+    for _ in range(2 + _VISITS // len(model.graph.node)):
         model = _infer(model, file)
         if not _fold(model):
             break
@@ -323,20 +333,25 @@ def _fold(model: Any) -> bool:
     import onnx.numpy_helper
 
     graph, values = model.graph, _values(model)
-    found, nodes = {}, []
+    integers = {name: value for name, value in values.items() if value is not None and value.dtype.kind in "bi"}
+    found, nodes, changed = dict[str, Any](), [], False
     for node in graph.node:
-        outputs = {name: values.get(name) for name in node.output if name}
-        if node.op_type == "If" and node.input and node.input[0] in values:
-            nodes += _taken_branch(graph, node, bool(np.all(values[node.input[0]])))
-        elif node.op_type != "Constant" and outputs and all(v is not None and v.dtype.kind in "bi" for v in outputs.values()):
-            found.update(outputs)
+        outputs = {name for name in node.output if name}
+        if node.op_type == "If" and node.input and node.input[0] in integers:
+            nodes += _taken_branch(graph, node, bool(integers[node.input[0]].all()))
+            changed = True
+        elif node.op_type != "Constant" and outputs and outputs <= integers.keys():
+            found |= {name: integers[name] for name in outputs}
+            changed = True
         else:
-            nodes.append(_copied(node))
-    changed = len(nodes) != len(graph.node) or bool(found)
+            nodes.append(node)
+    if not changed:
+        return False
+    nodes = [_copied(node) for node in nodes]
     del graph.node[:]
     graph.node.extend(nodes)
     graph.initializer.extend(onnx.numpy_helper.from_array(np.array(value, order="C"), name) for name, value in found.items())
-    return changed
+    return True
 
 
 def _values(model: Any) -> dict[str, Any]:
@@ -395,7 +410,7 @@ def _size_made(kind: str, inputs: list[Any]) -> float:
     if kind in ("Expand", "Tile"):
         return float(inputs[0].size * math.prod(max(each, 1) for each in inputs[1].tolist()))
     if kind == "Range":
-        return float(abs((inputs[1] - inputs[0]) / inputs[2]))
+        return abs((inputs[1].item() - inputs[0].item()) / inputs[2].item())
     return 0
 
 
@@ -406,7 +421,7 @@ def _taken_branch(graph: Any, node: Any, condition: bool) -> list[Any]:
     _rename(branch, {name: f"{name_of(node)}/{name}" for name in made})
     graph.initializer.extend(branch.initializer)
     ends = [_node("Identity", [value.name], [name], name_of(node)) for value, name in zip(branch.output, node.output, strict=False) if name]
-    return [*map(_copied, branch.node), *ends]
+    return [*branch.node, *ends]
 
 
 def _rename(graph: Any, names: Mapping[str, str]) -> None:
@@ -525,6 +540,11 @@ def _make_standard(graph: Any) -> None:
             del standard.attribute[:]
             standard.attribute.extend(kept)
             nodes.append(standard)
+        elif node.op_type == "FusedMatMul" and not any(a.i for key, a in attributes.items() if key.startswith("transBatch")):
+            left, right = ("ji" if _is_set(attributes, "transA") else "ij"), ("kj" if _is_set(attributes, "transB") else "jk")
+            product = _node("Einsum", node.input[:2], node.output, name_of(node))
+            product.attribute.add(name="equation", type=3, s=f"...{left},...{right}->...ik".encode())
+            nodes.append(product)
         elif node.op_type == "QLinearConcat":
             concatenated = _node("Concat", node.input[2::3], node.output, name_of(node))
             concatenated.attribute.extend(node.attribute)
@@ -539,6 +559,10 @@ def _make_standard(graph: Any) -> None:
             nodes.append(_copied(node))
     del graph.node[:]
     graph.node.extend(nodes)
+
+
+def _is_set(attributes: Mapping[str, Any], name: str) -> bool:
+    return name in attributes and attributes[name].i != 0
 
 
 def _node(kind: str, inputs: Any, outputs: Any, name: str) -> Any:

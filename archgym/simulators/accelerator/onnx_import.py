@@ -10,11 +10,11 @@ from __future__ import annotations
 import json
 import math
 import os
-import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 from archgym.errors import ArchGymError
@@ -35,6 +35,7 @@ _WEIGHTS: dict[str, tuple[int | None, ...]] = {
 _MADE = ("ConstantOfShape", "EyeLike", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike")
 _OF_ALL_INPUTS = ("Add", "Concat", "Div", "Mul", "Sub", "Sum", "Where")
 # Sizes that are tried for an example: of an image, and of a sequence.
+_SECONDS = 2.0  # from when on no other example is tried
 _EXAMPLES = ((224, 128), (320, 512), (48, 64), (640, 256), (256, 1024), (32, 16))
 
 
@@ -82,7 +83,8 @@ class _Reader:
         model = onnx_graph.inferred(model, self.file)
         graph = model.graph
         shapes = onnx_graph.shapes_of(graph)
-        layers = self._layers(graph, shapes, _learned(graph))
+        learned = _learned(graph)
+        layers = self._layers(graph, shapes, learned)
         if not layers:
             raise ArchGymError(f"{self.file} has no Conv, Gemm or MatMul, nor another operator that multiplies matrices")
         inputs = [f"{name}: {' x '.join(map(str, shapes[name]))}" for name in onnx_graph.true_inputs(graph) if name in shapes]
@@ -93,7 +95,7 @@ class _Reader:
             accuracy=None,
             layers=tuple(layers),
             input=", ".join(inputs),
-            _table_parameters=_parameters(graph, shapes, self.scales) - sum(layer.parameters for layer in layers),
+            _table_parameters=_parameters(graph, shapes, learned, self.scales) - sum(layer.parameters for layer in layers),
         )
 
     def hint(self, sizes: Dimensions) -> str:
@@ -102,8 +104,10 @@ class _Reader:
         if not free:
             return ""
         given = {key: size for key, size in sizes.items() if key in free} if isinstance(sizes, Mapping) else {}
-        refusals = []
+        refusals, start = [], perf_counter()
         for image, sequence in _EXAMPLES:
+            if perf_counter() - start > _SECONDS:
+                break
             for kept in (given, {}) if given else ({},):
                 example = {label: _example(self.model.graph, places, image, sequence) for label, places in free.items()} | kept
                 try:
@@ -111,8 +115,7 @@ class _Reader:
                 except ArchGymError as error:
                     refusals.append((example, error))
                     continue
-                setting = shlex.quote(f"dimensions={json.dumps(example)}")
-                return f"; such as: archgym workloads {shlex.quote(str(self.file))} --set {setting}"
+                return f"; such as: {onnx_graph.command(self.file, example)}"
         example, error = refusals[0]
         return f"; with dimensions={json.dumps(example)} it is still refused: {error}"
 
@@ -172,14 +175,14 @@ def _learned(graph: Any, known: set[str] | frozenset[str] = frozenset()) -> set[
     return found
 
 
-def _parameters(graph: Any, shapes: Mapping[str, Shape], scales: set[str]) -> int:
+def _parameters(graph: Any, shapes: Mapping[str, Shape], learned: set[str], scales: set[str]) -> int:
     """Learned numbers of the model."""
     import onnx
 
     graphs = list(onnx_graph.graphs(graph))
     nodes = [node for each in graphs for node in each.node]
-    shapes, learned = dict(shapes), set[str]()
-    for each in graphs:  # an outer one before those within it
+    shapes, learned = dict(shapes), set(learned)
+    for each in graphs[1:]:  # an outer one before those within it
         shapes |= onnx_graph.shapes_of(each)
         learned |= _learned(each, learned)
     not_counted = scales | {name for node in nodes if node.op_type == "BatchNormalization" for name in node.input[3:5]}
@@ -214,8 +217,14 @@ def _is_repeated_number(node: Any, shapes: Mapping[str, Shape]) -> bool:
 
 def _tensors(graphs: Iterable[Any]) -> Iterator[tuple[str, Any]]:
     """Initializers and constants, by name."""
+    import onnx
+
     for graph in graphs:
         yield from ((tensor.name, tensor) for tensor in graph.initializer)
         for node in graph.node:
             if node.op_type == "Constant" and node.output:
-                yield from ((node.output[0], attribute.t) for attribute in node.attribute if attribute.name == "value")
+                for attribute in node.attribute:
+                    if attribute.name == "value":
+                        yield node.output[0], attribute.t
+                    elif attribute.name == "value_floats":
+                        yield node.output[0], onnx.TensorProto(data_type=onnx.TensorProto.FLOAT, dims=[len(attribute.floats)])

@@ -80,7 +80,8 @@ class Workload:
         for layer in self.layers:
             if (most := max(layer.output_h, layer.output_w)) > MOST_OUTPUTS:
                 raise ArchGymError(
-                    f"layer {layer.name!r} has {most:,} output rows or columns; simulators take up to 2^24: give a smaller input"
+                    f"the workload {self.name!r} has a layer {layer.name!r} of {most:,} output rows or columns; simulators take up to 2^24:"
+                    " give a smaller input"
                 )
         if self.macs > MOST_MACS:
             raise ArchGymError(f"the workload {self.name!r} has {self.macs:.3g} multiply-adds; simulators take up to 2^57")
