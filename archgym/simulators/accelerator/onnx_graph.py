@@ -12,7 +12,7 @@ import math
 import operator
 import shlex
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,7 @@ _FOLDED = (
     *("Unsqueeze", "Where", "Xor"),
 )
 _DAMAGED = (ArithmeticError, AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError)
+_INFERENCE_BYTES = 2**30
 _VISITS = 100_000  # of nodes by repeated inference; models of today take up to ten passes
 
 
@@ -323,9 +324,31 @@ def _infer(model: Any, file: Path) -> Any:
     import onnx.shape_inference
 
     try:
-        return onnx.shape_inference.infer_shapes(model, data_prop=True)
-    except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError, RuntimeError, ValueError, MemoryError) as error:
+        with _little_memory():
+            return onnx.shape_inference.infer_shapes(model, data_prop=True)
+    except MemoryError as error:
+        raise ArchGymError(f"{file} has a shape of so many dimensions that they do not fit into memory: fix the model") from error
+    except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError, RuntimeError, ValueError) as error:
         raise ArchGymError(f"{file} is not a valid ONNX model: {reason_of(error)}") from error
+
+
+@contextmanager
+def _little_memory() -> Iterator[None]:
+    """MemoryError where inference allocates far more than any model needs: a tensor that is used as a shape may have 2^40 dimensions."""
+    try:
+        import resource
+
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+    except (ImportError, OSError):  # not Linux
+        yield
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    wanted = pages * resource.getpagesize() + _INFERENCE_BYTES
+    resource.setrlimit(resource.RLIMIT_AS, (wanted if soft == resource.RLIM_INFINITY else min(soft, wanted), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 def _fold(model: Any) -> bool:

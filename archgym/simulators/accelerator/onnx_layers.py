@@ -176,7 +176,7 @@ def _einsum(name: str, equation: str, left: Shape, right: Shape, left_learned: b
     out = {*result.replace("...", ""), *(label for label in (*a, *b) if len(label) > 1 and "..." in result)}
     sizes_a, sizes_b = dict(zip(a, left, strict=True)), dict(zip(b, right, strict=True))
     both = sizes_a.keys() & sizes_b.keys()
-    alone = (sizes_a.keys() ^ sizes_b.keys()) - out
+    alone = (sizes_a.keys() ^ sizes_b.keys()) - out | out - sizes_a.keys() - sizes_b.keys()
     if len(sizes_a) < len(a) or len(sizes_b) < len(b) or alone or any(sizes_a[label] != sizes_b[label] for label in both):
         raise ArchGymError(
             f"{equation!r} of {left} and {right} is no batch of matrix products (repeated labels, sums of one operand, broadcast sizes):"

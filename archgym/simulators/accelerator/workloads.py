@@ -77,14 +77,14 @@ class Workload:
             raise ArchGymError(
                 f"the workload {self.name!r} has {len(self.layers):,} layers; simulators take up to {MOST_LAYERS:,}: split it"
             )
+        if self.macs > MOST_MACS:
+            raise ArchGymError(f"the workload {self.name!r} has {self.macs:.3g} multiply-adds; simulators take up to 2^57")
         for layer in self.layers:
             if (most := max(layer.output_h, layer.output_w)) > MOST_OUTPUTS:
                 raise ArchGymError(
                     f"the workload {self.name!r} has a layer {layer.name!r} of {most:,} output rows or columns; simulators take up to 2^24:"
                     " give a smaller input"
                 )
-        if self.macs > MOST_MACS:
-            raise ArchGymError(f"the workload {self.name!r} has {self.macs:.3g} multiply-adds; simulators take up to 2^57")
 
     @property
     def macs(self) -> int:
