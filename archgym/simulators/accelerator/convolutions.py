@@ -89,9 +89,9 @@ def convolution(
         )
     alike = {"channels": channels, "filters": filters, "groups": groups}
     if len({axis.stride for axis in axes}) == 1 and all(axis.dilation == 1 for axis in axes):
-        h, w = (*axes, Axis(1, 1, 1))[:2]
-        padding_h, padding_w = h.front + h.back, w.front + w.back
-        return [Layer(name, "conv", **alike, **_sizes(h, w, h.size, w.size, padding_h, padding_w, h.stride), batch=batch, vectors=vectors)]
+        one, two = (*axes, Axis(1, 1, 1))[:2]
+        sizes = _sizes((one.size, one.front + one.back, one.kernel), (two.size, two.front + two.back, two.kernel), one.stride)
+        return [Layer(name, "conv", **alike, **sizes, batch=batch, vectors=vectors)]
     plain = [_without_dilation(axis) for axis in axes]
     stride = math.gcd(*(part.stride for parts in plain for part in parts if part.outputs > 1)) or 1
     count = math.prod(sum(min(part.stride // stride, part.kernel) for part in parts) for parts in plain)
@@ -102,17 +102,16 @@ def convolution(
     found = []
     for number, parts in enumerate(product(*split)):
         h, w = (*parts, _Part(1, 1, 1, 1, 0, 1, 1))[:2]
-        (height, padding_h), (width, padding_w) = h.rows, w.rows
         title = f"{name}[{number}]" if math.prod(map(len, split)) > 1 else name
-        sizes = _sizes(h, w, height, width, padding_h, padding_w, stride)
+        sizes = _sizes((*h.rows, h.kernel), (*w.rows, w.kernel), stride)
         found.append(Layer(title, "conv", **alike, **sizes, batch=batch * h.times * w.times, vectors=0 if number else vectors))
     return found
 
 
-def _sizes(h: Axis | _Part, w: Axis | _Part, height: int, width: int, padding_h: int, padding_w: int, stride: int) -> dict[str, int]:
-    """Fields of a layer."""
-    sizes = {"height": height, "width": width, "kernel_h": h.kernel, "kernel_w": w.kernel, "stride": stride}
-    return sizes | {"padding_h": padding_h, "padding_w": padding_w}
+def _sizes(rows: tuple[int, int, int], columns: tuple[int, int, int], stride: int) -> dict[str, int]:
+    """Fields of a layer, from pixels, zeros and taps of each direction."""
+    names = ("height", "padding_h", "kernel_h", "width", "padding_w", "kernel_w", "stride")
+    return dict(zip(names, (*rows, *columns, stride), strict=True))
 
 
 def _without_dilation(axis: Axis) -> list[_Part]:

@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import json
 import math
-import operator
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
 from archgym.errors import ArchGymError, MissingDependency, reason_of
 from archgym.simulators.accelerator.onnx_layers import REFUSED, Shape
 from archgym.simulators.accelerator.workloads import Dimensions, check_readable, is_pointer
+from archgym.text import one_line
 
 MOST_NODES = 30_000  # of a model, functions inlined: their shapes are inferred within seconds
 SMALL = 1024  # elements up to which a tensor may hold shapes
@@ -66,6 +66,7 @@ _FOLDED = (
     *("Unsqueeze", "Where", "Xor"),
 )
 _DAMAGED = (ArithmeticError, AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError)
+_NAME = 200  # characters of a name
 _INFERENCE_BYTES = 2**30
 _VISITS = 100_000  # of nodes by repeated inference; models of today take up to ten passes
 
@@ -122,7 +123,7 @@ def read(file: Path) -> tuple[Any, str, set[str]]:
 
 def name_of(node: Any) -> str:
     """What a node is called: its own name, or its first output's."""
-    return node.name or (node.output[0] if node.output else node.op_type)
+    return one_line(node.name or (node.output[0] if node.output else node.op_type), _NAME)
 
 
 def check_operator(node: Any, file: Path) -> None:
@@ -176,6 +177,11 @@ def true_inputs(graph: Any) -> dict[str, Any]:
 def command(file: Path, dimensions: Dimensions) -> str:
     """A command line that shows a model with these sizes."""
     return f"archgym workloads {shlex.quote(str(file))} --set {shlex.quote(f'dimensions={json.dumps(dimensions)}')}"
+
+
+def is_integer(value: object) -> TypeGuard[int]:
+    """Whether a value is an integer, NumPy's included."""
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
 def is_number(value: Any) -> bool:
@@ -232,8 +238,12 @@ def set_sizes(graph: Any, dimensions: Dimensions, file: Path) -> None:
             example = command(file, {name: [1, 3, 224, 224]})
             raise ArchGymError(f"{file}: the input {name!r} has no shape: give a size per dimension, such as: {example}")
         if labels := [label for label, places in open_dimensions(graph).items() if name in dict(places)]:
-            dynamic = f"the input {name!r} has dynamic dimensions ({', '.join(labels)})"
+            dynamic = f"the input {name!r} has dynamic dimensions ({_listed(labels)})"
             raise ArchGymError(f"{file}: {dynamic}: give their sizes, or export the model with fixed ones")
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(one_line(name, _NAME) for name in names)
 
 
 def _label(name: str, axis: int, dimension: Any) -> str:
@@ -256,13 +266,13 @@ def _meant(graph: Any, inputs: Mapping[str, Any], key: object, value: object, fi
         )
     if key in inputs:
         raise ArchGymError(f"{file}: the shape of the input {key!r} is a list with a size per dimension, not {value!r}")
-    raise ArchGymError(f"{file} has no dimension {key!r}; it has {', '.join(labels) or 'fixed ones only'}")
+    raise ArchGymError(f"{file} has no dimension {key!r}; it has {_listed(labels) or 'fixed ones only'}")
 
 
 def _set_input(inputs: Mapping[str, Any], name: object, shape: list[Any] | tuple[Any, ...], sizes: dict[str, int], file: Path) -> None:
     """Take the sizes of a whole input."""
     if name not in inputs:
-        raise ArchGymError(f"{file} has no input {name!r}; it has {', '.join(inputs)}")
+        raise ArchGymError(f"{file} has no input {name!r}; it has {_listed(inputs)}")
     tensor = inputs[str(name)].type.tensor_type
     if not tensor.HasField("shape"):
         for _ in shape:
@@ -278,13 +288,9 @@ def _set_input(inputs: Mapping[str, Any], name: object, shape: list[Any] | tuple
 
 
 def _whole(label: object, size: Any, file: Path) -> int:
-    try:
-        whole = 0 if isinstance(size, bool) else operator.index(size)
-    except TypeError:
-        whole = 0
-    if not 0 < whole < 2**63:
+    if not is_integer(size) or not 0 < size < 2**63:
         raise ArchGymError(f"{file}: the size of {label!r} is a whole number from 1, not {size!r}")
-    return whole
+    return int(size)
 
 
 def _set_size(sizes: dict[str, int], label: str, size: Any, file: Path) -> None:
@@ -388,10 +394,9 @@ def _values(model: Any) -> dict[str, Any]:
 
     def evaluated(node: Any, inputs: dict[str, Any]) -> list[Any]:
         ends = [[onnx.ValueInfoProto(name=name) for name in names] for names in (inputs, node.output)]
-        alone = onnx.GraphProto(name=node.op_type, node=[node], input=ends[0], output=ends[1])
-        return ReferenceEvaluator(onnx.ModelProto(graph=alone, ir_version=model.ir_version, opset_import=model.opset_import)).run(
-            None, inputs
-        )
+        graph = onnx.GraphProto(name=node.op_type, node=[node], input=ends[0], output=ends[1])
+        alone = onnx.ModelProto(graph=graph, ir_version=model.ir_version, opset_import=model.opset_import)
+        return list(ReferenceEvaluator(alone).run(None, inputs))
 
     def keep(name: str, value: Any) -> None:
         if isinstance(value, (np.ndarray, np.generic)) and value.size <= SMALL:
@@ -429,11 +434,11 @@ def _values(model: Any) -> dict[str, Any]:
 def _size_made(kind: str, inputs: list[Any]) -> float:
     """At most how many elements an operator makes of its inputs, where these do not bound them."""
     if kind == "ConstantOfShape":
-        return math.prod(inputs[0].tolist())
+        return float(math.prod(inputs[0].tolist()))
     if kind in ("Expand", "Tile"):
         return float(inputs[0].size * math.prod(max(each, 1) for each in inputs[1].tolist()))
     if kind == "Range":
-        return abs((inputs[1].item() - inputs[0].item()) / inputs[2].item())
+        return abs(float(inputs[1].item() - inputs[0].item()) / float(inputs[2].item()))
     return 0
 
 

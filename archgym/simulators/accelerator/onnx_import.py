@@ -103,7 +103,8 @@ class _Reader:
         free = onnx_graph.open_dimensions(self.model.graph)
         if not free:
             return ""
-        given = {key: size for key, size in sizes.items() if key in free} if isinstance(sizes, Mapping) else {}
+        kept_keys = {*free, *self._numbers()}
+        given = {k: int(v) for k, v in sizes.items() if k in kept_keys and onnx_graph.is_integer(v)} if isinstance(sizes, Mapping) else {}
         refusals, start = [], perf_counter()
         for image, sequence in _EXAMPLES:
             if perf_counter() - start > _SECONDS:
@@ -116,8 +117,12 @@ class _Reader:
                     refusals.append((example, error))
                     continue
                 return f"; such as: {onnx_graph.command(self.file, example)}"
-        example, error = refusals[0]
-        return f"; with dimensions={json.dumps(example)} it is still refused: {error}"
+        example, reason = refusals[0]
+        return f"; with dimensions={json.dumps(example)} it is still refused: {reason}"
+
+    def _numbers(self) -> list[str]:
+        """Inputs that are one integer."""
+        return [key for key, value in onnx_graph.true_inputs(self.model.graph).items() if onnx_graph.is_number(value)]
 
     def _layers(self, graph: Any, shapes: Mapping[str, Shape], learned: set[str]) -> list[Layer]:
         layers = []
@@ -144,8 +149,8 @@ class _Reader:
             except ArchGymError as error:
                 reason = str(error)
         if len({frozenset(Counter(replace(layer, name="") for layer in layers).items()) for layers in found}) != 1 or len(found) != 2:
-            numbers = [key for key, value in onnx_graph.true_inputs(self.model.graph).items() if onnx_graph.is_number(value)]
-            value = f", or give the number that it depends on, such as dimensions={{{json.dumps(numbers[0])}: 1}}" if numbers else ""
+            numbers = json.dumps(dict.fromkeys(self._numbers(), 1))
+            value = f", or give the number that it depends on, such as dimensions={numbers}" if numbers != "{}" else ""
             raise ArchGymError(
                 f"{self.file}: the node {name!r} is If, whose branches differ, and its condition {node.input[0]!r} does not follow from the"
                 f" model's sizes: export the branch that is to be run{value} ({reason})"

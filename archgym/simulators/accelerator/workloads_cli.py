@@ -11,6 +11,7 @@ from archgym.console import fact_sheet, heading, new_table, stdout
 from archgym.errors import ArchGymError, unknown
 from archgym.simulators.accelerator.layers import Layer
 from archgym.simulators.accelerator.workloads import Workload, list_workloads, load_workload
+from archgym.text import printable
 
 NARROW = (0, 1, 0, 0)  # padding of a table's cells
 WIDE = 100  # characters, from which on numbers of layers and shapes of outputs are shown
@@ -64,14 +65,14 @@ def _print_all() -> None:
 
 def _print_one(workload: Workload) -> None:
     console = stdout()
-    heading(console, workload.name, workload.title)
+    heading(console, printable(workload.name), printable(workload.title))
     wide = console.width >= WIDE
     room = console.width - OTHER_COLUMNS - (OUTPUT_COLUMN if wide else 0)
     table = new_table("Layer", "Kind", "Input>", "Weights>", *(["Output>"] if wide else []), "Times>", "MACs>", "Share>")
     table.padding = NARROW
     for layer in workload.layers:
         shapes, share = _shapes(layer)[: 3 if wide else 2], f"{100 * layer.macs / workload.macs:.1f} %"
-        table.add_row(_broken(layer.name, room), layer.kind, *shapes, f"{layer.repeats:,}", _scaled(layer.macs), share)
+        table.add_row(_broken(printable(layer.name), room), layer.kind, *shapes, f"{layer.repeats:,}", _scaled(layer.macs), share)
     console.print(table)
     console.print()
     facts = {
@@ -82,7 +83,7 @@ def _print_one(workload: Workload) -> None:
         "Source": workload.source,
         "Note": workload.note,
     }
-    console.print(fact_sheet([(title, text) for title, text in facts.items() if text]))
+    console.print(fact_sheet([(title, printable(text)) for title, text in facts.items() if text]))
 
 
 def _accuracy(workload: Workload) -> str:
