@@ -66,6 +66,7 @@ _FOLDED = (
     *("Unsqueeze", "Where", "Xor"),
 )
 _DAMAGED = (ArithmeticError, AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError)
+_MOST_MADE = 2**16  # elements of a tensor that is computed from shapes, on the way
 _NAME = 200  # characters of a name
 _INFERENCE_BYTES = 2**30
 _VISITS = 100_000  # of nodes by repeated inference; models of today take up to ten passes
@@ -424,22 +425,27 @@ def _values(model: Any) -> dict[str, Any]:
                 keep(node.output[0], np.array(shape[first:last] if node.op_type == "Shape" else math.prod(shape), np.int64))
             elif node.op_type in _FOLDED and all(name in found for name in node.input):
                 inputs = [found[name] for name in node.input]
-                if _size_made(node.op_type, inputs) <= SMALL**2:
+                if _size_made(node, inputs) <= _MOST_MADE:
                     made = evaluated(node, {n: v for n, v in zip(node.input, inputs, strict=True) if n})
                     for name, value in zip(node.output, made, strict=False):
                         keep(name, value)
     return found
 
 
-def _size_made(kind: str, inputs: list[Any]) -> float:
-    """At most how many elements an operator makes of its inputs, where these do not bound them."""
-    if kind == "ConstantOfShape":
+def _size_made(node: Any, inputs: list[Any]) -> float:
+    """At most how many elements an operator makes."""
+    sizes = [max(each.size, 1) for each in inputs if each is not None]
+    if node.op_type == "Concat":
+        return sum(sizes)
+    if node.op_type == "ConstantOfShape":
         return float(math.prod(inputs[0].tolist()))
-    if kind in ("Expand", "Tile"):
-        return float(inputs[0].size * math.prod(max(each, 1) for each in inputs[1].tolist()))
-    if kind == "Range":
+    if node.op_type in ("Expand", "Tile"):
+        return float(sizes[0] * math.prod(max(each, 1) for each in inputs[1].tolist()))
+    if node.op_type == "Range":
         return abs(float(inputs[1].item() - inputs[0].item()) / float(inputs[2].item()))
-    return 0
+    if node.op_type == "Split":
+        return float(max([sizes[0], *(attribute.i for attribute in node.attribute)]))
+    return float(math.prod(sizes))  # as if all were broadcast
 
 
 def _taken_branch(graph: Any, node: Any, condition: bool) -> list[Any]:

@@ -35,6 +35,7 @@ _WEIGHTS: dict[str, tuple[int | None, ...]] = {
 _MADE = ("ConstantOfShape", "EyeLike", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike")
 _OF_ALL_INPUTS = ("Add", "Concat", "Div", "Mul", "Sub", "Sum", "Where")
 # Sizes that are tried for an example: of an image, and of a sequence.
+_APART = "Layers that end with [0], [1], ... are one convolution of unequal strides or dilation; their results are added or interleaved."
 _SECONDS = 2.0  # from when on no other example is tried
 _EXAMPLES = ((224, 128), (320, 512), (48, 64), (640, 256), (256, 1024), (32, 16))
 
@@ -95,6 +96,7 @@ class _Reader:
             accuracy=None,
             layers=tuple(layers),
             input=", ".join(inputs),
+            note=_APART if any(layer.name.endswith("[0]") for layer in layers) else "",
             _table_parameters=_parameters(graph, shapes, learned, self.scales) - sum(layer.parameters for layer in layers),
         )
 

@@ -89,7 +89,7 @@ def _read_convolutions(where: str, columns: Sequence[str], rows: Rows) -> Read:
     plain = [_plain(column) for column in columns]
     if "ifmapheight" not in plain and plain.count("ifmapwidth") == 2:  # as some of SCALE-Sim's own files have it
         plain[plain.index("ifmapwidth")] = "ifmapheight"
-    needed = ("name", "height", "width", "kernel_h", "kernel_w", "channels", "filters")
+    needed = ("height", "width", "kernel_h", "kernel_w", "channels", "filters")
     layers, rounded, apart, sparse = [], False, 0, 0
     for row in _rows(where, columns, plain, rows, _CONVOLUTION, needed):
         axes = []
