@@ -122,9 +122,27 @@ def read(file: Path) -> tuple[Any, str, set[str]]:
     return model, absent, scales
 
 
+@contextmanager
+def valid(file: Path) -> Iterator[None]:
+    """ArchGymError where a model is not what the format promises: names that are not UTF-8, nodes without inputs, types that do not exist.
+
+    Raises:
+        ArchGymError: as said.
+    """
+    try:
+        yield
+    except (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError) as error:
+        raise ArchGymError(f"{file} is not a valid ONNX model: {reason_of(error)}") from error
+
+
 def name_of(node: Any) -> str:
     """What a node is called: its own name, or its first output's."""
-    return one_line(node.name or (node.output[0] if node.output else node.op_type), _NAME)
+    return one_line(text(node.name or (node.output[0] if node.output else node.op_type)), _NAME)
+
+
+def text(value: str | bytes) -> str:
+    """A string of a model; one that is not UTF-8 is read as bytes."""
+    return value if isinstance(value, str) else value.decode(errors="replace")
 
 
 def check_operator(node: Any, file: Path) -> None:
@@ -244,12 +262,13 @@ def set_sizes(graph: Any, dimensions: Dimensions, file: Path) -> None:
 
 
 def _listed(names: Iterable[str]) -> str:
-    return ", ".join(one_line(name, _NAME) for name in names)
+    return ", ".join(one_line(text(name), _NAME) for name in names)
 
 
 def _label(name: str, axis: int, dimension: Any) -> str:
     """A dynamic dimension's name, or its input and axis; "?" and "-1" are no names."""
-    return str(dimension.dim_param) if any(map(str.isalpha, dimension.dim_param)) else f"{name}:{axis}"
+    symbol = text(dimension.dim_param)
+    return symbol if any(map(str.isalpha, symbol)) else f"{name}:{axis}"
 
 
 def _meant(graph: Any, inputs: Mapping[str, Any], key: object, value: object, file: Path) -> str:
@@ -436,7 +455,7 @@ def _size_made(node: Any, inputs: list[Any]) -> float:
     """At most how many elements an operator makes."""
     sizes = [max(each.size, 1) for each in inputs if each is not None]
     if node.op_type == "Concat":
-        return sum(sizes)
+        return float(sum(sizes))
     if node.op_type == "ConstantOfShape":
         return float(math.prod(inputs[0].tolist()))
     if node.op_type in ("Expand", "Tile"):

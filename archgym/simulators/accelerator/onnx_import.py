@@ -20,6 +20,7 @@ from typing import Any
 from archgym.errors import ArchGymError
 from archgym.simulators.accelerator import onnx_graph
 from archgym.simulators.accelerator.layers import Layer
+from archgym.simulators.accelerator.onnx_graph import text
 from archgym.simulators.accelerator.onnx_layers import OPERANDS, Shape, layers_of
 from archgym.simulators.accelerator.workloads import Dimensions, Workload
 
@@ -70,7 +71,8 @@ class _Reader:
 
     def __init__(self, file: Path):
         self.file = file
-        self.model, self.absent, self.scales = onnx_graph.read(file)
+        with onnx_graph.valid(file):
+            self.model, self.absent, self.scales = onnx_graph.read(file)
 
     def workload(self, sizes: Dimensions) -> Workload:
         """The workload at these sizes.
@@ -78,6 +80,10 @@ class _Reader:
         Raises:
             ArchGymError: as `load_onnx`.
         """
+        with onnx_graph.valid(self.file):
+            return self._workload(sizes)
+
+    def _workload(self, sizes: Dimensions) -> Workload:
         model = type(self.model)()
         model.CopyFrom(self.model)
         onnx_graph.set_sizes(model.graph, sizes, self.file)
@@ -88,11 +94,12 @@ class _Reader:
         layers = self._layers(graph, shapes, learned)
         if not layers:
             raise ArchGymError(f"{self.file} has no Conv, Gemm or MatMul, nor another operator that multiplies matrices")
-        inputs = [f"{name}: {' x '.join(map(str, shapes[name]))}" for name in onnx_graph.true_inputs(graph) if name in shapes]
+        producer = text(model.producer_name)
+        inputs = [f"{text(name)}: {' x '.join(map(str, shapes[name]))}" for name in onnx_graph.true_inputs(graph) if name in shapes]
         return Workload(
             self.file.stem,
-            title=graph.name or self.file.stem,
-            source=" ".join(filter(None, [self.file.name, model.producer_name and f"by {model.producer_name}", model.producer_version])),
+            title=text(graph.name) or self.file.stem,
+            source=" ".join(filter(None, [self.file.name, producer and f"by {producer}", text(model.producer_version)])),
             accuracy=None,
             layers=tuple(layers),
             input=", ".join(inputs),
