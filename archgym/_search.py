@@ -19,18 +19,20 @@ import gymnasium
 import numpy as np
 
 from archgym.agent import Agent
+from archgym.columns import arrow_table
 from archgym.env import ArchVectorEnv
 from archgym.errors import ArchGymError, BudgetExhausted
 from archgym.incumbents import Incumbent, measure_again
 from archgym.ledger import Failure, Ledger
-from archgym.objective import Objective, clipped, clipping
+from archgym.objective import clipped, clipping
 from archgym.optimum import Optimum, known_optimum
 from archgym.pareto import Front, check_front, find_front
 from archgym.paths import write_atomically
 from archgym.registry import get_agent, get_task, list_agents
 from archgym.simulator import Metric
 from archgym.simulator_wrappers import Cached
-from archgym.space import Array
+from archgym.space import Array, DesignSpace
+from archgym.values import read, read_arguments, settle, write
 from archgym.version import __version__
 from archgym.wrappers.vector_reward import VectorObjective, VectorVectorReward
 
@@ -55,6 +57,7 @@ class SearchResult:
         failures: samples that the simulator could not evaluate, with reasons.
         optimum: the exact optimum, where it is known.
         specification: JSON; `search_again(specification)` repeats the search row for row.
+        space: the design space.
         incumbents: where the simulator measures, the five best designs, measured once more; best second measurement first. These
             measurements are not samples.
         front: of the valid designs, in the metrics that the search was asked to trade off; None without them, or if none was valid.
@@ -70,6 +73,7 @@ class SearchResult:
     failures: list[Failure]
     optimum: Optimum | None
     specification: dict[str, Any]
+    space: DesignSpace
     incumbents: tuple[Incumbent, ...] = ()
     front: Front | None = None
 
@@ -90,12 +94,12 @@ class SearchResult:
         return np.asarray(np.maximum.accumulate(rewards))
 
     def to_arrow(self) -> pyarrow.Table:
-        """The history as a PyArrow table, with the specification in the schema's metadata."""
-        import pyarrow
+        """The history as a PyArrow table, with the specification in the schema's metadata.
 
-        columns = {name: pyarrow.array(column.tolist() if column.dtype == object else column) for name, column in self.history.items()}
-        table = pyarrow.table(columns)
-        return table.replace_schema_metadata({"archgym": json.dumps(self.specification)})
+        Parameters whose values have several types, or one that Arrow has not, are columns of text; `archgym.columns.read_columns` gives
+        their values back.
+        """
+        return arrow_table(self.space, self.history).replace_schema_metadata({"archgym": json.dumps(self.specification)})
 
     def to_parquet(self, path: str | os.PathLike[str]) -> Path:
         """Write the history as Parquet, all of it or nothing; the specification lies in the metadata under "archgym".
@@ -142,25 +146,24 @@ class Search:
         for name in env_kwargs or {}:
             if name in ("task", "num_envs", "spec", "wrappers", "vectorization_mode", "vector_kwargs", "render_mode", "autoreset_mode"):
                 raise ArchGymError(f"{name!r} is not an argument of a search's environment: a search makes its own vector environment")
-        made = gymnasium.make_vec(env, num_envs=width, **(env_kwargs or {}))
+        objective, written, kwargs = _settled(env_kwargs or {})
+        made = gymnasium.make_vec(env, num_envs=width, **objective, **kwargs)
         if not isinstance(made.unwrapped, ArchVectorEnv):
             raise ArchGymError(f"{env} is not one of archgym's environments")
         self.env: ArchVectorEnv = made.unwrapped
         self.ledger.budget = self.budget
         self.front = () if front is None else check_front(front, self.env.simulator)
-        self.specification: dict[str, Any] = json.loads(
-            json.dumps(
-                {
-                    "archgym": __version__,
-                    "env": {**self.env.evaluator.specification(), "id": env, **({"front": list(front)} if front else {})},
-                    "agent": {"name": agent_name(self.agent), "version": self.agent.version, "hyperparameters": self.agent.configuration},
-                    "budget": self.budget,
-                    "seed": self.seed,
-                    "num_envs": width,
-                },
-                default=_to_json,
-            )
-        )
+        environment = self.env.evaluator.specification()
+        environment["kwargs"] = {name: written[name] for name in environment["kwargs"]}  # as they were before the simulator had them
+        specification = {
+            "archgym": __version__,
+            "env": {**environment, "id": env, **({"front": list(front)} if front else {})},
+            "agent": {"name": agent_name(self.agent), "version": self.agent.version, "hyperparameters": write(self.agent.configuration)},
+            "budget": self.budget,
+            "seed": self.seed,
+            "num_envs": width,
+        }
+        self.specification: dict[str, Any] = json.loads(json.dumps(specification, default=write))
         if cache is not None:
             evaluator = self.env.evaluator
             evaluator.simulator = Cached(evaluator.simulator, cache)
@@ -222,6 +225,7 @@ class Search:
             failures=list(ledger.failures),
             optimum=known_optimum(simulator, self.env.objective),
             specification=self.specification,
+            space=simulator.space,
             incumbents=self._incumbents,
             front=find_front(_columns(history, self.front), self.front) if self.front and row is not None else None,
         )
@@ -273,29 +277,38 @@ def search(
     ).run()
 
 
-def search_again(specification: Mapping[str, Any]) -> SearchResult:
+def search_again(specification: Mapping[str, Any], *, env_kwargs: Mapping[str, Any] | None = None) -> SearchResult:
     """Repeat a search from its specification, row for row.
 
+    Args:
+        specification: as in `SearchResult.specification`.
+        env_kwargs: the arguments of which it holds only a hash (frames, tensors, large arrays, objects); they must be the same ones.
+
     Raises:
-        ArchGymError: as `search`; or the agent's version is another one, so that the rows would differ.
+        ArchGymError: as `search`; an argument of which only a hash is stored is missing or differs; or the agent has another version
+            here, so that the rows would differ.
     """
-    again, agent = specified(specification), specification["agent"]
+    again, agent = specified(specification, env_kwargs=env_kwargs), specification["agent"]
     if again.agent.version != agent["version"]:
         raise ArchGymError(f"agent {agent['name']!r} is version {again.agent.version} here; the result is of version {agent['version']}")
     return again.run()
 
 
-def specified(specification: Mapping[str, Any], cache: str | os.PathLike[str] | None = None) -> Search:
+def specified(
+    specification: Mapping[str, Any],
+    cache: str | os.PathLike[str] | None = None,
+    env_kwargs: Mapping[str, Any] | None = None,
+) -> Search:
     """The search that a specification describes, not yet run; whether the agent is of the same version is for the caller to check.
 
     Raises:
         ArchGymError: as `search`.
     """
     env, agent = specification["env"], specification["agent"]
-    kwargs = {**env["kwargs"], "objective": env["objective"], "horizon": env["horizon"]}
+    kwargs = {**read_arguments(env["kwargs"], env_kwargs), "objective": env["objective"], "horizon": env["horizon"]}
     return Search(
         env["id"],
-        make_any_agent(agent["name"], agent["hyperparameters"]),
+        make_any_agent(agent["name"], read(agent["hyperparameters"])),
         budget=specification["budget"],
         seed=specification["seed"],
         env_kwargs=kwargs,
@@ -346,7 +359,7 @@ def _item(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _to_json(value: Any) -> Any:
-    if isinstance(value, Objective):
-        return value.to_dict()
-    return value.item() if isinstance(value, np.generic) else repr(value)
+def _settled(env_kwargs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """An environment's objective, which a specification states in full, and its other arguments, as written and as they are passed on."""
+    objective = {name: value for name, value in env_kwargs.items() if name == "objective"}
+    return objective, *settle({name: value for name, value in env_kwargs.items() if name != "objective"})

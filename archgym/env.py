@@ -11,6 +11,7 @@ Both environments hold one `Evaluator`, where an action is checked, admitted by 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from time import perf_counter
 from typing import Any, NamedTuple
@@ -29,6 +30,7 @@ from archgym.registry import ObjectiveSource, Task, get_task
 from archgym.seeding import stream
 from archgym.simulator import Simulator, evaluate_safely
 from archgym.space import Array, Indices, all_true
+from archgym.values import settle
 
 _SMALLEST, _LARGEST = float(np.exp(-R)), float(np.exp(R))
 
@@ -159,7 +161,7 @@ class Evaluator:
         """What the environment is, as JSON: enough to build it again (options of the objective are in the objective)."""
         return {
             "id": self.task.id,
-            "kwargs": self.task.without_options(self.kwargs),
+            "kwargs": settle(self.task.without_options(self.kwargs))[0],
             "objective": self.objective.to_dict(),
             "horizon": self.horizon,
             "simulator": self.simulator.specification,
@@ -196,8 +198,7 @@ class _Shared:
     def spec(self, spec: EnvSpec | None) -> None:
         if spec is not None:
             spec.nondeterministic = not self.simulator.deterministic
-            if isinstance(spec.kwargs.get("objective"), Objective):
-                spec.kwargs["objective"] = spec.kwargs["objective"].to_dict()
+            spec.kwargs = {name: _serialisable(value) for name, value in spec.kwargs.items()}
         self._spec = spec
 
 
@@ -391,6 +392,19 @@ class ArchVectorEnv(_Shared, VectorEnv[Array, Array, Array]):
     def close_extras(self, **kwargs: Any) -> None:
         if "evaluator" in vars(self):  # Gymnasium closes what is deleted, made or not
             self.simulator.close()
+
+
+def _serialisable(value: Any) -> Any:
+    """An argument in the form that `EnvSpec.to_json` can write, where it has one that makes the same environment."""
+    if isinstance(value, Objective):
+        return value.to_dict()
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, dict):
+        return {key: _serialisable(item) for key, item in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(_serialisable(item) for item in value)
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _autoreset_mode(mode: AutoresetMode | str) -> AutoresetMode:

@@ -24,7 +24,7 @@ from archgym.archive import save_arrays
 from archgym.errors import ArchGymError
 from archgym.objective import INFEASIBLE_REWARD, Objective, R
 from archgym.paths import data_folder
-from archgym.simulator import Candidates, Simulator, evaluate_safely
+from archgym.simulator import Candidates, Simulator, evaluate_safely, unidentified
 from archgym.space import Array, DesignSpace, Indices
 
 LIMIT = 100_000_000
@@ -180,7 +180,8 @@ def stored_optimum(simulator: Simulator, objective: Objective, *, progress: Call
     found = find_optimum(simulator, objective, progress=progress)
     if found.indices is None:
         return None
-    save_optimum(simulator, objective, found)
+    if not unidentified(simulator.unwrapped.specification):
+        save_optimum(simulator, objective, found)
     return found
 
 
@@ -212,6 +213,8 @@ def save_optimum(simulator: Simulator, objective: Objective, optimum: Optimum) -
     """Store an optimum, so that every later result of this task states its regret and percentile."""
     if optimum.indices is None:
         raise ArchGymError("no design is valid under this objective: there is no optimum to store")
+    if reason := unidentified(simulator.unwrapped.specification):
+        raise ArchGymError(f"the optimum cannot be stored, since an argument does not tell this simulator from others: {reason}")
     path = optimum_path(simulator, objective)
     path.parent.mkdir(parents=True, exist_ok=True)
     columns: dict[str, Any] = {"indices": optimum.indices, "probe": _probe(simulator, objective)}
@@ -225,7 +228,7 @@ def save_optimum(simulator: Simulator, objective: Objective, optimum: Optimum) -
 def load_optimum(simulator: Simulator, objective: Objective) -> Optimum | None:
     """The stored optimum of this simulator under this objective; None if there is none, or if the simulator has changed since."""
     path = optimum_path(simulator, objective)
-    if not path.is_file():
+    if not path.is_file() or unidentified(simulator.unwrapped.specification):
         return None
     try:
         with np.load(path, allow_pickle=False) as file:

@@ -17,7 +17,6 @@ or, at run time, `register_agent` and `register_env`. The registry is the only m
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import warnings
 from collections.abc import Callable, Mapping
@@ -32,6 +31,7 @@ import gymnasium
 from archgym.errors import ArchGymError, unknown
 from archgym.objective import Objective
 from archgym.simulator import Simulator, check_schema
+from archgym.values import load as load
 
 if TYPE_CHECKING:
     from archgym.agent import Agent
@@ -110,24 +110,6 @@ class Task:
         factory = _resolve(self.simulator)
         found = {**(_parameters(factory) or {}), **_options(_resolve(self.objective))}
         return {**found, **self.kwargs}
-
-
-def load(reference: str) -> Any:
-    """The object named by "module:name" (or "module:outer.name").
-
-    Raises:
-        ArchGymError: it cannot be imported, or has no such name.
-    """
-    module, _, name = reference.partition(":")
-    try:
-        found: Any = importlib.import_module(module)
-        for part in filter(None, name.split(".")):
-            found = getattr(found, part)
-    except (ImportError, AttributeError) as error:
-        if isinstance(error, ArchGymError):
-            raise
-        raise ArchGymError(f"cannot load {reference!r}: {error}") from error
-    return found
 
 
 def _resolve(source: Any) -> Any:

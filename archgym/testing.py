@@ -274,7 +274,7 @@ def _maker(env: str | gymnasium.Env[Any, Any], kwargs: Mapping[str, Any]) -> Cal
 
     def again() -> ArchEnv:
         evaluator = core.evaluator
-        kwargs = evaluator.specification()["kwargs"]
+        kwargs = evaluator.task.without_options(evaluator.kwargs)
         made = ArchEnv(evaluator.task, objective=evaluator.objective, horizon=evaluator.horizon, render_mode=core.render_mode, **kwargs)
         made.spec = core.spec
         return made
@@ -284,7 +284,7 @@ def _maker(env: str | gymnasium.Env[Any, Any], kwargs: Mapping[str, Any]) -> Cal
 
 def _vector_of(env: ArchEnv, num_envs: int) -> ArchVectorEnv:
     evaluator = env.evaluator
-    kwargs = evaluator.specification()["kwargs"]
+    kwargs = evaluator.task.without_options(evaluator.kwargs)
     return ArchVectorEnv(evaluator.task, num_envs, objective=evaluator.objective, horizon=evaluator.horizon, **kwargs)
 
 

@@ -15,6 +15,7 @@ from archgym.dataset.data import Dataset, about, to_arrow
 from archgym.env import Evaluation
 from archgym.errors import ArchGymError, MissingDependency
 from archgym.paths import write_atomically
+from archgym.values import read_arguments
 
 
 def to_csv(data: Dataset, path: str | os.PathLike[str]) -> Path:
@@ -50,7 +51,7 @@ def to_minari(data: Dataset, folder: str | os.PathLike[str], name: str | None = 
         from minari.data_collector import EpisodeBuffer
     except ImportError as error:
         raise MissingDependency('an export to Minari needs it: pip install "archgym[minari]"') from error
-    env = gymnasium.make(data.environment["id"], **data.environment["kwargs"])
+    env = gymnasium.make(data.environment["id"], **read_arguments(data.environment["kwargs"]))
     evaluator = env.unwrapped.evaluator  # type: ignore[attr-defined]
     chosen = name or f"{str(data.environment['id']).removesuffix('-v0').lower()}/designs-v0"
     target = Path(folder).expanduser().absolute()

@@ -78,6 +78,7 @@ from archgym.simulator_wrappers import StoredTable
 from archgym.simulators.accelerator.heterogeneous import HeterogeneousAccelerator, Networks
 from archgym.simulators.accelerator.tiling import compulsory_words
 
+NETWORKS = ["resnet18", "mobilenet_v2"]
 CLASSIFIERS = ["resnet18", "resnet50", "mobilenet_v2", "vgg16", "efficientnet_b0", "vit_b_16"]
 
 BOUND = 4.0  # times a spec: where NASAIC's penalty reaches 10
@@ -91,7 +92,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 def heterogeneous_accelerator(
-    networks: Networks = ("resnet18", "mobilenet_v2"),
+    networks: Networks = NETWORKS,
     subs: int = 2,
     specs: Mapping[str, float] | None = None,
     technology: str = "45nm",

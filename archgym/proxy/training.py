@@ -34,6 +34,7 @@ from archgym.proxy.targets import Targets
 from archgym.seeding import integer_seed, stream
 from archgym.simulator import Metric
 from archgym.space import Array, Indices
+from archgym.values import read_arguments
 from archgym.version import __version__
 
 FORMAT = 1
@@ -195,7 +196,7 @@ def _owners(data: Dataset, distinct: Dataset) -> dict[str, Indices]:
 def _objective(data: Dataset, names: Sequence[str]) -> Objective | None:
     """The environment's objective, if it can be made here and needs no other metric."""
     try:
-        env = gymnasium.make(data.environment["id"], **data.environment["kwargs"])
+        env = gymnasium.make(data.environment["id"], **read_arguments(data.environment["kwargs"]))
         env.close()
         return narrowed(env.unwrapped.objective, names)  # type: ignore[attr-defined]
     except (ArchGymError, gymnasium.error.Error):

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from archgym._search import Search, specified
+from archgym.columns import arrow_table
 from archgym.errors import ArchGymError
 from archgym.pareto import directions, extends_front
 from archgym.simulator import Metric
@@ -107,8 +108,6 @@ def _check_same(here: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
 
 
 def _table(search: Search, start: float, history: str) -> pyarrow.Table:
-    import pyarrow
-
     ledger = search.ledger
     columns = ledger.history()
     for name in ("cached", "seconds"):  # differ between executions, or say little
@@ -117,9 +116,7 @@ def _table(search: Search, start: float, history: str) -> pyarrow.Table:
     if history != "full":
         kept = _improvements(columns, search.front)
         columns = {name: column[kept] for name, column in columns.items()}
-    return pyarrow.table(  # a metric that an infeasible design does not have is null, which unlike NaN equals itself
-        {name: pyarrow.array(column.tolist() if column.dtype == object else column, from_pandas=True) for name, column in columns.items()}
-    )
+    return arrow_table(search.env.simulator.space, columns, nan_is_null=True)
 
 
 def _improvements(columns: Mapping[str, Array], front: Sequence[Metric]) -> Indices:

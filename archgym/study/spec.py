@@ -50,6 +50,7 @@ from archgym.env import Evaluator
 from archgym.errors import ArchGymError, nearest, reason_of, unknown
 from archgym.pareto import check_front
 from archgym.registry import get_task
+from archgym.values import write
 
 MAX_RUNS = 1_000_000
 MAX_BUDGET = 1_000_000_000
@@ -355,9 +356,8 @@ class Study:
             budgets = self._numbers(entry.budget, ("agent", i, "budget"))
         else:
             budgets = [self.budget]
-        described = {"name": agent_name(agent), "version": cls.version, "hyperparameters": agent.configuration}
-        described = json.loads(json.dumps(described))
-        is_default = described["hyperparameters"] == json.loads(json.dumps(cls().configuration))
+        described = {"name": agent_name(agent), "version": cls.version, "hyperparameters": write(agent.configuration)}
+        is_default = described["hyperparameters"] == write(cls().configuration)
         for budget in budgets:
             yield Configuration(described["hyperparameters"], is_default, budget, tuple(seeds), described, width)
 
@@ -464,11 +464,11 @@ def _drawn(cls: type[Agent], name: str, n: int) -> Iterator[tuple[dict[str, Any]
     rng = np.random.default_rng(np.random.SeedSequence(entropy, spawn_key=(3,)))  # 3: studies, as in archgym.seeding
     defaults = space.defaults()
     distinct = [defaults]
-    seen = {json.dumps(defaults)}
+    seen = {json.dumps(write(defaults))}
     available = space.size + (0 if _on_grid(space, defaults) else 1)
     while len(distinct) < min(n, available):
         drawn = space.design(space.sample(1, rng)[0])
-        if (text := json.dumps(drawn)) not in seen:
+        if (text := json.dumps(write(drawn))) not in seen:
             seen.add(text)
             distinct.append(drawn)
     for j in range(n):
