@@ -4,7 +4,8 @@
     anything else: mixed types, tuples, enums, ...                    text: a label for each value of the parameter
 
 A label is `str(value)` where these differ, otherwise the value's JSON. The field's metadata hold "archgym.values", a JSON list of pairs
-[label, value as `archgym.values.write` writes it], from which `read_columns` gives the values back with their types.
+[label, value as `archgym.values.write` writes it], from which `read_columns` gives the values back with their types; [] where null is a
+value.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ def arrow_table(space: DesignSpace, columns: Mapping[str, Array], *, nan_is_null
     arrays, fields = [], []
     for name, column in columns.items():
         metadata = None
+        if name in space.names and None in getattr(space[name], "values", ()):
+            metadata = {VALUES: "[]"}  # null is a value here, and not a NaN
         if name not in space.names:
             array = pyarrow.array(column.tolist() if column.dtype.kind in "OU" else column, from_pandas=nan_is_null)
         elif (labels := _labels(space[name])) is None:
@@ -59,7 +62,7 @@ def read_columns(table: pyarrow.Table) -> dict[str, Array]:
             columns[field.name] = column.to_numpy()
         else:
             values = column.to_pylist()
-            if pairs is not None:
+            if pairs not in (None, b"[]"):
                 value = {label: read(written) for label, written in json.loads(pairs)}
                 values = [value[label] for label in values]
             columns[field.name] = np.empty(len(values), object)

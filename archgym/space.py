@@ -96,7 +96,7 @@ class Parameter(ABC):
         """
         if self.grid.dtype.kind in "Ou" or getattr(getattr(column, "dtype", None), "kind", "") == "O":
             return np.array([self._position(value) for value in self._listed(column)], np.int64)
-        values = np.atleast_1d(np.asarray(column))
+        values = self._numbers(column)
         sorted_grid, order = self._sorted
         try:
             at = np.minimum(np.searchsorted(sorted_grid, values), len(sorted_grid) - 1)
@@ -124,6 +124,13 @@ class Parameter(ABC):
         if isinstance(column, (str, bytes)) or not isinstance(column, Iterable) or self._has(column):
             return [column]
         return list(column)
+
+    def _numbers(self, column: Any) -> Array:
+        """A column, or one value, as an array [B]."""
+        values = np.atleast_1d(np.asarray(column))
+        if values.ndim > 1:
+            raise self._refusal(column[0])
+        return values
 
     def _has(self, value: Any) -> bool:
         try:
@@ -291,7 +298,7 @@ class Integer(Parameter):
         return column
 
     def index(self, column: Any) -> Indices:
-        values = np.atleast_1d(np.asarray(column))
+        values = self._numbers(column)
         if values.dtype.kind not in "biuf":
             return np.array([self._position(value) for value in values.tolist()], np.int64)
         with np.errstate(invalid="ignore"):  # NaN, which equals nothing
@@ -375,7 +382,13 @@ class Real(Parameter):
 
     def index(self, column: Any) -> Indices:
         """The level that equals each value up to rounding: column [B] -> int64 [B]."""
-        values = np.atleast_1d(np.asarray(column, float))
+        given = self._numbers(column)
+        try:
+            values = given.astype(float)
+        except (TypeError, ValueError):
+            values = np.full(given.shape, np.nan)
+        if given.dtype.kind not in "biufO" or np.isnan(values).any():
+            raise self._refusal(given[np.isnan(values)][0] if np.isnan(values).any() else given[0])
         after = np.clip(np.searchsorted(self.grid, values), 1, max(len(self) - 1, 1)) if len(self) > 1 else np.zeros(values.shape, int)
         before = np.maximum(after - 1, 0)
         nearest = np.where(np.abs(self.grid[before] - values) <= np.abs(self.grid[after] - values), before, after)

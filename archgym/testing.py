@@ -33,7 +33,7 @@ from archgym.objective import INFEASIBLE_REWARD, Minimize, Objective, R
 from archgym.registry import Task, get_agent, get_task, list_agents, load
 from archgym.simulator import Metric, Simulator, check_schema
 from archgym.simulator_wrappers import SimulatorWrapper
-from archgym.space import Array, Categorical, DesignSpace, Indices, Integer, Ordinal, Real
+from archgym.space import LONGEST_GRID, Array, Categorical, DesignSpace, Indices, Integer, Ordinal, Real
 from archgym.wrappers import ContinuousActions, SequentialDesign
 
 __all__ = ["check_agent", "check_env", "check_simulator"]
@@ -247,7 +247,8 @@ def check_env(env: str | gymnasium.Env[Any, Any], *, seed: int = 0, **kwargs: An
     opened: list[Any] = [raw]
     try:
         wrappers: list[Callable[[Any], Any]] = [lambda made: made, ContinuousActions]
-        wrappers += [SequentialDesign] if len(raw.simulator.space) else []
+        if 0 < raw.simulator.space.nvec.max(initial=0) <= LONGEST_GRID:
+            wrappers.append(SequentialDesign)
         for wrap in wrappers:
             wrapped = wrap(single())
             opened.append(wrapped)

@@ -7,7 +7,7 @@ None, bools, integers, floats, text, lists and dictionaries with text as keys st
 they hold. Everything else is an object {"$": kind, ...}:
 
     tuple, set, frozenset, dict         "of" their items (sets in the order of their JSON, dictionaries with other keys as pairs)
-    complex, range, bytes, fraction, decimal, datetime, date, path, dtype, array       "of" numbers or text
+    complex, range, bytes, fraction, decimal, date, path, dtype, array         "of" numbers or text
     enum, flag, dataclass, namedtuple   "class" is "module:Class", "of" the member or the fields
     name                                a class or function, "of" its "module:name"
     content                             any other object: its class and a SHA-256 of what it holds, which is told apart but not read back
@@ -26,8 +26,9 @@ import hashlib
 import importlib
 import json
 import os
-from collections.abc import Callable, Mapping
-from datetime import date, datetime
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from datetime import date
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -49,7 +50,6 @@ _SCALARS: dict[type, tuple[str, Callable[[Any], Any], Callable[[Any], Any]]] = {
     bytes: ("bytes", bytes.hex, bytes.fromhex),
     Fraction: ("fraction", str, Fraction),
     Decimal: ("decimal", str, Decimal),
-    datetime: ("datetime", datetime.isoformat, datetime.fromisoformat),
     date: ("date", date.isoformat, date.fromisoformat),
     type(Path()): ("path", os.fspath, Path),
 }
@@ -154,14 +154,23 @@ def _content(value: Any, outer: list[Any]) -> dict[str, Any]:
             return {_KIND: "outer", _OF: up}
     try:
         reducer = copyreg.dispatch_table.get(type(value))
-        reduced = reducer(value) if reducer else value.__reduce_ex__(4)
+        reduced = _tensor(value) or (reducer(value) if reducer else value.__reduce_ex__(4))
     except Exception as error:
         raise Unwritable(f"a {type(value).__name__} cannot be told from others by its content ({error})") from None
     if isinstance(reduced, str):
         return {_KIND: "name", _OF: f"{type(value).__module__}:{reduced}"}
-    parts = [list(part) if part is not None and 3 <= place <= 4 else part for place, part in enumerate(reduced)]  # iterators of items
+    parts = [list(part) if isinstance(part, Iterator) else part for part in reduced]  # of the items of lists and dictionaries
     text = json.dumps(_written(parts, False, [*outer, value]), sort_keys=True)
     return {_KIND: "content", _CLASS: reference(type(value), False), "sha256": hashlib.sha256(text.encode()).hexdigest()}
+
+
+def _tensor(value: Any) -> tuple[Any, ...] | None:
+    """What a dense tensor of PyTorch holds, which is pickled differently in every process; None of anything else."""
+    torch = sys.modules.get("torch")
+    if torch is None or not isinstance(value, torch.Tensor) or value.layout is not torch.strided or value.is_quantized:
+        return None
+    data = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+    return type(value), str(value.dtype), list(value.shape), value.requires_grad, data
 
 
 def read(written: Any) -> Any:

@@ -4,7 +4,25 @@ from __future__ import annotations
 
 import numpy as np
 
+from archgym.errors import ArchGymError
 from archgym.space import Array, DesignSpace, Indices
+
+MOST_VALUES = 1_000_000
+
+
+def check_listable(agent: object, space: DesignSpace) -> None:
+    """Refuse a space for an agent that keeps a number for every value of every parameter.
+
+    Raises:
+        ArchGymError: the parameters have more than a million values together.
+    """
+    values = int(space.nvec.sum())
+    if values > MOST_VALUES:
+        longest = max(space, key=len)
+        raise ArchGymError(
+            f"{type(agent).__name__} keeps a number for every value of every parameter: expected at most {MOST_VALUES:,} values, got "
+            f"{values:,}, most of them of {longest.name!r}; give it fewer, or use genetic, tpe, cmaes or sac"
+        )
 
 
 def neighbours(space: DesignSpace, design: Indices) -> Indices:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from optuna.samplers import BaseSampler, GPSampler
 
+from archgym.agents._designs import check_listable
 from archgym.agents._optuna import OptunaAgent
 from archgym.errors import MissingDependency
 from archgym.space import Categorical, DesignSpace, Ordinal
@@ -46,6 +47,7 @@ class GaussianProcess(OptunaAgent):
             super().search(env, budget=budget, seed=seed)
 
     def sampler(self, space: DesignSpace, seed: int) -> BaseSampler:
+        check_listable(self, space)
         return GPSampler(
             n_startup_trials=self.startup,
             deterministic_objective=self.deterministic,
