@@ -383,12 +383,12 @@ class Real(Parameter):
     def index(self, column: Any) -> Indices:
         """The level that equals each value up to rounding: column [B] -> int64 [B]."""
         given = self._numbers(column)
+        if given.dtype.kind not in "biufO":
+            raise self._refusal(given[0])
         try:
             values = given.astype(float)
         except (TypeError, ValueError):
-            values = np.full(given.shape, np.nan)
-        if given.dtype.kind not in "biufO" or np.isnan(values).any():
-            raise self._refusal(given[np.isnan(values)][0] if np.isnan(values).any() else given[0])
+            raise self._refusal(given[0]) from None
         after = np.clip(np.searchsorted(self.grid, values), 1, max(len(self) - 1, 1)) if len(self) > 1 else np.zeros(values.shape, int)
         before = np.maximum(after - 1, 0)
         nearest = np.where(np.abs(self.grid[before] - values) <= np.abs(self.grid[after] - values), before, after)

@@ -198,7 +198,8 @@ def test_objects_are_told_apart_by_what_they_hold_and_not_by_their_text(make):
 
 def test_the_identity_of_an_object_is_the_same_in_every_process():
     """Sets come in another order, and PyTorch pickles a tensor differently."""
-    script = "import sys; sys.path[:0] = sys.argv[1:]; from test_values import *; print(identify([Holder({'a', 'b', 'c'}), frame(1), tensor(1)]))"
+    objects = "[Holder({'a', 'b', 'c'}), frame(1), tensor(1)]"
+    script = f"import sys; sys.path[:0] = sys.argv[1:]; from test_values import *; print(identify({objects}))"
     here = str(Path(__file__).parent)
     texts = {
         subprocess.run(
