@@ -294,7 +294,8 @@ class Integer(Parameter):
         return np.arange(self.low, self.high + 1, self.step, dtype=np.int64)
 
     def take(self, indices: Indices) -> Array:
-        column: Array = self.low + self.step * np.asarray(indices, np.int64)
+        places = np.asarray(indices, np.int64)
+        column: Array = self.low + (places if self.step == 1 else self.step * places)
         return column
 
     def index(self, column: Any) -> Indices:
