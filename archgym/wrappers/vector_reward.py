@@ -4,7 +4,7 @@ Component i is the objective of one metric alone, under the environment's constr
 
     valid        r_i = clip(-s_i log(m_i / reference_i), -R, R)
     violating    the objective's penalty is taken from every component
-    infeasible   r_i = -R - 1, the worst there is and finite
+    infeasible   r_i = -R - 1, the worst there is and finite; also where one of the metrics is below 0 under a logarithm
 
 so that sum_i w_i r_i over the objective's own metrics is its scalar reward wherever a design is valid and nothing is clipped. The
 objective's other forms (linear, nasaic, archgym) replace the logarithm here as they do there.
@@ -71,13 +71,10 @@ class VectorObjective:
         self.reward_space = Box(INFEASIBLE_REWARD, HIT if objective.form == "archgym" else R, (len(terms),), np.float32)
 
     def __call__(self, metrics: Mapping[str, Array], feasible: Array) -> Array:
-        """Reward vectors float32 [B, M] of a batch: a column [B] for each metric, and which designs are feasible, bool [B].
-
-        Raises:
-            ArchGymError: as `Objective`.
-        """
-        columns = [component(metrics, feasible).reward for component in self._components]
-        return np.stack(columns, axis=1).astype(np.float32)
+        """Reward vectors float32 [B, M] of a batch: a column [B] for each metric, and which designs are feasible, bool [B]."""
+        rewards = np.stack([component(metrics, feasible).reward for component in self._components], axis=1)
+        rewards[(rewards == INFEASIBLE_REWARD).any(axis=1)] = INFEASIBLE_REWARD  # one metric has no logarithm: the design has no vector
+        return rewards.astype(np.float32)
 
 
 def _term(metric: Metric) -> Term:
