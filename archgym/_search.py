@@ -23,7 +23,7 @@ from archgym.env import ArchVectorEnv
 from archgym.errors import ArchGymError, BudgetExhausted, reason_of, whole
 from archgym.incumbents import Incumbent, measure_again
 from archgym.ledger import Failure, Ledger
-from archgym.objective import Objective, clipped, clipping
+from archgym.objective import Objective, clipping
 from archgym.optimum import Optimum, known_optimum
 from archgym.pareto import Front, check_front, find_front
 from archgym.paths import write_atomically
@@ -139,6 +139,7 @@ class Search:
         self.budget = whole("budget", budget, least=1)
         self.seed = whole("seed", seed, least=0)
         self.agent = make_any_agent(agent, agent_kwargs or {})
+        version = whole(f"{type(self.agent).__name__}.version", getattr(self.agent, "version", None), least=0)
         preferred = f"{type(self.agent).__name__}.preferred_num_envs"
         width = whole(*("num_envs", num_envs) if num_envs is not None else (preferred, self.agent.preferred_num_envs), least=1)
         get_task(env)  # an unknown environment is refused here, with the nearest names
@@ -156,7 +157,7 @@ class Search:
                 {
                     "archgym": __version__,
                     "env": {**self.env.evaluator.specification(), "id": env, **({"front": list(front)} if front else {})},
-                    "agent": {"name": agent_name(self.agent), "version": self.agent.version, "hyperparameters": self.agent.configuration},
+                    "agent": {"name": agent_name(self.agent), "version": version, "hyperparameters": self.agent.configuration},
                     "budget": self.budget,
                     "seed": self.seed,
                     "num_envs": width,
@@ -232,14 +233,12 @@ class Search:
 
     @property
     def clipped(self) -> int:
-        """Valid samples of which a reward that the agent was given, or a component of it, is cut at +-R."""
-        valid = self.ledger.column("valid")
-        rewards = self.ledger.column("reward")[valid, None]
-        if self._followed:
-            simulator, values = self.env.simulator, self.ledger.column("values")[valid]
-            metrics = {metric.name: values[:, i] for i, metric in enumerate(simulator.metrics)}
-            rewards = VectorObjective(simulator, self.env.objective, self._followed)(metrics, np.ones(len(values), bool))
-        return int(clipped(rewards).any(axis=1).sum())
+        """Valid samples of which a reward that the agent was given, or a component of it, is cut at +-R and not infinite."""
+        simulator, objective = self.env.simulator, self.env.objective
+        values = self.ledger.column("values")[self.ledger.column("valid")]
+        metrics = {metric.name: values[:, i] for i, metric in enumerate(simulator.metrics)}
+        given = VectorObjective(simulator, objective, self._followed).components if self._followed else [objective]
+        return int(np.any([each.clips(metrics) for each in given], axis=0).sum())
 
     @property
     def _followed(self) -> list[str]:

@@ -100,12 +100,6 @@ Term = Minimize | Maximize | Target
 Constraint = AtMost | AtLeast
 
 
-def clipped(rewards: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
-    """Which rewards are cut at +-R, where designs cannot be told apart: bool, of the rewards' shape."""
-    cut: npt.NDArray[np.bool_] = np.abs(rewards) == R
-    return cut
-
-
 def clipping(share: float) -> str:
     """What to say where this share of the valid rewards is cut at +-R; "" where that is less than a half."""
     if share < 0.5:
@@ -222,7 +216,7 @@ class Objective:
         if left is not outcome.feasible:
             for row in np.flatnonzero(outcome.feasible & ~left).tolist():
                 outcome.fail(row, self._no_logarithm({name: float(column[row]) for name, column in columns.items()}))
-        return self._reward(columns, left)
+        return self(columns, left)
 
     def _has_logarithms(self, columns: Mapping[str, Array], feasible: Array) -> Array:
         """The feasible designs less those of which a logarithm does not exist: `feasible` itself where that is none."""
@@ -246,7 +240,7 @@ class Objective:
         below = ", ".join(f"{name} = {metrics[name]!r}" for name in self._logarithmic if not metrics[name] >= 0)
         return f"expected metrics of at least 0 under a logarithm, got {below}; use form='linear'"
 
-    @np.errstate(divide="ignore", over="ignore", invalid="ignore")
+    @np.errstate(all="ignore")
     def _reward(self, columns: Mapping[str, Array], feasible: Array) -> Rewards:
         everything = all_true(feasible)
         if not everything:
@@ -287,10 +281,20 @@ class Objective:
                 total = total + term.weight * merit
         return total
 
-    @np.errstate(divide="ignore", over="ignore", invalid="ignore")
+    @np.errstate(all="ignore")
+    def uncut(self, metrics: Mapping[str, Array]) -> Array:
+        """Rewards of valid designs before they are cut at +-R, [B]: infinite where a metric is 0 under a logarithm."""
+        return self._base({name: np.asarray(metrics[name], float) for name in self.metrics})
+
     def unbounded(self, metrics: Mapping[str, float]) -> bool:
-        """Whether a valid design's reward would be infinite if it was not cut: a minimised metric is 0, and nothing can be better."""
-        return bool(self._base({name: np.array([metrics[name]]) for name in self.metrics})[0] == np.inf)
+        """Whether nothing can be better than a valid design with these metrics: a minimised one is 0."""
+        return bool(self.uncut({name: np.array([metrics[name]]) for name in self.metrics})[0] == np.inf)
+
+    def clips(self, metrics: Mapping[str, Array]) -> npt.NDArray[np.bool_]:
+        """Which valid designs have a reward that is cut at +-R and not infinite, so that they cannot be told from others: bool [B]."""
+        uncut = self.uncut(metrics)
+        cut: npt.NDArray[np.bool_] = (np.abs(self._clip(uncut)) == R) & np.isfinite(uncut)
+        return cut
 
     def caps(self, reward: float | None) -> bool:
         """Whether a reward is where this form cuts them above, so that better designs have it too; False for None."""

@@ -4,7 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 
+from archgym.errors import ArchGymError
 from archgym.space import Array, DesignSpace, Indices
+
+
+def check_choices(space: DesignSpace, agent: str) -> None:
+    """Refuse a space without parameters to an agent that learns which values to choose.
+
+    Raises:
+        ArchGymError: there is one design and nothing to choose.
+    """
+    if not len(space):
+        raise ArchGymError(
+            f"the agent {agent} learns which values to choose, and a space without parameters has one design; use exhaustive"
+        )
 
 
 def neighbours(space: DesignSpace, design: Indices) -> Indices:

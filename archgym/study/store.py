@@ -198,7 +198,7 @@ class Store:
         return before, after
 
     def export(self) -> polars.DataFrame:
-        """Every stored row of every run, with the run's identifier, status, environment, agent, hyperparameters, seed and budget as columns.
+        """Every stored row of every run, with the run's identifier, status, environment, agent, hyperparameters, seed and budget.
 
         Parameters and metrics that a task does not have are null.
         """

@@ -43,6 +43,7 @@ class VectorObjective:
 
     Attributes:
         metrics: of the components, M of them.
+        components: the objective of each.
 
     Raises:
         ArchGymError: no metric, an unknown one, one that agents are not to see, or one of which nothing says what is better.
@@ -62,17 +63,17 @@ class VectorObjective:
             raise ArchGymError("a reward vector needs at least one metric")
         references = {**objective.reference, **(reference or {})}
         self.metrics = tuple(term.metric for term in terms)
-        self._components = [
+        self.components = [
             Objective(replace(term, weight=1.0), *objective.constraints, reference=references, form=objective.form, strict=objective.strict)
             for term in terms
         ]
-        for component in self._components:
+        for component in self.components:
             component.check(metric.name for metric in simulator.metrics)
         self.reward_space = Box(INFEASIBLE_REWARD, HIT if objective.form == "archgym" else R, (len(terms),), np.float32)
 
     def __call__(self, metrics: Mapping[str, Array], feasible: Array) -> Array:
         """Reward vectors float32 [B, M] of a batch: a column [B] for each metric, and which designs are feasible, bool [B]."""
-        rewards = np.stack([component(metrics, feasible).reward for component in self._components], axis=1)
+        rewards = np.stack([component(metrics, feasible).reward for component in self.components], axis=1)
         rewards[(rewards == INFEASIBLE_REWARD).any(axis=1)] = INFEASIBLE_REWARD  # one metric has no logarithm: the design has no vector
         return rewards.astype(np.float32)
 
