@@ -402,7 +402,7 @@ def search(
     try:
         with _searching(run):
             result = run.run()
-    except (KeyboardInterrupt, Exception) as error:
+    except BaseException as error:  # sys.exit, too
         if not run.ledger.samples:
             raise
         ended, result = error, run.result()
@@ -454,7 +454,7 @@ def _compare(env: str, agents: Sequence[str], budget: int, seed: int, settings: 
         try:
             with _searching(run):
                 result = run.run()
-        except (KeyboardInterrupt, Exception) as error:
+        except BaseException as error:  # sys.exit, too
             ended[name], result = error, run.result()
         best = result.best_metrics
         cells = [number(best[m.name]) if best else "none valid" for m in goals]
