@@ -472,8 +472,8 @@ def _compare(env: str, agents: Sequence[str], budget: int, seed: int, settings: 
     if winner.best_design is not None and winner.best_metrics is not None:
         console.print()
         _print_design(console, winner.best_design, winner.best_metrics, simulator.metrics)
-    for name, error in ended.items():
-        console.print(f"{_how_it_ended(error)}: the row of {name} is of an unfinished search", style="yellow")
+    for name, end in ended.items():
+        console.print(f"{_how_it_ended(end)}: the row of {name} is of an unfinished search", style="yellow")
     if ended:
         _end(ended)
 
