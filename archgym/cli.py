@@ -1,7 +1,7 @@
 """The `archgym` program: list and describe what there is, search a design space, find an exact optimum.
 
 Results go to stdout, progress, warnings and errors to stderr. Exit codes: 0 done; 2 bad input (one line says what and what to do);
-130 interrupted by Ctrl-C, after what was found so far has been printed and written.
+1 something went wrong; 130 interrupted by Ctrl-C. A search that ends in either way prints and writes what was found so far.
 
 Sub-commands of rooms and plug-ins come from the registry as "module:name" and are imported when they are invoked, or when help needs
 their text. A function becomes a command, a `typer.Typer` application a group of commands; a dotted name, such as "fidelity.softmax", is a
@@ -24,7 +24,7 @@ from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import gymnasium
 import numpy as np
@@ -93,6 +93,9 @@ class _Commands(_Group):
             return super().invoke(ctx)
         try:
             return super().invoke(ctx)
+        except _Unfinished as error:
+            say("error", f"{error}; archgym --debug, before the command, shows where", "red")
+            raise typer.Exit(FAILED) from None
         except (ArchGymError, gymnasium.error.Error) as error:
             say("error", str(error), "red")
             raise typer.Exit(BAD_INPUT) from None
@@ -394,25 +397,45 @@ def search(
             cache=cache,
             front=None if front is None else [name.strip() for name in front.split(",")],
         )
-    interrupted = False
+    ended: BaseException | None = None
     start = perf_counter()
     try:
         with _searching(run):
             result = run.run()
-    except KeyboardInterrupt:
-        interrupted = True
-        result = run.result()
+    except BaseException as error:  # sys.exit, too
+        if not run.ledger.samples:
+            raise
+        ended, result = error, run.result()
     seconds = perf_counter() - start
-    if out is not None and result.samples:
-        result.to_parquet(out)
+    if out is not None:
+        try:
+            result.to_parquet(out)
+        except Exception as error:  # a full disk; what was found is printed
+            ended, out = ended or error, None
     console = stdout()
     chosen = ", ".join(filter(None, [_assignments(settings), _assignments(hyperparameters), f"seed {seed}"]))
     heading(console, f"{env}  {agents[0]}{'' if proxy is None else f' on {proxy}'}", chosen)
-    if interrupted:
-        console.print(f"interrupted after {result.samples:,} of {budget:,} samples", style="yellow")
-    _print_result(console, result, run.env.simulator, run.env.objective, seconds, out if result.samples else None, facts)
-    if interrupted:
-        raise typer.Exit(INTERRUPTED)
+    if ended is not None:
+        console.print(f"{_how_it_ended(ended)} after {result.samples:,} of {budget:,} samples", style="yellow")
+    _print_result(console, result, run.env.simulator, run.env.objective, seconds, out, facts)
+    if ended is not None:
+        _end({agents[0]: ended})
+
+
+class _Unfinished(ArchGymError):
+    """A search ended before its budget was spent; what it found is printed."""
+
+
+def _how_it_ended(error: BaseException) -> str:
+    return "interrupted" if isinstance(error, KeyboardInterrupt) else "ended by an error"
+
+
+def _end(ended: Mapping[str, BaseException]) -> NoReturn:
+    """End a command some of whose agents could not finish, once what they found has been printed."""
+    for error in ended.values():
+        if isinstance(error, KeyboardInterrupt):
+            raise typer.Exit(INTERRUPTED)
+    raise _Unfinished("; ".join(f"{name}: {reason_of(error)}" for name, error in ended.items())) from next(iter(ended.values()))
 
 
 def _compare(env: str, agents: Sequence[str], budget: int, seed: int, settings: dict[str, Any], num_envs: int | None) -> None:
@@ -424,14 +447,15 @@ def _compare(env: str, agents: Sequence[str], budget: int, seed: int, settings: 
     units = [f"{m.name} ({m.unit})" if m.unit != "1" else m.name for m in goals]
     against = ["Regret>", "Percentile>"] if simulator.deterministic else ["Measured again>"]
     table = new_table("Agent", *(f"{name}>" for name in units), "Reward>", *against, "Seconds>")
-    results, interrupted = [], False
+    results: list[SearchResult] = []
+    ended: dict[str, BaseException] = {}
     for name, run in zip(agents, runs, strict=True):
         start = perf_counter()
         try:
             with _searching(run):
                 result = run.run()
-        except KeyboardInterrupt:
-            interrupted, result = True, run.result()
+        except BaseException as error:  # sys.exit, too
+            ended[name], result = error, run.result()
         best = result.best_metrics
         cells = [number(best[m.name]) if best else "none valid" for m in goals]
         again = result.incumbents[0].remeasured_reward if result.incumbents else None
@@ -439,7 +463,7 @@ def _compare(env: str, agents: Sequence[str], budget: int, seed: int, settings: 
         shown = ["-" if x is None else number(x) for x in figures]
         table.add_row(name, *cells, *shown, f"{perf_counter() - start:.2f}")
         results.append(result)
-        if interrupted:
+        if isinstance(ended.get(name), KeyboardInterrupt):
             break
     console = stdout()
     heading(console, env, ", ".join(filter(None, [_assignments(settings), f"budget {budget:,}", f"seed {seed}"])))
@@ -448,9 +472,10 @@ def _compare(env: str, agents: Sequence[str], budget: int, seed: int, settings: 
     if winner.best_design is not None and winner.best_metrics is not None:
         console.print()
         _print_design(console, winner.best_design, winner.best_metrics, simulator.metrics)
-    if interrupted:
-        console.print("interrupted: the last row is of an unfinished search", style="yellow")
-        raise typer.Exit(INTERRUPTED)
+    for name, end in ended.items():
+        console.print(f"{_how_it_ended(end)}: the row of {name} is of an unfinished search", style="yellow")
+    if ended:
+        _end(ended)
 
 
 def _print_result(
@@ -516,10 +541,17 @@ def _comparison(result: SearchResult, simulator: Simulator, objective: Objective
         return [("Regret", "not known: archgym optimum, with the same --set, finds the optimum")]
     if regret is None or optimum is None or optimum.best_metrics is None or result.best_metrics is None:
         return []
-    if objective.caps(optimum.best_reward):
+    unbounded = objective.unbounded(optimum.best_metrics)
+    if objective.caps(optimum.best_reward) and not unbounded:
         return [("Regret", f"not known: {CAPPED}")]
-    distance = _distance(result.best_metrics, optimum.best_metrics, simulator.metrics, objective)
-    text = "0: this is the exact optimum" if regret <= 0 else ", ".join(filter(None, [number(regret), distance]))
+    if objective.unbounded(result.best_metrics) or (regret <= 0 and not unbounded):
+        text = "0: this is the exact optimum"
+    elif unbounded:
+        zeros = [term.metric for term in objective.terms if optimum.best_metrics[term.metric] == 0]
+        text = f"not finite: {' and '.join(zeros) or 'a metric'} is 0 at the optimum"
+    else:
+        distance = _distance(result.best_metrics, optimum.best_metrics, simulator.metrics, objective)
+        text = ", ".join(filter(None, [number(regret), distance]))
     facts = [("Regret", text)]
     if result.percentile is not None:
         shown = f"{result.percentile:.4g}" if result.percentile < 99.9 else f"{result.percentile:.4f}".rstrip("0").rstrip(".")

@@ -100,7 +100,7 @@ def find_optimum(
     """
     if not simulator.deterministic or simulator.stochastic:
         raise ArchGymError("a measured or noisy simulator has no exact optimum")
-    space = simulator.space
+    space, names = simulator.space, [m.name for m in simulator.metrics]
     if space.size > limit:
         known = simulator.optimum(objective)
         if known is not None:
@@ -119,7 +119,7 @@ def find_optimum(
             indices = indices[(simulator.canonical(indices) == indices).all(axis=1)]
         if len(indices):
             outcome = evaluate_safely(simulator, indices)
-            rewards = objective({m.name: outcome.values[:, j] for j, m in enumerate(simulator.metrics)}, outcome.feasible)
+            rewards = objective.judge(outcome, names)
             good = rewards.reward[rewards.valid]
             designs, feasible, valid = designs + len(indices), feasible + int(outcome.feasible.sum()), valid + len(good)
             if len(good):
@@ -143,7 +143,7 @@ def _too_many(simulator: Simulator, objective: Objective, limit: int) -> str:
 
 def _optimum_at(simulator: Simulator, objective: Objective, indices: Indices) -> Optimum:
     outcome = evaluate_safely(simulator, np.asarray(indices, np.int64)[None])
-    rewards = objective({m.name: outcome.values[:, j] for j, m in enumerate(simulator.metrics)}, outcome.feasible)
+    rewards = objective.judge(outcome, [m.name for m in simulator.metrics])
     design = simulator.space.design(np.asarray(indices, np.int64))
     metrics = {m.name: float(v) for m, v in zip(simulator.metrics, outcome.values[0], strict=True)}
     return Optimum(np.asarray(indices, np.int64), design, metrics, float(rewards.reward[0]))
@@ -206,7 +206,7 @@ def _probe(simulator: Simulator, objective: Objective) -> Array:
     ordinals = [size * i // _PROBES for i in range(_PROBES)]
     indices = simulator.space.from_ordinal(np.array(ordinals, np.int64 if size < 2**63 else object))
     outcome = evaluate_safely(simulator, indices)
-    return objective({m.name: outcome.values[:, j] for j, m in enumerate(simulator.metrics)}, outcome.feasible).reward
+    return objective.judge(outcome, [m.name for m in simulator.metrics]).reward
 
 
 def save_optimum(simulator: Simulator, objective: Objective, optimum: Optimum) -> Path:

@@ -177,6 +177,10 @@ class Outcome:
     cached: Array | None = None
     failures: dict[int, str] = field(default_factory=dict)
 
+    def fail(self, row: int, reason: str) -> None:
+        """Make a design infeasible, with the reason."""
+        self.values[row], self.feasible[row], self.failures[row] = np.nan, False, reason
+
 
 def evaluate_safely(simulator: Simulator, indices: Indices, rng: np.random.Generator | None = None, *, again: bool = False) -> Outcome:
     """Evaluate designs [B, P]; failures become infeasible rows with a reason instead of exceptions.

@@ -31,7 +31,7 @@ from archgym.env import ArchEnv, ArchVectorEnv, finished
 from archgym.errors import ArchGymError, BudgetExhausted
 from archgym.objective import INFEASIBLE_REWARD, Minimize, Objective, R
 from archgym.registry import Task, get_agent, get_task, list_agents, load
-from archgym.simulator import Metric, Simulator, check_schema
+from archgym.simulator import Metric, Outcome, Simulator, check_schema
 from archgym.simulator_wrappers import SimulatorWrapper
 from archgym.space import LONGEST_GRID, Array, Categorical, DesignSpace, Indices, Integer, Ordinal, Real
 from archgym.wrappers import ContinuousActions, SequentialDesign
@@ -62,6 +62,7 @@ def check_simulator(simulator: Simulator, *, samples: int = 64, seed: int = 0) -
 
     Warns:
         UserWarning: answers share memory with later answers. The kernel copies, so that this is allowed, but other callers may not.
+            The default objective takes logarithms of metrics that are below 0, which makes the design infeasible.
     """
     _must(isinstance(simulator, Simulator), f"{simulator!r} is not an archgym.Simulator: derive its class from archgym.Simulator")
     what = type(simulator).__name__
@@ -91,6 +92,7 @@ def check_simulator(simulator: Simulator, *, samples: int = 64, seed: int = 0) -
     _check_designs_by_value(simulator, indices, columns, seed, what)
     _check_canonical(simulator, indices, columns, seed, what)
     _warn_of_shared_buffers(simulator, indices, seed, what)
+    _warn_of_logarithms(simulator, columns, what)
 
 
 def _check_metrics(simulator: Simulator, what: str) -> None:
@@ -221,6 +223,20 @@ def _warn_of_shared_buffers(simulator: Simulator, indices: Indices, seed: int, w
                 stacklevel=3,
             )
             return
+
+
+def _warn_of_logarithms(simulator: Simulator, columns: Mapping[str, Array], what: str) -> None:
+    objective, names = simulator.default_objective, [metric.name for metric in simulator.metrics]
+    if objective is None:
+        return
+    objective.check(names)
+    outcome = Outcome(np.stack([columns[name] for name in names], axis=1).astype(float), columns["feasible"].copy())
+    objective.judge(outcome, names)
+    if outcome.failures:
+        reason = next(iter(outcome.failures.values()))
+        warnings.warn(
+            f"{what}.default_objective makes {len(outcome.failures)} of {len(outcome.values)} designs infeasible: {reason}", stacklevel=3
+        )
 
 
 # Environments
@@ -454,7 +470,7 @@ def check_agent(
     task = Task("check/Plateau-v0", _Plateau) if env is None else env if isinstance(env, Task) else get_task(env)
     simulator, objective = task.build()
 
-    preferred = first.preferred_num_envs
+    preferred = _check_width(first, what)
     rows = _search(first, simulator, objective, budget, seed, preferred, what)
     with _other_global_random_states():
         again = _search(make(), simulator, objective, budget, seed, preferred, what)
@@ -505,14 +521,19 @@ def _check_hyperparameters(cls: type[Agent], what: str) -> None:
                 getattr(chosen, parameter.name) == value == chosen.configuration[parameter.name],
                 f"{what}({parameter.name}={value!r}) does not keep its hyperparameter as an attribute: leave the constructor to Agent",
             )
-            width = chosen.preferred_num_envs
-            _must(
-                isinstance(width, (int, np.integer)) and not isinstance(width, bool) and width >= 1,
-                f"{what}({parameter.name}={value!r}).preferred_num_envs is {width!r}; it must be an integer from 1",
-            )
+            _check_width(chosen, f"{what}({parameter.name}={value!r})")
     with suppress(ArchGymError):
         cls(no_such_hyperparameter=1)
         raise AssertionError(f"{what} takes hyperparameters that it does not declare: leave the constructor to archgym.Agent")
+
+
+def _check_width(agent: Agent, what: str) -> int:
+    width = agent.preferred_num_envs
+    _must(
+        isinstance(width, (int, np.integer)) and not isinstance(width, bool) and width >= 1,
+        f"{what}.preferred_num_envs is {width!r}; it must be an integer from 1",
+    )
+    return int(width)
 
 
 def _search(agent: Agent, simulator: Simulator, objective: Objective, budget: int, seed: int, width: int, what: str) -> Indices:

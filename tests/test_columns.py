@@ -7,6 +7,7 @@ import json
 from fractions import Fraction
 from pathlib import Path
 
+import gymnasium
 import numpy as np
 import pyarrow
 import pyarrow.parquet
@@ -70,7 +71,13 @@ class Any_(Simulator):
         return {"t_s": designs["x"] * (1.0 + np.array(place)), "feasible": designs["x"] > 0}
 
 
-archgym.register_env("tests/Any-v0", simulator=Any_)
+@pytest.fixture(autouse=True, scope="module")
+def registered():
+    archgym.register_env("tests/Any-v0", simulator=Any_)
+    archgym.register_env("tests/Long-v0", simulator=Long)
+    yield
+    for env_id in ("tests/Any-v0", "tests/Long-v0"):
+        gymnasium.registry.pop(env_id, None)
 
 
 def typed(values):
@@ -169,9 +176,6 @@ class Long(Simulator):
 
     def evaluate(self, designs, rng=None):
         return {"t_s": 1.0 + abs(designs["x"] - 123456789.0) / designs["y"], "feasible": designs["x"] >= 0}
-
-
-archgym.register_env("tests/Long-v0", simulator=Long)
 
 
 def test_agents_search_a_long_integer_parameter_or_say_why_not():

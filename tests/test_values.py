@@ -78,7 +78,13 @@ def _shown(value):
     return value.tobytes() if isinstance(value, np.ndarray) else getattr(value, "to_dict", lambda: value)()
 
 
-archgym.register_env("tests/Told-v0", simulator=Told)
+@pytest.fixture(autouse=True, scope="module")
+def registered():
+    archgym.register_env("tests/Told-v0", simulator=Told)
+    yield
+    for env_id in ("tests/Told-v0", "tests/Taking-v0"):
+        gymnasium.registry.pop(env_id, None)
+
 
 plain = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
 hashable = (
