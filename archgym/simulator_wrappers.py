@@ -297,7 +297,7 @@ class Cached(SimulatorWrapper):
 
     Raises:
         ArchGymError: a stochastic simulator; a file that cannot be opened and written; with a path, a simulator whose arguments
-            have no lasting description (a function, say).
+            do not tell it from others (a lambda, an open file).
     """
 
     transparent = True

@@ -70,7 +70,7 @@ def check_simulator(simulator: Simulator, *, samples: int = 64, seed: int = 0) -
     _check_metrics(simulator, what)
     _must(
         DesignSpace.from_json(simulator.space.to_json()) == simulator.space,
-        f"{what}.space changes in a JSON round trip: use numbers, strings and bools as parameter values",
+        f"{what}.space changes in a JSON round trip: use numbers, text, tuples or enums as parameter values",
     )
     try:
         json.dumps(simulator.specification)
