@@ -148,13 +148,16 @@ def _dataclass(value: Any, exact: bool, outer: list[Any]) -> dict[str, Any] | No
 
 
 def _content(value: Any, outer: list[Any]) -> dict[str, Any]:
-    """Any object by its class and a hash of what it would be pickled as."""
+    """Any object by its class and a hash of what it would be pickled as; a simulator by its specification."""
     for up, other in enumerate(reversed(outer)):
         if other is value:  # an object that refers to one it is part of
             return {_KIND: "outer", _OF: up}
     try:
         reducer = copyreg.dispatch_table.get(type(value))
-        reduced = _tensor(value) or (reducer(value) if reducer else value.__reduce_ex__(4))
+        if isinstance(getattr(type(value), "specification", None), property):
+            reduced = (type(value), value.specification)
+        else:
+            reduced = _tensor(value) or (reducer(value) if reducer else value.__reduce_ex__(4))
     except Exception as error:
         raise Unwritable(f"a {type(value).__name__} cannot be told from others by its content ({error})") from None
     if isinstance(reduced, str):
