@@ -330,6 +330,12 @@ def test_a_tuple_and_a_list_do_not_share_a_cache(tmp_path):
     assert Cached(Told((8, 8)), tmp_path / "c")._identity() != Cached(Told([8, 8]), tmp_path / "c")._identity()
 
 
+def test_a_simulator_as_an_argument_is_told_apart_by_its_own_arguments():
+    assert identify([Told(1)]) == identify([Told(1)]) != identify([Told(2)])
+    with pytest.raises(Unwritable, match="Told is made with an argument"):
+        identify([Told(lambda: 0)])
+
+
 def test_gymnasium_writes_the_specification_of_an_environment_with_paths_and_numpy_scalars():
     env = gymnasium.make("archgym/Softmax-v0", cols=np.int64(4096))
     assert gymnasium.make(gymnasium.envs.registration.EnvSpec.from_json(env.spec.to_json())).unwrapped.evaluator.kwargs["cols"] == 4096
