@@ -14,8 +14,8 @@ import gymnasium
 from archgym.dataset.data import Dataset, about, to_arrow
 from archgym.env import Evaluation
 from archgym.errors import ArchGymError, MissingDependency
-from archgym.simulator import Outcome
 from archgym.paths import write_atomically
+from archgym.simulator import Outcome
 
 
 def to_csv(data: Dataset, path: str | os.PathLike[str]) -> Path:
