@@ -144,8 +144,10 @@ class Search:
         self.seed = whole("seed", seed, least=0)
         self.agent = make_any_agent(agent, agent_kwargs or {})
         version = whole(f"{type(self.agent).__name__}.version", getattr(self.agent, "version", None), least=0)
-        preferred = f"{type(self.agent).__name__}.preferred_num_envs"
-        width = whole(*("num_envs", num_envs) if num_envs is not None else (preferred, self.agent.preferred_num_envs), least=1)
+        if num_envs is None:
+            width = whole(f"{type(self.agent).__name__}.preferred_num_envs", self.agent.preferred_num_envs, least=1)
+        else:
+            width = whole("num_envs", num_envs, least=1)
         get_task(env)  # an unknown environment is refused here, with the nearest names
         for name in env_kwargs or {}:
             if name in ("task", "num_envs", "spec", "wrappers", "vectorization_mode", "vector_kwargs", "render_mode", "autoreset_mode"):
@@ -199,9 +201,8 @@ class Search:
 
     def _hand_over(self, error: BaseException) -> None:
         """Give an error what was found before it; nothing that goes wrong here takes its place."""
-        with suppress(Exception):
-            self._look_up_optimum()
-            if self.ledger.samples:
+        if self.ledger.samples:
+            with suppress(Exception):
                 error.partial = self.result()  # type: ignore[attr-defined]
                 error.add_note(f"archgym: {self.progress}; the attribute `partial` of this exception has what was found")
 

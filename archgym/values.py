@@ -156,6 +156,8 @@ def _content(value: Any, outer: list[Any]) -> dict[str, Any]:
         reducer = copyreg.dispatch_table.get(type(value))
         if isinstance(getattr(type(value), "specification", None), property):
             reduced = (type(value), value.specification)
+            if '"$": "unknown"' in json.dumps(reduced[1]):
+                raise TypeError("it is made with an argument that cannot")
         else:
             reduced = _tensor(value) or (reducer(value) if reducer else value.__reduce_ex__(4))
     except Exception as error:
@@ -164,8 +166,6 @@ def _content(value: Any, outer: list[Any]) -> dict[str, Any]:
         return {_KIND: "name", _OF: f"{type(value).__module__}:{reduced}"}
     parts = [list(part) if isinstance(part, Iterator) else part for part in reduced]  # of the items of lists and dictionaries
     text = json.dumps(_written(parts, False, [*outer, value]), sort_keys=True)
-    if '"$": "unknown"' in text:  # an argument of a simulator
-        raise Unwritable(f"a {type(value).__name__} is made with an argument that cannot be told from others")
     return {_KIND: "content", _CLASS: reference(type(value), False), "sha256": hashlib.sha256(text.encode()).hexdigest()}
 
 
