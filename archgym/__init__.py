@@ -10,6 +10,10 @@ it through `reset` and `step`, and a ledger counts every simulated design.
 
 from typing import Any
 
+from archgym.interrupts import guard_start
+
+guard_start()  # before what takes time to import
+
 from archgym._search import Search, SearchResult, search, search_again
 from archgym.agent import Agent, AskTellAgent
 from archgym.env import ArchEnv, ArchVectorEnv, finished
