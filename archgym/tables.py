@@ -123,7 +123,7 @@ class Table(Lines):
                     break
                 kept = [group for group in kept if group is not going]
                 left_out.append(going)
-            if len(kept) == 1 < len(self._groups):
+            if not any(map(_tells, kept[1:])) and any(map(_tells, self._groups[1:])):
                 break
             columns = [column for group in kept for column in group]
             if widths := _widths(columns, width):
@@ -293,6 +293,11 @@ def _fact(name: str, text: str, width: int, name_style: str = "bold", style: str
     yield from ([(first + " " * _INDENT + line, style)] for line in rest)
 
 
+def _tells(group: Sequence[_Column]) -> bool:
+    """Whether it has numbers."""
+    return any(column.right for column in group)
+
+
 def _joined(group: Sequence[_Column], row: int) -> str:
     return " ".join(filter(None, (column.cells[row] for column in group)))
 
@@ -302,15 +307,17 @@ def _widths(columns: Sequence[_Column], width: int) -> tuple[list[int], int] | N
     for gap in (_WIDE_GAP, _GAP):
         if sum(column.natural for column in columns) + gap * (len(columns) - 1) <= width:
             return [column.natural for column in columns], gap
-    room = width - sum(column.least for column in columns) - _GAP * (len(columns) - 1)
-    if room < 0:
-        return None
-    given = {}
-    wanting = sorted(range(len(columns)), key=lambda j: columns[j].natural - columns[j].least)
-    for rank, j in enumerate(wanting):  # the least demanding first, so that the others share what is left
-        more = min(columns[j].natural - columns[j].least, room // (len(wanting) - rank))
-        given[j], room = columns[j].least + more, room - more
-    return [given[j] for j in range(len(columns))], _GAP
+    prose = [j for j, column in enumerate(columns) if column.is_prose]
+    for shortest in (False, True):  # whether headers of other columns are wrapped
+        given = [column.least if shortest or column.is_prose else column.natural for column in columns]
+        room = width - sum(given) - _GAP * (len(columns) - 1)
+        if room >= 0:
+            wanting = sorted(prose, key=lambda j: columns[j].natural - columns[j].least)
+            for rank, j in enumerate(wanting):  # the least demanding first, so that the others share what is left
+                more = min(columns[j].natural - columns[j].least, room // (len(wanting) - rank))
+                given[j], room = given[j] + more, room - more
+            return given, _GAP
+    return None
 
 
 def _longest(texts: Sequence[str], breakable: bool = False) -> int:

@@ -52,7 +52,7 @@ def expand(file: File) -> None:
         out.width = _UNLIMITED  # for grep and the like, a line is a run
     heading(out, study.name, f"{study.size:,} runs: {len(study.tasks)} tasks, {len(study.agents)} agents")
     columns = ("Run", "Task", "Agent", "Configuration>", "Seed>", "Samples>", "Hyperparameters")
-    listing = new_table(*columns, expendable=columns[:-4:-1], elsewhere="a pipe")
+    listing = new_table(*columns, expendable=["Hyperparameters", "Samples", "Configuration"], elsewhere="a pipe")
     for run in study.runs():
         settings = " ".join(f"{name}={_short(value)}" for name, value in run.specification["agent"]["hyperparameters"].items())
         seed, budget = run.specification["seed"], run.specification["budget"]
@@ -155,7 +155,9 @@ def status(folder: Folder) -> None:
     out = stdout()
     runs = list(study.runs())
     heading(out, study.name, f"{sum(run.id in stored for run in runs):,} of {len(runs):,} runs stored in {folder}")
-    listing = new_table("Task", "Agent", "Stored>", "Failed>", "Left>", "Seconds>", "Best reward>")
+    listing = new_table(
+        "Task", "Agent", "Stored>", "Failed>", "Left>", "Seconds>", "Best reward>", expendable=["Seconds", "Left", "Failed"]
+    )
     groups: dict[tuple[str, str], list[Any]] = {}
     for run in runs:
         groups.setdefault((run.task, run.agent), []).append(stored.get(run.id))
@@ -293,15 +295,11 @@ class _View:
             Text.assemble((f"{reward:>{max(map(len, rewards))}}", "bold"), f"  {task}, {agent}")
             for reward, (task, (_, agent)) in zip(rewards, best, strict=True)
         ]
-        shown = [
-            Text(self.study.name, style="bold cyan"),
-            Text(_counts(progress), style="dim"),
-            Text("Best rewards" if best else ""),
-            *lines,
-        ]
-        for text in shown:
+        title = Text(self.study.name, style="bold cyan")
+        shown = [Text(_counts(progress), style="dim"), Text("Best rewards" if best else ""), *lines]
+        for text in (title, *shown):
             text.no_wrap, text.overflow = True, "ellipsis"
-        return Group(shown[0], bar, *shown[1:])
+        return Group(title, bar, *shown)
 
 
 class _Lines:

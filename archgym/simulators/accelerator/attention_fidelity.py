@@ -102,7 +102,7 @@ def _read(path: Path, keys: tuple[str, str], columns: tuple[str, ...], number: C
         ArchGymError: a column or row is missing, or `number` refuses a cell.
     """
     try:
-        with open(path, encoding="utf-8", newline="") as file:
+        with open(path, encoding="utf-8-sig", newline="") as file:
             rows = {(row[keys[0]], row[keys[1]]): row for row in csv.DictReader(file) if row.get("platform", "cloud") == "cloud"}
         found = {column: np.array([number(rows[key][column]) for key in ROWS]) for column in columns}
     except KeyError as error:

@@ -97,7 +97,7 @@ def _write(found: dict[str, Any], file: BinaryIO) -> None:
 
 def _compared(path: Path, function: Callable[[fidelity.Rows], Any]) -> Any:
     try:
-        with open(path, encoding="utf-8", newline="") as file:
+        with open(path, encoding="utf-8-sig", newline="") as file:
             rows = list(csv.DictReader(file, strict=True))
         return function(rows)
     except KeyError as error:

@@ -237,7 +237,7 @@ def _show(source: str, chart: Path | None) -> None:
     source = source or ("host" if Calibration.host().exists() else DEFAULT)
     calibration = Calibration.load(source)  # says what is wrong with it, if anything
     path = Calibration.host() if source == "host" else RECORDED / f"{source}.json" if source in Calibration.recorded() else Path(source)
-    document: Document = json.loads(path.read_text(encoding="utf-8"))
+    document: Document = json.loads(path.read_text(encoding="utf-8-sig"))
     curves = {
         pattern: (curve["log2_bytes"], curve["ns_per_float"]) for pattern, curve in document["bandwidth"].items() if pattern in PATTERNS
     }
@@ -247,11 +247,12 @@ def _show(source: str, chart: Path | None) -> None:
     console = stdout()
     heading(console, f"Calibration {source}", "" if source == "host" or source in Calibration.recorded() else str(path))
     braille = console.encoding.lower().startswith("utf")
-    console.print(charts.in_terminal(curves, levels, min(console.width, WIDEST_CHART), braille=braille), no_wrap=True, crop=True)
-    console.print()
-    stores = f"{'dotted' if braille else 'in capitals'} with non-temporal stores"
-    console.print(f"ns per float32 that one thread takes, against the bytes that go through the caches; {stores}.", style="dim")
-    console.print()
+    if console.width >= charts.NARROWEST:
+        console.print(charts.in_terminal(curves, levels, min(console.width, WIDEST_CHART), braille=braille), no_wrap=True, crop=True)
+        console.print()
+        stores = f"{'dotted' if braille else 'in capitals'} with non-temporal stores"
+        console.print(f"ns per float32 that one thread takes, against the bytes that go through the caches; {stores}.", style="dim")
+        console.print()
     _print_calibration(console, document)
     console.print()
     console.print(_curves_in_numbers(calibration, curves))
@@ -263,10 +264,9 @@ def _show(source: str, chart: Path | None) -> None:
 
 def _curves_in_numbers(calibration: Calibration, curves: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> Table:
     """ns per float at every fourth size."""
-    from archgym.simulators.softmax.charts import size
+    from archgym.simulators.softmax.charts import size, words
 
-    headers = [pattern.replace("_nontemporal", " non- temporal").replace("_", " ") for pattern in curves]
-    table = new_table("Bytes>", *(f"{header}>" for header in headers))
+    table = new_table("Bytes>", *(f"{words(pattern)}>" for pattern in curves))
     low = min(sizes[0] for sizes, _ in curves.values())
     high = max(sizes[-1] for sizes, _ in curves.values())
     for x in range(math.ceil(low / 2) * 2, math.floor(high) + 1, 2):
