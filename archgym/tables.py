@@ -197,13 +197,14 @@ class Facts(Lines):
         room = width - names - _WIDE_GAP
         texts = [line for _, lines in self._facts for line in lines]
         beside = room >= max(map(_width, texts), default=0) or room >= max(PROSE, min(_longest(texts), width // 2))
-        for (name, (first, *more)), style in zip(self._facts, self._styles, strict=True):
+        parts = [[part for line in lines for part in wrapped(line, room)] for _, lines in self._facts]
+        column = min(room, max((_width(part) for each in parts for part in each), default=0))
+        for (name, (first, *more)), style, (start, *rest) in zip(self._facts, self._styles, parts, strict=True):
             if not first:
                 yield [(name, style)]
             elif beside:
-                start, *rest = (part for line in (first, *more) for part in wrapped(line, room))
-                yield [(_padded(name, names, False), style), (" " * _WIDE_GAP + start, "")]
-                yield from ([(" " * (names + _WIDE_GAP) + part, "")] for part in rest)
+                yield [(_padded(name, names, False), style), (" " * _WIDE_GAP + _padded(start, column, False), "")]
+                yield from ([(" " * (names + _WIDE_GAP) + _padded(part, column, False), "")] for part in rest)
             else:
                 yield from _fact(name, first, width, style) if name else ([(line, "")] for line in wrapped(first, width))
                 yield from ([(" " * _INDENT + part, "")] for line in more for part in wrapped(line, width - _INDENT))
