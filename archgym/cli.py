@@ -16,6 +16,7 @@ import os
 import re
 import sys
 import tomllib
+import traceback
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,6 +25,7 @@ from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from time import perf_counter
+from types import TracebackType
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import gymnasium
@@ -40,24 +42,25 @@ from archgym.console import (
     heading,
     new_table,
     number,
+    progress_line,
     say,
     stderr,
     stdout,
-    without_empty_columns,
 )
 from archgym.errors import ArchGymError, MissingDependency, reason_of, unknown
 from archgym.incumbents import Incumbent
+from archgym.interrupts import guard_command, guard_end, guard_start, interrupted
 from archgym.objective import CAPPED, AtMost, Maximize, Minimize, Objective, Target
 from archgym.optimum import Optimum, find_optimum, known_optimum, optimum_path, save_optimum, to_enumerate
 from archgym.paths import check_writable
 from archgym.registry import Task, get_agent, get_task, list_agents, list_commands, list_envs, load, requirement
 from archgym.simulator import Metric, Simulator
+from archgym.tables import Beside, Table
+from archgym.text import printable
 from archgym.version import __version__
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
-    from rich.progress import ProgressColumn
-    from rich.table import Table
 
     from archgym.agent import Agent
 
@@ -88,9 +91,22 @@ class _Group(TyperGroup):
 class _Commands(_Group):
     """The program; errors become one line and an exit code: 2 for what the user can put right, 1 for what went wrong."""
 
+    def main(self, *arguments: Any, **options: Any) -> Any:
+        from archgym.terminal import forget_unusable_size
+
+        forget_unusable_size()  # Typer prints help and wrong command lines itself
+        return super().main(*arguments, **options)
+
+    def make_context(self, *arguments: Any, **options: Any) -> Any:
+        with _printable_usage():
+            return super().make_context(*arguments, **options)
+
     def invoke(self, ctx: Any) -> Any:
-        if ctx.params.get("debug"):
-            return super().invoke(ctx)
+        guard_command()
+        with _printable_usage():
+            return super().invoke(ctx) if ctx.params.get("debug") else self._invoke(ctx)
+
+    def _invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
         except _Unfinished as error:
@@ -107,8 +123,22 @@ class _Commands(_Group):
         except Exception as error:
             if hasattr(error, "exit_code"):  # a wrong command line, which Typer explains
                 raise
+            if interrupted():
+                say("interrupted", "", "yellow")
+                raise typer.Exit(INTERRUPTED) from None
             say("error", f"{reason_of(error)}; archgym --debug, before the command, shows where", "red")
             raise typer.Exit(FAILED) from None
+
+
+@contextmanager
+def _printable_usage() -> Iterator[None]:
+    """What Typer says of a wrong command line quotes the words of that line."""
+    try:
+        yield
+    except Exception as error:
+        if hasattr(error, "exit_code") and hasattr(error, "message"):
+            error.message = printable(str(error.message))
+        raise
 
 
 app = typer.Typer(
@@ -204,26 +234,26 @@ def list_(what: Annotated[What | None, typer.Argument(help="Default: both.")] = 
     if what in (None, What.envs):
         table = new_table("Environment", "Designs>", "Description")
         for name in list_envs():
-            _add_row(table, name, partial(_listed_env, name))
+            cells, style = _or_reason(partial(_listed_env, name), ("", "?"))
+            table.add_row(name, *cells, style=style)
         out.print(table)
     if what is None:
         out.print()
     if what in (None, What.agents):
         table = new_table("Agent", "Description", "Hyperparameters")
         for name in list_agents():
-            _add_row(table, name, partial(_listed_agent, name))
+            cells, style = _or_reason(partial(_listed_agent, name), ("?", ""))
+            table.add_row(name, *cells, style=style)
         out.print(table)
 
 
-def _add_row(table: Table, name: str, cells: Callable[[], Sequence[str]]) -> None:
-    """A row of a list; a plug-in that cannot be loaded is shown dimmed, with the reason as its description."""
+def _or_reason(cells: Callable[[], Sequence[str]], nothing: Sequence[str]) -> tuple[Sequence[str], str]:
+    """The cells of a list's row and their style; a plug-in that cannot be loaded is dimmed, with the reason for its description ("?")."""
     try:
-        table.add_row(name, *cells())
+        return cells(), ""
     except Exception as error:  # a plug-in may raise anything
-        description = [str(column.header) for column in table.columns].index("Description")
-        row = [name, *[""] * (len(table.columns) - 1)]
-        row[description] = str(error) if isinstance(error, MissingDependency) else f"cannot be loaded: {reason_of(error)}"
-        table.add_row(*row, style="dim")
+        reason = str(error) if isinstance(error, MissingDependency) else f"cannot be loaded: {reason_of(error)}"
+        return [reason if cell == "?" else cell for cell in nothing], "dim"
 
 
 def _listed_env(name: str) -> tuple[str, str]:
@@ -269,10 +299,10 @@ def _describe_agent(name: str) -> None:
     out.print()
     if len(cls.hyperparameters):
         meanings = _meanings(documentation)
-        table = new_table("Hyperparameter", "Kind", "Values", "Default", "Meaning")
+        table = new_table("Hyperparameter", "Kind", "Values", "Default", "Meaning", expendable=["Kind"])
         for p in cls.hyperparameters:
             table.add_row(p.name, type(p).__name__, p.describe(), _value(p.default_value), meanings.get(p.name, ""))
-        out.print(without_empty_columns(table))
+        out.print(table)
     else:
         out.print("No hyperparameters.")
 
@@ -290,16 +320,17 @@ def _describe_env(name: str, settings: Mapping[str, Any]) -> None:
     if description:
         out.print("\n" + _reflow(description[1].strip()))
     declared = any(p.default is not None for p in simulator.space)
-    table = new_table("Parameter", "Kind", "Values" if declared else "Values (default first)", "Default", "Meaning")
+    values = "Values" if declared else "Values (default first)"
+    table = new_table("Parameter", "Kind", values, "Default", "Meaning", expendable=["Kind"])
     for p in simulator.space:
         table.add_row(p.name, type(p).__name__, p.describe(), _value(p.default_value) if declared else "", meanings.get(p.name, ""))
     out.print()
-    out.print(without_empty_columns(table))
+    out.print(table)
     out.print()
     table = new_table("Metric", "Unit", "Better", "Note")
     for m in simulator.metrics:
         table.add_row(m.name, "" if m.unit == "1" else m.unit, m.better or "-", "only reported" if m.report_only else "")
-    out.print(without_empty_columns(table))
+    out.print(table)
     out.print()
     table = new_table("Argument", "Default", "Meaning")
     table.add_row("objective", "as below", 'another one: {"minimize": ["metric"], "reference": {"metric": 1.0}, "at_most": {...}}')
@@ -710,28 +741,20 @@ def _bar(total: int, what: str, look: Callable[[], tuple[int, str]]) -> Iterator
     if not sys.stderr.isatty():
         yield
         return
-    from rich.constrain import Constrain
     from rich.live import Live
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-    from rich.table import Column
+    from rich.progress import Progress
 
-    columns: list[ProgressColumn] = [
-        BarColumn(bar_width=None),
-        TextColumn("{task.completed:,.0f}/{task.total:,.0f}", table_column=Column(no_wrap=True)),
-        TextColumn("{task.fields[remark]}", style="bold", table_column=Column(no_wrap=True)),
-        TextColumn("{task.fields[rate]}", table_column=Column(no_wrap=True)),
-        TimeRemainingColumn(compact=True),
-        TextColumn("left"),
-    ]
-    bar = Progress(*columns, console=console, auto_refresh=False, expand=True)
-    task = bar.add_task("", total=total, remark="", rate="")
+    pace = Progress(console=console, auto_refresh=False)  # never shown: it keeps the pace
+    task = pace.add_task("", total=total)
 
     def draw() -> RenderableType:
         done, remark = look()
-        speed = bar.tasks[0].finished_speed or bar.tasks[0].speed
+        pace.update(task, completed=done)
+        speed, seconds = pace.tasks[0].finished_speed or pace.tasks[0].speed, pace.tasks[0].time_remaining
         rate = f"{number(speed if speed < 100 else round(speed))} {what}/s" if speed else ""
-        bar.update(task, completed=done, remark=remark, rate=rate)
-        return Constrain(bar.get_renderable(), console.width - 3)  # room for the terminal's "^C", which would wrap and leave the bar behind
+        left = "" if seconds is None else f"{int(seconds) // 60:02}:{int(seconds) % 60:02} left"
+        width = console.width - 3  # room for the terminal's "^C", which would wrap and leave the bar behind
+        return progress_line(done / max(total, 1), (f"{done:,}/{total:,}", remark, rate, left), width)
 
     with Live(get_renderable=draw, console=console, refresh_per_second=_REFRESH_PER_SECOND, transient=True):
         yield
@@ -752,15 +775,13 @@ def _searching(run: Search) -> Iterator[None]:
 
 def _print_design(console: Console, design: Mapping[str, Any], metrics: Mapping[str, float], schema: Sequence[Metric]) -> None:
     """A design and its metrics, beside each other where there is room."""
-    from rich.columns import Columns
-
     left = new_table("Best design", "")
     for name, value in design.items():
         left.add_row(name, _value(value))
     right = new_table("Metric", "Value>", "")
     for m in schema:
         right.add_row(m.name, number(metrics[m.name]), "" if m.unit == "1" else m.unit)
-    console.print(Columns([left, right], padding=(0, 4)))
+    console.print(Beside(left, right))
     console.print()
 
 
@@ -837,10 +858,18 @@ def _show_warning(message: Warning | str, category: type[Warning], filename: str
     say("warning", str(message), "yellow")
 
 
+def _show_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    stderr().print("".join(traceback.format_exception(kind, error, trace)), soft_wrap=True, end="")
+
+
 def main() -> None:
     """The `archgym` program."""
-    warnings.showwarning = _show_warning
-    app()
+    guard_start()
+    warnings.showwarning, sys.excepthook = _show_warning, _show_traceback
+    try:
+        app()
+    finally:
+        guard_end()
 
 
 if __name__ == "__main__":

@@ -557,7 +557,7 @@ class DesignSpace:
     @classmethod
     def from_json(cls, text: str) -> DesignSpace:
         """The inverse of `to_json`."""
-        return cls([Parameter.from_json(entry) for entry in json.loads(text)])
+        return cls([Parameter.from_json(entry) for entry in json.loads(text.removeprefix("\ufeff"))])
 
 
 def _renamed(parameter: Parameter, name: str) -> Parameter:

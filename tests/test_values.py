@@ -332,7 +332,7 @@ def test_a_tuple_and_a_list_do_not_share_a_cache(tmp_path):
 
 def test_a_simulator_as_an_argument_is_told_apart_by_its_own_arguments():
     assert identify([Told(1)]) == identify([Told(1)]) != identify([Told(2)])
-    with pytest.raises(Unwritable, match="Told cannot be told .*made with an argument"):
+    with pytest.raises(Unwritable, match=r"Told cannot be told .*made with an argument"):
         identify([Told(lambda: 0)])
 
 

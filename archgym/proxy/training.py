@@ -242,7 +242,7 @@ def load_trained(folder: str | os.PathLike[str]) -> Trained:
     """
     simulator, place = ProxySimulator.load(folder), Path(folder).expanduser()
     with reading(place / REPORT, "the report of a proxy", "train it again"):
-        report = json.loads((place / REPORT).read_text())
+        report = json.loads((place / REPORT).read_text(encoding="utf-8-sig"))
     with reading(place / TEST, "the test designs of a proxy", "train it again"):
         _, arrays = load_archive(place / TEST, FORMAT)
         n, k = len(arrays["indices"]), len(simulator.metrics)
