@@ -7,21 +7,35 @@ from typing import Annotated
 import typer
 
 from archgym.console import fact_sheet, heading, new_table, stdout
+from archgym.errors import ArchGymError, unknown
 from archgym.simulators.accelerator.layers import Layer
 from archgym.simulators.accelerator.workloads import Workload, list_workloads, load_workload
 
 
 def workloads(
     name: Annotated[str | None, typer.Argument(metavar="[NAME|PATH]", help="A workload, or a .csv or .onnx file: its layers.")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="dimensions={...}", help='Sizes of an .onnx file\'s dynamic dimensions: {"batch": 1, "height": 224}.'
+        ),
+    ] = None,
 ) -> None:
     """List the networks that accelerators are designed for, or the layers of one.
 
     archgym workloads resnet18
     """
+    from archgym.cli import pairs
+
+    settings = pairs("--set", set_)
+    if other := settings.keys() - {"dimensions"}:
+        raise unknown("setting of a workload", sorted(other)[0], ["dimensions"])
     if name is None:
+        if settings:
+            raise ArchGymError("--set dimensions={...} goes with the path of an .onnx file: name it")
         _print_all()
     else:
-        _print_one(load_workload(name))
+        _print_one(load_workload(name, **settings))
 
 
 def _print_all() -> None:
