@@ -101,7 +101,8 @@ def heterogeneous_accelerator(
     dimensions: ManyDimensions | None = None,
 ) -> Simulator:
     """Networks on a chip of sub-accelerators, scheduled when they are asked for, or once and for all."""
-    simulator = HeterogeneousAccelerator(networks, subs, specs, technology, dimensions)
+    given = {} if dimensions is None else {"dimensions": dimensions}  # passed only where it matters: it identifies results
+    simulator = HeterogeneousAccelerator(networks, subs, specs, technology, **given)
     return StoredTable(simulator) if tabulated else simulator
 
 

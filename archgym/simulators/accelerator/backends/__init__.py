@@ -39,7 +39,7 @@ def backend_simulator(
     """
     if name not in SIMULATORS:
         raise unknown("backend", name, SIMULATORS)
-    simulator = SIMULATORS[name](workload, dimensions=dimensions)
+    simulator = SIMULATORS[name](workload, **({} if dimensions is None else {"dimensions": dimensions}))
     path = data_folder("cache", f"{name}.sqlite")
     folder(path.parent)
     return Cached(Isolated(simulator, timeout_s=TIMEOUT_S), path=path)
