@@ -97,15 +97,16 @@ def accelerator(
     dimensions: Dimensions | None = None,
 ) -> Simulator:
     """One network on one accelerator: the analytical model, or a real tool that simulates every design."""
+    given = {} if dimensions is None else {"dimensions": dimensions}  # passed only where it matters: it identifies results
     if backend == "model":
-        return Accelerator(workload, technology, fixed, dimensions)
+        return Accelerator(workload, technology, fixed, **given)
     if backend not in BACKENDS:
         raise unknown("backend of archgym/Accelerator-v0", backend, ["model", *BACKENDS])
     if technology != "45nm" or fixed:
         raise ArchGymError("technology and fixed go with backend='model'; the real tools have their own constants and the whole space")
     from archgym.simulators.accelerator.backends import backend_simulator
 
-    return backend_simulator(backend, workload, dimensions)
+    return backend_simulator(backend, workload, **given)
 
 
 def objective(

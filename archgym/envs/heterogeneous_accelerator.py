@@ -79,6 +79,7 @@ from archgym.simulator_wrappers import StoredTable
 from archgym.simulators.accelerator.heterogeneous import HeterogeneousAccelerator, ManyDimensions, Networks
 from archgym.simulators.accelerator.tiling import compulsory_words
 
+NETWORKS = ["resnet18", "mobilenet_v2"]
 CLASSIFIERS = ["resnet18", "resnet50", "mobilenet_v2", "vgg16", "efficientnet_b0", "vit_b_16"]
 
 BOUND = 4.0  # times a spec: where NASAIC's penalty reaches 10
@@ -92,7 +93,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 def heterogeneous_accelerator(
-    networks: Networks = ("resnet18", "mobilenet_v2"),
+    networks: Networks = NETWORKS,
     subs: int = 2,
     specs: Mapping[str, float] | None = None,
     technology: str = "45nm",
@@ -100,7 +101,8 @@ def heterogeneous_accelerator(
     dimensions: ManyDimensions | None = None,
 ) -> Simulator:
     """Networks on a chip of sub-accelerators, scheduled when they are asked for, or once and for all."""
-    simulator = HeterogeneousAccelerator(networks, subs, specs, technology, dimensions)
+    given = {} if dimensions is None else {"dimensions": dimensions}  # passed only where it matters: it identifies results
+    simulator = HeterogeneousAccelerator(networks, subs, specs, technology, **given)
     return StoredTable(simulator) if tabulated else simulator
 
 

@@ -8,7 +8,8 @@
     DIR/.lock                               held by the runner at work
 
 A file is written under a temporary name, synchronised and renamed, so that kill -9 and power cuts lose at most the runs under way.
-A run that failed is a result too: a file without rows, with the reason in its metadata (`archgym.study.execute` describes both).
+A run that failed is a result too: a file with the rows that it came to, and the reason in its metadata (`archgym.study.execute` describes
+both). Reports and data sets leave it out, an export says which it is.
 """
 
 from __future__ import annotations
@@ -197,7 +198,7 @@ class Store:
         return before, after
 
     def export(self) -> polars.DataFrame:
-        """Every stored row of every run, with the run's identifier, environment, agent, hyperparameters, seed and budget as columns.
+        """Every stored row of every run, with the run's identifier, status, environment, agent, hyperparameters, seed and budget.
 
         Parameters and metrics that a task does not have are null.
         """
@@ -212,6 +213,7 @@ class Store:
             assert isinstance(frame, polars.DataFrame)
             facts = {
                 "run": run.id,
+                "status": run.result["status"],
                 "env": run.specification["env"]["id"],
                 "env_kwargs": json.dumps(run.specification["env"]["kwargs"]),
                 "agent": agent["name"],

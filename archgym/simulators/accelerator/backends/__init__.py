@@ -8,6 +8,7 @@ multiplication: they serve every design and workload that has it again.
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from archgym.errors import unknown
 from archgym.paths import data_folder
@@ -39,7 +40,8 @@ def backend_simulator(
     """
     if name not in SIMULATORS:
         raise unknown("backend", name, SIMULATORS)
-    simulator = SIMULATORS[name](workload, dimensions=dimensions)
+    given: dict[str, Any] = {} if dimensions is None else {"dimensions": dimensions}
+    simulator = SIMULATORS[name](workload, **given)
     path = data_folder("cache", f"{name}.sqlite")
     folder(path.parent)
     return Cached(Isolated(simulator, timeout_s=TIMEOUT_S), path=path)
