@@ -23,7 +23,7 @@ import typer
 from archgym._search import search
 from archgym.console import heading, stdout
 from archgym.errors import ArchGymError, reason_of
-from archgym.paths import check_writable, data_folder
+from archgym.paths import check_folder, data_folder
 from archgym.registry import get_agent, get_task, load, requirement
 from archgym.version import __version__
 
@@ -128,9 +128,8 @@ def _core() -> Iterator[Finding]:
     """Packages that archgym needs, a folder to keep results in, a search."""
     yield _packages("Core", "packages", _requirements(), "pip install archgym", needed=True)
     folder = data_folder()
-    nearest = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
     try:
-        check_writable(nearest / "doctor")
+        check_folder(folder)
         yield Finding("Core", "data folder", "ok", _short(folder), needed=True)
     except ArchGymError as error:
         yield Finding(

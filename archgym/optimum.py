@@ -23,7 +23,7 @@ import numpy as np
 from archgym.archive import save_arrays
 from archgym.errors import ArchGymError
 from archgym.objective import INFEASIBLE_REWARD, Objective, R
-from archgym.paths import data_folder
+from archgym.paths import data_folder, make_folder
 from archgym.simulator import Candidates, Simulator, evaluate_safely
 from archgym.space import Array, DesignSpace, Indices
 
@@ -180,7 +180,10 @@ def stored_optimum(simulator: Simulator, objective: Objective, *, progress: Call
     found = find_optimum(simulator, objective, progress=progress)
     if found.indices is None:
         return None
-    save_optimum(simulator, objective, found)
+    try:
+        save_optimum(simulator, objective, found)
+    except ArchGymError as error:
+        warnings.warn(f"the optimum is not stored, and is to be found again: {error}", stacklevel=2)
     return found
 
 
@@ -213,7 +216,7 @@ def save_optimum(simulator: Simulator, objective: Objective, optimum: Optimum) -
     if optimum.indices is None:
         raise ArchGymError("no design is valid under this objective: there is no optimum to store")
     path = optimum_path(simulator, objective)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     columns: dict[str, Any] = {"indices": optimum.indices, "probe": _probe(simulator, objective)}
     if optimum.at_most is not None:
         counts = np.diff(optimum.at_most, prepend=0)

@@ -11,21 +11,21 @@ from pathlib import Path
 
 import gymnasium
 
+from archgym.csv_files import write_csv
 from archgym.dataset.data import Dataset, about, to_arrow
 from archgym.env import Evaluation
 from archgym.errors import ArchGymError, MissingDependency
-from archgym.paths import write_atomically
+from archgym.paths import make_folder, write_atomically
 
 
 def to_csv(data: Dataset, path: str | os.PathLike[str]) -> Path:
-    """All rows as CSV, and beside it `PATH.schema.json` with the environment, the parameters and the units of metrics.
+    """All rows as CSV that no spreadsheet runs, and beside it `PATH.schema.json` with the environment, the parameters and the units of metrics.
 
     Raises:
         ArchGymError: the path cannot be written.
     """
-    import pyarrow.csv
-
-    target = write_atomically(path, lambda file: pyarrow.csv.write_csv(to_arrow(data), file))
+    table = to_arrow(data)
+    target = write_atomically(path, lambda file: write_csv([table], table.schema, file))
     text = json.dumps(about(data), indent=2) + "\n"
     write_atomically(target.with_name(f"{target.name}.schema.json"), lambda file: file.write(text.encode()))
     return target
@@ -56,7 +56,7 @@ def to_minari(data: Dataset, folder: str | os.PathLike[str], name: str | None = 
     target = Path(folder).expanduser().absolute()
     if (target / chosen).exists():
         raise ArchGymError(f"{target / chosen} is there already: give another folder or name")
-    target.mkdir(parents=True, exist_ok=True)
+    make_folder(target)
     columns = {m.name: data.values[:, j] for j, m in enumerate(data.metrics)}
     evaluation = Evaluation(data.indices, data.values, data.feasible, *evaluator.objective(columns, data.feasible)[::-1])
     observations, start = evaluator.observe(evaluation, 0.0), evaluator.fresh(1)[0]
