@@ -19,7 +19,7 @@ from archgym.paths import make_folder, write_atomically
 
 
 def to_csv(data: Dataset, path: str | os.PathLike[str]) -> Path:
-    """All rows as CSV that no spreadsheet runs, and beside it `PATH.schema.json` with the environment, the parameters and the units of metrics.
+    """CSV that no spreadsheet runs, and beside it `PATH.schema.json` with the environment, the parameters and the units of metrics.
 
     Raises:
         ArchGymError: the path cannot be written.
@@ -56,7 +56,7 @@ def to_minari(data: Dataset, folder: str | os.PathLike[str], name: str | None = 
     target = Path(folder).expanduser().absolute()
     if (target / chosen).exists():
         raise ArchGymError(f"{target / chosen} is there already: give another folder or name")
-    make_folder(target)
+    make_folder((target / chosen).parent, within=target)
     columns = {m.name: data.values[:, j] for j, m in enumerate(data.metrics)}
     evaluation = Evaluation(data.indices, data.values, data.feasible, *evaluator.objective(columns, data.feasible)[::-1])
     observations, start = evaluator.observe(evaluation, 0.0), evaluator.fresh(1)[0]

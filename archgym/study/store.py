@@ -275,6 +275,8 @@ class Store:
             folders.sort()
             yield from (Path(folder, name) for name in sorted([*names, *folders]) if _ours(name))
             folders[:] = [name for name in folders if not _ours(name)]
+            for name in folders:  # a link would not be entered, and its runs would be missing
+                check_own_folder(Path(folder, name))
 
     def _place(self, task: str, agent: str) -> Path:
         return self.folder / "runs" / _folder_name(task) / _folder_name(agent)
@@ -365,7 +367,8 @@ def _opened(path: Path) -> Iterator[StoredFile]:
         except Exception as error:  # a damaged or foreign file raises nearly anything
             if isinstance(error, OSError) and error.errno in _NOT_THE_FILE:
                 raise ArchGymError(f"cannot read {path}: {in_words(error)}") from error
-            raise _Damaged(str(error) if type(error) is ValueError else reason_of(error, 200)) from error
+            known = isinstance(error, OSError) or type(error) is ValueError
+            raise _Damaged(in_words(error) if known else reason_of(error, 200)) from error
         yield StoredFile(path, parquet, runs, is_sealed)
 
 
