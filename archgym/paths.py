@@ -82,18 +82,14 @@ def check_own_folder(path: Path) -> None:
         raise ArchGymError(f"{path} is {kind or 'a file'}, where archgym keeps a folder of its own: remove it, or give another folder")
 
 
-def check_own_file(path: Path, *, alone: bool = False) -> None:
-    """Refuse a link, a FIFO or the like in the place of a file of ours that is opened, rather than replaced.
-
-    Args:
-        path: the file, there or not.
-        alone: refuse a file that has a second name, too.
+def check_own_file(path: Path) -> None:
+    """Refuse a link, a FIFO or the like in the place of a file of ours that is opened where it is, rather than replaced.
 
     Raises:
-        ArchGymError: it is one.
+        ArchGymError: it is one; nothing is said where nothing has the name.
     """
     kind = kind_of(path)
-    if not kind and alone and kind is not None and os.lstat(path).st_nlink > 1:
+    if kind == "" and os.lstat(path).st_nlink > 1:
         kind = "a file with a second name (a hard link)"
     if kind:
         raise ArchGymError(f"{path} is {kind}, where archgym keeps a file of its own: remove it, or give another folder")

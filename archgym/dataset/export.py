@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -71,7 +72,7 @@ def to_minari(data: Dataset, folder: str | os.PathLike[str], name: str | None = 
         )
         for i in range(len(data))
     ]
-    with _minari_folder(target):
+    with _whole_or_nothing(target / chosen), _minari_folder(target):
         minari.create_dataset_from_buffers(
             chosen,
             buffer=episodes,
@@ -82,6 +83,16 @@ def to_minari(data: Dataset, folder: str | os.PathLike[str], name: str | None = 
         )
     env.close()
     return chosen
+
+
+@contextmanager
+def _whole_or_nothing(folder: Path) -> Iterator[None]:
+    """A folder that was not there before is not left half written."""
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 @contextmanager

@@ -43,6 +43,7 @@ _COMPACT_FILE = re.compile(r"compact-[0-9a-f]{16}\.parquet")
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 _NOT_THE_FILE = (errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 _OF_DONE, _OF_FAILED = {"samples", "seconds", "valid", "mean_valid_reward", "best_reward"}, {"samples", "seconds", "reason"}
+_COLUMNS = {"sample", "feasible", "valid", "reward"}
 _NAMED = 3  # damaged files
 
 
@@ -266,7 +267,7 @@ class Store:
         """
         path = make_folder(self.folder / "cache", within=self.folder) / f"{_folder_name(task)}.sqlite"
         for part in ("", "-wal", "-shm", "-journal"):
-            check_own_file(path.with_name(path.name + part), alone=True)
+            check_own_file(path.with_name(path.name + part))
         return str(path.resolve())
 
     def _paths(self) -> Iterator[Path]:
@@ -359,9 +360,8 @@ def _opened(path: Path) -> Iterator[StoredFile]:
             is_sealed = check_seal(file)
             parquet = stack.enter_context(pyarrow.parquet.ParquetFile(file, page_checksum_verification=not is_sealed))
             runs = list(_runs(path, parquet.metadata.metadata or {}))
-            if not is_sealed:  # its pages have checksums of their own
-                for _ in parquet.iter_batches(use_threads=False):
-                    pass
+            if not is_sealed and not set(parquet.read(use_threads=False).column_names) >= _COLUMNS:  # its pages have checksums of their own
+                raise ValueError("it lacks columns of a run")
         except (FileNotFoundError, MemoryError):
             raise
         except Exception as error:  # a damaged or foreign file raises nearly anything
