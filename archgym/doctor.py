@@ -21,10 +21,11 @@ from urllib.parse import urlsplit
 import typer
 
 from archgym._search import search
-from archgym.console import heading, stdout
+from archgym.console import fact_sheet, heading, stdout
 from archgym.errors import ArchGymError, reason_of
 from archgym.paths import check_folder, data_folder
 from archgym.registry import get_agent, get_task, load, requirement
+from archgym.text import one_line
 from archgym.version import __version__
 
 if TYPE_CHECKING:
@@ -104,24 +105,19 @@ def doctor(
 
 
 def _print(about: dict[str, str], findings: Iterable[Finding]) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
     out = stdout()
     heading(out, f"archgym {about['archgym']}", f"Python {about['python']}, {about['platform']}")
-    table = Table.grid(padding=(0, 2))
-    for _ in range(3):
-        table.add_column(overflow="fold")
+    facts, styles = [], []
     section = ""
     for finding in findings:
         if finding.section != section:
-            if section:
-                table.add_row()
+            facts += [*([("", "")] if section else []), (finding.section, "")]
+            styles += [*([""] if section else []), "bold"]
             section = finding.section
-            table.add_row(Text(section, style="bold"))
         text = "\n".join(filter(None, (finding.found, finding.enables and f"brings {finding.enables}", finding.remedy)))
-        table.add_row(Text(finding.state, style=COLOURS[finding.state]), finding.name, text)
-    out.print(table)
+        facts.append((f"{finding.state:8}{one_line(finding.name)}", text))
+        styles.append(COLOURS[finding.state])
+    out.print(fact_sheet(facts, styles))
 
 
 def _core() -> Iterator[Finding]:

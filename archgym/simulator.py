@@ -7,7 +7,6 @@ there a design that raises, or whose metrics are not finite, becomes a recorded 
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 from abc import ABC
 from collections.abc import Callable, Iterator, Mapping
@@ -18,6 +17,7 @@ import numpy as np
 
 from archgym.errors import ArchGymError, SimulatorUnavailable
 from archgym.space import Array, DesignSpace, Indices, all_true
+from archgym.values import Unwritable, identify
 
 if TYPE_CHECKING:
     from archgym.objective import Objective
@@ -137,22 +137,28 @@ def _bound_arguments(simulator: Simulator) -> dict[str, Any]:
         bound = inspect.signature(type(simulator)).bind(*args, **kwargs).arguments
     except TypeError:
         bound = {"arguments": list(args), **kwargs}
-    return {"arguments": {name: _plain(value) for name, value in bound.items()}}
+    return {"arguments": {name: _identified(value) for name, value in bound.items()}}
 
 
-def _plain(value: Any) -> Any:
-    """A JSON form of a constructor argument."""
+def _identified(value: Any) -> Any:
+    """A constructor argument in a specification: a simulator by its own, what cannot be identified as "unknown"."""
     if isinstance(value, Simulator):
         return value.specification
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
-    if isinstance(value, np.ndarray):
-        return {"dtype": str(value.dtype), "shape": list(value.shape), "sha256": hashlib.sha256(value.tobytes()).hexdigest()}
-    return value if value is None or isinstance(value, (bool, int, float, str)) else repr(value)
+    if type(value) in (list, tuple) and any(isinstance(item, Simulator) for item in value):
+        return [_identified(item) for item in value]
+    try:
+        return identify(value)
+    except Unwritable as error:
+        return {"$": "unknown", "of": str(error)}
+
+
+def unidentified(specification: Any) -> str:
+    """Why a specification does not identify its simulator; "" where it does."""
+    if isinstance(specification, Mapping):
+        if specification.get("$") == "unknown":
+            return str(specification["of"])
+        specification = list(specification.values())
+    return next(filter(None, map(unidentified, specification)), "") if isinstance(specification, list) else ""
 
 
 @dataclass
@@ -170,6 +176,10 @@ class Outcome:
     feasible: Array
     cached: Array | None = None
     failures: dict[int, str] = field(default_factory=dict)
+
+    def fail(self, row: int, reason: str) -> None:
+        """Make a design infeasible, with the reason."""
+        self.values[row], self.feasible[row], self.failures[row] = np.nan, False, reason
 
 
 def evaluate_safely(simulator: Simulator, indices: Indices, rng: np.random.Generator | None = None, *, again: bool = False) -> Outcome:

@@ -9,14 +9,24 @@ from __future__ import annotations
 import unicodedata
 
 REASON = 1000  # characters that are kept of a failure's reason
+_FORBIDDEN = "\ufffe\uffff"  # no characters, which XML refuses
 _UNSAFE = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # control, format, surrogate, line and paragraph separators
 
 
 def printable(text: str) -> str:
     """The text with every control and format character as an escape (ESC is `\\x1b`, a right-to-left mark `\\u200f`)."""
-    if text.isascii() and text.isprintable():
+    if is_printable(text):
         return text
-    return "".join(_escaped(c) if unicodedata.category(c) in _UNSAFE else c for c in text)
+    return "".join(_escaped(c) if _is_unsafe(c) else c for c in text)
+
+
+def is_printable(text: str) -> bool:
+    """Whether the text has neither control nor format characters."""
+    return (text.isascii() and text.isprintable()) or not any(map(_is_unsafe, text))
+
+
+def _is_unsafe(character: str) -> bool:
+    return unicodedata.category(character) in _UNSAFE or character in _FORBIDDEN
 
 
 def _escaped(character: str) -> str:

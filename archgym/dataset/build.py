@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any
 import gymnasium
 import numpy as np
 
+from archgym.columns import read_designs
 from archgym.dataset.data import FILE, Dataset, load_dataset, merged
 from archgym.errors import ArchGymError
 from archgym.simulator import Simulator
 from archgym.study.store import Store
+from archgym.values import read_arguments
 
 if TYPE_CHECKING:
     import pyarrow
@@ -131,7 +133,7 @@ def _tidy(environment: Mapping[str, Any], runs: Sequence[tuple[Mapping[str, Any]
         environment=environment,
         space=simulator.space,
         metrics=simulator.metrics,
-        indices=simulator.space.encode({name: _plain(whole[name]) for name in simulator.space.names}),
+        indices=read_designs(simulator.space, whole),
         values=np.stack(values, axis=1) if values else np.empty((n, 0)),
         feasible=whole["feasible"].to_numpy().astype(bool),
         agent=np.repeat([agent["name"] for agent in agents], rows),
@@ -143,21 +145,15 @@ def _tidy(environment: Mapping[str, Any], runs: Sequence[tuple[Mapping[str, Any]
     )
 
 
-def _plain(column: pyarrow.ChunkedArray) -> Any:
-    import pyarrow
-
-    return column.to_pylist() if pyarrow.types.is_string(column.type) or pyarrow.types.is_boolean(column.type) else column.to_numpy()
-
-
 def _simulator(environment: Mapping[str, Any]) -> Simulator:
     """The simulator that the runs were of.
 
     Raises:
         ArchGymError: it is another one here.
     """
-    evaluator = gymnasium.make(environment["id"], **environment["kwargs"]).unwrapped.evaluator  # type: ignore[attr-defined]
+    evaluator = gymnasium.make(environment["id"], **read_arguments(environment["kwargs"])).unwrapped.evaluator  # type: ignore[attr-defined]
     simulator: Simulator = evaluator.simulator
-    here = json.loads(json.dumps(evaluator.specification()["simulator"], default=repr))
+    here = json.loads(json.dumps(evaluator.specification()["simulator"]))
     simulator.close()
     if here != environment["simulator"]:
         raise ArchGymError(

@@ -17,6 +17,8 @@ from archgym.dataset.data import Dataset, about, to_arrow
 from archgym.env import Evaluation
 from archgym.errors import ArchGymError, MissingDependency
 from archgym.paths import make_folder, write_atomically
+from archgym.simulator import Outcome
+from archgym.values import read_arguments
 
 
 def to_csv(data: Dataset, path: str | os.PathLike[str]) -> Path:
@@ -51,15 +53,16 @@ def to_minari(data: Dataset, folder: str | os.PathLike[str], name: str | None = 
         from minari.data_collector import EpisodeBuffer
     except ImportError as error:
         raise MissingDependency('an export to Minari needs it: pip install "archgym[minari]"') from error
-    env = gymnasium.make(data.environment["id"], **data.environment["kwargs"])
+    env = gymnasium.make(data.environment["id"], **read_arguments(data.environment["kwargs"]))
     evaluator = env.unwrapped.evaluator  # type: ignore[attr-defined]
     chosen = name or f"{str(data.environment['id']).removesuffix('-v0').lower()}/designs-v0"
     target = Path(folder).expanduser().absolute()
     if (target / chosen).exists():
         raise ArchGymError(f"{target / chosen} is there already: give another folder or name")
     make_folder((target / chosen).parent, within=target)
-    columns = {m.name: data.values[:, j] for j, m in enumerate(data.metrics)}
-    evaluation = Evaluation(data.indices, data.values, data.feasible, *evaluator.objective(columns, data.feasible)[::-1])
+    outcome = Outcome(data.values.copy(), data.feasible.copy())
+    rewards = evaluator.objective.judge(outcome, [m.name for m in data.metrics])
+    evaluation = Evaluation(data.indices, outcome.values, outcome.feasible, rewards.valid, rewards.reward)
     observations, start = evaluator.observe(evaluation, 0.0), evaluator.fresh(1)[0]
     episodes = [
         EpisodeBuffer(

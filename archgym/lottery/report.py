@@ -18,6 +18,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
+from archgym.charts import drawable
 from archgym.csv_files import write_csv
 from archgym.lottery import charts
 from archgym.paths import make_folder, write_atomically
@@ -231,7 +232,7 @@ def _page(study: Study, sections: Sequence[Section], title: str, provenance: Map
 
     analysis, agents = study.analysis, study.agents
     templates = Path(__file__).parent / "templates"
-    environment = Environment(loader=FileSystemLoader(templates), autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(loader=FileSystemLoader(templates), autoescape=True, trim_blocks=True, lstrip_blocks=True, finalize=drawable)
     environment.filters["short"] = _short
     vega, script = _vega(), (templates / "report.js").read_text(encoding="utf-8")
     dashes = charts.dashes(agents)
@@ -253,7 +254,7 @@ def _page(study: Study, sections: Sequence[Section], title: str, provenance: Map
         vega=Markup(vega),
         script=Markup(script),
         hashes=[_hash(vega), _hash(script)],
-        data=Markup(inert_json(_data(study, sections))),
+        data=Markup(inert_json(drawable(_data(study, sections)))),
     )
 
 

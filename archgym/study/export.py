@@ -23,15 +23,15 @@ _TABLES = 256  # small ones, before they are joined
 class StudyRows:
     """Every stored row of every run of a study.
 
-    A row has the run's identifier, environment, agent, hyperparameters, seed and budget ("study_run", ...), then the columns of all runs:
-    null where a run has none of the name. A column of integers in one task and floats in another has floats; other mixtures are texts.
+    A row has the run's identifier, status, environment, agent, hyperparameters, seed and budget ("study_run", ...), then the columns of all
+    runs: null where a run has none of the name. A column of integers in one task and floats in another has floats; other mixtures are texts.
 
     Args:
         store: read once for the columns, and again for every pass over the rows. Damaged files are passed over, with a warning.
 
     Attributes:
         schema: the columns.
-        runs, rows: how many have been read in the last pass.
+        rows: how many have been read in the last pass.
     """
 
     def __init__(self, store: Store):
@@ -50,15 +50,20 @@ class StudyRows:
         if damaged:
             warn_of(damaged, store.folder)
         self.schema = pyarrow.schema(list(types.items()))
-        self.runs = self.rows = 0
+        self.rows = 0
+        self._seen: set[str] = set()
+
+    @property
+    def runs(self) -> int:
+        """Runs with rows that have been read in the last pass."""
+        return len(self._seen)
 
     def tables(self) -> Iterator[pyarrow.Table]:
         """The rows, some ten thousand at a time."""
-        self.runs = self.rows = 0
+        self.rows, self._seen = 0, set()
         part = _Part()
         for file in self._store.files({}):
             runs = [run for run in file.runs if self._places.get(run.id, (None, False))[0] == file.path]
-            self.runs += sum(run.done for run in runs)
             for table, places in _pieces(file, runs):
                 if part.tables and (len(part.tables) == _TABLES or part.rows >= _ROWS or table.schema != part.tables[0].schema):
                     yield self._whole(part)
@@ -86,6 +91,7 @@ class StudyRows:
         there = pyarrow.concat_tables(part.tables)
         facts, places = _facts(part.runs), pyarrow.array(np.concatenate(part.places))
         self.rows += there.num_rows
+        self._seen.update(facts["study_run"].take(pyarrow.array(np.unique(places))).to_pylist())
         columns = [facts[name].take(places) for name in facts]
         for field in list(self.schema)[len(facts) :]:
             column = there[field.name] if field.name in there.column_names else pyarrow.nulls(there.num_rows, field.type)
@@ -151,6 +157,7 @@ def _facts(runs: Sequence[Stored]) -> dict[str, Any]:
     specifications = [run.specification for run in runs]
     return {
         "study_run": pyarrow.array([run.id for run in runs], pyarrow.string()),
+        "study_status": pyarrow.array([run.result["status"] for run in runs], pyarrow.string()),
         "study_env": pyarrow.array([s["env"]["id"] for s in specifications], pyarrow.string()),
         "study_env_kwargs": pyarrow.array([json.dumps(s["env"]["kwargs"]) for s in specifications], pyarrow.string()),
         "study_agent": pyarrow.array([s["agent"]["name"] for s in specifications], pyarrow.string()),

@@ -3,7 +3,7 @@
     left = runs of the file - runs in the folder
     submit -> a worker executes -> its file is written here -> the next          (a few more than the workers are under way at a time)
 
-    a run raises                        -> stored as failed, with the reason
+    a run raises                        -> stored as failed, with the reason and what was simulated before
     its process dies                    -> tried again, up to `retries` times, then stored as failed
     it hangs, or takes too much memory  -> killed, tried again once, then stored as failed
     Ctrl-C, SIGTERM, a full disk        -> the runs under way are abandoned, all others are stored; the same command goes on
@@ -73,6 +73,7 @@ class Progress:
         if result["status"] != "done":
             self.failed += 1
             self.reasons[str(result["reason"])] += 1
+            return
         if "clipped" in result:  # finished, by a version that counts them
             self.valid[task, agent] += result["valid"]
             self.clipped[task, agent] += result["clipped"]

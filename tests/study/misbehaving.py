@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from archgym import DesignSpace, Integer, Maximize, Metric, Objective, Simulator, register_env
+from archgym import DesignSpace, Integer, Maximize, Metric, Objective, Simulator, SimulatorUnavailable, register_env
 
 
 class Well(Simulator):
@@ -74,5 +74,14 @@ class CrashesOnce(Well):
             os._exit(9)
 
 
-for simulator in (Well, Hangs, Exits, Crashes, Raises, Eats, CrashesOnce):
+class Tires(Well):
+    """Ends the process's search, as one whose licence has run out, at the 31st design."""
+
+    def misbehave(self, indices):
+        self.asked = getattr(self, "asked", 0) + len(indices)
+        if self.asked > 30:
+            raise SimulatorUnavailable("the licence has run out")
+
+
+for simulator in (Well, Hangs, Exits, Crashes, Raises, Eats, CrashesOnce, Tires):
     register_env(f"test/{simulator.__name__}-v0", simulator=f"misbehaving:{simulator.__name__}")

@@ -10,12 +10,14 @@ import sys
 import time
 from pathlib import Path
 
+import polars
 import psutil
 import pytest
 from study_texts import study_text
 
 from archgym.errors import ArchGymError, MissingDependency
 from archgym.study.execute import execute
+from archgym.study.export import StudyRows
 from archgym.study.process import Job, RunFailed, RunProcess
 from archgym.study.runner import run_study
 from archgym.study.spec import Study
@@ -113,6 +115,25 @@ def test_a_simulator_that_misbehaves_costs_only_its_own_run(tmp_path, name, limi
     assert all(run.done and run.result["samples"] == 20 for run in runs.values())
     assert run_study(Study(text), store).done == 0, "a failure is a result: it is not run again"
     assert run_study(Study(text), store, retry_failed=True).done == 1
+
+
+@pytest.mark.parametrize("executor", ["local", "inline"])
+def test_a_run_that_ends_early_is_stored_as_failed_with_its_rows_and_counts_nowhere_as_finished(tmp_path, executor, program):
+    text = study_text('id = "misbehaving:test/Tires-v0"', SLOW, agents=("annealing",), seeds=1, configurations=1, more='history = "full"')
+    store = Store(tmp_path / "out")
+    progress = run_study(Study(text), store, workers=1, executor=executor)
+    assert (progress.done, progress.failed) == (2, 1) and progress.reasons == {"the licence has run out": 1}
+    assert len(progress.best) == len(progress.valid) == 1, "of the other run"
+    stored = {run.done: run for run in store.read().values()}
+    rows = {run.done: table for run, table in store.table(stored.values())}
+    assert stored[False].result["samples"] == rows[False].num_rows > 20 and rows[True].num_rows == 40
+    assert stored[False].result["best_reward"] is not None
+    store.compact()
+    exported = polars.concat(polars.from_arrow(table) for table in StudyRows(store).tables())
+    assert dict(exported.group_by("study_status").len().rows()) == {"done": 40, "failed": rows[False].num_rows}
+    status = program("study", "status", tmp_path / "out")
+    assert status.returncode == 0 and "the licence has run out" in status.stdout
+    assert run_study(Study(text), store, executor="inline", retry_failed=True).done == 1
 
 
 def test_a_simulator_that_raises_fails_design_by_design(tmp_path):

@@ -19,7 +19,6 @@ from archgym.simulators.nas.summary import Summary, first_cells, summarize
 from archgym.simulators.nas.tables import IMPORTERS, Table, list_tables, load_table, read_table, save_table
 
 _ENVIRONMENTS = {"cell": "archgym/NasCell-v0", "macro": "archgym/NasMacro-v0"}  # by space
-NARROW = (0, 1, 0, 0)  # padding of a table's cells
 WIDE = 110  # characters, from which on sources have a column of their own
 
 
@@ -61,7 +60,6 @@ def show_tables() -> None:
     out = stdout()
     wide = out.width >= WIDE
     shown = new_table("Name", "Space", "Networks>", "Seeds>", "Epochs>", "Test, %>", *(["Source"] if wide else []))
-    shown.padding = NARROW
     sources = {}
     for name, path in list_tables().items():
         try:
@@ -124,19 +122,17 @@ def _figures(summary: Summary) -> dict[str, str]:
 
 def _print_correlations(summary: Summary) -> None:
     shown = new_table("What is known of a network", "Spearman with accuracy>")
-    shown.padding = NARROW
     for what, correlation in sorted(summary.correlations.items(), key=lambda entry: -abs(entry[1])):
         shown.add_row(what.replace("_", " "), f"{correlation:+.3f}")
     stdout().print(shown)
 
 
 def _print_front(table: Table, summary: Summary) -> None:
-    shown = new_table("Pareto front: cell", "MACs>", "Accuracy>")
-    shown.padding = NARROW
+    shown = new_table("Pareto front: cell/", "MACs>", "Accuracy>")
     rows = first_cells(table)[summary.front]
     macs = get_network(table.network).costs(rows)["macs"]
     for cell, cost, accuracy in zip(rows, macs, summary.accuracy[summary.front], strict=True):
-        shown.add_row(cells.format(cell).replace("+", "+\n"), f"{cost:,}", _percent(accuracy))
+        shown.add_row(cells.format(cell), f"{cost:,}", _percent(accuracy))
     stdout().print(shown)
 
 

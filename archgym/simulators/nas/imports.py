@@ -196,7 +196,7 @@ def import_nasbench201(path: AnyPath, tell: Tell = _silent) -> list[Table]:
     cells: list[tuple[str, str]] = []
     figures: list[list[float]] = []
     try:
-        with open(path, newline="", encoding="utf-8") as file:
+        with open(path, newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, strict=True)
             missing = [column for column in ("cell", *columns) if column not in (reader.fieldnames or ())]
             if missing:
@@ -232,7 +232,7 @@ def import_nas_bench_macro(path: AnyPath, tell: Tell = _silent) -> list[Table]:
     """
     name = os.fspath(path)
     try:
-        data = json.loads(Path(path).read_text("utf-8"))
+        data = json.loads(Path(path).read_text("utf-8-sig"))
     except OSError as error:
         raise ArchGymError(f"cannot read {name}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:

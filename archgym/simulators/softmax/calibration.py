@@ -91,7 +91,7 @@ class Calibration:
         if source == "host" and not path.exists():
             raise ArchGymError(f"this machine has no calibration ({path}) yet: make one with `archgym calibrate softmax`")
         try:
-            document = json.loads(path.read_text(encoding="utf-8"))
+            document = json.loads(path.read_text(encoding="utf-8-sig"))
         except OSError as error:
             raise ArchGymError(
                 f"cannot read the calibration {str(source)!r} ({error.strerror}); "
