@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from archgym.errors import ArchGymError
-from archgym.paths import write_atomically
+from archgym.errors import ArchGymError, reason_of
+from archgym.paths import kind_of, write_atomically
 from archgym.space import Array
 
 _HEADER = "about"
@@ -68,12 +68,13 @@ def reading(path: str | os.PathLike[str], what: str, remedy: str = "") -> Iterat
         ArchGymError: anything else was raised.
     """
     try:
+        if kind := kind_of(path, follow=True):  # a FIFO would be waited for
+            raise ArchGymError(f"it is {kind}, not a file")
         yield
     except FileNotFoundError:
         raise ArchGymError(f"{os.fspath(path)} is not {what}: there is no table at this path") from None
     except Exception as error:  # a damaged archive raises nearly anything
-        reason = str(error) if isinstance(error, ArchGymError) else f"{type(error).__name__}: {error}"
-        raise ArchGymError(f"{os.fspath(path)} is not {what}: {reason}" + (remedy and f"; {remedy}")) from error
+        raise ArchGymError(f"{os.fspath(path)} is not {what}: {reason_of(error)}" + (remedy and f"; {remedy}")) from error
 
 
 def expect(name: str, array: Array, shape: tuple[int, ...], kind: Any) -> None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import os
 import re
 import sys
 import tomllib
@@ -52,7 +51,7 @@ from archgym.incumbents import Incumbent
 from archgym.interrupts import guard_command, guard_end, guard_start, interrupted
 from archgym.objective import CAPPED, AtMost, Maximize, Minimize, Objective, Target
 from archgym.optimum import Optimum, find_optimum, known_optimum, optimum_path, save_optimum, to_enumerate
-from archgym.paths import check_writable
+from archgym.paths import check_folder, check_writable, is_full
 from archgym.registry import Task, get_agent, get_task, list_agents, list_commands, list_envs, load, requirement
 from archgym.simulator import Metric, Simulator
 from archgym.tables import Beside, Table
@@ -126,6 +125,9 @@ class _Commands(_Group):
             if interrupted():
                 say("interrupted", "", "yellow")
                 raise typer.Exit(INTERRUPTED) from None
+            if is_full(error):
+                say("error", "the disk is full: free some space and run the same command again", "red")
+                raise typer.Exit(BAD_INPUT) from None
             say("error", f"{reason_of(error)}; archgym --debug, before the command, shows where", "red")
             raise typer.Exit(FAILED) from None
 
@@ -614,7 +616,7 @@ def optimum(
     with building(task, settings):
         simulator, objective = task.build(**{k: v for k, v in settings.items() if k != "horizon"})
     if save:
-        _check_folder(optimum_path(simulator, objective).parent)
+        check_folder(optimum_path(simulator, objective).parent)
     done, total = 0, (to_enumerate(simulator, objective) or simulator.space).size
 
     def progress(designs: int, _: int) -> None:
@@ -660,20 +662,6 @@ def _print_optimum(
     if save:
         facts.append(("Stored in", str(save_optimum(simulator, objective, found))))
     console.print(fact_sheet(facts))
-
-
-def _check_folder(folder: Path) -> None:
-    """Refuse, before hours of enumeration, a folder that could not be made or written to.
-
-    Raises:
-        ArchGymError: its nearest existing ancestor is no folder, or permission is missing.
-    """
-    nearest = next(path for path in (folder, *folder.parents) if path.exists())
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
-        raise ArchGymError(f"cannot write to {folder}: set ARCHGYM_HOME to a folder that can be written, or use --no-save")
-
-
-# --- what the user types ---
 
 
 def pairs(option: str, pairs: Sequence[str] | None) -> dict[str, Any]:

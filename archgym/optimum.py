@@ -23,7 +23,7 @@ import numpy as np
 from archgym.archive import save_arrays
 from archgym.errors import ArchGymError
 from archgym.objective import INFEASIBLE_REWARD, Objective, R
-from archgym.paths import data_folder
+from archgym.paths import data_folder, make_folder
 from archgym.simulator import Candidates, Simulator, evaluate_safely, unidentified
 from archgym.space import Array, DesignSpace, Indices
 
@@ -180,8 +180,12 @@ def stored_optimum(simulator: Simulator, objective: Objective, *, progress: Call
     found = find_optimum(simulator, objective, progress=progress)
     if found.indices is None:
         return None
-    if not unidentified(simulator.unwrapped.specification):
+    if unidentified(simulator.unwrapped.specification):
+        return found
+    try:
         save_optimum(simulator, objective, found)
+    except ArchGymError as error:
+        warnings.warn(f"the optimum is not stored, and is to be found again: {error}", stacklevel=2)
     return found
 
 
@@ -216,7 +220,7 @@ def save_optimum(simulator: Simulator, objective: Objective, optimum: Optimum) -
     if reason := unidentified(simulator.unwrapped.specification):
         raise ArchGymError(f"the optimum cannot be stored, since an argument does not tell this simulator from others: {reason}")
     path = optimum_path(simulator, objective)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     columns: dict[str, Any] = {"indices": optimum.indices, "probe": _probe(simulator, objective)}
     if optimum.at_most is not None:
         counts = np.diff(optimum.at_most, prepend=0)

@@ -23,7 +23,7 @@ import numpy.typing as npt
 from archgym.archive import check_format, expect, reading, save_arrays
 from archgym.console import progress_bar
 from archgym.errors import ArchGymError, SimulatorUnavailable, unknown
-from archgym.paths import data_folder
+from archgym.paths import data_folder, make_folder
 from archgym.simulator import Candidates, Metric, Simulator, evaluate_safely, unidentified
 from archgym.space import Array, DesignSpace, Indices
 from archgym.values import write
@@ -264,7 +264,7 @@ class StoredTable(SimulatorWrapper):
         identity = [self.simulator.specification, self.space.to_json(), [metric.name for metric in self.metrics]]
         key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
         path = data_folder("tables", f"{key}.npz")
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         with FileLock(path.with_suffix(".lock")):
             table = Tabulated.load(path) if path.is_file() else None
             if table is None or not self._agrees(table):

@@ -22,7 +22,7 @@ import numpy as np
 from archgym.archive import check_format, reading
 from archgym.columns import arrow_table, read_designs
 from archgym.errors import ArchGymError, unknown
-from archgym.paths import write_atomically
+from archgym.paths import make_folder, write_atomically
 from archgym.simulator import Metric
 from archgym.space import Array, DesignSpace, Indices
 
@@ -157,11 +157,7 @@ def save_dataset(data: Dataset, folder: str | os.PathLike[str]) -> Path:
 
     from archgym.dataset.card import card
 
-    target = Path(folder).expanduser()
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ArchGymError(f"cannot make the folder {target}: {error.strerror or error}") from error
+    target = make_folder(folder)
     table = to_arrow(data)
     write_atomically(target / FILE, lambda file: pyarrow.parquet.write_table(table, file, compression="zstd", write_page_checksum=True))
     text = card(data)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,23 +12,23 @@ from pathlib import Path
 
 import gymnasium
 
+from archgym.csv_files import write_csv
 from archgym.dataset.data import Dataset, about, to_arrow
 from archgym.env import Evaluation
 from archgym.errors import ArchGymError, MissingDependency
-from archgym.paths import write_atomically
+from archgym.paths import make_folder, write_atomically
 from archgym.simulator import Outcome
 from archgym.values import read_arguments
 
 
 def to_csv(data: Dataset, path: str | os.PathLike[str]) -> Path:
-    """All rows as CSV, and beside it `PATH.schema.json` with the environment, the parameters and the units of metrics.
+    """CSV that no spreadsheet runs, and beside it `PATH.schema.json` with the environment, the parameters and the units of metrics.
 
     Raises:
         ArchGymError: the path cannot be written.
     """
-    import pyarrow.csv
-
-    target = write_atomically(path, lambda file: pyarrow.csv.write_csv(to_arrow(data), file))
+    table = to_arrow(data)
+    target = write_atomically(path, lambda file: write_csv([table], table.schema, file))
     text = json.dumps(about(data), indent=2) + "\n"
     write_atomically(target.with_name(f"{target.name}.schema.json"), lambda file: file.write(text.encode()))
     return target
@@ -58,7 +59,7 @@ def to_minari(data: Dataset, folder: str | os.PathLike[str], name: str | None = 
     target = Path(folder).expanduser().absolute()
     if (target / chosen).exists():
         raise ArchGymError(f"{target / chosen} is there already: give another folder or name")
-    target.mkdir(parents=True, exist_ok=True)
+    make_folder((target / chosen).parent, within=target)
     outcome = Outcome(data.values.copy(), data.feasible.copy())
     rewards = evaluator.objective.judge(outcome, [m.name for m in data.metrics])
     evaluation = Evaluation(data.indices, outcome.values, outcome.feasible, rewards.valid, rewards.reward)
@@ -74,7 +75,7 @@ def to_minari(data: Dataset, folder: str | os.PathLike[str], name: str | None = 
         )
         for i in range(len(data))
     ]
-    with _minari_folder(target):
+    with _whole_or_nothing(target / chosen), _minari_folder(target):
         minari.create_dataset_from_buffers(
             chosen,
             buffer=episodes,
@@ -85,6 +86,16 @@ def to_minari(data: Dataset, folder: str | os.PathLike[str], name: str | None = 
         )
     env.close()
     return chosen
+
+
+@contextmanager
+def _whole_or_nothing(folder: Path) -> Iterator[None]:
+    """A folder that was not there before is not left half written."""
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 @contextmanager

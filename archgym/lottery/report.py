@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
 from archgym.charts import drawable
-from archgym.errors import ArchGymError
+from archgym.csv_files import write_csv
 from archgym.lottery import charts
-from archgym.paths import write_atomically
+from archgym.paths import make_folder, write_atomically
 
 if TYPE_CHECKING:
     import polars as pl
@@ -210,10 +210,7 @@ def write_report(analysis: Analysis, folder: Path, *, title: str, provenance: Ma
     charts.require()
     folder = Path(folder)
     for part in ("figures", "tables"):
-        try:
-            (folder / part).mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ArchGymError(f"cannot make the folder {folder / part}: {error.strerror or error}") from error
+        make_folder(folder / part, within=folder)
     for name in TABLES:
         write_atomically(folder / "tables" / f"{name}.csv", partial(_write_csv, getattr(analysis, name)))
 
@@ -618,7 +615,8 @@ def _slug(text: str) -> str:
 
 
 def _write_csv(frame: pl.DataFrame, file: BinaryIO) -> None:
-    frame.write_csv(file)
+    table = frame.to_arrow()
+    write_csv([table], table.schema, file)
 
 
 def _write_bytes(content: bytes, file: BinaryIO) -> None:

@@ -20,6 +20,7 @@ import numpy as np
 from archgym.archive import digest, expect, load_archive, reading, save_archive
 from archgym.errors import ArchGymError, unknown
 from archgym.objective import Objective
+from archgym.paths import make_folder
 from archgym.proxy.encoding import Encoding
 from archgym.proxy.evaluate import LEVELS
 from archgym.proxy.models import MODELS, Model, Trees, part
@@ -114,11 +115,7 @@ class ProxySimulator(Simulator):
         Raises:
             ArchGymError: it cannot be written.
         """
-        target = Path(folder).expanduser()
-        try:
-            target.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ArchGymError(f"cannot make the folder {target}: {error.strerror or error}") from error
+        target = make_folder(folder)
         save_archive(target / FILE, *self._content())
         return target
 

@@ -1,4 +1,4 @@
-"""`archgym study`: expand, run, watch, export and compact studies."""
+"""`archgym study`: expand, run, watch, verify, export and compact studies."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ import os
 import sys
 import threading
 from collections import Counter
+from contextlib import nullcontext
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from archgym.console import INTERRUPTED, fact_sheet, heading, new_table, number, progress_line, say, stderr, stdout
+from archgym.console import FAILED, INTERRUPTED, fact_sheet, heading, new_table, number, progress_line, say, stderr, stdout
 from archgym.errors import ArchGymError
 from archgym.objective import clipping
+from archgym.paths import kind_of
+from archgym.text import one_line
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -216,16 +219,41 @@ def export(
     archgym study export results/mine --out runs.parquet
     """
     from archgym.paths import check_writable, write_atomically
-    from archgym.study.store import Store
+    from archgym.study.export import StudyRows
 
     if out.suffix not in (".parquet", ".csv"):
         raise ArchGymError(f"--out takes the name of a .parquet or .csv file, not {str(out)!r}")
     check_writable(out)
-    if not folder.is_dir():
-        raise ArchGymError(f"there is no folder {folder}")
-    table = Store(folder).export()
-    write_atomically(out, lambda file: table.write_parquet(file) if out.suffix == ".parquet" else table.write_csv(file))
-    stdout().print(f"{table.height:,} rows of {table['study_run'].n_unique() if table.height else 0:,} runs in {out}")
+    rows = StudyRows(_runs_of(folder))
+    write_atomically(out, rows.write_parquet if out.suffix == ".parquet" else rows.write_csv)
+    stdout().print(f"{rows.rows:,} rows of {rows.runs:,} runs in {out}")
+
+
+@app.command()
+def verify(
+    folder: Folder,
+    set_aside: Annotated[bool, typer.Option("--set-aside", help="Move damaged files to DIR/damaged; their runs are run again.")] = False,
+) -> None:
+    """Read every file of a study, and name those that are not what was written; exit code 1 where there are any.
+
+    archgym study verify results/mine
+    """
+    store = _runs_of(folder)
+    damaged: dict[Path, str] = {}
+    with store.locked() if set_aside else nullcontext():
+        seals = [file.sealed for file in store.files(damaged)]
+        if set_aside:
+            store.set_aside(damaged)
+    for path, reason in damaged.items():
+        print(f"{one_line(str(path))}: {one_line(reason)}")
+    checked = f"{len(seals):,} files are what was written" if all(seals) else f"{len(seals):,} files can be read"
+    if unsealed := seals.count(False):
+        checked += f"; {unsealed:,} of them, of an older archgym, have checksums of their rows only"
+    stdout().print(f"{checked}; {len(damaged):,} {'is' if len(damaged) == 1 else 'are'} damaged", soft_wrap=True)
+    if damaged:
+        where = f"they lie in {store.folder / 'damaged'} now; " if set_aside else ""
+        say("note", f"{where}archgym study run FILE --out {folder} runs their runs again", "yellow")
+        raise typer.Exit(FAILED)
 
 
 @app.command()
@@ -238,6 +266,20 @@ def compact(folder: Folder) -> None:
     with store.locked():
         before, after = store.compact()
     stdout().print(f"{before:,} files became {after:,} in {folder}")
+
+
+def _runs_of(folder: Path) -> Store:
+    """The store of a folder that has runs; it may lack the study file.
+
+    Raises:
+        ArchGymError: it has none.
+    """
+    from archgym.study.store import Store
+
+    store = Store(folder)
+    if kind_of(store.folder / "runs") is None:
+        raise ArchGymError(f"{folder} is not the folder of a study: it has no runs")
+    return store
 
 
 def open_folder(folder: Path) -> tuple[Study, Store]:

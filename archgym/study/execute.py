@@ -17,7 +17,6 @@ The file's metadata hold two JSON objects: "archgym", the specification that rep
 
 from __future__ import annotations
 
-import io
 import json
 import warnings
 from collections import Counter
@@ -33,6 +32,7 @@ from archgym.errors import ArchGymError, MissingDependency, reason_of
 from archgym.pareto import directions, extends_front
 from archgym.simulator import Metric
 from archgym.space import Array, Indices
+from archgym.study.seal import sealed
 from archgym.version import __version__
 
 if TYPE_CHECKING:
@@ -94,16 +94,10 @@ def failure(specification: Mapping[str, Any], reason: str) -> tuple[bytes, dict[
 
 
 def to_bytes(table: pyarrow.Table, specification: Mapping[str, Any], result: Mapping[str, Any]) -> bytes:
-    """A run's Parquet file."""
-    import pyarrow.parquet
-
+    """A run's Parquet file, sealed (`archgym.study.seal`)."""
     metadata = {SPECIFICATION: json.dumps({"archgym": __version__, **specification}), RESULT: json.dumps(result)}
-    buffer = io.BytesIO()
     small = table.num_rows < 1000  # dictionaries and statistics would be most of a small file
-    pyarrow.parquet.write_table(
-        table.replace_schema_metadata(metadata), buffer, use_dictionary=not small, write_statistics=not small, write_page_checksum=True
-    )
-    return buffer.getvalue()
+    return sealed(table.replace_schema_metadata(metadata), use_dictionary=not small, write_statistics=not small, write_page_checksum=True)
 
 
 def _check_same(here: Mapping[str, Any], asked: Mapping[str, Any]) -> None:

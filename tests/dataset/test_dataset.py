@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+from dataclasses import replace
 
 import gymnasium
 import numpy as np
@@ -307,6 +308,31 @@ def test_csv_has_all_rows_and_a_schema_beside_it(tmp_path):
     assert [float(row["time_s"] or "nan") for row in rows] == pytest.approx(data.column("time_s").tolist(), nan_ok=True, abs=0)
     about = json.loads((tmp_path / "data.csv.schema.json").read_text())
     assert about["metrics"][0] == {"name": "time_s", "unit": "s", "better": "lower", "report_only": False}
+
+
+def test_csv_holds_no_formula(tmp_path):
+    """Names and values that a spreadsheet would run; numbers stay numbers."""
+    evil = Categorical("=cmd|' /C calc'!A0", ["+1+1", "@SUM(A1)", "-1", "plain"])
+    data = replace(everything(), space=DesignSpace([evil, *list(everything().space)[1:]]), indices=np.zeros((60, 4), np.int64))
+    data.indices[1:4, 0] = 1, 2, 3
+    save_dataset(data, tmp_path / "data")
+    assert program("export", tmp_path / "data", "--out", tmp_path / "data.csv").exit_code == 0
+    with open(tmp_path / "data.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row[f"'{evil.name}"] for row in rows[:4]] == ["'+1+1", "'@SUM(A1)", "-1", "plain"] and rows[0]["n"] == "-2"
+
+
+def test_a_data_set_is_not_written_through_a_link(tmp_path):
+    (tmp_path / "precious").write_text("precious")
+    (tmp_path / "data").mkdir()
+    for name in ("data.parquet", "README.md"):
+        (tmp_path / "data" / name).symlink_to(tmp_path / "precious")
+    save_dataset(everything(), tmp_path / "data")
+    assert (tmp_path / "precious").read_text() == "precious" and equal(load_dataset(tmp_path / "data"), everything())
+    (tmp_path / "data" / "data.parquet").unlink()
+    os.mkfifo(tmp_path / "data" / "data.parquet")
+    with pytest.raises(ArchGymError, match="holds no data set"):
+        load_dataset(tmp_path / "data")
 
 
 def test_minari_reads_the_export(tmp_path, monkeypatch, recwarn):

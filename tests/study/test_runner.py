@@ -10,12 +10,14 @@ import sys
 import time
 from pathlib import Path
 
+import polars
 import psutil
 import pytest
 from study_texts import study_text
 
 from archgym.errors import ArchGymError, MissingDependency
 from archgym.study.execute import execute
+from archgym.study.export import StudyRows
 from archgym.study.process import Job, RunFailed, RunProcess
 from archgym.study.runner import run_study
 from archgym.study.spec import Study
@@ -127,7 +129,7 @@ def test_a_run_that_ends_early_is_stored_as_failed_with_its_rows_and_counts_nowh
     assert stored[False].result["samples"] == rows[False].num_rows > 20 and rows[True].num_rows == 40
     assert stored[False].result["best_reward"] is not None
     store.compact()
-    exported = store.export()
+    exported = polars.concat(polars.from_arrow(table) for table in StudyRows(store).tables())
     assert dict(exported.group_by("study_status").len().rows()) == {"done": 40, "failed": rows[False].num_rows}
     status = program("study", "status", tmp_path / "out")
     assert status.returncode == 0 and "the licence has run out" in status.stdout

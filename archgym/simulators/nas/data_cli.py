@@ -10,6 +10,7 @@ import typer
 
 from archgym.console import fact_sheet, heading, new_table, progress_bar, say, stdout
 from archgym.errors import ArchGymError, reason_of, unknown
+from archgym.paths import check_folder, data_folder
 from archgym.registry import discover
 from archgym.simulators.nas import cells
 from archgym.simulators.nas.costs import get_network
@@ -31,6 +32,7 @@ def import_table(
     """
     if kind not in KINDS:
         raise unknown("kind of table", kind, KINDS)
+    check_folder(data_folder("nas"))
     with progress_bar() as tell:
         tables = KINDS[kind](path, tell)
     written = [(table, save_table(table)) for table in tables]

@@ -16,7 +16,7 @@ from typer.core import TyperGroup
 
 from archgym.console import INTERRUPTED, Tell, fact_sheet, heading, new_table, number, progress_bar, say, stdout
 from archgym.errors import ArchGymError
-from archgym.paths import check_writable, write_atomically
+from archgym.paths import check_writable, make_folder, write_atomically
 from archgym.simulators.softmax.calibration import DEFAULT, PATTERNS, PREFETCH_BYTES, RECORDED, Calibration
 
 if TYPE_CHECKING:
@@ -143,12 +143,7 @@ def _place(out: Path | None) -> Path:
             raise ArchGymError(f"--out takes the name of a .json file, not {str(out)!r}")
         return check_writable(out)
     path = Calibration.host()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ArchGymError(
-            f"cannot write to {path.parent} ({error.strerror}): set ARCHGYM_HOME to a folder that can be written, or use --out"
-        ) from error
+    make_folder(path.parent)
     return check_writable(path)
 
 
