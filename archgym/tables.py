@@ -2,7 +2,7 @@
 
 A table is laid out in the first of these ways that fits: all columns, long texts wrapped between words; fewer columns, with a line that
 names those left out; one fact per line. No word is broken, so no number is either: a word that is wider than the terminal stands whole
-on a line of its own, and the terminal wraps it.
+on a line of its own, and the terminal wraps it. A long path among facts goes on after a slash.
 """
 
 from __future__ import annotations
@@ -197,7 +197,7 @@ class Facts(Lines):
         room = width - names - _WIDE_GAP
         texts = [line for _, lines in self._facts for line in lines]
         beside = room >= max(map(_width, texts), default=0) or room >= max(PROSE, min(_longest(texts), width // 2))
-        parts = [[part for line in lines for part in wrapped(line, room)] for _, lines in self._facts]
+        parts = [[part for line in lines for part in wrapped(line, room, paths=True)] for _, lines in self._facts]
         column = min(room, max((_width(part) for each in parts for part in each), default=0))
         for (name, (first, *more)), style, (start, *rest) in zip(self._facts, self._styles, parts, strict=True):
             if not first:
@@ -206,8 +206,8 @@ class Facts(Lines):
                 yield [(_padded(name, names, False), style), (" " * _WIDE_GAP + _padded(start, column, False), "")]
                 yield from ([(" " * (names + _WIDE_GAP) + _padded(part, column, False), "")] for part in rest)
             else:
-                yield from _fact(name, first, width, style) if name else ([(line, "")] for line in wrapped(first, width))
-                yield from ([(" " * _INDENT + part, "")] for line in more for part in wrapped(line, width - _INDENT))
+                yield from _fact(name, first, width, style) if name else ([(line, "")] for line in wrapped(first, width, paths=True))
+                yield from ([(" " * _INDENT + part, "")] for line in more for part in wrapped(line, width - _INDENT, paths=True))
 
 
 class Prose(Lines):
@@ -255,28 +255,33 @@ class Beside(Lines):
             yield [*one, *([(" " * blank, ""), *other] if other else [])]
 
 
-def wrapped(text: str, width: int, breakable: bool = False) -> list[str]:
+def wrapped(text: str, width: int, breakable: bool = False, paths: bool = False) -> list[str]:
     """A text in lines of at most `width` characters, longer words excepted; at least one line.
 
     Args:
         breakable: also break after a slash, a dot, a plus sign or a bar; lines that go on are then indented.
+        paths: break words that are wider than a line after slashes.
     """
     if _width(text) <= width:
         return [text]
+    pieces = (_PIECES if breakable else _WORDS).findall(text)
+    if paths:
+        pieces = [part for piece in pieces for part in (_STEPS.findall(piece) if _width(piece) > width else [piece])]
     lines, line, space = [], "", ""
-    for part in _PIECES.findall(text) if breakable else _WORDS.findall(text):
-        if part.isspace():
-            space = part
-        elif line.strip() and _width(line + space + part) > width:
+    for piece in pieces:
+        if piece.isspace():
+            space = piece
+        elif line.strip() and _width(line + space + piece) > width:
             lines.append(line)
-            line, space = (" " * _INDENT if breakable else "") + part, ""
+            line, space = (" " * _INDENT if breakable else "") + piece, ""
         else:
-            line, space = line + space + part, ""
+            line, space = line + space + piece, ""
     return [*lines, line]
 
 
 _WORDS = re.compile(r"\s+|\S+")
 _PIECES = re.compile(r"\s+|[^\s/.+|]*[/.+|]+|[^\s/.+|]+")
+_STEPS = re.compile(r"[^/]*/+|[^/]+")
 
 
 def _fact(name: str, text: str, width: int, name_style: str = "bold", style: str = "", indent: int = 0) -> Iterator[Line]:
@@ -286,10 +291,10 @@ def _fact(name: str, text: str, width: int, name_style: str = "bold", style: str
         rest = []
         yield [(first + name, name_style), (f" {text}", style)]
     elif 2 * _width(name) <= room:
-        line, *rest = wrapped(f"{name} {text}", room)
+        line, *rest = wrapped(f"{name} {text}", room, paths=True)
         yield [(first + name, name_style), (line[len(name) :], style)]
     else:
-        rest = wrapped(text, room)
+        rest = wrapped(text, room, paths=True)
         yield from ([(first + line, name_style)] for line in wrapped(name, width - indent))
     yield from ([(first + " " * _INDENT + line, style)] for line in rest)
 

@@ -40,11 +40,11 @@ def workloads(
 
 def _print_all() -> None:
     console = stdout()
-    table = new_table("Workload", "Title", "MACs, G>", "Parameters, M>", "Top-1>", "Layers>", expendable=["Layers", "Top-1"])
+    table = new_table("Workload", "Title", "Layers>", "MACs, G>", "Parameters, M>", "Top-1>", expendable=["Layers", "Top-1"])
     for workload in map(load_workload, list_workloads()):
         count = f"{sum(layer.repeats for layer in workload.layers):,}"
         parameters = f"{workload.parameters / 1e6:,.2f}" if workload.parameters else "-"
-        table.add_row(workload.name, workload.title, f"{workload.macs / 1e9:,.2f}", parameters, _accuracy(workload), count)
+        table.add_row(workload.name, workload.title, count, f"{workload.macs / 1e9:,.2f}", parameters, _accuracy(workload))
     console.print(table)
     console.print()
     explained = {
