@@ -44,7 +44,8 @@ def to_minari(data: Dataset, folder: str | os.PathLike[str], name: str | None = 
 
     Raises:
         MissingDependency: Minari is not installed.
-        ArchGymError: a data set of this name is there, Minari does not take the name, or the environment cannot be made or has no default objective.
+        ArchGymError: a data set of this name is there, Minari does not take the name, or the environment cannot be made or has no default
+            objective.
     """
     try:
         import minari
@@ -58,13 +59,13 @@ def to_minari(data: Dataset, folder: str | os.PathLike[str], name: str | None = 
         parse_dataset_id(chosen)
     except ValueError:
         raise ArchGymError(
-            f"a Minari data set is called namespace/name-vN, such as plug-in/designs-v0, its namespace of two characters at least; got {chosen!r}"
+            f"Minari's names are namespace/name-vN, the namespace of two characters or more, such as mine/designs-v0; got {chosen!r}"
         ) from None
     try:
         env = gymnasium.make(env_id, **data.environment["kwargs"])
     except gymnasium.error.Error as error:
         raise ArchGymError(
-            f"{env_id} cannot be made here ({error}): install the plug-in that brings it, or make the data set again with the id "
+            f"{env_id} cannot be made here ({error}): install what brings it, or make the data set again with the id "
             "module:namespace/Name-vN, which names the module that registers it"
         ) from error
     core: Any = env.unwrapped

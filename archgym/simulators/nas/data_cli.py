@@ -43,7 +43,7 @@ def import_table(
         with progress_bar() as tell:
             tables = KINDS[kind](path, tell, fractions=fractions)
     except UnclearUnit as unclear:
-        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        if not _on_terminal():
             raise
         say("question", str(unclear), "yellow")
         typer.confirm("Are they fractions?", abort=True, err=True)
@@ -64,6 +64,11 @@ def import_table(
         }
         out.print(fact_sheet(list(facts.items())))
         out.print()
+
+
+def _on_terminal() -> bool:
+    """Whether somebody can be asked."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def show_tables() -> None:

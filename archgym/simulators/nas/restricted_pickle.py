@@ -49,7 +49,7 @@ _AHEAD = 2 * MIB  # bytes that are unpacked at once
 _HEAD = MIB // 16  # bytes that tell a pickle from other files
 _SMALL = 16 * MIB  # what any compressed file may unpack to
 _RATIO = 10  # and a large one for each of its bytes: accuracies as text or numbers shrink to a quarter
-_LONGEST = MIB  # bytes of one text
+_LONGEST = MIB  # bytes of one text or number
 _BUDGET = 7_000_000  # of what instructions cost, and one for each 100 bytes; a record of NATS-Bench takes 0.1 million, NASLib 6 at most
 _STEPS = 4096  # instructions from one look at what they cost to the next
 _WAITING = 100_000  # values that wait to become part of another: pickles write lists and dictionaries in parts of 1,000
@@ -256,7 +256,7 @@ class _Reader(pickle._Unpickler):
         """Bytes behind their number."""
         count = int.from_bytes(self.read(4), "little")
         if count > _LONGEST:
-            raise _Excess(f"a text of {count:,} bytes")
+            raise _Excess(f"one value of {count:,} bytes")
         return self.read(count)
 
     def find_class(self, module: str, name: str) -> _Global:
@@ -316,6 +316,9 @@ class _Reader(pickle._Unpickler):
     def _remember_by_four_bytes(self) -> None:
         self._remember(int.from_bytes(self.read(4), "little"))
 
+    def _long(self) -> None:
+        self.append(int.from_bytes(self._counted(), "little", signed=True))
+
     def _text(self) -> None:
         self.append(str(self._counted(), "utf-8", "surrogatepass"))
 
@@ -351,6 +354,7 @@ _OWN = {
     "LONG_BINPUT": _Reader._remember_by_four_bytes,
     "BINUNICODE": _Reader._text,
     "BINBYTES": _Reader._bytes,
+    "LONG4": _Reader._long,
     "FRAME": _Reader._skip_frame,
 }
 _INSTRUCTIONS: dict[bytes, tuple[int, Callable[[_Reader], None]]] = {b"": (0, _end)}  # by opcode: its price and what carries it out
