@@ -202,7 +202,7 @@ def import_nats_bench(path: AnyPath, tell: Tell = _silent, *, fractions: bool | 
 
 def _index_of_cells(meta: Path) -> list[str]:
     data = load_pickle(meta)
-    cells = data.get("meta_archs") if isinstance(data, dict) else None
+    cells: Any = data.get("meta_archs") if isinstance(data, dict) else None
     if type(cells) not in (list, tuple) or not all(type(cell) is str for cell in cells):
         raise ArchGymError(f"{meta} has no list of cells: expected strings under 'meta_archs', got {shown(cells)}")
     return list(cells)

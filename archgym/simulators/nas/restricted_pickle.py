@@ -106,7 +106,7 @@ def _load(file: IO[bytes], name: str, limit: int) -> Any:
     if head == _BZIP2:
         content = bz2.open(file)  # noqa: SIM115 - closed with the file below it
         limit = min(limit, max(_SMALL, _RATIO * size))
-    buffered = io.BufferedReader(_Bounded(content, name, limit), _AHEAD)
+    buffered: io.BufferedReader[Any] = io.BufferedReader(_Bounded(content, name, limit), _AHEAD)
     head = buffered.peek(_HEAD)[:_HEAD]
     try:
         return _Reader(buffered, _BUDGET + size // 100).load()
@@ -220,7 +220,7 @@ class _Reader(pickle._Unpickler):
     read: Callable[[int], bytes]
     pop_mark: Callable[[], list[Any]]
 
-    def __init__(self, content: io.BufferedReader, budget: int):
+    def __init__(self, content: io.BufferedReader[Any], budget: int):
         super().__init__(content)
         self._content, self._budget = content, budget
         self._other_keys = 0
@@ -361,6 +361,6 @@ _INSTRUCTIONS: dict[bytes, tuple[int, Callable[[_Reader], None]]] = {b"": (0, _e
 _INSTRUCTIONS |= {bytes([code]): (0, _unknown) for code in range(256)}
 for _instruction in pickletools.opcodes:
     _opcode = _instruction.code.encode("latin-1")
-    _known = pickle._Unpickler.dispatch[_opcode[0]] if _instruction.name in _DATA else None
+    _known: Any = pickle._Unpickler.dispatch[_opcode[0]] if _instruction.name in _DATA else None
     _carry_out = _known or _OWN.get(_instruction.name) or _refusing(_instruction.name)
     _INSTRUCTIONS[_opcode] = _PRICES.get(_instruction.name, 1), _carry_out
