@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
+from decimal import Decimal
+from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
-from archgym.errors import ArchGymError, SimulatorUnavailable
+from archgym.errors import ArchGymError, SimulatorUnavailable, reason_of
 from archgym.space import Array, DesignSpace, Indices, all_true
+from archgym.text import REASON, one_line
 from archgym.values import Unwritable, identify
 
 if TYPE_CHECKING:
@@ -88,7 +91,7 @@ class Simulator(ABC):
 
         Returns:
             A column [B] for every metric, plus `feasible` (bool [B]); optionally `cached` (bool [B]: answered without simulating) and
-            `failure` (str [B]: why a row failed, "" where it did not). Metrics are finite where feasible.
+            `failure` (str [B]: why a row failed, "" where it did not). Metrics are real numbers, finite where feasible.
         """
         return self.evaluate_indices(self.space.encode(designs), rng)
 
@@ -201,7 +204,7 @@ def evaluate_safely(simulator: Simulator, indices: Indices, rng: np.random.Gener
         raise
     except Exception as error:
         if len(indices) == 1:
-            return _failed(simulator, f"{type(error).__name__}: {error}")
+            return _failed(simulator, reason_of(error, REASON))
     if rng is not None and state is not None:
         rng.bit_generator.state = state
     middle = len(indices) // 2
@@ -228,17 +231,14 @@ def _failed(simulator: Simulator, reason: str) -> Outcome:
 def _checked(simulator: Simulator, columns: Mapping[str, Array], n: int) -> Outcome:
     """Hold a simulator's answer against the contract; copies, since simulators may reuse their buffers."""
     names = [metric.name for metric in simulator.metrics]
-    try:
-        values = np.array([columns[name] for name in names], float).T
-    except (KeyError, ValueError):
-        values = np.empty(0)
-    if values.shape != (n, len(names)):  # say which column is wrong
-        values = np.stack([_column(columns, name, n).astype(float) for name in names], axis=1)
-    feasible = _column(columns, "feasible", n).astype(bool)
-    cached = _column(columns, "cached", n).astype(bool) if "cached" in columns else None
+    values = _plain_columns(columns, names, n)
+    if values is None:  # column by column, which takes longer and says which one is wrong
+        values = np.stack([_numbers(columns, name, n) for name in names], axis=1)
+    feasible = _flags(columns, "feasible", n)
+    cached = _flags(columns, "cached", n) if "cached" in columns else None
     failures = {}
     if "failure" in columns:
-        failures = {i: str(reason) for i, reason in enumerate(columns["failure"]) if reason}
+        failures = _reasons(columns["failure"], n)
         feasible[list(failures)] = False
     if not all_true(np.isfinite(values)):
         for i in np.flatnonzero(feasible & ~np.isfinite(values).all(axis=1)).tolist():
@@ -250,11 +250,68 @@ def _checked(simulator: Simulator, columns: Mapping[str, Array], n: int) -> Outc
     return Outcome(values, feasible, cached, failures)
 
 
+def _plain_columns(columns: Mapping[str, Array], names: list[str], n: int) -> Array | None:
+    """Metrics in one step, float64 [n, M]; None unless all of them are plain columns [n] of real numbers."""
+    try:
+        found = [columns[name] for name in names]
+        if not _PLAIN.issuperset(map(type, found)):
+            return None
+        values = np.array(found)
+    except (KeyError, TypeError, ValueError):
+        return None
+    if values.dtype.kind not in _REAL or values.shape != (len(names), n):
+        return None
+    return values.T if values.dtype == float else values.T.astype(float)
+
+
+_PLAIN = frozenset({np.ndarray, list})  # others take longer; a masked array would lose its mask
+_REAL = "fiub"  # kinds of NumPy types; a metric of True and False counts as 1 and 0
+
+
+def _numbers(columns: Mapping[str, Array], name: str, n: int) -> Array:
+    """A metric, float64 [n]; NaN where the simulator has None or a masked value."""
+    column = _column(columns, name, n)
+    if column.dtype.kind == "O":
+        for value in column.tolist():
+            if not (value is None or _is_number(value)):
+                raise ArchGymError(f"the simulator returned {name!r} with a value of type {type(value).__name__}; expected a real number")
+    elif column.dtype.kind not in _REAL:
+        raise ArchGymError(f"the simulator returned {name!r} as {column.dtype.type.__name__}; expected real numbers")
+    numbers: Array = np.ma.filled(column.astype(float), np.nan)
+    return numbers
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (Real, Decimal, np.bool_)) and not isinstance(value, np.timedelta64)  # NumPy's durations are integers
+
+
+def _flags(columns: Mapping[str, Array], name: str, n: int) -> Array:
+    """A column of True and False, bool [n]; 1 and 0 will do."""
+    column = _column(columns, name, n)
+    if column.dtype.kind != "b" or (type(column) is not np.ndarray and np.ma.is_masked(column)):
+        for value in column.tolist():  # None where masked
+            if not (_is_number(value) and value in (0, 1)):
+                shown = value if _is_number(value) else type(value).__name__
+                raise ArchGymError(f"the simulator returned {name!r} with {shown}; expected True or False")
+    return np.array(column, bool)
+
+
+def _reasons(column: Any, n: int) -> dict[int, str]:
+    """The column `failure`: row -> reason, where there is one. Reasons are cut before they are gathered: a batch has thousands."""
+    if isinstance(column, (str, bytes, Mapping, Set)) or not hasattr(column, "__len__") or getattr(column, "ndim", 1) != 1:
+        raise ArchGymError(f"the simulator returned 'failure' as {type(column).__name__}; expected a column of {n} texts")
+    if len(column) != n:
+        raise ArchGymError(f"the simulator returned 'failure' with shape ({len(column)},); expected ({n},)")
+    return {row: one_line(str(reason)) for row, reason in enumerate(column) if reason and reason == reason}  # NaN: pandas has no reason
+
+
 def _column(columns: Mapping[str, Array], name: str, n: int) -> Array:
     try:
-        column = np.asarray(columns[name])
+        column = np.asanyarray(columns[name])
     except KeyError:
         raise ArchGymError(f"the simulator returned no column {name!r}") from None
+    except TypeError:
+        raise ArchGymError(f"the simulator returned {type(columns).__name__}; expected a dict of columns") from None
     if column.shape != (n,):
         raise ArchGymError(f"the simulator returned {name!r} with shape {column.shape}; expected ({n},)")
     return column

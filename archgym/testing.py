@@ -28,7 +28,7 @@ from gymnasium.utils.env_checker import check_env as gymnasium_check_env
 
 from archgym.agent import Agent
 from archgym.env import ArchEnv, ArchVectorEnv, finished
-from archgym.errors import ArchGymError, BudgetExhausted
+from archgym.errors import ArchGymError, BudgetExhausted, reason_of
 from archgym.objective import INFEASIBLE_REWARD, Minimize, Objective, R
 from archgym.registry import Task, get_agent, get_task, list_agents, load
 from archgym.simulator import Metric, Outcome, Simulator, check_schema
@@ -127,11 +127,18 @@ def _ask(simulator: Simulator, indices: Indices, seed: int, what: str) -> dict[s
         columns = simulator.evaluate_indices(asked, np.random.default_rng(seed))
     except Exception as error:
         raise AssertionError(
-            f"{what} raised {type(error).__name__} on {len(indices)} legal designs ({error}): return feasible=False for designs that "
+            f"{what} raised {reason_of(error)} on {len(indices)} legal designs: return feasible=False for designs that "
             "cannot exist, and do not write into the indices, which are read-only"
         ) from error
     _must(isinstance(columns, Mapping), f"{what} returned {type(columns).__name__}; return a dict of columns")
-    return {name: np.array(column) for name, column in columns.items()}
+    return {name: _copy(name, column, what) for name, column in columns.items()}
+
+
+def _copy(name: str, column: Any, what: str) -> Array:
+    try:
+        return np.array(column, subok=isinstance(column, np.ma.MaskedArray))
+    except ValueError as error:
+        raise AssertionError(f"{what} returned {name!r} with values of several shapes ({error}); return one number per design") from error
 
 
 def _check_columns(simulator: Simulator, columns: Mapping[str, Array], n: int, what: str) -> None:
@@ -139,9 +146,15 @@ def _check_columns(simulator: Simulator, columns: Mapping[str, Array], n: int, w
         _must(name in columns, f"{what} returned no column {name!r}: return one for every metric, and 'feasible'")
     for name, column in columns.items():
         _must(column.shape == (n,), f"{what} returned {name!r} with shape {column.shape} for {n} designs; return shape ({n},)")
+        _must(not np.ma.is_masked(column), f"{what} returned {name!r} with masked values; return feasible=False for designs without one")
     for name in ("feasible", "cached"):
         if name in columns:
             _must(columns[name].dtype == bool, f"{what} returned {name!r} as {columns[name].dtype}; return bool")
+    reasons = columns.get("failure", np.array([], str))
+    _must(
+        reasons.dtype.kind in "OUT" and all(reason is None or isinstance(reason, str) for reason in reasons.tolist()),
+        f"{what} returned 'failure' as {reasons.dtype}; return a text for every row, empty where it did not fail",
+    )
     for metric in simulator.metrics:
         column = columns[metric.name]
         _must(column.dtype.kind in "biuf", f"{what} returned {metric.name!r} as {column.dtype}; return real numbers")

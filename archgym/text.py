@@ -33,6 +33,23 @@ def _escaped(character: str) -> str:
     return character.encode("ascii", "backslashreplace").decode() if ord(character) > 0x7F else f"\\x{ord(character):02x}"
 
 
+def shown(value: object, limit: int = 60) -> str:
+    """A value of any kind, however large or deep, as an error shows it: text in quotes, numbers, a list's first values; else its type."""
+    return one_line(_sketch(value, 2), limit)
+
+
+def _sketch(value: object, depth: int) -> str:
+    if isinstance(value, str):
+        return repr(value[:200])
+    if value is None or isinstance(value, (bool, float)) or (isinstance(value, int) and value.bit_length() < 1000):
+        return repr(value)
+    if type(value) in (list, tuple) and depth:
+        items = [_sketch(item, depth - 1) for item in value[:4]]  # type: ignore[index]
+        begin, end = "[]" if type(value) is list else "()"
+        return f"{begin}{', '.join(items)}{', ...' if len(value) > 4 else ''}{end}"  # type: ignore[arg-type]
+    return f"<{type(value).__name__}>"
+
+
 def one_line(text: str, limit: int = REASON) -> str:
     """The text in one printable line: white space joined to single spaces, and what is longer than `limit` characters cut with a mark."""
     head = text[: 2 * limit + 100]  # a text of many megabytes is not worked through

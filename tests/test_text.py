@@ -13,7 +13,7 @@ from archgym.simulators.accelerator.workloads import load_workload
 from archgym.simulators.nas.imports import import_nas_bench_macro, import_nasbench201
 from archgym.simulators.softmax.calibration import RECORDED, Calibration
 from archgym.space import DesignSpace, Integer
-from archgym.text import one_line, printable
+from archgym.text import one_line, printable, shown
 
 
 @given(st.text())
@@ -29,6 +29,22 @@ def test_what_was_printable_stays_and_the_rest_is_seen():
 def test_one_line_joins_white_space_and_marks_what_it_cuts():
     assert one_line("a\n\tb ") == "a b"
     assert one_line("x" * 10**6, 5) == "xxxxx... (1,000,000 characters)"
+
+
+def test_a_value_in_an_error_is_short_whatever_it_is():
+    endless = [1.0]
+    for _ in range(40):
+        endless = [endless] * 10
+    assert [shown(value) for value in ("a\x1bb", None, 1.5, (1, "x"), {}, 10**400)] == [
+        r"'a\x1bb'",
+        "None",
+        "1.5",
+        "(1, 'x')",
+        "<dict>",
+        "<int>",
+    ]
+    assert shown(endless) == "[[<list>, <list>, <list>, <list>, ...], [<list>, <list>, <li... (161 characters)"
+    assert len(shown("x" * 10**7)) < 100
 
 
 def test_an_error_whose_text_raises_still_has_a_reason():

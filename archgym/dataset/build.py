@@ -75,7 +75,7 @@ def _studied(folder: Path, env: str | None) -> Iterator[tuple[Mapping[str, Any],
     stored = [run for run in store.read().values() if run.done]
     if env is not None:
         labels = _labels(store)
-        stored = [run for run in stored if env in (run.specification["env"]["id"], labels.get(_key(run.specification["env"])))]
+        stored = [run for run in stored if env in _names(run.specification["env"], labels)]
         if not stored:
             raise ArchGymError(f"{folder} has no finished run of {env!r}; its tasks are {', '.join(labels.values()) or 'not known'}")
     if not stored:
@@ -91,6 +91,11 @@ def _labels(store: Store) -> dict[str, str]:
     if not store.study_file.is_file():
         return {}
     return {_key(task): label for label, task in Study.read(store.study_file).tasks.items()}
+
+
+def _names(env: Mapping[str, Any], labels: Mapping[str, str]) -> tuple[str, ...]:
+    """What a task may be called: its id, with the module that registers it or without, and its label."""
+    return (env["id"], env["id"].rpartition(":")[2], labels.get(_key(env), ""))
 
 
 def _key(env: Mapping[str, Any]) -> str:

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import gymnasium
 
@@ -46,16 +47,33 @@ def to_minari(data: Dataset, folder: str | os.PathLike[str], name: str | None = 
 
     Raises:
         MissingDependency: Minari is not installed.
-        ArchGymError: a data set of this name is there, or the environment has no default objective.
+        ArchGymError: a data set of this name is there, Minari does not take the name, or the environment cannot be made or has no default
+            objective.
     """
     try:
         import minari
         from minari.data_collector import EpisodeBuffer
+        from minari.dataset.minari_dataset import parse_dataset_id
     except ImportError as error:
         raise MissingDependency('an export to Minari needs it: pip install "archgym[minari]"') from error
-    env = gymnasium.make(data.environment["id"], **read_arguments(data.environment["kwargs"]))
-    evaluator = env.unwrapped.evaluator  # type: ignore[attr-defined]
-    chosen = name or f"{str(data.environment['id']).removesuffix('-v0').lower()}/designs-v0"
+    env_id = str(data.environment["id"])
+    chosen = name or f"{env_id.rpartition(':')[2].removesuffix('-v0').lower()}/designs-v0"
+    try:
+        parse_dataset_id(chosen)
+    except ValueError:
+        raise ArchGymError(
+            f"Minari's names are namespace/name-vN, the namespace of two characters or more, such as mine/designs-v0; got {chosen!r}"
+        ) from None
+    try:
+        env = gymnasium.make(env_id, **read_arguments(data.environment["kwargs"]))
+    except gymnasium.error.Error as error:
+        raise ArchGymError(
+            f"{env_id} cannot be made here ({error}): install what brings it, or make the data set again with the id "
+            "module:namespace/Name-vN, which names the module that registers it"
+        ) from error
+    core: Any = env.unwrapped
+    core.spec.kwargs["task"] = env_id  # so that Minari's readers import the module, too
+    evaluator = core.evaluator
     target = Path(folder).expanduser().absolute()
     if (target / chosen).exists():
         raise ArchGymError(f"{target / chosen} is there already: give another folder or name")
@@ -81,7 +99,7 @@ def to_minari(data: Dataset, folder: str | os.PathLike[str], name: str | None = 
             buffer=episodes,
             env=env,
             algorithm_name=", ".join(sorted(set(data.agent.tolist()))),
-            description=f"{data.environment['id']}: {len(data):,} designs; {'; '.join(data.sources)}",
+            description=f"{env_id}: {len(data):,} designs; {'; '.join(data.sources)}",
             data_format="arrow",
         )
     env.close()

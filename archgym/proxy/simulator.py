@@ -143,13 +143,16 @@ class ProxySimulator(Simulator):
             expect(name, arrays[name], shape, np.floating)
             if not np.isfinite(arrays[name]).all():
                 raise ArchGymError(f"{name} has numbers that are not finite")
+        targets = Targets(metrics, arrays["log"], arrays["mean"], arrays["scale"])
+        if not (targets.scale > 0).all() or not np.isfinite(targets.ends).all():
+            raise ArchGymError("mean and scale do not make finite metrics: a scale is above 0, and neither is near the largest number")
         if about["model"] not in MODELS:
             raise unknown("model", about["model"], MODELS)
         objective = about["objective"]
         return cls(
             environment=about["environment"],
             space=space,
-            targets=Targets(metrics, arrays["log"], arrays["mean"], arrays["scale"]),
+            targets=targets,
             kind=about["model"],
             model=MODELS[about["model"]].from_arrays(part(arrays, "model."), features, outputs),
             feasibility=Trees.from_arrays(part(arrays, "feasibility."), features, 1) if about["feasibility"] else None,

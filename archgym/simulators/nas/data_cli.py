@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +15,7 @@ from archgym.paths import check_folder, data_folder
 from archgym.registry import discover
 from archgym.simulators.nas import cells
 from archgym.simulators.nas.costs import get_network
-from archgym.simulators.nas.imports import KINDS
+from archgym.simulators.nas.imports import KINDS, UnclearUnit
 from archgym.simulators.nas.summary import Summary, first_cells, summarize
 from archgym.simulators.nas.tables import IMPORTERS, Table, list_tables, load_table, read_table, save_table
 
@@ -25,6 +26,12 @@ WIDE = 110  # characters, from which on sources have a column of their own
 def import_table(
     kind: Annotated[str, typer.Argument(metavar="KIND", help=f"{', '.join(KINDS)}.")],
     path: Annotated[Path, typer.Argument(metavar="PATH", help="The folder of nats-bench, the CSV, JSON or pickle of the others.")],
+    fractions: Annotated[
+        bool | None,
+        typer.Option(
+            "--fractions/--per-cent", help="Whether accuracies are from 0 to 1 or per cent; asked only where they cannot be per cent."
+        ),
+    ] = None,
 ) -> None:
     """Turn the files of a published benchmark into accuracy tables that environments look up; a pickle is never allowed to run code.
 
@@ -33,8 +40,16 @@ def import_table(
     if kind not in KINDS:
         raise unknown("kind of table", kind, KINDS)
     check_folder(data_folder("nas"))
-    with progress_bar() as tell:
-        tables = KINDS[kind](path, tell)
+    try:
+        with progress_bar() as tell:
+            tables = KINDS[kind](path, tell, fractions=fractions)
+    except UnclearUnit as unclear:
+        if not _on_terminal():
+            raise
+        say("question", str(unclear), "yellow")
+        typer.confirm("Are they fractions?", abort=True, err=True)
+        with progress_bar() as tell:
+            tables = KINDS[kind](path, tell, fractions=True)
     written = [(table, save_table(table)) for table in tables]
     discover()  # environments that waited for a table
     out = stdout()
@@ -50,6 +65,11 @@ def import_table(
         }
         out.print(fact_sheet(list(facts.items())))
         out.print()
+
+
+def _on_terminal() -> bool:
+    """Whether somebody can be asked."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def show_tables() -> None:
