@@ -154,6 +154,7 @@ def _content(value: Any, outer: list[Any]) -> dict[str, Any]:
             return {_KIND: "outer", _OF: up}
     try:
         reducer = copyreg.dispatch_table.get(type(value))
+        reduced: Any
         if isinstance(getattr(type(value), "specification", None), property):
             reduced = (type(value), value.specification)
             if '"$": "unknown"' in json.dumps(reduced[1]):

@@ -24,7 +24,8 @@ class StudyRows:
     """Every stored row of every run of a study.
 
     A row has the run's identifier, status, environment, agent, hyperparameters, seed and budget ("study_run", ...), then the columns of all
-    runs: null where a run has none of the name. A column of integers in one task and floats in another has floats; other mixtures are texts.
+    runs: null where a run has none of the name. A column of integers in one task and floats in another has floats; other mixtures are
+    text.
 
     Args:
         store: read once for the columns, and again for every pass over the rows. Damaged files are passed over, with a warning.
