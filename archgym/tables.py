@@ -250,7 +250,8 @@ class Beside(Lines):
             yield []
             yield from self._right.lines(width)
             return
-        for one, other in zip_longest(self._left.lines(left), self._right.lines(width), fillvalue=[]):
+        nothing: Line = []
+        for one, other in zip_longest(self._left.lines(left), self._right.lines(width), fillvalue=nothing):
             blank = left + self._gap - sum(_width(text) for text, _ in one)
             yield [*one, *([(" " * blank, ""), *other] if other else [])]
 
