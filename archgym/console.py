@@ -22,7 +22,7 @@ BAD_INPUT = 2
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 _MESSAGE = 10_000  # characters of a message, at most
-_LEAST_BAR, _MOST_BAR = 10, 40  # characters
+_LEAST_BAR, _MOST_BAR = 6, 40  # characters
 _DRAWN_EVERY_S = 0.1
 _LINE_EVERY_S = 10.0  # where stderr is no terminal
 _SETTLED_S = 3.0  # of a step, before its pace says how long the rest takes

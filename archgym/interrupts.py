@@ -9,7 +9,7 @@ later ends the program at once.
 
 from __future__ import annotations
 
-import _signal  # type: ignore[import-not-found]  # `signal` itself imports `enum`, during which Ctrl-C would not be seen to
+import _signal  # type: ignore[import-not-found]  # `signal` itself imports `enum`, and Ctrl-C may come meanwhile
 import atexit
 import os
 import sys

@@ -186,9 +186,10 @@ def test_errors_warnings_and_long_texts_are_lines_of_bounded_length(capsys):
     assert not raw(capsys.readouterr().out)
 
 
-def test_wrong_command_lines_are_quoted_printably():
-    result = CliRunner().invoke(app, ["\x1b]0;title\x07"])
-    assert result.exit_code == 2 and r"\x1b" in result.output and not raw(result.output)
+@pytest.mark.parametrize("words", [["--no\x1b]0;title\x07"], ["list", "--no\x1b[2J"], ["\x1b[2J"], ["list", "\u202e"]])
+def test_wrong_command_lines_are_quoted_printably(words):
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 2 and re.search(r"\\x1b|\\u202e", result.output) and not raw(result.output)
 
 
 class Hostile(Simulator):

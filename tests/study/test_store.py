@@ -299,7 +299,7 @@ def test_an_export_to_csv_holds_no_formula(store, tmp_path):
 
 FOLDERS = ["runs", "runs/nk", "runs/nk/random", "damaged", "cache"]
 COMPACT = "runs/nk/genetic/compact-0123456789abcdef.parquet"
-FILES = [".write-test", ".lock", "study.toml", "RUN", COMPACT, f".study.toml.{os.getpid()}.tmp", "out.csv"]
+FILES = [".write-test", ".lock", "study.toml", "RUN", COMPACT, ".study.toml.PID.tmp", "out.csv"]
 CACHE = [f"cache/nk.sqlite{end}" for end in ("", "-wal", "-shm", "-journal")]
 
 
@@ -325,7 +325,7 @@ def test_nothing_outside_is_touched_whatever_has_the_name(prepared, tmp_path, na
     outside.mkdir()
     (outside / "file").write_text("precious")
     shutil.copytree(folder / "runs", outside / "folder" / "runs")
-    place = folder / (prepared[2] if name == "RUN" else name)
+    place = folder / (prepared[2] if name == "RUN" else name.replace("PID", str(os.getpid())))
     if place.is_dir():
         shutil.rmtree(place)
     place.parent.mkdir(exist_ok=True)
