@@ -7,40 +7,47 @@ nor on their number: the division of a batch into messages depends on the batch 
     row runs longer than timeout_s  -> its worker is killed, that row fails (rows given together may take timeout_s each, together;
                                        if they take longer they are tried again one by one)
     worker dies                     -> the rows it held are tried again one by one, in new workers; a row that keeps killing fails
+    worker is killed as it starts   -> another is started; one that does not start by itself ends the search
+
+What a row or a worker leaves running ends with the worker (`archgym.processes`).
 """
 
 from __future__ import annotations
 
 import errno
+import multiprocessing
+import multiprocessing.spawn
 import os
 import pickle
 import signal
-import threading
+import sys
 import time
 import weakref
 from collections import deque
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NamedTuple
+from multiprocessing.connection import Connection
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from archgym.errors import ArchGymError, SimulatorUnavailable
+from archgym.errors import ArchGymError, SimulatorUnavailable, reason_of
+from archgym.processes import Ending, Server, answer, wait
 from archgym.simulator import Outcome, Simulator, evaluate_safely
 from archgym.simulator_wrappers import SimulatorWrapper
 from archgym.space import Array, Indices
-
-if TYPE_CHECKING:
-    import subprocess
-    from multiprocessing.connection import Connection
+from archgym.text import one_line
 
 MESSAGES_PER_BATCH = 64  # where neither time-outs nor noise ask for rows one by one: enough to keep every worker busy
+STARTS = 100  # workers in a row that are killed as they start, after which no other is tried
+WAIT_S = 3600.0  # at a time: the system's own limit is some weeks
+GRACE_S = 1.0  # for a worker to close its simulator
 
 
 class Parallel(SimulatorWrapper):
     """A batch over worker processes, started at the first batch and kept until `close`, garbage collection or exit.
 
-    Workers are spawned, so the simulator must be importable from its module, and a script that is run directly needs
-    `if __name__ == "__main__":` around its own work. They die with the process that started them, whatever ends it.
+    Workers are fresh Python processes, so the simulator must be importable from its module, and a script that is run directly needs
+    `if __name__ == "__main__":` around its own work. They end with the process that started them, whatever ends it, and so does what they
+    start themselves, daemons included. A process of a `multiprocessing.Pool` may start them too.
 
     Args:
         simulator: what each worker holds a copy of.
@@ -52,7 +59,7 @@ class Parallel(SimulatorWrapper):
             else enough to keep every worker busy.
 
     Raises:
-        ArchGymError: a number out of range, a simulator that cannot be pickled, a memory limit on a system without them.
+        ArchGymError: a number out of range, a simulator that cannot be pickled.
     """
 
     transparent = True
@@ -69,10 +76,12 @@ class Parallel(SimulatorWrapper):
         super().__init__(simulator)
         if rows_at_once is not None and rows_at_once < 1:
             raise ArchGymError(f"rows_at_once must be 1 or more, not {rows_at_once}")
-        if workers < 1 or retries < 0 or (timeout_s is not None and not timeout_s > 0) or (memory_bytes is not None and memory_bytes < 0):
-            raise ArchGymError("Parallel needs workers >= 1, retries >= 0, timeout_s > 0 and memory_bytes >= 0")
-        if memory_bytes is not None and os.name != "posix":
-            raise ArchGymError("memory_bytes needs a POSIX system; leave it None here")
+        if workers < 1 or retries < 0 or (timeout_s is not None and not timeout_s > 0):
+            raise ArchGymError("Parallel needs workers >= 1, retries >= 0 and timeout_s > 0")
+        if memory_bytes is not None and not 0 <= memory_bytes <= sys.maxsize:
+            raise ArchGymError(
+                f"memory_bytes must be a number of bytes from 0 to {sys.maxsize:,}, or None for no limit; not {memory_bytes!r}"
+            )
         self.workers, self.timeout_s, self.memory_bytes, self.retries = workers, timeout_s, memory_bytes, retries
         self.rows_at_once = rows_at_once
         try:
@@ -117,7 +126,7 @@ class Parallel(SimulatorWrapper):
         columns: dict[str, Array] = {metric.name: batch.values[:, j] for j, metric in enumerate(self.metrics)}
         columns |= {"feasible": batch.feasible, "cached": np.zeros(size, bool) if batch.cached is None else batch.cached}
         if batch.failures:
-            columns["failure"] = np.array([batch.failures.get(row, "") for row in range(size)])
+            columns["failure"] = np.array([batch.failures.get(row, "") for row in range(size)], object)
         return columns
 
     def close(self) -> None:
@@ -127,9 +136,9 @@ class Parallel(SimulatorWrapper):
 
     def _run(self, tasks: deque[_Task], indices: Indices, seeds: list[int] | None, batch: Outcome) -> None:
         """Work the tasks off, writing results into `batch`."""
-        from multiprocessing.connection import wait
-
-        self._workers[:] = [worker for worker in self._workers if worker.owner == os.getpid()]  # a fork has none of its own
+        mine = [worker for worker in self._workers if worker.process.owner == os.getpid()]  # a fork has none of its own
+        self._workers[:] = [worker for worker in mine if not worker.process.ended]
+        starts = STARTS
         while True:
             for worker in self._workers:
                 if tasks and worker.ready and worker.task is None:
@@ -141,10 +150,11 @@ class Parallel(SimulatorWrapper):
                 return
             for _ in range(min(self.workers, len(tasks) + len(busy)) - len(self._workers)):
                 self._workers.append(_Worker(self.simulator, self.memory_bytes))
-            listening = {worker.connection: worker for worker in self._workers if worker.task is not None or not worker.ready}
-            deadline = min((worker.deadline for worker in busy), default=np.inf)
-            for connection in wait(list(listening), None if deadline == np.inf else max(0.0, deadline - time.monotonic())):
-                self._hear(listening[connection], tasks, batch)  # type: ignore[index]
+            heard = [worker for worker in self._workers if worker.task is not None or not worker.ready]
+            for worker in _wait(heard, min((worker.deadline for worker in busy), default=np.inf)):
+                starts = STARTS if self._hear(worker, tasks, batch) else starts - 1
+                if not starts:
+                    raise SimulatorUnavailable(f"{STARTS} worker processes in a row were killed as they started: is there enough memory?")
             now = time.monotonic()
             for worker in [w for w in self._workers if w.task is not None and w.deadline <= now]:
                 assert worker.task is not None
@@ -154,30 +164,30 @@ class Parallel(SimulatorWrapper):
                     batch.failures[worker.task.rows.start] = f"timed out after {self.timeout_s:g} s"
                 self._discard(worker, grace_s=0.0)
 
-    def _hear(self, worker: _Worker, tasks: deque[_Task], batch: Outcome) -> None:
-        """Take a worker's message: that it started, or could not, or results; or find that it died."""
+    def _hear(self, worker: _Worker, tasks: deque[_Task], batch: Outcome) -> bool:
+        """Take what a worker says (that it started, could not start, or results) or its end; False if it was killed as it started."""
         try:
-            message = worker.connection.recv()
-        except (EOFError, OSError):
+            message = worker.process.receive()
+        except EOFError:
             message = None
         task = worker.task
         if message is None:
-            reason = self._discard(worker)
+            ending = self._discard(worker)
             if task is None:
+                if ending.killed:
+                    return False
                 raise SimulatorUnavailable(
-                    f"a worker process did not start: {reason}; a script that is run needs `if __name__ == '__main__':`"
+                    f"a worker process did not start: the worker process {ending}; a script that is run needs `if __name__ == '__main__':`"
                 )
             if len(task.rows) > 1:
                 tasks.extend(task.one_by_one())
             elif task.deaths < self.retries:
                 tasks.append(_Task(task.rows, task.deaths + 1))
             else:
-                batch.failures[task.rows.start] = reason
-        elif isinstance(message, str):
+                batch.failures[task.rows.start] = f"the worker process {ending}"
+        elif isinstance(message, SimulatorUnavailable):
             self._discard(worker)
-            raise SimulatorUnavailable(
-                f"a worker process could not load the simulator: {message}; define it in a module that can be imported"
-            )
+            raise message
         elif task is None:
             worker.ready = True
         else:
@@ -187,10 +197,11 @@ class Parallel(SimulatorWrapper):
                 batch.cached[rows] = message.cached
             batch.failures.update({task.rows[row]: reason for row, reason in message.failures.items()})
             worker.task = None
+        return True
 
-    def _discard(self, worker: _Worker, grace_s: float = 1.0) -> str:
+    def _discard(self, worker: _Worker, grace_s: float = GRACE_S) -> Ending:
         self._workers.remove(worker)
-        return worker.kill(grace_s)
+        return worker.process.end(grace_s)
 
 
 class Isolated(Parallel):
@@ -224,99 +235,104 @@ class _Task(NamedTuple):
 
 
 class _Worker:
-    """A child process and what it is doing."""
+    """A worker process and what it is doing."""
 
     def __init__(self, simulator: Simulator, memory_bytes: int | None):
-        import multiprocessing
-
-        context = multiprocessing.get_context("spawn")
-        self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs, pickle.dumps(simulator), memory_bytes), daemon=True)
-        self.owner = os.getpid()
+        if getattr(multiprocessing.current_process(), "_inheriting", False):
+            raise SystemExit("this script is being imported by a worker process: put its own work under `if __name__ == '__main__':`")
+        self.process = Server(f"{__name__}:spawn_main")
+        self.process.send((_preparation(), pickle.dumps(simulator), memory_bytes))
         self.ready = False
         self.task: _Task | None = None
         self.deadline = np.inf
-        try:
-            self.process.start()
-        except RuntimeError as error:  # this is a worker itself, importing a script that does not guard its work
-            raise SystemExit(str(error)) from error
-        theirs.close()  # now the child holds the only other end: its death is the end of the stream
 
     def start(self, task: _Task, rows: Indices, seed: int | None, timeout_s: float | None) -> None:
         self.task = task
         self.deadline = np.inf if timeout_s is None else time.monotonic() + timeout_s * len(rows)
-        with suppress(OSError):  # the worker died while idle; reading its answer will tell
-            self.connection.send((rows, seed))
+        self.process.send((rows, seed))
 
-    def kill(self, grace_s: float = 1.0) -> str:
-        """End the process, and those it started, after a moment to end by itself; how it died, in words."""
-        self.connection.close()
-        self.process.join(grace_s)
-        if os.name == "posix":
-            with suppress(ProcessLookupError):
-                os.killpg(self.process.pid or 0, signal.SIGKILL)
-        self.process.kill()
-        self.process.join()
-        code = self.process.exitcode or 0
-        if code == errno.ENOMEM:
-            return f"the worker process ran out of memory (exit code {code})"
-        name = f"killed by {signal.Signals(-code).name}, " if -code in set(signal.Signals) else ""
-        return f"the worker process died ({name}exit code {code})"
+
+def _wait(workers: list[_Worker], deadline: float) -> list[_Worker]:
+    """Workers that said something, or ended, before a deadline."""
+    ends = {end: worker for worker in workers for end in (worker.process.connection, worker.process)}
+    return list(dict.fromkeys(ends[end] for end in wait(ends, max(0.0, min(deadline - time.monotonic(), WAIT_S)))))
 
 
 def _stop(workers: list[_Worker]) -> None:
     """End all workers of this process: at once those at work, the others once they have closed their simulators."""
-    mine = [worker for worker in workers if worker.owner == os.getpid()]
+    mine = [worker for worker in workers if worker.process.owner == os.getpid()]
     workers.clear()
     for worker in mine:
-        worker.connection.close()
+        worker.process.connection.close()
     for worker in mine:
-        worker.kill(grace_s=1.0 if worker.ready and worker.task is None else 0.0)
+        worker.process.end(GRACE_S if worker.ready and worker.task is None else 0.0)
 
 
-class _FatalMemoryErrors(SimulatorWrapper):
-    """Ends the process where the simulator runs out of memory: what was half allocated goes with it."""
+def _preparation() -> dict[str, Any]:
+    """What a worker must be told to find what is defined in the script that is run."""
+    data = multiprocessing.spawn.get_preparation_data("archgym worker")
+    data["authkey"] = bytes(data["authkey"])
+    if not os.path.exists(data.get("init_main_from_path") or os.devnull):  # a script from standard input
+        del data["init_main_from_path"]
+    return data
+
+
+class _Contained(SimulatorWrapper):
+    """Ends the process where the simulator runs out of memory, since what was half allocated goes with it, and nowhere else."""
 
     def evaluate_indices(self, indices: Indices, rng: np.random.Generator | None = None) -> dict[str, Array]:
         try:
             return self.simulator.evaluate_indices(indices, rng)
         except MemoryError:
             os._exit(errno.ENOMEM)
+        except Exception:
+            raise
+        except BaseException as error:  # KeyboardInterrupt and SystemExit are a design's failure, too
+            raise ArchGymError(reason_of(error)) from None
 
 
-def _serve(connection: Connection, pickled: bytes, memory_bytes: int | None) -> None:
-    """A worker's life: load the simulator, say so, answer rows until the stream ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's affair
-    if os.name == "posix":
-        os.setpgid(0, 0)  # a group of its own, so that what the simulator starts can be killed with it
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+def spawn_main(descriptor: int) -> None:
+    """A worker's life: load the simulator, say so, answer rows until nobody asks any more."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever started it
+    connection: Connection[Any, Any] = Connection(descriptor)
+    preparation, pickled, memory_bytes = connection.recv()
     try:
-        simulator = _FatalMemoryErrors(pickle.loads(pickled))
+        simulator = _Contained(_load(preparation, pickled))
     except Exception as error:
-        connection.send(f"{type(error).__name__}: {error}")
+        connection.send(
+            SimulatorUnavailable(
+                f"a worker process could not load the simulator: {reason_of(error)}; define it in a module or script that can be "
+                "imported, which a notebook and a script from standard input cannot"
+            )
+        )
         return
     if memory_bytes is not None:
         _limit_memory(memory_bytes)
     connection.send(True)
-    while True:
+
+    def reply(question: tuple[Indices, int | None]) -> Outcome | SimulatorUnavailable:
+        rows, seed = question
         try:
-            rows, seed = connection.recv()
-        except EOFError:
-            break
-        connection.send(evaluate_safely(simulator, rows, None if seed is None else np.random.default_rng(seed)))
+            outcome = evaluate_safely(simulator, rows, None if seed is None else np.random.default_rng(seed))
+        except SimulatorUnavailable as error:
+            return SimulatorUnavailable(reason_of(error))
+        outcome.failures = {row: one_line(reason) for row, reason in outcome.failures.items()}
+        return outcome
+
+    answer(connection, reply)
     simulator.close()
 
 
-def _end_with_parent() -> None:
-    """Kill this worker and what it started when its parent is gone, even in the middle of a row."""
-    import multiprocessing
-
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    if os.name == "posix":
-        os.killpg(0, signal.SIGKILL)
-    os._exit(1)
+def _load(preparation: dict[str, Any], pickled: bytes) -> Simulator:
+    """The simulator; a script that is imported for it may not start workers."""
+    process = multiprocessing.current_process()
+    process._inheriting = True  # type: ignore[attr-defined]
+    try:
+        multiprocessing.spawn.prepare(preparation)
+        simulator: Simulator = pickle.loads(pickled)
+        return simulator
+    finally:
+        del process._inheriting  # type: ignore[attr-defined]
 
 
 def _limit_memory(extra: int) -> None:
@@ -327,21 +343,6 @@ def _limit_memory(extra: int) -> None:
             held = int(file.read().split()[0]) * resource.getpagesize()
     except OSError:  # no /proc: count from nothing
         held = 0
-    resource.setrlimit(resource.RLIMIT_AS, (held + extra, resource.getrlimit(resource.RLIMIT_AS)[1]))
-
-
-def end_process(process: subprocess.Popen[Any]) -> None:
-    """Kill a process that still runs, and all that it started, and wait for it.
-
-    For programs that a worker runs in its own process group, so that whatever kills the worker's group takes them along.
-    """
-    if process.poll() is not None:
-        return
-    import psutil
-
-    with suppress(psutil.Error):
-        for child in psutil.Process(process.pid).children(recursive=True):
-            with suppress(psutil.Error):
-                child.kill()
-    process.kill()
-    process.wait()
+    most = resource.getrlimit(resource.RLIMIT_AS)[1]
+    limit = min(held + extra, sys.maxsize)
+    resource.setrlimit(resource.RLIMIT_AS, (limit if most == resource.RLIM_INFINITY else min(limit, most), most))

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import multiprocessing
 import os
 import pickle
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
-from archgym.errors import ArchGymError
+import archgym.workers
+from archgym.errors import ArchGymError, SimulatorUnavailable
+from archgym.processes import Server
 from archgym.simulator import Metric, Simulator, evaluate_safely
 from archgym.simulator_wrappers import Cached, Noisy
 from archgym.space import DesignSpace, Integer
@@ -55,6 +61,23 @@ def raise_value_error():
     raise ValueError("no such design")
 
 
+class Unreadable(Exception):
+    def __str__(self):
+        raise RuntimeError("no message either")
+
+
+def raise_(error):
+    raise error
+
+
+def fork_and(end):
+    """Leave a child that holds all descriptors, in a session of its own."""
+    if os.fork() == 0:
+        os.setsid()
+        time.sleep(600)
+    end()
+
+
 TROUBLE = {
     "hang": lambda: time.sleep(600),
     "hang with a child": hang_with_a_child,
@@ -62,6 +85,17 @@ TROUBLE = {
     "crash": lambda: ctypes.string_at(0),
     "hog": hog,
     "raise": raise_value_error,
+    "raise at length": lambda: raise_(ValueError("x" * 10**6)),
+    "KeyboardInterrupt": lambda: raise_(KeyboardInterrupt()),
+    "GeneratorExit": lambda: raise_(GeneratorExit("closed")),
+    "SystemExit": lambda: sys.exit(3),
+    "BaseException": lambda: raise_(BaseException("\x1b[2J base")),
+    "Unreadable": lambda: raise_(Unreadable()),
+    "fork and exit": lambda: fork_and(lambda: os._exit(3)),
+    "fork and be killed": lambda: fork_and(lambda: os.kill(os.getpid(), signal.SIGKILL)),
+    "fork and hang": lambda: fork_and(lambda: time.sleep(600)),
+    "fork": lambda: fork_and(lambda: None),
+    "fork and come back": os.fork,
 }
 
 
@@ -93,6 +127,16 @@ def wait_until(condition, seconds=10.0):
 
 def pids(simulator):
     return [worker.process.pid for worker in simulator._workers]
+
+
+def left_behind(mark):
+    """Processes that have a mark in their environment."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if mark in process.environ().values() and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
 
 
 @pytest.fixture
@@ -269,3 +313,124 @@ def test_isolated_describes_itself_by_its_arguments():
     specification = Isolated(Troubled(), timeout_s=5).specification
     assert specification["arguments"]["timeout_s"] == 5
     assert specification["arguments"]["simulator"]["simulator"].endswith(":Troubled")
+
+
+@pytest.mark.parametrize("timeout_s", [None, 60.0])
+@pytest.mark.parametrize("make", [Isolated, Parallel])
+def test_a_worker_that_dies_while_a_child_of_its_lives_costs_its_row_alone(closing, monkeypatch, make, timeout_s):
+    monkeypatch.setenv("MARK", mark := f"{make.__name__} {timeout_s} {os.getpid()}")
+    simulator = closing(make(Troubled({3: "fork and exit", 5: "fork and be killed", 7: "fork"}), timeout_s=timeout_s))
+    simulator.evaluate_indices(designs(0, 1))
+    start = time.monotonic()
+    outcome = evaluate_safely(simulator, designs(1, 2, 3, 4, 5, 6, 7))
+    assert time.monotonic() - start < 20, "six workers start meanwhile"
+    assert list(outcome.failures) == [2, 4] and "exit code 3" in outcome.failures[2] and "SIGKILL" in outcome.failures[4]
+    assert outcome.values[[0, 1, 3, 5, 6], 0].tolist() == [2, 3, 5, 7, 8]
+    simulator.close()
+    assert not left_behind(mark)
+
+
+def test_a_time_out_ends_children_in_sessions_of_their_own(closing, monkeypatch):
+    monkeypatch.setenv("MARK", mark := f"time-out {os.getpid()}")
+    simulator = closing(Isolated(Troubled({3: "fork and hang"}), timeout_s=0.5))
+    simulator.evaluate_indices(designs(0))
+    assert list(evaluate_safely(simulator, designs(3)).failures) == [0]
+    assert not left_behind(mark)
+
+
+def test_a_fork_of_the_simulator_that_comes_back_answers_nothing(closing):
+    outcome = evaluate_safely(closing(Isolated(Troubled(dict.fromkeys(range(1, 9), "fork and come back")))), designs(*range(12)))
+    assert outcome.values[:, 0].tolist() == list(range(1, 13))
+
+
+@pytest.mark.parametrize(
+    ("trouble", "reason"),
+    [
+        ("KeyboardInterrupt", "KeyboardInterrupt"),
+        ("GeneratorExit", "GeneratorExit: closed"),
+        ("SystemExit", "SystemExit: 3"),
+        ("BaseException", "BaseException: \\x1b[2J base"),
+        ("Unreadable", "Unreadable: (its message cannot be read)"),
+    ],
+)
+def test_whatever_a_simulator_raises_is_the_reason_of_its_row(closing, trouble, reason):
+    outcome = evaluate_safely(closing(Isolated(Troubled({3: trouble}))), designs(2, 3, 4))
+    assert outcome.failures == {1: reason} and outcome.feasible.tolist() == [True, False, True]
+
+
+def test_a_long_message_costs_its_length_in_the_worker_and_a_line_here(closing):
+    simulator = closing(Isolated(Troubled({3: "raise at length"})))
+    columns = simulator.evaluate_indices(designs(*range(3, 103)))
+    assert columns["failure"][0].startswith("ValueError: xxx") and sum(map(len, columns["failure"])) < 2000
+    assert columns["failure"].nbytes < 2000
+
+
+def in_a_pool(make):
+    simulator = make(Troubled({3: "exit"}))
+    try:
+        return evaluate_safely(simulator, designs(2, 3)).failures, multiprocessing.current_process().daemon
+    finally:
+        simulator.close()
+
+
+@pytest.mark.parametrize("method", ["spawn", "fork"])
+def test_a_daemonic_process_of_a_pool_may_use_workers(method):
+    with multiprocessing.get_context(method).Pool(1) as pool:
+        failures, daemon = pool.apply(in_a_pool, (Isolated,))
+    assert daemon and failures == {1: "the worker process died (exit code 7)"}
+
+
+def test_a_script_from_standard_input_may_use_what_can_be_imported_and_is_told_what_cannot():
+    program = (
+        "import numpy as np\nfrom archgym import Isolated\nfrom archgym.simulators.nk import NKLandscape\n"
+        "class Mine(NKLandscape): pass\n"
+        "print(Isolated(NKLandscape(n=4, k=1)).evaluate_indices(np.zeros((1, 4), int))['fitness'])\n"
+        "Isolated(Mine(n=4, k=1)).evaluate_indices(np.zeros((1, 4), int))\n"
+    )
+    result = subprocess.run([sys.executable, "-"], input=program, capture_output=True, text=True, timeout=120)
+    assert result.stdout.startswith("[")
+    assert result.stderr.count("Traceback") == 1 and "a script from standard input cannot" in result.stderr.splitlines()[-1]
+
+
+def test_a_script_without_a_guard_is_refused_with_advice(tmp_path):
+    script = tmp_path / "unguarded.py"
+    script.write_text(
+        "import numpy as np\nfrom archgym import Isolated\nfrom archgym.simulators.nk import NKLandscape\n"
+        "Isolated(NKLandscape(n=4, k=1)).evaluate_indices(np.zeros((1, 4), int))\n"
+    )
+    result = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
+    assert result.returncode == 1 and "if __name__ == '__main__':" in result.stderr.splitlines()[-1]
+
+
+def test_a_worker_that_is_killed_as_it_starts_is_started_again(closing, monkeypatch):
+    simulator = closing(Parallel(Troubled(), workers=2))
+    over, killed = threading.Event(), set()
+
+    def kill():
+        while not over.wait(0.01):
+            for pid in pids(simulator):
+                if pid not in killed and len(killed) < 6:
+                    killed.add(pid)
+                    os.kill(pid, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    try:
+        outcome = evaluate_safely(simulator, designs(1, 2, 3, 4))
+    finally:
+        over.set()
+        killer.join()
+    assert outcome.values[:, 0].tolist() == [2, 3, 4, 5] and len(killed) == 6
+
+
+def test_workers_that_are_always_killed_as_they_start_end_the_search(closing, monkeypatch):
+    monkeypatch.setattr(archgym.workers, "STARTS", 3)
+    real = Server.__init__
+
+    def doomed(self, function, **options):
+        real(self, function, **options)
+        os.kill(self.pid, signal.SIGKILL)
+
+    monkeypatch.setattr(Server, "__init__", doomed)
+    with pytest.raises(SimulatorUnavailable, match="3 worker processes in a row were killed as they started"):
+        closing(Isolated(Troubled())).evaluate_indices(designs(1))

@@ -95,7 +95,7 @@ def watched_run(study: Study, store: Store, workers: int | None, executor: str, 
     Raises:
         typer.Exit: it was interrupted.
     """
-    from archgym.study.runner import Progress, run_study
+    from archgym.study.runner import Progress, interruptible, run_study
 
     progress = Progress()
     view = _View(study)
@@ -108,15 +108,16 @@ def watched_run(study: Study, store: Store, workers: int | None, executor: str, 
         if found.left:
             view.start(found)
 
-    try:
-        run_study(study, store, workers=workers, executor=executor, retry_failed=retry_failed, watch=watch)
-    except KeyboardInterrupt:
-        view.stop()
-        stored = progress.stored + progress.done
-        say("interrupted", f"{stored:,} of {progress.total:,} runs are stored in {store.folder}; the same command goes on", "yellow")
-        raise typer.Exit(INTERRUPTED) from None
-    finally:
-        view.stop()
+    with interruptible(last=True):
+        try:
+            run_study(study, store, workers=workers, executor=executor, retry_failed=retry_failed, watch=watch)
+        except KeyboardInterrupt:
+            view.stop()
+            stored = progress.stored + progress.done
+            say("interrupted", f"{stored:,} of {progress.total:,} runs are stored in {store.folder}; the same command goes on", "yellow")
+            raise typer.Exit(INTERRUPTED) from None
+        finally:
+            view.stop()
     _print_progress(study, store, progress)
 
 
@@ -133,6 +134,11 @@ def _print_progress(study: Study, store: Store, progress: Progress) -> None:
     if progress.retried:
         facts.append(("Tried again", f"{progress.retried:,} runs whose process died or hung"))
     out.print(fact_sheet(facts))
+    if progress.early:
+        groups = [f"{runs:,} of {agent} on {task}" for (task, agent), runs in progress.early.most_common(_TASKS_SHOWN)]
+        more = [f"and {len(progress.early) - _TASKS_SHOWN:,} other groups"] if len(progress.early) > _TASKS_SHOWN else []
+        runs = f"{progress.early.total():,} runs ended before their budget was spent"
+        say("note", f"{runs}: {', '.join([*groups, *more])}", "yellow")
     shares: dict[str, float] = {}
     for (task, agent), valid in progress.valid.items():
         shares[task] = max(shares.get(task, 0.0), progress.clipped[task, agent] / max(valid, 1))

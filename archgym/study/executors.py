@@ -5,15 +5,16 @@ Whatever places a run, a `RunProcess` beside it executes it, so that time-outs, 
 
     inline              in this process, one after the other: for debugging; nothing protects the study from its runs
     local               a thread per worker, each with a process that outlives its runs
-    dask                Dask's LocalCluster on this machine
+    dask                Dask in this process: its scheduler and workers are threads that talk through memory, so that no port is opened
     dask://HOST:PORT    an existing Dask cluster (tls://HOST:PORT too; SLURM, LSF and PBS through dask-jobqueue)
     ray, ray://HOST:PORT    Ray on this machine, or an existing cluster
 """
 
 from __future__ import annotations
 
-import atexit
+import logging
 import os
+import tempfile
 import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -26,27 +27,26 @@ Answer = tuple[bytes, dict[str, Any]]
 CONNECT_S = 20.0  # until an existing cluster has answered
 
 _mine = threading.local()  # each thread's process
-_all: list[RunProcess] = []
+_started: dict[threading.Event | None, list[RunProcess]] = {}  # by what stops them
 
 
 def run_in_process(job: Job, stop: threading.Event | None = None) -> Answer:
-    """Execute a run in a process that this thread keeps for its runs (see `RunProcess.run`)."""
+    """Execute a run in a process that this thread keeps for its runs (see `RunProcess.run`), until the process that called ends."""
     if not hasattr(_mine, "process"):
         _mine.process = RunProcess()
-        _all.append(_mine.process)
+        _started.setdefault(stop, []).append(_mine.process)
     process: RunProcess = _mine.process
     return process.run(job, stop)
+
+
+def _close_processes(stop: threading.Event | None) -> None:
+    for process in _started.pop(stop, []):
+        process.close()
 
 
 def run_here(job: Job) -> Answer:
     """Execute a run in this process: its limits of time and memory do not hold (errors as of `RunProcess.run`)."""
     return answered(*attempt(job.specification, job.history, job.cache))
-
-
-@atexit.register
-def _close_all() -> None:
-    for process in _all:
-        process.close()
 
 
 class Inline(Executor):
@@ -75,7 +75,7 @@ class Local(ThreadPoolExecutor):
         if cancel_futures:
             self._stop.set()  # runs under way are abandoned
         super().shutdown(wait, cancel_futures=cancel_futures)
-        _close_all()
+        _close_processes(self._stop)
 
 
 class _Dask(Executor):
@@ -87,10 +87,12 @@ class _Dask(Executor):
         except ImportError as error:
             raise MissingDependency('this executor needs Dask: pip install "archgym[dask]"') from error
         module: Any = dask  # it has no type annotations
-        self._cluster = module.LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None) if address is None else None
+        self._scratch = tempfile.TemporaryDirectory(prefix="archgym-dask-", ignore_cleanup_errors=True)
+        self._cluster = _cluster(module, workers, self._scratch.name) if address is None else None
         try:
             self._client = module.Client(self._cluster if address is None else address, timeout=CONNECT_S)
         except OSError as error:
+            self._scratch.cleanup()
             raise ArchGymError(f"no Dask scheduler answers at {address}: {error}") from error
         self._executor = self._client.get_executor(pure=False)
 
@@ -107,7 +109,24 @@ class _Dask(Executor):
         self._executor.shutdown(wait=wait and not cancel_futures)
         self._client.close()
         if self._cluster is not None:
+            _close_processes(None)  # runs under way end, for which the cluster would wait
             self._cluster.close()
+        self._scratch.cleanup()
+
+
+def _cluster(distributed: Any, workers: int, scratch: str) -> Any:
+    """A cluster in this process that listens nowhere: a port would let everybody on this machine run code as this user."""
+
+    def deaf(cls: Any) -> Any:
+        return type(cls.__name__, (cls,), {"start_http_server": lambda *args, **options: None})
+
+    import dask
+
+    options = {"protocol": "inproc"}
+    worker = {"cls": deaf(distributed.Worker), "options": {**options, "nthreads": 1, "memory_limit": 0}}
+    scheduler = {"cls": deaf(distributed.Scheduler), "options": {**options, "dashboard": False}}
+    with dask.config.set({"temporary-directory": scratch}):
+        return distributed.SpecCluster(scheduler=scheduler, workers=dict.fromkeys(range(workers), worker), silence_logs=logging.WARNING)
 
 
 class _Ray(Executor):

@@ -3,33 +3,35 @@
     the run raises, or calls sys.exit          -> RunFailed (or RunImpossible), the process goes on
     the run takes longer than timeout_s        -> the process and all it started are killed: RunHung
     the run holds more than memory_bytes       -> the same: RunTooLarge
-    the process dies (a crash, kill -9)        -> RunDied
+    the process dies (a crash, kill -9)        -> RunDied, also as it starts
 
-The process is an ordinary one, not a daemon of `multiprocessing`: it may start processes of its own (`Isolated`, `Parallel`), it can be
-started from within a Dask worker, and a script that starts it needs no `if __name__ == "__main__":`. It ends with whoever started it.
+The process may start processes of its own (`Isolated`, `Parallel`), it can be started from within a Dask worker, and a script that starts
+it needs no `if __name__ == "__main__":`. It ends with whoever started it, and all that its runs have started ends with it
+(`archgym.processes`). What runs print is dropped, except the last words of a process that died.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-import signal
 import subprocess
-import sys
-import tempfile
 import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from typing import Any, NoReturn
 
-from archgym.errors import ArchGymError, MissingDependency
+from archgym.errors import ArchGymError, MissingDependency, reason_of
+from archgym.processes import KEPT, NEW_JOB, Ending, Server, answer, wait
+from archgym.text import REASON, one_line
 
 _POLL_S = 0.05  # how often a running process is looked at
 _POLL_DESCENDANTS_S = 2.0  # finding them takes milliseconds
 _START_S = 120.0  # within which a process must have imported archgym
-_BOOT = "import sys; sys.path[:] = {path!r}; from archgym.study.process import serve; serve({connection}, {life})"
+_GRACE_S = 1.0  # until a process that answers no more has died
+_LAST_WORDS = 200  # characters
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1")
 
 
@@ -72,7 +74,8 @@ class RunProcess:
     """A process for runs, started at the first one."""
 
     def __init__(self) -> None:
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Server | None = None
+        self._pid = 0  # of the Python process, which the supervisor above it is not
 
     def run(self, job: Job, stop: threading.Event | None = None) -> tuple[bytes, dict[str, Any]]:
         """Execute a run in the process.
@@ -88,39 +91,36 @@ class RunProcess:
             RunFailed, RunImpossible, RunDied, RunHung, RunTooLarge, Stopped: as above.
             ArchGymError: no process can be started.
         """
-        if self._process is None or self._process.poll() is not None:
-            self._start()
+        if self._process is None or self._process.ended:
+            self._process = self._start(stop)
         try:
-            self._connection.send((job.specification, job.history, job.cache))
-            self._wait(job, stop)
-            kind, answer = self._connection.recv()
-        except (EOFError, OSError):  # the other end is gone
-            raise RunDied(self.close(grace_s=1.0)) from None
+            self._process.send((job.specification, job.history, job.cache))
+            self._wait(self._process, job, stop)
+            kind, result = self._process.receive()
+        except EOFError:
+            raise RunDied(f"the process {self._end()}") from None
         except BaseException:
             self.close()
             raise
-        return answered(kind, answer)
+        return answered(kind, result)
 
-    def close(self, grace_s: float = 0.0) -> str:
-        """End the process and what it started; how it ended, in words."""
+    def close(self) -> None:
+        """End the process and what it started."""
         process, self._process = self._process, None
-        if process is None:
-            return ""
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(grace_s)
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        self._connection.close()
-        os.close(self._life)
-        said = self._last_words()
-        return _how_it_died(process.returncode) + (f": {said}" if said else "")
+        if process is not None:
+            process.end()
 
-    def _wait(self, job: Job, stop: threading.Event | None) -> None:
+    def _end(self) -> str:
+        """How a process ended that answers no more, and its last words."""
+        process, self._process = self._process, None
+        if process is None:  # closed by another thread
+            raise Stopped("the study was stopped")
+        return _told(process.end(_GRACE_S))
+
+    def _wait(self, process: Server, job: Job, stop: threading.Event | None) -> None:
         """Until there is an answer; an end of the process is one."""
-        assert self._process is not None
         start = looked = time.monotonic()
-        while not self._connection.poll(_POLL_S):
+        while not wait([process.connection, process], _POLL_S):
             now = time.monotonic()
             if stop is not None and stop.is_set():
                 raise Stopped("the study was stopped")
@@ -129,68 +129,58 @@ class RunProcess:
             if job.memory_bytes is not None:
                 everything = now - looked > _POLL_DESCENDANTS_S
                 looked = now if everything else looked
-                if (held := _memory(self._process.pid, everything)) > job.memory_bytes:
+                if (held := _memory(process.pid if everything else self._pid, everything)) > job.memory_bytes:
                     raise RunTooLarge(f"took {held / 1e9:.2f} GB of memory; the limit is {job.memory_bytes / 1e9:.2f} GB")
 
-    def _start(self) -> None:
-        if os.name != "posix":
-            raise ArchGymError("processes for runs need a POSIX system; use --executor inline here")
-        from multiprocessing import Pipe
+    def _start(self, stop: threading.Event | None) -> Server:
+        """A process that is ready.
 
+        Raises:
+            RunDied: it was killed as it started.
+            Stopped: as above.
+            ArchGymError: it cannot be started.
+        """
         self.close()
-        self._connection, theirs = Pipe()
-        their_life, self._life = os.pipe()  # ends with this process, however it ends
-        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the process
-        code = _BOOT.format(path=sys.path, connection=theirs.fileno(), life=their_life)
         try:
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", code],
-                pass_fds=(theirs.fileno(), their_life),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=self._stderr,
-                start_new_session=True,  # Ctrl-C is for whoever started us; and one signal ends all that a run started
-                env={**os.environ, **_ONE_THREAD},
-            )
+            process = Server(f"{__name__}:serve", keep=KEPT, kept=[2], stdout=subprocess.DEVNULL, env={**os.environ, **_ONE_THREAD})
         except OSError as error:
             raise ArchGymError(f"cannot start a process for runs: {error}") from error
-        finally:
-            theirs.close()
-            os.close(their_life)
         try:
-            ready = self._connection.poll(_START_S) and self._connection.recv() == "ready"
-        except (EOFError, OSError):
-            ready = False
-        if not ready:
-            raise ArchGymError(f"a process for runs did not start: {self.close(grace_s=1.0)}")
+            end = time.monotonic() + _START_S
+            while not wait([process.connection, process], _POLL_S):
+                if stop is not None and stop.is_set():
+                    raise Stopped("the study was stopped")
+                if time.monotonic() > end:
+                    raise ArchGymError(f"a process for runs did not start within {_START_S:g} s")
+            self._pid = process.receive()
+        except EOFError:
+            ending = process.end(_GRACE_S)
+            if ending.killed:
+                raise RunDied(f"the process {_told(ending)}, as it started") from None
+            raise ArchGymError(f"a process for runs did not start: the process {_told(ending)}") from None
+        except BaseException:
+            process.end()
+            raise
+        return process
 
-    def _last_words(self) -> str:
-        """The last line that the process wrote to its standard error."""
-        with self._stderr as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - 2000))
-            lines = file.read().decode(errors="replace").split("\n")
-        return next((" ".join(line.split())[:200] for line in reversed(lines) if line.strip()), "")
+
+def _told(ending: Ending) -> str:
+    """How a process ended, and the last line that it wrote to its standard error."""
+    line = next((line for line in reversed(ending.text.split("\n")) if line.strip()), "")
+    return f"{ending}: {one_line(line, _LAST_WORDS)}" if line else str(ending)
 
 
 def _memory(pid: int, descendants: bool) -> int:
-    """Bytes of memory that a process, and on demand its descendants, hold."""
+    """Bytes of memory that a process holds, or all that are below it."""
     import psutil
 
     total = 0
     with suppress(psutil.Error):
         process = psutil.Process(pid)
-        total = process.memory_info().rss
-        for child in process.children(recursive=True) if descendants else ():
+        for one in process.children(recursive=True) if descendants else [process]:
             with suppress(psutil.Error):
-                total += child.memory_info().rss
+                total += one.memory_info().rss
     return total
-
-
-def _how_it_died(code: int) -> str:
-    if code == errno.ENOMEM:
-        return "the process ran out of memory"
-    name = f"killed by {signal.Signals(-code).name}" if -code in set(signal.Signals) else f"exit code {code}"
-    return f"the process died ({name})"
 
 
 def attempt(specification: Mapping[str, Any], history: str, cache: str | None) -> tuple[str, Any]:
@@ -208,8 +198,7 @@ def attempt(specification: Mapping[str, Any], history: str, cache: str | None) -
     except (MissingDependency, VersionMismatch) as error:
         return "impossible", str(error)
     except BaseException as error:  # sys.exit, too
-        text = " ".join(str(error).split())[:1000]
-        return "failed", f"{type(error).__name__}: {text}" if text else type(error).__name__
+        return "failed", reason_of(error, REASON)
 
 
 def answered(kind: str, answer: Any) -> tuple[bytes, dict[str, Any]]:
@@ -223,32 +212,26 @@ def answered(kind: str, answer: Any) -> tuple[bytes, dict[str, Any]]:
     return answer  # type: ignore[no-any-return]
 
 
-def serve(connection: int, life: int) -> NoReturn:
+def serve(descriptor: int) -> NoReturn:
     """A process's own life: answer runs until whoever started it is gone.
 
     Args:
-        connection, life: file descriptors of a socket for messages, and of a pipe that ends with the other process.
+        descriptor: of a socket for messages.
     """
-    from multiprocessing.connection import Connection
-
-    threading.Thread(target=_end_with, args=(life,), daemon=True).start()
-    messages: Connection[Any, Any] = Connection(connection)
     import archgym.study.execute  # noqa: F401 - before the first run's time begins
 
-    messages.send("ready")
-    while True:
+    connection: Connection[Any, Any] = Connection(descriptor)
+    connection.send(os.getpid())
+
+    def reply(run: tuple[Mapping[str, Any], str, str | None]) -> tuple[str, Any]:
+        with suppress(OSError):  # an earlier run has closed it
+            os.write(2, NEW_JOB)
         try:
-            specification, history, cache = messages.recv()
-        except EOFError:
-            os._exit(0)
-        try:
-            answer = attempt(specification, history, cache)
+            return attempt(*run)
         except MemoryError:
             os._exit(errno.ENOMEM)  # what was half allocated goes with the process
-        messages.send(answer)
+        except KeyboardInterrupt as error:  # Ctrl-C is for whoever started this process: it is the run that raised
+            return "failed", reason_of(error)
 
-
-def _end_with(life: int) -> None:
-    """Kill this process and what it started once the other end of a pipe is gone, even in the middle of a run."""
-    os.read(life, 1)
-    os.killpg(0, signal.SIGKILL)
+    answer(connection, reply)
+    os._exit(0)

@@ -6,31 +6,37 @@
     a run raises                        -> stored as failed, with the reason and what was simulated before
     its process dies                    -> tried again, up to `retries` times, then stored as failed
     it hangs, or takes too much memory  -> killed, tried again once, then stored as failed
+    it takes no sample, or too many     -> stored as failed; one that ends before its budget is spent is counted
     Ctrl-C, SIGTERM, a full disk        -> the runs under way are abandoned, all others are stored; the same command goes on
+    its folder is removed or moved      -> an error: nothing is stored where nobody looks for it
 
 Runs are taken in the order of their identifiers, which is random: after a tenth of the time about a tenth of every agent's runs is there.
 """
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Executor, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from archgym.errors import ArchGymError
+from archgym.errors import ArchGymError, reason_of
 from archgym.study.execute import failure
 from archgym.study.executors import Inline, make_executor, run_here, run_in_process
 from archgym.study.process import Job, RunDied, RunFailed, RunHung, RunImpossible, RunTooLarge, Stopped
 from archgym.study.spec import Run, Study
 from archgym.study.store import Store
+from archgym.text import REASON
+from archgym.version import __version__
 
+_AGAIN = "run the same command again"
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _SHARE_OF_MEMORY = 0.8  # of this machine's, for all runs at once, unless the study sets a limit
 
 
@@ -48,6 +54,8 @@ class Progress:
         best: task -> (best reward, agent).
         valid, clipped: (task, agent) -> valid samples, and those whose reward is cut.
         reasons: why runs failed.
+        early: (task, agent) -> runs that ended before their budget was spent.
+        notes: what else is to be said of the study.
     """
 
     total: int = 0
@@ -61,6 +69,7 @@ class Progress:
     valid: Counter[tuple[str, str]] = field(default_factory=Counter)
     clipped: Counter[tuple[str, str]] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
+    early: Counter[tuple[str, str]] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -68,12 +77,15 @@ class Progress:
         """Runs still to do."""
         return self.total - self.stored - self.done
 
-    def saw(self, task: str, agent: str, result: dict[str, Any]) -> None:
+    def saw(self, run: Run, result: Mapping[str, Any]) -> None:
         """Take a run's result into account."""
+        task, agent = run.task, run.agent
         if result["status"] != "done":
             self.failed += 1
             self.reasons[str(result["reason"])] += 1
             return
+        if result["samples"] < run.specification["budget"]:
+            self.early[task, agent] += 1
         if "clipped" in result:  # finished, by a version that counts them
             self.valid[task, agent] += result["valid"]
             self.clipped[task, agent] += result["clipped"]
@@ -102,12 +114,12 @@ def run_study(
         watch: called once, before the first run, with the progress, which then changes in place.
 
     Raises:
-        ArchGymError: another runner is at work in the folder, the folder cannot be written, the executor is not there.
+        ArchGymError: another runner is at work in the folder; it cannot be written, or is removed or moved; the executor is not there.
         KeyboardInterrupt: Ctrl-C or SIGTERM, once everything that was finished is stored.
     """
     runs = {run.id: run for run in study.runs()}
-    with store.locked(), _terminable():
-        progress, left = _look(study, store, runs, retry_failed)
+    with store.locked(), interruptible():
+        progress, left, files = _look(study, store, runs, retry_failed)
         store.remember(study.text)
         if watch is not None:
             watch(progress)
@@ -115,7 +127,7 @@ def run_study(
             return progress
         pool, width = make_executor(executor, min(workers, len(left)) if workers else None)
         try:
-            _Runner(study, store, progress, pool, width).run(left)
+            _Runner(study, store, progress, files, pool, width).run(left)
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise
@@ -123,31 +135,41 @@ def run_study(
     return progress
 
 
-def _look(study: Study, store: Store, runs: dict[str, Run], retry_failed: bool) -> tuple[Progress, list[Run]]:
-    """What is stored, and what is left, in random order."""
+def _look(study: Study, store: Store, runs: dict[str, Run], retry_failed: bool) -> tuple[Progress, list[Run], set[str]]:
+    """What is stored, what is left, in random order, and the names of the files."""
     before = len(store.damaged())
     stored = store.read(set_aside=True)
     progress = Progress(total=len(runs))
     left = []
+    versions: Counter[str] = Counter()
     for id_, run in sorted(runs.items()):
         found = stored.get(id_)
         if found is None or (retry_failed and not found.done):
             left.append(run)
         else:
             progress.stored += 1
-            progress.saw(run.task, run.agent, dict(found.result))
+            versions[str(found.specification.get("archgym", "an unknown version"))] += 1
+            progress.saw(run, found.result)
     if damaged := len(store.damaged()) - before:
         progress.notes.append(f"{damaged:,} files could not be read and lie in {store.folder / 'damaged'}; their runs are run again")
     if others := len(stored.keys() - runs.keys()):
         progress.notes.append(f"{others:,} stored runs are of another version of the study file; they are kept, and not part of this study")
-    return progress, left
+    del versions[__version__]
+    if versions:
+        which = ", ".join(f"{count:,} of {version}" for version, count in sorted(versions.items()))
+        progress.notes.append(
+            f"stored runs are of another version of archgym ({which}; this is {__version__}); another --out runs them again"
+        )
+    return progress, left, {found.path.name for found in stored.values()}
 
 
 class _Runner:
     """The loop of one study."""
 
-    def __init__(self, study: Study, store: Store, progress: Progress, pool: Executor, width: int):
+    def __init__(self, study: Study, store: Store, progress: Progress, files: set[str], pool: Executor, width: int):
         self.study, self.store, self.progress, self.pool = study, store, progress, pool
+        self.folder = _identity(store.folder)
+        self.files = set(files)
         self.under_way: dict[Future[Any], tuple[Run, int]] = {}
         self.window = width + max(2, width // 2)  # so that no worker waits for us
         self.memory_bytes = int(study.memory_gb * 1e9) if study.memory_gb is not None else _share_of_memory(width)
@@ -164,6 +186,9 @@ class _Runner:
                 if again:
                     self.progress.retried += 1
                     waiting.append((run, deaths + 1))
+        self._check_folder()
+        if gone := len(self.files - {path.name for path in (self.store.folder / "runs").rglob("*.parquet")}):
+            raise ArchGymError(f"{gone:,} files were removed from {self.store.folder} while the study ran: {_AGAIN}")
 
     def _submit(self, run: Run, deaths: int) -> None:
         study = self.study
@@ -178,7 +203,7 @@ class _Runner:
     def _finish(self, run: Run, deaths: int, future: Future[Any]) -> bool:
         """Store a finished run; whether it must be tried again instead."""
         try:
-            content, result = future.result()
+            content, result = _within_budget(run, *future.result())
         except (RunFailed, RunHung, RunTooLarge) as error:
             if not isinstance(error, RunFailed) and deaths < min(self.study.retries, 1):
                 return True
@@ -196,12 +221,38 @@ class _Runner:
                 return True
             if isinstance(error, ArchGymError):  # no process can be started
                 raise
-            content, result = failure(run.specification, f"{type(error).__name__}: {error}")
+            content, result = failure(run.specification, reason_of(error, REASON))
+        self._check_folder()
         self.store.write(run, content)
+        self.files.add(f"{run.id}.parquet")
         self.progress.done += 1
         self.progress.samples += result["samples"]
-        self.progress.saw(run.task, run.agent, result)
+        self.progress.saw(run, result)
         return False
+
+    def _check_folder(self) -> None:
+        if _identity(self.store.folder) != self.folder:
+            raise ArchGymError(
+                f"{self.store.folder} was removed or moved while the study ran: {_AGAIN}, or with the folder's new place as --out"
+            )
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    """What a folder is, whatever its name; None where there is none."""
+    try:
+        found = folder.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _within_budget(run: Run, content: bytes, result: dict[str, Any]) -> tuple[bytes, dict[str, Any]]:
+    """A run as it is stored: one whose agent took no sample, or more than its budget, failed."""
+    samples, budget = result["samples"], run.specification["budget"]
+    if result["status"] != "done" or 0 < samples <= budget:
+        return content, result
+    taken = f"{samples:,} samples" if samples else "no sample"
+    return failure(run.specification, f"the agent took {taken} of a budget of {budget:,}")
 
 
 def _executor_is_gone(error: BaseException) -> ArchGymError:
@@ -216,17 +267,26 @@ def _share_of_memory(width: int) -> int:
 
 
 @contextmanager
-def _terminable() -> Iterator[None]:
-    """SIGTERM, which batch systems send before they kill, ends a study as Ctrl-C does."""
-    if threading.current_thread() is not threading.main_thread() or os.name != "posix":
+def interruptible(*, last: bool = False) -> Iterator[None]:
+    """SIGTERM, which batch systems send before they kill, ends a study as Ctrl-C does; those that follow the first change nothing.
+
+    Args:
+        last: the program ends after an interruption, and is not to be interrupted at that.
+    """
+    taken = [number for number in _SIGNALS if signal.getsignal(number) not in (_interrupt, signal.SIG_IGN, None)]
+    if threading.current_thread() is not threading.main_thread() or not taken:
         yield
         return
-
-    def interrupt(signum: int, frame: Any) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {number: signal.signal(number, _interrupt) for number in taken}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        interrupted = signal.getsignal(taken[0]) is signal.SIG_IGN
+        for number, handler in before.items() if not (last and interrupted) else ():
+            signal.signal(number, handler)
+
+
+def _interrupt(number: int, frame: Any) -> None:
+    for other in _SIGNALS:
+        signal.signal(other, signal.SIG_IGN)
+    raise KeyboardInterrupt

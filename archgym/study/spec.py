@@ -58,6 +58,7 @@ MAX_RUNS = 1_000_000
 MAX_BUDGET = 1_000_000_000
 MAX_CHARACTERS = 1_000_000  # of a study file
 MAX_NAME = 200  # characters of a name or a label
+MAX_GB = 1_000_000_000
 SHIPPED = Path(__file__).parent.parent / "studies"
 _FORMAT = 1  # of the canonical specification behind identifiers
 
@@ -113,7 +114,7 @@ class _Study(_Table):
     budget: int = Field(ge=1, le=MAX_BUDGET)
     seeds: Any = 1
     timeout_s: float | None = Field(default=None, gt=0)
-    memory_gb: float | None = Field(default=None, gt=0)
+    memory_gb: float | None = Field(default=None, gt=0, le=MAX_GB)
     retries: int = Field(default=3, ge=0)
     history: Literal["improvements", "full"] = "improvements"
     cache: bool = False
@@ -156,7 +157,7 @@ _WHAT = {  # what a key takes, in the words of an error
     "id": "an environment's id, such as 'archgym/Softmax-v0'",
     "budget": f"a number of samples from 1 to {MAX_BUDGET:,}",
     "timeout_s": "a number of seconds > 0",
-    "memory_gb": "a number of gigabytes > 0",
+    "memory_gb": f"a number of gigabytes > 0 and at most {MAX_GB:,} (default: a share of the machine's)",
     "retries": "a number >= 0",
     "history": "'improvements' or 'full'",
     "cache": "true or false",

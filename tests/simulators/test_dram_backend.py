@@ -230,6 +230,14 @@ def test_a_run_that_hangs_is_killed_with_all_that_it_started(stand_in, tmp_path)
             time.sleep(0.05)
 
 
+def test_what_a_run_detached_ends_with_it_though_it_succeeds(stand_in, tmp_path):
+    started = tmp_path / "started.txt"
+    body = f"open({str(started)!r}, 'w').write(str(subprocess.Popen(['sleep', '60'], start_new_session=True, env={{}}).pid))"
+    assert stand_in(body).evaluate(SPACE.defaults())["feasible"].all()
+    pid = int(started.read_text())
+    assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
 def test_only_the_designs_that_fail_are_infeasible_and_none_is_run_twice(stand_in, tmp_path):
     count = tmp_path / "count.txt"
     simulator = stand_in(f"open({str(count)!r}, 'a').write('x')\nif controller['PagePolicy'] == 'Closed': sys.exit(1)")

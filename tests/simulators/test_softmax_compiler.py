@@ -207,6 +207,27 @@ def test_a_compiler_that_hangs_is_killed_with_its_children(fake, monkeypatch, tm
     assert files(tmp_path / "kept") == []
 
 
+@pytest.mark.parametrize("ends", ["exit 1", "sleep 1000"])
+def test_what_a_compiler_detached_ends_with_it(fake, monkeypatch, tmp_path, ends):
+    detach = (
+        f"setsid sh -c 'echo $$ >> {tmp_path}/processes; exec sleep 1000' &\nwhile ! [ -s {tmp_path}/processes ]; do sleep 0.01; done\n"
+    )
+    monkeypatch.setenv("CC", str(fake("mine", detach + ends)))
+    monkeypatch.setattr(module, "TIMEOUT_S", 2.0)
+    with pytest.raises(CompilerError):
+        find_compiler(tmp_path / "kept")
+    assert not any(alive(int(line)) for line in (tmp_path / "processes").read_text().split())
+
+
+def test_a_compiler_that_makes_another_library_is_refused(fake, real, monkeypatch, tmp_path):
+    (tmp_path / "other.c").write_text("int other(void) { return 0; }\n")
+    compile_other = f"{OUT}{shlex.join(real)} -shared -fPIC {tmp_path}/other.c -o $out"
+    monkeypatch.setenv("CC", str(fake("mine", compile_other)))
+    with pytest.raises(CompilerError, match=r"what \S*mine made of harness.c cannot be used: .*undefined symbol: run"):
+        find_compiler(tmp_path / "kept")
+    assert files(tmp_path / "kept") == []
+
+
 def alive(process):
     try:
         return psutil.Process(process).status() != psutil.STATUS_ZOMBIE

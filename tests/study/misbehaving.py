@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from archgym import DesignSpace, Integer, Maximize, Metric, Objective, Simulator, SimulatorUnavailable, register_env
+from archgym.agents.random import Random
 
 
 class Well(Simulator):
@@ -83,5 +84,58 @@ class Tires(Well):
             raise SimulatorUnavailable("the licence has run out")
 
 
-for simulator in (Well, Hangs, Exits, Crashes, Raises, Eats, CrashesOnce, Tires):
+class ForksAndDies(Well):
+    """Leaves a child that holds all descriptors, in a session of its own."""
+
+    def misbehave(self, indices):
+        if os.fork() == 0:
+            os.setsid()
+            time.sleep(1000)
+        os.kill(os.getpid(), 9)
+
+
+class Prints(Well):
+    """10 MB to standard error for each design, and then the name of the file where they went."""
+
+    def misbehave(self, indices):
+        for _ in range(10 * len(indices)):
+            os.write(2, bytes(10**6))
+        print(f"\nprinted to {os.readlink('/proc/self/fd/2')}", file=sys.stderr, flush=True)
+        if self.log:
+            os._exit(7)
+
+
+class Interrupts(Well):
+    def misbehave(self, indices):
+        raise KeyboardInterrupt
+
+
+class Stops(Random):
+    """Ends before its budget is spent."""
+
+    share = 0.5
+
+    def search(self, env, *, budget, seed):
+        env.reset(seed=seed)
+        for _ in range(int(self.share * budget)):
+            env.step(np.zeros((env.num_envs, len(env.unwrapped.simulator.space)), int))
+
+    @property
+    def preferred_num_envs(self):
+        return 1
+
+
+class NeverStarts(Stops):
+    share = 0.0
+
+
+class Overruns(Stops):
+    share = 3.0
+
+    def search(self, env, *, budget, seed):
+        env.unwrapped.ledger.budget = None
+        super().search(env, budget=budget, seed=seed)
+
+
+for simulator in (Well, Hangs, Exits, Crashes, Raises, Eats, CrashesOnce, Tires, ForksAndDies, Prints, Interrupts):
     register_env(f"test/{simulator.__name__}-v0", simulator=f"misbehaving:{simulator.__name__}")

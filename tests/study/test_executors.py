@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import subprocess
+import sys
+import tempfile
 import threading
 import time
 
@@ -11,7 +15,8 @@ import pytest
 from study_texts import study_text
 
 from archgym.errors import ArchGymError, MissingDependency
-from archgym.study.executors import make_executor
+from archgym.study.executors import make_executor, run_in_process
+from archgym.study.process import Job
 from archgym.study.runner import run_study
 from archgym.study.spec import Study
 from archgym.study.store import Store
@@ -76,6 +81,55 @@ def test_dask_workers_that_are_killed_lose_and_repeat_nothing(tmp_path, rows):
     assert (progress.done, progress.failed) == (40, 0)
     dask, local = rows(tmp_path / "dask"), rows(tmp_path / "local")
     assert dask.keys() == local.keys() and all(dask[id_].equals(local[id_]) for id_ in local)
+
+
+def test_a_run_s_process_that_dies_while_its_child_lives_costs_only_its_run_on_dask(tmp_path, monkeypatch):
+    monkeypatch.setenv("MARK", str(tmp_path))
+    environments = [f'id = "misbehaving:test/{name}-v0"' for name in ("ForksAndDies", "Well")]
+    text = study_text(*environments, agents=("random",), seeds=1, configurations=1, budget=10, more="retries = 0")
+    progress = run_study(Study(text), Store(tmp_path / "out"), executor="dask", workers=2)
+    assert (progress.done, progress.failed) == (2, 1)
+    assert not [process for process in psutil.process_iter() if marked(process, str(tmp_path))]
+
+
+def marked(process, mark):
+    try:
+        return process.environ().get("MARK") == mark and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+
+
+def test_dask_on_this_machine_opens_no_port_lets_nobody_in_and_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    (run,) = Study(study_text(SLOW, agents=("random",), seeds=1, configurations=1)).runs()
+    before = listening()
+    executor, width = make_executor("dask", 2)
+    try:
+        assert width == 2
+        assert executor.submit(run_in_process, Job(run.specification)).result()[1]["status"] == "done"
+        assert listening() == before
+        code = f"""if True:
+            import os, distributed
+            if os.getuid() == 0:
+                os.setuid(65534)
+            print(distributed.Client({executor._cluster.scheduler_address!r}, timeout=3).submit(os.getuid).result())
+        """
+        stranger = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd="/", timeout=120)
+        assert stranger.returncode != 0 and not stranger.stdout
+    finally:
+        executor.shutdown()
+    assert list(tmp_path.iterdir()) == []
+
+
+def listening():
+    """Ports at which this process or one below it listens."""
+    here = psutil.Process()
+    found = set()
+    for process in [here, *here.children(recursive=True)]:
+        with contextlib.suppress(psutil.Error):
+            found |= {connection.laddr for connection in process.net_connections() if connection.status == psutil.CONN_LISTEN}
+    return found
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -15,10 +17,13 @@ import psutil
 import pytest
 from study_texts import study_text
 
+import archgym.study.execute
+import archgym.study.process
 from archgym.errors import ArchGymError, MissingDependency
+from archgym.processes import Server
 from archgym.study.execute import execute
 from archgym.study.export import StudyRows
-from archgym.study.process import Job, RunFailed, RunProcess
+from archgym.study.process import Job, RunDied, RunFailed, RunProcess
 from archgym.study.runner import run_study
 from archgym.study.spec import Study
 from archgym.study.store import Store
@@ -43,6 +48,13 @@ def children(process: subprocess.Popen[str]) -> list[psutil.Process]:
 def ended(processes: list[psutil.Process], within_s: float = 10.0) -> bool:
     _, alive = psutil.wait_procs(processes, timeout=within_s)
     return not [p for p in alive if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+
+
+def marked(process: psutil.Process, mark: str) -> bool:
+    try:
+        return process.environ().get("MARK") == mark and process.status() != psutil.STATUS_ZOMBIE and process.pid != os.getpid()
+    except psutil.Error:
+        return False
 
 
 def finished(folder: Path) -> int:
@@ -102,9 +114,12 @@ def test_runs_are_the_same_with_one_worker_four_workers_and_inline(tmp_path, row
         ("Exits", "", "SystemExit: 3"),
         ("Crashes", "retries = 1", "the process died (exit code 7): about to crash, 2 times"),
         ("Eats", "memory_gb = 0.8", "of memory; the limit is 0.80 GB"),
+        ("ForksAndDies", "retries = 0", "the process died (killed by SIGKILL, exit code -9), 1 times"),
+        ("ForksAndDies", "retries = 0\ntimeout_s = 60", "the process died (killed by SIGKILL, exit code -9), 1 times"),
     ],
 )
-def test_a_simulator_that_misbehaves_costs_only_its_own_run(tmp_path, name, limits, reason):
+def test_a_simulator_that_misbehaves_costs_only_its_own_run(tmp_path, monkeypatch, name, limits, reason):
+    monkeypatch.setenv("MARK", str(tmp_path))
     text = study_text(f'id = "misbehaving:test/{name}-v0"', SLOW, agents=("random",), seeds=1, configurations=1, budget=20, more=limits)
     store = Store(tmp_path / "out")
     progress = run_study(Study(text), store, workers=2)
@@ -115,6 +130,7 @@ def test_a_simulator_that_misbehaves_costs_only_its_own_run(tmp_path, name, limi
     assert all(run.done and run.result["samples"] == 20 for run in runs.values())
     assert run_study(Study(text), store).done == 0, "a failure is a result: it is not run again"
     assert run_study(Study(text), store, retry_failed=True).done == 1
+    assert not [process for process in psutil.process_iter() if marked(process, str(tmp_path))]
 
 
 @pytest.mark.parametrize("executor", ["local", "inline"])
@@ -277,6 +293,121 @@ def test_workers_do_not_leave_processes_behind(tmp_path):
     before = {p.pid for p in psutil.Process(os.getpid()).children(recursive=True)}
     run_study(Study(study_text(SLOW)), Store(tmp_path / "out"), workers=2)
     assert {p.pid for p in psutil.Process(os.getpid()).children(recursive=True)} <= before
+
+
+def test_what_runs_print_stays_nowhere_and_last_words_are_of_the_run_that_died(tmp_path):
+    environments = [
+        f'id = "misbehaving:test/Prints-v0"\nlabel = "{label}"\nkwargs = {{ {more} }}'
+        for label, more in (("goes on", ""), ("dies", 'log = "x"'))
+    ]
+    file = study_text(*environments, SLOW + '\nlabel = "well"', agents=("random",), seeds=1, configurations=1, budget=2)
+    runs = {run.task: run for run in Study(file).runs()}
+    well = runs.pop("well")
+    process = RunProcess()
+    try:
+        process.run(Job(runs["goes on"].specification))
+        threading.Timer(0.3, lambda: os.kill(process._process.pid, signal.SIGTERM)).start()
+        with pytest.raises(RunDied, match=r"^the process died \(killed by SIGKILL, exit code -9\)$"):
+            process.run(Job({**well.specification, "budget": 10**6}))
+        with pytest.raises(RunDied, match=r"exit code 7\): printed to pipe:"):  # of which a supervisor keeps the last words
+            process.run(Job(runs["dies"].specification))
+    finally:
+        process.close()
+
+
+def test_a_run_that_raises_keyboard_interrupt_failed_and_interrupts_nothing(tmp_path):
+    text = study_text('id = "misbehaving:test/Interrupts-v0"', SLOW, agents=("random",), seeds=1, configurations=1)
+    progress = run_study(Study(text), Store(tmp_path / "out"), workers=1)
+    assert (progress.done, progress.failed, progress.retried) == (2, 1, 0) and progress.reasons == {"KeyboardInterrupt": 1}
+
+
+def test_kills_of_workers_as_they_start_are_deaths_of_their_runs_and_end_no_study(tmp_path, monkeypatch):
+    started = []
+
+    class Doomed(Server):
+        def __init__(self, *arguments, **options):
+            super().__init__(*arguments, **options)
+            started.append(self.pid)
+            if len(started) <= 10:
+                delay_s = 0.02 * (len(started) - 1)  # 0 to 0.18 s
+                threading.Timer(delay_s, os.kill, [self.pid, signal.SIGKILL]).start()
+
+    monkeypatch.setattr(archgym.study.process, "Server", Doomed)
+    progress = run_study(Study(study_text(SLOW, budget=5, more="retries = 3")), Store(tmp_path / "out"), workers=1)
+    assert (progress.done, progress.failed, progress.retried) == (8, 0, 10)
+    started.clear()
+    text = study_text(SLOW, budget=5, agents=("random",), configurations=1, seeds=1, more="retries = 3")
+    progress = run_study(Study(text), Store(tmp_path / "other"), workers=1)
+    assert progress.reasons == {"the process died (killed by SIGKILL, exit code -9), as it started, 4 times": 1}
+
+
+def test_a_process_that_cannot_start_ends_the_study_with_the_reason(tmp_path, monkeypatch):
+    broken = tmp_path / "python"
+    broken.write_text("#!/bin/sh\necho no Python here >&2\nexit 3\n")
+    broken.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(broken))
+    with pytest.raises(ArchGymError, match=r"did not start: the process died \(exit code 3\): no Python here"):
+        run_study(Study(study_text(SLOW)), Store(tmp_path / "out"), workers=2)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "absent"))
+    with pytest.raises(ArchGymError, match="did not start: the process could not be started"):
+        run_study(Study(study_text(SLOW)), Store(tmp_path / "out"), workers=2)
+
+
+@pytest.mark.parametrize("how", ["removed", "moved", "emptied"])
+def test_a_folder_that_goes_while_a_study_runs_ends_it_with_an_error(tmp_path, how):
+    file, folder = tmp_path / "study.toml", tmp_path / "out"
+    file.write_text(study_text(SLOW, budget=40, seeds=5))
+    process = start(file, "--workers", 1, "--out", folder)
+    while finished(folder) < 3:
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.01)
+    if how == "moved":
+        folder.rename(tmp_path / "elsewhere")
+    else:
+        shutil.rmtree(folder if how == "removed" else folder / "runs", ignore_errors=True)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 2 and "while the study ran: run the same command again" in errors and "Traceback" not in errors
+    if how == "moved":
+        assert finished(tmp_path / "elsewhere") >= 3 and run_study(Study(file.read_text()), Store(tmp_path / "elsewhere")).stored >= 3
+
+
+def test_agents_that_take_no_sample_or_too_many_failed_and_those_that_stop_early_are_counted(tmp_path, program):
+    agents = ("misbehaving:Stops", "misbehaving:NeverStarts", "misbehaving:Overruns", "random")
+    (tmp_path / "study.toml").write_text(study_text(SLOW, agents=agents, configurations=1))
+    for when in ("now", "before"):
+        result = program("study", "run", tmp_path / "study.toml", "--workers", 1, "--out", tmp_path / "out")
+        assert result.returncode == 0, result.stderr
+        assert "2 runs ended before their budget was spent: 2 of misbehaving:Stops on Well" in " ".join(result.stderr.split()), when
+    runs = [run for run in Store(tmp_path / "out").read().values()]
+    reasons = {run.specification["agent"]["name"].rpartition(":")[2]: run.result.get("reason") for run in runs}
+    none, many = "the agent took no sample of a budget of 40", "the agent took 120 samples of a budget of 40"
+    assert reasons == {"Stops": None, "NeverStarts": none, "Overruns": many, "random": None}
+
+
+def test_runs_of_another_archgym_are_named(tmp_path, monkeypatch):
+    study = Study(study_text(SLOW, agents=("random",)))
+    monkeypatch.setattr(archgym.study.execute, "__version__", "0.0.9")
+    run_study(study, Store(tmp_path / "out"), executor="inline")
+    monkeypatch.undo()
+    progress = run_study(study, Store(tmp_path / "out"), executor="inline")
+    (note,) = progress.notes
+    assert "(4 of 0.0.9; this is " in note
+
+
+def test_twenty_interrupts_end_a_study_as_one_does(tmp_path):
+    file = tmp_path / "study.toml"
+    file.write_text(study_text(SLOW, budget=100, seeds=10))
+    process = start(file, "--workers", 2, "--out", tmp_path / "out")
+    while finished(tmp_path / "out") < 2:
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.02)
+    workers = children(process)
+    for _ in range(20):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.01)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130 and "the same command goes on" in errors and "Traceback" not in errors
+    assert ended(workers)
 
 
 def test_searches_that_end_without_a_valid_design_are_counted(tmp_path, program):

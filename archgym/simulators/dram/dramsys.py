@@ -37,10 +37,11 @@ from typing import Any
 import numpy as np
 
 from archgym.errors import ArchGymError, SimulatorUnavailable, unknown
+from archgym.processes import run
 from archgym.simulator import Simulator
 from archgym.simulators.dram.space import METRICS, SPACE, canonical
 from archgym.space import Array, Indices
-from archgym.workers import end_process
+from archgym.text import one_line
 
 MEMORY = {"addressmapping": "am_ddr3_8x1Gbx8_dimm_p1KB_rbc.json", "memspec": "MICRON_1Gb_DDR3-1600_8bit_G.json"}
 CLOCK_MHZ = 800
@@ -130,7 +131,7 @@ class DramSys(Simulator):
         columns: dict[str, Array] = {metric.name: values[j] for j, metric in enumerate(self.metrics)}
         columns["feasible"] = np.array([not reason for reason in failures], bool)
         if any(failures):
-            columns["failure"] = np.array(failures)
+            columns["failure"] = np.array(failures, object)
         return columns
 
     def canonical(self, indices: Indices) -> Indices:
@@ -180,24 +181,17 @@ class DramSys(Simulator):
     def _output(self, folder: Path) -> str:
         """What a run printed."""
         command = [str(self.executable), str(folder / "simulation.json"), f"{folder / 'resources'}{os.sep}"]
-        with tempfile.TemporaryFile() as output:  # a pipe would be held open by a grandchild that hangs
-            try:
-                process = subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
-            except OSError as error:
-                raise SimulatorUnavailable(f"{self.executable} cannot be started: {error.strerror}") from error
-            try:
-                code = process.wait(self.timeout_s)
-            except subprocess.TimeoutExpired:
-                raise ArchGymError(f"DRAMSys was killed after {self.timeout_s:g} s: raise timeout_s if the trace needs longer") from None
-            finally:
-                end_process(process)
-            output.seek(0)
-            text = output.read().decode(errors="replace")
-        if code:
+        try:
+            ending = run(command, self.timeout_s, cwd=folder)
+        except OSError as error:
+            raise SimulatorUnavailable(f"{self.executable} cannot be started: {error.strerror}") from error
+        except subprocess.TimeoutExpired:
+            raise ArchGymError(f"DRAMSys was killed after {self.timeout_s:g} s: raise timeout_s if the trace needs longer") from None
+        if code := ending.code:
             how = f"was killed by {signal.Signals(-code).name}" if -code in set(signal.Signals) else f"ended with exit code {code}"
-            lines = [line.strip() for line in text.splitlines() if line.strip()]
-            raise ArchGymError(f"DRAMSys {how}: {' / '.join(lines[-LAST_LINES:]) or 'it printed nothing'}")
-        return text
+            lines = [line.strip() for line in ending.text.splitlines() if line.strip()]
+            raise ArchGymError(f"DRAMSys {how}: {one_line(' / '.join(lines[-LAST_LINES:])) or 'it printed nothing'}")
+        return ending.text
 
 
 def parse(output: str) -> dict[str, float]:

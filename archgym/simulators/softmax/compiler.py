@@ -23,9 +23,11 @@ from pathlib import Path
 
 from archgym.errors import ArchGymError
 from archgym.paths import data_folder
-from archgym.workers import end_process
+from archgym.processes import run
+from archgym.text import one_line
 
 SOURCES = Path(__file__).parent / "kernels"
+HARNESS = ("run", "measure", "pin")  # functions of harness.c
 TIMEOUT_S = 60.0  # for one library, which takes about 0.4 s
 X86 = platform.machine().lower() in ("x86_64", "amd64")
 
@@ -95,18 +97,25 @@ class Compiler:
             Path(temporary).unlink(missing_ok=True)
         return target
 
-    def load(self, source: str, options: Sequence[str] = ()) -> ctypes.CDLL:
+    def load(self, source: str, options: Sequence[str] = (), functions: Sequence[str] = HARNESS) -> ctypes.CDLL:
         """The library of `build`, loaded.
 
+        Args:
+            source, options: as of `build`.
+            functions: that it has.
+
         Raises:
-            CompilerError: as of `build`; or what the compiler made is no library.
+            CompilerError: as of `build`; or what the compiler made is no library, or one without the functions.
         """
         path = self.build(source, options)
         try:
-            return ctypes.CDLL(str(path))
-        except OSError as error:
+            library = ctypes.CDLL(str(path))
+            for name in functions:
+                getattr(library, name)
+        except (OSError, AttributeError) as error:
             path.unlink(missing_ok=True)
-            raise CompilerError(f"what {_name(self.command)} made cannot be loaded: {error}") from error
+            raise CompilerError(f"what {_name(self.command)} made of {source} cannot be used: {one_line(str(error))}") from error
+        return library
 
 
 def find_compiler(folder: Path | None = None) -> Compiler:
@@ -180,23 +189,16 @@ def _run(command: Sequence[str], timeout_s: float) -> str:
         CompilerError: it cannot be started, fails, or takes too long (then it is killed with all that it started).
     """
     name = _name(command)
-    with tempfile.TemporaryFile() as output:  # a pipe would be held open by a grandchild that hangs
-        try:
-            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
-        except OSError as error:
-            raise CompilerError(f"{name} cannot be run: {error.strerror}") from error
-        try:
-            code = process.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            raise CompilerTimeout(f"{name} was killed after {timeout_s:g} s") from None
-        finally:
-            end_process(process)
-        output.seek(0)
-        text = output.read().decode(errors="replace")
-    if code:
-        lines = [line for line in text.splitlines() if "error" in line.lower()] or text.splitlines() or ["no message"]
-        raise CompilerError(f"{name} failed (exit code {code}): {lines[0].strip()}")
-    return text
+    try:
+        ending = run(command, timeout_s)
+    except OSError as error:
+        raise CompilerError(f"{name} cannot be run: {error.strerror}") from error
+    except subprocess.TimeoutExpired:
+        raise CompilerTimeout(f"{name} was killed after {timeout_s:g} s") from None
+    if ending.code:
+        lines = [line for line in ending.text.splitlines() if "error" in line.lower()] or ending.text.splitlines() or ["no message"]
+        raise CompilerError(f"{name} failed (exit code {ending.code}): {one_line(lines[0])}")
+    return ending.text
 
 
 def _name(command: Sequence[str]) -> str:

@@ -182,7 +182,7 @@ class Kernels:
 
     def _functions(self, code: Kernel | Pass) -> _Functions:
         if code not in self._loaded:
-            library = self.compiler.load(code.source, code.options)
+            library = self.compiler.load(code.source, code.options, code.functions)
             self._loaded[code] = library, _Functions(*(ctypes.cast(getattr(library, name), ctypes.c_void_p) for name in code.functions))
         return self._loaded[code][1]
 

@@ -2,8 +2,8 @@
 
     {"dataflow": "ws", "rows": 16, ...}     ->     {"result": {"cycles": 338751, ...}}    or    {"error": "ValueError: ..."}
 
-It ends with the session, and with the process that holds it, whatever ends that, even in the middle of a job (`workers/worker.py`). What
-it prints goes to a file of its own, of which the last lines are shown where it fails.
+It ends with the session, and with the process that holds it, whatever ends that, even in the middle of a job, and what it started ends with
+it (`archgym.processes`). The last lines that it printed are shown where it fails.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ import weakref
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from archgym.errors import ArchGymError, SimulatorUnavailable
+from archgym.processes import KEPT, Child, Ending
+from archgym.text import one_line
 
 WORKERS = Path(__file__).with_name("workers")
 GRACE_S = 1.0  # to end by itself, once nobody sends jobs any more
-LAST_BYTES = 2000  # of what it printed, in an error
 LAST_LINES = 4
 
 
@@ -46,31 +47,37 @@ class Session:
     def __init__(self, python: Path, name: str):
         self.name = name
         self._folder = tempfile.TemporaryDirectory(prefix=f"archgym-{name}-", ignore_cleanup_errors=True)
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the session; has no name to remain after a kill
         # A fixed order of sets, since searches within the tools may depend on it; and one core, since searches share the others.
         fixed = {"PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1", "MPLBACKEND": "agg", "TMPDIR": self._folder.name}
         environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONHOME")}
         try:
-            self._process = subprocess.Popen(
+            self._process = Child(
                 [str(python), "-s", str(WORKERS / "worker.py"), name, self._folder.name],
+                keep=KEPT,
+                kept=[2],
+                grace_s=GRACE_S,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=self._log,
                 cwd=self._folder.name,
                 env=environment | fixed,
                 encoding="utf-8",
             )
         except OSError as error:
             self._folder.cleanup()
-            raise SimulatorUnavailable(f"cannot start {name}: {error}; run `archgym backends install {name}`") from error
-        self._end = weakref.finalize(self, _end, self._process, self._folder, self._log)
+            raise self._absent(error) from error
+        self._end = weakref.finalize(self, _end, self._process, self._folder)
         try:
             ready = self._answer()
+        except OSError as error:
+            raise self._absent(error) from error
         except ArchGymError as error:
             raise SimulatorUnavailable(f"cannot start {name}: {error}") from error
         if not ready.get("ready"):
             self.close()
             raise SimulatorUnavailable(f"cannot start {name}: it said {ready!r} first")
+
+    def _absent(self, error: OSError) -> SimulatorUnavailable:
+        return SimulatorUnavailable(f"cannot start {self.name}: {error.strerror}; run `archgym backends install {self.name}`")
 
     @property
     def pid(self) -> int:
@@ -88,13 +95,12 @@ class Session:
         Raises:
             ArchGymError: the tool could not do the job, or died of it.
         """
-        assert self._process.stdin is not None
+        stdin = self._process.popen.stdin
+        assert stdin is not None
         with suppress(BrokenPipeError):  # it died while idle; reading its answer will tell
-            self._process.stdin.write(json.dumps(job) + "\n")
-            self._process.stdin.flush()
+            stdin.write(json.dumps(job) + "\n")
+            stdin.flush()
         answer = self._answer()
-        self._log.seek(0)  # where the process writes on: both share the position
-        self._log.truncate()
         if isinstance(answer.get("result"), dict):
             return dict(answer["result"])
         raise ArchGymError(f"{self.name}: {answer.get('error', f'it said {answer!r}')}")
@@ -104,41 +110,42 @@ class Session:
         self._end()
 
     def _answer(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
+        stdout = self._process.popen.stdout
+        assert stdout is not None
         try:
-            line = self._process.stdout.readline()
+            line = stdout.readline()  # the supervisor ends whoever else could hold the pipe
             if not line:
-                raise ArchGymError(f"{self.name} ended {self._how()}{self._last_words()}")
+                ending = self._process.end(GRACE_S)
+                if ending.errno:
+                    raise OSError(ending.errno, os.strerror(ending.errno))
+                raise ArchGymError(f"{self.name} {_told(ending)}")
             try:
                 answer = json.loads(line)
             except ValueError:
                 answer = None
             if not isinstance(answer, dict):
-                raise ArchGymError(f"{self.name} answered with something else than JSON: {line.strip()[:200]!r}{self._last_words()}")
+                text = f"{self.name} answered with something else than JSON: {one_line(line, 200)!r}"
+                raise ArchGymError(f"{text}{_last_words(self._process.end())}")
             return answer
         except BaseException:
             self.close()
             raise
 
-    def _how(self) -> str:
-        with suppress(subprocess.TimeoutExpired):
-            code = self._process.wait(GRACE_S)
-            return f"with {signal.Signals(-code).name}" if -code in set(signal.Signals) else f"with exit code {code}"
-        return "without an answer"
 
-    def _last_words(self) -> str:
-        self._log.seek(max(0, self._log.seek(0, os.SEEK_END) - LAST_BYTES))
-        lines = [line.strip() for line in self._log.read().decode(errors="replace").splitlines() if line.strip()]
-        return f": {' / '.join(lines[-LAST_LINES:])}" if lines else ""
+def _told(ending: Ending) -> str:
+    code = ending.code
+    how = f"with {signal.Signals(-code).name}" if -code in set(signal.Signals) else f"with exit code {code}"
+    return f"ended {how}{_last_words(ending)}"
 
 
-def _end(process: subprocess.Popen[str], folder: tempfile.TemporaryDirectory[str], log: IO[bytes]) -> None:
+def _last_words(ending: Ending) -> str:
+    lines = [line.strip() for line in ending.text.splitlines() if line.strip()]
+    return f": {one_line(' / '.join(lines[-LAST_LINES:]))}" if lines else ""
+
+
+def _end(process: Child, folder: tempfile.TemporaryDirectory[str]) -> None:
     with suppress(BrokenPipeError):
-        process.stdin.close()  # type: ignore[union-attr]
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(GRACE_S)
-    process.kill()
-    process.wait()
-    process.stdout.close()  # type: ignore[union-attr]
-    log.close()
+        process.popen.stdin.close()  # type: ignore[union-attr]
+    process.end(GRACE_S)
+    process.popen.stdout.close()  # type: ignore[union-attr]
     folder.cleanup()

@@ -16,6 +16,7 @@ import threading
 from typing import Any, TextIO
 
 MOST_CHARACTERS = 300  # of an error
+NEW_JOB = b"\x1e"  # what is printed before it is not shown when this job fails (`archgym.processes`)
 SHARE_OF_MEMORY = 0.75  # that a tool may take
 
 
@@ -32,6 +33,7 @@ def main(name: str, scratch: str) -> None:
     _send(answers, {"ready": True})
     while True:
         job = json.loads(received.get())
+        os.write(2, NEW_JOB)
         try:
             answer = {"result": run(job)}
         except Exception as error:
