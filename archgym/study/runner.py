@@ -203,7 +203,7 @@ class _Runner:
     def _finish(self, run: Run, deaths: int, future: Future[Any]) -> bool:
         """Store a finished run; whether it must be tried again instead."""
         try:
-            content, result = _within_budget(run, *future.result())
+            content, result = future.result()
         except (RunFailed, RunHung, RunTooLarge) as error:
             if not isinstance(error, RunFailed) and deaths < min(self.study.retries, 1):
                 return True
@@ -244,15 +244,6 @@ def _identity(folder: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return found.st_dev, found.st_ino
-
-
-def _within_budget(run: Run, content: bytes, result: dict[str, Any]) -> tuple[bytes, dict[str, Any]]:
-    """A run as it is stored: one whose agent took no sample, or more than its budget, failed."""
-    samples, budget = result["samples"], run.specification["budget"]
-    if result["status"] != "done" or 0 < samples <= budget:
-        return content, result
-    taken = f"{samples:,} samples" if samples else "no sample"
-    return failure(run.specification, f"the agent took {taken} of a budget of {budget:,}")
 
 
 def _executor_is_gone(error: BaseException) -> ArchGymError:
