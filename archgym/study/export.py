@@ -24,7 +24,7 @@ class StudyRows:
     """Every stored row of every run of a study.
 
     A row has the run's identifier, status, environment, agent, hyperparameters, seed and budget ("study_run", ...), then the columns of all
-    runs: null where a run has none of the name. A column of integers in one task and floats in another has floats; other mixtures are texts.
+    runs: null where a run has none of the name. A column of integers in one task and floats in another has floats; others are texts.
 
     Args:
         store: read once for the columns, and again for every pass over the rows. Damaged files are passed over, with a warning.
@@ -122,15 +122,17 @@ def _pieces(file: StoredFile, runs: Sequence[Stored]) -> Iterator[tuple[pyarrow.
     """The rows of these runs, and which of the runs each is of."""
     import pyarrow
 
+    if not runs:
+        return
+    if not file.many:
+        table = file.parquet.read(use_threads=False).replace_schema_metadata(None)
+        yield table, np.zeros(table.num_rows, np.int64)
+        return
     place_of = {run.id: place for place, run in enumerate(runs)}
-    for batch in file.parquet.iter_batches(batch_size=_ROWS, use_threads=False) if runs else ():
-        table = pyarrow.table(batch).replace_schema_metadata(None)
-        places = np.zeros(table.num_rows, np.int64)
-        if file.many:
-            places = np.array([place_of.get(id_, -1) for id_ in table.column(0).to_pylist()], np.int64)
-            table = table.remove_column(0).filter(pyarrow.array(places >= 0))
-        if table.num_rows:
-            yield table, places[places >= 0]
+    for batch in file.parquet.iter_batches(batch_size=_ROWS, use_threads=False):
+        places = np.array([place_of.get(id_, -1) for id_ in batch.column(0).to_pylist()], np.int64)
+        table = pyarrow.table(batch).replace_schema_metadata(None).remove_column(0)
+        yield table.filter(pyarrow.array(places >= 0)), places[places >= 0]
 
 
 def wider(a: pyarrow.DataType, b: pyarrow.DataType) -> pyarrow.DataType:
