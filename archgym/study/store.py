@@ -75,7 +75,7 @@ class StoredFile:
 
     Attributes:
         path: where it is.
-        parquet: the file, open; of many runs, a column "run" says whose the row is.
+        parquet: the file, open; of many runs, the first column says whose the row is.
         runs: what it holds.
         sealed: whether it says itself that it is what was written.
     """
@@ -221,17 +221,16 @@ class Store:
             try:
                 with _opened(path) as file:
                     names = file.parquet.schema_arrow.names
-                    wanted = None if columns is None else [name for name in (("run", *columns) if file.many else columns) if name in names]
+                    wanted = None if columns is None else [*names[: int(file.many)], *(name for name in columns if name in names)]
                     content = file.parquet.read(columns=wanted, use_threads=False)
             except (_Damaged, FileNotFoundError, pyarrow.ArrowException) as error:
                 raise ArchGymError(f"{path} is damaged ({error}): run the study again") from error
             if not file.many:
                 yield members[0], content
                 continue
-            ids = content["run"].combine_chunks()
+            ids, content = content.column(0).combine_chunks(), content.remove_column(0)
             for run in members:
-                rows = pyarrow.compute.equal(ids, run.id)
-                yield run, content.filter(rows).drop_columns(["run"])
+                yield run, content.filter(pyarrow.compute.equal(ids, run.id))
 
     def compact(self) -> tuple[int, int]:
         """Merge the runs of each task and agent into one file: (files before, files after).
@@ -255,9 +254,10 @@ class Store:
         for folder, runs in by_folder.items():
             files = held[folder]
             before += len(files)
-            after += 1 if runs else 0
             if runs and (len(files) > 1 or _RUN_FILE.fullmatch(files[0].name)):
-                self._merge(folder, sorted(runs, key=lambda run: run.id), files)
+                after += self._merge(folder, sorted(runs, key=lambda run: run.id), files)
+            else:
+                after += len(files)
         return before, after
 
     def cache_file(self, task: str) -> str:
@@ -283,14 +283,23 @@ class Store:
     def _place(self, task: str, agent: str) -> Path:
         return self.folder / "runs" / _folder_name(task) / _folder_name(agent)
 
-    def _merge(self, folder: Path, runs: Sequence[Stored], old: Iterable[Path]) -> None:
+    def _merge(self, folder: Path, runs: Sequence[Stored], old: Sequence[Path]) -> int:
+        """Write runs as one file, and remove those that they were in; how many files there are then."""
         import pyarrow
 
+        contents = list(self.table(runs))
+        taken = {name for _, content in contents for name in content.column_names}
+        column = "run"
+        while column in taken:
+            column += "_"
         tables = []
-        for run, content in self.table(runs):
+        for run, content in contents:
             ids = pyarrow.array([run.id] * content.num_rows, pyarrow.string())
-            tables.append(content.replace_schema_metadata(None).add_column(0, "run", ids))
-        merged = pyarrow.concat_tables(tables, promote_options="permissive")
+            tables.append(content.replace_schema_metadata(None).add_column(0, column, ids))
+        try:
+            merged = pyarrow.concat_tables(tables, promote_options="permissive")
+        except pyarrow.ArrowException:  # a column with texts in one run and numbers in another, of an older version
+            return len(old)
         metadata = {RUNS: json.dumps({run.id: [run.specification, run.result] for run in runs})}
         content = sealed(merged.replace_schema_metadata(metadata), compression="zstd", write_page_checksum=True)
         digest = hashlib.sha256(",".join(run.id for run in runs).encode()).hexdigest()[:16]
@@ -299,6 +308,7 @@ class Store:
         for path in old:
             if path != target:
                 path.unlink(missing_ok=True)
+        return 1
 
     def _put(self, path: Path, content: bytes) -> None:
         make_folder(path.parent, within=self.folder)

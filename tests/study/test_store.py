@@ -221,6 +221,30 @@ def test_compaction_changes_no_row_and_can_be_resumed(store, monkeypatch):
     assert store.compact()[1] == 4 and len(store.read()) == 24
 
 
+def test_a_parameter_may_be_named_run(store, tmp_path):
+    for path in files(store):
+        table = pyarrow.parquet.read_table(path)
+        metadata = {name.decode(): json.loads(text) for name, text in table.schema.metadata.items() if name.startswith(b"archgym.r")}
+        specification = {name: value for name, value in store.read()[path.stem].specification.items() if name != "archgym"}
+        table = table.append_column("run", pyarrow.array(range(table.num_rows)))
+        path.write_bytes(to_bytes(table, specification, metadata["archgym.result"]))
+    before = {run.id: table["run"].to_pylist() for run, table in store.table(store.read().values())}
+    store.compact()
+    after = {run.id: table["run"].to_pylist() for run, table in store.table(store.read().values(), ("run",))}
+    assert after == before and all(rows == list(range(len(rows))) for rows in after.values())
+    exported = [value for table in StudyRows(store).tables() for value in table["run"].to_pylist()]
+    assert sorted(exported) == sorted(value for rows in before.values() for value in rows)
+
+
+def test_files_whose_columns_have_types_that_do_not_join_stay_as_they_are(store):
+    path = files(store)[0]
+    table = pyarrow.parquet.read_table(path)
+    metadata = {name: text for name, text in table.schema.metadata.items() if name != b"archgym.sha256"}
+    mixed = table.set_column(table.column_names.index("x0"), "x0", pyarrow.array(["none"] * table.num_rows))
+    pyarrow.parquet.write_table(mixed.replace_schema_metadata(metadata), path)
+    assert store.compact() == (16, 7) and store.compact() == (7, 7) and len(store.read()) == 16
+
+
 def test_failed_runs_survive_compaction_and_a_later_success_replaces_them(tmp_path):
     text = study_text('id = "misbehaving:test/Exits-v0"', NK, agents=("random",), seeds=1, configurations=1)
     store = Store(tmp_path / "out")
