@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 import gymnasium
 
-from archgym.errors import ArchGymError, unknown
+from archgym.errors import ArchGymError, reason_of, unknown
 from archgym.objective import Objective
 from archgym.simulator import Simulator, check_schema
 
@@ -171,7 +171,7 @@ def discover() -> None:
         try:
             _register_with_gymnasium(name)
         except gymnasium.error.Error as error:
-            warnings.warn(f"the environment {name!r} of an installed package cannot be registered: {error}", stacklevel=2)
+            warnings.warn(f"the environment {name!r} of an installed package cannot be registered: {reason_of(error)}", stacklevel=2)
 
 
 def requirement(env_id: str) -> str:
@@ -182,7 +182,7 @@ def requirement(env_id: str) -> str:
     try:
         return str(load(point.value)())
     except Exception as error:  # a plug-in may raise anything
-        return f"what it needs cannot be found out: {type(error).__name__}: {error}"
+        return f"what it needs cannot be found out: {reason_of(error)}"
 
 
 def _register_with_gymnasium(env_id: str) -> None:

@@ -229,6 +229,20 @@ def test_doctor_prints_findings_printably(monkeypatch):
         assert not raw(run("doctor", *arguments))
 
 
+def test_names_of_entry_points_are_printed_printably(tmp_path):
+    info = tmp_path / "hostile-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: hostile\nVersion: 1.0\n")
+    groups = ("agents", "envs", "requirements", "commands", "findings")
+    points = (f"[archgym.{group}]\nbad\x1b[2J\u202e<b>{group} = nowhere:x\nns/Bad\x1b[2J-v0 = nowhere:x\n" for group in groups)
+    (info / "entry_points.txt").write_text("".join(points), encoding="utf-8")
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    for command in ("list", "doctor", "--help"):
+        program = [sys.executable, "-m", "archgym", command]
+        result = subprocess.run(program, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path})
+        assert result.returncode == 0 and not raw(result.stdout) and not raw(result.stderr)
+
+
 def test_charts_are_drawn_of_any_text():
     alt = pytest.importorskip("altair")
     rows = [{"agent": HOSTILE + "x" * 10**5, "reward": 1.0}]
