@@ -55,7 +55,7 @@ from archgym.paths import check_folder, check_writable, is_full
 from archgym.registry import Task, get_agent, get_task, list_agents, list_commands, list_envs, load, requirement
 from archgym.simulator import Metric, Simulator
 from archgym.tables import Beside, Table
-from archgym.text import printable
+from archgym.text import is_printable, printable
 from archgym.version import __version__
 
 if TYPE_CHECKING:
@@ -154,8 +154,9 @@ app = typer.Typer(
 
 
 def _registered(prefix: str) -> list[str]:
-    """The registry's commands and groups directly under a prefix, sorted."""
-    return sorted({name.removeprefix(prefix).partition(".")[0] for name in list_commands() if name.startswith(prefix)})
+    """The registry's commands and groups directly under a prefix, sorted; a name that cannot be shown is none."""
+    names = {name.removeprefix(prefix).partition(".")[0] for name in list_commands() if name.startswith(prefix)}
+    return sorted(filter(is_printable, names))
 
 
 def _plugin(name: str) -> Any:

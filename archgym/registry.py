@@ -174,7 +174,7 @@ def discover() -> None:
         try:
             _register_with_gymnasium(name)
         except gymnasium.error.Error as error:
-            warnings.warn(f"the environment {name!r} of an installed package cannot be registered: {error}", stacklevel=2)
+            warnings.warn(f"the environment {name!r} of an installed package cannot be registered: {reason_of(error)}", stacklevel=2)
 
 
 def requirement(env_id: str) -> str:
@@ -185,7 +185,7 @@ def requirement(env_id: str) -> str:
     try:
         return str(load(point.value)())
     except Exception as error:  # a plug-in may raise anything
-        return f"what it needs cannot be found out: {type(error).__name__}: {error}"
+        return f"what it needs cannot be found out: {reason_of(error)}"
 
 
 def _register_with_gymnasium(env_id: str) -> None:

@@ -30,11 +30,15 @@ class Terminal(Console):
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         for segment in super().render(renderable, options):
-            yield segment if segment.control or not segment.text else Segment(_shown(segment.text), segment.style)
+            yield segment if segment.control or not segment.text else Segment(_shown(segment.text, self.encoding), segment.style)
 
 
-def _shown(text: str) -> str:
-    return text if text == "\n" else "\n".join(map(printable, text.split("\n")))
+def _shown(text: str, encoding: str) -> str:
+    """The text in printable characters that the encoding has, its line ends excepted."""
+    if text == "\n":
+        return text
+    text = "\n".join(map(printable, text.split("\n")))
+    return text if encoding.startswith("utf") else text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def forget_unusable_size() -> None:

@@ -22,6 +22,7 @@ from archgym import Categorical, DesignSpace, Integer, Metric, Simulator
 from archgym.charts import svg
 from archgym.cli import app
 from archgym.console import fact_sheet, new_table, number, progress_line, say, stdout
+from archgym.doctor import Finding
 from archgym.tables import Beside, Prose, wrapped
 
 SOFTMAX = "archgym/Softmax-v0"
@@ -221,6 +222,27 @@ def test_texts_of_a_simulator_are_printed_printably(hostile, width):
         assert not raw(text) and len(text) < 50_000
 
 
+def test_doctor_prints_findings_printably(monkeypatch):
+    found = [Finding("Plug-ins", HOSTILE, "broken", HOSTILE + "x" * 10**6, HOSTILE, HOSTILE)]
+    monkeypatch.setattr("archgym.doctor.examine", lambda dask, ray: found)
+    for arguments in ([], ["--json"]):
+        assert not raw(run("doctor", *arguments))
+
+
+def test_names_of_entry_points_are_printed_printably(tmp_path):
+    info = tmp_path / "hostile-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: hostile\nVersion: 1.0\n")
+    groups = ("agents", "envs", "requirements", "commands", "findings")
+    points = (f"[archgym.{group}]\nbad\x1b[2J\u202e<b>{group} = nowhere:x\nns/Bad\x1b[2J-v0 = nowhere:x\n" for group in groups)
+    (info / "entry_points.txt").write_text("".join(points), encoding="utf-8")
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    for command in ("list", "doctor", "--help"):
+        program = [sys.executable, "-m", "archgym", command]
+        result = subprocess.run(program, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path})
+        assert result.returncode == 0 and not raw(result.stdout) and not raw(result.stderr)
+
+
 def test_charts_are_drawn_of_any_text():
     alt = pytest.importorskip("altair")
     rows = [{"agent": HOSTILE + "x" * 10**5, "reward": 1.0}]
@@ -281,6 +303,15 @@ def test_ctrl_c_any_number_of_times_keeps_what_was_found(times, gap_s, tmp_path)
                 time.sleep(gap_s)
         stdout_, stderr = process.communicate()
     assert process.returncode == 130 and "Traceback" not in stderr and "interrupted after" in stdout_ and out.exists()
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_what_an_encoding_lacks_is_printed_as_an_escape(encoding, tmp_path):
+    study = '[study]\nname = "é文"\nbudget = 5\n[[env]]\nid = "archgym/NKLandscape-v0"\nlabel = "é文"\n[[agent]]\nname = "random"\n'
+    (tmp_path / "study.toml").write_text(study, encoding="utf-8")
+    command = [sys.executable, "-m", "archgym", "study", "expand", str(tmp_path / "study.toml")]
+    result = subprocess.run(command, capture_output=True, env={**os.environ, "PYTHONIOENCODING": encoding})
+    assert result.returncode == 0 and "é文".encode(encoding, "backslashreplace") in result.stdout
 
 
 def test_importing_archgym_leaves_ctrl_c_to_other_programs():
