@@ -8,6 +8,10 @@ it through `reset` and `step`, and a ledger counts every simulated design.
 >>> result.best_design, result.regret                                              # doctest: +SKIP
 """
 
+from archgym.interrupts import guard_start
+
+guard_start()  # before what takes time to import
+
 from typing import Any
 
 from archgym._search import Search, SearchResult, search, search_again

@@ -19,18 +19,20 @@ import gymnasium
 import numpy as np
 
 from archgym.agent import Agent
+from archgym.columns import arrow_table
 from archgym.env import ArchVectorEnv
-from archgym.errors import ArchGymError, BudgetExhausted
+from archgym.errors import ArchGymError, BudgetExhausted, reason_of, whole
 from archgym.incumbents import Incumbent, measure_again
 from archgym.ledger import Failure, Ledger
-from archgym.objective import Objective, clipped, clipping
+from archgym.objective import clipping
 from archgym.optimum import Optimum, known_optimum
 from archgym.pareto import Front, check_front, find_front
 from archgym.paths import write_atomically
 from archgym.registry import get_agent, get_task, list_agents
 from archgym.simulator import Metric
 from archgym.simulator_wrappers import Cached
-from archgym.space import Array
+from archgym.space import Array, DesignSpace
+from archgym.values import read, read_arguments, settle, write
 from archgym.version import __version__
 from archgym.wrappers.vector_reward import VectorObjective, VectorVectorReward
 
@@ -55,6 +57,7 @@ class SearchResult:
         failures: samples that the simulator could not evaluate, with reasons.
         optimum: the exact optimum, where it is known.
         specification: JSON; `search_again(specification)` repeats the search row for row.
+        space: the design space.
         incumbents: where the simulator measures, the five best designs, measured once more; best second measurement first. These
             measurements are not samples.
         front: of the valid designs, in the metrics that the search was asked to trade off; None without them, or if none was valid.
@@ -70,6 +73,7 @@ class SearchResult:
     failures: list[Failure]
     optimum: Optimum | None
     specification: dict[str, Any]
+    space: DesignSpace
     incumbents: tuple[Incumbent, ...] = ()
     front: Front | None = None
 
@@ -90,12 +94,12 @@ class SearchResult:
         return np.asarray(np.maximum.accumulate(rewards))
 
     def to_arrow(self) -> pyarrow.Table:
-        """The history as a PyArrow table, with the specification in the schema's metadata."""
-        import pyarrow
+        """The history as a PyArrow table, with the specification in the schema's metadata.
 
-        columns = {name: pyarrow.array(column.tolist() if column.dtype == object else column) for name, column in self.history.items()}
-        table = pyarrow.table(columns)
-        return table.replace_schema_metadata({"archgym": json.dumps(self.specification)})
+        Parameters whose values have several types, or one that Arrow has not, are columns of text; `archgym.columns.read_columns` gives
+        their values back.
+        """
+        return arrow_table(self.space, self.history).replace_schema_metadata({"archgym": json.dumps(self.specification)})
 
     def to_parquet(self, path: str | os.PathLike[str]) -> Path:
         """Write the history as Parquet, all of it or nothing; the specification lies in the metadata under "archgym".
@@ -118,6 +122,8 @@ class SearchResult:
 class Search:
     """A search that can be watched while it runs: `run()` runs it, `ledger` says how far it is, `result()` what it has so far.
 
+    Whatever ends it, what was simulated is there: also after an error or Ctrl-C `result()` says what was found until then.
+
     Arguments and errors are those of `search`.
     """
 
@@ -134,37 +140,41 @@ class Search:
         cache: str | os.PathLike[str] | None = None,
         front: Sequence[str] | None = None,
     ):
-        self.budget = _whole("budget", budget, least=1)
-        self.seed = _whole("seed", seed, least=0)
+        self.budget = whole("budget", budget, least=1)
+        self.seed = whole("seed", seed, least=0)
         self.agent = make_any_agent(agent, agent_kwargs or {})
-        width = self.agent.preferred_num_envs if num_envs is None else _whole("num_envs", num_envs, least=1)
+        version = whole(f"{type(self.agent).__name__}.version", getattr(self.agent, "version", None), least=0)
+        if num_envs is None:
+            width = whole(f"{type(self.agent).__name__}.preferred_num_envs", self.agent.preferred_num_envs, least=1)
+        else:
+            width = whole("num_envs", num_envs, least=1)
         get_task(env)  # an unknown environment is refused here, with the nearest names
         for name in env_kwargs or {}:
             if name in ("task", "num_envs", "spec", "wrappers", "vectorization_mode", "vector_kwargs", "render_mode", "autoreset_mode"):
                 raise ArchGymError(f"{name!r} is not an argument of a search's environment: a search makes its own vector environment")
-        made = gymnasium.make_vec(env, num_envs=width, **(env_kwargs or {}))
+        objective, written, kwargs = _settled(env_kwargs or {})
+        made = gymnasium.make_vec(env, num_envs=width, **objective, **kwargs)
         if not isinstance(made.unwrapped, ArchVectorEnv):
             raise ArchGymError(f"{env} is not one of archgym's environments")
         self.env: ArchVectorEnv = made.unwrapped
         self.ledger.budget = self.budget
         self.front = () if front is None else check_front(front, self.env.simulator)
-        self.specification: dict[str, Any] = json.loads(
-            json.dumps(
-                {
-                    "archgym": __version__,
-                    "env": {**self.env.evaluator.specification(), "id": env, **({"front": list(front)} if front else {})},
-                    "agent": {"name": agent_name(self.agent), "version": self.agent.version, "hyperparameters": self.agent.configuration},
-                    "budget": self.budget,
-                    "seed": self.seed,
-                    "num_envs": width,
-                },
-                default=_to_json,
-            )
-        )
+        environment = self.env.evaluator.specification()
+        environment["kwargs"] = {name: written[name] for name in environment["kwargs"]}  # as they were before the simulator had them
+        specification = {
+            "archgym": __version__,
+            "env": {**environment, "id": env, **({"front": list(front)} if front else {})},
+            "agent": {"name": agent_name(self.agent), "version": version, "hyperparameters": write(self.agent.configuration)},
+            "budget": self.budget,
+            "seed": self.seed,
+            "num_envs": width,
+        }
+        self.specification: dict[str, Any] = json.loads(json.dumps(specification, default=write))
         if cache is not None:
             evaluator = self.env.evaluator
             evaluator.simulator = Cached(evaluator.simulator, cache)
         self._incumbents: tuple[Incumbent, ...] = ()
+        self._optimum: Optimum | None = None
 
     @property
     def ledger(self) -> Ledger:
@@ -172,42 +182,84 @@ class Search:
         return self.env.ledger
 
     def run(self) -> SearchResult:
-        """Search until the budget is spent; the environment is closed whatever happens."""
+        """Search until the budget is spent; the environment is closed whatever happens.
+
+        Raises:
+            ArchGymError: the agent took no sample, or more than its budget.
+            Exception: whatever ended the search; what was found until then is in its attribute `partial`, a `SearchResult`.
+        """
         try:
             self.spend()
             if not self.env.simulator.deterministic:
                 self._incumbents = measure_again(self.env.evaluator)
-            return self.result()  # may ask the simulator about its optimum
+            return self.result()
+        except BaseException as error:
+            self._hand_over(error)
+            raise
         finally:
             self.env.close()
 
+    def _hand_over(self, error: BaseException) -> None:
+        """Give an error what was found before it; nothing that goes wrong here takes its place."""
+        if self.ledger.samples:
+            with suppress(Exception):
+                error.partial = self.result()  # type: ignore[attr-defined]
+                error.add_note(f"archgym: {self.progress}; the attribute `partial` of this exception has what was found")
+
     def spend(self) -> None:
-        """Let the agent spend the budget; what it found is in the ledger. Whoever calls this closes the environment."""
+        """Let the agent spend the budget; what it found is in the ledger. Whoever calls this closes the environment.
+
+        Raises:
+            ArchGymError: the agent took no sample, or more than its budget.
+
+        Warns:
+            UserWarning: the agent stopped early, or most valid rewards are clipped.
+        """
         env: VectorEnv = VectorVectorReward(self.env, self._followed) if self._followed else self.env
         with suppress(BudgetExhausted):
             self.agent.search(env, budget=self.budget, seed=self.seed)
+        agent, samples = agent_name(self.agent), self.ledger.samples
+        if samples == 0 or samples > self.budget:
+            raise ArchGymError(
+                f"expected the agent {agent} to take {self.budget:,} samples, got {samples:,}; step the environment that its `search` is "
+                "given until BudgetExhausted is raised, and leave the ledger's budget alone"
+            )
+        if samples < self.budget:
+            warnings.warn(f"the agent {agent} stopped early: {self.progress}", stacklevel=2)
         valid = int(self.ledger.column("valid").sum())
         if valid and (text := clipping(self.clipped / valid)):
             warnings.warn(text, stacklevel=2)
 
     @property
+    def progress(self) -> str:
+        """How far the search is, in words."""
+        return f"{self.ledger.samples:,} of {self.budget:,} samples were taken"
+
+    @property
     def clipped(self) -> int:
-        """Valid samples of which a reward that the agent was given, or a component of it, is cut at +-R."""
-        valid = self.ledger.column("valid")
-        rewards = self.ledger.column("reward")[valid, None]
-        if self._followed:
-            simulator, values = self.env.simulator, self.ledger.column("values")[valid]
-            metrics = {metric.name: values[:, i] for i, metric in enumerate(simulator.metrics)}
-            rewards = VectorObjective(simulator, self.env.objective, self._followed)(metrics, np.ones(len(values), bool))
-        return int(clipped(rewards).any(axis=1).sum())
+        """Valid samples of which a reward that the agent was given, or a component of it, is cut at +-R and not infinite."""
+        simulator, objective = self.env.simulator, self.env.objective
+        values = self.ledger.column("values")[self.ledger.column("valid")]
+        metrics = {metric.name: values[:, i] for i, metric in enumerate(simulator.metrics)}
+        given = VectorObjective(simulator, objective, self._followed).components if self._followed else [objective]
+        return int(np.any([each.clips(metrics) for each in given], axis=0).sum())
 
     @property
     def _followed(self) -> list[str]:
         """The metrics whose reward vectors the agent follows; empty where it follows the one reward."""
         return [metric.name for metric in self.front] if self.agent.multi_objective else []
 
+    def _look_up_optimum(self) -> None:
+        """Ask for the optimum while the simulator can be asked: a search may have ended because it cannot."""
+        if not self.env.closed:
+            try:
+                self._optimum = known_optimum(self.env.simulator, self.env.objective)
+            except Exception as error:
+                warnings.warn(f"the optimum cannot be looked up: {reason_of(error)}", stacklevel=3)
+
     def result(self) -> SearchResult:
-        """What has been found so far."""
+        """What has been found so far, at any time: also after an error, and when the environment is closed."""
+        self._look_up_optimum()
         ledger, simulator = self.ledger, self.env.simulator
         history = ledger.history()
         row = ledger.best
@@ -220,8 +272,9 @@ class Search:
             cache_hits=ledger.cache_hits,
             history=history,
             failures=list(ledger.failures),
-            optimum=known_optimum(simulator, self.env.objective),
+            optimum=self._optimum,
             specification=self.specification,
+            space=simulator.space,
             incumbents=self._incumbents,
             front=find_front(_columns(history, self.front), self.front) if self.front and row is not None else None,
         )
@@ -256,6 +309,8 @@ def search(
     Raises:
         ArchGymError: an unknown environment, agent, argument or hyperparameter (with the nearest names), or a value out of range.
             Nothing is simulated then.
+        Exception: whatever ends the search before its budget is spent. If something was simulated, its attribute `partial` is a
+            `SearchResult` of what was found until then (of Ctrl-C's KeyboardInterrupt, too).
 
     Examples:
         >>> result = archgym.search("archgym/Softmax-v0", "genetic", budget=500, seed=0)   # doctest: +SKIP
@@ -273,29 +328,38 @@ def search(
     ).run()
 
 
-def search_again(specification: Mapping[str, Any]) -> SearchResult:
+def search_again(specification: Mapping[str, Any], *, env_kwargs: Mapping[str, Any] | None = None) -> SearchResult:
     """Repeat a search from its specification, row for row.
 
+    Args:
+        specification: as in `SearchResult.specification`.
+        env_kwargs: the arguments of which it holds only a hash (frames, tensors, large arrays, objects); they must be the same ones.
+
     Raises:
-        ArchGymError: as `search`; or the agent's version is another one, so that the rows would differ.
+        ArchGymError: as `search`; an argument of which only a hash is stored is missing or differs; or the agent has another version
+            here, so that the rows would differ.
     """
-    again, agent = specified(specification), specification["agent"]
+    again, agent = specified(specification, env_kwargs=env_kwargs), specification["agent"]
     if again.agent.version != agent["version"]:
         raise ArchGymError(f"agent {agent['name']!r} is version {again.agent.version} here; the result is of version {agent['version']}")
     return again.run()
 
 
-def specified(specification: Mapping[str, Any], cache: str | os.PathLike[str] | None = None) -> Search:
+def specified(
+    specification: Mapping[str, Any],
+    cache: str | os.PathLike[str] | None = None,
+    env_kwargs: Mapping[str, Any] | None = None,
+) -> Search:
     """The search that a specification describes, not yet run; whether the agent is of the same version is for the caller to check.
 
     Raises:
         ArchGymError: as `search`.
     """
     env, agent = specification["env"], specification["agent"]
-    kwargs = {**env["kwargs"], "objective": env["objective"], "horizon": env["horizon"]}
+    kwargs = {**read_arguments(env["kwargs"], env_kwargs), "objective": env["objective"], "horizon": env["horizon"]}
     return Search(
         env["id"],
-        make_any_agent(agent["name"], agent["hyperparameters"]),
+        make_any_agent(agent["name"], read(agent["hyperparameters"])),
         budget=specification["budget"],
         seed=specification["seed"],
         env_kwargs=kwargs,
@@ -308,12 +372,6 @@ def specified(specification: Mapping[str, Any], cache: str | os.PathLike[str] | 
 def _columns(history: Mapping[str, Array], metrics: Sequence[Metric]) -> Array:
     """Metrics of the valid samples: float64 [V, M]."""
     return np.stack([history[metric.name][history["valid"]] for metric in metrics], axis=1)
-
-
-def _whole(what: str, value: Any, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-        raise ArchGymError(f"{what} is a whole number, at least {least}; not {value!r}")
-    return int(value)
 
 
 def make_any_agent(agent: str | Agent | type[Agent], hyperparameters: Mapping[str, Any]) -> Agent:
@@ -346,7 +404,7 @@ def _item(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _to_json(value: Any) -> Any:
-    if isinstance(value, Objective):
-        return value.to_dict()
-    return value.item() if isinstance(value, np.generic) else repr(value)
+def _settled(env_kwargs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """An environment's objective, which a specification states in full, and its other arguments, as written and as they are passed on."""
+    objective = {name: value for name, value in env_kwargs.items() if name == "objective"}
+    return objective, *settle({name: value for name, value in env_kwargs.items() if name != "objective"})

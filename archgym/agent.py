@@ -42,9 +42,9 @@ class Agent(ABC):
         """Take hyperparameters as keywords; those not given have their declared defaults.
 
         Raises:
-            ArchGymError: an unknown hyperparameter, or a value outside its range.
+            ArchGymError: an unknown hyperparameter, or a value outside its range; the class declares none.
         """
-        declared = type(self).hyperparameters
+        declared = _declared(type(self))
         for name in hyperparameters:
             if name not in declared.names:
                 raise unknown(f"hyperparameter of {type(self).__name__}", name, declared.names)
@@ -74,6 +74,21 @@ class Agent(ABC):
             budget: samples that the ledger will allow.
             seed: the one seed of all the agent's random choices.
         """
+
+
+def _declared(agent: type[Agent]) -> DesignSpace:
+    """The hyperparameters of a class.
+
+    Raises:
+        ArchGymError: they are not declared, or with something else than a DesignSpace.
+    """
+    declared = getattr(agent, "hyperparameters", None)
+    if not isinstance(declared, DesignSpace):
+        raise ArchGymError(
+            f"expected {agent.__name__}.hyperparameters to be a DesignSpace, got {declared!r}; "
+            "write DesignSpace([Real('rate', 0.01, 1.0, default=0.1)]), or DesignSpace([]) where there are none"
+        )
+    return declared
 
 
 class AskTellAgent(Agent):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from archgym.errors import ArchGymError
-from archgym.paths import write_atomically
+from archgym.errors import ArchGymError, reason_of
+from archgym.paths import kind_of, write_atomically
 from archgym.space import Array
 
 _HEADER = "about"
+_SMALL, _RATIO = 64 * 2**20, 32  # bytes that any archive may unpack to, and a large one for each of its own
 
 
 def save_archive(path: str | os.PathLike[str], about: Mapping[str, Any], arrays: Mapping[str, Array]) -> Path:
@@ -45,8 +47,12 @@ def load_archive(path: str | os.PathLike[str], format: int) -> tuple[dict[str, A
     """Header and arrays that `save_archive` wrote; raises nearly anything on a damaged file, so call it within `reading`.
 
     Raises:
-        ArchGymError: the header's `format` is another one.
+        ArchGymError: the header's `format` is another one, or the file would unpack to far more than arrays shrink by.
     """
+    with zipfile.ZipFile(path) as archive:
+        size = sum(entry.file_size for entry in archive.infolist())
+    if size > _SMALL + _RATIO * os.path.getsize(path):
+        raise ArchGymError(f"it would unpack to {size / 2**20:,.0f} MiB, far more than its kind")
     with np.load(path, allow_pickle=False) as archive:
         arrays = {name: archive[name] for name in archive.files}
     about = json.loads(str(arrays.pop(_HEADER)))
@@ -68,12 +74,13 @@ def reading(path: str | os.PathLike[str], what: str, remedy: str = "") -> Iterat
         ArchGymError: anything else was raised.
     """
     try:
+        if kind := kind_of(path, follow=True):  # a FIFO would be waited for
+            raise ArchGymError(f"it is {kind}, not a file")
         yield
     except FileNotFoundError:
         raise ArchGymError(f"{os.fspath(path)} is not {what}: there is no table at this path") from None
     except Exception as error:  # a damaged archive raises nearly anything
-        reason = str(error) if isinstance(error, ArchGymError) else f"{type(error).__name__}: {error}"
-        raise ArchGymError(f"{os.fspath(path)} is not {what}: {reason}" + (remedy and f"; {remedy}")) from error
+        raise ArchGymError(f"{os.fspath(path)} is not {what}: {reason_of(error)}" + (remedy and f"; {remedy}")) from error
 
 
 def expect(name: str, array: Array, shape: tuple[int, ...], kind: Any) -> None:

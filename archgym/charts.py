@@ -9,6 +9,7 @@ from typing import Any, BinaryIO
 
 from archgym.errors import ArchGymError, MissingDependency
 from archgym.paths import check_writable, write_atomically
+from archgym.text import REASON, is_printable, one_line
 
 SUFFIXES = (".html", ".svg", ".png")
 FONT = "Inter, 'Helvetica Neue', Arial, 'Liberation Sans', sans-serif"
@@ -102,7 +103,18 @@ def specification(chart: Any) -> dict[str, Any]:
     with alt.data_transformers.enable("default", max_rows=None):
         spec: dict[str, Any] = chart.to_dict(validate=False)
     spec.pop("config", None)
-    return spec
+    return dict(drawable(spec))
+
+
+def drawable(value: Any) -> Any:
+    """JSON with printable texts of bounded length: what XML forbids ends the process that draws it. Markup stays as it is."""
+    if isinstance(value, dict):
+        return {drawable(key): drawable(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [drawable(entry) for entry in value]
+    if type(value) is str and not (len(value) <= REASON and is_printable(value)):
+        return one_line(value)
+    return value
 
 
 def vega_lite() -> str:

@@ -1,7 +1,7 @@
 """The `archgym` program: list and describe what there is, search a design space, find an exact optimum.
 
 Results go to stdout, progress, warnings and errors to stderr. Exit codes: 0 done; 2 bad input (one line says what and what to do);
-130 interrupted by Ctrl-C, after what was found so far has been printed and written.
+1 something went wrong; 130 interrupted by Ctrl-C. A search that ends in either way prints and writes what was found so far.
 
 Sub-commands of rooms and plug-ins come from the registry as "module:name" and are imported when they are invoked, or when help needs
 their text. A function becomes a command, a `typer.Typer` application a group of commands; a dotted name, such as "fidelity.softmax", is a
@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import inspect
 import json
-import os
 import re
 import sys
 import tomllib
+import traceback
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,7 +24,8 @@ from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Annotated, Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import gymnasium
 import numpy as np
@@ -40,24 +41,25 @@ from archgym.console import (
     heading,
     new_table,
     number,
+    progress_line,
     say,
     stderr,
     stdout,
-    without_empty_columns,
 )
 from archgym.errors import ArchGymError, MissingDependency, reason_of, unknown
 from archgym.incumbents import Incumbent
+from archgym.interrupts import guard_command, guard_end, guard_start, interrupted
 from archgym.objective import CAPPED, AtMost, Maximize, Minimize, Objective, Target
 from archgym.optimum import Optimum, find_optimum, known_optimum, optimum_path, save_optimum, to_enumerate
-from archgym.paths import check_writable
+from archgym.paths import check_folder, check_writable, is_full
 from archgym.registry import Task, get_agent, get_task, list_agents, list_commands, list_envs, load, requirement
 from archgym.simulator import Metric, Simulator
+from archgym.tables import Beside, Table
+from archgym.text import is_printable, printable
 from archgym.version import __version__
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
-    from rich.progress import ProgressColumn
-    from rich.table import Table
 
     from archgym.agent import Agent
 
@@ -88,11 +90,27 @@ class _Group(TyperGroup):
 class _Commands(_Group):
     """The program; errors become one line and an exit code: 2 for what the user can put right, 1 for what went wrong."""
 
+    def main(self, *arguments: Any, **options: Any) -> Any:
+        from archgym.terminal import forget_unusable_size
+
+        forget_unusable_size()  # Typer prints help and wrong command lines itself
+        return super().main(*arguments, **options)
+
+    def make_context(self, *arguments: Any, **options: Any) -> Any:
+        with _printable_usage():
+            return super().make_context(*arguments, **options)
+
     def invoke(self, ctx: Any) -> Any:
-        if ctx.params.get("debug"):
-            return super().invoke(ctx)
+        guard_command()
+        with _printable_usage():
+            return super().invoke(ctx) if ctx.params.get("debug") else self._invoke(ctx)
+
+    def _invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
+        except _Unfinished as error:
+            say("error", f"{error}; archgym --debug, before the command, shows where", "red")
+            raise typer.Exit(FAILED) from None
         except (ArchGymError, gymnasium.error.Error) as error:
             say("error", str(error), "red")
             raise typer.Exit(BAD_INPUT) from None
@@ -104,8 +122,25 @@ class _Commands(_Group):
         except Exception as error:
             if hasattr(error, "exit_code"):  # a wrong command line, which Typer explains
                 raise
+            if interrupted():
+                say("interrupted", "", "yellow")
+                raise typer.Exit(INTERRUPTED) from None
+            if is_full(error):
+                say("error", "the disk is full: free some space and run the same command again", "red")
+                raise typer.Exit(BAD_INPUT) from None
             say("error", f"{reason_of(error)}; archgym --debug, before the command, shows where", "red")
             raise typer.Exit(FAILED) from None
+
+
+@contextmanager
+def _printable_usage() -> Iterator[None]:
+    """What Typer says of a wrong command line quotes the words of that line."""
+    try:
+        yield
+    except Exception as error:
+        if hasattr(error, "exit_code") and hasattr(error, "message"):
+            error.message = printable(str(error.message))
+        raise
 
 
 app = typer.Typer(
@@ -119,8 +154,9 @@ app = typer.Typer(
 
 
 def _registered(prefix: str) -> list[str]:
-    """The registry's commands and groups directly under a prefix, sorted."""
-    return sorted({name.removeprefix(prefix).partition(".")[0] for name in list_commands() if name.startswith(prefix)})
+    """The registry's commands and groups directly under a prefix, sorted; a name that cannot be shown is none."""
+    names = {name.removeprefix(prefix).partition(".")[0] for name in list_commands() if name.startswith(prefix)}
+    return sorted(filter(is_printable, names))
 
 
 def _plugin(name: str) -> Any:
@@ -201,26 +237,26 @@ def list_(what: Annotated[What | None, typer.Argument(help="Default: both.")] = 
     if what in (None, What.envs):
         table = new_table("Environment", "Designs>", "Description")
         for name in list_envs():
-            _add_row(table, name, partial(_listed_env, name))
+            cells, style = _or_reason(partial(_listed_env, name), ("", "?"))
+            table.add_row(name, *cells, style=style)
         out.print(table)
     if what is None:
         out.print()
     if what in (None, What.agents):
         table = new_table("Agent", "Description", "Hyperparameters")
         for name in list_agents():
-            _add_row(table, name, partial(_listed_agent, name))
+            cells, style = _or_reason(partial(_listed_agent, name), ("?", ""))
+            table.add_row(name, *cells, style=style)
         out.print(table)
 
 
-def _add_row(table: Table, name: str, cells: Callable[[], Sequence[str]]) -> None:
-    """A row of a list; a plug-in that cannot be loaded is shown dimmed, with the reason as its description."""
+def _or_reason(cells: Callable[[], Sequence[str]], nothing: Sequence[str]) -> tuple[Sequence[str], str]:
+    """The cells of a list's row and their style; a plug-in that cannot be loaded is dimmed, with the reason for its description ("?")."""
     try:
-        table.add_row(name, *cells())
+        return cells(), ""
     except Exception as error:  # a plug-in may raise anything
-        description = [str(column.header) for column in table.columns].index("Description")
-        row = [name, *[""] * (len(table.columns) - 1)]
-        row[description] = str(error) if isinstance(error, MissingDependency) else f"cannot be loaded: {reason_of(error)}"
-        table.add_row(*row, style="dim")
+        reason = str(error) if isinstance(error, MissingDependency) else f"cannot be loaded: {reason_of(error)}"
+        return [reason if cell == "?" else cell for cell in nothing], "dim"
 
 
 def _listed_env(name: str) -> tuple[str, str]:
@@ -266,10 +302,10 @@ def _describe_agent(name: str) -> None:
     out.print()
     if len(cls.hyperparameters):
         meanings = _meanings(documentation)
-        table = new_table("Hyperparameter", "Kind", "Values", "Default", "Meaning")
+        table = new_table("Hyperparameter", "Kind", "Values", "Default", "Meaning", expendable=["Kind"])
         for p in cls.hyperparameters:
             table.add_row(p.name, type(p).__name__, p.describe(), _value(p.default_value), meanings.get(p.name, ""))
-        out.print(without_empty_columns(table))
+        out.print(table)
     else:
         out.print("No hyperparameters.")
 
@@ -287,16 +323,17 @@ def _describe_env(name: str, settings: Mapping[str, Any]) -> None:
     if description:
         out.print("\n" + _reflow(description[1].strip()))
     declared = any(p.default is not None for p in simulator.space)
-    table = new_table("Parameter", "Kind", "Values" if declared else "Values (default first)", "Default", "Meaning")
+    values = "Values" if declared else "Values (default first)"
+    table = new_table("Parameter", "Kind", values, "Default", "Meaning", expendable=["Kind"])
     for p in simulator.space:
         table.add_row(p.name, type(p).__name__, p.describe(), _value(p.default_value) if declared else "", meanings.get(p.name, ""))
     out.print()
-    out.print(without_empty_columns(table))
+    out.print(table)
     out.print()
     table = new_table("Metric", "Unit", "Better", "Note")
     for m in simulator.metrics:
         table.add_row(m.name, "" if m.unit == "1" else m.unit, m.better or "-", "only reported" if m.report_only else "")
-    out.print(without_empty_columns(table))
+    out.print(table)
     out.print()
     table = new_table("Argument", "Default", "Meaning")
     table.add_row("objective", "as below", 'another one: {"minimize": ["metric"], "reference": {"metric": 1.0}, "at_most": {...}}')
@@ -394,25 +431,45 @@ def search(
             cache=cache,
             front=None if front is None else [name.strip() for name in front.split(",")],
         )
-    interrupted = False
+    ended: BaseException | None = None
     start = perf_counter()
     try:
         with _searching(run):
             result = run.run()
-    except KeyboardInterrupt:
-        interrupted = True
-        result = run.result()
+    except BaseException as error:  # sys.exit, too
+        if not run.ledger.samples:
+            raise
+        ended, result = error, run.result()
     seconds = perf_counter() - start
-    if out is not None and result.samples:
-        result.to_parquet(out)
+    if out is not None:
+        try:
+            result.to_parquet(out)
+        except Exception as error:  # a full disk; what was found is printed
+            ended, out = ended or error, None
     console = stdout()
     chosen = ", ".join(filter(None, [_assignments(settings), _assignments(hyperparameters), f"seed {seed}"]))
     heading(console, f"{env}  {agents[0]}{'' if proxy is None else f' on {proxy}'}", chosen)
-    if interrupted:
-        console.print(f"interrupted after {result.samples:,} of {budget:,} samples", style="yellow")
-    _print_result(console, result, run.env.simulator, run.env.objective, seconds, out if result.samples else None, facts)
-    if interrupted:
-        raise typer.Exit(INTERRUPTED)
+    if ended is not None:
+        console.print(f"{_how_it_ended(ended)} after {result.samples:,} of {budget:,} samples", style="yellow")
+    _print_result(console, result, run.env.simulator, run.env.objective, seconds, out, facts)
+    if ended is not None:
+        _end({agents[0]: ended})
+
+
+class _Unfinished(ArchGymError):
+    """A search ended before its budget was spent; what it found is printed."""
+
+
+def _how_it_ended(error: BaseException) -> str:
+    return "interrupted" if isinstance(error, KeyboardInterrupt) else "ended by an error"
+
+
+def _end(ended: Mapping[str, BaseException]) -> NoReturn:
+    """End a command some of whose agents could not finish, once what they found has been printed."""
+    for error in ended.values():
+        if isinstance(error, KeyboardInterrupt):
+            raise typer.Exit(INTERRUPTED)
+    raise _Unfinished("; ".join(f"{name}: {reason_of(error)}" for name, error in ended.items())) from next(iter(ended.values()))
 
 
 def _compare(env: str, agents: Sequence[str], budget: int, seed: int, settings: dict[str, Any], num_envs: int | None) -> None:
@@ -424,14 +481,15 @@ def _compare(env: str, agents: Sequence[str], budget: int, seed: int, settings: 
     units = [f"{m.name} ({m.unit})" if m.unit != "1" else m.name for m in goals]
     against = ["Regret>", "Percentile>"] if simulator.deterministic else ["Measured again>"]
     table = new_table("Agent", *(f"{name}>" for name in units), "Reward>", *against, "Seconds>")
-    results, interrupted = [], False
+    results: list[SearchResult] = []
+    ended: dict[str, BaseException] = {}
     for name, run in zip(agents, runs, strict=True):
         start = perf_counter()
         try:
             with _searching(run):
                 result = run.run()
-        except KeyboardInterrupt:
-            interrupted, result = True, run.result()
+        except BaseException as error:  # sys.exit, too
+            ended[name], result = error, run.result()
         best = result.best_metrics
         cells = [number(best[m.name]) if best else "none valid" for m in goals]
         again = result.incumbents[0].remeasured_reward if result.incumbents else None
@@ -439,7 +497,7 @@ def _compare(env: str, agents: Sequence[str], budget: int, seed: int, settings: 
         shown = ["-" if x is None else number(x) for x in figures]
         table.add_row(name, *cells, *shown, f"{perf_counter() - start:.2f}")
         results.append(result)
-        if interrupted:
+        if isinstance(ended.get(name), KeyboardInterrupt):
             break
     console = stdout()
     heading(console, env, ", ".join(filter(None, [_assignments(settings), f"budget {budget:,}", f"seed {seed}"])))
@@ -448,9 +506,10 @@ def _compare(env: str, agents: Sequence[str], budget: int, seed: int, settings: 
     if winner.best_design is not None and winner.best_metrics is not None:
         console.print()
         _print_design(console, winner.best_design, winner.best_metrics, simulator.metrics)
-    if interrupted:
-        console.print("interrupted: the last row is of an unfinished search", style="yellow")
-        raise typer.Exit(INTERRUPTED)
+    for name, end in ended.items():
+        console.print(f"{_how_it_ended(end)}: the row of {name} is of an unfinished search", style="yellow")
+    if ended:
+        _end(ended)
 
 
 def _print_result(
@@ -516,10 +575,17 @@ def _comparison(result: SearchResult, simulator: Simulator, objective: Objective
         return [("Regret", "not known: archgym optimum, with the same --set, finds the optimum")]
     if regret is None or optimum is None or optimum.best_metrics is None or result.best_metrics is None:
         return []
-    if objective.caps(optimum.best_reward):
+    unbounded = objective.unbounded(optimum.best_metrics)
+    if objective.caps(optimum.best_reward) and not unbounded:
         return [("Regret", f"not known: {CAPPED}")]
-    distance = _distance(result.best_metrics, optimum.best_metrics, simulator.metrics, objective)
-    text = "0: this is the exact optimum" if regret <= 0 else ", ".join(filter(None, [number(regret), distance]))
+    if objective.unbounded(result.best_metrics) or (regret <= 0 and not unbounded):
+        text = "0: this is the exact optimum"
+    elif unbounded:
+        zeros = [term.metric for term in objective.terms if optimum.best_metrics[term.metric] == 0]
+        text = f"not finite: {' and '.join(zeros) or 'a metric'} is 0 at the optimum"
+    else:
+        distance = _distance(result.best_metrics, optimum.best_metrics, simulator.metrics, objective)
+        text = ", ".join(filter(None, [number(regret), distance]))
     facts = [("Regret", text)]
     if result.percentile is not None:
         shown = f"{result.percentile:.4g}" if result.percentile < 99.9 else f"{result.percentile:.4f}".rstrip("0").rstrip(".")
@@ -551,7 +617,7 @@ def optimum(
     with building(task, settings):
         simulator, objective = task.build(**{k: v for k, v in settings.items() if k != "horizon"})
     if save:
-        _check_folder(optimum_path(simulator, objective).parent)
+        check_folder(optimum_path(simulator, objective).parent)
     done, total = 0, (to_enumerate(simulator, objective) or simulator.space).size
 
     def progress(designs: int, _: int) -> None:
@@ -597,20 +663,6 @@ def _print_optimum(
     if save:
         facts.append(("Stored in", str(save_optimum(simulator, objective, found))))
     console.print(fact_sheet(facts))
-
-
-def _check_folder(folder: Path) -> None:
-    """Refuse, before hours of enumeration, a folder that could not be made or written to.
-
-    Raises:
-        ArchGymError: its nearest existing ancestor is no folder, or permission is missing.
-    """
-    nearest = next(path for path in (folder, *folder.parents) if path.exists())
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
-        raise ArchGymError(f"cannot write to {folder}: set ARCHGYM_HOME to a folder that can be written, or use --no-save")
-
-
-# --- what the user types ---
 
 
 def pairs(option: str, pairs: Sequence[str] | None) -> dict[str, Any]:
@@ -678,28 +730,20 @@ def _bar(total: int, what: str, look: Callable[[], tuple[int, str]]) -> Iterator
     if not sys.stderr.isatty():
         yield
         return
-    from rich.constrain import Constrain
     from rich.live import Live
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-    from rich.table import Column
+    from rich.progress import Progress
 
-    columns: list[ProgressColumn] = [
-        BarColumn(bar_width=None),
-        TextColumn("{task.completed:,.0f}/{task.total:,.0f}", table_column=Column(no_wrap=True)),
-        TextColumn("{task.fields[remark]}", style="bold", table_column=Column(no_wrap=True)),
-        TextColumn("{task.fields[rate]}", table_column=Column(no_wrap=True)),
-        TimeRemainingColumn(compact=True),
-        TextColumn("left"),
-    ]
-    bar = Progress(*columns, console=console, auto_refresh=False, expand=True)
-    task = bar.add_task("", total=total, remark="", rate="")
+    pace = Progress(console=console, auto_refresh=False)  # never shown: it keeps the pace
+    task = pace.add_task("", total=total)
 
     def draw() -> RenderableType:
         done, remark = look()
-        speed = bar.tasks[0].finished_speed or bar.tasks[0].speed
+        pace.update(task, completed=done)
+        speed, seconds = pace.tasks[0].finished_speed or pace.tasks[0].speed, pace.tasks[0].time_remaining
         rate = f"{number(speed if speed < 100 else round(speed))} {what}/s" if speed else ""
-        bar.update(task, completed=done, remark=remark, rate=rate)
-        return Constrain(bar.get_renderable(), console.width - 3)  # room for the terminal's "^C", which would wrap and leave the bar behind
+        left = "" if seconds is None else f"{int(seconds) // 60:02}:{int(seconds) % 60:02} left"
+        width = console.width - 3  # room for the terminal's "^C", which would wrap and leave the bar behind
+        return progress_line(done / max(total, 1), (f"{done:,}/{total:,}", remark, rate, left), width)
 
     with Live(get_renderable=draw, console=console, refresh_per_second=_REFRESH_PER_SECOND, transient=True):
         yield
@@ -720,15 +764,13 @@ def _searching(run: Search) -> Iterator[None]:
 
 def _print_design(console: Console, design: Mapping[str, Any], metrics: Mapping[str, float], schema: Sequence[Metric]) -> None:
     """A design and its metrics, beside each other where there is room."""
-    from rich.columns import Columns
-
     left = new_table("Best design", "")
     for name, value in design.items():
         left.add_row(name, _value(value))
     right = new_table("Metric", "Value>", "")
     for m in schema:
         right.add_row(m.name, number(metrics[m.name]), "" if m.unit == "1" else m.unit)
-    console.print(Columns([left, right], padding=(0, 4)))
+    console.print(Beside(left, right))
     console.print()
 
 
@@ -805,10 +847,18 @@ def _show_warning(message: Warning | str, category: type[Warning], filename: str
     say("warning", str(message), "yellow")
 
 
+def _show_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    stderr().print("".join(traceback.format_exception(kind, error, trace)), soft_wrap=True, end="")
+
+
 def main() -> None:
     """The `archgym` program."""
-    warnings.showwarning = _show_warning
-    app()
+    guard_start()
+    warnings.showwarning, sys.excepthook = _show_warning, _show_traceback
+    try:
+        app()
+    finally:
+        guard_end()
 
 
 if __name__ == "__main__":

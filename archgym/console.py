@@ -11,14 +11,18 @@ from contextlib import contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from archgym.tables import Facts, Heading, Table
+from archgym.text import one_line
+
 if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
+    from rich.console import Console, RenderableType
 
 FAILED = 1
 BAD_INPUT = 2
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
+_MESSAGE = 10_000  # characters of a message, at most
+_LEAST_BAR, _MOST_BAR = 6, 40  # characters
 _DRAWN_EVERY_S = 0.1
 _LINE_EVERY_S = 10.0  # where stderr is no terminal
 _SETTLED_S = 3.0  # of a step, before its pace says how long the rest takes
@@ -28,61 +32,37 @@ Tell = Callable[[str, float], None]  # what is being done, and the share of ever
 
 def stdout() -> Console:
     """Where results go."""
-    from rich.console import Console
+    from archgym.terminal import Terminal
 
-    return Console(markup=False, highlight=False)
+    return Terminal()
 
 
 def stderr() -> Console:
     """Where progress, warnings and errors go."""
-    from rich.console import Console
+    from archgym.terminal import Terminal
 
-    return Console(stderr=True, markup=False, highlight=False)
+    return Terminal(stderr=True)
 
 
 def say(kind: str, message: str, colour: str) -> None:
     """One line on stderr: "error: ..."."""
-    text = f"{kind}: {' '.join(message.split())}" if message else kind
+    text = f"{kind}: {one_line(message, _MESSAGE)}" if message else kind
     stderr().print(text, style=colour, soft_wrap=True)
 
 
-def new_table(*columns: str) -> Table:
-    """A table with these headers; ">" at the end of one aligns its column to the right."""
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, show_edge=False)
-    for column in columns:
-        name = column.removesuffix(">")
-        unbroken = name != column or column == columns[0] or name in ("Designs", "Kind", "Default", "Agent")
-        table.add_column(name, justify="right" if name != column else "left", no_wrap=unbroken, overflow="fold")
-    return table
+def new_table(*columns: str, expendable: Sequence[str] = (), elsewhere: str = "") -> Table:
+    """A table with these headers; see `archgym.tables.Table`."""
+    return Table(*columns, expendable=expendable, elsewhere=elsewhere)
 
 
-def without_empty_columns(table: Table) -> Table:
-    """The table less columns that have no text in any row."""
-    table.columns = [column for column in table.columns if any(str(cell) for cell in column.cells)]
-    return table
-
-
-def fact_sheet(facts: Sequence[tuple[str, str]]) -> Table:
-    """Names and texts, the texts wrapped in a column of their own."""
-    from rich.table import Table
-
-    table = Table.grid(padding=(0, 3))
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, text in facts:
-        table.add_row(name, text)
-    return table
+def fact_sheet(facts: Sequence[tuple[str, str]], styles: Sequence[str] = ()) -> Facts:
+    """Names and texts, the texts wrapped in a column of their own; see `archgym.tables.Facts`."""
+    return Facts(facts, styles)
 
 
 def heading(console: Console, title: str, remark: str) -> None:
     """A title, a remark beside it, and an empty line."""
-    from rich.text import Text
-
-    console.print(Text.assemble((title, "bold cyan"), ("   " + remark if remark else "", "dim")))
-    console.print()
+    console.print(Heading(title, remark))
 
 
 def number(value: float) -> str:
@@ -108,33 +88,40 @@ def progress_bar() -> Iterator[Tell]:
             left = pace.left(what, share)
             if monotonic() - last >= _LINE_EVERY_S:
                 last = monotonic()
-                print(f"{what}, {100 * share:.0f} % done{left and ', ' + left}", file=sys.stderr, flush=True)
+                print(f"{one_line(what)}, {100 * share:.0f} % done{left and ', ' + left}", file=sys.stderr, flush=True)
 
         yield line
         return
-    from rich.progress import BarColumn, Progress, TextColumn
-    from rich.table import Column
+    from rich.live import Live
 
     console = stderr()
-    unbroken = Column(no_wrap=True)
-    columns = [
-        BarColumn(bar_width=max(10, min(40, console.width - 50))),
-        TextColumn("{task.percentage:>3.0f} %", table_column=unbroken),
-        TextColumn("{task.description}", table_column=unbroken),
-        TextColumn("{task.fields[left]}", style="dim", table_column=unbroken),
-    ]
-    with Progress(*columns, console=console, auto_refresh=False, transient=True) as bar:
-        task = bar.add_task("", total=1.0, left="")
+    with Live(console=console, auto_refresh=False, transient=True) as live:
         drawn, shown = 0.0, ""
 
         def tell(what: str, share: float) -> None:
             nonlocal drawn, shown
-            bar.update(task, description=what, completed=share, left=pace.left(what, share))
+            left = pace.left(what, share)
             if what != shown or monotonic() - drawn >= _DRAWN_EVERY_S:
-                bar.refresh()
+                live.update(progress_line(share, (f"{100 * share:3.0f} %", what, left), console.width), refresh=True)
                 drawn, shown = monotonic(), what
 
         yield tell
+
+
+def progress_line(share: float, remarks: Sequence[str], width: int) -> RenderableType:
+    """A bar and, of the remarks, the first that stand whole beside it on one line."""
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table as Grid
+    from rich.text import Text
+
+    room, shown = width - _LEAST_BAR, ""
+    for remark in map(one_line, filter(None, remarks)):
+        if len(shown) + 2 + len(remark) > room:
+            break
+        shown += f"  {remark}"
+    grid = Grid.grid()
+    grid.add_row(ProgressBar(total=1.0, completed=share, width=max(1, min(_MOST_BAR, width - len(shown)))), Text(shown, no_wrap=True))
+    return grid
 
 
 class _Pace:

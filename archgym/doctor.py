@@ -21,10 +21,11 @@ from urllib.parse import urlsplit
 import typer
 
 from archgym._search import search
-from archgym.console import heading, stdout
+from archgym.console import fact_sheet, heading, stdout
 from archgym.errors import ArchGymError, reason_of
-from archgym.paths import check_writable, data_folder
+from archgym.paths import check_folder, data_folder
 from archgym.registry import get_agent, get_task, load, requirement
+from archgym.text import one_line
 from archgym.version import __version__
 
 if TYPE_CHECKING:
@@ -104,38 +105,30 @@ def doctor(
 
 
 def _print(about: dict[str, str], findings: Iterable[Finding]) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
     out = stdout()
     heading(out, f"archgym {about['archgym']}", f"Python {about['python']}, {about['platform']}")
-    table = Table.grid(padding=(0, 2))
-    for _ in range(3):
-        table.add_column(overflow="fold")
+    facts, styles = [], []
     section = ""
     for finding in findings:
         if finding.section != section:
-            if section:
-                table.add_row()
+            facts += [*([("", "")] if section else []), (finding.section, "")]
+            styles += [*([""] if section else []), "bold"]
             section = finding.section
-            table.add_row(Text(section, style="bold"))
         text = "\n".join(filter(None, (finding.found, finding.enables and f"brings {finding.enables}", finding.remedy)))
-        table.add_row(Text(finding.state, style=COLOURS[finding.state]), finding.name, text)
-    out.print(table)
+        facts.append((f"{finding.state:8}{one_line(finding.name)}", text))
+        styles.append(COLOURS[finding.state])
+    out.print(fact_sheet(facts, styles))
 
 
 def _core() -> Iterator[Finding]:
     """Packages that archgym needs, a folder to keep results in, a search."""
     yield _packages("Core", "packages", _requirements(), "pip install archgym", needed=True)
     folder = data_folder()
-    nearest = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
     try:
-        check_writable(nearest / "doctor")
+        check_folder(folder)
         yield Finding("Core", "data folder", "ok", _short(folder), needed=True)
     except ArchGymError as error:
-        yield Finding(
-            "Core", "data folder", "broken", reason_of(error), remedy="set ARCHGYM_HOME to a folder that can be written", needed=True
-        )
+        yield Finding("Core", "data folder", "broken", reason_of(error), needed=True)
     try:
         result = search("archgym/NKLandscape-v0", "random", budget=SAMPLES, seed=0)
         yield Finding("Core", "search", "ok", f"{result.samples} samples of archgym/NKLandscape-v0", needed=True)

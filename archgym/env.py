@@ -11,6 +11,7 @@ Both environments hold one `Evaluator`, where an action is checked, admitted by 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from time import perf_counter
 from typing import Any, NamedTuple
@@ -22,13 +23,14 @@ from gymnasium.spaces import Box, MultiDiscrete
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from archgym.errors import ArchGymError
+from archgym.errors import ArchGymError, whole
 from archgym.ledger import Ledger
 from archgym.objective import Objective, R
 from archgym.registry import ObjectiveSource, Task, get_task
 from archgym.seeding import stream
 from archgym.simulator import Simulator, evaluate_safely
 from archgym.space import Array, Indices, all_true
+from archgym.values import settle
 
 _SMALLEST, _LARGEST = float(np.exp(-R)), float(np.exp(R))
 
@@ -47,11 +49,9 @@ class Evaluator:
     """What the environments share: the simulator, the objective, the ledger and the stream of simulator noise."""
 
     def __init__(self, task: str | Task, objective: ObjectiveSource | None, horizon: int, kwargs: Mapping[str, Any]):
-        if isinstance(horizon, bool) or not isinstance(horizon, int) or horizon < 1:
-            raise ArchGymError(f"horizon is the number of designs per episode, at least 1; not {horizon!r}")
         self.task = task if isinstance(task, Task) else get_task(task)
         self.simulator, self.objective = self.task.build(objective, **kwargs)
-        self.horizon = horizon
+        self.horizon = whole("horizon", horizon, least=1)
         self.kwargs = dict(kwargs)
         self.ledger = Ledger(self.simulator)
         self.rng = np.random.default_rng()
@@ -61,7 +61,6 @@ class Evaluator:
         self._visible = slice(None) if len(visible) == len(metrics) else np.array(visible, int)
         self._scale = np.array([self.objective.reference.get(metrics[j].name, 1.0) for j in visible])
         self.metric_names = [m.name for m in metrics]
-        self._columns = [(name, self.metric_names.index(name)) for name in self.objective.metrics]
         self.observation_space = Box(-R, R, (len(visible) + 1 + (horizon > 1),), np.float32)
         self.action_space = MultiDiscrete(self.simulator.space.nvec)
 
@@ -85,7 +84,7 @@ class Evaluator:
         before = perf_counter()
         outcome = evaluate_safely(self.simulator, indices, self.rng)
         seconds = perf_counter() - before
-        rewards = self.objective({name: outcome.values[:, j] for name, j in self._columns}, outcome.feasible)
+        rewards = self.objective.judge(outcome, self.metric_names)
         self.ledger.record(indices, outcome, rewards, seconds)
         if admitted < n:
             raise self.ledger.exhausted()
@@ -94,7 +93,7 @@ class Evaluator:
     def remeasure(self, indices: Indices) -> Evaluation:
         """Evaluate designs [n, P] once more, whatever caches know of them, without counting or recording it."""
         outcome = evaluate_safely(self.simulator, indices, self.rng, again=True)
-        rewards = self.objective({name: outcome.values[:, j] for name, j in self._columns}, outcome.feasible)
+        rewards = self.objective.judge(outcome, self.metric_names)
         return Evaluation(indices, outcome.values, outcome.feasible, rewards.valid, rewards.reward)
 
     def _legal(self, actions: Any, n: int) -> Indices:
@@ -159,7 +158,7 @@ class Evaluator:
         """What the environment is, as JSON: enough to build it again (options of the objective are in the objective)."""
         return {
             "id": self.task.id,
-            "kwargs": self.task.without_options(self.kwargs),
+            "kwargs": settle(self.task.without_options(self.kwargs))[0],
             "objective": self.objective.to_dict(),
             "horizon": self.horizon,
             "simulator": self.simulator.specification,
@@ -196,8 +195,7 @@ class _Shared:
     def spec(self, spec: EnvSpec | None) -> None:
         if spec is not None:
             spec.nondeterministic = not self.simulator.deterministic
-            if isinstance(spec.kwargs.get("objective"), Objective):
-                spec.kwargs["objective"] = spec.kwargs["objective"].to_dict()
+            spec.kwargs = {name: _serialisable(value) for name, value in spec.kwargs.items()}
         self._spec = spec
 
 
@@ -208,7 +206,7 @@ class ArchEnv(_Shared, gymnasium.Env[Array, Array]):
         task: an environment id, or a Task.
         objective: replaces the task's objective.
         horizon: designs per episode.
-        render_mode: None or "ansi" (the last design and its metrics as text).
+        render_mode: None or "ansi" (the last design and its metrics as text); others, of which Gymnasium warns, are None.
         **kwargs: arguments of the task's simulator and objective; `preset=` names a set of them.
 
     Action: `MultiDiscrete(nvec)`, 0-based indices. Observation: see `Evaluator.observe`. `info` of a step: `design`, `metrics`
@@ -226,12 +224,10 @@ class ArchEnv(_Shared, gymnasium.Env[Array, Array]):
         render_mode: str | None = None,
         **kwargs: Any,
     ):
-        if render_mode not in (None, *self.metadata["render_modes"]):
-            raise ArchGymError(f"render_mode is None or 'ansi', not {render_mode!r}")
         self.evaluator = Evaluator(task, objective, horizon, kwargs)
         self.action_space = self.evaluator.action_space
         self.observation_space = self.evaluator.observation_space
-        self.render_mode = render_mode
+        self.render_mode = _render_mode(render_mode)
         self._steps = 0
         self._best = -np.inf
         self._last: Evaluation | None = None
@@ -296,15 +292,17 @@ class ArchVectorEnv(_Shared, VectorEnv[Array, Array, Array]):
         render_mode: str | None = None,
         **kwargs: Any,
     ):
-        if isinstance(num_envs, bool) or not isinstance(num_envs, int) or num_envs < 1:
-            raise ArchGymError(f"num_envs is a whole number, at least 1; not {num_envs!r}")
-        if render_mode not in (None, "ansi"):
-            raise ArchGymError(f"render_mode is None or 'ansi', not {render_mode!r}")
+        num_envs = whole("num_envs", num_envs, least=1)
         self.autoreset_mode = _autoreset_mode(autoreset_mode)
-        self.metadata = {"render_modes": ["ansi"], "autoreset_mode": self.autoreset_mode}
+        self.metadata = {**ArchEnv.metadata, "autoreset_mode": self.autoreset_mode}
         self.evaluator = Evaluator(task, objective, horizon, kwargs)
         self.num_envs = num_envs
-        self.render_mode = render_mode
+        self.render_mode = _render_mode(render_mode)
+        if self.render_mode != render_mode:  # of a single environment, Gymnasium says it
+            gymnasium.logger.warn(
+                f"The environment is being initialised with render_mode={render_mode!r} "
+                f"that is not in the possible render_modes ({self.metadata['render_modes']})."
+            )
         self.single_action_space = self.evaluator.action_space
         self.single_observation_space = self.evaluator.observation_space
         self.action_space = batch_space(self.single_action_space, num_envs)
@@ -391,6 +389,24 @@ class ArchVectorEnv(_Shared, VectorEnv[Array, Array, Array]):
     def close_extras(self, **kwargs: Any) -> None:
         if "evaluator" in vars(self):  # Gymnasium closes what is deleted, made or not
             self.simulator.close()
+
+
+def _serialisable(value: Any) -> Any:
+    """An argument in the form that `EnvSpec.to_json` can write, where it has one that makes the same environment."""
+    if isinstance(value, Objective):
+        return value.to_dict()
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, dict):
+        return {key: _serialisable(item) for key, item in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(_serialisable(item) for item in value)
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _render_mode(mode: str | None) -> str | None:
+    """A mode that the environments have; instead of another one None, so that whoever collects pictures asks for none."""
+    return mode if mode == "ansi" else None
 
 
 def _autoreset_mode(mode: AutoresetMode | str) -> AutoresetMode:

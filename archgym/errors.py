@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from numbers import Integral
 
 from archgym.text import one_line
 
@@ -40,6 +41,20 @@ def nearest(name: object, known: Iterable[object]) -> str:
     names = [str(k) for k in known]
     near = get_close_matches(str(name), names, n=3, cutoff=0.6)
     return f"did you mean {' or '.join(repr(n) for n in near)}?" if near else f"known: {', '.join(names) or 'none'}"
+
+
+def whole(what: str, value: object, *, least: int) -> int:
+    """A whole number as Python's own, whoever's integer it was.
+
+    Args:
+        what: its name in the error.
+
+    Raises:
+        ArchGymError: a number that is smaller, or no whole number.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+        raise ArchGymError(f"{what} is a whole number, at least {least}; not {value!r}")
+    return int(value)
 
 
 def reason_of(error: BaseException, limit: int = 4000) -> str:

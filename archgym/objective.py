@@ -7,7 +7,15 @@ With metrics m_i, references r_i, weights w_i and signs s_i (+1 where lower is b
     violating  : clip(base - sum_j w_j log(excess_j), -R, R)        excess = m/limit for AtMost, limit/m for AtLeast, where above 1
     infeasible : -R - 1
 
-"Best" and "optimum" range over valid designs. The other forms replace the logarithms:
+"Best" and "optimum" range over valid designs. No value ends a search: the logarithm of 0 is -inf, and clipping has its say, so that
+
+    minimised 0                  +R        the best there is
+    maximised 0, targeted 0      -R        the worst of valid designs
+    AtLeast violated by 0        the largest penalty: -R, under `strict` the end of the violating range
+    both +inf and -inf           -R        where one part could not be worse, no other part makes up for it
+    below 0                      infeasible: the logarithm does not exist, and the reason is recorded (`Objective.judge`)
+
+The other forms replace the logarithms, and take any finite number:
 
     linear     base = - sum_i w_i s_i m_i / r_i,    penalty_j = w_j |m - limit| / |limit|
     nasaic     base as linear,                      penalty_j = 10 w_j (m - limit) / (bound - limit)     (Yang et al., DAC 2020)
@@ -18,16 +26,19 @@ The archgym form has no upper clip, or all designs within 10 % of a target would
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from archgym.errors import ArchGymError, unknown
 from archgym.space import Array, all_true
+
+if TYPE_CHECKING:
+    from archgym.simulator import Outcome
 
 R = 10.0
 INFEASIBLE_REWARD = -R - 1
@@ -89,12 +100,6 @@ Term = Minimize | Maximize | Target
 Constraint = AtMost | AtLeast
 
 
-def clipped(rewards: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
-    """Which rewards are cut at +-R, where designs cannot be told apart: bool, of the rewards' shape."""
-    cut: npt.NDArray[np.bool_] = np.abs(rewards) == R
-    return cut
-
-
 def clipping(share: float) -> str:
     """What to say where this share of the valid rewards is cut at +-R; "" where that is less than a half."""
     if share < 0.5:
@@ -105,7 +110,10 @@ def clipping(share: float) -> str:
     )
 
 
-CAPPED = f"the optimum's reward is clipped at {R:g}; give the objective a reference near a typical design"
+CAPPED = (
+    f"the optimum's reward is clipped at {R:g}; give the objective a reference near a typical design, "
+    "or form='linear' where a metric is 0 at the optimum"
+)
 """Why nothing can be measured by an optimum (`Objective.caps`)."""
 
 
@@ -191,11 +199,50 @@ class Objective:
             metrics: a column [B] for each metric named; finite where feasible.
             feasible: bool [B].
 
-        Raises:
-            ArchGymError: a metric that is not positive on a feasible design where the form takes its logarithm.
+        A design with a metric below 0 of which the form takes the logarithm is rewarded as an infeasible one.
         """
-        everything = all_true(feasible)
         columns = {name: np.asarray(metrics[name], float) for name in self.metrics}
+        return self._reward(columns, self._has_logarithms(columns, np.asarray(feasible, bool)))
+
+    def judge(self, outcome: Outcome, names: Sequence[str]) -> Rewards:
+        """Reward what a simulator said; designs that the form cannot reward become infeasible there, with the reason.
+
+        Args:
+            outcome: of B designs; changed in place.
+            names: the metrics in the order of its columns.
+        """
+        columns = {name: outcome.values[:, names.index(name)] for name in self.metrics}
+        left = self._has_logarithms(columns, outcome.feasible)
+        if left is not outcome.feasible:
+            for row in np.flatnonzero(outcome.feasible & ~left).tolist():
+                outcome.fail(row, self._no_logarithm({name: float(column[row]) for name, column in columns.items()}))
+        return self(columns, left)
+
+    def _has_logarithms(self, columns: Mapping[str, Array], feasible: Array) -> Array:
+        """The feasible designs less those of which a logarithm does not exist: `feasible` itself where that is none."""
+        for name in self._logarithmic:
+            column = columns[name]
+            if not all_true(column >= 0):
+                exists = (column >= 0) | ~feasible
+                feasible = feasible if all_true(exists) else feasible & exists
+        return feasible
+
+    @cached_property
+    def _logarithmic(self) -> tuple[str, ...]:
+        """The metrics whose logarithm the form takes; of AtMost it takes only that of larger ones than the limit."""
+        if self.form != "log":
+            return ()
+        parts = (*self.terms, *(c for c in self.constraints if isinstance(c, AtLeast)))
+        return tuple(dict.fromkeys(part.metric for part in parts))
+
+    def _no_logarithm(self, metrics: Mapping[str, float]) -> str:
+        """Why a design is infeasible to this objective."""
+        below = ", ".join(f"{name} = {metrics[name]!r}" for name in self._logarithmic if not metrics[name] >= 0)
+        return f"expected metrics of at least 0 under a logarithm, got {below}; use form='linear'"
+
+    @np.errstate(all="ignore")
+    def _reward(self, columns: Mapping[str, Array], feasible: Array) -> Rewards:
+        everything = all_true(feasible)
         if not everything:
             columns = {name: column[feasible] for name, column in columns.items()}
         base = self._base(columns)
@@ -205,7 +252,7 @@ class Objective:
         if self.constraints and not all_true(valid):
             bad = ~valid
             excess = self._penalty({name: column[bad] for name, column in columns.items()})
-            base[bad] = -R - excess / (1 + excess) if self.strict else self._clip(base[bad] - excess)
+            base[bad] = _below_valid(excess) if self.strict else self._clip(base[bad] - excess)
             base[valid] = self._clip(base[valid])
         else:
             base = self._clip(base)
@@ -219,29 +266,42 @@ class Objective:
 
     def _base(self, columns: Mapping[str, Array]) -> npt.NDArray[np.float64]:
         if self.form == "archgym":
-            with np.errstate(divide="ignore", over="ignore"):
-                factors = [(t.value / np.abs(columns[t.metric] - t.value)) ** t.weight for t in self.terms if isinstance(t, Target)]
+            factors = [(t.value / np.abs(columns[t.metric] - t.value)) ** t.weight for t in self.terms if isinstance(t, Target)]
             product: npt.NDArray[np.float64] = np.prod(np.minimum(factors, HIT), axis=0)
             return product
-        total: Any = 0.0
+        total: Array = np.zeros(len(next(iter(columns.values()))))
         for term in self.terms:
             column = columns[term.metric]
             if isinstance(term, Target):
-                distance = np.log(_positive(term.metric, column) / term.value) if self.form == "log" else (column - term.value) / term.value
-                total = total - term.weight * np.abs(distance)
-            elif self.form == "log":
-                scale = self.reference.get(term.metric, 1.0)
-                total = total - (term.weight * term.sign) * np.log(_positive(term.metric, column) / scale)
+                merit = -np.abs(np.log(column / term.value) if self.form == "log" else (column - term.value) / term.value)
             else:
-                total = total - (term.weight * term.sign) * (column / self.reference.get(term.metric, 1.0))
-        return np.asarray(total, float)
+                ratio = column / self.reference.get(term.metric, 1.0)
+                merit = -term.sign * (np.log(ratio) if self.form == "log" else ratio)
+            if term.weight:  # 0 times infinity is no number
+                total = total + term.weight * merit
+        return total
+
+    @np.errstate(all="ignore")
+    def uncut(self, metrics: Mapping[str, Array]) -> Array:
+        """Rewards of valid designs before they are cut at +-R, [B]: infinite where a metric is 0 under a logarithm."""
+        return self._base({name: np.asarray(metrics[name], float) for name in self.metrics})
+
+    def unbounded(self, metrics: Mapping[str, float]) -> bool:
+        """Whether nothing can be better than a valid design with these metrics: a minimised one is 0."""
+        return bool(self.uncut({name: np.array([metrics[name]]) for name in self.metrics})[0] == np.inf)
+
+    def clips(self, metrics: Mapping[str, Array]) -> npt.NDArray[np.bool_]:
+        """Which valid designs have a reward that is cut at +-R and not infinite, so that they cannot be told from others: bool [B]."""
+        uncut = self.uncut(metrics)
+        cut: npt.NDArray[np.bool_] = (np.abs(self._clip(uncut)) == R) & np.isfinite(uncut)
+        return cut
 
     def caps(self, reward: float | None) -> bool:
         """Whether a reward is where this form cuts them above, so that better designs have it too; False for None."""
         return reward is not None and self.form != "archgym" and reward >= R
 
     def _clip(self, rewards: Array) -> Array:
-        clipped: Array = np.maximum(rewards, -R)
+        clipped: Array = np.fmax(rewards, -R)  # inf - inf counts as -inf
         return clipped if self.form == "archgym" else np.minimum(clipped, R)
 
     def _satisfied(self, constraint: Constraint, column: Array) -> Array:
@@ -255,13 +315,13 @@ class Objective:
             over = ~self._satisfied(constraint, column)
             m, limit = column[over], constraint.limit
             if self.form == "log":
-                ratio = m / limit if isinstance(constraint, AtMost) else limit / _positive(constraint.metric, m)
-                excess = np.log(ratio)
+                excess = np.log(m / limit if isinstance(constraint, AtMost) else limit / np.abs(m))  # -0.0 is 0
             elif self.form == "nasaic":
                 excess = NASAIC_PENALTY * (m - limit) / (self._bound(constraint) - limit)
             else:
                 excess = np.abs(m - limit) / abs(limit)
-            total[over] += constraint.weight * excess
+            if constraint.weight:
+                total[over] += constraint.weight * excess
         return total
 
     def _bound(self, constraint: Constraint) -> float:
@@ -335,11 +395,11 @@ class Objective:
         return f"Objective({', '.join(parts)})"
 
 
-def _positive(metric: str, column: Array) -> Array:
-    if not all_true(column > 0):
-        value = column[~(column > 0)][0]
-        raise ArchGymError(f"metric {metric!r} is {value} on a feasible design; a logarithm needs > 0: use form='linear'")
-    return column
+def _below_valid(excess: Array) -> Array:
+    """Rewards of violating designs under `strict`, between those of valid and of infeasible ones."""
+    excess = np.minimum(excess, np.finfo(float).max)
+    ranked: Array = np.clip(-R - excess / (1 + excess), np.nextafter(INFEASIBLE_REWARD, 0), np.nextafter(-R, INFEASIBLE_REWARD))
+    return ranked
 
 
 def _names(data: Mapping[str, Any], key: str) -> list[str]:

@@ -23,8 +23,8 @@ import numpy as np
 from archgym.archive import save_arrays
 from archgym.errors import ArchGymError
 from archgym.objective import INFEASIBLE_REWARD, Objective, R
-from archgym.paths import data_folder
-from archgym.simulator import Candidates, Simulator, evaluate_safely
+from archgym.paths import data_folder, make_folder
+from archgym.simulator import Candidates, Simulator, evaluate_safely, unidentified
 from archgym.space import Array, DesignSpace, Indices
 
 LIMIT = 100_000_000
@@ -100,7 +100,7 @@ def find_optimum(
     """
     if not simulator.deterministic or simulator.stochastic:
         raise ArchGymError("a measured or noisy simulator has no exact optimum")
-    space = simulator.space
+    space, names = simulator.space, [m.name for m in simulator.metrics]
     if space.size > limit:
         known = simulator.optimum(objective)
         if known is not None:
@@ -119,7 +119,7 @@ def find_optimum(
             indices = indices[(simulator.canonical(indices) == indices).all(axis=1)]
         if len(indices):
             outcome = evaluate_safely(simulator, indices)
-            rewards = objective({m.name: outcome.values[:, j] for j, m in enumerate(simulator.metrics)}, outcome.feasible)
+            rewards = objective.judge(outcome, names)
             good = rewards.reward[rewards.valid]
             designs, feasible, valid = designs + len(indices), feasible + int(outcome.feasible.sum()), valid + len(good)
             if len(good):
@@ -143,7 +143,7 @@ def _too_many(simulator: Simulator, objective: Objective, limit: int) -> str:
 
 def _optimum_at(simulator: Simulator, objective: Objective, indices: Indices) -> Optimum:
     outcome = evaluate_safely(simulator, np.asarray(indices, np.int64)[None])
-    rewards = objective({m.name: outcome.values[:, j] for j, m in enumerate(simulator.metrics)}, outcome.feasible)
+    rewards = objective.judge(outcome, [m.name for m in simulator.metrics])
     design = simulator.space.design(np.asarray(indices, np.int64))
     metrics = {m.name: float(v) for m, v in zip(simulator.metrics, outcome.values[0], strict=True)}
     return Optimum(np.asarray(indices, np.int64), design, metrics, float(rewards.reward[0]))
@@ -180,7 +180,12 @@ def stored_optimum(simulator: Simulator, objective: Objective, *, progress: Call
     found = find_optimum(simulator, objective, progress=progress)
     if found.indices is None:
         return None
-    save_optimum(simulator, objective, found)
+    if unidentified(simulator.unwrapped.specification):
+        return found
+    try:
+        save_optimum(simulator, objective, found)
+    except ArchGymError as error:
+        warnings.warn(f"the optimum is not stored, and is to be found again: {error}", stacklevel=2)
     return found
 
 
@@ -205,15 +210,17 @@ def _probe(simulator: Simulator, objective: Objective) -> Array:
     ordinals = [size * i // _PROBES for i in range(_PROBES)]
     indices = simulator.space.from_ordinal(np.array(ordinals, np.int64 if size < 2**63 else object))
     outcome = evaluate_safely(simulator, indices)
-    return objective({m.name: outcome.values[:, j] for j, m in enumerate(simulator.metrics)}, outcome.feasible).reward
+    return objective.judge(outcome, [m.name for m in simulator.metrics]).reward
 
 
 def save_optimum(simulator: Simulator, objective: Objective, optimum: Optimum) -> Path:
     """Store an optimum, so that every later result of this task states its regret and percentile."""
     if optimum.indices is None:
         raise ArchGymError("no design is valid under this objective: there is no optimum to store")
+    if reason := unidentified(simulator.unwrapped.specification):
+        raise ArchGymError(f"the optimum cannot be stored, since an argument does not tell this simulator from others: {reason}")
     path = optimum_path(simulator, objective)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     columns: dict[str, Any] = {"indices": optimum.indices, "probe": _probe(simulator, objective)}
     if optimum.at_most is not None:
         counts = np.diff(optimum.at_most, prepend=0)
@@ -225,7 +232,7 @@ def save_optimum(simulator: Simulator, objective: Objective, optimum: Optimum) -
 def load_optimum(simulator: Simulator, objective: Objective) -> Optimum | None:
     """The stored optimum of this simulator under this objective; None if there is none, or if the simulator has changed since."""
     path = optimum_path(simulator, objective)
-    if not path.is_file():
+    if not path.is_file() or unidentified(simulator.unwrapped.specification):
         return None
     try:
         with np.load(path, allow_pickle=False) as file:

@@ -275,9 +275,8 @@ def exact_front(
     done = 0
     for indices in simulator.space.enumerate(chunk):
         outcome = evaluate_safely(simulator, indices)
-        found = dict(zip(names, outcome.values.T, strict=True))
-        valid = objective(found, outcome.feasible).valid
-        values = np.stack([found[name][valid] for name in columns], axis=1)
+        valid = objective.judge(outcome, names).valid
+        values = outcome.values[valid][:, [names.index(name) for name in columns]]
         if len(values):
             ends = np.stack([np.minimum(ends[0], values.min(axis=0)), np.maximum(ends[1], values.max(axis=0))])
             front = np.concatenate([front, signs * values])

@@ -95,12 +95,10 @@ def _show(designs: Dataset, front: Front, feasible: int) -> None:
     values = [[_text(value) for value in designs.space.design(designs.indices[row]).values()] for row in starts.tolist()]
     titles = [*(f"{_titled(m)}>" for m in front.metrics), *(["Designs>"] if several else [])]
     wide = [*titles, *designs.space.names]
-    widths = [max(map(len, column)) + 2 for column in zip(wide, *(p + v for p, v in zip(points, values, strict=True)), strict=True)]
-    if sum(widths) <= console.width:
-        table = new_table(*wide)
-        for point, design in zip(points, values, strict=True):
-            table.add_row(*point, *design)
-    else:  # a column for each parameter would be too narrow to read
+    table = new_table(*wide)
+    for point, design in zip(points, values, strict=True):
+        table.add_row(*point, *design)
+    if table.natural > console.width:  # there is no room for a column for each parameter
         table = new_table(*titles, "Design")
         for point, design in zip(points, values, strict=True):
             table.add_row(*point, ", ".join(f"{name} {value}" for name, value in zip(designs.space.names, design, strict=True)))

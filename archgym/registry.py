@@ -17,10 +17,10 @@ or, at run time, `register_agent` and `register_env`. The registry is the only m
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -29,9 +29,10 @@ from typing import TYPE_CHECKING, Any
 
 import gymnasium
 
-from archgym.errors import ArchGymError, unknown
+from archgym.errors import ArchGymError, reason_of, unknown
 from archgym.objective import Objective
 from archgym.simulator import Simulator, check_schema
+from archgym.values import load as load
 
 if TYPE_CHECKING:
     from archgym.agent import Agent
@@ -73,12 +74,12 @@ class Task:
             settings = self.without_options(settings)
         settings |= kwargs
         factory = _resolve(self.simulator)
+        if isinstance(objective, str) and ":" not in objective:
+            raise ArchGymError(f"{_OBJECTIVE}, got {objective!r}; write {{'minimize': [{objective!r}]}} to minimize that metric")
         goal = _resolve(objective if objective is not None else self.objective)
         goal = Objective.from_dict(goal) if isinstance(goal, Mapping) else goal
         if not (goal is None or isinstance(goal, Objective) or callable(goal)):
-            raise ArchGymError(
-                f"{self.id}: an objective is an archgym.Objective or a mapping such as {{'minimize': ['time_s']}}, not {goal!r}"
-            )
+            raise ArchGymError(f"{self.id}: {_OBJECTIVE}, got {goal!r}")
         goal_options = _options(goal)
         for name in settings:
             accepted = _parameters(factory)
@@ -93,10 +94,7 @@ class Task:
         if goal is None:
             raise ArchGymError(f"{self.id} has no objective: give objective=..., or set default_objective on {type(simulator).__name__}")
         if not isinstance(goal, Objective):
-            try:
-                goal = goal(simulator, **options)
-            except (TypeError, ValueError) as error:
-                raise ArchGymError(f"{self.id}: no objective can be made with {options}: {error}") from error
+            goal = _called(goal, simulator, options, self.id)
         goal.check([m.name for m in simulator.metrics])
         return simulator, goal
 
@@ -112,22 +110,25 @@ class Task:
         return {**found, **self.kwargs}
 
 
-def load(reference: str) -> Any:
-    """The object named by "module:name" (or "module:outer.name").
+_OBJECTIVE = "expected an archgym.Objective, a mapping such as {'minimize': ['time_s']}, or a function of the simulator that returns one"
+
+
+def _called(function: Callable[..., Any], simulator: Simulator, options: Mapping[str, Any], env_id: str) -> Objective:
+    """The objective that a function makes.
 
     Raises:
-        ArchGymError: it cannot be imported, or has no such name.
+        ArchGymError: it raises, or returns something else.
     """
-    module, _, name = reference.partition(":")
     try:
-        found: Any = importlib.import_module(module)
-        for part in filter(None, name.split(".")):
-            found = getattr(found, part)
-    except (ImportError, AttributeError) as error:
-        if isinstance(error, ArchGymError):
-            raise
-        raise ArchGymError(f"cannot load {reference!r}: {error}") from error
-    return found
+        made = function(simulator, **options)
+    except ArchGymError:
+        raise
+    except Exception as error:
+        given = f" with {dict(options)}" if options else ""
+        raise ArchGymError(f"{env_id}: {_OBJECTIVE}, got {function!r}, which raised {reason_of(error)}{given}") from error
+    if not isinstance(made, Objective):
+        raise ArchGymError(f"{env_id}: {_OBJECTIVE}, got {function!r}, which returned {made!r}")
+    return made
 
 
 def _resolve(source: Any) -> Any:
@@ -150,7 +151,9 @@ def _options(objective: Any) -> dict[str, Any]:
     """Keyword-only options of an objective function with their defaults."""
     if not callable(objective) or isinstance(objective, Objective):
         return {}
-    return {p.name: p.default for p in inspect.signature(objective).parameters.values() if p.kind is p.KEYWORD_ONLY}
+    with suppress(ValueError):  # a function of C's may have no signature
+        return {p.name: p.default for p in inspect.signature(objective).parameters.values() if p.kind is p.KEYWORD_ONLY}
+    return {}
 
 
 _tasks: dict[str, Task] = {}
@@ -171,7 +174,7 @@ def discover() -> None:
         try:
             _register_with_gymnasium(name)
         except gymnasium.error.Error as error:
-            warnings.warn(f"the environment {name!r} of an installed package cannot be registered: {error}", stacklevel=2)
+            warnings.warn(f"the environment {name!r} of an installed package cannot be registered: {reason_of(error)}", stacklevel=2)
 
 
 def requirement(env_id: str) -> str:
@@ -182,7 +185,7 @@ def requirement(env_id: str) -> str:
     try:
         return str(load(point.value)())
     except Exception as error:  # a plug-in may raise anything
-        return f"what it needs cannot be found out: {type(error).__name__}: {error}"
+        return f"what it needs cannot be found out: {reason_of(error)}"
 
 
 def _register_with_gymnasium(env_id: str) -> None:
@@ -240,6 +243,10 @@ def get_task(env_id: str) -> Task:
         ArchGymError: no such environment (with the nearest ids), one whose requirement is not met (with what to do), or one whose package
             cannot be imported.
     """
+    if not isinstance(env_id, str):
+        spec: Any = getattr(env_id, "spec", None)
+        got = f"an environment ({type(env_id).__name__}); pass its id, {spec.id!r}" if hasattr(spec, "id") else repr(env_id)
+        raise ArchGymError(f"expected an environment's id, such as 'archgym/Softmax-v0', got {got}")
     module, _, name = env_id.rpartition(":")
     if module:
         load(module)

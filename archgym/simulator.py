@@ -7,17 +7,20 @@ there a design that raises, or whose metrics are not finite, becomes a recorded 
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 from abc import ABC
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
+from decimal import Decimal
+from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
 from archgym.errors import ArchGymError, SimulatorUnavailable, reason_of
 from archgym.space import Array, DesignSpace, Indices, all_true
+from archgym.text import REASON, one_line
+from archgym.values import Unwritable, identify
 
 if TYPE_CHECKING:
     from archgym.objective import Objective
@@ -88,7 +91,7 @@ class Simulator(ABC):
 
         Returns:
             A column [B] for every metric, plus `feasible` (bool [B]); optionally `cached` (bool [B]: answered without simulating) and
-            `failure` (str [B]: why a row failed, "" where it did not). Metrics are finite where feasible.
+            `failure` (str [B]: why a row failed, "" where it did not). Metrics are real numbers, finite where feasible.
         """
         return self.evaluate_indices(self.space.encode(designs), rng)
 
@@ -137,22 +140,28 @@ def _bound_arguments(simulator: Simulator) -> dict[str, Any]:
         bound = inspect.signature(type(simulator)).bind(*args, **kwargs).arguments
     except TypeError:
         bound = {"arguments": list(args), **kwargs}
-    return {"arguments": {name: _plain(value) for name, value in bound.items()}}
+    return {"arguments": {name: _identified(value) for name, value in bound.items()}}
 
 
-def _plain(value: Any) -> Any:
-    """A JSON form of a constructor argument."""
+def _identified(value: Any) -> Any:
+    """A constructor argument in a specification: a simulator by its own, what cannot be identified as "unknown"."""
     if isinstance(value, Simulator):
         return value.specification
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
-    if isinstance(value, np.ndarray):
-        return {"dtype": str(value.dtype), "shape": list(value.shape), "sha256": hashlib.sha256(value.tobytes()).hexdigest()}
-    return value if value is None or isinstance(value, (bool, int, float, str)) else repr(value)
+    if type(value) in (list, tuple) and any(isinstance(item, Simulator) for item in value):
+        return [_identified(item) for item in value]
+    try:
+        return identify(value)
+    except Unwritable as error:
+        return {"$": "unknown", "of": str(error)}
+
+
+def unidentified(specification: Any) -> str:
+    """Why a specification does not identify its simulator; "" where it does."""
+    if isinstance(specification, Mapping):
+        if specification.get("$") == "unknown":
+            return str(specification["of"])
+        specification = list(specification.values())
+    return next(filter(None, map(unidentified, specification)), "") if isinstance(specification, list) else ""
 
 
 @dataclass
@@ -170,6 +179,10 @@ class Outcome:
     feasible: Array
     cached: Array | None = None
     failures: dict[int, str] = field(default_factory=dict)
+
+    def fail(self, row: int, reason: str) -> None:
+        """Make a design infeasible, with the reason."""
+        self.values[row], self.feasible[row], self.failures[row] = np.nan, False, reason
 
 
 def evaluate_safely(simulator: Simulator, indices: Indices, rng: np.random.Generator | None = None, *, again: bool = False) -> Outcome:
@@ -191,7 +204,7 @@ def evaluate_safely(simulator: Simulator, indices: Indices, rng: np.random.Gener
         raise
     except Exception as error:
         if len(indices) == 1:
-            return _failed(simulator, reason_of(error))
+            return _failed(simulator, reason_of(error, REASON))
     if rng is not None and state is not None:
         rng.bit_generator.state = state
     middle = len(indices) // 2
@@ -218,17 +231,14 @@ def _failed(simulator: Simulator, reason: str) -> Outcome:
 def _checked(simulator: Simulator, columns: Mapping[str, Array], n: int) -> Outcome:
     """Hold a simulator's answer against the contract; copies, since simulators may reuse their buffers."""
     names = [metric.name for metric in simulator.metrics]
-    try:
-        values = np.array([columns[name] for name in names], float).T
-    except (KeyError, ValueError):
-        values = np.empty(0)
-    if values.shape != (n, len(names)):  # say which column is wrong
-        values = np.stack([_column(columns, name, n).astype(float) for name in names], axis=1)
-    feasible = _column(columns, "feasible", n).astype(bool)
-    cached = _column(columns, "cached", n).astype(bool) if "cached" in columns else None
+    values = _plain_columns(columns, names, n)
+    if values is None:  # column by column, which takes longer and says which one is wrong
+        values = np.stack([_numbers(columns, name, n) for name in names], axis=1)
+    feasible = _flags(columns, "feasible", n)
+    cached = _flags(columns, "cached", n) if "cached" in columns else None
     failures = {}
     if "failure" in columns:
-        failures = {i: str(reason) for i, reason in enumerate(columns["failure"]) if reason}
+        failures = _reasons(columns["failure"], n)
         feasible[list(failures)] = False
     if not all_true(np.isfinite(values)):
         for i in np.flatnonzero(feasible & ~np.isfinite(values).all(axis=1)).tolist():
@@ -240,11 +250,68 @@ def _checked(simulator: Simulator, columns: Mapping[str, Array], n: int) -> Outc
     return Outcome(values, feasible, cached, failures)
 
 
+def _plain_columns(columns: Mapping[str, Array], names: list[str], n: int) -> Array | None:
+    """Metrics in one step, float64 [n, M]; None unless all of them are plain columns [n] of real numbers."""
+    try:
+        found = [columns[name] for name in names]
+        if not _PLAIN.issuperset(map(type, found)):
+            return None
+        values = np.array(found)
+    except (KeyError, TypeError, ValueError):
+        return None
+    if values.dtype.kind not in _REAL or values.shape != (len(names), n):
+        return None
+    return values.T if values.dtype == float else values.T.astype(float)
+
+
+_PLAIN = frozenset({np.ndarray, list})  # others take longer; a masked array would lose its mask
+_REAL = "fiub"  # kinds of NumPy types; a metric of True and False counts as 1 and 0
+
+
+def _numbers(columns: Mapping[str, Array], name: str, n: int) -> Array:
+    """A metric, float64 [n]; NaN where the simulator has None or a masked value."""
+    column = _column(columns, name, n)
+    if column.dtype.kind == "O":
+        for value in column.tolist():
+            if not (value is None or _is_number(value)):
+                raise ArchGymError(f"the simulator returned {name!r} with a value of type {type(value).__name__}; expected a real number")
+    elif column.dtype.kind not in _REAL:
+        raise ArchGymError(f"the simulator returned {name!r} as {column.dtype.type.__name__}; expected real numbers")
+    numbers: Array = np.ma.filled(column.astype(float), np.nan)
+    return numbers
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (Real, Decimal, np.bool_)) and not isinstance(value, np.timedelta64)  # NumPy's durations are integers
+
+
+def _flags(columns: Mapping[str, Array], name: str, n: int) -> Array:
+    """A column of True and False, bool [n]; 1 and 0 will do."""
+    column = _column(columns, name, n)
+    if column.dtype.kind != "b" or (type(column) is not np.ndarray and np.ma.is_masked(column)):
+        for value in column.tolist():  # None where masked
+            if not (_is_number(value) and value in (0, 1)):
+                shown = value if _is_number(value) else type(value).__name__
+                raise ArchGymError(f"the simulator returned {name!r} with {shown}; expected True or False")
+    return np.array(column, bool)
+
+
+def _reasons(column: Any, n: int) -> dict[int, str]:
+    """The column `failure`: row -> reason, where there is one. Reasons are cut before they are gathered: a batch has thousands."""
+    if isinstance(column, (str, bytes, Mapping, Set)) or not hasattr(column, "__len__") or getattr(column, "ndim", 1) != 1:
+        raise ArchGymError(f"the simulator returned 'failure' as {type(column).__name__}; expected a column of {n} texts")
+    if len(column) != n:
+        raise ArchGymError(f"the simulator returned 'failure' with shape ({len(column)},); expected ({n},)")
+    return {row: one_line(str(reason)) for row, reason in enumerate(column) if reason and reason == reason}  # NaN: pandas has no reason
+
+
 def _column(columns: Mapping[str, Array], name: str, n: int) -> Array:
     try:
-        column = np.asarray(columns[name])
+        column = np.asanyarray(columns[name])
     except KeyError:
         raise ArchGymError(f"the simulator returned no column {name!r}") from None
+    except TypeError:
+        raise ArchGymError(f"the simulator returned {type(columns).__name__}; expected a dict of columns") from None
     if column.shape != (n,):
         raise ArchGymError(f"the simulator returned {name!r} with shape {column.shape}; expected ({n},)")
     return column

@@ -23,9 +23,10 @@ import numpy.typing as npt
 from archgym.archive import check_format, expect, reading, save_arrays
 from archgym.console import progress_bar
 from archgym.errors import ArchGymError, SimulatorUnavailable, unknown
-from archgym.paths import data_folder
-from archgym.simulator import Candidates, Metric, Simulator, evaluate_safely
+from archgym.paths import data_folder, make_folder
+from archgym.simulator import Candidates, Metric, Simulator, evaluate_safely, unidentified
 from archgym.space import Array, DesignSpace, Indices
+from archgym.values import write
 
 if TYPE_CHECKING:
     import sqlite3
@@ -258,17 +259,22 @@ class StoredTable(SimulatorWrapper):
     def _table(self) -> Tabulated:
         from filelock import FileLock
 
+        if unidentified(self.simulator.specification):  # it could be taken for another one
+            return self._filled()
         identity = [self.simulator.specification, self.space.to_json(), [metric.name for metric in self.metrics]]
         key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
         path = data_folder("tables", f"{key}.npz")
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         with FileLock(path.with_suffix(".lock")):
             table = Tabulated.load(path) if path.is_file() else None
             if table is None or not self._agrees(table):
-                with progress_bar() as tell:
-                    table = Tabulated(self.simulator, progress=lambda done, size: tell(f"table of {size:,} designs", done / size))
+                table = self._filled()
                 table.save(path)
         return table
+
+    def _filled(self) -> Tabulated:
+        with progress_bar() as tell:
+            return Tabulated(self.simulator, progress=lambda done, size: tell(f"table of {size:,} designs", done / size))
 
     def _agrees(self, table: Tabulated) -> bool:
         size = self.space.size
@@ -291,7 +297,7 @@ class Cached(SimulatorWrapper):
 
     Raises:
         ArchGymError: a stochastic simulator; a file that cannot be opened and written; with a path, a simulator whose arguments
-            have no lasting description (a function, say).
+            do not tell it from others (a lambda, an open file).
     """
 
     transparent = True
@@ -304,7 +310,7 @@ class Cached(SimulatorWrapper):
         self._path = None if path is None else os.fspath(path)
         if self._path is not None:
             self._prefix = self._identity()
-            self._texts = [[json.dumps(value, default=repr) for value in p.grid.tolist()] for p in self.space]
+            self._texts: list[dict[int, str]] = [{} for _ in self.space]  # JSON of values by index, of those that were asked for
         self._connections: dict[int, sqlite3.Connection] = {}  # by process: after a fork, one may neither use nor close the parent's
         self._open()
 
@@ -361,19 +367,22 @@ class Cached(SimulatorWrapper):
         while isinstance(simulator, SimulatorWrapper) and simulator.transparent:
             simulator = simulator.simulator
         identity = {"simulator": simulator.specification, "metrics": [metric.name for metric in self.metrics]}
-        text = json.dumps(identity, sort_keys=True)
-        if " at 0x" in text:
+        if reason := unidentified(simulator.specification):
             raise ArchGymError(
-                f"a cache on disk cannot tell this simulator from others, since an argument is described by its address: {text}; "
-                "pass strings, numbers or frozen dataclasses instead"
+                f"a cache on disk cannot tell this simulator from others by its arguments: {reason}; pass strings, numbers, arrays or "
+                "objects of module-level classes instead"
             )
-        return hashlib.sha256(text.encode()).digest()
+        return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).digest()
 
     def _key(self, row: Indices, again: bool) -> bytes:
         if self._path is None:
             return row.tobytes() + b"again" * again
-        values = zip(self.space.names, self._texts, row.tolist(), strict=True)
-        design = ", ".join(sorted(f"{json.dumps(name)}: {texts[index]}" for name, texts, index in values))
+        parts = []
+        for parameter, texts, index in zip(self.space, self._texts, row.tolist(), strict=True):
+            if index not in texts:
+                texts[index] = f"{json.dumps(parameter.name)}: {json.dumps(write(parameter.value(index)))}"
+            parts.append(texts[index])
+        design = ", ".join(sorted(parts))
         return hashlib.sha256(self._prefix + design.encode() + b"again" * again).digest()
 
     def _recall(self, keys: Iterable[bytes]) -> None:

@@ -6,14 +6,19 @@ A design is a row i of P indices, one per parameter p with n_p values. With the 
     ordinal(i) = sum_p i_p * prod_{q > p} n_q            (mixed radix, 0 <= ordinal < size)
 
 Agents act on indices; simulators read values. `decode` and `encode` go between the two, a column per parameter.
+
+Values are numbers, text, bools, None, or anything else that is hashable and that `archgym.values` can write and read back: tuples, enums,
+bytes, fractions. A parameter may mix them. Columns of values are NumPy arrays of numbers, bools or text where all values are, of objects
+otherwise.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import operator
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, cast
@@ -22,6 +27,9 @@ import numpy as np
 import numpy.typing as npt
 
 from archgym.errors import ArchGymError, unknown
+from archgym.values import read, write
+
+LONGEST_GRID = 10_000_000  # values that a parameter may list
 
 Array = npt.NDArray[Any]
 Indices = npt.NDArray[np.int64]
@@ -46,8 +54,18 @@ class Parameter(ABC):
     def grid(self) -> Array:
         """Every value, in index order: [n]."""
 
+    @property
+    @abstractmethod
+    def plain(self) -> Sequence[Any]:
+        """Every value as a plain Python object, in index order; not a list where that would be long."""
+
     def __len__(self) -> int:
-        return len(self.grid)
+        return len(self.plain)
+
+    def take(self, indices: Indices) -> Array:
+        """The values at indices: int64 [B] -> column [B]."""
+        column: Array = self.grid[indices]
+        return column
 
     @property
     def default_value(self) -> Any:
@@ -56,7 +74,7 @@ class Parameter(ABC):
 
     def value(self, index: int) -> Any:
         """The value at an index as a plain Python object."""
-        return _plain(self.grid[index])
+        return self.plain[index]
 
     def validate(self, value: Any) -> Any:
         """A single value as a plain Python object, if the parameter admits it.
@@ -65,20 +83,20 @@ class Parameter(ABC):
             ArchGymError: it does not; the message says what would be admitted.
         """
         value = _plain(value)
-        for admitted in self.grid.tolist():
+        for admitted in self.plain:
             if admitted == value and isinstance(admitted, bool) == isinstance(value, bool):
                 return admitted
         raise self._refusal(value)
 
     def index(self, column: Any) -> Indices:
-        """Values to their indices: column [B] -> int64 [B].
+        """Values to their indices: column [B], or one value -> int64 [B].
 
         Raises:
             ArchGymError: a value that is not on the grid.
         """
-        values = np.asarray(column)
-        if self.grid.dtype == object or values.dtype == object:
-            return np.array([self._positions.get(v, None) if v in self._positions else self._refuse(v) for v in values.tolist()], np.int64)
+        if self.grid.dtype.kind in "Ou" or getattr(getattr(column, "dtype", None), "kind", "") == "O":
+            return np.array([self._position(value) for value in self._listed(column)], np.int64)
+        values = self._numbers(column)
         sorted_grid, order = self._sorted
         try:
             at = np.minimum(np.searchsorted(sorted_grid, values), len(sorted_grid) - 1)
@@ -96,21 +114,46 @@ class Parameter(ABC):
 
     @cached_property
     def _positions(self) -> dict[Any, int]:
-        return {value: i for i, value in enumerate(self.grid.tolist())}
+        return {value: i for i, value in enumerate(self.plain)}
+
+    def _listed(self, column: Any) -> Sequence[Any]:
+        """A column, or one value, as a list of values; NumPy would make text of mixed values and a table of tuples."""
+        if isinstance(column, np.ndarray):
+            values: list[Any] = np.atleast_1d(column).tolist()
+            return values
+        if isinstance(column, (str, bytes)) or not isinstance(column, Iterable) or self._has(column):
+            return [column]
+        return list(column)
+
+    def _numbers(self, column: Any) -> Array:
+        """A column, or one value, as an array [B]."""
+        values = np.atleast_1d(np.asarray(column))
+        if values.ndim > 1:
+            raise self._refusal(column[0])
+        return values
+
+    def _has(self, value: Any) -> bool:
+        try:
+            return value in self._positions
+        except TypeError:  # not hashable: a list of values
+            return False
+
+    def _position(self, value: Any) -> int:
+        plain = _plain(value)
+        if not self._has(plain):
+            raise self._refusal(plain)
+        return self._positions[plain]
 
     def _equal(self, grid_values: Array, values: Array) -> npt.NDArray[np.bool_]:
         return np.asarray(grid_values == values, bool)
-
-    def _refuse(self, value: Any) -> int:
-        raise self._refusal(value)
 
     def _refusal(self, value: Any) -> ArchGymError:
         return ArchGymError(f"{value!r} is not a value of parameter {self.name!r}: it takes {self.describe()}")
 
     def describe(self) -> str:
         """The values in words, for tables and messages."""
-        values = [str(v) for v in self.grid.tolist()]
-        return ", ".join(values if len(values) <= 8 else [*values[:4], "...", values[-1]])
+        few = self.plain if len(self) <= 8 else [*self.plain[:4], "...", self.plain[-1]]
+        return ", ".join(map(str, few))
 
     def _settings(self) -> dict[str, Any]:
         raise NotImplementedError
@@ -118,7 +161,7 @@ class Parameter(ABC):
     def to_json(self) -> dict[str, Any]:
         """A JSON object that `Parameter.from_json` turns back into an equal parameter."""
         settings = {"kind": type(self).__name__, "name": self.name, **self._settings()}
-        return settings if self.default is None else {**settings, "default": self.default}
+        return settings if self.default is None else {**settings, "default": write(self.default)}
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> Parameter:
@@ -131,7 +174,7 @@ class Parameter(ABC):
         kind = settings.pop("kind")
         if kind not in _KINDS:
             raise unknown("kind of parameter", kind, _KINDS)
-        parameter: Parameter = _KINDS[kind](**settings)
+        parameter: Parameter = _KINDS[kind](**{name: read(setting) for name, setting in settings.items()})
         return parameter
 
     def _check(self) -> None:
@@ -153,21 +196,53 @@ class _Listed(Parameter):
     def __post_init__(self) -> None:
         plain = tuple(_plain(v) for v in self.values)
         object.__setattr__(self, "values", plain)
+        object.__setattr__(self, "default", _plain(self.default))
+        for value in plain:
+            self._check_value(value)
         if len(set(plain)) != len(plain):  # 1, 1.0 and True are one value
             raise ArchGymError(f"parameter {self.name!r} lists a value twice")
         self._check()
 
+    def _check_value(self, value: Any) -> None:
+        try:
+            hash(value)
+        except TypeError:
+            hint = f"; write the tuple {tuple(value)!r}" if isinstance(value, list) else ""
+            raise ArchGymError(f"parameter {self.name!r}: expected hashable values, got {value!r}{hint}") from None
+        if type(value) in (str, int, bool, float) and value == value:  # by far the most
+            return
+        try:
+            reason = "" if read(write(value)) == value else "it does not equal itself"
+        except ArchGymError as error:
+            reason = str(error)
+        if reason:
+            got = f"the {type(value).__name__} {value!r}"
+            raise ArchGymError(
+                f"parameter {self.name!r}: expected numbers, text, tuples or enums, got {got}, which cannot be stored: {reason}"
+            )
+
     @cached_property
     def grid(self) -> Array:
         kinds = {type(v) for v in self.values}
-        if kinds <= {int, float} or kinds in ({bool}, {str}):
+        if kinds in ({bool}, {str}):
             return np.array(self.values)
+        if kinds == {int}:  # NumPy would make floats of integers beyond 2^63
+            low, high = min(self.values), max(self.values)
+            fits = np.int64 if low >= -(2**63) and high < 2**63 else np.uint64 if low >= 0 and high < 2**64 else object
+            return np.array(self.values, fits)
+        if kinds <= {int, float} and all(float(v) == v for v in self.values):
+            return np.array(self.values, float)
         grid = np.empty(len(self.values), object)
         grid[:] = self.values
         return grid
 
+    @cached_property
+    def plain(self) -> Sequence[Any]:
+        values: Sequence[Any] = self.grid.tolist() if self.grid.dtype.kind == "f" else self.values
+        return values
+
     def _settings(self) -> dict[str, Any]:
-        return {"values": list(self.values)}
+        return {"values": [write(value) for value in self.values]}
 
 
 class Categorical(_Listed):
@@ -190,13 +265,60 @@ class Integer(Parameter):
     default: int | None = None
 
     def __post_init__(self) -> None:
+        for name in ("low", "high", "step", "default"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, self._whole(name))
         if self.step < 1 or self.high < self.low:
             raise ArchGymError(f"parameter {self.name!r}: needs low <= high and step >= 1, not {self.low}, {self.high}, {self.step}")
+        if self.low < -(2**63) or self.high >= 2**63 or self.high - self.low >= 2**63 - 1:
+            raise ArchGymError(f"parameter {self.name!r}: expected at most 2^63 - 1 integers of 64 bits, got {self.low} to {self.high}")
         self._check()
+
+    def _whole(self, name: str) -> int:
+        value = getattr(self, name)
+        try:
+            return operator.index(value)
+        except TypeError:
+            if isinstance(value, (float, np.floating)) and float(value).is_integer():
+                return int(value)
+            raise ArchGymError(f"parameter {self.name!r}: expected a whole number as {name}, got {value!r}") from None
+
+    @property
+    def plain(self) -> range:
+        return range(self.low, self.high + 1, self.step)
 
     @cached_property
     def grid(self) -> Array:
+        if len(self) > LONGEST_GRID:
+            raise ArchGymError(f"parameter {self.name!r} has {len(self):,} values, too many to list; use take, index or value instead")
         return np.arange(self.low, self.high + 1, self.step, dtype=np.int64)
+
+    def take(self, indices: Indices) -> Array:
+        places = np.asarray(indices, np.int64)
+        column: Array = self.low + (places if self.step == 1 else self.step * places)
+        return column
+
+    def index(self, column: Any) -> Indices:
+        values = self._numbers(column)
+        if values.dtype.kind not in "biuf":
+            return np.array([self._position(value) for value in values.tolist()], np.int64)
+        with np.errstate(invalid="ignore"):  # NaN, which equals nothing
+            whole = values.astype(np.int64)
+        good = (whole == values) & (whole >= self.low) & (whole <= self.high)
+        good &= np.where(good, whole - self.low, 0) % self.step == 0
+        if not good.all():
+            raise self._refusal(_plain(values[~good][0]))
+        found: Indices = (whole - self.low) // self.step
+        return found
+
+    def _position(self, value: Any) -> int:
+        try:
+            whole = int(value)
+        except (TypeError, ValueError, OverflowError):
+            raise self._refusal(value) from None
+        if whole != value or whole not in self.plain:
+            raise self._refusal(value)
+        return self.plain.index(whole)
 
     def validate(self, value: Any) -> int:
         """Any integer within the range is admitted, on the grid of steps or not."""
@@ -226,6 +348,10 @@ class Real(Parameter):
     default: float | None = None
 
     def __post_init__(self) -> None:
+        for name in ("low", "high", "log", "levels", "default"):
+            object.__setattr__(self, name, _plain(getattr(self, name)))
+        if self.levels > LONGEST_GRID:
+            raise ArchGymError(f"parameter {self.name!r}: expected at most {LONGEST_GRID:,} levels, got {self.levels:,}")
         if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low <= self.high and self.levels >= 1):
             given = f"{self.low}, {self.high}, {self.levels}"
             raise ArchGymError(f"parameter {self.name!r}: needs finite low <= high and levels >= 1, not {given}")
@@ -237,6 +363,11 @@ class Real(Parameter):
     def grid(self) -> Array:
         grid = (np.geomspace if self.log else np.linspace)(self.low, self.high, self.levels)
         return np.asarray(grid, float)
+
+    @cached_property
+    def plain(self) -> list[float]:
+        values: list[float] = self.grid.tolist()
+        return values
 
     def validate(self, value: Any) -> float:
         """Any number within the range is admitted, on the grid of levels or not."""
@@ -252,7 +383,13 @@ class Real(Parameter):
 
     def index(self, column: Any) -> Indices:
         """The level that equals each value up to rounding: column [B] -> int64 [B]."""
-        values = np.asarray(column, float)
+        given = self._numbers(column)
+        if given.dtype.kind not in "biufO":
+            raise self._refusal(given[0])
+        try:
+            values = given.astype(float)
+        except (TypeError, ValueError):
+            raise self._refusal(given[0]) from None
         after = np.clip(np.searchsorted(self.grid, values), 1, max(len(self) - 1, 1)) if len(self) > 1 else np.zeros(values.shape, int)
         before = np.maximum(after - 1, 0)
         nearest = np.where(np.abs(self.grid[before] - values) <= np.abs(self.grid[after] - values), before, after)
@@ -328,15 +465,15 @@ class DesignSpace:
 
     def decode(self, indices: Indices) -> dict[str, Array]:
         """Indices [B, P] -> the column [B] of values of every parameter."""
-        return {p.name: p.grid[indices[:, j]] for j, p in enumerate(self.parameters)}
+        return {p.name: p.take(indices[:, j]) for j, p in enumerate(self.parameters)}
 
     def design(self, indices: Indices) -> dict[str, Any]:
         """One design [P] as plain Python values by parameter name."""
         return {name: values[i] for name, values, i in zip(self.names, self._plain, indices.tolist(), strict=True)}
 
     @cached_property
-    def _plain(self) -> list[list[Any]]:
-        return [p.grid.tolist() for p in self.parameters]
+    def _plain(self) -> list[Sequence[Any]]:
+        return [p.plain for p in self.parameters]
 
     def encode(self, designs: Mapping[str, Any]) -> Indices:
         """Columns of values (length B, or scalars for one design) -> indices [B, P].
@@ -350,7 +487,7 @@ class DesignSpace:
         for name in self.names:
             if name not in designs:
                 raise ArchGymError(f"the designs lack a column for parameter {name!r}")
-        columns = [p.index(np.atleast_1d(designs[p.name])) for p in self.parameters]
+        columns = [p.index(designs[p.name]) for p in self.parameters]
         if len({len(column) for column in columns}) > 1:
             lengths = ", ".join(f"{p.name}: {len(c)}" for p, c in zip(self.parameters, columns, strict=True))
             raise ArchGymError(f"the columns of designs have different lengths ({lengths})")
@@ -420,7 +557,7 @@ class DesignSpace:
     @classmethod
     def from_json(cls, text: str) -> DesignSpace:
         """The inverse of `to_json`."""
-        return cls([Parameter.from_json(entry) for entry in json.loads(text)])
+        return cls([Parameter.from_json(entry) for entry in json.loads(text.removeprefix("\ufeff"))])
 
 
 def _renamed(parameter: Parameter, name: str) -> Parameter:

@@ -28,12 +28,12 @@ from gymnasium.utils.env_checker import check_env as gymnasium_check_env
 
 from archgym.agent import Agent
 from archgym.env import ArchEnv, ArchVectorEnv, finished
-from archgym.errors import ArchGymError, BudgetExhausted
+from archgym.errors import ArchGymError, BudgetExhausted, reason_of
 from archgym.objective import INFEASIBLE_REWARD, Minimize, Objective, R
 from archgym.registry import Task, get_agent, get_task, list_agents, load
-from archgym.simulator import Metric, Simulator, check_schema
+from archgym.simulator import Metric, Outcome, Simulator, check_schema
 from archgym.simulator_wrappers import SimulatorWrapper
-from archgym.space import Array, Categorical, DesignSpace, Indices, Integer, Ordinal, Real
+from archgym.space import LONGEST_GRID, Array, Categorical, DesignSpace, Indices, Integer, Ordinal, Real
 from archgym.wrappers import ContinuousActions, SequentialDesign
 
 __all__ = ["check_agent", "check_env", "check_simulator"]
@@ -62,6 +62,7 @@ def check_simulator(simulator: Simulator, *, samples: int = 64, seed: int = 0) -
 
     Warns:
         UserWarning: answers share memory with later answers. The kernel copies, so that this is allowed, but other callers may not.
+            The default objective takes logarithms of metrics that are below 0, which makes the design infeasible.
     """
     _must(isinstance(simulator, Simulator), f"{simulator!r} is not an archgym.Simulator: derive its class from archgym.Simulator")
     what = type(simulator).__name__
@@ -69,7 +70,7 @@ def check_simulator(simulator: Simulator, *, samples: int = 64, seed: int = 0) -
     _check_metrics(simulator, what)
     _must(
         DesignSpace.from_json(simulator.space.to_json()) == simulator.space,
-        f"{what}.space changes in a JSON round trip: use numbers, strings and bools as parameter values",
+        f"{what}.space changes in a JSON round trip: use numbers, text, tuples or enums as parameter values",
     )
     try:
         json.dumps(simulator.specification)
@@ -91,6 +92,7 @@ def check_simulator(simulator: Simulator, *, samples: int = 64, seed: int = 0) -
     _check_designs_by_value(simulator, indices, columns, seed, what)
     _check_canonical(simulator, indices, columns, seed, what)
     _warn_of_shared_buffers(simulator, indices, seed, what)
+    _warn_of_logarithms(simulator, columns, what)
 
 
 def _check_metrics(simulator: Simulator, what: str) -> None:
@@ -125,11 +127,18 @@ def _ask(simulator: Simulator, indices: Indices, seed: int, what: str) -> dict[s
         columns = simulator.evaluate_indices(asked, np.random.default_rng(seed))
     except Exception as error:
         raise AssertionError(
-            f"{what} raised {type(error).__name__} on {len(indices)} legal designs ({error}): return feasible=False for designs that "
+            f"{what} raised {reason_of(error)} on {len(indices)} legal designs: return feasible=False for designs that "
             "cannot exist, and do not write into the indices, which are read-only"
         ) from error
     _must(isinstance(columns, Mapping), f"{what} returned {type(columns).__name__}; return a dict of columns")
-    return {name: np.array(column) for name, column in columns.items()}
+    return {name: _copy(name, column, what) for name, column in columns.items()}
+
+
+def _copy(name: str, column: Any, what: str) -> Array:
+    try:
+        return np.array(column, subok=isinstance(column, np.ma.MaskedArray))
+    except ValueError as error:
+        raise AssertionError(f"{what} returned {name!r} with values of several shapes ({error}); return one number per design") from error
 
 
 def _check_columns(simulator: Simulator, columns: Mapping[str, Array], n: int, what: str) -> None:
@@ -137,9 +146,15 @@ def _check_columns(simulator: Simulator, columns: Mapping[str, Array], n: int, w
         _must(name in columns, f"{what} returned no column {name!r}: return one for every metric, and 'feasible'")
     for name, column in columns.items():
         _must(column.shape == (n,), f"{what} returned {name!r} with shape {column.shape} for {n} designs; return shape ({n},)")
+        _must(not np.ma.is_masked(column), f"{what} returned {name!r} with masked values; return feasible=False for designs without one")
     for name in ("feasible", "cached"):
         if name in columns:
             _must(columns[name].dtype == bool, f"{what} returned {name!r} as {columns[name].dtype}; return bool")
+    reasons = columns.get("failure", np.array([], str))
+    _must(
+        reasons.dtype.kind in "OUT" and all(reason is None or isinstance(reason, str) for reason in reasons.tolist()),
+        f"{what} returned 'failure' as {reasons.dtype}; return a text for every row, empty where it did not fail",
+    )
     for metric in simulator.metrics:
         column = columns[metric.name]
         _must(column.dtype.kind in "biuf", f"{what} returned {metric.name!r} as {column.dtype}; return real numbers")
@@ -223,6 +238,20 @@ def _warn_of_shared_buffers(simulator: Simulator, indices: Indices, seed: int, w
             return
 
 
+def _warn_of_logarithms(simulator: Simulator, columns: Mapping[str, Array], what: str) -> None:
+    objective, names = simulator.default_objective, [metric.name for metric in simulator.metrics]
+    if objective is None:
+        return
+    objective.check(names)
+    outcome = Outcome(np.stack([columns[name] for name in names], axis=1).astype(float), columns["feasible"].copy())
+    objective.judge(outcome, names)
+    if outcome.failures:
+        reason = next(iter(outcome.failures.values()))
+        warnings.warn(
+            f"{what}.default_objective makes {len(outcome.failures)} of {len(outcome.values)} designs infeasible: {reason}", stacklevel=3
+        )
+
+
 # Environments
 
 
@@ -247,7 +276,8 @@ def check_env(env: str | gymnasium.Env[Any, Any], *, seed: int = 0, **kwargs: An
     opened: list[Any] = [raw]
     try:
         wrappers: list[Callable[[Any], Any]] = [lambda made: made, ContinuousActions]
-        wrappers += [SequentialDesign] if len(raw.simulator.space) else []
+        if 0 < raw.simulator.space.nvec.max(initial=0) <= LONGEST_GRID:
+            wrappers.append(SequentialDesign)
         for wrap in wrappers:
             wrapped = wrap(single())
             opened.append(wrapped)
@@ -274,7 +304,7 @@ def _maker(env: str | gymnasium.Env[Any, Any], kwargs: Mapping[str, Any]) -> Cal
 
     def again() -> ArchEnv:
         evaluator = core.evaluator
-        kwargs = evaluator.specification()["kwargs"]
+        kwargs = evaluator.task.without_options(evaluator.kwargs)
         made = ArchEnv(evaluator.task, objective=evaluator.objective, horizon=evaluator.horizon, render_mode=core.render_mode, **kwargs)
         made.spec = core.spec
         return made
@@ -284,7 +314,7 @@ def _maker(env: str | gymnasium.Env[Any, Any], kwargs: Mapping[str, Any]) -> Cal
 
 def _vector_of(env: ArchEnv, num_envs: int) -> ArchVectorEnv:
     evaluator = env.evaluator
-    kwargs = evaluator.specification()["kwargs"]
+    kwargs = evaluator.task.without_options(evaluator.kwargs)
     return ArchVectorEnv(evaluator.task, num_envs, objective=evaluator.objective, horizon=evaluator.horizon, **kwargs)
 
 
@@ -453,7 +483,7 @@ def check_agent(
     task = Task("check/Plateau-v0", _Plateau) if env is None else env if isinstance(env, Task) else get_task(env)
     simulator, objective = task.build()
 
-    preferred = first.preferred_num_envs
+    preferred = _check_width(first, what)
     rows = _search(first, simulator, objective, budget, seed, preferred, what)
     with _other_global_random_states():
         again = _search(make(), simulator, objective, budget, seed, preferred, what)
@@ -504,14 +534,19 @@ def _check_hyperparameters(cls: type[Agent], what: str) -> None:
                 getattr(chosen, parameter.name) == value == chosen.configuration[parameter.name],
                 f"{what}({parameter.name}={value!r}) does not keep its hyperparameter as an attribute: leave the constructor to Agent",
             )
-            width = chosen.preferred_num_envs
-            _must(
-                isinstance(width, (int, np.integer)) and not isinstance(width, bool) and width >= 1,
-                f"{what}({parameter.name}={value!r}).preferred_num_envs is {width!r}; it must be an integer from 1",
-            )
+            _check_width(chosen, f"{what}({parameter.name}={value!r})")
     with suppress(ArchGymError):
         cls(no_such_hyperparameter=1)
         raise AssertionError(f"{what} takes hyperparameters that it does not declare: leave the constructor to archgym.Agent")
+
+
+def _check_width(agent: Agent, what: str) -> int:
+    width = agent.preferred_num_envs
+    _must(
+        isinstance(width, (int, np.integer)) and not isinstance(width, bool) and width >= 1,
+        f"{what}.preferred_num_envs is {width!r}; it must be an integer from 1",
+    )
+    return int(width)
 
 
 def _search(agent: Agent, simulator: Simulator, objective: Objective, budget: int, seed: int, width: int, what: str) -> Indices:

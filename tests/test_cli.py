@@ -509,6 +509,91 @@ def test_several_agents_are_compared_in_one_table_of_80_columns(tmp_path, monkey
     assert refused.exit_code == 2 and "one agent" in refused.stderr
 
 
+# --- searches that end early ---
+
+
+class Tiring(Bowl):
+    """Ends the search that asks for the 40th design, in its own way."""
+
+    def __init__(self, error):
+        super().__init__()
+        self.error = error
+
+    def evaluate(self, designs, rng=None):
+        if self.rows >= 40:
+            raise self.error
+        return super().evaluate(designs)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "says"),
+    [
+        (archgym.SimulatorUnavailable("no worker starts"), 1, "error: random: no worker starts"),
+        (SystemExit(3), 1, "error: random: SystemExit: 3"),
+        (KeyboardInterrupt(), 130, ""),
+    ],
+)
+def test_a_search_that_ends_early_prints_and_writes_what_there_is(register, tmp_path, error, code, says):
+    env_id, _ = register(Tiring(error))
+    out = tmp_path / "out.parquet"
+    done = run("search", env_id, "random", "--budget", 100, "--num-envs", 10, "--out", out)
+    assert done.exit_code == code and says in done.stderr and "Traceback" not in done.output
+    assert ("interrupted" if code == 130 else "ended by an error") + " after 40 of 100 samples" in done.stdout
+    assert "Best design" in done.stdout and str(out) in done.stdout
+    assert pyarrow.parquet.read_table(out).num_rows == 40
+
+
+def test_a_search_that_ends_early_shows_its_traceback_with_debug(register):
+    env_id, _ = register(Tiring(archgym.SimulatorUnavailable("no worker starts")))
+    with pytest.raises(archgym.ArchGymError) as raised:
+        CliRunner().invoke(app, ["--debug", "search", env_id, "random", "--budget", "100", "--num-envs", "10"], catch_exceptions=False)
+    assert isinstance(raised.value.__cause__, archgym.SimulatorUnavailable)
+
+
+def test_an_agent_that_fails_leaves_the_others_of_a_comparison(bowl, monkeypatch):
+    from archgym.agents.genetic import Genetic
+
+    def tell(self, *told):
+        raise ZeroDivisionError("no more")
+
+    monkeypatch.setattr(Genetic, "tell", tell)
+    done = run("search", bowl[0], "random", "genetic", "local_search", "--budget", 100)
+    assert done.exit_code == 1 and "error: genetic: ZeroDivisionError: no more" in done.stderr
+    for name in ("random", "genetic", "local_search"):
+        assert re.search(rf"^{name} +\d", done.stdout, re.MULTILINE), done.stdout
+    assert "ended by an error: the row of genetic is of an unfinished search" in done.stdout
+
+
+def test_results_are_printed_where_the_history_cannot_be_written(bowl, tmp_path, monkeypatch):
+    def full(*arguments):
+        raise archgym.ArchGymError("the disk is full")
+
+    monkeypatch.setattr(archgym.SearchResult, "to_parquet", full)
+    done = run("search", bowl[0], "random", "--budget", 20, "--out", tmp_path / "out.parquet")
+    assert done.exit_code == 1 and "the disk is full" in done.stderr and "Best design" in done.stdout and "History" not in done.stdout
+
+
+def test_a_metric_of_0_at_the_optimum_is_an_exact_optimum_and_everything_else_is_not_finitely_far(register):
+    class Stalls(Bowl):
+        def evaluate(self, designs, rng=None):
+            columns = super().evaluate(designs)
+            return {**columns, "cost_j": columns["cost_j"] - 1}
+
+    env_id, _ = register(archgym.Tabulated(Stalls()), archgym.Objective(archgym.Minimize("cost_j"), reference={"cost_j": 4.0}))
+    assert "Regret 0: this is the exact optimum" in words(run("search", env_id, "exhaustive", "--budget", 144).stdout)
+    assert "Regret not finite: cost_j is 0 at the optimum" in words(run("search", env_id, "exhaustive", "--budget", 20).stdout)
+
+
+def test_an_optimum_of_0_to_maximise_is_compared_without_a_ratio(register):
+    class Nothing(Bowl):
+        def evaluate(self, designs, rng=None):
+            columns = super().evaluate(designs)
+            return {**columns, "cost_j": columns["cost_j"] * 0}
+
+    env_id, _ = register(archgym.Tabulated(Nothing()), archgym.Objective(archgym.Maximize("cost_j")))
+    assert "Regret 0: this is the exact optimum" in words(run("search", env_id, "random", "--budget", 20).stdout)
+
+
 # --- examples, exit codes, tracebacks ---
 
 

@@ -243,7 +243,6 @@ def test_autoreset_modes_go_by_name(bowl, mode):
     [
         ({"horizon": 0}, "horizon"),
         ({"horizon": 1.0}, "horizon"),
-        ({"render_mode": "human"}, "ansi"),
         ({"ofset": 1.0}, "did you mean 'offset'"),
         ({"preset": "big"}, "preset"),
         ({"objective": {"minimize": ["cost"]}}, "did you mean 'cost_j'"),
@@ -251,11 +250,93 @@ def test_autoreset_modes_go_by_name(bowl, mode):
 )
 def test_wrong_arguments_are_refused_with_a_hint(register, kwargs, says):
     env_id, _ = register(Bowl)
-    with pytest.raises((ArchGymError, gymnasium.error.Error), match=says), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Gymnasium warns about the render mode first
+    with pytest.raises((ArchGymError, gymnasium.error.Error), match=says):
         gymnasium.make(env_id, **kwargs)
     with pytest.raises(ArchGymError, match=says):
         gymnasium.make_vec(env_id, num_envs=2, **kwargs)
+
+
+@pytest.mark.parametrize("mode", ["rgb_array", "human", "rgb_arry", ""])
+def test_an_unknown_render_mode_is_warned_of_as_gymnasium_does_and_is_none(bowl, mode):
+    says = "render_mode=.*not in the possible render_modes"
+    with pytest.warns(UserWarning, match=says):
+        env = gymnasium.make(bowl[0], render_mode=mode)
+    again = gymnasium.make(EnvSpec.from_json(env.spec.to_json()), render_mode=None)
+    with pytest.warns(UserWarning, match=says):
+        batch = gymnasium.make_vec(bowl[0], num_envs=2, render_mode=mode)
+    with pytest.warns(UserWarning, match=says):
+        several = gymnasium.make_vec(bowl[0], num_envs=2, render_mode=mode, vectorization_mode="sync")
+    for made in (env, again, batch, several):
+        made.reset(seed=0)
+        made.step(made.action_space.sample())
+        assert made.render_mode is None
+    assert env.unwrapped.render() is None and batch.render() is None and several.unwrapped.envs[0].unwrapped.render() is None
+
+
+def test_numpys_integers_are_whole_numbers(register):
+    env_id, _ = register(Bowl)
+    made = gymnasium.make_vec(env_id, num_envs=np.int64(3), horizon=np.int32(2))
+    assert made.num_envs == 3 and made.unwrapped.evaluator.horizon == 2
+    assert json.loads(made.spec.to_json())["kwargs"]["num_envs"] == 3
+    single = gymnasium.make(env_id, horizon=np.uint8(2), offset=np.float64(1.5))
+    assert gymnasium.make(EnvSpec.from_json(single.spec.to_json())).unwrapped.simulator.offset == 1.5
+
+
+@pytest.mark.parametrize(
+    "objective",
+    ["cost_j", lambda metrics: metrics["cost_j"], lambda: 1, lambda simulator: 5.0, max, [Minimize("cost_j")], Minimize("cost_j"), 3],
+)
+def test_what_is_no_objective_is_refused_with_what_is_one(bowl, objective):
+    with pytest.raises(ArchGymError, match=r"expected an archgym.Objective, a mapping such as \{'minimize'"):
+        gymnasium.make(bowl[0], objective=objective)
+
+
+class Slack(archgym.Simulator):
+    """A minimised slack of -2 .. 2, and a maximised rate of 0 .. 4."""
+
+    space = archgym.DesignSpace([archgym.Integer("x", -2, 2), archgym.Integer("y", 0, 4)])
+    metrics = (archgym.Metric("slack", "s", "lower"), archgym.Metric("rate", "1/s", "higher"))
+    default_objective = Objective(Minimize("slack"), archgym.Maximize("rate"))
+
+    def evaluate(self, designs, rng=None):
+        return {"slack": designs["x"] * 1.0, "rate": designs["y"] * 1.0, "feasible": designs["x"] < 3}
+
+
+def test_a_metric_that_has_no_logarithm_costs_its_design_and_nothing_else(register):
+    env_id, _ = register(Slack())
+    env = gymnasium.make(env_id)
+    env.reset(seed=0)
+    observation, reward, _, _, info = env.step(np.array([0, 1]))
+    assert reward == -11.0 and not info["feasible"] and not info["valid"] and set(info["metrics"].values()) == {None}
+    assert not observation.any()
+    ((sample, reason),) = env.unwrapped.ledger.failures
+    assert sample == 0 and "slack = -2.0" in reason and "form='linear'" in reason
+    batch = gymnasium.make_vec(env_id, num_envs=5)
+    batch.reset(seed=0)
+    _, rewards, _, _, info = batch.step(np.array([[1, 1], [2, 1], [2, 0], [3, 0], [4, 1]]))
+    assert rewards.tolist() == [-11.0, 10.0, -10.0, -10.0, pytest.approx(-np.log(2))]
+    assert archgym.finished(info)["feasible"].tolist() == [False, True, True, True, True]
+    assert info["final_obs"][2, :2].tolist() == [-10.0, -10.0]
+    assert np.isnan(batch.unwrapped.ledger.column("values")[0]).all()
+    vector = archgym.wrappers.VectorReward(gymnasium.make(env_id))
+    vector.reset()
+    assert vector.step(np.array([0, 1]))[1].tolist() == [-11.0, -11.0]
+    from archgym.testing import check_env, check_simulator
+
+    check_env(env_id)
+    with pytest.warns(UserWarning, match=r"infeasible: expected metrics of at least 0.*slack = -2.0"):
+        check_simulator(Slack())
+
+
+def test_all_that_rewards_designs_agrees_about_those_without_a_logarithm(register):
+    found = archgym.find_optimum(Slack(), Slack.default_objective)
+    table = archgym.Tabulated(Slack())
+    reward, valid = table.table_rewards(Slack.default_objective)
+    assert (found.designs, found.feasible, found.valid) == (25, 15, 15) == (25, (reward > -11).sum(), valid.sum())
+    assert found.best_design == {"x": 0, "y": 1} == table.space.design(table.optimum(Slack.default_objective)) and found.best_reward == 10.0
+    env_id, _ = register(table)
+    result = archgym.search(env_id, "exhaustive", budget=25)
+    assert np.array_equal(result.history["reward"], reward) and len(result.failures) == 10 and result.regret == 0.0
 
 
 def test_arguments_of_a_simulator_without_a_constructor_are_refused_too(register):

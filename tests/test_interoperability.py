@@ -72,6 +72,37 @@ def test_stable_baselines_learns_and_logs_to_tensorboard(tmp_path):
     assert {"rollout/ep_rew_mean", "train/loss"} <= set(events.Tags()["scalars"])
 
 
+@pytest.mark.parametrize("env_id", [name for name in archgym.list_envs() if name != "archgym/Proxy-v0"])
+@pytest.mark.filterwarnings("ignore:.*render_mode.*", "ignore:You tried to call render")
+def test_stable_baselines_makes_environments_by_their_ids(env_id):
+    stable_baselines3 = pytest.importorskip("stable_baselines3")
+    from stable_baselines3.common.env_util import make_vec_env
+
+    env = make_vec_env(env_id, n_envs=2, seed=0)
+    env.reset()
+    _, rewards, done, infos = env.step(np.array([env.action_space.sample() for _ in range(2)]))
+    assert rewards.shape == (2,) and done.all() and len(infos[0]["design"]) == len(env.action_space.nvec)
+    assert env.render() is None and env.render_mode is None
+    env.close()
+    model = stable_baselines3.PPO("MlpPolicy", env_id, n_steps=8, batch_size=8, seed=0, device="cpu").learn(8)
+    assert model.get_env().render() is None
+
+
+@pytest.mark.filterwarnings("ignore:.*render_mode.*")
+def test_stable_baselines_processes_make_environments_by_their_ids():
+    pytest.importorskip("stable_baselines3")
+    from stable_baselines3.common.env_util import make_vec_env
+    from stable_baselines3.common.vec_env import SubprocVecEnv
+
+    # the id brings its module along, which a process does not get from a script that has no file
+    env = make_vec_env(f"archgym:{ENV}", n_envs=2, vec_env_cls=SubprocVecEnv, wrapper_class=SequentialDesign)
+    try:
+        env.reset()
+        assert env.step(np.zeros(2, int))[1].shape == (2,) and env.get_attr("render_mode") == [None, None]
+    finally:
+        env.close()
+
+
 def test_a_masked_policy_names_only_values_that_there_are():
     contrib = pytest.importorskip("sb3_contrib")
     env = SequentialDesign(gymnasium.make(ENV))

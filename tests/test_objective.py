@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from archgym import ArchGymError, AtLeast, AtMost, Maximize, Minimize, Objective, Target
+from archgym.simulator import Outcome
 
 METRICS = ("latency_s", "energy_j", "area_mm2", "accuracy")
 positive = st.floats(1e-6, 1e6)
@@ -169,16 +171,58 @@ def test_an_unknown_metric_is_refused_with_the_nearest_name(objective):
         objective.check(["latency_s", "energy_j"])
 
 
-@pytest.mark.parametrize("value", [0.0, -1.0])
+def rewards_of(objective: Objective, **columns: list[float]) -> tuple[list[float], list[bool]]:
+    arrays = {name: np.array(column, float) for name, column in columns.items()}
+    with np.errstate(all="raise"):
+        reward, valid = objective(arrays, np.ones(len(next(iter(arrays.values()))), bool))
+    return reward.tolist(), valid.tolist()
+
+
+ZEROS = [0.0, -0.0]
+
+
+@pytest.mark.parametrize(("objective", "reward"), [(Minimize("m"), 10.0), (Maximize("m"), -10.0), (Target("m", 3.0), -10.0)])
+def test_a_metric_of_0_is_the_best_or_the_worst_that_there_is_whatever_its_weight_and_reference(objective, reward):
+    for weight, reference in ((1.0, 1.0), (1e-3, 1e300), (5.0, 1e-300)):
+        term = dataclasses.replace(objective, weight=weight)
+        assert rewards_of(Objective(term, reference={"m": reference}), m=ZEROS) == ([reward] * 2, [True] * 2)
+
+
+def test_a_metric_of_0_that_violates_has_the_largest_penalty_and_still_ranks_above_infeasible():
+    at_least = AtLeast("m", 2.0)
+    assert rewards_of(Objective(Minimize("x"), at_least), m=ZEROS, x=[1e-3, 1.0]) == ([-10.0] * 2, [False] * 2)
+    strict, valid = rewards_of(Objective(Minimize("x"), at_least, strict=True), m=[*ZEROS, 1e-300, 1.9], x=[1.0] * 4)
+    assert -11 < strict[0] == strict[1] <= strict[2] < strict[3] < -10 and not any(valid)
+    assert rewards_of(Objective(Minimize("x"), AtMost("m", 2.0)), m=[0.0, -5.0], x=[1.0, 1.0]) == ([0.0] * 2, [True] * 2)
+
+
+def test_where_a_perfect_part_meets_the_worst_of_another_the_worst_counts():
+    both = Objective(Minimize("x"), Maximize("m"))
+    assert rewards_of(both, x=[0, 0, 1], m=[0, 1, 0]) == ([-10, 10, -10], [True] * 3)
+    assert rewards_of(Objective(Minimize("x"), AtLeast("m", 2.0)), x=[0, 0], m=[0, 1]) == ([-10, 10], [False] * 2)
+    assert rewards_of(Objective(Minimize("x"), Maximize("m", weight=0.0)), x=[0, 1], m=[0, 0]) == ([10, 0], [True] * 2)
+
+
+@pytest.mark.parametrize("value", [5e-324, 1e-310, 1.7e308])
+def test_the_smallest_and_largest_numbers_are_rewarded(value):
+    sign = 1 if value < 1 else -1
+    for reference in (1.0, 1e300, 1e-300):
+        assert rewards_of(Objective(Minimize("m"), reference={"m": reference}), m=[value])[0] == [10.0 * sign]
+
+
 @pytest.mark.parametrize(
     "objective",
     [Objective(Minimize("energy_j")), Objective(Target("energy_j", 1.0)), Objective(Minimize("latency_s"), AtLeast("energy_j", 1.0))],
 )
-def test_a_metric_that_is_not_positive_under_a_logarithm_is_named(objective, value):
-    columns = {"energy_j": np.array([1.0, value]), "latency_s": np.ones(2)}
-    with pytest.raises(ArchGymError, match=r"energy_j.*linear"):
-        objective(columns, np.array([True, True]))
-    assert objective(columns, np.array([True, False])).reward[1] == -11.0  # where infeasible it does not matter
+def test_a_metric_below_0_under_a_logarithm_makes_its_design_infeasible_with_the_reason(objective):
+    columns = {"energy_j": np.array([1.0, -1.5, -2.0]), "latency_s": np.ones(3)}
+    reward, valid = objective(columns, np.array([True, True, False]))
+    assert reward.tolist() == [0.0, -11.0, -11.0] and valid.tolist() == [True, False, False]
+    outcome = Outcome(np.stack([columns["energy_j"], columns["latency_s"]], axis=1), np.array([True, True, False]), failures={2: "no"})
+    judged = objective.judge(outcome, ["energy_j", "latency_s"])
+    assert judged.reward.tolist() == reward.tolist() and judged.valid.tolist() == valid.tolist()
+    assert outcome.feasible.tolist() == [True, False, False] and np.isnan(outcome.values[1]).all() and outcome.failures[2] == "no"
+    assert all(word in outcome.failures[1] for word in ("energy_j = -1.5", "form='linear'"))
 
 
 def test_forms_without_logarithms_take_any_number():

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import pickle
 import warnings
 
+import gymnasium
 import numpy as np
+import pyarrow.parquet
 import pytest
 from conftest import Bowl, Noise
 
 import archgym
-from archgym import AskTellAgent, DesignSpace, Minimize, Objective, search, search_again
+from archgym import Agent, AskTellAgent, DesignSpace, Integer, Minimize, Objective, search, search_again
 from archgym.errors import ArchGymError
 
 FAST = ["random", "genetic", "annealing", "local_search", "ant_colony"]
@@ -208,7 +211,7 @@ def test_a_failing_write_leaves_the_old_file(bowl, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(pyarrow.parquet, "write_table", full)
-    with pytest.raises(ArchGymError, match="No space left"):
+    with pytest.raises(ArchGymError, match="the disk is full"):
         result.to_parquet(path)
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
 
@@ -279,6 +282,167 @@ def test_clipped_are_the_rewards_that_the_agent_was_given():
         assert (macs >= np.exp(10)).sum() > 20
         assert found.clipped == (blind and (macs >= np.exp(10)).sum())
         assert blind == any("clipped" in str(warning.message) for warning in caught)
+
+
+# --- searches that end early ---
+
+
+class Stopping(Descending):
+    """Raises after 7 steps."""
+
+    error: type[BaseException] = ZeroDivisionError
+
+    def tell(self, indices, rewards, metrics, feasible):
+        super().tell(indices, rewards, metrics, feasible)
+        if len(self.told) == 7:
+            raise self.error("no more")
+
+
+class Interrupted(Stopping):
+    error = KeyboardInterrupt
+
+
+class Unavailable(Stopping):
+    error = archgym.SimulatorUnavailable
+
+
+@pytest.mark.parametrize("agent", [Stopping, Interrupted, Unavailable])
+def test_whatever_ends_a_search_hands_over_what_was_simulated(bowl, agent, tmp_path):
+    whole = search(bowl[0], Descending, budget=200, num_envs=20)
+    found = archgym.Search(bowl[0], agent, budget=200, num_envs=20)
+    with pytest.raises(agent.error) as raised:
+        found.run()
+    assert "140 of 200 samples were taken" in "".join(raised.value.__notes__)
+    assert found.env.closed
+    for partial in (found.result(), raised.value.partial):
+        assert partial.samples == 140 and partial.history["reward"].tolist() == whole.history["reward"][:140].tolist()
+        assert partial.best_reward == whole.best_so_far[139] and partial.best_design is not None
+        assert pyarrow.parquet.read_table(partial.to_parquet(tmp_path / "part.parquet")).num_rows == 140
+    with pytest.raises(agent.error) as raised:
+        search(bowl[0], agent, budget=200)
+    assert pickle.loads(pickle.dumps(raised.value)).partial.samples == 7, "it comes back from a pool of processes"
+
+
+def test_an_objective_that_raises_and_a_simulator_that_cannot_say_its_optimum_lose_nothing(register):
+    class Callback(Objective):
+        calls = 0
+
+        def __call__(self, metrics, feasible):
+            self.calls += 1
+            if self.calls > 3:
+                raise OSError("the disk is full")
+            return super().__call__(metrics, feasible)
+
+    class Broken(Bowl):
+        def optimum(self, objective):
+            raise archgym.SimulatorUnavailable("it is gone")
+
+    env_id, _ = register(Broken(), Callback(Minimize("cost_j")))
+    found = archgym.Search(env_id, "random", budget=10, num_envs=2)
+    with pytest.raises(OSError, match="disk is full") as raised, pytest.warns(UserWarning, match="optimum cannot be looked up: it is gone"):
+        found.run()
+    assert found.result().samples == raised.value.partial.samples == 6 and found.result().optimum is None
+
+
+def test_the_optimum_is_part_of_an_unfinished_result_and_a_closed_simulator_is_not_asked(register):
+    class Closing(Bowl):
+        closed = False
+
+        def optimum(self, objective):
+            assert not self.closed
+            return np.array([2, 2, 2, 0])
+
+        def close(self):
+            self.closed = True
+
+    env_id, _ = register(Closing())
+    found = archgym.Search(env_id, Stopping, budget=200, num_envs=20)
+    with pytest.raises(ZeroDivisionError):
+        found.run()
+    assert found.result().regret >= 0
+    spent = archgym.Search(env_id, "random", budget=5)
+    spent.spend()
+    spent.env.close()
+    assert spent.result().samples == 5 and spent.result().optimum is None
+
+
+class Greedy(Agent):
+    """Takes more, or fewer, samples than it may."""
+
+    version = 1
+    hyperparameters = DesignSpace([Integer("samples", 0, 100, default=8)])
+
+    def search(self, env, *, budget, seed):
+        env.unwrapped.ledger.budget = None
+        env.reset(seed=seed)
+        for _ in range(self.samples):
+            env.step(env.action_space.sample())
+
+
+def test_an_agent_that_takes_too_many_samples_or_none_is_refused_and_one_that_stops_early_is_warned_of(bowl):
+    for samples, says in ((8, "to take 5 samples, got 8"), (0, "to take 5 samples, got 0")):
+        found = archgym.Search(bowl[0], Greedy(samples=samples), budget=5)
+        with pytest.raises(ArchGymError, match=says):
+            found.run()
+        assert found.result().samples == samples
+    with pytest.warns(UserWarning, match="stopped early: 3 of 5 samples were taken"):
+        assert search(bowl[0], Greedy(samples=3), budget=5).samples == 3
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert search(bowl[0], "exhaustive", budget=300).samples == 300, "144 designs, and then once more"
+
+
+@pytest.mark.parametrize("agent", FAST)
+def test_a_metric_of_0_at_the_optimum_costs_no_sample(register, agent):
+    class Stalls(Bowl):
+        def evaluate(self, designs, rng=None):
+            columns = super().evaluate(designs)
+            return {**columns, "cost_j": columns["cost_j"] - 1}
+
+    env_id, simulator = register(Stalls(), Objective(Minimize("cost_j"), reference={"cost_j": 4.0}))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # rewards that are infinite hide no difference, as clipped ones do
+        result = search(env_id, agent, budget=300, seed=0)
+    assert result.samples == simulator.rows == 300 and not result.failures
+    assert (result.history["reward"] == 10).sum() == (result.history["cost_j"] == 0).sum() > 0 and result.best_metrics["cost_j"] == 0
+
+
+def test_an_environment_in_place_of_its_id_is_refused_with_the_id(bowl):
+    for env in (gymnasium.make(bowl[0]), gymnasium.make_vec(bowl[0], num_envs=2)):
+        with pytest.raises(ArchGymError, match=f"expected an environment's id, .*pass its id, '{bowl[0]}'"):
+            search(env, "random", budget=5)
+    with pytest.raises(ArchGymError, match=r"expected an environment's id, .*got None"):
+        search(None, "random", budget=5)
+
+
+@pytest.mark.parametrize("declared", [None, {"rate": 0.1}, [Integer("a", 0, 1)]])
+def test_hyperparameters_that_are_no_design_space_are_refused(bowl, declared):
+    from archgym.testing import check_agent
+
+    class Undeclared(Descending):
+        hyperparameters = declared
+
+    for call in (lambda: search(bowl[0], Undeclared, budget=5), lambda: check_agent(Undeclared)):
+        with pytest.raises(ArchGymError, match=r"Undeclared.hyperparameters to be a DesignSpace.*write DesignSpace\("):
+            call()
+
+
+def test_what_an_agent_prefers_is_checked_as_what_is_asked_for(bowl):
+    class Two(Descending):
+        preferred_num_envs = 2.0
+
+    class NumPys(Descending):
+        preferred_num_envs = np.int64(2)
+
+    with pytest.raises(ArchGymError, match=r"Two.preferred_num_envs is a whole number, at least 1; not 2.0"):
+        search(bowl[0], Two, budget=5)
+    assert search(bowl[0], NumPys, budget=5).specification["num_envs"] == 2
+
+    class Unversioned(Descending):
+        version = None
+
+    with pytest.raises(ArchGymError, match=r"Unversioned.version is a whole number"):
+        search(bowl[0], Unversioned, budget=5)
 
 
 def test_the_simulator_is_closed_after_the_result_and_also_when_the_agent_fails(register):

@@ -308,6 +308,11 @@ class ZeroWidth(Good):
     preferred_num_envs = 0
 
 
+class FractionalWidth(Good):
+    hyperparameters = DesignSpace([])
+    preferred_num_envs = 2.0
+
+
 @pytest.mark.parametrize(
     ("agent", "says"),
     [
@@ -325,6 +330,7 @@ class ZeroWidth(Good):
         (Deaf, "attribute"),
         (NoVersion, "version"),
         (ZeroWidth, "preferred_num_envs"),
+        (FractionalWidth, "preferred_num_envs is 2.0"),
         (lambda: 3, "derive the class"),
         ("genetik", "did you mean 'genetic'"),
     ],

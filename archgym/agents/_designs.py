@@ -4,7 +4,37 @@ from __future__ import annotations
 
 import numpy as np
 
+from archgym.errors import ArchGymError
 from archgym.space import Array, DesignSpace, Indices
+
+MOST_VALUES = 1_000_000
+
+
+def check_listable(agent: object, space: DesignSpace) -> None:
+    """Refuse a space for an agent that keeps a number for every value of every parameter.
+
+    Raises:
+        ArchGymError: the parameters have more than a million values together.
+    """
+    values = sum(map(len, space))
+    if values > MOST_VALUES:
+        longest = max(space, key=len)
+        raise ArchGymError(
+            f"{type(agent).__name__} keeps a number for every value of every parameter: expected at most {MOST_VALUES:,} values, got "
+            f"{values:,}, most of them of {longest.name!r}; give it fewer, or use genetic, tpe, cmaes or sac"
+        )
+
+
+def check_choices(space: DesignSpace, agent: str) -> None:
+    """Refuse a space without parameters to an agent that learns which values to choose.
+
+    Raises:
+        ArchGymError: there is one design and nothing to choose.
+    """
+    if not len(space):
+        raise ArchGymError(
+            f"the agent {agent} learns which values to choose, and a space without parameters has one design; use exhaustive"
+        )
 
 
 def neighbours(space: DesignSpace, design: Indices) -> Indices:

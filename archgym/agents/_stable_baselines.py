@@ -5,19 +5,19 @@ Needs `archgym[rl]`. Stable-Baselines3 is imported when a search starts, never b
 
 from __future__ import annotations
 
-import random
 from abc import abstractmethod
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from copy import deepcopy
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from archgym.agent import Agent
+from archgym.agents._designs import check_choices, check_listable
+from archgym.agents._torch import alone_with_torch
 from archgym.errors import BudgetExhausted, MissingDependency
 from archgym.seeding import integer_seed
-from archgym.space import Array
+from archgym.space import Array, DesignSpace
 
 if TYPE_CHECKING:
     from gymnasium.vector import VectorEnv
@@ -28,9 +28,14 @@ if TYPE_CHECKING:
 class StableBaselinesAgent(Agent):
     """Lets a Stable-Baselines3 model learn until the budget is spent; subclasses build the model.
 
+    Class attributes:
+        discrete: whether the model has an output for every value of every parameter.
+
     Raises:
         MissingDependency: Stable-Baselines3 is not installed (when a search starts).
     """
+
+    discrete: ClassVar[bool] = True
 
     @abstractmethod
     def model(self, env: VecEnv, *, budget: int, common: dict[str, Any]) -> BaseAlgorithm:
@@ -54,6 +59,10 @@ class StableBaselinesAgent(Agent):
         except ImportError as error:
             name = type(self).__name__
             raise MissingDependency(f'the agent {name} needs Stable-Baselines3: pip install "archgym[rl]"') from error
+        space: DesignSpace = env.unwrapped.simulator.space  # type: ignore[attr-defined]
+        check_choices(space, type(self).__name__)
+        if self.discrete:
+            check_listable(self, space)
         # More than the budget needs: it is the environment that ends the search. Schedules run over this number.
         total = (budget + 2 * env.num_envs) * self.steps_per_design(env)
         common = {
@@ -62,7 +71,7 @@ class StableBaselinesAgent(Agent):
             "device": "cpu",
             "seed": integer_seed(seed, "agent"),
         }
-        with own_torch_and_random_state():
+        with alone_with_torch():
             adapted = as_vec_env(self.view(env))
             model = self.model(adapted, budget=budget, common=common)
             model.set_logger(Logger(None, []))  # the default logger makes a temporary folder per run
@@ -118,20 +127,3 @@ def as_vec_env(env: VectorEnv) -> VecEnv:
             return [False] * len(list(self._get_indices(indices)))
 
     return Adapter()
-
-
-@contextmanager
-def own_torch_and_random_state() -> Iterator[None]:
-    """One torch thread (small networks are slower on several), and the caller's global random states left as they were."""
-    import torch
-
-    threads, torch_state, python_state = torch.get_num_threads(), torch.get_rng_state(), random.getstate()
-    numpy_state = np.random.get_state()  # noqa: NPY002 - Stable-Baselines3 reseeds and draws from the global state
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-        torch.set_rng_state(torch_state)
-        random.setstate(python_state)
-        np.random.set_state(numpy_state)  # noqa: NPY002

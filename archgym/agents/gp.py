@@ -8,13 +8,13 @@ Good for: simulators that take seconds, and budgets up to a few hundred: every s
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from optuna.samplers import BaseSampler, GPSampler
 
+from archgym.agents._designs import check_listable
 from archgym.agents._optuna import OptunaAgent
+from archgym.agents._torch import alone_with_torch
 from archgym.errors import MissingDependency
 from archgym.space import Categorical, DesignSpace, Ordinal
 
@@ -42,28 +42,18 @@ class GaussianProcess(OptunaAgent):
     )
 
     def search(self, env: VectorEnv, *, budget: int, seed: int) -> None:
-        with _one_torch_thread():
+        try:
+            import torch  # noqa: F401
+        except ImportError as error:
+            raise MissingDependency('the "gp" agent needs PyTorch: pip install "archgym[gp]"') from error
+        with alone_with_torch():
             super().search(env, budget=budget, seed=seed)
 
     def sampler(self, space: DesignSpace, seed: int) -> BaseSampler:
+        check_listable(self, space)
         return GPSampler(
             n_startup_trials=self.startup,
             deterministic_objective=self.deterministic,
             seed=seed,
             warn_independent_sampling=False,  # the first parameters are always drawn independently
         )
-
-
-@contextmanager
-def _one_torch_thread() -> Iterator[None]:
-    """Small matrices are faster on one thread, and sums in one order are the same everywhere."""
-    try:
-        import torch
-    except ImportError as error:
-        raise MissingDependency('the "gp" agent needs PyTorch: pip install "archgym[gp]"') from error
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from archgym.agent import Agent
-from archgym.agents._stable_baselines import own_torch_and_random_state
+from archgym.agents._designs import check_choices, check_listable
+from archgym.agents._torch import alone_with_torch
 from archgym.agents.ppo import rollout
 from archgym.errors import BudgetExhausted, MissingDependency
 from archgym.seeding import integer_seed
@@ -76,7 +77,10 @@ class IndependentPPO(Agent):
             import torch
         except ImportError as error:
             raise MissingDependency('the agent IndependentPPO needs PyTorch: pip install "archgym[rl]"') from error
-        with own_torch_and_random_state(), suppress(BudgetExhausted):
+        space: DesignSpace = env.unwrapped.simulator.space  # type: ignore[attr-defined]
+        check_choices(space, "IndependentPPO")
+        check_listable(self, space)
+        with alone_with_torch(), suppress(BudgetExhausted):
             torch.manual_seed(integer_seed(seed, "agent"))
             self._learn(env, budget, seed)
 

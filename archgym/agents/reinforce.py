@@ -17,7 +17,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from archgym.agent import AskTellAgent
-from archgym.agents._designs import draw
+from archgym.agents._designs import check_listable, draw
 from archgym.space import Array, DesignSpace, Indices, Integer, Real
 
 
@@ -48,6 +48,7 @@ class Reinforce(AskTellAgent):
         return int(self.batch)
 
     def start(self, space: DesignSpace, *, budget: int, rng: np.random.Generator) -> None:
+        check_listable(self, space)
         self.nvec, self.rng = space.nvec, rng
         self.first = np.cumsum(space.nvec) - space.nvec  # where each parameter's logits begin
         self.parameter = np.repeat(np.arange(len(space)), space.nvec)

@@ -33,6 +33,7 @@ class SAC(StableBaselinesAgent):
     """
 
     version = 1
+    discrete = False
     hyperparameters = DesignSpace(
         [
             Ordinal("num_envs", [1, 2, 4, 8, 16, 32], default=8),

@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any
 import gymnasium
 import numpy as np
 
+from archgym.columns import read_designs
 from archgym.dataset.data import FILE, Dataset, load_dataset, merged
 from archgym.errors import ArchGymError
 from archgym.simulator import Simulator
 from archgym.study.store import Store
+from archgym.values import read_arguments
 
 if TYPE_CHECKING:
     import pyarrow
@@ -73,7 +75,7 @@ def _studied(folder: Path, env: str | None) -> Iterator[tuple[Mapping[str, Any],
     stored = [run for run in store.read().values() if run.done]
     if env is not None:
         labels = _labels(store)
-        stored = [run for run in stored if env in (run.specification["env"]["id"], labels.get(_key(run.specification["env"])))]
+        stored = [run for run in stored if env in _names(run.specification["env"], labels)]
         if not stored:
             raise ArchGymError(f"{folder} has no finished run of {env!r}; its tasks are {', '.join(labels.values()) or 'not known'}")
     if not stored:
@@ -89,6 +91,11 @@ def _labels(store: Store) -> dict[str, str]:
     if not store.study_file.is_file():
         return {}
     return {_key(task): label for label, task in Study.read(store.study_file).tasks.items()}
+
+
+def _names(env: Mapping[str, Any], labels: Mapping[str, str]) -> tuple[str, ...]:
+    """What a task may be called: its id, with the module that registers it or without, and its label."""
+    return (env["id"], env["id"].rpartition(":")[2], labels.get(_key(env), ""))
 
 
 def _key(env: Mapping[str, Any]) -> str:
@@ -131,7 +138,7 @@ def _tidy(environment: Mapping[str, Any], runs: Sequence[tuple[Mapping[str, Any]
         environment=environment,
         space=simulator.space,
         metrics=simulator.metrics,
-        indices=simulator.space.encode({name: _plain(whole[name]) for name in simulator.space.names}),
+        indices=read_designs(simulator.space, whole),
         values=np.stack(values, axis=1) if values else np.empty((n, 0)),
         feasible=whole["feasible"].to_numpy().astype(bool),
         agent=np.repeat([agent["name"] for agent in agents], rows),
@@ -143,21 +150,15 @@ def _tidy(environment: Mapping[str, Any], runs: Sequence[tuple[Mapping[str, Any]
     )
 
 
-def _plain(column: pyarrow.ChunkedArray) -> Any:
-    import pyarrow
-
-    return column.to_pylist() if pyarrow.types.is_string(column.type) or pyarrow.types.is_boolean(column.type) else column.to_numpy()
-
-
 def _simulator(environment: Mapping[str, Any]) -> Simulator:
     """The simulator that the runs were of.
 
     Raises:
         ArchGymError: it is another one here.
     """
-    evaluator = gymnasium.make(environment["id"], **environment["kwargs"]).unwrapped.evaluator  # type: ignore[attr-defined]
+    evaluator = gymnasium.make(environment["id"], **read_arguments(environment["kwargs"])).unwrapped.evaluator  # type: ignore[attr-defined]
     simulator: Simulator = evaluator.simulator
-    here = json.loads(json.dumps(evaluator.specification()["simulator"], default=repr))
+    here = json.loads(json.dumps(evaluator.specification()["simulator"]))
     simulator.close()
     if here != environment["simulator"]:
         raise ArchGymError(

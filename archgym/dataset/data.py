@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from archgym.archive import check_format, reading
+from archgym.columns import arrow_table, read_designs
 from archgym.errors import ArchGymError, unknown
-from archgym.paths import write_atomically
+from archgym.paths import make_folder, write_atomically
 from archgym.simulator import Metric
 from archgym.space import Array, DesignSpace, Indices
 
@@ -156,11 +157,7 @@ def save_dataset(data: Dataset, folder: str | os.PathLike[str]) -> Path:
 
     from archgym.dataset.card import card
 
-    target = Path(folder).expanduser()
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ArchGymError(f"cannot make the folder {target}: {error.strerror or error}") from error
+    target = make_folder(folder)
     table = to_arrow(data)
     write_atomically(target / FILE, lambda file: pyarrow.parquet.write_table(table, file, compression="zstd", write_page_checksum=True))
     text = card(data)
@@ -186,9 +183,9 @@ def to_arrow(data: Dataset) -> pyarrow.Table:
     units = {m.name: m.unit for m in data.metrics}
     columns = {**data.space.decode(data.indices), **{m.name: data.values[:, j] for j, m in enumerate(data.metrics)}}
     columns |= {name: getattr(data, name) for name in PROVENANCE}
-    arrays = {n: pyarrow.array(c.tolist() if c.dtype.kind in "OU" else c, from_pandas=True) for n, c in columns.items()}
-    fields = [pyarrow.field(n, a.type, metadata={"unit": units[n]} if n in units else None) for n, a in arrays.items()]
-    return pyarrow.table(list(arrays.values()), schema=pyarrow.schema(fields, metadata={METADATA: json.dumps(about(data))}))
+    table = arrow_table(data.space, columns, nan_is_null=True)
+    fields = [field.with_metadata({"unit": units[field.name]}) if field.name in units else field for field in table.schema]
+    return table.cast(pyarrow.schema(fields, metadata={METADATA: json.dumps(about(data))}))
 
 
 def load_dataset(folder: str | os.PathLike[str]) -> Dataset:
@@ -213,7 +210,7 @@ def _from_table(table: pyarrow.Table, header: Mapping[str, Any]) -> Dataset:
     space = DesignSpace.from_json(json.dumps(header["space"]))
     metrics = tuple(Metric(**m) for m in header["metrics"])
     _check_columns(table.column_names, [*space.names, *(m.name for m in metrics), *PROVENANCE])
-    indices = space.encode({name: table[name].to_pylist() for name in space.names})
+    indices = read_designs(space, table)
     values = np.stack([table[m.name].to_numpy().astype(float) for m in metrics], axis=1) if metrics else np.empty((len(indices), 0))
     kinds: dict[str, Any] = {"feasible": bool, "agent": str, "configuration": str, "seed": np.int64, "sample": np.int64, "count": np.int64}
     provenance: dict[str, Array] = {name: np.array(table[name].to_pylist(), dtype=kind) for name, kind in kinds.items()}

@@ -4,28 +4,32 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import gymnasium
 
+from archgym.csv_files import write_csv
 from archgym.dataset.data import Dataset, about, to_arrow
 from archgym.env import Evaluation
 from archgym.errors import ArchGymError, MissingDependency
-from archgym.paths import write_atomically
+from archgym.paths import make_folder, write_atomically
+from archgym.simulator import Outcome
+from archgym.values import read_arguments
 
 
 def to_csv(data: Dataset, path: str | os.PathLike[str]) -> Path:
-    """All rows as CSV, and beside it `PATH.schema.json` with the environment, the parameters and the units of metrics.
+    """CSV that no spreadsheet runs, and beside it `PATH.schema.json` with the environment, the parameters and the units of metrics.
 
     Raises:
         ArchGymError: the path cannot be written.
     """
-    import pyarrow.csv
-
-    target = write_atomically(path, lambda file: pyarrow.csv.write_csv(to_arrow(data), file))
+    table = to_arrow(data)
+    target = write_atomically(path, lambda file: write_csv([table], table.schema, file))
     text = json.dumps(about(data), indent=2) + "\n"
     write_atomically(target.with_name(f"{target.name}.schema.json"), lambda file: file.write(text.encode()))
     return target
@@ -43,22 +47,40 @@ def to_minari(data: Dataset, folder: str | os.PathLike[str], name: str | None = 
 
     Raises:
         MissingDependency: Minari is not installed.
-        ArchGymError: a data set of this name is there, or the environment has no default objective.
+        ArchGymError: a data set of this name is there, Minari does not take the name, or the environment cannot be made or has no default
+            objective.
     """
     try:
         import minari
         from minari.data_collector import EpisodeBuffer
+        from minari.dataset.minari_dataset import parse_dataset_id
     except ImportError as error:
         raise MissingDependency('an export to Minari needs it: pip install "archgym[minari]"') from error
-    env = gymnasium.make(data.environment["id"], **data.environment["kwargs"])
-    evaluator = env.unwrapped.evaluator  # type: ignore[attr-defined]
-    chosen = name or f"{str(data.environment['id']).removesuffix('-v0').lower()}/designs-v0"
+    env_id = str(data.environment["id"])
+    chosen = name or f"{env_id.rpartition(':')[2].removesuffix('-v0').lower()}/designs-v0"
+    try:
+        parse_dataset_id(chosen)
+    except ValueError:
+        raise ArchGymError(
+            f"Minari's names are namespace/name-vN, the namespace of two characters or more, such as mine/designs-v0; got {chosen!r}"
+        ) from None
+    try:
+        env = gymnasium.make(env_id, **read_arguments(data.environment["kwargs"]))
+    except gymnasium.error.Error as error:
+        raise ArchGymError(
+            f"{env_id} cannot be made here ({error}): install what brings it, or make the data set again with the id "
+            "module:namespace/Name-vN, which names the module that registers it"
+        ) from error
+    core: Any = env.unwrapped
+    core.spec.kwargs["task"] = env_id  # so that Minari's readers import the module, too
+    evaluator = core.evaluator
     target = Path(folder).expanduser().absolute()
     if (target / chosen).exists():
         raise ArchGymError(f"{target / chosen} is there already: give another folder or name")
-    target.mkdir(parents=True, exist_ok=True)
-    columns = {m.name: data.values[:, j] for j, m in enumerate(data.metrics)}
-    evaluation = Evaluation(data.indices, data.values, data.feasible, *evaluator.objective(columns, data.feasible)[::-1])
+    make_folder((target / chosen).parent, within=target)
+    outcome = Outcome(data.values.copy(), data.feasible.copy())
+    rewards = evaluator.objective.judge(outcome, [m.name for m in data.metrics])
+    evaluation = Evaluation(data.indices, outcome.values, outcome.feasible, rewards.valid, rewards.reward)
     observations, start = evaluator.observe(evaluation, 0.0), evaluator.fresh(1)[0]
     episodes = [
         EpisodeBuffer(
@@ -71,17 +93,27 @@ def to_minari(data: Dataset, folder: str | os.PathLike[str], name: str | None = 
         )
         for i in range(len(data))
     ]
-    with _minari_folder(target):
+    with _whole_or_nothing(target / chosen), _minari_folder(target):
         minari.create_dataset_from_buffers(
             chosen,
             buffer=episodes,
             env=env,
             algorithm_name=", ".join(sorted(set(data.agent.tolist()))),
-            description=f"{data.environment['id']}: {len(data):,} designs; {'; '.join(data.sources)}",
+            description=f"{env_id}: {len(data):,} designs; {'; '.join(data.sources)}",
             data_format="arrow",
         )
     env.close()
     return chosen
+
+
+@contextmanager
+def _whole_or_nothing(folder: Path) -> Iterator[None]:
+    """A folder that was not there before is not left half written."""
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 @contextmanager

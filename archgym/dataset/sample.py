@@ -57,7 +57,8 @@ def sample(
     simulator = evaluator.simulator if cache is None else Cached(evaluator.simulator, cache)
     try:
         indices = draw(simulator.space, n, method, stream(seed, "dataset"))
-        return _measured(simulator, indices, evaluator.specification(), method, seed, progress)
+        about = {**evaluator.specification(), "id": env}  # with the module that registers it, if the user has named one
+        return _measured(simulator, indices, about, method, seed, progress)
     finally:
         simulator.close()
 

@@ -58,6 +58,7 @@ After one design (`horizon=1`), or after `horizon` designs.
 | Argument | Default | Meaning |
 |---|---|---|
 | workload | "resnet18" | a name of `archgym workloads`, or the path of an .onnx or .csv file |
+| dimensions | None | sizes of dynamic dimensions of an .onnx file, such as {"batch": 1, "height": 224} |
 | technology | "45nm" | energies and areas: "45nm", "65nm", or the path of a table of yours |
 | fixed | None | parameters with the one value that they shall have |
 | backend | "model" | "scalesim" or "zigzag": the real tool, seconds to minutes per design |
@@ -83,23 +84,29 @@ from archgym.registry import register_env
 from archgym.simulator import Simulator
 from archgym.simulators.accelerator.model import Accelerator
 from archgym.simulators.accelerator.tiling import compulsory_words
+from archgym.simulators.accelerator.workloads import Dimensions
 
 BACKENDS = ("scalesim", "zigzag")
 
 
 def accelerator(
-    workload: str = "resnet18", technology: str = "45nm", fixed: Mapping[str, Any] | None = None, backend: str = "model"
+    workload: str = "resnet18",
+    technology: str = "45nm",
+    fixed: Mapping[str, Any] | None = None,
+    backend: str = "model",
+    dimensions: Dimensions | None = None,
 ) -> Simulator:
     """One network on one accelerator: the analytical model, or a real tool that simulates every design."""
+    given = {} if dimensions is None else {"dimensions": dimensions}  # passed only where it matters: it identifies results
     if backend == "model":
-        return Accelerator(workload, technology, fixed)
+        return Accelerator(workload, technology, fixed, **given)
     if backend not in BACKENDS:
         raise unknown("backend of archgym/Accelerator-v0", backend, ["model", *BACKENDS])
     if technology != "45nm" or fixed:
         raise ArchGymError("technology and fixed go with backend='model'; the real tools have their own constants and the whole space")
     from archgym.simulators.accelerator.backends import backend_simulator
 
-    return backend_simulator(backend, workload)
+    return backend_simulator(backend, workload, **given)
 
 
 def objective(

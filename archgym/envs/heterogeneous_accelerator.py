@@ -52,6 +52,7 @@ After one design (`horizon=1`), or after `horizon` designs.
 | subs | 2 | sub-accelerators |
 | specs | None | limits, such as {"latency_s": 0.005, "energy_j": 0.008, "area_mm2": 9} |
 | technology | "45nm" | energies and areas: "45nm", "65nm", or the path of a table of yours |
+| dimensions | None | sizes of dynamic dimensions of .onnx files: of all, {"batch": 1}, or of one, {"a.onnx": {"batch": 1}} |
 | tabulated | False | look designs up in a table of all of them, made the first time (minutes) and kept in the user's data folder |
 
 Presets: `light` (ResNet-18 and MobileNetV2), `medium` (ResNet-50 and EfficientNet-B0), `heavy` (VGG-16 and ViT-B/16), each with specs that
@@ -75,9 +76,10 @@ from archgym.objective import AtMost, Maximize, Minimize, Objective
 from archgym.registry import register_env
 from archgym.simulator import Simulator
 from archgym.simulator_wrappers import StoredTable
-from archgym.simulators.accelerator.heterogeneous import HeterogeneousAccelerator, Networks
+from archgym.simulators.accelerator.heterogeneous import HeterogeneousAccelerator, ManyDimensions, Networks
 from archgym.simulators.accelerator.tiling import compulsory_words
 
+NETWORKS = ["resnet18", "mobilenet_v2"]
 CLASSIFIERS = ["resnet18", "resnet50", "mobilenet_v2", "vgg16", "efficientnet_b0", "vit_b_16"]
 
 BOUND = 4.0  # times a spec: where NASAIC's penalty reaches 10
@@ -91,14 +93,16 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 def heterogeneous_accelerator(
-    networks: Networks = ("resnet18", "mobilenet_v2"),
+    networks: Networks = NETWORKS,
     subs: int = 2,
     specs: Mapping[str, float] | None = None,
     technology: str = "45nm",
     tabulated: bool = False,
+    dimensions: ManyDimensions | None = None,
 ) -> Simulator:
     """Networks on a chip of sub-accelerators, scheduled when they are asked for, or once and for all."""
-    simulator = HeterogeneousAccelerator(networks, subs, specs, technology)
+    given = {} if dimensions is None else {"dimensions": dimensions}  # passed only where it matters: it identifies results
+    simulator = HeterogeneousAccelerator(networks, subs, specs, technology, **given)
     return StoredTable(simulator) if tabulated else simulator
 
 

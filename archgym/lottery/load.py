@@ -17,6 +17,7 @@ from archgym.optimum import known_optimum, stored_optimum
 from archgym.space import Array
 from archgym.study.spec import Run, Study
 from archgym.study.store import Store, Stored
+from archgym.values import read_arguments
 
 _COLUMNS = ("sample", "reward", "valid", "elapsed_seconds")
 
@@ -152,7 +153,7 @@ def _objective(env: Mapping[str, Any], enumerate_it: bool) -> tuple[str, float |
 def _evaluator(env: Mapping[str, Any]) -> Iterator[Evaluator]:
     """The task itself, to ask it about its optimum."""
     try:
-        evaluator = Evaluator(env["id"], env["objective"], env["horizon"], {**env["kwargs"]})
+        evaluator = Evaluator(env["id"], env["objective"], env["horizon"], read_arguments(env["kwargs"]))
     except Exception as error:  # a constructor may raise anything
         raise ArchGymError(f"cannot make {env['id']} to ask for its optimum: {error}") from error
     try:

@@ -18,9 +18,10 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
-from archgym.errors import ArchGymError
+from archgym.charts import drawable
+from archgym.csv_files import write_csv
 from archgym.lottery import charts
-from archgym.paths import write_atomically
+from archgym.paths import make_folder, write_atomically
 
 if TYPE_CHECKING:
     import polars as pl
@@ -209,10 +210,7 @@ def write_report(analysis: Analysis, folder: Path, *, title: str, provenance: Ma
     charts.require()
     folder = Path(folder)
     for part in ("figures", "tables"):
-        try:
-            (folder / part).mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ArchGymError(f"cannot make the folder {folder / part}: {error.strerror or error}") from error
+        make_folder(folder / part, within=folder)
     for name in TABLES:
         write_atomically(folder / "tables" / f"{name}.csv", partial(_write_csv, getattr(analysis, name)))
 
@@ -234,7 +232,7 @@ def _page(study: Study, sections: Sequence[Section], title: str, provenance: Map
 
     analysis, agents = study.analysis, study.agents
     templates = Path(__file__).parent / "templates"
-    environment = Environment(loader=FileSystemLoader(templates), autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(loader=FileSystemLoader(templates), autoescape=True, trim_blocks=True, lstrip_blocks=True, finalize=drawable)
     environment.filters["short"] = _short
     vega, script = _vega(), (templates / "report.js").read_text(encoding="utf-8")
     dashes = charts.dashes(agents)
@@ -256,7 +254,7 @@ def _page(study: Study, sections: Sequence[Section], title: str, provenance: Map
         vega=Markup(vega),
         script=Markup(script),
         hashes=[_hash(vega), _hash(script)],
-        data=Markup(inert_json(_data(study, sections))),
+        data=Markup(inert_json(drawable(_data(study, sections)))),
     )
 
 
@@ -617,7 +615,8 @@ def _slug(text: str) -> str:
 
 
 def _write_csv(frame: pl.DataFrame, file: BinaryIO) -> None:
-    frame.write_csv(file)
+    table = frame.to_arrow()
+    write_csv([table], table.schema, file)
 
 
 def _write_bytes(content: bytes, file: BinaryIO) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from archgym.errors import ArchGymError, MissingDependency, unknown
-from archgym.proxy.models import LEAF, MODELS, GaussianProcess, Linear, Model, Separate, Trees
+from archgym.proxy.models import KNOWN, LEAF, MODELS, GaussianProcess, Linear, Model, Separate, Trees
 from archgym.space import Array
 
 TREES = 100  # of a forest
@@ -20,7 +20,6 @@ LEAVES = 31
 SMALLEST = 5
 TUNED = 250  # designs on which a Gaussian process finds its hyperparameters,
 STEPS = 40  # in so many steps of L-BFGS
-KNOWN = 2000  # designs that a Gaussian process knows at most
 JITTER = 1e-6
 
 

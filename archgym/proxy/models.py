@@ -30,6 +30,7 @@ from archgym.space import Array, Indices
 _WORK = 2_000_000  # numbers in flight at once
 _FLOOR = 1e-3  # of a forest's spread: where all its trees agree, they may still be wrong
 LEAF = -1
+KNOWN = 2000  # designs that a Gaussian process knows at most
 
 
 class Model(ABC):
@@ -202,8 +203,8 @@ class GaussianProcess(Model):
             expect(name, arrays[name], shape, np.floating)
             if not np.isfinite(arrays[name]).all():
                 raise ArchGymError(f"{name} has numbers that are not finite")
-        if n == 0 or not all((arrays[name] > 0).all() for name in ("length", "variance", "noise")):
-            raise ArchGymError("a Gaussian process needs designs, and lengths and variances above 0")
+        if not 0 < n <= KNOWN or not all((arrays[name] > 0).all() for name in ("length", "variance", "noise")):
+            raise ArchGymError(f"a Gaussian process needs designs, {KNOWN:,} at most, and lengths and variances above 0")
         return cls(arrays["x"], arrays["y"], arrays["length"], float(arrays["variance"]), float(arrays["noise"]))
 
 

@@ -20,6 +20,7 @@ import numpy as np
 from archgym.archive import digest, expect, load_archive, reading, save_archive
 from archgym.errors import ArchGymError, unknown
 from archgym.objective import Objective
+from archgym.paths import make_folder
 from archgym.proxy.encoding import Encoding
 from archgym.proxy.evaluate import LEVELS
 from archgym.proxy.models import MODELS, Model, Trees, part
@@ -114,11 +115,7 @@ class ProxySimulator(Simulator):
         Raises:
             ArchGymError: it cannot be written.
         """
-        target = Path(folder).expanduser()
-        try:
-            target.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ArchGymError(f"cannot make the folder {target}: {error.strerror or error}") from error
+        target = make_folder(folder)
         save_archive(target / FILE, *self._content())
         return target
 
@@ -146,13 +143,16 @@ class ProxySimulator(Simulator):
             expect(name, arrays[name], shape, np.floating)
             if not np.isfinite(arrays[name]).all():
                 raise ArchGymError(f"{name} has numbers that are not finite")
+        targets = Targets(metrics, arrays["log"], arrays["mean"], arrays["scale"])
+        if not (targets.scale > 0).all() or not np.isfinite(targets.ends).all():
+            raise ArchGymError("mean and scale do not make finite metrics: a scale is above 0, and neither is near the largest number")
         if about["model"] not in MODELS:
             raise unknown("model", about["model"], MODELS)
         objective = about["objective"]
         return cls(
             environment=about["environment"],
             space=space,
-            targets=Targets(metrics, arrays["log"], arrays["mean"], arrays["scale"]),
+            targets=targets,
             kind=about["model"],
             model=MODELS[about["model"]].from_arrays(part(arrays, "model."), features, outputs),
             feasibility=Trees.from_arrays(part(arrays, "feasibility."), features, 1) if about["feasibility"] else None,

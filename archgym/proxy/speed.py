@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from time import perf_counter
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -13,6 +14,7 @@ from archgym.errors import ArchGymError
 from archgym.proxy.simulator import ProxySimulator
 from archgym.simulator import Simulator
 from archgym.space import Indices
+from archgym.values import read_arguments
 
 BATCHES = (1, 1000, 10_000)
 PATIENCE_S = 5.0  # that a simulator may take for a batch
@@ -62,9 +64,10 @@ def simulator_of(proxy: ProxySimulator) -> Simulator:
         ArchGymError: it cannot be made here.
     """
     try:
-        simulator: Simulator = gymnasium.make(proxy.environment["id"], **proxy.environment["kwargs"]).unwrapped.simulator  # type: ignore[attr-defined]
+        env: Any = gymnasium.make(proxy.environment["id"], **read_arguments(proxy.environment["kwargs"])).unwrapped
     except gymnasium.error.Error as error:
         raise ArchGymError(f"{proxy.environment['id']} cannot be made here: {error}") from error
+    simulator: Simulator = env.simulator
     return simulator
 
 

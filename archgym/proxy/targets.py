@@ -56,7 +56,13 @@ class Targets:
         return z
 
     def restored(self, z: Array) -> Array:
-        """Targets to metrics, [B, K] each; finite."""
+        """Targets to metrics, [B, K] each; finite where `ends` are."""
         g = self.mean + self.scale * np.clip(z, -_FAR, _FAR)
         values: Array = np.where(self.log, np.exp(np.where(self.log, g, 0.0)), g)
         return values
+
+    @property
+    def ends(self) -> Array:
+        """The smallest and the largest metrics that are predicted, [2, K]."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            return self.restored(np.array([[-np.inf], [np.inf]]))

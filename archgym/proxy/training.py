@@ -34,6 +34,7 @@ from archgym.proxy.targets import Targets
 from archgym.seeding import integer_seed, stream
 from archgym.simulator import Metric
 from archgym.space import Array, Indices
+from archgym.values import read_arguments
 from archgym.version import __version__
 
 FORMAT = 1
@@ -195,7 +196,7 @@ def _owners(data: Dataset, distinct: Dataset) -> dict[str, Indices]:
 def _objective(data: Dataset, names: Sequence[str]) -> Objective | None:
     """The environment's objective, if it can be made here and needs no other metric."""
     try:
-        env = gymnasium.make(data.environment["id"], **data.environment["kwargs"])
+        env = gymnasium.make(data.environment["id"], **read_arguments(data.environment["kwargs"]))
         env.close()
         return narrowed(env.unwrapped.objective, names)  # type: ignore[attr-defined]
     except (ArchGymError, gymnasium.error.Error):
@@ -241,7 +242,7 @@ def load_trained(folder: str | os.PathLike[str]) -> Trained:
     """
     simulator, place = ProxySimulator.load(folder), Path(folder).expanduser()
     with reading(place / REPORT, "the report of a proxy", "train it again"):
-        report = json.loads((place / REPORT).read_text())
+        report = json.loads((place / REPORT).read_text(encoding="utf-8-sig"))
     with reading(place / TEST, "the test designs of a proxy", "train it again"):
         _, arrays = load_archive(place / TEST, FORMAT)
         n, k = len(arrays["indices"]), len(simulator.metrics)

@@ -1,19 +1,23 @@
-"""`archgym study`: expand, run, watch, export and compact studies."""
+"""`archgym study`: expand, run, watch, verify, export and compact studies."""
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from collections import Counter
+from contextlib import nullcontext
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from archgym.console import INTERRUPTED, fact_sheet, heading, new_table, number, say, stderr, stdout
+from archgym.console import FAILED, INTERRUPTED, fact_sheet, heading, new_table, number, progress_line, say, stderr, stdout
 from archgym.errors import ArchGymError
 from archgym.objective import clipping
+from archgym.paths import kind_of
+from archgym.text import one_line
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -27,6 +31,7 @@ app = typer.Typer(no_args_is_help=True, help="Run many searches from one study f
 _REFRESH_PER_SECOND = 4
 _LINE_EVERY_S = 30.0  # where stderr is no terminal
 _TASKS_SHOWN = 12
+_UNLIMITED = 1_000_000  # characters
 
 File = Annotated[str, typer.Argument(metavar="FILE", help="A study file (TOML), or one that ships: quick, lottery, joint-search.")]
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a study.")]
@@ -45,13 +50,17 @@ def expand(file: File) -> None:
     from archgym.study.spec import Study
 
     study = Study.read(file)
-    heading(stdout(), study.name, f"{study.size:,} runs: {len(study.tasks)} tasks, {len(study.agents)} agents")
-    tasks, agents = (max(map(len, labels)) for labels in (study.tasks, study.agents))
-    print(f"{'run':16}  {'task':{tasks}}  {'agent':{agents}}  {'configuration':>13}  {'seed':>6}  {'samples':>9}  hyperparameters")
+    out = stdout()
+    if not out.is_terminal and "COLUMNS" not in os.environ:
+        out.width = _UNLIMITED  # for grep and the like, a line is a run
+    heading(out, study.name, f"{study.size:,} runs: {len(study.tasks)} tasks, {len(study.agents)} agents")
+    columns = ("Run", "Task", "Agent", "Configuration>", "Seed>", "Samples>", "Hyperparameters")
+    listing = new_table(*columns, expendable=["Hyperparameters", "Samples", "Configuration"], elsewhere="a pipe")
     for run in study.runs():
         settings = " ".join(f"{name}={_short(value)}" for name, value in run.specification["agent"]["hyperparameters"].items())
         seed, budget = run.specification["seed"], run.specification["budget"]
-        print(f"{run.id}  {run.task:{tasks}}  {run.agent:{agents}}  {run.configuration:13}  {seed:6}  {budget:9,}  {settings}")
+        listing.add_row(run.id, run.task, run.agent, f"{run.configuration}", f"{seed}", f"{budget:,}", settings)
+    out.print(listing)
 
 
 @app.command()
@@ -155,7 +164,9 @@ def status(folder: Folder) -> None:
     out = stdout()
     runs = list(study.runs())
     heading(out, study.name, f"{sum(run.id in stored for run in runs):,} of {len(runs):,} runs stored in {folder}")
-    listing = new_table("Task", "Agent", "Stored>", "Failed>", "Left>", "Seconds>", "Best reward>")
+    listing = new_table(
+        "Task", "Agent", "Stored>", "Failed>", "Left>", "Seconds>", "Best reward>", expendable=["Seconds", "Left", "Failed"]
+    )
     groups: dict[tuple[str, str], list[Any]] = {}
     for run in runs:
         groups.setdefault((run.task, run.agent), []).append(stored.get(run.id))
@@ -214,16 +225,41 @@ def export(
     archgym study export results/mine --out runs.parquet
     """
     from archgym.paths import check_writable, write_atomically
-    from archgym.study.store import Store
+    from archgym.study.export import StudyRows
 
     if out.suffix not in (".parquet", ".csv"):
         raise ArchGymError(f"--out takes the name of a .parquet or .csv file, not {str(out)!r}")
     check_writable(out)
-    if not folder.is_dir():
-        raise ArchGymError(f"there is no folder {folder}")
-    table = Store(folder).export()
-    write_atomically(out, lambda file: table.write_parquet(file) if out.suffix == ".parquet" else table.write_csv(file))
-    stdout().print(f"{table.height:,} rows of {table['study_run'].n_unique() if table.height else 0:,} runs in {out}")
+    rows = StudyRows(_runs_of(folder))
+    write_atomically(out, rows.write_parquet if out.suffix == ".parquet" else rows.write_csv)
+    stdout().print(f"{rows.rows:,} rows of {rows.runs:,} runs in {out}")
+
+
+@app.command()
+def verify(
+    folder: Folder,
+    set_aside: Annotated[bool, typer.Option("--set-aside", help="Move damaged files to DIR/damaged; their runs are run again.")] = False,
+) -> None:
+    """Read every file of a study, and name those that are not what was written; exit code 1 where there are any.
+
+    archgym study verify results/mine
+    """
+    store = _runs_of(folder)
+    damaged: dict[Path, str] = {}
+    with store.locked() if set_aside else nullcontext():
+        seals = [file.sealed for file in store.files(damaged)]
+        if set_aside:
+            store.set_aside(damaged)
+    for path, reason in damaged.items():
+        print(f"{one_line(str(path))}: {one_line(reason)}")
+    checked = f"{len(seals):,} files are what was written" if all(seals) else f"{len(seals):,} files can be read"
+    if unsealed := seals.count(False):
+        checked += f"; {unsealed:,} of them, of an older archgym, have checksums of their rows only"
+    stdout().print(f"{checked}; {len(damaged):,} {'is' if len(damaged) == 1 else 'are'} damaged", soft_wrap=True)
+    if damaged:
+        where = f"they lie in {store.folder / 'damaged'} now; " if set_aside else ""
+        say("note", f"{where}archgym study run FILE --out {folder} runs their runs again", "yellow")
+        raise typer.Exit(FAILED)
 
 
 @app.command()
@@ -236,6 +272,20 @@ def compact(folder: Folder) -> None:
     with store.locked():
         before, after = store.compact()
     stdout().print(f"{before:,} files became {after:,} in {folder}")
+
+
+def _runs_of(folder: Path) -> Store:
+    """The store of a folder that has runs; it may lack the study file.
+
+    Raises:
+        ArchGymError: it has none.
+    """
+    from archgym.study.store import Store
+
+    store = Store(folder)
+    if kind_of(store.folder / "runs") is None:
+        raise ArchGymError(f"{folder} is not the folder of a study: it has no runs")
+    return store
 
 
 def open_folder(folder: Path) -> tuple[Study, Store]:
@@ -283,21 +333,21 @@ class _View:
 
     def _drawn(self, progress: Progress, width: int, height: int) -> RenderableType:
         from rich.console import Group
-        from rich.progress_bar import ProgressBar
-        from rich.table import Table
         from rich.text import Text
 
         finished = progress.stored + progress.done
-        bar = Table.grid(padding=(0, 2))
-        for _ in range(3):
-            bar.add_column(no_wrap=True)
-        cells = f"{finished:,}/{progress.total:,} runs", _time_left(progress)
-        room = max(10, width - sum(map(len, cells)) - 8)
-        bar.add_row(ProgressBar(total=max(progress.total, 1), completed=finished, width=room), *cells)
-        best = new_table("Task", "Best reward>", "Agent")
-        for task, (reward, agent) in sorted(progress.best.items())[: min(_TASKS_SHOWN, max(height - 8, 1))]:
-            best.add_row(task, number(reward), agent)
-        return Group(Text(self.study.name, style="bold cyan"), bar, Text(_counts(progress), style="dim"), Text(), best)
+        bar = progress_line(finished / max(progress.total, 1), (f"{finished:,}/{progress.total:,} runs", _time_left(progress)), width)
+        best = sorted(progress.best.items())[: min(_TASKS_SHOWN, max(height - 8, 1))]
+        rewards = [number(reward) for _, (reward, _) in best]
+        lines = [
+            Text.assemble((f"{reward:>{max(map(len, rewards))}}", "bold"), f"  {task}, {agent}")
+            for reward, (task, (_, agent)) in zip(rewards, best, strict=True)
+        ]
+        title = Text(self.study.name, style="bold cyan")
+        shown = [Text(_counts(progress), style="dim"), Text("Best rewards" if best else ""), *lines]
+        for text in (title, *shown):
+            text.no_wrap, text.overflow = True, "ellipsis"
+        return Group(title, bar, *shown)
 
 
 class _Lines:

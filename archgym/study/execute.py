@@ -5,7 +5,7 @@ A run's table has the columns of a search's history (`sample`, parameters, metri
 only the rows where the best valid reward improved, those that extended the front where metrics are traded off, and the last one.
 The file's metadata hold two JSON objects: "archgym", the specification that repeats the run, and "archgym.result",
 
-    status                  "done" or "failed" (then with no rows, and the reason)
+    status                  "done" or "failed" (then with the reason, and the rows of what was simulated before)
     samples, unique         designs asked for, distinct ones among them
     feasible, valid         how many were
     clipped                 valid ones of which a reward that the agent was given is cut at +-R (`archgym.objective`)
@@ -17,7 +17,6 @@ The file's metadata hold two JSON objects: "archgym", the specification that rep
 
 from __future__ import annotations
 
-import io
 import json
 import warnings
 from collections import Counter
@@ -28,10 +27,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from archgym._search import Search, specified
-from archgym.errors import ArchGymError
+from archgym.columns import arrow_table
+from archgym.errors import ArchGymError, MissingDependency, reason_of
 from archgym.pareto import directions, extends_front
 from archgym.simulator import Metric
 from archgym.space import Array, Indices
+from archgym.study.seal import sealed
 from archgym.version import __version__
 
 if TYPE_CHECKING:
@@ -54,28 +55,36 @@ def execute(specification: Mapping[str, Any], history: str = "improvements", cac
         cache: a file that remembers simulated designs.
 
     Returns:
-        The run's Parquet file, and its result (both as described above).
+        The run's Parquet file, and its result (both as described above): of a run that failed, too, if something was simulated.
 
     Raises:
         VersionMismatch: the run would be another one here.
-        ArchGymError: the run cannot be made here; whatever the agent raises.
+        ArchGymError: the run cannot be made here; whatever the agent raises before its first sample.
     """
+    failed: dict[str, Any] = {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # clipped rewards and the like are for whoever runs one search, not twenty thousand
         search = specified(specification, cache)
         try:
             _check_same(search.specification, specification)
             start = perf_counter()
-            search.spend()
+            try:
+                search.spend()
+            except (MemoryError, KeyboardInterrupt, MissingDependency):
+                raise
+            except BaseException as error:  # sys.exit, too
+                if not search.ledger.samples:
+                    raise
+                failed = {"status": "failed", "reason": reason_of(error, 1000)}
             seconds = perf_counter() - start
         finally:
             search.env.close()
-    result = _result(search, seconds)
+    result = {**_result(search, seconds), **failed}
     return to_bytes(_table(search, start, history), specification, result), result
 
 
 def failure(specification: Mapping[str, Any], reason: str) -> tuple[bytes, dict[str, Any]]:
-    """The file and the result of a run that could not be finished."""
+    """The file and the result of a run of which nothing is left but the reason."""
     import pyarrow
 
     result = {"status": "failed", "reason": reason, "samples": 0, "seconds": 0.0}
@@ -85,16 +94,10 @@ def failure(specification: Mapping[str, Any], reason: str) -> tuple[bytes, dict[
 
 
 def to_bytes(table: pyarrow.Table, specification: Mapping[str, Any], result: Mapping[str, Any]) -> bytes:
-    """A run's Parquet file."""
-    import pyarrow.parquet
-
+    """A run's Parquet file, sealed (`archgym.study.seal`)."""
     metadata = {SPECIFICATION: json.dumps({"archgym": __version__, **specification}), RESULT: json.dumps(result)}
-    buffer = io.BytesIO()
     small = table.num_rows < 1000  # dictionaries and statistics would be most of a small file
-    pyarrow.parquet.write_table(
-        table.replace_schema_metadata(metadata), buffer, use_dictionary=not small, write_statistics=not small, write_page_checksum=True
-    )
-    return buffer.getvalue()
+    return sealed(table.replace_schema_metadata(metadata), use_dictionary=not small, write_statistics=not small, write_page_checksum=True)
 
 
 def _check_same(here: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
@@ -107,8 +110,6 @@ def _check_same(here: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
 
 
 def _table(search: Search, start: float, history: str) -> pyarrow.Table:
-    import pyarrow
-
     ledger = search.ledger
     columns = ledger.history()
     for name in ("cached", "seconds"):  # differ between executions, or say little
@@ -117,9 +118,7 @@ def _table(search: Search, start: float, history: str) -> pyarrow.Table:
     if history != "full":
         kept = _improvements(columns, search.front)
         columns = {name: column[kept] for name, column in columns.items()}
-    return pyarrow.table(  # a metric that an infeasible design does not have is null, which unlike NaN equals itself
-        {name: pyarrow.array(column.tolist() if column.dtype == object else column, from_pandas=True) for name, column in columns.items()}
-    )
+    return arrow_table(search.env.simulator.space, columns, nan_is_null=True)
 
 
 def _improvements(columns: Mapping[str, Array], front: Sequence[Metric]) -> Indices:

@@ -3,7 +3,7 @@
     left = runs of the file - runs in the folder
     submit -> a worker executes -> its file is written here -> the next          (a few more than the workers are under way at a time)
 
-    a run raises                        -> stored as failed, with the reason
+    a run raises                        -> stored as failed, with the reason and what was simulated before
     its process dies                    -> tried again, up to `retries` times, then stored as failed
     it hangs, or takes too much memory  -> killed, tried again once, then stored as failed
     it takes no sample, or too many     -> stored as failed; one that ends before its budget is spent is counted
@@ -83,7 +83,8 @@ class Progress:
         if result["status"] != "done":
             self.failed += 1
             self.reasons[str(result["reason"])] += 1
-        elif result["samples"] < run.specification["budget"]:
+            return
+        if result["samples"] < run.specification["budget"]:
             self.early[task, agent] += 1
         if "clipped" in result:  # finished, by a version that counts them
             self.valid[task, agent] += result["valid"]
@@ -202,7 +203,7 @@ class _Runner:
     def _finish(self, run: Run, deaths: int, future: Future[Any]) -> bool:
         """Store a finished run; whether it must be tried again instead."""
         try:
-            content, result = _within_budget(run, *future.result())
+            content, result = future.result()
         except (RunFailed, RunHung, RunTooLarge) as error:
             if not isinstance(error, RunFailed) and deaths < min(self.study.retries, 1):
                 return True
@@ -243,15 +244,6 @@ def _identity(folder: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return found.st_dev, found.st_ino
-
-
-def _within_budget(run: Run, content: bytes, result: dict[str, Any]) -> tuple[bytes, dict[str, Any]]:
-    """A run as it is stored: one whose agent took no sample, or more than its budget, failed."""
-    samples, budget = result["samples"], run.specification["budget"]
-    if result["status"] != "done" or 0 < samples <= budget:
-        return content, result
-    taken = f"{samples:,} samples" if samples else "no sample"
-    return failure(run.specification, f"the agent took {taken} of a budget of {budget:,}")
 
 
 def _executor_is_gone(error: BaseException) -> ArchGymError:

@@ -34,15 +34,16 @@ import itertools
 import json
 import math
 import os
+import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from archgym._search import agent_name, make_any_agent
 from archgym.agent import Agent
@@ -50,9 +51,13 @@ from archgym.env import Evaluator
 from archgym.errors import ArchGymError, nearest, reason_of, unknown
 from archgym.pareto import check_front
 from archgym.registry import get_task
+from archgym.text import is_printable, one_line
+from archgym.values import write
 
 MAX_RUNS = 1_000_000
 MAX_BUDGET = 1_000_000_000
+MAX_CHARACTERS = 1_000_000  # of a study file
+MAX_NAME = 200  # characters of a name or a label
 MAX_GB = 1_000_000_000
 SHIPPED = Path(__file__).parent.parent / "studies"
 _FORMAT = 1  # of the canonical specification behind identifiers
@@ -91,12 +96,21 @@ class Configuration:
     num_envs: int
 
 
+def _readable(name: str) -> str:
+    if not is_printable(name):
+        raise ValueError
+    return name
+
+
+Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME), AfterValidator(_readable)]
+
+
 class _Table(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
 class _Study(_Table):
-    name: str = Field(min_length=1, max_length=200)
+    name: Name
     budget: int = Field(ge=1, le=MAX_BUDGET)
     seeds: Any = 1
     timeout_s: float | None = Field(default=None, gt=0)
@@ -107,8 +121,8 @@ class _Study(_Table):
 
 
 class _Env(_Table):
-    id: str
-    label: str | None = Field(default=None, min_length=1, max_length=200)
+    id: Name
+    label: Name | None = None
     kwargs: dict[str, Any] = {}
     objective: dict[str, Any] | None = None
     enumerate: bool = False
@@ -117,8 +131,8 @@ class _Env(_Table):
 
 
 class _Agent(_Table):
-    name: str
-    label: str | None = Field(default=None, min_length=1, max_length=200)
+    name: Name
+    label: Name | None = None
     configurations: int | None = Field(default=None, ge=1)
     grid: dict[str, list[Any]] | None = None
     hyperparameters: dict[str, Any] | None = None
@@ -133,12 +147,13 @@ class _File(_Table):
     agent: list[_Agent] = Field(min_length=1)
 
 
+_NAME = f"a name of 1 to {MAX_NAME} characters, none of them a control or format character"
 _WHAT = {  # what a key takes, in the words of an error
     "study": "a table [study]",
     "env": "at least one [[env]]",
     "agent": "at least one [[agent]]",
-    "name": "a name",
-    "label": "a name",
+    "name": _NAME,
+    "label": _NAME,
     "id": "an environment's id, such as 'archgym/Softmax-v0'",
     "budget": f"a number of samples from 1 to {MAX_BUDGET:,}",
     "timeout_s": "a number of seconds > 0",
@@ -203,7 +218,9 @@ class Study:
         if not path.exists() and shipped.is_file():
             path = shipped
         try:
-            return cls(path.read_bytes().decode(), str(file))
+            with open(path, encoding="utf-8-sig") as opened:
+                text = opened.read(MAX_CHARACTERS + 1)
+            return cls(text, str(file))
         except OSError as error:
             reason = f"cannot read the study file {file}: {error.strerror or error}"
             raise ArchGymError(f"{reason}; {nearest(path.stem, sorted(p.stem for p in SHIPPED.glob('*.toml')))}") from error
@@ -295,7 +312,7 @@ class Study:
                 evaluator.simulator.close()
             except (Exception, SystemExit) as error:  # a constructor may raise anything
                 raise self._error(where, reason_of(error)) from error
-            label = env.label or _label(env)
+            label = env.label or one_line(_label(env), MAX_NAME)
             if label in tasks:
                 same = specification == tasks[label]
                 hint = "the same environment twice" if same else "give one of them another `label`"
@@ -356,9 +373,8 @@ class Study:
             budgets = self._numbers(entry.budget, ("agent", i, "budget"))
         else:
             budgets = [self.budget]
-        described = {"name": agent_name(agent), "version": cls.version, "hyperparameters": agent.configuration}
-        described = json.loads(json.dumps(described))
-        is_default = described["hyperparameters"] == json.loads(json.dumps(cls().configuration))
+        described = {"name": agent_name(agent), "version": cls.version, "hyperparameters": write(agent.configuration)}
+        is_default = described["hyperparameters"] == write(cls().configuration)
         for budget in budgets:
             yield Configuration(described["hyperparameters"], is_default, budget, tuple(seeds), described, width)
 
@@ -418,6 +434,14 @@ class Study:
     # --- the file's text ---
 
     def _parse(self) -> dict[str, Any]:
+        if len(self.text) > MAX_CHARACTERS:
+            statements = _statements(self.text)
+            longest = max(range(len(statements)), key=lambda i: len(statements[i]))
+            line = "".join(statements[:longest]).count("\n") + 1
+            raise ArchGymError(
+                f"{self._source}, line {line}: expected a study file of at most {MAX_CHARACTERS:,} characters, got more, "
+                f"{len(statements[longest]):,} in this value alone; give seeds as a number, and shorten names and grids"
+            )
         try:
             return tomllib.loads(self.text)
         except tomllib.TOMLDecodeError as error:
@@ -465,11 +489,11 @@ def _drawn(cls: type[Agent], name: str, n: int) -> Iterator[tuple[dict[str, Any]
     rng = np.random.default_rng(np.random.SeedSequence(entropy, spawn_key=(3,)))  # 3: studies, as in archgym.seeding
     defaults = space.defaults()
     distinct = [defaults]
-    seen = {json.dumps(defaults)}
+    seen = {json.dumps(write(defaults))}
     available = space.size + (0 if _on_grid(space, defaults) else 1)
     while len(distinct) < min(n, available):
         drawn = space.design(space.sample(1, rng)[0])
-        if (text := json.dumps(drawn)) not in seen:
+        if (text := json.dumps(write(drawn))) not in seen:
             seen.add(text)
             distinct.append(drawn)
     for j in range(n):
@@ -519,31 +543,47 @@ def _present(data: Any, where: Sequence[str | int]) -> bool:
 def line_of(text: str, where: Sequence[str | int]) -> int | None:
     """The line (from 1) at which a key or table of a TOML text begins; None where it cannot be told.
 
-    A key is present in every prefix of the text that ends after its value and parses. So its line is the one after the longest parsing
-    prefix that lacks it, which bisection finds.
+    A key is present in every prefix of the text that ends after its value and parses. So it begins after the longest parsing prefix
+    that lacks it, which bisection finds.
     """
-    lines = text.splitlines(keepends=True)
+    statements = _statements(text)
 
     def parsed(n: int) -> tuple[int, Any]:
-        """The longest prefix of at most n lines that parses."""
+        """The longest prefix of at most n statements that parses."""
         while n > 0:
             try:
-                return n, tomllib.loads("".join(lines[:n]))
+                return n, tomllib.loads("".join(statements[:n]))
             except (tomllib.TOMLDecodeError, RecursionError, ValueError):
                 n -= 1
         return 0, {}
 
     while where:
-        if _present(parsed(len(lines))[1], where):
+        if _present(parsed(len(statements))[1], where):
             break
         where = where[:-1]
     if not where:
         return None
-    return _first(parsed, len(lines), lambda data: _present(data, where)) + 1
+    before = _first(parsed, len(statements), lambda data: _present(data, where))
+    return "".join(statements[:before]).count("\n") + 1
+
+
+_TOKEN = re.compile(r'''"""(?:[^\\]|\\.)*?"""|\'{3}.*?\'{3}|"(?:[^"\\\n]|\\.)*"|'[^'\n]*'|\#[^\n]*|[\[\]{}]|\n''', re.DOTALL)
+
+
+def _statements(text: str) -> list[str]:
+    """A TOML text in pieces of a line, or of several where a value goes on over lines."""
+    pieces, start, depth = [], 0, 0
+    for token in _TOKEN.finditer(text):
+        found = token[0]
+        depth += (found in ("[", "{")) - (found in ("]", "}"))
+        if found == "\n" and depth <= 0:
+            pieces.append(text[start : token.end()])
+            start = token.end()
+    return [*pieces, *([text[start:]] if start < len(text) else [])]
 
 
 def _first(parsed: Callable[[int], tuple[int, Any]], most: int, holds: Callable[[Any], bool]) -> int:
-    """The longest prefix, in lines, that parses and does not hold."""
+    """The longest prefix, in statements, that parses and does not hold."""
     low, high = 0, most  # parsed(low) does not hold, parsed(high) does
     while low + 1 < high:
         middle = (low + high) // 2

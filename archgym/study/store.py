@@ -3,12 +3,15 @@
     DIR/study.toml                          the study file as it was last run
     DIR/runs/<task>/<agent>/<run id>.parquet
     DIR/runs/<task>/<agent>/compact-<hash>.parquet      many runs in one file (`archgym study compact`)
-    DIR/damaged/                            files that could not be read, kept aside; their runs are run again
+    DIR/damaged/                            damaged files, kept aside; their runs are run again
     DIR/cache/                              remembered designs, where the study asks for them
     DIR/.lock                               held by the runner at work
 
-A file is written under a temporary name, synchronised and renamed, so that kill -9 and power cuts lose at most the runs under way.
-A run that failed is a result too: a file without rows, with the reason in its metadata (`archgym.study.execute` describes both).
+A file is written under a temporary name, synchronised and renamed, so that kill -9 and power cuts lose at most the runs under way. Run
+files are sealed (`archgym.study.seal`): one that has changed since, or that is no regular file, is damaged. Nothing that is reached through
+a link within DIR is written, moved or removed (`archgym.paths`).
+A run that failed is a result too: a file with the rows that it came to, and the reason in its metadata (`archgym.study.execute` describes
+both). Reports and data sets leave it out, an export says which it is.
 """
 
 from __future__ import annotations
@@ -18,23 +21,31 @@ import hashlib
 import json
 import os
 import re
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from archgym.errors import ArchGymError, MissingDependency
+from archgym.errors import ArchGymError, reason_of
+from archgym.paths import check_own_file, check_own_folder, in_words, is_full, kind_of, make_folder, open_regular, remove_abandoned, replace
 from archgym.study.execute import RESULT, SPECIFICATION
+from archgym.study.seal import check_seal, sealed
 from archgym.study.spec import Run, identifier
 
 if TYPE_CHECKING:
-    import polars
     import pyarrow
+    import pyarrow.parquet
 
 RUNS = b"archgym.runs"  # metadata of a compacted file: {id: [specification, result]}
 _RUN_FILE = re.compile(r"[0-9a-f]{16}\.parquet")
 _COMPACT_FILE = re.compile(r"compact-[0-9a-f]{16}\.parquet")
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+_NOT_THE_FILE = (errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+_OF_DONE, _OF_FAILED = {"samples", "seconds", "valid", "mean_valid_reward", "best_reward"}, {"samples", "seconds", "reason"}
+_COLUMNS = {"sample", "feasible", "valid", "reward"}
+_NAMED = 3  # damaged files
 
 
 @dataclass(frozen=True)
@@ -56,6 +67,28 @@ class Stored:
     def done(self) -> bool:
         """Whether it was finished, rather than failed."""
         return bool(self.result.get("status") == "done")
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A file of a study.
+
+    Attributes:
+        path: where it is.
+        parquet: the file, open; of many runs, the first column says whose the row is.
+        runs: what it holds.
+        sealed: whether it says itself that it is what was written.
+    """
+
+    path: Path
+    parquet: pyarrow.parquet.ParquetFile
+    runs: Sequence[Stored]
+    sealed: bool
+
+    @property
+    def many(self) -> bool:
+        """Whether it is one of `compact`."""
+        return bool(_COMPACT_FILE.fullmatch(self.path.name))
 
 
 class Store:
@@ -88,17 +121,18 @@ class Store:
         from filelock import FileLock, Timeout
 
         path = self.folder / ".lock"
-        with self._errors(self.folder):
+        with self._errors(path):
             self.folder.mkdir(parents=True, exist_ok=True)
-            (self.folder / ".write-test").write_bytes(b"x")
-            (self.folder / ".write-test").unlink()
-        lock = FileLock(path)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise ArchGymError(f"another runner is at work in {self.folder}: wait for it, stop it, or give another --out") from None
-        except (OSError, NotImplementedError) as error:
-            raise ArchGymError(f"cannot lock {path}: {error}; a study needs a file system with locks") from error
+            check_own_file(path)
+            lock = FileLock(path)
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                raise ArchGymError(f"another runner is at work in {self.folder}: wait for it, stop it, or give another --out") from None
+            except (OSError, NotImplementedError) as error:
+                if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
+                    raise
+                raise ArchGymError(f"cannot lock {path}: {error}; a study needs a file system with locks") from error
         try:
             self._remove_orphans()
             yield
@@ -121,22 +155,48 @@ class Store:
         """All stored runs by identifier.
 
         Args:
-            set_aside: move files that cannot be read, or are not what their name says, to DIR/damaged; otherwise they are passed over.
+            set_aside: move damaged files, and those that are not what their name says, to DIR/damaged; otherwise they are passed over
+                with a warning.
         """
         found: dict[str, Stored] = {}
-        for path in self._files():
-            try:
-                runs = list(_metadata(path))
-            except Exception as error:  # a damaged or foreign file raises nearly anything
-                if isinstance(error, PermissionError):
-                    raise ArchGymError(f"cannot read {path}: {error.strerror}") from error
-                if set_aside:
-                    self._set_aside(path)
-                continue
-            for run in runs:
-                if run.id not in found or not found[run.id].done:
-                    found[run.id] = run
+        with self._noticed(set_aside) as damaged:
+            for file in self.files(damaged):
+                _add(found, file.runs)
         return found
+
+    def files(self, damaged: dict[Path, str]) -> Iterator[StoredFile]:
+        """Every intact file, open as long as it is the last one.
+
+        Args:
+            damaged: gets the other files, with the reason.
+
+        Raises:
+            ArchGymError: the folder cannot be read, or holds a link where runs lie.
+        """
+        check_own_folder(self.folder / "runs")
+        for path in self._paths():
+            try:
+                with _opened(path) as file:
+                    yield file
+            except FileNotFoundError:  # merged by `compact` since it was listed
+                continue
+            except _Damaged as error:
+                damaged[path] = str(error)
+
+    def set_aside(self, files: Iterable[Path]) -> None:
+        """Move files to DIR/damaged, each under a name of its own; only for who holds the lock.
+
+        Raises:
+            ArchGymError: the folder cannot be written.
+        """
+        for path in files:
+            folder = make_folder(self.folder / "damaged", within=self.folder)
+            target, n = folder / path.name, 1
+            while kind_of(target) is not None:
+                n += 1
+                target = folder / f"{path.stem}-{n}{path.suffix}"
+            with self._errors(target):
+                os.rename(path, target)
 
     def damaged(self) -> list[Path]:
         """Files that were set aside."""
@@ -150,29 +210,27 @@ class Store:
             columns: the columns to read; None for all. Columns that a file lacks are left out.
 
         Raises:
-            ArchGymError: a file that is damaged.
+            ArchGymError: a file that has been damaged since.
         """
         import pyarrow.compute
-        import pyarrow.parquet
 
         by_file: dict[Path, list[Stored]] = {}
         for run in runs:
             by_file.setdefault(run.path, []).append(run)
         for path, members in by_file.items():
             try:
-                with pyarrow.parquet.ParquetFile(path, page_checksum_verification=True) as file:
-                    names = file.schema_arrow.names
-                    wanted = None if columns is None else [name for name in ("run", *columns) if name in names]
-                    content = file.read(columns=wanted, use_threads=False)
-            except (OSError, pyarrow.ArrowException) as error:
-                raise ArchGymError(f"{path} is damaged ({error}); remove it and run the study again") from error
-            if "run" not in content.schema.names:
+                with _opened(path) as file:
+                    names = file.parquet.schema_arrow.names
+                    wanted = None if columns is None else [*names[: int(file.many)], *(name for name in columns if name in names)]
+                    content = file.parquet.read(columns=wanted, use_threads=False)
+            except (_Damaged, FileNotFoundError, pyarrow.ArrowException) as error:
+                raise ArchGymError(f"{path} is damaged ({error}): run the study again") from error
+            if not file.many:
                 yield members[0], content
                 continue
-            ids = content["run"].combine_chunks()
+            ids, content = content.column(0).combine_chunks(), content.remove_column(0)
             for run in members:
-                rows = pyarrow.compute.equal(ids, run.id)
-                yield run, content.filter(rows).drop_columns(["run"])
+                yield run, content.filter(pyarrow.compute.equal(ids, run.id))
 
     def compact(self) -> tuple[int, int]:
         """Merge the runs of each task and agent into one file: (files before, files after).
@@ -184,150 +242,177 @@ class Store:
             ArchGymError: as `write`.
         """
         before = after = 0
-        stored = self.read()
-        folders: dict[Path, list[Stored]] = {}
+        stored: dict[str, Stored] = {}
+        held: dict[Path, list[Path]] = {}  # folder -> intact files
+        with self._noticed() as damaged:
+            for file in self.files(damaged):
+                held.setdefault(file.path.parent, []).append(file.path)
+                _add(stored, file.runs)
+        by_folder: dict[Path, list[Stored]] = {folder: [] for folder in held}
         for run in stored.values():
-            folders.setdefault(run.path.parent, []).append(run)
-        for folder, runs in folders.items():
-            old = {run.path for run in runs} | {p for p in folder.glob("*.parquet") if _ours(p.name) and _all_known(p, stored)}
-            before += len(old)
-            after += 1
-            if len(old) > 1 or _RUN_FILE.fullmatch(next(iter(old)).name):
-                self._merge(folder, sorted(runs, key=lambda run: run.id), old)
+            by_folder[run.path.parent].append(run)
+        for folder, runs in by_folder.items():
+            files = held[folder]
+            before += len(files)
+            if runs and (len(files) > 1 or _RUN_FILE.fullmatch(files[0].name)):
+                after += self._merge(folder, sorted(runs, key=lambda run: run.id), files)
+            else:
+                after += len(files)
         return before, after
 
-    def export(self) -> polars.DataFrame:
-        """Every stored row of every run, with the run's identifier, environment, agent, hyperparameters, seed and budget as columns.
-
-        Parameters and metrics that a task does not have are null.
-        """
-        try:
-            import polars
-        except ImportError as error:
-            raise MissingDependency('an export needs Polars: pip install "archgym[report]"') from error
-        frames = []
-        for run, content in self.table(self.read().values()):
-            agent = run.specification["agent"]
-            frame = polars.from_arrow(content)
-            assert isinstance(frame, polars.DataFrame)
-            facts = {
-                "run": run.id,
-                "env": run.specification["env"]["id"],
-                "env_kwargs": json.dumps(run.specification["env"]["kwargs"]),
-                "agent": agent["name"],
-                "hyperparameters": json.dumps(agent["hyperparameters"]),
-                "seed": run.specification["seed"],
-                "budget": run.specification["budget"],
-            }
-            if frame.height:
-                frames.append(frame.select(*(polars.lit(value).alias(f"study_{name}") for name, value in facts.items()), polars.all()))
-        return polars.concat(frames, how="diagonal_relaxed") if frames else polars.DataFrame()
-
     def cache_file(self, task: str) -> str:
-        """Where designs of a task are remembered."""
-        with self._errors(self.folder / "cache"):
-            (self.folder / "cache").mkdir(parents=True, exist_ok=True)
-        return str((self.folder / "cache" / f"{_folder_name(task)}.sqlite").resolve())
+        """Where designs of a task are remembered.
 
-    def _files(self) -> Iterator[Path]:
-        for folder, _, names in os.walk(self.folder / "runs"):
-            for name in sorted(names):
-                if _ours(name):
-                    yield Path(folder, name)
+        Raises:
+            ArchGymError: the folder cannot be written, or the file is a link, which SQLite would follow.
+        """
+        path = make_folder(self.folder / "cache", within=self.folder) / f"{_folder_name(task)}.sqlite"
+        for part in ("", "-wal", "-shm", "-journal"):
+            check_own_file(path.with_name(path.name + part))
+        return str(path.resolve())
+
+    def _paths(self) -> Iterator[Path]:
+        """Whatever has the name of a file of ours."""
+        for folder, folders, names in os.walk(self.folder / "runs"):
+            folders.sort()
+            yield from (Path(folder, name) for name in sorted([*names, *folders]) if _ours(name))
+            folders[:] = [name for name in folders if not _ours(name)]
+            for name in folders:  # a link would not be entered, and its runs would be missing
+                check_own_folder(Path(folder, name))
 
     def _place(self, task: str, agent: str) -> Path:
         return self.folder / "runs" / _folder_name(task) / _folder_name(agent)
 
-    def _merge(self, folder: Path, runs: Sequence[Stored], old: Iterable[Path]) -> None:
-        import io
-
+    def _merge(self, folder: Path, runs: Sequence[Stored], old: Sequence[Path]) -> int:
+        """Write runs as one file, and remove those that they were in; how many files there are then."""
         import pyarrow
-        import pyarrow.parquet
 
+        contents = list(self.table(runs))
+        taken = {name for _, content in contents for name in content.column_names}
+        column = "run"
+        while column in taken:
+            column += "_"
         tables = []
-        for run, content in self.table(runs):
+        for run, content in contents:
             ids = pyarrow.array([run.id] * content.num_rows, pyarrow.string())
-            tables.append(content.replace_schema_metadata(None).add_column(0, "run", ids))
-        merged = pyarrow.concat_tables(tables, promote_options="permissive")
+            tables.append(content.replace_schema_metadata(None).add_column(0, column, ids))
+        try:
+            merged = pyarrow.concat_tables(tables, promote_options="permissive")
+        except pyarrow.ArrowException:  # a column with texts in one run and numbers in another, of an older version
+            return len(old)
         metadata = {RUNS: json.dumps({run.id: [run.specification, run.result] for run in runs})}
-        buffer = io.BytesIO()
-        pyarrow.parquet.write_table(merged.replace_schema_metadata(metadata), buffer, compression="zstd", write_page_checksum=True)
+        content = sealed(merged.replace_schema_metadata(metadata), compression="zstd", write_page_checksum=True)
         digest = hashlib.sha256(",".join(run.id for run in runs).encode()).hexdigest()[:16]
         target = folder / f"compact-{digest}.parquet"
-        self._put(target, buffer.getvalue())
+        self._put(target, content)
         for path in old:
             if path != target:
                 path.unlink(missing_ok=True)
+        return 1
 
     def _put(self, path: Path, content: bytes) -> None:
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        make_folder(path.parent, within=self.folder)
         with self._errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                with open(temporary, "wb") as file:
-                    file.write(content)
-                    file.flush()
-                    os.fsync(file.fileno())
-                os.replace(temporary, path)
-            except OSError:
-                temporary.unlink(missing_ok=True)
-                raise
+            replace(path, lambda file: file.write(content))
 
     def _remove_orphans(self) -> None:
-        """Temporary files of runners that were killed; the lock says that no other is at work."""
-        for folder, _, names in os.walk(self.folder):
-            for name in names:
-                if name.startswith(".") and name.endswith(".tmp"):
-                    Path(folder, name).unlink(missing_ok=True)
+        """Temporary files of runners that were killed."""
+        remove_abandoned(self.folder)
+        for folder, _, _ in os.walk(self.folder / "runs"):
+            remove_abandoned(Path(folder))
 
-    def _set_aside(self, path: Path) -> None:
-        target = self.folder / "damaged" / path.name
-        with self._errors(target):
-            target.parent.mkdir(exist_ok=True)
-            os.replace(path, target)
+    @contextmanager
+    def _noticed(self, set_aside: bool = False) -> Iterator[dict[Path, str]]:
+        """Damaged files, which are set aside afterwards, or said to be passed over."""
+        damaged: dict[Path, str] = {}
+        yield damaged
+        if set_aside:
+            self.set_aside(damaged)
+        elif damaged:
+            warn_of(damaged, self.folder)
 
     @contextmanager
     def _errors(self, path: Path) -> Iterator[None]:
         try:
             yield
         except OSError as error:
-            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-            hint = "free some space" if full else "give another --out, or change its permissions"
-            reason = "the disk is full" if full else (error.strerror or str(error))
-            raise ArchGymError(f"cannot write {path}: {reason}; what was stored before is safe: {hint} and run the same command") from error
+            hint = "free some space" if is_full(error) else "give another --out, or change its permissions"
+            raise ArchGymError(
+                f"cannot write {path}: {in_words(error)}; what was stored before is safe: {hint} and run the same command"
+            ) from error
 
 
-def _metadata(path: Path) -> Iterator[Stored]:
-    """The runs in a file.
+def warn_of(damaged: Mapping[Path, str], folder: Path) -> None:
+    """Say which files are passed over, and what to do about it."""
+    names = "; ".join(f"{path} ({reason})" for path, reason in list(damaged.items())[:_NAMED]) + ("; ..." if len(damaged) > _NAMED else "")
+    count = "1 damaged file is" if len(damaged) == 1 else f"{len(damaged):,} damaged files are"
+    remedy = f"archgym study run FILE --out {folder} sets what is damaged aside, and runs its runs again"
+    warnings.warn(f"{count} passed over: {names}; {remedy}", stacklevel=2)
+
+
+class _Damaged(Exception):
+    """Why a file is not what was stored, or foreign."""
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[StoredFile]:
+    """A file of a study, and the runs in it.
 
     Raises:
-        ValueError: a file that is not one of ours, or not of the run that its name says.
+        FileNotFoundError: it is gone.
+        ArchGymError: this process may not read it.
+        _Damaged: it is not what was stored, is foreign, or of another run than its name says.
     """
     import pyarrow.parquet
 
-    with pyarrow.parquet.ParquetFile(path) as file:
-        metadata = file.metadata.metadata or {}
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(open_regular(path))
+            is_sealed = check_seal(file)
+            parquet = stack.enter_context(pyarrow.parquet.ParquetFile(file, page_checksum_verification=not is_sealed))
+            runs = list(_runs(path, parquet.metadata.metadata or {}))
+            if not is_sealed and not set(parquet.read(use_threads=False).column_names) >= _COLUMNS:  # its pages have checksums of their own
+                raise ValueError("it lacks columns of a run")
+        except (FileNotFoundError, MemoryError):
+            raise
+        except Exception as error:  # a damaged or foreign file raises nearly anything
+            if isinstance(error, OSError) and error.errno in _NOT_THE_FILE:
+                raise ArchGymError(f"cannot read {path}: {in_words(error)}") from error
+            known = isinstance(error, OSError) or type(error) is ValueError
+            raise _Damaged(in_words(error) if known else reason_of(error, 200)) from error
+        yield StoredFile(path, parquet, runs, is_sealed)
+
+
+def _runs(path: Path, metadata: Mapping[bytes, bytes]) -> Iterator[Stored]:
+    """The runs in a file.
+
+    Raises:
+        ValueError: a file that is not one of ours, or not of the run that its name says; nearly anything for damaged metadata.
+    """
     if RUNS in metadata:
-        for id_, (specification, result) in json.loads(metadata[RUNS]).items():
-            yield Stored(id_, path, specification, result)
-        return
-    if SPECIFICATION not in metadata or RESULT not in metadata:
-        raise ValueError("not a file of a study")
-    specification, result = json.loads(metadata[SPECIFICATION]), json.loads(metadata[RESULT])
-    if path.stem not in {identifier(specification, history) for history in ("improvements", "full")}:
-        raise ValueError("it holds another run than its name says")
-    yield Stored(path.stem, path, specification, result)
+        members = json.loads(metadata[RUNS])
+    elif SPECIFICATION in metadata and RESULT in metadata:
+        members = {path.stem: [json.loads(metadata[SPECIFICATION]), json.loads(metadata[RESULT])]}
+    else:
+        raise ValueError("it is no file of a study")
+    for id_, (specification, result) in members.items():
+        if id_ not in {identifier(specification, history) for history in ("improvements", "full")}:
+            raise ValueError("it holds another run than its name says")
+        needed = _OF_DONE if result["status"] == "done" else _OF_FAILED
+        if not result.keys() >= needed:
+            raise ValueError(f"a result lacks {', '.join(sorted(needed - result.keys()))}")
+        yield Stored(id_, path, specification, result)
+
+
+def _add(found: dict[str, Stored], runs: Iterable[Stored]) -> None:
+    """Take runs of one more file; of two with one identifier the finished one counts, and the first of two."""
+    for run in runs:
+        if run.id not in found or not found[run.id].done:
+            found[run.id] = run
 
 
 def _ours(name: str) -> bool:
     return bool(_RUN_FILE.fullmatch(name) or _COMPACT_FILE.fullmatch(name))
-
-
-def _all_known(path: Path, stored: Mapping[str, Stored]) -> bool:
-    """Whether every run of a file has been read, from there or from another file, so that the file may go."""
-    with suppress(Exception):
-        return all(run.id in stored for run in _metadata(path))
-    return False
 
 
 def _folder_name(label: str) -> str:

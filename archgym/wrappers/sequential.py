@@ -16,7 +16,7 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
 from archgym.errors import ArchGymError
-from archgym.space import Array, Indices
+from archgym.space import LONGEST_GRID, Array, Indices
 from archgym.wrappers.vector import BatchWrapper
 
 
@@ -29,6 +29,8 @@ class _PartialDesigns:
     def __init__(self, nvec: Indices, n: int):
         if len(nvec) == 0:
             raise ArchGymError("a space without parameters cannot be designed one parameter at a time")
+        if nvec.max() > LONGEST_GRID:
+            raise ArchGymError(f"expected parameters of at most {LONGEST_GRID:,} values to choose one by one, got {nvec.max():,}")
         self.nvec = np.asarray(nvec)
         self.n = n
         self.action_space = Discrete(int(self.nvec.max()))

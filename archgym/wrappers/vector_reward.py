@@ -4,7 +4,7 @@ Component i is the objective of one metric alone, under the environment's constr
 
     valid        r_i = clip(-s_i log(m_i / reference_i), -R, R)
     violating    the objective's penalty is taken from every component
-    infeasible   r_i = -R - 1, the worst there is and finite
+    infeasible   r_i = -R - 1, the worst there is and finite; also where one of the metrics is below 0 under a logarithm
 
 so that sum_i w_i r_i over the objective's own metrics is its scalar reward wherever a design is valid and nothing is clipped. The
 objective's other forms (linear, nasaic, archgym) replace the logarithm here as they do there.
@@ -43,6 +43,7 @@ class VectorObjective:
 
     Attributes:
         metrics: of the components, M of them.
+        components: the objective of each.
 
     Raises:
         ArchGymError: no metric, an unknown one, one that agents are not to see, or one of which nothing says what is better.
@@ -62,22 +63,19 @@ class VectorObjective:
             raise ArchGymError("a reward vector needs at least one metric")
         references = {**objective.reference, **(reference or {})}
         self.metrics = tuple(term.metric for term in terms)
-        self._components = [
+        self.components = [
             Objective(replace(term, weight=1.0), *objective.constraints, reference=references, form=objective.form, strict=objective.strict)
             for term in terms
         ]
-        for component in self._components:
+        for component in self.components:
             component.check(metric.name for metric in simulator.metrics)
         self.reward_space = Box(INFEASIBLE_REWARD, HIT if objective.form == "archgym" else R, (len(terms),), np.float32)
 
     def __call__(self, metrics: Mapping[str, Array], feasible: Array) -> Array:
-        """Reward vectors float32 [B, M] of a batch: a column [B] for each metric, and which designs are feasible, bool [B].
-
-        Raises:
-            ArchGymError: as `Objective`.
-        """
-        columns = [component(metrics, feasible).reward for component in self._components]
-        return np.stack(columns, axis=1).astype(np.float32)
+        """Reward vectors float32 [B, M] of a batch: a column [B] for each metric, and which designs are feasible, bool [B]."""
+        rewards = np.stack([component(metrics, feasible).reward for component in self.components], axis=1)
+        rewards[(rewards == INFEASIBLE_REWARD).any(axis=1)] = INFEASIBLE_REWARD  # one metric has no logarithm: the design has no vector
+        return rewards.astype(np.float32)
 
 
 def _term(metric: Metric) -> Term:

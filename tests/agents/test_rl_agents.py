@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
 import subprocess
 import sys
+import threading
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -15,11 +19,13 @@ from hypothesis import strategies as st
 from archgym.agents._stable_baselines import as_vec_env, rollout_steps
 from archgym.agents.a2c import A2C
 from archgym.agents.dqn import DQN
+from archgym.agents.genetic import Genetic
+from archgym.agents.gp import GaussianProcess
 from archgym.agents.independent_ppo import IndependentPPO, Learners
 from archgym.agents.ppo import PPO
 from archgym.agents.sac import SAC
 from archgym.env import ArchVectorEnv
-from archgym.errors import MissingDependency
+from archgym.errors import ArchGymError, MissingDependency
 from archgym.objective import Minimize, Objective
 from archgym.registry import Task
 from archgym.simulator import Metric, Simulator
@@ -114,6 +120,65 @@ def test_a_search_leaves_global_random_states_and_torch_threads_alone(agent):
     assert random.getstate() == python
     assert np.array_equal(np.random.get_state()[1], numpy)  # noqa: NPY002
     assert torch.equal(torch.get_rng_state(), pytorch)
+
+
+def test_searches_in_threads_have_the_rows_that_they_have_alone():
+    import torch
+
+    agents = [PPO, A2C, DQN, SAC, IndependentPPO, GaussianProcess, Genetic, PPO]
+    alone = [search(agent(), budget=40, seed=5).column("indices").tolist() for agent in agents]
+    threads = torch.get_num_threads()
+    with ThreadPoolExecutor(len(agents)) as pool:
+        together = [pool.submit(search, agent(), budget=40, seed=5) for agent in agents]
+        assert [future.result().column("indices").tolist() for future in together] == alone
+    assert torch.get_num_threads() == threads
+
+
+def test_a_search_inside_a_search_does_not_wait_for_itself():
+    inner = []
+
+    class Searching(Bowl):
+        def evaluate_indices(self, indices, rng=None):
+            if not inner:
+                inner.append(None)
+                inner[0] = search(PPO(), budget=20).column("indices").tolist()
+            return super().evaluate_indices(indices)
+
+    env = ArchVectorEnv(Task("test/Searching-v0", Searching(), Objective(Minimize("cost"))), 4)
+    env.ledger.budget = 20
+    A2C().search(env, budget=20, seed=0)
+    assert env.ledger.samples == 20 and inner[0] == search(PPO(), budget=20).column("indices").tolist()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are not forked here")
+def test_a_process_that_is_forked_while_a_search_has_its_turn_can_search():
+    from archgym.agents._torch import alone_with_torch
+
+    has_turn, over = threading.Event(), threading.Event()
+
+    def wait():
+        with alone_with_torch():
+            has_turn.set()
+            over.wait(20)
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    has_turn.wait(20)
+    child = os.fork()
+    if not child:
+        signal.alarm(10)
+        with alone_with_torch():
+            os._exit(0)
+    _, status = os.waitpid(child, 0)
+    over.set()
+    thread.join()
+    assert os.waitstatus_to_exitcode(status) == 0
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_a_space_without_parameters_is_refused_with_the_reason(agent):
+    with pytest.raises(ArchGymError, match="a space without parameters has one design; use exhaustive"):
+        search(agent(), budget=5, space=DesignSpace([]))
 
 
 @pytest.mark.parametrize("agent", STABLE_BASELINES)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import os
+import subprocess
+import sys
+from dataclasses import replace
 
 import gymnasium
 import numpy as np
@@ -309,6 +312,31 @@ def test_csv_has_all_rows_and_a_schema_beside_it(tmp_path):
     assert about["metrics"][0] == {"name": "time_s", "unit": "s", "better": "lower", "report_only": False}
 
 
+def test_csv_holds_no_formula(tmp_path):
+    """Names and values that a spreadsheet would run; numbers stay numbers."""
+    evil = Categorical("=cmd|' /C calc'!A0", ["+1+1", "@SUM(A1)", "-1", "plain"])
+    data = replace(everything(), space=DesignSpace([evil, *list(everything().space)[1:]]), indices=np.zeros((60, 4), np.int64))
+    data.indices[1:4, 0] = 1, 2, 3
+    save_dataset(data, tmp_path / "data")
+    assert program("export", tmp_path / "data", "--out", tmp_path / "data.csv").exit_code == 0
+    with open(tmp_path / "data.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row[f"'{evil.name}"] for row in rows[:4]] == ["'+1+1", "'@SUM(A1)", "-1", "plain"] and rows[0]["n"] == "-2"
+
+
+def test_a_data_set_is_not_written_through_a_link(tmp_path):
+    (tmp_path / "precious").write_text("precious")
+    (tmp_path / "data").mkdir()
+    for name in ("data.parquet", "README.md"):
+        (tmp_path / "data" / name).symlink_to(tmp_path / "precious")
+    save_dataset(everything(), tmp_path / "data")
+    assert (tmp_path / "precious").read_text() == "precious" and equal(load_dataset(tmp_path / "data"), everything())
+    (tmp_path / "data" / "data.parquet").unlink()
+    os.mkfifo(tmp_path / "data" / "data.parquet")
+    with pytest.raises(ArchGymError, match="holds no data set"):
+        load_dataset(tmp_path / "data")
+
+
 def test_minari_reads_the_export(tmp_path, monkeypatch, recwarn):
     minari = pytest.importorskip("minari")
     save_dataset(sample("archgym/Softmax-v0", 50), tmp_path / "data")
@@ -326,6 +354,71 @@ def test_minari_reads_the_export(tmp_path, monkeypatch, recwarn):
         assert reward == pytest.approx(float(episode.rewards[0])) and np.array_equal(observation, episode.observations[1])
     again = program("export", tmp_path / "data", "--format", "minari", "--out", tmp_path / "minari")
     assert again.exit_code == 2 and "is there already" in again.output
+
+
+@pytest.fixture
+def plug_in(tmp_path, monkeypatch):
+    """The id of an environment that a module registers when it is imported, which nothing here has done."""
+    (tmp_path / "its_module.py").write_text(PLUG_IN)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield "its_module:theirs/Line-v0"
+    sys.modules.pop("its_module", None)
+
+
+PLUG_IN = """
+import archgym
+
+class Line(archgym.Simulator):
+    space = archgym.DesignSpace([archgym.Integer("x", 1, 50)])
+    metrics = (archgym.Metric("cost_j", "J", "lower"),)
+    default_objective = archgym.Objective(archgym.Minimize("cost_j"))
+
+    def evaluate(self, designs, rng=None):
+        return {"cost_j": designs["x"] * 1.0, "feasible": designs["x"] > 0}
+
+archgym.register_env("theirs/Line-v0", simulator=Line)
+"""
+
+
+def test_a_data_set_keeps_the_module_of_a_plug_in_and_other_processes_read_it(plug_in, tmp_path):
+    pytest.importorskip("minari")
+    assert program("sample", plug_in, "--n", 20, "--out", tmp_path / "sampled").exit_code == 0
+    searched = archgym.search(plug_in, "random", budget=20)
+    searched.to_parquet(tmp_path / "searched.parquet")
+    text = f'[study]\nname = "s"\nbudget = 5\nseeds = 1\nhistory = "full"\n[[env]]\nid = "{plug_in}"\n[[agent]]\nname = "random"\n'
+    assert run_study(Study(text), Store(tmp_path / "study"), workers=1).failed == 0
+    assert program("build", tmp_path / "searched.parquet", tmp_path / "sampled", "--out", tmp_path / "built").exit_code == 0
+    assert program("build", tmp_path / "study", "--env", "theirs/Line-v0", "--out", tmp_path / "studied").exit_code == 0
+    for name in ("sampled", "built", "studied"):
+        assert load_dataset(tmp_path / name).environment["id"] == plug_in
+    code = f"""
+import minari
+from archgym.dataset import load_dataset
+from archgym.dataset.export import to_minari
+for name in ("sampled", "built", "studied"):
+    assert to_minari(load_dataset({str(tmp_path)!r} + "/" + name), "m", f"{{name}}/line-v0")
+"""
+    read = (
+        "import minari; env = minari.load_dataset('built/line-v0').recover_environment(); env.reset(); print(env.step([0])[4]['metrics'])"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path]), "MINARI_DATASETS_PATH": str(tmp_path / "m")}
+    for text in (code, read):
+        done = subprocess.run([sys.executable, "-c", text], cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    assert "{'cost_j': 1.0}" in done.stdout
+
+
+def test_an_export_that_cannot_be_says_what_to_do(plug_in, tmp_path):
+    pytest.importorskip("minari")
+    assert program("sample", plug_in, "--n", 20, "--out", tmp_path / "data").exit_code == 0
+    named = program("export", tmp_path / "data", "--format", "minari", "--out", tmp_path / "m", "--name", "a/z-v0")
+    assert named.exit_code == 2 and "namespace of two characters or more" in named.output
+    data = load_dataset(tmp_path / "data")
+    save_dataset(replace(data, environment={**data.environment, "id": "nobodys/Line-v0"}), tmp_path / "data")
+    unknown = program("export", tmp_path / "data", "--format", "minari", "--out", tmp_path / "m")
+    assert (
+        unknown.exit_code == 2 and "nobodys/Line-v0 cannot be made here" in unknown.output and "module:namespace/Name-vN" in unknown.output
+    )
 
 
 def test_the_commands_say_what_they_made_and_do_not_overwrite(study, tmp_path):

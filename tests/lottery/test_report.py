@@ -143,6 +143,25 @@ def test_the_statistics_of_a_study_are_reported(tmp_path: Path) -> None:
     assert "This study has no data for this part." not in page
 
 
+def test_tables_are_no_formulas_and_nothing_is_written_through_a_link(tmp_path: Path) -> None:
+    analysis, folder, outside = empty(), tmp_path / "report", tmp_path / "outside"
+    analysis.hypotheses = pl.DataFrame([{name: "=1+1" for name, kind in SCHEMAS["hypotheses"].items() if kind == pl.String}])
+    analysis.hypotheses = pl.concat([empty().hypotheses, analysis.hypotheses], how="diagonal")
+    outside.mkdir()
+    (outside / "precious").write_text("precious")
+    (folder / "tables").mkdir(parents=True)
+    for name in ("report.html", "tables/hypotheses.csv", "tables/runs.csv"):
+        (folder / name).symlink_to(outside / "precious")
+    write_report(analysis, folder, title="", provenance={})  # type: ignore[arg-type]
+    lines = (folder / "tables" / "hypotheses.csv").read_text().splitlines()
+    assert "'=1+1" in lines[1] and '"=1+1' not in lines[1] and ",=1+1" not in lines[1]
+    shutil.rmtree(folder / "figures")
+    (folder / "figures").symlink_to(outside)
+    with pytest.raises(ArchGymError, match="figures is a link, where archgym keeps a folder of its own: remove it"):
+        write_report(analysis, folder, title="", provenance={})  # type: ignore[arg-type]
+    assert (outside / "precious").read_text() == "precious" and len(list(outside.iterdir())) == 1
+
+
 def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ArchGymError, match="cannot make the folder"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import zipfile
 from dataclasses import replace
 
 import numpy as np
@@ -268,6 +269,25 @@ def test_foreign_and_damaged_files_are_refused_without_running_anything(folder, 
     with pytest.raises(ArchGymError, match=r"is not a proxy of archgym|holds no proxy"):
         ProxySimulator.load(folder)
     assert folder.is_dir()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("scale", 1e308), ("scale", 0.0), ("scale", -1.0), ("scale", 5e306), ("mean", 1.7e308), ("mean", -np.inf), ("widths", np.nan)],
+)
+def test_a_proxy_whose_predictions_would_not_be_finite_is_refused(folder, name, value):
+    about, arrays = load_archive(folder / "model.npz", 1)
+    save_archive(folder / "model.npz", about, arrays | {name: np.full_like(arrays[name], value)})
+    with pytest.raises(ArchGymError, match=r"is not a proxy of archgym: .*finite"):
+        ProxySimulator.load(folder)
+
+
+def test_an_array_that_nobody_asks_for_is_not_unpacked(folder):
+    with zipfile.ZipFile(folder / "model.npz", "a", zipfile.ZIP_DEFLATED) as file, file.open("more.npy", "w") as member:
+        for _ in range(200):
+            member.write(bytes(2**20))
+    with pytest.raises(ArchGymError, match=r"is not a proxy of archgym: it would unpack to 20\d MiB, far more than its kind"):
+        ProxySimulator.load(folder)
 
 
 # --- search the proxy, simulate the best ---

@@ -6,6 +6,7 @@ import csv
 import importlib.util
 import json
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -18,6 +19,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from packaging.requirements import Requirement
 
 from archgym.errors import ArchGymError, SimulatorUnavailable
 from archgym.paths import data_folder
@@ -131,7 +133,7 @@ def stand_in(home, tmp_path):
         (folder / f"{name}_worker.py").write_text(f"import os, signal, sys, time\nhome = {str(folder)!r}\n{code}")
         place = home / "backends" / name
         python = program(place / "bin" / "python", f'exec {sys.executable} {folder}/stub.py "$@"')
-        (place / environments.MARKER).write_text(json.dumps({"requirements": environments.BACKENDS[name].requirements, "packages": []}))
+        (place / environments.MARKER).write_text(json.dumps({"lock": environments.lock_digest(name), "packages": []}))
         return python
 
     return make
@@ -520,7 +522,7 @@ def pretend(home, tmp_path, monkeypatch):
 
 
 @POSIX
-def test_an_environment_is_made_once_and_again_for_other_requirements(pretend, tmp_path, monkeypatch):
+def test_an_environment_is_made_once_and_again_for_another_lock(pretend, tmp_path, monkeypatch):
     place = pretend("echo Collecting tool; echo Installing collected packages: tool")
     told = []
     assert environments.install("scalesim", tell=lambda what, share: told.append((what, share))) == place
@@ -530,11 +532,36 @@ def test_an_environment_is_made_once_and_again_for_other_requirements(pretend, t
     assert json.loads((place / environments.MARKER).read_text())["packages"] == ["tool==1.0"]
     environments.install("scalesim")
     assert (tmp_path / "made").read_text().split() == ["venv"]
-    newer = environments.Backend(("scalesim==99", "numpy<2.4"), "", "", "")
-    monkeypatch.setitem(environments.BACKENDS, "scalesim", newer)
+    (tmp_path / "scalesim.txt").write_text("scalesim==99 --hash=sha256:00\n")
+    monkeypatch.setattr(environments, "LOCKS", tmp_path)
     assert not environments.installed("scalesim")
     environments.install("scalesim")
     assert (tmp_path / "made").read_text().split() == ["venv", "venv"]
+
+
+@POSIX
+def test_pip_is_given_the_lock_and_takes_nothing_but_wheels_with_its_hashes(pretend):
+    place = pretend('echo "$@" > $(dirname "$0")/given')
+    environments.install("scalesim")
+    given = (place / "bin" / "given").read_text().split()
+    assert given[given.index("--only-binary") + 1] == ":all:" and "--require-hashes" in given and "--no-deps" in given
+    assert given[-2:] == ["-r", str(environments.LOCKS / "scalesim.txt")]
+
+
+@pytest.mark.parametrize("name", environments.BACKENDS)
+def test_a_lock_has_one_version_of_every_package_with_its_hashes_and_names_no_host(name):
+    lock = (environments.LOCKS / f"{name}.txt").read_text()
+    assert "://" not in lock
+    lines = [line for line in lock.replace("\\\n", "").splitlines() if not line.startswith("#")]
+    wanted = [(Requirement(line.partition(" --hash")[0]), re.findall(r" --hash=sha256:([0-9a-f]{64})(?= |$)", line)) for line in lines]
+    for requirement, hashes in wanted:
+        assert str(requirement.specifier).startswith("==") and hashes, requirement
+    assert Requirement(environments.BACKENDS[name].tool) in [requirement for requirement, _ in wanted]
+    for python in ("3.11.0", "3.12.1", "3.13.2"):
+        there = [
+            r.name for r, _ in wanted if r.marker is None or r.marker.evaluate({"python_full_version": python, "sys_platform": "linux"})
+        ]
+        assert {"numpy", "pandas", "matplotlib"} <= set(there) and len(there) == len(set(there))
 
 
 @POSIX
@@ -552,7 +579,7 @@ def test_an_installation_that_was_killed_is_made_again(pretend):
     [
         (
             "echo first; echo ERROR: no such version; exit 7",
-            r"pip cannot install scalesim==\S+ numpy<2.4 \(exit code 7\): .*no such",
+            r"pip cannot install scalesim==\S+ \(exit code 7\): .*no such",
         ),
         ("echo '#!/bin/sh' > $0; echo exit 3 >> $0", "cannot start scalesim: scalesim ended with exit code 3"),
     ],

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import csv
+import math
 import pickle
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from archgym import ArchGymError
 from archgym.cli import app
 from archgym.simulators.accelerator.layers import Layer, columns
+from archgym.simulators.accelerator.model import Accelerator
 from archgym.simulators.accelerator.workloads import FOLDER, Workload, attention_layers, list_workloads, load_workload
 
 # multiply-adds in G as published, parameters as torchvision and Hugging Face count them, top-1 of torchvision's weights
@@ -173,11 +175,18 @@ def test_text_as_spreadsheets_write_it_is_read(write):
     assert load_workload(path).layers == (Layer("fc", "gemm", 3, 4, 5),)
 
 
+def test_whole_numbers_as_pandas_writes_them_and_commas_at_the_ends_of_lines_are_read(write):
+    path = write("name,kind,channels,filters,height,\nfc,gemm,3.0,4,5.,\nfc2,gemm,3,4.00,5,,\nfc3,gemm,3,4,5\n")
+    assert load_workload(path).layers == tuple(Layer(name, "gemm", 3, 4, 5) for name in ("fc", "fc2", "fc3"))
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
         ({"stride": "two"}, "line 2, column 'stride': a whole number is needed, not 'two'"),
-        ({"stride": "2.0"}, "line 2, column 'stride': a whole number is needed, not '2.0'"),
+        ({"stride": "2.5"}, "line 2, column 'stride': a whole number is needed, not '2.5'"),
+        ({"stride": "+2"}, "line 2, column 'stride': a whole number is needed, not '+2'"),
+        ({"stride": "2e0"}, "line 2, column 'stride': a whole number is needed, not '2e0'"),
         ({"channels": "-3"}, "line 2, column 'channels': a whole number is needed, not '-3'"),
         ({"channels": "9" * 30}, "line 2, column 'channels'"),
         ({"channels": ""}, "line 2, column 'channels': a row of kind 'conv' needs it"),
@@ -259,6 +268,141 @@ def test_attention_multiplies_as_its_heads_would_alone(tokens, shared, heads, si
 def test_heads_that_cannot_be_shared_are_refused(heads):
     with pytest.raises(ArchGymError):
         attention_layers(16, *heads, 64)
+
+
+# --- tables of other simulators ---
+
+SCALESIM = "Layer name, IFMAP Height, IFMAP Width, Filter Height, Filter Width, Channels, Num Filter, Strides,"
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        SCALESIM,
+        SCALESIM.removesuffix(","),
+        SCALESIM.upper(),
+        SCALESIM.replace("Layer name", "\ufeffLayer").replace(", ", ",\u00a0 "),
+        SCALESIM.replace("Layer name, IFMAP Height", "Layer, IFMAP Width"),  # as in some of its own
+        "layer_name,ifmap_h,ifmap_w,filter_h,filter_w,num_channels,num_filters,stride",
+        "Layer name,IFMAP height,IFMAP width,Filter height,Filter width,Channels,Num filter,Stride height,Stride width,",
+        SCALESIM + ",,Eh,Ew",
+    ],
+)
+def test_a_topology_of_scalesim_is_read_by_its_header(write, header):
+    second = "2," if "Stride width" in header else ""
+    path = write(
+        f"{header}\r\n,,,,\r\nConv1, 9, 11, 3, 3, 2, 8, 2, {second}\r\n FC , 1,1,1,1,64.0,10,1,{'1,' if second else ''}\r\n", "net.csv"
+    )
+    workload = load_workload(path)
+    assert workload.layers == (
+        Layer("Conv1", "conv", 2, 8, 9, 11, 3, 3, 2),
+        Layer("FC", "conv", 64, 10, 1),
+    )
+    assert (workload.name, workload.source) == ("net", "net.csv")
+    assert "sizes are padded already" in workload.note and "rounds" not in workload.note
+
+
+@settings(max_examples=100)
+@given(data=st.data())
+def test_a_topology_has_the_multiply_adds_that_scalesim_computes(tmp_path_factory, data):
+    """Its own formula: ceil((H - R + stride) / stride) rows, and a layer named DP once for every channel."""
+    rows, expected = [], 0
+    for number in range(data.draw(st.integers(1, 4))):
+        kernel = data.draw(st.tuples(sizes, sizes))
+        image = [r + data.draw(st.integers(0, 20)) for r in kernel]
+        channels, filters, stride, batch = (data.draw(sizes) for _ in range(4))
+        name = data.draw(st.sampled_from(["Conv", "DP"])) + str(number)
+        rows.append([name, *image, *kernel, channels, filters, stride, batch])
+        pixels = math.prod(-(-(size - r + stride) // stride) for size, r in zip(image, kernel, strict=True))
+        expected += batch * pixels * math.prod(kernel) * filters * channels
+    path = tmp_path_factory.mktemp("topology") / "net.csv"
+    path.write_text("\n".join([f"{SCALESIM} Batch Size,", *(",".join(map(str, row)) + "," for row in rows)]))
+    workload = load_workload(path)
+    assert workload.macs == expected
+    assert ("DP in their names" in workload.note) == any(row[0].startswith("DP") for row in rows)
+
+
+def test_what_a_topology_does_not_express_is_said_or_refused_with_the_line(write):
+    workload = load_workload(write(f"{SCALESIM} Sparsity,\nAlexNet,\nc1,12,12,3,3,3,8,2,1:4,\nc2,5,5,3,3,8,8,1,2:2,\nc3,5,5,3,3,8,8,1,\n"))
+    assert [layer.name for layer in workload.layers] == ["AlexNet.c1", "AlexNet.c2", "AlexNet.c3"]
+    assert "Sparsity, of 1 layers, is left out" in workload.note and "SCALE-Sim rounds output sizes up" in workload.note
+    for row, message in (
+        ("c,12,12,3,3,3,8,0,", "line 2, column 'Strides': a whole number from 1 is needed, not '0'"),
+        ("c,2,12,3,3,3,8,1,", "line 2: a kernel that spans 3 pixels does not fit a padded input of 2"),
+        ("c,B,12,3,3,3,8,1,", "line 2, column 'IFMAP Height': a whole number is needed, not 'B'"),
+        ("c,12,12,3,3,3,,1,", "line 2, column 'Num Filter': this layer needs it"),
+        ("c,12,12,3,3", "line 2, column 'Strides': this layer needs it"),
+        ("c,12,12,3,3,3,8,1,7,7", "line 2: 10 cells for 8 columns"),
+    ):
+        with pytest.raises(ArchGymError, match=re.escape(message)):
+            load_workload(write(f"{SCALESIM}\n{row}\n"))
+    with pytest.raises(ArchGymError, match="line 1: unknown column 'Groups'"):
+        load_workload(write(f"{SCALESIM} Groups,\nc,12,12,3,3,3,8,1,2,\n"))
+    with pytest.raises(ArchGymError, match="line 2, column 'Sparsity': it is N:M"):
+        load_workload(write(f"{SCALESIM} Sparsity,\nc,12,12,3,3,3,8,1,half,\n"))
+
+
+@pytest.mark.parametrize("header", ["Layer,M,N,K,", "Layer Name, M, N, K, Sparsity,", "L,m,n,k", "M,N,K"])
+def test_products_of_scalesim_are_m_by_k_and_k_by_n(write, header):
+    named = header[0] == "L"
+    path = write(f"{header}\n{'qk,' if named else ''}5,7,3,\n")
+    assert load_workload(path).layers == (Layer.gemm("qk" if named else "layer1", 5, 7, 3),)
+
+
+def test_a_product_of_a_batch_has_as_many_times_the_rows(write):
+    (layer,) = load_workload(write("Layer, M, N, K, Batch\nqk, 5, 7, 3, 4\n")).layers
+    assert (layer.shape, layer.parameters) == ((20, 7, 3), 21)
+
+
+def test_tables_of_gamma_are_read_by_their_types(write):
+    rows = ["8,3,12,14,3,5,1", "1,32,10,10,3,3,2", "5,7,9,1,1,1,3", "10,64,1,1,1,1,0", "8,3,12,14,3,5,CONV"]
+    workload = load_workload(write("K,C,Y,X,R,S,T\n" + "\n".join(rows)))
+    assert workload.layers == (
+        Layer("layer1", "conv", 3, 8, 12, 14, 3, 5),
+        Layer("layer2", "conv", 32, 32, 10, 10, 3, 3, groups=32),
+        Layer("layer3", "gemm", 9, 7, 5),
+        Layer("layer4", "gemm", 64, 10, 1),
+        Layer("layer5", "conv", 3, 8, 12, 14, 3, 5),
+    )
+    assert "input sizes without padding" in workload.note
+    assert load_workload(write("M,N,K,0,0,0,T\n5,7,9,1,1,1,3\n")).layers == (Layer.gemm("layer1", 5, 7, 9),)
+    assert load_workload(write("O,I,0,0,0,0,T\n10,64,1,1,1,1,0\n")).layers == (Layer.gemm("layer1", 1, 10, 64),)
+    assert load_workload(write("k, c, y, x, r, s\n8,3,12,14,3,5\n")).layers == workload.layers[:1]
+    assert load_workload(write("Layer,N,K,C,Y,X,R,S,Stride\nc,2,8,3,13,13,3,3,2\n")).layers == (
+        Layer("c", "conv", 3, 8, 13, 13, 3, 3, 2, batch=2),
+    )
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("8,3,12,14,3,5,7", "line 2, column 'T': unknown type '7'"),
+        ("8,8,12,14,3,3,2", "line 2, column 'K': a depth-wise convolution has K = 1, not 8"),
+        ("8,3,2,14,3,5,1", "line 2: a kernel that spans 3 pixels does not fit"),
+        ("8,3,12,16.1,3,5,1", "line 2, column 'X': a whole number is needed, not '16.1'"),
+        ("8,3,12,14,3", "line 2, column 'S': this layer needs it"),
+        ("0,3,12,14,3,5,1", "line 2, column 'K': a whole number from 1 is needed"),
+    ],
+)
+def test_a_row_that_gamma_would_not_take_is_refused_with_line_and_column(write, row, message):
+    with pytest.raises(ArchGymError, match=re.escape(message)):
+        load_workload(write(f"K,C,Y,X,R,S,T\n{row}\n"))
+
+
+def test_a_table_of_another_simulator_is_shown_and_searched_with_how_it_was_read(write):
+    path = write(f"{SCALESIM}\nConv1,12,12,3,3,3,8,2,\n")
+    text = " ".join(run("workloads", path).stdout.split())
+    assert "A SCALE-Sim topology: sizes are padded already, and groups are not expressed. Zeros are added" in text
+    assert run("search", "archgym/Accelerator-v0", "random", "--budget", "5", "--set", f"workload={path}").exit_code == 0
+
+
+def test_a_workload_that_simulators_cannot_take_is_refused_with_the_count(write):
+    header = "name,kind,channels,filters,height\n"
+    with pytest.raises(ArchGymError, match="has 5,000 layers; simulators take up to 4,096"):
+        load_workload(write(header + "fc,gemm,3,4,5\n" * 5000))
+    with pytest.raises(ArchGymError, match="1,099,511,627,776 output rows"):
+        load_workload(write(header + f"fc,gemm,3,4,{2**40}\n"))
+    assert Accelerator(load_workload(write(header + f"fc,gemm,3,4,{2**24}\n"))).workload.macs == 12 * 2**24
 
 
 # --- archgym workloads ---

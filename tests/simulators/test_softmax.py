@@ -362,6 +362,37 @@ def test_a_missing_entry_is_named(document, path):
         Calibration.from_json(document, "broken")
 
 
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (["row_overhead_ns"], 10**400),
+        (["row_overhead_ns"], -(10**400)),
+        (["lanes", "avx2"], 10**400),
+        (["bandwidth", "copy", "log2_bytes"], list(range(2_000_000))),
+        (["compute", "scale", "avx2"], [[1, 1, 1.0]] * 2_000_000),
+    ],
+)
+def test_numbers_and_lists_beyond_all_measure_are_refused(document, path, value):
+    parent_of(document, path)[path[-1]] = value
+    with pytest.raises(ArchGymError, match=rf"{'.'.join(path)} must be") as error:
+        Calibration.from_json(document, "broken")
+    assert len(str(error.value)) < 400
+
+
+def test_a_calibration_that_nests_or_goes_on_without_end_is_refused(document, tmp_path):
+    deep: list = []
+    for _ in range(100_000):
+        deep = [deep]
+    with pytest.raises(ArchGymError, match="values that no calibration has"):
+        Calibration.from_json({**document, "more": deep}, "broken")
+    for text in ("[" * 100_000, json.dumps({**document, "more": 1})[:-1] + ', "x": ' + "[" * 100_000 + "]" * 100_000 + "}", " " * 2**21):
+        (tmp_path / "broken.json").write_text(text)
+        with pytest.raises(ArchGymError, match="the calibration"):
+            Calibration.load(tmp_path / "broken.json")
+    (tmp_path / "broken.json").write_text(json.dumps(document), "utf-8-sig")
+    assert Calibration.load(tmp_path / "broken.json").lanes
+
+
 def test_an_unreadable_calibration_says_what_would_be_read(tmp_path):
     with pytest.raises(ArchGymError, match=r"cannot read the calibration 'xeon'.*recorded name: epyc-1mb-l2, xeon-2mb-l2"):
         Calibration.load("xeon")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from archgym import DesignSpace, Integer, Maximize, Metric, Objective, Simulator, register_env
+from archgym import DesignSpace, Integer, Maximize, Metric, Objective, Simulator, SimulatorUnavailable, register_env
 from archgym.agents.random import Random
 
 
@@ -75,6 +75,15 @@ class CrashesOnce(Well):
             os._exit(9)
 
 
+class Tires(Well):
+    """Ends the process's search, as one whose licence has run out, at the 31st design."""
+
+    def misbehave(self, indices):
+        self.asked = getattr(self, "asked", 0) + len(indices)
+        if self.asked > 30:
+            raise SimulatorUnavailable("the licence has run out")
+
+
 class ForksAndDies(Well):
     """Leaves a child that holds all descriptors, in a session of its own."""
 
@@ -128,5 +137,5 @@ class Overruns(Stops):
         super().search(env, budget=budget, seed=seed)
 
 
-for simulator in (Well, Hangs, Exits, Crashes, Raises, Eats, CrashesOnce, ForksAndDies, Prints, Interrupts):
+for simulator in (Well, Hangs, Exits, Crashes, Raises, Eats, CrashesOnce, Tires, ForksAndDies, Prints, Interrupts):
     register_env(f"test/{simulator.__name__}-v0", simulator=f"misbehaving:{simulator.__name__}")

@@ -12,6 +12,7 @@ import threading
 import time
 from pathlib import Path
 
+import polars
 import psutil
 import pytest
 from study_texts import study_text
@@ -21,6 +22,7 @@ import archgym.study.process
 from archgym.errors import ArchGymError, MissingDependency
 from archgym.processes import Server
 from archgym.study.execute import execute
+from archgym.study.export import StudyRows
 from archgym.study.process import Job, RunDied, RunFailed, RunProcess
 from archgym.study.runner import run_study
 from archgym.study.spec import Study
@@ -129,6 +131,25 @@ def test_a_simulator_that_misbehaves_costs_only_its_own_run(tmp_path, monkeypatc
     assert run_study(Study(text), store).done == 0, "a failure is a result: it is not run again"
     assert run_study(Study(text), store, retry_failed=True).done == 1
     assert not [process for process in psutil.process_iter() if marked(process, str(tmp_path))]
+
+
+@pytest.mark.parametrize("executor", ["local", "inline"])
+def test_a_run_that_ends_early_is_stored_as_failed_with_its_rows_and_counts_nowhere_as_finished(tmp_path, executor, program):
+    text = study_text('id = "misbehaving:test/Tires-v0"', SLOW, agents=("annealing",), seeds=1, configurations=1, more='history = "full"')
+    store = Store(tmp_path / "out")
+    progress = run_study(Study(text), store, workers=1, executor=executor)
+    assert (progress.done, progress.failed) == (2, 1) and progress.reasons == {"the licence has run out": 1}
+    assert len(progress.best) == len(progress.valid) == 1, "of the other run"
+    stored = {run.done: run for run in store.read().values()}
+    rows = {run.done: table for run, table in store.table(stored.values())}
+    assert stored[False].result["samples"] == rows[False].num_rows > 20 and rows[True].num_rows == 40
+    assert stored[False].result["best_reward"] is not None
+    store.compact()
+    exported = polars.concat(polars.from_arrow(table) for table in StudyRows(store).tables())
+    assert dict(exported.group_by("study_status").len().rows()) == {"done": 40, "failed": rows[False].num_rows}
+    status = program("study", "status", tmp_path / "out")
+    assert status.returncode == 0 and "the licence has run out" in status.stdout
+    assert run_study(Study(text), store, executor="inline", retry_failed=True).done == 1
 
 
 def test_a_simulator_that_raises_fails_design_by_design(tmp_path):
@@ -277,7 +298,7 @@ def test_workers_do_not_leave_processes_behind(tmp_path):
 def test_what_runs_print_stays_nowhere_and_last_words_are_of_the_run_that_died(tmp_path):
     environments = [
         f'id = "misbehaving:test/Prints-v0"\nlabel = "{label}"\nkwargs = {{ {more} }}'
-        for label, more in (("goes on", ""), ("dies", 'log = "x"'))
+        for label, more in (("goes on", ""), ("dies", 'log = "/dev/null"'))
     ]
     file = study_text(*environments, SLOW + '\nlabel = "well"', agents=("random",), seeds=1, configurations=1, budget=2)
     runs = {run.task: run for run in Study(file).runs()}
@@ -356,13 +377,11 @@ def test_agents_that_take_no_sample_or_too_many_failed_and_those_that_stop_early
     for when in ("now", "before"):
         result = program("study", "run", tmp_path / "study.toml", "--workers", 1, "--out", tmp_path / "out")
         assert result.returncode == 0, result.stderr
-        assert "2 runs ended before their budget was spent: 2 of misbehaving:Stops on misbehaving:test/Well-v0" in " ".join(
-            result.stderr.split()
-        ), when
+        assert "2 runs ended before their budget was spent: 2 of misbehaving:Stops on " in " ".join(result.stderr.split()), when
     runs = [run for run in Store(tmp_path / "out").read().values()]
     reasons = {run.specification["agent"]["name"].rpartition(":")[2]: run.result.get("reason") for run in runs}
-    none, many = "the agent took no sample of a budget of 40", "the agent took 120 samples of a budget of 40"
-    assert reasons == {"Stops": None, "NeverStarts": none, "Overruns": many, "random": None}
+    assert reasons["Stops"] is reasons["random"] is None
+    assert "to take 40 samples, got 0;" in reasons["NeverStarts"] and "to take 40 samples, got 120;" in reasons["Overruns"]
 
 
 def test_runs_of_another_archgym_are_named(tmp_path, monkeypatch):

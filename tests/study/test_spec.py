@@ -9,7 +9,7 @@ from study_texts import study_text
 
 import archgym
 from archgym.errors import ArchGymError
-from archgym.study.spec import MAX_RUNS, SHIPPED, Study, line_of
+from archgym.study.spec import MAX_CHARACTERS, MAX_RUNS, SHIPPED, Study, line_of
 
 pytestmark = pytest.mark.usefixtures("plugins")
 
@@ -216,3 +216,61 @@ def test_any_study_with_one_line_changed_is_a_study_or_one_clear_error(data):
 )
 def test_texts_that_break_parsers_are_refused(text):
     refused(text)
+
+
+# --- names and texts from elsewhere ---
+
+FILE = """[study]
+name = "test"
+seeds = [
+    0,
+    1,
+]
+budget = 4
+[[env]]
+id = "archgym/NKLandscape-v0"
+label = "NK"
+[[agent]]
+name = "random"
+label = "baseline"
+"""
+
+
+@pytest.mark.parametrize("bad", ["a\\u001b[2J", "a\\u0000", "a\\nb", "a\u200fb", "a\u202eb", "a\\u2028b", "x" * 201, "x" * 900_000])
+@pytest.mark.parametrize(("name", "line"), [("test", 2), ("archgym/NKLandscape-v0", 9), ("NK", 10), ("random", 12), ("baseline", 13)])
+def test_names_are_printable_and_bounded(bad, name, line):
+    message = refused(FILE.replace(f'"{name}"', f'"{bad}"'))
+    assert f"line {line}: " in message and " is a" in message and len(message) < 300
+
+
+@pytest.mark.parametrize("name", ["é文", "<b>a</b>", "../x", "$(id)", " a "])
+def test_other_names_are_taken(name):
+    assert Study(FILE.replace('"NK"', f"'{name}'")).tasks.keys() == {name}
+
+
+def test_a_label_made_of_arguments_is_printable_and_bounded():
+    text = FILE.replace('label = "NK"\n', 'kwargs = { cols = 1, calibration = "a\\u001b[2J" }\n').replace("NKLandscape", "Softmax")
+    assert "\\x1b" in refused(text) and "\x1b" not in refused(text)
+
+
+@pytest.mark.parametrize(("value", "line"), [('"' + "x" * MAX_CHARACTERS + '"', 2), (None, 3)])
+def test_a_huge_file_is_refused_with_the_line(value, line):
+    seeds = "seeds = [\n" + ",\n".join(map(str, range(200_000))) + "]"
+    text = FILE.replace('"test"', value) if value else FILE.replace("seeds = [\n    0,\n    1,\n]", seeds)
+    message = refused(text)
+    assert f"line {line}: expected a study file of at most 1,000,000 characters" in message and len(message) < 300
+
+
+def test_a_byte_order_mark_and_other_line_ends_are_read(tmp_path):
+    file = tmp_path / "study.toml"
+    for end in ("\r\n", "\n", "\r"):
+        file.write_bytes(b"\xef\xbb\xbf" + FILE.replace("\n", end).encode())
+        assert [run.id for run in Study.read(file).runs()] == [run.id for run in Study(FILE).runs()]
+        file.write_bytes(b"\xef\xbb\xbf" + FILE.replace("NKLand", "Nkland").replace("\n", end).encode())
+        with pytest.raises(ArchGymError, match="line 9: "):
+            Study.read(file)
+
+
+def test_lines_are_found_behind_values_of_many_lines():
+    text = 'a = """\n[x]\n\\"\n"""\nb = [\n1, # ]\n{ c = "]" },\n]\n[t]\nd = \'\'\'\n\n\'\'\'\ne = 1\n'
+    assert [line_of(text, where) for where in (("a",), ("b",), ("t",), ("t", "d"), ("t", "e"))] == [1, 5, 9, 10, 13]

@@ -24,7 +24,8 @@ from archgym.simulators.accelerator.attention import CLOCK_HZ, LENGTHS, MODELS, 
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
+
+    from archgym.tables import Table
 
 RECORD = Path(__file__).parent / "records" / "attention.json"
 PLACEMENTS = "flat_validation.csv"  # where FLAT puts its operands
@@ -101,7 +102,7 @@ def _read(path: Path, keys: tuple[str, str], columns: tuple[str, ...], number: C
         ArchGymError: a column or row is missing, or `number` refuses a cell.
     """
     try:
-        with open(path, encoding="utf-8", newline="") as file:
+        with open(path, encoding="utf-8-sig", newline="") as file:
             rows = {(row[keys[0]], row[keys[1]]): row for row in csv.DictReader(file) if row.get("platform", "cloud") == "cloud"}
         found = {column: np.array([number(rows[key][column]) for key in ROWS]) for column in columns}
     except KeyError as error:
@@ -157,7 +158,7 @@ def _by_model(ratios: Floats) -> dict[str, list[float]]:
 
 
 def _print(console: Console, found: dict[str, Any]) -> None:
-    table = new_table("Design", "Table", "Rows>", "Latency>", "Traffic>")
+    table = new_table("Design", "Table", "Rows>", "Latency>", "Traffic>", expendable=["Rows", "Table"])
     for name, design in FORMS.items():
         each = found["forms"][name]
         table.add_row(design, name, str(each["rows"]), _scientific(each["latency"]), _scientific(each["traffic"]))

@@ -119,8 +119,7 @@ def load_energy_table(name: str = "45nm") -> EnergyTable:
     if not path.is_file():
         raise unknown("energy table", name, list_energy_tables())
     try:
-        with open(path, "rb") as file:
-            data = tomllib.load(file)
+        data = tomllib.loads(path.read_text(encoding="utf-8-sig"))
         memories = np.array(sorted(data["memories"]["sram"]), float)  # [T, 5]
         per_byte = 8 / data["sram_bits"]
         costs = memories[:, 1:] * [per_byte, per_byte, 1.0, 1e-3]

@@ -97,7 +97,7 @@ def _write(found: dict[str, Any], file: BinaryIO) -> None:
 
 def _compared(path: Path, function: Callable[[fidelity.Rows], Any]) -> Any:
     try:
-        with open(path, encoding="utf-8", newline="") as file:
+        with open(path, encoding="utf-8-sig", newline="") as file:
             rows = list(csv.DictReader(file, strict=True))
         return function(rows)
     except KeyError as error:
@@ -136,7 +136,7 @@ def run_live(seed: int) -> list[dict[str, Any]]:
 
 
 def _print(console: Console, found: dict[str, Any]) -> None:
-    table = new_table("Closed form", "Against", "Rows>", "Largest difference>")
+    table = new_table("Closed form", "Against", "Rows>", "Largest difference>", expendable=["Rows"])
     exact = [("SCALE-Sim", found["scalesim"]), ("MAESTRO", found["maestro"])]
     for tool, differences in exact:
         for quantity, largest in differences["largest"].items():
@@ -156,7 +156,7 @@ def _print(console: Console, found: dict[str, Any]) -> None:
     console.print()
 
     order = found["zigzag"]
-    table = new_table("Energy per multiply-add", "ZigZag pJ>", "rank>", "Model pJ>", "rank>")
+    table = new_table("Energy per multiply-add", "ZigZag pJ>", "ZigZag rank>", "Model pJ>", "Model rank>")
     simulated, predicted = order["simulated"], order["predicted"]
     for i, name in enumerate(order["names"]):
         cells = [cell for values in (simulated, predicted) for cell in (f"{values[i]:.3f}", str(1 + sum(v < values[i] for v in values)))]

@@ -29,10 +29,11 @@ from archgym.simulators.accelerator.design import KIB
 from archgym.simulators.accelerator.energy import Floats, load_energy_table
 from archgym.simulators.accelerator.model import LayerModel
 from archgym.simulators.accelerator.scheduler import schedule
-from archgym.simulators.accelerator.workloads import Workload, load_workload
+from archgym.simulators.accelerator.workloads import Dimensions, Workload, load_workload
 from archgym.space import Array, Categorical, DesignSpace, Indices, Integer, Parameter
 
 Networks = Sequence[str | Workload | Sequence[str | Workload]]
+ManyDimensions = Mapping[str, int | Sequence[int] | Dimensions]  # of all networks, and of one by its path
 
 TEMPLATES = ("nvdla", "shidiannao", "eyeriss")
 PE_STEP, PE_BUDGET = 256, 4096
@@ -51,6 +52,8 @@ class HeterogeneousAccelerator(Simulator):
         subs: sub-accelerators.
         specs: limits on latency_s, energy_j and area_mm2; energy is minimised among schedules within the first.
         technology: an energy table, by name or path.
+        dimensions: sizes of dynamic dimensions of the .onnx files among them, as of `load_onnx`: of all, {"batch": 1}, or of one,
+            {"detector.onnx": {"height": 320, "width": 320}}.
 
     Raises:
         ArchGymError: no network, an unknown one, one to choose without an accuracy, a spec that is not a positive number.
@@ -71,11 +74,12 @@ class HeterogeneousAccelerator(Simulator):
         subs: int = 2,
         specs: Mapping[str, float] | None = None,
         technology: str = "45nm",
+        dimensions: ManyDimensions | None = None,
     ):
         if isinstance(subs, bool) or not isinstance(subs, int) or subs < 1:
             raise ArchGymError(f"subs is the number of sub-accelerators, at least 1; not {subs!r}")
         self.subs, self.specs = subs, _checked_specs(specs)
-        self.workloads = _checked_networks(networks)
+        self.workloads = _checked_networks(networks, {} if dimensions is None else dimensions)
         self.table = load_energy_table(technology)
         self._sub = DesignSpace(_parameters(""))
         chip = [parameter for a in range(subs) for parameter in _parameters(str(a))]
@@ -188,14 +192,21 @@ def _sub_accelerators(space: DesignSpace) -> dict[str, Array]:
     return designs | {name: np.full(len(pes), value) for name, value in PER_SUB.items()}
 
 
-def _checked_networks(networks: Networks) -> tuple[tuple[Workload, ...], ...]:
+def _checked_networks(networks: Networks, dimensions: ManyDimensions) -> tuple[tuple[Workload, ...], ...]:
     """The options of each network."""
+    if not isinstance(dimensions, Mapping):
+        raise ArchGymError(f'dimensions is a mapping of names to sizes, such as {{"batch": 1}}, not {dimensions!r}')
     if isinstance(networks, str) or not isinstance(networks, Sequence) or not networks:
         raise ArchGymError(
             f"networks is a list with a workload each, or a list of options, such as ['resnet18', 'vgg16'], not {networks!r}"
         )
     lists = [[entry] if isinstance(entry, (str, Workload)) else entry for entry in networks]
-    options = tuple(tuple(load_workload(w) for w in each) for each in lists)
+    models = {w for each in lists for w in each if isinstance(w, str) and w.lower().endswith(".onnx")}
+    shared: dict[str, Any] = {key: size for key, size in dimensions.items() if not isinstance(size, Mapping)}
+    own: dict[str, Any] = {key: sizes for key, sizes in dimensions.items() if isinstance(sizes, Mapping)}
+    if (shared and not models) or own.keys() - models:
+        raise ArchGymError(f"dimensions are for .onnx files among the networks ({', '.join(sorted(models)) or 'none'}), not {dimensions!r}")
+    options = tuple(tuple(load_workload(w, shared | own.get(str(w), {}) if w in models else None) for w in each) for each in lists)
     for each in options:
         nameless = [w.name for w in each if w.accuracy is None]
         if not each or (len(each) > 1 and nameless):

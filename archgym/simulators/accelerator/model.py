@@ -34,7 +34,7 @@ from archgym.simulators.accelerator.energy import EnergyTable, load_energy_table
 from archgym.simulators.accelerator.layers import Layer, columns
 from archgym.simulators.accelerator.templates import L1_ACCESSES, TEMPLATES, Arrays
 from archgym.simulators.accelerator.tiling import Tiles, curve
-from archgym.simulators.accelerator.workloads import Workload, load_workload
+from archgym.simulators.accelerator.workloads import Dimensions, Workload, load_workload
 from archgym.space import Array, Indices
 
 CHUNK = 4096  # designs at a time: bounds memory to a few hundred MB for networks of 100 layers
@@ -258,6 +258,7 @@ class Accelerator(Simulator):
         workload: a name (`archgym workloads`), the path of an .onnx or .csv file, or a Workload.
         technology: an energy table, by name or path: "45nm", "65nm".
         fixed: parameters with the one value that they shall have, such as {"precision": "fp16"}.
+        dimensions: sizes of dynamic dimensions of an .onnx file, such as {"batch": 1}, as of `load_onnx`.
 
     Raises:
         ArchGymError: an unknown workload, table, parameter or value, or a file that cannot be read.
@@ -276,8 +277,14 @@ class Accelerator(Simulator):
         Metric("bound", unit="1"),
     )
 
-    def __init__(self, workload: str | Workload = "resnet18", technology: str = "45nm", fixed: Mapping[str, Any] | None = None):
-        self.workload = load_workload(workload)
+    def __init__(
+        self,
+        workload: str | Workload = "resnet18",
+        technology: str = "45nm",
+        fixed: Mapping[str, Any] | None = None,
+        dimensions: Dimensions | None = None,
+    ):
+        self.workload = load_workload(workload, dimensions)
         self.table = load_energy_table(technology)
         self.table.mac_pj(list(PRECISIONS))  # a table without one of them is refused here
         self.space = accelerator_space(fixed)

@@ -1,265 +1,244 @@
 """Workloads from ONNX files: the shapes of convolutions and matrix multiplications, without their numbers.
 
-Shapes come from ONNX's own shape inference, so that weights may be stripped or lie in files that are absent. What is computed from
-initializers alone is learned; a MatMul or Gemm of two operands that are not learned is a "matmul". A batched MatMul of [B.., m, k] by
-[b.., k, n] is prod(b) groups, with the rows of broadcast batches one below the other:
-
-    groups = prod(b),   M = m prod(broadcast(B, b)) / groups,   N = n,   Kd = k
-
-An operator that multiplies and has no such form (transposed or dilated convolutions, recurrent or quantised operators, Einsum) is refused
-by name, since totals without it would be wrong. ONNX operator specification: https://onnx.ai/onnx/operators.
+Shapes come from ONNX's own shape inference (`onnx_graph`), so that weights may be stripped or lie in files that are absent. Which nodes
+are which layers: `onnx_layers`. An operator that multiplies and has no such form is refused by name, since totals without it would be
+wrong.
 """
 
 from __future__ import annotations
 
+import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
-import numpy as np
-
-from archgym.errors import ArchGymError, MissingDependency
+from archgym.errors import ArchGymError
+from archgym.simulators.accelerator import onnx_graph
 from archgym.simulators.accelerator.layers import Layer
-from archgym.simulators.accelerator.workloads import Workload
+from archgym.simulators.accelerator.onnx_graph import text
+from archgym.simulators.accelerator.onnx_layers import OPERANDS, Shape, layers_of
+from archgym.simulators.accelerator.workloads import Dimensions, Workload
 
-Shape = tuple[int, ...]
+# Types whose initializers are learned wherever they are read; wider integers are where they are weights.
+_LEARNED_TYPES = ("FLOAT", "BFLOAT16", "DOUBLE", "INT8", "UINT8", "INT4", "UINT4", "INT2", "UINT2")
+# Inputs that are weights, also where they are integers or computed.
+_WEIGHTS: dict[str, tuple[int | None, ...]] = {
+    **OPERANDS,
+    **dict.fromkeys(("GRU", "LSTM", "RNN"), (1, 2, 3)),
+    **dict.fromkeys(("BatchNormalization", "GroupNormalization", "InstanceNormalization", "LayerNormalization"), (1, 2)),
+    **dict.fromkeys(("PRelu", "RMSNormalization"), (1,)),
+}
+_MADE = ("ConstantOfShape", "EyeLike", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike")
+_OF_ALL_INPUTS = ("Add", "Concat", "Div", "Mul", "Sub", "Sum", "Where")
+# Sizes that are tried for an example: of an image, and of a sequence.
+_APART = "Layers that end with [0], [1], ... are one convolution of unequal strides or dilation; their results are added or interleaved."
+_SECONDS = 2.0  # from when on no other example is tried
+_EXAMPLES = ((224, 128), (320, 512), (48, 64), (640, 256), (256, 1024), (32, 16))
 
-# These multiply, and no Layer expresses them; those with a body of their own hide what they compute.
-_REFUSED = (
-    *("Attention", "LinearAttention", "Einsum", "ConvTranspose", "DeformConv", "GRU", "LSTM", "RNN"),
-    *("ConvInteger", "MatMulInteger", "QLinearConv", "QLinearMatMul"),
-    *("If", "Loop", "Scan"),
-)
-_STANDARD_DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
 
-
-def load_onnx(path: str | os.PathLike[str], dimensions: Mapping[str, int] | None = None) -> Workload:
+def load_onnx(path: str | os.PathLike[str], dimensions: Dimensions | None = None) -> Workload:
     """The layers of an ONNX model, under the names of its nodes.
 
     Args:
         path: the .onnx file.
-        dimensions: sizes of symbolic dimensions of its inputs, such as {"batch": 1}.
+        dimensions: sizes of dynamic dimensions of its inputs: by name, {"batch": 1}; by input and axis, {"images:0": 1}; or all of one
+            input, {"images": [1, 3, 224, 224]}.
 
     Returns:
-        The workload. Its parameters are all floating-point initializers and constants with at least one dimension, less the running
-        statistics of batch normalisations.
+        The workload. Its parameters are all floating-point initializers and constants with at least one dimension, and weights that are
+        integers or computed, each counted once; less the running statistics of batch normalisations, scales and zero points.
 
     Raises:
-        ArchGymError: a file that is no ONNX model, a dimension that is not fixed, a node that no Layer expresses, or no layers at all.
+        ArchGymError: a file that is no ONNX model, a dimension without a size, a node that no Layer expresses, or no layers at all.
         MissingDependency: the package onnx is not installed.
     """
     file = Path(path).expanduser()
-    model = _inferred(_read(file), file, dimensions or {})
-    graph = model.graph
-    _check_inputs(graph, file)
-    shapes, learned = _shapes(graph), _learned(graph)
-    layers = []
-    for node in graph.node:
-        name = node.name or (node.output[0] if node.output else node.op_type)
-        if node.op_type in _REFUSED or node.domain not in _STANDARD_DOMAINS:
-            operator = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
-            raise ArchGymError(f"{file}: the node {name!r} is {operator}, which cannot be expressed as convolutions and matrix products")
-        if node.op_type in ("Conv", "Gemm", "MatMul") and not learned.issuperset(node.output):  # what is learned is computed once
-            try:
-                layers.append(_layer(name, node, shapes, learned))
-            except ArchGymError as error:
-                raise ArchGymError(f"{file}: node {name!r} ({node.op_type}): {error}") from error
-    if not layers:
-        raise ArchGymError(f"{file} has no Conv, Gemm or MatMul")
-    inputs = [f"{name}: {' x '.join(map(str, shapes[name]))}" for name in _true_inputs(graph) if name in shapes]
-    return Workload(
-        file.stem,
-        title=graph.name or file.stem,
-        source=" ".join(filter(None, [file.name, model.producer_name and f"by {model.producer_name}", model.producer_version])),
-        accuracy=None,
-        layers=tuple(layers),
-        input=", ".join(inputs),
-        _table_parameters=_parameters(graph) - sum(layer.parameters for layer in layers),
-    )
-
-
-def _read(file: Path) -> Any:
+    reader = _Reader(file)
+    sizes = {} if dimensions is None else dimensions
     try:
-        import onnx
-        from google.protobuf.message import DecodeError
-    except ImportError as error:
-        raise MissingDependency("an .onnx workload needs the package onnx: pip install 'archgym[onnx]'") from error
-    try:
-        model = onnx.load(file, load_external_data=False)
-    except OSError as error:
-        raise ArchGymError(f"cannot read the workload {str(file)!r}: {error.strerror or error}") from error
-    except (DecodeError, ValueError) as error:
-        raise ArchGymError(f"{file} is not an ONNX model: {error}") from error
-    if not model.graph.node:
-        raise ArchGymError(f"{file} is not an ONNX model, or one without nodes")
-    return model
+        return reader.workload(sizes)
+    except ArchGymError as error:
+        raise ArchGymError(f"{error}{reader.hint(sizes)}") from error
 
 
-def _inferred(model: Any, file: Path, dimensions: Mapping[str, int]) -> Any:
-    """The model with functions inlined, symbolic dimensions replaced, and the shapes that follow from its inputs."""
-    import onnx.inliner
-    import onnx.shape_inference
+class _Reader:
+    """A model that is read with one set of sizes or another."""
 
-    symbols = set()
-    for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
-        for dimension in value.type.tensor_type.shape.dim:
-            symbols.add(dimension.dim_param)
-            if dimension.dim_param in dimensions:
-                dimension.dim_value = dimensions[dimension.dim_param]
-    if missing := set(dimensions) - symbols:
-        raise ArchGymError(
-            f"{file} has no dimension {sorted(missing)[0]!r}; it has {', '.join(sorted(symbols - {''})) or 'fixed ones only'}"
+    def __init__(self, file: Path):
+        self.file = file
+        with onnx_graph.valid(file):
+            self.model, self.absent, self.scales = onnx_graph.read(file)
+
+    def workload(self, sizes: Dimensions) -> Workload:
+        """The workload at these sizes.
+
+        Raises:
+            ArchGymError: as `load_onnx`.
+        """
+        with onnx_graph.valid(self.file):
+            return self._workload(sizes)
+
+    def _workload(self, sizes: Dimensions) -> Workload:
+        model = type(self.model)()
+        model.CopyFrom(self.model)
+        onnx_graph.set_sizes(model.graph, sizes, self.file)
+        model = onnx_graph.inferred(model, self.file)
+        graph = model.graph
+        shapes = onnx_graph.shapes_of(graph)
+        learned = _learned(graph)
+        layers = self._layers(graph, shapes, learned)
+        if not layers:
+            raise ArchGymError(f"{self.file} has no Conv, Gemm or MatMul, nor another operator that multiplies matrices")
+        producer = text(model.producer_name)
+        inputs = [f"{text(name)}: {' x '.join(map(str, shapes[name]))}" for name in onnx_graph.true_inputs(graph) if name in shapes]
+        return Workload(
+            self.file.stem,
+            title=text(graph.name) or self.file.stem,
+            source=" ".join(filter(None, [self.file.name, producer and f"by {producer}", text(model.producer_version)])),
+            accuracy=None,
+            layers=tuple(layers),
+            input=", ".join(inputs),
+            note=_APART if any(layer.name.endswith("[0]") for layer in layers) else "",
+            _table_parameters=_parameters(graph, shapes, learned, self.scales) - sum(layer.parameters for layer in layers),
         )
-    try:
-        return onnx.shape_inference.infer_shapes(onnx.inliner.inline_local_functions(model) if model.functions else model, data_prop=True)
-    except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError, RuntimeError, ValueError) as error:
-        raise ArchGymError(f"{file} is not a valid ONNX model: {error}") from error
 
+    def hint(self, sizes: Dimensions) -> str:
+        """What to add to an error of a model with dynamic dimensions: a command that works, or why none was found."""
+        free = onnx_graph.open_dimensions(self.model.graph)
+        if not free:
+            return ""
+        kept_keys = {*free, *self._numbers()}
+        given = {k: int(v) for k, v in sizes.items() if k in kept_keys and onnx_graph.is_integer(v)} if isinstance(sizes, Mapping) else {}
+        refusals, start = [], perf_counter()
+        for image, sequence in _EXAMPLES:
+            if perf_counter() - start > _SECONDS:
+                break
+            for kept in (given, {}) if given else ({},):
+                example = {label: _example(self.model.graph, places, image, sequence) for label, places in free.items()} | kept
+                try:
+                    self.workload(example)
+                except ArchGymError as error:
+                    refusals.append((example, error))
+                    continue
+                return f"; such as: {onnx_graph.command(self.file, example)}"
+        example, reason = refusals[0]
+        return f"; with dimensions={json.dumps(example)} it is still refused: {reason}"
 
-def _true_inputs(graph: Any) -> list[str]:
-    initializers = {tensor.name for tensor in graph.initializer}
-    return [value.name for value in graph.input if value.name not in initializers]
+    def _numbers(self) -> list[str]:
+        """Inputs that are one integer."""
+        return [key for key, value in onnx_graph.true_inputs(self.model.graph).items() if onnx_graph.is_number(value)]
 
+    def _layers(self, graph: Any, shapes: Mapping[str, Shape], learned: set[str]) -> list[Layer]:
+        layers = []
+        for node in graph.node:
+            name = onnx_graph.name_of(node)
+            onnx_graph.check_operator(node, self.file)
+            if learned.issuperset(node.output):  # it is computed once
+                continue
+            if node.op_type == "If":
+                layers += self._of_branches(name, node, shapes, learned)
+            elif node.op_type in OPERANDS:
+                try:
+                    layers += layers_of(name, node, shapes, learned)
+                except ArchGymError as error:
+                    raise ArchGymError(f"{self.file}: node {name!r} ({node.op_type}): {error}{self.absent}") from error
+        return layers
 
-def _check_inputs(graph: Any, file: Path) -> None:
-    """Refuse inputs whose sizes are not numbers.
-
-    Raises:
-        ArchGymError: the input and its dynamic dimensions, and how to fix them.
-    """
-    inputs = {value.name: value.type.tensor_type.shape for value in graph.input}
-    for name in _true_inputs(graph):
-        open_ = [dimension for dimension in inputs[name].dim if not dimension.HasField("dim_value")]
-        if open_:
-            symbols = [dimension.dim_param or "?" for dimension in open_]
-            named = ", ".join(f"{symbol!r}: 1" for symbol in symbols if symbol != "?")
-            how = f" or use load_onnx({file.name!r}, dimensions={{{named}}})" if named else ""
+    def _of_branches(self, name: str, node: Any, shapes: Mapping[str, Shape], learned: set[str]) -> list[Layer]:
+        """Of a condition that does not follow from shapes: what both branches multiply."""
+        found, reason = [], "they multiply differently"
+        for graph in onnx_graph.subgraphs(node):
+            try:
+                found.append(self._layers(graph, {**shapes, **onnx_graph.shapes_of(graph)}, learned | _learned(graph, learned)))
+            except ArchGymError as error:
+                reason = str(error)
+        if len({frozenset(Counter(replace(layer, name="") for layer in layers).items()) for layers in found}) != 1 or len(found) != 2:
+            numbers = json.dumps(dict.fromkeys(self._numbers(), 1))
+            value = f", or give the number that it depends on, such as dimensions={numbers}" if numbers != "{}" else ""
             raise ArchGymError(
-                f"{file}: the input {name!r} has dynamic dimensions ({', '.join(symbols)}): export the model with fixed sizes"
-                f" (torch.onnx.export without dynamic_axes and dynamic_shapes){how}"
+                f"{self.file}: the node {name!r} is If, whose branches differ, and its condition {node.input[0]!r} does not follow from the"
+                f" model's sizes: export the branch that is to be run{value} ({reason})"
             )
+        return found[0]
 
 
-def _shapes(graph: Any) -> dict[str, Shape]:
-    """Shapes of the tensors whose dimensions are all known."""
-    found = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
-    for value in (*graph.input, *graph.value_info, *graph.output):
-        tensor = value.type.tensor_type
-        if tensor.HasField("shape") and all(dimension.HasField("dim_value") for dimension in tensor.shape.dim):
-            found.setdefault(value.name, tuple(dimension.dim_value for dimension in tensor.shape.dim))
-    return found
+def _example(graph: Any, places: list[tuple[str, int]], image: int, sequence: int) -> int:
+    """A plausible size of a dimension."""
+    name, axis = places[0]
+    sizes = [dimension.dim_value for dimension in onnx_graph.true_inputs(graph)[name].type.tensor_type.shape.dim]
+    if axis == 0:
+        return 1
+    if len(sizes) != 4:
+        return sequence
+    channels = 3 if 0 < sizes[3] <= 4 and not sizes[1] else 1  # last, or first
+    return 3 if axis == channels else image
 
 
-def _learned(graph: Any) -> set[str]:
+def _learned(graph: Any, known: set[str] | frozenset[str] = frozenset()) -> set[str]:
     """Names of the tensors that depend on no input of the graph."""
     found = {tensor.name for tensor in graph.initializer}
     for node in graph.node:  # in an order in which a node follows what it depends on
-        if node.op_type == "Constant" or (node.input and all(name in found or not name for name in node.input)):
+        depends = onnx_graph.reads(node)
+        if node.op_type == "Constant" or (depends and all(name in found or name in known for name in depends)):
             found.update(node.output)
     return found
 
 
-def _parameters(graph: Any) -> int:
+def _parameters(graph: Any, shapes: Mapping[str, Shape], learned: set[str], scales: set[str]) -> int:
     """Learned numbers of the model."""
     import onnx
 
-    statistics = {name for node in graph.node if node.op_type == "BatchNormalization" for name in node.input[3:5]}
-    floats = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16, onnx.TensorProto.DOUBLE)
+    graphs = list(onnx_graph.graphs(graph))
+    nodes = [node for each in graphs for node in each.node]
+    shapes, learned = dict(shapes), set(learned)
+    for each in graphs[1:]:  # an outer one before those within it
+        shapes |= onnx_graph.shapes_of(each)
+        learned |= _learned(each, learned)
+    not_counted = scales | {name for node in nodes if node.op_type == "BatchNormalization" for name in node.input[3:5]}
+    tensors = dict(_tensors(graphs))
+    sizes = {name: math.prod(tensor.dims) if tensor.dims else 0 for name, tensor in tensors.items()}
+    counted = {
+        name: sizes[name]
+        for name, tensor in tensors.items()
+        if name not in not_counted and onnx.TensorProto.DataType.Name(tensor.data_type).startswith(_LEARNED_TYPES)
+    }
+    producers = {output: node for node in nodes for output in node.output}
+    left = [node.input[i] for node in nodes for i in _WEIGHTS.get(node.op_type, ()) if i is not None and i < len(node.input)]
+    seen = set(not_counted)
+    while left:  # from weights back to what they are computed from
+        name = left.pop()
+        if name in seen or name not in learned:
+            continue
+        seen.add(name)
+        node = producers.get(name)
+        if name in sizes:
+            counted[name] = sizes[name]
+        elif node is not None and (node.op_type in _MADE or _is_repeated_number(node, shapes)):
+            counted[name] = math.prod(shapes.get(name, (0,)))
+        elif node is not None:
+            left += node.input if node.op_type in _OF_ALL_INPUTS else node.input[:1]
+    return sum(counted.values())
 
-    def tensors() -> Iterator[tuple[str, Any]]:
-        for tensor in graph.initializer:
-            yield tensor.name, tensor
+
+def _is_repeated_number(node: Any, shapes: Mapping[str, Shape]) -> bool:
+    return node.op_type in ("Expand", "Tile") and math.prod(shapes.get(node.input[0], ())) == 1
+
+
+def _tensors(graphs: Iterable[Any]) -> Iterator[tuple[str, Any]]:
+    """Initializers and constants, by name."""
+    import onnx
+
+    for graph in graphs:
+        yield from ((tensor.name, tensor) for tensor in graph.initializer)
         for node in graph.node:
             if node.op_type == "Constant" and node.output:
-                yield from ((node.output[0], attribute.t) for attribute in node.attribute if attribute.name == "value")
-
-    return sum(math.prod(t.dims) for name, t in tensors() if t.dims and t.data_type in floats and name not in statistics)
-
-
-def _layer(name: str, node: Any, shapes: Mapping[str, Shape], learned: set[str]) -> Layer:
-    if len(node.input) < 2:
-        raise ArchGymError("it needs two inputs")
-    for operand in node.input[:2]:
-        if operand not in shapes:
-            raise ArchGymError(
-                f"the shape of its input {operand!r} does not follow from the model's inputs: export it with fixed sizes, or simplify it"
-            )
-    attributes = {attribute.name: attribute for attribute in node.attribute}
-    left, right = (shapes[operand] for operand in node.input[:2])
-    biased = int(len(node.input) > 2 and node.input[2] in learned)
-    if node.op_type == "Conv":
-        return _convolution(name, left, right, attributes, biased)
-    if node.op_type == "Gemm":
-        if len(left) != 2 or len(right) != 2:
-            raise ArchGymError(f"operands are matrices, not {left} and {right}")
-        left = left[::-1] if "transA" in attributes and attributes["transA"].i else left
-        right = right[::-1] if "transB" in attributes and attributes["transB"].i else right
-    first, second = (operand in learned for operand in node.input[:2])
-    return _product(name, left, right, first, second, biased)
-
-
-def _convolution(name: str, image: Shape, weights: Shape, attributes: Mapping[str, Any], biased: int) -> Layer:
-    """Of one or two dimensions; an image [L] is one of L x 1 pixels."""
-    spatial = len(image) - 2
-    if spatial not in (1, 2) or len(weights) != len(image):
-        raise ArchGymError(f"an input of shape {image} and weights of shape {weights} are no convolution of one or two dimensions")
-    strides, dilations, pads = (
-        tuple(attributes[key].ints) if key in attributes else (default,) * count
-        for key, default, count in (("strides", 1, spatial), ("dilations", 1, spatial), ("pads", 0, 2 * spatial))
-    )
-    groups = attributes["group"].i if "group" in attributes else 1
-    mode = attributes["auto_pad"].s.decode(errors="replace") if "auto_pad" in attributes else "NOTSET"
-    if len(strides) != spatial or len(dilations) != spatial or len(pads) != 2 * spatial:
-        raise ArchGymError(f"strides {strides}, dilations {dilations} and pads {pads} are not of {spatial} dimensions")
-    if len(set(strides)) > 1 or strides[0] < 1:
-        raise ArchGymError(f"strides {' x '.join(map(str, strides))} are not equal and positive, which accelerator layers need")
-    if set(dilations) != {1}:
-        raise ArchGymError(f"dilations {' x '.join(map(str, dilations))}: accelerator layers have dilation 1")
-    if image[1] != weights[1] * groups:
-        raise ArchGymError(f"{image[1]} channels do not fit weights of {weights[1]} channels in {groups} groups")
-    if mode in ("SAME_UPPER", "SAME_LOWER"):
-        padding = [
-            max((-(-size // strides[0]) - 1) * strides[0] + kernel - size, 0) for size, kernel in zip(image[2:], weights[2:], strict=True)
-        ]
-    elif mode in ("NOTSET", "VALID"):
-        padding = [front + back if mode == "NOTSET" else 0 for front, back in zip(pads[:spatial], pads[spatial:], strict=True)]
-    else:
-        raise ArchGymError(f"auto_pad is {mode!r}")
-    height, width, kernel_h, kernel_w, padding_h, padding_w = (
-        size for pair, missing in ((image[2:], 1), (weights[2:], 1), (padding, 0)) for size in (*pair, missing)[:2]
-    )
-    return Layer(
-        name,
-        "conv",
-        channels=image[1],
-        filters=weights[0],
-        height=height,
-        width=width,
-        kernel_h=kernel_h,
-        kernel_w=kernel_w,
-        stride=strides[0],
-        padding_h=padding_h,
-        padding_w=padding_w,
-        groups=groups,
-        batch=image[0],
-        vectors=biased,
-    )
-
-
-def _product(name: str, left: Shape, right: Shape, left_learned: bool, right_learned: bool, biased: int) -> Layer:
-    """[.., m, k] by [.., k, n], with NumPy's meaning of vectors and of batches."""
-    left = (1, *left) if len(left) == 1 else left
-    right = (*right, 1) if len(right) == 1 else right
-    if left_learned and not right_learned:  # C^T = B^T A^T has its weights on the right
-        left, right = (*right[:-2], *right[:-3:-1]), (*left[:-2], *left[:-3:-1])
-    try:
-        batch = math.prod(np.broadcast_shapes(left[:-2], right[:-2]))
-    except ValueError:
-        batch = 0
-    if len(left) < 2 or len(right) < 2 or left[-1] != right[-2] or not batch:
-        raise ArchGymError(f"operands of shapes {left} and {right} cannot be multiplied")
-    groups = math.prod(right[:-2])
-    kind = "gemm" if left_learned or right_learned else "matmul"
-    return Layer.gemm(name, left[-2] * batch // groups, right[-1], right[-2], kind=kind, groups=groups, vectors=biased)
+                for attribute in node.attribute:
+                    if attribute.name == "value":
+                        yield node.output[0], attribute.t
+                    elif attribute.name == "value_floats":
+                        yield node.output[0], onnx.TensorProto(data_type=onnx.TensorProto.FLOAT, dims=[len(attribute.floats)])

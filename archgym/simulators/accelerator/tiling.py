@@ -89,6 +89,8 @@ def pixels_read(outputs: Any, kernel: Any, stride: Any) -> Any:
 
 def _pixels_per_pass(size: int, outputs: int, tile: Integers, kernel: int, stride: int, front: int) -> Integers:
     """Input pixels along one axis that all tiles of `tile` outputs read, one after the other, padding not counted: [T] -> [T]."""
+    if stride >= kernel and front == 0 and (outputs - 1) * stride + kernel <= size:  # without a list of them
+        return np.full(len(tile), outputs * kernel)
     if stride >= kernel:  # kernels do not overlap, nor do tiles
         begin = np.arange(outputs) * stride - front
         return np.full(len(tile), _inside(begin, begin + kernel, size))

@@ -19,16 +19,23 @@ from __future__ import annotations
 import csv
 import hashlib
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cache
 from pathlib import Path
 
 from archgym.errors import ArchGymError, unknown
 from archgym.simulators.accelerator.layers import KINDS, Layer
+from archgym.simulators.accelerator.topologies import Rows, reader_of, whole
+
+Dimensions = Mapping[str, int | Sequence[int]]  # sizes of an ONNX model's dynamic dimensions
 
 FOLDER = Path(__file__).with_suffix("")
 MOST_MACS = 2**57  # up to 16 bytes per multiply-add are added up in 64-bit integers
+MOST_OUTPUTS = 2**24  # along a layer's height or width; tiles are searched over a list of them
+MOST_LAYERS = 4096  # rows; tiles are searched for each
 
+_POINTER = b"version https://git-lfs.github.com/spec/"
 _ATTENTION = FOLDER / "attention.csv"
 _KEYS = ("title", "source", "input", "note", "accuracy")
 _COLUMNS = tuple(each.name for each in fields(Layer))
@@ -51,7 +58,7 @@ class Workload:
         note: what else to know.
 
     Raises:
-        ArchGymError: no layers, or more than 2^57 multiply-adds.
+        ArchGymError: no layers, or more than 4,096 of them, 2^24 output rows or columns, or 2^57 multiply-adds.
     """
 
     name: str
@@ -66,8 +73,18 @@ class Workload:
     def __post_init__(self) -> None:
         if not self.layers:
             raise ArchGymError(f"the workload {self.name!r} has no layers")
+        if len(self.layers) > MOST_LAYERS:
+            raise ArchGymError(
+                f"the workload {self.name!r} has {len(self.layers):,} layers; simulators take up to {MOST_LAYERS:,}: split it"
+            )
         if self.macs > MOST_MACS:
             raise ArchGymError(f"the workload {self.name!r} has {self.macs:.3g} multiply-adds; simulators take up to 2^57")
+        for layer in self.layers:
+            if (most := max(layer.output_h, layer.output_w)) > MOST_OUTPUTS:
+                raise ArchGymError(
+                    f"the workload {self.name!r} has a layer {layer.name!r} of {most:,} output rows or columns; simulators take up to 2^24:"
+                    " give a smaller input"
+                )
 
     @property
     def macs(self) -> int:
@@ -90,24 +107,32 @@ def list_workloads() -> list[str]:
     return [*sorted(path.stem for path in FOLDER.glob("*.csv") if path != _ATTENTION), *_attention()]
 
 
-def load_workload(source: str | os.PathLike[str] | Workload) -> Workload:
-    """A workload by its name, or from a .csv file in the format above or an .onnx file.
+def load_workload(source: str | os.PathLike[str] | Workload, dimensions: Dimensions | None = None) -> Workload:
+    """A workload by its name, or from a file: a .csv file in the format above or of another simulator (`topologies`), or an .onnx file.
+
+    Args:
+        source: the name or the file, or a workload, which is returned.
+        dimensions: sizes of dynamic dimensions of an .onnx file, as of `load_onnx`.
 
     Raises:
-        ArchGymError: an unknown name (with the nearest ones), or a file that cannot be read (with file, line and column).
+        ArchGymError: an unknown name (with the nearest ones), a file that cannot be read (with file, line and column), or dimensions of
+            what has none.
         MissingDependency: an .onnx file without the package onnx.
     """
+    suffix = Path(source).suffix.lower() if isinstance(source, (str, os.PathLike)) else ""
+    if dimensions and suffix != ".onnx":
+        what = source.name if isinstance(source, Workload) else source
+        raise ArchGymError(f"dimensions are for .onnx files; the sizes of {str(what)!r} are fixed")
     if isinstance(source, Workload):
         return source
     if source in list_workloads():
         return _shipped(str(source))
-    suffix = Path(source).suffix.lower() if isinstance(source, (str, os.PathLike)) else ""
     if suffix == ".csv":
         return _read(Path(source))
     if suffix == ".onnx":
         from archgym.simulators.accelerator.onnx_import import load_onnx
 
-        return load_onnx(source)
+        return load_onnx(source, dimensions)
     raise unknown("workload (or .csv or .onnx file)", source, list_workloads())
 
 
@@ -126,6 +151,26 @@ def attention_layers(tokens: int, query_heads: int, key_value_heads: int, head_d
     )
 
 
+def is_pointer(path: Path) -> bool:
+    """Whether a file is what git has in the place of one that git-lfs keeps."""
+    with open(path, "rb") as stream:
+        return stream.read(len(_POINTER)) == _POINTER
+
+
+def check_readable(path: Path) -> None:
+    """Refuse what is no file, and a git-lfs pointer.
+
+    Raises:
+        ArchGymError: it is one.
+        OSError: it cannot be read.
+    """
+    path = path.expanduser()
+    if path.exists() and not path.is_file():
+        raise ArchGymError(f"cannot read the workload {str(path)!r}: it is not a file")
+    if is_pointer(path):
+        raise ArchGymError(f"{path} is a git-lfs pointer, not the file itself: run git lfs pull where it was cloned, or download the file")
+
+
 @cache
 def _shipped(name: str) -> Workload:
     attention = _attention()
@@ -134,10 +179,10 @@ def _shipped(name: str) -> Workload:
 
 @cache
 def _attention() -> dict[str, Workload]:
-    header, rows = _rows(_ATTENTION, _ATTENTION_COLUMNS, _ATTENTION_COLUMNS)
+    header, (start, columns), rows = _table(_ATTENTION)
     found = {}
-    for where, cells in rows:
-        sizes = {column: _integer(where, column, cells[column]) for column in _ATTENTION_COLUMNS[1:]}
+    for where, cells in _named(start, columns, rows, _ATTENTION_COLUMNS, _ATTENTION_COLUMNS):
+        sizes = {column: whole(where, column, cells[column]) for column in _ATTENTION_COLUMNS[1:]}
         title, input_ = (header[key].format(tokens=f"{sizes['tokens']:,}") for key in ("title", "input"))
         name, layers = cells["name"], attention_layers(**sizes)
         found[name] = Workload(name, title, header["source"], None, layers, input_, header["note"])
@@ -146,25 +191,30 @@ def _attention() -> dict[str, Workload]:
 
 def _read(path: Path) -> Workload:
     """A workload from a file; its name is the file's."""
-    header, rows = _rows(path, _COLUMNS, ("name", "kind"))
-    layers, tables = [], 0
-    for where, cells in rows:
-        sizes = _sizes(where, cells)
-        if cells["kind"] == "table":
-            tables += sizes["filters"] * sizes["vectors"] * sizes.get("repeats", 1)
-            continue
-        try:
-            layers.append(Layer(cells["name"], cells["kind"], **sizes))
-        except ArchGymError as error:
-            raise ArchGymError(f"{where}: {error}") from error
+    header, (start, columns), rows = _table(path)
+    tables, note = 0, header.get("note", "")
+    if (reader := reader_of(columns)) is not None:
+        layers, how = reader(start, columns, rows)
+        note = " ".join(filter(None, [how, note]))
+    else:
+        layers = []
+        for where, cells in _named(start, columns, rows, _COLUMNS, ("name", "kind")):
+            sizes = _sizes(where, cells)
+            if cells["kind"] == "table":
+                tables += sizes["filters"] * sizes["vectors"] * sizes.get("repeats", 1)
+                continue
+            try:
+                layers.append(Layer(cells["name"], cells["kind"], **sizes))
+            except ArchGymError as error:
+                raise ArchGymError(f"{where}: {error}") from error
     return Workload(
         path.stem,
         title=header.get("title", path.stem),
-        source=header.get("source", ""),
+        source=header.get("source", "" if reader is None else path.name),
         accuracy=_accuracy(path, header.get("accuracy", "")),
         layers=tuple(layers),
         input=header.get("input", ""),
-        note=header.get("note", ""),
+        note=note,
         _table_parameters=tables,
     )
 
@@ -186,16 +236,17 @@ def _sizes(where: str, cells: dict[str, str]) -> dict[str, int]:
     for column in given:
         if column not in allowed:
             raise ArchGymError(f"{where}, column {column!r}: a row of kind 'table' has only {', '.join(allowed)}")
-    return {column: _integer(where, column, cell) for column, cell in given.items() if column not in ("name", "kind")}
+    return {column: whole(where, column, cell) for column, cell in given.items() if column not in ("name", "kind")}
 
 
-def _rows(path: Path, known: tuple[str, ...], needed: tuple[str, ...]) -> tuple[dict[str, str], list[tuple[str, dict[str, str]]]]:
-    """The header, and every row as ("file, line n", {column: text}).
+def _table(path: Path) -> tuple[dict[str, str], tuple[str, list[str]], Rows]:
+    """The header, and where the line of columns is ("file, line n") with its cells, and every row likewise.
 
     Raises:
-        ArchGymError: what is not in the format, with file, line and column.
+        ArchGymError: what is not in the format, with file and line.
     """
     try:
+        check_readable(path)
         lines = path.expanduser().read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:
         raise ArchGymError(f"cannot read the workload {str(path)!r}: {error.strerror or error}") from error
@@ -208,36 +259,39 @@ def _rows(path: Path, known: tuple[str, ...], needed: tuple[str, ...]) -> tuple[
             raise ArchGymError(f"{path}, line {len(header) + 1}: a header line is '# key: value' with one of {', '.join(_KEYS)}, each once")
         header[key.strip()] = text.strip()
     reader = csv.reader(lines[len(header) :], strict=True)
-    columns: list[str] = []
     rows = []
     try:
         for row in reader:
-            where = f"{path}, line {len(header) + reader.line_num}"
             cells = [cell.strip() for cell in row]
-            if not any(cells):
-                continue
-            if not columns:
-                columns = cells
-                for column in columns:
-                    if column not in known:
-                        raise ArchGymError(f"{where}: {unknown('column', column, known)}")
-                if len(set(columns)) < len(columns) or not set(needed) <= set(columns):
-                    raise ArchGymError(f"{where}: columns are named once each, and {', '.join(needed)} must be among them")
-            elif len(cells) != len(columns):
-                raise ArchGymError(f"{where}: {len(cells)} cells for {len(columns)} columns")
-            else:
-                rows.append((where, dict(zip(columns, cells, strict=True))))
+            if any(cells):
+                rows.append((f"{path}, line {len(header) + reader.line_num}", cells))
     except csv.Error as error:
         raise ArchGymError(f"{path}, line {len(header) + reader.line_num}: {error}") from error
-    if not rows:
+    if len(rows) < 2:
         raise ArchGymError(f"{path} has no layers: after its header, a line of columns ({', '.join(_NEEDED)}, ...), then a line per layer")
-    return header, rows
+    (where, columns), *rows = rows
+    while not columns[-1]:  # commas at the end of lines
+        columns.pop()
+    return header, (where, columns), rows
 
 
-def _integer(where: str, column: str, cell: str) -> int:
-    if not (cell.isascii() and cell.isdigit() and len(cell) <= 18):  # 18 digits: fits 64 bits
-        raise ArchGymError(f"{where}, column {column!r}: a whole number is needed, not {cell!r}")
-    return int(cell)
+def _named(where: str, columns: list[str], rows: Rows, known: tuple[str, ...], needed: tuple[str, ...]) -> list[tuple[str, dict[str, str]]]:
+    """Every row as ("file, line n", {column: text}).
+
+    Raises:
+        ArchGymError: an unknown column, or a row of another length, with file and line.
+    """
+    for column in columns:
+        if column not in known:
+            raise ArchGymError(f"{where}: {unknown('column', column, known)}")
+    if len(set(columns)) < len(columns) or not set(needed) <= set(columns):
+        raise ArchGymError(f"{where}: columns are named once each, and {', '.join(needed)} must be among them")
+    found = []
+    for line, cells in rows:
+        if len(cells) < len(columns) or any(cells[len(columns) :]):
+            raise ArchGymError(f"{line}: {len(cells)} cells for {len(columns)} columns")
+        found.append((line, dict(zip(columns, cells, strict=False))))
+    return found
 
 
 def _accuracy(path: Path, text: str) -> float | None:

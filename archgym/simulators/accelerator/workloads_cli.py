@@ -2,42 +2,49 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated
 
 import typer
 
 from archgym.console import fact_sheet, heading, new_table, stdout
+from archgym.errors import ArchGymError, unknown
 from archgym.simulators.accelerator.layers import Layer
 from archgym.simulators.accelerator.workloads import Workload, list_workloads, load_workload
-
-NARROW = (0, 1, 0, 0)  # padding of a table's cells
-WIDE = 100  # characters, from which on numbers of layers and shapes of outputs are shown
-OTHER_COLUMNS, OUTPUT_COLUMN = 56, 12  # characters beside the layers' names, for common shapes
 
 
 def workloads(
     name: Annotated[str | None, typer.Argument(metavar="[NAME|PATH]", help="A workload, or a .csv or .onnx file: its layers.")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="dimensions={...}", help='Sizes of an .onnx file\'s dynamic dimensions: {"batch": 1, "height": 224}.'
+        ),
+    ] = None,
 ) -> None:
     """List the networks that accelerators are designed for, or the layers of one.
 
     archgym workloads resnet18
     """
+    from archgym.cli import pairs
+
+    settings = pairs("--set", set_)
+    if other := settings.keys() - {"dimensions"}:
+        raise unknown("setting of a workload", sorted(other)[0], ["dimensions"])
     if name is None:
+        if settings:
+            raise ArchGymError("--set dimensions={...} goes with the path of an .onnx file: name it")
         _print_all()
     else:
-        _print_one(load_workload(name))
+        _print_one(load_workload(name, **settings))
 
 
 def _print_all() -> None:
     console = stdout()
-    wide = console.width >= WIDE
-    table = new_table("Workload", "Title", *(["Layers>"] if wide else []), "MACs, G>", "Parameters,\nM>", "Top-1>")
-    table.padding = NARROW
+    table = new_table("Workload", "Title", "Layers>", "MACs, G>", "Parameters, M>", "Top-1>", expendable=["Layers", "Top-1"])
     for workload in map(load_workload, list_workloads()):
-        count = [f"{sum(layer.repeats for layer in workload.layers):,}"] if wide else []
+        count = f"{sum(layer.repeats for layer in workload.layers):,}"
         parameters = f"{workload.parameters / 1e6:,.2f}" if workload.parameters else "-"
-        table.add_row(workload.name, workload.title, *count, f"{workload.macs / 1e9:,.2f}", parameters, _accuracy(workload))
+        table.add_row(workload.name, workload.title, count, f"{workload.macs / 1e9:,.2f}", parameters, _accuracy(workload))
     console.print(table)
     console.print()
     explained = {
@@ -51,13 +58,10 @@ def _print_all() -> None:
 def _print_one(workload: Workload) -> None:
     console = stdout()
     heading(console, workload.name, workload.title)
-    wide = console.width >= WIDE
-    room = console.width - OTHER_COLUMNS - (OUTPUT_COLUMN if wide else 0)
-    table = new_table("Layer", "Kind", "Input>", "Weights>", *(["Output>"] if wide else []), "Times>", "MACs>", "Share>")
-    table.padding = NARROW
+    table = new_table("Layer/", "Kind", "Input>", "Weights>", "Output>", "Times>", "MACs>", "Share>", expendable=["Output", "Kind"])
     for layer in workload.layers:
-        shapes, share = _shapes(layer)[: 3 if wide else 2], f"{100 * layer.macs / workload.macs:.1f} %"
-        table.add_row(_broken(layer.name, room), layer.kind, *shapes, f"{layer.repeats:,}", _scaled(layer.macs), share)
+        share = f"{100 * layer.macs / workload.macs:.1f} %"
+        table.add_row(layer.name, layer.kind, *_shapes(layer), f"{layer.repeats:,}", _scaled(layer.macs), share)
     console.print(table)
     console.print()
     facts = {
@@ -81,16 +85,6 @@ def _scaled(count: int) -> str:
     value = count / 1000**power
     places = 0 if not power or value >= 100 else 1 if value >= 10 else 2
     return f"{value:.{places}f} {' kMGTPE'[power]}".rstrip()
-
-
-def _broken(name: str, room: int) -> str:
-    """A name in lines of at most so many characters where its dots and slashes allow it."""
-    lines = [""]
-    for part in re.split(r"(?<=[./])", name):
-        if lines[-1].strip() and len(lines[-1]) + len(part) > room:
-            lines.append("  ")
-        lines[-1] += part
-    return "\n".join(lines)
 
 
 def _shapes(layer: Layer) -> tuple[str, str, str]:

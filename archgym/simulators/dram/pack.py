@@ -41,7 +41,7 @@ def pack(path: Path, trace: str) -> Table:
     """
     try:
         content = path.read_bytes()
-        text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode()
+        text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode("utf-8-sig")
     except (OSError, EOFError, UnicodeDecodeError) as error:
         raise ArchGymError(f"cannot read {path}: {error}") from error
     rows = list(csv.DictReader(io.StringIO(text)))

@@ -35,11 +35,14 @@ import numpy.typing as npt
 
 from archgym.errors import ArchGymError, unknown
 from archgym.space import Categorical, DesignSpace, Indices
+from archgym.text import one_line, shown
 
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 NONE, SKIP, CONV1, CONV3, POOL = range(5)
 EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))  # (from, to), in the order of a row
 NODES = 4
+NASLIB_OPERATIONS = ("skip_connect", "none", "nor_conv_3x3", "nor_conv_1x1", "avg_pool_3x3")  # in the order of NASLib's tuples
+NASLIB_EDGES = ((0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3))
 
 CELL_SPACE = DesignSpace([Categorical(f"edge{source}{target}", OPERATIONS, default="nor_conv_3x3") for source, target in EDGES])
 
@@ -57,29 +60,48 @@ def all_cells() -> Indices:
     return CELL_SPACE.from_ordinal(np.arange(CELL_SPACE.size))
 
 
-def parse(string: str) -> Indices:
-    """A cell's string -> its operation indices, int64 [6].
+def parse(cell: str | tuple[int, ...]) -> Indices:
+    """A cell's string, or its tuple in NASLib (as text too) -> its operation indices, int64 [6].
+
+    NASLib counts operations and edges in an order of its own: `skip_connect`, `none`, `nor_conv_3x3`, `nor_conv_1x1`, `avg_pool_3x3` on the
+    edges (0,1), (0,2), (0,3), (1,2), (1,3), (2,3).
 
     Examples:
         >>> parse("|avg_pool_3x3~0|+|nor_conv_1x1~0|skip_connect~1|+|nor_conv_1x1~0|skip_connect~1|skip_connect~2|").tolist()
         [4, 2, 1, 2, 1, 1]
+        >>> parse((4, 0, 3, 1, 4, 3)).tolist()
+        [4, 1, 0, 2, 4, 2]
 
     Raises:
-        ArchGymError: not the string of a cell, or an operation that the space does not have.
+        ArchGymError: not the string or the tuple of a cell, or an operation that the space does not have.
     """
     wanted = "three groups of |operation~node|, such as |none~0|+|none~0|none~1|+|none~0|none~1|none~2|"
-    if not isinstance(string, str):
-        raise ArchGymError(f"a cell's string is text with {wanted}, not {string!r}")
+    if isinstance(cell, tuple):
+        return _of_naslib(cell)
+    if not isinstance(cell, str):
+        raise ArchGymError(f"a cell's string is text with {wanted}, not {shown(cell)}")
+    if re.fullmatch(r"\(\d(, ?\d){5}\)", cell.strip()):
+        return _of_naslib(tuple(map(int, re.findall(r"\d", cell))))
     whole, part = r"\|(?:[^|~+]+~[0-2]\|)+", r"([^|~+]+)~([0-2])"
-    groups = [re.findall(part, group) if re.fullmatch(whole, group) else [] for group in string.strip().split("+")]
+    groups = [re.findall(part, group) if re.fullmatch(whole, group) else [] for group in cell.strip().split("+")]
     sources = [[int(source) for _, source in group] for group in groups]
     if sources != [list(range(node)) for node in range(1, NODES)]:
-        raise ArchGymError(f"{string!r} is not the string of a cell: it has {wanted}")
+        raise ArchGymError(f"{shown(cell)} is not the string of a cell: it has {wanted}")
     names = [name for group in groups for name, _ in group]
     for name in names:
         if name not in OPERATIONS:
-            raise unknown("operation", name, OPERATIONS)
+            raise unknown("operation", one_line(name, 60), OPERATIONS)
     return np.array([OPERATIONS.index(name) for name in names], np.int64)
+
+
+def _of_naslib(cell: tuple[int, ...]) -> Indices:
+    operations = range(len(NASLIB_OPERATIONS))
+    if len(cell) != len(EDGES) or not all(isinstance(operation, int) and operation in operations for operation in cell):
+        raise ArchGymError(
+            f"{shown(cell)} is not the tuple of a cell in NASLib: it has {len(EDGES)} integers from 0 to {len(operations) - 1}"
+        )
+    by_edge = dict(zip(NASLIB_EDGES, cell, strict=True))
+    return np.array([OPERATIONS.index(NASLIB_OPERATIONS[by_edge[edge]]) for edge in EDGES], np.int64)
 
 
 def format(indices: Sequence[int] | Indices) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -10,21 +11,27 @@ import typer
 
 from archgym.console import fact_sheet, heading, new_table, progress_bar, say, stdout
 from archgym.errors import ArchGymError, reason_of, unknown
+from archgym.paths import check_folder, data_folder
 from archgym.registry import discover
 from archgym.simulators.nas import cells
 from archgym.simulators.nas.costs import get_network
-from archgym.simulators.nas.imports import KINDS
+from archgym.simulators.nas.imports import KINDS, UnclearUnit
 from archgym.simulators.nas.summary import Summary, first_cells, summarize
 from archgym.simulators.nas.tables import IMPORTERS, Table, list_tables, load_table, read_table, save_table
 
 _ENVIRONMENTS = {"cell": "archgym/NasCell-v0", "macro": "archgym/NasMacro-v0"}  # by space
-NARROW = (0, 1, 0, 0)  # padding of a table's cells
 WIDE = 110  # characters, from which on sources have a column of their own
 
 
 def import_table(
     kind: Annotated[str, typer.Argument(metavar="KIND", help=f"{', '.join(KINDS)}.")],
     path: Annotated[Path, typer.Argument(metavar="PATH", help="The folder of nats-bench, the CSV, JSON or pickle of the others.")],
+    fractions: Annotated[
+        bool | None,
+        typer.Option(
+            "--fractions/--per-cent", help="Whether accuracies are from 0 to 1 or per cent; asked only where they cannot be per cent."
+        ),
+    ] = None,
 ) -> None:
     """Turn the files of a published benchmark into accuracy tables that environments look up; a pickle is never allowed to run code.
 
@@ -32,8 +39,17 @@ def import_table(
     """
     if kind not in KINDS:
         raise unknown("kind of table", kind, KINDS)
-    with progress_bar() as tell:
-        tables = KINDS[kind](path, tell)
+    check_folder(data_folder("nas"))
+    try:
+        with progress_bar() as tell:
+            tables = KINDS[kind](path, tell, fractions=fractions)
+    except UnclearUnit as unclear:
+        if not _on_terminal():
+            raise
+        say("question", str(unclear), "yellow")
+        typer.confirm("Are they fractions?", abort=True, err=True)
+        with progress_bar() as tell:
+            tables = KINDS[kind](path, tell, fractions=True)
     written = [(table, save_table(table)) for table in tables]
     discover()  # environments that waited for a table
     out = stdout()
@@ -51,6 +67,11 @@ def import_table(
         out.print()
 
 
+def _on_terminal() -> bool:
+    """Whether somebody can be asked."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
 def show_tables() -> None:
     """List the accuracy tables that are installed, and how others are imported.
 
@@ -59,7 +80,6 @@ def show_tables() -> None:
     out = stdout()
     wide = out.width >= WIDE
     shown = new_table("Name", "Space", "Networks>", "Seeds>", "Epochs>", "Test, %>", *(["Source"] if wide else []))
-    shown.padding = NARROW
     sources = {}
     for name, path in list_tables().items():
         try:
@@ -122,19 +142,17 @@ def _figures(summary: Summary) -> dict[str, str]:
 
 def _print_correlations(summary: Summary) -> None:
     shown = new_table("What is known of a network", "Spearman with accuracy>")
-    shown.padding = NARROW
     for what, correlation in sorted(summary.correlations.items(), key=lambda entry: -abs(entry[1])):
         shown.add_row(what.replace("_", " "), f"{correlation:+.3f}")
     stdout().print(shown)
 
 
 def _print_front(table: Table, summary: Summary) -> None:
-    shown = new_table("Pareto front: cell", "MACs>", "Accuracy>")
-    shown.padding = NARROW
+    shown = new_table("Pareto front: cell/", "MACs>", "Accuracy>")
     rows = first_cells(table)[summary.front]
     macs = get_network(table.network).costs(rows)["macs"]
     for cell, cost, accuracy in zip(rows, macs, summary.accuracy[summary.front], strict=True):
-        shown.add_row(cells.format(cell).replace("+", "+\n"), f"{cost:,}", _percent(accuracy))
+        shown.add_row(cells.format(cell), f"{cost:,}", _percent(accuracy))
     stdout().print(shown)
 
 

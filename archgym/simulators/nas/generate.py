@@ -26,7 +26,7 @@ import numpy as np
 from archgym.archive import save_arrays
 from archgym.console import BAD_INPUT, INTERRUPTED, Tell, progress_bar, say
 from archgym.errors import ArchGymError, reason_of
-from archgym.paths import data_folder
+from archgym.paths import data_folder, make_folder
 from archgym.simulators.nas.cells import all_cells, canonical_classes
 from archgym.simulators.nas.tables import Table, save_table
 from archgym.space import Array, Indices
@@ -73,7 +73,7 @@ def proxies(cell: Indices, noise: float) -> dict[str, float]:
 
 def train_missing(folder: Path, noise: float, workers: Pool, tell: Tell) -> None:
     """Train every shard that has no file yet."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     count = len(shards())
     missing = [shard for shard in range(count) if not shard_file(folder, shard).exists()]
     _run(partial(train_shard, folder=folder, noise=noise), missing, workers, tell, f"training cells, noise {noise}", count)

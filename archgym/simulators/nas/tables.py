@@ -28,7 +28,7 @@ import numpy.typing as npt
 
 from archgym.archive import digest, expect, load_archive, reading, save_archive
 from archgym.errors import ArchGymError, unknown
-from archgym.paths import data_folder
+from archgym.paths import data_folder, make_folder
 from archgym.space import Array, Indices
 
 FORMAT = 1
@@ -109,7 +109,7 @@ def save_table(table: Table, path: str | os.PathLike[str] | None = None) -> Path
     """
     if path is None:
         path = data_folder("nas", f"{table.name}.npz")
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
     about = {name: getattr(table, name) for name in HEADER} | {"format": FORMAT, "sha256": table.digest}
     arrays: dict[str, Array] = {
         "row": table.row,

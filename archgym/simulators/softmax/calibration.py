@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise, product
@@ -22,8 +23,9 @@ from typing import Any
 
 import numpy as np
 
-from archgym.errors import ArchGymError
+from archgym.errors import ArchGymError, reason_of
 from archgym.paths import data_folder
+from archgym.text import shown
 
 FORMAT, VERSION = "archgym-softmax-calibration", 1
 ISAS = ("scalar", "avx2", "avx512")
@@ -91,14 +93,18 @@ class Calibration:
         if source == "host" and not path.exists():
             raise ArchGymError(f"this machine has no calibration ({path}) yet: make one with `archgym calibrate softmax`")
         try:
-            document = json.loads(path.read_text(encoding="utf-8"))
+            with path.open(encoding="utf-8-sig") as file:
+                text = file.read(_LIMIT + 1)
+            if len(text) > _LIMIT:
+                raise ValueError(f"it has more than {_LIMIT:,} characters")
+            document = json.loads(text)
         except OSError as error:
             raise ArchGymError(
                 f"cannot read the calibration {str(source)!r} ({error.strerror}); "
                 f"give the path of a JSON file or a recorded name: {', '.join(cls.recorded())}"
             ) from error
-        except ValueError as error:
-            raise ArchGymError(f"the calibration {str(source)!r} is not a JSON text ({error}); {_ADVICE}") from error
+        except (ValueError, RecursionError) as error:
+            raise ArchGymError(f"the calibration {str(source)!r} is not a JSON text ({reason_of(error)}); {_ADVICE}") from error
         return cls.from_json(document, name=path.stem)
 
     @staticmethod
@@ -130,9 +136,13 @@ class Calibration:
         biased = "bias" in document
         bandwidth = {1: root["bandwidth"], 2: root["two_threads"]["bandwidth"] if "two_threads" in document else root["bandwidth"]}
         content = {key: value for key, value in document.items() if key not in ("machine", "provenance", "units")}
+        try:
+            digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+        except (ValueError, RecursionError) as error:  # of what nests too deep, or of integers of thousands of digits
+            raise ArchGymError(f"the calibration {name!r} has values that no calibration has ({reason_of(error)}); {_ADVICE}") from error
         return cls(
             name=name,
-            digest=hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16],
+            digest=digest,
             machine=root["machine"].value,
             lanes={isa: entry.whole() for isa, entry in lanes.items()},
             row_overhead_ns=root["row_overhead_ns"].number(),
@@ -176,6 +186,8 @@ class Calibration:
         return self._bias[algorithm, isa, nontemporal][int(np.searchsorted(self._bias_levels, math.log2(size), side="right"))]
 
 
+_LIMIT = 2**20  # characters of a file; ours have 12,000
+_MOST = 10_000  # values of one list
 _ADVICE = f"see README.md in {Path(__file__).parent.name}/ for the format, or start from a copy of the recorded {DEFAULT}.json"
 
 
@@ -188,8 +200,8 @@ class _Entry:
     value: Any
 
     def invalid(self, expected: str) -> ArchGymError:
-        shown = repr(self.value) if len(repr(self.value)) <= 60 else repr(self.value)[:57] + "..."
-        return ArchGymError(f"the calibration {self.source!r}: {self.path or 'the document'} must be {expected}, not {shown}; {_ADVICE}")
+        found = shown(self.value)
+        return ArchGymError(f"the calibration {self.source!r}: {self.path or 'the document'} must be {expected}, not {found}; {_ADVICE}")
 
     def __getitem__(self, key: str) -> _Entry:
         path = f"{self.path}.{key}".lstrip(".")
@@ -207,18 +219,20 @@ class _Entry:
     def items(self) -> list[_Entry]:
         if not isinstance(self.value, list) or not self.value:
             raise self.invalid("a non-empty list")
+        if len(self.value) > _MOST:
+            raise self.invalid(f"a list of at most {_MOST:,} values")
         return [_Entry(self.source, f"{self.path}[{i}]", value) for i, value in enumerate(self.value)]
 
     def number(self, positive: bool = False, at_most: float = math.inf) -> float:
         number = self.value
-        right = isinstance(number, (int, float)) and not isinstance(number, bool) and math.isfinite(number)
-        if not right or not 0 <= number <= at_most or (positive and number == 0):
+        right = isinstance(number, (int, float)) and not isinstance(number, bool) and 0 <= number <= sys.float_info.max
+        if not right or number > at_most or (positive and number == 0):
             bound = "" if at_most == math.inf else f" up to {at_most:g}"
             raise self.invalid(("a positive number" if positive else "a number from 0") + bound)
         return float(number)
 
     def whole(self) -> int:
-        if not isinstance(self.value, int) or isinstance(self.value, bool) or self.value < 1:
+        if not isinstance(self.value, int) or isinstance(self.value, bool) or not 1 <= self.value < 2**31:
             raise self.invalid("a positive whole number")
         return self.value
 

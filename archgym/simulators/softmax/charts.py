@@ -67,6 +67,8 @@ _TERMINAL_COLOURS = {"read": "cyan", "write": "green", "copy": "magenta", "in_pl
 _DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))  # of a braille cell [row][column]
 _LABELS = 9  # columns that hold the ticks of the vertical axis
 _NAMES = 14  # columns that hold the names of the curves
+_LEAST_AREA = 12  # columns for the curves
+NARROWEST = _LABELS + _NAMES + _LEAST_AREA
 
 
 @dataclass
@@ -117,7 +119,7 @@ def in_terminal(curves: Curves, log2_bytes: Sequence[float], width: int, height:
     from rich.text import Text
 
     low, high, least, most = _ends(curves)
-    area = _Cells(max(20, width - _LABELS - _NAMES), height, braille)
+    area = _Cells(max(_LEAST_AREA, width - _LABELS - _NAMES), height, braille)
     across, down = area.dots
     columns, rows = area.width * across, height * down
 
@@ -153,7 +155,7 @@ def in_terminal(curves: Curves, log2_bytes: Sequence[float], width: int, height:
             text.append(f" {_sample_line(legend[row], braille)} ", _colour(legend[row]))
             text.append(words(legend[row]).partition(",")[0], _colour(legend[row]))
         text.append("\n")
-    step = next(step for step in (1, 2, 3, 4, 5, 10) if (columns // across) * step / max(high - low, 1) >= 8)
+    step = next((step for step in (1, 2, 3, 4, 5, 10) if (columns // across) * step / max(high - low, 1) >= 8), 20)
     at = {x_of(value) // across: size(value) for value in range(ceil(low), floor(high) + 1, step)}
     line = "".join(("┬" if i in at else "─") if braille else ("+" if i in at else "-") for i in range(area.width))
     text.append(" " * (_LABELS - 1) + ("└" if braille else "+") + line + "\n", "dim")

@@ -14,23 +14,22 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 import typer
 from typer.core import TyperGroup
 
-from archgym.console import INTERRUPTED, Tell, fact_sheet, heading, new_table, number, progress_bar, say, stdout, without_empty_columns
+from archgym.console import INTERRUPTED, Tell, fact_sheet, heading, new_table, number, progress_bar, say, stdout
 from archgym.errors import ArchGymError
-from archgym.paths import check_writable, write_atomically
+from archgym.paths import check_writable, make_folder, write_atomically
 from archgym.simulators.softmax.calibration import DEFAULT, PATTERNS, PREFETCH_BYTES, RECORDED, Calibration
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
 
     from archgym.simulators.softmax.calibrate import Document
     from archgym.simulators.softmax.fidelity import Fidelity
     from archgym.simulators.softmax.kernels import Kernels
     from archgym.simulators.softmax.sample import Agreement
+    from archgym.tables import Table
 
 LEAST_DESIGNS = 10
 OFF = 0.10  # a term's median from 1, beyond which it is marked
-NARROW = (0, 1, 0, 0)  # padding of tables with eight columns and more, so that they fit 80 characters
 WIDEST_CHART = 120  # characters
 MOVED_BYTES = {"read": 4, "write": 4, "copy": 8, "in_place": 8}  # read and written, per float32
 UNITS = {
@@ -144,12 +143,7 @@ def _place(out: Path | None) -> Path:
             raise ArchGymError(f"--out takes the name of a .json file, not {str(out)!r}")
         return check_writable(out)
     path = Calibration.host()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ArchGymError(
-            f"cannot write to {path.parent} ({error.strerror}): set ARCHGYM_HOME to a folder that can be written, or use --out"
-        ) from error
+    make_folder(path.parent)
     return check_writable(path)
 
 
@@ -238,7 +232,7 @@ def _show(source: str, chart: Path | None) -> None:
     source = source or ("host" if Calibration.host().exists() else DEFAULT)
     calibration = Calibration.load(source)  # says what is wrong with it, if anything
     path = Calibration.host() if source == "host" else RECORDED / f"{source}.json" if source in Calibration.recorded() else Path(source)
-    document: Document = json.loads(path.read_text(encoding="utf-8"))
+    document: Document = json.loads(path.read_text(encoding="utf-8-sig"))
     curves = {
         pattern: (curve["log2_bytes"], curve["ns_per_float"]) for pattern, curve in document["bandwidth"].items() if pattern in PATTERNS
     }
@@ -248,11 +242,12 @@ def _show(source: str, chart: Path | None) -> None:
     console = stdout()
     heading(console, f"Calibration {source}", "" if source == "host" or source in Calibration.recorded() else str(path))
     braille = console.encoding.lower().startswith("utf")
-    console.print(charts.in_terminal(curves, levels, min(console.width, WIDEST_CHART), braille=braille), no_wrap=True, crop=True)
-    console.print()
-    stores = f"{'dotted' if braille else 'in capitals'} with non-temporal stores"
-    console.print(f"ns per float32 that one thread takes, against the bytes that go through the caches; {stores}.", style="dim")
-    console.print()
+    if console.width >= charts.NARROWEST:
+        console.print(charts.in_terminal(curves, levels, min(console.width, WIDEST_CHART), braille=braille), no_wrap=True, crop=True)
+        console.print()
+        stores = f"{'dotted' if braille else 'in capitals'} with non-temporal stores"
+        console.print(f"ns per float32 that one thread takes, against the bytes that go through the caches; {stores}.", style="dim")
+        console.print()
     _print_calibration(console, document)
     console.print()
     console.print(_curves_in_numbers(calibration, curves))
@@ -264,10 +259,9 @@ def _show(source: str, chart: Path | None) -> None:
 
 def _curves_in_numbers(calibration: Calibration, curves: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> Table:
     """ns per float at every fourth size."""
-    from archgym.simulators.softmax.charts import size
+    from archgym.simulators.softmax.charts import size, words
 
-    headers = [pattern.replace("_nontemporal", "\nnon-\ntemporal").replace("_", " ") for pattern in curves]
-    table = new_table("Bytes>", *(f"{header}>" for header in headers))
+    table = new_table("Bytes>", *(f"{words(pattern)}>" for pattern in curves))
     low = min(sizes[0] for sizes, _ in curves.values())
     high = max(sizes[-1] for sizes, _ in curves.values())
     for x in range(math.ceil(low / 2) * 2, math.floor(high) + 1, 2):
@@ -295,8 +289,7 @@ def _print_calibration(console: Console, document: Document) -> None:
     console.print(fact_sheet(facts))
     console.print()
 
-    table = new_table("Memory, one thread", *(f"{header}>" for level in levels for header in (f"{level}\nns", "\nGB/s")))
-    table.padding = NARROW
+    table = new_table("Memory, one thread", *(f"{level} {unit}>" for level in levels for unit in ("ns", "GB/s")))
     for pattern in PATTERNS:
         cells = []
         for place in places:
@@ -440,7 +433,6 @@ def _model_to_judge(name: str) -> Calibration:
 
 def _print_fidelity(console: Console, found: Fidelity) -> None:
     table = new_table("Shape>", "Points>", "Unreliable>", "MAPE>", "Spearman>", "Regret>", "Top 10>", "Best ns>")
-    table.padding = NARROW
     for each in found.shapes:
         figures = _digits(each.spearman, 3), f"{each.regret:.3f}", f"{each.top:.3f}", _digits(each.best_ns, 3)
         table.add_row(_shape(each.shape), f"{each.points:,}", f"{each.unreliable:,}", _percent(each.mape), *figures)
@@ -452,28 +444,25 @@ def _print_fidelity(console: Console, found: Fidelity) -> None:
     console.print(table)
     console.print()
 
-    table = new_table("Shape>", "", "Design", "ns>")
-    table.padding = NARROW
+    table = new_table("Shape>", "", "ns>", "Design")
     for each in found.shapes:
         same = each.best == each.choice
         table.add_row(
-            _shape(each.shape), "best", _in_words(each.best) + (" (the model's first choice)" if same else ""), _digits(each.best_ns, 3)
+            _shape(each.shape), "best", _digits(each.best_ns, 3), _in_words(each.best) + (" (the model's first choice)" if same else "")
         )
         if not same:
-            table.add_row("", "model's", _in_words(each.choice), _digits(each.choice_ns, 3))
+            table.add_row("", "model's", _digits(each.choice_ns, 3), _in_words(each.choice))
     console.print(table)
     console.print()
 
     table = new_table("Term", "Value", "Points>", "Median ratio>", "MAPE>", "The model is")
-    table.padding = NARROW
-    table.columns[1].no_wrap = table.columns[-1].no_wrap = True
     for name, values in found.terms().items():
         shown = name
         for value, (points, median, mape) in values.items():
             off = "" if abs(median - 1) <= OFF else f"{100 * abs(median - 1):.0f} % too {'slow' if median > 1 else 'fast'}"
             table.add_row(shown, str(value), f"{points:,}", f"{median:.2f}", _percent(mape), off, style="yellow" if off else "")
             shown = ""
-    console.print(without_empty_columns(table))
+    console.print(table)
     console.print()
     console.print(fact_sheet(_MEANINGS), style="dim")
 

@@ -8,6 +8,7 @@ multiplication: they serve every design and workload that has it again.
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from archgym.errors import unknown
 from archgym.paths import data_folder
@@ -16,7 +17,7 @@ from archgym.simulator_wrappers import Cached
 from archgym.simulators.accelerator.backends.environments import BACKENDS, folder
 from archgym.simulators.accelerator.backends.scalesim import ScaleSim
 from archgym.simulators.accelerator.backends.zigzag import ZigZag
-from archgym.simulators.accelerator.workloads import Workload
+from archgym.simulators.accelerator.workloads import Dimensions, Workload
 from archgym.workers import Isolated
 
 __all__ = ["BACKENDS", "ScaleSim", "ZigZag", "backend_simulator"]
@@ -25,19 +26,22 @@ SIMULATORS: dict[str, type[ScaleSim] | type[ZigZag]] = {"scalesim": ScaleSim, "z
 TIMEOUT_S = 1800.0  # for one design, all of its layers
 
 
-def backend_simulator(name: str, workload: str | os.PathLike[str] | Workload = "resnet18") -> Simulator:
+def backend_simulator(
+    name: str, workload: str | os.PathLike[str] | Workload = "resnet18", dimensions: Dimensions | None = None
+) -> Simulator:
     """A backend in a worker process, with results kept on disk.
 
     Args:
         name: "scalesim" or "zigzag".
-        workload: as of `load_workload`.
+        workload, dimensions: as of `load_workload`.
 
     Raises:
         ArchGymError: an unknown backend or workload, or a backend that is not installed.
     """
     if name not in SIMULATORS:
         raise unknown("backend", name, SIMULATORS)
-    simulator = SIMULATORS[name](workload)
+    given: dict[str, Any] = {} if dimensions is None else {"dimensions": dimensions}
+    simulator = SIMULATORS[name](workload, **given)
     path = data_folder("cache", f"{name}.sqlite")
     folder(path.parent)
     return Cached(Isolated(simulator, timeout_s=TIMEOUT_S), path=path)

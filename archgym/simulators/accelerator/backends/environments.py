@@ -1,11 +1,15 @@
 """Virtual environments of backends, under `$ARCHGYM_HOME/backends`: one each, complete or not there.
 
+What is installed is in `locks/NAME.txt`: the tool and all that it needs, each in one version and with the hashes of its files. pip takes
+nothing else, and wheels alone, so that no package runs code while it is installed.
+
 An environment cannot be built elsewhere and moved, since it names its own place. So what makes it complete is a file that is written
-last, with the packages that it holds; one without that file, or made for other requirements, is made again from nothing.
+last, with the packages that it holds; one without that file, or made of another lock, is made again from nothing.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -23,6 +27,7 @@ from archgym.paths import data_folder, write_atomically
 from archgym.simulators.accelerator.backends.session import Session
 
 MARKER = "archgym.json"
+LOCKS = Path(__file__).with_name("locks")
 LAST_LINES = 8  # of pip's output, in an error
 
 
@@ -31,13 +36,13 @@ class Backend:
     """A simulator that pip installs.
 
     Attributes:
-        requirements: what pip is given; the first is the tool itself, with its version.
+        tool: its package and version, one of those in its lock.
         gives: what it reports, in words.
         seconds_per_layer: a typical matrix multiplication that was not met before.
         dataflows: those of the design space that it simulates.
     """
 
-    requirements: tuple[str, ...]
+    tool: str
     gives: str
     seconds_per_layer: str
     dataflows: str
@@ -45,18 +50,18 @@ class Backend:
     @property
     def version(self) -> str:
         """Of the tool."""
-        return self.requirements[0].partition("==")[2]
+        return self.tool.partition("==")[2]
 
 
 BACKENDS = {
     "scalesim": Backend(
-        ("scalesim==3.0.0", "numpy<2.4"),  # it fails with NumPy 2.4
+        "scalesim==3.0.0",
         gives="cycles without stalls, utilization",
         seconds_per_layer="0.05 to 10 s",
         dataflows="systolic_ws, systolic_os, systolic_is",
     ),
     "zigzag": Backend(
-        ("zigzag-dse==3.9.1", "six"),  # six, which it imports and does not require
+        "zigzag-dse==3.9.1",
         gives="cycles, energy, off-chip traffic, utilization",
         seconds_per_layer="0.2 s",
         dataflows="nvdla, systolic_ws",
@@ -91,7 +96,7 @@ def install(name: str, *, tell: Tell | None = None) -> Path:
 
 def _build(name: str, place: Path, tell: Tell) -> None:
     """An environment from nothing, its marker last."""
-    requirements, python = BACKENDS[name].requirements, _python(place)
+    tool, python = BACKENDS[name].tool, _python(place)
     tell("making an environment", 0.0)
     _run([sys.executable, "-m", "venv", "--clear", str(place)], f"cannot make an environment for {name} in {place}")
     collected = 0
@@ -106,11 +111,12 @@ def _build(name: str, place: Path, tell: Tell) -> None:
             tell("installing", 0.7)
 
     pip = [str(python), "-I", "-m", "pip", "--disable-pip-version-check", "--no-input"]
-    _run([*pip, "install", "--progress-bar", "off", *requirements], f"pip cannot install {' '.join(requirements)}", progress)
+    locked = ["--require-hashes", "--only-binary", ":all:", "--no-deps", "-r", str(_lock(name))]  # the lock names all that is needed
+    _run([*pip, "install", "--progress-bar", "off", *locked], f"pip cannot install {tool}", progress)
     tell("starting it", 0.9)
     Session(python, name).close()  # a tool that cannot be imported is noticed here
     packages = _run([*pip, "freeze"], "pip cannot list what it installed")
-    marker = json.dumps({"requirements": requirements, "packages": packages}, indent=1).encode()
+    marker = json.dumps({"lock": lock_digest(name), "packages": packages}, indent=1).encode()
 
     def write(file: BinaryIO) -> None:
         file.write(marker)
@@ -161,6 +167,15 @@ def _backend(name: str) -> Backend:
     return BACKENDS[name]
 
 
+def _lock(name: str) -> Path:
+    return LOCKS / f"{name}.txt"
+
+
+def lock_digest(name: str) -> str:
+    """A hash of what is to be installed."""
+    return hashlib.sha256(_lock(name).read_bytes()).hexdigest()
+
+
 def _place(name: str) -> Path:
     return data_folder("backends", name).absolute()
 
@@ -172,7 +187,7 @@ def _python(place: Path) -> Path:
 def _complete(name: str) -> bool:
     place = _place(name)
     with suppress(OSError, ValueError, TypeError, KeyError):
-        return json.loads((place / MARKER).read_text())["requirements"] == list(BACKENDS[name].requirements) and _python(place).exists()
+        return bool(json.loads((place / MARKER).read_text())["lock"] == lock_digest(name)) and _python(place).exists()
     return False
 
 

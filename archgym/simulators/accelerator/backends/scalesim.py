@@ -23,7 +23,7 @@ from archgym.simulator import Metric, Simulator
 from archgym.simulators.accelerator.backends.jobs import Gemm, design_by_design, gemms, macs, only
 from archgym.simulators.accelerator.backends.tool import Tool
 from archgym.simulators.accelerator.design import accelerator_space
-from archgym.simulators.accelerator.workloads import Workload, load_workload
+from archgym.simulators.accelerator.workloads import Dimensions, Workload, load_workload
 from archgym.space import Array, Indices
 
 DATAFLOWS = ("systolic_ws", "systolic_os", "systolic_is")
@@ -34,7 +34,7 @@ class ScaleSim(Simulator):
     """A workload on systolic arrays. Designs with other dataflows, and layers that this machine's memory does not hold, fail.
 
     Args:
-        workload: as of `load_workload`.
+        workload, dimensions: as of `load_workload`.
 
     Raises:
         ArchGymError: an unknown workload; SCALE-Sim is not installed.
@@ -47,9 +47,9 @@ class ScaleSim(Simulator):
         Metric("utilization", unit="1", better="higher"),
     )
 
-    def __init__(self, workload: str | os.PathLike[str] | Workload = "resnet18"):
+    def __init__(self, workload: str | os.PathLike[str] | Workload = "resnet18", dimensions: Dimensions | None = None):
         self.space = accelerator_space()
-        self.workload = load_workload(workload)
+        self.workload = load_workload(workload, dimensions)
         self.gemms = gemms(self.workload.layers)
         self.tool = Tool("scalesim")
 

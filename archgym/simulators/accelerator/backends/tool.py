@@ -29,7 +29,7 @@ class Tool:
         python_of(name)
         self.name = name
         how = hashlib.sha256(worker_of(name).read_bytes()).hexdigest()[:16]
-        self.version = f"{BACKENDS[name].requirements[0]} {how}"  # results depend on what the worker does with the tool
+        self.version = f"{BACKENDS[name].tool} {how}"  # results depend on what the worker does with the tool
         self._reset()
 
     def _reset(self) -> None:

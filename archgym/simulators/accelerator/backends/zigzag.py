@@ -33,7 +33,7 @@ from archgym.simulators.accelerator.backends.jobs import Gemm, design_by_design,
 from archgym.simulators.accelerator.backends.tool import Tool
 from archgym.simulators.accelerator.design import KIB, PRECISIONS, accelerator_space
 from archgym.simulators.accelerator.energy import load_energy_table
-from archgym.simulators.accelerator.workloads import Workload, load_workload
+from archgym.simulators.accelerator.workloads import Dimensions, Workload, load_workload
 from archgym.space import Array, Indices
 
 DATAFLOWS = ("nvdla", "systolic_ws")
@@ -46,7 +46,7 @@ class ZigZag(Simulator):
     """A workload on weight-stationary arrays. Designs with other dataflows, and those that no loop order fits on, fail with the reason.
 
     Args:
-        workload: as of `load_workload`.
+        workload, dimensions: as of `load_workload`.
         technology: an energy table, as of `load_energy_table`.
 
     Raises:
@@ -62,9 +62,14 @@ class ZigZag(Simulator):
         Metric("dram_bytes", unit="B", better="lower"),
     )
 
-    def __init__(self, workload: str | os.PathLike[str] | Workload = "resnet18", technology: str = "45nm"):
+    def __init__(
+        self,
+        workload: str | os.PathLike[str] | Workload = "resnet18",
+        technology: str = "45nm",
+        dimensions: Dimensions | None = None,
+    ):
         self.space = accelerator_space()
-        self.workload = load_workload(workload)
+        self.workload = load_workload(workload, dimensions)
         self.gemms = gemms(self.workload.layers)
         self.technology = technology
         load_energy_table(technology)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import multiprocessing
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from zigzag.api import get_hardware_performance_zigzag
+sys.modules.setdefault("multiprocessing_on_dill", multiprocessing)  # of its SALSA, which is not used here: see the lock
+from zigzag.api import get_hardware_performance_zigzag  # noqa: E402
 
 logging.disable(logging.WARNING)
 

@@ -1,0 +1,62 @@
+"""CSV that a spreadsheet shows and does not run.
+
+Spreadsheets take a cell that begins with =, +, -, @, a tab or a line break for a formula, and formulas can start programs and send data.
+A text that begins so, in a cell or as a column's name, gets an apostrophe in front; numbers stay as they are.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+if TYPE_CHECKING:
+    import pyarrow
+
+_FORMULA = r"^[=+\-@\t\r\n＝＋－＠]"
+_NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$|^[+-]?(inf|nan)$"
+
+
+def write_csv(tables: Iterable[pyarrow.Table], schema: pyarrow.Schema, file: BinaryIO) -> None:
+    """Write tables of one schema as one CSV file, with a line of names.
+
+    Args:
+        tables: their rows, in this order.
+        schema: theirs; columns of lists and the like become JSON.
+        file: open for writing.
+    """
+    import pyarrow.csv
+
+    names = [inert(pyarrow.array(schema.names, pyarrow.string()))] if schema.names else []
+    types = [field.type if _is_plain(field.type) else pyarrow.string() for field in schema]
+    written = pyarrow.schema(list(zip(*(n.to_pylist() for n in names), types, strict=True)))
+    with pyarrow.csv.CSVWriter(file, written) as writer:
+        for table in tables:
+            columns = [as_text(column) if type_ == pyarrow.string() else column for column, type_ in zip(table.columns, types, strict=True)]
+            columns = [inert(column) if type_ == pyarrow.string() else column for column, type_ in zip(columns, types, strict=True)]
+            writer.write_table(pyarrow.table(columns, schema=written))
+
+
+def inert(column: Any) -> Any:
+    """An Arrow column of texts, an apostrophe before those that a spreadsheet would run."""
+    import pyarrow.compute as pc
+
+    runs = pc.and_not(pc.match_substring_regex(column, _FORMULA), pc.match_substring_regex(column, _NUMBER))
+    return pc.if_else(runs, pc.binary_join_element_wise("'", column, ""), column)
+
+
+def as_text(column: Any) -> Any:
+    """An Arrow column as texts; lists and the like as JSON."""
+    import pyarrow
+
+    try:
+        return column.cast(pyarrow.string())
+    except pyarrow.ArrowException:
+        return pyarrow.array([None if value is None else json.dumps(value, default=str) for value in column.to_pylist()], pyarrow.string())
+
+
+def _is_plain(type_: pyarrow.DataType) -> bool:
+    """Whether CSV has a way of its own to write it, which no spreadsheet runs."""
+    from pyarrow import types
+
+    return bool(types.is_primitive(type_) or types.is_boolean(type_) or types.is_null(type_))

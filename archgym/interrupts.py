@@ -1,0 +1,81 @@
+"""Ctrl-C for the `archgym` program: one line and exit code 130, whenever it comes and however often.
+
+While modules are imported there is nothing to keep, and an exception would end in their tracebacks: the program ends at once. A command
+is given a KeyboardInterrupt, once, and stores what it has; a key that bounces or is held down is the same wish, and one that comes
+later ends the program at once.
+
+`archgym` imports this before everything else, so it needs only what the interpreter has loaded already, and its built-in modules.
+"""
+
+from __future__ import annotations
+
+import _signal  # type: ignore[import-not-found]  # `signal` itself imports `enum`, and Ctrl-C may come meanwhile
+import atexit
+import os
+import sys
+from time import monotonic
+
+_EXIT_CODE = 130  # 128 + SIGINT, as shells have it
+_SAME_WISH_S = 2.0
+
+_first: float | None = None  # when a command was interrupted
+
+
+def guard_start() -> None:
+    """End at once on Ctrl-C from now on, if this process is the `archgym` program (its script, or `python -m archgym`)."""
+    if _is_program() and _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
+        try:
+            _signal.signal(_signal.SIGINT, _end)
+        except ValueError:  # not the main thread
+            return
+        atexit.register(_ignore)  # first, so that it is called last
+
+
+def guard_command() -> None:
+    """Give a command its KeyboardInterrupt from now on, if this process is the program."""
+    if _signal.getsignal(_signal.SIGINT) is _end:
+        _signal.signal(_signal.SIGINT, _interrupt)
+
+
+def guard_end() -> None:
+    """End at once again: exit handlers have nothing to keep."""
+    from contextlib import suppress
+
+    if _signal.getsignal(_signal.SIGINT) is _interrupt:
+        with suppress(OSError, ValueError):  # nobody reads it
+            sys.stdout.flush()
+        _signal.signal(_signal.SIGINT, _end)
+
+
+def interrupted() -> bool:
+    """Whether a command was interrupted, even if a library has made another exception of it."""
+    return _first is not None
+
+
+def _is_program() -> bool:
+    if sys.argv[0] != "-m":  # which it is until Python has found the module that it was given
+        return os.path.basename(sys.argv[0]) in ("archgym", "archgym.exe")
+    words = sys.orig_argv
+    return "-m" in words[:-1] and words[words.index("-m") + 1] in ("archgym", "archgym.cli")
+
+
+def _interrupt(signum: int, frame: object) -> None:
+    global _first
+    if _first is None:
+        _first = monotonic()
+        raise KeyboardInterrupt
+    if monotonic() - _first > _SAME_WISH_S:
+        _end(signum, frame)
+
+
+def _end(signum: int, frame: object) -> None:
+    try:
+        if _first is None:
+            os.write(2, b"interrupted\n")
+    finally:
+        os._exit(_EXIT_CODE)
+
+
+def _ignore() -> None:
+    """While the interpreter ends it would give the signal back to the system, which kills without an exit code."""
+    _signal.signal(_signal.SIGINT, _signal.SIG_IGN)

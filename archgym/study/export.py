@@ -1,0 +1,168 @@
+"""All rows of a study as one table, however many runs it has: files are read one after the other, as the rows are asked for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+
+from archgym.csv_files import as_text, write_csv
+from archgym.space import Indices
+from archgym.study.store import Store, Stored, StoredFile, warn_of
+
+if TYPE_CHECKING:
+    import pyarrow
+
+_ROWS = 1 << 16  # that are held at a time
+_TABLES = 256  # small ones, before they are joined
+
+
+class StudyRows:
+    """Every stored row of every run of a study.
+
+    A row has the run's identifier, status, environment, agent, hyperparameters, seed and budget ("study_run", ...), then the columns of all
+    runs: null where a run has none of the name. A column of integers in one task and floats in another has floats; other mixtures are
+    text.
+
+    Args:
+        store: read once for the columns, and again for every pass over the rows. Damaged files are passed over, with a warning.
+
+    Attributes:
+        schema: the columns.
+        rows: how many have been read in the last pass.
+    """
+
+    def __init__(self, store: Store):
+        import pyarrow
+
+        self._store = store
+        self._places: dict[str, tuple[Path, bool]] = {}  # where each run is read, if several files hold it, and whether it is finished
+        types: dict[str, pyarrow.DataType] = {name: array.type for name, array in _facts([]).items()}
+        damaged: dict[Path, str] = {}
+        for file in store.files(damaged):
+            for run in file.runs:
+                if run.id not in self._places or not self._places[run.id][1]:
+                    self._places[run.id] = run.path, run.done
+            for field in list(file.parquet.schema_arrow)[int(file.many) :]:
+                types[field.name] = wider(types.get(field.name, field.type), field.type)
+        if damaged:
+            warn_of(damaged, store.folder)
+        self.schema = pyarrow.schema(list(types.items()))
+        self.rows = 0
+        self._seen: set[str] = set()
+
+    @property
+    def runs(self) -> int:
+        """Runs with rows that have been read in the last pass."""
+        return len(self._seen)
+
+    def tables(self) -> Iterator[pyarrow.Table]:
+        """The rows, some ten thousand at a time."""
+        self.rows, self._seen = 0, set()
+        part = _Part()
+        for file in self._store.files({}):
+            runs = [run for run in file.runs if self._places.get(run.id, (None, False))[0] == file.path]
+            for table, places in _pieces(file, runs):
+                if part.tables and (len(part.tables) == _TABLES or part.rows >= _ROWS or table.schema != part.tables[0].schema):
+                    yield self._whole(part)
+                    part = _Part()
+                part.add(table, runs, places)
+        if part.tables:
+            yield self._whole(part)
+
+    def write_parquet(self, file: BinaryIO) -> None:
+        """Write them as Parquet."""
+        import pyarrow.parquet
+
+        with pyarrow.parquet.ParquetWriter(file, self.schema, compression="zstd") as writer:
+            for table in self.tables():
+                writer.write_table(table)
+
+    def write_csv(self, file: BinaryIO) -> None:
+        """Write them as CSV that a spreadsheet does not run (`archgym.csv_files`)."""
+        write_csv(self.tables(), self.schema, file)
+
+    def _whole(self, part: _Part) -> pyarrow.Table:
+        """The rows of a part, with all columns."""
+        import pyarrow
+
+        there = pyarrow.concat_tables(part.tables)
+        facts, places = _facts(part.runs), pyarrow.array(np.concatenate(part.places))
+        self.rows += there.num_rows
+        self._seen.update(facts["study_run"].take(pyarrow.array(np.unique(places))).to_pylist())
+        columns = [facts[name].take(places) for name in facts]
+        for field in list(self.schema)[len(facts) :]:
+            column = there[field.name] if field.name in there.column_names else pyarrow.nulls(there.num_rows, field.type)
+            if column.type != field.type:
+                column = as_text(column) if field.type == pyarrow.string() else column.cast(field.type, safe=False)
+            columns.append(column)
+        return pyarrow.table(columns, schema=self.schema)
+
+
+class _Part:
+    """Some rows whose columns are the same, and the runs that they are of."""
+
+    def __init__(self) -> None:
+        self.tables: list[pyarrow.Table] = []
+        self.runs: list[Stored] = []
+        self.places: list[Indices] = []  # of each row's run
+        self.rows = 0
+
+    def add(self, table: pyarrow.Table, runs: Sequence[Stored], places: Indices) -> None:
+        """Add rows, with their runs' places among `runs`."""
+        self.places.append(places + len(self.runs))
+        self.tables.append(table)
+        self.runs.extend(runs)
+        self.rows += table.num_rows
+
+
+def _pieces(file: StoredFile, runs: Sequence[Stored]) -> Iterator[tuple[pyarrow.Table, Indices]]:
+    """The rows of these runs, and which of the runs each is of."""
+    import pyarrow
+
+    place_of = {run.id: place for place, run in enumerate(runs)}
+    for batch in file.parquet.iter_batches(batch_size=_ROWS, use_threads=False) if runs else ():
+        table = pyarrow.table(batch).replace_schema_metadata(None)
+        places = np.zeros(table.num_rows, np.int64)
+        if file.many:
+            places = np.array([place_of.get(id_, -1) for id_ in table.column(0).to_pylist()], np.int64)
+            table = table.remove_column(0).filter(pyarrow.array(places >= 0))
+        if table.num_rows:
+            yield table, places[places >= 0]
+
+
+def wider(a: pyarrow.DataType, b: pyarrow.DataType) -> pyarrow.DataType:
+    """A type for the values of both."""
+    import pyarrow
+    from pyarrow import types
+
+    if a == b or types.is_null(b):
+        return a
+    if types.is_null(a):
+        return b
+    signed = [types.is_signed_integer(t) for t in (a, b)]
+    if all(signed):
+        return pyarrow.int64()
+    if all(types.is_floating(t) or t_signed for t, t_signed in zip((a, b), signed, strict=True)):
+        return pyarrow.float64()
+    return pyarrow.string()
+
+
+def _facts(runs: Sequence[Stored]) -> dict[str, Any]:
+    """What a row says of its run: arrays with an entry per run."""
+    import pyarrow
+
+    specifications = [run.specification for run in runs]
+    return {
+        "study_run": pyarrow.array([run.id for run in runs], pyarrow.string()),
+        "study_status": pyarrow.array([run.result["status"] for run in runs], pyarrow.string()),
+        "study_env": pyarrow.array([s["env"]["id"] for s in specifications], pyarrow.string()),
+        "study_env_kwargs": pyarrow.array([json.dumps(s["env"]["kwargs"]) for s in specifications], pyarrow.string()),
+        "study_agent": pyarrow.array([s["agent"]["name"] for s in specifications], pyarrow.string()),
+        "study_hyperparameters": pyarrow.array([json.dumps(s["agent"]["hyperparameters"]) for s in specifications], pyarrow.string()),
+        "study_seed": pyarrow.array([s["seed"] for s in specifications], pyarrow.int64()),
+        "study_budget": pyarrow.array([s["budget"] for s in specifications], pyarrow.int64()),
+    }
