@@ -224,7 +224,7 @@ class _Listed(Parameter):
     @cached_property
     def grid(self) -> Array:
         kinds = {type(v) for v in self.values}
-        if kinds in ({bool}, {str}):
+        if kinds == {bool} or (kinds == {str} and not any(v.endswith("\0") for v in self.values)):  # which NumPy would drop
             return np.array(self.values)
         if kinds == {int}:  # NumPy would make floats of integers beyond 2^63
             low, high = min(self.values), max(self.values)

@@ -54,6 +54,7 @@ KINDS = {
     "integers and floats": [1, 2.5],
     "fractions, paths": [Fraction(1, 3), Path("a"), "a"],
     "types": [int, float, np.dtype("f4")],
+    "text that ends in NUL": ["a", "a\0", "\0"],
     "numpy": [np.int64(3), np.float32(0.5), np.str_("a")],
     "bools": [True, False],
 }
