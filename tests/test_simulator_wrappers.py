@@ -184,7 +184,7 @@ def test_a_failed_save_leaves_the_old_table_and_nothing_else(tmp_path, monkeypat
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full_disk)
-    with pytest.raises(ArchGymError, match="No space left"):
+    with pytest.raises(ArchGymError, match="the disk is full"):
         Tabulated(Random(2)).save(path)
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
 
