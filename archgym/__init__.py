@@ -22,7 +22,7 @@ from archgym.incumbents import Incumbent
 from archgym.ledger import Ledger
 from archgym.objective import AtLeast, AtMost, Maximize, Minimize, Objective, Target
 from archgym.optimum import Optimum, find_optimum
-from archgym.registry import discover, list_agents, list_envs, make_agent, register_agent, register_env
+from archgym.registry import discover, list_agents, list_envs, make_agent, preload_in_fork_servers, register_agent, register_env
 from archgym.simulator import Metric, Simulator
 from archgym.simulator_wrappers import Cached, Noisy, Tabulated
 from archgym.space import Categorical, DesignSpace, Integer, Ordinal, Real
@@ -31,6 +31,7 @@ from archgym.workers import Isolated, Parallel
 from archgym.wrappers import ContinuousActions, SequentialDesign, VectorContinuousActions, VectorSequentialDesign
 
 discover()
+preload_in_fork_servers()
 
 
 def __getattr__(name: str) -> Any:

@@ -177,6 +177,20 @@ def discover() -> None:
             warnings.warn(f"the environment {name!r} of an installed package cannot be registered: {reason_of(error)}", stacklevel=2)
 
 
+def preload_in_fork_servers() -> None:
+    """Import archgym in processes of a fork server, so that environments can be made by their ids there.
+
+    Stable-Baselines3's SubprocVecEnv starts such processes, and Gymnasium imports no packages by the names of environments.
+    """
+    try:
+        from multiprocessing import forkserver
+    except ImportError:  # a system without fork
+        return
+    server: Any = forkserver._forkserver
+    if server._preload_modules == ["__main__"]:  # the default: a list of the user's own stays
+        server.set_forkserver_preload(["__main__", "archgym"])
+
+
 def requirement(env_id: str) -> str:
     """What must be done before an environment can be made, such as importing its data; "" where nothing must."""
     point = _points("archgym.requirements").get(env_id)

@@ -89,13 +89,13 @@ def test_stable_baselines_makes_environments_by_their_ids(env_id):
 
 
 @pytest.mark.filterwarnings("ignore:.*render_mode.*")
-def test_stable_baselines_processes_make_environments_by_their_ids():
+@pytest.mark.parametrize(("env_id", "start"), [(ENV, None), (f"archgym:{ENV}", "spawn")])
+def test_stable_baselines_processes_make_environments_by_their_ids(env_id, start):
     pytest.importorskip("stable_baselines3")
     from stable_baselines3.common.env_util import make_vec_env
     from stable_baselines3.common.vec_env import SubprocVecEnv
 
-    # the id brings its module along, which a process does not get from a script that has no file
-    env = make_vec_env(f"archgym:{ENV}", n_envs=2, vec_env_cls=SubprocVecEnv, wrapper_class=SequentialDesign)
+    env = make_vec_env(env_id, n_envs=2, vec_env_cls=SubprocVecEnv, vec_env_kwargs={"start_method": start}, wrapper_class=SequentialDesign)
     try:
         env.reset()
         assert env.step(np.zeros(2, int))[1].shape == (2,) and env.get_attr("render_mode") == [None, None]
