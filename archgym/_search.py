@@ -216,10 +216,11 @@ class Search:
             UserWarning: the agent stopped early, or most valid rewards are clipped.
         """
         env: VectorEnv = VectorVectorReward(self.env, self._followed) if self._followed else self.env
+        allowed = self.ledger.budget  # before the agent could change it
         with suppress(BudgetExhausted):
             self.agent.search(env, budget=self.budget, seed=self.seed)
         agent, samples = agent_name(self.agent), self.ledger.samples
-        if samples == 0 or samples > self.budget:
+        if samples == 0 or (allowed is not None and samples > allowed):
             raise ArchGymError(
                 f"expected the agent {agent} to take {self.budget:,} samples, got {samples:,}; step the environment that its `search` is "
                 "given until BudgetExhausted is raised, and leave the ledger's budget alone"

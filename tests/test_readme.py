@@ -9,6 +9,7 @@ import tomllib
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 import typer
 from typer.core import TyperGroup
@@ -135,6 +136,16 @@ END
 """
 
 
+def _write_network(path):
+    """A convolution on images whose sizes have names."""
+    onnx = pytest.importorskip("onnx")
+    images = onnx.helper.make_tensor_value_info("images", onnx.TensorProto.FLOAT, ["batch", 3, "height", "width"])
+    weights = onnx.numpy_helper.from_array(np.zeros((4, 3, 3, 3), np.float32), "weights")
+    result = onnx.helper.make_tensor_value_info("result", onnx.TensorProto.FLOAT, None)
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Conv", ["images", "weights"], ["result"])], "net", [images], [result], [weights])
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)]), path)
+
+
 def what_users_bring(folder):
     """The files that commands of the documentation name: a study, a table of NAS-Bench-201, DRAMSys with its resources."""
     study = re.sub(r"^(configurations|seeds) = \d+", r"\1 = 2", (ROOT / "examples" / "study.toml").read_text(), flags=re.MULTILINE)
@@ -150,6 +161,7 @@ def what_users_bring(folder):
         f"resources/configs/memspecs/{MEMORY['memspec']}": "{}",
         "resources/traces/cloud-1.stl": "",
     }
+    _write_network(folder / "net.onnx")
     for name, text in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
