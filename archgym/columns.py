@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from archgym.space import Array, DesignSpace, Indices, Integer, Parameter, Real
+from archgym.space import Array, DesignSpace, Indices, Integer, Parameter, Real, is_unicode
 from archgym.values import read, write
 
 if TYPE_CHECKING:
@@ -90,10 +90,14 @@ def read_designs(space: DesignSpace, table: pyarrow.Table) -> Indices:
 
 def _labels(parameter: Parameter) -> list[str] | None:
     """A text for each value; None where columns of the values have a type of their own."""
-    if isinstance(parameter, (Integer, Real)) or parameter.grid.dtype.kind in "iufbU":
+    if isinstance(parameter, (Integer, Real)) or parameter.grid.dtype.kind in "iufb":
         return None
-    kinds = {type(value) for value in parameter.plain if value is not None}
-    if kinds in ({bool}, {str}, {float}) or (kinds == {int} and all(-(2**63) <= v < 2**63 for v in parameter.plain if v is not None)):
+    values = [value for value in parameter.plain if value is not None]
+    kinds = {type(value) for value in values}
+    if kinds in ({bool}, {float}) or (kinds == {int} and all(-(2**63) <= value < 2**63 for value in values)):
+        return None
+    if kinds == {str} and all(map(is_unicode, values)):
         return None
     texts = [str(value) for value in parameter.plain]
-    return texts if len(set(texts)) == len(texts) else [json.dumps(write(value)) for value in parameter.plain]
+    distinct = len(set(texts)) == len(texts) and all(map(is_unicode, texts))
+    return texts if distinct else [json.dumps(write(value)) for value in parameter.plain]

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 
 from archgym.errors import ArchGymError, SimulatorUnavailable, reason_of
-from archgym.space import Array, DesignSpace, Indices, all_true
+from archgym.space import Array, DesignSpace, Indices, all_true, is_unicode
 from archgym.text import REASON, one_line
 from archgym.values import Unwritable, identify
 
@@ -330,6 +330,8 @@ def check_schema(simulator: Simulator) -> None:
     if not metrics or not all(isinstance(m, Metric) for m in metrics):
         raise ArchGymError(f"{what}.metrics must be a non-empty tuple of Metric")
     names = [m.name for m in metrics]
+    if not all(isinstance(name, str) and is_unicode(name) for name in names):
+        raise ArchGymError(f"{what}: expected names of metrics in Unicode, which files can store, got {names!r}")
     reserved = {*simulator.space.names, *RESERVED_COLUMNS}
     for name in names:
         if names.count(name) > 1 or name in reserved:

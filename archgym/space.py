@@ -35,6 +35,11 @@ Array = npt.NDArray[Any]
 Indices = npt.NDArray[np.int64]
 
 
+def is_unicode(text: str) -> bool:
+    """Whether files can store a text: not with a surrogate, as in the name of a file that is not UTF-8."""
+    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
+
+
 def all_true(mask: Array) -> bool:
     """`mask.all()` of a mask of bools, many times as fast on the short columns of single steps."""
     return 0 not in mask.tobytes()
@@ -180,6 +185,8 @@ class Parameter(ABC):
     def _check(self) -> None:
         if not isinstance(self.name, str) or not self.name:
             raise ArchGymError(f"a parameter's name must be a non-empty string, not {self.name!r}")
+        if not is_unicode(self.name):
+            raise ArchGymError(f"expected a parameter's name in Unicode, which files can store, got {self.name!r}")
         if len(self) == 0:
             raise ArchGymError(f"parameter {self.name!r} has no values")
         if self.default is not None:

@@ -7,7 +7,7 @@ None, bools, integers, floats, text, lists and dictionaries with text as keys st
 they hold. Everything else is an object {"$": kind, ...}:
 
     tuple, set, frozenset, dict         "of" their items (sets in the order of their JSON, dictionaries with other keys as pairs)
-    complex, range, bytes, fraction, decimal, date, path, dtype, array         "of" numbers or text
+    int (very long), complex, range, bytes, fraction, decimal, date, path, dtype, array         "of" numbers or text
     enum, flag, dataclass, namedtuple   "class" is "module:Class", "of" the member or the fields
     name                                a class or function, "of" its "module:name"
     content                             any other object: its class and a SHA-256 of what it holds, which is told apart but not read back
@@ -40,6 +40,8 @@ import numpy as np
 from archgym.errors import ArchGymError, unknown
 
 INLINE_BYTES = 1 << 16  # the largest array that a specification holds, rather than its hash
+
+LONGEST_BITS = 8192  # of an integer as JSON; Python reads no longer decimals by default
 
 _KIND, _OF, _CLASS = "$", "of", "class"
 
@@ -88,6 +90,8 @@ def _guarded(value: Any, exact: bool) -> Any:
 def _written(value: Any, exact: bool, outer: list[Any]) -> Any:
     """`write` or `identify`; `outer` are the values that this one is inside of."""
     kind = type(value)
+    if kind is int and value.bit_length() > LONGEST_BITS:
+        return {_KIND: "int", _OF: hex(value)}
     if value is None or kind in (bool, int, float, str):
         return value
     if kind in (list, tuple, set, frozenset, dict):
@@ -204,6 +208,8 @@ def read(written: Any) -> Any:
 
 def _read(kind: str, written: Mapping[str, Any]) -> Any:
     of = written[_OF]
+    if kind == "int":
+        return int(of, 16)
     if kind in _FROM_TEXT:
         return _FROM_TEXT[kind](of)
     if kind in ("tuple", "set", "frozenset"):

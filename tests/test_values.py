@@ -156,6 +156,11 @@ def test_arrays_are_read_back_with_type_and_shape(array):
     assert again.dtype == array.dtype and again.shape == array.shape and again.tolist() == array.tolist()
 
 
+def test_an_integer_of_any_length_is_written():
+    for value in (10**5000, -(10**5000)):
+        assert read(json.loads(json.dumps(write(value)))) == value
+
+
 def test_numpy_scalars_are_the_numbers_that_they_hold():
     assert write([np.int64(3), np.float32(0.5), np.bool_(True), np.str_("a")]) == [3, 0.5, True, "a"]
 
