@@ -286,6 +286,24 @@ def test_a_search_with_an_argument_of_any_kind_is_repeated_row_for_row(kind):
     assert first.history["t_s"].tolist() == again.history["t_s"].tolist()
 
 
+unwritable = st.builds(lambda: lambda: 0) | st.builds(Lock) | st.builds(lambda: (i for i in "ab"))
+
+
+@settings(max_examples=60, deadline=None)
+@given(written | st.lists(written | unwritable, max_size=3) | st.builds(Holder, written | unwritable))
+def test_a_search_has_equal_rows_again_or_is_refused_before_the_first_sample(argument):
+    Told.asked = 0
+    try:
+        first = archgym.search("tests/Told-v0", "random", budget=8, env_kwargs={"argument": argument})
+    except ArchGymError:
+        assert Told.asked == 0
+        return
+    specification = json.loads(json.dumps(first.specification))
+    given = {"argument": argument} if '"content"' in json.dumps(specification["env"]["kwargs"]) else None
+    again = archgym.search_again(specification, env_kwargs=given)
+    assert first.history["t_s"].tolist() == again.history["t_s"].tolist()
+
+
 @pytest.mark.parametrize("make", [frame, tensor, Holder, lambda value: np.full(20_000, value)])
 def test_a_search_with_an_object_is_repeated_with_that_object_only(make):
     first = archgym.search("tests/Told-v0", "random", budget=20, env_kwargs={"argument": make(1.5)})
