@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog
 
@@ -270,7 +270,14 @@ def test_a_looser_spec_never_costs_more_energy(problem, slack, more):
     assert loose[0] <= slack * more * least
 
 
+FREE = np.zeros((1, 5, 3))  # a chip on which nearly everything is free: nothing but the largest number says what the unit is
+FREE[0, 4, 2] = 1e-6
+COSTLY = np.zeros((1, 5, 3))
+COSTLY[0, 3, 0] = 1.0
+
+
 @settings(max_examples=40)
+@example((FREE, COSTLY, [0, 0, 0, 0, 1], None), 0, 1)
 @given(problems(), st.integers(-30, 30), st.integers(-30, 30))
 def test_units_change_no_schedule(problem, time_unit, energy_unit):
     time, energy, networks, spec = problem

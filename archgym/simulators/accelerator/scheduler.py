@@ -231,7 +231,8 @@ class _Chips:
             before[members[1:]], after[members[:-1]] = members[:-1], members[1:]
         tables, exponents = [], []
         for table in (time, energy):
-            exponent = np.frexp(_total(table.min(axis=2).T))[1]
+            least, largest = _total(table.min(axis=2).T), np.where(np.isinf(table), 0.0, table).max(axis=(1, 2))
+            exponent = np.frexp(np.where(least > 0, least, largest))[1]
             tables.append(np.ascontiguousarray(np.ldexp(table, -exponent[:, None, None]).transpose(1, 2, 0)))
             exponents.append(exponent.astype(np.intp))
         layer_of, sub_accelerator_of = np.divmod(np.arange(layers * time.shape[2]), time.shape[2])
