@@ -32,6 +32,7 @@ import numpy as np
 
 from archgym.console import Tell
 from archgym.errors import ArchGymError
+from archgym.paths import refuse_foreign
 from archgym.simulators.nas.cells import CELL_SPACE, parse
 from archgym.simulators.nas.requirements import MACRO_TABLE
 from archgym.simulators.nas.restricted_pickle import MIB, load_pickle
@@ -228,6 +229,7 @@ def import_nasbench201(path: AnyPath, tell: Tell = _silent, *, fractions: bool |
     cells: list[tuple[str, str]] = []
     figures: list[list[float]] = []
     try:
+        refuse_foreign(path)
         with open(path, newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, strict=True)
             there = reader.fieldnames or ()
@@ -274,6 +276,7 @@ def import_nas_bench_macro(path: AnyPath, tell: Tell = _silent, *, fractions: bo
     """
     name = os.fspath(path)
     try:
+        refuse_foreign(path)
         with open(path, encoding="utf-8-sig") as file:
             text = file.read(JSON_LIMIT + 1)
         if len(text) > JSON_LIMIT:

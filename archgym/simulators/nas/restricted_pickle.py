@@ -33,18 +33,11 @@ from typing import IO, Any
 import numpy as np
 
 from archgym.errors import ArchGymError, reason_of
+from archgym.paths import foreign
 from archgym.text import one_line
 
 MIB = 2**20
 _BZIP2 = b"BZh"  # how such files begin
-_OTHERS = {  # how files of other kinds begin
-    b"PK\x03\x04": "a zip archive: unpack it first",
-    b"\x1f\x8b": "a gzip file: unpack it first",
-    b"\xfd7zXZ": "an xz file: unpack it first",
-    b"\x89HDF": "an HDF5 file",
-    b"PAR1": "a Parquet file",
-    b"version https://git-lfs": "a pointer of git-lfs: get the file itself with `git lfs pull`",
-}
 _AHEAD = 2 * MIB  # bytes that are unpacked at once
 _HEAD = MIB // 16  # bytes that tell a pickle from other files
 _SMALL = 16 * MIB  # what any compressed file may unpack to
@@ -120,8 +113,7 @@ def _load(file: IO[bytes], name: str, limit: int) -> Any:
         raise ArchGymError(f"{name} has {excess}, which no file of its kind does") from None
     except Exception as error:  # of a damaged program, anything
         reason = reason_of(error, 200)
-    kind = next((kind for start, kind in _OTHERS.items() if head.startswith(start)), "")
-    if kind:
+    if kind := foreign(head):
         raise ArchGymError(f"{name} is not a pickle but {kind}")
     shown = f"; it begins with {one_line(head[:40].decode(), 40)!r}" if _is_text(head) else ""
     raise ArchGymError(f"{name} is not a pickle, or is damaged or cut off ({reason}{shown})")
