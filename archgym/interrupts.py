@@ -14,7 +14,10 @@ import atexit
 import os
 import sys
 from time import monotonic
-from typing import Any
+
+TYPE_CHECKING = False  # `typing` would have to be imported for its own
+if TYPE_CHECKING:
+    from typing import Any
 
 _EXIT_CODE = 130  # 128 + SIGINT, as shells have it
 _SAME_WISH_S = 2.0

@@ -31,6 +31,7 @@ _FOREIGN = {  # how files begin that are no data themselves, in small letters
     b"(\xb5/\xfd": "a zstandard file: unpack it first",
     b"\x89hdf": "an HDF5 file",
     b"par1": "a Parquet file",
+    b"\x93numpy": "an array of NumPy",
 }
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)  # Windows has none of these
 _READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)

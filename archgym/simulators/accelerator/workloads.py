@@ -24,6 +24,7 @@ from dataclasses import dataclass, field, fields
 from functools import cache
 from pathlib import Path
 
+from archgym.csv_files import delimiter_of
 from archgym.errors import ArchGymError, unknown
 from archgym.paths import refuse_foreign
 from archgym.simulators.accelerator.layers import KINDS, Layer
@@ -252,8 +253,7 @@ def _table(path: Path) -> tuple[dict[str, str], tuple[str, list[str]], Rows]:
             raise ArchGymError(f"{path}, line {len(header) + 1}: a header line is '# key: value' with one of {', '.join(_KEYS)}, each once")
         header[key.strip()] = text.strip()
     first = next(filter(str.strip, lines[len(header) :]), "")
-    delimiter = next((each for each in "\t;" if each in first and "," not in first), ",")
-    reader = csv.reader(lines[len(header) :], strict=True, delimiter=delimiter)
+    reader = csv.reader(lines[len(header) :], strict=True, delimiter=delimiter_of(first))
     rows = []
     try:
         for row in reader:

@@ -31,6 +31,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from archgym.console import Tell
+from archgym.csv_files import delimiter_of
 from archgym.errors import ArchGymError
 from archgym.paths import refuse_foreign
 from archgym.simulators.nas.cells import CELL_SPACE, parse
@@ -100,6 +101,8 @@ def read_nats_record(path: AnyPath, *, fractions: bool = False) -> NatsRecord:
         ArchGymError: no such file, a damaged one, one that wants to run code, or one that is no such record.
     """
     data = load_pickle(path)
+    if not isinstance(data, dict):
+        raise ArchGymError(f"{os.fspath(path)} is not a record of NATS-Bench's topology space: expected a dictionary, got {shown(data)}")
     valid: dict[tuple[str, int, int], float] = {}
     test: dict[tuple[str, int, int], float] = {}
     seconds: dict[tuple[str, int, int], float] = {}
@@ -231,7 +234,9 @@ def import_nasbench201(path: AnyPath, tell: Tell = _silent, *, fractions: bool |
     try:
         refuse_foreign(path)
         with open(path, newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, strict=True)
+            first = file.readline()
+            delimiter = delimiter_of(first)
+            reader = csv.DictReader(itertools.chain([first], file), strict=True, delimiter=delimiter, skipinitialspace=True)
             there = reader.fieldnames or ()
             datasets = [dataset for dataset, columns in CSV_COLUMNS.items() if any(column in there for column in columns)] or [*CSV_SETS]
             columns = [column for dataset in datasets for column in CSV_COLUMNS[dataset]]
@@ -241,6 +246,8 @@ def import_nasbench201(path: AnyPath, tell: Tell = _silent, *, fractions: bool |
             for line in itertools.islice(reader, CELL_SPACE.size + 1):  # one of more is there twice
                 where = f"line {reader.line_num}"
                 cells.append((where, line["cell"] or ""))
+                if delimiter == ";":  # where commas are decimal marks
+                    line |= {column: (line[column] or "").replace(",", ".") for column in columns}
                 figures.append([_fraction_at(f"{name}, {where}, {column}", line[column], bool(fractions)) for column in columns])
     except OSError as error:
         raise ArchGymError(f"cannot read {name}: {error.strerror}") from error

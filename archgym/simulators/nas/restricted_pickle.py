@@ -61,14 +61,14 @@ _DATA = (  # instructions that the standard library carries out as they are
     *("PROTO", "STOP", "MARK", "POP", "POP_MARK", "DUP"),
     *("NONE", "NEWTRUE", "NEWFALSE", "INT", "BININT", "BININT1", "BININT2", "LONG1", "FLOAT", "BINFLOAT"),
     *("UNICODE", "SHORT_BINUNICODE", "SHORT_BINBYTES"),
-    *("EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "EMPTY_LIST", "APPEND", "APPENDS", "EMPTY_DICT", "EMPTY_SET"),
+    *("EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "EMPTY_LIST", "LIST", "APPEND", "APPENDS", "EMPTY_DICT", "EMPTY_SET"),
     *("GET", "BINGET", "LONG_BINGET", "BINPUT", "MEMOIZE", "GLOBAL", "STACK_GLOBAL", "INST"),
 )
 _PRICES = {  # by the memory that it takes, in the order of 50 bytes; 1 for all others
-    **dict.fromkeys(("EMPTY_LIST", "EMPTY_DICT", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3"), 2),
+    **dict.fromkeys(("EMPTY_LIST", "LIST", "EMPTY_DICT", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3"), 2),
     **dict.fromkeys(("UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "SHORT_BINBYTES", "BINBYTES"), 2),
     **dict.fromkeys(("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"), 3),
-    **{"REDUCE": 3, "SETITEM": 4, "SETITEMS": 4, "EMPTY_SET": 6},  # a first item makes room for eight
+    **{"REDUCE": 3, "SETITEM": 4, "SETITEMS": 4, "DICT": 6, "EMPTY_SET": 6},  # a first item makes room for eight
     "BINFLOAT": 0,
 }
 
@@ -284,6 +284,12 @@ class _Reader(pickle._Unpickler):
         items = self.pop_mark()
         self._fill(items[::2], items[1::2])
 
+    def _dictionary(self) -> None:
+        """Items at once, as protocol 0 has them."""
+        items = self.pop_mark()
+        self.append({})
+        self._fill(items[::2], items[1::2])
+
     def _fill(self, keys: list[Any], values: list[Any]) -> None:
         for key in keys:
             if type(key) not in (str, int) and not (type(key) is tuple and all(type(part) in (str, int) for part in key)):
@@ -340,6 +346,7 @@ def _end(reader: _Reader) -> None:
 _OWN = {
     "REDUCE": _Reader._call,
     "BUILD": _Reader._set_state,
+    "DICT": _Reader._dictionary,
     "SETITEM": _Reader._set_item,
     "SETITEMS": _Reader._set_items,
     "PUT": _Reader._remember_by_line,
