@@ -15,7 +15,7 @@ MAESTRO and GAMMA (github.com/maestro-project/gamma, data/model): a row per laye
     M, N, K, 0, 0, 0, T         3 matrix multiplication [M, K] by [K, N]; also in the columns above
     O, I, 0, 0, 0, 0, T         0 fully-connected layer of I inputs and O outputs; also in the columns above
 
-Y and X are sizes of the input, which MAESTRO does not pad; there are no strides and no names.
+Y and X are sizes of the input, which MAESTRO does not pad; there are no strides and no names. A header may come again.
 """
 
 from __future__ import annotations
