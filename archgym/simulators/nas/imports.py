@@ -250,7 +250,7 @@ def import_nasbench201(path: AnyPath, tell: Tell = _silent, *, fractions: bool |
                     line |= {column: (line[column] or "").replace(",", ".") for column in columns}
                 figures.append([_fraction_at(f"{name}, {where}, {column}", line[column], bool(fractions)) for column in columns])
     except OSError as error:
-        raise ArchGymError(f"cannot read {name}: {error.strerror}") from error
+        raise ArchGymError(f"cannot read {name}: {error.strerror or error}") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise ArchGymError(f"{name} is not a CSV file: {error}") from error
     rows = np.argsort(_ordinals(cells, name))
@@ -290,7 +290,7 @@ def import_nas_bench_macro(path: AnyPath, tell: Tell = _silent, *, fractions: bo
             raise ArchGymError(f"{name} is larger than {JSON_LIMIT / MIB:,.0f} MiB, which no file of its kind is")
         data = json.loads(text)
     except OSError as error:
-        raise ArchGymError(f"cannot read {name}: {error.strerror}") from error
+        raise ArchGymError(f"cannot read {name}: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:
         raise ArchGymError(f"{name} is not a JSON file: {_said(error)}") from error
     if not isinstance(data, dict):

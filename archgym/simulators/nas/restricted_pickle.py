@@ -89,7 +89,7 @@ def load_pickle(path: str | os.PathLike[str], *, limit: int = 16 * MIB) -> Any:
         with open(path, "rb") as file:
             return _load(file, name, limit)
     except OSError as error:
-        raise ArchGymError(f"cannot read {name}: {error.strerror}") from error
+        raise ArchGymError(f"cannot read {name}: {error.strerror or error}") from error
 
 
 def _load(file: IO[bytes], name: str, limit: int) -> Any:

@@ -101,7 +101,7 @@ class Calibration:
             document = json.loads(text)
         except OSError as error:
             raise ArchGymError(
-                f"cannot read the calibration {str(source)!r} ({error.strerror}); "
+                f"cannot read the calibration {str(source)!r} ({error.strerror or error}); "
                 f"give the path of a JSON file or a recorded name: {', '.join(cls.recorded())}"
             ) from error
         except (ValueError, RecursionError) as error:
