@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from archgym.errors import ArchGymError, reason_of
-from archgym.paths import kind_of, write_atomically
+from archgym.paths import kind_of, refuse_foreign, write_atomically
 from archgym.space import Array
 
 _HEADER = "about"
@@ -76,6 +76,7 @@ def reading(path: str | os.PathLike[str], what: str, remedy: str = "") -> Iterat
     try:
         if kind := kind_of(path, follow=True):  # a FIFO would be waited for
             raise ArchGymError(f"it is {kind}, not a file")
+        refuse_foreign(path, b"PK", b"PAR1")
         yield
     except FileNotFoundError:
         raise ArchGymError(f"{os.fspath(path)} is not {what}: there is no table at this path") from None

@@ -48,7 +48,7 @@ from archgym.console import (
 )
 from archgym.errors import ArchGymError, MissingDependency, reason_of, unknown
 from archgym.incumbents import Incumbent
-from archgym.interrupts import guard_command, guard_end, guard_start, interrupted
+from archgym.interrupts import guard_command, guard_end, guard_start, interrupted, leave
 from archgym.objective import CAPPED, AtMost, Maximize, Minimize, Objective, Target
 from archgym.optimum import Optimum, find_optimum, known_optimum, optimum_path, save_optimum, to_enumerate
 from archgym.paths import check_folder, check_writable, is_full
@@ -848,7 +848,8 @@ def _show_warning(message: Warning | str, category: type[Warning], filename: str
 
 
 def _show_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    stderr().print("".join(traceback.format_exception(kind, error, trace)), soft_wrap=True, end="")
+    if not issubclass(kind, KeyboardInterrupt):  # an extension module tells of one that it ignores
+        stderr().print("".join(traceback.format_exception(kind, error, trace)), soft_wrap=True, end="")
 
 
 def main() -> None:
@@ -857,6 +858,9 @@ def main() -> None:
     warnings.showwarning, sys.excepthook = _show_warning, _show_traceback
     try:
         app()
+    except SystemExit as end:
+        leave(end.code)
+        raise
     finally:
         guard_end()
 

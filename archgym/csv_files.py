@@ -1,4 +1,4 @@
-"""CSV that a spreadsheet shows and does not run.
+"""CSV as spreadsheets write it, and CSV that a spreadsheet shows and does not run.
 
 Spreadsheets take a cell that begins with =, +, -, @, a tab or a line break for a formula, and formulas can start programs and send data.
 A text that begins so, in a cell or as a column's name, gets an apostrophe in front; numbers stay as they are.
@@ -15,6 +15,11 @@ if TYPE_CHECKING:
 
 _FORMULA = r"^[=+\-@\t\r\n＝＋－＠]"
 _NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$|^[+-]?(inf|nan)$"
+
+
+def delimiter_of(header: str) -> str:
+    """What is between the columns of a file with this first line: a tab or a semicolon where it has one and no comma."""
+    return next((each for each in "\t;" if each in header and "," not in header), ",")
 
 
 def write_csv(tables: Iterable[pyarrow.Table], schema: pyarrow.Schema, file: BinaryIO) -> None:

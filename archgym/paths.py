@@ -21,6 +21,18 @@ from archgym.errors import ArchGymError
 
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]+\.tmp")  # of ours; a process id stands where newer versions have a random number
 _KINDS = ((stat.S_ISLNK, "a link"), (stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a FIFO"), (stat.S_ISSOCK, "a socket"), (stat.S_ISREG, ""))
+_FOREIGN = {  # how files begin that are no data themselves, in small letters
+    b"version https://git-lfs": "a git-lfs pointer, not the data: run git lfs pull where it was cloned, or download it",
+    **dict.fromkeys((b"<!doctype html", b"<html"), "a web page, not the data: download the file itself"),
+    b"pk\x03\x04": "a zip archive: unpack it first",
+    b"\x1f\x8b": "a gzip file: unpack it first",
+    b"bzh": "a bzip2 file: unpack it first",
+    b"\xfd7zxz": "an xz file: unpack it first",
+    b"(\xb5/\xfd": "a zstandard file: unpack it first",
+    b"\x89hdf": "an HDF5 file",
+    b"par1": "a Parquet file",
+    b"\x93numpy": "an array of NumPy",
+}
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)  # Windows has none of these
 _READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 _MAKE = os.O_RDWR | os.O_CREAT | os.O_EXCL | _NO_LINK | getattr(os, "O_BINARY", 0)
@@ -126,6 +138,29 @@ def open_regular(path: str | os.PathLike[str], *, follow: bool = False) -> Binar
         os.close(descriptor)
         raise OSError(errno.EINVAL, "it is not a file")
     return os.fdopen(descriptor, "rb")
+
+
+def foreign(head: bytes) -> str:
+    """What a file that begins so is and what to do, if it is a pointer, a web page or packed: "a gzip file: unpack it first"; else ""."""
+    return next((kind for start, kind in _FOREIGN.items() if head.lower().startswith(start)), "")
+
+
+def refuse_foreign(path: str | os.PathLike[str], *ours: bytes) -> None:
+    """Refuse a file that is `foreign`, before it is read as what it is not. A FIFO is not looked into.
+
+    Args:
+        path: the file.
+        ours: how files of the kind that is expected begin.
+
+    Raises:
+        ArchGymError: it is foreign.
+        OSError: it cannot be read.
+    """
+    if kind_of(path, follow=True) == "":
+        with open_regular(path, follow=True) as file:
+            head = file.read(32)
+        if not head.startswith(ours) and (kind := foreign(head)):
+            raise ArchGymError(f"{os.fspath(path)} is {kind}")
 
 
 def in_words(error: BaseException) -> str:

@@ -305,6 +305,54 @@ def test_ctrl_c_any_number_of_times_keeps_what_was_found(times, gap_s, tmp_path)
     assert process.returncode == 130 and "Traceback" not in stderr and "interrupted after" in stdout_ and out.exists()
 
 
+@pytest.mark.parametrize(
+    ("place", "statement"),
+    [
+        ("code that a library made from text", 'exec("os.kill(os.getpid(), signal.SIGINT)")'),  # after which Python would end by the signal
+        ("a destructor", "Ignoring()"),
+        ("an import", "import interrupts_imported; os.write(1, b'whole')"),  # an extension module may abort
+    ],
+)
+def test_ctrl_c_ends_a_command_wherever_it_comes(place, statement, tmp_path):
+    module = f"""
+        import os, signal, time
+        import archgym
+
+        class Ignoring:
+            def __del__(self):
+                os.kill(os.getpid(), signal.SIGINT)
+
+        class Interrupted(archgym.Simulator):
+            space = archgym.DesignSpace([archgym.Integer("x", 0, 9)])
+            metrics = (archgym.Metric("fitness", better="higher"),)
+
+            def evaluate(self, designs, rng=None):
+                {statement}
+                time.sleep(1)
+                return {{"fitness": designs["x"]}}
+
+        archgym.register_env("interrupts/Here-v0", simulator=Interrupted, objective=archgym.Objective(archgym.Maximize("fitness")))
+    """
+    (tmp_path / "interrupts_here.py").write_text(textwrap.dedent(module))
+    (tmp_path / "interrupts_imported.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    command = [
+        sys.executable,
+        "-m",
+        "archgym",
+        "search",
+        "interrupts_here:interrupts/Here-v0",
+        "random",
+        "--budget",
+        "500",
+        "--num-envs",
+        "1",
+    ]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
+    result = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60)
+    assert result.returncode == 130 and "interrupted" in result.stderr + result.stdout and "Traceback" not in result.stderr
+    assert (place == "an import") == ("whole" in result.stdout)
+
+
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
 def test_what_an_encoding_lacks_is_printed_as_an_escape(encoding, tmp_path):
     study = '[study]\nname = "é文"\nbudget = 5\n[[env]]\nid = "archgym/NKLandscape-v0"\nlabel = "é文"\n[[agent]]\nname = "random"\n'

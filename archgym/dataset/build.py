@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import gymnasium
 import numpy as np
 
+from archgym.archive import reading
 from archgym.columns import read_designs
 from archgym.dataset.data import FILE, Dataset, load_dataset, merged
 from archgym.errors import ArchGymError
@@ -59,14 +60,11 @@ def build(sources: Sequence[str | os.PathLike[str]], *, env: str | None = None) 
 
 def _searched(path: Path) -> tuple[Mapping[str, Any], pyarrow.Table]:
     """Specification and history of a file of `archgym search --out`."""
-    import pyarrow
     import pyarrow.parquet
 
-    try:
+    with reading(path, "a file of archgym search --out"):
         table = pyarrow.parquet.read_table(path)
         return json.loads((table.schema.metadata or {})[b"archgym"]), table
-    except (OSError, KeyError, ValueError, pyarrow.ArrowException) as error:
-        raise ArchGymError(f"{path} is not a file of archgym search --out ({error})") from error
 
 
 def _studied(folder: Path, env: str | None) -> Iterator[tuple[Mapping[str, Any], pyarrow.Table]]:

@@ -50,6 +50,7 @@ from archgym.agent import Agent
 from archgym.env import Evaluator
 from archgym.errors import ArchGymError, nearest, reason_of, unknown
 from archgym.pareto import check_front
+from archgym.paths import refuse_foreign
 from archgym.registry import get_task
 from archgym.text import is_printable, one_line
 from archgym.values import write
@@ -218,6 +219,7 @@ class Study:
         if not path.exists() and shipped.is_file():
             path = shipped
         try:
+            refuse_foreign(path)
             with open(path, encoding="utf-8-sig") as opened:
                 text = opened.read(MAX_CHARACTERS + 1)
             return cls(text, str(file))

@@ -373,6 +373,30 @@ def test_tables_of_gamma_are_read_by_their_types(write):
     )
 
 
+@pytest.mark.parametrize("header", ["K,C,Y',X',R,S", "K, C, Y\u2019, X\u2032, R, S"])
+def test_sizes_with_a_prime_are_those_of_the_output(write, header):
+    (layer,) = load_workload(write(f"{header},Stride\n8,3,5,6,3,5,2\n")).layers
+    assert (layer.output_h, layer.output_w, layer.macs) == (5, 6, 5 * 6 * 8 * 3 * 3 * 5)
+
+
+@pytest.mark.parametrize("separator", ["\t", "\t ", ";"])
+def test_columns_may_be_apart_by_tabs_or_semicolons(write, separator):
+    topology = f"{SCALESIM}\nConv1, 9, 11, 3, 3, 2, 8, 2,\n".replace(",", separator)
+    assert load_workload(write(topology)).layers == (Layer("Conv1", "conv", 2, 8, 9, 11, 3, 3, 2),)
+    assert (
+        load_workload(
+            write(separator.join(["name", "kind", "channels", "filters", "height"]) + "\n" + separator.join(["f", "gemm", *"345"]))
+        ).macs
+        == 60
+    )
+
+
+def test_a_header_may_come_again_and_names_may_have_any_separator_of_lines(write):
+    row = "Conv{}, 9, 11, 3, 3, 2, 8, 2,\n"
+    workload = load_workload(write(f"{SCALESIM}\n{row.format(1)}{SCALESIM}\n{row.format(chr(0x2028) + '2')}"))
+    assert [layer.name for layer in workload.layers] == ["Conv1", "Conv\u20282"]
+
+
 @pytest.mark.parametrize(
     ("row", "message"),
     [

@@ -245,10 +245,32 @@ def lines():
     return [header, *(f"{index},{string},60,50,40,30,20,10" for index, string in enumerate(STRINGS))]
 
 
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "nats-bench"])
+@pytest.mark.parametrize(
+    ("head", "message"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12\n", "a git-lfs pointer, not the data: run git lfs pull"),
+        (b"<!DOCTYPE html><html>", "a web page, not the data: download the file itself"),
+        (b"\x1f\x8b\x08\x00", "a gzip file: unpack it first"),
+    ],
+)
+def test_what_lies_in_the_place_of_a_file_is_named(kind, head, message, tmp_path):
+    (tmp_path / "table").write_bytes(head)
+    with pytest.raises(ArchGymError, match=message):
+        KINDS[kind](tmp_path / "table")
+
+
 def test_a_csv_without_trouble_is_read(lines, tmp_path):
     (tmp_path / "t.csv").write_text("\n".join(lines))
     table = import_nasbench201(tmp_path / "t.csv")[1]
     assert np.unique(table.valid_accuracy).tolist() == [np.float32(0.3)] and np.unique(table.test_accuracy).tolist() == [np.float32(0.4)]
+
+
+@pytest.mark.parametrize(("separator", "point"), [(";", "."), (";", ","), ("\t", "."), (", ", ".")])
+def test_a_csv_may_have_the_separators_of_a_spreadsheet(lines, tmp_path, separator, point):
+    cells = [[cell.replace(".", point) for cell in line.replace(",60,", ",60.5,").split(",")] for line in lines]
+    (tmp_path / "t.csv").write_text("\n".join(map(separator.join, cells)))
+    assert float(import_nasbench201(tmp_path / "t.csv")[0].test_accuracy.max()) == np.float32(0.605)
 
 
 @pytest.mark.parametrize(

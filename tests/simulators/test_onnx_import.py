@@ -675,6 +675,19 @@ def test_an_input_without_a_shape_is_given_one(load):
     with pytest.raises(ArchGymError, match="input 'x' has no shape") as error:
         load(built)
     assert load(built, dimensions=pasted(error.value)).macs == 222 * 222 * 16 * 27
+    with pytest.raises(ArchGymError, match=r"the shape of the input 'x' is a list with a size per dimension, such as \[1, 3, 224, 224\]"):
+        load(built, dimensions={"x:0": 1})
+
+
+def test_a_fixed_size_may_be_repeated(load):
+    built = model([conv()], {"x": ["batch", 3, 8, 8]}, weights(w=[16, 3, 3, 3]))
+    assert load(built, dimensions={"batch": 2, "x:1": 3}).macs == load(built, dimensions={"x": [2, 3, 8, 8]}).macs
+
+
+def test_a_model_of_an_early_format_need_not_have_its_weights_as_inputs(load):
+    built = model([conv()], {"x": [1, 3, 8, 8]}, weights(w=[16, 3, 3, 3]))
+    built.ir_version = 3
+    assert load(built).macs == 36 * 16 * 27
 
 
 def test_what_a_file_says_of_other_tensors_gives_way_to_the_sizes_that_are_given(load):
@@ -745,6 +758,15 @@ def test_sizes_are_an_argument_of_environments_and_part_of_a_specification(dynam
     command = ["search", "archgym/Accelerator-v0", "random", "--budget", "5", "--set", f"workload={dynamic}"]
     assert CliRunner().invoke(app, [*command, "--set", 'dimensions={"batch": 4}']).exit_code == 0
     assert CliRunner().invoke(app, command).exit_code == 2
+
+
+def test_networks_of_a_chip_may_be_paths_and_nothing_but_networks(dynamic):
+    path = Path(dynamic)
+    chip = HeterogeneousAccelerator([path, "resnet18"], dimensions={path: {"batch": 4}})
+    assert chip.workloads[0][0].macs == 4 * 15_552
+    for wrong in (3, None, {"a": 1}, [["resnet18"]]):
+        with pytest.raises(ArchGymError, match=r"unknown workload"):
+            HeterogeneousAccelerator([wrong, "resnet18"])
 
 
 def test_sizes_are_for_all_networks_of_a_chip_or_for_one(dynamic):

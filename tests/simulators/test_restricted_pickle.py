@@ -64,6 +64,12 @@ def test_plain_values_come_back_in_every_protocol(tmp_path, protocol):
     assert found == value and type(found[7]) is collections.OrderedDict
 
 
+def test_lists_and_dictionaries_of_protocol_0_are_data(tmp_path):
+    value = {"a": [1, 2.5, [], {}], "b": {"c": {}, "d": (1, "x")}}
+    (tmp_path / "data.pickle").write_bytes(pickle.dumps(value, 0))
+    assert load_pickle(tmp_path / "data.pickle") == value
+
+
 plain = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary(),
     lambda inner: st.lists(inner) | st.tuples(inner, inner) | st.dictionaries(st.text() | st.integers(), inner),

@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from archgym.errors import ArchGymError, unknown
+from archgym.paths import refuse_foreign
 
 TABLES = Path(__file__).parent / "tables"
 REGISTER_FILE_BYTES = 512  # that inter-PE transfers are measured in
@@ -119,6 +120,7 @@ def load_energy_table(name: str = "45nm") -> EnergyTable:
     if not path.is_file():
         raise unknown("energy table", name, list_energy_tables())
     try:
+        refuse_foreign(path)
         data = tomllib.loads(path.read_text(encoding="utf-8-sig"))
         memories = np.array(sorted(data["memories"]["sram"]), float)  # [T, 5]
         per_byte = 8 / data["sram_bits"]

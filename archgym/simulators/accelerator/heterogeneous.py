@@ -16,6 +16,7 @@ template set and the form of the objective are NASAIC's; its specs are tied to M
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -32,7 +33,8 @@ from archgym.simulators.accelerator.scheduler import schedule
 from archgym.simulators.accelerator.workloads import Dimensions, Workload, load_workload
 from archgym.space import Array, Categorical, DesignSpace, Indices, Integer, Parameter
 
-Networks = Sequence[str | Workload | Sequence[str | Workload]]
+Network = str | os.PathLike[str] | Workload
+Networks = Sequence[Network | Sequence[Network]]
 ManyDimensions = Mapping[str, int | Sequence[int] | Dimensions]  # of all networks, and of one by its path
 
 TEMPLATES = ("nvdla", "shidiannao", "eyeriss")
@@ -200,18 +202,24 @@ def _checked_networks(networks: Networks, dimensions: ManyDimensions) -> tuple[t
         raise ArchGymError(
             f"networks is a list with a workload each, or a list of options, such as ['resnet18', 'vgg16'], not {networks!r}"
         )
-    lists = [[entry] if isinstance(entry, (str, Workload)) else entry for entry in networks]
+    lists = [_paths_as_text(entry) if isinstance(entry, (list, tuple)) else _paths_as_text([entry]) for entry in networks]
     models = {w for each in lists for w in each if isinstance(w, str) and w.lower().endswith(".onnx")}
     shared: dict[str, Any] = {key: size for key, size in dimensions.items() if not isinstance(size, Mapping)}
-    own: dict[str, Any] = {key: sizes for key, sizes in dimensions.items() if isinstance(sizes, Mapping)}
+    own: dict[str, Any] = {str(key): sizes for key, sizes in dimensions.items() if isinstance(sizes, Mapping)}
     if (shared and not models) or own.keys() - models:
         raise ArchGymError(f"dimensions are for .onnx files among the networks ({', '.join(sorted(models)) or 'none'}), not {dimensions!r}")
-    options = tuple(tuple(load_workload(w, shared | own.get(str(w), {}) if w in models else None) for w in each) for each in lists)
+    options = tuple(
+        tuple(load_workload(w, shared | own.get(w, {}) if isinstance(w, str) and w in models else None) for w in each) for each in lists
+    )
     for each in options:
         nameless = [w.name for w in each if w.accuracy is None]
         if not each or (len(each) > 1 and nameless):
             raise ArchGymError(f"networks to choose from need a published accuracy, which {', '.join(nameless) or 'an empty list'} lacks")
     return options
+
+
+def _paths_as_text(networks: Sequence[Any]) -> list[Any]:
+    return [os.fspath(network) if isinstance(network, os.PathLike) else network for network in networks]
 
 
 def _checked_specs(specs: Mapping[str, float] | None) -> dict[str, float]:

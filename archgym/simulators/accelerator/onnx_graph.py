@@ -18,8 +18,9 @@ from typing import Any, TypeGuard
 import numpy as np
 
 from archgym.errors import ArchGymError, MissingDependency, reason_of
+from archgym.paths import foreign
 from archgym.simulators.accelerator.onnx_layers import REFUSED, Shape
-from archgym.simulators.accelerator.workloads import Dimensions, check_readable, is_pointer
+from archgym.simulators.accelerator.workloads import Dimensions, check_readable
 from archgym.text import one_line
 
 MOST_NODES = 30_000  # of a model, functions inlined: their shapes are inferred within seconds
@@ -67,6 +68,7 @@ _FOLDED = (
 )
 _DAMAGED = (ArithmeticError, AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError)
 _MOST_MADE = 2**16  # elements of a tensor that is computed from shapes, on the way
+_NO_INPUTS = 4  # version of the format from which on initializers need not be inputs, which some older files have not either
 _NAME = 200  # characters of a name
 _INFERENCE_BYTES = 2**30
 _VISITS = 100_000  # of nodes by repeated inference; models of today take up to ten passes
@@ -92,6 +94,7 @@ def read(file: Path) -> tuple[Any, str, set[str]]:
         raise ArchGymError(f"cannot read the workload {str(file)!r}: {error.strerror or error}") from error
     except (DecodeError, ValueError) as error:
         raise ArchGymError(f"{file} is not an ONNX model: {reason_of(error)}") from error
+    model.ir_version = max(model.ir_version, _NO_INPUTS)
     if not model.graph.node:
         raise ArchGymError(f"{file} is not an ONNX model, or one without nodes")
     count = _nodes(model)
@@ -279,13 +282,13 @@ def _meant(graph: Any, inputs: Mapping[str, Any], key: object, value: object, fi
     name, _, axis = str(key).rpartition(":")
     if name in inputs and axis.isdecimal() and int(axis) < len(shape := inputs[name].type.tensor_type.shape.dim):
         dimension = shape[int(axis)]
-        if not dimension.HasField("dim_value"):
-            return _label(name, int(axis), dimension)
-        raise ArchGymError(
-            f"{file}: dimension {int(axis)} of the input {name!r} is fixed at {dimension.dim_value}, and cannot be {value!r}"
-        )
-    if key in inputs:
-        raise ArchGymError(f"{file}: the shape of the input {key!r} is a list with a size per dimension, not {value!r}")
+        if dimension.HasField("dim_value"):
+            _check_fixed(name, int(axis), dimension, value, file)
+        return _label(name, int(axis), dimension)
+    unshaped = name in inputs and not inputs[name].type.tensor_type.HasField("shape")
+    if key in inputs or unshaped:
+        of_input = f"the shape of the input {(name if unshaped else key)!r}"
+        raise ArchGymError(f"{file}: {of_input} is a list with a size per dimension, such as [1, 3, 224, 224], not {value!r}")
     raise ArchGymError(f"{file} has no dimension {key!r}; it has {_listed(labels) or 'fixed ones only'}")
 
 
@@ -303,8 +306,13 @@ def _set_input(inputs: Mapping[str, Any], name: object, shape: list[Any] | tuple
     for axis, (dimension, size) in enumerate(zip(tensor.shape.dim, shape, strict=True)):
         if not dimension.HasField("dim_value"):
             _set_size(sizes, _label(str(name), axis, dimension), size, file)
-        elif size != dimension.dim_value:
-            raise ArchGymError(f"{file}: dimension {axis} of the input {name!r} is fixed at {dimension.dim_value}, and cannot be {size!r}")
+        else:
+            _check_fixed(str(name), axis, dimension, size, file)
+
+
+def _check_fixed(name: str, axis: int, dimension: Any, size: object, file: Path) -> None:
+    if not is_integer(size) or size != dimension.dim_value:
+        raise ArchGymError(f"{file}: dimension {axis} of the input {name!r} is fixed at {dimension.dim_value}, and cannot be {size!r}")
 
 
 def _whole(label: object, size: Any, file: Path) -> int:
@@ -556,9 +564,9 @@ def _external(folder: Path, place: Mapping[str, str], length: int) -> bytes:
             raise ArchGymError(f"its external data {location!r} lies outside its folder and is not read: move it beside the model")
         if not path.is_file():
             raise ArchGymError(f"its external data {location!r} is missing: put it beside the model")
-        if is_pointer(path):
-            raise ArchGymError(f"its external data {location!r} is a git-lfs pointer, not the data: run git lfs pull")
         with open(path, "rb") as stream:
+            if (head := stream.read(32)).isascii() and (kind := foreign(head)):
+                raise ArchGymError(f"its external data {location!r} is {kind}")
             stream.seek(int(place.get("offset", 0)))
             numbers = stream.read(length)
     except (OSError, ValueError, OverflowError) as error:

@@ -11,11 +11,11 @@ down, would have fewer. Groups are not expressed, but a layer whose name has "DP
 
 MAESTRO and GAMMA (github.com/maestro-project/gamma, data/model): a row per layer of type T:
 
-    K, C, Y, X, R, S, T         1 convolution, 2 depth-wise convolution (K = 1);  E = Y - R + 1, F = X - S + 1
+    K, C, Y, X, R, S, T         1 convolution, 2 depth-wise convolution (K = 1);  E = Y - R + 1, F = X - S + 1;  or Y', X' for E, F
     M, N, K, 0, 0, 0, T         3 matrix multiplication [M, K] by [K, N]; also in the columns above
     O, I, 0, 0, 0, 0, T         0 fully-connected layer of I inputs and O outputs; also in the columns above
 
-Y and X are sizes of the input, which MAESTRO does not pad; there are no strides and no names.
+Y and X are sizes of the input, which MAESTRO does not pad; there are no strides and no names. A header may come again.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _CONVOLUTION = {
 }
 _PRODUCT = {"name": _NAME, "m": ("m",), "n": ("n",), "k": ("k",), "batch": _BATCH, "sparsity": _SPARSITY}
 _MAESTRO = {"name": _NAME, "batch": ("n", *_BATCH), "stride": ("stride", "strides"), "type": ("t", "type")}
-_MAESTRO |= {letter: (letter,) for letter in "kcyxrs"}
+_MAESTRO |= {letter: (letter,) for letter in ("k", "c", "y", "x", "r", "s", "y'", "x'")}
 _KINDS = {"0": "FC", "1": "CONV", "2": "DSCONV", "3": "GEMM"}  # GAMMA's types
 
 
@@ -63,7 +63,7 @@ def reader_of(columns: Sequence[str]) -> Callable[[str, Sequence[str], Rows], Re
     names = {_plain(column) for column in columns}
     if any(name.startswith("ifmap") for name in names):
         return _read_convolutions
-    if {*"kcyxrs"} <= names or ({"t", "0"} <= names and ({*"mnk"} <= names or {*"oi"} <= names)):
+    if {*"kcrs"} <= names or ({"t", "0"} <= names and ({*"mnk"} <= names or {*"oi"} <= names)):
         return _read_maestro
     if {*"mnk"} <= names and "kind" not in names:
         return _read_products
@@ -82,7 +82,7 @@ def whole(where: str, column: str, cell: str) -> int:
 
 
 def _plain(column: str) -> str:
-    return "".join(filter(str.isalnum, column.casefold()))
+    return re.sub("[^a-z0-9']", "", column.casefold().translate({0x2019: "'", 0x2032: "'"}))
 
 
 def _read_convolutions(where: str, columns: Sequence[str], rows: Rows) -> Read:
@@ -136,7 +136,7 @@ def _read_maestro(where: str, columns: Sequence[str], rows: Rows) -> Read:
             if kind == "DSCONV" and row.size("k") != 1:
                 raise ArchGymError(f"{row.where}, column {row.titles['k']!r}: a depth-wise convolution has K = 1, not {row.size('k')}")
             stride = row.size("stride") if row.has("stride") else 1
-            axes = [Axis(row.size(side), row.size(kernel), stride) for side, kernel in ("yr", "xs")]
+            axes = [row.axis(side, row.size(kernel), stride) for side, kernel in ("yr", "xs")]
             layers += row.convolution(axes, row.size("c"), row.size("k"), row.size("c") if kind == "DSCONV" else 1)
         else:
             raise ArchGymError(f"{row.where}, column {row.titles['type']!r}: {unknown('type', kind, [*_KINDS, *_KINDS.values()])}")
@@ -163,6 +163,12 @@ class _Row:
         if size < 1:
             raise ArchGymError(f"{self.where}, column {self.titles[key]!r}: a whole number from 1 is needed, not {self.cells[key]!r}")
         return size
+
+    def axis(self, side: str, kernel: int, stride: int) -> Axis:
+        """A direction of MAESTRO's, by its input or, with a prime, by its output."""
+        if self.has(f"{side}'"):
+            return Axis((self.size(f"{side}'") - 1) * stride + kernel, kernel, stride)
+        return Axis(self.size(side), kernel, stride)
 
     def is_sparse(self) -> bool:
         """Whether it has a sparsity N:M other than dense."""
@@ -204,6 +210,8 @@ def _rows(
         raise ArchGymError(f"{where}: columns are named once each, and {', '.join(known[key][0] for key in needed)} must be among them")
     heading, number = "", 0
     for line, cells in rows:
+        if cells[: len(columns)] == list(columns):  # tables one after the other
+            continue
         cells = cells[: next((i for i, cell in enumerate(cells) if cell.startswith("#")), None)]
         if len(columns) == len(plain) < len(cells) and any(cells[len(plain) :]):
             raise ArchGymError(f"{line}: {len(cells)} cells for {len(plain)} columns")

@@ -24,7 +24,9 @@ from dataclasses import dataclass, field, fields
 from functools import cache
 from pathlib import Path
 
+from archgym.csv_files import delimiter_of
 from archgym.errors import ArchGymError, unknown
+from archgym.paths import refuse_foreign
 from archgym.simulators.accelerator.layers import KINDS, Layer
 from archgym.simulators.accelerator.topologies import Rows, reader_of, whole
 
@@ -35,7 +37,6 @@ MOST_MACS = 2**57  # up to 16 bytes per multiply-add are added up in 64-bit inte
 MOST_OUTPUTS = 2**24  # along a layer's height or width; tiles are searched over a list of them
 MOST_LAYERS = 4096  # rows; tiles are searched for each
 
-_POINTER = b"version https://git-lfs.github.com/spec/"
 _ATTENTION = FOLDER / "attention.csv"
 _KEYS = ("title", "source", "input", "note", "accuracy")
 _COLUMNS = tuple(each.name for each in fields(Layer))
@@ -151,14 +152,8 @@ def attention_layers(tokens: int, query_heads: int, key_value_heads: int, head_d
     )
 
 
-def is_pointer(path: Path) -> bool:
-    """Whether a file is what git has in the place of one that git-lfs keeps."""
-    with open(path, "rb") as stream:
-        return stream.read(len(_POINTER)) == _POINTER
-
-
 def check_readable(path: Path) -> None:
-    """Refuse what is no file, and a git-lfs pointer.
+    """Refuse what is no file, a git-lfs pointer, and what is to be unpacked first.
 
     Raises:
         ArchGymError: it is one.
@@ -167,8 +162,7 @@ def check_readable(path: Path) -> None:
     path = path.expanduser()
     if path.exists() and not path.is_file():
         raise ArchGymError(f"cannot read the workload {str(path)!r}: it is not a file")
-    if is_pointer(path):
-        raise ArchGymError(f"{path} is a git-lfs pointer, not the file itself: run git lfs pull where it was cloned, or download the file")
+    refuse_foreign(path)
 
 
 @cache
@@ -247,18 +241,19 @@ def _table(path: Path) -> tuple[dict[str, str], tuple[str, list[str]], Rows]:
     """
     try:
         check_readable(path)
-        lines = path.expanduser().read_text(encoding="utf-8-sig").splitlines()
+        lines = path.expanduser().read_text(encoding="utf-8-sig").split("\n")  # names may have separators such as U+2028
     except OSError as error:
         raise ArchGymError(f"cannot read the workload {str(path)!r}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
-        raise ArchGymError(f"the workload {str(path)!r} is not a text in UTF-8: {error}") from error
+        raise ArchGymError(f"the workload {str(path)!r} is not a text in UTF-8 ({error}): save it as one") from error
     header: dict[str, str] = {}
     while lines[len(header) :] and lines[len(header)].startswith("#"):
         key, colon, text = lines[len(header)].removeprefix("#").partition(":")
         if not colon or key.strip() not in _KEYS or key.strip() in header:
             raise ArchGymError(f"{path}, line {len(header) + 1}: a header line is '# key: value' with one of {', '.join(_KEYS)}, each once")
         header[key.strip()] = text.strip()
-    reader = csv.reader(lines[len(header) :], strict=True)
+    first = next(filter(str.strip, lines[len(header) :]), "")
+    reader = csv.reader(lines[len(header) :], strict=True, delimiter=delimiter_of(first))
     rows = []
     try:
         for row in reader:

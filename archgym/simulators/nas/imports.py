@@ -31,7 +31,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from archgym.console import Tell
+from archgym.csv_files import delimiter_of
 from archgym.errors import ArchGymError
+from archgym.paths import refuse_foreign
 from archgym.simulators.nas.cells import CELL_SPACE, parse
 from archgym.simulators.nas.requirements import MACRO_TABLE
 from archgym.simulators.nas.restricted_pickle import MIB, load_pickle
@@ -99,6 +101,8 @@ def read_nats_record(path: AnyPath, *, fractions: bool = False) -> NatsRecord:
         ArchGymError: no such file, a damaged one, one that wants to run code, or one that is no such record.
     """
     data = load_pickle(path)
+    if not isinstance(data, dict):
+        raise ArchGymError(f"{os.fspath(path)} is not a record of NATS-Bench's topology space: expected a dictionary, got {shown(data)}")
     valid: dict[tuple[str, int, int], float] = {}
     test: dict[tuple[str, int, int], float] = {}
     seconds: dict[tuple[str, int, int], float] = {}
@@ -228,8 +232,11 @@ def import_nasbench201(path: AnyPath, tell: Tell = _silent, *, fractions: bool |
     cells: list[tuple[str, str]] = []
     figures: list[list[float]] = []
     try:
+        refuse_foreign(path)
         with open(path, newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, strict=True)
+            first = file.readline()
+            delimiter = delimiter_of(first)
+            reader = csv.DictReader(itertools.chain([first], file), strict=True, delimiter=delimiter, skipinitialspace=True)
             there = reader.fieldnames or ()
             datasets = [dataset for dataset, columns in CSV_COLUMNS.items() if any(column in there for column in columns)] or [*CSV_SETS]
             columns = [column for dataset in datasets for column in CSV_COLUMNS[dataset]]
@@ -239,9 +246,11 @@ def import_nasbench201(path: AnyPath, tell: Tell = _silent, *, fractions: bool |
             for line in itertools.islice(reader, CELL_SPACE.size + 1):  # one of more is there twice
                 where = f"line {reader.line_num}"
                 cells.append((where, line["cell"] or ""))
+                if delimiter == ";":  # where commas are decimal marks
+                    line |= {column: (line[column] or "").replace(",", ".") for column in columns}
                 figures.append([_fraction_at(f"{name}, {where}, {column}", line[column], bool(fractions)) for column in columns])
     except OSError as error:
-        raise ArchGymError(f"cannot read {name}: {error.strerror}") from error
+        raise ArchGymError(f"cannot read {name}: {error.strerror or error}") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise ArchGymError(f"{name} is not a CSV file: {error}") from error
     rows = np.argsort(_ordinals(cells, name))
@@ -274,13 +283,14 @@ def import_nas_bench_macro(path: AnyPath, tell: Tell = _silent, *, fractions: bo
     """
     name = os.fspath(path)
     try:
+        refuse_foreign(path)
         with open(path, encoding="utf-8-sig") as file:
             text = file.read(JSON_LIMIT + 1)
         if len(text) > JSON_LIMIT:
             raise ArchGymError(f"{name} is larger than {JSON_LIMIT / MIB:,.0f} MiB, which no file of its kind is")
         data = json.loads(text)
     except OSError as error:
-        raise ArchGymError(f"cannot read {name}: {error.strerror}") from error
+        raise ArchGymError(f"cannot read {name}: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:
         raise ArchGymError(f"{name} is not a JSON file: {_said(error)}") from error
     if not isinstance(data, dict):

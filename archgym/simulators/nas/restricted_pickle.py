@@ -33,18 +33,11 @@ from typing import IO, Any
 import numpy as np
 
 from archgym.errors import ArchGymError, reason_of
+from archgym.paths import foreign
 from archgym.text import one_line
 
 MIB = 2**20
 _BZIP2 = b"BZh"  # how such files begin
-_OTHERS = {  # how files of other kinds begin
-    b"PK\x03\x04": "a zip archive: unpack it first",
-    b"\x1f\x8b": "a gzip file: unpack it first",
-    b"\xfd7zXZ": "an xz file: unpack it first",
-    b"\x89HDF": "an HDF5 file",
-    b"PAR1": "a Parquet file",
-    b"version https://git-lfs": "a pointer of git-lfs: get the file itself with `git lfs pull`",
-}
 _AHEAD = 2 * MIB  # bytes that are unpacked at once
 _HEAD = MIB // 16  # bytes that tell a pickle from other files
 _SMALL = 16 * MIB  # what any compressed file may unpack to
@@ -68,14 +61,14 @@ _DATA = (  # instructions that the standard library carries out as they are
     *("PROTO", "STOP", "MARK", "POP", "POP_MARK", "DUP"),
     *("NONE", "NEWTRUE", "NEWFALSE", "INT", "BININT", "BININT1", "BININT2", "LONG1", "FLOAT", "BINFLOAT"),
     *("UNICODE", "SHORT_BINUNICODE", "SHORT_BINBYTES"),
-    *("EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "EMPTY_LIST", "APPEND", "APPENDS", "EMPTY_DICT", "EMPTY_SET"),
+    *("EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "EMPTY_LIST", "LIST", "APPEND", "APPENDS", "EMPTY_DICT", "EMPTY_SET"),
     *("GET", "BINGET", "LONG_BINGET", "BINPUT", "MEMOIZE", "GLOBAL", "STACK_GLOBAL", "INST"),
 )
 _PRICES = {  # by the memory that it takes, in the order of 50 bytes; 1 for all others
-    **dict.fromkeys(("EMPTY_LIST", "EMPTY_DICT", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3"), 2),
+    **dict.fromkeys(("EMPTY_LIST", "LIST", "EMPTY_DICT", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3"), 2),
     **dict.fromkeys(("UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "SHORT_BINBYTES", "BINBYTES"), 2),
     **dict.fromkeys(("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"), 3),
-    **{"REDUCE": 3, "SETITEM": 4, "SETITEMS": 4, "EMPTY_SET": 6},  # a first item makes room for eight
+    **{"REDUCE": 3, "SETITEM": 4, "SETITEMS": 4, "DICT": 6, "EMPTY_SET": 6},  # a first item makes room for eight
     "BINFLOAT": 0,
 }
 
@@ -96,7 +89,7 @@ def load_pickle(path: str | os.PathLike[str], *, limit: int = 16 * MIB) -> Any:
         with open(path, "rb") as file:
             return _load(file, name, limit)
     except OSError as error:
-        raise ArchGymError(f"cannot read {name}: {error.strerror}") from error
+        raise ArchGymError(f"cannot read {name}: {error.strerror or error}") from error
 
 
 def _load(file: IO[bytes], name: str, limit: int) -> Any:
@@ -120,8 +113,7 @@ def _load(file: IO[bytes], name: str, limit: int) -> Any:
         raise ArchGymError(f"{name} has {excess}, which no file of its kind does") from None
     except Exception as error:  # of a damaged program, anything
         reason = reason_of(error, 200)
-    kind = next((kind for start, kind in _OTHERS.items() if head.startswith(start)), "")
-    if kind:
+    if kind := foreign(head):
         raise ArchGymError(f"{name} is not a pickle but {kind}")
     shown = f"; it begins with {one_line(head[:40].decode(), 40)!r}" if _is_text(head) else ""
     raise ArchGymError(f"{name} is not a pickle, or is damaged or cut off ({reason}{shown})")
@@ -292,6 +284,12 @@ class _Reader(pickle._Unpickler):
         items = self.pop_mark()
         self._fill(items[::2], items[1::2])
 
+    def _dictionary(self) -> None:
+        """Items at once, as protocol 0 has them."""
+        items = self.pop_mark()
+        self.append({})
+        self._fill(items[::2], items[1::2])
+
     def _fill(self, keys: list[Any], values: list[Any]) -> None:
         for key in keys:
             if type(key) not in (str, int) and not (type(key) is tuple and all(type(part) in (str, int) for part in key)):
@@ -348,6 +346,7 @@ def _end(reader: _Reader) -> None:
 _OWN = {
     "REDUCE": _Reader._call,
     "BUILD": _Reader._set_state,
+    "DICT": _Reader._dictionary,
     "SETITEM": _Reader._set_item,
     "SETITEMS": _Reader._set_items,
     "PUT": _Reader._remember_by_line,

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from archgym.errors import ArchGymError, reason_of
-from archgym.paths import data_folder
+from archgym.paths import data_folder, refuse_foreign
 from archgym.text import shown
 
 FORMAT, VERSION = "archgym-softmax-calibration", 1
@@ -93,6 +93,7 @@ class Calibration:
         if source == "host" and not path.exists():
             raise ArchGymError(f"this machine has no calibration ({path}) yet: make one with `archgym calibrate softmax`")
         try:
+            refuse_foreign(path)
             with path.open(encoding="utf-8-sig") as file:
                 text = file.read(_LIMIT + 1)
             if len(text) > _LIMIT:
@@ -100,7 +101,7 @@ class Calibration:
             document = json.loads(text)
         except OSError as error:
             raise ArchGymError(
-                f"cannot read the calibration {str(source)!r} ({error.strerror}); "
+                f"cannot read the calibration {str(source)!r} ({error.strerror or error}); "
                 f"give the path of a JSON file or a recorded name: {', '.join(cls.recorded())}"
             ) from error
         except (ValueError, RecursionError) as error:
