@@ -43,6 +43,8 @@ from archgym.errors import ArchGymError, unknown
 
 INLINE_BYTES = 1 << 16  # the largest array that a specification holds, rather than its hash
 
+WRITTEN = "archgym.values"  # of a portable value
+
 LONGEST_BITS = 8192  # of an integer as JSON; Python reads no longer decimals by default
 
 _KIND, _OF, _CLASS = "$", "of", "class"
@@ -307,11 +309,35 @@ def read_arguments(written: Mapping[str, Any], given: Mapping[str, Any] | None =
     return values
 
 
+def portable(value: Any) -> Any:
+    """A value that any writer of JSON can write: itself, or its written form by the name `WRITTEN`, from which `restored` makes it again.
+
+    What cannot be written, or not be read back, stays itself.
+    """
+    try:
+        written = write(value)
+    except Unwritable:
+        return value
+    if not _holds(written, lambda of: _KIND in of):
+        return written
+    return value if hashed(written) else {WRITTEN: written}
+
+
+def restored(value: Any) -> Any:
+    """The inverse of `portable`."""
+    return read(value[WRITTEN]) if type(value) is dict and value.keys() == {WRITTEN} else value
+
+
 def hashed(written: Any) -> bool:
     """Whether a written value holds an object of which only a hash is there."""
+    return _holds(written, lambda of: of.get(_KIND) == "content")
+
+
+def _holds(written: Any, wanted: Callable[[Mapping[str, Any]], bool]) -> bool:
+    """Whether one of the dictionaries within a written value is a wanted one."""
     if isinstance(written, Mapping):
-        return written.get(_KIND) == "content" or any(map(hashed, written.values()))
-    return isinstance(written, list) and any(map(hashed, written))
+        return wanted(written) or any(_holds(item, wanted) for item in written.values())
+    return isinstance(written, list) and any(_holds(item, wanted) for item in written)
 
 
 def reference(thing: Any, check: bool = True) -> str:
@@ -341,6 +367,8 @@ def load(reference: str) -> Any:
         ArchGymError: it cannot be imported, or has no such name.
     """
     module, _, name = reference.partition(":")
+    if not module:
+        raise ArchGymError(f"cannot load {reference!r}: expected module:name")
     try:
         found: Any = importlib.import_module(module)
         for part in filter(None, name.split(".")):
