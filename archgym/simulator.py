@@ -325,8 +325,8 @@ def _column(columns: Mapping[str, Array], name: str, n: int) -> Array:
     try:
         column = np.asanyarray(given)
     except Exception as error:  # a ragged list, a tensor with a gradient or of a type that NumPy lacks
-        kind = type(given).__name__
-        raise ArchGymError(f"the simulator returned {name!r} as a {kind} of which NumPy makes no array ({error}); expected {n} values") from None
+        got = f"a {type(given).__name__} of which NumPy makes no array ({error})"
+        raise ArchGymError(f"the simulator returned {name!r} as {got}; expected {n} values") from None
     if column.shape != (n,):
         raise ArchGymError(f"the simulator returned {name!r} with shape {column.shape}; expected ({n},)")
     return column

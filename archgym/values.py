@@ -148,7 +148,8 @@ def _array(array: Any, exact: bool, outer: list[Any]) -> Any:
 def _dataclass(value: Any, exact: bool, outer: list[Any]) -> dict[str, Any] | None:
     """A dataclass by its fields; None where these are not all that it holds."""
     names = {field.name for field in dataclasses.fields(value)}
-    more = set(getattr(value, "__dict__", ())) - names or type(value).__new__ is not object.__new__  # a dictionary's subclass
+    new: Any = type(value).__new__
+    more = set(getattr(value, "__dict__", ())) - names or new is not object.__new__  # such as the items of a dictionary
     if more or not all(hasattr(value, name) for name in names):
         return None
     of = {name: _written(getattr(value, name), exact, [*outer, value]) for name in sorted(names)}
@@ -172,7 +173,7 @@ def _content(value: Any, outer: list[Any]) -> dict[str, Any]:
     except Exception as error:
         raise Unwritable(f"a {type(value).__name__} cannot be told from others by its content ({error})") from None
     if isinstance(reduced, str):
-        return {_KIND: "name", _OF: f"{pickle.whichmodule(value, reduced)}:{reduced}"}
+        return {_KIND: "name", _OF: f"{pickle.whichmodule(value, reduced)}:{reduced}"}  # type: ignore[attr-defined]
     parts = [list(part) if isinstance(part, Iterator) else part for part in reduced]  # of the items of lists and dictionaries
     text = json.dumps(_written(parts, False, [*outer, value]), sort_keys=True)
     return {_KIND: "content", _CLASS: reference(type(value), False), "sha256": hashlib.sha256(text.encode()).hexdigest()}
@@ -243,7 +244,7 @@ def _read_dataclass(cls: type, fields: Mapping[str, Any]) -> Any:
     names = {field.name for field in dataclasses.fields(cls)}
     if names != set(fields):
         raise ArchGymError(f"expected the fields {', '.join(sorted(names))}, got {', '.join(sorted(fields))}")
-    value = object.__new__(cls)
+    value: Any = object.__new__(cls)
     for name, item in fields.items():
         object.__setattr__(value, name, item)
     return value

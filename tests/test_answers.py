@@ -193,7 +193,9 @@ def test_a_column_of_another_length_fails_where_it_is_so(name):
 
 
 @pytest.mark.parametrize(
-    "reasons", ["text", {3: "slow"}, {"slow"}, 5, np.full((ROWS, 1), "slow"), [np.arange(2)] * ROWS], ids=lambda reasons: type(reasons).__name__
+    "reasons",
+    ["text", {3: "slow"}, {"slow"}, 5, np.full((ROWS, 1), "slow"), [np.arange(2)] * ROWS],
+    ids=lambda reasons: type(reasons).__name__,
 )
 def test_reasons_that_are_no_column_are_refused(reasons):
     outcome = outcome_of(lambda a: {"failure": reasons})
