@@ -344,8 +344,9 @@ def search_again(specification: Mapping[str, Any], *, env_kwargs: Mapping[str, A
             here, so that the rows would differ.
     """
     again, agent = specified(specification, env_kwargs=env_kwargs), specification["agent"]
-    if again.agent.version != agent["version"]:
-        raise ArchGymError(f"agent {agent['name']!r} is version {again.agent.version} here; the result is of version {agent['version']}")
+    version = agent.get("version")
+    if again.agent.version != version:
+        raise ArchGymError(f"agent {agent['name']!r} is version {again.agent.version} here; the result is of version {version!r}")
     return again.run()
 
 
@@ -359,18 +360,23 @@ def specified(
     Raises:
         ArchGymError: as `search`.
     """
-    env, agent = specification["env"], specification["agent"]
-    kwargs = {**read_arguments(env["kwargs"], env_kwargs), "objective": env["objective"], "horizon": env["horizon"]}
-    return Search(
-        env["id"],
-        make_any_agent(agent["name"], read(agent["hyperparameters"])),
-        budget=specification["budget"],
-        seed=specification["seed"],
-        env_kwargs=kwargs,
-        num_envs=specification["num_envs"],
-        cache=cache,
-        front=env.get("front"),
-    )
+    env, agent = _part(specification, "env"), _part(specification, "agent")
+    try:
+        kwargs = {**read_arguments(_part(env, "kwargs"), env_kwargs), "objective": env["objective"], "horizon": env["horizon"]}
+        hyperparameters = _keywords("hyperparameters", read(agent["hyperparameters"]))
+        name, env_id = agent["name"], env["id"]
+        size = {of: specification[of] for of in ("budget", "seed", "num_envs")}
+    except KeyError as error:
+        raise ArchGymError(f"expected a search's specification, got one without {error}") from None
+    return Search(env_id, make_any_agent(name, hyperparameters), **size, env_kwargs=kwargs, cache=cache, front=env.get("front"))
+
+
+def _part(specification: Any, name: str) -> Mapping[str, Any]:
+    """A dictionary within a specification."""
+    part = specification.get(name) if isinstance(specification, Mapping) else None
+    if not isinstance(part, Mapping):
+        raise ArchGymError(f"expected a search's specification, with a dictionary {name!r}; got {shown(specification)}")
+    return part
 
 
 def _columns(history: Mapping[str, Array], metrics: Sequence[Metric]) -> Array:

@@ -261,6 +261,13 @@ def test_wrong_input_is_refused_and_nothing_is_simulated(bowl, call, says):
     assert bowl[1].rows == 0
 
 
+@pytest.mark.parametrize("change", [{"env": None}, {"agent": 3}, {"env": {"id": "tests/Bowl-v0"}}, {"agent": {"name": "random"}}, None])
+def test_what_is_no_specification_is_refused(bowl, change):
+    specification = search(bowl[0], "random", budget=5).specification
+    with pytest.raises(ArchGymError, match="expected a search's specification"):
+        search_again(None if change is None else {**specification, **change})
+
+
 def test_an_unknown_environment_is_refused_with_the_nearest_ids():
     with pytest.raises(ArchGymError, match="did you mean 'archgym/Softmax-v0'"):
         search("archgym/Sofmax-v0", "random", budget=5)
