@@ -5,6 +5,7 @@ The module is called `_search` because `archgym.search` is the function.
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import warnings
@@ -32,6 +33,7 @@ from archgym.registry import get_agent, get_task, list_agents
 from archgym.simulator import Metric
 from archgym.simulator_wrappers import Cached
 from archgym.space import Array, DesignSpace
+from archgym.text import shown
 from archgym.values import read, read_arguments, settle, write
 from archgym.version import __version__
 from archgym.wrappers.vector_reward import VectorObjective, VectorVectorReward
@@ -142,17 +144,18 @@ class Search:
     ):
         self.budget = whole("budget", budget, least=1)
         self.seed = whole("seed", seed, least=0)
-        self.agent = make_any_agent(agent, agent_kwargs or {})
+        env_kwargs, agent_kwargs = _keywords("env_kwargs", env_kwargs), _keywords("agent_kwargs", agent_kwargs)
+        self.agent = make_any_agent(agent, agent_kwargs)
         version = whole(f"{type(self.agent).__name__}.version", getattr(self.agent, "version", None), least=0)
         if num_envs is None:
             width = whole(f"{type(self.agent).__name__}.preferred_num_envs", self.agent.preferred_num_envs, least=1)
         else:
             width = whole("num_envs", num_envs, least=1)
         get_task(env)  # an unknown environment is refused here, with the nearest names
-        for name in env_kwargs or {}:
+        for name in env_kwargs:
             if name in ("task", "num_envs", "spec", "wrappers", "vectorization_mode", "vector_kwargs", "render_mode", "autoreset_mode"):
                 raise ArchGymError(f"{name!r} is not an argument of a search's environment: a search makes its own vector environment")
-        objective, written, kwargs = _settled(env_kwargs or {})
+        objective, written, kwargs = _settled(env_kwargs)
         made = gymnasium.make_vec(env, num_envs=width, **objective, **kwargs)
         if not isinstance(made.unwrapped, ArchVectorEnv):
             raise ArchGymError(f"{env} is not one of archgym's environments")
@@ -341,8 +344,9 @@ def search_again(specification: Mapping[str, Any], *, env_kwargs: Mapping[str, A
             here, so that the rows would differ.
     """
     again, agent = specified(specification, env_kwargs=env_kwargs), specification["agent"]
-    if again.agent.version != agent["version"]:
-        raise ArchGymError(f"agent {agent['name']!r} is version {again.agent.version} here; the result is of version {agent['version']}")
+    version = agent.get("version")
+    if again.agent.version != version:
+        raise ArchGymError(f"agent {agent['name']!r} is version {again.agent.version} here; the result is of version {version!r}")
     return again.run()
 
 
@@ -356,18 +360,23 @@ def specified(
     Raises:
         ArchGymError: as `search`.
     """
-    env, agent = specification["env"], specification["agent"]
-    kwargs = {**read_arguments(env["kwargs"], env_kwargs), "objective": env["objective"], "horizon": env["horizon"]}
-    return Search(
-        env["id"],
-        make_any_agent(agent["name"], read(agent["hyperparameters"])),
-        budget=specification["budget"],
-        seed=specification["seed"],
-        env_kwargs=kwargs,
-        num_envs=specification["num_envs"],
-        cache=cache,
-        front=env.get("front"),
-    )
+    env, agent = _part(specification, "env"), _part(specification, "agent")
+    try:
+        kwargs = {**read_arguments(_part(env, "kwargs"), env_kwargs), "objective": env["objective"], "horizon": env["horizon"]}
+        hyperparameters = _keywords("hyperparameters", read(agent["hyperparameters"]))
+        name, env_id = agent["name"], env["id"]
+        size = {of: specification[of] for of in ("budget", "seed", "num_envs")}
+    except KeyError as error:
+        raise ArchGymError(f"expected a search's specification, got one without {error}") from None
+    return Search(env_id, make_any_agent(name, hyperparameters), **size, env_kwargs=kwargs, cache=cache, front=env.get("front"))
+
+
+def _part(specification: Any, name: str) -> Mapping[str, Any]:
+    """A dictionary within a specification."""
+    part = specification.get(name) if isinstance(specification, Mapping) else None
+    if not isinstance(part, Mapping):
+        raise ArchGymError(f"expected a search's specification, with a dictionary {name!r}; got {shown(specification)}")
+    return part
 
 
 def _columns(history: Mapping[str, Array], metrics: Sequence[Metric]) -> Array:
@@ -388,7 +397,7 @@ def make_any_agent(agent: str | Agent | type[Agent], hyperparameters: Mapping[st
             agent = load(agent)
         else:
             agent = get_agent(agent)
-    if not (isinstance(agent, type) and issubclass(agent, Agent)):
+    if not (isinstance(agent, type) and issubclass(agent, Agent)) or inspect.isabstract(agent):
         raise ArchGymError(f"an agent is a name, a subclass of archgym.Agent, or an instance of one; not {agent!r}")
     return agent(**hyperparameters)
 
@@ -399,6 +408,19 @@ def agent_name(agent: Agent) -> str:
 
     reference = f"{type(agent).__module__}:{type(agent).__qualname__}"
     return agent_names().get(reference, reference)
+
+
+def _keywords(what: str, given: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """Keyword arguments by name; none for None.
+
+    Raises:
+        ArchGymError: not a mapping of names.
+    """
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping) or not all(isinstance(name, str) for name in given):
+        raise ArchGymError(f"expected {what} as a dictionary of names and values, got {shown(given)}")
+    return given
 
 
 def _item(value: Any) -> Any:

@@ -119,7 +119,7 @@ class _Commands(_Group):
             raise typer.Exit(INTERRUPTED) from None
         except (typer.Exit, typer.Abort, BrokenPipeError):
             raise
-        except Exception as error:
+        except (Exception, SystemExit, GeneratorExit) as error:  # a plug-in that exits does not choose the exit code
             if hasattr(error, "exit_code"):  # a wrong command line, which Typer explains
                 raise
             if interrupted():

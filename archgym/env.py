@@ -11,7 +11,6 @@ Both environments hold one `Evaluator`, where an action is checked, admitted by 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from time import perf_counter
 from typing import Any, NamedTuple
@@ -30,7 +29,7 @@ from archgym.registry import ObjectiveSource, Task, get_task
 from archgym.seeding import stream
 from archgym.simulator import Simulator, evaluate_safely
 from archgym.space import Array, Indices, all_true
-from archgym.values import settle
+from archgym.values import portable, restored, settle
 
 _SMALLEST, _LARGEST = float(np.exp(-R)), float(np.exp(R))
 
@@ -50,9 +49,9 @@ class Evaluator:
 
     def __init__(self, task: str | Task, objective: ObjectiveSource | None, horizon: int, kwargs: Mapping[str, Any]):
         self.task = task if isinstance(task, Task) else get_task(task)
-        self.simulator, self.objective = self.task.build(objective, **kwargs)
+        self.kwargs = {name: restored(value) for name, value in kwargs.items()}
+        self.simulator, self.objective = self.task.build(restored(objective), **self.kwargs)
         self.horizon = whole("horizon", horizon, least=1)
-        self.kwargs = dict(kwargs)
         self.ledger = Ledger(self.simulator)
         self.rng = np.random.default_rng()
         self._nvec = self.simulator.space.nvec.astype(np.uint64)
@@ -195,7 +194,9 @@ class _Shared:
     def spec(self, spec: EnvSpec | None) -> None:
         if spec is not None:
             spec.nondeterministic = not self.simulator.deterministic
-            spec.kwargs = {name: _serialisable(value) for name, value in spec.kwargs.items()}
+            spec.kwargs = {
+                name: value.to_dict() if isinstance(value, Objective) else portable(value) for name, value in spec.kwargs.items()
+            }
         self._spec = spec
 
 
@@ -389,19 +390,6 @@ class ArchVectorEnv(_Shared, VectorEnv[Array, Array, Array]):
     def close_extras(self, **kwargs: Any) -> None:
         if "evaluator" in vars(self):  # Gymnasium closes what is deleted, made or not
             self.simulator.close()
-
-
-def _serialisable(value: Any) -> Any:
-    """An argument in the form that `EnvSpec.to_json` can write, where it has one that makes the same environment."""
-    if isinstance(value, Objective):
-        return value.to_dict()
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    if isinstance(value, dict):
-        return {key: _serialisable(item) for key, item in value.items()}
-    if type(value) in (list, tuple):
-        return type(value)(_serialisable(item) for item in value)
-    return value.item() if isinstance(value, np.generic) else value
 
 
 def _render_mode(mode: str | None) -> str | None:

@@ -27,7 +27,7 @@ The archgym form has no upper clip, or all designs within 10 % of a target would
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
@@ -150,14 +150,20 @@ class Objective:
         for part in parts:
             if not isinstance(part, Term | Constraint):
                 raise ArchGymError(f"an objective is made of Minimize, Maximize, Target, AtMost and AtLeast, not {part!r}")
-        self.terms: tuple[Term, ...] = tuple(p for p in parts if isinstance(p, Term))
-        self.constraints: tuple[Constraint, ...] = tuple(p for p in parts if isinstance(p, Constraint))
-        self.reference = {str(k): float(v) for k, v in (reference or {}).items()}
+        exact = [_with_numbers(part) for part in parts]
+        # in the order of `to_dict`, since sums of another order differ in their last bits
+        self.terms: tuple[Term, ...] = tuple(p for kind in (Minimize, Maximize, Target) for p in exact if isinstance(p, kind))
+        self.constraints: tuple[Constraint, ...] = tuple(p for kind in (AtMost, AtLeast) for p in exact if isinstance(p, kind))
+        self.reference = _reference(reference)
         self.form = form
         self.strict = bool(strict)
         self._check_itself()
 
     def _check_itself(self) -> None:
+        named = [(part.metric, type(part).__name__) for part in (*self.terms, *self.constraints)]
+        for metric, kind in named:
+            if named.count((metric, kind)) > 1:
+                raise ArchGymError(f"expected at most one {kind} of {metric!r}, got several; give one, with a weight")
         if not self.terms:
             raise ArchGymError("an objective needs at least one Minimize, Maximize or Target")
         if self.form not in FORMS:
@@ -332,16 +338,16 @@ class Objective:
     def to_dict(self) -> dict[str, Any]:
         """The form that study files and specifications use; `from_dict` gives an equal objective back."""
         data: dict[str, Any] = {}
-        minimize = [t.metric for t in self.terms if isinstance(t, Minimize)]
-        maximize = [t.metric for t in self.terms if isinstance(t, Maximize)]
-        data |= {"minimize": minimize} if minimize else {}
-        data |= {"maximize": maximize} if maximize else {}
-        targets = {t.metric: t.value for t in self.terms if isinstance(t, Target)}
+        several = len({t.metric for t in self.terms}) < len(self.terms)  # terms of one metric, with a weight each
+        for key, kind in (("minimize", Minimize), ("maximize", Maximize)):
+            goals = {t.metric: t.weight for t in self.terms if isinstance(t, kind)}
+            data |= {key: goals if several else list(goals)} if goals else {}
+        targets = {t.metric: {"value": t.value, "weight": t.weight} if several else t.value for t in self.terms if isinstance(t, Target)}
         data |= {"target": targets} if targets else {}
-        weights = {t.metric: t.weight for t in self.terms if t.weight != 1.0}
+        weights = {} if several else {t.metric: t.weight for t in self.terms if t.weight != 1.0}
         data |= {"weights": weights} if weights else {}
-        for key, kind in (("at_most", AtMost), ("at_least", AtLeast)):
-            limits = {c.metric: _limit_to_data(c) for c in self.constraints if isinstance(c, kind)}
+        for key, side in (("at_most", AtMost), ("at_least", AtLeast)):
+            limits = {c.metric: _limit_to_data(c) for c in self.constraints if isinstance(c, side)}
             data |= {key: limits} if limits else {}
         data |= {"reference": dict(self.reference)} if self.reference else {}
         data |= {"form": self.form} if self.form != "log" else {}
@@ -352,7 +358,8 @@ class Objective:
     def from_dict(cls, data: Mapping[str, Any]) -> Objective:
         """An objective from `{minimize = ["latency_s"], weights = {...}, at_most = {area_mm2 = 4.0}, reference = {...}, form = "log"}`.
 
-        A limit may also be a table `{limit = 4.0, weight = 2.0, bound = 8.0}`.
+        A limit may also be a table `{limit = 4.0, weight = 2.0, bound = 8.0}`. Where one metric is in several terms, goals are a table of
+        weights, `minimize = {latency_s = 2.0}`, and a target is a table `{value = 4.0, weight = 2.0}`.
 
         Raises:
             ArchGymError: an unknown key, or what the constructor refuses.
@@ -369,9 +376,13 @@ class Objective:
     @classmethod
     def _from_dict(cls, data: Mapping[str, Any]) -> Objective:
         weights = dict(data.get("weights", {}))
-        parts: list[Term | Constraint] = [Minimize(m, float(weights.pop(m, 1.0))) for m in _names(data, "minimize")]
-        parts += [Maximize(m, float(weights.pop(m, 1.0))) for m in _names(data, "maximize")]
-        parts += [Target(m, float(v), float(weights.pop(m, 1.0))) for m, v in data.get("target", {}).items()]
+        parts: list[Term | Constraint] = []
+        for key, kind in (("minimize", Minimize), ("maximize", Maximize)):
+            goals = data[key] if isinstance(data.get(key), Mapping) else {m: weights.pop(m, 1.0) for m in _names(data, key)}
+            parts += [kind(m, float(weight)) for m, weight in goals.items()]
+        for metric, goal in data.get("target", {}).items():
+            goal = goal if isinstance(goal, Mapping) else {"value": goal, "weight": weights.pop(metric, 1.0)}
+            parts.append(Target(metric, **{name: float(number) for name, number in goal.items()}))
         if weights:
             raise ArchGymError(f"weights for {', '.join(weights)}, which the objective does not minimize, maximize or target")
         parts += [AtMost(m, **_limit_from_data(v)) for m, v in data.get("at_most", {}).items()]
@@ -393,6 +404,34 @@ class Objective:
         parts += [f"form={self.form!r}"] if self.form != "log" else []
         parts += ["strict=True"] if self.strict else []
         return f"Objective({', '.join(parts)})"
+
+
+def _with_numbers(part: Any) -> Any:
+    """A part of an objective with plain finite numbers, which its specification can state.
+
+    Raises:
+        ArchGymError: another value.
+    """
+    plain = {}
+    for name, value in vars(part).items():
+        if name == "metric" or (name == "bound" and value is None):
+            continue
+        number = value.item() if isinstance(value, np.generic) else value
+        try:
+            finite = not isinstance(number, str) and bool(np.isfinite(float(number)))
+        except (TypeError, ValueError, OverflowError):
+            finite = False
+        if not finite:
+            raise ArchGymError(f"expected a finite number as the {name} of {part.metric!r}, got {value!r}")
+        plain[name] = number if type(number) in (int, float) else float(number)
+    return replace(part, **plain)
+
+
+def _reference(given: Mapping[str, float] | None) -> dict[str, float]:
+    try:
+        return {str(metric): float(value) for metric, value in (given or {}).items()}
+    except (TypeError, ValueError, AttributeError, OverflowError):
+        raise ArchGymError(f"expected references as a dictionary of metrics and positive numbers, got {given!r}") from None
 
 
 def _below_valid(excess: Array) -> Array:

@@ -200,6 +200,8 @@ def check_front(names: Sequence[str], simulator: Simulator) -> tuple[Metric, ...
     Raises:
         ArchGymError: otherwise.
     """
+    if isinstance(names, str) or not isinstance(names, Sequence):
+        raise ArchGymError(f"expected the names of at least two metrics to trade off, got {names!r}")
     metrics = choose_metrics(names, [metric for metric in simulator.metrics if not metric.report_only])
     _check_two(metrics)
     return metrics

@@ -238,6 +238,8 @@ def register_env(
     Raises:
         ArchGymError: an id that Gymnasium does not accept.
     """
+    if not (isinstance(simulator, (str, Simulator)) or callable(simulator)):
+        raise ArchGymError(f'{id}: expected a Simulator, its class, a function that makes one, or "module:Class", got {simulator!r}')
     try:
         _register_with_gymnasium(id)
     except gymnasium.error.Error as error:

@@ -230,6 +230,8 @@ def _failed(simulator: Simulator, reason: str) -> Outcome:
 
 def _checked(simulator: Simulator, columns: Mapping[str, Array], n: int) -> Outcome:
     """Hold a simulator's answer against the contract; copies, since simulators may reuse their buffers."""
+    if isinstance(columns, (np.ndarray, str, bytes, list, tuple)) or not hasattr(columns, "__getitem__"):
+        raise ArchGymError(f"the simulator returned {type(columns).__name__}; expected a dict of columns")
     names = [metric.name for metric in simulator.metrics]
     values = _plain_columns(columns, names, n)
     if values is None:  # column by column, which takes longer and says which one is wrong
@@ -302,16 +304,29 @@ def _reasons(column: Any, n: int) -> dict[int, str]:
         raise ArchGymError(f"the simulator returned 'failure' as {type(column).__name__}; expected a column of {n} texts")
     if len(column) != n:
         raise ArchGymError(f"the simulator returned 'failure' with shape ({len(column)},); expected ({n},)")
-    return {row: one_line(str(reason)) for row, reason in enumerate(column) if reason and reason == reason}  # NaN: pandas has no reason
+    lines = {row: one_line(str(reason)) for row, reason in enumerate(column) if _is_reason(reason)}
+    return {row: line for row, line in lines.items() if line}
+
+
+def _is_reason(reason: Any) -> bool:
+    try:
+        return bool(reason) and bool(reason == reason)  # NaN, where pandas has no reason
+    except TypeError:  # NA, where it has none either
+        return False
+    except ValueError:
+        raise ArchGymError(f"the simulator returned 'failure' with a value of type {type(reason).__name__}; expected text") from None
 
 
 def _column(columns: Mapping[str, Array], name: str, n: int) -> Array:
     try:
-        column = np.asanyarray(columns[name])
+        given = columns[name]
     except KeyError:
         raise ArchGymError(f"the simulator returned no column {name!r}") from None
-    except TypeError:
-        raise ArchGymError(f"the simulator returned {type(columns).__name__}; expected a dict of columns") from None
+    try:
+        column = np.asanyarray(given)
+    except Exception as error:  # a ragged list, a tensor with a gradient or of a type that NumPy lacks
+        got = f"a {type(given).__name__} of which NumPy makes no array ({error})"
+        raise ArchGymError(f"the simulator returned {name!r} as {got}; expected {n} values") from None
     if column.shape != (n,):
         raise ArchGymError(f"the simulator returned {name!r} with shape {column.shape}; expected ({n},)")
     return column

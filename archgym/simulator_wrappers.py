@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import cached_property
+from types import NoneType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -307,6 +308,8 @@ class Cached(SimulatorWrapper):
             raise ArchGymError("a stochastic simulator cannot be cached; put the noise outside: Noisy(Cached(simulator))")
         super().__init__(simulator)
         self._records: dict[bytes, bytes] = {}  # by key: feasible and the metrics, as float64 [1 + M]
+        if not isinstance(path, (str, os.PathLike, NoneType)):
+            raise ArchGymError(f"expected the path of a file as a cache of results, got {path!r}")
         self._path = None if path is None else os.fspath(path)
         if self._path is not None:
             self._prefix = self._identity()

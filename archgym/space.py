@@ -18,7 +18,7 @@ import json
 import math
 import operator
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, cast
@@ -27,7 +27,8 @@ import numpy as np
 import numpy.typing as npt
 
 from archgym.errors import ArchGymError, unknown
-from archgym.values import read, write
+from archgym.text import one_line, shown
+from archgym.values import hashed, read, write
 
 LONGEST_GRID = 10_000_000  # values that a parameter may list
 
@@ -87,11 +88,10 @@ class Parameter(ABC):
         Raises:
             ArchGymError: it does not; the message says what would be admitted.
         """
-        value = _plain(value)
-        for admitted in self.plain:
-            if admitted == value and isinstance(admitted, bool) == isinstance(value, bool):
-                return admitted
-        raise self._refusal(value)
+        admitted = self.plain[self._position(value)]
+        if isinstance(admitted, bool) != isinstance(_plain(value), bool):
+            raise self._refusal(value)
+        return admitted
 
     def index(self, column: Any) -> Indices:
         """Values to their indices: column [B], or one value -> int64 [B].
@@ -153,7 +153,7 @@ class Parameter(ABC):
         return np.asarray(grid_values == values, bool)
 
     def _refusal(self, value: Any) -> ArchGymError:
-        return ArchGymError(f"{value!r} is not a value of parameter {self.name!r}: it takes {self.describe()}")
+        return ArchGymError(f"{_shown(value)} is not a value of parameter {self.name!r}: it takes {self.describe()}")
 
     def describe(self) -> str:
         """The values in words, for tables and messages."""
@@ -182,6 +182,16 @@ class Parameter(ABC):
         parameter: Parameter = _KINDS[kind](**{name: read(setting) for name, setting in settings.items()})
         return parameter
 
+    def _settle(self, name: str, what: str, convert: Callable[[Any], Any]) -> None:
+        """Convert a setting in place; a default may be None."""
+        value = getattr(self, name)
+        if value is None and name == "default":
+            return
+        try:
+            object.__setattr__(self, name, convert(value))
+        except (TypeError, ValueError, OverflowError):
+            raise ArchGymError(f"parameter {self.name!r}: expected {what} as {name}, got {_shown(value)}") from None
+
     def _check(self) -> None:
         if not isinstance(self.name, str) or not self.name:
             raise ArchGymError(f"a parameter's name must be a non-empty string, not {self.name!r}")
@@ -201,6 +211,8 @@ class _Listed(Parameter):
     default: Any = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.values, Iterable) or isinstance(self.values, Set):  # whose order differs from process to process
+            raise ArchGymError(f"parameter {self.name!r}: expected a list of values, got {_shown(self.values)}; write [...]")
         plain = tuple(_plain(v) for v in self.values)
         object.__setattr__(self, "values", plain)
         object.__setattr__(self, "default", _plain(self.default))
@@ -215,15 +227,17 @@ class _Listed(Parameter):
             hash(value)
         except TypeError:
             hint = f"; write the tuple {tuple(value)!r}" if isinstance(value, list) else ""
-            raise ArchGymError(f"parameter {self.name!r}: expected hashable values, got {value!r}{hint}") from None
-        if type(value) in (str, int, bool, float) and value == value:  # by far the most
+            raise ArchGymError(f"parameter {self.name!r}: expected hashable values, got {_shown(value)}{hint}") from None
+        if type(value) in (str, bool, float) and value == value:  # by far the most
             return
         try:
-            reason = "" if read(write(value)) == value else "it does not equal itself"
-        except ArchGymError as error:
+            written = write(value)
+            reason = "only a hash of it can be" if hashed(written) else "" if read(written) == value else "it does not equal itself"
+            str(value)
+        except (ArchGymError, ValueError) as error:  # an integer of more digits than Python writes
             reason = str(error)
         if reason:
-            got = f"the {type(value).__name__} {value!r}"
+            got = f"the {type(value).__name__} {_shown(value)}"
             raise ArchGymError(
                 f"parameter {self.name!r}: expected numbers, text, tuples or enums, got {got}, which cannot be stored: {reason}"
             )
@@ -237,7 +251,7 @@ class _Listed(Parameter):
             low, high = min(self.values), max(self.values)
             fits = np.int64 if low >= -(2**63) and high < 2**63 else np.uint64 if low >= 0 and high < 2**64 else object
             return np.array(self.values, fits)
-        if kinds <= {int, float} and all(float(v) == v for v in self.values):
+        if kinds <= {int, float} and all(_is_float(v) for v in self.values):
             return np.array(self.values, float)
         grid = np.empty(len(self.values), object)
         grid[:] = self.values
@@ -273,22 +287,14 @@ class Integer(Parameter):
 
     def __post_init__(self) -> None:
         for name in ("low", "high", "step", "default"):
-            if getattr(self, name) is not None:
-                object.__setattr__(self, name, self._whole(name))
-        if self.step < 1 or self.high < self.low:
-            raise ArchGymError(f"parameter {self.name!r}: needs low <= high and step >= 1, not {self.low}, {self.high}, {self.step}")
+            self._settle(name, "a whole number", _whole)
         if self.low < -(2**63) or self.high >= 2**63 or self.high - self.low >= 2**63 - 1:
-            raise ArchGymError(f"parameter {self.name!r}: expected at most 2^63 - 1 integers of 64 bits, got {self.low} to {self.high}")
+            given = f"{_shown(self.low)} to {_shown(self.high)}"
+            raise ArchGymError(f"parameter {self.name!r}: expected at most 2^63 - 1 integers of 64 bits, got {given}")
+        if self.step < 1 or self.high < self.low:
+            given = f"{self.low}, {self.high}, {_shown(self.step)}"
+            raise ArchGymError(f"parameter {self.name!r}: needs low <= high and step >= 1, not {given}")
         self._check()
-
-    def _whole(self, name: str) -> int:
-        value = getattr(self, name)
-        try:
-            return operator.index(value)
-        except TypeError:
-            if isinstance(value, (float, np.floating)) and float(value).is_integer():
-                return int(value)
-            raise ArchGymError(f"parameter {self.name!r}: expected a whole number as {name}, got {value!r}") from None
 
     @property
     def plain(self) -> range:
@@ -355,13 +361,17 @@ class Real(Parameter):
     default: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("low", "high", "log", "levels", "default"):
-            object.__setattr__(self, name, _plain(getattr(self, name)))
+        for name in ("low", "high", "default"):
+            self._settle(name, "a number", _number)
+        self._settle("levels", "a whole number", _whole)
+        object.__setattr__(self, "log", bool(self.log))
         if self.levels > LONGEST_GRID:
             raise ArchGymError(f"parameter {self.name!r}: expected at most {LONGEST_GRID:,} levels, got {self.levels:,}")
         if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low <= self.high and self.levels >= 1):
             given = f"{self.low}, {self.high}, {self.levels}"
             raise ArchGymError(f"parameter {self.name!r}: needs finite low <= high and levels >= 1, not {given}")
+        if not math.isfinite(float(self.high) - float(self.low)):
+            raise ArchGymError(f"parameter {self.name!r}: expected a range that a float can measure, got {self.low} to {self.high}")
         if self.log and self.low <= 0:
             raise ArchGymError(f"parameter {self.name!r}: log=True needs low > 0, not {self.low}")
         self._check()
@@ -382,7 +392,7 @@ class Real(Parameter):
             raise self._refusal(value)
         try:
             number = float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise self._refusal(value) from None
         if not self.low <= number <= self.high:
             raise self._refusal(value)
@@ -395,7 +405,7 @@ class Real(Parameter):
             raise self._refusal(given[0])
         try:
             values = given.astype(float)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise self._refusal(given[0]) from None
         after = np.clip(np.searchsorted(self.grid, values), 1, max(len(self) - 1, 1)) if len(self) > 1 else np.zeros(values.shape, int)
         before = np.maximum(after - 1, 0)
@@ -569,6 +579,35 @@ class DesignSpace:
 
 def _renamed(parameter: Parameter, name: str) -> Parameter:
     return Parameter.from_json({**parameter.to_json(), "name": name})
+
+
+def _whole(value: Any) -> int:
+    """A whole number as Python's own, whoever's it was."""
+    return int(value) if isinstance(value, (float, np.floating)) and float(value).is_integer() else operator.index(value)
+
+
+def _number(value: Any) -> int | float:
+    """A number that a float can be near to, as Python's own."""
+    if isinstance(value, (str, bytes)):
+        raise TypeError
+    plain, number = _plain(value), float(value)
+    return plain if type(plain) in (int, float) else number
+
+
+def _is_float(number: int | float) -> bool:
+    """Whether a float can be this very number."""
+    try:
+        return float(number) == number
+    except OverflowError:
+        return False
+
+
+def _shown(value: Any) -> str:
+    """A value in an error's words, whatever its size."""
+    try:
+        return one_line(repr(value), 200)
+    except ValueError:  # an integer of more digits than Python writes
+        return shown(value)
 
 
 def _plain(value: Any) -> Any:

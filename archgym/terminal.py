@@ -17,11 +17,11 @@ from archgym.text import printable
 
 
 class Terminal(Console):
-    """Rich's console without markup, whose every text is printable (see `archgym.text`)."""
+    """Rich's console without markup and emoji (`module:A:` holds one), whose every text is printable (see `archgym.text`)."""
 
     def __init__(self, *, stderr: bool = False):
         forget_unusable_size()
-        super().__init__(stderr=stderr, markup=False, highlight=False)
+        super().__init__(stderr=stderr, markup=False, emoji=False, highlight=False)
 
     def print(self, *objects: Any, **options: Any) -> None:
         if not options.get("soft_wrap"):

@@ -1,7 +1,8 @@
 """Values as JSON and back: arguments of simulators, values of parameters, hyperparameters of agents.
 
     write(value)      JSON that `read` turns back into an equal value of the same type, where the value allows it
-    identify(value)   JSON that differs wherever values differ: what caches, stored optima and identifiers of runs are keyed by
+    identify(value)   JSON that differs wherever values differ, in the order of dictionaries, too, and however its own keys are sorted:
+                      what caches, stored optima and identifiers of runs are keyed by
 
 None, bools, integers, floats, text, lists and dictionaries with text as keys stand for themselves, NumPy scalars for the Python values that
 they hold. Everything else is an object {"$": kind, ...}:
@@ -13,7 +14,7 @@ they hold. Everything else is an object {"$": kind, ...}:
     content                             any other object: its class and a SHA-256 of what it holds, which is told apart but not read back
 
 The content of an object is what it would be pickled as (`__reduce_ex__`), written by `identify`. Nothing is pickled or unpickled, and
-`read` calls nothing but the constructors of dataclasses and named tuples.
+`read` calls no code of the classes that it makes objects of but `_make` of named tuples: a dataclass gets its fields, not its constructor.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import hashlib
 import importlib
 import json
 import os
+import pickle
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from datetime import date
@@ -40,6 +42,8 @@ import numpy as np
 from archgym.errors import ArchGymError, unknown
 
 INLINE_BYTES = 1 << 16  # the largest array that a specification holds, rather than its hash
+
+WRITTEN = "archgym.values"  # of a portable value
 
 LONGEST_BITS = 8192  # of an integer as JSON; Python reads no longer decimals by default
 
@@ -108,9 +112,9 @@ def _written(value: Any, exact: bool, outer: list[Any]) -> Any:
         return {_KIND: "name", _OF: reference(value)}
     if isinstance(value, np.dtype) and not value.hasobject:
         return {_KIND: "dtype", _OF: np.lib.format.dtype_to_descr(value)}
-    if kind is np.ndarray:
+    if kind is np.ndarray and (value.dtype == object or not value.dtype.hasobject):
         return _array(value, exact, outer)
-    if issubclass(kind, tuple) and hasattr(kind, "_fields"):
+    if issubclass(kind, tuple) and hasattr(kind, "_fields") and not getattr(value, "__dict__", None):
         return {_KIND: "namedtuple", _CLASS: reference(kind, exact), _OF: [_written(item, exact, [*outer, value]) for item in value]}
     if dataclasses.is_dataclass(value) and (written := _dataclass(value, exact, outer)):
         return written
@@ -119,7 +123,7 @@ def _written(value: Any, exact: bool, outer: list[Any]) -> Any:
 
 def _container(value: Any, kind: type, exact: bool, outer: list[Any]) -> Any:
     inside = [*outer, value]
-    if kind is dict and all(type(key) is str for key in value) and _KIND not in value:
+    if kind is dict and all(type(key) is str for key in value) and _KIND not in value and (exact or list(value) == sorted(value)):
         return {key: _written(item, exact, inside) for key, item in value.items()}
     if kind is dict:
         return {_KIND: "dict", _OF: [[_written(key, exact, inside), _written(item, exact, inside)] for key, item in value.items()]}
@@ -142,10 +146,11 @@ def _array(array: Any, exact: bool, outer: list[Any]) -> Any:
 
 
 def _dataclass(value: Any, exact: bool, outer: list[Any]) -> dict[str, Any] | None:
-    """A dataclass by its fields; None where it holds more than its constructor takes."""
-    fields = dataclasses.fields(value)
-    names = {field.name for field in fields}
-    if not all(field.init for field in fields) or set(getattr(value, "__dict__", names)) - names:
+    """A dataclass by its fields; None where these are not all that it holds."""
+    names = {field.name for field in dataclasses.fields(value)}
+    new: Any = type(value).__new__
+    more = set(getattr(value, "__dict__", ())) - names or new is not object.__new__  # such as the items of a dictionary
+    if more or not all(hasattr(value, name) for name in names):
         return None
     of = {name: _written(getattr(value, name), exact, [*outer, value]) for name in sorted(names)}
     return {_KIND: "dataclass", _CLASS: reference(type(value), exact), _OF: of}
@@ -159,7 +164,7 @@ def _content(value: Any, outer: list[Any]) -> dict[str, Any]:
     try:
         reducer = copyreg.dispatch_table.get(type(value))
         reduced: Any
-        if isinstance(getattr(type(value), "specification", None), property):
+        if hasattr(value, "evaluate_indices") and isinstance(getattr(type(value), "specification", None), property):
             reduced = (type(value), value.specification)
             if '"$": "unknown"' in json.dumps(reduced[1]):
                 raise TypeError("it is made with an argument that cannot")
@@ -168,7 +173,7 @@ def _content(value: Any, outer: list[Any]) -> dict[str, Any]:
     except Exception as error:
         raise Unwritable(f"a {type(value).__name__} cannot be told from others by its content ({error})") from None
     if isinstance(reduced, str):
-        return {_KIND: "name", _OF: f"{type(value).__module__}:{reduced}"}
+        return {_KIND: "name", _OF: f"{pickle.whichmodule(value, reduced)}:{reduced}"}  # type: ignore[attr-defined]
     parts = [list(part) if isinstance(part, Iterator) else part for part in reduced]  # of the items of lists and dictionaries
     text = json.dumps(_written(parts, False, [*outer, value]), sort_keys=True)
     return {_KIND: "content", _CLASS: reference(type(value), False), "sha256": hashlib.sha256(text.encode()).hexdigest()}
@@ -228,10 +233,21 @@ def _read(kind: str, written: Mapping[str, Any]) -> Any:
     if kind in ("enum", "flag") and isinstance(cls, type) and issubclass(cls, enum.Enum):
         return cls[of] if kind == "enum" else cls(of)
     if kind == "dataclass" and isinstance(cls, type) and dataclasses.is_dataclass(cls):
-        return cls(**read(of))
+        return _read_dataclass(cls, read(of))
     if kind == "namedtuple" and isinstance(cls, type) and issubclass(cls, tuple):
         return cls._make(read(of))  # type: ignore[attr-defined]
     raise ArchGymError(f"{written[_CLASS]} is not a class of kind {kind!r}")
+
+
+def _read_dataclass(cls: type, fields: Mapping[str, Any]) -> Any:
+    """An object with these fields; its constructor is not called, which may convert what it is given once more."""
+    names = {field.name for field in dataclasses.fields(cls)}
+    if names != set(fields):
+        raise ArchGymError(f"expected the fields {', '.join(sorted(names))}, got {', '.join(sorted(fields))}")
+    value: Any = object.__new__(cls)
+    for name, item in fields.items():
+        object.__setattr__(value, name, item)
+    return value
 
 
 def _read_array(written: Mapping[str, Any]) -> Any:
@@ -265,7 +281,7 @@ def settle(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]
                 f"argument {name!r} cannot be written down, so that the search could not be repeated: {error}; pass numbers, text, arrays "
                 "or objects of module-level classes, or register an environment whose simulator is made with it"
             ) from error
-        values[name] = value if _hashed(written[name]) else read(written[name])
+        values[name] = value if hashed(written[name]) else read(written[name])
     return written, values
 
 
@@ -294,11 +310,35 @@ def read_arguments(written: Mapping[str, Any], given: Mapping[str, Any] | None =
     return values
 
 
-def _hashed(written: Any) -> bool:
+def portable(value: Any) -> Any:
+    """A value that any writer of JSON can write: itself, or its written form by the name `WRITTEN`, from which `restored` makes it again.
+
+    What cannot be written, or not be read back, stays itself.
+    """
+    try:
+        written = write(value)
+    except Unwritable:
+        return value
+    if not _holds(written, lambda of: _KIND in of):
+        return written
+    return value if hashed(written) else {WRITTEN: written}
+
+
+def restored(value: Any) -> Any:
+    """The inverse of `portable`."""
+    return read(value[WRITTEN]) if type(value) is dict and value.keys() == {WRITTEN} else value
+
+
+def hashed(written: Any) -> bool:
     """Whether a written value holds an object of which only a hash is there."""
+    return _holds(written, lambda of: of.get(_KIND) == "content")
+
+
+def _holds(written: Any, wanted: Callable[[Mapping[str, Any]], bool]) -> bool:
+    """Whether one of the dictionaries within a written value is a wanted one."""
     if isinstance(written, Mapping):
-        return written.get(_KIND) == "content" or any(map(_hashed, written.values()))
-    return isinstance(written, list) and any(map(_hashed, written))
+        return wanted(written) or any(_holds(item, wanted) for item in written.values())
+    return isinstance(written, list) and any(_holds(item, wanted) for item in written)
 
 
 def reference(thing: Any, check: bool = True) -> str:
@@ -328,6 +368,8 @@ def load(reference: str) -> Any:
         ArchGymError: it cannot be imported, or has no such name.
     """
     module, _, name = reference.partition(":")
+    if not module:
+        raise ArchGymError(f"cannot load {reference!r}: expected module:name")
     try:
         found: Any = importlib.import_module(module)
         for part in filter(None, name.split(".")):

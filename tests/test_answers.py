@@ -150,6 +150,7 @@ def test_masked_values_are_no_values():
         lambda a: {"failure": [None] * len(a)},
         lambda a: {"failure": np.full(len(a), np.nan)},
         lambda a: {"failure": np.full(len(a), "")},
+        lambda a: {"failure": [" \n"] * len(a)},
     ],
 )
 def test_numbers_and_flags_in_any_dress_are_accepted(columns):
@@ -167,6 +168,17 @@ def test_columns_of_pandas_are_accepted():
     assert outcome.failures == dict.fromkeys(GUILTY, "slow") and outcome.feasible.sum() == ROWS - 2
 
 
+def test_missing_reasons_of_pandas_are_none():
+    reasons = pytest.importorskip("pandas").array(["slow", None] * (ROWS // 2), dtype="string")
+    assert outcome_of(lambda a: {"failure": reasons[: len(a)]}).failures == {row: "slow" for row in range(0, ROWS, 2)}
+
+
+def test_a_column_that_numpy_cannot_read_says_so():
+    torch = pytest.importorskip("torch")
+    failures = outcome_of(lambda a: {"time_s": torch.ones(len(a), dtype=torch.bfloat16)}).failures
+    assert len(failures) == ROWS and "'time_s' as a Tensor of which NumPy makes no array" in failures[0]
+
+
 @pytest.mark.parametrize("name", ["failure", "cached", "feasible", "time_s"])
 def test_a_column_of_another_length_fails_where_it_is_so(name):
     right = {"failure": "", "cached": False, "feasible": True, "time_s": 1.0}[name]
@@ -181,14 +193,16 @@ def test_a_column_of_another_length_fails_where_it_is_so(name):
 
 
 @pytest.mark.parametrize(
-    "reasons", ["text", {3: "slow"}, {"slow"}, 5, np.full((ROWS, 1), "slow")], ids=lambda reasons: type(reasons).__name__
+    "reasons",
+    ["text", {3: "slow"}, {"slow"}, 5, np.full((ROWS, 1), "slow"), [np.arange(2)] * ROWS],
+    ids=lambda reasons: type(reasons).__name__,
 )
 def test_reasons_that_are_no_column_are_refused(reasons):
     outcome = outcome_of(lambda a: {"failure": reasons})
     assert len(outcome.failures) == ROWS and "'failure'" in outcome.failures[0] and "expected" in outcome.failures[0]
 
 
-@pytest.mark.parametrize("answer", [None, 5, "text", [1.0]])
+@pytest.mark.parametrize("answer", [None, 5, "text", [1.0], np.zeros(2, [("time_s", "f8"), ("feasible", "?")])])
 def test_an_answer_without_columns_says_what_is_expected(answer):
     class Odd(Answering):
         def evaluate_indices(self, indices, rng=None):

@@ -543,6 +543,34 @@ def test_a_search_that_ends_early_prints_and_writes_what_there_is(register, tmp_
     assert pyarrow.parquet.read_table(out).num_rows == 40
 
 
+class A(archgym.AskTellAgent):
+    """Exits before its first sample, or cannot go on after it."""
+
+    version = 1
+    hyperparameters = DesignSpace([Integer("most", 0, 9)])
+
+    def start(self, space, *, budget, rng):
+        if not self.most:
+            raise SystemExit(0)
+        self.width = len(space)
+
+    def ask(self, n):
+        return np.zeros((n, self.width), int)
+
+    def tell(self, indices, rewards, metrics, feasible):
+        raise ValueError("no more")
+
+
+def test_a_plug_in_that_exits_does_not_choose_the_exit_code(bowl):
+    done = run("search", bowl[0], f"{__name__}:A", "--budget", 10)
+    assert done.exit_code == 1 and "error: SystemExit: 0" in done.stderr
+
+
+def test_no_emoji_is_made_of_names(bowl):
+    done = run("search", bowl[0], f"{__name__}:A", "--budget", 10, "--hp", "most=1", "--num-envs", 1)
+    assert f"error: {__name__}:A: ValueError: no more" in done.stderr
+
+
 def test_a_search_that_ends_early_shows_its_traceback_with_debug(register):
     env_id, _ = register(Tiring(archgym.SimulatorUnavailable("no worker starts")))
     with pytest.raises(archgym.ArchGymError) as raised:

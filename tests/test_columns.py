@@ -174,18 +174,21 @@ def test_a_long_integer_parameter_needs_no_table(integer):
 
 
 class Long(Simulator):
-    space = DesignSpace([Integer("x", 0, 10**9), Integer("y", 1, 8)])
     metrics = (Metric("t_s", "s", "lower"),)
     default_objective = Objective(Minimize("t_s"), reference={"t_s": 1e6})
+
+    def __init__(self, high=10**9):
+        self.space = DesignSpace([Integer("x", 0, high), Integer("y", 1, 8)])
 
     def evaluate(self, designs, rng=None):
         return {"t_s": 1.0 + abs(designs["x"] - 123456789.0) / designs["y"], "feasible": designs["x"] >= 0}
 
 
-def test_agents_search_a_long_integer_parameter_or_say_why_not():
+@pytest.mark.parametrize("high", [10**9, 2**62, 2**63 - 3])
+def test_agents_search_a_long_integer_parameter_or_say_why_not(high):
     for agent in archgym.list_agents():
         try:
-            assert archgym.search("tests/Long-v0", agent, budget=30).samples == 30
+            assert archgym.search("tests/Long-v0", agent, budget=60, env_kwargs={"high": high}).samples == 60
         except ArchGymError as error:
             assert agent in ("gp", "ant_colony", "reinforce", "ppo", "a2c", "dqn", "independent_ppo"), agent
             assert "'x'" in str(error)

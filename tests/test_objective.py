@@ -228,3 +228,38 @@ def test_a_metric_below_0_under_a_logarithm_makes_its_design_infeasible_with_the
 def test_forms_without_logarithms_take_any_number():
     for form in ("linear", "nasaic"):
         assert Objective(Minimize("energy_j"), form=form)({"energy_j": np.array([-2.0])}, np.array([True])).reward[0] == 2.0
+
+
+def test_one_metric_in_several_terms_keeps_their_weights_in_the_dictionary_form():
+    objective = Objective(Target("a", 2.0, 4.0), Maximize("a", 3.0), Minimize("b"), Minimize("a", 2.0), AtLeast("a", 1), AtMost("a", 9))
+    assert Objective.from_dict(json.loads(json.dumps(objective.to_dict()))) == objective
+
+
+def test_the_order_of_parts_of_different_kinds_changes_no_bit_of_a_reward():
+    parts = [Maximize("a", 0.1), Minimize("b", 0.7), Target("c", 3.0, 0.3)]
+    metrics = {name: np.geomspace(0.1, 7.0, 50) for name in "abc"}
+    one, other = (Objective(*each)(metrics, np.ones(50, bool)).reward for each in (parts, parts[::-1]))
+    assert one.tobytes() == other.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("parts", "says"),
+    [
+        ([Minimize("a"), Minimize("a", 2.0)], "at most one Minimize of 'a'"),
+        ([Minimize("a"), AtMost("b", 1), AtMost("b", 2)], "at most one AtMost of 'b'"),
+        ([Minimize("a", float("nan"))], "a finite number as the weight of 'a', got nan"),
+        ([Minimize("a", None)], "a finite number as the weight of 'a', got None"),
+        ([Minimize("a"), AtMost("b", "4")], "a finite number as the limit of 'b', got '4'"),
+        ([Target("a", float("inf"))], "a finite number as the value of 'a', got inf"),
+    ],
+)
+def test_parts_that_a_specification_could_not_state_are_refused(parts, says):
+    with pytest.raises(ArchGymError, match=says):
+        Objective(*parts)
+
+
+def test_numbers_of_an_objective_are_plain():
+    objective = Objective(Minimize("a", np.float32(0.5)), AtMost("b", np.int64(3)))
+    assert json.dumps(objective.to_dict()) == '{"minimize": ["a"], "weights": {"a": 0.5}, "at_most": {"b": 3}}'
+    with pytest.raises(ArchGymError, match="references as a dictionary"):
+        Objective(Minimize("a"), reference={"a": "x"})

@@ -108,6 +108,12 @@ def test_an_objective_is_an_object_a_dictionary_or_a_function_with_options(regis
         gymnasium.make(env_id, limit=7.0, objective={"minimize": ["area_mm2"]})
 
 
+@pytest.mark.parametrize("source", [None, 5, {"a": 1}])
+def test_what_makes_no_simulator_is_refused_when_it_is_registered(source):
+    with pytest.raises(ArchGymError, match="expected a Simulator, its class, a function that makes one"):
+        archgym.register_env("tests/Nothing-v0", simulator=source)
+
+
 def test_a_simulator_without_an_objective_says_what_to_do(register):
     class Aimless(Bowl):
         default_objective = None

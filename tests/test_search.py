@@ -238,6 +238,14 @@ def test_to_pandas_has_a_column_each(bowl):
         ({"agent": "no_such_module:Agent"}, "no_such_module"),
         ({"agent": 3}, "3"),
         ({"agent": dict}, "dict"),
+        ({"agent": archgym.Agent}, "subclass of archgym.Agent"),
+        ({"agent": ":"}, "expected module:name"),
+        ({"agent_kwargs": [1]}, "expected agent_kwargs as a dictionary"),
+        ({"env_kwargs": "a"}, "expected env_kwargs as a dictionary"),
+        ({"env_kwargs": {1: 2}}, "expected env_kwargs as a dictionary"),
+        ({"cache": 5}, "expected the path of a file"),
+        ({"front": "cost_j"}, "expected the names of at least two metrics"),
+        ({"front": 5}, "expected the names of at least two metrics"),
         ({"agent": "genetic", "agent_kwargs": {"populatoin": 3}}, "did you mean 'population'"),
         ({"agent": "genetic", "agent_kwargs": {"tournament": 10**6}}, "tournament"),
         ({"agent": Descending(), "agent_kwargs": {"a": 1}}, "made already"),
@@ -251,6 +259,13 @@ def test_wrong_input_is_refused_and_nothing_is_simulated(bowl, call, says):
     with pytest.raises(ArchGymError, match=says):
         search(bowl[0], arguments.pop("agent"), **arguments)
     assert bowl[1].rows == 0
+
+
+@pytest.mark.parametrize("change", [{"env": None}, {"agent": 3}, {"env": {"id": "tests/Bowl-v0"}}, {"agent": {"name": "random"}}, None])
+def test_what_is_no_specification_is_refused(bowl, change):
+    specification = search(bowl[0], "random", budget=5).specification
+    with pytest.raises(ArchGymError, match="expected a search's specification"):
+        search_again(None if change is None else {**specification, **change})
 
 
 def test_an_unknown_environment_is_refused_with_the_nearest_ids():

@@ -64,8 +64,8 @@ def other_values(space: DesignSpace, values: Indices, parameters: Indices, rng: 
     """
     n = space.nvec[parameters]
     u, step, up = rng.random((3, len(values)))
-    anywhere = values + 1 + (u * (n - 1)).astype(np.int64)
-    anywhere -= n * (anywhere >= n)
+    step_on = 1 + (u * (n - 1)).astype(np.int64)
+    anywhere = values + np.where(values < n - step_on, step_on, step_on - n)  # a sum beyond n may need more than 64 bits
     ordered = np.array([p.ordered and len(p) > 2 for p in space], bool)[parameters]
     beside = values + np.where(((up < 0.5) | (values == 0)) & (values < n - 1), 1, -1)
     return np.where(ordered & (step < 0.5), beside, anywhere)

@@ -24,6 +24,8 @@ from archgym.space import Array, Categorical, DesignSpace, Indices, Ordinal, Rea
 
 FEWEST_NEW = 0.25  # share of a generation, below which the search starts again
 RESAMPLED = 4  # without margin, a draw outside of [0, 1]^P is repeated so often, then clipped; more only cost time in many dimensions
+MOST_CELLS = 2**40  # of a parameter with margin: finer ones are no numbers of their own between 0 and 1
+LAST = float(np.nextafter(1.0, 0.0))  # of the points within the last cell
 
 
 class CMAES(AskTellAgent):
@@ -65,7 +67,7 @@ class CMAES(AskTellAgent):
         seed = int(self.rng.integers(2**31))
         if not self.margin:
             return CMA(mean, self.sigma0, np.tile([0.0, 1.0], (len(mean), 1)), RESAMPLED, seed, population)
-        cell = 1 / self.nvec
+        cell = 1 / np.minimum(self.nvec, MOST_CELLS)
         bounds = np.stack([cell / 2, 1 - cell / 2], axis=1)  # centres of the first and of the last cell
         return CMAwM(mean, self.sigma0, bounds, cell, seed=seed, population_size=population)
 
@@ -81,7 +83,7 @@ class CMAES(AskTellAgent):
             else:
                 cell = point = self.optimizer.ask()
             self.asked.append(point)
-            designs[row, self.free] = np.minimum(cell * self.nvec, self.nvec - 1)
+            designs[row, self.free] = np.minimum(np.minimum(cell, LAST) * self.nvec, self.nvec - 1)
         return designs
 
     def tell(self, indices: Indices, rewards: Array, metrics: Mapping[str, Array], feasible: Array) -> None:

@@ -64,6 +64,7 @@ class TPE(AskTellAgent):
         self.space, self.rng = space, rng
         self.nvec, self.ordered = space.nvec, np.array([p.ordered for p in space], bool)
         self.cells = np.minimum(space.nvec, MOST_CELLS)
+        self.exact = np.int64 if int(space.nvec.max(initial=1)) * MOST_CELLS < 2**63 else object  # of products of values and cells
         self.width = int(self.cells.max(initial=1))  # tables are [P, width, width], padded where a parameter has fewer cells
         self.parameter = np.arange(len(space))
         self.epsilon = min(self.mutation / max(int((space.nvec > 1).sum()), 1), 0.5)
@@ -100,7 +101,8 @@ class TPE(AskTellAgent):
     def _add(self, design: Indices) -> None:
         if self.asked == len(self.places):
             self._reserve(2 * self.asked)
-        place = self.places[self.asked] = design * self.cells // self.nvec
+        place = (design.astype(self.exact) * self.cells // self.nvec).astype(np.int64)
+        self.places[self.asked] = place
         if self.one_hot:
             self.columns[self.asked, place + self.parameter * self.width] = 1
         self.seen.add(design.tobytes())
@@ -131,7 +133,8 @@ class TPE(AskTellAgent):
         """A random value of each cell: int64 [C, P]."""
         if self.width < MOST_CELLS:
             return places  # a cell is a value
-        first, end = -(-places * self.nvec // self.cells), -(-(places + 1) * self.nvec // self.cells)
+        ends = np.stack([places, places + 1]).astype(self.exact)
+        first, end = (-(-ends * self.nvec // self.cells)).astype(np.int64)
         designs: Indices = first + (self.rng.random(places.shape) * (end - first)).astype(np.int64)
         return designs
 

@@ -13,7 +13,8 @@ from functools import cached_property
 
 import numpy as np
 
-from archgym.space import Array, Categorical, DesignSpace, Indices, Parameter
+from archgym.errors import ArchGymError
+from archgym.space import LONGEST_GRID, Array, Categorical, DesignSpace, Indices, Parameter
 
 WIDE = 16.0
 """Largest over smallest value from which on an axis is logarithmic."""
@@ -65,12 +66,16 @@ class Encoding:
 def _columns(parameter: Parameter) -> list[tuple[str, Array]]:
     """Names and values by index, float64 [n], of a parameter's features."""
     n = len(parameter)
+    if n > LONGEST_GRID:
+        got = f"{n:,} of {parameter.name!r}"
+        raise ArchGymError(f"a proxy lists the values of every parameter: expected at most {LONGEST_GRID:,}, got {got}; give it a step")
     if isinstance(parameter, Categorical):
         shown = [1] if n == 2 else range(n)
         return [(f"{parameter.name}={parameter.value(k)}", (np.arange(n) == k).astype(float)) for k in shown]
     grid = parameter.grid
-    place = np.arange(n, dtype=float) if grid.dtype.kind not in "iuf" else grid.astype(float)
-    if grid.dtype.kind in "iuf" and place.min() > 0 and place.max() >= WIDE * place.min():
+    numbers = grid.dtype.kind in "iuf" and bool(np.isfinite(grid).all())
+    place = grid.astype(float) if numbers else np.arange(n, dtype=float)
+    if numbers and place.min() > 0 and place.max() >= WIDE * place.min():
         place = np.log2(place)
     span = float(np.ptp(place))
     place = (place - place.min()) / span if span else np.zeros(n)

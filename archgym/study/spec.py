@@ -503,7 +503,7 @@ def _drawn(cls: type[Agent], name: str, n: int) -> Iterator[tuple[dict[str, Any]
 
 
 def _on_grid(space: Any, values: Mapping[str, Any]) -> bool:
-    return all(values[p.name] in p.grid.tolist() for p in space)
+    return all(values[p.name] in p.plain for p in space)
 
 
 def _label(env: _Env) -> str:

@@ -148,6 +148,15 @@ def test_the_card_tells_what_the_data_cover(tmp_path):
     assert seen == 6 or f"`kind` x `size` | {seen} of 6" in text
 
 
+def test_the_card_of_parameters_of_2_to_the_62_values_counts_those_seen(tmp_path):
+    data = everything()
+    space = DesignSpace([Integer("x", 0, 2**62), Integer("y", 0, 2**62), *list(data.space)[2:]])
+    save_dataset(replace(data, space=space), tmp_path)
+    text = (tmp_path / "README.md").read_text()
+    seen = len(np.unique(data.distinct().indices[:, :2], axis=0))
+    assert f"`x` | 2 of {2**62 + 1}" in text and f"`x` x `y` | {seen} of {(2**62 + 1) ** 2}" in text
+
+
 @pytest.mark.parametrize("damage", ["missing", "truncated", "bit", "foreign", "format"])
 def test_damage_is_told(tmp_path, damage):
     path = save_dataset(everything(), tmp_path) / "data.parquet"

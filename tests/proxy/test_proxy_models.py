@@ -67,6 +67,13 @@ def test_a_parameter_of_one_value_is_a_feature_that_says_nothing():
     assert Encoding(space)(np.zeros((4, 2), np.int64)).tolist() == [[0, 1]] * 4
 
 
+def test_features_are_finite_where_a_value_is_not_and_a_very_long_parameter_is_refused():
+    features = Encoding(DesignSpace([Ordinal("limit", [1.0, 2.0, float("inf")])]))(np.arange(3)[:, None])
+    assert features[:, 0].tolist() == [0.0, 0.5, 1.0]
+    with pytest.raises(ArchGymError, match=r"at most 10,000,000, got 1,000,000,001 of 'x'; give it a step"):
+        Encoding(DesignSpace([Integer("x", 0, 10**9)]))
+
+
 # --- targets ---
 
 
