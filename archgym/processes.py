@@ -112,6 +112,7 @@ class Child:
         self._ending: Ending | None = None
         self._lock = threading.Lock()
         environment = dict(options.pop("env", os.environ))
+        _take_standard_descriptors()
         environment[MARK] = " ".join(filter(None, (environment.get(MARK), self._mark)))
         self._control, theirs = multiprocessing.connection.Pipe()  # a pair of sockets
         arguments = self.owner, theirs.fileno(), list(fds), list(kept), keep, grace_s, list(map(os.fspath, command))
@@ -185,6 +186,13 @@ class Child:
             time.sleep(0.01)
 
 
+def _take_standard_descriptors() -> None:
+    """Open 0, 1 and 2 where this process has closed them: a pipe there would be taken for a child's standard input or output."""
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(fd, True)
+    os.close(fd)
+
+
 def _kill_marked(mark: str) -> int:
     import psutil
 
@@ -211,7 +219,8 @@ class Server(Child):
     def __init__(self, function: str, **options: Any):
         module, _, name = function.partition(":")
         self.connection, theirs = multiprocessing.connection.Pipe()
-        code = f"import sys; sys.path[:] = {sys.path!a}; from {module} import {name}; {name}({theirs.fileno()})"
+        path = [folder for folder in sys.path if isinstance(folder, str)]  # Python passes over other entries
+        code = f"import sys; sys.path[:] = {path!a}; from {module} import {name}; {name}({theirs.fileno()})"
         flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
         try:
             super().__init__([sys.executable, *flags, "-c", code], fds=[theirs.fileno()], **options)

@@ -240,8 +240,12 @@ class _Worker:
     def __init__(self, simulator: Simulator, memory_bytes: int | None):
         if getattr(multiprocessing.current_process(), "_inheriting", False):
             raise SystemExit("this script is being imported by a worker process: put its own work under `if __name__ == '__main__':`")
-        self.process = Server(f"{__name__}:spawn_main")
-        self.process.send((_preparation(), pickle.dumps(simulator), memory_bytes))
+        preparation = _preparation()
+        try:
+            self.process = Server(f"{__name__}:spawn_main")
+        except OSError as error:  # too many processes, too many open files
+            raise SimulatorUnavailable(f"cannot start a worker process: {error.strerror}; raise the limit, or take fewer workers") from error
+        self.process.send((preparation, pickle.dumps(simulator), memory_bytes))
         self.ready = False
         self.task: _Task | None = None
         self.deadline = np.inf
@@ -270,7 +274,10 @@ def _stop(workers: list[_Worker]) -> None:
 
 def _preparation() -> dict[str, Any]:
     """What a worker must be told to find what is defined in the script that is run."""
-    data = multiprocessing.spawn.get_preparation_data("archgym worker")
+    try:
+        data = multiprocessing.spawn.get_preparation_data("archgym worker")
+    except FileNotFoundError:
+        raise SimulatorUnavailable("cannot start a worker process: the working folder is gone; change to one that is there") from None
     data["authkey"] = bytes(data["authkey"])
     if not os.path.exists(data.get("init_main_from_path") or os.devnull):  # a script from standard input
         del data["init_main_from_path"]
