@@ -245,7 +245,9 @@ class _Worker:
         try:
             self.process = Server(f"{__name__}:spawn_main")
         except OSError as error:  # too many processes, too many open files
-            raise SimulatorUnavailable(f"cannot start a worker process: {error.strerror}; raise the limit, or take fewer workers") from error
+            raise SimulatorUnavailable(
+                f"cannot start a worker process: {error.strerror}; raise the limit, or take fewer workers"
+            ) from error
         self.process.send((preparation, pickle.dumps(simulator), memory_bytes))
         self.ready = False
         self.task: _Task | None = None

@@ -230,7 +230,9 @@ assert server.receive() == "hello"
 """
 
 
-@pytest.mark.parametrize("before", ["os.closerange(0, 3)", "os.close(0)", "os.close(1)", "import pathlib; sys.path.append(pathlib.Path('x'))"])
+@pytest.mark.parametrize(
+    "before", ["os.closerange(0, 3)", "os.close(0)", "os.close(1)", "import pathlib; sys.path.append(pathlib.Path('x'))"]
+)
 def test_children_start_from_a_process_without_standard_descriptors_and_with_any_import_path(tmp_path, before):
     script = tmp_path / "script.py"
     script.write_text(SMALL.format(tests=str(Path(__file__).parent), before=before))

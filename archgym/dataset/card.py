@@ -73,17 +73,18 @@ def _parameters(data: Dataset) -> str:
     indices = data.distinct().indices
     rows = []
     for p, parameter in enumerate(data.space):
-        counts = np.bincount(indices[:, p], minlength=len(parameter))
-        rows.append([f"`{parameter.name}`", f"{np.count_nonzero(counts)} of {len(parameter)}", f"{_evenness(counts):.2f}"])
+        counts = np.unique(indices[:, p], return_counts=True)[1]
+        rows.append([f"`{parameter.name}`", f"{len(counts)} of {len(parameter)}", f"{_evenness(counts, len(parameter)):.2f}"])
     return table(["parameter", "values seen", "evenness"], rows)
 
 
 def _pairs(data: Dataset) -> str:
-    indices, nvec = data.distinct().indices, data.space.nvec
+    indices, nvec = data.distinct().indices, data.space.nvec.tolist()
+    ranks = [np.unique(column, return_inverse=True)[1] for column in indices.T]  # small, however many values there are
     found = []
     for a, b in itertools.combinations(range(len(nvec)), 2):
-        seen = len(np.unique(indices[:, a] * nvec[b] + indices[:, b]))
-        found.append((seen / (nvec[a] * nvec[b]), seen, int(nvec[a] * nvec[b]), f"`{data.space.names[a]}` x `{data.space.names[b]}`"))
+        seen, there = len(np.unique(ranks[a] * len(indices) + ranks[b])), nvec[a] * nvec[b]
+        found.append((seen / there, seen, there, f"`{data.space.names[a]}` x `{data.space.names[b]}`"))
     found.sort(key=lambda pair: pair[0])
     complete = sum(share == 1 for share, *_ in found)
     rows = [[name, f"{seen} of {there}", f"{share:.1%}"] for share, seen, there, name in found[:_PAIRS] if share < 1]
@@ -102,6 +103,6 @@ def _agents(data: Dataset) -> str:
     return table(["agent", "designs", "of the space", "evaluations", "feasible", "distance"], rows)
 
 
-def _evenness(counts: Array) -> float:
-    p = counts[counts > 0] / counts.sum()
-    return float(-(p * np.log(p)).sum() / np.log(len(counts))) if len(counts) > 1 else 1.0
+def _evenness(counts: Array, values: int) -> float:
+    p = counts / counts.sum()
+    return float(-(p * np.log(p)).sum() / np.log(values)) if values > 1 else 1.0

@@ -22,7 +22,7 @@ import json
 import os
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -294,9 +294,7 @@ class Store:
 
         contents = list(self.table(runs))
         taken = {name for _, content in contents for name in content.column_names}
-        column = "run"
-        while column in taken:
-            column += "_"
+        column = unused("run", taken)
         tables = []
         for run, content in contents:
             ids = pyarrow.array([run.id] * content.num_rows, pyarrow.string())
@@ -312,7 +310,8 @@ class Store:
         self._put(target, content)
         for path in old:
             if path != target:
-                path.unlink(missing_ok=True)
+                with self._errors(path):
+                    path.unlink(missing_ok=True)
         return 1
 
     def _put(self, path: Path, content: bytes) -> None:
@@ -424,6 +423,13 @@ def _refuse(error: OSError) -> None:
     """A folder of runs that cannot be read, unless it has gone since it was listed."""
     if not isinstance(error, FileNotFoundError):
         raise _cannot_read(error.filename, error) from error
+
+
+def unused(name: str, taken: Container[str]) -> str:
+    """A name that no other column has."""
+    while name in taken:
+        name += "_"
+    return name
 
 
 def _ours(name: str) -> bool:
