@@ -128,6 +128,9 @@ class _Commands(_Group):
             if is_full(error):
                 say("error", "the disk is full: free some space and run the same command again", "red")
                 raise typer.Exit(BAD_INPUT) from None
+            if isinstance(error, PermissionError) and error.filename:
+                say("error", f"cannot use {error.filename}: {error.strerror}; change its permissions, or give another", "red")
+                raise typer.Exit(BAD_INPUT) from None
             say("error", f"{reason_of(error)}; archgym --debug, before the command, shows where", "red")
             raise typer.Exit(FAILED) from None
 

@@ -14,15 +14,17 @@ from __future__ import annotations
 import errno
 import multiprocessing.connection
 import os
+import pickle
 import secrets
 import signal
+import struct
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +40,7 @@ END_S = 10.0  # within which a supervisor has ended everything
 NEW_JOB = b"\x1e"  # a record separator: what a process writes to its standard error before a job, so that earlier words are told apart
 KEPT = 2000  # bytes of what a process wrote, for its last words
 OUTPUT = 1 << 24  # bytes of what a program printed, if the program is run for that
+_HEAD = struct.Struct("<8sQ")  # of an answer: its mark, and the length of what follows
 _KILLS = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT} if os.name == "posix" else set()
 
 
@@ -54,11 +57,13 @@ class Ending:
         code: its exit code, or the negative number of the signal that ended it.
         output: the end of what it wrote, as far as it was kept.
         errno: why it could not be started; 0 where it was.
+        garbled: whether something else than answers came from a `Server`'s process, so that it was ended.
     """
 
     code: int
     output: bytes = b""
     errno: int = 0
+    garbled: bool = False
 
     @property
     def killed(self) -> bool:
@@ -73,6 +78,8 @@ class Ending:
     def __str__(self) -> str:
         if self.errno:
             return f"could not be started ({os.strerror(self.errno)})"
+        if self.garbled:
+            return "was ended, since something else than answers came from it: does it write to descriptors that are not its own?"
         if self.code == errno.ENOMEM:
             return f"ran out of memory (exit code {self.code})"
         name = f"killed by {signal.Signals(-self.code).name}, " if -self.code in set(signal.Signals) else ""
@@ -112,6 +119,7 @@ class Child:
         self._ending: Ending | None = None
         self._lock = threading.Lock()
         environment = dict(options.pop("env", os.environ))
+        _take_standard_descriptors()
         environment[MARK] = " ".join(filter(None, (environment.get(MARK), self._mark)))
         self._control, theirs = multiprocessing.connection.Pipe()  # a pair of sockets
         arguments = self.owner, theirs.fileno(), list(fds), list(kept), keep, grace_s, list(map(os.fspath, command))
@@ -185,6 +193,13 @@ class Child:
             time.sleep(0.01)
 
 
+def _take_standard_descriptors() -> None:
+    """Open 0, 1 and 2 where this process has closed them: a pipe there would be taken for a child's standard input or output."""
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(fd, True)
+    os.close(fd)
+
+
 def _kill_marked(mark: str) -> int:
     import psutil
 
@@ -201,7 +216,7 @@ class Server(Child):
     """A Python process that answers messages.
 
     Args:
-        function: "module:function" of what it runs with the descriptor of its end of the connection; `answer` is the rest of its life.
+        function: "module:function" of what it runs with its `Line`; `answer` is the rest of its life.
         options: of `Child`.
 
     Raises:
@@ -211,7 +226,12 @@ class Server(Child):
     def __init__(self, function: str, **options: Any):
         module, _, name = function.partition(":")
         self.connection, theirs = multiprocessing.connection.Pipe()
-        code = f"import sys; sys.path[:] = {sys.path!a}; from {module} import {name}; {name}({theirs.fileno()})"
+        self._answers = secrets.token_bytes(8)  # their mark
+        self._arrived = bytearray()
+        self._unreadable = False
+        path = [folder for folder in sys.path if isinstance(folder, str)]  # Python passes over other entries
+        line = f"{Line.__module__}.Line({theirs.fileno()}, {self._answers!r})"
+        code = f"import sys; sys.path[:] = {path!a}; import {Line.__module__}; from {module} import {name}; {name}({line})"
         flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
         try:
             super().__init__([sys.executable, *flags, "-c", code], fds=[theirs.fileno()], **options)
@@ -226,40 +246,105 @@ class Server(Child):
         with suppress(OSError):
             self.connection.send(message)
 
+    def ready(self, seconds: float | None = None) -> bool:
+        """Whether a whole message, or the end of the process, is there within some time."""
+        while not (self._whole or self._garbled):
+            ends = wait([self.connection, self], seconds)
+            if not ends:
+                return False
+            if self.connection not in ends:
+                self.end()  # and whoever else holds the connection
+            elif not self._read():
+                return True
+        return True
+
     def receive(self) -> Any:
         """The next message, which may have arrived before the process ended.
 
         Raises:
-            EOFError: the process ended without one.
+            EOFError: the process ended without one, or said something else.
         """
-        wait([self.connection, self])
-        if not self.connection.poll():
-            self.end()  # and whoever else holds the connection
-            if not self.connection.poll():
-                raise EOFError
+        self.ready()
+        if not self._whole:
+            raise EOFError
+        end = _HEAD.size + _HEAD.unpack_from(self._arrived)[1]
+        content = bytes(self._arrived[_HEAD.size : end])
+        del self._arrived[:end]
         try:
-            return self.connection.recv()
-        except OSError as error:  # it ended in the middle of a message
+            return pickle.loads(content)
+        except MemoryError:
+            raise
+        except Exception as error:  # somebody wrote into the middle of it
+            self._unreadable = True
             raise EOFError from error
 
+    @property
+    def _whole(self) -> bool:
+        """Whether a whole message has arrived."""
+        size = len(self._arrived)
+        return not self._garbled and size >= _HEAD.size and size >= _HEAD.size + _HEAD.unpack_from(self._arrived)[1]
+
+    @property
+    def _garbled(self) -> bool:
+        """Whether something else than messages has arrived."""
+        return self._unreadable or not self._answers.startswith(bytes(self._arrived[: len(self._answers)]))
+
+    def _read(self) -> bool:
+        """Take what has arrived; False where nothing more will."""
+        try:
+            part = os.read(self.connection.fileno(), 1 << 20)
+        except OSError:
+            return False
+        self._arrived += part
+        return bool(part)
+
     def _end(self, grace_s: float) -> Ending:
-        if grace_s:
+        if grace_s and not self._garbled:
             self.connection.close()  # for the process to end by itself
-        return super()._end(grace_s)
+        ending = super()._end(0.0 if self._garbled else grace_s)
+        return replace(ending, garbled=self._garbled)
 
 
-def answer(connection: Connection[Any, Any], reply: Callable[[Any], Any]) -> None:
+class Line:
+    """A `Server`'s process's end of the connection. Answers carry a mark, by which they are told from what others write there.
+
+    Args:
+        descriptor: of a socket.
+        mark: of answers.
+    """
+
+    def __init__(self, descriptor: int, mark: bytes):
+        self._connection: Connection[Any, Any] = multiprocessing.connection.Connection(descriptor)
+        self._mark = mark
+
+    def receive(self) -> Any:
+        """The next message.
+
+        Raises:
+            EOFError: nobody sends any more.
+        """
+        return self._connection.recv()
+
+    def send(self, message: Any) -> None:
+        """Answer."""
+        content = pickle.dumps(message)
+        view = memoryview(_HEAD.pack(self._mark, len(content)) + content)
+        while view:
+            view = view[os.write(self._connection.fileno(), view) :]
+
+
+def answer(line: Line, reply: Callable[[Any], Any]) -> None:
     """Answer messages, in a `Server`'s process, until nobody sends any more."""
     here = os.getpid()
     while True:
         try:
-            message = connection.recv()
+            message = line.receive()
         except EOFError:
             return
         said = reply(message)
         if os.getpid() != here:  # a fork that came back: its answer would be taken for that of another message
             os._exit(1)
-        connection.send(said)
+        line.send(said)
 
 
 def run(command: Sequence[str], timeout_s: float, **options: Any) -> Ending:

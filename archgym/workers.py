@@ -24,13 +24,12 @@ import sys
 import time
 import weakref
 from collections import deque
-from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from archgym.errors import ArchGymError, SimulatorUnavailable, reason_of
-from archgym.processes import Ending, Server, answer, wait
+from archgym.processes import Ending, Line, Server, answer, wait
 from archgym.simulator import Outcome, Simulator, evaluate_safely
 from archgym.simulator_wrappers import SimulatorWrapper
 from archgym.space import Array, Indices
@@ -166,6 +165,8 @@ class Parallel(SimulatorWrapper):
 
     def _hear(self, worker: _Worker, tasks: deque[_Task], batch: Outcome) -> bool:
         """Take what a worker says (that it started, could not start, or results) or its end; False if it was killed as it started."""
+        if not worker.process.ready(0.0):  # a part of a message
+            return True
         try:
             message = worker.process.receive()
         except EOFError:
@@ -240,8 +241,14 @@ class _Worker:
     def __init__(self, simulator: Simulator, memory_bytes: int | None):
         if getattr(multiprocessing.current_process(), "_inheriting", False):
             raise SystemExit("this script is being imported by a worker process: put its own work under `if __name__ == '__main__':`")
-        self.process = Server(f"{__name__}:spawn_main")
-        self.process.send((_preparation(), pickle.dumps(simulator), memory_bytes))
+        preparation = _preparation()
+        try:
+            self.process = Server(f"{__name__}:spawn_main")
+        except OSError as error:  # too many processes, too many open files
+            raise SimulatorUnavailable(
+                f"cannot start a worker process: {error.strerror}; raise the limit, or take fewer workers"
+            ) from error
+        self.process.send((preparation, pickle.dumps(simulator), memory_bytes))
         self.ready = False
         self.task: _Task | None = None
         self.deadline = np.inf
@@ -270,7 +277,10 @@ def _stop(workers: list[_Worker]) -> None:
 
 def _preparation() -> dict[str, Any]:
     """What a worker must be told to find what is defined in the script that is run."""
-    data = multiprocessing.spawn.get_preparation_data("archgym worker")
+    try:
+        data = multiprocessing.spawn.get_preparation_data("archgym worker")
+    except FileNotFoundError:
+        raise SimulatorUnavailable("cannot start a worker process: the working folder is gone; change to one that is there") from None
     data["authkey"] = bytes(data["authkey"])
     if not os.path.exists(data.get("init_main_from_path") or os.devnull):  # a script from standard input
         del data["init_main_from_path"]
@@ -291,15 +301,14 @@ class _Contained(SimulatorWrapper):
             raise ArchGymError(reason_of(error)) from None
 
 
-def spawn_main(descriptor: int) -> None:
+def spawn_main(line: Line) -> None:
     """A worker's life: load the simulator, say so, answer rows until nobody asks any more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever started it
-    connection: Connection[Any, Any] = Connection(descriptor)
-    preparation, pickled, memory_bytes = connection.recv()
+    preparation, pickled, memory_bytes = line.receive()
     try:
         simulator = _Contained(_load(preparation, pickled))
     except Exception as error:
-        connection.send(
+        line.send(
             SimulatorUnavailable(
                 f"a worker process could not load the simulator: {reason_of(error)}; define it in a module or script that can be "
                 "imported, which a notebook and a script from standard input cannot"
@@ -308,7 +317,7 @@ def spawn_main(descriptor: int) -> None:
         return
     if memory_bytes is not None:
         _limit_memory(memory_bytes)
-    connection.send(True)
+    line.send(True)
 
     def reply(question: tuple[Indices, int | None]) -> Outcome | SimulatorUnavailable:
         rows, seed = question
@@ -319,7 +328,7 @@ def spawn_main(descriptor: int) -> None:
         outcome.failures = {row: one_line(reason) for row, reason in outcome.failures.items()}
         return outcome
 
-    answer(connection, reply)
+    answer(line, reply)
     simulator.close()
 
 

@@ -7,12 +7,13 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
 
-from archgym.processes import KEPT, Child, Server, answer, run
+from archgym.processes import KEPT, Child, Server, answer, run, wait
 
 DETACHED = """
 import os, subprocess, sys, time
@@ -154,9 +155,8 @@ def test_how_a_program_ended_is_said_in_words():
             run(command, 60)
 
 
-def echo(descriptor):
-    """A server that answers with what it is told, and dies, or forks, on demand."""
-    from multiprocessing.connection import Connection
+def echo(line):
+    """A server that answers with what it is told, and dies, forks, or writes where it should not, on demand."""
 
     def reply(message):
         if message == "die":
@@ -164,9 +164,13 @@ def echo(descriptor):
             os._exit(3)
         if message == "fork":
             os.fork()
+        if isinstance(message, bytes):
+            for fd in range(3, 100):
+                with suppress(OSError):
+                    os.write(fd, message)
         return message
 
-    answer(Connection(descriptor), reply)
+    answer(line, reply)
 
 
 @pytest.fixture
@@ -193,3 +197,44 @@ def test_a_fork_that_comes_back_answers_nobody(server):
         server.send(message)
         answers.append(server.receive())
     assert answers == ["fork", 1, "fork", 2, 3]
+
+
+@pytest.mark.parametrize("written", [b"x", b"garbage", b"\xff" * 200])
+def test_a_process_that_writes_among_its_answers_is_ended_and_never_waited_for(server, written):
+    server.send(1)
+    assert server.receive() == 1
+    server.send(written)
+    with pytest.raises(EOFError):
+        server.receive()
+    assert "something else than answers" in str(server.end())
+    assert server.ended
+
+
+def test_a_long_answer_arrives_in_parts(server):
+    server.send("m" * 10_000_000)
+    assert wait([server.connection], 60)
+    while not server.ready(0.0):
+        pass
+    assert len(server.receive()) == 10_000_000
+
+
+SMALL = """
+import os, sys
+sys.path.insert(0, {tests!r})
+{before}
+from archgym.processes import Server, run
+assert run(["sh", "-c", "cat; echo said"], 60).output == b"said\\n"
+server = Server("test_processes:echo")
+server.send("hello")
+assert server.receive() == "hello"
+"""
+
+
+@pytest.mark.parametrize(
+    "before", ["os.closerange(0, 3)", "os.close(0)", "os.close(1)", "import pathlib; sys.path.append(pathlib.Path('x'))"]
+)
+def test_children_start_from_a_process_without_standard_descriptors_and_with_any_import_path(tmp_path, before):
+    script = tmp_path / "script.py"
+    script.write_text(SMALL.format(tests=str(Path(__file__).parent), before=before))
+    ended = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 0, ended.stderr

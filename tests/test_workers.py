@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import multiprocessing
 import os
 import pickle
@@ -421,6 +422,24 @@ def test_a_worker_that_is_killed_as_it_starts_is_started_again(closing, monkeypa
         over.set()
         killer.join()
     assert outcome.values[:, 0].tolist() == [2, 3, 4, 5] and len(killed) == 6
+
+
+def test_workers_that_no_process_is_left_for_end_the_search_and_no_design(closing, monkeypatch):
+    def refuse(*arguments, **options):
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    with monkeypatch.context() as patch, pytest.raises(SimulatorUnavailable, match="Resource temporarily unavailable; raise the limit"):
+        patch.setattr(subprocess, "Popen", refuse)
+        evaluate_safely(closing(Isolated(Troubled())), designs(1))
+
+
+def test_workers_in_a_folder_that_is_gone_say_so(closing, monkeypatch, tmp_path):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(SimulatorUnavailable, match="working folder is gone"):
+        evaluate_safely(closing(Isolated(Troubled())), designs(1))
 
 
 def test_workers_that_are_always_killed_as_they_start_end_the_search(closing, monkeypatch):

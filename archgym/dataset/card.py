@@ -79,12 +79,12 @@ def _parameters(data: Dataset) -> str:
 
 
 def _pairs(data: Dataset) -> str:
-    indices, names, nvec = data.distinct().indices, data.space.names, data.space.nvec.tolist()
-    codes = [np.unique(column, return_inverse=True)[1] for column in indices.T]  # of the values seen, whose pairs fit in 64 bits
+    indices, nvec = data.distinct().indices, data.space.nvec.tolist()
+    ranks = [np.unique(column, return_inverse=True)[1] for column in indices.T]  # small, however many values there are
     found = []
     for a, b in itertools.combinations(range(len(nvec)), 2):
-        seen, there = len(np.unique(codes[a] * (codes[b].max(initial=0) + 1) + codes[b])), nvec[a] * nvec[b]
-        found.append((seen / there, seen, there, f"`{names[a]}` x `{names[b]}`"))
+        seen, there = len(np.unique(ranks[a] * len(indices) + ranks[b])), nvec[a] * nvec[b]
+        found.append((seen / there, seen, there, f"`{data.space.names[a]}` x `{data.space.names[b]}`"))
     found.sort(key=lambda pair: pair[0])
     complete = sum(share == 1 for share, *_ in found)
     rows = [[name, f"{seen} of {there}", f"{share:.1%}"] for share, seen, there, name in found[:_PAIRS] if share < 1]

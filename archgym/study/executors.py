@@ -126,7 +126,7 @@ def _cluster(distributed: Any, workers: int, scratch: str) -> Any:
     worker = {"cls": deaf(distributed.Worker), "options": {**options, "nthreads": 1, "memory_limit": 0}}
     scheduler = {"cls": deaf(distributed.Scheduler), "options": {**options, "dashboard": False}}
     with dask.config.set({"temporary-directory": scratch}):
-        return distributed.SpecCluster(scheduler=scheduler, workers=dict.fromkeys(range(workers), worker), silence_logs=logging.WARNING)
+        return distributed.SpecCluster(scheduler=scheduler, workers=dict.fromkeys(range(workers), worker), silence_logs=logging.CRITICAL)
 
 
 class _Ray(Executor):

@@ -11,7 +11,7 @@ import numpy as np
 
 from archgym.csv_files import as_text, write_csv
 from archgym.space import Indices
-from archgym.study.store import Store, Stored, StoredFile, warn_of
+from archgym.study.store import Store, Stored, StoredFile, unused, warn_of
 
 if TYPE_CHECKING:
     import pyarrow
@@ -25,7 +25,7 @@ class StudyRows:
 
     A row has the run's identifier, status, environment, agent, hyperparameters, seed and budget ("study_run", ...), then the columns of all
     runs: null where a run has none of the name. A column of integers in one task and floats in another has floats; other mixtures are
-    text.
+    text. Where a parameter has the name of one of the first columns, such as "study_seed", that column is called "study_seed_".
 
     Args:
         store: read once for the columns, and again for every pass over the rows. Damaged files are passed over, with a warning.
@@ -40,7 +40,7 @@ class StudyRows:
 
         self._store = store
         self._places: dict[str, tuple[Path, bool]] = {}  # where each run is read, if several files hold it, and whether it is finished
-        types: dict[str, pyarrow.DataType] = {name: array.type for name, array in _facts([]).items()}
+        types: dict[str, pyarrow.DataType] = {}
         damaged: dict[Path, str] = {}
         for file in store.files(damaged):
             for run in file.runs:
@@ -50,7 +50,8 @@ class StudyRows:
                 types[field.name] = wider(types.get(field.name, field.type), field.type)
         if damaged:
             warn_of(damaged, store.folder)
-        self.schema = pyarrow.schema(list(types.items()))
+        facts = [(unused(name, types), array.type) for name, array in _facts([]).items()]
+        self.schema = pyarrow.schema([*facts, *types.items()])
         self.rows = 0
         self._seen: set[str] = set()
 

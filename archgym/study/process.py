@@ -20,11 +20,10 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from typing import Any, NoReturn
 
 from archgym.errors import ArchGymError, MissingDependency, reason_of
-from archgym.processes import KEPT, NEW_JOB, Ending, Server, answer, wait
+from archgym.processes import KEPT, NEW_JOB, Ending, Line, Server, answer
 from archgym.text import REASON, one_line
 
 _POLL_S = 0.05  # how often a running process is looked at
@@ -120,7 +119,7 @@ class RunProcess:
     def _wait(self, process: Server, job: Job, stop: threading.Event | None) -> None:
         """Until there is an answer; an end of the process is one."""
         start = looked = time.monotonic()
-        while not wait([process.connection, process], _POLL_S):
+        while not process.ready(_POLL_S):
             now = time.monotonic()
             if stop is not None and stop.is_set():
                 raise Stopped("the study was stopped")
@@ -147,7 +146,7 @@ class RunProcess:
             raise ArchGymError(f"cannot start a process for runs: {error}") from error
         try:
             end = time.monotonic() + _START_S
-            while not wait([process.connection, process], _POLL_S):
+            while not process.ready(_POLL_S):
                 if stop is not None and stop.is_set():
                     raise Stopped("the study was stopped")
                 if time.monotonic() > end:
@@ -212,16 +211,11 @@ def answered(kind: str, answer: Any) -> tuple[bytes, dict[str, Any]]:
     return answer  # type: ignore[no-any-return]
 
 
-def serve(descriptor: int) -> NoReturn:
-    """A process's own life: answer runs until whoever started it is gone.
-
-    Args:
-        descriptor: of a socket for messages.
-    """
+def serve(line: Line) -> NoReturn:
+    """A process's own life: answer runs until whoever started it is gone."""
     import archgym.study.execute  # noqa: F401 - before the first run's time begins
 
-    connection: Connection[Any, Any] = Connection(descriptor)
-    connection.send(os.getpid())
+    line.send(os.getpid())
 
     def reply(run: tuple[Mapping[str, Any], str, str | None]) -> tuple[str, Any]:
         with suppress(OSError):  # an earlier run has closed it
@@ -233,5 +227,5 @@ def serve(descriptor: int) -> NoReturn:
         except KeyboardInterrupt as error:  # Ctrl-C is for whoever started this process: it is the run that raised
             return "failed", reason_of(error)
 
-    answer(connection, reply)
+    answer(line, reply)
     os._exit(0)

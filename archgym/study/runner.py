@@ -171,7 +171,7 @@ class _Runner:
         self.folder = _identity(store.folder)
         self.files = set(files)
         self.under_way: dict[Future[Any], tuple[Run, int]] = {}
-        self.window = width + max(2, width // 2)  # so that no worker waits for us
+        self.window = 1 if isinstance(pool, Inline) else width + max(2, width // 2)  # so that no worker waits for us, and no finished run
         self.memory_bytes = int(study.memory_gb * 1e9) if study.memory_gb is not None else _share_of_memory(width)
 
     def run(self, left: list[Run]) -> None:

@@ -22,7 +22,7 @@ import json
 import os
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,13 +98,17 @@ class Store:
         folder: made when something is written.
 
     Raises:
-        ArchGymError: it is a file.
+        ArchGymError: it is a file, or this process may not enter it.
     """
 
     def __init__(self, folder: str | os.PathLike[str]):
         self.folder = Path(folder).expanduser()
-        if self.folder.exists() and not self.folder.is_dir():
-            raise ArchGymError(f"{self.folder} is a file; a study needs a folder")
+        try:
+            if kind_of(self.folder, follow=True) not in (None, "a folder"):
+                raise ArchGymError(f"{self.folder} is a file; a study needs a folder")
+            kind_of(self.folder / "runs")
+        except OSError as error:
+            raise _cannot_read(self.folder, error) from error
 
     @property
     def study_file(self) -> Path:
@@ -273,12 +277,13 @@ class Store:
 
     def _paths(self) -> Iterator[Path]:
         """Whatever has the name of a file of ours."""
-        for folder, folders, names in os.walk(self.folder / "runs"):
+        for folder, folders, names in os.walk(self.folder / "runs", onerror=_refuse):
             folders.sort()
             yield from (Path(folder, name) for name in sorted([*names, *folders]) if _ours(name))
             folders[:] = [name for name in folders if not _ours(name)]
-            for name in folders:  # a link would not be entered, and its runs would be missing
-                check_own_folder(Path(folder, name))
+            for name in (*folders, *names):  # a link would not be entered, and its runs would be missing
+                if not _ours(name) and kind_of(path := Path(folder, name)):
+                    check_own_folder(path)
 
     def _place(self, task: str, agent: str) -> Path:
         return self.folder / "runs" / _folder_name(task) / _folder_name(agent)
@@ -289,9 +294,7 @@ class Store:
 
         contents = list(self.table(runs))
         taken = {name for _, content in contents for name in content.column_names}
-        column = "run"
-        while column in taken:
-            column += "_"
+        column = unused("run", taken)
         tables = []
         for run, content in contents:
             ids = pyarrow.array([run.id] * content.num_rows, pyarrow.string())
@@ -307,7 +310,8 @@ class Store:
         self._put(target, content)
         for path in old:
             if path != target:
-                path.unlink(missing_ok=True)
+                with self._errors(path):
+                    path.unlink(missing_ok=True)
         return 1
 
     def _put(self, path: Path, content: bytes) -> None:
@@ -377,7 +381,7 @@ def _opened(path: Path) -> Iterator[StoredFile]:
             raise
         except Exception as error:  # a damaged or foreign file raises nearly anything
             if isinstance(error, OSError) and error.errno in _NOT_THE_FILE:
-                raise ArchGymError(f"cannot read {path}: {in_words(error)}") from error
+                raise _cannot_read(path, error) from error
             known = isinstance(error, OSError) or type(error) is ValueError
             raise _Damaged(in_words(error) if known else reason_of(error, 200)) from error
         yield StoredFile(path, parquet, runs, is_sealed)
@@ -409,6 +413,23 @@ def _add(found: dict[str, Stored], runs: Iterable[Stored]) -> None:
     for run in runs:
         if run.id not in found or not found[run.id].done:
             found[run.id] = run
+
+
+def _cannot_read(path: str | os.PathLike[str], error: OSError) -> ArchGymError:
+    return ArchGymError(f"cannot read {os.fspath(path)}: {in_words(error)}; change that, and run the same command again")
+
+
+def _refuse(error: OSError) -> None:
+    """A folder of runs that cannot be read, unless it has gone since it was listed."""
+    if not isinstance(error, FileNotFoundError):
+        raise _cannot_read(error.filename, error) from error
+
+
+def unused(name: str, taken: Container[str]) -> str:
+    """A name that no other column has."""
+    while name in taken:
+        name += "_"
+    return name
 
 
 def _ours(name: str) -> bool:

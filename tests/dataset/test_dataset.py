@@ -22,6 +22,7 @@ import archgym
 from archgym import ArchGymError, Categorical, DesignSpace, Integer, Metric, Noisy, Ordinal, Real, register_env
 from archgym.cli import app
 from archgym.dataset import METHODS, Dataset, build, load_dataset, sample, save_dataset
+from archgym.dataset.card import card
 from archgym.dataset.data import PROVENANCE, merged
 from archgym.dataset.sample import draw
 from archgym.study.runner import run_study
@@ -136,6 +137,14 @@ def test_a_data_set_comes_back_from_disk_exactly(tmp_path):
     assert table.schema.field("time_s").metadata == {b"unit": b"s"}
     assert table["kind"].type == pyarrow.string() and table["n"].type == pyarrow.int64() and table["share"].type == pyarrow.float64()
     assert table["time_s"].null_count == (~data.feasible).sum()
+
+
+def test_a_card_of_a_wide_parameter_counts_what_was_seen_alone():
+    data = everything()
+    space = DesignSpace([Integer("wide", 0, 2**60), Integer("other", 0, 2**60)])
+    indices = np.stack([np.arange(60) % 6 * 2**57, np.arange(60) % 4 * 2**58], axis=1)
+    text = card(replace(data, space=space, indices=indices))
+    assert f"`wide` | 6 of {2**60 + 1}" in text and f"`wide` x `other` | 12 of {(2**60 + 1) ** 2} | 0.0%" in text
 
 
 def test_the_card_tells_what_the_data_cover(tmp_path):

@@ -18,6 +18,7 @@ import pytest
 from study_texts import study_text
 
 import archgym.study.execute
+import archgym.study.executors
 import archgym.study.process
 from archgym.errors import ArchGymError, MissingDependency
 from archgym.processes import Server
@@ -197,6 +198,14 @@ def test_control_c_stops_cleanly_and_the_same_command_goes_on(tmp_path, program)
     assert 5 <= stored < 40
     again = program("study", "run", file, "--workers", 2, "--out", tmp_path / "out")
     assert again.returncode == 0 and f"({stored} before, {40 - stored} now" in again.stdout, again.stdout
+
+
+def test_a_run_that_was_finished_inline_is_stored_before_the_next_begins(tmp_path, monkeypatch):
+    store, stored = Store(tmp_path), []
+    execute = archgym.study.executors.run_here
+    monkeypatch.setattr("archgym.study.runner.run_here", lambda job: stored.append(finished(tmp_path)) or execute(job))
+    run_study(Study(study_text(SLOW, budget=5)), store, executor="inline")
+    assert stored == list(range(len(stored))) and len(stored) > 2
 
 
 def test_sigterm_stops_as_control_c_does(tmp_path):

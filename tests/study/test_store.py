@@ -13,6 +13,7 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import warnings
 from pathlib import Path
 
@@ -276,6 +277,72 @@ def test_an_export_has_the_rows_of_all_runs(store, tmp_path):
     CliRunner().invoke(app, ["study", "export", str(store.folder), "--out", str(tmp_path / "runs.csv")])
     read = polars.read_csv(tmp_path / "runs.csv", infer_schema_length=None)
     assert read.columns == table.columns and read["reward"].sort().equals(table["reward"].sort())
+
+
+def test_an_export_keeps_parameters_that_have_the_names_of_its_own_columns(store):
+    for path in files(store):
+        table = pyarrow.parquet.read_table(path)
+        path.write_bytes(to_bytes(table.append_column("study_seed", pyarrow.array(["mine"] * len(table))), *metadata(path)))
+    table = next(StudyRows(store).tables())
+    assert set(table["study_seed"].to_pylist()) == {"mine"} and table["study_seed_"].type == pyarrow.int64()
+
+
+def metadata(path: Path) -> list[dict]:
+    found = pyarrow.parquet.read_metadata(path).metadata
+    return [json.loads(found[b"archgym"]), json.loads(found[b"archgym.result"])]
+
+
+COMMANDS = ("study status", "study verify", "study export", "study violations", "dataset build")
+
+
+@pytest.mark.parametrize("name", ["", "runs", "runs/NKLandscape-*", "runs/*/random"])
+def test_a_folder_that_may_not_be_read_is_said_to_be_so_by_every_command(store, name):
+    with tempfile.TemporaryDirectory() as everybodys:
+        os.chmod(everybodys, 0o777)
+        folder = Path(shutil.copytree(store.folder, Path(everybodys, "out")))
+        place = next(folder.glob(name)) if name else folder
+
+        def invoke(command):
+            out = {"study export": "made.parquet", "dataset build": "made"}.get(command)
+            return CliRunner().invoke(app, [*command.split(), str(folder), *(["--out", f"{everybodys}/{out}"] if out else [])])
+
+        for command in COMMANDS:  # so that all modules are imported
+            invoke(command)
+        place.chmod(0)
+        with bound_by_permissions():
+            for command in COMMANDS:
+                result = invoke(command)
+                assert result.exit_code == 2 and len(result.stderr.splitlines()) == 1, result.output
+                assert str(place) in result.stderr and ": Permission denied; " in result.stderr
+        place.chmod(0o755)
+
+
+@contextlib.contextmanager
+def bound_by_permissions():
+    """As another user, if this one is root."""
+    user = os.geteuid()
+    os.seteuid(user or 65534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+
+
+def test_whatever_is_no_folder_where_runs_lie_is_refused_as_a_link_is(store, tmp_path):
+    shutil.rmtree(next((store.folder / "runs").iterdir()))
+    (store.folder / "runs" / "gone").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(ArchGymError, match="is a link"):
+        store.read()
+
+
+def test_a_compaction_that_cannot_remove_a_file_says_so(store, monkeypatch):
+    def refuse(path, missing_ok=False):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    with monkeypatch.context() as patch, pytest.raises(ArchGymError, match="what was stored before is safe"):
+        patch.setattr(Path, "unlink", refuse)
+        store.compact()
+    assert len(store.read()) == 16
 
 
 def test_an_export_reads_file_after_file(store, monkeypatch):
