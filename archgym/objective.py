@@ -378,8 +378,9 @@ class Objective:
         weights = dict(data.get("weights", {}))
         parts: list[Term | Constraint] = []
         for key, kind in (("minimize", Minimize), ("maximize", Maximize)):
-            goals = data[key] if isinstance(data.get(key), Mapping) else {m: weights.pop(m, 1.0) for m in _names(data, key)}
-            parts += [kind(m, float(weight)) for m, weight in goals.items()]
+            weighted = isinstance(data.get(key), Mapping)
+            goals = data[key].items() if weighted else [(m, weights.pop(m, 1.0)) for m in _names(data, key)]
+            parts += [kind(m, float(weight)) for m, weight in goals]
         for metric, goal in data.get("target", {}).items():
             goal = goal if isinstance(goal, Mapping) else {"value": goal, "weight": weights.pop(metric, 1.0)}
             parts.append(Target(metric, **{name: float(number) for name, number in goal.items()}))
