@@ -1,8 +1,7 @@
 """Values as JSON and back: arguments of simulators, values of parameters, hyperparameters of agents.
 
     write(value)      JSON that `read` turns back into an equal value of the same type, where the value allows it
-    identify(value)   JSON that differs wherever values differ, in the order of dictionaries, too, and however its own keys are sorted:
-                      what caches, stored optima and identifiers of runs are keyed by
+    identify(value)   JSON that differs wherever values differ: what caches, stored optima and identifiers of runs are keyed by
 
 None, bools, integers, floats, text, lists and dictionaries with text as keys stand for themselves, NumPy scalars for the Python values that
 they hold. Everything else is an object {"$": kind, ...}:
@@ -123,7 +122,7 @@ def _written(value: Any, exact: bool, outer: list[Any]) -> Any:
 
 def _container(value: Any, kind: type, exact: bool, outer: list[Any]) -> Any:
     inside = [*outer, value]
-    if kind is dict and all(type(key) is str for key in value) and _KIND not in value and (exact or list(value) == sorted(value)):
+    if kind is dict and all(type(key) is str for key in value) and _KIND not in value:
         return {key: _written(item, exact, inside) for key, item in value.items()}
     if kind is dict:
         return {_KIND: "dict", _OF: [[_written(key, exact, inside), _written(item, exact, inside)] for key, item in value.items()]}
