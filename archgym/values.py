@@ -124,12 +124,13 @@ def _container(value: Any, kind: type, exact: bool, outer: list[Any]) -> Any:
     inside = [*outer, value]
     if kind is dict and all(type(key) is str for key in value) and _KIND not in value:
         return {key: _written(item, exact, inside) for key, item in value.items()}
-    if kind is dict:
-        return {_KIND: "dict", _OF: [[_written(key, exact, inside), _written(item, exact, inside)] for key, item in value.items()]}
-    items = [_written(item, exact, inside) for item in value]
+    pairs = value.items() if kind is dict else ()
+    items = [[_written(part, exact, inside) for part in pair] for pair in pairs] or [_written(item, exact, inside) for item in value]
     if kind is list:
         return items
-    return {_KIND: kind.__name__, _OF: items if kind is tuple else sorted(items, key=lambda item: json.dumps(item, sort_keys=True))}
+    if kind in (set, frozenset) or (kind is dict and not exact):  # equal ones have their items in any order
+        items.sort(key=lambda item: json.dumps(item, sort_keys=True))
+    return {_KIND: kind.__name__, _OF: items}
 
 
 def _array(array: Any, exact: bool, outer: list[Any]) -> Any:

@@ -154,7 +154,7 @@ written = st.recursive(
 def typed(value):
     """A value with the types of all its parts."""
     if isinstance(value, dict):
-        return dict, [(typed(key), typed(item)) for key, item in value.items()]
+        return dict, sorted(repr((typed(key), typed(item))) for key, item in value.items())
     if type(value) in (list, tuple):
         return type(value), [typed(item) for item in value]
     if type(value) in (set, frozenset):
