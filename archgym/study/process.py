@@ -144,6 +144,7 @@ class RunProcess:
             process = Server(f"{__name__}:serve", keep=KEPT, kept=[2], stdout=subprocess.DEVNULL, env={**os.environ, **_ONE_THREAD})
         except OSError as error:
             raise ArchGymError(f"cannot start a process for runs: {error}") from error
+        self._process = process  # from now on `close` ends it, whichever thread calls it
         try:
             end = time.monotonic() + _START_S
             while not process.ready(_POLL_S):
