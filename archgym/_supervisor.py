@@ -236,6 +236,6 @@ def _nothing(*_: object) -> None:
 def _report(control: int, message: bytes) -> None:
     os.set_blocking(control, True)
     view = memoryview(message)
-    with suppress(OSError):  # nobody is there to read it
+    with suppress(OSError):  # the other end is closed
         while view:
             view = view[os.write(control, view) :]

@@ -393,7 +393,7 @@ class ArchVectorEnv(_Shared, VectorEnv[Array, Array, Array]):
 
 
 def _render_mode(mode: str | None) -> str | None:
-    """A mode that the environments have; instead of another one None, so that whoever collects pictures asks for none."""
+    """The mode if the environments have it, otherwise None, so that callers do not ask for pictures."""
     return mode if mode == "ansi" else None
 
 

@@ -44,7 +44,7 @@ def nearest(name: object, known: Iterable[object]) -> str:
 
 
 def whole(what: str, value: object, *, least: int) -> int:
-    """A whole number as Python's own, whoever's integer it was.
+    """A whole number as a Python int, from any integer type.
 
     Args:
         what: its name in the error.

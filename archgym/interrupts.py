@@ -64,7 +64,7 @@ def _flush() -> None:
     from contextlib import suppress
 
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):  # nobody reads it
+        with suppress(OSError, ValueError):  # the other end is closed
             stream.flush()
 
 

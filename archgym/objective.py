@@ -214,7 +214,7 @@ class Objective:
         """Reward what a simulator said; designs that the form cannot reward become infeasible there, with the reason.
 
         Args:
-            outcome: of B designs; changed in place.
+            outcome: results for B designs; changed in place.
             names: the metrics in the order of its columns.
         """
         columns = {name: outcome.values[:, names.index(name)] for name in self.metrics}
@@ -283,7 +283,7 @@ class Objective:
             else:
                 ratio = column / self.reference.get(term.metric, 1.0)
                 merit = -term.sign * (np.log(ratio) if self.form == "log" else ratio)
-            if term.weight:  # 0 times infinity is no number
+            if term.weight:  # 0 times infinity is NaN
                 total = total + term.weight * merit
         return total
 

@@ -71,12 +71,12 @@ def check_folder(path: Path) -> None:
     """Refuse, before hours of work, a folder of the user's data that cannot be made, or written to.
 
     Raises:
-        ArchGymError: so it is.
+        ArchGymError: the folder cannot be made or written to.
     """
     nearest = next(place for place in (path.absolute(), *path.absolute().parents) if place.exists())
     try:
         if not nearest.is_dir():
-            raise NotADirectoryError(errno.ENOTDIR, f"{nearest} is no folder")
+            raise NotADirectoryError(errno.ENOTDIR, f"{nearest} is not a folder")
         with _temporary(nearest / path.name):
             pass
     except OSError as error:
@@ -129,7 +129,7 @@ def open_regular(path: str | os.PathLike[str], *, follow: bool = False) -> Binar
         follow: take a link to a file, as for a path that the user gave.
 
     Raises:
-        OSError: it cannot be read, or is no regular file.
+        OSError: it cannot be read, or is not a regular file.
     """
     if kind := kind_of(path, follow=follow):
         raise OSError(errno.EINVAL, f"it is {kind}, not a file")
@@ -232,7 +232,7 @@ def remove_abandoned(folder: Path, name: str | None = None) -> None:
 
     Args:
         folder: where they are.
-        name: of the file that was to be written; by default any.
+        name: name of the target file; by default any.
     """
     start = "." if name is None else _start(name)
     with suppress(OSError):

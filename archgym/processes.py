@@ -1,11 +1,11 @@
-"""Child processes that end with whoever started them, and take along all that they started themselves.
+"""Child processes that end with the process that started them, together with everything they started.
 
 A program runs under a supervisor of its own (`archgym/_supervisor.py`), below which nothing gets out of sight: neither a daemon, nor
 a child in a session of its own, nor an orphan of a program that was killed. Everything ends when the program ends, when `Child.end` asks
 for it, and when this process ends, whatever ends it. If the supervisor itself is killed, the system kills its program, and what the program
 had started is found by a mark in its environment.
 
-A `Server` is a Python process that answers messages. `wait` takes children beside connections, so that whoever waits for an answer sees an
+A `Server` is a Python process that answers messages. `wait` takes children beside connections, so that a caller that waits for an answer sees an
 end that brings none, even where some forgotten process holds the connection open.
 """
 
@@ -67,7 +67,7 @@ class Ending:
 
     @property
     def killed(self) -> bool:
-        """Whether somebody, or the system, killed it: which says nothing of the program."""
+        """Whether a signal from outside killed it, which is not the program's fault."""
         return -self.code in _KILLS
 
     @property
@@ -95,7 +95,7 @@ class Child:
         keep: bytes that are kept of what it writes to `kept`.
         kept: 1 for its standard output, 2 for its standard error; the others are this process's, or as `options` say.
         grace_s: seconds that it has to end by itself after this process.
-        options: of `subprocess.Popen`: `stdin` (by default there is none), `stdout`, `cwd`, `env`, `encoding`.
+        options: options of `subprocess.Popen`: `stdin` (by default there is none), `stdout`, `cwd`, `env`, `encoding`.
 
     Raises:
         ArchGymError: not a POSIX system.
@@ -178,7 +178,7 @@ class Child:
         return Ending(127, errno=int(head[1:])) if head.startswith(b"!") else Ending(int(head), output)
 
     def _report(self) -> bytes:
-        """What the supervisor says at its end."""
+        """The supervisor's report at its end."""
         parts = []
         with suppress(OSError):
             while self.wait(END_S) and (part := os.read(self.fileno(), 1 << 20)):
@@ -217,7 +217,7 @@ class Server(Child):
 
     Args:
         function: "module:function" of what it runs with its `Line`; `answer` is the rest of its life.
-        options: of `Child`.
+        options: options of `Child`.
 
     Raises:
         ArchGymError, OSError: as of `Child`.
@@ -253,7 +253,7 @@ class Server(Child):
             if not ends:
                 return False
             if self.connection not in ends:
-                self.end()  # and whoever else holds the connection
+                self.end()  # and every process that holds the connection
             elif not self._read():
                 return True
         return True
@@ -334,7 +334,7 @@ class Line:
 
 
 def answer(line: Line, reply: Callable[[Any], Any]) -> None:
-    """Answer messages, in a `Server`'s process, until nobody sends any more."""
+    """Answer messages, in a `Server`'s process, until the other end is closed."""
     here = os.getpid()
     while True:
         try:
@@ -353,7 +353,7 @@ def run(command: Sequence[str], timeout_s: float, **options: Any) -> Ending:
     Args:
         command: the program and its arguments.
         timeout_s: seconds until it is killed.
-        options: of `Child`.
+        options: options of `Child`.
 
     Raises:
         OSError: it cannot be started.

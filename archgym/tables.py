@@ -185,7 +185,7 @@ class Facts(Lines):
     """Names and texts, the texts in a column of their own where there is room; a text has a line for each of its own.
 
     Args:
-        styles: of the names.
+        styles: styles of the names.
     """
 
     def __init__(self, facts: Sequence[tuple[str, str]], styles: Sequence[str] = ()):

@@ -42,7 +42,7 @@ def _shown(text: str, encoding: str) -> str:
 
 
 def forget_unusable_size() -> None:
-    """Remove COLUMNS and LINES from the environment where they are no size: 0, as under docker exec, would print nothing."""
+    """Remove COLUMNS and LINES from the environment where they are not a size: 0, as under docker exec, would print nothing."""
     for name in ("COLUMNS", "LINES"):
         text = os.environ.get(name, "1")
         if not (text.isascii() and text.isdigit() and len(text) < 6 and int(text) > 0):

@@ -192,7 +192,7 @@ def read(written: Any) -> Any:
     """The value that `write` was given.
 
     Raises:
-        ArchGymError: an object of kind "content", whose hash is all that there is; a class that cannot be loaded; not a written value.
+        ArchGymError: an object of kind "content", of which only a hash is stored; a class that cannot be loaded; not a written value.
     """
     if isinstance(written, list):
         return [read(item) for item in written]

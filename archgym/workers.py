@@ -302,8 +302,8 @@ class _Contained(SimulatorWrapper):
 
 
 def spawn_main(line: Line) -> None:
-    """A worker's life: load the simulator, say so, answer rows until nobody asks any more."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever started it
+    """A worker's life: load the simulator, say so, answer rows until the other end is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
     preparation, pickled, memory_bytes = line.receive()
     try:
         simulator = _Contained(_load(preparation, pickled))

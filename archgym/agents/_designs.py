@@ -29,7 +29,7 @@ def check_choices(space: DesignSpace, agent: str) -> None:
     """Refuse a space without parameters to an agent that learns which values to choose.
 
     Raises:
-        ArchGymError: there is one design and nothing to choose.
+        ArchGymError: the space has one design and nothing to choose.
     """
     if not len(space):
         raise ArchGymError(

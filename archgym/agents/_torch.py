@@ -25,7 +25,7 @@ def _new_turn() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_new_turn)  # whoever had the turn is not in the child
+    os.register_at_fork(after_in_child=_new_turn)  # the thread that had the turn does not exist in the child
 
 
 @contextmanager

@@ -128,7 +128,7 @@ def _check_free(folder: Path, overwrite: bool) -> None:
     from archgym.dataset.data import FILE
 
     if folder.exists() and not folder.is_dir():
-        raise ArchGymError(f"{folder} is no folder: give another --out")
+        raise ArchGymError(f"{folder} is not a folder: give another --out")
     if overwrite or not folder.exists() or not any(folder.iterdir()):
         return
     held = "a data set" if (folder / FILE).exists() else "other files"

@@ -30,7 +30,7 @@ from archgym.space import Array, Indices
 _WORK = 2_000_000  # numbers in flight at once
 _FLOOR = 1e-3  # of a forest's spread: where all its trees agree, they may still be wrong
 LEAF = -1
-KNOWN = 2000  # designs that a Gaussian process knows at most
+KNOWN = 2000  # training designs of a Gaussian process, at most
 
 
 class Model(ABC):

@@ -6,7 +6,7 @@
     the process dies (a crash, kill -9)        -> RunDied, also as it starts
 
 The process may start processes of its own (`Isolated`, `Parallel`), it can be started from within a Dask worker, and a script that starts
-it needs no `if __name__ == "__main__":`. It ends with whoever started it, and all that its runs have started ends with it
+it needs no `if __name__ == "__main__":`. It ends with the process that started it, and all that its runs have started ends with it
 (`archgym.processes`). What runs print is dropped, except the last words of a process that died.
 """
 
@@ -225,7 +225,7 @@ def serve(line: Line) -> NoReturn:
             return attempt(*run)
         except MemoryError:
             os._exit(errno.ENOMEM)  # what was half allocated goes with the process
-        except KeyboardInterrupt as error:  # Ctrl-C is for whoever started this process: it is the run that raised
+        except KeyboardInterrupt as error:  # Ctrl-C goes to the parent alone, so the run raised this
             return "failed", reason_of(error)
 
     answer(line, reply)

@@ -8,7 +8,7 @@
     it hangs, or takes too much memory  -> killed, tried again once, then stored as failed
     it takes no sample, or too many     -> stored as failed; one that ends before its budget is spent is counted
     Ctrl-C, SIGTERM, a full disk        -> the runs under way are abandoned, all others are stored; the same command goes on
-    its folder is removed or moved      -> an error: nothing is stored where nobody looks for it
+    its folder is removed or moved      -> an error: nothing is stored outside the study's folder
 
 Runs are taken in the order of their identifiers, which is random: after a tenth of the time about a tenth of every agent's runs is there.
 """

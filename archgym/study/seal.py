@@ -25,7 +25,7 @@ def sealed(table: pyarrow.Table, **options: Any) -> bytes:
 
     Args:
         table: its schema's metadata become the file's.
-        options: of `pyarrow.parquet.ParquetWriter`.
+        options: options of `pyarrow.parquet.ParquetWriter`.
     """
     import pyarrow.parquet
 
@@ -42,13 +42,13 @@ def check_seal(file: BinaryIO) -> bool:
     """Whether a Parquet file has a seal; read from the start to the end.
 
     Raises:
-        ValueError: it has been changed since it was sealed, or is no whole Parquet file.
+        ValueError: it has been changed since it was sealed, or is not a whole Parquet file.
     """
     size = file.seek(0, os.SEEK_END)
     file.seek(max(0, size - 8))
     end = file.read(8)
     if len(end) < 8 or end[4:] != b"PAR1":
-        raise ValueError("it is empty, cut off, or no Parquet file")
+        raise ValueError("it is empty, cut off, or not a Parquet file")
     footer = max(0, size - 8 - int.from_bytes(end[:4], "little"))
     file.seek(footer)
     found = file.read().rfind(_PLACE)
@@ -69,7 +69,7 @@ def check_seal(file: BinaryIO) -> bool:
 
 
 def _feed(hashed: Any, file: BinaryIO, count: int) -> None:
-    """Hash so many bytes, or all that are left."""
+    """Hash `count` bytes, or all that are left."""
     while count > 0 and (block := file.read(min(count, _BLOCK))):
         hashed.update(block)
         count -= len(block)

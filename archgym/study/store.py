@@ -8,7 +8,7 @@
     DIR/.lock                               held by the runner at work
 
 A file is written under a temporary name, synchronised and renamed, so that kill -9 and power cuts lose at most the runs under way. Run
-files are sealed (`archgym.study.seal`): one that has changed since, or that is no regular file, is damaged. Nothing that is reached through
+files are sealed (`archgym.study.seal`): one that has changed since, or that is not a regular file, is damaged. Nothing that is reached through
 a link within DIR is written, moved or removed (`archgym.paths`).
 A run that failed is a result too: a file with the rows that it came to, and the reason in its metadata (`archgym.study.execute` describes
 both). Reports and data sets leave it out, an export says which it is.
@@ -398,7 +398,7 @@ def _runs(path: Path, metadata: Mapping[bytes, bytes]) -> Iterator[Stored]:
     elif SPECIFICATION in metadata and RESULT in metadata:
         members = {path.stem: [json.loads(metadata[SPECIFICATION]), json.loads(metadata[RESULT])]}
     else:
-        raise ValueError("it is no file of a study")
+        raise ValueError("it is not a file of a study")
     for id_, (specification, result) in members.items():
         if id_ not in {identifier(specification, history) for history in ("improvements", "full")}:
             raise ValueError("it holds another run than its name says")

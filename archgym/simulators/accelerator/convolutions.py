@@ -70,7 +70,7 @@ def convolution(
     """The layers of a convolution: one under its name, or several, name[0], name[1], ..., whose multiply-adds are the convolution's.
 
     Raises:
-        ArchGymError: a kernel larger than its input, sizes that are not positive, or three dimensions that are no two.
+        ArchGymError: a kernel larger than its input, sizes that are not positive, or three dimensions that cannot be expressed as two.
     """
     for axis in axes:
         if axis.outputs < 1 and min(axis.front, axis.back) >= 0:

@@ -47,7 +47,7 @@ _STANDARD = {
     "QLinearMul": ("Mul", (0, 3)),
 }
 _PACKED = ("MatMulBnb4", "MatMulNBits")  # [.., K] by [K, N], whose weights are several to a byte
-# Inputs that are scales and zero points, which are no parameters.
+# Inputs that are scales and zero points, which are not parameters.
 _SCALES = {
     **dict.fromkeys(("DequantizeLinear", "QuantizeLinear"), (1, 2)),
     **dict.fromkeys(("QLinearConv", "QLinearMatMul", "QLinearAdd", "QLinearMul"), (1, 2, 4, 5, 6, 7)),
@@ -229,7 +229,7 @@ def set_sizes(graph: Any, dimensions: Dimensions, file: Path) -> None:
     """Give dynamic dimensions their sizes, in place.
 
     Raises:
-        ArchGymError: a dimension that the model does not have or that is fixed, a size that is no positive integer, or an input that
+        ArchGymError: a dimension that the model does not have or that is fixed, a size that is not a positive integer, or an input that
             remains without one.
     """
     if not isinstance(dimensions, Mapping):
@@ -269,7 +269,7 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def _label(name: str, axis: int, dimension: Any) -> str:
-    """A dynamic dimension's name, or its input and axis; "?" and "-1" are no names."""
+    """A dynamic dimension's name, or its input and axis; "?" and "-1" are not names."""
     symbol = text(dimension.dim_param)
     return symbol if any(map(str.isalpha, symbol)) else f"{name}:{axis}"
 

@@ -108,7 +108,7 @@ def _integer(attributes: Mapping[str, Any], name: str, default: int) -> int:
 def _convolution(name: str, image: Shape, weights: Shape, attributes: Mapping[str, Any], biased: int) -> list[Layer]:
     spatial = len(image) - 2
     if spatial < 1 or len(weights) != len(image):
-        raise ArchGymError(f"an input of shape {image} and weights of shape {weights} are no convolution: fix the model")
+        raise ArchGymError(f"an input of shape {image} and weights of shape {weights} are not a convolution: fix the model")
     strides, dilations, pads = (
         tuple(attributes[key].ints) if key in attributes else (default,) * count
         for key, default, count in (("strides", 1, spatial), ("dilations", 1, spatial), ("pads", 0, 2 * spatial))
@@ -179,7 +179,7 @@ def _einsum(name: str, equation: str, left: Shape, right: Shape, left_learned: b
     alone = (sizes_a.keys() ^ sizes_b.keys()) - out | out - sizes_a.keys() - sizes_b.keys()
     if len(sizes_a) < len(a) or len(sizes_b) < len(b) or alone or any(sizes_a[label] != sizes_b[label] for label in both):
         raise ArchGymError(
-            f"{equation!r} of {left} and {right} is no batch of matrix products (repeated labels, sums of one operand, broadcast sizes):"
+            f"{equation!r} of {left} and {right} is not a batch of matrix products (repeated labels, sums of one operand, broadcast sizes):"
             " write it as MatMul"
         )
 

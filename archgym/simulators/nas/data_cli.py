@@ -68,7 +68,7 @@ def import_table(
 
 
 def _on_terminal() -> bool:
-    """Whether somebody can be asked."""
+    """Whether the user can be asked."""
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 

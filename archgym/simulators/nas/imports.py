@@ -61,7 +61,7 @@ AnyPath = str | os.PathLike[str]
 
 
 class UnclearUnit(ArchGymError):
-    """Accuracies that cannot be per cent, where nobody has said that they are fractions."""
+    """Accuracies that cannot be per cent, where `fractions=` is not given."""
 
 
 def _silent(what: str, share: float) -> None:
@@ -116,7 +116,7 @@ def read_nats_record(path: AnyPath, *, fractions: bool = False) -> NatsRecord:
                         valid[key] = _fraction(accuracies[f"{valid_part}@{epochs - 1}"], fractions)
                         seconds[key] = sum(_number(training["train_times"][epoch]) for epoch in range(epochs))
                         if not math.isfinite(seconds[key]):
-                            raise ValueError("train_times has values that are no numbers")
+                            raise ValueError("train_times has values that are not numbers")
                     if dataset == test_set:
                         test[key] = _fraction(accuracies[f"{test_part}@{epochs - 1}"], fractions)
                 for what, found in (("validation", valid), ("test", test)):

@@ -12,7 +12,7 @@ type is on a list. Instructions that could do more (objects of classes, extensio
 
 Nor can a small file take all memory or time. What it unpacks to is bounded, by its own size too; so is what its instructions make, at
 prices that follow the memory that they take (numbers of eight bytes are free, since a file that has many is large itself); and so are
-keys that are no text, of which a file could choose such as collide. What comes back may still nest or refer to itself without end: look
+keys that are not text, which a file could choose so that they collide. What comes back may still nest or refer to itself without end: look
 at the type of a value before anything is done with it.
 
 Format: Python's `pickletools`.
@@ -47,7 +47,7 @@ _BUDGET = 7_000_000  # of what instructions cost, and one for each 100 bytes; a 
 _STEPS = 4096  # instructions from one look at what they cost to the next
 _WAITING = 100_000  # values that wait to become part of another: pickles write lists and dictionaries in parts of 1,000
 _DEPTH = 1000  # of parts within parts
-_OTHER_KEYS = 1000  # of one dictionary, which are no text: 200 epochs
+_OTHER_KEYS = 1000  # keys of one dictionary that are not text: 200 epochs
 _ALL_OTHER_KEYS = 50_000  # of all dictionaries: a record of NATS-Bench has 7,457
 
 _ADMITTED = {
@@ -81,7 +81,7 @@ def load_pickle(path: str | os.PathLike[str], *, limit: int = 16 * MIB) -> Any:
         limit: bytes that it may unpack to.
 
     Raises:
-        ArchGymError: the file is no pickle, wants something that is not data (it names what), is larger than the limit or makes more than
+        ArchGymError: the file is not a pickle, wants something that is not data (it names what), is larger than the limit or makes more than
             its kind does, is damaged, or cannot be read.
     """
     name = os.fspath(path)
@@ -300,7 +300,7 @@ class _Reader(pickle._Unpickler):
         others = sum(type(key) is not str for key in keys)
         self._other_keys += others
         if others and (len(target) + len(keys) > _OTHER_KEYS or self._other_keys > _ALL_OTHER_KEYS):
-            raise _Excess("dictionaries with more keys that are no text than there are epochs")
+            raise _Excess("dictionaries with more keys that are not text than epochs")
         target.update(zip(keys, values, strict=True))
 
     def _remember(self, number: int) -> None:
@@ -336,7 +336,7 @@ def _refusing(instruction: str) -> Callable[[_Reader], None]:
 
 
 def _unknown(reader: _Reader) -> None:
-    raise pickle.UnpicklingError("a byte that is no instruction")
+    raise pickle.UnpicklingError("a byte that is not an instruction")
 
 
 def _end(reader: _Reader) -> None:

@@ -105,7 +105,7 @@ class Compiler:
             functions: that it has.
 
         Raises:
-            CompilerError: as of `build`; or what the compiler made is no library, or one without the functions.
+            CompilerError: as of `build`; or the compiler's output is not a library with the functions.
         """
         path = self.build(source, options)
         try:

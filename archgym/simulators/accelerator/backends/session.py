@@ -113,7 +113,7 @@ class Session:
         stdout = self._process.popen.stdout
         assert stdout is not None
         try:
-            line = stdout.readline()  # the supervisor ends whoever else could hold the pipe
+            line = stdout.readline()  # the supervisor ends every other process that could hold the pipe
             if not line:
                 ending = self._process.end(GRACE_S)
                 if ending.errno:
