@@ -5,8 +5,8 @@ a child in a session of its own, nor an orphan of a program that was killed. Eve
 for it, and when this process ends, whatever ends it. If the supervisor itself is killed, the system kills its program, and what the program
 had started is found by a mark in its environment.
 
-A `Server` is a Python process that answers messages. `wait` takes children beside connections, so that a caller that waits for an answer sees an
-end that brings none, even where some forgotten process holds the connection open.
+A `Server` is a Python process that answers messages. `wait` takes children beside connections, so that a caller that waits for an answer
+also sees the end of the process, even where some forgotten process holds the connection open.
 """
 
 from __future__ import annotations

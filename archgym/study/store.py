@@ -8,8 +8,8 @@
     DIR/.lock                               held by the runner at work
 
 A file is written under a temporary name, synchronised and renamed, so that kill -9 and power cuts lose at most the runs under way. Run
-files are sealed (`archgym.study.seal`): one that has changed since, or that is not a regular file, is damaged. Nothing that is reached through
-a link within DIR is written, moved or removed (`archgym.paths`).
+files are sealed (`archgym.study.seal`): one that has changed since, or that is not a regular file, is damaged. Nothing that is reached
+through a link within DIR is written, moved or removed (`archgym.paths`).
 A run that failed is a result too: a file with the rows that it came to, and the reason in its metadata (`archgym.study.execute` describes
 both). Reports and data sets leave it out, an export says which it is.
 """

@@ -81,8 +81,8 @@ def load_pickle(path: str | os.PathLike[str], *, limit: int = 16 * MIB) -> Any:
         limit: bytes that it may unpack to.
 
     Raises:
-        ArchGymError: the file is not a pickle, wants something that is not data (it names what), is larger than the limit or makes more than
-            its kind does, is damaged, or cannot be read.
+        ArchGymError: the file is not a pickle, wants something that is not data (it names what), is larger than the limit or makes more
+            than its kind does, is damaged, or cannot be read.
     """
     name = os.fspath(path)
     try:
