@@ -152,7 +152,7 @@ class Objective:
                 raise ArchGymError(f"an objective is made of Minimize, Maximize, Target, AtMost and AtLeast, not {part!r}")
         exact = [_with_numbers(part) for part in parts]
         # in the order of `to_dict`, since sums of another order differ in their last bits
-        self.terms: tuple[Term, ...] = tuple(p for kind in (Minimize, Maximize, Target) for p in exact if isinstance(p, kind))
+        self.terms: tuple[Term, ...] = _joined([p for kind in (Minimize, Maximize, Target) for p in exact if isinstance(p, kind)])
         self.constraints: tuple[Constraint, ...] = tuple(p for kind in (AtMost, AtLeast) for p in exact if isinstance(p, kind))
         self.reference = _reference(reference)
         self.form = form
@@ -440,6 +440,15 @@ def _below_valid(excess: Array) -> Array:
     excess = np.minimum(excess, np.finfo(float).max)
     ranked: Array = np.clip(-R - excess / (1 + excess), np.nextafter(INFEASIBLE_REWARD, 0), np.nextafter(-R, INFEASIBLE_REWARD))
     return ranked
+
+
+def _joined(terms: Sequence[Term]) -> tuple[Term, ...]:
+    """Terms that differ in nothing but their weights as one, with the sum of these."""
+    alike: dict[Term, float] = {}
+    for term in terms:
+        key = replace(term, weight=1.0)
+        alike[key] = alike[key] + term.weight if key in alike else term.weight
+    return tuple(replace(term, weight=weight) for term, weight in alike.items())
 
 
 def _names(data: Mapping[str, Any], key: str) -> list[str]:

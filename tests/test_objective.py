@@ -235,6 +235,10 @@ def test_one_metric_in_several_terms_keeps_their_weights_in_the_dictionary_form(
     assert Objective.from_dict(json.loads(json.dumps(objective.to_dict()))) == objective
 
 
+def test_terms_that_differ_in_their_weights_alone_are_one_term():
+    assert Objective(Minimize("a"), Minimize("b"), Minimize("a", 0.5)) == Objective(Minimize("a", 1.5), Minimize("b"))
+
+
 def test_the_order_of_parts_of_different_kinds_changes_no_bit_of_a_reward():
     parts = [Maximize("a", 0.1), Minimize("b", 0.7), Target("c", 3.0, 0.3)]
     metrics = {name: np.geomspace(0.1, 7.0, 50) for name in "abc"}
@@ -245,7 +249,7 @@ def test_the_order_of_parts_of_different_kinds_changes_no_bit_of_a_reward():
 @pytest.mark.parametrize(
     ("parts", "says"),
     [
-        ([Minimize("a"), Minimize("a", 2.0)], "at most one Minimize of 'a'"),
+        ([Target("a", 1.0), Target("a", 2.0)], "at most one Target of 'a'"),
         ([Minimize("a"), AtMost("b", 1), AtMost("b", 2)], "at most one AtMost of 'b'"),
         ([Minimize("a", float("nan"))], "a finite number as the weight of 'a', got nan"),
         ([Minimize("a", None)], "a finite number as the weight of 'a', got None"),

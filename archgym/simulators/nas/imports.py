@@ -236,15 +236,15 @@ def import_nasbench201(path: AnyPath, tell: Tell = _silent, *, fractions: bool |
         with open(path, newline="", encoding="utf-8-sig") as file:
             first = file.readline()
             delimiter = delimiter_of(first)
-            reader = csv.DictReader(itertools.chain([first], file), strict=True, delimiter=delimiter, skipinitialspace=True)
-            there = reader.fieldnames or ()
+            there = next(csv.reader([first], delimiter=delimiter, skipinitialspace=True), [])
+            reader = csv.DictReader(file, there, strict=True, delimiter=delimiter, skipinitialspace=True)
             datasets = [dataset for dataset, columns in CSV_COLUMNS.items() if any(column in there for column in columns)] or [*CSV_SETS]
             columns = [column for dataset in datasets for column in CSV_COLUMNS[dataset]]
             missing = [column for column in ("cell", *columns) if column not in there]
             if missing:
                 raise ArchGymError(f"{name} lacks the columns {', '.join(missing)}")
             for line in itertools.islice(reader, CELL_SPACE.size + 1):  # one of more is there twice
-                where = f"line {reader.line_num}"
+                where = f"line {reader.line_num + 1}"
                 cells.append((where, line["cell"] or ""))
                 if delimiter == ";":  # where commas are decimal marks
                     line |= {column: (line[column] or "").replace(",", ".") for column in columns}
