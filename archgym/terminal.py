@@ -5,8 +5,10 @@ Imported when something is printed, as Rich is.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -31,6 +33,12 @@ class Terminal(Console):
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         for segment in super().render(renderable, options):
             yield segment if segment.control or not segment.text else Segment(_shown(segment.text, self.encoding), segment.style)
+
+    def on_broken_pipe(self) -> None:
+        """Write no more, and leave the end to Click: Rich's own SystemExit would look like that of a plug-in."""
+        with suppress(SystemExit):
+            super().on_broken_pipe()
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
 
 def _shown(text: str, encoding: str) -> str:

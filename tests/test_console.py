@@ -365,3 +365,13 @@ def test_what_an_encoding_lacks_is_printed_as_an_escape(encoding, tmp_path):
 def test_importing_archgym_leaves_ctrl_c_to_other_programs():
     code = "import signal, archgym; assert signal.getsignal(signal.SIGINT) is signal.default_int_handler"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_a_pipe_that_closes_ends_a_command_without_a_word():
+    """As `archgym list | head -1` does."""
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "archgym", "list"]
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (1, "")
