@@ -119,7 +119,7 @@ def _let_go(fds: list[int], output: list[int], sink: int) -> None:
 
 
 def _take(source: int, said: bytearray, keep: int) -> bool:
-    """Read some of what the program wrote, and keep the end; False where there is no more."""
+    """Read a part of the program's output and keep the end; False at its end."""
     try:
         chunk = os.read(source, 1 << 16)
     except BlockingIOError:

@@ -98,7 +98,7 @@ def _show(designs: Dataset, front: Front, feasible: int) -> None:
     table = new_table(*wide)
     for point, design in zip(points, values, strict=True):
         table.add_row(*point, *design)
-    if table.natural > console.width:  # there is no room for a column for each parameter
+    if table.natural > console.width:  # a column for each parameter does not fit
         table = new_table(*titles, "Design")
         for point, design in zip(points, values, strict=True):
             table.add_row(*point, ", ".join(f"{name} {value}" for name, value in zip(designs.space.names, design, strict=True)))

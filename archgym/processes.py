@@ -309,8 +309,8 @@ class Line:
     """A `Server`'s process's end of the connection. Answers carry a mark, by which they are told from what others write there.
 
     Args:
-        descriptor: of a socket.
-        mark: of answers.
+        descriptor: file descriptor of a socket.
+        mark: bytes in front of every answer.
     """
 
     def __init__(self, descriptor: int, mark: bytes):

@@ -582,7 +582,7 @@ def _renamed(parameter: Parameter, name: str) -> Parameter:
 
 
 def _whole(value: Any) -> int:
-    """A whole number as Python's own, whoever's it was."""
+    """A whole number as a Python int, from any integer type."""
     return int(value) if isinstance(value, (float, np.floating)) and float(value).is_integer() else operator.index(value)
 
 

@@ -213,7 +213,7 @@ def answered(kind: str, answer: Any) -> tuple[bytes, dict[str, Any]]:
 
 
 def serve(line: Line) -> NoReturn:
-    """A process's own life: answer runs until whoever started it is gone."""
+    """The process's main loop: answer runs until the parent is gone."""
     import archgym.study.execute  # noqa: F401 - before the first run's time begins
 
     line.send(os.getpid())

@@ -187,7 +187,7 @@ class _Row:
             raise ArchGymError(f"{self.where}: {error}") from error
 
     def product(self, m: int, n: int, k: int) -> Layer:
-        """[m, k] by [k, n], of as many images as the row has."""
+        """[m, k] by [k, n], for all images of the row."""
         batch = self.size("batch") if self.has("batch") else 1
         try:
             return Layer(self.name, "gemm", channels=k, filters=n, height=m, batch=batch)

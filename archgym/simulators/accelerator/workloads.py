@@ -153,7 +153,7 @@ def attention_layers(tokens: int, query_heads: int, key_value_heads: int, head_d
 
 
 def check_readable(path: Path) -> None:
-    """Refuse what is no file, a git-lfs pointer, and what is to be unpacked first.
+    """Refuse anything but a file, a git-lfs pointer, and an archive that must be unpacked first.
 
     Raises:
         ArchGymError: it is one.

@@ -491,7 +491,7 @@ def _check_unit(source: str, columns: Mapping[str, Array], fractions: bool | Non
     Args:
         source: the file.
         columns: accuracies, as fractions, by what they are called; NaN where there is none.
-        fractions: what the user has said of them.
+        fractions: the user's answer: fractions, per cent, or None where not given.
     """
     if fractions is not None:
         return

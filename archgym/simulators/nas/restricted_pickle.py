@@ -151,7 +151,7 @@ def _is_pickle(head: bytes) -> bool:
     try:
         for _, _, position in pickletools.genops(head):
             place = position or 0
-    except Exception:  # anything, of what is no instruction; a large file may be cut off here
+    except Exception:  # any error on bytes that are not an instruction; a large file may be cut off here
         return len(head) == _HEAD and place > _HEAD // 2
     return place == len(head) - 1
 

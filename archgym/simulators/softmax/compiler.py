@@ -102,7 +102,7 @@ class Compiler:
 
         Args:
             source, options: as of `build`.
-            functions: that it has.
+            functions: names of its functions.
 
         Raises:
             CompilerError: as of `build`; or the compiler's output is not a library with the functions.
