@@ -81,7 +81,7 @@ class Table(Lines):
             slash, a dot, a plus sign or a bar. A column without a header belongs to the one before it.
         expendable: headers of columns that are left out first where there is no room, then those furthest to the right. A column of
             long texts is only left out if it is named here.
-        elsewhere: what else shows columns that are left out.
+        elsewhere: another option that shows the columns that are left out.
     """
 
     def __init__(self, *columns: str, expendable: Sequence[str] = (), elsewhere: str = ""):

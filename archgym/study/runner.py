@@ -55,7 +55,7 @@ class Progress:
         valid, clipped: (task, agent) -> valid samples, and those whose reward is cut.
         reasons: why runs failed.
         early: (task, agent) -> runs that ended before their budget was spent.
-        notes: what else is to be said of the study.
+        notes: remarks on the study, one sentence each.
     """
 
     total: int = 0

@@ -76,7 +76,7 @@ class StoredFile:
     Attributes:
         path: where it is.
         parquet: the file, open; of many runs, the first column says whose the row is.
-        runs: what it holds.
+        runs: the runs in the file.
         sealed: whether it says itself that it is what was written.
     """
 
