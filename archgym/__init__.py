@@ -8,7 +8,7 @@ it through `reset` and `step`, and a ledger counts every simulated design.
 >>> result.best_design, result.regret                                              # doctest: +SKIP
 """
 
-from archgym.interrupts import guard_start
+from archgym.processes.interrupts import guard_start
 
 guard_start()  # before what takes time to import
 
@@ -16,6 +16,7 @@ from typing import Any
 
 from archgym._search import Search, SearchResult, search, search_again
 from archgym.agent import Agent, AskTellAgent
+from archgym.deprecated import find_moved_modules
 from archgym.env import ArchEnv, ArchVectorEnv, finished
 from archgym.errors import ArchGymError, BudgetExhausted, MissingDependency, SimulatorUnavailable
 from archgym.incumbents import Incumbent
@@ -25,11 +26,12 @@ from archgym.optimum import Optimum, find_optimum
 from archgym.registry import discover, list_agents, list_envs, make_agent, preload_in_fork_servers, register_agent, register_env
 from archgym.simulator import Metric, Simulator
 from archgym.simulator_wrappers import Cached, Noisy, Tabulated
+from archgym.simulator_wrappers.parallel import Isolated, Parallel
 from archgym.space import Categorical, DesignSpace, Integer, Ordinal, Real
 from archgym.version import __version__
-from archgym.workers import Isolated, Parallel
 from archgym.wrappers import ContinuousActions, SequentialDesign, VectorContinuousActions, VectorSequentialDesign
 
+find_moved_modules()
 discover()
 preload_in_fork_servers()
 

@@ -20,21 +20,21 @@ import gymnasium
 import numpy as np
 
 from archgym.agent import Agent
-from archgym.columns import arrow_table
 from archgym.env import ArchVectorEnv
 from archgym.errors import ArchGymError, BudgetExhausted, reason_of, whole
+from archgym.files.columns import arrow_table
+from archgym.files.paths import write_atomically
 from archgym.incumbents import Incumbent, measure_again
 from archgym.ledger import Failure, Ledger
 from archgym.objective import clipping
 from archgym.optimum import Optimum, known_optimum
 from archgym.pareto import Front, check_front, find_front
-from archgym.paths import write_atomically
 from archgym.registry import get_agent, get_task, list_agents
 from archgym.simulator import Metric
 from archgym.simulator_wrappers import Cached
 from archgym.space import Array, DesignSpace
 from archgym.text import shown
-from archgym.values import read, read_arguments, settle, write
+from archgym.values import identity_of, read, read_arguments, settle, write
 from archgym.version import __version__
 from archgym.wrappers.vector_reward import VectorObjective, VectorVectorReward
 
@@ -98,7 +98,7 @@ class SearchResult:
     def to_arrow(self) -> pyarrow.Table:
         """The history as a PyArrow table, with the specification in the schema's metadata.
 
-        Parameters whose values have several types, or one that Arrow has not, are columns of text; `archgym.columns.read_columns` gives
+        Parameters whose values have several types, or one that Arrow has not, are columns of text; `files.columns.read_columns` gives
         their values back.
         """
         return arrow_table(self.space, self.history).replace_schema_metadata({"archgym": json.dumps(self.specification)})
@@ -406,7 +406,7 @@ def agent_name(agent: Agent) -> str:
     """The registered name of an agent's class, else "module:Class"."""
     from archgym.registry import agent_names
 
-    reference = f"{type(agent).__module__}:{type(agent).__qualname__}"
+    reference = identity_of(type(agent))
     return agent_names().get(reference, reference)
 
 

@@ -20,10 +20,10 @@ from typing import Any
 
 import numpy as np
 
-from archgym.archive import save_arrays
 from archgym.errors import ArchGymError
+from archgym.files.archive import save_arrays
+from archgym.files.paths import data_folder, make_folder
 from archgym.objective import INFEASIBLE_REWARD, Objective, R
-from archgym.paths import data_folder, make_folder
 from archgym.simulator import Candidates, Simulator, evaluate_safely, unidentified
 from archgym.space import Array, DesignSpace, Indices
 

@@ -10,7 +10,7 @@ Entry-point groups (read from package metadata; nothing is imported until it is 
     archgym.commands    name = "module:typer_app_or_function"    (a sub-command of the `archgym` program)
                         "group.name" = the same                  (`archgym group name`, in a group that others share)
     archgym.findings    name = "module:function"                 (what `archgym doctor` says of a plug-in's needs, in the names' order:
-                                                                  called without arguments, yields `archgym.doctor.Finding`s)
+                                                                  called without arguments, yields `archgym.cli.doctor.Finding`s)
 
 or, at run time, `register_agent` and `register_env`. The registry is the only mutable module-level state of the kernel.
 """
@@ -25,13 +25,14 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import gymnasium
 
 from archgym.errors import ArchGymError, reason_of, unknown
 from archgym.objective import Objective
 from archgym.simulator import Simulator, check_schema
+from archgym.values import identity_of
 from archgym.values import load as load
 
 if TYPE_CHECKING:
@@ -154,6 +155,29 @@ def _options(objective: Any) -> dict[str, Any]:
     with suppress(ValueError):  # a function of C's may have no signature
         return {p.name: p.default for p in inspect.signature(objective).parameters.values() if p.kind is p.KEYWORD_ONLY}
     return {}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        section: what it belongs to.
+        name: of the thing.
+        state: "missing" is a choice, "broken" is a fault.
+        found: versions, or what is wrong.
+        enables: what it would bring.
+        remedy: the command that brings it, or what else to do.
+        needed: whether archgym cannot do without it, or the user asked for it.
+    """
+
+    section: str
+    name: str
+    state: Literal["ok", "missing", "broken"]
+    found: str = ""
+    enables: str = ""
+    remedy: str = ""
+    needed: bool = False
 
 
 _tasks: dict[str, Task] = {}
@@ -329,7 +353,7 @@ def agent_names() -> dict[str, str]:
     """ "module:Class" -> name of every registered agent."""
     points = {name: point.value for name, point in _points("archgym.agents").items()}
     known = {**points, **_agents}
-    return {ref if isinstance(ref, str) else f"{ref.__module__}:{ref.__qualname__}": name for name, ref in known.items()}
+    return {ref if isinstance(ref, str) else identity_of(ref): name for name, ref in known.items()}
 
 
 def list_commands() -> dict[str, str]:

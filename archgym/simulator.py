@@ -13,14 +13,14 @@ from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from decimal import Decimal
 from numbers import Real
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 
 from archgym.errors import ArchGymError, SimulatorUnavailable, reason_of
 from archgym.space import Array, DesignSpace, Indices, all_true, is_unicode
 from archgym.text import REASON, one_line
-from archgym.values import Unwritable, identify
+from archgym.values import Unwritable, identify, identity_of
 
 if TYPE_CHECKING:
     from archgym.objective import Objective
@@ -65,6 +65,8 @@ class Simulator(ABC):
         deterministic: False for measured simulators, whose results differ from call to call.
         stochastic: True where `evaluate` draws declared noise from `rng` (reproducible under a seed, unlike the above).
         default_objective: the objective of environments around this simulator, unless they name another.
+        identity: the name of this very class in results, caches and stored optima, "module:name" by default; set it to the old name when
+            the class moves, so that they stay valid. Subclasses have their own.
     """
 
     space: DesignSpace
@@ -72,6 +74,7 @@ class Simulator(ABC):
     deterministic: bool = True
     stochastic: bool = False
     default_objective: Objective | None = None
+    identity: ClassVar[str]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         if cls.evaluate is Simulator.evaluate and cls.evaluate_indices is Simulator.evaluate_indices:
@@ -126,7 +129,7 @@ class Simulator(ABC):
     @property
     def specification(self) -> dict[str, Any]:
         """What identifies this simulator in results, caches and stored optima: its class and the arguments it was made with."""
-        return {"simulator": f"{type(self).__module__}:{type(self).__qualname__}", **_bound_arguments(self)}
+        return {"simulator": identity_of(type(self)), **_bound_arguments(self)}
 
     def close(self) -> None:  # noqa: B027 - most simulators have nothing to release
         """Release processes and files; using the simulator afterwards is an error."""

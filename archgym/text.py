@@ -7,6 +7,7 @@ change the order in which a line is read. XML forbids most of them. `printable` 
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 
 REASON = 1000  # characters that are kept of a failure's reason
 _FORBIDDEN = "\ufffe\uffff"  # no characters, which XML refuses
@@ -57,3 +58,16 @@ def one_line(text: str, limit: int = REASON) -> str:
     if len(head) == len(text) and len(line) <= limit:
         return line
     return f"{line[:limit]}... ({len(text):,} characters)"
+
+
+def number(value: float) -> str:
+    """Four significant digits; whole numbers in full."""
+    if float(value).is_integer() and abs(value) < 1e12:
+        return f"{value:,.0f}"
+    return f"{value:.4g}"
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table of texts; bars within them are escaped."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |" for cells in lines)

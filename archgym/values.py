@@ -350,7 +350,11 @@ def reference(thing: Any, check: bool = True) -> str:
     Raises:
         Unwritable: a lambda, or something defined within a function.
     """
-    text = f"{getattr(thing, '__module__', None)}:{getattr(thing, '__qualname__', repr(type(thing)))}"
+    text = (
+        identity_of(thing)
+        if isinstance(thing, type)
+        else f"{getattr(thing, '__module__', None)}:{getattr(thing, '__qualname__', repr(type(thing)))}"
+    )
     if check:
         try:
             found = load(text)
@@ -359,6 +363,14 @@ def reference(thing: Any, check: bool = True) -> str:
         if found is not thing:
             raise Unwritable(f"{text} cannot be found under its name: define it at module level")
     return text
+
+
+def identity_of(cls: type) -> str:
+    """The name of a class in results, caches and identifiers of runs: its own attribute `identity`, or "module:name".
+
+    A class that has the attribute can move to another module without orphaning what was stored; subclasses do not inherit it.
+    """
+    return str(vars(cls).get("identity") or f"{cls.__module__}:{cls.__qualname__}")
 
 
 def load(reference: str) -> Any:

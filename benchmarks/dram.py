@@ -23,7 +23,7 @@ from scipy.stats import kendalltau
 from archgym.env import Evaluator
 from archgym.simulators.dram import DramController
 from archgym.space import Array
-from archgym.study.spec import Study
+from archgym.study.design import Study
 from archgym.study.store import Store
 
 ROUNDS = 7

@@ -14,8 +14,8 @@ import pandas
 
 from archgym.simulators.nas.cells import CONV3, live_edges
 from archgym.simulators.nas.costs import get_network
-from archgym.simulators.nas.summary import first_cells, pareto_front, summarize
-from archgym.simulators.nas.tables import load_table
+from archgym.simulators.nas.tables.summary import first_cells, pareto_front, summarize
+from archgym.simulators.nas.tables.table import load_table
 
 OUT = Path(__file__).parents[1] / "docs" / "figures" / "nas-digits.svg"
 BLUE, GREY, ORANGE = "#1652dc", "#8b929c", "#fb8900"

@@ -25,7 +25,7 @@ import numpy as np
 import archgym
 from archgym import Categorical, DesignSpace, Metric, Ordinal
 from archgym.dataset import Dataset, sample
-from archgym.paths import data_folder
+from archgym.files.paths import data_folder
 from archgym.proxy import ProxySearch, ProxySimulator, save_trained, train
 from archgym.proxy.evaluate import scores
 from archgym.proxy.fitting import KNOWN

@@ -18,8 +18,8 @@ import tempfile
 from pathlib import Path
 from time import perf_counter
 
+from archgym.study.design import Study
 from archgym.study.runner import run_study
-from archgym.study.spec import Study
 from archgym.study.store import Store
 
 WORKERS = 2

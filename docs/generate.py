@@ -83,7 +83,7 @@ def _slug(name: str) -> str:
 
 
 def _environments() -> Iterator[tuple[str, str]]:
-    from archgym.markdown import table
+    from archgym.text import markdown_table as table
 
     rows = []
     for name in _names():
@@ -95,9 +95,9 @@ def _environments() -> Iterator[tuple[str, str]]:
 
 def _environment(name: str) -> tuple[str, str]:
     """The page and its first sentence."""
-    from archgym.markdown import table
     from archgym.optimum import known_optimum
     from archgym.registry import get_task, load, requirement
+    from archgym.text import markdown_table as table
 
     (module,) = (point.value.partition(":")[0] for point in entry_points(group="archgym.envs") if point.name == name)
     prose = inspect.getdoc(load(module)) or ""
@@ -148,8 +148,8 @@ def _agent_names() -> list[str]:
 
 def _agents() -> Iterator[tuple[str, str]]:
     """A page for each agent: its source and equations, what it is good for, hyperparameters, measured sample efficiency."""
-    from archgym.markdown import table
     from archgym.registry import get_agent
+    from archgym.text import markdown_table as table
 
     tasks = _efficiency()
     for name in _agent_names():

@@ -9,8 +9,8 @@ from pathlib import Path
 from archgym.lottery.analysis import analyse
 from archgym.lottery.load import load_tasks
 from archgym.lottery.report import write_report
+from archgym.study.design import Study
 from archgym.study.runner import run_study
-from archgym.study.spec import Study
 from archgym.study.store import Store
 
 STUDY = """

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 
 import archgym
 from archgym import ArchGymError, Categorical, DesignSpace, Integer, Metric, Minimize, Objective, Ordinal, Real, Simulator
-from archgym.columns import arrow_table, read_columns, read_designs
 from archgym.dataset import load_dataset, save_dataset
 from archgym.dataset.build import build
-from archgym.study.execute import execute
+from archgym.files.columns import arrow_table, read_columns, read_designs
+from archgym.study.run import execute
 from archgym.testing import check_simulator
 
 

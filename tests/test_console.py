@@ -19,11 +19,13 @@ from typer.testing import CliRunner
 
 import archgym
 from archgym import Categorical, DesignSpace, Integer, Metric, Simulator
-from archgym.charts import svg
 from archgym.cli import app
-from archgym.console import fact_sheet, new_table, number, progress_line, say, stdout
-from archgym.doctor import Finding
-from archgym.tables import Beside, Prose, wrapped
+from archgym.cli.screen import fact_sheet, new_table, say, stdout
+from archgym.cli.tables import Beside, Prose, wrapped
+from archgym.files.charts import svg
+from archgym.progress import progress_line
+from archgym.registry import Finding
+from archgym.text import number
 
 SOFTMAX = "archgym/Softmax-v0"
 HOSTILE = "a\x1b[2J\0\nb\u200f\u202ec\ufffe<script>alert(1)</script>"
@@ -36,7 +38,7 @@ def home(tmp_path, monkeypatch):
 
 
 def shown(*renderables: object, width: int) -> str:
-    from archgym.terminal import Terminal
+    from archgym.cli.terminal import Terminal
 
     console = Terminal()
     console.width = width
@@ -224,7 +226,7 @@ def test_texts_of_a_simulator_are_printed_printably(hostile, width):
 
 def test_doctor_prints_findings_printably(monkeypatch):
     found = [Finding("Plug-ins", HOSTILE, "broken", HOSTILE + "x" * 10**6, HOSTILE, HOSTILE)]
-    monkeypatch.setattr("archgym.doctor.examine", lambda dask, ray: found)
+    monkeypatch.setattr("archgym.cli.doctor.examine", lambda dask, ray: found)
     for arguments in ([], ["--json"]):
         assert not raw(run("doctor", *arguments))
 

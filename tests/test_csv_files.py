@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archgym.csv_files import write_csv
+from archgym.files.csv import write_csv
 
 
 def written(table: pyarrow.Table) -> list[list[str]]:

@@ -9,8 +9,7 @@ import socket
 import pytest
 from typer.testing import CliRunner
 
-from archgym import doctor
-from archgym.cli import app
+from archgym.cli import app, doctor
 
 
 def run(*arguments: str):

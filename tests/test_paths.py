@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from archgym.archive import save_arrays
 from archgym.cli import app
 from archgym.errors import ArchGymError
-from archgym.paths import check_folder, check_writable, in_words, make_folder, open_regular, write_atomically
+from archgym.files.archive import save_arrays
+from archgym.files.paths import check_folder, check_writable, in_words, make_folder, open_regular, write_atomically
 from archgym.simulator_wrappers import Tabulated
-from archgym.simulators.nas.tables import read_table
+from archgym.simulators.nas.tables.table import read_table
 
 
 def test_a_link_is_replaced_and_what_it_points_to_stays(tmp_path):
@@ -53,7 +53,7 @@ def test_a_file_has_the_rights_that_the_user_asks_for(tmp_path):
 def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_not(tmp_path):
     target = tmp_path / "data.parquet"
     killed = (
-        f"import os; from archgym.paths import write_atomically; "
+        f"import os; from archgym.files.paths import write_atomically; "
         f"write_atomically({str(target)!r}, lambda file: (file.write(b'half'), os.kill(os.getpid(), 9)))"
     )
     subprocess.run([sys.executable, "-c", killed], check=False)

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from archgym.processes import KEPT, Child, Server, answer, run, wait
+from archgym.processes.children import KEPT, Child, Server, answer, run, wait
 
 DETACHED = """
 import os, subprocess, sys, time
@@ -87,7 +87,7 @@ def test_what_a_program_detached_ends_when_it_is_ended_or_runs_out_of_time(tmp_p
 def test_what_a_program_detached_ends_when_its_supervisor_or_its_owner_is_killed(tmp_path, who):
     kind = "marked" if who == "supervisor" else ""
     command = [sys.executable, "-c", DETACHED, str(tmp_path / "pids"), kind, "time.sleep(600)"]
-    script = f"import time\nfrom archgym.processes import Child\nchild = Child({command!r})\nprint(child.pid, flush=True)\n"
+    script = f"import time\nfrom archgym.processes.children import Child\nchild = Child({command!r})\nprint(child.pid, flush=True)\n"
     script += "child.wait()\nprint(child.end(), flush=True)" if who == "supervisor" else "time.sleep(600)"
     owner = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
     supervisor = int(owner.stdout.readline())
@@ -100,7 +100,7 @@ def test_what_a_program_detached_ends_when_its_supervisor_or_its_owner_is_killed
 
 def test_a_fork_that_holds_the_owner_s_descriptors_keeps_no_child_alive(tmp_path):
     script = (
-        "import os, subprocess, time\nfrom archgym.processes import Child\nchild = Child(['sleep', '600'])\n"
+        "import os, subprocess, time\nfrom archgym.processes.children import Child\nchild = Child(['sleep', '600'])\n"
         "if os.fork() == 0:\n    time.sleep(600)\nprint(child.pid, flush=True)\ntime.sleep(600)"
     )
     owner = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, start_new_session=True)
@@ -222,7 +222,7 @@ SMALL = """
 import os, sys
 sys.path.insert(0, {tests!r})
 {before}
-from archgym.processes import Server, run
+from archgym.processes.children import Server, run
 assert run(["sh", "-c", "cat; echo said"], 60).output == b"said\\n"
 server = Server("test_processes:echo")
 server.send("hello")

@@ -18,9 +18,9 @@ from typer.testing import CliRunner
 from archgym.cli import app
 from archgym.simulators.dram.dramsys import MEMORY
 from archgym.simulators.nas import cells as nas
-from archgym.simulators.softmax import calibrate as calibrating
-from archgym.simulators.softmax.compiler import CompilerError
-from archgym.study.spec import Study
+from archgym.simulators.softmax.fitting import calibrate as calibrating
+from archgym.simulators.softmax.machine.compiler import CompilerError
+from archgym.study.design import Study
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

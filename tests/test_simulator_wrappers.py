@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from archgym.archive import save_arrays
 from archgym.errors import ArchGymError
+from archgym.files.archive import save_arrays
 from archgym.objective import AtMost, Maximize, Minimize, Objective
 from archgym.simulator import Metric, Simulator, evaluate_safely
 from archgym.simulator_wrappers import Cached, Noisy, StoredTable, Tabulated

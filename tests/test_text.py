@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from archgym.errors import ArchGymError, reason_of
 from archgym.simulators.accelerator.energy import TABLES, load_energy_table
 from archgym.simulators.accelerator.workloads import load_workload
-from archgym.simulators.nas.imports import import_nas_bench_macro, import_nasbench201
+from archgym.simulators.nas.tables.imports import import_nas_bench_macro, import_nasbench201
 from archgym.simulators.softmax.calibration import RECORDED, Calibration
 from archgym.space import DesignSpace, Integer
 from archgym.text import one_line, printable, shown

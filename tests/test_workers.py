@@ -19,13 +19,13 @@ import numpy as np
 import psutil
 import pytest
 
-import archgym.workers
+import archgym.simulator_wrappers.parallel
 from archgym.errors import ArchGymError, SimulatorUnavailable
-from archgym.processes import Server
+from archgym.processes.children import Server
 from archgym.simulator import Metric, Simulator, evaluate_safely
 from archgym.simulator_wrappers import Cached, Noisy
+from archgym.simulator_wrappers.parallel import Isolated, Parallel
 from archgym.space import DesignSpace, Integer
-from archgym.workers import Isolated, Parallel
 
 
 class Troubled(Simulator):
@@ -443,7 +443,7 @@ def test_workers_in_a_folder_that_is_gone_say_so(closing, monkeypatch, tmp_path)
 
 
 def test_workers_that_are_always_killed_as_they_start_end_the_search(closing, monkeypatch):
-    monkeypatch.setattr(archgym.workers, "STARTS", 3)
+    monkeypatch.setattr(archgym.simulator_wrappers.parallel, "STARTS", 3)
     real = Server.__init__
 
     def doomed(self, function, **options):

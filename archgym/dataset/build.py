@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 import gymnasium
 import numpy as np
 
-from archgym.archive import reading
-from archgym.columns import read_designs
 from archgym.dataset.data import FILE, Dataset, load_dataset, merged
 from archgym.errors import ArchGymError
+from archgym.files.archive import reading
+from archgym.files.columns import read_designs
 from archgym.simulator import Simulator
 from archgym.study.store import Store
 from archgym.values import read_arguments
@@ -84,7 +84,7 @@ def _studied(folder: Path, env: str | None) -> Iterator[tuple[Mapping[str, Any],
 
 def _labels(store: Store) -> dict[str, str]:
     """The labels of a study's tasks by environment."""
-    from archgym.study.spec import Study
+    from archgym.study.design import Study
 
     if not store.study_file.is_file():
         return {}

@@ -8,8 +8,8 @@ import json
 import numpy as np
 
 from archgym.dataset.data import Dataset
-from archgym.markdown import table
 from archgym.space import Array
+from archgym.text import markdown_table as table
 from archgym.version import __version__
 
 _PAIRS = 10  # of parameters, the least covered

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from archgym.archive import check_format, reading
-from archgym.columns import arrow_table, read_designs
 from archgym.errors import ArchGymError, unknown
-from archgym.paths import make_folder, write_atomically
+from archgym.files.archive import check_format, reading
+from archgym.files.columns import arrow_table, read_designs
+from archgym.files.paths import make_folder, write_atomically
 from archgym.simulator import Metric
 from archgym.space import Array, DesignSpace, Indices
 

@@ -13,11 +13,11 @@ from typing import Any
 
 import gymnasium
 
-from archgym.csv_files import write_csv
 from archgym.dataset.data import Dataset, about, to_arrow
 from archgym.env import Evaluation
 from archgym.errors import ArchGymError, MissingDependency
-from archgym.paths import make_folder, write_atomically
+from archgym.files.csv import write_csv
+from archgym.files.paths import make_folder, write_atomically
 from archgym.simulator import Outcome
 from archgym.values import read_arguments
 

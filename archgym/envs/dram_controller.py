@@ -89,8 +89,8 @@ from archgym.errors import ArchGymError, unknown
 from archgym.objective import Minimize, Objective, Target
 from archgym.registry import register_env
 from archgym.simulator import Simulator
+from archgym.simulator_wrappers.parallel import Parallel
 from archgym.simulators.dram import DramController, DramSys
-from archgym.workers import Parallel
 
 GOALS = {
     "low_latency": ("latency_s",),

@@ -77,10 +77,10 @@ from archgym.objective import AtMost, Minimize, Objective
 from archgym.registry import register_env
 from archgym.simulator import Simulator
 from archgym.simulator_wrappers import Tabulated
+from archgym.simulator_wrappers.parallel import Isolated
 from archgym.simulators.softmax import Calibration, MeasuredSoftmax, SoftmaxCostModel
 from archgym.simulators.softmax.workloads import MEDIAN_FLOATS_PER_ELEMENT, MEDIAN_TIME_PER_ELEMENT_NS
 from archgym.simulators.softmax.workloads import WORKLOADS as PRESETS
-from archgym.workers import Isolated
 
 INTERLEAVED = 8  # designs of a batch that are measured in turns
 TIMEOUT_S = 120.0  # for one design: to compile, to check and to measure

@@ -20,9 +20,9 @@ import numpy as np
 import polars as pl
 
 from archgym.lottery import statistics
+from archgym.lottery.claims import Evidence, conclude, judge, overall
 from archgym.lottery.comparisons import Family, Tuned, at_the_ceiling, families, lottery_map, tune
 from archgym.lottery.data import TaskRuns
-from archgym.lottery.hypotheses import Evidence, conclude, judge, overall
 from archgym.lottery.scores import RANDOM, Task, quartiles, scored
 from archgym.lottery.statistics import known_mean
 from archgym.objective import CAPPED, clipping

@@ -18,13 +18,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from archgym.console import number
 from archgym.env import Evaluator
 from archgym.errors import ArchGymError
 from archgym.lottery.data import Trace
 from archgym.pareto import check_front, directions, exact_front, growing_hypervolume, hypervolume
 from archgym.simulator import Metric
 from archgym.space import Array
+from archgym.text import number
 
 ENUMERATED = 1_000_000
 """Spaces up to this size are enumerated unasked, in seconds."""

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from archgym.console import progress_bar
 from archgym.env import Evaluator
 from archgym.errors import ArchGymError
 from archgym.lottery.data import AgentRuns, TaskRuns, Trace
 from archgym.lottery.fronts import Judge, Samples
 from archgym.optimum import known_optimum, stored_optimum
+from archgym.progress import progress_bar
 from archgym.space import Array
-from archgym.study.spec import Run, Study
+from archgym.study.design import Run, Study
 from archgym.study.store import Store, Stored
 from archgym.values import read_arguments
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from archgym.markdown import table
+from archgym.text import markdown_table as table
 
 COLUMNS = {
     "rmse_percent_of_range": "RMSE, % of range",

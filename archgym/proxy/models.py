@@ -22,8 +22,8 @@ from functools import cached_property
 import numpy as np
 from scipy.linalg import cho_solve, solve_triangular
 
-from archgym.archive import expect
 from archgym.errors import ArchGymError
+from archgym.files.archive import expect
 from archgym.proxy.bitvectors import MOST_LEAVES, BitVectors, leaf_counts
 from archgym.space import Array, Indices
 

@@ -17,16 +17,17 @@ from typing import Any
 
 import numpy as np
 
-from archgym.archive import digest, expect, load_archive, reading, save_archive
 from archgym.errors import ArchGymError, unknown
+from archgym.files.archive import digest, expect, load_archive, reading, save_archive
+from archgym.files.paths import make_folder
 from archgym.objective import Objective
-from archgym.paths import make_folder
-from archgym.proxy.encoding import Encoding
 from archgym.proxy.evaluate import LEVELS
+from archgym.proxy.features import Encoding
 from archgym.proxy.models import MODELS, Model, Trees, part
 from archgym.proxy.targets import Targets
 from archgym.simulator import Metric, Simulator
 from archgym.space import Array, DesignSpace, Indices
+from archgym.values import identity_of
 
 FORMAT = 1
 FILE = "model.npz"
@@ -45,6 +46,8 @@ class ProxySimulator(Simulator):
         widths: of intervals, multiples of the model's spread, [levels, K].
         objective: of the environment, if it needs no other metrics.
     """
+
+    identity = "archgym.proxy.simulator:ProxySimulator"
 
     def __init__(
         self,
@@ -67,7 +70,7 @@ class ProxySimulator(Simulator):
     @property
     def specification(self) -> dict[str, Any]:
         """The class, what it has learnt from, and a hash of the model."""
-        name = f"{type(self).__module__}:{type(self).__qualname__}"
+        name = identity_of(type(self))
         return {"simulator": name, "of": self.environment["id"], "model": self._digest}
 
     def evaluate_indices(self, indices: Indices, rng: np.random.Generator | None = None) -> dict[str, Array]:

@@ -19,14 +19,14 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from archgym.archive import expect, load_archive, reading, save_archive
 from archgym.dataset import Dataset
 from archgym.errors import ArchGymError, unknown
+from archgym.files.archive import expect, load_archive, reading, save_archive
+from archgym.files.paths import write_atomically
 from archgym.objective import Objective
-from archgym.paths import write_atomically
-from archgym.proxy.encoding import Encoding
 from archgym.proxy.env import narrowed
 from archgym.proxy.evaluate import FEWEST, LEVELS, all_scores, by_agent, coverage, cross_validated, learning_curve, widths
+from archgym.proxy.features import Encoding
 from archgym.proxy.fitting import fit, fit_classes
 from archgym.proxy.models import MODELS, Model
 from archgym.proxy.simulator import ProxySimulator

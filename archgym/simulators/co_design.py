@@ -83,6 +83,8 @@ class CoDesign(Simulator):
         ArchGymError: a data set that is not installed or not one of cells, an unknown deployment, table, parameter or value.
     """
 
+    identity = "archgym.simulators.co_design:CoDesign"
+
     def __init__(
         self,
         dataset: str = "digits-0.5",

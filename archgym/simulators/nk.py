@@ -43,6 +43,8 @@ class NKLandscape(Simulator):
         ArchGymError: an argument out of its range, or contributions that would not fit into memory.
     """
 
+    identity = "archgym.simulators.nk:NKLandscape"
+
     metrics = (Metric("fitness", unit="1", better="higher"),)
 
     def __init__(self, n: int = 20, k: int = 2, alleles: int = 4, seed: int = 0, neighbourhood: str = "adjacent"):

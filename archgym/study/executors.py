@@ -21,7 +21,7 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any
 
 from archgym.errors import ArchGymError, MissingDependency
-from archgym.study.process import Job, RunProcess, answered, attempt
+from archgym.study.worker import Job, RunProcess, answered, attempt
 
 Answer = tuple[bytes, dict[str, Any]]
 CONNECT_S = 20.0  # until an existing cluster has answered

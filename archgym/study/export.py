@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from archgym.csv_files import as_text, write_csv
+from archgym.files.csv import as_text, write_csv
 from archgym.space import Indices
 from archgym.study.store import Store, Stored, StoredFile, unused, warn_of
 
@@ -83,7 +83,7 @@ class StudyRows:
                 writer.write_table(table)
 
     def write_csv(self, file: BinaryIO) -> None:
-        """Write them as CSV that a spreadsheet does not run (`archgym.csv_files`)."""
+        """Write them as CSV that a spreadsheet does not run (`archgym.files.csv`)."""
         write_csv(self.tables(), self.schema, file)
 
     def _whole(self, part: _Part) -> pyarrow.Table:

@@ -27,11 +27,11 @@ from time import monotonic
 from typing import Any
 
 from archgym.errors import ArchGymError, reason_of
-from archgym.study.execute import failure
+from archgym.study.design import Run, Study
 from archgym.study.executors import Inline, make_executor, run_here, run_in_process
-from archgym.study.process import Job, RunDied, RunFailed, RunHung, RunImpossible, RunTooLarge, Stopped
-from archgym.study.spec import Run, Study
+from archgym.study.run import failure
 from archgym.study.store import Store
+from archgym.study.worker import Job, RunDied, RunFailed, RunHung, RunImpossible, RunTooLarge, Stopped
 from archgym.text import REASON
 from archgym.version import __version__
 

@@ -9,8 +9,8 @@
 
 A file is written under a temporary name, synchronised and renamed, so that kill -9 and power cuts lose at most the runs under way. Run
 files are sealed (`archgym.study.seal`): one that has changed since, or that is not a regular file, is damaged. Nothing that is reached
-through a link within DIR is written, moved or removed (`archgym.paths`).
-A run that failed is a result too: a file with the rows that it came to, and the reason in its metadata (`archgym.study.execute` describes
+through a link within DIR is written, moved or removed (`archgym.files.paths`).
+A run that failed is a result too: a file with the rows that it came to, and the reason in its metadata (`archgym.study.run` describes
 both). Reports and data sets leave it out, an export says which it is.
 """
 
@@ -29,10 +29,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from archgym.errors import ArchGymError, reason_of
-from archgym.paths import check_own_file, check_own_folder, in_words, is_full, kind_of, make_folder, open_regular, remove_abandoned, replace
-from archgym.study.execute import RESULT, SPECIFICATION
+from archgym.files.paths import (
+    check_own_file,
+    check_own_folder,
+    in_words,
+    is_full,
+    kind_of,
+    make_folder,
+    open_regular,
+    remove_abandoned,
+    replace,
+)
+from archgym.study.design import Run, identifier
+from archgym.study.run import RESULT, SPECIFICATION
 from archgym.study.seal import check_seal, sealed
-from archgym.study.spec import Run, identifier
 
 if TYPE_CHECKING:
     import pyarrow
@@ -55,7 +65,7 @@ class Stored:
     Attributes:
         id: the run's identifier.
         path: the file that holds it, alone or with others.
-        specification, result: its metadata (see `archgym.study.execute`).
+        specification, result: its metadata (see `archgym.study.run`).
     """
 
     id: str

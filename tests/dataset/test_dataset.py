@@ -25,8 +25,8 @@ from archgym.dataset import METHODS, Dataset, build, load_dataset, sample, save_
 from archgym.dataset.card import card
 from archgym.dataset.data import PROVENANCE, merged
 from archgym.dataset.sample import draw
+from archgym.study.design import Study
 from archgym.study.runner import run_study
-from archgym.study.spec import Study
 from archgym.study.store import Store
 
 

@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 from archgym.errors import ArchGymError
 from archgym.simulators.accelerator import attention as forms
-from archgym.simulators.accelerator import attention_fidelity as page
 from archgym.simulators.accelerator.attention import CLOCK_HZ, LENGTHS, MODELS, Attention
+from archgym.simulators.accelerator.fidelity import attention as page
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT.parent / "shared" / "data" / "accelerator"

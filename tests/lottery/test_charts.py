@@ -18,7 +18,7 @@ pytest.importorskip("vl_convert")
 np = pytest.importorskip("numpy")
 
 from archgym.errors import MissingDependency  # noqa: E402
-from archgym.lottery import charts  # noqa: E402
+from archgym.lottery.report import charts  # noqa: E402
 
 AGENTS = ("random", "local_search", "genetic", "aging_evolution", "ant_colony", "tpe", "cmaes", "ppo", "a2c")
 TASKS = ("Softmax", "NKLandscape", "Accelerator", "HeterogeneousAccelerator", "NasCell", "CoDesign")

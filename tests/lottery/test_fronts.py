@@ -20,7 +20,7 @@ from archgym.lottery.load import load_tasks
 from archgym.lottery.scores import scored
 from archgym.pareto import check_front, exact_front, extends_front, hypervolume, non_dominated
 from archgym.simulator import evaluate_safely
-from archgym.study.spec import Study
+from archgym.study.design import Study
 from archgym.study.store import Store
 
 NAMES = ["cost_j", "area_mm2"]
@@ -184,7 +184,7 @@ def test_a_metric_that_is_not_always_positive_has_a_linear_axis_and_a_log_axis_n
 
 
 def run(study, folder):
-    from archgym.study.execute import execute
+    from archgym.study.run import execute
 
     store = Store(folder)
     for each in study.runs():

@@ -12,8 +12,8 @@ import pytest
 pytest.importorskip("altair", reason="needs archgym[report]")
 
 from archgym.lottery.load import load_tasks
+from archgym.study.design import Study
 from archgym.study.runner import run_study
-from archgym.study.spec import Study
 from archgym.study.store import Store
 
 STUDY = """

@@ -21,8 +21,15 @@ pytest.importorskip("vl_convert")
 from test_charts import FEW, HOSTILE, SCHEMAS, empty, fake  # noqa: E402
 
 from archgym.errors import ArchGymError, MissingDependency  # noqa: E402
-from archgym.lottery import charts, report  # noqa: E402
-from archgym.lottery.report import TABLES, agents_by_rank, inert_json, pack, write_report  # noqa: E402
+from archgym.lottery.report import page as report  # noqa: E402
+from archgym.lottery.report.page import (  # noqa: E402
+    TABLES,
+    agents_by_rank,
+    charts,
+    inert_json,
+    pack,
+    write_report,
+)
 
 PROVENANCE = {"study": "studies/test.toml", HOSTILE: HOSTILE}
 

@@ -14,16 +14,16 @@ from typer.testing import CliRunner
 
 import archgym
 from archgym import ArchGymError, DesignSpace, Integer, Maximize, Metric, Minimize, Objective, Simulator, Tabulated, register_env
-from archgym.archive import load_archive, save_archive
 from archgym.cli import app
 from archgym.dataset import build, load_dataset, sample, save_dataset
+from archgym.files.archive import load_archive, save_archive
 from archgym.proxy import ProxySearch, ProxySimulator, evaluate, fitting, load_trained, proxy_env, save_trained, train
-from archgym.proxy.encoding import Encoding
 from archgym.proxy.evaluate import LEVELS
+from archgym.proxy.features import Encoding
 from archgym.proxy.search import ranked
 from archgym.proxy.speed import measure
+from archgym.study.design import Study
 from archgym.study.runner import run_study
-from archgym.study.spec import Study
 from archgym.study.store import Store
 from archgym.testing import check_env, check_simulator
 
@@ -372,7 +372,7 @@ name = "genetic"
     assert set(found.report["agents"]["errors"]) == {"random", "genetic", "all agents"}
     assert set(found.report["agents"]["errors"]["random"]) == {"all", "random", "genetic"}
     pytest.importorskip("vl_convert")
-    from archgym.charts import svg
+    from archgym.files.charts import svg
     from archgym.proxy.charts import draw
 
     assert "Whose designs generalise" in svg(draw(found))

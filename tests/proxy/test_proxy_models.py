@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from archgym import ArchGymError, Categorical, DesignSpace, Integer, Metric, Ordinal, Real
 from archgym.proxy import fitting
-from archgym.proxy.encoding import Encoding
+from archgym.proxy.features import Encoding
 from archgym.proxy.fitting import fit, fit_classes
 from archgym.proxy.models import LEAF, MODELS, Trees
 from archgym.proxy.targets import Targets

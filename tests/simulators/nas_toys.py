@@ -3,7 +3,7 @@
 import numpy as np
 
 from archgym.simulators.nas.cells import CONV3, all_cells, canonical_classes, live_edges
-from archgym.simulators.nas.tables import Table
+from archgym.simulators.nas.tables.table import Table
 
 BUDGETS = (1, 4, 16)
 

@@ -21,12 +21,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from packaging.requirements import Requirement
 
+from archgym.cli import backends as cli
 from archgym.errors import ArchGymError, SimulatorUnavailable
-from archgym.paths import data_folder
+from archgym.files.paths import data_folder
+from archgym.files.results import Results
+from archgym.simulator_wrappers.parallel import Isolated
 from archgym.simulators.accelerator import backends, systolic
-from archgym.simulators.accelerator.backends import ScaleSim, ZigZag, backend_simulator, cli, environments
+from archgym.simulators.accelerator.backends import ScaleSim, ZigZag, backend_simulator, environments
 from archgym.simulators.accelerator.backends.jobs import gemms
-from archgym.simulators.accelerator.backends.results import Results
 from archgym.simulators.accelerator.backends.session import WORKERS, Session
 from archgym.simulators.accelerator.backends.tool import Tool
 from archgym.simulators.accelerator.backends.zigzag import hardware
@@ -34,7 +36,6 @@ from archgym.simulators.accelerator.design import accelerator_space
 from archgym.simulators.accelerator.layers import Layer
 from archgym.simulators.accelerator.workloads import Workload
 from archgym.testing import check_simulator
-from archgym.workers import Isolated
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "accelerator"
 USERS_HOME = data_folder()  # before the tests get one of their own

@@ -26,7 +26,7 @@ from archgym.simulators.co_design import CoDesign
 from archgym.simulators.nas import tables
 from archgym.simulators.nas.cells import CELL_SPACE, all_cells, convolutions
 from archgym.simulators.nas.costs import get_network
-from archgym.simulators.nas.tables import save_table
+from archgym.simulators.nas.tables.table import save_table
 from archgym.testing import check_env, check_simulator
 
 ENV = "archgym/CoDesign-v0"

@@ -16,11 +16,11 @@ import archgym
 import archgym.envs.dram_controller
 from archgym.errors import ArchGymError, SimulatorUnavailable
 from archgym.simulator import evaluate_safely
+from archgym.simulator_wrappers.parallel import Parallel
 from archgym.simulators.dram import DramController, DramSys
 from archgym.simulators.dram.dramsys import parse
 from archgym.simulators.dram.space import SPACE
 from archgym.testing import check_simulator
-from archgym.workers import Parallel
 
 ENV = "archgym/DramController-v0"
 TABLE = DramController()

@@ -17,11 +17,17 @@ import pytest
 from typer.testing import CliRunner
 
 from archgym.cli import app
+from archgym.cli import data as data_cli
 from archgym.errors import ArchGymError
 from archgym.simulators.nas import cells as nas
-from archgym.simulators.nas import data_cli
-from archgym.simulators.nas.imports import import_nas_bench_macro, import_nasbench201, import_naslib, import_nats_bench, read_nats_record
-from archgym.simulators.nas.restricted_pickle import load_pickle
+from archgym.simulators.nas.tables.imports import (
+    import_nas_bench_macro,
+    import_nasbench201,
+    import_naslib,
+    import_nats_bench,
+    read_nats_record,
+)
+from archgym.simulators.nas.tables.restricted_pickle import load_pickle
 
 STRINGS = [nas.format(cell) for cell in nas.all_cells()]
 PRIME = 2**61 - 1  # the hash of a whole number is its remainder
@@ -81,7 +87,7 @@ BOMBS = {
 MEASURED = """
 import sys, time
 from archgym.errors import ArchGymError
-from archgym.simulators.nas.imports import import_naslib
+from archgym.simulators.nas.tables.imports import import_naslib
 def most():
     return int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1]) >> 10
 for path in sys.argv[1:]:

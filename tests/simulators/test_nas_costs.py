@@ -147,7 +147,7 @@ def test_costs_are_those_of_a_pytorch_build(network):
 
 def test_the_digits_network_is_the_one_that_is_trained():
     pytest.importorskip("torch")
-    from archgym.simulators.nas.training import CellNetwork
+    from archgym.simulators.nas.training.train import CellNetwork
 
     cells = CELLS[np.random.default_rng(0).permutation(len(CELLS))[:60]]
     convolutions = np.isin(cells, (CONV1, CONV3))
@@ -162,7 +162,7 @@ def test_the_digits_network_is_the_one_that_is_trained():
 
 def test_the_network_that_is_trained_computes_what_the_build_does():
     torch = pytest.importorskip("torch")
-    from archgym.simulators.nas.training import CellNetwork
+    from archgym.simulators.nas.training.train import CellNetwork
 
     images = torch.from_numpy(np.random.default_rng(0).normal(size=(5, 1, 8, 8)).astype(np.float32))
     for cell in [[CONV3] * 6, [CONV1, POOL, SKIP, CONV3, POOL, CONV1], [0, POOL, 0, SKIP, 0, CONV3], [POOL] * 6, [SKIP] * 6, [0] * 6]:

@@ -9,8 +9,8 @@ import pytest
 
 import archgym.simulators.nas
 from archgym.simulators.nas.cells import CONV3, all_cells, canonical_classes, live_edges
-from archgym.simulators.nas.summary import first_cells, spearman, summarize
-from archgym.simulators.nas.tables import load_table
+from archgym.simulators.nas.tables.summary import first_cells, spearman, summarize
+from archgym.simulators.nas.tables.table import load_table
 
 PATH = Path(archgym.simulators.nas.__file__).parent / "tables" / "digits-0.5.npz"
 DOCS = Path(__file__).parents[2] / "docs" / "nas.md"
@@ -53,7 +53,7 @@ def test_accuracy_grows_with_live_convolutions():
 
 def test_cells_that_are_not_connected_predict_one_digit():
     pytest.importorskip("sklearn")
-    from archgym.simulators.nas.digits import load_digits_task
+    from archgym.simulators.nas.training.digits import load_digits_task
 
     digits = load_digits_task(0.5)
     for accuracies, labels in (
@@ -73,7 +73,7 @@ def test_its_page_states_its_figures():
 
 def test_zero_cost_proxies_are_those_of_the_functions_that_compute_them():
     pytest.importorskip("torch")
-    from archgym.simulators.nas.zero_cost import zero_cost
+    from archgym.simulators.nas.training.zero_cost import zero_cost
 
     for row in (10, 4000):
         for name, values in zero_cost(CELLS[row]).items():

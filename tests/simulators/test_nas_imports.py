@@ -17,10 +17,17 @@ from archgym.errors import ArchGymError
 from archgym.simulators.nas import cells as nas
 from archgym.simulators.nas.benchmark import NasCell
 from archgym.simulators.nas.costs import get_network
-from archgym.simulators.nas.imports import KINDS, NATS_SETS, import_nas_bench_macro, import_nasbench201, import_naslib, import_nats_bench
-from archgym.simulators.nas.imports import read_nats_record as read_record
-from archgym.simulators.nas.restricted_pickle import load_pickle
-from archgym.simulators.nas.tables import IMPORTERS, save_table
+from archgym.simulators.nas.tables.imports import (
+    KINDS,
+    NATS_SETS,
+    import_nas_bench_macro,
+    import_nasbench201,
+    import_naslib,
+    import_nats_bench,
+)
+from archgym.simulators.nas.tables.imports import read_nats_record as read_record
+from archgym.simulators.nas.tables.restricted_pickle import load_pickle
+from archgym.simulators.nas.tables.table import IMPORTERS, save_table
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "nas"
 RECORDS, CSV, MACRO = DATA / "nats_bench_records", DATA / "nasbench201_12epochs.csv", DATA / "nas_bench_macro_cifar10.json"

@@ -17,9 +17,9 @@ from archgym.cli import app
 from archgym.errors import ArchGymError
 from archgym.optimum import known_optimum
 from archgym.registry import get_task
-from archgym.simulators.nas.imports import import_nas_bench_macro, import_nasbench201
 from archgym.simulators.nas.macro import MACRO_SPACE, NasMacro
-from archgym.simulators.nas.tables import save_table
+from archgym.simulators.nas.tables.imports import import_nas_bench_macro, import_nasbench201
+from archgym.simulators.nas.tables.table import save_table
 from archgym.testing import check_env, check_simulator
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "nas"

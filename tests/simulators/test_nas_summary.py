@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from nas_toys import toy_table
 
-from archgym.simulators.nas.summary import first_cells, pareto_front, reliability, summarize
+from archgym.simulators.nas.tables.summary import first_cells, pareto_front, reliability, summarize
 
 
 def test_the_toys_figures_are_those_it_was_made_with():

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from archgym.errors import ArchGymError
-from archgym.simulators.nas.tables import IMPORTERS, Table, list_tables, load_table, read_table, save_table
+from archgym.simulators.nas.tables.table import IMPORTERS, Table, list_tables, load_table, read_table, save_table
 
 
 def made_up(name: str = "nats-made-up", space: str = "macro", **changes) -> Table:

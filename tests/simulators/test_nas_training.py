@@ -14,16 +14,16 @@ from archgym.simulators.nas import cells as nas
 from archgym.simulators.nas.benchmark import METRICS
 from archgym.simulators.nas.cells import CONV1, CONV3, NONE, POOL, SKIP
 from archgym.simulators.nas.costs import get_network
-from archgym.simulators.nas.digits import load_digits_task
 from archgym.simulators.nas.live import TrainedCell
-from archgym.simulators.nas.tables import read_table
+from archgym.simulators.nas.tables.table import read_table
+from archgym.simulators.nas.training.digits import load_digits_task
 
 torch = pytest.importorskip("torch")
 sklearn_datasets = pytest.importorskip("sklearn.datasets")
 
-from archgym.simulators.nas import training  # noqa: E402 - needs PyTorch
-from archgym.simulators.nas.training import CellNetwork, train  # noqa: E402
-from archgym.simulators.nas.zero_cost import grad_norm, jacov, nwot, synflow, zero_cost  # noqa: E402
+from archgym.simulators.nas.training import train as training  # noqa: E402 - needs PyTorch
+from archgym.simulators.nas.training.train import CellNetwork, train  # noqa: E402
+from archgym.simulators.nas.training.zero_cost import grad_norm, jacov, nwot, synflow, zero_cost  # noqa: E402
 
 TABLE = Path(training.__file__).parent / "tables" / "digits-0.5.npz"
 
@@ -379,8 +379,8 @@ def test_arguments_that_make_no_sense_are_refused(arguments, message):
 def test_without_pytorch_the_error_names_what_to_install(monkeypatch):
     import sys
 
-    for module in ("torch", "archgym.simulators.nas.training"):
+    for module in ("torch", "archgym.simulators.nas.training.train"):
         monkeypatch.setitem(sys.modules, module, None)
-    monkeypatch.delitem(sys.modules, "archgym.simulators.nas.training")
+    monkeypatch.delitem(sys.modules, "archgym.simulators.nas.training.train")
     with pytest.raises(ArchGymError, match=r"pip install 'archgym\[nas\]'"):
         TrainedCell()

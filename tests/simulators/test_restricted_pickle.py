@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from archgym.errors import ArchGymError
-from archgym.simulators.nas.restricted_pickle import load_pickle
+from archgym.simulators.nas.tables.restricted_pickle import load_pickle
 
 RECORDS = Path(__file__).parents[3] / "shared" / "data" / "nas" / "nats_bench_records"
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from archgym.simulators.softmax import Calibration, SoftmaxCostModel
-from archgym.simulators.softmax.calibrate import _with_small_sizes, fitted, level_of, overlap, predicted, score, with_bias
 from archgym.simulators.softmax.calibration import RECORDED
-from archgym.simulators.softmax.sample import Sample
+from archgym.simulators.softmax.fitting.calibrate import _with_small_sizes, fitted, level_of, overlap, predicted, score, with_bias
+from archgym.simulators.softmax.fitting.sample import Sample
 
 SHAPES = [(64, 256), *((1, 2**k) for k in (11, 13, 15, 17, 19, 21, 23, 25))]
 LEVELS = [15.0, 20.0, 25.0]

@@ -14,13 +14,15 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from archgym import console
+from archgym import progress
 from archgym.cli import app
-from archgym.simulators.softmax import Calibration, SoftmaxCostModel, compiler, sample
-from archgym.simulators.softmax import calibrate as calibrating
-from archgym.simulators.softmax import cli as softmax_cli
+from archgym.cli import calibrate as softmax_cli
+from archgym.simulators.softmax import Calibration, SoftmaxCostModel
 from archgym.simulators.softmax.calibration import DEFAULT, RECORDED
-from archgym.simulators.softmax.compiler import CompilerError, find_compiler
+from archgym.simulators.softmax.fitting import calibrate as calibrating
+from archgym.simulators.softmax.fitting import sample
+from archgym.simulators.softmax.machine import compiler
+from archgym.simulators.softmax.machine.compiler import CompilerError, find_compiler
 
 try:
     find_compiler()
@@ -318,7 +320,7 @@ def test_an_interrupted_comparison_writes_nothing(monkeypatch, tmp_path):
     def interrupt(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("archgym.simulators.softmax.fidelity.measure_sample", interrupt)
+    monkeypatch.setattr("archgym.simulators.softmax.fitting.fidelity.measure_sample", interrupt)
     path = tmp_path / "points.csv"
     result = run("fidelity", "softmax", "--calibration", DEFAULT, "--cols", 256, "--designs", 10, "--out", path)
     assert (result.exit_code, result.stdout, result.stderr) == (130, "", "interrupted: nothing was written\n")
@@ -383,11 +385,11 @@ def test_without_altair_the_extra_is_named_before_measuring(never_measured, monk
 
 
 def test_progress_is_a_line_now_and_then_without_a_terminal(monkeypatch, capsys):
-    with console.progress_bar() as tell:
+    with progress.progress_bar() as tell:
         tell("measuring", 0.1)
     assert capsys.readouterr() == ("", "")
-    monkeypatch.setattr(console, "_LINE_EVERY_S", 0.0)
-    with console.progress_bar() as tell:
+    monkeypatch.setattr(progress, "_LINE_EVERY_S", 0.0)
+    with progress.progress_bar() as tell:
         tell("measuring", 0.25)
     assert capsys.readouterr() == ("", "measuring, 25 % done\n")
 
@@ -399,7 +401,7 @@ def test_progress_on_a_terminal_names_what_is_done_and_leaves_nothing_behind(mon
 
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr(sys, "stderr", Terminal())
-    with console.progress_bar() as tell:
+    with progress.progress_bar() as tell:
         tell("compiling", 0.0)
         tell("measuring", 0.5)
     text = sys.stderr.getvalue()
@@ -409,8 +411,8 @@ def test_progress_on_a_terminal_names_what_is_done_and_leaves_nothing_behind(mon
 
 def test_the_time_left_follows_from_the_step_at_hand(monkeypatch):
     now = 0.0
-    monkeypatch.setattr(console, "monotonic", lambda: now)
-    pace = console._Pace()
+    monkeypatch.setattr(progress, "monotonic", lambda: now)
+    pace = progress._Pace()
     assert pace.left("compiling", 0.5) == ""  # kept from before: took no time
     assert pace.left("measuring", 0.5) == ""
     now = 10.0

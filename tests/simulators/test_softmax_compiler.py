@@ -16,10 +16,10 @@ import psutil
 import pytest
 
 from archgym.errors import ArchGymError
-from archgym.simulators.softmax import compiler as module
-from archgym.simulators.softmax import cpu
-from archgym.simulators.softmax.compiler import Compiler, CompilerError, find_compiler
-from archgym.simulators.softmax.kernels import Kernel, Kernels
+from archgym.simulators.softmax.machine import compiler as module
+from archgym.simulators.softmax.machine import cpu
+from archgym.simulators.softmax.machine.compiler import Compiler, CompilerError, find_compiler
+from archgym.simulators.softmax.machine.kernels import Kernel, Kernels
 
 DESIGN = {
     "algorithm": "online",
@@ -304,7 +304,7 @@ def test_a_build_that_is_interrupted_leaves_no_file_and_no_process(fake, tmp_pat
     )
     code = f"""
 from pathlib import Path
-from archgym.simulators.softmax.compiler import Compiler
+from archgym.simulators.softmax.machine.compiler import Compiler
 try:
     Compiler(({str(path)!r},), "1", Path({str(tmp_path / "kept")!r})).build("harness.c")
 except KeyboardInterrupt:
@@ -324,8 +324,8 @@ RUN = """
 import sys
 from pathlib import Path
 import numpy as np
-from archgym.simulators.softmax.compiler import Compiler
-from archgym.simulators.softmax.kernels import Kernels
+from archgym.simulators.softmax.machine.compiler import Compiler
+from archgym.simulators.softmax.machine.kernels import Kernels
 folder, design, command = Path(sys.argv[1]), eval(sys.argv[2]), sys.argv[3:]
 print("ready", flush=True)
 sys.stdin.readline()

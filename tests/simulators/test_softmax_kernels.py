@@ -20,10 +20,10 @@ import scipy.special
 
 from archgym.errors import ArchGymError
 from archgym.simulators.softmax import SoftmaxCostModel
-from archgym.simulators.softmax import kernels as module
-from archgym.simulators.softmax.compiler import CompilerError, find_compiler
-from archgym.simulators.softmax.cpu import instruction_sets
-from archgym.simulators.softmax.kernels import LANES, Kernel, Kernels, impossible
+from archgym.simulators.softmax.machine import kernels as module
+from archgym.simulators.softmax.machine.compiler import CompilerError, find_compiler
+from archgym.simulators.softmax.machine.cpu import instruction_sets
+from archgym.simulators.softmax.machine.kernels import LANES, Kernel, Kernels, impossible
 from archgym.simulators.softmax.model import ALGORITHMS
 
 ALL = os.environ.get("ARCHGYM_TEST_ALL_KERNELS") == "1"
@@ -369,8 +369,8 @@ FORKS = """
 import os, signal, sys, threading, traceback
 from pathlib import Path
 import numpy as np
-from archgym.simulators.softmax.compiler import find_compiler
-from archgym.simulators.softmax.kernels import Kernels
+from archgym.simulators.softmax.machine.compiler import find_compiler
+from archgym.simulators.softmax.machine.kernels import Kernels
 
 kernels = Kernels(find_compiler(Path(sys.argv[1])))
 design = eval(sys.argv[2])

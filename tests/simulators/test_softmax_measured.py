@@ -19,11 +19,12 @@ from scipy.special import softmax as scipy_softmax
 import archgym
 from archgym.errors import ArchGymError
 from archgym.simulator import evaluate_safely
-from archgym.simulators.softmax import Calibration, MeasuredSoftmax, SoftmaxCostModel, best_design, cpu, function, kernels, softmax, timing
-from archgym.simulators.softmax.compiler import CompilerError, find_compiler
-from archgym.simulators.softmax.cpu import instruction_sets, processors
-from archgym.simulators.softmax.kernels import Kernels, aligned
-from archgym.workers import Isolated
+from archgym.simulator_wrappers.parallel import Isolated
+from archgym.simulators.softmax import Calibration, MeasuredSoftmax, SoftmaxCostModel, best_design, function, softmax
+from archgym.simulators.softmax.machine import cpu, kernels, timing
+from archgym.simulators.softmax.machine.compiler import CompilerError, find_compiler
+from archgym.simulators.softmax.machine.cpu import instruction_sets, processors
+from archgym.simulators.softmax.machine.kernels import Kernels, aligned
 
 try:
     COMPILER = find_compiler().command[0]

@@ -15,11 +15,11 @@ import pytest
 from study_texts import study_text
 
 from archgym.errors import ArchGymError, MissingDependency
+from archgym.study.design import Study
 from archgym.study.executors import make_executor, run_in_process
-from archgym.study.process import Job
 from archgym.study.runner import run_study
-from archgym.study.spec import Study
 from archgym.study.store import Store
+from archgym.study.worker import Job
 
 pytestmark = pytest.mark.usefixtures("plugins")
 

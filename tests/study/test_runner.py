@@ -17,17 +17,17 @@ import psutil
 import pytest
 from study_texts import study_text
 
-import archgym.study.execute
 import archgym.study.executors
-import archgym.study.process
+import archgym.study.run
+import archgym.study.worker
 from archgym.errors import ArchGymError, MissingDependency
-from archgym.processes import Server
-from archgym.study.execute import execute
+from archgym.processes.children import Server
+from archgym.study.design import Study
 from archgym.study.export import StudyRows
-from archgym.study.process import Job, RunDied, RunFailed, RunProcess
+from archgym.study.run import execute
 from archgym.study.runner import run_study
-from archgym.study.spec import Study
 from archgym.study.store import Store
+from archgym.study.worker import Job, RunDied, RunFailed, RunProcess
 
 pytestmark = pytest.mark.usefixtures("plugins")
 
@@ -258,7 +258,7 @@ def test_an_interrupted_search_on_a_slow_simulator_replays_from_the_cache(tmp_pa
 
 def test_a_run_that_fails_inline_is_stored_and_one_that_is_impossible_stops_the_study(tmp_path, monkeypatch):
     from archgym.agents.random import Random
-    from archgym.study.process import RunImpossible
+    from archgym.study.worker import RunImpossible
 
     text = study_text('id = "misbehaving:test/Exits-v0"', SLOW, agents=("random",), seeds=1, configurations=1)
     progress = run_study(Study(text), Store(tmp_path / "out"), executor="inline")
@@ -285,7 +285,7 @@ def test_a_worker_with_another_version_stops_the_study_instead_of_mislabelling_r
 
 def test_a_missing_package_stops_the_study(tmp_path, monkeypatch):
     from archgym.study import runner
-    from archgym.study.process import RunImpossible
+    from archgym.study.worker import RunImpossible
 
     def impossible(*arguments):
         raise RunImpossible('needs Stable-Baselines3: pip install "archgym[rl]"')
@@ -341,7 +341,7 @@ def test_kills_of_workers_as_they_start_are_deaths_of_their_runs_and_end_no_stud
                 delay_s = 0.02 * (len(started) - 1)  # 0 to 0.18 s
                 threading.Timer(delay_s, os.kill, [self.pid, signal.SIGKILL]).start()
 
-    monkeypatch.setattr(archgym.study.process, "Server", Doomed)
+    monkeypatch.setattr(archgym.study.worker, "Server", Doomed)
     progress = run_study(Study(study_text(SLOW, budget=5, more="retries = 3")), Store(tmp_path / "out"), workers=1)
     assert (progress.done, progress.failed, progress.retried) == (8, 0, 10)
     started.clear()
@@ -395,7 +395,7 @@ def test_agents_that_take_no_sample_or_too_many_failed_and_those_that_stop_early
 
 def test_runs_of_another_archgym_are_named(tmp_path, monkeypatch):
     study = Study(study_text(SLOW, agents=("random",)))
-    monkeypatch.setattr(archgym.study.execute, "__version__", "0.0.9")
+    monkeypatch.setattr(archgym.study.run, "__version__", "0.0.9")
     run_study(study, Store(tmp_path / "out"), executor="inline")
     monkeypatch.undo()
     progress = run_study(study, Store(tmp_path / "out"), executor="inline")

@@ -9,7 +9,7 @@ from study_texts import study_text
 
 import archgym
 from archgym.errors import ArchGymError
-from archgym.study.spec import MAX_CHARACTERS, MAX_RUNS, SHIPPED, Study, line_of
+from archgym.study.design import MAX_CHARACTERS, MAX_RUNS, SHIPPED, Study, line_of
 
 pytestmark = pytest.mark.usefixtures("plugins")
 

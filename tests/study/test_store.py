@@ -27,10 +27,10 @@ from typer.testing import CliRunner
 import archgym
 from archgym.cli import app
 from archgym.errors import ArchGymError
-from archgym.study.execute import to_bytes
+from archgym.study.design import Study
 from archgym.study.export import StudyRows
+from archgym.study.run import to_bytes
 from archgym.study.runner import run_study
-from archgym.study.spec import Study
 from archgym.study.store import Store
 
 pytestmark = pytest.mark.usefixtures("plugins")

@@ -290,6 +290,8 @@ class AttentionAccelerator(Simulator):
         ArchGymError: a size that is not a positive integer.
     """
 
+    identity = "archgym.simulators.accelerator.attention:AttentionAccelerator"
+
     space = DesignSpace(
         [
             Categorical("cascade", list(PASSES), default="one_pass"),

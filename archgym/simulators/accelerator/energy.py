@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from archgym.errors import ArchGymError, unknown
-from archgym.paths import refuse_foreign
+from archgym.files.paths import refuse_foreign
 
 TABLES = Path(__file__).parent / "tables"
 REGISTER_FILE_BYTES = 512  # that inter-PE transfers are measured in

@@ -61,6 +61,8 @@ class HeterogeneousAccelerator(Simulator):
         ArchGymError: no network, an unknown one, one to choose without an accuracy, a spec that is not a positive number.
     """
 
+    identity = "archgym.simulators.accelerator.heterogeneous:HeterogeneousAccelerator"
+
     metrics: tuple[Metric, ...] = (
         Metric("latency_s", unit="s", better="lower"),
         Metric("energy_j", unit="J", better="lower"),

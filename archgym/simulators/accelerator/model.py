@@ -264,6 +264,8 @@ class Accelerator(Simulator):
         ArchGymError: an unknown workload, table, parameter or value, or a file that cannot be read.
     """
 
+    identity = "archgym.simulators.accelerator.model:Accelerator"
+
     metrics = (
         Metric("latency_s", unit="s", better="lower"),
         Metric("cycles", unit="1", better="lower"),

@@ -37,7 +37,7 @@ from typing import Any
 import numpy as np
 
 from archgym.errors import ArchGymError, SimulatorUnavailable, unknown
-from archgym.processes import run
+from archgym.processes.children import run
 from archgym.simulator import Simulator
 from archgym.simulators.dram.space import METRICS, SPACE, canonical
 from archgym.space import Array, Indices
@@ -93,6 +93,8 @@ class DramSys(Simulator):
     Raises:
         ArchGymError: no such program, folder or trace; a time-out that is not positive.
     """
+
+    identity = "archgym.simulators.dram.dramsys:DramSys"
 
     space = SPACE
     metrics = METRICS

@@ -46,6 +46,8 @@ class DramController(Simulator):
         ArchGymError: an unknown trace, a damaged table, or another `time_unit`.
     """
 
+    identity = "archgym.simulators.dram.model:DramController"
+
     space = SPACE
     metrics = METRICS
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from archgym.console import BAD_INPUT, say
+from archgym.cli.screen import BAD_INPUT, say
 from archgym.errors import ArchGymError, reason_of
 from archgym.simulators.dram.space import SPACE, canonical
 from archgym.simulators.dram.table import COLUMNS, Table, save_table

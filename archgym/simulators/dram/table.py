@@ -17,14 +17,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from archgym.archive import digest, expect, load_archive, reading, save_archive
 from archgym.errors import ArchGymError, unknown
-from archgym.paths import data_folder
+from archgym.files.archive import digest, expect, load_archive, reading, save_archive
+from archgym.files.paths import data_folder
 from archgym.simulators.dram.space import SPACE
 
 FORMAT = 1
@@ -38,6 +38,8 @@ class Table:
     Raises:
         ArchGymError: arrays that do not fit together.
     """
+
+    identity: ClassVar[str] = "archgym.simulators.dram.table:Table"
 
     outcome: npt.NDArray[np.uint16]
     figures: npt.NDArray[np.int64]

@@ -19,7 +19,7 @@ from archgym.errors import ArchGymError, unknown
 from archgym.simulator import Metric, Simulator
 from archgym.simulators.nas.cells import CELL_SPACE, all_cells, first_of_equals
 from archgym.simulators.nas.costs import get_network
-from archgym.simulators.nas.tables import Table, load_table
+from archgym.simulators.nas.tables.table import Table, load_table
 from archgym.space import Array, Indices
 
 TRAINING_IMAGES = {"digits": 896, "cifar10": 25_000, "cifar100": 50_000, "imagenet16-120": 151_700}  # an epoch's
@@ -47,6 +47,8 @@ class NasCell(Simulator):
     Raises:
         ArchGymError: a data set that is not installed or not one of cells, a budget or a seed that its table does not have.
     """
+
+    identity = "archgym.simulators.nas.benchmark:NasCell"
 
     def __init__(self, dataset: str = "digits-0.5", epochs: int | None = None, seed: str | int = "mean"):
         self.table = load_table(dataset)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from archgym.doctor import Finding
-from archgym.simulators.nas.tables import list_tables
+from archgym.registry import Finding
+from archgym.simulators.nas.tables.table import list_tables
 
 
 def findings() -> Iterator[Finding]:

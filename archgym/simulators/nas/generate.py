@@ -23,12 +23,13 @@ from typing import Any
 
 import numpy as np
 
-from archgym.archive import save_arrays
-from archgym.console import BAD_INPUT, INTERRUPTED, Tell, progress_bar, say
+from archgym.cli.screen import BAD_INPUT, INTERRUPTED, say
 from archgym.errors import ArchGymError, reason_of
-from archgym.paths import data_folder, make_folder
+from archgym.files.archive import save_arrays
+from archgym.files.paths import data_folder, make_folder
+from archgym.progress import Progress, progress_bar
 from archgym.simulators.nas.cells import all_cells, canonical_classes
-from archgym.simulators.nas.tables import Table, save_table
+from archgym.simulators.nas.tables.table import Table, save_table
 from archgym.space import Array, Indices
 
 VERSION = 1  # of what is trained and how; another version, another table
@@ -57,7 +58,7 @@ def shard_file(folder: Path, shard: int) -> Path:
 
 def train_shard(shard: int, folder: Path, noise: float) -> None:
     """Train one shard's classes and write them to its file."""
-    from archgym.simulators.nas.training import train
+    from archgym.simulators.nas.training.train import train
 
     cells, classes = class_cells(), shards()[shard]
     columns: dict[str, Any] = {"classes": classes, **_stacked(asdict(train(cells[c], SEEDS, noise)) for c in classes)}
@@ -66,12 +67,12 @@ def train_shard(shard: int, folder: Path, noise: float) -> None:
 
 def proxies(cell: Indices, noise: float) -> dict[str, float]:
     """The zero-cost proxies of a cell, means over the seeds."""
-    from archgym.simulators.nas.zero_cost import zero_cost
+    from archgym.simulators.nas.training.zero_cost import zero_cost
 
     return {name: float(values.mean()) for name, values in zero_cost(cell, SEEDS, noise).items()}
 
 
-def train_missing(folder: Path, noise: float, workers: Pool, tell: Tell) -> None:
+def train_missing(folder: Path, noise: float, workers: Pool, tell: Progress) -> None:
     """Train every shard that has no file yet."""
     make_folder(folder)
     count = len(shards())
@@ -79,7 +80,7 @@ def train_missing(folder: Path, noise: float, workers: Pool, tell: Tell) -> None
     _run(partial(train_shard, folder=folder, noise=noise), missing, workers, tell, f"training cells, noise {noise}", count)
 
 
-def make_table(folder: Path, noise: float, workers: Pool, tell: Tell) -> Table:
+def make_table(folder: Path, noise: float, workers: Pool, tell: Progress) -> Table:
     """The table of all shards.
 
     Raises:
@@ -88,8 +89,8 @@ def make_table(folder: Path, noise: float, workers: Pool, tell: Tell) -> Table:
     import sklearn
     import torch
 
-    from archgym.simulators.nas.digits import COPIES, HELD_OUT, SPLIT_SEED
-    from archgym.simulators.nas.training import BUDGETS
+    from archgym.simulators.nas.training.digits import COPIES, HELD_OUT, SPLIT_SEED
+    from archgym.simulators.nas.training.train import BUDGETS
 
     trained = read_shards(folder)
     cells = class_cells()
@@ -152,7 +153,7 @@ def _stacked(rows: Iterable[dict[str, Any]]) -> dict[str, Array]:
     return {name: np.stack([row[name] for row in listed]) for name in listed[0]}
 
 
-def _run(function: Callable[[Any], Any], tasks: list[Any], workers: Pool, tell: Tell, what: str, count: int) -> list[Any]:
+def _run(function: Callable[[Any], Any], tasks: list[Any], workers: Pool, tell: Progress, what: str, count: int) -> list[Any]:
     """Every task done by a worker, results in the tasks' order; of `count`, those that are no task were done before."""
     done = count - len(tasks)
     tell(what, done / count)
@@ -192,7 +193,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     folder = options.folder or data_folder("nas", f"digits-{options.noise}-shards")
     try:
-        from archgym.simulators.nas.digits import load_digits_task
+        from archgym.simulators.nas.training.digits import load_digits_task
 
         load_digits_task(options.noise)
         with progress_bar() as tell, _workers(options.processes) as workers:

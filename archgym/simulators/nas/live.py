@@ -23,7 +23,7 @@ from archgym.simulator import Simulator
 from archgym.simulators.nas.benchmark import METRICS, PASSES, TRAINING_IMAGES
 from archgym.simulators.nas.cells import CELL_SPACE, representatives
 from archgym.simulators.nas.costs import get_network
-from archgym.simulators.nas.digits import load_digits_task
+from archgym.simulators.nas.training.digits import load_digits_task
 from archgym.space import Array, Indices
 
 SEEDS = (0, 1, 2)  # those of the table that ships
@@ -42,12 +42,14 @@ class TrainedCell(Simulator):
         ArchGymError: PyTorch or scikit-learn is not installed, a negative noise, other epochs, a seed that is none.
     """
 
+    identity = "archgym.simulators.nas.live:TrainedCell"
+
     deterministic = False
     space = CELL_SPACE
     metrics = METRICS
 
     def __init__(self, noise: float = 0.5, epochs: int = 16, seed: str | int = "mean"):
-        from archgym.simulators.nas.training import BUDGETS
+        from archgym.simulators.nas.training.train import BUDGETS
 
         load_digits_task(noise)
         if epochs not in BUDGETS:
@@ -90,7 +92,7 @@ class TrainedCell(Simulator):
 
     def _train(self, cell: Indices, seeds: tuple[int, ...]) -> tuple[float, float, float]:
         """Validation and test accuracy, means over the seeds, and seconds of one of them."""
-        from archgym.simulators.nas.training import BUDGETS, train
+        from archgym.simulators.nas.training.train import BUDGETS, train
 
         with _one_thread():
             training = train(cell, seeds, self.noise, self.epochs)

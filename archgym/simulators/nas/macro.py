@@ -28,7 +28,7 @@ import numpy as np
 from archgym.errors import ArchGymError, unknown
 from archgym.simulator import Metric, Simulator
 from archgym.simulators.nas.requirements import MACRO_TABLE
-from archgym.simulators.nas.tables import load_table
+from archgym.simulators.nas.tables.table import load_table
 from archgym.space import Array, Categorical, DesignSpace, Indices
 
 BLOCKS = ("identity", "mb3_k3", "mb6_k5")
@@ -48,6 +48,8 @@ class NasMacro(Simulator):
     Raises:
         ArchGymError: a data set that is not installed or not one of these networks, another seed.
     """
+
+    identity = "archgym.simulators.nas.macro:NasMacro"
 
     space = MACRO_SPACE
     metrics = (

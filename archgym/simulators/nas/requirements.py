@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from archgym.paths import data_folder
+from archgym.files.paths import data_folder
 
 MACRO_TABLE = "nas-bench-macro-cifar10"
 

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from archgym.errors import ArchGymError, reason_of
-from archgym.paths import data_folder, refuse_foreign
+from archgym.files.paths import data_folder, refuse_foreign
 from archgym.text import shown
 
 FORMAT, VERSION = "archgym-softmax-calibration", 1

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from archgym.doctor import Finding
 from archgym.errors import reason_of
-from archgym.paths import data_folder
-from archgym.simulators.softmax.compiler import CompilerError, find_compiler
-from archgym.simulators.softmax.cpu import cache_bytes, instruction_sets, processor, processors
+from archgym.files.paths import data_folder
+from archgym.registry import Finding
+from archgym.simulators.softmax.machine.compiler import CompilerError, find_compiler
+from archgym.simulators.softmax.machine.cpu import cache_bytes, instruction_sets, processor, processors
 
 
 def findings() -> Iterator[Finding]:

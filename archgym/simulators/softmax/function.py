@@ -10,11 +10,11 @@ import numpy as np
 
 from archgym.errors import ArchGymError
 from archgym.simulators.softmax.calibration import Calibration
-from archgym.simulators.softmax.checking import mistake
-from archgym.simulators.softmax.compiler import CompilerError, find_compiler
-from archgym.simulators.softmax.kernels import Floats, Kernels, aligned, impossible
+from archgym.simulators.softmax.fitting.sample import first_choices
+from archgym.simulators.softmax.machine.checking import mistake
+from archgym.simulators.softmax.machine.compiler import CompilerError, find_compiler
+from archgym.simulators.softmax.machine.kernels import Floats, Kernels, aligned, impossible
 from archgym.simulators.softmax.model import SoftmaxCostModel
-from archgym.simulators.softmax.sample import first_choices
 
 TOLERANCE = 1e-5  # of |sum(y) - 1|
 

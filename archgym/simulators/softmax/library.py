@@ -39,6 +39,8 @@ class SoftmaxLibrary(Simulator):
         ArchGymError: no workload, one that is not two positive integers, or a calibration that cannot be used.
     """
 
+    identity = "archgym.simulators.softmax.library:SoftmaxLibrary"
+
     metrics = (
         Metric("time_per_element_ns", unit="ns", better="lower"),
         Metric("time_s", unit="s", better="lower"),

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 
 from archgym.simulator import Metric, Simulator
-from archgym.simulators.softmax.checking import Workload, mistake
-from archgym.simulators.softmax.compiler import Compiler, find_compiler, sources_digest
-from archgym.simulators.softmax.cpu import processor
-from archgym.simulators.softmax.kernels import Kernel, Kernels, impossible
+from archgym.simulators.softmax.machine.checking import Workload, mistake
+from archgym.simulators.softmax.machine.compiler import Compiler, find_compiler, sources_digest
+from archgym.simulators.softmax.machine.cpu import processor
+from archgym.simulators.softmax.machine.kernels import Kernel, Kernels, impossible
+from archgym.simulators.softmax.machine.timing import Timer
 from archgym.simulators.softmax.model import PASSES_OVER_MEMORY, TRAFFIC, SoftmaxCostModel, canonical_tiles, check_shape
-from archgym.simulators.softmax.timing import Timer
 from archgym.space import Array, Indices
 
 
@@ -36,6 +36,8 @@ class MeasuredSoftmax(Simulator):
     Raises:
         ArchGymError: rows or cols is not a positive integer; no C compiler works here.
     """
+
+    identity = "archgym.simulators.softmax.measured:MeasuredSoftmax"
 
     deterministic = False
     space = SoftmaxCostModel.space

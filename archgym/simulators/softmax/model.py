@@ -77,6 +77,8 @@ class SoftmaxCostModel(Simulator):
         ArchGymError: rows or cols is not a positive integer, or the calibration cannot be used.
     """
 
+    identity = "archgym.simulators.softmax.model:SoftmaxCostModel"
+
     space = DesignSpace(
         [
             Categorical("algorithm", list(ALGORITHMS)),

@@ -11,14 +11,14 @@ import os
 from typing import Any
 
 from archgym.errors import unknown
-from archgym.paths import data_folder
+from archgym.files.paths import data_folder
 from archgym.simulator import Simulator
 from archgym.simulator_wrappers import Cached
+from archgym.simulator_wrappers.parallel import Isolated
 from archgym.simulators.accelerator.backends.environments import BACKENDS, folder
 from archgym.simulators.accelerator.backends.scalesim import ScaleSim
 from archgym.simulators.accelerator.backends.zigzag import ZigZag
 from archgym.simulators.accelerator.workloads import Dimensions, Workload
-from archgym.workers import Isolated
 
 __all__ = ["BACKENDS", "ScaleSim", "ZigZag", "backend_simulator"]
 

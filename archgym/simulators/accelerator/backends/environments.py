@@ -21,9 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from archgym.console import Tell
 from archgym.errors import ArchGymError, SimulatorUnavailable, unknown
-from archgym.paths import data_folder, write_atomically
+from archgym.files.paths import data_folder, write_atomically
+from archgym.progress import Progress
 from archgym.simulators.accelerator.backends.session import Session
 
 MARKER = "archgym.json"
@@ -69,7 +69,7 @@ BACKENDS = {
 }
 
 
-def install(name: str, *, tell: Tell | None = None) -> Path:
+def install(name: str, *, tell: Progress | None = None) -> Path:
     """Make the environment of a backend, unless it is there; its folder.
 
     Args:
@@ -94,7 +94,7 @@ def install(name: str, *, tell: Tell | None = None) -> Path:
     return place
 
 
-def _build(name: str, place: Path, tell: Tell) -> None:
+def _build(name: str, place: Path, tell: Progress) -> None:
     """An environment from nothing, its marker last."""
     tool, python = BACKENDS[name].tool, _python(place)
     tell("making an environment", 0.0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from archgym.doctor import Finding
+from archgym.registry import Finding
 from archgym.simulators.accelerator.backends.environments import BACKENDS, installed
 
 

@@ -40,6 +40,8 @@ class ScaleSim(Simulator):
         ArchGymError: an unknown workload; SCALE-Sim is not installed.
     """
 
+    identity = "archgym.simulators.accelerator.backends.scalesim:ScaleSim"
+
     metrics = (
         Metric("latency_s", unit="s", better="lower"),
         Metric("cycles", unit="1", better="lower"),

@@ -3,7 +3,7 @@
     {"dataflow": "ws", "rows": 16, ...}     ->     {"result": {"cycles": 338751, ...}}    or    {"error": "ValueError: ..."}
 
 It ends with the session, and with the process that holds it, whatever ends that, even in the middle of a job, and what it started ends with
-it (`archgym.processes`). The last lines that it printed are shown where it fails.
+it (`archgym.processes.children`). The last lines that it printed are shown where it fails.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from archgym.errors import ArchGymError, SimulatorUnavailable
-from archgym.processes import KEPT, Child, Ending
+from archgym.processes.children import KEPT, Child, Ending
 from archgym.text import one_line
 
 WORKERS = Path(__file__).with_name("workers")

@@ -7,9 +7,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from archgym.paths import data_folder
+from archgym.files.paths import data_folder
+from archgym.files.results import Results
 from archgym.simulators.accelerator.backends.environments import BACKENDS, python_of
-from archgym.simulators.accelerator.backends.results import Results
 from archgym.simulators.accelerator.backends.session import Session, worker_of
 
 Job = Mapping[str, Any]

@@ -53,6 +53,8 @@ class ZigZag(Simulator):
         ArchGymError: an unknown workload or table; ZigZag is not installed.
     """
 
+    identity = "archgym.simulators.accelerator.backends.zigzag:ZigZag"
+
     metrics = (
         Metric("latency_s", unit="s", better="lower"),
         Metric("cycles", unit="1", better="lower"),

@@ -16,7 +16,7 @@ import threading
 from typing import Any, TextIO
 
 MOST_CHARACTERS = 300  # of an error
-NEW_JOB = b"\x1e"  # what is printed before it is not shown when this job fails (`archgym.processes`)
+NEW_JOB = b"\x1e"  # what is printed before it is not shown when this job fails (`archgym.processes.children`)
 SHARE_OF_MEMORY = 0.75  # that a tool may take
 
 

@@ -1,0 +1,215 @@
+"""`archgym doctor`: what works on this machine, what is missing, what that would bring, and the command that installs it.
+
+Only what archgym cannot do without can be broken; everything else is there or missing. Nothing is downloaded, no heavy package is
+imported, and a plug-in is imported only where another package brings it.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import socket
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from functools import cache
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, entry_points, requires, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+from urllib.parse import urlsplit
+
+import typer
+
+from archgym._search import search
+from archgym.cli.screen import fact_sheet, heading, stdout
+from archgym.errors import ArchGymError, reason_of
+from archgym.files.paths import check_folder, data_folder
+from archgym.registry import Finding, get_agent, get_task, load, requirement
+from archgym.text import one_line
+from archgym.version import __version__
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
+
+ENABLES = {  # extra -> what it brings
+    "rl": "agents ppo, a2c, dqn, sac",
+    "gp": "agent gp",
+    "nas": "training the cells of archgym/NasCell-v0",
+    "report": "the report of a lottery",
+    "dask": "studies on Dask, SLURM, LSF and PBS",
+    "ray": "studies on Ray",
+    "onnx": "networks from .onnx files",
+    "marl": "the multi-agent view of an environment",
+    "proxy": "training proxies of simulators",
+    "minari": "data sets for offline reinforcement learning",
+    "compiler": "measured kernels, on machines without a C compiler",
+}
+LOADERS = {"archgym.agents": get_agent, "archgym.envs": get_task}
+CONNECT_S = 3.0
+SAMPLES = 16
+SLOW = ("cmaes",)  # imports SciPy's statistics, which takes a second
+COLOURS = {"ok": "green", "missing": "yellow", "broken": "red"}
+
+
+def examine(dask: str | None = None, ray: str | None = None) -> list[Finding]:
+    """Look at everything.
+
+    Args:
+        dask: address of a scheduler, tcp://HOST:PORT, or None to look for none.
+        ray: address of a cluster, ray://HOST:PORT, or None.
+    """
+    findings = [*_core(), *_extras(), *_rooms(), *_waiting(), *_plugins()]
+    return findings + [_cluster(kind, address) for kind, address in (("dask", dask), ("ray", ray)) if address is not None]
+
+
+def doctor(
+    dask: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Also ask a Dask scheduler, tcp://HOST:PORT.")] = None,
+    ray: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Also ask a Ray cluster, ray://HOST:PORT.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For a bug report.")] = False,
+) -> None:
+    """Say what works on this machine, what is missing, and the command that installs it; exit code 1 if what is needed is broken.
+
+    archgym doctor --json
+    """
+    findings = examine(dask, ray)
+    about = {"archgym": __version__, "python": platform.python_version(), "platform": platform.platform()}
+    if as_json:
+        print(json.dumps({**about, "findings": [asdict(finding) for finding in findings]}, indent=1))
+    else:
+        _print(about, findings)
+    if any(finding.needed and finding.state != "ok" for finding in findings):
+        raise typer.Exit(1)
+
+
+def _print(about: dict[str, str], findings: Iterable[Finding]) -> None:
+    out = stdout()
+    heading(out, f"archgym {about['archgym']}", f"Python {about['python']}, {about['platform']}")
+    facts, styles = [], []
+    section = ""
+    for finding in findings:
+        if finding.section != section:
+            facts += [*([("", "")] if section else []), (finding.section, "")]
+            styles += [*([""] if section else []), "bold"]
+            section = finding.section
+        text = "\n".join(filter(None, (finding.found, finding.enables and f"brings {finding.enables}", finding.remedy)))
+        facts.append((f"{finding.state:8}{one_line(finding.name)}", text))
+        styles.append(COLOURS[finding.state])
+    out.print(fact_sheet(facts, styles))
+
+
+def _core() -> Iterator[Finding]:
+    """Packages that archgym needs, a folder to keep results in, a search."""
+    yield _packages("Core", "packages", _requirements(), "pip install archgym", needed=True)
+    folder = data_folder()
+    try:
+        check_folder(folder)
+        yield Finding("Core", "data folder", "ok", _short(folder), needed=True)
+    except ArchGymError as error:
+        yield Finding("Core", "data folder", "broken", reason_of(error), needed=True)
+    try:
+        result = search("archgym/NKLandscape-v0", "random", budget=SAMPLES, seed=0)
+        yield Finding("Core", "search", "ok", f"{result.samples} samples of archgym/NKLandscape-v0", needed=True)
+    except Exception as error:  # whatever it is, it is what the user wants to know
+        remedy = "pip install --force-reinstall archgym"
+        yield Finding("Core", "search", "broken", reason_of(error), remedy=remedy, needed=True)
+
+
+def _requirements(extra: str = "") -> list[Requirement]:
+    """What archgym needs, or what one of its extras adds to that."""
+    core = [r for r in _stated() if r.marker is None or r.marker.evaluate({"extra": ""})]
+    return [r for r in _stated() if r not in core and r.marker and r.marker.evaluate({"extra": extra})] if extra else core
+
+
+@cache
+def _stated() -> list[Requirement]:
+    from packaging.requirements import Requirement
+
+    return [Requirement(text) for text in requires("archgym") or []]
+
+
+def _packages(
+    section: str, name: str, requirements: Iterable[Requirement], remedy: str, enables: str = "", needed: bool = False
+) -> Finding:
+    """Whether packages are installed, in versions that will do; those that are needed are imported too."""
+    versions, wrong, missing = [], [], False
+    for wanted in requirements:
+        try:
+            have = version(wanted.name)
+        except PackageNotFoundError:
+            wrong.append(f"{wanted.name} is not installed")
+            missing = True
+            continue
+        versions.append(f"{wanted.name} {have}")
+        if not wanted.specifier.contains(have, prereleases=True):
+            wrong.append(f"{wanted.name} is {have} and has to be {wanted.specifier}")
+        elif needed and wanted.name not in SLOW and (reason := _refusal(wanted.name)):
+            wrong.append(f"{wanted.name} {have} cannot be imported: {reason}")
+    if not wrong:
+        return Finding(section, name, "ok", ", ".join(versions), needed=needed)
+    state: Literal["missing", "broken"] = "missing" if missing and not needed else "broken"
+    return Finding(section, name, state, "; ".join(wrong), enables, remedy, needed)
+
+
+def _refusal(package: str) -> str:
+    """Why a package cannot be imported, "" if it can."""
+    try:
+        import_module(package.replace("-", "_"))
+    except Exception as error:
+        return reason_of(error)
+    return ""
+
+
+def _extras() -> Iterator[Finding]:
+    for extra, enables in ENABLES.items():
+        yield _packages("Extras", extra, _requirements(extra), f'pip install "archgym[{extra}]"', enables)
+
+
+def _rooms() -> Iterator[Finding]:
+    """What simulators know of their own needs: compilers, backends, tables."""
+    for point in sorted(entry_points(group="archgym.findings"), key=lambda each: each.name):
+        try:
+            yield from load(point.value)()
+        except Exception as error:  # a plug-in may raise anything
+            yield Finding("Findings", point.name, "broken", reason_of(error), remedy=f"look at {point.value}")
+
+
+def _waiting() -> Iterator[Finding]:
+    """Environments that wait for something."""
+    for point in entry_points(group="archgym.requirements"):
+        if remedy := requirement(point.name):
+            yield Finding("Data", point.name, "missing", remedy=remedy)
+
+
+def _plugins() -> Iterator[Finding]:
+    """What other packages bring: each is loaded, to see whether it can be."""
+    for group in ("archgym.agents", "archgym.envs", "archgym.requirements", "archgym.commands", "archgym.findings"):
+        for point in entry_points(group=group):
+            if point.dist is None or point.dist.name == "archgym":
+                continue
+            package = f"{group.removeprefix('archgym.').removesuffix('s')} of {point.dist.name} {point.dist.version}"
+            try:
+                LOADERS[group](point.name) if group in LOADERS else load(point.value)
+                yield Finding("Plug-ins", point.name, "ok", package)
+            except Exception as error:  # a plug-in may raise anything
+                remedy = f"pip install --upgrade {point.dist.name}"
+                yield Finding("Plug-ins", point.name, "broken", f"{package}: {reason_of(error)}", remedy=remedy)
+
+
+def _cluster(kind: str, address: str) -> Finding:
+    """Whether a cluster answers, and how many runs it takes at once."""
+    from archgym.study.executors import make_executor
+
+    try:
+        place = urlsplit(address if "://" in address else f"{kind}://{address}")
+        with socket.create_connection((place.hostname or "", place.port or 0), CONNECT_S):
+            pass
+        executor, width = make_executor(place.geturl(), None)
+        executor.shutdown()
+    except (ArchGymError, OSError, ValueError) as error:
+        return Finding("Cluster", address, "broken", reason_of(error), remedy=f"start it, or correct --{kind}", needed=True)
+    return Finding("Cluster", address, "ok", f"{width} runs at once", needed=True)
+
+
+def _short(path: Path) -> str:
+    """A path as a bug report may show it, without the user's name."""
+    return str(Path("~") / path.relative_to(Path.home())) if path.is_relative_to(Path.home()) else str(path)

@@ -1,0 +1,115 @@
+"""`archgym lottery`: run or resume a study, and say what it supports about agents and their hyperparameters."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from archgym.cli.screen import heading, say, stdout
+from archgym.cli.study import Executor, RetryFailed, Workers, default_folder, open_folder, watched_run
+from archgym.errors import ArchGymError
+
+if TYPE_CHECKING:
+    from archgym.study.design import Study
+    from archgym.study.store import Store
+
+QUICK = "quick"
+
+
+def lottery(
+    source: Annotated[
+        str | None, typer.Argument(metavar="FILE|DIR", help="A study file, the name of one that ships, or the folder of a study.")
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="The study that ships for a first look: two minutes on two cores.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where runs and report go.", show_default="results/<name>, or the study's folder")
+    ] = None,
+    workers: Workers = None,
+    executor: Executor = "local",
+    retry_failed: RetryFailed = False,
+    only_report: Annotated[bool, typer.Option("--no-run", help="Report what is stored, and run nothing.")] = False,
+    margin: Annotated[
+        float, typer.Option(min=1e-6, max=0.5, help="Largest relative difference between agents that does not matter.")
+    ] = 0.02,
+) -> None:
+    """Run or resume a study, and report which conclusions about agents and hyperparameters it supports.
+
+    Writes report.html, which opens anywhere without a network, figures for papers (figures/), and tables (tables/).
+
+    archgym lottery --quick
+    """
+    if (source is None) != quick:
+        raise ArchGymError("give a study file, a study's folder, or --quick (and only one of them)")
+    from archgym.lottery.report.charts import require
+
+    require()  # before hours of runs, not after
+    study, store, folder = _opened(source or QUICK, out)
+    if not only_report:
+        watched_run(study, store, workers, executor, retry_failed)
+    report(study, store, folder, margin)
+
+
+def _opened(source: str, out: Path | None) -> tuple[Study, Store, Path]:
+    """The study, where its runs are, and where the report goes."""
+    from archgym.study.design import Study
+    from archgym.study.store import Store
+
+    if Path(source).is_dir():
+        study, store = open_folder(Path(source))
+        return study, store, out or store.folder
+    study = Study.read(source)
+    store = Store(out or default_folder(study))
+    return study, store, store.folder
+
+
+def report(study: Study, store: Store, folder: Path, margin: float) -> None:
+    """Write the report of what is stored, and print its conclusions.
+
+    Raises:
+        ArchGymError: nothing is stored.
+    """
+    from archgym.lottery.analysis import analyse
+    from archgym.lottery.load import load_tasks
+    from archgym.lottery.report import write_report
+
+    start = monotonic()
+    tasks = load_tasks(study, store)
+    stored = sum(trace is not None for task in tasks for agent in task.agents.values() for row in agent.traces for trace in row)
+    failed = sum(len(task.failures) for task in tasks)
+    if not stored:
+        reasons = sorted({reason for task in tasks for *_, reason in task.failures})
+        raise ArchGymError(
+            f"no finished run lies in {store.folder}: {'all runs failed: ' + reasons[0] if reasons else 'run the study first'}"
+        )
+    analysis = analyse(tasks, margin=margin)
+    path = write_report(analysis, folder, title=study.name, provenance=_provenance(study, stored, failed))
+    out = stdout()
+    out.print()
+    heading(out, "Conclusions", f"{stored:,} of {study.size:,} runs")
+    for conclusion in analysis.conclusions:
+        out.print(f"- {conclusion}", soft_wrap=False)
+    out.print()
+    out.print(f"Report    {path}", soft_wrap=True)
+    if stored + failed < study.size:
+        say("note", f"{study.size - stored - failed:,} runs are missing; the same command without --no-run adds them", "yellow")
+    say("report", f"written in {monotonic() - start:.1f} s", "dim")
+
+
+def _provenance(study: Study, stored: int, failed: int) -> dict[str, str]:
+    """What a reader needs to know of where the numbers are from."""
+    import platform
+    from datetime import UTC, datetime
+
+    from archgym.version import __version__
+
+    return {
+        "Study": study.name,
+        "Runs": f"{stored:,} finished, {failed:,} failed, of {study.size:,}",
+        "archgym": __version__,
+        "Python": platform.python_version(),
+        "Machine": f"{platform.machine()}, {platform.system()}",
+        "Written": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    }

@@ -1,0 +1,181 @@
+"""`archgym pareto`: the non-dominated designs of searches, studies and data sets, as a table, a chart and a CSV file."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import typer
+
+from archgym.cli.screen import fact_sheet, heading, new_table, stdout
+from archgym.errors import ArchGymError
+from archgym.text import number
+
+if TYPE_CHECKING:
+    import altair as alt
+
+    from archgym.dataset import Dataset
+    from archgym.pareto import Front
+    from archgym.simulator import Metric
+    from archgym.space import Array
+
+_DOTS = 3000  # dominated designs that are drawn at most
+_WIDE = 30  # a metric's largest value over its smallest from which on its axis is logarithmic
+_HUE = "#1652dc"
+
+
+def pareto(
+    sources: Annotated[
+        list[Path], typer.Argument(metavar="FILE|DIR...", help="Files of archgym search --out, folders of studies, data sets.")
+    ],
+    metrics: Annotated[str, typer.Option(metavar="A,B[,C]", help="The metrics to trade off.")],
+    task: Annotated[
+        str | None, typer.Option("--task", "--env", help="Of a study with several tasks: a task's label, or an environment's id.")
+    ] = None,
+    reference: Annotated[
+        str | None,
+        typer.Option(metavar="A=..,B=..", help="Where the hypervolume ends, in the metrics' units.", show_default="the worst value seen"),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the front: .html, .svg or .png.")] = None,
+    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the front's designs.")] = None,
+) -> None:
+    """The designs that no other beats in every metric, and the volume that they dominate.
+
+    archgym pareto results/quick --task "softmax 4K" --metrics time_s,sum_error
+    archgym pareto search.parquet --metrics latency_s,energy_j --reference latency_s=1e-3,energy_j=2e-3 --out front.svg
+    """
+    from archgym.dataset import build
+    from archgym.dataset.export import to_csv
+    from archgym.files.charts import check_chart, write_chart
+    from archgym.files.paths import check_writable
+    from archgym.pareto import choose_metrics, find_front
+
+    if out is not None:
+        check_chart(out, "--out")
+    if csv is not None:
+        check_writable(csv)
+    corner = _reference(reference)
+    data = build(sources, env=task).distinct()
+    chosen = choose_metrics([name.strip() for name in metrics.split(",")], data.metrics)
+    data = data.rows(data.feasible)
+    values = np.stack([data.column(metric.name) for metric in chosen], axis=1)
+    front = find_front(values, chosen, corner)
+    designs = data.rows(front.rows)
+    _show(designs, front, len(data))
+    if csv is not None:
+        stdout().print(f"CSV       {to_csv(designs, csv)}", soft_wrap=True)
+    if out is not None:
+        write_chart(draw(values, designs, front), out)
+        stdout().print(f"Chart     {out}", soft_wrap=True)
+
+
+def _reference(text: str | None) -> dict[str, float]:
+    """ "a=1,b=2" as numbers by name."""
+    from archgym.cli.program import pairs
+
+    found = pairs("--reference", text.split(",") if text else None)
+    for name, value in found.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
+            raise ArchGymError(f"--reference takes a number for {name!r}, not {value!r}")
+    return found
+
+
+def _show(designs: Dataset, front: Front, feasible: int) -> None:
+    """The front, a row for each point with one of its designs, and its hypervolume."""
+    console = stdout()
+    heading(console, str(designs.environment["id"]), f"{len(designs):,} of {feasible:,} feasible designs are on the front")
+    starts = np.flatnonzero(np.concatenate([[True], (np.diff(front.values, axis=0) != 0).any(axis=1)]))
+    sizes = np.diff(starts, append=len(designs))
+    several = sizes.max() > 1
+    points = [
+        [*(number(float(value)) for value in front.values[row]), *([f"{size:,}"] if several else [])]
+        for row, size in zip(starts.tolist(), sizes.tolist(), strict=True)
+    ]
+    values = [[_text(value) for value in designs.space.design(designs.indices[row]).values()] for row in starts.tolist()]
+    titles = [*(f"{_titled(m)}>" for m in front.metrics), *(["Designs>"] if several else [])]
+    wide = [*titles, *designs.space.names]
+    table = new_table(*wide)
+    for point, design in zip(points, values, strict=True):
+        table.add_row(*point, *design)
+    if table.natural > console.width:  # a column for each parameter does not fit
+        table = new_table(*titles, "Design")
+        for point, design in zip(points, values, strict=True):
+            table.add_row(*point, ", ".join(f"{name} {value}" for name, value in zip(designs.space.names, design, strict=True)))
+    console.print(table)
+    console.print()
+    units = " ".join(m.unit for m in front.metrics if m.unit != "1")
+    box = "the box from the best of each metric to the reference"
+    facts = [
+        ("Reference", ", ".join(f"{m.name}={float(r):.6g}" for m, r in zip(front.metrics, front.reference, strict=True))),
+        ("Hypervolume", f"{front.hypervolume:.6g} {units}".rstrip()),
+        ("Normalised", f"{box} is empty" if front.share is None else f"{front.share:.6f} of {box}"),
+        ("Sources", "; ".join(designs.sources)),
+    ]
+    console.print(fact_sheet(facts))
+
+
+def draw(values: Array, designs: Dataset, front: Front) -> alt.ConcatChart:
+    """A panel for each pair of metrics: the front in colour, joined where there are two metrics, and dominated designs in grey.
+
+    Args:
+        values: metrics of all feasible designs, [N, M].
+        designs: those on the front, F rows.
+        front: of the values.
+    """
+    import altair as alt
+
+    from archgym.files.charts import GREY
+
+    names = [_titled(metric) for metric in front.metrics]
+    others = np.delete(values, front.rows, axis=0)
+    others = others[:: max(1, -(-len(others) // _DOTS))]
+    parameters = designs.space.names
+    points = [
+        {**_columns(row), **{f"p{j}": _text(v) for j, v in enumerate(designs.space.design(indices).values())}}
+        for row, indices in zip(front.values, designs.indices, strict=True)
+    ]
+    tips = [alt.Tooltip(f"m{j}:Q", title=name, format=".4~g") for j, name in enumerate(names)]
+    tips += [alt.Tooltip(f"p{j}:N", title=name) for j, name in enumerate(parameters)]
+    panels = []
+    for i, j in combinations(range(len(names)), 2):
+        x, y = (_axis(alt.X, i, names[i], values[:, i]), _axis(alt.Y, j, names[j], values[:, j]))
+        grey = alt.Chart(alt.InlineData(values=[_columns(row) for row in others])).mark_point(
+            filled=True, size=14, opacity=0.35, color=GREY
+        )
+        colour = alt.Chart(alt.InlineData(values=[{**point, "rank": k} for k, point in enumerate(points)]))
+        layers: list[alt.Chart] = [grey.encode(x=x, y=y)]
+        if len(names) == 2:
+            line = colour.mark_line(interpolate="step-after", strokeWidth=1.5, opacity=0.7, color=_HUE)
+            layers.append(line.encode(x=x, y=y, order="rank:Q"))
+        layers.append(colour.mark_point(filled=True, size=45, opacity=1, color=_HUE).encode(x=x, y=y, tooltip=tips))
+        panels.append(alt.layer(*layers).properties(width=420 if len(names) == 2 else 260, height=320 if len(names) == 2 else 240))
+    share = "" if front.share is None else f", normalised hypervolume {front.share:.4f}"
+    title = alt.TitleParams(f"Pareto front, {designs.environment['id']}", subtitle=f"{len(designs):,} designs{share}", offset=14)
+    return alt.concat(*panels, columns=3, spacing=28).properties(title=title, description="The Pareto front of the designs seen.")
+
+
+def _columns(row: Array) -> dict[str, float]:
+    return {f"m{j}": float(value) for j, value in enumerate(row)}
+
+
+def _axis(channel: Any, j: int, title: str, column: Array) -> Any:
+    import altair as alt
+
+    low, high = float(column.min()), float(column.max())
+    axis = alt.Axis(format="~g", tickCount=6, labelOverlap="greedy", labelFlush=False)
+    if low > 0 and high >= _WIDE * low:
+        scale = alt.Scale(type="log", domain=[low / 1.2, high * 1.2], nice=False)
+    else:
+        room = 0.04 * (high - low) or 0.05 * abs(high) or 1.0
+        scale = alt.Scale(domain=[low - room, high + room], nice=False, zero=False)
+    return channel(f"m{j}:Q", title=title, scale=scale, axis=axis)
+
+
+def _titled(metric: Metric) -> str:
+    return metric.name if metric.unit == "1" else f"{metric.name} ({metric.unit})"
+
+
+def _text(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

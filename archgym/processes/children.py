@@ -1,0 +1,371 @@
+"""Child processes that end with the process that started them, together with everything they started.
+
+A program runs under a supervisor of its own (`archgym/_supervisor.py`), below which nothing gets out of sight: neither a daemon, nor
+a child in a session of its own, nor an orphan of a program that was killed. Everything ends when the program ends, when `Child.end` asks
+for it, and when this process ends, whatever ends it. If the supervisor itself is killed, the system kills its program, and what the program
+had started is found by a mark in its environment.
+
+A `Server` is a Python process that answers messages. `wait` takes children beside connections, so that a caller that waits for an answer
+also sees the end of the process, even where some forgotten process holds the connection open.
+"""
+
+from __future__ import annotations
+
+import errno
+import multiprocessing.connection
+import os
+import pickle
+import secrets
+import signal
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from archgym.errors import ArchGymError
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
+PYTHON = sys.executable
+SUPERVISE = f"import sys; sys.path.append({str(Path(__file__).parent)!a}); import supervisor; supervisor.main"
+MARK = "ARCHGYM_PROCESSES"  # an environment variable: the marks of the children that a process is below of
+END_S = 10.0  # within which a supervisor has ended everything
+NEW_JOB = b"\x1e"  # a record separator: what a process writes to its standard error before a job, so that earlier words are told apart
+KEPT = 2000  # bytes of what a process wrote, for its last words
+OUTPUT = 1 << 24  # bytes of what a program printed, if the program is run for that
+_HEAD = struct.Struct("<8sQ")  # of an answer: its mark, and the length of what follows
+_KILLS = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT} if os.name == "posix" else set()
+
+
+def wait(ends: Iterable[Connection[Any, Any] | Child], seconds: float | None = None) -> list[Any]:
+    """Connections on which something arrived, and children that ended, as soon as there are any; none where time is up before."""
+    return multiprocessing.connection.wait(list(ends), seconds)  # type: ignore[arg-type]  # what has a descriptor will do
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a program ended.
+
+    Attributes:
+        code: its exit code, or the negative number of the signal that ended it.
+        output: the end of what it wrote, as far as it was kept.
+        errno: why it could not be started; 0 where it was.
+        garbled: whether something else than answers came from a `Server`'s process, so that it was ended.
+    """
+
+    code: int
+    output: bytes = b""
+    errno: int = 0
+    garbled: bool = False
+
+    @property
+    def killed(self) -> bool:
+        """Whether a signal from outside killed it, which is not the program's fault."""
+        return -self.code in _KILLS
+
+    @property
+    def text(self) -> str:
+        """What it wrote, as text, since the last `NEW_JOB`."""
+        return self.output.rpartition(NEW_JOB)[2].decode(errors="replace")
+
+    def __str__(self) -> str:
+        if self.errno:
+            return f"could not be started ({os.strerror(self.errno)})"
+        if self.garbled:
+            return "was ended, since something else than answers came from it: does it write to descriptors that are not its own?"
+        if self.code == errno.ENOMEM:
+            return f"ran out of memory (exit code {self.code})"
+        name = f"killed by {signal.Signals(-self.code).name}, " if -self.code in set(signal.Signals) else ""
+        return f"died ({name}exit code {self.code})"
+
+
+class Child:
+    """A program under a supervisor.
+
+    Args:
+        command: the program and its arguments.
+        fds: file descriptors that it inherits.
+        keep: bytes that are kept of what it writes to `kept`.
+        kept: 1 for its standard output, 2 for its standard error; the others are this process's, or as `options` say.
+        grace_s: seconds that it has to end by itself after this process.
+        options: options of `subprocess.Popen`: `stdin` (by default there is none), `stdout`, `cwd`, `env`, `encoding`.
+
+    Raises:
+        ArchGymError: not a POSIX system.
+        OSError: no process can be started.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        fds: Sequence[int] = (),
+        keep: int = 0,
+        kept: Sequence[int] = (),
+        grace_s: float = 0.0,
+        **options: Any,
+    ):
+        if os.name != "posix":
+            raise ArchGymError("processes of their own need a POSIX system: Linux, macOS or WSL")
+        self.owner = os.getpid()
+        self._mark = secrets.token_hex(8)
+        self._ending: Ending | None = None
+        self._lock = threading.Lock()
+        environment = dict(options.pop("env", os.environ))
+        _take_standard_descriptors()
+        environment[MARK] = " ".join(filter(None, (environment.get(MARK), self._mark)))
+        self._control, theirs = multiprocessing.connection.Pipe()  # a pair of sockets
+        arguments = self.owner, theirs.fileno(), list(fds), list(kept), keep, grace_s, list(map(os.fspath, command))
+        try:
+            self.popen = subprocess.Popen(
+                [PYTHON, "-I", "-S", "-c", f"{SUPERVISE}{arguments!a}"],
+                pass_fds=(theirs.fileno(), *fds),
+                start_new_session=True,  # Ctrl-C is for this process
+                env=environment,
+                **{"stdin": subprocess.DEVNULL, **options},
+            )
+        except BaseException:
+            self._control.close()
+            raise
+        finally:
+            theirs.close()
+
+    @property
+    def pid(self) -> int:
+        """Of the supervisor."""
+        return self.popen.pid
+
+    def fileno(self) -> int:
+        """A descriptor that is readable once the program has ended."""
+        return self._control.fileno()
+
+    @property
+    def ended(self) -> bool:
+        """Whether the program has ended."""
+        return self.wait(0.0)
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Whether the program ended within some time."""
+        return bool(wait([self], seconds))
+
+    def end(self, grace_s: float = 0.0) -> Ending:
+        """End the program and all that it started, after a moment to end by itself; how it ended. A fork of this process ends nothing."""
+        if os.getpid() != self.owner:
+            return Ending(0)
+        with self._lock:
+            if self._ending is None:
+                self._ending = self._end(grace_s)
+            return self._ending
+
+    def _end(self, grace_s: float) -> Ending:
+        if not self.wait(grace_s):
+            with suppress(OSError):
+                os.write(self.fileno(), b"\0")
+        report = self._report()
+        self.popen.kill()
+        code = self.popen.wait()
+        head, separator, output = report.partition(b"\n")
+        if not separator:  # the supervisor was killed, or did not start
+            self._end_marked()
+            return Ending(code)
+        return Ending(127, errno=int(head[1:])) if head.startswith(b"!") else Ending(int(head), output)
+
+    def _report(self) -> bytes:
+        """The supervisor's report at its end."""
+        parts = []
+        with suppress(OSError):
+            while self.wait(END_S) and (part := os.read(self.fileno(), 1 << 20)):
+                parts.append(part)
+        return b"".join(parts)
+
+    def _end_marked(self) -> None:
+        """Kill the processes that have this child's mark until there are none."""
+        end, clean = time.monotonic() + END_S, 0
+        while clean < 2 and time.monotonic() < end:  # two, since a process that begins a program shows no environment for a moment
+            clean = clean + 1 if not _kill_marked(self._mark) else 0
+            time.sleep(0.01)
+
+
+def _take_standard_descriptors() -> None:
+    """Open 0, 1 and 2 where this process has closed them: a pipe there would be taken for a child's standard input or output."""
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(fd, True)
+    os.close(fd)
+
+
+def _kill_marked(mark: str) -> int:
+    import psutil
+
+    found = 0
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            if mark in process.environ().get(MARK, ""):
+                found += 1
+                process.kill()
+    return found
+
+
+class Server(Child):
+    """A Python process that answers messages.
+
+    Args:
+        function: "module:function" of what it runs with its `Line`; `answer` is the rest of its life.
+        options: options of `Child`.
+
+    Raises:
+        ArchGymError, OSError: as of `Child`.
+    """
+
+    def __init__(self, function: str, **options: Any):
+        module, _, name = function.partition(":")
+        self.connection, theirs = multiprocessing.connection.Pipe()
+        self._answers = secrets.token_bytes(8)  # their mark
+        self._arrived = bytearray()
+        self._unreadable = False
+        path = [folder for folder in sys.path if isinstance(folder, str)]  # Python passes over other entries
+        line = f"{Line.__module__}.Line({theirs.fileno()}, {self._answers!r})"
+        code = f"import sys; sys.path[:] = {path!a}; import {Line.__module__}; from {module} import {name}; {name}({line})"
+        flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+        try:
+            super().__init__([sys.executable, *flags, "-c", code], fds=[theirs.fileno()], **options)
+        except BaseException:
+            self.connection.close()
+            raise
+        finally:
+            theirs.close()
+
+    def send(self, message: Any) -> None:
+        """Send a message; if the process has ended, waiting for an answer will tell."""
+        with suppress(OSError):
+            self.connection.send(message)
+
+    def ready(self, seconds: float | None = None) -> bool:
+        """Whether a whole message, or the end of the process, is there within some time."""
+        while not (self._whole or self._garbled):
+            ends = wait([self.connection, self], seconds)
+            if not ends:
+                return False
+            if self.connection not in ends:
+                self.end()  # and every process that holds the connection
+            elif not self._read():
+                return True
+        return True
+
+    def receive(self) -> Any:
+        """The next message, which may have arrived before the process ended.
+
+        Raises:
+            EOFError: the process ended without one, or said something else.
+        """
+        self.ready()
+        if not self._whole:
+            raise EOFError
+        end = _HEAD.size + _HEAD.unpack_from(self._arrived)[1]
+        content = bytes(self._arrived[_HEAD.size : end])
+        del self._arrived[:end]
+        try:
+            return pickle.loads(content)
+        except MemoryError:
+            raise
+        except Exception as error:  # somebody wrote into the middle of it
+            self._unreadable = True
+            raise EOFError from error
+
+    @property
+    def _whole(self) -> bool:
+        """Whether a whole message has arrived."""
+        size = len(self._arrived)
+        return not self._garbled and size >= _HEAD.size and size >= _HEAD.size + _HEAD.unpack_from(self._arrived)[1]
+
+    @property
+    def _garbled(self) -> bool:
+        """Whether something else than messages has arrived."""
+        return self._unreadable or not self._answers.startswith(bytes(self._arrived[: len(self._answers)]))
+
+    def _read(self) -> bool:
+        """Take what has arrived; False where nothing more will."""
+        try:
+            part = os.read(self.connection.fileno(), 1 << 20)
+        except OSError:
+            return False
+        self._arrived += part
+        return bool(part)
+
+    def _end(self, grace_s: float) -> Ending:
+        if grace_s and not self._garbled:
+            self.connection.close()  # for the process to end by itself
+        ending = super()._end(0.0 if self._garbled else grace_s)
+        return replace(ending, garbled=self._garbled)
+
+
+class Line:
+    """A `Server`'s process's end of the connection. Answers carry a mark, by which they are told from what others write there.
+
+    Args:
+        descriptor: file descriptor of a socket.
+        mark: bytes in front of every answer.
+    """
+
+    def __init__(self, descriptor: int, mark: bytes):
+        self._connection: Connection[Any, Any] = multiprocessing.connection.Connection(descriptor)
+        self._mark = mark
+
+    def receive(self) -> Any:
+        """The next message.
+
+        Raises:
+            EOFError: nobody sends any more.
+        """
+        return self._connection.recv()
+
+    def send(self, message: Any) -> None:
+        """Answer."""
+        content = pickle.dumps(message)
+        view = memoryview(_HEAD.pack(self._mark, len(content)) + content)
+        while view:
+            view = view[os.write(self._connection.fileno(), view) :]
+
+
+def answer(line: Line, reply: Callable[[Any], Any]) -> None:
+    """Answer messages, in a `Server`'s process, until the other end is closed."""
+    here = os.getpid()
+    while True:
+        try:
+            message = line.receive()
+        except EOFError:
+            return
+        said = reply(message)
+        if os.getpid() != here:  # a fork that came back: its answer would be taken for that of another message
+            os._exit(1)
+        line.send(said)
+
+
+def run(command: Sequence[str], timeout_s: float, **options: Any) -> Ending:
+    """Run a program to its end, and end what it leaves behind; of what it prints, the last 16 MiB are kept.
+
+    Args:
+        command: the program and its arguments.
+        timeout_s: seconds until it is killed.
+        options: options of `Child`.
+
+    Raises:
+        OSError: it cannot be started.
+        subprocess.TimeoutExpired: it was killed.
+    """
+    child = Child(command, keep=OUTPUT, kept=(1, 2), **options)
+    try:
+        in_time = child.wait(timeout_s)
+    finally:
+        ending = child.end()
+    if not in_time:
+        raise subprocess.TimeoutExpired(list(command), timeout_s)
+    if ending.errno:
+        raise OSError(ending.errno, os.strerror(ending.errno))
+    return ending

@@ -1,0 +1,241 @@
+"""Runs one program and ends with it, together with all that it started.
+
+    owner  --->  supervisor  --->  program  --->  whatever it starts, in sessions of their own too
+
+Orphans below a supervisor become its children (`PR_SET_CHILD_SUBREAPER`), so that daemons, double forks and children of a program that was
+killed stay in sight. When the program ends, when the owner asks (a byte) or is gone (a pidfd), everything below is killed until nothing is
+left, and the owner is sent how the program ended: its exit code (or "!errno" where it could not be started), a line feed, and the end of
+what it wrote. `archgym.processes.children` is the other side.
+
+Run by a Python without site-packages, since it must start in milliseconds: it needs the standard library alone, and little of that.
+"""
+
+import ctypes
+import errno
+import os
+import select
+import signal
+import sys
+import time
+from contextlib import suppress
+
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
+POLL_S = 0.5  # where the system cannot tell that the owner is gone
+END_S = 5.0  # after which a process that cannot be killed is left
+LINUX = sys.platform == "linux"
+
+
+def main(owner: int, control: int, fds: list[int], output: list[int], keep: int, grace_s: float, command: list[str]) -> None:
+    """Start the command and wait for the first of its end, a request, and the owner's end; then end everything.
+
+    Args:
+        owner: the process that started this one.
+        control: descriptor of a socket that ends at the owner.
+        fds: further descriptors that the command inherits.
+        output: the command's own descriptors, 1 or 2, of which the last `keep` bytes are kept.
+        grace_s: seconds that the command has to end by itself after the owner.
+    """
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):  # of a terminal: they are for the owner
+        signal.signal(number, _nothing)  # a handler, which the program does not inherit
+    woken, wake = os.pipe()
+    os.set_blocking(wake, False)
+    os.set_blocking(woken, False)
+    signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+    asked = []
+    signal.signal(signal.SIGTERM, lambda *_: asked.append(True))
+    signal.signal(signal.SIGCHLD, _nothing)
+    _prctl(PR_SET_CHILD_SUBREAPER, 1)
+    os.set_inheritable(control, False)
+    source, sink = os.pipe() if output else (-1, -1)
+    program = _start(command, output, source, sink, control)
+    _let_go(fds, output, sink)
+    said = bytearray()
+    gone = _pidfd(owner)
+    poll = select.poll()
+    for fd in (control, woken, source, gone):
+        if fd >= 0:
+            poll.register(fd, select.POLLIN)
+    code: int | None = None
+    while code is None and not asked:
+        ready = {fd for fd, _ in poll.poll(None if gone >= 0 else 1000 * POLL_S)}
+        if source in ready and not _take(source, said, keep):
+            poll.unregister(source)
+        if woken in ready:
+            _drain(woken)
+        code = _reap(program)
+        if code is None and (ready & {control, gone} or os.getppid() != owner):
+            if control not in ready or not os.read(control, 1):  # nobody asked: the owner is gone
+                code = _within(program, grace_s)
+            break
+    code = _end_all(program, code)
+    for _ in range(64 if source >= 0 else 0):  # more than a pipe holds
+        if not _take(source, said, keep):
+            break
+    ending = -signal.SIGKILL if code is None else code
+    _report(control, b"%d\n%b" % (ending, bytes(said[-keep:] if keep else b"")))
+
+
+def _start(command: list[str], output: list[int], source: int, sink: int, control: int) -> int:
+    """The program, in a session of its own; it dies with this process."""
+    failed, failure = os.pipe()
+    here = os.getpid()
+    pid = os.fork()
+    if not pid:
+        try:
+            os.setsid()
+            _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+            if os.getppid() != here:
+                os._exit(1)
+            for fd in output:
+                os.dup2(sink, fd)
+            for ignored in (signal.SIGPIPE, signal.SIGXFSZ):  # by Python
+                signal.signal(ignored, signal.SIG_DFL)
+            os.execvp(command[0], command)
+        except OSError as error:
+            os.write(failure, b"%d" % (error.errno or errno.EIO))
+        except ValueError:  # no name at all
+            os.write(failure, b"%d" % errno.ENOENT)
+        finally:
+            os._exit(127)
+    os.close(failure)
+    reason = os.read(failed, 16)
+    os.close(failed)
+    if reason:
+        _report(control, b"!%b\n" % reason)
+        sys.exit(0)
+    if source >= 0:
+        os.set_blocking(source, False)
+    return pid
+
+
+def _let_go(fds: list[int], output: list[int], sink: int) -> None:
+    """Close what is the program's, so that the other ends see it end."""
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for fd in (0, 1, *output):
+        os.dup2(nowhere, fd)
+    for fd in (nowhere, *fds, sink):
+        if fd > 2:
+            os.close(fd)
+
+
+def _take(source: int, said: bytearray, keep: int) -> bool:
+    """Read a part of the program's output and keep the end; False at its end."""
+    try:
+        chunk = os.read(source, 1 << 16)
+    except BlockingIOError:
+        return False
+    said += chunk
+    if len(said) > 2 * keep + (1 << 16):
+        del said[:-keep]
+    return bool(chunk)
+
+
+def _reap(program: int) -> int | None:
+    """Wait for all children that have ended; the program's exit code, if it is among them."""
+    code = None
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return code
+        if not pid:
+            return code
+        if pid == program:
+            code = os.waitstatus_to_exitcode(status)
+
+
+def _within(program: int, seconds: float) -> int | None:
+    """The exit code of a program that ends by itself in a while."""
+    end = time.monotonic() + seconds
+    while (code := _reap(program)) is None and time.monotonic() < end:
+        time.sleep(0.01)
+    return code
+
+
+def _end_all(program: int, code: int | None) -> int | None:
+    """Kill everything below this process until nothing is left; the program's exit code."""
+    end = time.monotonic() + END_S
+    pause = 0.001
+    if not LINUX:  # orphans are out of sight there
+        _kill(-program)
+    while _has_children() and time.monotonic() < end:
+        for pid in _below():
+            _kill(pid)
+        found = _reap(program)
+        code = found if code is None else code
+        time.sleep(pause)
+        pause = min(2 * pause, 0.05)
+    return code
+
+
+def _has_children() -> bool:
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
+
+
+def _kill(pid: int) -> None:
+    with suppress(OSError):  # gone, or another user's
+        os.kill(pid, signal.SIGKILL)
+
+
+def _below() -> list[int]:
+    """All descendants of this process."""
+    children: dict[int, list[int]] = {}
+    for pid, parent in _parents():
+        children.setdefault(parent, []).append(pid)
+    found = []
+    waiting = [os.getpid()]
+    while waiting:
+        below = children.get(waiting.pop(), [])
+        found += below
+        waiting += below
+    return found
+
+
+def _parents() -> list[tuple[int, int]]:
+    """Process and parent, of all processes."""
+    if not LINUX:
+        import subprocess
+
+        with subprocess.Popen(["ps", "-Ao", "pid=,ppid="], stdout=subprocess.PIPE) as ps:
+            lines = ps.communicate()[0].splitlines()
+        return [(int(pid), int(parent)) for pid, parent in map(bytes.split, lines) if int(pid) != ps.pid]
+    found = []
+    for name in os.listdir("/proc"):
+        if name.isdecimal():
+            with suppress(OSError), open(f"/proc/{name}/stat", "rb") as file:  # unless it has ended
+                found.append((int(name), int(file.read().rpartition(b")")[2].split()[1])))
+    return found
+
+
+def _pidfd(owner: int) -> int:
+    """A descriptor that becomes readable when the owner ends; -1 where the system has none."""
+    try:
+        return os.pidfd_open(owner)
+    except (AttributeError, OSError):
+        return -1
+
+
+def _prctl(option: int, value: int) -> None:
+    if LINUX:
+        ctypes.CDLL(None).prctl(option, value)
+
+
+def _drain(fd: int) -> None:
+    with suppress(BlockingIOError):
+        os.read(fd, 1 << 16)
+
+
+def _nothing(*_: object) -> None:
+    pass
+
+
+def _report(control: int, message: bytes) -> None:
+    os.set_blocking(control, True)
+    view = memoryview(message)
+    with suppress(OSError):  # the other end is closed
+        while view:
+            view = view[os.write(control, view) :]

@@ -1,0 +1,51 @@
+"""What simulators around another simulator have in common."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from archgym.simulator import Candidates, Simulator
+from archgym.space import Indices
+
+if TYPE_CHECKING:
+    from archgym.objective import Objective
+
+
+class SimulatorWrapper(Simulator):
+    """A simulator around another one, which it keeps as `simulator`; subclasses define `evaluate_indices`.
+
+    Attributes:
+        simulator: the wrapped simulator.
+        transparent: whether results are exactly those of the wrapped simulator, so that a cache may share them.
+    """
+
+    transparent: ClassVar[bool] = False
+
+    def __init__(self, simulator: Simulator):
+        self.simulator = simulator
+        self.space = simulator.space
+        self.metrics = simulator.metrics
+        self.deterministic = simulator.deterministic
+        self.stochastic = simulator.stochastic
+        self.default_objective = simulator.default_objective
+
+    @property
+    def unwrapped(self) -> Simulator:
+        """The simulator inside all wrappers."""
+        return self.simulator.unwrapped
+
+    def canonical(self, indices: Indices) -> Indices:
+        """The wrapped simulator's representatives: [B, P] -> [B, P]."""
+        return self.simulator.canonical(indices)
+
+    def optimum(self, objective: Objective) -> Indices | None:
+        """The wrapped simulator's optimum, [P], where it knows it."""
+        return self.simulator.optimum(objective)
+
+    def candidates(self, objective: Objective) -> Candidates | None:
+        """The wrapped simulator's candidates for an optimum."""
+        return self.simulator.candidates(objective)
+
+    def close(self) -> None:
+        """Close the wrapped simulator."""
+        self.simulator.close()

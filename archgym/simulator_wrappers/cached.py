@@ -1,0 +1,178 @@
+"""Results remembered exactly, in memory or in an SQLite file that processes share."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from types import NoneType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from archgym.errors import ArchGymError, SimulatorUnavailable
+from archgym.simulator import Simulator, evaluate_safely, unidentified
+from archgym.simulator_wrappers.base import SimulatorWrapper
+from archgym.space import Array, Indices
+from archgym.values import write
+
+if TYPE_CHECKING:
+    import sqlite3
+
+
+class Cached(SimulatorWrapper):
+    """Remembers results, exactly: a design is simulated once, then answered with `cached` True.
+
+    Failures are not remembered, so that they are tried again the next time; infeasible designs are. With a path, results are
+    committed to an SQLite file at the end of every batch, and found again by any process that asks the same simulator (class,
+    arguments, metric names) for the same parameter values; of two processes that simulate one design at once, the first result
+    counts. Changes to a simulator's code are not noticed: give it a version argument, or a new file.
+
+    Args:
+        simulator: what answers the designs not met before, all those of a batch together.
+        path: the file; None remembers for the life of this object. Network file systems without locks will not do.
+
+    Raises:
+        ArchGymError: a stochastic simulator; a file that cannot be opened and written; with a path, a simulator whose arguments
+            do not tell it from others (a lambda, an open file).
+    """
+
+    identity = "archgym.simulator_wrappers:Cached"
+
+    transparent = True
+
+    def __init__(self, simulator: Simulator, path: str | os.PathLike[str] | None = None):
+        if simulator.stochastic:
+            raise ArchGymError("a stochastic simulator cannot be cached; put the noise outside: Noisy(Cached(simulator))")
+        super().__init__(simulator)
+        self._records: dict[bytes, bytes] = {}  # by key: feasible and the metrics, as float64 [1 + M]
+        if not isinstance(path, (str, os.PathLike, NoneType)):
+            raise ArchGymError(f"expected the path of a file as a cache of results, got {path!r}")
+        self._path = None if path is None else os.fspath(path)
+        if self._path is not None:
+            self._prefix = self._identity()
+            self._texts: list[dict[int, str]] = [{} for _ in self.space]  # JSON of values by index, of those that were asked for
+        self._connections: dict[int, sqlite3.Connection] = {}  # by process: after a fork, one may neither use nor close the parent's
+        self._open()
+
+    def evaluate_indices(self, indices: Indices, rng: np.random.Generator | None = None) -> dict[str, Array]:
+        """Remembered or simulated: int64 [B, P] in, columns [B] out, with `cached` (a repetition within the batch is), `failure` if any.
+
+        Raises:
+            ArchGymError: the file cannot be read or written any more.
+        """
+        return self._answer(indices, again=False)
+
+    def remeasure(self, indices: Indices, rng: np.random.Generator | None = None) -> dict[str, Array]:
+        """As `evaluate_indices`, from results that are remembered apart: the first time designs are simulated whatever is known of them,
+        so that a search that is replayed finds its second measurements too."""
+        return self._answer(indices, again=True)
+
+    def _answer(self, indices: Indices, again: bool) -> dict[str, Array]:
+        keys = [self._key(row, again) for row in indices]
+        self._recall({key for key in keys if key not in self._records})
+        first = {key: row for row, key in reversed(list(enumerate(keys))) if key not in self._records}  # where a new design comes first
+        cached = np.ones(len(keys), bool)
+        forgotten: dict[bytes, bytes] = {}  # records of failures, for this batch only
+        reasons: dict[bytes, str] = {}
+        if first:
+            rows = np.array(list(first.values()))
+            outcome = evaluate_safely(self.simulator, indices[rows], again=again)
+            cached[rows] = False if outcome.cached is None else outcome.cached
+            records = [record.tobytes() for record in np.column_stack([outcome.feasible, outcome.values]).astype("<f8")]
+            fresh = dict(zip(first, records, strict=True))
+            reasons = {key: outcome.failures[row] for row, key in enumerate(first) if row in outcome.failures}
+            forgotten = {key: fresh.pop(key) for key in reasons}
+            self._remember(fresh)
+        results = np.frombuffer(b"".join([self._records.get(key) or forgotten[key] for key in keys]), "<f8").reshape(len(keys), -1)
+        columns: dict[str, Array] = {metric.name: results[:, 1 + j] for j, metric in enumerate(self.metrics)}
+        columns["feasible"] = results[:, 0] == 1
+        columns["cached"] = cached
+        if reasons:
+            columns["failure"] = np.array([reasons.get(key, "") for key in keys])
+        return columns
+
+    def close(self) -> None:
+        """Close the file and the wrapped simulator."""
+        connection = self._connections.pop(os.getpid(), None)
+        if connection is not None:
+            connection.close()
+        super().close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_connections": {}}
+
+    def _identity(self) -> bytes:
+        """A hash of what results depend on besides the design."""
+        simulator = self.simulator
+        while isinstance(simulator, SimulatorWrapper) and simulator.transparent:
+            simulator = simulator.simulator
+        identity = {"simulator": simulator.specification, "metrics": [metric.name for metric in self.metrics]}
+        if reason := unidentified(simulator.specification):
+            raise ArchGymError(
+                f"a cache on disk cannot tell this simulator from others by its arguments: {reason}; pass strings, numbers, arrays or "
+                "objects of module-level classes instead"
+            )
+        return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).digest()
+
+    def _key(self, row: Indices, again: bool) -> bytes:
+        if self._path is None:
+            return row.tobytes() + b"again" * again
+        parts = []
+        for parameter, texts, index in zip(self.space, self._texts, row.tolist(), strict=True):
+            if index not in texts:
+                texts[index] = f"{json.dumps(parameter.name)}: {json.dumps(write(parameter.value(index)))}"
+            parts.append(texts[index])
+        design = ", ".join(sorted(parts))
+        return hashlib.sha256(self._prefix + design.encode() + b"again" * again).digest()
+
+    def _recall(self, keys: Iterable[bytes]) -> None:
+        """Take what the file knows of these keys into memory."""
+        with self._errors():
+            connection = self._open()
+            if connection is not None:
+                for key in keys:
+                    found = connection.execute("SELECT record FROM results WHERE key = ?", (key,)).fetchone()
+                    if found:
+                        self._records[key] = found[0]
+
+    def _remember(self, records: dict[bytes, bytes]) -> None:
+        if self._path is None:
+            self._records.update(records)
+            return
+        with self._errors():
+            connection = self._open()
+            assert connection is not None
+            with connection:
+                connection.execute("BEGIN IMMEDIATE")
+                connection.executemany("INSERT OR IGNORE INTO results VALUES (?, ?)", records.items())
+        self._recall(records)
+
+    def _open(self) -> sqlite3.Connection | None:
+        """This process's connection; None without a path."""
+        if self._path is None or os.getpid() in self._connections:
+            return self._connections.get(os.getpid())
+        import sqlite3
+
+        with self._errors():
+            connection = sqlite3.connect(self._path, timeout=60, isolation_level=None, check_same_thread=False)
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = NORMAL")  # a killed process loses nothing; a power cut may lose the last batches
+            with connection:
+                connection.execute("BEGIN IMMEDIATE")  # refuses a file that can only be read, before anything is simulated
+                connection.execute("CREATE TABLE IF NOT EXISTS results (key BLOB PRIMARY KEY, record BLOB NOT NULL) WITHOUT ROWID")
+        self._connections[os.getpid()] = connection
+        return connection
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        import sqlite3
+
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise SimulatorUnavailable(
+                f"cannot use {self._path} as a cache of results: {error}; name a file in a folder that can be written"
+            ) from error

@@ -1,0 +1,240 @@
+"""Tables of all designs: of a simulator that fits in memory, and kept in the user's data folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from archgym.errors import ArchGymError
+from archgym.files.archive import check_format, expect, reading, save_arrays
+from archgym.files.paths import data_folder, make_folder
+from archgym.progress import progress_bar
+from archgym.simulator import Metric, Simulator, evaluate_safely, unidentified
+from archgym.simulator_wrappers.base import SimulatorWrapper
+from archgym.space import Array, DesignSpace, Indices
+from archgym.values import identity_of
+
+if TYPE_CHECKING:
+    from archgym.objective import Objective
+
+
+TABLE_FORMAT = 1  # of the files of `Tabulated.save`
+_TABLE_CHUNK = 16384  # designs
+_PROBES = 64
+
+
+class Tabulated(Simulator):
+    """Every design evaluated once, then looked up: for spaces that fit in memory (8 bytes per metric and design).
+
+    Args:
+        simulator: what fills the table; kept as `simulator` (None for a table that was loaded).
+        limit: refuse spaces with more designs than this.
+        progress: called with (designs done, designs in all) now and then.
+
+    Raises:
+        ArchGymError: a stochastic or measured simulator, or a space over the limit.
+    """
+
+    identity = "archgym.simulator_wrappers:Tabulated"
+
+    def __init__(self, simulator: Simulator, limit: int = 50_000_000, progress: Callable[[int, int], None] | None = None):
+        if simulator.stochastic:
+            raise ArchGymError("a stochastic simulator cannot be tabulated; put the noise outside: Noisy(Tabulated(simulator))")
+        if not simulator.deterministic:
+            raise ArchGymError("a measured simulator cannot be tabulated; use Cached(simulator), which replays what was measured")
+        if simulator.space.size > limit:
+            raise ArchGymError(
+                f"the space has {simulator.space.size:,} designs and the table's limit is {limit:,}; "
+                "raise limit=, or use Cached(simulator), which stores only the designs that are asked for"
+            )
+        self.simulator: Simulator | None = simulator
+        self.space = simulator.space
+        self.metrics = simulator.metrics
+        self.default_objective = simulator.default_objective
+        values = np.empty((len(self.metrics), self.space.size))
+        feasible = np.empty(self.space.size, bool)
+        failures: dict[int, str] = {}
+        start = 0
+        for indices in self.space.enumerate(_TABLE_CHUNK):
+            outcome = evaluate_safely(simulator, indices)
+            values[:, start : start + len(indices)] = outcome.values.T
+            feasible[start : start + len(indices)] = outcome.feasible
+            failures.update({start + row: reason for row, reason in outcome.failures.items()})
+            start += len(indices)
+            if progress is not None:
+                progress(start, self.space.size)
+        self._fill(values, feasible, failures, None)
+
+    def _fill(self, values: Array, feasible: Array, failures: dict[int, str], canonical: Array | None) -> None:
+        self._values = values  # float64 [M, size]; NaN where infeasible
+        self._feasible = feasible  # bool [size]
+        self._failures = failures  # reason by ordinal
+        self._canonical = canonical  # int64 [size], ordinals; only of a loaded table whose designs do not all stand for themselves
+        self._names = tuple(metric.name for metric in self.metrics)
+        self._optima: dict[Objective, Indices | None] = {}
+
+    def evaluate_indices(self, indices: Indices, rng: np.random.Generator | None = None) -> dict[str, Array]:
+        """Look designs up: int64 [B, P] in, columns [B] out; `failure` among them where one of the designs failed in the simulator."""
+        ordinals = self.space.to_ordinal(indices)
+        columns = dict(zip(self._names, self._values.take(ordinals, axis=1), strict=True))
+        columns["feasible"] = self._feasible.take(ordinals)
+        if self._failures:
+            columns["failure"] = np.array([self._failures.get(ordinal, "") for ordinal in ordinals.tolist()])
+        return columns
+
+    @property
+    def unwrapped(self) -> Simulator:
+        """The simulator that filled the table; the table itself where it was loaded."""
+        return self if self.simulator is None else self.simulator.unwrapped
+
+    def canonical(self, indices: Indices) -> Indices:
+        """The representatives under the simulator that filled the table, also after `load`: [B, P] -> [B, P]."""
+        if self.simulator is not None:
+            return self.simulator.canonical(indices)
+        if self._canonical is None:
+            return indices
+        return self.space.from_ordinal(self._canonical[self.space.to_ordinal(indices)])
+
+    def table_rewards(self, objective: Objective) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+        """Reward float64 [size] and validity bool [size] of every design, by ordinal."""
+        rewards = objective(dict(zip(self._names, self._values, strict=True)), self._feasible)
+        return rewards.reward, rewards.valid
+
+    def optimum(self, objective: Objective) -> Indices | None:
+        """The valid design with the highest reward, [P] (of equals the one with the lowest ordinal); None if no design is valid."""
+        if objective not in self._optima:
+            reward, valid = self.table_rewards(objective)
+            best = int(np.where(valid, reward, -np.inf).argmax())
+            self._optima[objective] = self.space.from_ordinal(np.array([best]))[0] if valid[best] else None
+        return self._optima[objective]
+
+    @property
+    def specification(self) -> dict[str, Any]:
+        """The class and the simulator that filled the table; a loaded table has that of the table that was saved."""
+        if self.simulator is None:
+            return self._saved_specification
+        return {"simulator": identity_of(type(self)), "arguments": {"simulator": self.simulator.specification}}
+
+    def close(self) -> None:
+        """Close the simulator that filled the table."""
+        if self.simulator is not None:
+            self.simulator.close()
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the table as an npz file: complete under its name, or not at all.
+
+        Raises:
+            ArchGymError: the file cannot be written.
+        """
+        arrays: dict[str, Array] = {
+            "format": np.array(TABLE_FORMAT),
+            "space": np.array(self.space.to_json()),
+            "metrics": np.array(json.dumps([asdict(metric) for metric in self.metrics])),
+            "specification": np.array(json.dumps(self.specification)),
+            "values": self._values,
+            "feasible": self._feasible,
+            "failed": np.array(list(self._failures), np.int64),
+            "reasons": np.array(list(self._failures.values()), np.str_),
+        }
+        canonical = np.concatenate([self.space.to_ordinal(self.canonical(indices)) for indices in self.space.enumerate()])
+        if not np.array_equal(canonical, np.arange(self.space.size)):
+            arrays["canonical"] = canonical
+        save_arrays(path, arrays, compress=False)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Tabulated:
+        """The table that `save` wrote, without the simulator that filled it.
+
+        Raises:
+            ArchGymError: no such file, or not a table.
+        """
+        table = cls.__new__(cls)
+        table.simulator = None
+        with reading(path, "a table that Tabulated.save wrote"), np.load(path, allow_pickle=False) as archive:
+            table._read({name: archive[name] for name in archive.files})
+        return table
+
+    def _read(self, arrays: dict[str, Array]) -> None:
+        check_format(arrays["format"], TABLE_FORMAT)
+        self.space = DesignSpace.from_json(str(arrays["space"]))
+        self.metrics = tuple(Metric(**metric) for metric in json.loads(str(arrays["metrics"])))
+        self._saved_specification = dict(json.loads(str(arrays["specification"])))
+        size, canonical = self.space.size, arrays.get("canonical")
+        values, feasible, failed, reasons = (arrays[name] for name in ("values", "feasible", "failed", "reasons"))
+        expect("values", values, (len(self.metrics), size), np.float64)
+        expect("feasible", feasible, (size,), np.bool_)
+        expect("failed", failed, (len(reasons),), np.int64)
+        expect("reasons", reasons, (len(failed),), np.str_)
+        if canonical is not None:
+            expect("canonical", canonical, (size,), np.int64)
+            if not ((canonical >= 0) & (canonical < size)).all():
+                raise ArchGymError("canonical designs outside the space")
+        if not np.isfinite(values[:, feasible]).all():
+            raise ArchGymError("a feasible design has a metric that is not finite")
+        self._fill(values, feasible, dict(zip(failed.tolist(), reasons.tolist(), strict=True)), canonical)
+
+
+class StoredTable(SimulatorWrapper):
+    """`Tabulated(simulator)` from the user's data folder, for simulators that are too slow to tabulate every time.
+
+    When a design is first asked for, the table is read, or filled and written: by one process, while others wait for it. How far that is
+    goes to stderr. A table that does not agree with the simulator as it is now, on designs spread over the space, is filled again.
+
+    Args:
+        simulator: deterministic; identified by its specification, parameters and metrics.
+    """
+
+    identity = "archgym.simulator_wrappers:StoredTable"
+
+    transparent = True
+
+    def evaluate_indices(self, indices: Indices, rng: np.random.Generator | None = None) -> dict[str, Array]:
+        """Look designs up: int64 [B, P] in, columns [B] out.
+
+        Raises:
+            ArchGymError: the simulator cannot be tabulated, or the folder cannot be written.
+        """
+        return self._table.evaluate_indices(indices)
+
+    def table_rewards(self, objective: Objective) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+        """As of `Tabulated`."""
+        return self._table.table_rewards(objective)
+
+    def optimum(self, objective: Objective) -> Indices | None:
+        """As of `Tabulated`."""
+        return self._table.optimum(objective)
+
+    @cached_property
+    def _table(self) -> Tabulated:
+        from filelock import FileLock
+
+        if unidentified(self.simulator.specification):  # it could be taken for another one
+            return self._filled()
+        identity = [self.simulator.specification, self.space.to_json(), [metric.name for metric in self.metrics]]
+        key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
+        path = data_folder("tables", f"{key}.npz")
+        make_folder(path.parent)
+        with FileLock(path.with_suffix(".lock")):
+            table = Tabulated.load(path) if path.is_file() else None
+            if table is None or not self._agrees(table):
+                table = self._filled()
+                table.save(path)
+        return table
+
+    def _filled(self) -> Tabulated:
+        with progress_bar() as tell:
+            return Tabulated(self.simulator, progress=lambda done, size: tell(f"table of {size:,} designs", done / size))
+
+    def _agrees(self, table: Tabulated) -> bool:
+        size = self.space.size
+        probes = self.space.from_ordinal(np.array([size * i // _PROBES for i in range(_PROBES)]))
+        now, then = evaluate_safely(self.simulator, probes), evaluate_safely(table, probes)
+        return bool((now.feasible == then.feasible).all()) and np.allclose(now.values, then.values, rtol=1e-9, equal_nan=True)

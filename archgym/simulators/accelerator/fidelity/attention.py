@@ -1,0 +1,191 @@
+"""`archgym fidelity attention`: the closed forms of attention accelerators against the published tables of FuseMax (MICRO 2024).
+
+The tables are not shipped: they come with the artifact of Nayak et al. (a csv file per design; 4 models times 6 lengths). From them
+`compare` takes, per form, the largest relative difference of latency and traffic, and what the paper reports: the speed-up of FuseMax over
+FLAT and its energy as a share of FLAT's, each the mean of the rows' ratios. Energy is the tables' own, not computed here.
+`records/attention.json` is what `compare` returned on the published tables; it is shown where there are none.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import typer
+
+from archgym.cli.screen import fact_sheet, heading, new_table, stdout
+from archgym.errors import ArchGymError
+from archgym.simulators.accelerator import attention as forms
+from archgym.simulators.accelerator.attention import CLOCK_HZ, LENGTHS, MODELS, Attention, Floats
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from archgym.cli.tables import Table
+
+RECORD = Path(__file__).parent / "records" / "attention.json"
+PLACEMENTS = "flat_validation.csv"  # where FLAT puts its operands
+ROWS = [(model, length) for model in MODELS for length in LENGTHS]
+FORMS = {  # file: design
+    "attn-binding": "FuseMax",
+    "attn-arch": "FuseMax, not interleaved",
+    "attn-cascade": "one pass on FLAT's hardware",
+    "attn-flat": "FLAT",
+}
+FILES = (*(f"{name}.csv" for name in FORMS), PLACEMENTS)
+
+
+def attention(
+    data: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder of the published tables, or the one that has them as fusemax/.")
+    ] = None,
+) -> None:
+    """Closed forms of FuseMax and FLAT against the published tables; without --data, as recorded.
+
+    archgym fidelity attention
+    """
+    found = json.loads(RECORD.read_text(encoding="utf-8")) if data is None else compare(data)
+    console = stdout()
+    heading(console, "Attention accelerators", "recorded; --data DIR compares anew" if data is None else f"tables of {data}")
+    _print(console, found)
+
+
+def compare(data: Path) -> dict[str, Any]:
+    """The closed forms against the tables of a folder: plain numbers, as `records/attention.json` has them.
+
+    Returns:
+        `forms`: per file, `rows` and the largest relative differences `latency` and `traffic`; `speed_up` and `energy`: per model, a ratio
+        for each length; `speed_up_by_the_forms`: the mean of the former by our latencies.
+
+    Raises:
+        ArchGymError: a file is missing, or is not such a table.
+    """
+    folder = data / "fusemax" if (data / "fusemax").is_dir() else data
+    missing = [name for name in FILES if not (folder / name).is_file()]
+    if missing:
+        raise ArchGymError(f"{folder} lacks {', '.join(missing)}: --data takes the folder with {', '.join(FILES)} of FuseMax's artifact")
+    tables = {name: _read(folder / f"{name}.csv", ("model", "seq_len"), ("latency", "traffic", "energy"), _positive) for name in FORMS}
+    placements = _read_placements(folder / PLACEMENTS)
+    workload = Attention(*(np.array(sizes) for sizes in zip(*(Attention.of_model(m, LENGTHS[n]) for m, n in ROWS), strict=True)))
+
+    flat_bytes = forms.flat_bytes(workload, **placements)
+    predicted: dict[str, tuple[Floats, Floats]] = {
+        "attn-binding": (forms.fusemax_cycles(workload) / CLOCK_HZ, forms.fusemax_bytes(workload)),
+        "attn-arch": (forms.fusemax_cycles(workload, interleaved=False) / CLOCK_HZ, forms.fusemax_bytes(workload)),
+        "attn-cascade": (forms.one_pass_on_flat_cycles(workload) / CLOCK_HZ, forms.one_pass_on_flat_bytes(workload)),
+        "attn-flat": (forms.flat_latency_s(workload, flat_bytes), flat_bytes),
+    }
+    fusemax, flat = tables["attn-binding"], tables["attn-flat"]
+    return {
+        "forms": {
+            name: {
+                "rows": len(ROWS),
+                "latency": _largest_difference(latency, tables[name]["latency"]),
+                "traffic": _largest_difference(traffic, tables[name]["traffic"]),
+            }
+            for name, (latency, traffic) in predicted.items()
+        },
+        "speed_up": _by_model(flat["latency"] / fusemax["latency"]),
+        "speed_up_by_the_forms": float(np.mean(predicted["attn-flat"][0] / predicted["attn-binding"][0])),
+        "energy": _by_model(fusemax["energy"] / flat["energy"]),
+    }
+
+
+def _read(path: Path, keys: tuple[str, str], columns: tuple[str, ...], number: Callable[[str], float]) -> dict[str, Floats]:
+    """Columns of a table, numbers [24] in the order of `ROWS`.
+
+    Raises:
+        ArchGymError: a column or row is missing, or `number` refuses a cell.
+    """
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            rows = {(row[keys[0]], row[keys[1]]): row for row in csv.DictReader(file) if row.get("platform", "cloud") == "cloud"}
+        found = {column: np.array([number(rows[key][column]) for key in ROWS]) for column in columns}
+    except KeyError as error:
+        wanted = ", ".join([*keys, *columns])
+        raise ArchGymError(
+            f"{path} has no {error.args[0]!r}: give FuseMax's table with columns {wanted} and a row per model and length"
+        ) from error
+    except (OSError, ValueError, TypeError, csv.Error) as error:
+        raise ArchGymError(f"{path} is not one of FuseMax's tables ({error}): give {', '.join(FILES)} as its artifact has them") from error
+    return found
+
+
+def _read_placements(path: Path) -> dict[str, Any]:
+    """Arguments [24] of `flat_bytes`."""
+    keys = ("models", "seq_len")
+    where = _read(path, keys, ("Q_loc", "K_loc", "V_loc", "QK_loc"), _is_off_chip)
+    return {
+        "queries_off_chip": where["Q_loc"].astype(bool),
+        "keys_off_chip": where["K_loc"].astype(bool),
+        "values_off_chip": where["V_loc"].astype(bool),
+        "scores_off_chip": where["QK_loc"].astype(bool),
+        "spilled": _read(path, keys, ("proportion_spilled",), _share)["proportion_spilled"],
+        "block": _read(path, keys, ("P1",), _positive)["P1"],
+    }
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < np.inf:
+        raise ValueError(f"{text!r} is not a positive number")
+    return value
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise ValueError(f"{text!r} is not a share from 0 to 1")
+    return value
+
+
+def _is_off_chip(text: str) -> float:
+    if text not in ("offchip", "onchip"):
+        raise ValueError(f"{text!r} is neither offchip nor onchip")
+    return float(text == "offchip")
+
+
+def _largest_difference(predicted: Floats, published: Floats) -> float:
+    return float(np.abs(predicted / published - 1).max())
+
+
+def _by_model(ratios: Floats) -> dict[str, list[float]]:
+    return {model: each.tolist() for model, each in zip(MODELS, ratios.reshape(len(MODELS), -1), strict=True)}
+
+
+def _print(console: Console, found: dict[str, Any]) -> None:
+    table = new_table("Design", "Table", "Rows>", "Latency>", "Traffic>", expendable=["Rows", "Table"])
+    for name, design in FORMS.items():
+        each = found["forms"][name]
+        table.add_row(design, name, str(each["rows"]), _scientific(each["latency"]), _scientific(each["traffic"]))
+    console.print(table)
+    console.print()
+    console.print(_ratios("Speed-up over FLAT", found["speed_up"], "{:.2f}x"))
+    console.print()
+    console.print(_ratios("Energy, published", found["energy"], "{:.3f}"))
+    console.print()
+    meanings = (
+        ("Latency, traffic", "largest |closed form / published - 1| over the rows"),
+        ("Speed-up", f"of published latencies; the mean by the closed forms is {found['speed_up_by_the_forms']:.2f}x"),
+        ("Energy", "FuseMax / FLAT, published; archgym does not compute it"),
+        ("Validity", "these designs only: AttentionAccelerator-v0 also has others"),
+    )
+    console.print(fact_sheet(meanings), style="dim")
+
+
+def _scientific(value: float) -> str:
+    return f"{value:.1e}" if value else "0"
+
+
+def _ratios(title: str, ratios: dict[str, list[float]], form: str) -> Table:
+    """A row per model, a column per length, means at the right and in the last row."""
+    table = new_table(title, *(f"{length}>" for length in LENGTHS), "Mean>")
+    rows = np.array([ratios[model] for model in MODELS])
+    for model, row in zip(MODELS, rows, strict=True):
+        table.add_row(model, *map(form.format, row), form.format(row.mean()))
+    table.add_row("mean", *map(form.format, rows.mean(axis=0)), form.format(rows.mean()), style="bold")
+    return table

@@ -1,0 +1,244 @@
+"""Workloads from ONNX files: the shapes of convolutions and matrix multiplications, without their numbers.
+
+Shapes come from ONNX's own shape inference (`onnx_graph`), so that weights may be stripped or lie in files that are absent. Which nodes
+are which layers: `onnx_layers`. An operator that multiplies and has no such form is refused by name, since totals without it would be
+wrong.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from archgym.errors import ArchGymError
+from archgym.simulators.accelerator.layers import Layer
+from archgym.simulators.accelerator.workloads import onnx_graph
+from archgym.simulators.accelerator.workloads.onnx_graph import text
+from archgym.simulators.accelerator.workloads.onnx_layers import OPERANDS, Shape, layers_of
+from archgym.simulators.accelerator.workloads.workload import Dimensions, Workload
+
+# Types whose initializers are learned wherever they are read; wider integers are where they are weights.
+_LEARNED_TYPES = ("FLOAT", "BFLOAT16", "DOUBLE", "INT8", "UINT8", "INT4", "UINT4", "INT2", "UINT2")
+# Inputs that are weights, also where they are integers or computed.
+_WEIGHTS: dict[str, tuple[int | None, ...]] = {
+    **OPERANDS,
+    **dict.fromkeys(("GRU", "LSTM", "RNN"), (1, 2, 3)),
+    **dict.fromkeys(("BatchNormalization", "GroupNormalization", "InstanceNormalization", "LayerNormalization"), (1, 2)),
+    **dict.fromkeys(("PRelu", "RMSNormalization"), (1,)),
+}
+_MADE = ("ConstantOfShape", "EyeLike", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike")
+_OF_ALL_INPUTS = ("Add", "Concat", "Div", "Mul", "Sub", "Sum", "Where")
+# Sizes that are tried for an example: of an image, and of a sequence.
+_APART = "Layers that end with [0], [1], ... are one convolution of unequal strides or dilation; their results are added or interleaved."
+_SECONDS = 2.0  # from when on no other example is tried
+_EXAMPLES = ((224, 128), (320, 512), (48, 64), (640, 256), (256, 1024), (32, 16))
+
+
+def load_onnx(path: str | os.PathLike[str], dimensions: Dimensions | None = None) -> Workload:
+    """The layers of an ONNX model, under the names of its nodes.
+
+    Args:
+        path: the .onnx file.
+        dimensions: sizes of dynamic dimensions of its inputs: by name, {"batch": 1}; by input and axis, {"images:0": 1}; or all of one
+            input, {"images": [1, 3, 224, 224]}.
+
+    Returns:
+        The workload. Its parameters are all floating-point initializers and constants with at least one dimension, and weights that are
+        integers or computed, each counted once; less the running statistics of batch normalisations, scales and zero points.
+
+    Raises:
+        ArchGymError: a file that is no ONNX model, a dimension without a size, a node that no Layer expresses, or no layers at all.
+        MissingDependency: the package onnx is not installed.
+    """
+    file = Path(path).expanduser()
+    reader = _Reader(file)
+    sizes = {} if dimensions is None else dimensions
+    try:
+        return reader.workload(sizes)
+    except ArchGymError as error:
+        raise ArchGymError(f"{error}{reader.hint(sizes)}") from error
+
+
+class _Reader:
+    """A model that is read with one set of sizes or another."""
+
+    def __init__(self, file: Path):
+        self.file = file
+        with onnx_graph.valid(file):
+            self.model, self.absent, self.scales = onnx_graph.read(file)
+
+    def workload(self, sizes: Dimensions) -> Workload:
+        """The workload at these sizes.
+
+        Raises:
+            ArchGymError: as `load_onnx`.
+        """
+        with onnx_graph.valid(self.file):
+            return self._workload(sizes)
+
+    def _workload(self, sizes: Dimensions) -> Workload:
+        model = type(self.model)()
+        model.CopyFrom(self.model)
+        onnx_graph.set_sizes(model.graph, sizes, self.file)
+        model = onnx_graph.inferred(model, self.file)
+        graph = model.graph
+        shapes = onnx_graph.shapes_of(graph)
+        learned = _learned(graph)
+        layers = self._layers(graph, shapes, learned)
+        if not layers:
+            raise ArchGymError(f"{self.file} has no Conv, Gemm or MatMul, nor another operator that multiplies matrices")
+        producer = text(model.producer_name)
+        inputs = [f"{text(name)}: {' x '.join(map(str, shapes[name]))}" for name in onnx_graph.true_inputs(graph) if name in shapes]
+        return Workload(
+            self.file.stem,
+            title=text(graph.name) or self.file.stem,
+            source=" ".join(filter(None, [self.file.name, producer and f"by {producer}", text(model.producer_version)])),
+            accuracy=None,
+            layers=tuple(layers),
+            input=", ".join(inputs),
+            note=_APART if any(layer.name.endswith("[0]") for layer in layers) else "",
+            _table_parameters=_parameters(graph, shapes, learned, self.scales) - sum(layer.parameters for layer in layers),
+        )
+
+    def hint(self, sizes: Dimensions) -> str:
+        """What to add to an error of a model with dynamic dimensions: a command that works, or why none was found."""
+        free = onnx_graph.open_dimensions(self.model.graph)
+        if not free:
+            return ""
+        kept_keys = {*free, *self._numbers()}
+        given = {k: int(v) for k, v in sizes.items() if k in kept_keys and onnx_graph.is_integer(v)} if isinstance(sizes, Mapping) else {}
+        refusals, start = [], perf_counter()
+        for image, sequence in _EXAMPLES:
+            if perf_counter() - start > _SECONDS:
+                break
+            for kept in (given, {}) if given else ({},):
+                example = {label: _example(self.model.graph, places, image, sequence) for label, places in free.items()} | kept
+                try:
+                    self.workload(example)
+                except ArchGymError as error:
+                    refusals.append((example, error))
+                    continue
+                return f"; such as: {onnx_graph.command(self.file, example)}"
+        example, reason = refusals[0]
+        return f"; with dimensions={json.dumps(example)} it is still refused: {reason}"
+
+    def _numbers(self) -> list[str]:
+        """Inputs that are one integer."""
+        return [key for key, value in onnx_graph.true_inputs(self.model.graph).items() if onnx_graph.is_number(value)]
+
+    def _layers(self, graph: Any, shapes: Mapping[str, Shape], learned: set[str]) -> list[Layer]:
+        layers = []
+        for node in graph.node:
+            name = onnx_graph.name_of(node)
+            onnx_graph.check_operator(node, self.file)
+            if learned.issuperset(node.output):  # it is computed once
+                continue
+            if node.op_type == "If":
+                layers += self._of_branches(name, node, shapes, learned)
+            elif node.op_type in OPERANDS:
+                try:
+                    layers += layers_of(name, node, shapes, learned)
+                except ArchGymError as error:
+                    raise ArchGymError(f"{self.file}: node {name!r} ({node.op_type}): {error}{self.absent}") from error
+        return layers
+
+    def _of_branches(self, name: str, node: Any, shapes: Mapping[str, Shape], learned: set[str]) -> list[Layer]:
+        """Of a condition that does not follow from shapes: what both branches multiply."""
+        found, reason = [], "they multiply differently"
+        for graph in onnx_graph.subgraphs(node):
+            try:
+                found.append(self._layers(graph, {**shapes, **onnx_graph.shapes_of(graph)}, learned | _learned(graph, learned)))
+            except ArchGymError as error:
+                reason = str(error)
+        if len({frozenset(Counter(replace(layer, name="") for layer in layers).items()) for layers in found}) != 1 or len(found) != 2:
+            numbers = json.dumps(dict.fromkeys(self._numbers(), 1))
+            value = f", or give the number that it depends on, such as dimensions={numbers}" if numbers != "{}" else ""
+            raise ArchGymError(
+                f"{self.file}: the node {name!r} is If, whose branches differ, and its condition {node.input[0]!r} does not follow from the"
+                f" model's sizes: export the branch that is to be run{value} ({reason})"
+            )
+        return found[0]
+
+
+def _example(graph: Any, places: list[tuple[str, int]], image: int, sequence: int) -> int:
+    """A plausible size of a dimension."""
+    name, axis = places[0]
+    sizes = [dimension.dim_value for dimension in onnx_graph.true_inputs(graph)[name].type.tensor_type.shape.dim]
+    if axis == 0:
+        return 1
+    if len(sizes) != 4:
+        return sequence
+    channels = 3 if 0 < sizes[3] <= 4 and not sizes[1] else 1  # last, or first
+    return 3 if axis == channels else image
+
+
+def _learned(graph: Any, known: set[str] | frozenset[str] = frozenset()) -> set[str]:
+    """Names of the tensors that depend on no input of the graph."""
+    found = {tensor.name for tensor in graph.initializer}
+    for node in graph.node:  # in an order in which a node follows what it depends on
+        depends = onnx_graph.reads(node)
+        if node.op_type == "Constant" or (depends and all(name in found or name in known for name in depends)):
+            found.update(node.output)
+    return found
+
+
+def _parameters(graph: Any, shapes: Mapping[str, Shape], learned: set[str], scales: set[str]) -> int:
+    """Learned numbers of the model."""
+    import onnx
+
+    graphs = list(onnx_graph.graphs(graph))
+    nodes = [node for each in graphs for node in each.node]
+    shapes, learned = dict(shapes), set(learned)
+    for each in graphs[1:]:  # an outer one before those within it
+        shapes |= onnx_graph.shapes_of(each)
+        learned |= _learned(each, learned)
+    not_counted = scales | {name for node in nodes if node.op_type == "BatchNormalization" for name in node.input[3:5]}
+    tensors = dict(_tensors(graphs))
+    sizes = {name: math.prod(tensor.dims) if tensor.dims else 0 for name, tensor in tensors.items()}
+    counted = {
+        name: sizes[name]
+        for name, tensor in tensors.items()
+        if name not in not_counted and onnx.TensorProto.DataType.Name(tensor.data_type).startswith(_LEARNED_TYPES)
+    }
+    producers = {output: node for node in nodes for output in node.output}
+    left = [node.input[i] for node in nodes for i in _WEIGHTS.get(node.op_type, ()) if i is not None and i < len(node.input)]
+    seen = set(not_counted)
+    while left:  # from weights back to what they are computed from
+        name = left.pop()
+        if name in seen or name not in learned:
+            continue
+        seen.add(name)
+        node = producers.get(name)
+        if name in sizes:
+            counted[name] = sizes[name]
+        elif node is not None and (node.op_type in _MADE or _is_repeated_number(node, shapes)):
+            counted[name] = math.prod(shapes.get(name, (0,)))
+        elif node is not None:
+            left += node.input if node.op_type in _OF_ALL_INPUTS else node.input[:1]
+    return sum(counted.values())
+
+
+def _is_repeated_number(node: Any, shapes: Mapping[str, Shape]) -> bool:
+    return node.op_type in ("Expand", "Tile") and math.prod(shapes.get(node.input[0], ())) == 1
+
+
+def _tensors(graphs: Iterable[Any]) -> Iterator[tuple[str, Any]]:
+    """Initializers and constants, by name."""
+    import onnx
+
+    for graph in graphs:
+        yield from ((tensor.name, tensor) for tensor in graph.initializer)
+        for node in graph.node:
+            if node.op_type == "Constant" and node.output:
+                for attribute in node.attribute:
+                    if attribute.name == "value":
+                        yield node.output[0], attribute.t
+                    elif attribute.name == "value_floats":
+                        yield node.output[0], onnx.TensorProto(data_type=onnx.TensorProto.FLOAT, dims=[len(attribute.floats)])

@@ -1,0 +1,1 @@
+"""Networks trained here: the digits data, training, scores without training."""

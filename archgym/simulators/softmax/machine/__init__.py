@@ -1,0 +1,1 @@
+"""Kernels on this machine: their C code, the compiler, the processor, timing, and whether results are right."""

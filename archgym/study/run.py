@@ -1,0 +1,151 @@
+"""One run of a study: from its specification to the bytes of its Parquet file.
+
+A run's table has the columns of a search's history (`sample`, parameters, metrics, `feasible`, `valid`, `reward`) and
+`elapsed_seconds`, the wall time since the run's start; metrics that an infeasible design does not have are null. By default it holds
+only the rows where the best valid reward improved, those that extended the front where metrics are traded off, and the last one.
+The file's metadata hold two JSON objects: "archgym", the specification that repeats the run, and "archgym.result",
+
+    status                  "done" or "failed" (then with the reason, and the rows of what was simulated before)
+    samples, unique         designs asked for, distinct ones among them
+    feasible, valid         how many were
+    clipped                 valid ones of which a reward that the agent was given is cut at +-R (`archgym.objective`)
+    mean_valid_reward       of all valid samples: under random search, of the average design
+    best_reward             null where nothing was valid
+    failures, reasons       samples that the simulator could not evaluate; the most frequent reasons with their counts
+    seconds                 wall time of the run
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from archgym._search import Search, specified
+from archgym.errors import ArchGymError, MissingDependency, reason_of
+from archgym.files.columns import arrow_table
+from archgym.pareto import directions, extends_front
+from archgym.simulator import Metric
+from archgym.space import Array, Indices
+from archgym.study.seal import sealed
+from archgym.version import __version__
+
+if TYPE_CHECKING:
+    import pyarrow
+
+SPECIFICATION, RESULT = b"archgym", b"archgym.result"
+_REASONS = 5
+
+
+class VersionMismatch(ArchGymError):
+    """The environment or the agent is another one here than where the study was read."""
+
+
+def execute(specification: Mapping[str, Any], history: str = "improvements", cache: str | None = None) -> tuple[bytes, dict[str, Any]]:
+    """Run a search.
+
+    Args:
+        specification: as in `Run.specification`.
+        history: "full" or "improvements".
+        cache: a file that remembers simulated designs.
+
+    Returns:
+        The run's Parquet file, and its result (both as described above): of a run that failed, too, if something was simulated.
+
+    Raises:
+        VersionMismatch: the run would be another one here.
+        ArchGymError: the run cannot be made here; whatever the agent raises before its first sample.
+    """
+    failed: dict[str, Any] = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # clipped rewards and the like are for whoever runs one search, not twenty thousand
+        search = specified(specification, cache)
+        try:
+            _check_same(search.specification, specification)
+            start = perf_counter()
+            try:
+                search.spend()
+            except (MemoryError, KeyboardInterrupt, MissingDependency):
+                raise
+            except BaseException as error:  # sys.exit, too
+                if not search.ledger.samples:
+                    raise
+                failed = {"status": "failed", "reason": reason_of(error, 1000)}
+            seconds = perf_counter() - start
+        finally:
+            search.env.close()
+    result = {**_result(search, seconds), **failed}
+    return to_bytes(_table(search, start, history), specification, result), result
+
+
+def failure(specification: Mapping[str, Any], reason: str) -> tuple[bytes, dict[str, Any]]:
+    """The file and the result of a run of which nothing is left but the reason."""
+    import pyarrow
+
+    result = {"status": "failed", "reason": reason, "samples": 0, "seconds": 0.0}
+    schema = {"sample": pyarrow.int64(), "feasible": pyarrow.bool_(), "valid": pyarrow.bool_(), "reward": pyarrow.float64()}
+    table = pyarrow.table({name: pyarrow.array([], type_) for name, type_ in schema.items()})
+    return to_bytes(table, specification, result), result
+
+
+def to_bytes(table: pyarrow.Table, specification: Mapping[str, Any], result: Mapping[str, Any]) -> bytes:
+    """A run's Parquet file, sealed (`archgym.study.seal`)."""
+    metadata = {SPECIFICATION: json.dumps({"archgym": __version__, **specification}), RESULT: json.dumps(result)}
+    small = table.num_rows < 1000  # dictionaries and statistics would be most of a small file
+    return sealed(table.replace_schema_metadata(metadata), use_dictionary=not small, write_statistics=not small, write_page_checksum=True)
+
+
+def _check_same(here: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+    """Refuse to label a run as another one: a worker may have another version of an agent or a simulator."""
+    for part in ("env", "agent", "budget", "seed", "num_envs"):
+        if here[part] != asked[part]:
+            raise VersionMismatch(
+                f"the run's {part} is {here[part]} here, but the study asked for {asked[part]}: are the versions the same?"
+            )
+
+
+def _table(search: Search, start: float, history: str) -> pyarrow.Table:
+    ledger = search.ledger
+    columns = ledger.history()
+    for name in ("cached", "seconds"):  # differ between executions, or say little
+        del columns[name]
+    columns["elapsed_seconds"] = ledger.column("recorded") - start
+    if history != "full":
+        kept = _improvements(columns, search.front)
+        columns = {name: column[kept] for name, column in columns.items()}
+    return arrow_table(search.env.simulator.space, columns, nan_is_null=True)
+
+
+def _improvements(columns: Mapping[str, Array], front: Sequence[Metric]) -> Indices:
+    """Samples whose valid reward is above all before, those that extend the front of valid designs, and the last one: int64 [I]."""
+    reward, valid = columns["reward"], columns["valid"]
+    best = np.maximum.accumulate(np.where(valid, reward, -np.inf))
+    improved = np.flatnonzero(best > np.concatenate([[-np.inf], best[:-1]]))
+    if front and valid.any():
+        points = directions(front) * np.stack([columns[metric.name][valid] for metric in front], axis=1)
+        improved = np.union1d(improved, np.flatnonzero(valid)[extends_front(points)])
+    return np.union1d(improved, [len(reward) - 1]) if len(reward) else improved
+
+
+def _result(search: Search, seconds: float) -> dict[str, Any]:
+    ledger = search.ledger
+    valid = ledger.column("valid")
+    reasons = Counter(" ".join(failure.reason.split())[:300] for failure in ledger.failures)
+    return {
+        "status": "done",
+        "samples": ledger.samples,
+        "unique": ledger.unique if ledger.samples else 0,
+        "feasible": int(ledger.column("feasible").sum()),
+        "valid": int(valid.sum()),
+        "clipped": search.clipped,
+        "mean_valid_reward": float(ledger.column("reward")[valid].mean()) if valid.any() else None,
+        "best_reward": ledger.best_reward,
+        "failures": len(ledger.failures),
+        "reasons": dict(reasons.most_common(_REASONS)),
+        "seconds": seconds,
+    }
