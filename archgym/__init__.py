@@ -14,12 +14,11 @@ guard_start()  # before what takes time to import
 
 from typing import Any
 
-from archgym._search import Search, SearchResult, search, search_again
+from archgym._search import Incumbent, Search, SearchResult, search, search_again
 from archgym.agent import Agent, AskTellAgent
 from archgym.deprecated import find_moved_modules
 from archgym.env import ArchEnv, ArchVectorEnv, finished
 from archgym.errors import ArchGymError, BudgetExhausted, MissingDependency, SimulatorUnavailable
-from archgym.incumbents import Incumbent
 from archgym.ledger import Ledger
 from archgym.objective import AtLeast, AtMost, Maximize, Minimize, Objective, Target
 from archgym.optimum import Optimum, find_optimum

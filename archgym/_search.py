@@ -20,11 +20,10 @@ import gymnasium
 import numpy as np
 
 from archgym.agent import Agent
-from archgym.env import ArchVectorEnv
+from archgym.env import ArchVectorEnv, Evaluator
 from archgym.errors import ArchGymError, BudgetExhausted, reason_of, whole
 from archgym.files.columns import arrow_table
 from archgym.files.paths import write_atomically
-from archgym.incumbents import Incumbent, measure_again
 from archgym.ledger import Failure, Ledger
 from archgym.objective import clipping
 from archgym.optimum import Optimum, known_optimum
@@ -42,6 +41,30 @@ if TYPE_CHECKING:
     import pandas
     import pyarrow
     from gymnasium.vector import VectorEnv
+
+
+INCUMBENTS = 5  # designs of a measured search that are measured again
+
+
+@dataclass(frozen=True)
+class Incumbent:
+    """A design that a search found good, measured twice.
+
+    Attributes:
+        sample: which of the search's samples it was.
+        design: parameter values.
+        reward, metrics: as the search saw them.
+        remeasured_reward, remeasured_metrics: the second measurement; None where it failed.
+        valid: whether the second measurement satisfies the constraints.
+    """
+
+    sample: int
+    design: dict[str, Any]
+    reward: float
+    metrics: dict[str, float]
+    remeasured_reward: float | None
+    remeasured_metrics: dict[str, float] | None
+    valid: bool
 
 
 @dataclass(frozen=True)
@@ -431,3 +454,34 @@ def _settled(env_kwargs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, A
     """An environment's objective, which a specification states in full, and its other arguments, as written and as they are passed on."""
     objective = {name: value for name, value in env_kwargs.items() if name == "objective"}
     return objective, *settle({name: value for name, value in env_kwargs.items() if name != "objective"})
+
+
+def measure_again(evaluator: Evaluator, count: int = INCUMBENTS) -> tuple[Incumbent, ...]:
+    """Measure the best distinct valid designs in the ledger again, all together and uncounted; best second measurement first.
+
+    The best of many noisy measurements is better than it can hold (the winner's curse). A second measurement, made of all rivals side by
+    side, was not chosen for being good: it is the one to report.
+    """
+    ledger, space, metrics = evaluator.ledger, evaluator.simulator.space, evaluator.metric_names
+    valid = np.flatnonzero(ledger.column("valid"))
+    best_first = valid[np.argsort(-ledger.column("reward")[valid], kind="stable")]
+    indices = ledger.column("indices").astype(np.int64)[best_first]
+    _, first = np.unique(evaluator.simulator.canonical(indices), axis=0, return_index=True)
+    chosen = np.sort(first)[:count]
+    if not len(chosen):
+        return ()
+    again = evaluator.remeasure(indices[chosen])
+    found = []
+    for j, row in enumerate(best_first[chosen].tolist()):
+        there = bool(again.feasible[j])
+        incumbent = Incumbent(
+            sample=row,
+            design=space.design(again.indices[j]),
+            reward=float(ledger.column("reward")[row]),
+            metrics=dict(zip(metrics, ledger.column("values")[row].tolist(), strict=True)),
+            remeasured_reward=float(again.reward[j]) if there else None,
+            remeasured_metrics=dict(zip(metrics, again.values[j].tolist(), strict=True)) if there else None,
+            valid=bool(again.valid[j]),
+        )
+        found.append((not incumbent.valid, -float(again.reward[j]), j, incumbent))
+    return tuple(incumbent for *_, incumbent in sorted(found))

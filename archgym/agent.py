@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from archgym.errors import ArchGymError, BudgetExhausted, unknown
+from archgym.infos import core, finished
 from archgym.seeding import stream
 from archgym.space import Array, DesignSpace, Indices
 
@@ -122,14 +123,11 @@ class AskTellAgent(Agent):
         """
 
     def search(self, env: VectorEnv, *, budget: int, seed: int) -> None:
-        from archgym.env import finished
-
-        core = env.unwrapped
-        space: DesignSpace = core.simulator.space  # type: ignore[attr-defined]
-        self.objective = core.objective  # type: ignore[attr-defined]
-        self.metrics = tuple(m for m in core.simulator.metrics if not m.report_only)  # type: ignore[attr-defined]
+        unwrapped = core(env)
+        self.objective = unwrapped.objective
+        self.metrics = tuple(m for m in unwrapped.simulator.metrics if not m.report_only)
         visible = [m.name for m in self.metrics]
-        self.start(space, budget=budget, rng=stream(seed, "agent"))
+        self.start(unwrapped.simulator.space, budget=budget, rng=stream(seed, "agent"))
         env.reset(seed=seed)
         try:
             while True:

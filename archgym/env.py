@@ -23,6 +23,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from archgym.errors import ArchGymError, whole
+from archgym.infos import finished as finished
 from archgym.ledger import Ledger
 from archgym.objective import Objective, R
 from archgym.registry import ObjectiveSource, Task, get_task
@@ -413,18 +414,3 @@ def _scatter(column: Any, rows: Array) -> Any:
     full = np.full(len(rows), np.nan if column.dtype.kind == "f" else False if column.dtype.kind == "b" else column[0], column.dtype)
     full[rows] = column
     return full
-
-
-def finished(info: Mapping[str, Any]) -> dict[str, Any]:
-    """The columns [B] of the designs that a vector environment's step evaluated, wherever they lie in its `info`.
-
-    Returns:
-        `design` and `metrics` (a column for each name), `feasible`, `valid`, `reward` (the objective's).
-
-    Raises:
-        ArchGymError: the step evaluated no design (a NEXT_STEP reset).
-    """
-    place = info.get("final_info", info)
-    if "design" not in place:
-        raise ArchGymError("this step evaluated no design (a reset step under NEXT_STEP autoreset)")
-    return {name: place[name] for name in ("design", "metrics", "feasible", "valid", "reward")}

@@ -83,21 +83,21 @@ def _slug(name: str) -> str:
 
 
 def _environments() -> Iterator[tuple[str, str]]:
-    from archgym.text import markdown_table as table
+    from archgym.text import markdown_table
 
     rows = []
     for name in _names():
         text, summary = _environment(name)
         yield f"environments/{_slug(name)}.md", text
         rows.append([f"[{name}](environments/{_slug(name)}.md)", summary])
-    yield "environments.md", "# Environments\n\n" + table(["id", "what is searched"], rows) + "\n"
+    yield "environments.md", "# Environments\n\n" + markdown_table(["id", "what is searched"], rows) + "\n"
 
 
 def _environment(name: str) -> tuple[str, str]:
     """The page and its first sentence."""
     from archgym.optimum import known_optimum
     from archgym.registry import get_task, load, requirement
-    from archgym.text import markdown_table as table
+    from archgym.text import markdown_table
 
     (module,) = (point.value.partition(":")[0] for point in entry_points(group="archgym.envs") if point.name == name)
     prose = inspect.getdoc(load(module)) or ""
@@ -114,18 +114,21 @@ def _environment(name: str) -> tuple[str, str]:
     metrics = [[m.name, m.unit, m.better or "", "in reports only" if m.report_only else ""] for m in simulator.metrics]
     parts += [
         f"## Schema\nDesigns: {space.size:,}. Objective: `{objective}`",
-        table(["parameter", "kind", "values", "default"], parameters),
-        table(["metric", "unit", "better", ""], metrics),
+        markdown_table(["parameter", "kind", "values", "default"], parameters),
+        markdown_table(["metric", "unit", "better", ""], metrics),
     ]
     if task.presets:
         presets = [[f"`{preset}`", f"`{dict(values)}`"] for preset, values in task.presets.items()]
-        parts += ["## Presets", table(["preset", "arguments"], presets)]
+        parts += ["## Presets", markdown_table(["preset", "arguments"], presets)]
     optimum = known_optimum(simulator, objective)
     if optimum is not None and optimum.best_design is not None:
         best = [[key, str(value)] for key, value in optimum.best_design.items()]
         goals = [m for m in simulator.metrics if m.name in objective.metrics]
         values = ", ".join(f"{m.name} {optimum.best_metrics[m.name]:.6g} {m.unit}" for m in goals)
-        parts += [f"## The optimum of the default task\n{values}; reward {optimum.best_reward:.6g}.", table(["parameter", "value"], best)]
+        parts += [
+            f"## The optimum of the default task\n{values}; reward {optimum.best_reward:.6g}.",
+            markdown_table(["parameter", "value"], best),
+        ]
     simulator.close()
     if name in FIDELITY:
         page, section = FIDELITY[name]
@@ -149,7 +152,7 @@ def _agent_names() -> list[str]:
 def _agents() -> Iterator[tuple[str, str]]:
     """A page for each agent: its source and equations, what it is good for, hyperparameters, measured sample efficiency."""
     from archgym.registry import get_agent
-    from archgym.text import markdown_table as table
+    from archgym.text import markdown_table
 
     tasks = _efficiency()
     for name in _agent_names():
@@ -158,7 +161,7 @@ def _agents() -> Iterator[tuple[str, str]]:
         parts = [f"# {name}", about.strip(), f"**Good for:** {good}", _arguments(inspect.getdoc(agent) or "")]
         rows = [[p.name, type(p).__name__, p.describe(), str(p.default_value)] for p in agent.hyperparameters]
         if rows:
-            parts += ["## Hyperparameters", table(["hyperparameter", "kind", "values", "default"], rows)]
+            parts += ["## Hyperparameters", markdown_table(["hyperparameter", "kind", "values", "default"], rows)]
         measured = [
             [task, found[name], found["random"], f"{list(found).index(name) + 1} of {len(found)}"]
             for task, found in tasks.items()
@@ -166,7 +169,7 @@ def _agents() -> Iterator[tuple[str, str]]:
         ]
         if measured:
             words = "Samples until within 1 % of the optimum, median of 30 seeds, default hyperparameters ([all agents](../agents.md))."
-            parts += ["## Sample efficiency", words, table(["task", "samples", "random search", "rank"], measured)]
+            parts += ["## Sample efficiency", words, markdown_table(["task", "samples", "random search", "rank"], measured)]
         yield f"agents/{name}.md", "\n\n".join(filter(None, parts)) + "\n"
 
 

@@ -16,8 +16,9 @@ from archgym.agent import Agent
 from archgym.agents._designs import check_choices, check_listable
 from archgym.agents._torch import alone_with_torch
 from archgym.errors import BudgetExhausted, MissingDependency
+from archgym.infos import core
 from archgym.seeding import integer_seed
-from archgym.space import Array, DesignSpace
+from archgym.space import Array
 
 if TYPE_CHECKING:
     from gymnasium.vector import VectorEnv
@@ -59,7 +60,7 @@ class StableBaselinesAgent(Agent):
         except ImportError as error:
             name = type(self).__name__
             raise MissingDependency(f'the agent {name} needs Stable-Baselines3: pip install "archgym[rl]"') from error
-        space: DesignSpace = env.unwrapped.simulator.space  # type: ignore[attr-defined]
+        space = core(env).simulator.space
         check_choices(space, type(self).__name__)
         if self.discrete:
             check_listable(self, space)

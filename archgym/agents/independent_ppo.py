@@ -23,6 +23,7 @@ from archgym.agents._designs import check_choices, check_listable
 from archgym.agents._torch import alone_with_torch
 from archgym.agents.ppo import rollout
 from archgym.errors import BudgetExhausted, MissingDependency
+from archgym.infos import core
 from archgym.seeding import integer_seed
 from archgym.space import DesignSpace, Indices, Integer, Ordinal, Real
 
@@ -77,7 +78,7 @@ class IndependentPPO(Agent):
             import torch
         except ImportError as error:
             raise MissingDependency('the agent IndependentPPO needs PyTorch: pip install "archgym[rl]"') from error
-        space: DesignSpace = env.unwrapped.simulator.space  # type: ignore[attr-defined]
+        space = core(env).simulator.space
         check_choices(space, "IndependentPPO")
         check_listable(self, space)
         with alone_with_torch(), suppress(BudgetExhausted):

@@ -32,12 +32,11 @@ import numpy as np
 import typer
 from typer.core import TyperGroup
 
-from archgym._search import Search, SearchResult
+from archgym._search import Incumbent, Search, SearchResult
 from archgym.cli.screen import BAD_INPUT, FAILED, INTERRUPTED, fact_sheet, heading, new_table, say, stderr, stdout
 from archgym.cli.tables import Beside, Table
 from archgym.errors import ArchGymError, MissingDependency, reason_of, unknown
 from archgym.files.paths import check_folder, check_writable, is_full
-from archgym.incumbents import Incumbent
 from archgym.objective import CAPPED, AtMost, Maximize, Minimize, Objective, Target
 from archgym.optimum import Optimum, find_optimum, known_optimum, optimum_path, save_optimum, to_enumerate
 from archgym.processes.interrupts import guard_command, guard_end, guard_start, interrupted, leave

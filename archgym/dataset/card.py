@@ -9,7 +9,7 @@ import numpy as np
 
 from archgym.dataset.data import Dataset
 from archgym.space import Array
-from archgym.text import markdown_table as table
+from archgym.text import markdown_table
 from archgym.version import __version__
 
 _PAIRS = 10  # of parameters, the least covered
@@ -56,7 +56,7 @@ def _origin(data: Dataset) -> str:
         "evaluations": f"{int(data.count.sum()):,}; equal designs of one agent are one row with a `count`",
     }
     sources = "".join(f"\n- {source}" for source in data.sources)
-    return table(["", ""], [[name, text] for name, text in facts.items()]) + "\n\nSources:" + sources
+    return markdown_table(["", ""], [[name, text] for name, text in facts.items()]) + "\n\nSources:" + sources
 
 
 def _metrics(data: Dataset) -> str:
@@ -66,7 +66,7 @@ def _metrics(data: Dataset) -> str:
         column = designs.values[designs.feasible, j]
         quantiles = np.quantile(column, [0, 0.25, 0.5, 0.75, 1]) if len(column) else np.full(5, np.nan)
         rows.append([f"`{metric.name}`", metric.unit, metric.better or "", *(f"{q:.5g}" for q in quantiles)])
-    return table(["metric", "unit", "better", "lowest", "25 %", "median", "75 %", "highest"], rows)
+    return markdown_table(["metric", "unit", "better", "lowest", "25 %", "median", "75 %", "highest"], rows)
 
 
 def _parameters(data: Dataset) -> str:
@@ -75,7 +75,7 @@ def _parameters(data: Dataset) -> str:
     for p, parameter in enumerate(data.space):
         counts = np.unique(indices[:, p], return_counts=True)[1]
         rows.append([f"`{parameter.name}`", f"{len(counts)} of {len(parameter)}", f"{_evenness(counts, len(parameter)):.2f}"])
-    return table(["parameter", "values seen", "evenness"], rows)
+    return markdown_table(["parameter", "values seen", "evenness"], rows)
 
 
 def _pairs(data: Dataset) -> str:
@@ -88,7 +88,7 @@ def _pairs(data: Dataset) -> str:
     found.sort(key=lambda pair: pair[0])
     complete = sum(share == 1 for share, *_ in found)
     rows = [[name, f"{seen} of {there}", f"{share:.1%}"] for share, seen, there, name in found[:_PAIRS] if share < 1]
-    return f"{complete} of {len(found)} pairs are complete." + ("\n\n" + table(["pair", "seen", "share"], rows) if rows else "")
+    return f"{complete} of {len(found)} pairs are complete." + ("\n\n" + markdown_table(["pair", "seen", "share"], rows) if rows else "")
 
 
 def _agents(data: Dataset) -> str:
@@ -100,7 +100,7 @@ def _agents(data: Dataset) -> str:
         distance = (own.indices[a] != own.indices[b])[a != b].mean() if len(own) > 1 else 0.0
         share = f"{len(own) / data.space.size:.3%}"
         rows.append([f"`{agent}`", f"{len(own):,}", share, f"{int(own.count.sum()):,}", f"{own.feasible.mean():.1%}", f"{distance:.2f}"])
-    return table(["agent", "designs", "of the space", "evaluations", "feasible", "distance"], rows)
+    return markdown_table(["agent", "designs", "of the space", "evaluations", "feasible", "distance"], rows)
 
 
 def _evenness(counts: Array, size: int) -> float:

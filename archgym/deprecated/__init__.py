@@ -36,6 +36,8 @@ MODULES = {
     "archgym.columns": "archgym.files.columns",
     "archgym.simulators.accelerator.backends.results": "archgym.files.results",
     "archgym.interrupts": "archgym.processes.interrupts",
+    "archgym.incumbents": "archgym._search",
+    "archgym.markdown": "archgym.text",
     "archgym.workers": "archgym.simulator_wrappers.parallel",
     "archgym.lottery.hypotheses": "archgym.lottery.claims",
     "archgym.lottery.charts": "archgym.lottery.report.charts",

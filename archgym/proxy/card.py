@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from archgym.text import markdown_table as table
+from archgym.text import markdown_table
 
 COLUMNS = {
     "rmse_percent_of_range": "RMSE, % of range",
@@ -33,7 +33,7 @@ def card(report: Mapping[str, Any]) -> str:
     }
     sections = [
         f"# A proxy of {environment['id']}",
-        table(["", ""], [[name, text] for name, text in facts.items()]),
+        markdown_table(["", ""], [[name, text] for name, text in facts.items()]),
         "Data: " + "; ".join(report["sources"]),
         "## Errors on designs that it has not seen",
         errors(report["test"]),
@@ -65,7 +65,7 @@ def card(report: Mapping[str, Any]) -> str:
 def errors(found: Mapping[str, Mapping[str, float]]) -> str:
     """A table of the errors of each target."""
     rows = [[f"`{name}`", *(_figure(each[column]) for column in COLUMNS)] for name, each in found.items()]
-    return table(["target", *COLUMNS.values()], rows)
+    return markdown_table(["target", *COLUMNS.values()], rows)
 
 
 def _curve(report: Mapping[str, Any]) -> str:
@@ -74,18 +74,18 @@ def _curve(report: Mapping[str, Any]) -> str:
         [f"{point['designs']:,}", *(_figure(point["errors"][name]["rmse_percent_of_range"]) for name in names)]
         for point in report["learning_curve"]
     ]
-    return table(["designs", *(f"`{name}`" for name in names)], rows)
+    return markdown_table(["designs", *(f"`{name}`" for name in names)], rows)
 
 
 def _agents(found: Mapping[str, Mapping[str, float]]) -> str:
     columns = list(next(iter(found.values())))
-    return table(["trained on", *columns], [[agent, *(_figure(each[name]) for name in columns)] for agent, each in found.items()])
+    return markdown_table(["trained on", *columns], [[agent, *(_figure(each[name]) for name in columns)] for agent, each in found.items()])
 
 
 def _coverage(found: Mapping[str, Mapping[str, float]]) -> str:
     levels = list(next(iter(found.values())))
     rows = [[f"`{name}`", *(f"{share:.1%}" for share in each.values())] for name, each in found.items()]
-    return table(["target", *(f"{float(level):.0%}" for level in levels)], rows)
+    return markdown_table(["target", *(f"{float(level):.0%}" for level in levels)], rows)
 
 
 def _figure(value: float | None) -> str:

@@ -18,6 +18,7 @@ import numpy as np
 from gymnasium.spaces import Discrete, MultiDiscrete, Space
 
 from archgym.errors import ArchGymError, MissingDependency, unknown
+from archgym.infos import core
 from archgym.space import Array
 
 try:
@@ -45,7 +46,7 @@ class MultiAgentDesign(ParallelEnv):  # type: ignore[misc]
 
     def __init__(self, env: gymnasium.Env[Array, Array], groups: Mapping[str, Sequence[str]] | None = None):
         self.env = env
-        self.space = env.unwrapped.simulator.space  # type: ignore[attr-defined]
+        self.space = core(env).simulator.space
         self.groups = {name: (name,) for name in self.space.names} if groups is None else {a: tuple(names) for a, names in groups.items()}
         self._check_groups()
         self.possible_agents = list(self.groups)

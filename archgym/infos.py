@@ -1,0 +1,59 @@
+"""What wrappers and agents take from an environment: the core below all wrappers, and the designs that a step evaluated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from archgym.errors import ArchGymError
+from archgym.ledger import Ledger
+from archgym.objective import Objective
+from archgym.simulator import Simulator
+
+
+class Core(Protocol):
+    """What `ArchEnv` and `ArchVectorEnv` have in common.
+
+    Attributes:
+        simulator: what a design costs.
+        objective: its metrics as a reward.
+        ledger: the only counter of samples.
+        evaluator: all three, with the stream of noise.
+    """
+
+    evaluator: Any
+
+    @property
+    def simulator(self) -> Simulator: ...
+    @property
+    def objective(self) -> Objective: ...
+    @property
+    def ledger(self) -> Ledger: ...
+
+
+def core(env: Any) -> Core:
+    """The archgym environment below all wrappers.
+
+    Raises:
+        ArchGymError: an environment of another package.
+    """
+    found = getattr(env, "unwrapped", env)
+    if not hasattr(found, "evaluator"):
+        raise ArchGymError(f"expected an environment of archgym, got {type(found).__name__}; make one with gymnasium.make('archgym/...')")
+    unwrapped: Core = found
+    return unwrapped
+
+
+def finished(info: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns [B] of the designs that a vector environment's step evaluated, wherever they lie in its `info`.
+
+    Returns:
+        `design` and `metrics` (a column for each name), `feasible`, `valid`, `reward` (the objective's).
+
+    Raises:
+        ArchGymError: the step evaluated no design (a NEXT_STEP reset).
+    """
+    place = info.get("final_info", info)
+    if "design" not in place:
+        raise ArchGymError("this step evaluated no design (a reset step under NEXT_STEP autoreset)")
+    return {name: place[name] for name in ("design", "metrics", "feasible", "valid", "reward")}
