@@ -2,6 +2,7 @@
 
 archgym.workers, archgym.study.spec, ...    modules that moved: found under both names, as one module, with a DeprecationWarning
 test=, designs=, ...                        arguments that were renamed (`archgym.deprecated.arguments`)
+Progress, save_dataset, ...                 names that moved (`archgym.deprecated.names`)
 """
 
 from __future__ import annotations
