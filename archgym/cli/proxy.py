@@ -56,16 +56,16 @@ def train_(
         held = "a proxy" if (out / FILE).exists() else "other files"
         raise ArchGymError(f"{out} holds {held}: give another --out" + (", or --overwrite" if held == "a proxy" else ""))
     data = load_dataset(dataset)
-    with progress_bar() as tell:
+    with progress_bar() as progress:
         trained = train(
             data,
             target,
             model.value,
-            designs=designs,
-            test=test,
+            train_size=designs,
+            test_size=test,
             folds=folds,
             seed=seed,
-            progress=lambda done, of: tell(f"model {done} of {of}", done / of),
+            progress=progress,
         )
     save_trained(trained, out)
     _show(trained, out)
@@ -118,9 +118,11 @@ def report(
 
 
 def _show(trained: Trained, folder: Path) -> None:
+    from archgym.task import EnvSpecification
+
     console, told = stdout(), trained.report
     designs = told["designs"]
-    heading(console, f"A proxy of {trained.simulator.environment['id']}", told["model"])
+    heading(console, f"A proxy of {EnvSpecification.from_dict(trained.simulator.environment).id}", told["model"])
     facts = [
         ("Trained on", f"{designs['train']:,} designs of {designs['space']:,} ({designs['train'] / designs['space']:.2%})"),
         ("Tested on", f"{designs['test']:,} designs that it has not seen"),
