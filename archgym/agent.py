@@ -33,11 +33,13 @@ class Agent(ABC):
         hyperparameters: the declared space; defaults stand in it. Each becomes an attribute of the instance.
         version: raised whenever the same seed gives other designs than before.
         multi_objective: whether it searches for a Pareto front where the environment pays a reward vector.
+        num_envs_from: designs to propose at once: a number, or the name of the hyperparameter that is the number.
     """
 
     hyperparameters: ClassVar[DesignSpace]
     version: ClassVar[int]
     multi_objective: ClassVar[bool] = False
+    num_envs_from: ClassVar[str | int] = 1
 
     def __init__(self, **hyperparameters: Any) -> None:
         """Take hyperparameters as keywords; those not given have their declared defaults.
@@ -63,8 +65,9 @@ class Agent(ABC):
 
     @property
     def preferred_num_envs(self) -> int:
-        """How many designs the agent would like to propose at once; part of a run's specification."""
-        return 1
+        """Designs that the agent proposes at once unless the user sets a number; part of a run's specification."""
+        source = type(self).num_envs_from
+        return int(getattr(self, source)) if isinstance(source, str) else source
 
     @abstractmethod
     def search(self, env: VectorEnv, *, budget: int, seed: int) -> None:

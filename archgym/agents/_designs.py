@@ -1,13 +1,19 @@
-"""What several agents do with designs: step to neighbours, move parameters, draw from a product of categorical distributions."""
+"""Operations on designs that several agents share: neighbours, moves, draws from categorical distributions, whole generations."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from archgym.errors import ArchGymError
+from archgym.infos import core
 from archgym.space import Array, DesignSpace, Indices
 
-MOST_VALUES = 1_000_000
+if TYPE_CHECKING:
+    from gymnasium.vector import VectorEnv
+
+MAX_VALUES = 1_000_000
 
 
 def check_listable(agent: object, space: DesignSpace) -> None:
@@ -17,24 +23,53 @@ def check_listable(agent: object, space: DesignSpace) -> None:
         ArchGymError: the parameters have more than a million values together.
     """
     values = sum(map(len, space))
-    if values > MOST_VALUES:
+    if values > MAX_VALUES:
         longest = max(space, key=len)
         raise ArchGymError(
-            f"{type(agent).__name__} keeps a number for every value of every parameter: expected at most {MOST_VALUES:,} values, got "
+            f"{type(agent).__name__} keeps a number for every value of every parameter: expected at most {MAX_VALUES:,} values, got "
             f"{values:,}, most of them of {longest.name!r}; give it fewer, or use genetic, tpe, cmaes or sac"
         )
 
 
-def check_choices(space: DesignSpace, agent: str) -> None:
-    """Refuse a space without parameters to an agent that learns which values to choose.
+def space_to_learn(agent: object, env: VectorEnv, *, listed: bool = True) -> DesignSpace:
+    """The space of an environment for an agent that learns which values to choose.
+
+    Args:
+        agent: the agent.
+        env: the environment.
+        listed: whether the agent keeps a number for every value of every parameter.
 
     Raises:
-        ArchGymError: the space has one design and nothing to choose.
+        ArchGymError: the space has no parameters, or too many values.
     """
+    space = core(env).simulator.space
     if not len(space):
         raise ArchGymError(
-            f"the agent {agent} learns which values to choose, and a space without parameters has one design; use exhaustive"
+            f"the agent {type(agent).__name__} learns which values to choose, and a space without parameters has one design; use exhaustive"
         )
+    if listed:
+        check_listable(agent, space)
+    return space
+
+
+class Generation:
+    """Collects evaluated designs until there are `size` of them.
+
+    Args:
+        size: designs of a generation; a batch that crosses it belongs to it.
+    """
+
+    def __init__(self, size: int):
+        self.size = size
+        self._batches: list[tuple[Array, ...]] = []
+
+    def collect(self, *columns: Array) -> tuple[Array, ...] | None:
+        """Take a batch: designs [B, P], rewards [B], ...; the columns of the whole generation once it is complete, else None."""
+        self._batches.append(columns)
+        if sum(len(batch[0]) for batch in self._batches) < self.size:
+            return None
+        batches, self._batches = self._batches, []
+        return tuple(np.concatenate(column) for column in zip(*batches, strict=True))
 
 
 def neighbours(space: DesignSpace, design: Indices) -> Indices:
@@ -53,11 +88,13 @@ def neighbours(space: DesignSpace, design: Indices) -> Indices:
 
 
 def other_values(space: DesignSpace, values: Indices, parameters: Indices, rng: np.random.Generator) -> Indices:
-    """Another value for each of K genes: a categorical parameter takes any other, an ordered one half of the time the next or previous.
+    """Another value for each of K genes: any other; of an ordered parameter in half of the cases the next or the previous one.
 
     Args:
-        values: the present indices, int64 [K].
-        parameters: the parameter each one belongs to, int64 [K].
+        space: the design space.
+        values: present indices, int64 [K].
+        parameters: position of each one's parameter, int64 [K].
+        rng: generator of the draws.
 
     Returns:
         int64 [K], different from `values` wherever the parameter has more than one value.
@@ -85,13 +122,14 @@ def draw(probability: Array, nvec: Indices, n: int, rng: np.random.Generator) ->
     """Designs from a product of categorical distributions.
 
     Args:
-        probability: of every value of every parameter, laid end to end: [sum(nvec)], with sum 1 for each parameter.
+        probability: probabilities of every value of every parameter, end to end: [sum(nvec)], with sum 1 for each parameter.
         nvec: values per parameter, [P].
+        n: number of designs.
+        rng: generator of the draws.
 
     Returns:
         int64 [n, P].
     """
-    # the cumulative sum rises from p to p + 1 over the values of parameter p, so one search serves all parameters
+    # the cumulative sum rises from p to p + 1 over the values of parameter p, so one search finds the values of all parameters
     place = np.searchsorted(np.cumsum(probability), np.arange(len(nvec)) + rng.random((n, len(nvec))), side="right")
-    indices: Indices = np.clip(place - (np.cumsum(nvec) - nvec), 0, nvec - 1)  # the clip absorbs rounding
-    return indices
+    return np.clip(place - (np.cumsum(nvec) - nvec), 0, nvec - 1)  # the clip absorbs rounding

@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from archgym.agent import Agent
-from archgym.agents._designs import check_choices, check_listable
+from archgym.agents._designs import space_to_learn
 from archgym.agents._torch import alone_with_torch
 from archgym.errors import BudgetExhausted, MissingDependency
-from archgym.infos import core
 from archgym.seeding import integer_seed
 from archgym.space import Array
 
@@ -31,24 +30,41 @@ class StableBaselinesAgent(Agent):
 
     Class attributes:
         discrete: whether the model has an output for every value of every parameter.
+        whole_designs: whether the policy is a product of categorical distributions that draws a design per step.
 
     Raises:
         MissingDependency: Stable-Baselines3 is not installed (when a search starts).
     """
 
     discrete: ClassVar[bool] = True
+    whole_designs: ClassVar[bool] = False
+    num_envs_from = "num_envs"
 
     @abstractmethod
     def model(self, env: VecEnv, *, budget: int, common: dict[str, Any]) -> BaseAlgorithm:
         """The model to train; `common` holds the keyword arguments that every algorithm shares."""
 
     def view(self, env: VectorEnv) -> VectorEnv:
-        """The environment as the algorithm needs to see it."""
+        """The environment in the form that the algorithm needs."""
         return env
 
-    def policy(self) -> Any:
+    def off_policy(self, budget: int) -> dict[str, Any]:
+        """Keyword arguments that DQN and SAC share: a replay buffer, and gradient steps after every step of all environments."""
+        return {
+            "buffer_size": 100_000,
+            "learning_starts": min(self.learning_starts, budget // 8),
+            "batch_size": self.batch,
+            "train_freq": 1,
+            "gradient_steps": self.gradient_steps,
+        }
+
+    def _policy(self) -> Any:
         """The policy's class, or Stable-Baselines3's name for it."""
-        return "MlpPolicy"
+        if not self.whole_designs:
+            return "MlpPolicy"
+        from archgym.agents._policy import DesignPolicy
+
+        return DesignPolicy
 
     def steps_per_design(self, env: VectorEnv) -> int:
         """Steps of the view that make one design."""
@@ -60,17 +76,16 @@ class StableBaselinesAgent(Agent):
         except ImportError as error:
             name = type(self).__name__
             raise MissingDependency(f'the agent {name} needs Stable-Baselines3: pip install "archgym[rl]"') from error
-        space = core(env).simulator.space
-        check_choices(space, type(self).__name__)
-        if self.discrete:
-            check_listable(self, space)
-        # More than the budget needs: it is the environment that ends the search. Schedules run over this number.
+        space_to_learn(self, env, listed=self.discrete)
+        # More than the budget needs, since the environment ends the search. Schedules run over this number.
         total = (budget + 2 * env.num_envs) * self.steps_per_design(env)
         common = {
-            "policy": self.policy(),
+            "policy": self._policy(),
             "policy_kwargs": {"net_arch": [32, 32]},
             "device": "cpu",
             "seed": integer_seed(seed, "agent"),
+            "learning_rate": self.learning_rate,
+            "gamma": self.gamma,
         }
         with alone_with_torch():
             adapted = as_vec_env(self.view(env))

@@ -1,9 +1,9 @@
 """PyTorch for one search at a time.
 
 PyTorch has one generator and one number of threads per process, and Stable-Baselines3 reseeds the process's `random` and `numpy.random`
-too. So searches that use PyTorch take turns where they run in threads of one process, each of them with the rows that it has alone; those
-that are to run at once need processes. Code in other threads that draws from these generators meanwhile gets other numbers, and changes
-those of the search.
+too. So searches with PyTorch in threads of one process run one after the other, and each gives the rows that it gives alone; for several
+at once use processes. Code in other threads that draws from these generators during a search gets other numbers, and changes those of the
+search.
 """
 
 from __future__ import annotations

@@ -29,11 +29,14 @@ class DQN(StableBaselinesAgent):
         learning_starts: random steps before the first update; at most an eighth of the budget.
         batch: transitions per gradient step.
         gradient_steps: gradient steps per step of all environments.
-        learning_rate: of Adam.
+        learning_rate: learning rate of Adam.
         target_update: steps between copies of the network to its target.
         exploration: fraction of the search over which epsilon falls from 1 to `epsilon`.
         epsilon: probability of a random value, once fallen.
         gamma: discount between parameters.
+
+    Example:
+        >>> archgym.search("archgym/NKLandscape-v0", "dqn", budget=200)  # doctest: +SKIP
     """
 
     version = 1
@@ -50,10 +53,6 @@ class DQN(StableBaselinesAgent):
             Real("gamma", 0.8, 1.0, default=1.0),
         ]
     )
-
-    @property
-    def preferred_num_envs(self) -> int:
-        return int(self.num_envs)
 
     def view(self, env: VectorEnv) -> VectorEnv:
         from archgym.wrappers import VectorSequentialDesign
@@ -78,15 +77,9 @@ class DQN(StableBaselinesAgent):
 
         return RowwiseDQN(
             env=env,
-            buffer_size=100_000,
-            learning_starts=min(self.learning_starts, budget // 8),
-            batch_size=self.batch,
-            train_freq=1,
-            gradient_steps=self.gradient_steps,
-            learning_rate=self.learning_rate,
             target_update_interval=self.target_update,
             exploration_fraction=self.exploration,
             exploration_final_eps=self.epsilon,
-            gamma=self.gamma,
+            **self.off_policy(budget),
             **common,
         )

@@ -3,7 +3,7 @@
 A Matern-5/2 process with one length scale per parameter is fitted to all rewards; the proposal maximises the logarithm of the expected
 improvement. Some ten designs per second: for simulators that take seconds.
 
-Good for: simulators that take seconds, and budgets up to a few hundred: every sample is well spent, none is fast.
+Good for: simulators that take seconds, and budgets up to a few hundred: samples are few, proposals slow.
 """
 
 from __future__ import annotations
@@ -28,6 +28,9 @@ class GaussianProcess(OptunaAgent):
     Args:
         startup: random designs before the first fit.
         deterministic: fit no noise; right for simulators without it.
+
+    Example:
+        >>> archgym.search("archgym/NKLandscape-v0", "gp", budget=20)  # doctest: +SKIP
 
     Raises:
         MissingDependency: PyTorch is not installed (when a search starts).

@@ -21,14 +21,15 @@ from archgym.space import Array, DesignSpace, Indices
 
 
 class QuasiMonteCarlo(AskTellAgent):
-    """The points of a scrambled Sobol sequence; the seed scrambles. It has no hyperparameters and learns nothing."""
+    """The points of a scrambled Sobol sequence; the seed scrambles. It has no hyperparameters and learns nothing.
+
+    Example:
+        >>> archgym.search("archgym/NKLandscape-v0", "qmc", budget=200)  # doctest: +SKIP
+    """
 
     version = 1
+    num_envs_from = 64
     hyperparameters = DesignSpace([])
-
-    @property
-    def preferred_num_envs(self) -> int:
-        return 64
 
     def start(self, space: DesignSpace, *, budget: int, rng: np.random.Generator) -> None:
         """Scramble the sequence.

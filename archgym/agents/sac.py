@@ -3,7 +3,7 @@
 Each parameter p is a number a in [-1, 1] that stands for the value floor((a + 1) / 2 * n_p): a squashed normal distribution over each
 parameter's grid, whose width follows from a target entropy.
 
-Good for: long ordered axes and reuse of every sample; slow, and categorical parameters are numbers to it.
+Good for: long ordered axes and reuse of every sample; slow, and categorical parameters become numbers.
 """
 
 from __future__ import annotations
@@ -26,10 +26,13 @@ class SAC(StableBaselinesAgent):
         num_envs: designs per step.
         learning_starts: random designs before the first update; at most an eighth of the budget.
         batch: designs per gradient step.
-        gradient_steps: gradient steps per step of all environments; they are what takes the time.
-        learning_rate: of Adam, for the actor, the critics and the entropy coefficient.
+        gradient_steps: gradient steps per step of all environments; most of the running time.
+        learning_rate: learning rate of Adam, for the actor, the critics and the entropy coefficient.
         entropy: initial entropy coefficient, adapted from there.
         gamma: discount between the designs of an episode (without effect at horizon 1).
+
+    Example:
+        >>> archgym.search("archgym/NKLandscape-v0", "sac", budget=200)  # doctest: +SKIP
     """
 
     version = 1
@@ -46,10 +49,6 @@ class SAC(StableBaselinesAgent):
         ]
     )
 
-    @property
-    def preferred_num_envs(self) -> int:
-        return int(self.num_envs)
-
     def view(self, env: VectorEnv) -> VectorEnv:
         from archgym.wrappers import VectorContinuousActions
 
@@ -60,13 +59,7 @@ class SAC(StableBaselinesAgent):
 
         return Algorithm(
             env=env,
-            buffer_size=100_000,
-            learning_starts=min(self.learning_starts, budget // 8),
-            batch_size=self.batch,
-            train_freq=1,
-            gradient_steps=self.gradient_steps,
-            learning_rate=self.learning_rate,
             ent_coef=f"auto_{self.entropy}",
-            gamma=self.gamma,
+            **self.off_policy(budget),
             **common,
         )

@@ -130,7 +130,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say(kind, monkeypatch):
         covered = ((low <= true) & (true <= high)).mean()
         assert level - 0.08 < covered < level + 0.2, "the folds' models have seen less than the one that is kept"
         assert set(found.report["coverage"]["cost_s"]) == {str(level) for level in LEVELS}
-    with pytest.raises(ArchGymError, match="calibrated for levels"):
+    with pytest.raises(ArchGymError, match="expected a calibrated level, one of 0.5, 0.8, 0.9, 0.95, got 0.42"):
         found.simulator.interval(everything, 0.42)
 
 
@@ -168,9 +168,9 @@ def test_feasibility_is_learnt_where_some_designs_are_not(trained, hills):
         ({}, ["cost"], {}, "unknown metric of the data set 'cost'; did you mean 'cost_s'"),
         ({}, ["gain", "gain"], {}, "named twice"),
         ({}, ["gain"], {"model": "forest"}, "unknown model 'forest'"),
-        ({}, ["gain"], {"folds": 1}, "folds are at least 2"),
-        ({}, ["gain"], {"test": 1.0}, "share between 0 and 1"),
-        ({}, ["gain"], {"designs": 19}, "too few: at least 20"),
+        ({}, ["gain"], {"folds": 1}, "at least 2 folds"),
+        ({}, ["gain"], {"test_size": 1.0}, "test_size between 0 and 1"),
+        ({}, ["gain"], {"train_size": 19}, "too few: at least 20"),
         ({"values": np.ones((400, 2))}, ["gain"], {}, "gain is 1 for all"),
         ({"feasible": np.zeros(400, bool)}, ["gain"], {}, "none of the 400 designs is feasible"),
     ],
@@ -311,7 +311,7 @@ def test_designs_that_the_simulator_calls_the_same_are_verified_once():
 
 
 def test_a_proxy_of_another_space_is_refused(folder):
-    with pytest.raises(ArchGymError, match="whose parameters are others"):
+    with pytest.raises(ArchGymError, match="which has different parameters"):
         archgym.search("test/Bowl-v0", ProxySearch(folder, "random", 50), budget=5)
 
 
