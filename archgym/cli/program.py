@@ -611,9 +611,9 @@ def optimum(
         check_folder(optimum_path(simulator, objective).parent)
     done, total = 0, (to_enumerate(simulator, objective) or simulator.space).size
 
-    def progress(designs: int, _: int) -> None:
+    def progress(_: str, share: float) -> None:
         nonlocal done
-        done = designs
+        done = round(share * total)
 
     start = perf_counter()
     try:
