@@ -35,7 +35,7 @@ from archgym.space import Array, DesignSpace
 from archgym.text import shown
 from archgym.values import identity_of, read, read_arguments, settle, write
 from archgym.version import __version__
-from archgym.wrappers.vector_reward import VectorObjective, VectorVectorReward
+from archgym.wrappers import VectorObjective, vector
 
 if TYPE_CHECKING:
     import pandas
@@ -241,7 +241,7 @@ class Search:
         Warns:
             UserWarning: the agent stopped early, or most valid rewards are clipped.
         """
-        env: VectorEnv = VectorVectorReward(self.env, self._followed) if self._followed else self.env
+        env: VectorEnv = vector.RewardVector(self.env, self._followed) if self._followed else self.env
         allowed = self.ledger.budget  # before the agent could change it
         with suppress(BudgetExhausted):
             self.agent.search(env, budget=self.budget, seed=self.seed)

@@ -318,7 +318,7 @@ def test_a_metric_that_has_no_logarithm_costs_its_design_and_nothing_else(regist
     assert archgym.finished(info)["feasible"].tolist() == [False, True, True, True, True]
     assert info["final_obs"][2, :2].tolist() == [-10.0, -10.0]
     assert np.isnan(batch.unwrapped.ledger.column("values")[0]).all()
-    vector = archgym.wrappers.VectorReward(gymnasium.make(env_id))
+    vector = archgym.wrappers.RewardVector(gymnasium.make(env_id))
     vector.reset()
     assert vector.step(np.array([0, 1]))[1].tolist() == [-11.0, -11.0]
     from archgym.testing import check_env, check_simulator

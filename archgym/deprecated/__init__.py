@@ -1,6 +1,7 @@
 """Old names that still work, each with its new one: the place to delete from at the next major version.
 
-archgym.workers, archgym.study.spec, ...    modules that moved: found under both names, as one module, with a DeprecationWarning
+    MODULES       modules that moved, found under both names as one module
+    ATTRIBUTES    classes and functions with a new name or place
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ MODULES = {
     "archgym.interrupts": "archgym.processes.interrupts",
     "archgym.incumbents": "archgym._search",
     "archgym.markdown": "archgym.text",
+    "archgym.wrappers.vector_reward": "archgym.wrappers.reward_vector",
     "archgym.workers": "archgym.simulator_wrappers.parallel",
     "archgym.lottery.hypotheses": "archgym.lottery.claims",
     "archgym.lottery.charts": "archgym.lottery.report.charts",
@@ -68,6 +70,21 @@ MODULES = {
 }
 """Old module -> new module."""
 
+_VECTOR = {
+    "VectorContinuousActions": "archgym.wrappers.vector:ContinuousActions",
+    "VectorSequentialDesign": "archgym.wrappers.vector:SequentialDesign",
+}
+ATTRIBUTES: dict[str, dict[str, str]] = {
+    "archgym": _VECTOR,
+    "archgym.wrappers": {
+        **_VECTOR,
+        "VectorReward": "archgym.wrappers:RewardVector",
+        "VectorVectorReward": "archgym.wrappers.vector:RewardVector",
+    },
+    "archgym.wrappers.reward_vector": {"VectorReward": "archgym.wrappers:RewardVector"},
+}
+"""Module -> old name -> "module:new name"."""
+
 
 class _Moved(MetaPathFinder, Loader):
     """Finds a module that moved."""
@@ -80,6 +97,20 @@ class _Moved(MetaPathFinder, Loader):
         old, new = module.__name__, MODULES[module.__name__]
         warnings.warn(f"{old} is deprecated: import {new}", DeprecationWarning, stacklevel=2)
         sys.modules[old] = importlib.import_module(new)
+
+
+def renamed_attribute(module: str, name: str) -> Any:
+    """What a module's old name stands for, with a DeprecationWarning.
+
+    Raises:
+        AttributeError: the module has never had this name.
+    """
+    new = ATTRIBUTES.get(module, {}).get(name)
+    if new is None:
+        raise AttributeError(f"module {module!r} has no attribute {name!r}")
+    where, _, now = new.partition(":")
+    warnings.warn(f"{module}.{name} is deprecated: use {where}.{now}", DeprecationWarning, stacklevel=3)
+    return getattr(importlib.import_module(where), now)
 
 
 def find_moved_modules() -> None:
