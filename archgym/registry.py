@@ -29,6 +29,7 @@ from typing import Any, Literal
 import gymnasium
 
 from archgym.agent import Agent
+from archgym.deprecated.arguments import renamed
 from archgym.errors import ArchGymError, reason_of, unknown
 from archgym.simulator import Simulator
 from archgym.task import ObjectiveSource as ObjectiveSource
@@ -122,18 +123,19 @@ def _register_with_gymnasium(env_id: str) -> None:
     )
 
 
+@renamed(id="env")
 def register_env(
-    id: str,
+    env: str,
     *,
     simulator: SimulatorSource,
     objective: ObjectiveSource | None = None,
     presets: Mapping[str, Mapping[str, Any]] | None = None,
     **kwargs: Any,
 ) -> None:
-    """Register an environment around a simulator; `gymnasium.make(id)` and `make_vec(id)` then build it.
+    """Register an environment around a simulator; `gymnasium.make(env)` and `make_vec(env)` then build it.
 
     Args:
-        id: a Gymnasium id with a version, "mine/Thing-v0".
+        env: Gymnasium id with a version, "mine/Thing-v0".
         simulator: "module:Class", a Simulator class or factory (called with the environment's keyword arguments), or an instance.
         objective: an Objective, its dictionary form, a function `(simulator, *, option=default) -> Objective` (its options become
             arguments of the environment), or "module:name" of one; default: the simulator's `default_objective`.
@@ -144,12 +146,12 @@ def register_env(
         ArchGymError: an id that Gymnasium does not accept.
     """
     if not (isinstance(simulator, (str, Simulator)) or callable(simulator)):
-        raise ArchGymError(f'{id}: expected a Simulator, its class, a function that makes one, or "module:Class", got {simulator!r}')
+        raise ArchGymError(f'{env}: expected a Simulator, its class, a function that makes one, or "module:Class", got {simulator!r}')
     try:
-        _register_with_gymnasium(id)
+        _register_with_gymnasium(env)
     except gymnasium.error.Error as error:
-        raise ArchGymError(f"cannot register {id!r}: {error}") from error
-    _tasks[id] = Task(id, simulator, objective, presets or {}, kwargs)
+        raise ArchGymError(f"cannot register {env!r}: {error}") from error
+    _tasks[env] = Task(env, simulator, objective, presets or {}, kwargs)
 
 
 def list_envs() -> list[str]:
@@ -157,18 +159,19 @@ def list_envs() -> list[str]:
     return sorted(name for name in {*_tasks, *_points("archgym.envs")} if name in gymnasium.registry)
 
 
-def get_task(env_id: str) -> Task:
+@renamed(env_id="env")
+def get_task(env: str) -> Task:
     """The task behind an environment id ("module:ns/Name-v0" imports the module first).
 
     Raises:
         ArchGymError: no such environment (with the nearest ids), one whose requirement is not met (with what to do), or one whose package
             cannot be imported.
     """
-    if not isinstance(env_id, str):
-        spec: Any = getattr(env_id, "spec", None)
-        got = f"an environment ({type(env_id).__name__}); pass its id, {spec.id!r}" if hasattr(spec, "id") else repr(env_id)
+    if not isinstance(env, str):
+        spec: Any = getattr(env, "spec", None)
+        got = f"an environment ({type(env).__name__}); pass its id, {spec.id!r}" if hasattr(spec, "id") else repr(env)
         raise ArchGymError(f"expected an environment's id, such as 'archgym/Softmax-v0', got {got}")
-    module, _, name = env_id.rpartition(":")
+    module, _, name = env.rpartition(":")
     if module:
         load(module)
     if missing := requirement(name):
