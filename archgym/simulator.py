@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 import numpy as np
 
 from archgym.errors import ArchGymError, SimulatorUnavailable, reason_of
-from archgym.space import Array, DesignSpace, Indices, all_true, is_unicode
-from archgym.text import REASON, one_line
+from archgym.space import Array, DesignSpace, Indices, all_true
+from archgym.text import REASON, is_unicode, one_line
 from archgym.values import Unwritable, identify, identity_of
 
 if TYPE_CHECKING:

@@ -1,8 +1,8 @@
 """Old names that still work, each with its new one: the place to delete from at the next major version.
 
-    MODULES       modules that moved, found under both names as one module
-    ATTRIBUTES    classes and functions with a new name or place
-    arguments     a decorator for arguments with a new name
+MODULES       modules that moved, found under both names as one module
+ATTRIBUTES    classes and functions with a new name or place
+arguments     a decorator for arguments with a new name
 """
 
 from __future__ import annotations
