@@ -9,7 +9,7 @@ Entry-point groups (read from package metadata; nothing is imported until it is 
                                                                   imported and called with archgym, so its module is small)
     archgym.commands    name = "module:typer_app_or_function"    (a sub-command of the `archgym` program)
                         "group.name" = the same                  (`archgym group name`, in a group that others share)
-    archgym.findings    name = "module:function"                 (what `archgym doctor` says of a plug-in's needs, in the names' order:
+    archgym.findings    name = "module:function"                 (findings of `archgym doctor` on a plug-in's needs, in the names' order:
                                                                   called without arguments, yields `archgym.cli.doctor.Finding`s)
 
 or, at run time, `register_agent` and `register_env`. The registry is the only mutable module-level state of the kernel.
@@ -44,13 +44,13 @@ class Finding:
     """One thing that was looked at.
 
     Attributes:
-        section: what it belongs to.
-        name: of the thing.
+        section: heading that it is printed under.
+        name: name of the thing.
         state: "missing" is a choice, "broken" is a fault.
         found: versions, or what is wrong.
-        enables: what it would bring.
+        enables: features that need it.
         remedy: the command that brings it, or what else to do.
-        needed: whether archgym cannot do without it, or the user asked for it.
+        needed: True if archgym cannot work without it, or the user asked for it.
     """
 
     section: str
@@ -105,7 +105,7 @@ def requirement(env_id: str) -> str:
     try:
         return str(load(point.value)())
     except Exception as error:  # a plug-in may raise anything
-        return f"what it needs cannot be found out: {reason_of(error)}"
+        return f"its requirement check failed: {reason_of(error)}"
 
 
 def _register_with_gymnasium(env_id: str) -> None:
@@ -184,7 +184,9 @@ def get_task(env: str) -> Task:
         found = load(_points("archgym.envs")[name].value)
         if isinstance(found, ModuleType):
             if name not in _tasks:
-                raise ArchGymError(f"the entry point of {name!r} is module {found.__name__}, which does not register it")
+                raise ArchGymError(
+                    f"expected module {found.__name__} to register {name!r}, which is its entry point; call archgym.register_env there"
+                )
             _tasks[name] = replace(_tasks[name], documentation=inspect.getdoc(found) or "")
         else:
             _tasks[name] = Task(name, found, documentation=inspect.getdoc(found) or "")
@@ -198,7 +200,7 @@ def register_agent(name: str, agent: str | type[Agent]) -> None:
         ArchGymError: an empty name, or something that is neither a class nor "module:Class".
     """
     if not name or not (isinstance(agent, type) or (isinstance(agent, str) and ":" in agent)):
-        raise ArchGymError(f"register_agent takes a name and a class or 'module:Class', not {name!r}, {agent!r}")
+        raise ArchGymError(f"expected a name and a class or 'module:Class', got {name!r}, {agent!r}")
     _agents[name] = agent
 
 
@@ -218,7 +220,7 @@ def get_agent(name: str) -> type[Agent]:
     found = _agents[name] if name in _agents else _points("archgym.agents")[name].value
     cls = load(found) if isinstance(found, str) else found
     if not (isinstance(cls, type) and issubclass(cls, Agent)):
-        raise ArchGymError(f"agent {name!r} is {cls!r}, which is not a subclass of archgym.Agent")
+        raise ArchGymError(f"expected a subclass of archgym.Agent as agent {name!r}, got {cls!r}")
     return cls
 
 

@@ -11,12 +11,12 @@ import archgym
 ROOT = Path(archgym.__file__).parent
 KERNEL = {
     "__init__", "__main__", "_search", "agent", "env", "errors", "infos", "ledger", "objective", "optimum", "pareto", "progress",
-    "registry", "seeding", "simulator", "space", "task", "text", "values", "version",
+    "registry", "seeding", "simulator", "task", "text", "values", "version",
 }  # fmt: skip
-GROUND = {"", "files", "processes", "simulator_wrappers", "wrappers", "deprecated"}  # "" is the kernel
+GROUND = {"", "space", "files", "processes", "simulator_wrappers", "wrappers", "deprecated"}  # "" is the kernel
 MAY_IMPORT = {
     **dict.fromkeys(GROUND, GROUND),
-    "simulators": {"", "files", "processes", "simulator_wrappers"},
+    "simulators": {"", "space", "files", "processes", "simulator_wrappers"},
     "envs": GROUND | {"simulators"},
     "agents": GROUND,
     "testing": GROUND,

@@ -116,7 +116,7 @@ def test_the_hypervolume_minds_neither_order_nor_repetition_nor_the_metrics_orde
 
 
 def test_a_reference_of_other_dimension_is_refused():
-    with pytest.raises(ArchGymError, match="3 metrics, the points have 2"):
+    with pytest.raises(ArchGymError, match="reference point of 2 metrics, as the points have, got 3"):
         hypervolume(np.zeros((1, 2)), np.ones(3))
 
 
@@ -144,10 +144,10 @@ def test_a_given_reference_counts_and_the_others_remain_the_worst():
     ("call", "message"),
     [
         (lambda: choose_metrics(["cost"], COST), "unknown metric 'cost'; did you mean 'cost_j'"),
-        (lambda: choose_metrics(["speed", "speed"], COST), "named twice"),
-        (lambda: choose_metrics(["kind"], (*COST, Metric("kind"))), "metrics with a direction: cost_j, speed"),
+        (lambda: choose_metrics(["speed", "speed"], COST), "distinct metrics, got 'speed' twice"),
+        (lambda: choose_metrics(["kind"], (*COST, Metric("kind"))), "metric with a direction, got 'kind'; those with one: cost_j, speed"),
         (lambda: find_front(np.ones((3, 1)), COST[:1]), "at least two metrics"),
-        (lambda: find_front(np.ones((0, 2)), COST), "no feasible design"),
+        (lambda: find_front(np.ones((0, 2)), COST), "at least one feasible design, got none"),
         (lambda: find_front(np.ones((3, 2)), COST, {"sped": 1.0}), "did you mean 'speed'"),
     ],
 )

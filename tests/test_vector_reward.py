@@ -148,7 +148,7 @@ def test_steps_without_a_design_have_zeros():
         (["secret"], None, "unknown metric 'secret'"),
         ([], None, "at least one metric"),
         (METRICS, {"cost_k": 1.0}, "did you mean 'cost_j'"),
-        (METRICS, {"cost_j": -1.0}, "must be a positive number"),
+        (METRICS, {"cost_j": -1.0}, "expected a positive number as reference"),
     ],
 )
 def test_what_is_no_vector_of_metrics_is_refused(metrics, reference, message):

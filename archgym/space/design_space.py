@@ -18,7 +18,7 @@ class DesignSpace:
     """An ordered set of finite parameters.
 
     Args:
-        parameters: the axes, with distinct names; may be empty (a space of one design, as for an agent without hyperparameters).
+        parameters: axes with distinct names; may be empty (a space of one design, as for an agent without hyperparameters).
 
     Raises:
         ArchGymError: two parameters of one name.
@@ -36,7 +36,7 @@ class DesignSpace:
         self.names = tuple(p.name for p in self.parameters)
         for name in self.names:
             if self.names.count(name) > 1:
-                raise ArchGymError(f"two parameters are called {name!r}; names must be distinct")
+                raise ArchGymError(f"expected distinct names of parameters, got {name!r} twice")
         self.nvec: Indices = np.array([len(p) for p in self.parameters], np.int64)
         self.nvec.flags.writeable = False
         self.size: int = math.prod(len(p) for p in self.parameters)
@@ -94,11 +94,11 @@ class DesignSpace:
                 raise unknown("parameter", name, self.names)
         for name in self.names:
             if name not in designs:
-                raise ArchGymError(f"the designs lack a column for parameter {name!r}")
+                raise ArchGymError(f"expected a column for every parameter, got none for {name!r}")
         columns = [p.index(designs[p.name]) for p in self.parameters]
         if len({len(column) for column in columns}) > 1:
             lengths = ", ".join(f"{p.name}: {len(c)}" for p, c in zip(self.parameters, columns, strict=True))
-            raise ArchGymError(f"the columns of designs have different lengths ({lengths})")
+            raise ArchGymError(f"expected columns of one length, got {lengths}")
         return np.stack(columns, axis=1) if columns else np.zeros((1, 0), np.int64)
 
     def enumerate(self, chunk: int = 65536) -> Iterator[Indices]:

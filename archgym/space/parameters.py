@@ -72,7 +72,7 @@ class Parameter(ABC):
         """A single value as a plain Python object, if the parameter admits it.
 
         Raises:
-            ArchGymError: it does not; the message says what would be admitted.
+            ArchGymError: a value outside the grid; the message names what is allowed.
         """
         admitted = self.plain[self._position(value)]
         if isinstance(admitted, bool) != isinstance(_plain(value), bool):
@@ -180,7 +180,7 @@ class Parameter(ABC):
 
     def _check(self) -> None:
         if not isinstance(self.name, str) or not self.name:
-            raise ArchGymError(f"a parameter's name must be a non-empty string, not {self.name!r}")
+            raise ArchGymError(f"expected a non-empty string as a parameter's name, got {self.name!r}")
         if not is_unicode(self.name):
             raise ArchGymError(f"expected a parameter's name in Unicode, which files can store, got {self.name!r}")
         if len(self) == 0:
@@ -285,7 +285,7 @@ class Integer(Parameter):
             raise ArchGymError(f"parameter {self.name!r}: expected at most 2^63 - 1 integers of 64 bits, got {given}")
         if self.step < 1 or self.high < self.low:
             given = f"{self.low}, {self.high}, {_shown(self.step)}"
-            raise ArchGymError(f"parameter {self.name!r}: needs low <= high and step >= 1, not {given}")
+            raise ArchGymError(f"parameter {self.name!r}: expected low <= high and step >= 1, got {given}")
         self._check()
 
     @property
@@ -363,11 +363,11 @@ class Real(Parameter):
             raise ArchGymError(f"parameter {self.name!r}: expected at most {LONGEST_GRID:,} levels, got {self.levels:,}")
         if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low <= self.high and self.levels >= 1):
             given = f"{self.low}, {self.high}, {self.levels}"
-            raise ArchGymError(f"parameter {self.name!r}: needs finite low <= high and levels >= 1, not {given}")
+            raise ArchGymError(f"parameter {self.name!r}: expected finite low <= high and levels >= 1, got {given}")
         if not math.isfinite(float(self.high) - float(self.low)):
             raise ArchGymError(f"parameter {self.name!r}: expected a range that a float can measure, got {self.low} to {self.high}")
         if self.log and self.low <= 0:
-            raise ArchGymError(f"parameter {self.name!r}: log=True needs low > 0, not {self.low}")
+            raise ArchGymError(f"parameter {self.name!r}: expected low > 0 with log=True, got {self.low}")
         self._check()
 
     @cached_property

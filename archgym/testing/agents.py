@@ -92,13 +92,13 @@ def check_agent(
         agent: a registered name, "module:Class", a subclass of `Agent`, or a function that makes one.
         env: an environment's id; default: a small one with every kind of parameter and nearly equal rewards.
         budget: samples of each search; odd, so that batches cross it.
-        seed: of the searches.
+        seed: seed of the searches.
         reach_budget: samples within which every value of every parameter must be proposed; None leaves that check out.
         reach_searches: searches (of other seeds) that may share in doing so.
 
     Raises:
         ArchGymError: no such agent or environment.
-        AssertionError: the agent does not behave as the contract says.
+        AssertionError: the agent breaks the contract.
     """
     make = _agent_maker(agent)
     first = make()

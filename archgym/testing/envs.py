@@ -29,12 +29,12 @@ def check_env(env: str | gymnasium.Env[Any, Any], *, seed: int = 0, **kwargs: An
 
     Args:
         env: an id, or an `ArchEnv` (wrapped or not). Of the latter fresh copies are made; it is not stepped.
-        seed: of the designs that are tried.
+        seed: seed for the evaluated designs.
         **kwargs: arguments of the environment, with an id.
 
     Raises:
         ArchGymError: the environment cannot be made.
-        AssertionError: it does not behave as the contract says.
+        AssertionError: the environment breaks the contract.
     """
     single = _maker(env, kwargs)
     raw = single()
@@ -137,7 +137,7 @@ def _check_ranking(single: ArchEnv, vector: ArchVectorEnv, seed: int) -> None:
     must((feasible > INFEASIBLE_REWARD).all() and np.isfinite(feasible).all(), "a feasible design is not ranked above infeasible ones")
     largest = np.inf if vector.evaluator.objective.form == "archgym" else R
     valid = evaluation.reward[evaluation.valid]
-    must(((valid >= -R) & (valid <= largest)).all(), f"a valid design's reward lies outside [-{R:g}, {largest:g}]")
+    must(((valid >= -R) & (valid <= largest)).all(), f"a valid design's reward is outside [-{R:g}, {largest:g}]")
 
 
 def _check_ledger(env: ArchEnv, seed: int) -> None:

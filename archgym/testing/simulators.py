@@ -19,9 +19,9 @@ def check_simulator(simulator: Simulator, *, samples: int = 64, seed: int = 0) -
     """Check that a simulator keeps its contract on random designs and on the corners of its space.
 
     Args:
-        simulator: the simulator; it is neither closed nor changed.
-        samples: random designs to ask for, besides the corners.
-        seed: of the designs and of declared noise.
+        simulator: simulator to check, neither closed nor changed.
+        samples: number of random designs, besides the corners.
+        seed: seed for the designs and declared noise.
 
     Raises:
         ArchGymError: the space and the metrics do not fit together.

@@ -41,5 +41,5 @@ class ContinuousActions(gymnasium.Wrapper[Array, Array, Array, Array], RecordCon
 def _to_indices(actions: Any, nvec: Indices, shape: tuple[int, ...]) -> Indices:
     point = np.asarray(actions, float)
     if point.shape != shape or not (np.abs(point) <= 1).all():
-        raise ArchGymError(f"a continuous action lies in [-1, 1] with shape {shape}, not {point!r}")
+        raise ArchGymError(f"expected a continuous action in [-1, 1] of shape {shape}, got {point!r}")
     return np.minimum((point + 1) / 2 * nvec, nvec - 1).astype(np.int64)

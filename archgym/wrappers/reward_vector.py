@@ -4,7 +4,7 @@ Component i is the objective of one metric alone, under the environment's constr
 
     valid        r_i = clip(-s_i log(m_i / reference_i), -R, R)
     violating    the objective's penalty is taken from every component
-    infeasible   r_i = -R - 1, the worst there is and finite; also where one of the metrics is below 0 under a logarithm
+    infeasible   r_i = -R - 1, the worst reward, finite; also where a metric is below 0 under a logarithm
 
 so that sum_i w_i r_i over the objective's own metrics is its scalar reward wherever a design is valid and nothing is clipped. The
 objective's other forms (linear, nasaic, archgym) replace the logarithm here as they do there.
@@ -34,18 +34,18 @@ class VectorObjective:
     """Metrics to reward vectors.
 
     Args:
-        simulator: its metrics have units and directions.
+        simulator: simulator, whose metrics have units and directions.
         objective: the scalar objective, whose form, constraints, references and (by default) terms are taken.
-        metrics: of the components: the objective's own term where it has one, else lower or higher as the schema says; default: all the
+        metrics: names of the components: the objective's own term where it has one, else lower or higher by the schema; default: all the
             objective's terms, without their weights.
         reference: metric -> positive number that its logarithm is taken against; default: the objective's, else 1.
 
     Attributes:
-        metrics: of the components, M of them.
-        components: the objective of each.
+        metrics: names of the M components.
+        components: objective of each component.
 
     Raises:
-        ArchGymError: no metric, an unknown one, one that agents are not to see, or one of which nothing says what is better.
+        ArchGymError: no metric, an unknown or hidden one, or one without a direction.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class VectorObjective:
         own = {term.metric: term for term in objective.terms}
         terms = objective.terms if metrics is None else [own.get(name) or _term(*choose_metrics([name], visible)) for name in metrics]
         if not terms:
-            raise ArchGymError("a reward vector needs at least one metric")
+            raise ArchGymError("expected at least one metric for a reward vector, got none")
         references = {**objective.reference, **(reference or {})}
         self.metrics = tuple(term.metric for term in terms)
         self.components = [
@@ -89,10 +89,11 @@ class RewardVector(gymnasium.Wrapper[Array, Any, Array, Any], RecordConstructorA
 
     Args:
         env: an `ArchEnv` (wrapped or not).
-        metrics, reference: as `VectorObjective` takes them.
+        metrics: names of the components; by default those of the objective.
+        reference: metric -> positive number that its logarithm is taken against.
 
     Raises:
-        ArchGymError: as `VectorObjective`.
+        ArchGymError: an environment of another package, or metrics that `VectorObjective` refuses.
 
     Examples:
         >>> env = RewardVector(gymnasium.make("archgym/DramController-v0"), ["latency_s", "energy_j"])   # doctest: +SKIP

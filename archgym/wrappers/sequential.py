@@ -25,7 +25,7 @@ class _PartialDesigns:
 
     def __init__(self, nvec: Indices, n: int):
         if len(nvec) == 0:
-            raise ArchGymError("a space without parameters cannot be designed one parameter at a time")
+            raise ArchGymError("expected a space with parameters to choose one by one, got one without")
         if nvec.max() > LONGEST_GRID:
             raise ArchGymError(f"expected parameters of at most {LONGEST_GRID:,} values to choose one by one, got {nvec.max():,}")
         self.nvec = np.asarray(nvec)
@@ -42,7 +42,7 @@ class _PartialDesigns:
         """Take the next parameter's indices [B]; True when the designs are complete."""
         given = np.asarray(actions)
         if given.shape != (self.n,) or given.dtype.kind not in "iu" or (given < 0).any() or (given >= self.action_space.n).any():
-            raise ArchGymError(f"an action is one whole index in 0..{self.action_space.n - 1} per environment, not {given!r}")
+            raise ArchGymError(f"expected one whole index in 0..{self.action_space.n - 1} per environment as an action, got {given!r}")
         self.indices[:, self.position] = given % self.nvec[self.position]
         self.position += 1
         return self.position == len(self.nvec)
@@ -62,7 +62,7 @@ class _PartialDesigns:
 
 
 class SequentialDesign(gymnasium.Wrapper[Array, Any, Array, Array], RecordConstructorArgs):
-    """One parameter per step. Rewards are 0 until the design is complete; `info["action_mask"]` says which actions are distinct.
+    """One parameter per step. Rewards are 0 until the design is complete; `info["action_mask"]` marks the distinct actions.
 
     Args:
         env: an `ArchEnv` (wrapped or not).
