@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from archgym.cli.program import Settings, building, pairs
+from archgym.cli.options import Settings, building, pairs
 from archgym.cli.screen import fact_sheet, heading, new_table, say, stdout
 from archgym.errors import ArchGymError
 from archgym.progress import progress_bar

@@ -73,7 +73,7 @@ def pareto(
 
 def _reference(text: str | None) -> dict[str, float]:
     """ "a=1,b=2" as numbers by name."""
-    from archgym.cli.program import pairs
+    from archgym.cli.options import pairs
 
     found = pairs("--reference", text.split(",") if text else None)
     for name, value in found.items():

@@ -25,7 +25,7 @@ def workloads(
 
     archgym workloads resnet18
     """
-    from archgym.cli.program import pairs
+    from archgym.cli.options import pairs
 
     settings = pairs("--set", set_)
     if other := settings.keys() - {"dimensions"}:
