@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from archgym.errors import ArchGymError
 from archgym.files.archive import save_arrays
 from archgym.files.paths import data_folder, make_folder
 from archgym.objective import INFEASIBLE_REWARD, Objective, R
+from archgym.progress import Progress, silent
 from archgym.simulator import Candidates, Simulator, evaluate_safely, unidentified
 from archgym.space import Array, DesignSpace, Indices
 
@@ -86,14 +86,14 @@ def find_optimum(
     *,
     chunk: int = 65536,
     limit: int = LIMIT,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = silent,
 ) -> Optimum:
     """The exact optimum by enumeration in chunks, or in closed form where the space is larger than `limit` and the simulator knows it.
 
     Of a larger space whose optimum is not known, the simulator's candidates are enumerated, if they are within the limit.
 
     Args:
-        progress: called with (designs done, designs in all) after each chunk.
+        progress: a function of (what is being done, the share that is done), called after each chunk.
 
     Raises:
         ArchGymError: a measured or noisy simulator, which has no exact optimum, or a space too large.
@@ -112,7 +112,7 @@ def find_optimum(
     histogram = np.zeros(_BINS, np.int64)
     best: tuple[float, Indices] | None = None
     designs = feasible = valid = 0
-    done = 0
+    done, what = 0, f"enumerating {designs_to_try.size:,} designs"
     for indices in designs_to_try.enumerate(chunk):
         done += len(indices)
         if whole:  # its statistics are those of distinct designs
@@ -127,8 +127,7 @@ def find_optimum(
                 top = int(np.where(rewards.valid, rewards.reward, -np.inf).argmax())
                 if best is None or rewards.reward[top] > best[0]:
                     best = float(rewards.reward[top]), indices[top].copy()
-        if progress is not None:
-            progress(done, designs_to_try.size)
+        progress(what, done / designs_to_try.size)
     found = Optimum(None, None, None, None) if best is None else _optimum_at(simulator, objective, best[1])
     if not whole:
         return found
@@ -165,11 +164,11 @@ def known_optimum(simulator: Simulator, objective: Objective) -> Optimum | None:
     return _optimum_at(simulator, objective, indices)
 
 
-def stored_optimum(simulator: Simulator, objective: Objective, *, progress: Callable[[int, int], None] | None = None) -> Optimum | None:
+def stored_optimum(simulator: Simulator, objective: Objective, *, progress: Progress = silent) -> Optimum | None:
     """`known_optimum`; where it is not known, it is found by enumeration and stored. None where no design is valid.
 
     Args:
-        progress: as of `find_optimum`.
+        progress: a function of (what is being done, the share that is done).
 
     Raises:
         ArchGymError: a measured or noisy simulator, or a space too large.

@@ -15,7 +15,7 @@ has one dimension less; in two dimensions it is a sweep.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,7 @@ import numpy as np
 
 from archgym.errors import ArchGymError, unknown
 from archgym.objective import Objective
+from archgym.progress import Progress, silent
 from archgym.simulator import Metric, Simulator, evaluate_safely
 from archgym.space import Array, Indices
 
@@ -251,7 +252,7 @@ def exact_front(
     metrics: Sequence[Metric],
     *,
     chunk: int = 65536,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = silent,
 ) -> tuple[Array, Array]:
     """The front of all valid designs, by enumeration of the whole space.
 
@@ -259,7 +260,7 @@ def exact_front(
         objective: its constraints say which designs are valid.
         metrics: M metrics with a direction.
         chunk: designs that are evaluated at once.
-        progress: called with (designs done, designs in all) after each chunk.
+        progress: a function of (what is being done, the share that is done), called after each chunk.
 
     Returns:
         The front's distinct points, float64 [F, M], and the least and largest value of each metric among all valid designs, [2, M].
@@ -274,7 +275,7 @@ def exact_front(
     signs = directions(metrics)
     front = np.empty((0, len(columns)))
     ends = np.array([[np.inf], [-np.inf]]) * np.ones(len(columns))
-    done = 0
+    done, what = 0, f"front of {simulator.space.size:,} designs"
     for indices in simulator.space.enumerate(chunk):
         outcome = evaluate_safely(simulator, indices)
         valid = objective.judge(outcome, names).valid
@@ -284,8 +285,7 @@ def exact_front(
             front = np.concatenate([front, signs * values])
             front = np.unique(front[non_dominated(front)], axis=0)
         done += len(indices)
-        if progress is not None:
-            progress(done, simulator.space.size)
+        progress(what, done / simulator.space.size)
     if not len(front):
         raise ArchGymError("no design is valid under this objective: there is no front")
     return signs * front, ends

@@ -12,7 +12,7 @@ those that runs have stored where it was not.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -22,6 +22,7 @@ from archgym.env import Evaluator
 from archgym.errors import ArchGymError
 from archgym.lottery.data import Trace
 from archgym.pareto import check_front, directions, exact_front, growing_hypervolume, hypervolume
+from archgym.progress import Progress, silent
 from archgym.simulator import Metric
 from archgym.space import Array
 from archgym.text import number
@@ -71,7 +72,7 @@ class Judge:
         reference: Mapping[str, float],
         seen: Iterable[Samples],
         enumerate_it: bool,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Progress = silent,
     ) -> Judge:
         """The judge of a task.
 
@@ -81,7 +82,7 @@ class Judge:
             reference: metric -> coordinate of the reference point, as far as the study gives it.
             seen: every stored run.
             enumerate_it: find the exact front however large the space is.
-            progress: called with (designs done, designs in all) while it is found.
+            progress: a function of (what is being done, the share that is done).
 
         Raises:
             ArchGymError: a measured or noisy simulator that is to be enumerated, or a reference <= 0 on a logarithmic axis.

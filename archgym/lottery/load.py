@@ -75,7 +75,7 @@ def _judge(study: Study, task: str, seen: Iterable[Samples]) -> Judge:
             study.front_references[task],
             seen,
             enumerate_it=task in study.enumerated,
-            progress=lambda done, size: tell(f"front of {env['id']}", done / size),
+            progress=lambda _, share: tell(f"front of {env['id']}", share),
         )
 
 
@@ -141,7 +141,7 @@ def _objective(env: Mapping[str, Any], enumerate_it: bool) -> tuple[str, float |
         if enumerate_it:
             with progress_bar() as tell:
                 found = stored_optimum(
-                    evaluator.simulator, evaluator.objective, progress=lambda done, size: tell(f"optimum of {env['id']}", done / size)
+                    evaluator.simulator, evaluator.objective, progress=lambda _, share: tell(f"optimum of {env['id']}", share)
                 )
         else:
             found = known_optimum(evaluator.simulator, evaluator.objective)

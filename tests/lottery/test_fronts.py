@@ -81,11 +81,11 @@ def test_the_exact_front_is_that_of_all_valid_designs(chunk, objective):
     values = everything(objective=objective)
     simulator, told = Bowl(), []
     front, ends = exact_front(
-        simulator, objective, check_front(NAMES, simulator), chunk=chunk, progress=lambda done, size: told.append((done, size))
+        simulator, objective, check_front(NAMES, simulator), chunk=chunk, progress=lambda what, share: told.append((what, share))
     )
     assert np.unique(front, axis=0).tolist() == np.unique(values[non_dominated(values)], axis=0).tolist() == sorted(front.tolist())
     assert ends.tolist() == [values.min(axis=0).tolist(), values.max(axis=0).tolist()]
-    assert told[-1] == (144, 144)
+    assert told[-1] == ("front of 144 designs", 1.0)
 
 
 def test_no_exact_front_of_noise_or_of_nothing():
