@@ -50,7 +50,7 @@ def build_(
     archgym dataset build results/quick --env "softmax 4K" --out data/softmax
     """
     from archgym.dataset import build
-    from archgym.dataset.data import FILE
+    from archgym.dataset.files import FILE
 
     check_folder_free(out, FILE, "a data set", overwrite)
     _save(build(sources, env=env), out)
@@ -75,7 +75,7 @@ def sample_(
     archgym dataset sample archgym/DramController-v0 --budget 20000 --method random --out data/dram
     """
     from archgym.dataset import sample
-    from archgym.dataset.data import FILE
+    from archgym.dataset.files import FILE
     from archgym.registry import get_task
 
     check_folder_free(out, FILE, "a data set", overwrite)
@@ -140,14 +140,15 @@ def _save(data: Dataset, out: Path) -> None:
 def _show(data: Dataset, folder: Path) -> None:
     import numpy as np
 
+    from archgym.task import EnvSpecification
+
     console = stdout()
     designs = data.distinct()
-    heading(console, str(data.environment["id"]), assignments(data.environment["kwargs"]))
+    env = EnvSpecification.from_dict(data.environment)
+    heading(console, env.id, assignments(env.kwargs))
+    shares = percent(len(designs) / data.space.size, 2), percent(designs.feasible.mean())
     facts = [
-        (
-            "Designs",
-            f"{len(designs):,} of {data.space.size:,} ({percent(len(designs) / data.space.size, 2)}), {percent(designs.feasible.mean())} feasible",
-        ),
+        ("Designs", f"{len(designs):,} of {data.space.size:,} ({shares[0]}), {shares[1]} feasible"),
         ("Rows", f"{len(data):,}, one per design and agent; {int(data.count.sum()):,} evaluations"),
         ("Sources", "; ".join(data.sources)),
         ("Folder", f"{folder}, its card in README.md"),

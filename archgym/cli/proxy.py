@@ -88,7 +88,7 @@ def show(folder: Folder) -> None:
 def report(
     folder: Folder,
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Chart to write: an .html, .svg or .png file.", show_default="DIR/report.html")
+        Path | None, typer.Option(metavar="FILE", help="Chart to write: a .html, .svg or .png file.", show_default="DIR/report.html")
     ] = None,
     speed: Annotated[bool, typer.Option("--speed/--no-speed", help="Measure the speed of the proxy and of its simulator.")] = True,
 ) -> None:

@@ -23,7 +23,7 @@ from archgym.text import duration, number, one_line, percent, plain
 
 if TYPE_CHECKING:
     from archgym.study.design import Study
-    from archgym.study.runner import Progress
+    from archgym.study.runner import StudyProgress
     from archgym.study.store import Store
 
 app = typer.Typer(no_args_is_help=True, help="Run many searches from one study file, so that none is lost.")
@@ -49,6 +49,7 @@ def expand(file: File) -> None:
     archgym study expand quick
     """
     from archgym.study.design import Study
+    from archgym.task import Specification
 
     study = Study.read(file)
     out = stdout()
@@ -58,9 +59,9 @@ def expand(file: File) -> None:
     columns = ("Run", "Task", "Agent", "Configuration>", "Seed>", "Samples>", "Hyperparameters")
     listing = new_table(*columns, expendable=["Hyperparameters", "Samples", "Configuration"], elsewhere="a pipe")
     for run in study.runs():
-        settings = " ".join(f"{name}={plain(value)}" for name, value in run.specification["agent"]["hyperparameters"].items())
-        seed, budget = run.specification["seed"], run.specification["budget"]
-        listing.add_row(run.id, run.task, run.agent, f"{run.configuration}", f"{seed}", f"{budget:,}", settings)
+        found = Specification.from_dict(run.specification)
+        settings = " ".join(f"{name}={plain(value)}" for name, value in found.agent.hyperparameters.items())
+        listing.add_row(run.id, run.task, run.agent, f"{run.configuration}", f"{found.seed}", f"{found.budget:,}", settings)
     out.print(listing)
 
 
@@ -96,12 +97,12 @@ def watched_run(study: Study, store: Store, workers: int | None, executor: str, 
     Raises:
         typer.Exit: it was interrupted.
     """
-    from archgym.study.runner import Progress, interruptible, run_study
+    from archgym.study.runner import StudyProgress, interruptible, run_study
 
-    progress = Progress()
+    progress = StudyProgress()
     with interruptible(last=True), ExitStack() as view:
 
-        def watch(found: Progress) -> None:
+        def watch(found: StudyProgress) -> None:
             nonlocal progress
             progress = found
             for note in found.notes:
@@ -118,7 +119,7 @@ def watched_run(study: Study, store: Store, workers: int | None, executor: str, 
     _print_progress(study, store, progress)
 
 
-def _look(progress: Progress) -> tuple[str, float]:
+def _look(progress: StudyProgress) -> tuple[str, float]:
     """What a study's bar shows."""
     finished = progress.stored + progress.done
     rate = progress.samples / max(monotonic() - progress.started, 1e-9)
@@ -127,7 +128,7 @@ def _look(progress: Progress) -> tuple[str, float]:
     return ", ".join(parts), finished / max(progress.total, 1)
 
 
-def _best(progress: Progress, rows: int) -> list[str]:
+def _best(progress: StudyProgress, rows: int) -> list[str]:
     """The best reward of each task, below the bar."""
     best = sorted(progress.best.items())[: min(_MAX_TASKS, max(rows - _BESIDE_TASKS, 1))]
     rewards = [number(reward) for _, (reward, _) in best]
@@ -135,7 +136,7 @@ def _best(progress: Progress, rows: int) -> list[str]:
     return ["Best rewards", *lines] if best else []
 
 
-def _print_progress(study: Study, store: Store, progress: Progress) -> None:
+def _print_progress(study: Study, store: Store, progress: StudyProgress) -> None:
     seconds = monotonic() - progress.started
     out = stdout()
     heading(out, study.name, f"{progress.total:,} runs in {store.folder}")
