@@ -67,7 +67,7 @@ def train_(
             test=test,
             folds=folds,
             seed=seed,
-            progress=progress,
+            progress=lambda done, of: progress(f"model {done} of {of}", done / of),
         )
     save_trained(trained, out)
     _show(trained, out)
