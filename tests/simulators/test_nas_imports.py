@@ -15,7 +15,7 @@ import pytest
 import archgym
 from archgym.errors import ArchGymError
 from archgym.simulators.nas import cells as nas
-from archgym.simulators.nas.benchmark import NasCell
+from archgym.simulators.nas.tabular import NasCell
 from archgym.simulators.nas.costs import get_network
 from archgym.simulators.nas.tables.imports import (
     KINDS,

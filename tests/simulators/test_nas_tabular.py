@@ -10,7 +10,7 @@ from nas_toys import toy_table
 import archgym
 from archgym.errors import ArchGymError
 from archgym.simulator_wrappers import Tabulated
-from archgym.simulators.nas.benchmark import NasCell
+from archgym.simulators.nas.tabular import NasCell
 from archgym.simulators.nas.cells import all_cells, parse
 from archgym.simulators.nas.costs import get_network
 from archgym.simulators.nas.tables.table import load_table, save_table
