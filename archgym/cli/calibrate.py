@@ -178,8 +178,8 @@ def _with_bias(kernels: Kernels, document: Document, seed: int, parts: Callable[
     rng = np.random.default_rng([seed, 1])
     designs = random_designs(BIAS_DESIGNS, rng)
     compiling, measuring = _seconds_of_bias()
-    build_and_check(kernels, designs, lambda share: parts(compiling, share))
-    sample = measure_sample(kernels, designs, BIAS_SHAPES, rng, lambda share: parts(measuring, share))
+    build_and_check(kernels, designs, lambda _, share: parts(compiling, share))
+    sample = measure_sample(kernels, designs, BIAS_SHAPES, rng, lambda _, share: parts(measuring, share))
     kept = held_out(sample, rng)
     biased, unseen = with_bias(document, sample.where(~kept)), sample.where(kept)
     others = len(unseen) // len(BIAS_SHAPES)
@@ -392,11 +392,11 @@ def fidelity(
             parts = _parts(seconds, tell)
             parts(compiling, 0.0)
 
-            def measured(share: float) -> None:
+            def measured(_: str, share: float) -> None:
                 parts(measuring, share) if share < 1 else parts(again, 0.0)
 
             found = compare(
-                kernels, model, shapes, designs=designs, seed=seed, compiling=lambda share: parts(compiling, share), measuring=measured
+                kernels, model, shapes, designs=designs, seed=seed, compiling=lambda _, share: parts(compiling, share), measuring=measured
             )
     if out is not None:
         write_atomically(out, lambda file: _write_points(found, file))

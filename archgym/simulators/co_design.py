@@ -39,9 +39,9 @@ from archgym.simulator import Candidates, Metric, Simulator
 from archgym.simulators.accelerator.design import PRECISIONS, accelerator_space
 from archgym.simulators.accelerator.energy import load_energy_table
 from archgym.simulators.accelerator.model import LayerModel, in_chunks
-from archgym.simulators.nas.tabular import NasCell
 from archgym.simulators.nas.cells import CELL_SPACE, all_cells, convolutions
 from archgym.simulators.nas.costs import get_network
+from archgym.simulators.nas.tabular import NasCell
 from archgym.space import Array, DesignSpace, Indices
 
 FIXED = {"precision": "fp16"}

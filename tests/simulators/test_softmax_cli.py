@@ -35,7 +35,7 @@ measures = pytest.mark.skipif(bool(WITHOUT_COMPILER), reason=WITHOUT_COMPILER)
 
 SMALL = {
     "LOG2_FLOATS": [10, 12, 14, 15],
-    "LEAST_LOG2_SHARED": 12,
+    "MIN_LOG2_SHARED": 12,
     "POINTS": ((1, 1), (4, 4)),
     "SAMPLE_DESIGNS": 2,
     "SAMPLE_SHAPES": [(2, 256), (1, 4096)],

@@ -20,9 +20,9 @@ import numpy as np
 
 from archgym.errors import ArchGymError, unknown
 from archgym.simulator import Simulator
-from archgym.simulators.nas.tabular import METRICS, PASSES, TRAINING_IMAGES
 from archgym.simulators.nas.cells import CELL_SPACE, representatives
 from archgym.simulators.nas.costs import get_network
+from archgym.simulators.nas.tabular import METRICS, PASSES, TRAINING_IMAGES
 from archgym.simulators.nas.training.digits import load_digits_task
 from archgym.space import Array, Indices
 

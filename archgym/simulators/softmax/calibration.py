@@ -53,15 +53,15 @@ DEFAULT = "xeon-2mb-l2"
 
 @dataclass(frozen=True)
 class Calibration:
-    """What one machine's memory and arithmetic cost. Made by `Calibration.load` or `Calibration.from_json`.
+    """Costs of one machine's memory and arithmetic. Made by `Calibration.load` or `Calibration.from_json`.
 
     Attributes:
-        name: the recorded name, or the name of the file.
-        digest: hash of every number the model uses (not of the description of the machine).
+        name: recorded name, or name of the file.
+        digest: hash of every number that the model uses (not of the description of the machine).
         machine: the machine in words.
         lanes: float32 per vector, by ISA; an ISA that is not listed does not exist on the machine.
         row_overhead_ns: start-up cost of one row.
-        tile_overhead_ns: of one tile, where the algorithm has tiles.
+        tile_overhead_ns: start-up cost of one tile, where the algorithm has tiles.
         thread_slowdown: factor on a thread's time when two run.
         thread_start_ns: cost of starting the second thread.
     """
@@ -86,11 +86,11 @@ class Calibration:
         """Read a calibration.
 
         Args:
-            source: the name of a recorded calibration, "host" for this machine's (made by `archgym calibrate softmax`), the path of a
-                JSON file, or None for the default recorded one.
+            source: name of a recorded calibration, "host" for this machine's (made by `archgym calibrate softmax`), path of a JSON file,
+                or None for the default recorded one.
 
         Raises:
-            ArchGymError: no such calibration, an unreadable file, or an entry that is missing or invalid (named in the message).
+            ArchGymError: unknown calibration, unreadable file, or an entry that is missing or invalid (named in the message).
         """
         source = DEFAULT if source is None else source
         path = cls.host() if source == "host" else RECORDED / f"{source}.json" if source in cls.recorded() else Path(source)
@@ -114,12 +114,12 @@ class Calibration:
 
     @staticmethod
     def host() -> Path:
-        """Path of this machine's calibration, if one has been made."""
+        """Path of this machine's calibration, whether or not it has been made."""
         return data_folder("calibrations", "softmax.json")
 
     @staticmethod
     def recorded() -> tuple[str, ...]:
-        """The names of the calibrations that come with archgym."""
+        """Names of the calibrations that ship with archgym."""
         return tuple(sorted(path.stem for path in RECORDED.glob("*.json")))
 
     @classmethod
@@ -159,14 +159,14 @@ class Calibration:
         )
 
     def bandwidth_ns(self, pattern: str, size: float, threads: int = 1) -> float:
-        """m: ns per float32 of an access pattern with which each thread touches `size` bytes."""
+        """m: ns per float32 of an access pattern when each thread touches `size` bytes."""
         return float(np.interp(math.log2(size), *self._bandwidth[threads][pattern]))
 
     def compute_ns(self, what: str, isa: str, unroll: int, accumulators: int) -> float:
         """c: ns per element of a pass with its data in L1.
 
-        Of the measured points, those with the most accumulators up to the number asked for count, linear in log2(unroll) and
-        constant beyond the measured ends. NaN where the machine lacks the ISA.
+        Linear in log2(unroll) and constant beyond the measured ends, over the measured points with the largest number of accumulators
+        that does not exceed the given one. NaN where the machine lacks the ISA.
         """
         if isa not in self.lanes:
             return math.nan
@@ -187,8 +187,8 @@ class Calibration:
         return self._bias[algorithm, isa, nontemporal][int(np.searchsorted(self._bias_levels, math.log2(size), side="right"))]
 
 
-MAX_CHARACTERS = 2**20  # of a file; ours have 12,000
-MAX_VALUES = 10_000  # of one list
+MAX_CHARACTERS = 2**20  # characters of a file; the recorded ones have 12,000
+MAX_VALUES = 10_000  # values of one list
 _ADVICE = f"see README.md in {Path(__file__).parent.name}/ for the format, or start from a copy of the recorded {DEFAULT}.json"
 
 
