@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import accumulate, pairwise
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,12 @@ def silent(what: str, share: float) -> None:
 def part(progress: Progress, start: float, end: float) -> Progress:
     """The progress of a part of the work: its shares 0 to 1 stand for `start` to `end` of the whole."""
     return lambda what, share: progress(what, start + (end - start) * share)
+
+
+def parts(progress: Progress, seconds: Sequence[float]) -> list[Progress]:
+    """The progress of each of several steps that take about these times, or times in these ratios."""
+    total = sum(seconds)
+    return [part(progress, start / total, end / total) for start, end in pairwise(accumulate(seconds, initial=0.0))]
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """Numbers and values as people read them, and text from elsewhere made fit for a terminal, a file and a page.
 
-Text from elsewhere is labels, failure reasons, output of tools. Terminals act on control characters: ESC sequences set titles, clear screens and reach the clipboard; format characters such as U+202E
-change the order in which a line is read. XML forbids most of them. `printable` writes each as an escape, which is seen and does nothing.
+Text from elsewhere is labels, failure reasons and the output of tools. Terminals act on its control characters: ESC sequences set
+titles, clear screens and reach the clipboard; format characters such as U+202E change the order in which a line is read. XML forbids
+most of them. `printable` writes each as an escape, which is visible and has no effect.
 """
 
 from __future__ import annotations

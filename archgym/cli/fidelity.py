@@ -21,21 +21,13 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 import numpy as np
 import typer
 
-from archgym.cli.measuring import (
-    COMPILING_S,
-    Seed,
-    check_memory,
-    find_kernels,
-    measuring,
-    measuring_seconds,
-    parts,
-)
+from archgym.cli.measuring import COMPILING_S, Seed, check_memory, find_kernels, measuring, measuring_seconds, shape_in_words
 from archgym.cli.options import ChartFile, check_file
 from archgym.cli.screen import fact_sheet, heading, new_table, print_to_copy, stdout
 from archgym.errors import ArchGymError, whole
 from archgym.files.charts import check_chart, write_chart
 from archgym.files.paths import check_writable, write_atomically
-from archgym.progress import progress_bar
+from archgym.progress import parts, progress_bar
 from archgym.simulators.accelerator.attention import LENGTHS, MODELS
 from archgym.simulators.accelerator.fidelity import accelerator as arrays
 from archgym.simulators.accelerator.fidelity import attention as fusemax
@@ -104,21 +96,17 @@ def softmax(
 
 def _compared(model: Calibration, shapes: list[tuple[int, int]], designs: int, seed: int) -> Fidelity:
     """The model's predictions against measured kernels."""
-    from archgym.simulators.softmax.fitting.fidelity import fidelity
+    from archgym.simulators.softmax.fitting.fidelity import CHOICES, fidelity
 
-    seconds = {
-        "compiling kernels": designs * COMPILING_S,
-        "measuring kernels": measuring_seconds(designs, shapes),
-        "measuring the best again": measuring_seconds(20, shapes),
-    }
+    seconds = (designs * COMPILING_S, measuring_seconds(designs, shapes), measuring_seconds(2 * CHOICES, shapes))
     kernels = find_kernels()
     with progress_bar() as progress, warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # statistics of too few reliable points, which are printed as a dash
-        compiling, sampling, again = parts(progress, seconds).values()
-        compiling(0.0)
+        compiling, sampling, again = parts(progress, seconds)
+        compiling("compiling kernels", 0.0)
 
-        def sampled(share: float) -> None:
-            sampling(share) if share < 1 else again(0.0)
+        def sampled(what: str, share: float) -> None:
+            sampling(what, share) if share < 1 else again("measuring the best again", 0.0)
 
         return fidelity(kernels, model, shapes, designs=designs, seed=seed, compiling=compiling, measuring=sampled)
 
@@ -148,7 +136,7 @@ def _print_softmax(console: Console, found: Fidelity) -> None:
     table = new_table("Shape>", "Points>", "Unreliable>", "MAPE>", "Spearman>", "Regret>", "Top 10>", "Best ns>")
     for each in found.shapes:
         figures = significant(each.spearman, 3), f"{each.regret:.3f}", f"{each.top:.3f}", significant(each.best_ns, 3)
-        table.add_row(shape_design_in_words(each.shape), f"{each.points:,}", f"{each.unreliable:,}", percent(each.mape), *figures)
+        table.add_row(shape_in_words(each.shape), f"{each.points:,}", f"{each.unreliable:,}", percent(each.mape), *figures)
     sample = found.sample
     unreliable = int(sample.unreliable.sum())
     if len(found.shapes) > 1:
@@ -161,7 +149,7 @@ def _print_softmax(console: Console, found: Fidelity) -> None:
     for each in found.shapes:
         same = each.best == each.choice
         table.add_row(
-            shape_design_in_words(each.shape),
+            shape_in_words(each.shape),
             "best",
             significant(each.best_ns, 3),
             _design_in_words(each.best) + (" (the model's first choice)" if same else ""),

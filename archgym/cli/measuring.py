@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +10,6 @@ import typer
 
 from archgym.cli.screen import end_interrupted
 from archgym.errors import ArchGymError
-from archgym.progress import Progress, part
 
 if TYPE_CHECKING:
     from archgym.simulators.softmax.machine.kernels import Kernels
@@ -55,21 +54,6 @@ def measuring_seconds(designs: int, shapes: Sequence[tuple[int, int]]) -> float:
     return designs * _MEASURING_S * sum(FIXED_FLOATS + rows * cols for rows, cols in shapes)
 
 
-def parts(progress: Progress, seconds: Mapping[str, float]) -> dict[str, Callable[[float], None]]:
-    """The progress of steps, each a function of its own share that is done.
-
-    Args:
-        progress: progress of all steps.
-        seconds: rough times of the steps, by what is being done, in their order.
-    """
-    total, start = sum(seconds.values()), 0.0
-    steps = {}
-    for what, taken in seconds.items():
-        steps[what] = partial(part(progress, start / total, (start + taken) / total), what)
-        start += taken
-    return steps
-
-
 def check_memory(shapes: Sequence[tuple[int, int]]) -> None:
     """Refuse inputs and outputs that would not fit: the two largest shapes are in memory at once, while one replaces the other.
 
@@ -82,9 +66,8 @@ def check_memory(shapes: Sequence[tuple[int, int]]) -> None:
     free = psutil.virtual_memory().available
     if needed > free:
         rows, cols = max(shapes, key=lambda shape: shape[0] * shape[1])
-        raise ArchGymError(
-            f"{shape_in_words((rows, cols))} elements need {needed / 2**30:,.1f} GB of memory and {free / 2**30:.1f} GB are free: measure fewer elements"
-        )
+        gigabytes = f"{needed / 2**30:,.1f} GB of memory, {free / 2**30:.1f} GB are free"
+        raise ArchGymError(f"{shape_in_words((rows, cols))} elements need {gigabytes}: measure fewer")
 
 
 def shape_in_words(shape: tuple[int, int]) -> str:

@@ -53,6 +53,7 @@ MODULES = {
     "archgym.simulators.nas.imports": "archgym.simulators.nas.tables.imports",
     "archgym.simulators.nas.restricted_pickle": "archgym.simulators.nas.tables.restricted_pickle",
     "archgym.simulators.nas.summary": "archgym.simulators.nas.tables.summary",
+    "archgym.simulators.nas.benchmark": "archgym.simulators.nas.tabular",
     "archgym.simulators.nas.digits": "archgym.simulators.nas.training.digits",
     "archgym.simulators.nas.zero_cost": "archgym.simulators.nas.training.zero_cost",
     "archgym.simulators.softmax.calibrate": "archgym.simulators.softmax.fitting.calibrate",

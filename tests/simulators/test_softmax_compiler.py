@@ -31,7 +31,7 @@ DESIGN = {
     "tile": 256,
     "threads": 1,
 }
-OPTIONS = Kernel.of(DESIGN).options
+OPTIONS = Kernel.from_design(DESIGN).options
 PATH = os.environ["PATH"]  # for fake compilers, which start others
 OUT = 'out=; for word; do [ "$last" = -o ] && out=$word; last=$word; done\n'  # a fake compiler's output file
 
@@ -223,7 +223,7 @@ def test_a_compiler_that_makes_another_library_is_refused(fake, real, monkeypatc
     (tmp_path / "other.c").write_text("int other(void) { return 0; }\n")
     compile_other = f"{OUT}{shlex.join(real)} -shared -fPIC {tmp_path}/other.c -o $out"
     monkeypatch.setenv("CC", str(fake("mine", compile_other)))
-    with pytest.raises(CompilerError, match=r"what \S*mine made of harness.c cannot be used: .*undefined symbol: run"):
+    with pytest.raises(CompilerError, match=r"the library that \S*mine made of harness.c cannot be used: .*undefined symbol: run"):
         find_compiler(tmp_path / "kept")
     assert files(tmp_path / "kept") == []
 
@@ -414,7 +414,7 @@ def test_words_of_a_shell_reach_the_compiler_as_one_word(fake, monkeypatch, tmp_
     monkeypatch.chdir(tmp_path / "work")
     path = fake("mine", f"printf '%s\\n' \"$@\" > {tmp_path}/log; exit 1")
     with pytest.raises(CompilerError):
-        Compiler((str(path),), "1", tmp_path / "kept").build("softmax.c", Kernel.of(DESIGN | {"algorithm": word}).options)
+        Compiler((str(path),), "1", tmp_path / "kept").build("softmax.c", Kernel.from_design(DESIGN | {"algorithm": word}).options)
     assert f"-DALGORITHM_{word.upper()}" in (tmp_path / "log").read_text().splitlines()
     assert files(tmp_path / "work") == []
 
@@ -423,19 +423,19 @@ def test_words_of_a_shell_reach_the_compiler_as_one_word(fake, monkeypatch, tmp_
 def test_words_in_place_of_numbers_are_refused(counting, monkeypatch, tmp_path, name):
     make, calls = counting
     with pytest.raises(ValueError):
-        Kernels(make()).build([Kernel.of(DESIGN | {name: f"1; touch {tmp_path}/touched"})])
+        Kernels(make()).build([Kernel.from_design(DESIGN | {name: f"1; touch {tmp_path}/touched"})])
     assert not (tmp_path / "touched").exists() and len(calls()) == 1  # the harness
 
 
 def test_an_unknown_instruction_set_reaches_no_compiler(counting):
     make, calls = counting
     with pytest.raises(KeyError):
-        Kernels(make()).build([Kernel.of(DESIGN | {"isa": "-o elsewhere"})])
+        Kernels(make()).build([Kernel.from_design(DESIGN | {"isa": "-o elsewhere"})])
     assert len(calls()) == 1  # the harness
 
 
 def test_an_unknown_algorithm_is_not_taken_for_another(real, tmp_path):
-    broken = Kernel.of(DESIGN | {"algorithm": "unheard_of"})
+    broken = Kernel.from_design(DESIGN | {"algorithm": "unheard_of"})
     assert Kernels(Compiler(tuple(real), "1", tmp_path)).build([broken]).keys() == {broken}
 
 

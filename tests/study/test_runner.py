@@ -192,7 +192,7 @@ def test_control_c_stops_cleanly_and_the_same_command_goes_on(tmp_path, program)
     workers = children(process)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=20)
-    assert process.returncode == 130 and "the same command goes on" in errors and "Traceback" not in errors
+    assert process.returncode == 130 and "the same command resumes the study" in errors and "Traceback" not in errors
     assert ended(workers)
     stored = finished(tmp_path / "out")
     assert 5 <= stored < 40
@@ -415,7 +415,7 @@ def test_twenty_interrupts_end_a_study_as_one_does(tmp_path):
         process.send_signal(signal.SIGINT)
         time.sleep(0.01)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130 and "the same command goes on" in errors and "Traceback" not in errors
+    assert process.returncode == 130 and "the same command resumes the study" in errors and "Traceback" not in errors
     assert ended(workers)
 
 
