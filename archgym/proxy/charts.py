@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias
 
+import altair as alt
 import numpy as np
 
 from archgym.proxy.evaluate import LEVELS
@@ -24,8 +25,6 @@ def draw(trained: Trained, subtitle: str = "") -> Chart:
         trained: the proxy, its report and its test designs.
         subtitle: under the title, such as the speed-up.
     """
-    import altair as alt
-
     metrics = trained.simulator.metrics
     names = [metric.name for metric in metrics]
     colour = alt.Color(
@@ -57,8 +56,6 @@ def _facts(trained: Trained) -> str:
 
 def _predictions(trained: Trained, k: int) -> Chart:
     """Predicted against true."""
-    import altair as alt
-
     metric, errors = trained.simulator.metrics[k], trained.report["test"][trained.simulator.metrics[k].name]
     step = max(1, len(trained.true) // _DOTS)
     true, predicted = trained.true[::step, k], trained.predicted[::step, k]
@@ -86,8 +83,6 @@ def _predictions(trained: Trained, k: int) -> Chart:
 
 def _by_parameter(trained: Trained, k: int) -> Chart:
     """RMSE at each value of each parameter, a dot each; the worst value of a parameter has its name."""
-    import altair as alt
-
     metric, space = trained.simulator.metrics[k], trained.simulator.space
     error = 100 * (trained.predicted[:, k] - trained.true[:, k]) / np.ptp(trained.true[:, k])
     values = []
@@ -118,8 +113,6 @@ def _by_parameter(trained: Trained, k: int) -> Chart:
 
 def _curve(trained: Trained, colour: Any) -> Chart:
     """Error against designs."""
-    import altair as alt
-
     values = [
         {"designs": point["designs"], "target": name, "rmse": errors["rmse_percent_of_range"]}
         for point in trained.report["learning_curve"]
@@ -144,8 +137,6 @@ def _curve(trained: Trained, colour: Any) -> Chart:
 
 def _intervals(trained: Trained, colour: Any) -> Chart:
     """Coverage on test designs against the level of the interval."""
-    import altair as alt
-
     values = [
         {"level": level, "target": name, "coverage": shares[str(level)]}
         for name, shares in trained.report["coverage"].items()
@@ -169,8 +160,6 @@ def _intervals(trained: Trained, colour: Any) -> Chart:
 
 def _agents(trained: Trained) -> Chart:
     """Whose designs generalise to whose."""
-    import altair as alt
-
     found = trained.report["agents"]
     values = [{"on": row, "to": column, "rmse": rmse} for row, errors in found["errors"].items() for column, rmse in errors.items()]
     columns = list(next(iter(found["errors"].values())))
