@@ -76,7 +76,7 @@ def sample_(
 
     _check_free(out, overwrite)
     settings = pairs("--set", set_)
-    with building(get_task(env), settings), progress_bar() as tell:
+    with building(get_task(env), settings), progress_bar() as progress:
         data = sample(
             env,
             n,
@@ -84,7 +84,7 @@ def sample_(
             seed=seed,
             env_kwargs=settings,
             cache=cache,
-            progress=lambda done, of: tell(f"{of:,} designs", done / of),
+            progress=progress,
         )
     if len(data) < n:
         say("note", f"the space has {len(data):,} designs, fewer than {n:,}: the data set holds all of them", "yellow")
@@ -127,7 +127,7 @@ def export(
 
 
 def _check_free(folder: Path, overwrite: bool) -> None:
-    from archgym.dataset.data import FILE
+    from archgym.dataset.files import FILE
 
     if folder.exists() and not folder.is_dir():
         raise ArchGymError(f"{folder} is not a folder: give another --out")
@@ -147,9 +147,12 @@ def _save(data: Dataset, out: Path) -> None:
 def _show(data: Dataset, folder: Path) -> None:
     import numpy as np
 
+    from archgym.task import EnvSpecification
+
     console = stdout()
     designs = data.distinct()
-    heading(console, str(data.environment["id"]), ", ".join(f"{k}={v}" for k, v in data.environment["kwargs"].items()))
+    env = EnvSpecification.from_dict(data.environment)
+    heading(console, env.id, ", ".join(f"{k}={v}" for k, v in env.kwargs.items()))
     share = len(designs) / data.space.size
     facts = [
         ("Designs", f"{len(designs):,} of {data.space.size:,} ({share:.2%}), {designs.feasible.mean():.1%} feasible"),

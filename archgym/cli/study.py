@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from archgym.study.design import Study
-    from archgym.study.runner import Progress
+    from archgym.study.runner import StudyProgress
     from archgym.study.store import Store
 
 app = typer.Typer(no_args_is_help=True, help="Run many searches from one study file, so that none is lost.")
@@ -49,6 +49,7 @@ def expand(file: File) -> None:
     archgym study expand quick
     """
     from archgym.study.design import Study
+    from archgym.task import Specification
 
     study = Study.read(file)
     out = stdout()
@@ -58,9 +59,9 @@ def expand(file: File) -> None:
     columns = ("Run", "Task", "Agent", "Configuration>", "Seed>", "Samples>", "Hyperparameters")
     listing = new_table(*columns, expendable=["Hyperparameters", "Samples", "Configuration"], elsewhere="a pipe")
     for run in study.runs():
-        settings = " ".join(f"{name}={_short(value)}" for name, value in run.specification["agent"]["hyperparameters"].items())
-        seed, budget = run.specification["seed"], run.specification["budget"]
-        listing.add_row(run.id, run.task, run.agent, f"{run.configuration}", f"{seed}", f"{budget:,}", settings)
+        found = Specification.from_dict(run.specification)
+        settings = " ".join(f"{name}={_short(value)}" for name, value in found.agent.hyperparameters.items())
+        listing.add_row(run.id, run.task, run.agent, f"{run.configuration}", f"{found.seed}", f"{found.budget:,}", settings)
     out.print(listing)
 
 
@@ -96,12 +97,12 @@ def watched_run(study: Study, store: Store, workers: int | None, executor: str, 
     Raises:
         typer.Exit: it was interrupted.
     """
-    from archgym.study.runner import Progress, interruptible, run_study
+    from archgym.study.runner import StudyProgress, interruptible, run_study
 
-    progress = Progress()
+    progress = StudyProgress()
     view = _View(study)
 
-    def watch(found: Progress) -> None:
+    def watch(found: StudyProgress) -> None:
         nonlocal progress
         progress = found
         for note in found.notes:
@@ -122,7 +123,7 @@ def watched_run(study: Study, store: Store, workers: int | None, executor: str, 
     _print_progress(study, store, progress)
 
 
-def _print_progress(study: Study, store: Store, progress: Progress) -> None:
+def _print_progress(study: Study, store: Store, progress: StudyProgress) -> None:
     seconds = monotonic() - progress.started
     out = stdout()
     heading(out, study.name, f"{progress.total:,} runs in {store.folder}")
@@ -311,7 +312,7 @@ class _View:
         self.study = study
         self._live: Any = None
 
-    def start(self, progress: Progress) -> None:
+    def start(self, progress: StudyProgress) -> None:
         """Begin to show progress that changes in place."""
         if not sys.stderr.isatty():
             self._live = _Lines(progress)
@@ -332,7 +333,7 @@ class _View:
         if live is not None:
             live.stop()
 
-    def _drawn(self, progress: Progress, width: int, height: int) -> RenderableType:
+    def _drawn(self, progress: StudyProgress, width: int, height: int) -> RenderableType:
         from rich.console import Group
         from rich.text import Text
 
@@ -354,7 +355,7 @@ class _View:
 class _Lines:
     """A line of progress on stderr now and then, from a thread of its own."""
 
-    def __init__(self, progress: Progress):
+    def __init__(self, progress: StudyProgress):
         self._progress, self._over = progress, threading.Event()
         self._thread = threading.Thread(target=self._loop, daemon=True)
 
@@ -370,19 +371,19 @@ class _Lines:
             print(_in_one_line(self._progress), file=sys.stderr, flush=True)
 
 
-def _counts(progress: Progress) -> str:
+def _counts(progress: StudyProgress) -> str:
     rate = progress.samples / max(monotonic() - progress.started, 1e-9)
     parts = [f"{progress.failed:,} failed", f"{progress.left:,} left", f"{rate:,.0f} samples/s"]
     return ", ".join([*parts, *([f"{progress.retried:,} tried again"] if progress.retried else [])])
 
 
-def _time_left(progress: Progress) -> str:
+def _time_left(progress: StudyProgress) -> str:
     if progress.done < 2:
         return "time left unknown"
     return f"{_duration((monotonic() - progress.started) / progress.done * progress.left)} left"
 
 
-def _in_one_line(progress: Progress) -> str:
+def _in_one_line(progress: StudyProgress) -> str:
     return f"{progress.stored + progress.done:,} of {progress.total:,} runs, {_counts(progress)}, {_time_left(progress)}"
 
 

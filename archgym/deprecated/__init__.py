@@ -1,6 +1,8 @@
 """Old names that still work, each with its new one: the place to delete from at the next major version.
 
 archgym.workers, archgym.study.spec, ...    modules that moved: found under both names, as one module, with a DeprecationWarning
+test=, designs=, ...                        arguments that were renamed (`archgym.deprecated.arguments`)
+Progress, save_dataset, ...                 names that moved (`archgym.deprecated.names`)
 """
 
 from __future__ import annotations

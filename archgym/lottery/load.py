@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 
@@ -17,7 +16,7 @@ from archgym.progress import progress_bar
 from archgym.space import Array
 from archgym.study.design import Run, Study
 from archgym.study.store import Store, Stored
-from archgym.values import read_arguments
+from archgym.task import EnvSpecification, Specification
 
 _COLUMNS = ("sample", "reward", "valid", "elapsed_seconds")
 
@@ -30,7 +29,7 @@ def load_tasks(study: Study, store: Store) -> list[TaskRuns]:
     """
     stored = store.read()
     runs = {run.id: run for run in study.runs() if run.id in stored}
-    fronts = {task: tuple(study.tasks[task]["front"]) for task in study.front_references}
+    fronts = {task: EnvSpecification.from_dict(study.tasks[task]).front for task in study.front_references}
     traces: dict[str, Trace] = {}
     searched: dict[str, dict[str, Samples]] = {task: {} for task in fronts}
     wanted = dict.fromkeys([*_COLUMNS, *(metric for front in fronts.values() for metric in front)])
@@ -63,19 +62,19 @@ def _samples(found: Stored, columns: Mapping[str, Array], front: Sequence[str]) 
 
 def _spent(found: Stored) -> tuple[int, float]:
     """Samples and wall seconds that a run was given."""
-    return int(found.specification["budget"]), float(found.result["seconds"])
+    return int(Specification.from_dict(found.specification).budget), float(found.result["seconds"])
 
 
 def _judge(study: Study, task: str, seen: Iterable[Samples]) -> Judge:
-    env = study.tasks[task]
+    env = EnvSpecification.from_dict(study.tasks[task])
     with _evaluator(env) as evaluator, progress_bar() as tell:
         return Judge.of(
             evaluator,
-            env["front"],
+            env.front,
             study.front_references[task],
             seen,
             enumerate_it=task in study.enumerated,
-            progress=lambda _, share: tell(f"front of {env['id']}", share),
+            progress=lambda _, share: tell(f"front of {env.id}", share),
         )
 
 
@@ -87,7 +86,7 @@ def _task(
     stored: Mapping[str, Stored],
     judge: Judge | None,
 ) -> TaskRuns:
-    env = study.tasks[task]
+    env = EnvSpecification.from_dict(study.tasks[task])
     agents, failures, random_means = {}, [], []
     clipped = 0.0
     for agent, configurations in study.agents.items():
@@ -107,7 +106,7 @@ def _task(
                     valid, cut = valid + result["valid"], cut + result["clipped"]
                 if not stored[run.id].done:
                     failures.append((agent, c, seed, str(result.get("reason"))))
-                elif configuration.agent["name"] == "random" and result["mean_valid_reward"] is not None:
+                elif configuration.agent.name == "random" and result["mean_valid_reward"] is not None:
                     random_means.append((result["mean_valid_reward"], result["valid"]))
             rows.append(tuple(row))
         clipped = max(clipped, cut / valid if valid else 0.0)
@@ -122,7 +121,7 @@ def _task(
         form, optimum, capped, average_random = "log", judge.optimum, False, None
     return TaskRuns(
         task=task,
-        env=str(env["id"]),
+        env=str(env.id),
         optimum=optimum,
         average_random=average_random,
         log_scale=form == "log",
@@ -135,13 +134,13 @@ def _task(
     )
 
 
-def _objective(env: Mapping[str, Any], enumerate_it: bool) -> tuple[str, float | None, bool]:
+def _objective(env: EnvSpecification, enumerate_it: bool) -> tuple[str, float | None, bool]:
     """The objective's form, the reward of the exact optimum, where that is known or to be enumerated, and whether it is cut."""
     with _evaluator(env) as evaluator:
         if enumerate_it:
             with progress_bar() as tell:
                 found = stored_optimum(
-                    evaluator.simulator, evaluator.objective, progress=lambda _, share: tell(f"optimum of {env['id']}", share)
+                    evaluator.simulator, evaluator.objective, progress=lambda _, share: tell(f"optimum of {env.id}", share)
                 )
         else:
             found = known_optimum(evaluator.simulator, evaluator.objective)
@@ -150,12 +149,12 @@ def _objective(env: Mapping[str, Any], enumerate_it: bool) -> tuple[str, float |
 
 
 @contextmanager
-def _evaluator(env: Mapping[str, Any]) -> Iterator[Evaluator]:
+def _evaluator(env: EnvSpecification) -> Iterator[Evaluator]:
     """The task itself, to ask it about its optimum."""
     try:
-        evaluator = Evaluator(env["id"], env["objective"], env["horizon"], read_arguments(env["kwargs"]))
+        evaluator = Evaluator.from_specification(env)
     except Exception as error:  # a constructor may raise anything
-        raise ArchGymError(f"cannot make {env['id']} to ask for its optimum: {error}") from error
+        raise ArchGymError(f"cannot make {env.id} to ask for its optimum: {error}") from error
     try:
         yield evaluator
     finally:

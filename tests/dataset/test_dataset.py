@@ -83,7 +83,7 @@ def test_a_vast_space_is_sampled_but_has_no_grid():
         draw(space, 100, "grid", np.random.default_rng(0))
 
 
-@pytest.mark.parametrize(("options", "message"), [({"method": "sobel"}, "did you mean 'sobol'"), ({"n": 0}, "n is a number of designs")])
+@pytest.mark.parametrize(("options", "message"), [({"method": "sobel"}, "did you mean 'sobol'"), ({"n": 0}, "expected n, a number of designs, to be at least 1, got 0")])
 def test_a_sample_that_cannot_be_says_why(options, message, bowl):
     with pytest.raises(ArchGymError, match=message):
         sample("test/Bowl-v0", **{"n": 10, **options})
@@ -311,7 +311,7 @@ def test_repeated_measurements_of_a_noisy_simulator_are_averaged(tmp_path):
 def test_what_is_no_source_is_told(tmp_path, source):
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("hello")
-    with pytest.raises(ArchGymError, match=r"does not exist|is no study|is not a file of archgym search"):
+    with pytest.raises(ArchGymError, match=r"does not exist|is not a study|is not a file of archgym search"):
         build([tmp_path / source])
 
 
