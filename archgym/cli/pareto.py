@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 
-from archgym.cli.screen import fact_sheet, heading, new_table, stdout
+from archgym.cli.options import TaskOrEnv, names_of, pairs
+from archgym.cli.screen import fact_sheet, heading, new_table, print_to_copy, stdout
 from archgym.errors import ArchGymError
-from archgym.text import number
+from archgym.text import number, plain
 
 if TYPE_CHECKING:
     import altair as alt
@@ -30,20 +31,21 @@ def pareto(
     sources: Annotated[
         list[Path], typer.Argument(metavar="FILE|DIR...", help="Files of archgym search --out, folders of studies, data sets.")
     ],
-    metrics: Annotated[str, typer.Option(metavar="A,B[,C]", help="The metrics to trade off.")],
-    task: Annotated[
-        str | None, typer.Option("--task", "--env", help="Of a study with several tasks: a task's label, or an environment's id.")
-    ] = None,
+    metrics: Annotated[str, typer.Option(metavar="A,B[,C]", help="Metrics to trade off.")],
+    env: TaskOrEnv = None,
     reference: Annotated[
         str | None,
-        typer.Option(metavar="A=..,B=..", help="Where the hypervolume ends, in the metrics' units.", show_default="the worst value seen"),
+        typer.Option(
+            metavar="A=..,B=..", help="Reference point of the hypervolume, in the metrics' units.", show_default="the worst values seen"
+        ),
     ] = None,
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the front: .html, .svg or .png.")] = None,
-    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the front's designs.")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Chart of the front to write: an .html, .svg or .png file.")] = None,
+    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="CSV file to write the front's designs to.")] = None,
+    task: Annotated[str | None, typer.Option("--task", hidden=True)] = None,  # the former name of --env
 ) -> None:
-    """The designs that no other beats in every metric, and the volume that they dominate.
+    """Show the designs that no other beats in every metric, and the volume that they dominate.
 
-    archgym pareto results/quick --task "softmax 4K" --metrics time_s,sum_error
+    archgym pareto results/quick --env "softmax 4K" --metrics time_s,sum_error
     archgym pareto search.parquet --metrics latency_s,energy_j --reference latency_s=1e-3,energy_j=2e-3 --out front.svg
     """
     from archgym.dataset import build
@@ -57,24 +59,22 @@ def pareto(
     if csv is not None:
         check_writable(csv)
     corner = _reference(reference)
-    data = build(sources, env=task).distinct()
-    chosen = choose_metrics([name.strip() for name in metrics.split(",")], data.metrics)
+    data = build(sources, env=env if task is None else task).distinct()
+    chosen = choose_metrics(names_of(metrics), data.metrics)
     data = data.rows(data.feasible)
     values = np.stack([data.column(metric.name) for metric in chosen], axis=1)
     front = find_front(values, chosen, corner)
     designs = data.rows(front.rows)
     _show(designs, front, len(data))
     if csv is not None:
-        stdout().print(f"CSV       {to_csv(designs, csv)}", soft_wrap=True)
+        print_to_copy("CSV", str(to_csv(designs, csv)))
     if out is not None:
         write_chart(draw(values, designs, front), out)
-        stdout().print(f"Chart     {out}", soft_wrap=True)
+        print_to_copy("Chart", str(out))
 
 
 def _reference(text: str | None) -> dict[str, float]:
     """ "a=1,b=2" as numbers by name."""
-    from archgym.cli.program import pairs
-
     found = pairs("--reference", text.split(",") if text else None)
     for name, value in found.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
@@ -93,7 +93,7 @@ def _show(designs: Dataset, front: Front, feasible: int) -> None:
         [*(number(float(value)) for value in front.values[row]), *([f"{size:,}"] if several else [])]
         for row, size in zip(starts.tolist(), sizes.tolist(), strict=True)
     ]
-    values = [[_text(value) for value in designs.space.design(designs.indices[row]).values()] for row in starts.tolist()]
+    values = [[plain(value) for value in designs.space.design(designs.indices[row]).values()] for row in starts.tolist()]
     titles = [*(f"{_titled(m)}>" for m in front.metrics), *(["Designs>"] if several else [])]
     wide = [*titles, *designs.space.names]
     table = new_table(*wide)
