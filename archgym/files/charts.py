@@ -7,11 +7,14 @@ import re
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from archgym.errors import ArchGymError, MissingDependency
 from archgym.files.paths import check_writable, write_atomically
 from archgym.text import REASON, is_printable, one_line
+
+if TYPE_CHECKING:
+    from archgym.simulator import Metric
 
 SUFFIXES = (".html", ".svg", ".png")
 FONT = "Inter, 'Helvetica Neue', Arial, 'Liberation Sans', sans-serif"
@@ -108,6 +111,11 @@ def require_drawing(what: str, *modules: str) -> None:
             import_module(name)
         except ImportError as error:
             raise MissingDependency(f"{what} needs {error.name}: pip install 'archgym[report]'") from error
+
+
+def axis_title(metric: Metric) -> str:
+    """A metric's name, with its unit if it has one."""
+    return metric.name if metric.unit == "1" else f"{metric.name} ({metric.unit})"
 
 
 def specification(chart: Any) -> dict[str, Any]:

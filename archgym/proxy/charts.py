@@ -7,9 +7,10 @@ from typing import Any, TypeAlias
 import altair as alt
 import numpy as np
 
+from archgym.files.charts import axis_title
 from archgym.proxy.evaluate import LEVELS
 from archgym.proxy.training import Trained
-from archgym.simulator import Metric
+from archgym.text import plain
 
 Chart: TypeAlias = Any  # Altair builds classes at run time
 
@@ -70,7 +71,8 @@ def _predictions(trained: Trained, k: int) -> Chart:
         filled=True, size=12, opacity=0.45, color=_HUES[0]
     )
     encoded = dots.encode(
-        x=alt.X("t:Q", title=f"true {_titled(metric)}", scale=scale, axis=axis), y=alt.Y("p:Q", title="predicted", scale=scale, axis=axis)
+        x=alt.X("t:Q", title=f"true {axis_title(metric)}", scale=scale, axis=axis),
+        y=alt.Y("p:Q", title="predicted", scale=scale, axis=axis),
     )
     ends = [{"t": v, "p": v} for v in domain]
     diagonal = alt.Chart(alt.InlineData(values=ends)).mark_line(style="diagonal", clip=True).encode(x="t:Q", y="p:Q")
@@ -95,7 +97,7 @@ def _by_parameter(trained: Trained, k: int) -> Chart:
             values.append(
                 {
                     "parameter": parameter.name,
-                    "value": f"{shown:.4g}" if isinstance(shown, float) else str(shown),
+                    "value": plain(shown),
                     "rmse": value,
                     "worst": j == worst,
                 }
@@ -179,7 +181,3 @@ def _agents(trained: Trained) -> Chart:
     return alt.layer(tiles, text).properties(
         width=size * len(columns), height=26 * len(found["errors"]), title="Whose designs generalise: RMSE, % of the range"
     )
-
-
-def _titled(metric: Metric) -> str:
-    return metric.name if metric.unit == "1" else f"{metric.name} ({metric.unit})"
