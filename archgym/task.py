@@ -124,9 +124,7 @@ class EnvSpecification:
         """
         env = _table(given, "env", ("id", "kwargs"))
         kwargs = _table(env["kwargs"], "kwargs")
-        return cls(
-            env["id"], kwargs, env.get("objective"), env.get("horizon", 1), env.get("simulator"), tuple(env.get("front") or ())
-        )
+        return cls(env["id"], kwargs, env.get("objective"), env.get("horizon", 1), env.get("simulator"), tuple(env.get("front") or ()))
 
     @cached_property
     def as_dict(self) -> dict[str, Any]:

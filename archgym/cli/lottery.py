@@ -41,7 +41,7 @@ def lottery(
     """
     if (source is None) != quick:
         raise ArchGymError("give a study file, a study's folder, or --quick (and only one of them)")
-    from archgym.lottery.report.charts import require
+    from archgym.lottery.report import require
 
     require()  # before hours of runs, not after
     study, store, folder = _opened(source or QUICK, out)

@@ -98,10 +98,11 @@ def report(
     """
     from archgym.files.charts import check_chart, write_chart
     from archgym.proxy import load_trained
-    from archgym.proxy.charts import draw
     from archgym.proxy.speed import measure, simulator_of
 
     path = check_chart(out or folder / "report.html", "--out")
+    from archgym.proxy.charts import draw  # imports Altair, hence after the check
+
     trained = load_trained(folder)
     _show(trained, folder)
     found: list[Speed] = []

@@ -91,9 +91,7 @@ def draw(space: DesignSpace, n: int, method: str, rng: np.random.Generator) -> I
     )
 
 
-def _measured(
-    simulator: Simulator, indices: Indices, env: EnvSpecification, method: str, seed: int, progress: Progress
-) -> Dataset:
+def _measured(simulator: Simulator, indices: Indices, env: EnvSpecification, method: str, seed: int, progress: Progress) -> Dataset:
     chunk = _CHUNK if simulator.deterministic else 1
     rng = stream(seed, "noise") if simulator.stochastic else None
     outcomes = []

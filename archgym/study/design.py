@@ -274,9 +274,7 @@ class Study:
         for combination in itertools.product(*given.values()):
             yield dict(zip(given, combination, strict=True)), 0
 
-    def _with_budgets(
-        self, i: int, cls: type[Agent], hyperparameters: Mapping[str, Any], seeds: Sequence[int]
-    ) -> Iterator[Configuration]:
+    def _with_budgets(self, i: int, cls: type[Agent], hyperparameters: Mapping[str, Any], seeds: Sequence[int]) -> Iterator[Configuration]:
         try:
             agent = cls(**hyperparameters)
             width = agent.preferred_num_envs

@@ -139,7 +139,7 @@ def test_a_search_without_a_valid_design_has_no_front(task):
 @pytest.fixture
 def judge(task):
     def made(reference=None, enumerate_it=True, seen=(), objective=None, **kwargs):
-        return Judge.of(Evaluator(task, objective, 1, kwargs), NAMES, reference or {}, seen, enumerate_it)
+        return Judge.from_runs(Evaluator(task, objective, 1, kwargs), NAMES, reference or {}, seen, enumerate_it)
 
     return made
 
