@@ -163,6 +163,23 @@ def refuse_foreign(path: str | os.PathLike[str], *ours: bytes) -> None:
             raise ArchGymError(f"{os.fspath(path)} is {kind}")
 
 
+def check_readable(path: Path, what: str) -> None:
+    """Refuse anything but a file, and one that is `foreign`, before it is opened.
+
+    Args:
+        path: the file.
+        what: its role in the message, such as "the workload".
+
+    Raises:
+        ArchGymError: it is refused.
+        OSError: it cannot be read.
+    """
+    place = path.expanduser()
+    if place.exists() and not place.is_file():
+        raise ArchGymError(f"cannot read {what} {str(place)!r}: it is not a file")
+    refuse_foreign(place)
+
+
 def in_words(error: BaseException) -> str:
     """Why a file could not be written: "the disk is full", or what the system says."""
     found = system_error(error)
