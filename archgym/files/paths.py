@@ -216,8 +216,12 @@ def check_writable(path: str | os.PathLike[str]) -> Path:
         return target
 
 
-def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], object]) -> Path:
+def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], object] | bytes) -> Path:
     """Write a file so that a reader sees all of it or none, and remove what killed processes left of earlier attempts.
+
+    Args:
+        path: the file.
+        write: its content, or a function that writes the content.
 
     Raises:
         ArchGymError: the path cannot be written; nothing is left behind.
@@ -225,7 +229,7 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], o
     target = _target(path)
     with _writing(target):
         remove_abandoned(target.parent, target.name)
-        replace(target, write)
+        replace(target, (lambda file: file.write(write)) if isinstance(write, bytes) else write)
     return target
 
 

@@ -6,14 +6,15 @@ What is computed from shapes alone becomes a constant, and an If whose condition
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from archgym.errors import ArchGymError, reason_of
+from archgym.processes.memory import limited_memory
 from archgym.simulators.accelerator.workloads.onnx.graph import SMALL, Shape, copied, name_of, new_node, subgraphs
 from archgym.simulators.accelerator.workloads.onnx.reading import NUMBERS
 
@@ -26,7 +27,7 @@ _FOLDED = (
 )
 _DAMAGED = (ArithmeticError, AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError)
 _MAX_MADE = 2**16  # elements of a tensor that is computed from shapes, on the way
-_INFERENCE_BYTES = 2**30
+_INFERENCE_BYTES = 2**30  # far more than any model needs: a tensor that is used as a shape may have 2^40 dimensions
 _VISITS = 100_000  # of nodes by repeated inference; models of today take up to ten passes
 
 
@@ -58,31 +59,12 @@ def _infer(model: Any, file: Path) -> Any:
     import onnx.shape_inference
 
     try:
-        with _little_memory():
+        with limited_memory(_INFERENCE_BYTES):
             return onnx.shape_inference.infer_shapes(model, data_prop=True)
     except MemoryError as error:
         raise ArchGymError(f"{file} has a shape of so many dimensions that they do not fit into memory: fix the model") from error
     except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError, RuntimeError, ValueError) as error:
         raise ArchGymError(f"{file} is not a valid ONNX model: {reason_of(error)}") from error
-
-
-@contextmanager
-def _little_memory() -> Iterator[None]:
-    """MemoryError where inference allocates far more than any model needs: a tensor that is used as a shape may have 2^40 dimensions."""
-    try:
-        import resource
-
-        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
-    except (ImportError, OSError):  # not Linux
-        yield
-        return
-    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    wanted = pages * resource.getpagesize() + _INFERENCE_BYTES
-    resource.setrlimit(resource.RLIMIT_AS, (wanted if soft == resource.RLIM_INFINITY else min(soft, wanted), hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 def _fold(model: Any) -> bool:
