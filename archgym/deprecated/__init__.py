@@ -1,6 +1,7 @@
 """Old names that still work, each with its new one: the place to delete from at the next major version.
 
 archgym.workers, archgym.study.spec, ...    modules that moved: found under both names, as one module, with a DeprecationWarning
+archgym.simulators.accelerator.attention.fusemax_cycles, ...    names that moved to another module (`moved`)
 """
 
 from __future__ import annotations
@@ -80,6 +81,22 @@ class _Moved(MetaPathFinder, Loader):
         old, new = module.__name__, MODULES[module.__name__]
         warnings.warn(f"{old} is deprecated: import {new}", DeprecationWarning, stacklevel=2)
         sys.modules[old] = importlib.import_module(new)
+
+
+def moved(name: str, old: str, new: str) -> Any:
+    """What a module's `__getattr__` returns for names that moved to another module.
+
+    Args:
+        name: the name.
+        old, new: the modules.
+
+    Raises:
+        AttributeError: the new module does not have the name.
+    """
+    if name.startswith("_") or not hasattr(module := importlib.import_module(new), name):
+        raise AttributeError(f"module {old!r} has no attribute {name!r}")
+    warnings.warn(f"{old}.{name} is deprecated: import it from {new}", DeprecationWarning, stacklevel=3)
+    return getattr(module, name)
 
 
 def find_moved_modules() -> None:

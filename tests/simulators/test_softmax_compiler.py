@@ -293,7 +293,7 @@ def test_other_sources_give_another_library(counting, monkeypatch, tmp_path):
 def test_a_compiler_that_ends_half_way_leaves_no_file(fake, tmp_path, ends):
     kept = tmp_path / "kept"
     path = fake("mine", f"{OUT}printf partial > $out\n{ends}")
-    with pytest.raises(CompilerError, match="mine (ended with exit code 1|was killed by SIGKILL): no message"):
+    with pytest.raises(CompilerError, match=r"mine (ended with exit code 1|was killed by SIGKILL): no message"):
         Compiler((str(path),), "1", kept).build("harness.c")
     assert files(kept) == []
 

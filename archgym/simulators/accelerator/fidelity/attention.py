@@ -19,8 +19,8 @@ import typer
 
 from archgym.cli.screen import fact_sheet, heading, new_table, stdout
 from archgym.errors import ArchGymError
-from archgym.simulators.accelerator import attention as forms
-from archgym.simulators.accelerator.attention import CLOCK_HZ, LENGTHS, MODELS, Attention, Floats
+from archgym.simulators.accelerator import fusemax as forms
+from archgym.simulators.accelerator.fusemax import CLOCK_HZ, LENGTHS, MODELS, Attention, Floats
 
 if TYPE_CHECKING:
     from rich.console import Console
