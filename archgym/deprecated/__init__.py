@@ -3,6 +3,7 @@
 archgym.workers, archgym.study.spec, ...    modules that moved: found under both names, as one module, with a DeprecationWarning
 test=, designs=, ...                        arguments that were renamed (`archgym.deprecated.arguments`)
 Progress, save_dataset, ...                 names that moved (`archgym.deprecated.names`)
+fusemax_cycles, ...                         names that moved to another module (`moved`)
 """
 
 from __future__ import annotations
@@ -47,9 +48,9 @@ MODULES = {
     "archgym.simulators.accelerator.attention_fidelity": "archgym.simulators.accelerator.fidelity.attention",
     "archgym.simulators.accelerator.convolutions": "archgym.simulators.accelerator.workloads.convolutions",
     "archgym.simulators.accelerator.topologies": "archgym.simulators.accelerator.workloads.topologies",
-    "archgym.simulators.accelerator.onnx_import": "archgym.simulators.accelerator.workloads.onnx_import",
-    "archgym.simulators.accelerator.onnx_graph": "archgym.simulators.accelerator.workloads.onnx_graph",
-    "archgym.simulators.accelerator.onnx_layers": "archgym.simulators.accelerator.workloads.onnx_layers",
+    "archgym.simulators.accelerator.onnx_import": "archgym.simulators.accelerator.workloads.onnx.load",
+    "archgym.simulators.accelerator.onnx_graph": "archgym.simulators.accelerator.workloads.onnx.reading",
+    "archgym.simulators.accelerator.onnx_layers": "archgym.simulators.accelerator.workloads.onnx.layers",
     "archgym.simulators.nas.imports": "archgym.simulators.nas.tables.imports",
     "archgym.simulators.nas.restricted_pickle": "archgym.simulators.nas.tables.restricted_pickle",
     "archgym.simulators.nas.summary": "archgym.simulators.nas.tables.summary",
@@ -83,6 +84,22 @@ class _Moved(MetaPathFinder, Loader):
         old, new = module.__name__, MODULES[module.__name__]
         warnings.warn(f"{old} is deprecated: import {new}", DeprecationWarning, stacklevel=2)
         sys.modules[old] = importlib.import_module(new)
+
+
+def moved(name: str, old: str, new: str) -> Any:
+    """What a module's `__getattr__` returns for names that moved to another module.
+
+    Args:
+        name: the name.
+        old, new: the modules.
+
+    Raises:
+        AttributeError: the new module does not have the name.
+    """
+    if name.startswith("_") or not hasattr(module := importlib.import_module(new), name):
+        raise AttributeError(f"module {old!r} has no attribute {name!r}")
+    warnings.warn(f"{old}.{name} is deprecated: import it from {new}", DeprecationWarning, stacklevel=3)
+    return getattr(module, name)
 
 
 def find_moved_modules() -> None:

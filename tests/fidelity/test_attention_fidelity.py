@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 
 from archgym.cli import fidelity
 from archgym.errors import ArchGymError
-from archgym.simulators.accelerator import attention as forms
-from archgym.simulators.accelerator.attention import CLOCK_HZ, LENGTHS, MODELS, Attention
+from archgym.simulators.accelerator import fusemax as forms
 from archgym.simulators.accelerator.fidelity import attention as page
+from archgym.simulators.accelerator.fusemax import CLOCK_HZ, LENGTHS, MODELS, Attention
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT.parent / "shared" / "data" / "accelerator"

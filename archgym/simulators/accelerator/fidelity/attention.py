@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from archgym.errors import ArchGymError
-from archgym.simulators.accelerator import attention as forms
-from archgym.simulators.accelerator.attention import CLOCK_HZ, LENGTHS, MODELS, Attention, Floats
+from archgym.simulators.accelerator import fusemax as forms
+from archgym.simulators.accelerator.fusemax import CLOCK_HZ, LENGTHS, MODELS, Attention, Floats
 
 RECORD = Path(__file__).parent / "records" / "attention.json"
 PLACEMENTS = "flat_validation.csv"  # where FLAT puts its operands

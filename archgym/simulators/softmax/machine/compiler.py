@@ -202,7 +202,7 @@ def _run(command: Sequence[str], timeout_s: float) -> str:
         raise CompilerTimeout(f"{name} was killed after {timeout_s:g} s") from None
     if ending.code:
         lines = [line for line in ending.text.splitlines() if "error" in line.lower()] or ending.text.splitlines() or ["no message"]
-        raise CompilerError(f"{name} failed (exit code {ending.code}): {one_line(lines[0])}")
+        raise CompilerError(f"{name} {ending}: {one_line(lines[0])}")
     return ending.text
 
 
