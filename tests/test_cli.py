@@ -649,8 +649,9 @@ def test_every_command_has_an_example_in_its_help_that_it_accepts(words):
 
 
 def test_a_typo_suggests_the_right_word():
-    done = CliRunner().invoke(app, ["serach"])
-    assert done.exit_code == 2 and "Did you mean 'search'" in done.output
+    for words, right in ((["serach"], "search"), (["calibrat"], "calibrate"), (["fidelity", "softmx"], "softmax")):
+        done = CliRunner().invoke(app, words)
+        assert done.exit_code == 2 and f"Did you mean '{right}'" in done.output
 
 
 def test_what_goes_wrong_is_one_line_and_exit_code_1_and_a_traceback_only_with_debug(monkeypatch):

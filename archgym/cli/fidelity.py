@@ -28,9 +28,9 @@ from archgym.errors import ArchGymError, whole
 from archgym.files.charts import check_chart, write_chart
 from archgym.files.paths import check_writable, write_atomically
 from archgym.progress import parts, progress_bar
-from archgym.simulators.accelerator.attention import LENGTHS, MODELS
 from archgym.simulators.accelerator.fidelity import accelerator as arrays
-from archgym.simulators.accelerator.fidelity import attention as fusemax
+from archgym.simulators.accelerator.fidelity import attention as published
+from archgym.simulators.accelerator.fusemax import LENGTHS, MODELS
 from archgym.simulators.softmax.calibration import Calibration
 from archgym.text import percent, significant
 
@@ -328,7 +328,7 @@ def attention(
 
     archgym fidelity attention
     """
-    found = _found(fusemax.RECORD, fusemax.compare, data)
+    found = _found(published.RECORD, published.compare, data)
     console = stdout()
     _heading(console, "Attention accelerators", data)
     _print_attention(console, found)
@@ -336,7 +336,7 @@ def attention(
 
 def _print_attention(console: Console, found: dict[str, Any]) -> None:
     table = new_table("Design", "Table", "Rows>", "Latency>", "Traffic>", expendable=["Rows", "Table"])
-    for name, design in fusemax.FORMS.items():
+    for name, design in published.FORMS.items():
         each = found["forms"][name]
         table.add_row(design, name, str(each["rows"]), _scientific(each["latency"]), _scientific(each["traffic"]))
     console.print(table)

@@ -15,6 +15,7 @@ import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 from types import TracebackType
 from typing import Annotated, Any
 
@@ -54,6 +55,14 @@ class _Group(TyperGroup):
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         return _plugin(self.prefix + cmd_name) if cmd_name in _registered(self.prefix) else None
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        try:
+            return super().resolve_command(ctx, args)
+        except Exception as error:
+            if hasattr(error, "message") and (near := get_close_matches(args[0], self.list_commands(ctx))):
+                error.message = f"{str(error.message).rstrip('.')}. Did you mean {' or '.join(map(repr, near))}?"
+            raise
 
 
 class _Commands(_Group):
