@@ -40,7 +40,9 @@ class Format(StrEnum):
 
 @app.command("build")
 def build_(
-    sources: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Studies, files of archgym search --out, data sets.")],
+    sources: Annotated[
+        list[Path], typer.Argument(metavar="FILE|DIR...", help="Files of archgym search --out, folders of studies, data sets.")
+    ],
     out: Out,
     env: TaskOrEnv = None,
     overwrite: Overwrite = False,

@@ -347,7 +347,7 @@ def _print_attention(console: Console, found: dict[str, Any]) -> None:
     console.print()
     meanings = (
         ("Latency, traffic", "largest |closed form / published - 1| over the rows"),
-        ("Speed-up", f"ratio of published latencies; the mean by the closed forms is {found['speed_up_by_the_forms']:.2f}x"),
+        ("Speed-up", f"published latencies; the mean by the closed forms is {found['speed_up_by_the_forms']:.2f}x"),
         ("Energy", "FuseMax / FLAT, published; archgym does not compute it"),
         ("Validity", "these designs only: AttentionAccelerator-v0 also has others"),
     )

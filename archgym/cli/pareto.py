@@ -31,7 +31,7 @@ def pareto(
             metavar="A=..,B=..", help="Reference point of the hypervolume, in the metrics' units.", show_default="the worst values seen"
         ),
     ] = None,
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Chart of the front to write: an .html, .svg or .png file.")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Chart of the front to write: a .html, .svg or .png file.")] = None,
     csv: Annotated[Path | None, typer.Option(metavar="FILE", help="CSV file to write the front's designs to.")] = None,
     task: Annotated[str | None, typer.Option("--task", hidden=True)] = None,  # the former name of --env
 ) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from archgym.proxy.speed import Speed
     from archgym.proxy.training import Trained
 
-app = typer.Typer(no_args_is_help=True, help="Models that are trained on a data set of a simulator and replace it.")
+app = typer.Typer(no_args_is_help=True, help="Models of a simulator, trained on a data set, that replace it in a search.")
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a proxy.")]
 
@@ -45,7 +45,7 @@ def train_(
     ] = None,
     test: Annotated[float, typer.Option(help="Share of the designs that is held out for the test.")] = 0.2,
     folds: Annotated[int, typer.Option(min=2, help="Number of cross-validation folds.")] = 5,
-    seed: Annotated[int, typer.Option(min=0, help="Seed for the split into designs and the model.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed for the train-test split and the model.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing proxy.")] = False,
 ) -> None:
     """Train a proxy on a data set, and measure its errors on designs that it has not seen.
