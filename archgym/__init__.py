@@ -16,7 +16,8 @@ from typing import Any
 
 from archgym._search import Incumbent, Search, SearchResult, search, search_again
 from archgym.agent import Agent, AskTellAgent
-from archgym.deprecated import find_moved_modules, renamed_attribute
+from archgym.deprecated.modules import find_moved_modules
+from archgym.deprecated.names import old_names
 from archgym.env import ArchEnv, ArchVectorEnv, finished
 from archgym.errors import ArchGymError, BudgetExhausted, MissingDependency, SimulatorUnavailable
 from archgym.ledger import Failure, Ledger
@@ -50,7 +51,14 @@ def __getattr__(name: str) -> Any:
         from archgym.proxy import proxy_env
 
         return proxy_env
-    return renamed_attribute(__name__, name)
+    return _old_names(name)
+
+
+_old_names = old_names(
+    __name__,
+    VectorContinuousActions="archgym.wrappers.vector:ContinuousActions",
+    VectorSequentialDesign="archgym.wrappers.vector:SequentialDesign",
+)
 
 
 __all__ = [

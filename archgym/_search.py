@@ -11,7 +11,7 @@ import os
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,8 +32,9 @@ from archgym.registry import get_agent, get_task, list_agents
 from archgym.simulator import Metric
 from archgym.simulator_wrappers import Cached
 from archgym.space import Array, DesignSpace
+from archgym.task import AgentSpecification, EnvSpecification, Specification
 from archgym.text import shown
-from archgym.values import identity_of, read, read_arguments, settle, write
+from archgym.values import identity_of, read_arguments, settle, write
 from archgym.version import __version__
 from archgym.wrappers import VectorObjective, vector
 
@@ -178,7 +179,7 @@ class Search:
         for name in env_kwargs:
             if name in ("task", "num_envs", "spec", "wrappers", "vectorization_mode", "vector_kwargs", "render_mode", "autoreset_mode"):
                 raise ArchGymError(
-                    f"{name!r} cannot be set through env_kwargs: a search makes its own vector environment; use search(num_envs=...) for its width"
+                    f"{name!r} cannot be set through env_kwargs: a search makes its own vector environment; use search(num_envs=...)"
                 )
         objective, written, kwargs = _settled(env_kwargs)
         made = gymnasium.make_vec(env, num_envs=width, **objective, **kwargs)
@@ -187,17 +188,17 @@ class Search:
         self.env: ArchVectorEnv = made.unwrapped
         self.ledger.budget = self.budget
         self.front = () if front is None else check_front(front, self.env.simulator)
-        environment = self.env.evaluator.specification()
-        environment["kwargs"] = {name: written[name] for name in environment["kwargs"]}  # as they were before the simulator had them
-        specification = {
-            "archgym": __version__,
-            "env": {**environment, "id": env, **({"front": list(front)} if front else {})},
-            "agent": {"name": agent_name(self.agent), "version": version, "hyperparameters": write(self.agent.configuration)},
-            "budget": self.budget,
-            "seed": self.seed,
-            "num_envs": width,
-        }
-        self.specification: dict[str, Any] = json.loads(json.dumps(specification, default=write))
+        environment = EnvSpecification.from_dict(self.env.evaluator.specification())
+        kwargs = {name: written[name] for name in environment.kwargs}  # as they were before the simulator had them
+        specification = Specification(
+            replace(environment, id=env, kwargs=kwargs, front=tuple(front or ())),
+            AgentSpecification(agent_name(self.agent), write(self.agent.configuration), version),
+            self.budget,
+            self.seed,
+            width,
+            __version__,
+        )
+        self.specification: dict[str, Any] = json.loads(json.dumps(specification.to_dict(), default=write))
         if cache is not None:
             evaluator = self.env.evaluator
             evaluator.simulator = Cached(evaluator.simulator, cache)
@@ -368,11 +369,11 @@ def search_again(specification: Mapping[str, Any], *, env_kwargs: Mapping[str, A
         ArchGymError: an error of `search`; an argument stored as a hash is missing or differs; or the agent has another version
             here, so that the rows would differ.
     """
-    again, agent = specified(specification, env_kwargs=env_kwargs), specification["agent"]
-    version = agent.get("version")
-    if again.agent.version != version:
+    again, agent = specified(specification, env_kwargs=env_kwargs), Specification.from_dict(specification).agent
+    if again.agent.version != agent.version:
         raise ArchGymError(
-            f"expected version {version!r} of the agent {agent['name']!r}, got {again.agent.version}; install the archgym that made the result"
+            f"expected version {agent.version!r} of the agent {agent.name!r}, got {again.agent.version}; "
+            "install the archgym that made the result"
         )
     return again.run()
 
@@ -387,23 +388,18 @@ def specified(
     Raises:
         ArchGymError: as `search`.
     """
-    env, agent = _part(specification, "env"), _part(specification, "agent")
-    try:
-        kwargs = {**read_arguments(_part(env, "kwargs"), env_kwargs), "objective": env["objective"], "horizon": env["horizon"]}
-        hyperparameters = _keywords("hyperparameters", read(agent["hyperparameters"]))
-        name, env_id = agent["name"], env["id"]
-        size = {of: specification[of] for of in ("budget", "seed", "num_envs")}
-    except KeyError as error:
-        raise ArchGymError(f"expected a search's specification, got one without {error}") from None
-    return Search(env_id, make_any_agent(name, hyperparameters), **size, env_kwargs=kwargs, cache=cache, front=env.get("front"))
-
-
-def _part(specification: Any, name: str) -> Mapping[str, Any]:
-    """A dictionary within a specification."""
-    part = specification.get(name) if isinstance(specification, Mapping) else None
-    if not isinstance(part, Mapping):
-        raise ArchGymError(f"expected a search's specification, with a dictionary {name!r}; got {shown(specification)}")
-    return part
+    run = Specification.from_dict(specification)
+    kwargs = {**read_arguments(run.env.kwargs, env_kwargs), "objective": run.env.objective, "horizon": run.env.horizon}
+    return Search(
+        run.env.id,
+        make_any_agent(run.agent.name, _keywords("hyperparameters", run.agent.configuration)),
+        budget=run.budget,
+        seed=run.seed,
+        num_envs=run.num_envs,
+        env_kwargs=kwargs,
+        cache=cache,
+        front=run.env.front or None,
+    )
 
 
 def _columns(history: Mapping[str, Array], metrics: Sequence[Metric]) -> Array:

@@ -30,7 +30,8 @@ from archgym.registry import ObjectiveSource, Task, get_task
 from archgym.seeding import stream
 from archgym.simulator import Simulator, evaluate_safely
 from archgym.space import Array, Indices, all_true
-from archgym.values import portable, restored, settle
+from archgym.task import EnvSpecification
+from archgym.values import portable, read_arguments, restored, settle
 
 _SMALLEST, _LARGEST = float(np.exp(-R)), float(np.exp(R))
 
@@ -63,6 +64,15 @@ class Evaluator:
         self.metric_names = [m.name for m in metrics]
         self.observation_space = Box(-R, R, (len(visible) + 1 + (horizon > 1),), np.float32)
         self.action_space = MultiDiscrete(self.simulator.space.nvec)
+
+    @classmethod
+    def from_specification(cls, env: EnvSpecification) -> Evaluator:
+        """The environment of a run, a data set or a proxy, built again.
+
+        Raises:
+            ArchGymError: an unknown environment or argument, or an argument of which only a hash is stored.
+        """
+        return cls(env.id, env.objective, env.horizon, read_arguments(env.kwargs))
 
     def seed(self, seed: int | None) -> None:
         """Restart the noise stream, where a seed is given."""
@@ -156,13 +166,9 @@ class Evaluator:
 
     def specification(self) -> dict[str, Any]:
         """What the environment is, as JSON: enough to build it again (options of the objective are in the objective)."""
-        return {
-            "id": self.task.id,
-            "kwargs": settle(self.task.without_options(self.kwargs))[0],
-            "objective": self.objective.to_dict(),
-            "horizon": self.horizon,
-            "simulator": self.simulator.specification,
-        }
+        kwargs, _ = settle(self.task.without_options(self.kwargs))
+        objective, simulator = self.objective.to_dict(), self.simulator.specification
+        return EnvSpecification(self.task.id, kwargs, objective, self.horizon, simulator).as_dict
 
 
 class _Shared:

@@ -1,24 +1,26 @@
-"""Tasks: what an environment id stands for.
+"""Tasks, what an environment id stands for; specifications, what a run was.
 
-simulator source + keyword arguments -> Simulator,  objective source + its options -> Objective
+    Task:            simulator source + keyword arguments -> Simulator,  objective source + its options -> Objective
+    Specification:   environment, agent, budget, seed and width of a run  <->  the dictionary that is stored and hashed
+
+No other module takes the dictionary apart.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import Any
 
 from archgym.errors import ArchGymError, reason_of, unknown
 from archgym.objective import Objective
 from archgym.simulator import Simulator, check_schema
+from archgym.text import shown
 from archgym.values import load as load
-
-if TYPE_CHECKING:
-    pass
-
+from archgym.values import read
 
 SimulatorSource = str | Simulator | Callable[..., Simulator]
 ObjectiveSource = str | Objective | Mapping[str, Any] | Callable[..., Objective]
@@ -82,7 +84,7 @@ class Task:
         return simulator, goal
 
     def without_options(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """Keyword arguments less those that are options of the task's own objective."""
+        """Keyword arguments without the options of the task's own objective."""
         options = _options(_resolve(self.objective))
         return {name: value for name, value in settings.items() if name not in options}
 
@@ -91,6 +93,158 @@ class Task:
         factory = _resolve(self.simulator)
         found = {**(_parameters(factory) or {}), **_options(_resolve(self.objective))}
         return {**found, **self.kwargs}
+
+
+@dataclass(frozen=True)
+class EnvSpecification:
+    """The environment of a run; `archgym.env.Evaluator.from_specification` builds it again.
+
+    Attributes:
+        id: Gymnasium id, with the module that registers it where the user gave one.
+        kwargs: keyword arguments, as written by `archgym.values`.
+        objective: dictionary form of the objective; None for the environment's own.
+        horizon: designs per episode.
+        simulator: the simulator's specification; None where it is not stored.
+        front: metrics that are traded off; empty for the scalar reward alone.
+    """
+
+    id: str
+    kwargs: Mapping[str, Any]
+    objective: Mapping[str, Any] | None = None
+    horizon: int = 1
+    simulator: Any = None
+    front: tuple[str, ...] = ()
+
+    @classmethod
+    def from_dict(cls, given: Any) -> EnvSpecification:
+        """The environment of a specification, a data set or a proxy.
+
+        Raises:
+            ArchGymError: not a dictionary, or one without an id or arguments.
+        """
+        env = _table(given, "env", ("id", "kwargs"))
+        kwargs = _table(env["kwargs"], "kwargs")
+        return cls(env["id"], kwargs, env.get("objective"), env.get("horizon", 1), env.get("simulator"), tuple(env.get("front") or ()))
+
+    @cached_property
+    def as_dict(self) -> dict[str, Any]:
+        """The dictionary form, one object for all runs with this environment."""
+        front = {"front": list(self.front)} if self.front else {}
+        return {
+            "id": self.id,
+            "kwargs": self.kwargs,
+            "objective": self.objective,
+            "horizon": self.horizon,
+            "simulator": self.simulator,
+            **front,
+        }
+
+    @property
+    def measured(self) -> dict[str, Any]:
+        """The part that a design's metrics depend on, as data sets and proxies store it: id, arguments and simulator."""
+        return {name: self.as_dict[name] for name in ("id", "kwargs", "simulator")}
+
+
+@dataclass(frozen=True)
+class AgentSpecification:
+    """The agent of a run.
+
+    Attributes:
+        name: registered name, or "module:Class".
+        hyperparameters: all of them, as written by `archgym.values`.
+        version: version of the class; None where it is not stored.
+    """
+
+    name: str
+    hyperparameters: Any
+    version: int | None = None
+
+    @classmethod
+    def from_dict(cls, given: Any) -> AgentSpecification:
+        """The agent of a specification.
+
+        Raises:
+            ArchGymError: not a dictionary, or one without a name or hyperparameters.
+        """
+        agent = _table(given, "agent", ("name", "hyperparameters"))
+        return cls(agent["name"], agent["hyperparameters"], agent.get("version"))
+
+    @cached_property
+    def as_dict(self) -> dict[str, Any]:
+        """The dictionary form, one object for all runs with this agent."""
+        return {"name": self.name, "version": self.version, "hyperparameters": self.hyperparameters}
+
+    @property
+    def configuration(self) -> Any:
+        """Hyperparameters as the agent takes them.
+
+        Raises:
+            ArchGymError: a value that cannot be read back.
+        """
+        return read(self.hyperparameters)
+
+
+@dataclass(frozen=True)
+class Specification:
+    """A run: all that decides its rows, and the version of archgym that made it.
+
+    Attributes:
+        env: the environment.
+        agent: the agent.
+        budget: samples.
+        seed: seed of everything random.
+        num_envs: designs per step.
+        version: version of archgym; None before the run.
+    """
+
+    env: EnvSpecification
+    agent: AgentSpecification
+    budget: int
+    seed: int
+    num_envs: int
+    version: str | None = None
+
+    @classmethod
+    def from_dict(cls, given: Any) -> Specification:
+        """The specification behind its dictionary form.
+
+        Raises:
+            ArchGymError: not the dictionary form of a specification.
+        """
+        run = _table(given, "")
+        env = EnvSpecification.from_dict(_table(run.get("env"), "env", ("objective", "horizon")))
+        agent = AgentSpecification.from_dict(run.get("agent"))
+        _table(run, "", _ROWS)
+        return cls(env, agent, run["budget"], run["seed"], run["num_envs"], run.get("archgym"))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The dictionary form, from which `archgym.search_again` repeats the run."""
+        version = {} if self.version is None else {"archgym": self.version}
+        env, agent = self.env.as_dict, self.agent.as_dict
+        return {**version, "env": env, "agent": agent, "budget": self.budget, "seed": self.seed, "num_envs": self.num_envs}
+
+
+_ROWS = ("env", "agent", "budget", "seed", "num_envs")
+
+
+def what_decides_rows(specification: Mapping[str, Any]) -> dict[str, Any]:
+    """A specification's dictionary form without the version of archgym, every other key as it is stored."""
+    return {name: specification[name] for name in _ROWS}
+
+
+def _table(given: Any, name: str, keys: Iterable[str] = ()) -> Mapping[str, Any]:
+    """A dictionary of a specification, "" for the whole, with these keys.
+
+    Raises:
+        ArchGymError: not a dictionary, or one that lacks a key.
+    """
+    if not isinstance(given, Mapping):
+        where = f", with a dictionary {name!r}" if name else " as a dictionary"
+        raise ArchGymError(f"expected a search's specification{where}; got {shown(given)}")
+    for key in keys:
+        if key not in given:
+            raise ArchGymError(f"expected a search's specification, got one without {key!r}")
+    return given
 
 
 _OBJECTIVE = "expected an archgym.Objective, a mapping such as {'minimize': ['time_s']}, or a function of the simulator that returns one"

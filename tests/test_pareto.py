@@ -251,8 +251,9 @@ def test_the_command_reads_a_task_of_a_study(tmp_path, monkeypatch):
     )
     done = CliRunner().invoke(app, ["study", "run", str(study), "--out", str(tmp_path / "out"), "--workers", "1"])
     assert done.exit_code == 0, done.output
-    result = run(tmp_path / "out", "--task", "two", "--metrics", "latency_s,energy_j")
-    assert result.exit_code == 0 and "archgym/DramController-v0" in result.stdout, result.output
+    for option in ("--env", "--task"):  # the latter is a former name
+        result = run(tmp_path / "out", option, "two", "--metrics", "latency_s,energy_j")
+        assert result.exit_code == 0 and "archgym/DramController-v0" in result.stdout, result.output
     assert "these differ in id" in error_of(run(tmp_path / "out", "--metrics", "latency_s,energy_j"))
 
 

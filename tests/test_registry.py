@@ -125,7 +125,8 @@ def test_a_simulator_without_an_objective_says_what_to_do(register):
 
 
 @pytest.mark.parametrize(
-    ("source", "says"), [("no_such_module:Thing", "no_such_module"), ("conftest:Thing", "Thing"), (dict, "to make an archgym.Simulator, got")]
+    ("source", "says"),
+    [("no_such_module:Thing", "no_such_module"), ("conftest:Thing", "Thing"), (dict, "to make an archgym.Simulator, got")],
 )
 def test_what_is_not_a_simulator_is_refused_when_it_is_made(register, source, says):
     env_id, _ = register(source)

@@ -1,7 +1,8 @@
-"""Data sets: what searches and samplings have measured, one row per design and agent, for models to learn from."""
+"""Data sets: the measurements of searches and samplings, one row per design and agent, for models to learn from."""
 
 from archgym.dataset.build import build
-from archgym.dataset.data import Dataset, load_dataset, save_dataset
+from archgym.dataset.data import Dataset
+from archgym.dataset.files import load_dataset, save_dataset
 from archgym.dataset.sample import METHODS, sample
 
 __all__ = ["METHODS", "Dataset", "build", "load_dataset", "sample", "save_dataset"]

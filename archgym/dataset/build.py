@@ -8,35 +8,37 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import gymnasium
 import numpy as np
 
-from archgym.dataset.data import FILE, Dataset, load_dataset, merged
+from archgym.dataset.data import Dataset, merged
+from archgym.dataset.files import FILE, load_dataset
+from archgym.env import Evaluator
 from archgym.errors import ArchGymError
 from archgym.files.archive import reading
 from archgym.files.columns import read_designs
 from archgym.simulator import Simulator
 from archgym.study.store import Store
-from archgym.values import read_arguments
+from archgym.task import EnvSpecification, Specification
 
 if TYPE_CHECKING:
     import pyarrow
 
 
 def build(sources: Sequence[str | os.PathLike[str]], *, env: str | None = None) -> Dataset:
-    """Everything that was measured, one row per design and agent.
+    """Everything that the sources have measured, one row per design and agent.
 
     Args:
         sources: folders of studies, files of `archgym search --out`, folders of data sets.
-        env: of studies with several tasks, the one to take: its label or its environment's id.
+        env: label or environment id of the task to take from studies with several.
 
     Raises:
-        ArchGymError: a source that is none of these or is damaged, sources of several environments, arguments or simulators, runs of
-            a simulator that is another one here, or a deterministic simulator that has given one design different metrics.
+        ArchGymError: a source that is not one of these or is damaged; sources of several environments, arguments or simulators; runs
+            whose simulator differs from the one here; a deterministic simulator that gave one design different metrics.
     """
     parts: list[Dataset] = []
     for source in sources:
@@ -50,7 +52,7 @@ def build(sources: Sequence[str | os.PathLike[str]], *, env: str | None = None) 
         elif not path.exists():
             raise ArchGymError(f"{path} does not exist; give folders of studies or data sets, or files of archgym search --out")
         else:
-            raise ArchGymError(f"{path} is no study, no file of archgym search --out and no data set")
+            raise ArchGymError(f"{path} is not a study, a file of archgym search --out or a data set")
     if not parts:
         raise ArchGymError("nothing to build from: give folders of studies with finished runs")
     _check_one_environment([part.environment for part in parts], env)
@@ -58,28 +60,28 @@ def build(sources: Sequence[str | os.PathLike[str]], *, env: str | None = None) 
     return merged(_joined(parts), by_agent=True, deterministic=simulator.deterministic and not simulator.stochastic)
 
 
-def _searched(path: Path) -> tuple[Mapping[str, Any], pyarrow.Table]:
+def _searched(path: Path) -> tuple[Specification, pyarrow.Table]:
     """Specification and history of a file of `archgym search --out`."""
     import pyarrow.parquet
 
     with reading(path, "a file of archgym search --out"):
         table = pyarrow.parquet.read_table(path)
-        return json.loads((table.schema.metadata or {})[b"archgym"]), table
+        return Specification.from_dict(json.loads((table.schema.metadata or {})[b"archgym"])), table
 
 
-def _studied(folder: Path, env: str | None) -> Iterator[tuple[Mapping[str, Any], pyarrow.Table]]:
+def _studied(folder: Path, env: str | None) -> Iterator[tuple[Specification, pyarrow.Table]]:
     """Specification and rows of every finished run of a study, or of those of one task."""
     store = Store(folder)
     stored = [run for run in store.read().values() if run.done]
     if env is not None:
         labels = _labels(store)
-        stored = [run for run in stored if env in _names(run.specification["env"], labels)]
+        stored = [run for run in stored if env in _names(Specification.from_dict(run.specification).env, labels)]
         if not stored:
             raise ArchGymError(f"{folder} has no finished run of {env!r}; its tasks are {', '.join(labels.values()) or 'not known'}")
     if not stored:
         raise ArchGymError(f"{folder} has no finished run: run the study first")
     for run, table in store.table(stored):
-        yield run.specification, table
+        yield Specification.from_dict(run.specification), table
 
 
 def _labels(store: Store) -> dict[str, str]:
@@ -88,24 +90,25 @@ def _labels(store: Store) -> dict[str, str]:
 
     if not store.study_file.is_file():
         return {}
-    return {_key(task): label for label, task in Study.read(store.study_file).tasks.items()}
+    return {_key(EnvSpecification.from_dict(task)): label for label, task in Study.read(store.study_file).tasks.items()}
 
 
-def _names(env: Mapping[str, Any], labels: Mapping[str, str]) -> tuple[str, ...]:
-    """What a task may be called: its id, with the module that registers it or without, and its label."""
-    return (env["id"], env["id"].rpartition(":")[2], labels.get(_key(env), ""))
+def _names(env: EnvSpecification, labels: Mapping[str, str]) -> tuple[str, ...]:
+    """Names of a task: its id, with the module that registers it or without, and its label."""
+    return (env.id, env.id.rpartition(":")[2], labels.get(_key(env), ""))
 
 
-def _key(env: Mapping[str, Any]) -> str:
-    return json.dumps({name: env.get(name) for name in ("id", "kwargs", "objective", "horizon", "front")}, sort_keys=True)
+def _key(env: EnvSpecification) -> str:
+    """An environment as text, but for the simulator, which another version may specify in another way."""
+    return json.dumps(replace(env, simulator=None).as_dict, sort_keys=True)
 
 
-def _runs(runs: Any, source: str) -> Iterator[Dataset]:
+def _runs(runs: Iterable[tuple[Specification, pyarrow.Table]], source: str) -> Iterator[Dataset]:
     """One data set per environment of the runs, rows as they were sampled."""
-    by_environment: dict[str, list[tuple[Mapping[str, Any], pyarrow.Table]]] = {}
+    by_environment: dict[str, list[tuple[Specification, pyarrow.Table]]] = {}
     environments: dict[str, dict[str, Any]] = {}
     for specification, table in runs:
-        environment = {name: specification["env"][name] for name in ("id", "kwargs", "simulator")}
+        environment = specification.env.measured
         key = json.dumps(environment, sort_keys=True)
         environments[key] = environment
         by_environment.setdefault(key, []).append((specification, table))
@@ -115,7 +118,7 @@ def _runs(runs: Any, source: str) -> Iterator[Dataset]:
         yield _tidy(environments[key], members, source)
 
 
-def _tidy(environment: Mapping[str, Any], runs: Sequence[tuple[Mapping[str, Any], pyarrow.Table]], source: str) -> Dataset:
+def _tidy(environment: Mapping[str, Any], runs: Sequence[tuple[Specification, pyarrow.Table]], source: str) -> Dataset:
     import pyarrow
 
     simulator = _simulator(environment)
@@ -125,12 +128,11 @@ def _tidy(environment: Mapping[str, Any], runs: Sequence[tuple[Mapping[str, Any]
     whole = pyarrow.concat_tables(tables, promote_options="permissive")
     rows = np.array([table.num_rows for table in tables])
     specifications = [specification for specification, _ in runs]
-    agents = [specification["agent"] for specification in specifications]
-    n = whole.num_rows
-    asked = sum(int(specification["budget"]) for specification in specifications)
-    remark = f"{len(runs):,} runs of {source} ({', '.join(f'{a} {c:,}' for a, c in sorted(Counter(a['name'] for a in agents).items()))})"
-    if n < asked:
-        remark += f'; {n:,} of at most {asked:,} samples are stored: a study keeps them all with history = "full"'
+    agents = [specification.agent for specification in specifications]
+    n, budgets = whole.num_rows, sum(int(specification.budget) for specification in specifications)
+    remark = f"{len(runs):,} runs of {source} ({', '.join(f'{a} {c:,}' for a, c in sorted(Counter(a.name for a in agents).items()))})"
+    if n < budgets:
+        remark += f'; {n:,} of at most {budgets:,} samples are stored: a study keeps them all with history = "full"'
     values = [whole[name].to_numpy().astype(float) for name in metrics]
     return Dataset(
         environment=environment,
@@ -139,9 +141,9 @@ def _tidy(environment: Mapping[str, Any], runs: Sequence[tuple[Mapping[str, Any]
         indices=read_designs(simulator.space, whole),
         values=np.stack(values, axis=1) if values else np.empty((n, 0)),
         feasible=whole["feasible"].to_numpy().astype(bool),
-        agent=np.repeat([agent["name"] for agent in agents], rows),
-        configuration=np.repeat([json.dumps(agent["hyperparameters"], sort_keys=True) for agent in agents], rows),
-        seed=np.repeat([int(specification["seed"]) for specification in specifications], rows),
+        agent=np.repeat([agent.name for agent in agents], rows),
+        configuration=np.repeat([json.dumps(agent.hyperparameters, sort_keys=True) for agent in agents], rows),
+        seed=np.repeat([int(specification.seed) for specification in specifications], rows),
         sample=whole["sample"].to_numpy().astype(np.int64),
         count=np.ones(n, np.int64),
         sources=(remark,),
@@ -149,18 +151,18 @@ def _tidy(environment: Mapping[str, Any], runs: Sequence[tuple[Mapping[str, Any]
 
 
 def _simulator(environment: Mapping[str, Any]) -> Simulator:
-    """The simulator that the runs were of.
+    """The simulator of the runs.
 
     Raises:
-        ArchGymError: it is another one here.
+        ArchGymError: the environment has another simulator here.
     """
-    evaluator = gymnasium.make(environment["id"], **read_arguments(environment["kwargs"])).unwrapped.evaluator  # type: ignore[attr-defined]
-    simulator: Simulator = evaluator.simulator
-    here = json.loads(json.dumps(evaluator.specification()["simulator"]))
+    asked = EnvSpecification.from_dict(environment)
+    simulator = Evaluator.from_specification(asked).simulator
+    here = json.loads(json.dumps(simulator.specification))
     simulator.close()
-    if here != environment["simulator"]:
+    if here != asked.simulator:
         raise ArchGymError(
-            f"the runs are of the simulator {environment['simulator']}, which is {here} here: read them with the version of archgym and of "
+            f"the runs are of the simulator {asked.simulator}, which is {here} here: read them with the version of archgym and of "
             "the plug-ins that made them"
         )
     return simulator

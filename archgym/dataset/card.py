@@ -1,4 +1,4 @@
-"""The data card of a data set: what it is of, how it came about, what it covers."""
+"""The data card of a data set: its environment, its sources, its coverage of the space."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import numpy as np
 
 from archgym.dataset.data import Dataset
 from archgym.space import Array
+from archgym.task import EnvSpecification
 from archgym.text import markdown_table
 from archgym.version import __version__
 
-_PAIRS = 10  # of parameters, the least covered
-_DISTANCES = 2000  # pairs of designs that an agent's diversity is estimated from
+_MAX_PAIRS = 10  # pairs of parameters shown, the least covered first
+_N_DISTANCES = 2000  # pairs of designs from which an agent's diversity is estimated
 _USE = """## Use
 ```python
 from archgym.dataset import load_dataset
@@ -26,10 +27,10 @@ Licence: state yours here."""
 
 
 def card(data: Dataset) -> str:
-    """Markdown."""
+    """The data card, as Markdown."""
     even = np.mean(1 - 1 / data.space.nvec)
     sections = [
-        f"# {data.environment['id']}: {len(data.distinct()):,} designs",
+        f"# {EnvSpecification.from_dict(data.environment).id}: {len(data.distinct()):,} designs",
         _origin(data),
         "## Metrics\nOf feasible designs.",
         _metrics(data),
@@ -45,10 +46,10 @@ def card(data: Dataset) -> str:
 
 
 def _origin(data: Dataset) -> str:
-    designs = data.distinct()
+    designs, env = data.distinct(), EnvSpecification.from_dict(data.environment)
     facts = {
-        "environment": f"`{data.environment['id']}` with `{json.dumps(data.environment['kwargs'])}`",
-        "simulator": f"`{json.dumps(data.environment['simulator'])}`",
+        "environment": f"`{env.id}` with `{json.dumps(env.kwargs)}`",
+        "simulator": f"`{json.dumps(env.simulator)}`",
         "archgym": __version__,
         "rows": f"{len(data):,}, one per design and agent",
         "designs": f"{len(designs):,} of {data.space.size:,} ({len(designs) / data.space.size:.3%})",
@@ -83,11 +84,11 @@ def _pairs(data: Dataset) -> str:
     ranks = [np.unique(column, return_inverse=True)[1] for column in indices.T]  # small, however many values there are
     found = []
     for a, b in itertools.combinations(range(len(nvec)), 2):
-        seen, there = len(np.unique(ranks[a] * len(indices) + ranks[b])), nvec[a] * nvec[b]
-        found.append((seen / there, seen, there, f"`{data.space.names[a]}` x `{data.space.names[b]}`"))
+        seen, possible = len(np.unique(ranks[a] * len(indices) + ranks[b])), nvec[a] * nvec[b]
+        found.append((seen / possible, seen, possible, f"`{data.space.names[a]}` x `{data.space.names[b]}`"))
     found.sort(key=lambda pair: pair[0])
     complete = sum(share == 1 for share, *_ in found)
-    rows = [[name, f"{seen} of {there}", f"{share:.1%}"] for share, seen, there, name in found[:_PAIRS] if share < 1]
+    rows = [[name, f"{seen} of {possible}", f"{share:.1%}"] for share, seen, possible, name in found[:_MAX_PAIRS] if share < 1]
     return f"{complete} of {len(found)} pairs are complete." + ("\n\n" + markdown_table(["pair", "seen", "share"], rows) if rows else "")
 
 
@@ -96,7 +97,7 @@ def _agents(data: Dataset) -> str:
     rows = []
     for agent in np.unique(data.agent):
         own = data.rows(data.agent == agent)
-        a, b = rng.integers(len(own), size=(2, _DISTANCES))
+        a, b = rng.integers(len(own), size=(2, _N_DISTANCES))
         distance = (own.indices[a] != own.indices[b])[a != b].mean() if len(own) > 1 else 0.0
         share = f"{len(own) / data.space.size:.3%}"
         rows.append([f"`{agent}`", f"{len(own):,}", share, f"{int(own.count.sum()):,}", f"{own.feasible.mean():.1%}", f"{distance:.2f}"])

@@ -13,12 +13,14 @@ from typing import Any
 
 import gymnasium
 
-from archgym.dataset.data import Dataset, about, to_arrow
+from archgym.dataset.data import Dataset
+from archgym.dataset.files import about, to_arrow
 from archgym.env import Evaluation
 from archgym.errors import ArchGymError, MissingDependency
 from archgym.files.csv import write_csv
 from archgym.files.paths import make_folder, write_atomically
 from archgym.simulator import Outcome
+from archgym.task import EnvSpecification
 from archgym.values import read_arguments
 
 
@@ -56,7 +58,8 @@ def to_minari(data: Dataset, folder: str | os.PathLike[str], name: str | None = 
         from minari.dataset.minari_dataset import parse_dataset_id
     except ImportError as error:
         raise MissingDependency('an export to Minari needs it: pip install "archgym[minari]"') from error
-    env_id = str(data.environment["id"])
+    specification = EnvSpecification.from_dict(data.environment)
+    env_id = specification.id
     chosen = name or f"{env_id.rpartition(':')[2].removesuffix('-v0').lower()}/designs-v0"
     try:
         parse_dataset_id(chosen)
@@ -65,7 +68,7 @@ def to_minari(data: Dataset, folder: str | os.PathLike[str], name: str | None = 
             f"Minari's names are namespace/name-vN, the namespace of two characters or more, such as mine/designs-v0; got {chosen!r}"
         ) from None
     try:
-        env = gymnasium.make(env_id, **read_arguments(data.environment["kwargs"]))
+        env = gymnasium.make(env_id, **read_arguments(specification.kwargs))
     except gymnasium.error.Error as error:
         raise ArchGymError(
             f"{env_id} cannot be made here ({error}): install what brings it, or make the data set again with the id "

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import gymnasium
@@ -12,11 +13,14 @@ import numpy as np
 from archgym.agent import AskTellAgent
 from archgym.dataset.data import Dataset
 from archgym.errors import ArchGymError, unknown
+from archgym.infos import core
+from archgym.progress import Progress, silent
 from archgym.registry import make_agent
 from archgym.seeding import stream
 from archgym.simulator import Simulator, evaluate_safely
 from archgym.simulator_wrappers import Cached
 from archgym.space import DesignSpace, Indices
+from archgym.task import EnvSpecification
 
 METHODS = ("random", "sobol", "grid")
 _CHUNK = 4096
@@ -31,34 +35,34 @@ def sample(
     seed: int = 0,
     env_kwargs: Mapping[str, Any] | None = None,
     cache: str | os.PathLike[str] | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = silent,
 ) -> Dataset:
     """Simulate n distinct designs of an environment.
 
     Args:
         env: the environment's id.
-        n: designs; the whole space where it has fewer.
-        method: "random", "sobol" (scrambled, the balance of whose points ends where duplicates are left out) or "grid" (every n-th part
-            of the enumeration).
-        seed: of the draw, and of declared noise.
+        n: number of designs; the whole space where it has fewer.
+        method: "random", "sobol" (scrambled; duplicates are left out, after which the points are no longer balanced) or "grid" (evenly
+            spaced in the enumeration).
+        seed: seed for the draw and for declared noise.
         env_kwargs: the environment's arguments.
-        cache: a file that remembers what was simulated, so that an interrupted sampling goes on.
-        progress: called with (designs done, designs in all).
+        cache: a file of simulated designs, with which an interrupted sampling goes on.
+        progress: receives the share of designs done.
 
     Raises:
-        ArchGymError: an unknown method, no design, or a space in which n distinct designs cannot be found.
+        ArchGymError: an unknown method, n below 1, or a space in which n distinct designs cannot be found.
     """
     if method not in METHODS:
         raise unknown("method of sampling", method, METHODS)
     if n < 1:
-        raise ArchGymError(f"n is a number of designs >= 1, not {n}")
-    made = gymnasium.make(env, **(env_kwargs or {})).unwrapped
-    evaluator = made.evaluator  # type: ignore[attr-defined]
+        raise ArchGymError(f"expected n, a number of designs, to be at least 1, got {n}")
+    evaluator = core(gymnasium.make(env, **(env_kwargs or {}))).evaluator
     simulator = evaluator.simulator if cache is None else Cached(evaluator.simulator, cache)
     try:
         indices = draw(simulator.space, n, method, stream(seed, "dataset"))
-        about = {**evaluator.specification(), "id": env}  # with the module that registers it, if the user has named one
-        return _measured(simulator, indices, about, method, seed, progress)
+        specification = EnvSpecification.from_dict(evaluator.specification())
+        specification = replace(specification, id=env)  # with the module that registers it, where the user has named one
+        return _measured(simulator, indices, specification, method, seed, progress)
     finally:
         simulator.close()
 
@@ -87,19 +91,16 @@ def draw(space: DesignSpace, n: int, method: str, rng: np.random.Generator) -> I
     )
 
 
-def _measured(
-    simulator: Simulator, indices: Indices, about: Mapping[str, Any], method: str, seed: int, progress: Callable[[int, int], None] | None
-) -> Dataset:
+def _measured(simulator: Simulator, indices: Indices, env: EnvSpecification, method: str, seed: int, progress: Progress) -> Dataset:
     chunk = _CHUNK if simulator.deterministic else 1
     rng = stream(seed, "noise") if simulator.stochastic else None
     outcomes = []
     for start in range(0, len(indices), chunk):
         outcomes.append(evaluate_safely(simulator, indices[start : start + chunk], rng))
-        if progress is not None:
-            progress(min(start + chunk, len(indices)), len(indices))
+        progress(f"{len(indices):,} designs", min(start + chunk, len(indices)) / len(indices))
     n = len(indices)
     return Dataset(
-        environment={name: about[name] for name in ("id", "kwargs", "simulator")},
+        environment=env.measured,
         space=simulator.space,
         metrics=simulator.metrics,
         indices=indices,

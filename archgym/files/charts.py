@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+from functools import cache
+from importlib import import_module
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from archgym.errors import ArchGymError, MissingDependency
 from archgym.files.paths import check_writable, write_atomically
 from archgym.text import REASON, is_printable, one_line
+
+if TYPE_CHECKING:
+    from archgym.simulator import Metric
 
 SUFFIXES = (".html", ".svg", ".png")
 FONT = "Inter, 'Helvetica Neue', Arial, 'Liberation Sans', sans-serif"
@@ -87,13 +92,30 @@ def check_chart(path: Path, option: str = "--chart") -> Path:
     """
     if path.suffix not in SUFFIXES:
         raise ArchGymError(f"{option} takes the name of a {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]} file, not {str(path)!r}")
-    try:
-        import altair
-        import vl_convert  # noqa: F401
-    except ImportError as error:
-        raise MissingDependency(f"a chart needs {error.name}: pip install 'archgym[report]'") from error
-    del altair
+    require_drawing("a chart", "altair", "vl_convert")
     return check_writable(path)
+
+
+def require_drawing(what: str, *modules: str) -> None:
+    """Check that modules of the extra `report` are installed.
+
+    Args:
+        what: subject of the error, such as "a chart".
+        modules: names of the modules.
+
+    Raises:
+        MissingDependency: the message names the first module that is missing and the extra that brings it.
+    """
+    for name in modules:
+        try:
+            import_module(name)
+        except ImportError as error:
+            raise MissingDependency(f"{what} needs {error.name}: pip install 'archgym[report]'") from error
+
+
+def axis_title(metric: Metric) -> str:
+    """A metric's name, with its unit if it has one."""
+    return metric.name if metric.unit == "1" else f"{metric.name} ({metric.unit})"
 
 
 def specification(chart: Any) -> dict[str, Any]:
@@ -125,6 +147,15 @@ def vega_lite() -> str:
     known = [str(v) for v in vl_convert.get_vegalite_versions()]
     own = ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
     return own if own in known else known[-1]
+
+
+@cache
+def vega_script() -> str:
+    """Vega, Vega-Lite and Vega-Embed as one script that can stand in a page."""
+    import vl_convert
+
+    bundle = str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=vega_lite()))
+    return re.sub(r"</(script)", r"<\\/\1", bundle, flags=re.IGNORECASE).replace("<!--", "<\\!--")
 
 
 def svg(chart: Any) -> str:
@@ -185,11 +216,7 @@ draw();
 
 
 def _page(chart: Any) -> str:
-    """One file that needs no network."""
-    import vl_convert
-
+    """A page in one file that needs no network."""
     data = {"light": config(), "dark": config(dark=True), "on_dark": ON_DARK, "specification": specification(chart)}
     shown = {name: json.dumps(value).replace("<", "\\u003c") for name, value in data.items()}
-    script = str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=vega_lite()))
-    script = re.sub(r"</(script)", r"<\\/\1", script, flags=re.IGNORECASE).replace("<!--", "<\\!--")
-    return _PAGE.format(font=FONT, script=script, **shown)
+    return _PAGE.format(font=FONT, script=vega_script(), **shown)

@@ -10,12 +10,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from archgym.lottery import statistics
-from archgym.lottery.scores import RANDOM, Task, powers_of_two
-from archgym.lottery.statistics import Estimate
+from archgym.lottery.scores import RANDOM, ScoredTask, powers_of_two
+from archgym.lottery.statistics import Estimate, PairVerdict
 from archgym.space import Array
 
 DEFAULTS = "defaults"
@@ -46,7 +47,7 @@ class Tuned:
         return Estimate(*(part[b, i] for part in self.estimates[agent]))
 
 
-def tune(task: Task, scores: Mapping[str, Array], replicates: int, seed: int) -> Tuned:
+def tune(task: ScoredTask, scores: Mapping[str, Array], replicates: int, seed: int) -> Tuned:
     """Tuned scores of all agents at all checkpoints.
 
     Args:
@@ -85,7 +86,7 @@ class Family:
         pairs: of agents, P of them.
         comparison: of each pair's first agent with its second, [P].
         p_holm: float64 [P].
-        verdicts: "different", "equivalent" or "not resolved".
+        verdicts: verdict on each pair.
         saturated: whether the agents sit at the optimum; then all verdicts are "not resolved".
     """
 
@@ -96,21 +97,21 @@ class Family:
     pairs: Sequence[tuple[str, str]]
     comparison: statistics.Comparison
     p_holm: Array
-    verdicts: Sequence[str]
+    verdicts: Sequence[PairVerdict]
     saturated: bool
 
-    def verdict(self, a: str, b: str) -> str:
+    def verdict(self, a: str, b: str) -> PairVerdict:
         """The verdict on a pair in either order."""
         return next(v for pair, v in zip(self.pairs, self.verdicts, strict=True) if set(pair) == {a, b})
 
 
-def efforts(task: Task) -> list[int]:
+def efforts(task: ScoredTask) -> list[int]:
     """Numbers of configurations that agents are compared at: 4, 16, 64, ... while four disjoint groups of them were drawn; else 2."""
-    most = max((len(task.of(a).traces) for a in task.agents if task.tunable(a)), default=0) // 4
+    most = max((len(task.runs_of(a).traces) for a in task.agents if task.tunable(a)), default=0) // 4
     return [k for k in powers_of_two(most) if k > 1 and (k.bit_length() % 2 == 1 or most < 4)]
 
 
-def families(task: Task, scores: Mapping[str, Array], tuned: Tuned, *, margin: float, alpha: float, saturated: bool) -> list[Family]:
+def families(task: ScoredTask, scores: Mapping[str, Array], tuned: Tuned, *, margin: float, alpha: float, saturated: bool) -> list[Family]:
     """The defaults and the tuned agents, at the budget.
 
     Args:
@@ -125,7 +126,7 @@ def families(task: Task, scores: Mapping[str, Array], tuned: Tuned, *, margin: f
     return [family for family in found if family.pairs]
 
 
-def _family(task: Task, name: str, k: int, estimates: Mapping[str, Estimate], margin: float, alpha: float, saturated: bool) -> Family:
+def _family(task: ScoredTask, name: str, k: int, estimates: Mapping[str, Estimate], margin: float, alpha: float, saturated: bool) -> Family:
     known = {agent: e for agent, e in estimates.items() if not np.isnan(e.value)}
     pairs = list(itertools.combinations(known, 2))
     sides = [Estimate(*(np.array([float(known[p[side]][i]) for p in pairs]) for i in range(3))) for side in (0, 1)]
@@ -133,18 +134,18 @@ def _family(task: Task, name: str, k: int, estimates: Mapping[str, Estimate], ma
     p_holm = statistics.holm(found.p)
     top = saturated or at_the_ceiling(task, {a: float(e.value) for a, e in known.items()})
     verdicts = [
-        "not resolved" if top else statistics.verdict(float(p), float(q), alpha) for p, q in zip(p_holm, found.p_equivalence, strict=True)
+        PairVerdict.UNRESOLVED if top else statistics.verdict(float(p), float(q), alpha)
+        for p, q in zip(p_holm, found.p_equivalence, strict=True)
     ]
     return Family(name, task.name, k, known, pairs, found, p_holm, verdicts, top)
 
 
-def at_the_ceiling(task: Task, typical: Mapping[str, float]) -> bool:
+def at_the_ceiling(task: ScoredTask, typical: Mapping[str, float]) -> bool:
     """Whether these agents, by their typical scores, sit at the optimum (`statistics.saturated`)."""
     return statistics.saturated({a: v - task.ceiling for a, v in typical.items()}, tolerance=task.ticket, random=RANDOM)
 
 
-@dataclass(frozen=True)
-class Cell:
+class MapCell(NamedTuple):
     """One choice: which agent to pick where k configurations of B samples can be tried; ratios in the task's scale."""
 
     task: str
@@ -157,7 +158,7 @@ class Cell:
     runner_up_ratio: float | None
 
 
-def lottery_map(tasks: Sequence[tuple[Task, Tuned, bool]]) -> list[Cell]:
+def lottery_map(tasks: Sequence[tuple[ScoredTask, Tuned, bool]]) -> list[MapCell]:
     """The map of each task, and of all tasks that are not saturated: the agent with the highest mean score over them.
 
     Confidence is the share of bootstrap replicates, over configurations and shared luck of seeds, in which the agent is the best. Cells
@@ -179,7 +180,7 @@ def lottery_map(tasks: Sequence[tuple[Task, Tuned, bool]]) -> list[Cell]:
     return cells
 
 
-def _cell(name: str, tasks: Sequence[tuple[Task, Tuned]], k: int, samples: int) -> list[Cell]:
+def _cell(name: str, tasks: Sequence[tuple[ScoredTask, Tuned]], k: int, samples: int) -> list[MapCell]:
     values: dict[str, float] = {}
     replicates: dict[str, Array] = {}
     for agent in tasks[0][0].agents:
@@ -200,4 +201,4 @@ def _cell(name: str, tasks: Sequence[tuple[Task, Tuned]], k: int, samples: int) 
     confidence = float((best[0] / np.maximum(best.sum(axis=0), 1)).mean())
     second = order[1] if len(order) > 1 else None
     ratios = [float(task.shown(np.asarray(values[a]))) for a in order[:2]]
-    return [Cell(name, k, samples, order[0], ratios[0], confidence, second, ratios[1] if second else None)]
+    return [MapCell(name, k, samples, order[0], ratios[0], confidence, second, ratios[1] if second else None)]

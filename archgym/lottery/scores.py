@@ -19,7 +19,7 @@ TICKET = 0.01
 
 
 @dataclass(frozen=True)
-class Task:
+class ScoredTask:
     """The runs of one task, on one scale.
 
     Scores are differences of rewards to a reference: to the optimum's where it is known, else to the average random design's, else to the
@@ -50,7 +50,7 @@ class Task:
         """The task's label."""
         return self.runs.task
 
-    def of(self, agent: str) -> AgentRuns:
+    def runs_of(self, agent: str) -> AgentRuns:
         """The runs of an agent."""
         return self.runs.agents[agent]
 
@@ -69,15 +69,15 @@ class Task:
 
     def scores(self, samples: Sequence[int] | Array) -> dict[str, Array]:
         """Scores of each agent after numbers of samples [B]: float64 [C, S, B]; NaN where there is no run, or it was given fewer."""
-        return self._scored({agent: self.of(agent).best_after(samples) for agent in self.agents})
+        return self._scored({agent: self.runs_of(agent).best_after(samples) for agent in self.agents})
 
     def scores_within(self, seconds: Array) -> dict[str, Array]:
         """Scores of each agent after wall times [T]: float64 [C, S, T]; a run that has ended keeps its last."""
-        return self._scored({agent: self.of(agent).best_within(seconds) for agent in self.agents})
+        return self._scored({agent: self.runs_of(agent).best_within(seconds) for agent in self.agents})
 
     def final(self) -> dict[str, Array]:
         """Scores of each agent's runs at their own ends: float64 [C, S]."""
-        return {a: s[..., 0] for a, s in self._scored({a: self.of(a).best_within([np.inf]) for a in self.agents}).items()}
+        return {a: s[..., 0] for a, s in self._scored({a: self.runs_of(a).best_within([np.inf]) for a in self.agents}).items()}
 
     def _scored(self, best: Mapping[str, Array]) -> dict[str, Array]:
         """Rewards [C, S, B] to scores; runs without a valid design get the worst finite score of the task at the same moment."""
@@ -88,15 +88,15 @@ class Task:
 
     def clusters(self, agent: str, scores: Array) -> Array:
         """Scores [C, S, ...] with what is independent along the first axis: every run, [C S, 1, ...], where configurations are all one."""
-        return scores.reshape(-1, 1, *scores.shape[2:]) if self.of(agent).replicates else scores
+        return scores.reshape(-1, 1, *scores.shape[2:]) if self.runs_of(agent).replicates else scores
 
     def tunable(self, agent: str) -> bool:
         """Whether the agent ran with more than one configuration."""
-        return not self.of(agent).replicates
+        return not self.runs_of(agent).replicates
 
     def defaults(self, agent: str, scores: Array) -> Array | None:
         """Scores [S, ...] of the agent's default configuration, or None; of an agent without hyperparameters, of its first."""
-        runs = self.of(agent)
+        runs = self.runs_of(agent)
         first = 0 if runs.replicates and not runs.configurations[0] else runs.default
         return None if first is None else scores[first]
 
@@ -105,7 +105,7 @@ class Task:
         return np.random.default_rng([seed, *(zlib.crc32(p.encode()) for p in (self.name, *parts))])
 
 
-def scored(runs: TaskRuns) -> Task | None:
+def scored(runs: TaskRuns) -> ScoredTask | None:
     """The task on its scale; None where no run found a valid design."""
     traces = {a: [t for row in r.traces for t in row if t is not None] for a, r in runs.agents.items()}
     rewards = [float(t.reward[-1]) for found in traces.values() for t in found if len(t.reward)]
@@ -119,7 +119,7 @@ def scored(runs: TaskRuns) -> Task | None:
     reference, words = next((float(r), w) for r, w in known if r is not None)
     top = best if runs.optimum is None else runs.optimum
     budget = min(max(t.samples for t in traces[a]) for a in agents)
-    return Task(
+    return ScoredTask(
         runs=runs,
         agents=agents,
         scale=f"{'ratio to' if runs.log_scale else 'difference from'} {words}",

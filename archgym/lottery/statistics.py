@@ -24,7 +24,6 @@ normal, equal but for the seeds, log-normal gaps, or rarely good (one configurat
     best of k <= 16 runs, the same                    94-99 %                            93-98 %
     mean of configurations, t                         92-96 %; log-normal 91 %           95 %; log-normal 81-84 %, rarely good 64-82 %
     share of runs, Wilson on effective runs           90-96 %                            90-98 %
-    P(X > Y), Wilson on effective pairs               94-97 %                            90-97 %
     expected running time, wider of bootstrap and     93-96 %                            91-96 %
       Wilson (bootstrap alone: 82-95 %)
     ln(MSB / MSW), jackknife                          90-95 %                            86-96 %
@@ -39,6 +38,7 @@ drawn, no interval knows of the good ones that were not.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from enum import StrEnum
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -92,12 +92,6 @@ def quantiles(scores: Array, probabilities: Sequence[float]) -> Array:
     return found
 
 
-def interquartile_range(scores: Array) -> Array:
-    """75 % quantile minus 25 % quantile over all runs: scores [C, S, ...] -> float64 [...]."""
-    low, high = quantiles(scores, (0.25, 0.75))
-    return np.asarray(high - low)
-
-
 def percentile_among(value: float, values: Array) -> float:
     """Where a value falls among values [N], in per cent: mid-rank, so that ties count half (100 * (below + equal / 2) / N)."""
     known = values[~np.isnan(values)]
@@ -138,39 +132,6 @@ def interquartile_mean_resampled(scores: Array, counts: Array) -> Array:
     weights = np.diff(kept, axis=1, prepend=cut)
     with np.errstate(invalid="ignore"):
         return np.asarray(weights @ values / (total - 2 * cut)[:, 0])
-
-
-def stratified_bootstrap(scores: Array, statistic: Callable[[Array], float], *, replicates: int, rng: np.random.Generator) -> Array:
-    """rliable's stratified bootstrap: runs are resampled with replacement within each task (Agarwal et al. 2021, section 4.1).
-
-    Args:
-        scores: float64 [runs, tasks].
-        statistic: of such an array.
-
-    Returns:
-        float64 [replicates]; its quantiles are the published percentile interval.
-    """
-    runs, tasks = scores.shape
-    drawn = rng.integers(0, runs, size=(replicates, runs, tasks))
-    return np.array([statistic(np.take_along_axis(scores, rows, axis=0)) for rows in drawn])
-
-
-def optimality_gap(scores: Array, gamma: float = 1.0) -> float:
-    """How far runs fall short of a score: gamma - mean(min(score, gamma)) over all of them (Agarwal et al. 2021, section 4.3).
-
-    Args:
-        scores: of any shape; as published they are normalised so that gamma = 1 is the target, as exp(score) is here.
-    """
-    known = scores[~np.isnan(scores)]
-    return float(gamma - np.minimum(known, gamma).mean()) if len(known) else np.nan
-
-
-def performance_profile(scores: Array, thresholds: Array) -> Array:
-    """Share of all runs with a score above each threshold (Agarwal et al. 2021, section 4.2): thresholds [T] -> float64 [T]."""
-    known = np.sort(scores[~np.isnan(scores)])
-    if not len(known):
-        return np.full(len(thresholds), np.nan)
-    return np.asarray(1.0 - np.searchsorted(known, thresholds, side="right") / len(known))
 
 
 # --------------------------------------------------------------------------------------------- proportions
@@ -222,11 +183,6 @@ def share_of_runs(hits: Array, level: float = LEVEL) -> tuple[float, float, floa
     return share, *wilson(share, float(np.clip(share * (1 - share) / variance, least, total)), float(freedom), level)
 
 
-def winning_tickets(scores: Array, tolerance: float, level: float = LEVEL) -> tuple[float, float, float]:
-    """Share of runs within a tolerance of the optimum, 0.01 meaning score >= -ln 1.01, as `share_of_runs`: scores [C, S]."""
-    return share_of_runs(np.where(np.isnan(scores), np.nan, scores >= -np.log1p(tolerance)), level)
-
-
 def probability_of_improvement(x: Array, y: Array) -> float:
     """P(X > Y) + P(X = Y) / 2 over all pairs of runs, of any shapes: the Mann-Whitney statistic over its maximum.
 
@@ -242,31 +198,6 @@ def placements(x: Array, y: Array) -> Array:
         return np.full(x.shape, np.nan)
     below, up_to = np.searchsorted(known, x, side="left"), np.searchsorted(known, x, side="right")
     return np.where(np.isnan(x), np.nan, (below + up_to) / (2.0 * len(known)))
-
-
-def probability_of_improvement_interval(x: Array, y: Array, level: float = LEVEL) -> tuple[float, float, float]:
-    """P(X > Y) + P(X = Y) / 2 with an interval that treats configurations as clusters, for x and for y.
-
-    Args:
-        x, y: float64 [C, S] and [D, T]; for runs that all have one configuration, give each its own row, [N, 1].
-
-    Returns:
-        (probability, low, high). The variance is the clustered one of DeLong et al. 1988 (Obuchowski, Nonparametric analysis of clustered
-        ROC curve data, 1997): that of the clusters' mean placements, for x and y. The interval is Wilson's, as in `share_of_runs`.
-    """
-    shared = shared_seed_variance(placements(x, y)) + shared_seed_variance(placements(y, x))
-    of_x, of_y = known_mean(placements(x, y), 1), known_mean(placements(y, x), 1)
-    of_x, of_y = of_x[~np.isnan(of_x)], of_y[~np.isnan(of_y)]
-    share = probability_of_improvement(x, y)
-    clusters = min(len(of_x), len(of_y))
-    if clusters < 2:
-        return share, np.nan, np.nan
-    parts = np.array([of_x.var(ddof=1) / len(of_x), of_y.var(ddof=1) / len(of_y), shared])
-    freedom = _satterthwaite(parts, np.array([len(of_x) - 1.0, len(of_y) - 1.0, max(max(x.shape[1], y.shape[1]) - 1.0, 1.0)]))
-    variance = parts.sum()
-    least = clusters / 4 if shared == 0 else 1.0
-    size = max(share * (1 - share) / variance, least) if variance > 0 and 0 < share < 1 else clusters
-    return share, *wilson(share, float(size), float(freedom) if variance > 0 else clusters - 1.0, level)
 
 
 # --------------------------------------------------------------------------------------------- variance
@@ -443,15 +374,6 @@ def best_of_k_runs(scores: Array, ks: Sequence[int], counts: Array | None = None
     Args and returns as `best_of_k`, with scores [C, S].
     """
     return best_of_k(scores.T, scores.T, ks, counts)
-
-
-def expected_best_of_k(values: Array, ks: Sequence[int]) -> Array:
-    """Expected maximum of k out of n values, without replacement: sum_i v_(i) C(i - 1, k - 1) / C(n, k); values [N] -> float64 [K].
-
-    Unbiased, unlike the form with replacement of Dodge et al., Show Your Work, 2019 (Tang et al., Showing Your Work Doesn't Always Work,
-    2020).
-    """
-    return best_of_k(values[None], values[None], ks)
 
 
 # --------------------------------------------------------------------------------------------- samples to a target
@@ -675,11 +597,19 @@ def holm(p: Array) -> Array:
     return adjusted
 
 
-def verdict(p_holm: float, p_equivalence: float, alpha: float = 0.05) -> str:
-    """ "equivalent" (closer than the margin, even where the difference is sure), "different" (after Holm), or "not resolved"."""
+class PairVerdict(StrEnum):
+    """Whether two agents differ."""
+
+    DIFFERENT = "different"
+    EQUIVALENT = "equivalent"
+    UNRESOLVED = "not resolved"
+
+
+def verdict(p_holm: float, p_equivalence: float, alpha: float = 0.05) -> PairVerdict:
+    """Equivalent if closer than the margin, even where a difference is certain; else different if so after Holm; else not resolved."""
     if p_equivalence <= alpha:
-        return "equivalent"
-    return "different" if p_holm <= alpha else "not resolved"
+        return PairVerdict.EQUIVALENT
+    return PairVerdict.DIFFERENT if p_holm <= alpha else PairVerdict.UNRESOLVED
 
 
 def saturated(typical: Mapping[str, float], *, tolerance: float, random: str = "random") -> bool:

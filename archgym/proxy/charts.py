@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias
 
+import altair as alt
 import numpy as np
 
+from archgym.files.charts import axis_title
 from archgym.proxy.evaluate import LEVELS
 from archgym.proxy.training import Trained
-from archgym.simulator import Metric
+from archgym.text import plain
 
 Chart: TypeAlias = Any  # Altair builds classes at run time
 
@@ -24,8 +26,6 @@ def draw(trained: Trained, subtitle: str = "") -> Chart:
         trained: the proxy, its report and its test designs.
         subtitle: under the title, such as the speed-up.
     """
-    import altair as alt
-
     metrics = trained.simulator.metrics
     names = [metric.name for metric in metrics]
     colour = alt.Color(
@@ -57,8 +57,6 @@ def _facts(trained: Trained) -> str:
 
 def _predictions(trained: Trained, k: int) -> Chart:
     """Predicted against true."""
-    import altair as alt
-
     metric, errors = trained.simulator.metrics[k], trained.report["test"][trained.simulator.metrics[k].name]
     step = max(1, len(trained.true) // _DOTS)
     true, predicted = trained.true[::step, k], trained.predicted[::step, k]
@@ -73,7 +71,8 @@ def _predictions(trained: Trained, k: int) -> Chart:
         filled=True, size=12, opacity=0.45, color=_HUES[0]
     )
     encoded = dots.encode(
-        x=alt.X("t:Q", title=f"true {_titled(metric)}", scale=scale, axis=axis), y=alt.Y("p:Q", title="predicted", scale=scale, axis=axis)
+        x=alt.X("t:Q", title=f"true {axis_title(metric)}", scale=scale, axis=axis),
+        y=alt.Y("p:Q", title="predicted", scale=scale, axis=axis),
     )
     ends = [{"t": v, "p": v} for v in domain]
     diagonal = alt.Chart(alt.InlineData(values=ends)).mark_line(style="diagonal", clip=True).encode(x="t:Q", y="p:Q")
@@ -86,8 +85,6 @@ def _predictions(trained: Trained, k: int) -> Chart:
 
 def _by_parameter(trained: Trained, k: int) -> Chart:
     """RMSE at each value of each parameter, a dot each; the worst value of a parameter has its name."""
-    import altair as alt
-
     metric, space = trained.simulator.metrics[k], trained.simulator.space
     error = 100 * (trained.predicted[:, k] - trained.true[:, k]) / np.ptp(trained.true[:, k])
     values = []
@@ -100,7 +97,7 @@ def _by_parameter(trained: Trained, k: int) -> Chart:
             values.append(
                 {
                     "parameter": parameter.name,
-                    "value": f"{shown:.4g}" if isinstance(shown, float) else str(shown),
+                    "value": plain(shown),
                     "rmse": value,
                     "worst": j == worst,
                 }
@@ -118,8 +115,6 @@ def _by_parameter(trained: Trained, k: int) -> Chart:
 
 def _curve(trained: Trained, colour: Any) -> Chart:
     """Error against designs."""
-    import altair as alt
-
     values = [
         {"designs": point["designs"], "target": name, "rmse": errors["rmse_percent_of_range"]}
         for point in trained.report["learning_curve"]
@@ -144,8 +139,6 @@ def _curve(trained: Trained, colour: Any) -> Chart:
 
 def _intervals(trained: Trained, colour: Any) -> Chart:
     """Coverage on test designs against the level of the interval."""
-    import altair as alt
-
     values = [
         {"level": level, "target": name, "coverage": shares[str(level)]}
         for name, shares in trained.report["coverage"].items()
@@ -169,8 +162,6 @@ def _intervals(trained: Trained, colour: Any) -> Chart:
 
 def _agents(trained: Trained) -> Chart:
     """Whose designs generalise to whose."""
-    import altair as alt
-
     found = trained.report["agents"]
     values = [{"on": row, "to": column, "rmse": rmse} for row, errors in found["errors"].items() for column, rmse in errors.items()]
     columns = list(next(iter(found["errors"].values())))
@@ -190,7 +181,3 @@ def _agents(trained: Trained) -> Chart:
     return alt.layer(tiles, text).properties(
         width=size * len(columns), height=26 * len(found["errors"]), title="Whose designs generalise: RMSE, % of the range"
     )
-
-
-def _titled(metric: Metric) -> str:
-    return metric.name if metric.unit == "1" else f"{metric.name} ({metric.unit})"

@@ -12,6 +12,7 @@ import numpy as np
 from archgym.files.csv import as_text, write_csv
 from archgym.space import Indices
 from archgym.study.store import Store, Stored, StoredFile, unused, warn_of
+from archgym.task import Specification
 
 if TYPE_CHECKING:
     import pyarrow
@@ -156,14 +157,14 @@ def _facts(runs: Sequence[Stored]) -> dict[str, Any]:
     """What a row says of its run: arrays with an entry per run."""
     import pyarrow
 
-    specifications = [run.specification for run in runs]
+    specifications = [Specification.from_dict(run.specification) for run in runs]
     return {
         "study_run": pyarrow.array([run.id for run in runs], pyarrow.string()),
         "study_status": pyarrow.array([run.result["status"] for run in runs], pyarrow.string()),
-        "study_env": pyarrow.array([s["env"]["id"] for s in specifications], pyarrow.string()),
-        "study_env_kwargs": pyarrow.array([json.dumps(s["env"]["kwargs"]) for s in specifications], pyarrow.string()),
-        "study_agent": pyarrow.array([s["agent"]["name"] for s in specifications], pyarrow.string()),
-        "study_hyperparameters": pyarrow.array([json.dumps(s["agent"]["hyperparameters"]) for s in specifications], pyarrow.string()),
-        "study_seed": pyarrow.array([s["seed"] for s in specifications], pyarrow.int64()),
-        "study_budget": pyarrow.array([s["budget"] for s in specifications], pyarrow.int64()),
+        "study_env": pyarrow.array([s.env.id for s in specifications], pyarrow.string()),
+        "study_env_kwargs": pyarrow.array([json.dumps(s.env.kwargs) for s in specifications], pyarrow.string()),
+        "study_agent": pyarrow.array([s.agent.name for s in specifications], pyarrow.string()),
+        "study_hyperparameters": pyarrow.array([json.dumps(s.agent.hyperparameters) for s in specifications], pyarrow.string()),
+        "study_seed": pyarrow.array([s.seed for s in specifications], pyarrow.int64()),
+        "study_budget": pyarrow.array([s.budget for s in specifications], pyarrow.int64()),
     }

@@ -21,6 +21,7 @@ import json
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,7 @@ from archgym.pareto import directions, extends_front
 from archgym.simulator import Metric
 from archgym.space import Array, Indices
 from archgym.study.seal import sealed
+from archgym.task import Specification, what_decides_rows
 from archgym.version import __version__
 
 if TYPE_CHECKING:
@@ -43,7 +45,7 @@ _REASONS = 5
 
 
 class VersionMismatch(ArchGymError):
-    """The environment or the agent is another one here than where the study was read."""
+    """The worker's environment or agent differs from the one that the study was written for."""
 
 
 def execute(specification: Mapping[str, Any], history: str = "improvements", cache: str | None = None) -> tuple[bytes, dict[str, Any]]:
@@ -95,18 +97,18 @@ def failure(specification: Mapping[str, Any], reason: str) -> tuple[bytes, dict[
 
 def to_bytes(table: pyarrow.Table, specification: Mapping[str, Any], result: Mapping[str, Any]) -> bytes:
     """A run's Parquet file, sealed (`archgym.study.seal`)."""
-    metadata = {SPECIFICATION: json.dumps({"archgym": __version__, **specification}), RESULT: json.dumps(result)}
+    run = Specification.from_dict(specification)
+    run = replace(run, version=run.version or __version__)
+    metadata = {SPECIFICATION: json.dumps(run.to_dict()), RESULT: json.dumps(result)}
     small = table.num_rows < 1000  # dictionaries and statistics would be most of a small file
     return sealed(table.replace_schema_metadata(metadata), use_dictionary=not small, write_statistics=not small, write_page_checksum=True)
 
 
 def _check_same(here: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
     """Refuse to label a run as another one: a worker may have another version of an agent or a simulator."""
-    for part in ("env", "agent", "budget", "seed", "num_envs"):
-        if here[part] != asked[part]:
-            raise VersionMismatch(
-                f"the run's {part} is {here[part]} here, but the study asked for {asked[part]}: are the versions the same?"
-            )
+    for part, expected in what_decides_rows(asked).items():
+        if here[part] != expected:
+            raise VersionMismatch(f"the run's {part} is {here[part]} here, but the study asked for {expected}: are the versions the same?")
 
 
 def _table(search: Search, start: float, history: str) -> pyarrow.Table:

@@ -26,22 +26,25 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+from archgym.deprecated.names import old_names
 from archgym.errors import ArchGymError, reason_of
 from archgym.study.design import Run, Study
 from archgym.study.executors import Inline, make_executor, run_here, run_in_process
 from archgym.study.run import failure
 from archgym.study.store import Store
 from archgym.study.worker import Job, RunDied, RunFailed, RunHung, RunImpossible, RunTooLarge, Stopped
+from archgym.task import Specification
 from archgym.text import REASON
 from archgym.version import __version__
 
+__getattr__ = old_names(__name__, Progress="StudyProgress")
 _AGAIN = "run the same command again"
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _SHARE_OF_MEMORY = 0.8  # of this machine's, for all runs at once, unless the study sets a limit
 
 
 @dataclass
-class Progress:
+class StudyProgress:
     """How far a study is; updated in place while it runs.
 
     Attributes:
@@ -84,7 +87,7 @@ class Progress:
             self.failed += 1
             self.reasons[str(result["reason"])] += 1
             return
-        if result["samples"] < run.specification["budget"]:
+        if result["samples"] < Specification.from_dict(run.specification).budget:
             self.early[task, agent] += 1
         if "clipped" in result:  # finished, by a version that counts them
             self.valid[task, agent] += result["valid"]
@@ -101,8 +104,8 @@ def run_study(
     workers: int | None = None,
     executor: str = "local",
     retry_failed: bool = False,
-    watch: Callable[[Progress], Any] | None = None,
-) -> Progress:
+    watch: Callable[[StudyProgress], Any] | None = None,
+) -> StudyProgress:
     """Run what is left of a study.
 
     Args:
@@ -135,11 +138,11 @@ def run_study(
     return progress
 
 
-def _look(study: Study, store: Store, runs: dict[str, Run], retry_failed: bool) -> tuple[Progress, list[Run], set[str]]:
+def _look(study: Study, store: Store, runs: dict[str, Run], retry_failed: bool) -> tuple[StudyProgress, list[Run], set[str]]:
     """What is stored, what is left, in random order, and the names of the files."""
     before = len(store.damaged())
     stored = store.read(set_aside=True)
-    progress = Progress(total=len(runs))
+    progress = StudyProgress(total=len(runs))
     left = []
     versions: Counter[str] = Counter()
     for id_, run in sorted(runs.items()):
@@ -148,7 +151,7 @@ def _look(study: Study, store: Store, runs: dict[str, Run], retry_failed: bool) 
             left.append(run)
         else:
             progress.stored += 1
-            versions[str(found.specification.get("archgym", "an unknown version"))] += 1
+            versions[Specification.from_dict(found.specification).version or "an unknown version"] += 1
             progress.saw(run, found.result)
     if damaged := len(store.damaged()) - before:
         progress.notes.append(f"{damaged:,} files could not be read and lie in {store.folder / 'damaged'}; their runs are run again")
@@ -166,7 +169,7 @@ def _look(study: Study, store: Store, runs: dict[str, Run], retry_failed: bool) 
 class _Runner:
     """The loop of one study."""
 
-    def __init__(self, study: Study, store: Store, progress: Progress, files: set[str], pool: Executor, width: int):
+    def __init__(self, study: Study, store: Store, progress: StudyProgress, files: set[str], pool: Executor, width: int):
         self.study, self.store, self.progress, self.pool = study, store, progress, pool
         self.folder = _identity(store.folder)
         self.files = set(files)

@@ -11,7 +11,7 @@ The ledger below is shared: every interface counts samples at the same place.
 
 from typing import Any
 
-from archgym.deprecated import renamed_attribute
+from archgym.deprecated.names import old_names
 from archgym.wrappers import vector
 from archgym.wrappers.continuous import ContinuousActions
 from archgym.wrappers.reward_vector import RewardVector, VectorObjective
@@ -25,4 +25,13 @@ def __getattr__(name: str) -> Any:
         from archgym.wrappers.multi_agent import MultiAgentDesign
 
         return MultiAgentDesign
-    return renamed_attribute(__name__, name)
+    return _old_names(name)
+
+
+_old_names = old_names(
+    __name__,
+    VectorContinuousActions="archgym.wrappers.vector:ContinuousActions",
+    VectorSequentialDesign="archgym.wrappers.vector:SequentialDesign",
+    VectorReward="RewardVector",
+    VectorVectorReward="archgym.wrappers.vector:RewardVector",
+)

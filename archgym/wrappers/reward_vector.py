@@ -21,7 +21,7 @@ import numpy as np
 from gymnasium.spaces import Box
 from gymnasium.utils import RecordConstructorArgs
 
-from archgym.deprecated import renamed_attribute
+from archgym.deprecated.names import old_names
 from archgym.errors import ArchGymError
 from archgym.infos import core
 from archgym.objective import HIT, INFEASIBLE_REWARD, Maximize, Minimize, Objective, R, Term
@@ -120,5 +120,4 @@ class RewardVector(gymnasium.Wrapper[Array, Any, Array, Any], RecordConstructorA
         return observation, reward, terminated, truncated, info
 
 
-def __getattr__(name: str) -> Any:
-    return renamed_attribute(__name__, name)
+__getattr__ = old_names(__name__, VectorReward="RewardVector")

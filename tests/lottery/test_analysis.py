@@ -70,7 +70,7 @@ def verdicts(analysis, hypothesis):
 
 
 def frames(analysis):
-    return {f.name: getattr(analysis, f.name) for f in dataclasses.fields(analysis) if f.name != "conclusions"}
+    return {f.name: getattr(analysis, f.name) for f in dataclasses.fields(analysis) if f.name != "sentences"}
 
 
 @pytest.fixture(scope="module")

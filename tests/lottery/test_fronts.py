@@ -97,7 +97,12 @@ def test_no_exact_front_of_noise_or_of_nothing():
 
 @pytest.mark.parametrize(
     ("names", "message"),
-    [(["cost_j"], "at least two"), (["cost_j", "cost_j"], "'cost_j' twice"), (["cost_j", "secret"], "'secret'"), (["cost", "area"], "cost_j")],
+    [
+        (["cost_j"], "at least two"),
+        (["cost_j", "cost_j"], "'cost_j' twice"),
+        (["cost_j", "secret"], "'secret'"),
+        (["cost", "area"], "cost_j"),
+    ],
 )
 def test_a_front_is_of_metrics_that_agents_see(task, text, names, message):
     with pytest.raises(ArchGymError, match=message):
@@ -139,7 +144,7 @@ def test_a_search_without_a_valid_design_has_no_front(task):
 @pytest.fixture
 def judge(task):
     def made(reference=None, enumerate_it=True, seen=(), objective=None, **kwargs):
-        return Judge.of(Evaluator(task, objective, 1, kwargs), NAMES, reference or {}, seen, enumerate_it)
+        return Judge.from_runs(Evaluator(task, objective, 1, kwargs), NAMES, reference or {}, seen, enumerate_it)
 
     return made
 

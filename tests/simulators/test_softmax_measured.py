@@ -274,7 +274,7 @@ def test_when_the_whole_machine_has_become_slow_nothing_is_reliable():
     work = Kernels(find_compiler())
     x, y = aligned((1, 4096)), aligned((1, 4096))
     x[:], y[:] = 0, 0
-    work.build([kernels.Kernel.of(DESIGN)])
+    work.build([kernels.Kernel.from_design(DESIGN)])
     timer = timing.Timer(work, x, y, np.random.default_rng(0))
     timer.fastest_reference_s = 1e-9  # it once was much faster
     assert timer.measure([DESIGN]).unreliable.all()

@@ -1,8 +1,8 @@
-"""Cells trained when they are asked for, instead of looked up: `benchmark`'s metrics, measured here and now.
+"""Cells trained when they are asked for, instead of looked up: `tabular`'s metrics, measured here and now.
 
     valid_accuracy, test_accuracy   after `epochs` epochs of `training`'s schedule, which are those of 16 epochs stopped early
     train_seconds                   CPU time of training one seed so long, measured
-    params, macs, train_macs        as in `benchmark`
+    params, macs, train_macs        as in `tabular`
 
 Tables have the test accuracy after the last epoch whatever the budget; here nothing is trained beyond it. A query takes about one CPU
 second per seed at 16 epochs. The accuracies of a cell and a seed are the same again bit for bit on one machine, with one version of PyTorch
@@ -20,9 +20,9 @@ import numpy as np
 
 from archgym.errors import ArchGymError, unknown
 from archgym.simulator import Simulator
-from archgym.simulators.nas.benchmark import METRICS, PASSES, TRAINING_IMAGES
 from archgym.simulators.nas.cells import CELL_SPACE, representatives
 from archgym.simulators.nas.costs import get_network
+from archgym.simulators.nas.tabular import METRICS, PASSES, TRAINING_IMAGES
 from archgym.simulators.nas.training.digits import load_digits_task
 from archgym.space import Array, Indices
 

@@ -9,7 +9,8 @@ from study_texts import study_text
 
 import archgym
 from archgym.errors import ArchGymError
-from archgym.study.design import MAX_CHARACTERS, MAX_RUNS, SHIPPED, Study, line_of
+from archgym.study.design import SHIPPED, Study
+from archgym.study.file import MAX_CHARACTERS, MAX_RUNS, line_of
 
 pytestmark = pytest.mark.usefixtures("plugins")
 
@@ -135,7 +136,7 @@ def test_the_same_run_twice_is_refused():
     assert "the same environment twice" in refused(study_text(NK, NK))
     assert "is the same environment as" in refused(study_text(NK, NK + '\nlabel = "again"'))
     assert "two runs are the same" in refused(study_text(NK, agents=("genetic", "genetic")))
-    assert "are both called 'x'" in refused(study_text(NK).replace('"\nconf', '"\nlabel = "x"\nconf'))
+    assert "agents 'random' and 'genetic' share the label 'x'" in refused(study_text(NK).replace('"\nconf', '"\nlabel = "x"\nconf'))
 
 
 def test_grids_of_10_to_the_12_runs_are_counted_not_made():
