@@ -14,9 +14,11 @@ from scipy import stats
 
 pl = pytest.importorskip("polars")
 
-from archgym.lottery import statistics  # noqa: E402
+from archgym.lottery import statistics, words  # noqa: E402
 from archgym.lottery.analysis import Analysis, analyse  # noqa: E402
+from archgym.lottery.claims import Claim, Obstacle, Verdict  # noqa: E402
 from archgym.lottery.data import AgentRuns, TaskRuns, Trace  # noqa: E402
+from archgym.lottery.tables import TABLES  # noqa: E402
 
 COLUMNS = {
     "tasks": "task env scale budget optimum configurations seeds runs failed saturated note",
@@ -94,6 +96,10 @@ def test_tables_have_the_columns_that_the_report_reads(analysis):
     for name, frame in frames(analysis).items():
         for column in frame.select(pl.selectors.float()):
             assert not column.is_nan().any(), (name, column.name)  # what is not known is null
+
+
+def test_an_analysis_has_a_frame_for_every_table_and_sentences():
+    assert [field.name for field in dataclasses.fields(Analysis)] == [*TABLES, "sentences"]
 
 
 def test_runs_and_configurations_are_those_of_the_study(study, analysis):
@@ -230,6 +236,13 @@ def test_the_same_runs_give_the_same_numbers_whatever_else_is_in_the_study(study
 
 
 # ------------------------------------------------------------------------------------------ verdicts
+
+
+def test_every_claim_and_every_obstacle_has_words(analysis):
+    assert set(words.STATEMENTS) == set(words.CLAIMS) == set(Claim) and set(words.OBSTACLES) == set(Obstacle)
+    assert set(analysis.hypotheses["hypothesis"]) == {str(claim) for claim in Claim}
+    assert set(analysis.hypotheses["verdict"]) <= {str(verdict) for verdict in Verdict}
+    assert analysis.conclusions == [f"{task}: {text}" if task else text for task, text in analysis.sentences]
 
 
 def test_agents_that_are_alike_support_the_first_hypothesis_and_one_that_is_not_contradicts_it():
