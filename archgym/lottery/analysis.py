@@ -81,7 +81,7 @@ def analyse(tasks: Sequence[TaskRuns], *, replicates: int = 1000, margin: float 
     Args:
         tasks: the runs, task by task.
         replicates: number of bootstrap replicates.
-        margin: largest relative difference between agents that does not matter.
+        margin: largest relative difference between agents that is negligible.
         alpha: chance of a false "different" in a family, and of a false "equivalent" of a pair.
         seed: seed of the bootstrap; the same runs and seed give the same numbers.
     """

@@ -473,13 +473,13 @@ def test_a_task_in_which_nothing_worked_says_so(score):
 def test_nothing_is_concluded_where_rewards_are_clipped():
     scores = {"a": np.full((3, 2), -0.5), "b": np.full((3, 2), -0.4)}
     other = task({"a": np.full((3, 2), -0.5)}, name="other")
-    for blind, words in [
+    for blind, reason in [
         (dataclasses.replace(task(scores), clipped=0.995), "100 % of the valid rewards are clipped"),
         (dataclasses.replace(task(scores), capped=True), "the optimum's reward is clipped at 10"),
     ]:
         found = analyse([blind, other], replicates=50)
-        assert any(line.startswith("task: no conclusion, as") and words in line for line in found.conclusions)
-        assert words in found.tasks["note"][0] and set(found.comparisons["task"]) <= {"other"}
+        assert any(line.startswith("task: no conclusion, as") and reason in line for line in found.conclusions)
+        assert reason in found.tasks["note"][0] and set(found.comparisons["task"]) <= {"other"}
     some = analyse([dataclasses.replace(task(scores), clipped=0.6)], replicates=50)
     assert "60 % of the valid rewards are clipped" in some.tasks["note"][0] and set(some.comparisons["task"]) == {"task"}
     assert "clipped" not in analyse([dataclasses.replace(task(scores), clipped=0.4)], replicates=50).tasks["note"][0]
@@ -502,8 +502,8 @@ def test_conclusions_are_few_and_claim_no_more_than_the_verdicts(analysis):
         assert 2 <= len(lines) <= 4
         tuned = next(line for line in lines if "tuned over 4 configurations of 1,000 samples" in line)
         rows = analysis.comparisons.filter(pl.col("task") == name, pl.col("family") == "tuned over 4").to_dicts()
-        words = {v: {frozenset((r["agent_a"], r["agent_b"])) for r in rows if r["verdict"] == v} for v in ("equivalent", "different")}
-        assert ("equivalent" in tuned) <= bool(words["equivalent"]) and ("worse" in tuned) <= bool(words["different"])
+        pairs = {v: {frozenset((r["agent_a"], r["agent_b"])) for r in rows if r["verdict"] == v} for v in ("equivalent", "different")}
+        assert ("equivalent" in tuned) <= bool(pairs["equivalent"]) and ("worse" in tuned) <= bool(pairs["different"])
 
 
 def test_several_tasks_are_summed_up_first_and_one_is_not(analysis):
