@@ -180,7 +180,7 @@ def test_where_the_space_is_not_enumerated_the_reference_is_the_worst_that_runs_
 
 def test_a_metric_that_is_not_always_positive_has_a_linear_axis_and_a_log_axis_no_reference_of_zero(judge):
     found = judge(offset=-3.0, objective={"minimize": ["cost_j"], "form": "linear"})
-    assert found.logarithmic.tolist() == [False, True] and "but for cost_j" in str(found)
+    assert found.logarithmic.tolist() == [False, True] and "except for cost_j" in str(found)
     with pytest.raises(ArchGymError, match="area_mm2 are positive"):
         judge({"area_mm2": 0.0})
 
