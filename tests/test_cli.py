@@ -197,7 +197,7 @@ def test_values_are_literals_where_they_can_be_and_strings_otherwise(text, value
         (["search", SOFTMAX, "random", "--set", "num_envs=3"], "use --num-envs"),
         (["search", SOFTMAX, "random", "--set", "preset=l9"], "unknown preset of archgym/Softmax-v0 'l9'"),
         (["search", SOFTMAX, "random", "--set", 'objective={"minimize": ["latency"]}'], "unknown metric 'latency'"),
-        (["search", SOFTMAX, "random", "--budget", "-1"], "budget is a whole number, at least 1; not -1"),
+        (["search", SOFTMAX, "random", "--budget", "-1"], "expected budget as a whole number >= 1, got -1"),
         (["describe", "genetik"], "did you mean 'genetic'"),
         (["describe", "genetic", "--set", "n=1"], "--set is for environments"),
         (["optimum", "archgym/Softmax-v1"], "did you mean 'archgym/Softmax-v0'"),

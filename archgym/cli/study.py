@@ -32,9 +32,7 @@ _MAX_TASKS = 12  # that are named
 _BESIDE_TASKS = 8  # rows of a terminal that best rewards leave free
 _UNLIMITED = 1_000_000  # characters
 
-File = Annotated[
-    str, typer.Argument(metavar="FILE", help="Study file (TOML), or the name of one that ships, such as quick or lottery.")
-]
+File = Annotated[str, typer.Argument(metavar="FILE", help="Study file (TOML), or the name of one that ships, such as quick or lottery.")]
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a study.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Number of runs at once on this machine.", show_default="its processors")]
 Executor = Annotated[str, typer.Option(help="Place of the runs: local, inline, dask, dask://HOST:PORT, ray or ray://HOST:PORT.")]

@@ -81,7 +81,7 @@ def analyse(tasks: Sequence[TaskRuns], *, replicates: int = 1000, margin: float 
     Args:
         tasks: the runs, task by task.
         replicates: number of bootstrap replicates.
-        margin: largest relative difference between agents that does not matter.
+        margin: largest relative difference between agents that is negligible.
         alpha: chance of a false "different" in a family, and of a false "equivalent" of a pair.
         seed: seed of the bootstrap; the same runs and seed give the same numbers.
     """
@@ -161,15 +161,15 @@ def _task(task: ScoredTask, saturated: bool) -> TaskRow:
     invalid = sum(t is not None and not len(t.reward) for r in runs.agents.values() for row in r.traces for t in row)
     unit = "front" if runs.judged_by else "design"
     notes = [
-        (saturated, f"saturated: agents are at the optimum after {task.budget:,} samples, no conclusion is drawn"),
+        (saturated, f"saturated: agents are at the optimum after {task.budget:,} samples; no conclusion is drawn"),
         (bool(clipping(runs.clipped)), clipping(runs.clipped)),
         (bool(runs.judged_by), runs.judged_by),
         (runs.optimum is None, f"the optimum is not known: winning tickets and targets are relative to the best {unit} seen"),
-        (not runs.log_scale, "rewards are no logarithms: differences are shown instead of ratios"),
+        (not runs.log_scale, "rewards are not logarithms: differences are shown instead of ratios"),
         (RANDOM not in task.agents, "no random search to compare with"),
         (seeds < 2, "one seed: nothing can be resolved"),
-        (task.budget < runs.budget, f"agents are compared at {task.budget:,} samples, which all of them were given"),
-        (invalid > 0, f"{invalid} run{'s' * (invalid != 1)} found no valid design and count as the worst"),
+        (task.budget < runs.budget, f"agents are compared at {task.budget:,} samples, the budget that all of them reached"),
+        (invalid > 0, f"{invalid} run{'s' * (invalid != 1)} found no valid design and are scored as the worst"),
         (finished + len(runs.failures) < planned, f"{planned - finished - len(runs.failures)} of {planned} runs are still to come"),
         *((True, text) for text in _failures(runs)),
     ]

@@ -95,7 +95,7 @@ class PairCounts:
         configurations: number of configurations that each agent is tuned over.
         counts: number of pairs by verdict, without zeros.
         largest: the largest significant difference; None if there is none.
-        margin: largest relative difference that does not matter.
+        margin: largest relative difference that is negligible.
     """
 
     configurations: int
@@ -174,7 +174,7 @@ def judge(
         scores: scores of each agent at the budget, float64 [C, S].
         tuned: tuned scores of its agents.
         families: comparisons of all pairs of agents, by effort.
-        margin: largest relative difference between agents that does not matter.
+        margin: largest relative difference between agents that is negligible.
         alpha: chance of a false verdict.
         saturated: whether agents sit at the optimum, so that no claim is judged.
     """

@@ -119,7 +119,7 @@ class Judge:
         """The rule by which runs are judged, as a sentence."""
         where = ", ".join(f"{m.name} {number(float(value))} {m.unit}" for m, value in zip(self.metrics, self.reference, strict=True))
         plain = [metric.name for metric, log in zip(self.metrics, self.logarithmic, strict=True) if not log]
-        axes = "logarithmic axes" if not plain else f"logarithmic axes but for {' and '.join(plain)}"
+        axes = "logarithmic axes" if not plain else f"logarithmic axes except for {' and '.join(plain)}"
         return f"runs are judged by the hypervolume of their fronts on {axes}, up to {where}"
 
     def _turned(self, values: Array) -> Array:

@@ -1,4 +1,4 @@
-"""From rewards to scores that can be compared: one scale per task, one floor for runs without a valid design, equal samples."""
+"""Turns rewards into comparable scores: one scale per task, one floor for runs without a valid design, equal samples."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from archgym.lottery.data import AgentRuns, TaskRuns
 from archgym.space import Array
 
 RANDOM = "random"
-"""The name of random search, which all others are held against."""
+"""Name of random search, the baseline of all other agents."""
 TICKET = 0.01
-"""How close to the optimum a winning ticket is, and a saturated task."""
+"""Largest relative distance from the optimum of a winning ticket, and of a saturated task."""
 
 
 @dataclass(frozen=True)
@@ -23,17 +23,17 @@ class ScoredTask:
     """The runs of one task, on one scale.
 
     Scores are differences of rewards to a reference: to the optimum's where it is known, else to the average random design's, else to the
-    best seen. Where rewards are logarithms, exp(score) is a ratio, and that is what is shown; other scores are shown as they are.
+    best seen. Where rewards are logarithms, the ratio exp(score) is shown; other scores are shown unchanged.
 
     Attributes:
-        runs: what they are made of.
-        agents: names of those that have finished runs.
-        scale: what the scores are relative to, in words.
-        reference: the reward that has score 0.
-        ceiling: the score of the optimum, or of the best design seen.
-        size: how large a relative difference of 1 is: 1 for logarithms, else the ceiling's reward in absolute terms.
-        budget: the largest number of samples that some run of every agent was given, at which agents are compared.
-        samples: checkpoints up to the largest budget, on a logarithmic grid; `budget` is among them.
+        runs: the task's runs.
+        agents: names of the agents with finished runs.
+        scale: the reference of the scores, in words.
+        reference: reward that has score 0.
+        ceiling: score of the optimum, or of the best design seen.
+        size: score of a relative difference of 1: 1 for logarithms, else the absolute value of the ceiling's reward.
+        budget: samples at which agents are compared: the smallest, over agents, of the largest budget of a run.
+        samples: checkpoints up to the largest budget, on a logarithmic grid that includes `budget`.
     """
 
     runs: TaskRuns
@@ -55,7 +55,7 @@ class ScoredTask:
         return self.runs.agents[agent]
 
     def shown(self, scores: Array) -> Array:
-        """Scores as they are shown: ratios for logarithms, else the differences themselves."""
+        """Scores as shown: ratios for logarithms, else the differences themselves."""
         return np.exp(scores) if self.runs.log_scale else np.asarray(scores, float)
 
     def distance(self, tolerance: float) -> float:
@@ -64,11 +64,11 @@ class ScoredTask:
 
     @property
     def ticket(self) -> float:
-        """How far from the ceiling a run still counts as having reached it; exactly, where the ceiling is only the best design seen."""
+        """Largest distance from the ceiling at which a run has reached it; about 0 where the ceiling is only the best design seen."""
         return 1e-9 * self.size if self.runs.optimum is None else self.distance(TICKET)
 
     def scores(self, samples: Sequence[int] | Array) -> dict[str, Array]:
-        """Scores of each agent after numbers of samples [B]: float64 [C, S, B]; NaN where there is no run, or it was given fewer."""
+        """Scores of each agent after numbers of samples [B]: float64 [C, S, B]; NaN for a missing run or a smaller budget."""
         return self._scored({agent: self.runs_of(agent).best_after(samples) for agent in self.agents})
 
     def scores_within(self, seconds: Array) -> dict[str, Array]:
@@ -87,7 +87,7 @@ class ScoredTask:
         return {agent: np.where(np.isneginf(b), floor, b) - self.reference for agent, b in best.items()}
 
     def clusters(self, agent: str, scores: Array) -> Array:
-        """Scores [C, S, ...] with what is independent along the first axis: every run, [C S, 1, ...], where configurations are all one."""
+        """Scores [C, S, ...] with independent entries along the first axis: runs, [C S, 1, ...], if all configurations are equal."""
         return scores.reshape(-1, 1, *scores.shape[2:]) if self.runs_of(agent).replicates else scores
 
     def tunable(self, agent: str) -> bool:
@@ -101,12 +101,12 @@ class ScoredTask:
         return None if first is None else scores[first]
 
     def generator(self, seed: int, *parts: str) -> np.random.Generator:
-        """A random generator of its own for a part of the analysis, whatever else is in the study."""
+        """A random generator for a part of the analysis, independent of the rest of the study."""
         return np.random.default_rng([seed, *(zlib.crc32(p.encode()) for p in (self.name, *parts))])
 
 
 def scored(runs: TaskRuns) -> ScoredTask | None:
-    """The task on its scale; None where no run found a valid design."""
+    """The task on its scale; None if no run found a valid design."""
     traces = {a: [t for row in r.traces for t in row if t is not None] for a, r in runs.agents.items()}
     rewards = [float(t.reward[-1]) for found in traces.values() for t in found if len(t.reward)]
     if not rewards:
@@ -132,7 +132,7 @@ def scored(runs: TaskRuns) -> ScoredTask | None:
 
 
 def checkpoints(budget: int, largest: int, decades: float = 2.3) -> tuple[int, ...]:
-    """1, 2, 5, 10, ... over the last decades up to the largest number of samples, which is there itself, as is the budget."""
+    """1, 2, 5, 10, ... over the last decades up to the largest number of samples, with that number and the budget included."""
     series = {m * 10**e for e in range(12) for m in (1, 2, 5)}
     return tuple(sorted({s for s in series if largest / 10**decades <= s < largest} | {budget, largest}))
 

@@ -25,20 +25,22 @@ from archgym.lottery.claims import (
 from archgym.lottery.comparisons import DEFAULTS, Family, MapCell
 from archgym.lottery.scores import TICKET, ScoredTask
 from archgym.lottery.statistics import PairVerdict
+from archgym.text import percent
 
 STATEMENTS = {
-    Claim.NO_BEST_AGENT: "With tuned hyperparameters no agent is better than another: all pairs of agents that have hyperparameters, each "
-    "tuned over the same number of configurations, are equivalent within the margin.",
-    Claim.LOTTERY: "Hyperparameters are a lottery: averaged over the agents that have some, the choice of configuration changes a run's "
-    f"result more than the seed does, and fewer than {100 * RARE:.0f} % of runs with random configurations are winning tickets (within "
-    f"{100 * TICKET:.0f} % of the optimum, or of the best design seen where that is not known).",
-    Claim.CONVERGENCE: "With more samples agents converge: the variance between agents with tuned hyperparameters is smaller at the budget "
-    "than at a tenth of it. (Unlimited samples cannot be observed.)",
-    Claim.DEFAULTS: "Defaults are no gamble: each agent's default configuration is, within the margin, no worse than its average random "
-    "configuration.",
-    Claim.BETTER_THAN_RANDOM: "Every agent beats random search when tuning is charged for: the best design that k runs with k different "
-    "configurations find is better than the best that random search finds with the same number of samples in all, by any amount, and not "
-    "equivalent within the margin.",
+    Claim.NO_BEST_AGENT: "With tuned hyperparameters no agent is better than another: all pairs of agents that have "
+    "hyperparameters, each tuned over the same number of configurations, are equivalent within the margin.",
+    Claim.LOTTERY: "Hyperparameters are a lottery: averaged over the agents that have hyperparameters, the choice of "
+    "configuration changes a run's result more than the seed does, and fewer than "
+    f"{100 * RARE:.0f} % of runs with random configurations are winning tickets (within {100 * TICKET:.0f} % of the "
+    "optimum, or of the best design seen where the optimum is not known).",
+    Claim.CONVERGENCE: "With more samples agents converge: the variance between agents with tuned hyperparameters is "
+    "smaller at the budget than at a tenth of it. (Unlimited samples cannot be observed.)",
+    Claim.DEFAULTS: "Defaults are not a gamble: each agent's default configuration is, within the margin, not worse than "
+    "its average random configuration.",
+    Claim.BETTER_THAN_RANDOM: "Every agent beats random search when tuning counts as samples: the best design that k "
+    "runs with k different configurations find is better, by any amount, than the best that random search finds with "
+    "the same total number of samples, and not equivalent within the margin.",
 }
 """Each claim, as it is tested."""
 
@@ -46,23 +48,24 @@ CLAIMS = {
     Claim.NO_BEST_AGENT: "that no tuned agent is better than another",
     Claim.LOTTERY: "that hyperparameters are a lottery",
     Claim.CONVERGENCE: "that agents converge with more samples",
-    Claim.DEFAULTS: "that defaults are no gamble",
-    Claim.BETTER_THAN_RANDOM: "that every agent beats random search when tuning is charged for",
+    Claim.DEFAULTS: "that defaults are not a gamble",
+    Claim.BETTER_THAN_RANDOM: "that every agent beats random search when tuning counts as samples",
 }
 """Each claim in short, as the rest of a sentence."""
 
 OBSTACLES = {
-    Obstacle.SATURATED: "agents sit at the optimum: differences cannot be seen",
-    Obstacle.TUNED_SATURATED: "tuned agents sit at the optimum",
+    Obstacle.SATURATED: "agents are at the optimum, where differences cannot be seen",
+    Obstacle.TUNED_SATURATED: "tuned agents are at the optimum",
     Obstacle.RANDOM_SATURATED: "random search finds the optimum",
-    Obstacle.TOO_FEW_CONFIGURATIONS: "too few configurations to tune over",
+    Obstacle.TOO_FEW_CONFIGURATIONS: "too few configurations for tuning",
     Obstacle.TOO_FEW_AGENTS: "fewer than two agents with hyperparameters",
-    Obstacle.NO_EARLY_CHECKPOINT: "the budget is too small to have an earlier tenth",
-    Obstacle.NO_VARIANCE: "no agent has three configurations with two seeds each whose results differ",
-    Obstacle.NO_DEFAULTS: "no agent has its defaults and random configurations to compare them with",
+    Obstacle.NO_EARLY_CHECKPOINT: "the budget is too small for a checkpoint at a tenth of it",
+    Obstacle.NO_VARIANCE: "no agent has three configurations with two seeds each and different results",
+    Obstacle.NO_DEFAULTS: "no agent has runs of both its defaults and random configurations",
     Obstacle.NO_RANDOM_SEARCH: "the study has no random search",
     Obstacle.ONLY_RANDOM_SEARCH: "the study has no agent but random search",
 }
+"""Why a claim cannot be judged, as the rest of a sentence."""
 
 
 class Conclusion(NamedTuple):
@@ -85,15 +88,15 @@ def conclude(task: ScoredTask, families: Sequence[Family], evidence: Sequence[Ev
     """A few sentences on one task: tuned agents, untuned agents, the lottery, random search. None says more than the verdicts do."""
     by_claim = {e.claim: e for e in evidence}
     if all(e.findings is Obstacle.SATURATED for e in evidence):
-        text = f"no conclusion, as agents sit at the optimum after {task.budget:,} samples; use a harder task or fewer samples."
-        return [Conclusion(task.name, text)]
+        saturated = f"no conclusion, as agents are at the optimum after {task.budget:,} samples"
+        return [Conclusion(task.name, f"{saturated}; use a harder task or fewer samples.")]
     sentences = []
     family = largest_effort(families)
     if isinstance(family, Family):
         effort = f"tuned over {family.configurations} configurations of {task.budget:,} samples"
         sentences.append(f"{effort}, {_order(task, family, margin, seeds)}.")
     elif family is Obstacle.TUNED_SATURATED:
-        sentences.append("no conclusion on tuned agents, as they sit at the optimum.")
+        sentences.append("no conclusion on tuned agents, as they are at the optimum.")
     defaults = next((f for f in families if f.name == DEFAULTS), None)
     if defaults is not None and not defaults.saturated:
         sentences.append(f"untuned, with {task.budget:,} samples, {_order(task, defaults, margin, seeds)}.")
@@ -105,7 +108,7 @@ def conclude(task: ScoredTask, families: Sequence[Family], evidence: Sequence[Ev
         }.get(lottery.verdict, "whether it is a lottery is not resolved")
         sentences.append(f"{answer}: {evidence_in_words(task, lottery)}.")
     if isinstance(random.findings, RandomStandings):
-        sentences.append(f"with tuning charged for, {evidence_in_words(task, random)}.")
+        sentences.append(f"with tuning counted as samples, {evidence_in_words(task, random)}.")
     return [Conclusion(task.name, sentence) for sentence in sentences]
 
 
@@ -131,7 +134,7 @@ def overall(evidence: Sequence[Evidence], cells: Sequence[MapCell], min_tasks: i
         ends = [min(everywhere, key=lambda c: (c.configurations, -c.samples)), max(everywhere, key=lambda c: (c.configurations, c.samples))]
         picks = [
             f"{cell.agent} with {cell.configurations:,} {_plural(cell.configurations, 'configuration')} of {cell.samples:,} samples "
-            f"(the best in {_percent(cell.confidence)} of resamplings)"
+            f"(the best in {percent(cell.confidence, 0)} of resamplings)"
             for cell in dict.fromkeys(ends)
         ]
         sentences.append(f"Over all tasks that are not saturated, pick {' and '.join(picks)}.")
@@ -149,16 +152,17 @@ def evidence_in_words(task: ScoredTask, evidence: Evidence) -> str:
             if largest is not None:
                 gap = _by(task, largest.difference)
                 example = f"; e.g. {largest.better} is better than {largest.worse} by {gap} (p {largest.p_holm:.2g} after Holm)"
-            return f"tuned over {k} configurations: of {sum(counts.values())} pairs {pairs} (margin {_percent(margin)}){example}"
+            return f"tuned over {k} configurations: of {sum(counts.values())} pairs {pairs} (margin {percent(margin, 0)}){example}"
         case Explained(mean, lowest, highest, (share, low, high)):
             return (
-                f"configurations explain {_percent(mean)} of the variance between runs ({_percent(lowest)} to {_percent(highest)} by agent); "
-                f"{_percent(share, 1)} of runs are winning tickets ({_percent(low, 1)} to {_percent(high, 1)})"
+                f"configurations explain {percent(mean, 0)} of the variance between runs ({percent(lowest, 0)} to "
+                f"{percent(highest, 0)} by agent); {percent(share)} of runs are winning tickets "
+                f"({percent(low)} to {percent(high)})"
             )
         case Spread(k, early, before, after):
             return (
-                f"tuned over {k} configurations, agents typically (one standard deviation, without its noise) differ by {_by(task, before)} "
-                f"at {early:,} samples and by {_by(task, after)} at {task.budget:,}"
+                f"tuned over {k} configurations, agents typically (one standard deviation, without its noise) differ by "
+                f"{_by(task, before)} at {early:,} samples and by {_by(task, after)} at {task.budget:,}"
             )
         case DefaultStandings(standings):
             return f"defaults against the average random configuration: {_standings(task, standings)}"
@@ -180,9 +184,9 @@ def _order(task: ScoredTask, family: Family, margin: float, seeds: int) -> str:
     top = f"{first} ({_level(task, float(family.estimates[first].value))})"
     mutual = all(family.verdict(a, b) is PairVerdict.EQUIVALENT for a, b in itertools.combinations(same, 2))
     if same and mutual:
-        parts = [f"{_list([top, *same])} are equivalent within {_percent(margin)}"]
+        parts = [f"{_list([top, *same])} are equivalent within {percent(margin, 0)}"]
     else:
-        each = f", to which {_list(same)} are each equivalent within {_percent(margin)}" if same else ""
+        each = f", to which {_list(same)} are each equivalent within {percent(margin, 0)}" if same else ""
         parts = [f"{top} has the best estimate{each}"]
     if worse:
         gaps = {a: float(family.estimates[a].value - family.estimates[first].value) for a in worse}
@@ -226,7 +230,3 @@ def _change(task: ScoredTask, difference: float) -> str:
 def _by(task: ScoredTask, difference: float) -> str:
     """The size of a difference."""
     return _change(task, difference).lstrip("+-")
-
-
-def _percent(share: float, digits: int = 0) -> str:
-    return f"{100 * share:.{digits}f} %"

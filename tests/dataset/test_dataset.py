@@ -83,7 +83,10 @@ def test_a_vast_space_is_sampled_but_has_no_grid():
         draw(space, 100, "grid", np.random.default_rng(0))
 
 
-@pytest.mark.parametrize(("options", "message"), [({"method": "sobel"}, "did you mean 'sobol'"), ({"n": 0}, "expected n, a number of designs, to be at least 1, got 0")])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"method": "sobel"}, "did you mean 'sobol'"), ({"n": 0}, "expected n, a number of designs, to be at least 1, got 0")],
+)
 def test_a_sample_that_cannot_be_says_why(options, message, bowl):
     with pytest.raises(ArchGymError, match=message):
         sample("test/Bowl-v0", **{"n": 10, **options})

@@ -400,6 +400,12 @@ def test_importance_says_in_which_direction_a_hyperparameter_helps() -> None:
     assert {row["hyperparameter"]: row["word"] for row in drawn} == {"up": "50 ↑", "down": "30 ↓", "unordered": "20", "none": "·"}
 
 
+def test_hyperparameters_of_equal_importance_stay_in_their_order() -> None:
+    names = [f"parameter {i}" for i in range(12)]
+    rows = pl.DataFrame([("t", "a", name, 0.0, None) for name in names], schema=SCHEMAS["importance"], orient="row")
+    assert specification(charts.importance(rows))["layer"][0]["encoding"]["y"]["sort"] == names
+
+
 def test_a_figure_has_one_panel_for_each_task() -> None:
     figure = charts.compose({task: charts.targets(one(FEW.targets, task), LISTED, hover=False) for task in ("Softmax", HOSTILE)})
     drawing = svg(figure)

@@ -30,7 +30,7 @@ from archgym.lottery.report.scales import (
 Chart: TypeAlias = alt.Chart | alt.LayerChart | alt.FacetChart
 
 VERDICTS = {"better": "#0583c799", "worse": "#e0702a99", "equivalent": "#8b929c90", "not resolved": "#8b929c20"}
-"""What a pairwise comparison says about the agent of the row, with its colour."""
+"""Colour of each verdict on the agent of the row in a pairwise comparison."""
 
 SHAPES = {
     "tuned": "diamond",
@@ -38,18 +38,18 @@ SHAPES = {
     "untuned": "triangle-up",
     "random search": "M-0.2,-1L0.2,-1L0.2,1L-0.2,1Z",
 }
-"""Marks of `tuning`: the naive claim is a ring, random search an upright stroke."""
+"""Marks of `tuning`: a ring for the naive claim, an upright stroke for random search."""
 
 
 def lottery_map(frame: pl.DataFrame, agents: Sequence[str]) -> Chart:
-    """Which agent to pick, for each number of configurations that can be tried (up) and samples per run (right).
+    """The agent to pick, for each number of configurations that can be tried (vertical) and samples per run (horizontal).
 
-    A cell names and takes the colour of the agent whose best configuration, chosen on some seeds, scores best on the others; the more
-    often it stays the best under resampling, the stronger the colour.
+    A cell has the name and the colour of the agent whose best configuration, chosen on some seeds, scores best on the others. The colour is
+    stronger the more often the agent stays the best under resampling.
 
     Args:
         frame: rows of `Analysis.lottery_map` for one task.
-        agents: all agents of the study, in the order in which they are listed.
+        agents: all agents of the study, in the order of the axis or legend.
     """
     frame = frame.select(
         "task", "agent", "runner_up", *(pl.col(c).cast(pl.Int64) for c in ("configurations", "samples")),
@@ -67,7 +67,7 @@ def lottery_map(frame: pl.DataFrame, agents: Sequence[str]) -> Chart:
         color=agent_colour(agents),
         opacity=alt.Opacity("confidence:Q", scale=alt.Scale(domain=[0.2, 1], range=[0.08, 0.65], clamp=True), legend=None),
     )
-    # A cell is narrow: the name goes on two lines where it has two words, the confidence below it.
+    # Cells are narrow: a name of two words has two lines, and the confidence is below it.
     width = alt.ExprRef("bandwidth('x') - 2")
     short = base.transform_filter("indexof(datum.agent, '_') < 0").mark_text(fontSize=10, dy=-6, limit=width).encode(text="agent:N")
     two = base.transform_filter("indexof(datum.agent, '_') >= 0").transform_calculate(
@@ -82,14 +82,14 @@ def lottery_map(frame: pl.DataFrame, agents: Sequence[str]) -> Chart:
 
 
 def distributions(frame: pl.DataFrame, agents: Sequence[str], *, scale: str = OPTIMUM) -> Chart:
-    """The lottery itself: each dot is one configuration's mean score over its seeds, as wide as the density there (a violin of its points).
+    """Mean score over seeds of each configuration, one dot each, spread over the width of their density (a violin of points).
 
-    The bar spans the middle half of the configurations, its dot is the median, the diamond is the default configuration.
+    The bar spans the middle half of the configurations, its dot is their median, the diamond is the default configuration.
 
     Args:
         frame: rows of `Analysis.configurations` for one task.
-        agents: all agents of the study, in the order in which they are listed.
-        scale: what the task's values are, as in `Analysis.tasks`.
+        agents: all agents of the study, in the order of the axis or legend.
+        scale: scale of the task's values, as in `Analysis.tasks`.
     """
     frame = frame.with_columns(shown=below(pl.col("mean_ratio"), scale)).filter(pl.col("shown").is_finite())
     frame = frame.select(
@@ -122,7 +122,7 @@ def distributions(frame: pl.DataFrame, agents: Sequence[str], *, scale: str = OP
         .encode(x=alt.X("median:Q", **quality), y=y, tooltip=summary)
     )
     diamond: dict[str, Any] = {"style": "default", "shape": "diamond", "filled": True, "size": 80, "opacity": 1}
-    alone = pl.col("is_default").not_().any().over("agent") | (pl.len().over("agent") == 1)  # not where there is nothing to tune
+    alone = pl.col("is_default").not_().any().over("agent") | (pl.len().over("agent") == 1)  # agents with hyperparameters
     marked = alt.Chart(frame.filter(pl.col("is_default") & alone)).mark_point(**diamond)
     defaults = marked.encode(x=alt.X("shown:Q", **quality), y=y, tooltip=details)
     return alt.layer(points, halves, medians, defaults).properties(
@@ -132,7 +132,7 @@ def distributions(frame: pl.DataFrame, agents: Sequence[str], *, scale: str = OP
 
 
 def _sina(frame: pl.DataFrame, scale: str) -> list[float]:
-    """Offsets in [-0.5, 0.5] that spread each agent's points over the width of their density (kernel estimate on the drawn scale)."""
+    """Offsets in [-0.5, 0.5] that spread each agent's points over the width of their density, a kernel estimate on the drawn scale."""
     offsets = np.zeros(len(frame))
     values = frame["shown"].cast(pl.Float64).to_numpy()
     values = np.log(values) if in_percent(scale) else values
@@ -150,11 +150,11 @@ def _sina(frame: pl.DataFrame, scale: str) -> list[float]:
 
 
 def winning_tickets(frame: pl.DataFrame, agents: Sequence[str]) -> Chart:
-    """Share of the runs of random configurations that win: within 1 % (strong bar) and 5 % (pale bar) of the best, with 95 % intervals.
+    """Share of runs of random configurations within 1 % (strong bar) and 5 % (pale bar) of the best, with 95 % intervals.
 
     Args:
         frame: rows of `Analysis.distribution` for one task; one number of samples is shown at a time.
-        agents: all agents of the study, in the order in which they are listed.
+        agents: all agents of the study, in the order of the axis or legend.
     """
     rows = pl.concat(
         frame.select(
@@ -189,15 +189,15 @@ def winning_tickets(frame: pl.DataFrame, agents: Sequence[str]) -> Chart:
 def curves(
     frame: pl.DataFrame, agents: Sequence[str], *, axis: str = "samples", scale: str = OPTIMUM, legend: bool = True, hover: bool = True
 ) -> Chart:
-    """How good the best design so far is, over samples or over wall time: median over runs, band from the lower to the upper quartile.
+    """Score of the best design so far, over samples or wall time: median over runs, with a band between the quartiles.
 
     Args:
         frame: rows of `Analysis.curves` for one task and one axis; one series is shown at a time.
-        agents: all agents of the study, in the order in which they are listed.
-        axis: "samples" or "seconds", the title of the horizontal axis.
-        scale: what the task's values are, as in `Analysis.tasks`.
-        legend: whether the chart explains its own colours.
-        hover: whether invisible points carry a tooltip (left out of figures for papers).
+        agents: all agents of the study, in the order of the axis or legend.
+        axis: "samples" or "seconds", the quantity on the horizontal axis.
+        scale: scale of the task's values, as in `Analysis.tasks`.
+        legend: whether the chart has a legend.
+        hover: whether invisible points have tooltips; figures for papers need none.
     """
     rows = known_rows(frame, "x", "q50").filter(pl.col("x") > 0)
     rows = rows.select("task", "agent", "series", "x", ratio="q50", **{c: below(pl.col(c), scale) for c in ("q25", "q50", "q75")})
@@ -219,13 +219,13 @@ def curves(
 
 
 def targets(frame: pl.DataFrame, agents: Sequence[str], *, legend: bool = True, hover: bool = True) -> Chart:
-    """Share of runs that have reached a target within a number of samples (empirical distribution; runs that never do stay missing).
+    """Share of runs that have reached a target within a number of samples: the empirical distribution over all runs.
 
     Args:
         frame: rows of `Analysis.targets` for one task; one target is shown at a time.
-        agents: all agents of the study, in the order in which they are listed.
-        legend: whether the chart explains its own colours.
-        hover: whether invisible points carry a tooltip.
+        agents: all agents of the study, in the order of the axis or legend.
+        legend: whether the chart has a legend.
+        hover: whether invisible points have tooltips.
     """
     rows = known_rows(frame, "samples", "reached").filter(pl.col("samples") > 0).select("task", "agent", "target", "samples", "reached")
     x = samples_axis(rows, "samples", "samples")
@@ -241,15 +241,15 @@ def targets(frame: pl.DataFrame, agents: Sequence[str], *, legend: bool = True, 
 
 
 def tuning(frame: pl.DataFrame, agents: Sequence[str], *, scale: str = OPTIMUM) -> Chart:
-    """Tuning is not free: the same total of samples spent in four ways.
+    """The same total of samples, spent in four ways.
 
-    Diamond with its interval: the best of k configurations, chosen on some seeds and scored on the others. Open circle: the naive claim,
-    scored on the seeds that chose it. Triangle: the defaults, untuned, given all k times B samples. Stroke: random search, the same.
+    Diamond with its interval: the best of k configurations, chosen on some seeds and scored on the others. Ring: the naive claim, scored on
+    the seeds that chose it. Triangle: the untuned defaults, with all k B samples. Stroke: random search with k B samples.
 
     Args:
         frame: rows of `Analysis.tuning` for one task; one pair of configurations k and samples B is shown at a time.
-        agents: all agents of the study, in the order in which they are listed.
-        scale: what the task's values are, as in `Analysis.tasks`.
+        agents: all agents of the study, in the order of the axis or legend.
+        scale: scale of the task's values, as in `Analysis.tasks`.
     """
     kinds = {"tuned": "tuned", "naive": "naive", "untuned": "untuned", "random_search": "random search"}
     nothing = pl.lit(None, dtype=pl.Float64)
@@ -282,9 +282,9 @@ def tuning(frame: pl.DataFrame, agents: Sequence[str], *, scale: str = OPTIMUM) 
 
 
 def importance(frame: pl.DataFrame) -> Chart:
-    """How much each hyperparameter of one agent matters on each task: the percentage of the variation between configurations it explains.
+    """Percentage of the variation between configurations that each hyperparameter of one agent explains, on each task.
 
-    An arrow says whether larger values are better (up) or worse (down), where values have an order and the correlation is beyond 0.2.
+    For ordered values with a correlation beyond 0.2, an arrow shows whether larger values are better (up) or worse (down).
 
     Args:
         frame: rows of `Analysis.importance` for one agent.
@@ -315,11 +315,11 @@ def importance(frame: pl.DataFrame) -> Chart:
 
 
 def variance(frame: pl.DataFrame, agents: Sequence[str]) -> Chart:
-    """What decides a run's score: the hyperparameters or the seed's luck, as shares of the variance.
+    """Shares of the variance of a run's score that hyperparameters and seeds explain.
 
     Args:
         frame: rows of `Analysis.distribution` for one task; one number of samples is shown at a time.
-        agents: all agents of the study, in the order in which they are listed.
+        agents: all agents of the study, in the order of the axis or legend.
     """
     share = pl.col("share_configurations").cast(pl.Float64)
     keys = ["task", "agent", "samples"]
@@ -347,15 +347,15 @@ def variance(frame: pl.DataFrame, agents: Sequence[str]) -> Chart:
 
 
 def comparisons(frame: pl.DataFrame, agents: Sequence[str], *, scale: str = OPTIMUM) -> Chart:
-    """Every pair of agents: how much better the row is than the column, after Holm's correction.
+    """Every pair of agents: how much better the agent of the row is than that of the column, after Holm's correction.
 
-    Blue and orange cells are different, with the difference in percent (or in rewards, where the scale is of differences); grey ones (≈)
-    are equivalent within the study's margin; a dot is not resolved by this many seeds.
+    Blue and orange cells are different, with the difference in percent (in rewards if the scale is of differences). Grey cells (≈) are
+    equivalent within the study's margin. Cells with a dot are not resolved by this number of seeds.
 
     Args:
         frame: rows of `Analysis.comparisons` for one task; one family is shown at a time.
-        agents: all agents of the study, in the order in which they are listed.
-        scale: what the task's values are, as in `Analysis.tasks`.
+        agents: all agents of the study, in the order of the axis or legend.
+        scale: scale of the task's values, as in `Analysis.tasks`.
     """
     numbers = [pl.col(c).cast(pl.Float64).fill_nan(None) for c in ("ratio", "low", "high", "p", "p_holm", "p_equivalence")]
     there = frame.select("family", "task", "agent_a", "agent_b", *numbers, "verdict")
@@ -400,11 +400,11 @@ def comparisons(frame: pl.DataFrame, agents: Sequence[str], *, scale: str = OPTI
 
 
 def effort(frame: pl.DataFrame, agents: Sequence[str]) -> Chart:
-    """Where the time went: hours of all runs of each agent, summed over the tasks shown.
+    """Hours of wall time of all runs of each agent, summed over the tasks shown.
 
     Args:
-        frame: columns agent, seconds and task (as summed from `Analysis.runs`).
-        agents: all agents of the study, in the order in which they are listed.
+        frame: wall time by task and agent, with the columns task, agent, seconds and runs.
+        agents: all agents of the study, in the order of the axis or legend.
     """
     rows = known_rows(frame, "seconds").select("task", "agent", "runs", hours=pl.col("seconds").cast(pl.Float64) / 3600)
     base = alt.Chart(rows).transform_aggregate(hours="sum(hours)", runs="sum(runs)", groupby=["agent"]).encode(y=agent_axis(agents))
@@ -421,7 +421,7 @@ def effort(frame: pl.DataFrame, agents: Sequence[str]) -> Chart:
 
 
 def compose(panels: Mapping[str, Chart], *, columns: int = 3, width: int = 260, title: str = "") -> alt.ConcatChart:
-    """Several charts of one kind side by side, titled by their keys: a figure for a paper."""
+    """A figure for a paper: several charts of one kind side by side, titled by their keys."""
     parts = [chart.properties(title=name, width=width) for name, chart in panels.items()]
     return alt.concat(*parts, columns=min(columns, max(1, len(parts))), title=title or alt.Undefined, spacing=28)
 

@@ -1,9 +1,9 @@
 """The report's page and files: one HTML page that opens offline, its figures as SVG and PDF, its tables as CSV.
 
-The page holds every chart once, as Vega-Lite with its rows packed by column; a bar of check boxes chooses environments and agents for all
-charts and tables. Names come from users, so they only ever are text: Jinja2 escapes them in HTML, the data block cannot end its script
-element, Vega's tool tips escape their values, and a content security policy with the hashes of our own two scripts refuses all others (and
-every network request).
+The page has every chart once, as Vega-Lite with its rows packed by column. A bar of check boxes chooses environments and agents for all
+charts and tables. Names come from users and are treated as text alone: Jinja2 escapes them in HTML, the data block cannot end its script
+element, Vega's tool tips escape their values, and a content security policy with the hashes of the page's two scripts refuses all other
+scripts and every network request.
 """
 
 from __future__ import annotations
@@ -90,13 +90,13 @@ def _page(report: ReportInput, sections: Sequence[Section], title: str, provenan
 
 
 def script_safe_json(value: Any) -> str:
-    """JSON that can stand in a script element: nothing in it ends the element, starts a comment or ends a line of JavaScript."""
+    """JSON for a script element: no part of it ends the element, starts a comment or ends a line of JavaScript."""
     text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return re.sub("[<>&\u2028\u2029]", lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def pack_columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Rows by column: numbers as they are, to six digits; text as its different values and one index per row."""
+    """Rows by column: numbers to six digits; text as its distinct values and one index per row."""
     packed: dict[str, Any] = {}
     for name in rows[0] if rows else ():
         values = [_plain(row[name]) for row in rows]
@@ -118,12 +118,12 @@ def _plain(value: Any) -> Any:
 
 
 def colour_of(verdict: str) -> str:
-    """The chip of a verdict; open for one that is not known."""
+    """The style of a verdict's chip; that of an open question for a verdict that is not known."""
     return COLOURS.get(verdict, "open")
 
 
 def _claims(hypotheses: pl.DataFrame) -> list[dict[str, Any]]:
-    """Hypotheses in the order in which they come, each with its verdicts."""
+    """Claims in the order of their rows, each with its verdicts."""
     claims: dict[str, dict[str, Any]] = {}
     for row in hypotheses.to_dicts():
         claim = claims.setdefault(str(row["hypothesis"]), {"hypothesis": row["hypothesis"], "statement": row["statement"], "verdicts": []})
@@ -142,14 +142,14 @@ def _conclusions(report: ReportInput) -> list[tuple[str, list[str]]]:
 
 
 def _counts(report: ReportInput) -> dict[str, int]:
-    """How large the study is."""
+    """The size of the study."""
     runs = sum(t["runs"] or 0 for t in report.tasks) or len(report.analysis.runs)
     failed = sum(t["failed"] or 0 for t in report.tasks)
     return {"runs": runs, "tasks": len(report.tasks), "agents": len(report.agents), "failed": failed}
 
 
 def _running_times(running_time: pl.DataFrame, agents: Sequence[str]) -> dict[str, Any]:
-    """Expected samples to each target: targets, and one row per task and agent with a cell for each."""
+    """Expected samples to each target: the targets, and one row per task and agent with a cell for each target."""
     running_time = running_time.filter(running_time["target"].is_not_null())
     targets = {target: within(target) for target in running_time["target"].unique(maintain_order=True).to_list()}
     rows: dict[tuple[str, str], dict[str, Any]] = {}
@@ -164,7 +164,7 @@ def _running_times(running_time: pl.DataFrame, agents: Sequence[str]) -> dict[st
 
 
 def _finals(distribution: pl.DataFrame, agents: Sequence[str]) -> list[dict[str, Any]]:
-    """Rows of the table of numbers at the full budget, tasks together and agents in their order."""
+    """Rows of the table of numbers at the full budget, by task and then by agent."""
     rows = final_rows(distribution).to_dicts()
     tasks = {task: i for i, task in enumerate(distribution["task"].unique(maintain_order=True).to_list())}
     place = {agent: i for i, agent in enumerate(agents)}
@@ -172,7 +172,7 @@ def _finals(distribution: pl.DataFrame, agents: Sequence[str]) -> list[dict[str,
 
 
 def _short(value: Any, form: str = ".3g") -> str:
-    """A number for a reader: thousands apart, a dash where there is none."""
+    """A number for a reader, with thousands separators; a dash for an unknown value."""
     if value is None or (isinstance(value, float) and value != value):
         return "–"
     if isinstance(value, float) and value in (float("inf"), float("-inf")):
@@ -188,7 +188,7 @@ def _short(value: Any, form: str = ".3g") -> str:
 
 
 def _data(report: ReportInput, sections: Sequence[Section]) -> dict[str, Any]:
-    """What the page's script needs: charts, filters and the two colour configurations."""
+    """The input of the page's script: charts, filters and the light and dark configurations."""
     drawn = []
     for section in sections:
         for panel in section.panels:
@@ -196,7 +196,7 @@ def _data(report: ReportInput, sections: Sequence[Section]) -> dict[str, Any]:
             spec["description"] = f"{panel.title}: {spec['description']}"
             spec["autosize"] = {"type": "fit-x", "contains": "padding"}
             bands = None
-            if isinstance(spec["height"], dict):  # the script counts the bands that are left
+            if isinstance(spec["height"], dict):  # the script counts the bands that remain after filtering
                 bands = {"step": spec.pop("height")["step"], "field": spec.get("layer", [spec])[0]["encoding"]["y"]["field"]}
             datasets = {name: pack_columns(rows) for name, rows in spec.pop("datasets", {}).items()}
             drawn.append(
@@ -214,7 +214,7 @@ def _data(report: ReportInput, sections: Sequence[Section]) -> dict[str, Any]:
 
 
 def _hash(script: str) -> str:
-    """A script's hash for the content security policy."""
+    """Hash of a script for the content security policy."""
     return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 

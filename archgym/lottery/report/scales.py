@@ -5,7 +5,7 @@ Ratios to the optimum (or to the best design seen) are shown as what is missing,
     100 (1 - ratio),
 
 on a reversed logarithmic axis that ends at `FLOOR`, so that better is always to the right or up and the last percent, where agents differ,
-gets as much room as the first ninety. Values on any other scale are shown as they are.
+gets as much space as the first ninety. Values on any other scale are shown unchanged.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ import polars as pl
 from archgym.files.charts import GREY
 
 OPTIMUM = "ratio to the optimum"
-"""The scale of a task whose optimum is known."""
+"""Scale of a task with a known optimum."""
 
 FLOOR = 0.01
-"""Percent below the optimum that still is told apart; anything closer is drawn here."""
+"""Smallest distance from the optimum that is shown, percent; closer values are drawn here."""
 
-# Eight hues (and grey for random search) chosen to maximise the smallest OKLab distance between any two for normal, protanopic and
-# deuteranopic sight, within lightnesses that can be read on white and on near-black; then eight more, each the farthest from all before.
+# Eight hues (and grey for random search) maximise the smallest OKLab distance between any two for normal, protanopic and deuteranopic
+# sight, at lightnesses that are readable on white and on near-black. Each of the other eight is the farthest from all before it.
 COLOURS = {
     "random": GREY,
     "genetic": "#1652dc",
@@ -49,17 +49,17 @@ COLOURS = {
     "reinforce": "#b50b76",
     "exhaustive": "#039775",
 }
-"""The colour of each agent that comes with archgym, the same in every report; others take what is left."""
+"""Colours of the agents of archgym, the same in every report; other agents take the remaining colours."""
 
 DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3])
-"""Where hues run out: agents 10 to 18 are dashed as well."""
+"""Dash patterns: solid lines for the first nine agents, dashes for the next nine, and so on."""
 
 
 def colours(agents: Iterable[str]) -> dict[str, str]:
-    """The colour of each agent: fixed for those that come with archgym, else the first that no agent of the study has."""
+    """The colour of each agent: fixed for agents of archgym, else the first that no agent of the study has."""
     agents = list(agents)
     spare = [c for name, c in COLOURS.items() if name not in agents and c != GREY]
-    # After those, around the wheel by the golden angle, light and dark in turn.
+    # Further colours go around the wheel by the golden angle, dark and light in turn.
     wheel = (colorsys.hls_to_rgb(0.618034 * i % 1, (0.42, 0.6)[i % 2], 0.55) for i in range(len(agents)))
     others = itertools.chain(spare, ("#" + "".join(f"{round(255 * part):02x}" for part in rgb) for rgb in wheel))
     return {a: COLOURS[a] if a in COLOURS else next(others) for a in agents}
@@ -74,12 +74,12 @@ def dashes(agents: Iterable[str]) -> dict[str, list[int]]:
 
 
 def in_percent(scale: str) -> bool:
-    """Whether values on a scale of `Analysis.tasks` are ratios of which 1 is the best, shown as percent below it."""
+    """Whether a scale of `Analysis.tasks` is of ratios with a best value of 1, shown as percent below it."""
     return scale.startswith("ratio to ") and not scale.endswith("random design")
 
 
 def below(value: pl.Expr, scale: str) -> pl.Expr:
-    """What is drawn for a value on a scale: percent below the best, from `FLOOR` to 100, or the value itself."""
+    """The number drawn for a value on a scale: percent below the best, from `FLOOR` to 100, or the value itself."""
     value = value.cast(pl.Float64).fill_nan(None)
     return (100 * (1 - value)).clip(FLOOR, 100) if in_percent(scale) else value
 
@@ -91,7 +91,7 @@ def known_range(frame: pl.DataFrame, columns: Sequence[str]) -> tuple[float, flo
 
 
 def score_encoding(frame: pl.DataFrame, columns: Sequence[str], scale: str) -> dict[str, Any]:
-    """Scale, axis and title that all scores share, for the values in some columns of a frame."""
+    """Scale, axis and title of scores, for the range of some columns of a frame."""
     percent = in_percent(scale)
     low, high = known_range(frame, columns) or ((1.0, 100.0) if percent else (0.0, 1.0))
     if not percent:
@@ -143,7 +143,7 @@ def samples_axis(frame: pl.DataFrame, column: str, title: str) -> alt.X:
 
 
 def tooltip(**fields: str) -> list[alt.Tooltip]:
-    """Tooltip lines: title=field[|format], with underscores of the titles read as spaces."""
+    """Lines of a tooltip, each given as title="field" or title="field|format"; underscores in titles become spaces."""
     lines = []
     for title, field in fields.items():
         name, _, form = field.partition("|")
@@ -153,5 +153,5 @@ def tooltip(**fields: str) -> list[alt.Tooltip]:
 
 
 def known_rows(frame: pl.DataFrame, *columns: str) -> pl.DataFrame:
-    """The rows whose values are all there and finite."""
+    """The rows with finite values in all of these columns."""
     return frame.filter(*(pl.col(c).cast(pl.Float64).is_finite().fill_null(False) for c in columns))

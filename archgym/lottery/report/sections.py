@@ -1,4 +1,4 @@
-"""The sections of the report: a heading, how to read what is below it, charts, and the choices they offer."""
+"""The sections of the report: headings, explanations, charts, and the choices of the reader."""
 
 from __future__ import annotations
 
@@ -26,57 +26,61 @@ SATURATED = "saturated: no conclusion"
 SECTION_TEXT = {
     "map": (
         "The lottery map: which agent to pick",
-        "Go up to the number of configurations you can afford to try and right to the samples each may spend: the cell names the agent "
-        "whose best configuration, chosen on some seeds, scores best on the others. The stronger the colour, the surer the pick (the small "
-        "number is how often it stays the best under resampling); hover for the runner-up. Cells won by agents that you filtered out are "
-        "blank.",
+        "Vertical: the number of configurations you can afford to try. Horizontal: the samples of each run. Each cell "
+        "names the agent whose best configuration, chosen on some seeds, scores best on the others. The stronger the "
+        "colour, the more certain the pick: the small number is the share of resamplings in which the agent stays the "
+        "best. Hover for the runner-up. Cells won by agents that you filtered out are blank.",
     ),
     "distributions": (
         "The lottery: one dot per configuration",
-        "Each dot is the mean over seeds of one hyperparameter configuration at the full budget; further right is better, and the axis is "
-        "logarithmic so that the last percent can be seen. The bar spans the middle half of the configurations, the circle is their "
-        "median, the diamond the agent's defaults. What is closer than 0.01 % is drawn at the edge. Hover a dot for its hyperparameters.",
+        "Each dot is the mean over seeds of one hyperparameter configuration at the full budget. Further right is "
+        "better; the axis is logarithmic, so that the last percent is visible, and values closer than 0.01 % are drawn "
+        "at its end. The bar spans the middle half of the configurations, the circle is their median, the diamond the "
+        "agent's defaults. Hover over a dot for its hyperparameters.",
     ),
     "tickets": (
         "Winning tickets",
-        "The chance to win with hyperparameters drawn blindly: the share of runs that come within 1 % (strong bar) and 5 % (pale bar) of "
-        "the optimum, or of the best design seen where the optimum is not known, with 95 % intervals.",
+        "The chance to win with randomly drawn hyperparameters: the share of runs within 1 % (strong bar) and 5 % (pale "
+        "bar) of the optimum, or of the best design seen where the optimum is not known, with 95 % intervals.",
     ),
     "curves": (
         "How fast: equal samples and equal wall time",
-        "The best design so far: median over runs, with the middle half as a band; higher is better. Equal samples is the fair view where "
-        "simulation is what costs; equal wall time also charges the agents for thinking.",
+        "The best design so far: median over runs, with the middle half as a band; higher is better. Equal samples is "
+        "the fair comparison where simulation dominates the cost; equal wall time also counts the agents' own "
+        "computation.",
     ),
     "targets": (
         "Samples to reach a target",
-        "The share of runs that have come within a distance of the optimum (or of the best design seen), over samples: further left and "
-        "higher is better. Unlike final scores, this does not saturate. Runs that never get there keep the curve below 100 %.",
+        "The share of runs that are within a distance of the optimum (or of the best design seen), over samples: "
+        "further left and higher is better. Unlike final scores, this does not saturate. Runs that never reach the "
+        "target keep the curve below 100 %.",
     ),
     "tuning": (
         "Tuning is not free",
-        "The same total of samples spent in four ways. Diamond: a new run of the best of k configurations of B samples, chosen on some "
-        "seeds and scored on the others, with its interval. Ring: the naive claim, scored on the very seeds that chose it; the gap is the "
-        "winner's curse. Triangle: the untuned defaults, given all k × B samples in one run. Stroke: random search with as many.",
+        "The same total of samples, spent in four ways. Diamond: a new run of the best of k configurations of B samples, "
+        "chosen on some seeds and scored on the others, with its interval. Ring: the naive claim, scored on the same "
+        "seeds that chose it; the gap is the winner's curse. Triangle: the untuned defaults, with all k × B samples in "
+        "one run. Stroke: random search with k × B samples.",
     ),
     "importance": (
         "Which hyperparameters matter",
-        "How many percent of the variation between an agent's configurations each of its hyperparameters explains, task by task. An arrow "
-        "says whether larger values do better (↑) or worse (↓), where they have an order.",
+        "The percentage of the variation between an agent's configurations that each of its hyperparameters explains, "
+        "task by task. For ordered hyperparameters, an arrow shows whether larger values are better (↑) or worse (↓).",
     ),
     "variance": (
         "Hyperparameters or luck",
-        "The variance of a run's score, split into what the hyperparameters explain and what is left to the seed (the seeds' part of the "
-        "variance between configurations is subtracted).",
+        "The variance of a run's score, split into the part that hyperparameters explain and the part that is left to "
+        "the seed (the seeds' part of the variance between configurations is subtracted).",
     ),
     "comparisons": (
         "Every pair of agents",
-        "How much better the agent of the row is than that of the column, in percent. Only differences that survive Holm's correction over "
-        "the family are coloured; ≈ is equivalent within the study's margin, shown by an equivalence test; a dot is not resolved by this "
-        "many seeds, which is not the same as equal.",
+        "How much better the agent of the row is than that of the column, in percent. Only differences that are "
+        "significant after Holm's correction over the family are coloured; ≈ is equivalent within the study's margin, "
+        "shown by an equivalence test; a dot is not resolved by this number of seeds, which is not the same as equal.",
     ),
-    "effort": ("Where the time went", "Wall time of all runs, simulation and the agents' own thinking together."),
+    "effort": ("Where the time went", "Wall time of all runs: simulation and the agents' own computation."),
 }
-"""The heading of each section, and how to read it."""
+"""Heading and explanation of each section."""
 
 
 @dataclass(frozen=True)
@@ -84,12 +88,12 @@ class Panel:
     """One chart of a section.
 
     Attributes:
-        title: what it is about: a task, or an agent.
-        chart: drawn as wide as its box.
-        about: "task", "agent" or "" (everything): which filter hides it.
-        when: the values of the section's choices that it is for; choices that are columns of its rows are filtered instead.
-        note: a warning shown beside the title.
-        min_width: pixels below which it cannot be read; its box scrolls where there are fewer.
+        title: name of its task or agent.
+        chart: the chart, as wide as its box.
+        about: filter that hides it: "task", "agent" or "" (none).
+        when: values of the section's choices at which it is shown; choices that are columns of its rows filter the rows.
+        note: warning beside the title.
+        min_width: smallest readable width, pixels; a narrower box scrolls.
     """
 
     title: str
@@ -105,11 +109,11 @@ class Choice:
     """A choice that a section offers.
 
     Attributes:
-        column: the column of the charts' rows, or key of `Panel.when`, that it chooses.
-        title: what it is called.
-        values: what there is to choose from.
-        chosen: the value at first.
-        labels: what values are called, where not by themselves.
+        column: column of the charts' rows, or key of `Panel.when`.
+        title: name of the choice.
+        values: the options.
+        chosen: the option at first.
+        labels: text of options that differs from their value.
     """
 
     column: str
@@ -121,15 +125,15 @@ class Choice:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading, how to read what is below it, and charts.
+    """A heading, an explanation, and charts.
 
     Attributes:
-        id: its anchor, and key of `SECTION_TEXT`.
-        panels: its charts.
-        choices: what the reader can choose.
-        figures: for papers: panels by title, by the file's name in figures/ without suffix.
-        tables: names of the files in tables/, without suffix.
-        panel_width: width of a figure's panel, where a third of the page is not enough for the charts.
+        id: anchor of the section, and key of `SECTION_TEXT`.
+        panels: the charts.
+        choices: choices of the reader.
+        figures: panels of each figure for papers by title, by the file's name in figures/ without suffix.
+        tables: names of the section's files in tables/, without suffix.
+        panel_width: width of a figure's panel, pixels; 0 for a third of the page.
     """
 
     id: str
@@ -141,18 +145,18 @@ class Section:
 
     @property
     def title(self) -> str:
-        """Its heading."""
+        """The heading."""
         return SECTION_TEXT[self.id][0]
 
     @property
     def lead(self) -> str:
-        """How to read it."""
+        """The explanation below the heading."""
         return SECTION_TEXT[self.id][1]
 
 
 @dataclass(frozen=True)
 class ReportInput:
-    """What all sections draw from: the analysis, its agents, the best first, and its tasks, one dictionary each."""
+    """The input of all sections: the analysis, its agents, the best first, and its tasks, one dictionary each."""
 
     analysis: Analysis
     agents: Sequence[str]
@@ -164,7 +168,7 @@ class ReportInput:
         return cls(analysis, ranked_agents(analysis), _tasks(analysis))
 
     def panels(self, frame: pl.DataFrame, draw: Draw, when: Mapping[str, str] | None = None, min_width: int = 0) -> list[Panel]:
-        """A panel for each task of a frame, in the study's order and after that over all tasks, drawn by `draw(rows, scale)`."""
+        """A panel for all tasks together and one for each task of a frame, in the study's order, drawn by `draw(rows, scale)`."""
         rows = {str(key): part for (key,), part in frame.partition_by("task", as_dict=True, maintain_order=True).items()}
         panels = []
         for task in [{"task": ALL_TASKS}, *self.tasks]:
@@ -177,7 +181,7 @@ class ReportInput:
 
 
 def _figures(name: str, panels: Sequence[Panel]) -> dict[str, dict[str, Chart]]:
-    """A figure of panels, where there are any."""
+    """A figure of these panels, or an empty dictionary without panels."""
     return {name: {panel.title: panel.chart for panel in panels}} if panels else {}
 
 
@@ -309,30 +313,30 @@ def _comparisons(report: ReportInput) -> Section:
 
 def _effort(report: ReportInput) -> Section:
     spent = report.analysis.runs.group_by("task", "agent", maintain_order=True).agg(pl.col("seconds").sum(), runs=pl.len())
-    if not len(spent):  # a study whose runs are not listed
+    if not len(spent):  # an analysis without its table of runs
         spent = report.analysis.effort.select(pl.lit(None, dtype=pl.String).alias("task"), "agent", "seconds", "runs")
     panels = [Panel("All runs", charts.effort(spent, report.agents))] if len(spent) else []
     return Section("effort", panels, figures=_figures("effort", panels), tables=["effort", "runs"], panel_width=420)
 
 
 def _choice(column: str, title: str, values: Sequence[str], chosen: Sequence[str], labels: Mapping[str, str] | None = None) -> list[Choice]:
-    """A choice, where there are rows to be kept apart; with only one value it is made but not shown."""
+    """A choice, if there are options; one with a single option is made but not shown."""
     return [Choice(column, title, values, chosen[0], labels or {})] if values else []
 
 
 def _checkpoints(frame: pl.DataFrame) -> list[Choice]:
-    """Which number of samples is looked at, the largest first."""
+    """A choice of the number of samples, with the largest as the first option."""
     values = _numbers(frame, "samples")
     return _choice("samples", "Samples per run", values, values[-1:])
 
 
 def _values(frame: pl.DataFrame, column: str) -> list[str]:
-    """The texts of a column, each once, in their order."""
+    """Distinct texts of a column, in their order."""
     return [str(v) for v in frame[column].drop_nulls().unique(maintain_order=True).to_list()]
 
 
 def _numbers(frame: pl.DataFrame, column: str) -> list[str]:
-    """The numbers of a column, each once, ascending."""
+    """Distinct numbers of a column, ascending."""
     return [str(v) for v in sorted(set(frame[column].drop_nulls().to_list()))]
 
 
@@ -360,7 +364,7 @@ def _tasks(analysis: Analysis) -> list[dict[str, Any]]:
 
 
 def within(distance: float) -> str:
-    """What a target is called."""
+    """The label of a target."""
     return f"within {100 * distance:g} %"
 
 

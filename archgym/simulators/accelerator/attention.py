@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from archgym.deprecated import moved
+from archgym.deprecated.names import old_names
 from archgym.errors import ArchGymError
 from archgym.simulator import Metric, Simulator
 from archgym.simulators.accelerator.design import KIB, PRECISIONS
@@ -264,5 +264,19 @@ def _select(column: Any, values: Mapping[str, float]) -> Floats:
     return chosen
 
 
-def __getattr__(name: str) -> Any:
-    return moved(name, __name__, "archgym.simulators.accelerator.fusemax")
+_PUBLISHED = (
+    "Attention",
+    "fusemax_cycles",
+    "one_pass_on_flat_cycles",
+    "flat_cycles",
+    "flat_latency_s",
+    "compulsory_bytes",
+    "streamed_bytes",
+    "query_block",
+    "fusemax_bytes",
+    "one_pass_on_flat_bytes",
+    "flat_bytes",
+    "pass_bound_bytes",
+    "one_pass_words",
+)
+__getattr__ = old_names(__name__, **dict.fromkeys(_PUBLISHED, "archgym.simulators.accelerator.fusemax:"))
