@@ -10,7 +10,7 @@ Entry-point groups (read from package metadata; nothing is imported until it is 
     archgym.commands    name = "module:typer_app_or_function"    (a sub-command of the `archgym` program)
                         "group.name" = the same                  (`archgym group name`, in a group that others share)
     archgym.findings    name = "module:function"                 (findings of `archgym doctor` on a plug-in's needs, in the names' order:
-                                                                  called without arguments, yields `archgym.cli.doctor.Finding`s)
+                                                                  called without arguments, yields `archgym.registry.Finding`s)
 
 or, at run time, `register_agent` and `register_env`. The registry is the only mutable module-level state of the kernel.
 """

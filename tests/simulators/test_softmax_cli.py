@@ -199,7 +199,7 @@ def test_an_interruption_writes_nothing_and_keeps_what_was_there(monkeypatch, be
     [
         (["--out", "x.txt"], "takes the name of a .json file, not 'x.txt'"),
         (["--out", "/no/such/folder/x.json"], "the folder /no/such/folder does not exist"),
-        (["--seed", "-1"], "--seed is a whole number, at least 0"),
+        (["--seed", "-1"], "expected --seed as a whole number >= 0, got -1"),
     ],
 )
 def test_a_calibration_that_could_not_be_written_is_refused_before_it_is_measured(never_measured, arguments, message):
@@ -332,10 +332,10 @@ def test_an_interrupted_comparison_writes_nothing(monkeypatch, tmp_path):
     [
         ([], "run `archgym calibrate softmax`, or name one with --calibration"),
         (["--calibration", "nope"], "cannot read the calibration 'nope'"),
-        (["--calibration", DEFAULT, "--designs", "9"], "--designs is a whole number, at least 10; not 9"),
-        (["--calibration", DEFAULT, "--cols", "256", "--cols", "0"], "--cols is a whole number, at least 1; not 0"),
-        (["--calibration", DEFAULT, "--rows", "0"], "--rows is a whole number, at least 1; not 0"),
-        (["--calibration", DEFAULT, "--seed", "-1"], "--seed is a whole number, at least 0"),
+        (["--calibration", DEFAULT, "--designs", "9"], "expected --designs as a whole number >= 10, got 9"),
+        (["--calibration", DEFAULT, "--cols", "256", "--cols", "0"], "expected --cols as a whole number >= 1, got 0"),
+        (["--calibration", DEFAULT, "--rows", "0"], "expected --rows as a whole number >= 1, got 0"),
+        (["--calibration", DEFAULT, "--seed", "-1"], "expected --seed as a whole number >= 0, got -1"),
         (["--calibration", DEFAULT, "--out", "x.parquet"], "takes the name of a .csv file"),
         (["--calibration", DEFAULT, "--out", "/no/such/folder/x.csv"], "does not exist"),
         (["--calibration", DEFAULT, "--chart", "x.pdf"], ".html, .svg or .png"),
