@@ -16,19 +16,30 @@ from typing import Any
 
 from archgym._search import Incumbent, Search, SearchResult, search, search_again
 from archgym.agent import Agent, AskTellAgent
-from archgym.deprecated import find_moved_modules
+from archgym.deprecated.modules import find_moved_modules
+from archgym.deprecated.names import old_names
 from archgym.env import ArchEnv, ArchVectorEnv, finished
 from archgym.errors import ArchGymError, BudgetExhausted, MissingDependency, SimulatorUnavailable
-from archgym.ledger import Ledger
+from archgym.ledger import Failure, Ledger
 from archgym.objective import AtLeast, AtMost, Maximize, Minimize, Objective, Target
 from archgym.optimum import Optimum, find_optimum
-from archgym.registry import discover, list_agents, list_envs, make_agent, preload_in_fork_servers, register_agent, register_env
+from archgym.pareto import Front, find_front
+from archgym.registry import (
+    discover,
+    get_task,
+    list_agents,
+    list_envs,
+    make_agent,
+    preload_in_fork_servers,
+    register_agent,
+    register_env,
+)
 from archgym.simulator import Metric, Simulator
-from archgym.simulator_wrappers import Cached, Noisy, Tabulated
-from archgym.simulator_wrappers.parallel import Isolated, Parallel
+from archgym.simulator_wrappers import Cached, Isolated, Noisy, Parallel, Tabulated
 from archgym.space import Categorical, DesignSpace, Integer, Ordinal, Real
+from archgym.task import Task
 from archgym.version import __version__
-from archgym.wrappers import ContinuousActions, SequentialDesign, VectorContinuousActions, VectorSequentialDesign
+from archgym.wrappers import ContinuousActions, RewardVector, SequentialDesign
 
 find_moved_modules()
 discover()
@@ -40,54 +51,34 @@ def __getattr__(name: str) -> Any:
         from archgym.proxy import proxy_env
 
         return proxy_env
-    raise AttributeError(f"module 'archgym' has no attribute {name!r}")
+    return _old_names(name)
+
+
+_old_names = old_names(
+    __name__,
+    VectorContinuousActions="archgym.wrappers.vector:ContinuousActions",
+    VectorSequentialDesign="archgym.wrappers.vector:SequentialDesign",
+)
 
 
 __all__ = [
-    "Agent",
-    "ArchEnv",
-    "ArchGymError",
-    "ArchVectorEnv",
-    "AskTellAgent",
-    "AtLeast",
-    "AtMost",
-    "BudgetExhausted",
-    "Cached",
-    "Categorical",
-    "ContinuousActions",
-    "DesignSpace",
-    "Incumbent",
-    "Integer",
-    "Isolated",
-    "Ledger",
-    "Maximize",
-    "Metric",
-    "Minimize",
-    "MissingDependency",
-    "Noisy",
-    "Objective",
-    "Optimum",
-    "Ordinal",
-    "Parallel",
-    "Real",
-    "Search",
-    "SearchResult",
-    "SequentialDesign",
-    "Simulator",
-    "SimulatorUnavailable",
-    "Tabulated",
-    "Target",
-    "VectorContinuousActions",
-    "VectorSequentialDesign",
+    # search
+    "search", "search_again", "Search", "SearchResult", "Incumbent", "Failure", "Ledger",
+    # environments
+    "ArchEnv", "ArchVectorEnv", "Task", "finished", "list_envs", "register_env", "get_task",
+    # agents
+    "Agent", "AskTellAgent", "list_agents", "make_agent", "register_agent",
+    # simulators
+    "Simulator", "Metric", "Cached", "Isolated", "Noisy", "Parallel", "Tabulated", "proxy_env",
+    # design spaces
+    "DesignSpace", "Categorical", "Integer", "Ordinal", "Real",
+    # objectives
+    "Objective", "Minimize", "Maximize", "Target", "AtMost", "AtLeast",
+    # optima and fronts
+    "Optimum", "find_optimum", "Front", "find_front",
+    # other interfaces of an environment; those of vector environments are in archgym.wrappers.vector
+    "SequentialDesign", "ContinuousActions", "RewardVector",
+    # errors
+    "ArchGymError", "BudgetExhausted", "MissingDependency", "SimulatorUnavailable",
     "__version__",
-    "find_optimum",
-    "finished",
-    "list_agents",
-    "list_envs",
-    "make_agent",
-    "proxy_env",
-    "register_agent",
-    "register_env",
-    "search",
-    "search_again",
-]
+]  # fmt: skip

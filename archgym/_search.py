@@ -36,7 +36,7 @@ from archgym.task import AgentSpecification, EnvSpecification, Specification
 from archgym.text import shown
 from archgym.values import identity_of, read_arguments, settle, write
 from archgym.version import __version__
-from archgym.wrappers.vector_reward import VectorObjective, VectorVectorReward
+from archgym.wrappers import VectorObjective, vector
 
 if TYPE_CHECKING:
     import pandas
@@ -52,11 +52,11 @@ class Incumbent:
     """A design that a search found good, measured twice.
 
     Attributes:
-        sample: which of the search's samples it was.
+        sample: its number among the search's samples, from 0.
         design: parameter values.
-        reward, metrics: as the search saw them.
+        reward, metrics: the first measurement, on which the search chose it.
         remeasured_reward, remeasured_metrics: the second measurement; None where it failed.
-        valid: whether the second measurement satisfies the constraints.
+        valid: True if the second measurement satisfies the constraints.
     """
 
     sample: int
@@ -74,11 +74,11 @@ class SearchResult:
 
     Attributes:
         best_design: parameter values of the best valid design (the first, among equals); None if none was valid.
-        best_metrics: its metrics, report-only ones included; None if none was valid.
-        best_reward: its reward; None if none was valid.
-        samples: designs asked of the simulator.
-        unique: distinct designs among them.
-        cache_hits: how many of them were answered from a cache.
+        best_metrics: metrics of that design, report-only ones included; None if none was valid.
+        best_reward: reward of that design; None if none was valid.
+        samples: number of designs sent to the simulator.
+        unique: number of distinct designs among them.
+        cache_hits: number of samples answered from a cache.
         history: columns [samples]: `sample`, every parameter (values), every metric, `feasible`, `valid`, `reward`, `cached`, `seconds`.
         failures: samples that the simulator could not evaluate, with reasons.
         optimum: the exact optimum, where it is known.
@@ -86,7 +86,7 @@ class SearchResult:
         space: the design space.
         incumbents: where the simulator measures, the five best designs, measured once more; best second measurement first. These
             measurements are not samples.
-        front: of the valid designs, in the metrics that the search was asked to trade off; None without them, or if none was valid.
+        front: Pareto front of the valid designs in the metrics given as `front`; None without them, or if none was valid.
     """
 
     best_design: dict[str, Any] | None
@@ -110,7 +110,7 @@ class SearchResult:
 
     @property
     def percentile(self) -> float | None:
-        """The share, in per cent, of distinct valid designs that are no better than the best found; None where not known."""
+        """The percentage of distinct valid designs that are at most as good as the best found; None where not known."""
         return None if self.optimum is None or self.best_reward is None else self.optimum.percentile(self.best_reward)
 
     @cached_property
@@ -128,7 +128,7 @@ class SearchResult:
         return arrow_table(self.space, self.history).replace_schema_metadata({"archgym": json.dumps(self.specification)})
 
     def to_parquet(self, path: str | os.PathLike[str]) -> Path:
-        """Write the history as Parquet, all of it or nothing; the specification lies in the metadata under "archgym".
+        """Write the history as Parquet, all of it or nothing; the specification is in the metadata under "archgym".
 
         Raises:
             ArchGymError: the path cannot be written.
@@ -146,9 +146,9 @@ class SearchResult:
 
 
 class Search:
-    """A search that can be watched while it runs: `run()` runs it, `ledger` says how far it is, `result()` what it has so far.
+    """A search that can be observed while it runs: `run()` runs it, `ledger` counts its samples, `result()` returns what it has so far.
 
-    Whatever ends it, what was simulated is there: also after an error or Ctrl-C `result()` says what was found until then.
+    Simulated designs are kept whatever ends the search: `result()` also works after an error or Ctrl-C.
 
     Arguments and errors are those of `search`.
     """
@@ -178,11 +178,13 @@ class Search:
         get_task(env)  # an unknown environment is refused here, with the nearest names
         for name in env_kwargs:
             if name in ("task", "num_envs", "spec", "wrappers", "vectorization_mode", "vector_kwargs", "render_mode", "autoreset_mode"):
-                raise ArchGymError(f"{name!r} is not an argument of a search's environment: a search makes its own vector environment")
+                raise ArchGymError(
+                    f"{name!r} cannot be set through env_kwargs: a search makes its own vector environment; use search(num_envs=...)"
+                )
         objective, written, kwargs = _settled(env_kwargs)
         made = gymnasium.make_vec(env, num_envs=width, **objective, **kwargs)
         if not isinstance(made.unwrapped, ArchVectorEnv):
-            raise ArchGymError(f"{env} is not one of archgym's environments")
+            raise ArchGymError(f"expected an environment of archgym, got {env}; archgym list shows them")
         self.env: ArchVectorEnv = made.unwrapped
         self.ledger.budget = self.budget
         self.front = () if front is None else check_front(front, self.env.simulator)
@@ -242,7 +244,7 @@ class Search:
         Warns:
             UserWarning: the agent stopped early, or most valid rewards are clipped.
         """
-        env: VectorEnv = VectorVectorReward(self.env, self._followed) if self._followed else self.env
+        env: VectorEnv = vector.RewardVector(self.env, self._followed) if self._followed else self.env
         allowed = self.ledger.budget  # before the agent could change it
         with suppress(BudgetExhausted):
             self.agent.search(env, budget=self.budget, seed=self.seed)
@@ -265,7 +267,7 @@ class Search:
 
     @property
     def clipped(self) -> int:
-        """Valid samples of which a reward that the agent was given, or a component of it, is cut at +-R and not infinite."""
+        """Number of valid samples whose reward, or a component of it, is clipped at +-R although it is finite."""
         simulator, objective = self.env.simulator, self.env.objective
         values = self.ledger.column("values")[self.ledger.column("valid")]
         metrics = {metric.name: values[:, i] for i, metric in enumerate(simulator.metrics)}
@@ -278,7 +280,7 @@ class Search:
         return [metric.name for metric in self.front] if self.agent.multi_objective else []
 
     def _look_up_optimum(self) -> None:
-        """Ask for the optimum while the simulator can be asked: a search may have ended because it cannot."""
+        """Look the optimum up while the environment is open; a simulator that fails now gives a warning."""
         if not self.env.closed:
             try:
                 self._optimum = known_optimum(self.env.simulator, self.env.objective)
@@ -360,16 +362,19 @@ def search_again(specification: Mapping[str, Any], *, env_kwargs: Mapping[str, A
     """Repeat a search from its specification, row for row.
 
     Args:
-        specification: as in `SearchResult.specification`.
-        env_kwargs: the arguments of which it holds only a hash (frames, tensors, large arrays, objects); they must be the same ones.
+        specification: JSON of a search, such as `SearchResult.specification`.
+        env_kwargs: the original objects of arguments that are stored as a hash only (frames, tensors, large arrays).
 
     Raises:
-        ArchGymError: as `search`; an argument of which only a hash is stored is missing or differs; or the agent has another version
+        ArchGymError: an error of `search`; an argument stored as a hash is missing or differs; or the agent has another version
             here, so that the rows would differ.
     """
     again, agent = specified(specification, env_kwargs=env_kwargs), Specification.from_dict(specification).agent
     if again.agent.version != agent.version:
-        raise ArchGymError(f"agent {agent.name!r} is version {again.agent.version} here; the result is of version {agent.version!r}")
+        raise ArchGymError(
+            f"expected version {agent.version!r} of the agent {agent.name!r}, got {again.agent.version}; "
+            "install the archgym that made the result"
+        )
     return again.run()
 
 
@@ -406,7 +411,9 @@ def make_any_agent(agent: str | Agent | type[Agent], hyperparameters: Mapping[st
     """An agent by registered name, "module:Class" or class, with hyperparameters; or the one given."""
     if isinstance(agent, Agent):
         if hyperparameters:
-            raise ArchGymError("agent_kwargs go with an agent's name or class; this agent has been made already")
+            raise ArchGymError(
+                "expected no agent_kwargs beside an agent that is made already; pass its name or class, or leave agent_kwargs out"
+            )
         return agent
     if isinstance(agent, str):
         if ":" in agent and agent not in list_agents():
@@ -416,7 +423,7 @@ def make_any_agent(agent: str | Agent | type[Agent], hyperparameters: Mapping[st
         else:
             agent = get_agent(agent)
     if not (isinstance(agent, type) and issubclass(agent, Agent)) or inspect.isabstract(agent):
-        raise ArchGymError(f"an agent is a name, a subclass of archgym.Agent, or an instance of one; not {agent!r}")
+        raise ArchGymError(f"expected an agent's name, a subclass of archgym.Agent, or an instance of one, got {agent!r}")
     return agent(**hyperparameters)
 
 

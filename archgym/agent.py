@@ -32,7 +32,7 @@ class Agent(ABC):
     Class attributes:
         hyperparameters: the declared space; defaults stand in it. Each becomes an attribute of the instance.
         version: raised whenever the same seed gives other designs than before.
-        multi_objective: whether it searches for a Pareto front where the environment pays a reward vector.
+        multi_objective: True if it searches for a Pareto front where the environment pays a reward vector.
         num_envs_from: designs to propose at once: a number, or the name of the hyperparameter that is the number.
     """
 
@@ -75,8 +75,8 @@ class Agent(ABC):
 
         Args:
             env: a vector environment whose actions are rows of indices, MultiDiscrete(nvec).
-            budget: samples that the ledger will allow.
-            seed: the one seed of all the agent's random choices.
+            budget: number of samples that the ledger allows.
+            seed: seed for all random choices of the agent.
         """
 
 
@@ -96,7 +96,7 @@ def _declared(agent: type[Agent]) -> DesignSpace:
 
 
 class AskTellAgent(Agent):
-    """An agent that proposes designs and is told their rewards; subclasses define `start`, `ask` and `tell`.
+    """An agent that proposes designs and receives their rewards; subclasses define `start`, `ask` and `tell`.
 
     Attributes set before `start`:
         objective: the environment's objective.
@@ -116,13 +116,13 @@ class AskTellAgent(Agent):
 
     @abstractmethod
     def tell(self, indices: Indices, rewards: Array, metrics: Mapping[str, Array], feasible: Array) -> None:
-        """Learn from designs [B, P] in asked order.
+        """Learn from designs [B, P], in the order of `ask`.
 
         Args:
-            indices: int64 [B, P], as asked.
-            rewards: the objective's, [B].
-            metrics: a column [B] of each visible metric, NaN where infeasible.
-            feasible: bool [B].
+            indices: designs of `ask`, int64 [B, P].
+            rewards: rewards of the objective, float64 [B].
+            metrics: visible metric -> column [B], NaN where infeasible.
+            feasible: feasible designs, bool [B].
         """
 
     def search(self, env: VectorEnv, *, budget: int, seed: int) -> None:

@@ -101,7 +101,7 @@ class Evaluator:
         return Evaluation(indices, outcome.values, outcome.feasible, rewards.valid, rewards.reward)
 
     def remeasure(self, indices: Indices) -> Evaluation:
-        """Evaluate designs [n, P] once more, whatever caches know of them, without counting or recording it."""
+        """Evaluate designs [n, P] once more, past all caches, without counting or recording it."""
         outcome = evaluate_safely(self.simulator, indices, self.rng, again=True)
         rewards = self.objective.judge(outcome, self.metric_names)
         return Evaluation(indices, outcome.values, outcome.feasible, rewards.valid, rewards.reward)
@@ -110,7 +110,7 @@ class Evaluator:
         """A private int64 copy of legal actions."""
         given = np.asarray(actions)
         if given.shape != (n, len(self._nvec)):
-            raise ArchGymError(f"an action is one index per parameter: expected shape {(n, len(self._nvec))}, not {given.shape}")
+            raise ArchGymError(f"expected actions of shape {(n, len(self._nvec))}, one index per parameter, got {given.shape}")
         if given.dtype.kind in "iu":
             indices = given.astype(np.int64)
         else:
@@ -118,11 +118,11 @@ class Evaluator:
             if given.dtype.kind == "f" and np.isfinite(given).all():
                 indices = given.astype(np.int64)
             if given.dtype.kind != "f" or not (indices == given).all():
-                raise ArchGymError(f"an action is made of whole indices, not of {given.dtype} {given.flat[:4].tolist()}")
+                raise ArchGymError(f"expected whole indices as an action, got {given.dtype} {given.flat[:4].tolist()}")
         if np.count_nonzero(indices.view(np.uint64) >= self._nvec):
             row, column = np.argwhere(indices.view(np.uint64) >= self._nvec)[0]
             parameter = self.simulator.space.parameters[column]
-            raise ArchGymError(f"index {indices[row, column]} of parameter {parameter.name!r} is outside 0..{len(parameter) - 1}")
+            raise ArchGymError(f"expected an index in 0..{len(parameter) - 1} for parameter {parameter.name!r}, got {indices[row, column]}")
         return indices
 
     def observe(self, evaluation: Evaluation, remaining: Array | float) -> Array:
@@ -212,9 +212,9 @@ class ArchEnv(_Shared, gymnasium.Env[Array, Array]):
 
     Args:
         task: an environment id, or a Task.
-        objective: replaces the task's objective.
-        horizon: designs per episode.
-        render_mode: None or "ansi" (the last design and its metrics as text); others, of which Gymnasium warns, are None.
+        objective: objective in place of the task's own.
+        horizon: number of designs per episode.
+        render_mode: None or "ansi" (the last design and its metrics as text); other modes become None with Gymnasium's warning.
         **kwargs: arguments of the task's simulator and objective; `preset=` names a set of them.
 
     Action: `MultiDiscrete(nvec)`, 0-based indices. Observation: see `Evaluator.observe`. `info` of a step: `design`, `metrics`
@@ -306,7 +306,7 @@ class ArchVectorEnv(_Shared, VectorEnv[Array, Array, Array]):
         self.evaluator = Evaluator(task, objective, horizon, kwargs)
         self.num_envs = num_envs
         self.render_mode = _render_mode(render_mode)
-        if self.render_mode != render_mode:  # of a single environment, Gymnasium says it
+        if self.render_mode != render_mode:  # Gymnasium warns of a single environment's
             gymnasium.logger.warn(
                 f"The environment is being initialised with render_mode={render_mode!r} "
                 f"that is not in the possible render_modes ({self.metadata['render_modes']})."
@@ -318,7 +318,7 @@ class ArchVectorEnv(_Shared, VectorEnv[Array, Array, Array]):
         self._steps = np.zeros(num_envs, np.int64)
         self._best = np.full(num_envs, -np.inf)
         self._last: Evaluation | None = None
-        self._observation = self.evaluator.fresh(num_envs)  # the last one returned, of which a partial reset keeps rows
+        self._observation = self.evaluator.fresh(num_envs)  # the last one returned; a partial reset keeps rows of it
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
         super().reset(seed=seed)
@@ -327,7 +327,7 @@ class ArchVectorEnv(_Shared, VectorEnv[Array, Array, Array]):
         if options and "reset_mask" in options:
             rows = np.asarray(options["reset_mask"], bool)
             if rows.shape != (self.num_envs,) or not rows.any():
-                raise ArchGymError(f"reset_mask is bool [{self.num_envs}] with at least one True")
+                raise ArchGymError(f"expected reset_mask as bool [{self.num_envs}] with at least one True")
         self._steps[rows], self._best[rows] = 0, -np.inf
         observation = self.evaluator.fresh(self.num_envs)
         observation[~rows] = self._observation[~rows]
@@ -372,7 +372,7 @@ class ArchVectorEnv(_Shared, VectorEnv[Array, Array, Array]):
             rows = np.flatnonzero(over).tolist()
             raise ArchGymError(f"sub-environments {rows} are over: reset(options={{'reset_mask': ...}}) them first")
         if np.shape(actions)[:1] != (self.num_envs,):
-            raise ArchGymError(f"actions have one row per sub-environment: expected {self.num_envs}, not shape {np.shape(actions)}")
+            raise ArchGymError(f"expected {self.num_envs} rows of actions, one per sub-environment, got shape {np.shape(actions)}")
         horizon, going = self.evaluator.horizon, ~over
         rewards = np.zeros(self.num_envs)
         observation = self.evaluator.fresh(self.num_envs)

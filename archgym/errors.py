@@ -1,4 +1,4 @@
-"""The one exception hierarchy. Every message says what was wrong and what to do next."""
+"""Exceptions: one hierarchy, whose messages state what was expected, what was given, and what to do."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class BudgetExhausted(ArchGymError):
 
 
 class SimulatorUnavailable(ArchGymError):
-    """What runs the simulator is broken (no worker starts, the cache's disk is full): the search ends, the design is not to blame."""
+    """The simulator cannot run (no worker starts, the cache's disk is full): the search ends, the design is not at fault."""
 
 
 class MissingDependency(ArchGymError, ImportError):
@@ -26,12 +26,12 @@ class MissingDependency(ArchGymError, ImportError):
 
 
 def unknown(kind: str, name: object, known: Iterable[object]) -> ArchGymError:
-    """The error for a name that does not exist, with the nearest names that do.
+    """The error for an unknown name, with the nearest known ones.
 
     Args:
-        kind: what was looked up ("agent", "metric", ...).
-        name: what the user wrote.
-        known: every name that would have been accepted.
+        kind: kind of name, such as "agent" or "metric".
+        name: the name that was given.
+        known: all accepted names.
     """
     return ArchGymError(f"unknown {kind} {str(name)!r}; {nearest(name, known)}")
 
@@ -47,13 +47,13 @@ def whole(what: str, value: object, *, least: int) -> int:
     """A whole number as a Python int, from any integer type.
 
     Args:
-        what: its name in the error.
+        what: name of the number in the error.
 
     Raises:
-        ArchGymError: a number that is smaller, or no whole number.
+        ArchGymError: a smaller number, or something other than a whole number.
     """
     if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
-        raise ArchGymError(f"{what} is a whole number, at least {least}; not {value!r}")
+        raise ArchGymError(f"expected {what} as a whole number >= {least}, got {value!r}")
     return int(value)
 
 

@@ -15,9 +15,9 @@ class Core(Protocol):
     """What `ArchEnv` and `ArchVectorEnv` have in common.
 
     Attributes:
-        simulator: what a design costs.
-        objective: its metrics as a reward.
-        ledger: the only counter of samples.
+        simulator: design -> metrics.
+        objective: metrics -> reward.
+        ledger: counter and record of samples.
         evaluator: all three, with the stream of noise.
     """
 
@@ -45,7 +45,7 @@ def core(env: Any) -> Core:
 
 
 def finished(info: Mapping[str, Any]) -> dict[str, Any]:
-    """The columns [B] of the designs that a vector environment's step evaluated, wherever they lie in its `info`.
+    """The columns [B] of the designs that a vector environment's step evaluated, wherever its `info` holds them.
 
     Returns:
         `design` and `metrics` (a column for each name), `feasible`, `valid`, `reward` (the objective's).
@@ -55,5 +55,5 @@ def finished(info: Mapping[str, Any]) -> dict[str, Any]:
     """
     place = info.get("final_info", info)
     if "design" not in place:
-        raise ArchGymError("this step evaluated no design (a reset step under NEXT_STEP autoreset)")
+        raise ArchGymError("expected the info of a step that evaluated designs, got that of a reset step (NEXT_STEP autoreset); skip it")
     return {name: place[name] for name in ("design", "metrics", "feasible", "valid", "reward")}

@@ -1,6 +1,6 @@
 """The ledger: the only counter of samples, at the simulator call inside the environment.
 
-One sample is one design asked of the simulator; designs asked twice and answers from a cache count too (and are also counted
+One sample is one design sent to the simulator; repeated designs and answers from a cache count too (and are also counted
 apart). Columns are append-only; a batch that would cross the budget is cut by the environment before it reaches the simulator.
 """
 
@@ -25,7 +25,7 @@ class Failure(NamedTuple):
 
 
 class Ledger:
-    """Every design that was asked of one simulator, in order.
+    """Every design that was sent to one simulator, in order.
 
     Args:
         simulator: gives the schema of the columns.
@@ -39,7 +39,7 @@ class Ledger:
         self.samples = 0
         self.failures: list[Failure] = []
         self._best: tuple[int, float] | None = None
-        self._scanned = 0  # samples that `_best` has seen: it is looked for when asked, not when recorded
+        self._scanned = 0  # samples that `_best` covers: it is searched on demand, not at every record
         self._capacity = 0
         self._columns: dict[str, Array] = {}
         self._batches: list[tuple[int, float, float]] = []  # (samples after the batch, seconds per sample in it, when it was recorded)
@@ -53,7 +53,7 @@ class Ledger:
     @budget.setter
     def budget(self, budget: int | None) -> None:
         if budget is not None and (isinstance(budget, bool) or not isinstance(budget, (int, np.integer)) or budget < 0):
-            raise ArchGymError(f"a budget is a whole number of samples >= 0, or None for no limit; not {budget!r}")
+            raise ArchGymError(f"expected a budget as a whole number >= 0, or None for no limit, got {budget!r}")
         self._budget = None if budget is None else int(budget)
 
     def admit(self, n: int) -> int:
@@ -104,7 +104,7 @@ class Ledger:
             "reward": numbers[metrics],
             "feasible": flags[0],
             "valid": flags[1],
-            "cached": np.zeros(capacity, bool),  # costs no memory until a simulator says that it cached
+            "cached": np.zeros(capacity, bool),  # takes no memory until a simulator reports cached rows
         }
         for name, column in self._columns.items():
             columns[name][..., : self.samples] = column[..., : self.samples]
@@ -135,7 +135,7 @@ class Ledger:
 
     @property
     def best(self) -> int | None:
-        """The first sample with the highest reward among valid designs; None while there is none."""
+        """The first sample with the highest reward among valid designs; None without valid designs."""
         best = self._find_best()
         return None if best is None else best[0]
 
@@ -163,14 +163,14 @@ class Ledger:
 
     @property
     def unique(self) -> int:
-        """Distinct designs asked for, counting designs that are the same thing (`Simulator.canonical`) once."""
+        """Number of distinct designs; designs of one meaning (`Simulator.canonical`) count once."""
         space = self._simulator.space
         rows = self._simulator.canonical(self.column("indices").astype(np.int64))
         return len(set(space.to_ordinal(rows).tolist())) if space.size >= 2**63 else len(np.unique(space.to_ordinal(rows)))
 
     @property
     def duplicates(self) -> int:
-        """Samples spent on designs that had been asked before."""
+        """Number of samples spent on repeated designs."""
         return self.samples - self.unique
 
     @property

@@ -9,7 +9,7 @@ With metrics m_i, references r_i, weights w_i and signs s_i (+1 where lower is b
 
 "Best" and "optimum" range over valid designs. No value ends a search: the logarithm of 0 is -inf, and clipping has its say, so that
 
-    minimised 0                  +R        the best there is
+    minimised 0                  +R        the best reward
     maximised 0, targeted 0      -R        the worst of valid designs
     AtLeast violated by 0        the largest penalty: -R, under `strict` the end of the violating range
     both +inf and -inf           -R        where one part could not be worse, no other part makes up for it
@@ -101,7 +101,7 @@ Constraint = AtMost | AtLeast
 
 
 def clipping(share: float) -> str:
-    """What to say where this share of the valid rewards is cut at +-R; "" where that is less than a half."""
+    """A warning for this share of clipped valid rewards; "" below one half."""
     if share < 0.5:
         return ""
     return (
@@ -149,7 +149,7 @@ class Objective:
     ):
         for part in parts:
             if not isinstance(part, Term | Constraint):
-                raise ArchGymError(f"an objective is made of Minimize, Maximize, Target, AtMost and AtLeast, not {part!r}")
+                raise ArchGymError(f"expected Minimize, Maximize, Target, AtMost or AtLeast, got {part!r}")
         exact = [_with_numbers(part) for part in parts]
         # in the order of `to_dict`, since sums of another order differ in their last bits
         self.terms: tuple[Term, ...] = _joined([p for kind in (Minimize, Maximize, Target) for p in exact if isinstance(p, kind)])
@@ -165,22 +165,22 @@ class Objective:
             if named.count((metric, kind)) > 1:
                 raise ArchGymError(f"expected at most one {kind} of {metric!r}, got several; give one, with a weight")
         if not self.terms:
-            raise ArchGymError("an objective needs at least one Minimize, Maximize or Target")
+            raise ArchGymError("expected at least one Minimize, Maximize or Target, got none")
         if self.form not in FORMS:
             raise unknown("form of objective", self.form, FORMS)
         for metric, value in self.reference.items():
             if not (np.isfinite(value) and value > 0):
-                raise ArchGymError(f"the reference of {metric!r} must be a positive number, not {value}")
+                raise ArchGymError(f"expected a positive number as reference of {metric!r}, got {value}")
         for term in self.terms:
             if isinstance(term, Target) and not term.value > 0:
-                raise ArchGymError(f"the target of {term.metric!r} must be a positive number, not {term.value}")
+                raise ArchGymError(f"expected a positive number as target of {term.metric!r}, got {term.value}")
             if self.form == "archgym" and not isinstance(term, Target):
                 raise ArchGymError("form='archgym' is T / |x - T|: give Target(metric, T) terms only")
         for constraint in self.constraints:
             if not constraint.limit > 0 and (self.form == "log" or constraint.limit == 0):
-                raise ArchGymError(f"the limit of {constraint.metric!r} must be positive under form={self.form!r}, not {constraint.limit}")
+                raise ArchGymError(f"expected a positive limit of {constraint.metric!r} under form={self.form!r}, got {constraint.limit}")
             if self._bound(constraint) == constraint.limit:
-                raise ArchGymError(f"the bound of {constraint.metric!r} must differ from its limit {constraint.limit}")
+                raise ArchGymError(f"expected a bound of {constraint.metric!r} that differs from its limit, got {constraint.limit} twice")
 
     @cached_property
     def metrics(self) -> tuple[str, ...]:
@@ -205,7 +205,7 @@ class Objective:
             metrics: a column [B] for each metric named; finite where feasible.
             feasible: bool [B].
 
-        A design with a metric below 0 of which the form takes the logarithm is rewarded as an infeasible one.
+        A design whose metric is below 0 although the form takes its logarithm is rewarded as an infeasible one.
         """
         columns = {name: np.asarray(metrics[name], float) for name in self.metrics}
         return self._reward(columns, self._has_logarithms(columns, np.asarray(feasible, bool)))
@@ -225,7 +225,7 @@ class Objective:
         return self(columns, left)
 
     def _has_logarithms(self, columns: Mapping[str, Array], feasible: Array) -> Array:
-        """The feasible designs less those of which a logarithm does not exist: `feasible` itself where that is none."""
+        """The feasible designs without those whose logarithm does not exist; `feasible` itself if all exist."""
         for name in self._logarithmic:
             column = columns[name]
             if not all_true(column >= 0):
@@ -297,7 +297,7 @@ class Objective:
         return bool(self.uncut({name: np.array([metrics[name]]) for name in self.metrics})[0] == np.inf)
 
     def clips(self, metrics: Mapping[str, Array]) -> npt.NDArray[np.bool_]:
-        """Which valid designs have a reward that is cut at +-R and not infinite, so that they cannot be told from others: bool [B]."""
+        """Valid designs whose finite reward is clipped at +-R, which makes them equal to others: bool [B]."""
         uncut = self.uncut(metrics)
         cut: npt.NDArray[np.bool_] = (np.abs(self._clip(uncut)) == R) & np.isfinite(uncut)
         return cut
@@ -385,7 +385,7 @@ class Objective:
             goal = goal if isinstance(goal, Mapping) else {"value": goal, "weight": weights.pop(metric, 1.0)}
             parts.append(Target(metric, **{name: float(number) for name, number in goal.items()}))
         if weights:
-            raise ArchGymError(f"weights for {', '.join(weights)}, which the objective does not minimize, maximize or target")
+            raise ArchGymError(f"expected weights of metrics that are minimized, maximized or targeted, got {', '.join(weights)}")
         parts += [AtMost(m, **_limit_from_data(v)) for m, v in data.get("at_most", {}).items()]
         parts += [AtLeast(m, **_limit_from_data(v)) for m, v in data.get("at_least", {}).items()]
         return cls(*parts, reference=data.get("reference"), form=data.get("form", "log"), strict=data.get("strict", False))

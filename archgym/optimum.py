@@ -3,7 +3,7 @@
     regret(r)     = r* - r                                        r* the best reward of all valid designs
     percentile(r) = 100 * |{valid d : reward(d) <= r}| / |{valid d}|        over distinct designs (`Simulator.canonical`)
 
-A space of up to 1e8 designs is enumerated in chunks with bounded memory. Of a larger one a simulator may know the optimum in closed form,
+A space of up to 1e8 designs is enumerated in chunks with bounded memory. For a larger one a simulator may have the optimum in closed form,
 or up to 1e8 candidates among which it is (`Simulator.candidates`): these are enumerated instead, which gives regret but no percentile.
 Found optima are stored in the user's data folder and, when read back, checked against the simulator as it is now.
 """
@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from archgym.errors import ArchGymError
 from archgym.files.archive import save_arrays
 from archgym.files.paths import data_folder, make_folder
 from archgym.objective import INFEASIBLE_REWARD, Objective, R
+from archgym.progress import Progress, silent
 from archgym.simulator import Candidates, Simulator, evaluate_safely, unidentified
 from archgym.space import Array, DesignSpace, Indices
 
@@ -40,7 +40,7 @@ class Optimum:
     Attributes:
         indices: int64 [P]; None where no design is valid.
         best_design, best_metrics, best_reward: the same design in words and numbers; None where no design is valid.
-        designs, feasible, valid: how many distinct designs there are of each kind; None unless the whole space was enumerated.
+        designs, feasible, valid: numbers of distinct designs of each kind; None unless the whole space was enumerated.
         at_most: number of distinct valid designs up to and including each reward bin, int64 [bins]; None likewise.
     """
 
@@ -58,7 +58,7 @@ class Optimum:
         return None if self.best_reward is None else self.best_reward - reward
 
     def percentile(self, reward: float) -> float | None:
-        """The share, in per cent, of distinct valid designs that are no better than this reward; the optimum has 100."""
+        """The percentage of distinct valid designs that are at most as good as this reward; the optimum has 100."""
         if self.at_most is None or self.best_reward is None or not self.valid:
             return None
         return 100.0 if reward >= self.best_reward else 100.0 * float(self.at_most[_bin(np.array([reward]))[0]]) / self.valid
@@ -86,20 +86,20 @@ def find_optimum(
     *,
     chunk: int = 65536,
     limit: int = LIMIT,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = silent,
 ) -> Optimum:
-    """The exact optimum by enumeration in chunks, or in closed form where the space is larger than `limit` and the simulator knows it.
+    """The exact optimum by enumeration in chunks, or in closed form where the space is larger than `limit` and the simulator has one.
 
     Of a larger space whose optimum is not known, the simulator's candidates are enumerated, if they are within the limit.
 
     Args:
-        progress: called with (designs done, designs in all) after each chunk.
+        progress: a function of (what is being done, the share that is done), called after each chunk.
 
     Raises:
         ArchGymError: a measured or noisy simulator, which has no exact optimum, or a space too large.
     """
     if not simulator.deterministic or simulator.stochastic:
-        raise ArchGymError("a measured or noisy simulator has no exact optimum")
+        raise ArchGymError("a measured or noisy simulator has no exact optimum; use search, which measures the best designs again")
     space, names = simulator.space, [m.name for m in simulator.metrics]
     if space.size > limit:
         known = simulator.optimum(objective)
@@ -112,7 +112,7 @@ def find_optimum(
     histogram = np.zeros(_BINS, np.int64)
     best: tuple[float, Indices] | None = None
     designs = feasible = valid = 0
-    done = 0
+    done, what = 0, f"enumerating {designs_to_try.size:,} designs"
     for indices in designs_to_try.enumerate(chunk):
         done += len(indices)
         if whole:  # its statistics are those of distinct designs
@@ -127,8 +127,7 @@ def find_optimum(
                 top = int(np.where(rewards.valid, rewards.reward, -np.inf).argmax())
                 if best is None or rewards.reward[top] > best[0]:
                     best = float(rewards.reward[top]), indices[top].copy()
-        if progress is not None:
-            progress(done, designs_to_try.size)
+        progress(what, done / designs_to_try.size)
     found = Optimum(None, None, None, None) if best is None else _optimum_at(simulator, objective, best[1])
     if not whole:
         return found
@@ -165,11 +164,11 @@ def known_optimum(simulator: Simulator, objective: Objective) -> Optimum | None:
     return _optimum_at(simulator, objective, indices)
 
 
-def stored_optimum(simulator: Simulator, objective: Objective, *, progress: Callable[[int, int], None] | None = None) -> Optimum | None:
+def stored_optimum(simulator: Simulator, objective: Objective, *, progress: Progress = silent) -> Optimum | None:
     """`known_optimum`; where it is not known, it is found by enumeration and stored. None where no design is valid.
 
     Args:
-        progress: as of `find_optimum`.
+        progress: a function of (what is being done, the share that is done).
 
     Raises:
         ArchGymError: a measured or noisy simulator, or a space too large.
@@ -191,7 +190,7 @@ def stored_optimum(simulator: Simulator, objective: Objective, *, progress: Call
 
 def _key(simulator: Simulator, objective: Objective) -> str:
     identity = {
-        "simulator": simulator.unwrapped.specification,  # wrappers change how it is asked, not what it says
+        "simulator": simulator.unwrapped.specification,  # wrappers change how results are obtained, not the results
         "space": simulator.space.to_json(),
         "metrics": [m.name for m in simulator.metrics],
         "objective": objective.to_dict(),
@@ -216,7 +215,7 @@ def _probe(simulator: Simulator, objective: Objective) -> Array:
 def save_optimum(simulator: Simulator, objective: Objective, optimum: Optimum) -> Path:
     """Store an optimum, so that every later result of this task states its regret and percentile."""
     if optimum.indices is None:
-        raise ArchGymError("no design is valid under this objective: there is no optimum to store")
+        raise ArchGymError("expected an optimum to store, got none: no design is valid under this objective; relax its constraints")
     if reason := unidentified(simulator.unwrapped.specification):
         raise ArchGymError(f"the optimum cannot be stored, since an argument does not tell this simulator from others: {reason}")
     path = optimum_path(simulator, objective)
@@ -230,7 +229,7 @@ def save_optimum(simulator: Simulator, objective: Objective, optimum: Optimum) -
 
 
 def load_optimum(simulator: Simulator, objective: Objective) -> Optimum | None:
-    """The stored optimum of this simulator under this objective; None if there is none, or if the simulator has changed since."""
+    """The stored optimum of this simulator under this objective; None without one, or if the simulator has changed since."""
     path = optimum_path(simulator, objective)
     if not path.is_file() or unidentified(simulator.unwrapped.specification):
         return None

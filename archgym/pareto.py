@@ -15,7 +15,7 @@ has one dimension less; in two dimensions it is a sweep.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,7 @@ import numpy as np
 
 from archgym.errors import ArchGymError, unknown
 from archgym.objective import Objective
+from archgym.progress import Progress, silent
 from archgym.simulator import Metric, Simulator, evaluate_safely
 from archgym.space import Array, Indices
 
@@ -86,7 +87,7 @@ def growing_hypervolume(points: Array, reference: Array) -> Array:
         float64 [N], never falling.
 
     Raises:
-        ArchGymError: as `hypervolume`.
+        ArchGymError: points or a reference that `hypervolume` refuses.
     """
     points, corner = _points_and_corner(points, reference)
     front = np.empty((0, points.shape[1]))  # boxes of the points so far
@@ -122,16 +123,16 @@ def extends_front(points: Array) -> Indices:
 def _points_and_corner(points: Array, reference: Array) -> tuple[Array, Array]:
     points, corner = _points(points), _points(np.asarray(reference, float)[None])
     if points.shape[1] != corner.shape[1]:
-        raise ArchGymError(f"the reference point has {corner.shape[1]} metrics, the points have {points.shape[1]}")
+        raise ArchGymError(f"expected a reference point of {points.shape[1]} metrics, as the points have, got {corner.shape[1]}")
     return points, corner
 
 
 def _points(points: Any) -> Array:
     found = np.asarray(points, float) + 0.0  # -0.0 becomes 0.0, which it equals
     if found.ndim != 2 or found.shape[1] == 0:
-        raise ArchGymError(f"points are an array [N, M] with M >= 1 metrics, not of shape {found.shape}")
+        raise ArchGymError(f"expected points as an array [N, M] of M >= 1 metrics, got shape {found.shape}")
     if not np.isfinite(found).all():
-        raise ArchGymError("a point has a metric that is not finite: leave infeasible designs out")
+        raise ArchGymError("expected finite metrics, got a point with NaN or infinity; leave infeasible designs out")
     return found
 
 
@@ -159,13 +160,13 @@ class Front:
     """The non-dominated designs among N.
 
     Attributes:
-        metrics: what they were compared by, M of them.
-        rows: which of the designs are on the front, int64 [F], from the best in the first metric on.
-        values: their metrics, float64 [F, M].
+        metrics: the M compared metrics.
+        rows: designs on the front, int64 [F], in the order of the first metric, best first.
+        values: metrics of these designs, float64 [F, M].
         reference: the point that the hypervolume reaches to, in the metrics' units, float64 [M].
-        hypervolume: of the front, in the product of the metrics' units.
+        hypervolume: volume between the front and the reference, in the product of the metrics' units.
         share: the hypervolume as a share of the box from the ideal point (the best of each metric) to the reference; None where that box
-            is empty, so that there is nothing to share.
+            is empty, so that the share is undefined.
     """
 
     metrics: tuple[Metric, ...]
@@ -180,17 +181,17 @@ def choose_metrics(names: Sequence[str], known: Sequence[Metric]) -> tuple[Metri
     """The metrics of these names, each with a direction.
 
     Raises:
-        ArchGymError: an unknown metric, one that is named twice, or one of which the schema does not say what is better.
+        ArchGymError: an unknown metric, a repeated one, or one without a direction in the schema.
     """
     by_name = {metric.name: metric for metric in known}
     for name in names:
         if name not in by_name:
             raise unknown("metric", name, by_name)
         if names.count(name) > 1:
-            raise ArchGymError(f"the metric {name!r} is named twice")
+            raise ArchGymError(f"expected distinct metrics, got {name!r} twice")
         if by_name[name].better is None:
             directed = ", ".join(metric.name for metric in known if metric.better)
-            raise ArchGymError(f"neither more nor less of {name!r} is better; metrics with a direction: {directed}")
+            raise ArchGymError(f"expected a metric with a direction, got {name!r}; those with one: {directed}")
     return tuple(by_name[name] for name in names)
 
 
@@ -209,7 +210,7 @@ def check_front(names: Sequence[str], simulator: Simulator) -> tuple[Metric, ...
 
 def _check_two(metrics: Sequence[Metric]) -> None:
     if len(metrics) < 2:
-        raise ArchGymError("a front needs at least two metrics: with one, the best design is the front")
+        raise ArchGymError("expected at least two metrics for a front, got one: the best design is its front")
 
 
 def directions(metrics: Sequence[Metric]) -> Array:
@@ -223,14 +224,14 @@ def find_front(values: Array, metrics: Sequence[Metric], reference: Mapping[str,
     Args:
         values: metrics of feasible designs, in their units, [N, M].
         metrics: M metrics with a direction (`choose_metrics`).
-        reference: metric -> its coordinate of the reference point; default: the worst value there is.
+        reference: metric -> coordinate of the reference point; default: the worst value among the designs.
 
     Raises:
         ArchGymError: no designs, fewer than two metrics, or a reference for another metric.
     """
     _check_two(metrics)
     if len(values) == 0:
-        raise ArchGymError("there is no feasible design, and so no front")
+        raise ArchGymError("expected at least one feasible design, got none: a front needs one")
     given = dict(reference or {})
     for name in given:
         if name not in [metric.name for metric in metrics]:
@@ -251,15 +252,15 @@ def exact_front(
     metrics: Sequence[Metric],
     *,
     chunk: int = 65536,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = silent,
 ) -> tuple[Array, Array]:
     """The front of all valid designs, by enumeration of the whole space.
 
     Args:
-        objective: its constraints say which designs are valid.
+        objective: objective whose constraints decide which designs are valid.
         metrics: M metrics with a direction.
         chunk: designs that are evaluated at once.
-        progress: called with (designs done, designs in all) after each chunk.
+        progress: a function of (what is being done, the share that is done), called after each chunk.
 
     Returns:
         The front's distinct points, float64 [F, M], and the least and largest value of each metric among all valid designs, [2, M].
@@ -268,13 +269,13 @@ def exact_front(
         ArchGymError: a measured or noisy simulator, or no design is valid.
     """
     if not simulator.deterministic or simulator.stochastic:
-        raise ArchGymError("a measured or noisy simulator has no exact front")
+        raise ArchGymError("a measured or noisy simulator has no exact front; find_front gives that of measured designs")
     columns = [metric.name for metric in metrics]
     names = [metric.name for metric in simulator.metrics]
     signs = directions(metrics)
     front = np.empty((0, len(columns)))
     ends = np.array([[np.inf], [-np.inf]]) * np.ones(len(columns))
-    done = 0
+    done, what = 0, f"front of {simulator.space.size:,} designs"
     for indices in simulator.space.enumerate(chunk):
         outcome = evaluate_safely(simulator, indices)
         valid = objective.judge(outcome, names).valid
@@ -284,8 +285,7 @@ def exact_front(
             front = np.concatenate([front, signs * values])
             front = np.unique(front[non_dominated(front)], axis=0)
         done += len(indices)
-        if progress is not None:
-            progress(done, simulator.space.size)
+        progress(what, done / simulator.space.size)
     if not len(front):
-        raise ArchGymError("no design is valid under this objective: there is no front")
+        raise ArchGymError("expected at least one valid design, got none under this objective; relax its constraints")
     return signs * front, ends

@@ -9,8 +9,8 @@ Entry-point groups (read from package metadata; nothing is imported until it is 
                                                                   imported and called with archgym, so its module is small)
     archgym.commands    name = "module:typer_app_or_function"    (a sub-command of the `archgym` program)
                         "group.name" = the same                  (`archgym group name`, in a group that others share)
-    archgym.findings    name = "module:function"                 (what `archgym doctor` says of a plug-in's needs, in the names' order:
-                                                                  called without arguments, yields `archgym.cli.doctor.Finding`s)
+    archgym.findings    name = "module:function"                 (findings of `archgym doctor` on a plug-in's needs, in the names' order:
+                                                                  called without arguments, yields `archgym.registry.Finding`s)
 
 or, at run time, `register_agent` and `register_env`. The registry is the only mutable module-level state of the kernel.
 """
@@ -29,6 +29,7 @@ from typing import Any, Literal
 import gymnasium
 
 from archgym.agent import Agent
+from archgym.deprecated.arguments import renamed
 from archgym.errors import ArchGymError, reason_of, unknown
 from archgym.simulator import Simulator
 from archgym.task import ObjectiveSource as ObjectiveSource
@@ -43,13 +44,13 @@ class Finding:
     """One thing that was looked at.
 
     Attributes:
-        section: what it belongs to.
-        name: of the thing.
+        section: heading that it is printed under.
+        name: name of the thing.
         state: "missing" is a choice, "broken" is a fault.
         found: versions, or what is wrong.
-        enables: what it would bring.
+        enables: features that need it.
         remedy: the command that brings it, or what else to do.
-        needed: whether archgym cannot do without it, or the user asked for it.
+        needed: True if archgym cannot work without it, or the user asked for it.
     """
 
     section: str
@@ -104,7 +105,7 @@ def requirement(env_id: str) -> str:
     try:
         return str(load(point.value)())
     except Exception as error:  # a plug-in may raise anything
-        return f"what it needs cannot be found out: {reason_of(error)}"
+        return f"its requirement check failed: {reason_of(error)}"
 
 
 def _register_with_gymnasium(env_id: str) -> None:
@@ -122,18 +123,19 @@ def _register_with_gymnasium(env_id: str) -> None:
     )
 
 
+@renamed(id="env")
 def register_env(
-    id: str,
+    env: str,
     *,
     simulator: SimulatorSource,
     objective: ObjectiveSource | None = None,
     presets: Mapping[str, Mapping[str, Any]] | None = None,
     **kwargs: Any,
 ) -> None:
-    """Register an environment around a simulator; `gymnasium.make(id)` and `make_vec(id)` then build it.
+    """Register an environment around a simulator; `gymnasium.make(env)` and `make_vec(env)` then build it.
 
     Args:
-        id: a Gymnasium id with a version, "mine/Thing-v0".
+        env: Gymnasium id with a version, "mine/Thing-v0".
         simulator: "module:Class", a Simulator class or factory (called with the environment's keyword arguments), or an instance.
         objective: an Objective, its dictionary form, a function `(simulator, *, option=default) -> Objective` (its options become
             arguments of the environment), or "module:name" of one; default: the simulator's `default_objective`.
@@ -144,12 +146,12 @@ def register_env(
         ArchGymError: an id that Gymnasium does not accept.
     """
     if not (isinstance(simulator, (str, Simulator)) or callable(simulator)):
-        raise ArchGymError(f'{id}: expected a Simulator, its class, a function that makes one, or "module:Class", got {simulator!r}')
+        raise ArchGymError(f'{env}: expected a Simulator, its class, a function that makes one, or "module:Class", got {simulator!r}')
     try:
-        _register_with_gymnasium(id)
+        _register_with_gymnasium(env)
     except gymnasium.error.Error as error:
-        raise ArchGymError(f"cannot register {id!r}: {error}") from error
-    _tasks[id] = Task(id, simulator, objective, presets or {}, kwargs)
+        raise ArchGymError(f"cannot register {env!r}: {error}") from error
+    _tasks[env] = Task(env, simulator, objective, presets or {}, kwargs)
 
 
 def list_envs() -> list[str]:
@@ -157,18 +159,19 @@ def list_envs() -> list[str]:
     return sorted(name for name in {*_tasks, *_points("archgym.envs")} if name in gymnasium.registry)
 
 
-def get_task(env_id: str) -> Task:
+@renamed(env_id="env")
+def get_task(env: str) -> Task:
     """The task behind an environment id ("module:ns/Name-v0" imports the module first).
 
     Raises:
         ArchGymError: no such environment (with the nearest ids), one whose requirement is not met (with what to do), or one whose package
             cannot be imported.
     """
-    if not isinstance(env_id, str):
-        spec: Any = getattr(env_id, "spec", None)
-        got = f"an environment ({type(env_id).__name__}); pass its id, {spec.id!r}" if hasattr(spec, "id") else repr(env_id)
+    if not isinstance(env, str):
+        spec: Any = getattr(env, "spec", None)
+        got = f"an environment ({type(env).__name__}); pass its id, {spec.id!r}" if hasattr(spec, "id") else repr(env)
         raise ArchGymError(f"expected an environment's id, such as 'archgym/Softmax-v0', got {got}")
-    module, _, name = env_id.rpartition(":")
+    module, _, name = env.rpartition(":")
     if module:
         load(module)
     if missing := requirement(name):
@@ -181,7 +184,9 @@ def get_task(env_id: str) -> Task:
         found = load(_points("archgym.envs")[name].value)
         if isinstance(found, ModuleType):
             if name not in _tasks:
-                raise ArchGymError(f"the entry point of {name!r} is module {found.__name__}, which does not register it")
+                raise ArchGymError(
+                    f"expected module {found.__name__} to register {name!r}, which is its entry point; call archgym.register_env there"
+                )
             _tasks[name] = replace(_tasks[name], documentation=inspect.getdoc(found) or "")
         else:
             _tasks[name] = Task(name, found, documentation=inspect.getdoc(found) or "")
@@ -195,7 +200,7 @@ def register_agent(name: str, agent: str | type[Agent]) -> None:
         ArchGymError: an empty name, or something that is neither a class nor "module:Class".
     """
     if not name or not (isinstance(agent, type) or (isinstance(agent, str) and ":" in agent)):
-        raise ArchGymError(f"register_agent takes a name and a class or 'module:Class', not {name!r}, {agent!r}")
+        raise ArchGymError(f"expected a name and a class or 'module:Class', got {name!r}, {agent!r}")
     _agents[name] = agent
 
 
@@ -215,7 +220,7 @@ def get_agent(name: str) -> type[Agent]:
     found = _agents[name] if name in _agents else _points("archgym.agents")[name].value
     cls = load(found) if isinstance(found, str) else found
     if not (isinstance(cls, type) and issubclass(cls, Agent)):
-        raise ArchGymError(f"agent {name!r} is {cls!r}, which is not a subclass of archgym.Agent")
+        raise ArchGymError(f"expected a subclass of archgym.Agent as agent {name!r}, got {cls!r}")
     return cls
 
 

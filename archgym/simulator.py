@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 import numpy as np
 
 from archgym.errors import ArchGymError, SimulatorUnavailable, reason_of
-from archgym.space import Array, DesignSpace, Indices, all_true, is_unicode
-from archgym.text import REASON, one_line
+from archgym.space import Array, DesignSpace, Indices, all_true
+from archgym.text import REASON, is_unicode, one_line
 from archgym.values import Unwritable, identify, identity_of
 
 if TYPE_CHECKING:
@@ -31,10 +31,10 @@ class Metric:
     """One quantity that a simulator reports.
 
     Args:
-        name: with its SI unit as suffix where it has one (`latency_s`, `energy_j`).
+        name: name, with its SI unit as suffix where it has one (`latency_s`, `energy_j`).
         unit: the unit in words for tables; "1" for a pure number.
         better: "lower", "higher", or None where neither is.
-        report_only: appears in results, never in observations nor in what agents are told (a test accuracy, a noise estimate).
+        report_only: True for a metric of results alone, hidden from observations and agents (a test accuracy, a noise estimate).
     """
 
     name: str
@@ -48,8 +48,8 @@ class Candidates:
     """Designs among which the best valid one of a space is, where a simulator can name far fewer than the space has.
 
     Args:
-        size: how many there are.
-        enumerate: all of them once, in arrays of at most as many rows as it is told: chunk -> int64 [<= chunk, P]. May be called again.
+        size: number of designs.
+        enumerate: function chunk -> iterator over all of them once, in arrays int64 [<= chunk, P]; can be called again.
     """
 
     size: int
@@ -60,10 +60,10 @@ class Simulator(ABC):
     """What a design costs. Subclasses set `space` and `metrics` and define `evaluate` or `evaluate_indices`.
 
     Attributes:
-        space: the designs that can be asked for.
-        metrics: what is reported of each, in order.
-        deterministic: False for measured simulators, whose results differ from call to call.
-        stochastic: True where `evaluate` draws declared noise from `rng` (reproducible under a seed, unlike the above).
+        space: the design space.
+        metrics: schema of the reported metrics, in order.
+        deterministic: False for measured simulators, whose results differ between calls.
+        stochastic: True where `evaluate` draws declared noise from `rng`, reproducible under a seed.
         default_objective: the objective of environments around this simulator, unless they name another.
         identity: the name of this very class in results, caches and stored optima, "module:name" by default; set it to the old name when
             the class moves, so that they stay valid. Subclasses have their own.
@@ -103,7 +103,7 @@ class Simulator(ABC):
         return self.evaluate(self.space.decode(indices), rng)
 
     def remeasure(self, indices: Indices, rng: np.random.Generator | None = None) -> dict[str, Array]:
-        """`evaluate_indices` once more, independent of earlier answers: what a cache knows of them does not count."""
+        """`evaluate_indices` once more, independent of earlier results: a cache does not answer."""
         return self.evaluate_indices(indices, rng)
 
     def canonical(self, indices: Indices) -> Indices:
@@ -111,11 +111,11 @@ class Simulator(ABC):
         return indices
 
     def optimum(self, objective: Objective) -> Indices | None:
-        """The exact best valid design under an objective, [P], where the simulator knows it without search; None where it does not."""
+        """The exact best valid design under an objective, [P], where it is known without search; otherwise None."""
         return None
 
     def candidates(self, objective: Objective) -> Candidates | None:
-        """Designs among which an optimum under an objective is sure to be, if any design is valid; None where that may be all of them.
+        """Designs that contain an optimum under an objective, if any design is valid; None where that may be all of them.
 
         `find_optimum` evaluates these where the space is too large to enumerate.
         """
@@ -169,12 +169,12 @@ def unidentified(specification: Any) -> str:
 
 @dataclass
 class Outcome:
-    """What a simulator said of a batch, checked.
+    """A simulator's results for a batch, checked.
 
     Attributes:
         values: metrics in schema order, float64 [B, M]; NaN where infeasible.
         feasible: bool [B].
-        cached: bool [B]; None where the simulator does not say.
+        cached: bool [B]; None where the simulator has no such column.
         failures: reason by row, for rows that raised or returned what the contract forbids.
     """
 
@@ -191,7 +191,7 @@ class Outcome:
 def evaluate_safely(simulator: Simulator, indices: Indices, rng: np.random.Generator | None = None, *, again: bool = False) -> Outcome:
     """Evaluate designs [B, P]; failures become infeasible rows with a reason instead of exceptions.
 
-    A batch that raises, or comes back malformed, is asked again in halves, down to single rows, so that only the guilty rows fail.
+    A batch that raises, or comes back malformed, is evaluated again in halves, down to single rows, so that only the guilty rows fail.
 
     Args:
         again: `remeasure` them.
@@ -232,12 +232,12 @@ def _failed(simulator: Simulator, reason: str) -> Outcome:
 
 
 def _checked(simulator: Simulator, columns: Mapping[str, Array], n: int) -> Outcome:
-    """Hold a simulator's answer against the contract; copies, since simulators may reuse their buffers."""
+    """Check a simulator's columns against the contract; copies them, since simulators may reuse their buffers."""
     if isinstance(columns, (np.ndarray, str, bytes, list, tuple)) or not hasattr(columns, "__getitem__"):
         raise ArchGymError(f"the simulator returned {type(columns).__name__}; expected a dict of columns")
     names = [metric.name for metric in simulator.metrics]
     values = _plain_columns(columns, names, n)
-    if values is None:  # column by column, which takes longer and says which one is wrong
+    if values is None:  # column by column, which takes longer and finds the wrong one
         values = np.stack([_numbers(columns, name, n) for name in names], axis=1)
     feasible = _flags(columns, "feasible", n)
     cached = _flags(columns, "cached", n) if "cached" in columns else None
@@ -302,7 +302,7 @@ def _flags(columns: Mapping[str, Array], name: str, n: int) -> Array:
 
 
 def _reasons(column: Any, n: int) -> dict[int, str]:
-    """The column `failure`: row -> reason, where there is one. Reasons are cut before they are gathered: a batch has thousands."""
+    """The column `failure` as row -> reason. Reasons are cut before they are gathered, since a batch has thousands."""
     if isinstance(column, (str, bytes, Mapping, Set)) or not hasattr(column, "__len__") or getattr(column, "ndim", 1) != 1:
         raise ArchGymError(f"the simulator returned 'failure' as {type(column).__name__}; expected a column of {n} texts")
     if len(column) != n:
@@ -328,7 +328,7 @@ def _column(columns: Mapping[str, Array], name: str, n: int) -> Array:
     try:
         column = np.asanyarray(given)
     except Exception as error:  # a ragged list, a tensor with a gradient or of a type that NumPy lacks
-        got = f"a {type(given).__name__} of which NumPy makes no array ({error})"
+        got = f"a {type(given).__name__}, which NumPy cannot turn into an array ({error})"
         raise ArchGymError(f"the simulator returned {name!r} as {got}; expected {n} values") from None
     if column.shape != (n,):
         raise ArchGymError(f"the simulator returned {name!r} with shape {column.shape}; expected ({n},)")
@@ -343,10 +343,10 @@ def check_schema(simulator: Simulator) -> None:
     """
     what = type(simulator).__name__
     if not isinstance(getattr(simulator, "space", None), DesignSpace):
-        raise ArchGymError(f"{what}.space must be a DesignSpace")
+        raise ArchGymError(f"expected {what}.space to be a DesignSpace; set it in the class or in __init__")
     metrics = getattr(simulator, "metrics", ())
     if not metrics or not all(isinstance(m, Metric) for m in metrics):
-        raise ArchGymError(f"{what}.metrics must be a non-empty tuple of Metric")
+        raise ArchGymError(f"expected {what}.metrics to be a non-empty tuple of Metric; set it in the class or in __init__")
     names = [m.name for m in metrics]
     if not all(isinstance(name, str) and is_unicode(name) for name in names):
         raise ArchGymError(f"{what}: expected names of metrics in Unicode, which files can store, got {names!r}")

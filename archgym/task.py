@@ -31,12 +31,12 @@ class Task:
     """What an environment id stands for.
 
     Attributes:
-        id: the Gymnasium id.
+        id: Gymnasium id.
         simulator: a Simulator, a class or factory of one, or "module:name" of those.
         objective: an Objective, its dictionary form, a function `(simulator, **options) -> Objective`, or "module:name" of those.
         presets: named workloads, each a set of keyword arguments.
         kwargs: keyword arguments that always apply unless overridden.
-        documentation: where `archgym describe` finds the prose (a module's docstring).
+        documentation: prose for `archgym describe` (a module's docstring).
     """
 
     id: str
@@ -73,7 +73,7 @@ class Task:
         options = {name: settings.pop(name) for name in goal_options if name in settings}
         simulator = factory if isinstance(factory, Simulator) else factory(**settings)
         if not isinstance(simulator, Simulator):
-            raise ArchGymError(f"{self.id}: {self.simulator!r} made {type(simulator).__name__}, which is not an archgym.Simulator")
+            raise ArchGymError(f"{self.id}: expected {self.simulator!r} to make an archgym.Simulator, got {type(simulator).__name__}")
         check_schema(simulator)
         goal = simulator.default_objective if goal is None else goal
         if goal is None:

@@ -1,13 +1,15 @@
-"""Text from elsewhere (labels, failure reasons, output of tools) made fit for a terminal, a file and a page.
+"""Numbers and values as people read them, and text from elsewhere made fit for a terminal, a file and a page.
 
-Terminals act on control characters: ESC sequences set titles, clear screens and reach the clipboard; format characters such as U+202E
-change the order in which a line is read. XML forbids most of them. `printable` writes each as an escape, which is seen and does nothing.
+Text from elsewhere is labels, failure reasons and the output of tools. Terminals act on its control characters: ESC sequences set
+titles, clear screens and reach the clipboard; format characters such as U+202E change the order in which a line is read. XML forbids
+most of them. `printable` writes each as an escape, which is visible and has no effect.
 """
 
 from __future__ import annotations
 
+import math
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 REASON = 1000  # characters that are kept of a failure's reason
 _FORBIDDEN = "\ufffe\uffff"  # no characters, which XML refuses
@@ -67,7 +69,45 @@ def number(value: float) -> str:
     return f"{value:.4g}"
 
 
+def plain(value: object) -> str:
+    """A parameter's value or an argument's default: four significant digits of a float, anything else in full."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def assignments(values: Mapping[str, object]) -> str:
+    """ "rows=1, cols=4096"."""
+    return ", ".join(f"{name}={value}" for name, value in values.items())
+
+
+def significant(value: float, digits: int) -> str:
+    """A number with this many significant digits, without an exponent; "-" for NaN."""
+    if math.isnan(value):
+        return "-"
+    if value == 0:
+        return "0"
+    places = max(0, digits - 1 - math.floor(math.log10(abs(value))))
+    return f"{value:,.{min(places, digits + 1)}f}"
+
+
+def percent(share: float, places: int = 1) -> str:
+    """A share of 1 as "12.3 %"; "-" for NaN."""
+    return "-" if math.isnan(share) else f"{100 * share:.{places}f} %"
+
+
+def duration(seconds: float) -> str:
+    """ "12.3 s", "2 min 05 s", "3 h 12 min"."""
+    if seconds < 60:
+        return f"{seconds:.3g} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
+
+
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table of texts; bars within them are escaped."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |" for cells in lines)
+
+
+def is_unicode(text: str) -> bool:
+    """Whether files can store a text: not with a surrogate, as in the name of a file that is not UTF-8."""
+    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)

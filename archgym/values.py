@@ -10,7 +10,7 @@ they hold. Everything else is an object {"$": kind, ...}:
     int (very long), complex, range, bytes, fraction, decimal, date, path, dtype, array         "of" numbers or text
     enum, flag, dataclass, namedtuple   "class" is "module:Class", "of" the member or the fields
     name                                a class or function, "of" its "module:name"
-    content                             any other object: its class and a SHA-256 of what it holds, which is told apart but not read back
+    content                             any other object: its class and a SHA-256 of its content: identified, but not read back
 
 The content of an object is what it would be pickled as (`__reduce_ex__`), written by `identify`. Nothing is pickled or unpickled, and
 `read` calls no code of the classes that it makes objects of but `_make` of named tuples: a dataclass gets its fields, not its constructor.
@@ -62,7 +62,7 @@ _FROM_TEXT = {kind: back for kind, _, back in _SCALARS.values()}
 
 
 class Unwritable(ArchGymError):
-    """A value that can be neither written as JSON nor told from others by its content."""
+    """A value that can neither be written as JSON nor be identified by its content."""
 
 
 def write(value: Any) -> Any:
@@ -78,7 +78,7 @@ def identify(value: Any) -> Any:
     """A JSON form that differs wherever values differ; arrays are hashes of their type, shape and bytes.
 
     Raises:
-        Unwritable: as `write`.
+        Unwritable: a value that `write` refuses.
     """
     return _guarded(value, exact=False)
 
@@ -171,7 +171,7 @@ def _content(value: Any, outer: list[Any]) -> dict[str, Any]:
         else:
             reduced = _tensor(value) or (reducer(value) if reducer else value.__reduce_ex__(4))
     except Exception as error:
-        raise Unwritable(f"a {type(value).__name__} cannot be told from others by its content ({error})") from None
+        raise Unwritable(f"a {type(value).__name__} cannot be identified by its content ({error})") from None
     if isinstance(reduced, str):
         return {_KIND: "name", _OF: f"{pickle.whichmodule(value, reduced)}:{reduced}"}  # type: ignore[attr-defined]
     parts = [list(part) if isinstance(part, Iterator) else part for part in reduced]  # of the items of lists and dictionaries
@@ -192,7 +192,7 @@ def read(written: Any) -> Any:
     """The value that `write` was given.
 
     Raises:
-        ArchGymError: an object of kind "content", of which only a hash is stored; a class that cannot be loaded; not a written value.
+        ArchGymError: an object of kind "content", which is stored as a hash only; a class that cannot be loaded; not a written value.
     """
     if isinstance(written, list):
         return [read(item) for item in written]
@@ -289,10 +289,10 @@ def read_arguments(written: Mapping[str, Any], given: Mapping[str, Any] | None =
     """The keyword arguments behind their written forms.
 
     Args:
-        given: the arguments of which only a hash is stored.
+        given: the objects of arguments that are stored as a hash only.
 
     Raises:
-        ArchGymError: an argument of which only a hash is stored and that is not given; a given one that is not the one that was written.
+        ArchGymError: an argument that is stored as a hash only and not given, or a given one that differs from the stored one.
     """
     values = {}
     for name in (given or {}).keys() - written.keys():
@@ -300,7 +300,7 @@ def read_arguments(written: Mapping[str, Any], given: Mapping[str, Any] | None =
     for name, form in written.items():
         if given is not None and name in given:
             if json.dumps(write(given[name]), sort_keys=True) != json.dumps(form, sort_keys=True):
-                raise ArchGymError(f"argument {name!r} differs from the one that is stored: give the same one")
+                raise ArchGymError(f"expected the stored argument {name!r}, got a different one; pass the same object")
             values[name] = given[name]
             continue
         try:
@@ -330,7 +330,7 @@ def restored(value: Any) -> Any:
 
 
 def hashed(written: Any) -> bool:
-    """Whether a written value holds an object of which only a hash is there."""
+    """Whether a written value holds an object as a hash only."""
     return _holds(written, lambda of: of.get(_KIND) == "content")
 
 

@@ -22,7 +22,7 @@ from scipy.special import stdtrit
 
 import archgym
 from archgym.simulators.co_design import CoDesign
-from archgym.simulators.nas.benchmark import NasCell
+from archgym.simulators.nas.tabular import NasCell
 
 # Test accuracies of searches on NAS-Bench-201, CIFAR-10, mean and standard deviation, as they are quoted from Dong & Yang (ICLR 2020). The
 # protocol is another: 500 searches that end after 12,000 s of simulated training, validated after 12 epochs and tested after 200.

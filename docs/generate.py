@@ -18,7 +18,13 @@ from typing import Any
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).parents[1]
-OUTSIDE = {"index.md": "README.md", "benchmarks.md": "benchmarks/README.md", "changelog.md": "CHANGELOG.md", "security.md": "SECURITY.md"}
+OUTSIDE = {
+    "index.md": "README.md",
+    "benchmarks.md": "benchmarks/README.md",
+    "changelog.md": "CHANGELOG.md",
+    "security.md": "SECURITY.md",
+    "contributing.md": "CONTRIBUTING.md",
+}
 LINKS = [  # where files lie in the repository -> where they lie on the site
     (r"\]\(docs/", "]("),
     (r"\]\(\.\./docs/", "]("),

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+
+# one thread per process, set before NumPy and PyTorch are imported: the processes take all cores
+os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
+
 import subprocess
 import sys
 from collections.abc import Callable, Iterator

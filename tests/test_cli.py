@@ -173,7 +173,7 @@ def test_search_counts_failures_with_their_reasons(tmp_path):
     ],
 )
 def test_values_are_literals_where_they_can_be_and_strings_otherwise(text, value):
-    from archgym.cli.program import pairs
+    from archgym.cli.options import pairs
 
     parsed = pairs("--set", [f"name={text}"])["name"]
     assert parsed == value and type(parsed) is type(value)
@@ -197,7 +197,7 @@ def test_values_are_literals_where_they_can_be_and_strings_otherwise(text, value
         (["search", SOFTMAX, "random", "--set", "num_envs=3"], "use --num-envs"),
         (["search", SOFTMAX, "random", "--set", "preset=l9"], "unknown preset of archgym/Softmax-v0 'l9'"),
         (["search", SOFTMAX, "random", "--set", 'objective={"minimize": ["latency"]}'], "unknown metric 'latency'"),
-        (["search", SOFTMAX, "random", "--budget", "-1"], "budget is a whole number, at least 1; not -1"),
+        (["search", SOFTMAX, "random", "--budget", "-1"], "expected budget as a whole number >= 1, got -1"),
         (["describe", "genetik"], "did you mean 'genetic'"),
         (["describe", "genetic", "--set", "n=1"], "--set is for environments"),
         (["optimum", "archgym/Softmax-v1"], "did you mean 'archgym/Softmax-v0'"),
@@ -223,7 +223,7 @@ def test_bad_input_shows_no_traceback_in_a_real_process():
 
 @pytest.mark.parametrize(("out", "message"), [("missing/out.parquet", "does not exist"), ("out.csv", "takes the name of a .parquet file")])
 def test_a_file_that_cannot_be_written_is_refused_before_anything_is_simulated(out, message, tmp_path, monkeypatch):
-    monkeypatch.setattr("archgym.cli.program.Search", lambda *a, **k: pytest.fail("the search was made"))
+    monkeypatch.setattr("archgym.cli.search.Search", lambda *a, **k: pytest.fail("the search was made"))
     result = run("search", SOFTMAX, "random", "--out", tmp_path / out)
     assert result.exit_code == 2
     assert message in result.stderr
@@ -277,7 +277,7 @@ def test_optimum_is_not_stored_when_told_so(home):
 
 def test_a_folder_for_optima_that_cannot_be_made_is_refused_before_the_enumeration(home, monkeypatch):
     home.write_text("in the way")
-    monkeypatch.setattr("archgym.cli.program.find_optimum", lambda *a, **k: pytest.fail("the enumeration began"))
+    monkeypatch.setattr("archgym.cli.optimum.find_optimum", lambda *a, **k: pytest.fail("the enumeration began"))
     result = run("optimum", SOFTMAX)
     assert result.exit_code == 2
     assert "ARCHGYM_HOME" in result.stderr
@@ -649,15 +649,16 @@ def test_every_command_has_an_example_in_its_help_that_it_accepts(words):
 
 
 def test_a_typo_suggests_the_right_word():
-    done = CliRunner().invoke(app, ["serach"])
-    assert done.exit_code == 2 and "Did you mean 'search'" in done.output
+    for words, right in ((["serach"], "search"), (["calibrat"], "calibrate"), (["fidelity", "softmx"], "softmax")):
+        done = CliRunner().invoke(app, words)
+        assert done.exit_code == 2 and f"Did you mean '{right}'" in done.output
 
 
 def test_what_goes_wrong_is_one_line_and_exit_code_1_and_a_traceback_only_with_debug(monkeypatch):
     def broken(*args, **kwargs):
         raise RuntimeError("a bug\nof ours")
 
-    monkeypatch.setattr("archgym.cli.program.Search", broken)
+    monkeypatch.setattr("archgym.cli.search.Search", broken)
     arguments = ["search", "archgym/Softmax-v0", "random"]
     done = CliRunner(env={"COLUMNS": "200"}).invoke(app, arguments)
     assert done.exit_code == 1 and "error: RuntimeError: a bug of ours; archgym --debug" in done.output and "Traceback" not in done.output

@@ -48,7 +48,7 @@ def test_a_missing_package_is_a_choice_in_an_extra_and_a_fault_in_the_core(monke
     assert doctor._packages("Extras", "x", wanted, "pip install x").state == "missing"
     assert doctor._packages("Core", "x", wanted, "pip install x", needed=True).state == "broken"
     old = doctor._packages("Core", "x", [Requirement("numpy>=999")], "pip install x", needed=True)
-    assert old.state == "broken" and "has to be >=999" in old.found
+    assert old.state == "broken" and "expected >=999" in old.found
 
 
 def test_a_folder_that_cannot_be_written_fails(monkeypatch, tmp_path):

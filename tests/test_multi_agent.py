@@ -96,9 +96,9 @@ def test_groups_that_do_not_share_out_the_parameters_are_refused(groups, message
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda actions: actions.pop(NAMES[0]), f"the agent '{NAMES[0]}' has not acted"),
+        (lambda actions: actions.pop(NAMES[0]), f"got none of '{NAMES[0]}'"),
         (lambda actions: actions.update(nobody=0), "unknown agent 'nobody'"),
-        (lambda actions: actions.update({NAMES[0]: 10_000}), f"the action 10000 of '{NAMES[0]}' is not in Discrete"),
+        (lambda actions: actions.update({NAMES[0]: 10_000}), f"expected an action of '{NAMES[0]}' in Discrete"),
     ],
 )
 def test_joint_actions_that_are_no_design_are_refused_and_cost_no_sample(change, message):

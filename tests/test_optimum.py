@@ -66,8 +66,8 @@ def test_an_optimum_in_closed_form_is_that_of_enumeration(n, k, alleles, seed):
 
 def test_progress_counts_every_design():
     seen = []
-    find_optimum(Bowl(), OBJECTIVE, chunk=50, progress=lambda done, total: seen.append((done, total)))
-    assert seen == [(50, 144), (100, 144), (144, 144)]
+    find_optimum(Bowl(), OBJECTIVE, chunk=50, progress=lambda what, share: seen.append((what, share * 144)))
+    assert seen == [("enumerating 144 designs", pytest.approx(done)) for done in (50, 100, 144)]
 
 
 def test_measured_and_noisy_simulators_and_large_spaces_have_none():
@@ -99,10 +99,10 @@ def test_candidates_are_enumerated_where_the_space_is_too_large_and_give_no_perc
     whole = find_optimum(Narrowed(), objective)
     assert whole.designs == 72 and whole.percentile(whole.best_reward) == 100, "the whole space where it is within the limit"
     for simulator in (Narrowed(), Cached(Narrowed())):
-        found = find_optimum(simulator, objective, chunk=20, limit=48, progress=lambda done, total: seen.append((done, total)))
+        found = find_optimum(simulator, objective, chunk=20, limit=48, progress=lambda what, share: seen.append((what, share)))
         assert np.array_equal(found.indices, whole.indices) and found.best_reward == whole.best_reward
         assert found.designs is None and found.at_most is None and found.percentile(found.best_reward) is None
-    assert seen == 2 * [(20, 48), (40, 48), (48, 48)]
+    assert seen == 2 * [("enumerating 48 designs", done / 48) for done in (20, 40, 48)]
     with pytest.raises(ArchGymError, match="144 designs, 48 of them candidates for the optimum; enumeration is for up to 47"):
         find_optimum(Narrowed(), objective, limit=47)
     with pytest.raises(ArchGymError, match="144 designs; enumeration"):

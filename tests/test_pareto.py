@@ -20,7 +20,7 @@ from archgym.agents.nsga2 import NSGA2
 from archgym.cli import app
 from archgym.dataset import build, save_dataset
 from archgym.pareto import choose_metrics, find_front, growing_hypervolume, hypervolume, non_dominated
-from archgym.wrappers import VectorVectorReward
+from archgym.wrappers import vector as vector_wrappers
 
 COST = (Metric("cost_j", "J", "lower"), Metric("speed", "1", "higher"))
 
@@ -116,7 +116,7 @@ def test_the_hypervolume_minds_neither_order_nor_repetition_nor_the_metrics_orde
 
 
 def test_a_reference_of_other_dimension_is_refused():
-    with pytest.raises(ArchGymError, match="3 metrics, the points have 2"):
+    with pytest.raises(ArchGymError, match="reference point of 2 metrics, as the points have, got 3"):
         hypervolume(np.zeros((1, 2)), np.ones(3))
 
 
@@ -144,10 +144,10 @@ def test_a_given_reference_counts_and_the_others_remain_the_worst():
     ("call", "message"),
     [
         (lambda: choose_metrics(["cost"], COST), "unknown metric 'cost'; did you mean 'cost_j'"),
-        (lambda: choose_metrics(["speed", "speed"], COST), "named twice"),
-        (lambda: choose_metrics(["kind"], (*COST, Metric("kind"))), "metrics with a direction: cost_j, speed"),
+        (lambda: choose_metrics(["speed", "speed"], COST), "distinct metrics, got 'speed' twice"),
+        (lambda: choose_metrics(["kind"], (*COST, Metric("kind"))), "metric with a direction, got 'kind'; those with one: cost_j, speed"),
         (lambda: find_front(np.ones((3, 1)), COST[:1]), "at least two metrics"),
-        (lambda: find_front(np.ones((0, 2)), COST), "no feasible design"),
+        (lambda: find_front(np.ones((0, 2)), COST), "at least one feasible design, got none"),
         (lambda: find_front(np.ones((3, 2)), COST, {"sped": 1.0}), "did you mean 'speed'"),
     ],
 )
@@ -163,7 +163,7 @@ def searched(env_id: str, agent: archgym.Agent, seed: int, *metrics: str):
     """What a search of 600 samples sees of some metrics; on a reward vector, where the metrics are to be told to the agent."""
     env = gymnasium.make_vec(env_id, num_envs=32)
     env.unwrapped.ledger.budget = 600
-    agent.search(VectorVectorReward(env, metrics) if isinstance(agent, NSGA2) else env, budget=600, seed=seed)
+    agent.search(vector_wrappers.RewardVector(env, metrics) if isinstance(agent, NSGA2) else env, budget=600, seed=seed)
     ledger, names = env.unwrapped.ledger, env.unwrapped.evaluator.metric_names
     assert ledger.samples == 600
     return ledger.column("values")[ledger.column("valid")][:, [names.index(name) for name in metrics]]
@@ -184,7 +184,7 @@ def test_nsga2_forgets_the_reward_vector_of_an_earlier_search(bowl):
     agent, fresh = NSGA2(population=8), NSGA2(population=8)
     vector = gymnasium.make_vec(bowl[0], num_envs=8)
     vector.unwrapped.ledger.budget = 40
-    agent.search(VectorVectorReward(vector, ["cost_j", "area_mm2"]), budget=40, seed=0)
+    agent.search(vector_wrappers.RewardVector(vector, ["cost_j", "area_mm2"]), budget=40, seed=0)
     asked = []
     for each in (agent, fresh):
         env = gymnasium.make_vec(bowl[0], num_envs=8)
@@ -251,8 +251,9 @@ def test_the_command_reads_a_task_of_a_study(tmp_path, monkeypatch):
     )
     done = CliRunner().invoke(app, ["study", "run", str(study), "--out", str(tmp_path / "out"), "--workers", "1"])
     assert done.exit_code == 0, done.output
-    result = run(tmp_path / "out", "--task", "two", "--metrics", "latency_s,energy_j")
-    assert result.exit_code == 0 and "archgym/DramController-v0" in result.stdout, result.output
+    for option in ("--env", "--task"):  # the latter is a former name
+        result = run(tmp_path / "out", option, "two", "--metrics", "latency_s,energy_j")
+        assert result.exit_code == 0 and "archgym/DramController-v0" in result.stdout, result.output
     assert "these differ in id" in error_of(run(tmp_path / "out", "--metrics", "latency_s,energy_j"))
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from archgym.processes.children import KEPT, Child, Server, answer, run, wait
+from archgym.processes.children import KEPT, Child, Server, answer, last_words, run, wait
 
 DETACHED = """
 import os, subprocess, sys, time
@@ -145,14 +145,28 @@ def test_of_what_a_program_prints_the_end_is_kept_and_nothing_else():
 
 def test_how_a_program_ended_is_said_in_words():
     words = {
-        "exit 0": "died (exit code 0)",
+        "exit 0": "ended with exit code 0",
         "exit 12": "ran out of memory (exit code 12)",
-        "kill -SEGV $$": "died (killed by SIGSEGV, exit code -11)",
+        "kill -SEGV $$": "was killed by SIGSEGV",
     }
     assert {code: str(run(["sh", "-c", code], 60)) for code in words} == words
     for command in (["/nonexistent/program"], ["/"], [""]):
         with pytest.raises(OSError):
             run(command, 60)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems need not have such a limit")
+def test_a_program_s_memory_is_limited_with_that_of_its_children():
+    hog = f"{sys.executable} -c 'bytes(1 << 30)'"
+    assert run(["sh", "-c", hog], 60).code == 0
+    ending = run(["sh", "-c", f"{hog}; exit $?"], 60, memory_bytes=1 << 29)
+    assert ending.code == 1 and last_words(ending.text, 1) == "MemoryError"
+
+
+def test_last_words_are_the_last_lines_with_something_in_them():
+    assert last_words("one\n  two\n\nthree \n \n", 2) == "two / three"
+    assert last_words("one\ntwo", 1, limit=2) == "tw... (3 characters)"
+    assert last_words("\n \n") == ""
 
 
 def echo(line):

@@ -99,7 +99,7 @@ def test_there_are_exactly_two_set_up_commands_and_their_extras_exist():
 FIXED = {"dataflow": "nvdla", "precision": "int8", "clock_mhz": 200, "l1_bytes": 32}
 SHORT = [  # what is made small, so that every command ends in seconds
     (r"--budget \d+", "--budget 40"),
-    (r"--n \d+", "--n 400"),
+    (r"^(archgym dataset sample .*)--budget 40\b", r"\1--budget 400"),
     (r"--workers \d+", "--workers 1"),
     (r"^archgym search (?!.*--budget)", "archgym search --budget 40 "),
     (r"^archgym proxy train (?!.*--model)", "archgym proxy train --model linear "),

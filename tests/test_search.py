@@ -449,14 +449,14 @@ def test_what_an_agent_prefers_is_checked_as_what_is_asked_for(bowl):
     class NumPys(Descending):
         preferred_num_envs = np.int64(2)
 
-    with pytest.raises(ArchGymError, match=r"Two.preferred_num_envs is a whole number, at least 1; not 2.0"):
+    with pytest.raises(ArchGymError, match=r"expected Two.preferred_num_envs as a whole number >= 1, got 2.0"):
         search(bowl[0], Two, budget=5)
     assert search(bowl[0], NumPys, budget=5).specification["num_envs"] == 2
 
     class Unversioned(Descending):
         version = None
 
-    with pytest.raises(ArchGymError, match=r"Unversioned.version is a whole number"):
+    with pytest.raises(ArchGymError, match=r"expected Unversioned.version as a whole number"):
         search(bowl[0], Unversioned, budget=5)
 
 

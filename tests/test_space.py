@@ -180,7 +180,7 @@ SPACE = DesignSpace([Ordinal("unroll", [1, 2, 4]), Categorical("isa", ["avx2", "
         ({"unroll": 2, "isa": "avx2", "ratio": 1.1}, "ratio"),
         ({"unroll": 2, "isa": "avx2"}, "ratio"),
         ({"unrol": 2, "isa": "avx2", "ratio": 1.0}, "did you mean 'unroll'"),
-        ({"unroll": [1, 2], "isa": ["avx2"], "ratio": [1.0]}, "lengths"),
+        ({"unroll": [1, 2], "isa": ["avx2"], "ratio": [1.0]}, "columns of one length"),
     ],
 )
 def test_designs_off_the_grid_are_refused(designs, says):

@@ -322,7 +322,7 @@ class FractionalWidth(Good):
         (GlobalState, "global state of numpy.random"),
         (Reseeding, "global state of numpy.random"),
         (Remembering, "second time"),
-        (Illegal, "illegal action.*outside"),
+        (Illegal, "illegal action.*expected an index in"),
         (SilentlyIllegal, "illegal action"),
         (Narrow, r"never proposed kind = a; size = 1"),
         (Endless, "BudgetExhausted"),

@@ -365,7 +365,7 @@ def test_a_search_with_an_object_is_repeated_with_that_object_only(make):
     Told.asked = 0
     with pytest.raises(ArchGymError, match=r"'argument'.*env_kwargs"):
         archgym.search_again(first.specification)
-    with pytest.raises(ArchGymError, match="'argument' differs"):
+    with pytest.raises(ArchGymError, match="stored argument 'argument', got a different one"):
         archgym.search_again(first.specification, env_kwargs={"argument": make(2.5)})
     with pytest.raises(ArchGymError, match="did you mean 'argument'"):
         archgym.search_again(first.specification, env_kwargs={"argumnt": make(1.5)})
@@ -410,7 +410,7 @@ def test_a_tuple_and_a_list_do_not_share_a_cache(tmp_path):
 
 def test_a_simulator_as_an_argument_is_told_apart_by_its_own_arguments():
     assert identify([Told(1)]) == identify([Told(1)]) != identify([Told(2)])
-    with pytest.raises(Unwritable, match=r"Told cannot be told .*made with an argument"):
+    with pytest.raises(Unwritable, match=r"Told cannot be identified .*made with an argument"):
         identify([Told(lambda: 0)])
 
 

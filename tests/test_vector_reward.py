@@ -13,10 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import archgym
-from archgym import ArchGymError, AtMost, Maximize, Metric, Minimize, Objective, SequentialDesign, Target, VectorSequentialDesign
+from archgym import ArchGymError, AtMost, Maximize, Metric, Minimize, Objective, SequentialDesign, Target
 from archgym.objective import INFEASIBLE_REWARD, R
 from archgym.registry import Task
-from archgym.wrappers import VectorObjective, VectorReward, VectorVectorReward
+from archgym.wrappers import RewardVector, VectorObjective
+from archgym.wrappers import vector as vector_wrappers
 
 TWO = Objective(Minimize("cost_j", 0.7), Minimize("area_mm2", 0.3), reference={"cost_j": 4.0, "area_mm2": 8.0})
 TASK = Task("tests/Vector-v0", Bowl, TWO)
@@ -37,7 +38,7 @@ def rewards_of(env, designs):
 def test_the_weighted_sum_of_the_objectives_terms_is_the_scalar_reward_of_valid_designs(form):
     objective = Objective(*TWO.terms, AtMost("area_mm2", 20.0), reference=TWO.reference, form=form)
     task = Task("tests/Sum-v0", Bowl, objective)
-    env = VectorReward(archgym.ArchEnv(task))
+    env = RewardVector(archgym.ArchEnv(task))
     assert env.vector_objective.metrics == ("cost_j", "area_mm2")
     for design in DESIGNS:
         env.reset()
@@ -54,7 +55,7 @@ def test_a_component_is_the_logarithm_of_its_metric_with_its_direction():
             out = super().evaluate(designs)
             return out | {"speed": out["secret"]}
 
-    env = VectorReward(archgym.ArchEnv(Task("tests/Thing-v0", Thing)), ["speed", "cost_j"], {"speed": 2.0})
+    env = RewardVector(archgym.ArchEnv(Task("tests/Thing-v0", Thing)), ["speed", "cost_j"], {"speed": 2.0})
     env.reset()
     _, reward, _, _, info = env.step(np.array([3, 1, 1, 0]))
     metrics = info["metrics"]
@@ -62,7 +63,7 @@ def test_a_component_is_the_logarithm_of_its_metric_with_its_direction():
 
 
 def test_an_infeasible_design_has_the_worst_and_finite_reward_in_every_component():
-    env = VectorReward(archgym.ArchEnv(TASK))
+    env = RewardVector(archgym.ArchEnv(TASK))
     rewards = rewards_of(env, DESIGNS)
     infeasible = (DESIGNS[:, 0] == 5) & (DESIGNS[:, 1] == 3)
     assert (rewards[infeasible] == INFEASIBLE_REWARD).all() and (rewards[~infeasible] >= -R).all()
@@ -71,8 +72,8 @@ def test_an_infeasible_design_has_the_worst_and_finite_reward_in_every_component
 
 def test_a_violating_design_loses_the_objectives_penalty_in_every_component():
     task = Task("tests/Limited-v0", Bowl, Objective(*TWO.terms, AtMost("area_mm2", 12.0), reference=TWO.reference))
-    limited = rewards_of(VectorReward(archgym.ArchEnv(task)), DESIGNS)
-    free = rewards_of(VectorReward(archgym.ArchEnv(TASK)), DESIGNS)
+    limited = rewards_of(RewardVector(archgym.ArchEnv(task)), DESIGNS)
+    free = rewards_of(RewardVector(archgym.ArchEnv(TASK)), DESIGNS)
     columns = Bowl().evaluate_indices(DESIGNS)
     penalty = np.where(columns["feasible"], np.log(np.maximum(columns["area_mm2"] / 12, 1)), 0)
     assert (penalty > 0).any()
@@ -81,7 +82,7 @@ def test_a_violating_design_loses_the_objectives_penalty_in_every_component():
 
 def test_targets_and_the_archgym_form_have_components_too():
     objective = Objective(Target("cost_j", 2.5, 2.0), Target("area_mm2", 5.0), form="archgym")
-    env = VectorReward(archgym.ArchEnv(Task("tests/Target-v0", Bowl, objective)))
+    env = RewardVector(archgym.ArchEnv(Task("tests/Target-v0", Bowl, objective)))
     env.reset()
     _, reward, _, _, info = env.step(np.array([0, 0, 1, 0]))
     metrics = info["metrics"]
@@ -96,8 +97,8 @@ def test_reward_vectors_of_many_environments_are_those_of_single_ones(seed, hori
     sequential = sequential and mode == "SameStep"
     rng = np.random.default_rng(seed)
     many, one = archgym.ArchVectorEnv(TASK, 3, horizon=horizon, autoreset_mode=mode), archgym.ArchEnv(TASK, horizon=horizon)
-    many, one = (VectorSequentialDesign(many), SequentialDesign(one)) if sequential else (many, one)
-    vector, singles = VectorVectorReward(many), [VectorReward(copy.deepcopy(one)) for _ in range(3)]
+    many, one = (vector_wrappers.SequentialDesign(many), SequentialDesign(one)) if sequential else (many, one)
+    vector, singles = vector_wrappers.RewardVector(many), [RewardVector(copy.deepcopy(one)) for _ in range(3)]
     vector.reset()
     for env in singles:
         env.reset()
@@ -119,7 +120,7 @@ def test_reward_vectors_of_many_environments_are_those_of_single_ones(seed, hori
 
 
 def test_vectors_next_step_resets_and_steps_side_by_side():
-    vector = VectorVectorReward(archgym.ArchVectorEnv(TASK, 2, horizon=2, autoreset_mode="NextStep"))
+    vector = vector_wrappers.RewardVector(archgym.ArchVectorEnv(TASK, 2, horizon=2, autoreset_mode="NextStep"))
     vector.reset()
     designs = DESIGNS[[0, 1]]
     for _ in range(2):
@@ -133,7 +134,7 @@ def test_vectors_next_step_resets_and_steps_side_by_side():
 
 
 def test_steps_without_a_design_have_zeros():
-    env = VectorReward(SequentialDesign(archgym.ArchEnv(TASK)))
+    env = RewardVector(SequentialDesign(archgym.ArchEnv(TASK)))
     env.reset()
     rewards = [env.step(0)[1] for _ in range(4)]
     assert not np.any(rewards[:3]) and rewards[3].all()
@@ -147,12 +148,12 @@ def test_steps_without_a_design_have_zeros():
         (["secret"], None, "unknown metric 'secret'"),
         ([], None, "at least one metric"),
         (METRICS, {"cost_k": 1.0}, "did you mean 'cost_j'"),
-        (METRICS, {"cost_j": -1.0}, "must be a positive number"),
+        (METRICS, {"cost_j": -1.0}, "expected a positive number as reference"),
     ],
 )
 def test_what_is_no_vector_of_metrics_is_refused(metrics, reference, message):
     with pytest.raises(ArchGymError, match=message):
-        VectorReward(archgym.ArchEnv(TASK), metrics, reference)
+        RewardVector(archgym.ArchEnv(TASK), metrics, reference)
 
 
 def test_directions_are_the_objectives_where_it_has_them_and_the_schemas_elsewhere():
@@ -162,9 +163,9 @@ def test_directions_are_the_objectives_where_it_has_them_and_the_schemas_elsewhe
 
 
 def test_it_can_be_copied_pickled_and_made_again_from_its_specification(bowl):
-    env = VectorReward(gymnasium.make(bowl[0]), METRICS)
+    env = RewardVector(gymnasium.make(bowl[0]), METRICS)
     again = gymnasium.make(pickle.loads(pickle.dumps(env.spec)))
-    assert isinstance(again, VectorReward)
+    assert isinstance(again, RewardVector)
     expected = rewards_of(env, DESIGNS[:5])
     for other in (again, copy.deepcopy(env)):
         assert np.array_equal(rewards_of(other, DESIGNS[:5]), expected)
@@ -180,7 +181,7 @@ def wrappers():
 
 
 def make(horizon: int = 1):
-    return VectorReward(archgym.ArchEnv(TASK, horizon=horizon))
+    return RewardVector(archgym.ArchEnv(TASK, horizon=horizon))
 
 
 def test_the_interface_is_that_of_mo_gymnasium():
@@ -222,7 +223,7 @@ def test_mo_gymnasiums_vector_environment_and_its_statistics_take_it(wrappers):
 
 
 def test_our_vector_environment_takes_its_statistics_too(wrappers):
-    env = wrappers.vector.MORecordEpisodeStatistics(VectorVectorReward(archgym.ArchVectorEnv(TASK, 2, autoreset_mode="NextStep")))
+    env = wrappers.vector.MORecordEpisodeStatistics(vector_wrappers.RewardVector(archgym.ArchVectorEnv(TASK, 2, autoreset_mode="NextStep")))
     env.reset(seed=0)
     _, rewards, _, _, info = env.step(DESIGNS[[0, 50]])
     assert np.array_equal(info["episode"]["r"], rewards) and np.array_equal(rewards, rewards_of(make(), DESIGNS[[0, 50]]))

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import archgym
-from archgym import ArchGymError, ContinuousActions, SequentialDesign, VectorContinuousActions, VectorSequentialDesign, finished
+from archgym import ArchGymError, ContinuousActions, SequentialDesign, finished
+from archgym.wrappers import vector as vector_wrappers
 
 TASK = archgym.registry.Task("tests/Wrapped-v0", Bowl)
 NVEC = Bowl.space.nvec
@@ -21,7 +22,7 @@ seeds = st.integers(0, 10_000)
 @given(seeds, st.integers(1, 3), st.integers(1, 4))
 def test_sequential_designs_of_a_vector_equal_single_ones(seed, horizon, num_envs):
     rng = np.random.default_rng(seed)
-    vector = VectorSequentialDesign(archgym.ArchVectorEnv(TASK, num_envs, horizon=horizon))
+    vector = vector_wrappers.SequentialDesign(archgym.ArchVectorEnv(TASK, num_envs, horizon=horizon))
     singles = [SequentialDesign(archgym.ArchEnv(TASK, horizon=horizon)) for _ in range(num_envs)]
     observations, info = vector.reset(seed=0)
     for i, env in enumerate(singles):
@@ -87,7 +88,7 @@ def test_illegal_sequential_actions_are_refused_and_cost_nothing(bowl, action):
     assert terminated and bowl[1].rows == 1
 
 
-@pytest.mark.parametrize("kind", [ContinuousActions, VectorContinuousActions])
+@pytest.mark.parametrize("kind", [ContinuousActions, vector_wrappers.ContinuousActions])
 def test_continuous_actions_cut_each_axis_into_equal_parts_and_reach_every_value(kind):
     points = np.linspace(-1, 1, 601)
     single = kind is ContinuousActions
@@ -112,7 +113,7 @@ def test_illegal_continuous_actions_are_refused_and_cost_nothing(bowl, action):
     env.reset()
     with pytest.raises(ArchGymError, match=r"\[-1, 1\]"):
         env.step(np.array(action))
-    vector = VectorContinuousActions(gymnasium.make_vec(bowl[0], num_envs=1))
+    vector = vector_wrappers.ContinuousActions(gymnasium.make_vec(bowl[0], num_envs=1))
     vector.reset()
     with pytest.raises(ArchGymError, match=r"\[-1, 1\]"):
         vector.step(np.array([action]))
@@ -121,7 +122,7 @@ def test_illegal_continuous_actions_are_refused_and_cost_nothing(bowl, action):
 
 def test_the_vector_form_of_sequential_designs_needs_same_step(bowl):
     with pytest.raises(ArchGymError, match="SameStep"):
-        VectorSequentialDesign(gymnasium.make_vec(bowl[0], num_envs=2, autoreset_mode="NextStep"))
+        vector_wrappers.SequentialDesign(gymnasium.make_vec(bowl[0], num_envs=2, autoreset_mode="NextStep"))
 
 
 def test_a_space_without_parameters_cannot_be_designed_sequentially(register):
@@ -133,5 +134,5 @@ def test_a_space_without_parameters_cannot_be_designed_sequentially(register):
         def evaluate_indices(self, indices, rng=None):
             return {"cost": np.ones(len(indices)), "feasible": np.ones(len(indices), bool)}
 
-    with pytest.raises(ArchGymError, match="without parameters"):
+    with pytest.raises(ArchGymError, match="space with parameters to choose"):
         SequentialDesign(archgym.ArchEnv(archgym.registry.Task("tests/Point-v0", Point)))

@@ -55,9 +55,9 @@ class DQN(StableBaselinesAgent):
     )
 
     def view(self, env: VectorEnv) -> VectorEnv:
-        from archgym.wrappers import VectorSequentialDesign
+        from archgym.wrappers.vector import SequentialDesign
 
-        return VectorSequentialDesign(env)
+        return SequentialDesign(env)
 
     def steps_per_design(self, env: VectorEnv) -> int:
         return len(env.single_action_space.nvec)  # type: ignore[attr-defined]

@@ -50,9 +50,9 @@ class SAC(StableBaselinesAgent):
     )
 
     def view(self, env: VectorEnv) -> VectorEnv:
-        from archgym.wrappers import VectorContinuousActions
+        from archgym.wrappers.vector import ContinuousActions
 
-        return VectorContinuousActions(env)
+        return ContinuousActions(env)
 
     def model(self, env: VecEnv, *, budget: int, common: dict[str, Any]) -> BaseAlgorithm:
         from stable_baselines3 import SAC as Algorithm

@@ -1,8 +1,11 @@
-"""The `archgym` program: one module per command, and what they share.
+"""The `archgym` program: a module for each command, or group of commands, under its name, and shared modules.
 
-program     plug-ins' commands, errors, exit codes
-options     arguments that several commands take
-screen      where results, progress and errors are printed;  tables, terminal  how
+program     the commands, those of plug-ins included; errors and exit codes
+options     options that several commands take, and the values that users type
+measuring   steps of the two commands that measure kernels
+screen      consoles, messages, tables, facts;  tables, terminal  their layout
+words       designs, quantities and objectives in words
+describe    `archgym list`, too
 """
 
 from archgym.cli.program import app, main

@@ -1,4 +1,4 @@
-"""`archgym backends`: the real simulators that can stand in for the analytical model, and their installation."""
+"""`archgym backends`: the real simulators that can replace the analytical model, and their installation."""
 
 from __future__ import annotations
 
@@ -6,26 +6,24 @@ from typing import Annotated
 
 import typer
 
-from archgym.cli.screen import INTERRUPTED, fact_sheet, heading, new_table, say, stdout
+from archgym.cli.screen import end_interrupted, fact_sheet, heading, new_table, print_to_copy, stdout
 from archgym.progress import progress_bar
 from archgym.simulators.accelerator.backends.environments import BACKENDS, installed
 from archgym.simulators.accelerator.backends.environments import install as make
 
 
-def install(name: Annotated[str, typer.Argument(help=f"{' or '.join(BACKENDS)}.")]) -> None:
+def install(name: Annotated[str, typer.Argument(metavar="BACKEND", help=f"Simulator: {' or '.join(BACKENDS)}.")]) -> None:
     """Install a real simulator in an environment of its own; about half a minute and half a gigabyte.
 
     archgym backends install scalesim
     """
     try:
-        with progress_bar() as tell:
-            place = make(name, tell=tell)
+        with progress_bar() as progress:
+            place = make(name, tell=progress)
     except KeyboardInterrupt:
-        say("interrupted", "nothing was installed", "yellow")
-        raise typer.Exit(INTERRUPTED) from None
-    console = stdout()
-    console.print(f"{'Installed':<13}{name} {BACKENDS[name].version} in {place}", soft_wrap=True)
-    console.print(f"{'Next':<13}archgym search archgym/Accelerator-v0 genetic --set backend={name}", soft_wrap=True)
+        end_interrupted("nothing was installed")
+    print_to_copy("Installed", f"{name} {BACKENDS[name].version} in {place}")
+    print_to_copy("Next", f"archgym search archgym/Accelerator-v0 genetic --set backend={name}")
 
 
 def show() -> None:
@@ -44,4 +42,4 @@ def show() -> None:
     console.print()
     console.print(fact_sheet([(name, f"{backend.gives}; dataflows {backend.dataflows}") for name, backend in BACKENDS.items()]))
     console.print()
-    console.print("Time of a matrix multiplication that was not met before, on one core; what was met is found again on disk.", style="dim")
+    console.print("Time per layer is that of a new matrix multiplication on one core; results are kept on disk.", style="dim")

@@ -1,8 +1,9 @@
-"""`archgym data`: accuracy tables, those that are installed and those that users bring."""
+"""`archgym data`: accuracy tables, those that ship and those that users import."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -19,22 +20,21 @@ from archgym.simulators.nas.costs import get_network
 from archgym.simulators.nas.tables.imports import KINDS, UnclearUnit
 from archgym.simulators.nas.tables.summary import Summary, first_cells, summarize
 from archgym.simulators.nas.tables.table import IMPORTERS, Table, list_tables, load_table, read_table, save_table
+from archgym.text import percent
 
 _ENVIRONMENTS = {"cell": "archgym/NasCell-v0", "macro": "archgym/NasMacro-v0"}  # by space
 WIDE = 110  # characters, from which on sources have a column of their own
 
 
 def import_table(
-    kind: Annotated[str, typer.Argument(metavar="KIND", help=f"{', '.join(KINDS)}.")],
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="The folder of nats-bench, the CSV, JSON or pickle of the others.")],
+    kind: Annotated[str, typer.Argument(metavar="KIND", help=f"Benchmark: {', '.join(KINDS)}.")],
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="Folder of nats-bench; CSV, JSON or pickle file of the others.")],
     fractions: Annotated[
         bool | None,
-        typer.Option(
-            "--fractions/--per-cent", help="Whether accuracies are from 0 to 1 or per cent; asked only where they cannot be per cent."
-        ),
+        typer.Option("--fractions/--per-cent", help="Unit of the accuracies, 0 to 1 or per cent, where the file leaves it unclear."),
     ] = None,
 ) -> None:
-    """Turn the files of a published benchmark into accuracy tables that environments look up; a pickle is never allowed to run code.
+    """Turn the files of a published benchmark into accuracy tables for environments; a pickle is never allowed to run code.
 
     archgym data import nas-bench-macro nas-bench-macro_cifar10.json
     """
@@ -42,15 +42,15 @@ def import_table(
         raise unknown("kind of table", kind, KINDS)
     check_folder(data_folder("nas"))
     try:
-        with progress_bar() as tell:
-            tables = KINDS[kind](path, tell, fractions=fractions)
+        with progress_bar() as progress:
+            tables = KINDS[kind](path, progress, fractions=fractions)
     except UnclearUnit as unclear:
         if not _on_terminal():
             raise
         say("question", str(unclear), "yellow")
         typer.confirm("Are they fractions?", abort=True, err=True)
-        with progress_bar() as tell:
-            tables = KINDS[kind](path, tell, fractions=True)
+        with progress_bar() as progress:
+            tables = KINDS[kind](path, progress, fractions=True)
     written = [(table, save_table(table)) for table in tables]
     discover()  # environments that waited for a table
     out = stdout()
@@ -60,7 +60,7 @@ def import_table(
             "Architectures": f"{len(table.row):,}",
             "Seeds": str(table.test_accuracy.shape[1]),
             "Epochs": _epochs(table),
-            "Best": ", ".join(f"{100 * best:.2f} % {what}" for what, best in _best(table).items()),
+            "Best": ", ".join(f"{percent(best, 2)} {what}" for what, best in _best(table).items()),
             "Written to": str(file),
             "Search": f"archgym search {_ENVIRONMENTS[table.space]} genetic --set dataset={table.name}",
         }
@@ -69,12 +69,12 @@ def import_table(
 
 
 def _on_terminal() -> bool:
-    """Whether the user can be asked."""
+    """Whether the user can answer a question."""
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def show_tables() -> None:
-    """List the accuracy tables that are installed, and how others are imported.
+    """List the accuracy tables that are installed, and how to import others.
 
     archgym data list
     """
@@ -96,7 +96,7 @@ def show_tables() -> None:
         out.print(shown)
         out.print()
     facts = {
-        "Test": "best accuracy of all networks, of the mean over seeds; - where it is not known" if sources else "",
+        "Test": "best accuracy of all networks, of the mean over seeds; - where unknown" if sources else "",
         "Sources": "" if wide else "\n".join(f"{name}: {source}" for name, source in sources.items()),
         "Others": "\n".join(IMPORTERS.values()),
     }
@@ -104,9 +104,9 @@ def show_tables() -> None:
 
 
 def show_table(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A table, as `archgym data list` names it.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Table, one of `archgym data list`.")],
 ) -> None:
-    """Say what a table is like: its distribution, its noise ceiling, what predicts its accuracies, its Pareto front, where it is from.
+    """Summarise a table: distribution, noise ceiling, predictors, Pareto front, source.
 
     archgym data show digits-0.5
     """
@@ -121,28 +121,28 @@ def show_table(
         out.print()
         _print_front(table, summary)
     out.print()
-    out.print(fact_sheet([(key.replace("_", " ").capitalize(), _plain(value)) for key, value in table.provenance.items()]))
+    out.print(fact_sheet([(key.replace("_", " ").capitalize(), _joined(value)) for key, value in table.provenance.items()]))
 
 
 def _figures(summary: Summary) -> dict[str, str]:
     """Accuracies in per cent."""
     figures = {
-        f"{summary.kind.capitalize()} accuracy": f"{_percent(*summary.quantiles)} (lowest, quartiles, highest)",
-        "By live 3x3 convolutions": f"{_percent(*summary.by_convolutions)} (0, 1, ... of them)",
-        "Deviation between networks": _percent(summary.between),
+        f"{summary.kind.capitalize()} accuracy": f"{_each(summary.quantiles)} (lowest, quartiles, highest)",
+        "By live 3x3 convolutions": f"{_each(summary.by_convolutions)} (0, 1, ... of them)",
+        "Deviation between networks": percent(summary.between),
     }
     if summary.within is None or summary.seeds is None or summary.reliability is None or summary.top_reliability is None:
         return figures
     return {
         **figures,
-        "Deviation between seeds": _percent(summary.within),
+        "Deviation between seeds": percent(summary.within),
         "Spearman between seeds": f"{summary.seeds:.3f}",
         "Reliability of the mean": f"{summary.reliability:.3f}; {summary.top_reliability:.3f} in the best quarter",
     }
 
 
 def _print_correlations(summary: Summary) -> None:
-    shown = new_table("What is known of a network", "Spearman with accuracy>")
+    shown = new_table("Predictor", "Spearman with accuracy>")
     for what, correlation in sorted(summary.correlations.items(), key=lambda entry: -abs(entry[1])):
         shown.add_row(what.replace("_", " "), f"{correlation:+.3f}")
     stdout().print(shown)
@@ -153,18 +153,19 @@ def _print_front(table: Table, summary: Summary) -> None:
     rows = first_cells(table)[summary.front]
     macs = get_network(table.network).costs(rows)["macs"]
     for cell, cost, accuracy in zip(rows, macs, summary.accuracy[summary.front], strict=True):
-        shown.add_row(cells.format(cell), f"{cost:,}", _percent(accuracy))
+        shown.add_row(cells.format(cell), f"{cost:,}", percent(accuracy))
     stdout().print(shown)
 
 
-def _percent(*fractions: float) -> str:
-    return ", ".join(f"{100 * fraction:.1f}" for fraction in fractions) + " %"
-
-
-def _plain(value: object) -> str:
+def _joined(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key} {entry}" for key, entry in value.items())
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _each(shares: Sequence[float]) -> str:
+    """ "9.6, 47.0 %"."""
+    return ", ".join(f"{100 * share:.1f}" for share in shares) + " %"
 
 
 def _epochs(table: Table) -> str:

@@ -8,24 +8,23 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from archgym.cli.program import Settings, building, pairs
-from archgym.cli.screen import fact_sheet, heading, new_table, say, stdout
-from archgym.errors import ArchGymError
+from archgym.cli.options import Env, Settings, TaskOrEnv, building, check_folder_free, pairs
+from archgym.cli.screen import fact_sheet, heading, new_table, print_to_copy, say, stdout
 from archgym.progress import progress_bar
-from archgym.text import number
+from archgym.text import assignments, number, percent
 
 if TYPE_CHECKING:
     from archgym.dataset.data import Dataset
 
 app = typer.Typer(no_args_is_help=True, help="Data sets of designs and their metrics, from searches or sampled.")
 
-Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a data set.")]
-Out = Annotated[Path, typer.Option(metavar="DIR", help="The data set's folder.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a data set that lies there.")]
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a data set.")]
+Out = Annotated[Path, typer.Option(metavar="DIR", help="Folder for the data set.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing data set.")]
 
 
 class Method(StrEnum):
-    """How designs are drawn."""
+    """Ways to draw designs."""
 
     random = "random"
     sobol = "sobol"
@@ -33,7 +32,7 @@ class Method(StrEnum):
 
 
 class Format(StrEnum):
-    """What a data set is exported as."""
+    """Formats of an exported data set."""
 
     csv = "csv"
     minari = "minari"
@@ -41,59 +40,67 @@ class Format(StrEnum):
 
 @app.command("build")
 def build_(
-    sources: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Studies, files of archgym search --out, data sets.")],
+    sources: Annotated[
+        list[Path], typer.Argument(metavar="FILE|DIR...", help="Files of archgym search --out, folders of studies, data sets.")
+    ],
     out: Out,
-    env: Annotated[str | None, typer.Option(help="Of a study with several tasks: a task's label, or an environment's id.")] = None,
+    env: TaskOrEnv = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """One data set of everything that searches of one environment have measured.
+    """Build one data set from all designs that searches of one environment have measured.
 
     archgym dataset build results/quick --env "softmax 4K" --out data/softmax
     """
     from archgym.dataset import build
+    from archgym.dataset.files import FILE
 
-    _check_free(out, overwrite)
+    check_folder_free(out, FILE, "a data set", overwrite)
     _save(build(sources, env=env), out)
 
 
 @app.command("sample")
 def sample_(
-    env: Annotated[str, typer.Argument(metavar="ENV", help="An environment's id.")],
-    n: Annotated[int, typer.Option("--n", min=1, help="Distinct designs.")],
+    env: Env,
     out: Out,
-    method: Annotated[Method, typer.Option(help="How designs are drawn.")] = Method.random,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    budget: Annotated[int, typer.Option(min=1, help="Number of distinct designs to simulate.")] = 1000,
+    method: Annotated[Method, typer.Option(help="Way to draw designs.")] = Method.random,
+    seed: Annotated[int, typer.Option(min=0, help="Seed for the random and Sobol designs.")] = 0,
     set_: Settings = None,
-    cache: Annotated[Path | None, typer.Option(metavar="FILE", help="Remember what was simulated: interrupted, go on from there.")] = None,
+    cache: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Store of simulated designs, from which an interrupted command resumes.")
+    ] = None,
     overwrite: Overwrite = False,
+    n: Annotated[int | None, typer.Option("--n", min=1, hidden=True)] = None,  # the former name of --budget
 ) -> None:
     """Simulate designs drawn at random, by a Sobol sequence or evenly from the enumeration.
 
-    archgym dataset sample archgym/DramController-v0 --n 20000 --method random --out data/dram
+    archgym dataset sample archgym/DramController-v0 --budget 20000 --method random --out data/dram
     """
     from archgym.dataset import sample
+    from archgym.dataset.files import FILE
     from archgym.registry import get_task
 
-    _check_free(out, overwrite)
+    check_folder_free(out, FILE, "a data set", overwrite)
+    budget = n or budget
     settings = pairs("--set", set_)
     with building(get_task(env), settings), progress_bar() as progress:
         data = sample(
             env,
-            n,
+            budget,
             method=method.value,
             seed=seed,
             env_kwargs=settings,
             cache=cache,
             progress=progress,
         )
-    if len(data) < n:
-        say("note", f"the space has {len(data):,} designs, fewer than {n:,}: the data set holds all of them", "yellow")
+    if len(data) < budget:
+        say("note", f"the space has {len(data):,} designs, fewer than {budget:,}: the data set holds all of them", "yellow")
     _save(data, out)
 
 
 @app.command()
 def show(folder: Folder) -> None:
-    """What a data set holds; the whole data card is its README.md.
+    """Show the contents of a data set; the whole data card is its README.md.
 
     archgym dataset show data/dram
     """
@@ -105,9 +112,9 @@ def show(folder: Folder) -> None:
 @app.command()
 def export(
     folder: Folder,
-    out: Annotated[Path, typer.Option(metavar="PATH", help="The CSV file, or Minari's folder of data sets.")],
-    format: Annotated[Format, typer.Option("--format", help="csv, or minari for offline reinforcement learning.")] = Format.csv,
-    name: Annotated[str | None, typer.Option(help="Of a Minari data set: namespace/name-vN.")] = None,
+    out: Annotated[Path, typer.Option(metavar="PATH", help="CSV file, or Minari's folder of data sets.")],
+    format: Annotated[Format, typer.Option("--format", help="Format: csv, or minari for offline reinforcement learning.")] = Format.csv,
+    name: Annotated[str | None, typer.Option(help="Minari data set id, namespace/name-vN.")] = None,
 ) -> None:
     """Write a data set for other tools.
 
@@ -118,23 +125,11 @@ def export(
 
     data = load_dataset(folder)
     if format is Format.csv:
-        stdout().print(f"CSV       {to_csv(data, out)}, its schema beside it", soft_wrap=True)
+        print_to_copy("CSV", f"{to_csv(data, out)}, its schema beside it")
         return
     written = to_minari(data, out, name)
-    stdout().print(
-        f"Minari    {written}: MINARI_DATASETS_PATH={out} python -c \"import minari; minari.load_dataset('{written}')\"", soft_wrap=True
-    )
-
-
-def _check_free(folder: Path, overwrite: bool) -> None:
-    from archgym.dataset.files import FILE
-
-    if folder.exists() and not folder.is_dir():
-        raise ArchGymError(f"{folder} is not a folder: give another --out")
-    if overwrite or not folder.exists() or not any(folder.iterdir()):
-        return
-    held = "a data set" if (folder / FILE).exists() else "other files"
-    raise ArchGymError(f"{folder} holds {held}: give another --out" + (", or --overwrite" if held == "a data set" else ""))
+    python = f"import minari; minari.load_dataset('{written}')"
+    print_to_copy("Minari", f'{written}: MINARI_DATASETS_PATH={out} python -c "{python}"')
 
 
 def _save(data: Dataset, out: Path) -> None:
@@ -152,10 +147,10 @@ def _show(data: Dataset, folder: Path) -> None:
     console = stdout()
     designs = data.distinct()
     env = EnvSpecification.from_dict(data.environment)
-    heading(console, env.id, ", ".join(f"{k}={v}" for k, v in env.kwargs.items()))
-    share = len(designs) / data.space.size
+    heading(console, env.id, assignments(env.kwargs))
+    shares = percent(len(designs) / data.space.size, 2), percent(designs.feasible.mean())
     facts = [
-        ("Designs", f"{len(designs):,} of {data.space.size:,} ({share:.2%}), {designs.feasible.mean():.1%} feasible"),
+        ("Designs", f"{len(designs):,} of {data.space.size:,} ({shares[0]}), {shares[1]} feasible"),
         ("Rows", f"{len(data):,}, one per design and agent; {int(data.count.sum()):,} evaluations"),
         ("Sources", "; ".join(data.sources)),
         ("Folder", f"{folder}, its card in README.md"),

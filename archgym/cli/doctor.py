@@ -1,6 +1,6 @@
-"""`archgym doctor`: what works on this machine, what is missing, what that would bring, and the command that installs it.
+"""`archgym doctor`: what works on this machine, what is missing, what that would enable, and the command that installs it.
 
-Only what archgym cannot do without can be broken; everything else is there or missing. Nothing is downloaded, no heavy package is
+Only what archgym needs can be broken; everything else is present or missing. Nothing is downloaded, no heavy package is
 imported, and a plug-in is imported only where another package brings it.
 """
 
@@ -24,6 +24,7 @@ from archgym._search import search
 from archgym.cli.screen import fact_sheet, heading, stdout
 from archgym.errors import ArchGymError, reason_of
 from archgym.files.paths import check_folder, data_folder
+from archgym.processes.exits import FAILED
 from archgym.registry import Finding, get_agent, get_task, load, requirement
 from archgym.text import one_line
 from archgym.version import __version__
@@ -31,7 +32,7 @@ from archgym.version import __version__
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
-ENABLES = {  # extra -> what it brings
+ENABLES = {  # extra -> what it enables
     "rl": "agents ppo, a2c, dqn, sac",
     "gp": "agent gp",
     "nas": "training the cells of archgym/NasCell-v0",
@@ -52,22 +53,22 @@ COLOURS = {"ok": "green", "missing": "yellow", "broken": "red"}
 
 
 def examine(dask: str | None = None, ray: str | None = None) -> list[Finding]:
-    """Look at everything.
+    """Run all checks.
 
     Args:
-        dask: address of a scheduler, tcp://HOST:PORT, or None to look for none.
-        ray: address of a cluster, ray://HOST:PORT, or None.
+        dask: address of a scheduler to check, tcp://HOST:PORT, or None.
+        ray: address of a cluster to check, ray://HOST:PORT, or None.
     """
-    findings = [*_core(), *_extras(), *_rooms(), *_waiting(), *_plugins()]
+    findings = [*_core(), *_extras(), *_from_simulators(), *_waiting(), *_plugins()]
     return findings + [_cluster(kind, address) for kind, address in (("dask", dask), ("ray", ray)) if address is not None]
 
 
 def doctor(
-    dask: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Also ask a Dask scheduler, tcp://HOST:PORT.")] = None,
-    ray: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Also ask a Ray cluster, ray://HOST:PORT.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="For a bug report.")] = False,
+    dask: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Address of a Dask scheduler to check too, tcp://HOST:PORT.")] = None,
+    ray: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Address of a Ray cluster to check too, ray://HOST:PORT.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for a bug report.")] = False,
 ) -> None:
-    """Say what works on this machine, what is missing, and the command that installs it; exit code 1 if what is needed is broken.
+    """Check this machine: what works, what is missing, and the command that installs it; exit code 1 if something needed is broken.
 
     archgym doctor --json
     """
@@ -78,7 +79,7 @@ def doctor(
     else:
         _print(about, findings)
     if any(finding.needed and finding.state != "ok" for finding in findings):
-        raise typer.Exit(1)
+        raise typer.Exit(FAILED)
 
 
 def _print(about: dict[str, str], findings: Iterable[Finding]) -> None:
@@ -91,31 +92,31 @@ def _print(about: dict[str, str], findings: Iterable[Finding]) -> None:
             facts += [*([("", "")] if section else []), (finding.section, "")]
             styles += [*([""] if section else []), "bold"]
             section = finding.section
-        text = "\n".join(filter(None, (finding.found, finding.enables and f"brings {finding.enables}", finding.remedy)))
+        text = "\n".join(filter(None, (finding.found, finding.enables and f"enables {finding.enables}", finding.remedy)))
         facts.append((f"{finding.state:8}{one_line(finding.name)}", text))
         styles.append(COLOURS[finding.state])
     out.print(fact_sheet(facts, styles))
 
 
 def _core() -> Iterator[Finding]:
-    """Packages that archgym needs, a folder to keep results in, a search."""
+    """Packages that archgym needs, the folder for results, a search."""
     yield _packages("Core", "packages", _requirements(), "pip install archgym", needed=True)
     folder = data_folder()
     try:
         check_folder(folder)
-        yield Finding("Core", "data folder", "ok", _short(folder), needed=True)
+        yield Finding("Core", "data folder", "ok", _without_user(folder), needed=True)
     except ArchGymError as error:
         yield Finding("Core", "data folder", "broken", reason_of(error), needed=True)
     try:
         result = search("archgym/NKLandscape-v0", "random", budget=SAMPLES, seed=0)
         yield Finding("Core", "search", "ok", f"{result.samples} samples of archgym/NKLandscape-v0", needed=True)
-    except Exception as error:  # whatever it is, it is what the user wants to know
+    except Exception as error:  # the check is whether there is one
         remedy = "pip install --force-reinstall archgym"
         yield Finding("Core", "search", "broken", reason_of(error), remedy=remedy, needed=True)
 
 
 def _requirements(extra: str = "") -> list[Requirement]:
-    """What archgym needs, or what one of its extras adds to that."""
+    """Requirements of archgym, or those that one of its extras adds."""
     core = [r for r in _stated() if r.marker is None or r.marker.evaluate({"extra": ""})]
     return [r for r in _stated() if r not in core and r.marker and r.marker.evaluate({"extra": extra})] if extra else core
 
@@ -130,7 +131,7 @@ def _stated() -> list[Requirement]:
 def _packages(
     section: str, name: str, requirements: Iterable[Requirement], remedy: str, enables: str = "", needed: bool = False
 ) -> Finding:
-    """Whether packages are installed, in versions that will do; those that are needed are imported too."""
+    """Whether packages are installed in versions that fit; those that are needed are imported too."""
     versions, wrong, missing = [], [], False
     for wanted in requirements:
         try:
@@ -141,7 +142,7 @@ def _packages(
             continue
         versions.append(f"{wanted.name} {have}")
         if not wanted.specifier.contains(have, prereleases=True):
-            wrong.append(f"{wanted.name} is {have} and has to be {wanted.specifier}")
+            wrong.append(f"{wanted.name} is {have}, expected {wanted.specifier}")
         elif needed and wanted.name not in SLOW and (reason := _refusal(wanted.name)):
             wrong.append(f"{wanted.name} {have} cannot be imported: {reason}")
     if not wrong:
@@ -151,7 +152,7 @@ def _packages(
 
 
 def _refusal(package: str) -> str:
-    """Why a package cannot be imported, "" if it can."""
+    """The reason why a package cannot be imported, "" if it can."""
     try:
         import_module(package.replace("-", "_"))
     except Exception as error:
@@ -164,8 +165,8 @@ def _extras() -> Iterator[Finding]:
         yield _packages("Extras", extra, _requirements(extra), f'pip install "archgym[{extra}]"', enables)
 
 
-def _rooms() -> Iterator[Finding]:
-    """What simulators know of their own needs: compilers, backends, tables."""
+def _from_simulators() -> Iterator[Finding]:
+    """Simulators' own needs: compilers, backends, tables."""
     for point in sorted(entry_points(group="archgym.findings"), key=lambda each: each.name):
         try:
             yield from load(point.value)()
@@ -181,7 +182,7 @@ def _waiting() -> Iterator[Finding]:
 
 
 def _plugins() -> Iterator[Finding]:
-    """What other packages bring: each is loaded, to see whether it can be."""
+    """Entry points of other packages, each of which is loaded as a check."""
     for group in ("archgym.agents", "archgym.envs", "archgym.requirements", "archgym.commands", "archgym.findings"):
         for point in entry_points(group=group):
             if point.dist is None or point.dist.name == "archgym":
@@ -196,7 +197,7 @@ def _plugins() -> Iterator[Finding]:
 
 
 def _cluster(kind: str, address: str) -> Finding:
-    """Whether a cluster answers, and how many runs it takes at once."""
+    """Whether a cluster answers, and its number of runs at once."""
     from archgym.study.executors import make_executor
 
     try:
@@ -210,6 +211,6 @@ def _cluster(kind: str, address: str) -> Finding:
     return Finding("Cluster", address, "ok", f"{width} runs at once", needed=True)
 
 
-def _short(path: Path) -> str:
+def _without_user(path: Path) -> str:
     """A path as a bug report may show it, without the user's name."""
     return str(Path("~") / path.relative_to(Path.home())) if path.is_relative_to(Path.home()) else str(path)

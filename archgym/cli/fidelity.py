@@ -1,18 +1,19 @@
-"""`archgym fidelity accelerator`: the accelerator model against SCALE-Sim, MAESTRO, accelforge and ZigZag.
+"""`archgym fidelity`: predictions of the cost models against measurements, other simulators and published tables.
 
-The tables of those simulators are not shipped: --data names the folder that has them, and --live runs SCALE-Sim itself.
-`records/accelerator_fidelity.json` is what `compare` returned on our tables; it is shown where there is no --data. It is written by
+Other simulators' and published tables are not shipped: --data names the folder that has them, and a record of each comparison is printed
+where it is not given. The accelerator model's record is written by
 
-    archgym fidelity accelerator --data DIR --record archgym/simulators/accelerator/records/accelerator_fidelity.json
+    archgym fidelity accelerator --data DIR --record archgym/simulators/accelerator/fidelity/records/accelerator_fidelity.json
 """
 
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
-from collections.abc import Callable
-from dataclasses import asdict
+import warnings
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
@@ -20,53 +21,232 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 import numpy as np
 import typer
 
-from archgym.cli.screen import fact_sheet, heading, new_table, stdout
-from archgym.errors import ArchGymError
+from archgym.cli.measuring import COMPILING_S, Seed, check_memory, find_kernels, measuring, measuring_seconds, shape_in_words
+from archgym.cli.options import ChartFile, check_file
+from archgym.cli.screen import fact_sheet, heading, new_table, print_to_copy, stdout
+from archgym.errors import ArchGymError, whole
+from archgym.files.charts import check_chart, write_chart
 from archgym.files.paths import check_writable, write_atomically
-from archgym.progress import progress_bar
-from archgym.simulators.accelerator import systolic
-from archgym.simulators.accelerator.fidelity import accelerator as fidelity
+from archgym.progress import parts, progress_bar
+from archgym.simulators.accelerator.fidelity import accelerator as arrays
+from archgym.simulators.accelerator.fidelity import attention as published
+from archgym.simulators.accelerator.fusemax import LENGTHS, MODELS
+from archgym.simulators.softmax.calibration import Calibration
+from archgym.text import percent, significant
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-RECORD = Path(fidelity.__file__).parent / "records" / "accelerator_fidelity.json"
-COMPARED: dict[str, Callable[[fidelity.Rows], Any]] = {  # by file
-    "scalesim.csv": fidelity.scalesim,
-    "maestro.csv": fidelity.maestro_,
-    "accelforge_nvdla.csv": fidelity.accelforge,
-    "zigzag.csv": fidelity.zigzag,
-}
+    from archgym.cli.tables import Table
+    from archgym.simulators.softmax.fitting.fidelity import Fidelity
+
+MIN_DESIGNS = 10
+OFF = 0.10  # distance of a term's median from 1 beyond which it is marked
+
+
+# --- archgym fidelity softmax ---
+
+
+def softmax(
+    calibration: Annotated[
+        str, typer.Option(metavar="NAME|PATH", help="Recorded calibration, or a file.", show_default="this machine's")
+    ] = "host",
+    cols: Annotated[
+        list[int] | None, typer.Option(help="Elements per row (repeatable).", show_default="4096, 65536, 1048576 and 67108864")
+    ] = None,
+    rows: Annotated[int, typer.Option(help="Rows of every shape.")] = 1,
+    designs: Annotated[int, typer.Option(help="Number of random designs, the same for every shape.")] = 300,
+    seed: Seed = 0,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE.csv", help="File for all points: designs, measured and predicted times.")
+    ] = None,
+    chart: ChartFile = None,
+) -> None:
+    """Measure random kernels and the model's own choices, and compare the model's predictions with them; some minutes.
+
+    archgym fidelity softmax
+    """
+    whole("--rows", rows, least=1)
+    whole("--designs", designs, least=MIN_DESIGNS)
+    whole("--seed", seed, least=0)
+    shapes = [(rows, whole("--cols", each, least=1)) for each in dict.fromkeys(cols or [2**12, 2**16, 2**20, 2**26])]
+    if out is not None:
+        out = check_file("--out", out, ".csv")
+    if chart is not None:
+        chart = check_chart(chart, "--chart")
+    model = _model_to_judge(calibration)
+    check_memory(shapes)
+    with measuring("nothing was written" if out or chart else ""):
+        found = _compared(model, shapes, designs, seed)
+    if out is not None:
+        write_atomically(out, partial(_write_points, found))
+    if chart is not None:
+        from archgym.simulators.softmax.fitting.charts import predictions
+
+        write_chart(predictions(found, f"Predicted against measured, calibration {calibration}", model.machine), chart)
+    console = stdout()
+    heading(console, "Softmax cost model", f"calibration {calibration}, {designs:,} random designs, seed {seed}")
+    _print_softmax(console, found)
+    if out or chart:
+        console.print()
+    for title, written in (("Points", out), ("Chart", chart)):
+        if written is not None:
+            print_to_copy(title, str(written))
+
+
+def _compared(model: Calibration, shapes: list[tuple[int, int]], designs: int, seed: int) -> Fidelity:
+    """The model's predictions against measured kernels."""
+    from archgym.simulators.softmax.fitting.fidelity import CHOICES, fidelity
+
+    seconds = (designs * COMPILING_S, measuring_seconds(designs, shapes), measuring_seconds(2 * CHOICES, shapes))
+    kernels = find_kernels()
+    with progress_bar() as progress, warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # statistics of too few reliable points, which are printed as a dash
+        compiling, sampling, again = parts(progress, seconds)
+        compiling("compiling kernels", 0.0)
+
+        def sampled(what: str, share: float) -> None:
+            sampling(what, share) if share < 1 else again("measuring the best again", 0.0)
+
+        return fidelity(kernels, model, shapes, designs=designs, seed=seed, compiling=compiling, measuring=sampled)
+
+
+def _model_to_judge(name: str) -> Calibration:
+    """A calibration that has all instruction sets of this machine.
+
+    Raises:
+        ArchGymError: an unknown name, or a calibration that lacks an instruction set.
+    """
+    from archgym.simulators.softmax.machine.cpu import instruction_sets
+
+    if name == "host" and not Calibration.host().exists():
+        raise ArchGymError(
+            f"this machine has no calibration yet: run `archgym calibrate softmax`, or name one with --calibration "
+            f"(a file, or a recorded one: {', '.join(Calibration.recorded())})"
+        )
+    calibration = Calibration.load(name)
+    if missing := [isa for isa in instruction_sets() if isa not in calibration.lanes]:
+        raise ArchGymError(
+            f"the calibration {name!r} is of a machine without {' and '.join(missing)}, which this machine has: name another"
+        )
+    return calibration
+
+
+def _print_softmax(console: Console, found: Fidelity) -> None:
+    table = new_table("Shape>", "Points>", "Unreliable>", "MAPE>", "Spearman>", "Regret>", "Top 10>", "Best ns>")
+    for each in found.shapes:
+        figures = significant(each.spearman, 3), f"{each.regret:.3f}", f"{each.top:.3f}", significant(each.best_ns, 3)
+        table.add_row(shape_in_words(each.shape), f"{each.points:,}", f"{each.unreliable:,}", percent(each.mape), *figures)
+    sample = found.sample
+    unreliable = int(sample.unreliable.sum())
+    if len(found.shapes) > 1:
+        overall = percent(found.agreement.mape), significant(found.agreement.spearman, 3)
+        table.add_row("all", f"{len(sample):,}", f"{unreliable:,}", *overall, "", "", "", style="bold")
+    console.print(table)
+    console.print()
+
+    table = new_table("Shape>", "", "ns>", "Design")
+    for each in found.shapes:
+        same = each.best == each.choice
+        table.add_row(
+            shape_in_words(each.shape),
+            "best",
+            significant(each.best_ns, 3),
+            _design_in_words(each.best) + (" (the model's first choice)" if same else ""),
+        )
+        if not same:
+            table.add_row("", "model's", significant(each.choice_ns, 3), _design_in_words(each.choice))
+    console.print(table)
+    console.print()
+
+    table = new_table("Term", "Value", "Points>", "Median ratio>", "MAPE>", "The model is")
+    for name, values in found.terms().items():
+        shown = name
+        for value, (points, median, mape) in values.items():
+            off = "" if abs(median - 1) <= OFF else f"{percent(abs(median - 1), 0)} too {'slow' if median > 1 else 'fast'}"
+            table.add_row(shown, str(value), f"{points:,}", f"{median:.2f}", percent(mape), off, style="yellow" if off else "")
+            shown = ""
+    console.print(table)
+    console.print()
+    console.print(fact_sheet(_SOFTMAX_TERMS), style="dim")
+
+
+_SOFTMAX_TERMS = (
+    ("MAPE", "mean of |predicted / measured - 1| over the random sample"),
+    ("Spearman", "rank correlation of predicted and measured time; 1: same order"),
+    ("Regret", "time of the model's first choice / best time measured; 1 at best"),
+    ("Top 10", "best of the model's ten first choices / best of the sample"),
+    ("Best ns", "per element, of the best design measured"),
+    ("Unreliable", "points disturbed while measured; left out of MAPE, Spearman and ratios"),
+    ("Median ratio", "predicted / measured of designs with the value; 1: exact"),
+)
+
+
+def _design_in_words(design: Mapping[str, Any]) -> str:
+    """The parameters that matter to a design: "two_pass, avx512, unroll 8, accumulators 4, non-temporal"."""
+    from archgym.simulators.softmax.model import TILED
+
+    parts = [str(design["algorithm"]), str(design["isa"]), f"unroll {design['unroll']}", f"accumulators {design['accumulators']}"]
+    parts += [f"prefetch {design['prefetch']}"] if design["prefetch"] else []
+    parts += ["non-temporal"] if design["nontemporal"] else []
+    parts += [f"tile {design['tile']}"] if design["algorithm"] in TILED else []
+    return ", ".join([*parts, *(["2 threads"] if design["threads"] == 2 else [])])
+
+
+def _write_points(found: Fidelity, file: BinaryIO) -> None:
+    """All points of the random sample as CSV."""
+    sample = found.sample
+    columns = {
+        **sample.designs,
+        "rows": sample.rows,
+        "cols": sample.cols,
+        "measured_s": sample.seconds,
+        "predicted_s": found.predicted,
+        "unreliable": sample.unreliable,
+    }
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    for row in zip(*(column.tolist() for column in columns.values()), strict=True):
+        writer.writerow([str(value).lower() if isinstance(value, bool) else value for value in row])
+    file.write(text.getvalue().encode())
+
+
+# --- archgym fidelity accelerator ---
+
+
 NOT_VALIDATED = (
     ("Stalls", "cycles where the NoC or off-chip memory binds; only computation is compared"),
     ("Joules", "simulators' constants differ 2 to 10 times; compare designs under one table"),
     ("Dataflows", "traffic and L1 accesses of eyeriss (row-stationary) and of outputs or inputs that stay"),
     ("Area", "all of it: memories are CACTI's and multiply-adders Horowitz's, their sum was not compared"),
 )
-LIVE_RUNS = 12
-LIVE_ARRAYS = (8, 16, 32)  # rows and columns, each on its own
-LIVE_SIZE = 200  # the largest of m, n and k: SCALE-Sim goes through every cycle
 
 
 def accelerator(
-    data: Annotated[Path | None, typer.Option(metavar="DIR", help=f"Folder with {', '.join(COMPARED)}.")] = None,
-    live: Annotated[bool, typer.Option("--live", help=f"Also run {LIVE_RUNS} random cases through the installed SCALE-Sim.")] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Of the random cases.")] = 0,
-    record: Annotated[Path | None, typer.Option(metavar="FILE.json", help="Write what --data gives.")] = None,
+    data: Annotated[Path | None, typer.Option(metavar="DIR", help=f"Folder with {', '.join(arrays.COMPARED)}.")] = None,
+    live: Annotated[
+        bool, typer.Option("--live", help=f"Also run {arrays.LIVE_RUNS} random cases through the installed SCALE-Sim.")
+    ] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Seed for the random cases.")] = 0,
+    record: Annotated[Path | None, typer.Option(metavar="FILE.json", help="File for the comparison with --data.")] = None,
 ) -> None:
-    """The accelerator model against the tables of other simulators; without --data, as recorded.
+    """Compare the accelerator model with the tables of other simulators; without --data, as recorded.
 
     archgym fidelity accelerator
     """
     if record is not None:
         if data is None:
-            raise ArchGymError("--record writes what --data DIR gives: name the folder of tables too")
+            raise ArchGymError("--record writes the comparison with --data DIR: give the folder of tables too")
         record = check_writable(record)
-    found = json.loads(RECORD.read_text(encoding="utf-8")) if data is None else compare(data)
-    runs = run_live(seed) if live else None
+    found = _found(arrays.RECORD, arrays.compare, data)
+    runs = None
+    if live:
+        with progress_bar() as progress:
+            runs = arrays.run_live(seed, progress)
     console = stdout()
-    heading(console, "Accelerator model", "recorded; --data DIR compares anew" if data is None else f"tables of {data}")
-    _print(console, found)
+    _heading(console, "Accelerator model", data)
+    _print_accelerator(console, found)
     if runs is not None:
         console.print()
         _print_live(console, runs, seed)
@@ -74,70 +254,16 @@ def accelerator(
     console.print("Not validated", style="bold")
     console.print(fact_sheet(NOT_VALIDATED), style="dim")
     if record is not None:
-        write_atomically(record, partial(_write, found))
+        write_atomically(record, partial(_write_json, found))
         console.print()
-        console.print(f"Written to   {record}", soft_wrap=True)
+        print_to_copy("Written to", str(record))
 
 
-def compare(data: Path) -> dict[str, Any]:
-    """The model against the tables of a folder: plain values, as the record has them, by file without its suffix.
-
-    Raises:
-        ArchGymError: a file is missing, or is not such a table.
-    """
-    missing = [name for name in COMPARED if not (data / name).is_file()]
-    if missing:
-        raise ArchGymError(f"{data} lacks {', '.join(missing)}: --data takes the folder with {', '.join(COMPARED)}")
-    found = {Path(name).stem: asdict(_compared(data / name, function)) for name, function in COMPARED.items()}
-    plain: dict[str, Any] = json.loads(json.dumps(found))  # as it will be read again: keys are text
-    return plain
-
-
-def _write(found: dict[str, Any], file: BinaryIO) -> None:
+def _write_json(found: dict[str, Any], file: BinaryIO) -> None:
     file.write((json.dumps(found, indent=1) + "\n").encode("utf-8"))
 
 
-def _compared(path: Path, function: Callable[[fidelity.Rows], Any]) -> Any:
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file, strict=True))
-        return function(rows)
-    except KeyError as error:
-        raise ArchGymError(f"{path} has no column {error.args[0]!r}: give the table with all of its columns") from error
-    except (ArchGymError, OSError, ValueError, TypeError, ArithmeticError, csv.Error) as error:
-        raise ArchGymError(f"{path} is not the table that it should be: {error}") from error
-
-
-def run_live(seed: int) -> list[dict[str, Any]]:
-    """Random matrix multiplications on random arrays through SCALE-Sim: each case, the largest `difference` of cycles and accesses.
-
-    Raises:
-        ArchGymError: SCALE-Sim fails.
-        SimulatorUnavailable: it is not installed, or does not start.
-    """
-    from archgym.simulators.accelerator.backends.environments import python_of
-    from archgym.simulators.accelerator.backends.session import Session
-
-    rng, runs = np.random.default_rng(seed), []
-    session = Session(python_of("scalesim"), "scalesim")
-    try:
-        with progress_bar() as tell:
-            for i in range(LIVE_RUNS):
-                rows, cols = rng.choice(LIVE_ARRAYS, 2).tolist()
-                m, n, k = rng.integers(1, LIVE_SIZE, 3, endpoint=True).tolist()
-                case = {"dataflow": systolic.DATAFLOWS[i % len(systolic.DATAFLOWS)], "rows": rows, "cols": cols, "m": m, "n": n, "k": k}
-                tell("SCALE-Sim", i / LIVE_RUNS)
-                ran = session.ask(case)
-                simulated = [ran[name] for name in ("cycles", "ifmap_reads", "filter_reads", "ofmap_writes")]
-                predicted = [systolic.cycles(**case), *systolic.sram_accesses(**case)]
-                difference = max(abs(int(a) - int(b)) for a, b in zip(predicted, simulated, strict=True))
-                runs.append({**case, "cycles": int(simulated[0]), "difference": difference})
-    finally:
-        session.close()
-    return runs
-
-
-def _print(console: Console, found: dict[str, Any]) -> None:
+def _print_accelerator(console: Console, found: dict[str, Any]) -> None:
     table = new_table("Closed form", "Against", "Rows>", "Largest difference>", expendable=["Rows"])
     exact = [("SCALE-Sim", found["scalesim"]), ("MAESTRO", found["maestro"])]
     for tool, differences in exact:
@@ -183,8 +309,72 @@ def _print_live(console: Console, runs: list[dict[str, Any]], seed: int) -> None
 
 
 def _errors(errors: dict[str, Any]) -> tuple[str, str, str, str]:
-    return f"{errors['rows']:,}", f"{100 * errors['mean']:.2f} %", f"{100 * errors['largest']:.1f} %", _rank(errors["spearman"])
+    return f"{errors['rows']:,}", percent(errors["mean"], 2), percent(errors["largest"]), _rank(errors["spearman"])
 
 
 def _rank(correlation: float) -> str:
     return "-" if math.isnan(correlation) else f"{correlation:.4f}"
+
+
+# --- archgym fidelity attention ---
+
+
+def attention(
+    data: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder of the published tables, or one that has them as fusemax/.")
+    ] = None,
+) -> None:
+    """Compare closed forms of FuseMax and FLAT with the published tables; without --data, as recorded.
+
+    archgym fidelity attention
+    """
+    found = _found(published.RECORD, published.compare, data)
+    console = stdout()
+    _heading(console, "Attention accelerators", data)
+    _print_attention(console, found)
+
+
+def _print_attention(console: Console, found: dict[str, Any]) -> None:
+    table = new_table("Design", "Table", "Rows>", "Latency>", "Traffic>", expendable=["Rows", "Table"])
+    for name, design in published.FORMS.items():
+        each = found["forms"][name]
+        table.add_row(design, name, str(each["rows"]), _scientific(each["latency"]), _scientific(each["traffic"]))
+    console.print(table)
+    console.print()
+    console.print(_ratios("Speed-up over FLAT", found["speed_up"], "{:.2f}x"))
+    console.print()
+    console.print(_ratios("Energy, published", found["energy"], "{:.3f}"))
+    console.print()
+    meanings = (
+        ("Latency, traffic", "largest |closed form / published - 1| over the rows"),
+        ("Speed-up", f"published latencies; the mean by the closed forms is {found['speed_up_by_the_forms']:.2f}x"),
+        ("Energy", "FuseMax / FLAT, published; archgym does not compute it"),
+        ("Validity", "these designs only: AttentionAccelerator-v0 also has others"),
+    )
+    console.print(fact_sheet(meanings), style="dim")
+
+
+def _scientific(value: float) -> str:
+    return f"{value:.1e}" if value else "0"
+
+
+def _ratios(title: str, ratios: dict[str, list[float]], form: str) -> Table:
+    """A row per model, a column per length, means at the right and in the last row."""
+    table = new_table(title, *(f"{length}>" for length in LENGTHS), "Mean>")
+    rows = np.array([ratios[model] for model in MODELS])
+    for model, row in zip(MODELS, rows, strict=True):
+        table.add_row(model, *map(form.format, row), form.format(row.mean()))
+    table.add_row("mean", *map(form.format, rows.mean(axis=0)), form.format(rows.mean()), style="bold")
+    return table
+
+
+# --- tables of others, and records ---
+
+
+def _found(record: Path, compare: Callable[[Path], dict[str, Any]], data: Path | None) -> dict[str, Any]:
+    """A comparison with the tables of a folder, or as recorded."""
+    return dict(json.loads(record.read_text(encoding="utf-8"))) if data is None else compare(data)
+
+
+def _heading(console: Console, title: str, data: Path | None) -> None:
+    heading(console, title, "recorded; --data DIR compares anew" if data is None else f"tables of {data}")

@@ -1,4 +1,4 @@
-"""`archgym lottery`: run or resume a study, and say what it supports about agents and their hyperparameters."""
+"""`archgym lottery`: run or resume a study, and report which conclusions about agents and their hyperparameters it supports."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from archgym.cli.screen import heading, say, stdout
+from archgym.cli.screen import heading, print_to_copy, say, stdout
 from archgym.cli.study import Executor, RetryFailed, Workers, default_folder, open_folder, watched_run
 from archgym.errors import ArchGymError
 
@@ -21,19 +21,17 @@ QUICK = "quick"
 
 def lottery(
     source: Annotated[
-        str | None, typer.Argument(metavar="FILE|DIR", help="A study file, the name of one that ships, or the folder of a study.")
+        str | None, typer.Argument(metavar="FILE|DIR", help="Study file, the name of one that ships, or the folder of a study.")
     ] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="The study that ships for a first look: two minutes on two cores.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Use the study that ships for a first look: two minutes on two cores.")] = False,
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where runs and report go.", show_default="results/<name>, or the study's folder")
+        Path | None, typer.Option(metavar="DIR", help="Folder for runs and report.", show_default="results/<name>, or the study's folder")
     ] = None,
     workers: Workers = None,
     executor: Executor = "local",
     retry_failed: RetryFailed = False,
-    only_report: Annotated[bool, typer.Option("--no-run", help="Report what is stored, and run nothing.")] = False,
-    margin: Annotated[
-        float, typer.Option(min=1e-6, max=0.5, help="Largest relative difference between agents that does not matter.")
-    ] = 0.02,
+    only_report: Annotated[bool, typer.Option("--no-run", help="Report the stored runs, and run nothing.")] = False,
+    margin: Annotated[float, typer.Option(min=1e-6, max=0.5, help="Largest relative difference between agents that is negligible.")] = 0.02,
 ) -> None:
     """Run or resume a study, and report which conclusions about agents and hyperparameters it supports.
 
@@ -43,7 +41,7 @@ def lottery(
     """
     if (source is None) != quick:
         raise ArchGymError("give a study file, a study's folder, or --quick (and only one of them)")
-    from archgym.lottery.report.charts import require
+    from archgym.lottery.report import require
 
     require()  # before hours of runs, not after
     study, store, folder = _opened(source or QUICK, out)
@@ -53,7 +51,7 @@ def lottery(
 
 
 def _opened(source: str, out: Path | None) -> tuple[Study, Store, Path]:
-    """The study, where its runs are, and where the report goes."""
+    """The study, its store, and the folder for the report."""
     from archgym.study.design import Study
     from archgym.study.store import Store
 
@@ -66,7 +64,7 @@ def _opened(source: str, out: Path | None) -> tuple[Study, Store, Path]:
 
 
 def report(study: Study, store: Store, folder: Path, margin: float) -> None:
-    """Write the report of what is stored, and print its conclusions.
+    """Write the report of the stored runs, and print its conclusions.
 
     Raises:
         ArchGymError: nothing is stored.
@@ -81,9 +79,7 @@ def report(study: Study, store: Store, folder: Path, margin: float) -> None:
     failed = sum(len(task.failures) for task in tasks)
     if not stored:
         reasons = sorted({reason for task in tasks for *_, reason in task.failures})
-        raise ArchGymError(
-            f"no finished run lies in {store.folder}: {'all runs failed: ' + reasons[0] if reasons else 'run the study first'}"
-        )
+        raise ArchGymError(f"{store.folder} has no finished run: {'all runs failed: ' + reasons[0] if reasons else 'run the study first'}")
     analysis = analyse(tasks, margin=margin)
     path = write_report(analysis, folder, title=study.name, provenance=_provenance(study, stored, failed))
     out = stdout()
@@ -92,14 +88,14 @@ def report(study: Study, store: Store, folder: Path, margin: float) -> None:
     for conclusion in analysis.conclusions:
         out.print(f"- {conclusion}", soft_wrap=False)
     out.print()
-    out.print(f"Report    {path}", soft_wrap=True)
+    print_to_copy("Report", str(path))
     if stored + failed < study.size:
         say("note", f"{study.size - stored - failed:,} runs are missing; the same command without --no-run adds them", "yellow")
     say("report", f"written in {monotonic() - start:.1f} s", "dim")
 
 
 def _provenance(study: Study, stored: int, failed: int) -> dict[str, str]:
-    """What a reader needs to know of where the numbers are from."""
+    """The source of the report's numbers, for its reader."""
     import platform
     from datetime import UTC, datetime
 

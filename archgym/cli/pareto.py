@@ -2,53 +2,46 @@
 
 from __future__ import annotations
 
-from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import typer
 
-from archgym.cli.screen import fact_sheet, heading, new_table, stdout
+from archgym.cli.options import TaskOrEnv, names_of, pairs
+from archgym.cli.screen import fact_sheet, heading, new_table, print_to_copy, stdout
 from archgym.errors import ArchGymError
-from archgym.text import number
+from archgym.files.charts import axis_title, check_chart, write_chart
+from archgym.text import number, plain
 
 if TYPE_CHECKING:
-    import altair as alt
-
     from archgym.dataset import Dataset
     from archgym.pareto import Front
-    from archgym.simulator import Metric
-    from archgym.space import Array
-
-_DOTS = 3000  # dominated designs that are drawn at most
-_WIDE = 30  # a metric's largest value over its smallest from which on its axis is logarithmic
-_HUE = "#1652dc"
 
 
 def pareto(
     sources: Annotated[
         list[Path], typer.Argument(metavar="FILE|DIR...", help="Files of archgym search --out, folders of studies, data sets.")
     ],
-    metrics: Annotated[str, typer.Option(metavar="A,B[,C]", help="The metrics to trade off.")],
-    task: Annotated[
-        str | None, typer.Option("--task", "--env", help="Of a study with several tasks: a task's label, or an environment's id.")
-    ] = None,
+    metrics: Annotated[str, typer.Option(metavar="A,B[,C]", help="Metrics to trade off.")],
+    env: TaskOrEnv = None,
     reference: Annotated[
         str | None,
-        typer.Option(metavar="A=..,B=..", help="Where the hypervolume ends, in the metrics' units.", show_default="the worst value seen"),
+        typer.Option(
+            metavar="A=..,B=..", help="Reference point of the hypervolume, in the metrics' units.", show_default="the worst values seen"
+        ),
     ] = None,
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the front: .html, .svg or .png.")] = None,
-    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the front's designs.")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Chart of the front to write: a .html, .svg or .png file.")] = None,
+    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="CSV file to write the front's designs to.")] = None,
+    task: Annotated[str | None, typer.Option("--task", hidden=True)] = None,  # the former name of --env
 ) -> None:
-    """The designs that no other beats in every metric, and the volume that they dominate.
+    """Show the designs that no other beats in every metric, and the volume that they dominate.
 
-    archgym pareto results/quick --task "softmax 4K" --metrics time_s,sum_error
+    archgym pareto results/quick --env "softmax 4K" --metrics time_s,sum_error
     archgym pareto search.parquet --metrics latency_s,energy_j --reference latency_s=1e-3,energy_j=2e-3 --out front.svg
     """
     from archgym.dataset import build
     from archgym.dataset.export import to_csv
-    from archgym.files.charts import check_chart, write_chart
     from archgym.files.paths import check_writable
     from archgym.pareto import choose_metrics, find_front
 
@@ -57,24 +50,24 @@ def pareto(
     if csv is not None:
         check_writable(csv)
     corner = _reference(reference)
-    data = build(sources, env=task).distinct()
-    chosen = choose_metrics([name.strip() for name in metrics.split(",")], data.metrics)
+    data = build(sources, env=env if task is None else task).distinct()
+    chosen = choose_metrics(names_of(metrics), data.metrics)
     data = data.rows(data.feasible)
     values = np.stack([data.column(metric.name) for metric in chosen], axis=1)
     front = find_front(values, chosen, corner)
     designs = data.rows(front.rows)
     _show(designs, front, len(data))
     if csv is not None:
-        stdout().print(f"CSV       {to_csv(designs, csv)}", soft_wrap=True)
+        print_to_copy("CSV", str(to_csv(designs, csv)))
     if out is not None:
+        from archgym.dataset.charts import draw
+
         write_chart(draw(values, designs, front), out)
-        stdout().print(f"Chart     {out}", soft_wrap=True)
+        print_to_copy("Chart", str(out))
 
 
 def _reference(text: str | None) -> dict[str, float]:
     """ "a=1,b=2" as numbers by name."""
-    from archgym.cli.program import pairs
-
     found = pairs("--reference", text.split(",") if text else None)
     for name, value in found.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
@@ -93,8 +86,8 @@ def _show(designs: Dataset, front: Front, feasible: int) -> None:
         [*(number(float(value)) for value in front.values[row]), *([f"{size:,}"] if several else [])]
         for row, size in zip(starts.tolist(), sizes.tolist(), strict=True)
     ]
-    values = [[_text(value) for value in designs.space.design(designs.indices[row]).values()] for row in starts.tolist()]
-    titles = [*(f"{_titled(m)}>" for m in front.metrics), *(["Designs>"] if several else [])]
+    values = [[plain(value) for value in designs.space.design(designs.indices[row]).values()] for row in starts.tolist()]
+    titles = [*(f"{axis_title(m)}>" for m in front.metrics), *(["Designs>"] if several else [])]
     wide = [*titles, *designs.space.names]
     table = new_table(*wide)
     for point, design in zip(points, values, strict=True):
@@ -114,68 +107,3 @@ def _show(designs: Dataset, front: Front, feasible: int) -> None:
         ("Sources", "; ".join(designs.sources)),
     ]
     console.print(fact_sheet(facts))
-
-
-def draw(values: Array, designs: Dataset, front: Front) -> alt.ConcatChart:
-    """A panel for each pair of metrics: the front in colour, joined where there are two metrics, and dominated designs in grey.
-
-    Args:
-        values: metrics of all feasible designs, [N, M].
-        designs: those on the front, F rows.
-        front: of the values.
-    """
-    import altair as alt
-
-    from archgym.files.charts import GREY
-
-    names = [_titled(metric) for metric in front.metrics]
-    others = np.delete(values, front.rows, axis=0)
-    others = others[:: max(1, -(-len(others) // _DOTS))]
-    parameters = designs.space.names
-    points = [
-        {**_columns(row), **{f"p{j}": _text(v) for j, v in enumerate(designs.space.design(indices).values())}}
-        for row, indices in zip(front.values, designs.indices, strict=True)
-    ]
-    tips = [alt.Tooltip(f"m{j}:Q", title=name, format=".4~g") for j, name in enumerate(names)]
-    tips += [alt.Tooltip(f"p{j}:N", title=name) for j, name in enumerate(parameters)]
-    panels = []
-    for i, j in combinations(range(len(names)), 2):
-        x, y = (_axis(alt.X, i, names[i], values[:, i]), _axis(alt.Y, j, names[j], values[:, j]))
-        grey = alt.Chart(alt.InlineData(values=[_columns(row) for row in others])).mark_point(
-            filled=True, size=14, opacity=0.35, color=GREY
-        )
-        colour = alt.Chart(alt.InlineData(values=[{**point, "rank": k} for k, point in enumerate(points)]))
-        layers: list[alt.Chart] = [grey.encode(x=x, y=y)]
-        if len(names) == 2:
-            line = colour.mark_line(interpolate="step-after", strokeWidth=1.5, opacity=0.7, color=_HUE)
-            layers.append(line.encode(x=x, y=y, order="rank:Q"))
-        layers.append(colour.mark_point(filled=True, size=45, opacity=1, color=_HUE).encode(x=x, y=y, tooltip=tips))
-        panels.append(alt.layer(*layers).properties(width=420 if len(names) == 2 else 260, height=320 if len(names) == 2 else 240))
-    share = "" if front.share is None else f", normalised hypervolume {front.share:.4f}"
-    title = alt.TitleParams(f"Pareto front, {designs.environment['id']}", subtitle=f"{len(designs):,} designs{share}", offset=14)
-    return alt.concat(*panels, columns=3, spacing=28).properties(title=title, description="The Pareto front of the designs seen.")
-
-
-def _columns(row: Array) -> dict[str, float]:
-    return {f"m{j}": float(value) for j, value in enumerate(row)}
-
-
-def _axis(channel: Any, j: int, title: str, column: Array) -> Any:
-    import altair as alt
-
-    low, high = float(column.min()), float(column.max())
-    axis = alt.Axis(format="~g", tickCount=6, labelOverlap="greedy", labelFlush=False)
-    if low > 0 and high >= _WIDE * low:
-        scale = alt.Scale(type="log", domain=[low / 1.2, high * 1.2], nice=False)
-    else:
-        room = 0.04 * (high - low) or 0.05 * abs(high) or 1.0
-        scale = alt.Scale(domain=[low - room, high + room], nice=False, zero=False)
-    return channel(f"m{j}:Q", title=title, scale=scale, axis=axis)
-
-
-def _titled(metric: Metric) -> str:
-    return metric.name if metric.unit == "1" else f"{metric.name} ({metric.unit})"
-
-
-def _text(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

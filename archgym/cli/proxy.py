@@ -8,17 +8,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from archgym.cli.screen import fact_sheet, heading, new_table, say, stdout
+from archgym.cli.options import check_folder_free
+from archgym.cli.screen import fact_sheet, heading, new_table, print_to_copy, say, stdout
 from archgym.errors import ArchGymError
 from archgym.progress import progress_bar
+from archgym.text import percent
 
 if TYPE_CHECKING:
     from archgym.proxy.speed import Speed
     from archgym.proxy.training import Trained
 
-app = typer.Typer(no_args_is_help=True, help="Models that learn a simulator from a data set and stand in for it.")
+app = typer.Typer(no_args_is_help=True, help="Models of a simulator, trained on a data set, that replace it in a search.")
 
-Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a proxy.")]
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a proxy.")]
 
 
 class Kind(StrEnum):
@@ -32,19 +34,21 @@ class Kind(StrEnum):
 
 @app.command("train")
 def train_(
-    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="The folder of a data set.")],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="The proxy's folder.")],
+    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="Folder of a data set.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the proxy.")],
     target: Annotated[
-        list[str] | None, typer.Option("--target", metavar="METRIC", help="A metric to learn (repeatable).", show_default="all")
+        list[str] | None, typer.Option("--target", metavar="METRIC", help="Metric to predict (repeatable).", show_default="all")
     ] = None,
-    model: Annotated[Kind, typer.Option(help="A Gaussian process is for small data.")] = Kind.hist_gradient_boosting,
-    designs: Annotated[int | None, typer.Option(min=1, help="Train on at most as many.", show_default="all but the test's")] = None,
-    test: Annotated[float, typer.Option(help="Share of the designs that is kept for the test.")] = 0.2,
-    folds: Annotated[int, typer.Option(min=2, help="Of the cross-validation.")] = 5,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a proxy that lies there.")] = False,
+    model: Annotated[Kind, typer.Option(help="Kind of model; a Gaussian process is for small data.")] = Kind.hist_gradient_boosting,
+    designs: Annotated[
+        int | None, typer.Option(min=1, help="Use at most this many designs for training.", show_default="all but the test's")
+    ] = None,
+    test: Annotated[float, typer.Option(help="Share of the designs that is held out for the test.")] = 0.2,
+    folds: Annotated[int, typer.Option(min=2, help="Number of cross-validation folds.")] = 5,
+    seed: Annotated[int, typer.Option(min=0, help="Seed for the train-test split and the model.")] = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing proxy.")] = False,
 ) -> None:
-    """Train a proxy on a data set, and say how far off it is on designs that it has not seen.
+    """Train a proxy on a data set, and measure its errors on designs that it has not seen.
 
     archgym proxy train data/dram --target latency_s --model hist_gradient_boosting --out models/dram
     """
@@ -52,9 +56,7 @@ def train_(
     from archgym.proxy import save_trained, train
     from archgym.proxy.simulator import FILE
 
-    if out.exists() and any(out.iterdir()) and not (overwrite and (out / FILE).exists()):
-        held = "a proxy" if (out / FILE).exists() else "other files"
-        raise ArchGymError(f"{out} holds {held}: give another --out" + (", or --overwrite" if held == "a proxy" else ""))
+    check_folder_free(out, FILE, "a proxy", overwrite)
     data = load_dataset(dataset)
     with progress_bar() as progress:
         trained = train(
@@ -73,7 +75,7 @@ def train_(
 
 @app.command()
 def show(folder: Folder) -> None:
-    """What a proxy has learnt, and how far off it is; the whole card is its README.md.
+    """Show a proxy's targets and errors; the whole model card is its README.md.
 
     archgym proxy show models/dram
     """
@@ -85,19 +87,22 @@ def show(folder: Folder) -> None:
 @app.command()
 def report(
     folder: Folder,
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help="An .html, .svg or .png file.", show_default="DIR/report.html")] = None,
-    speed: Annotated[bool, typer.Option("--speed/--no-speed", help="Time the proxy beside the simulator.")] = True,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Chart to write: a .html, .svg or .png file.", show_default="DIR/report.html")
+    ] = None,
+    speed: Annotated[bool, typer.Option("--speed/--no-speed", help="Measure the speed of the proxy and of its simulator.")] = True,
 ) -> None:
-    """Draw predictions, errors by parameter, learning curve, agents and intervals, and time the proxy beside its simulator.
+    """Draw predictions, errors by parameter, learning curve, agents and intervals, and compare the proxy's speed with its simulator's.
 
     archgym proxy report models/dram
     """
     from archgym.files.charts import check_chart, write_chart
     from archgym.proxy import load_trained
-    from archgym.proxy.charts import draw
     from archgym.proxy.speed import measure, simulator_of
 
     path = check_chart(out or folder / "report.html", "--out")
+    from archgym.proxy.charts import draw  # imports Altair, hence after the check
+
     trained = load_trained(folder)
     _show(trained, folder)
     found: list[Speed] = []
@@ -107,33 +112,34 @@ def report(
             found = measure(trained.simulator, simulator)
             simulator.close()
         except ArchGymError as error:
-            say("note", f"no speed-up is known: {error}", "yellow")
+            say("note", f"the speed-up is not known: {error}", "yellow")
     if found:
         stdout().print()
         _show_speed(found)
     most = max(found, key=lambda each: each.ratio, default=None)
     line = f"{most.ratio:,.2g} times as fast as the simulator in batches of {most.batch:,}" if most is not None and most.ratio > 1 else ""
     write_chart(draw(trained, line), path)
-    stdout().print(f"\nReport    {path}", soft_wrap=True)
+    stdout().print()
+    print_to_copy("Report", str(path))
 
 
 def _show(trained: Trained, folder: Path) -> None:
     from archgym.task import EnvSpecification
 
-    console, told = stdout(), trained.report
-    designs = told["designs"]
-    heading(console, f"A proxy of {EnvSpecification.from_dict(trained.simulator.environment).id}", told["model"])
+    console, report = stdout(), trained.report
+    designs = report["designs"]
+    heading(console, f"A proxy of {EnvSpecification.from_dict(trained.simulator.environment).id}", report["model"])
     facts = [
-        ("Trained on", f"{designs['train']:,} designs of {designs['space']:,} ({designs['train'] / designs['space']:.2%})"),
+        ("Trained on", f"{designs['train']:,} designs of {designs['space']:,} ({percent(designs['train'] / designs['space'], 2)})"),
         ("Tested on", f"{designs['test']:,} designs that it has not seen"),
     ]
-    if told["feasibility"]:
-        facts.append(("Feasibility", f"right for {told['feasibility']['accuracy']:.2%} of these"))
+    if report["feasibility"]:
+        facts.append(("Feasibility", f"right for {percent(report['feasibility']['accuracy'], 2)} of these"))
     facts.append(("Folder", f"{folder}, its card in README.md"))
     console.print(fact_sheet(facts))
     console.print()
     table = new_table("Target", "RMSE>", "MAPE>", "R2>", "Spearman>", "Worst>", "Mean predictor>")
-    for name, each in told["test"].items():
+    for name, each in report["test"].items():
         shares = ("rmse_percent_of_range", "mape_percent", "worst_percent_of_range", "mean_predictor_rmse_percent_of_range")
         rmse, mape, worst, mean = ("-" if each[share] != each[share] else f"{each[share]:.3g} %" for share in shares)
         table.add_row(name, rmse, mape, f"{each['r2']:.5f}", f"{each['spearman']:.5f}", worst, mean)

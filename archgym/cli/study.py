@@ -3,42 +3,40 @@
 from __future__ import annotations
 
 import os
-import sys
-import threading
 from collections import Counter
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from archgym.cli.screen import FAILED, INTERRUPTED, fact_sheet, heading, new_table, say, stderr, stdout
+from archgym.cli.options import check_file
+from archgym.cli.screen import end_interrupted, fact_sheet, heading, new_table, say, stdout
 from archgym.errors import ArchGymError
 from archgym.files.paths import kind_of
 from archgym.objective import clipping
-from archgym.progress import progress_line
-from archgym.text import number, one_line
+from archgym.processes.exits import FAILED
+from archgym.progress import progress_bar
+from archgym.text import duration, number, one_line, percent, plain
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
     from archgym.study.design import Study
     from archgym.study.runner import StudyProgress
     from archgym.study.store import Store
 
 app = typer.Typer(no_args_is_help=True, help="Run many searches from one study file, so that none is lost.")
 
-_REFRESH_PER_SECOND = 4
-_LINE_EVERY_S = 30.0  # where stderr is no terminal
-_TASKS_SHOWN = 12
+_MAX_TASKS = 12  # that are named
+_BESIDE_TASKS = 8  # rows of a terminal that best rewards leave free
 _UNLIMITED = 1_000_000  # characters
 
-File = Annotated[str, typer.Argument(metavar="FILE", help="A study file (TOML), or one that ships: quick, lottery, joint-search.")]
-Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a study.")]
-Workers = Annotated[int | None, typer.Option(min=1, help="Runs at once on this machine.", show_default="its processors")]
-Executor = Annotated[str, typer.Option(help="local, inline, dask, dask://HOST:PORT, ray or ray://HOST:PORT.")]
-Out = Annotated[Path | None, typer.Option(metavar="DIR", help="The study's folder.", show_default="results/<name of the study>")]
+File = Annotated[str, typer.Argument(metavar="FILE", help="Study file (TOML), or the name of one that ships, such as quick or lottery.")]
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a study.")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Number of runs at once on this machine.", show_default="its processors")]
+Executor = Annotated[str, typer.Option(help="Place of the runs: local, inline, dask, dask://HOST:PORT, ray or ray://HOST:PORT.")]
+Out = Annotated[Path | None, typer.Option(metavar="DIR", help="Folder for the runs.", show_default="results/<name of the study>")]
 RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Run failed runs again.")]
 
 
@@ -60,7 +58,7 @@ def expand(file: File) -> None:
     listing = new_table(*columns, expendable=["Hyperparameters", "Samples", "Configuration"], elsewhere="a pipe")
     for run in study.runs():
         found = Specification.from_dict(run.specification)
-        settings = " ".join(f"{name}={_short(value)}" for name, value in found.agent.hyperparameters.items())
+        settings = " ".join(f"{name}={plain(value)}" for name, value in found.agent.hyperparameters.items())
         listing.add_row(run.id, run.task, run.agent, f"{run.configuration}", f"{found.seed}", f"{found.budget:,}", settings)
     out.print(listing)
 
@@ -86,13 +84,13 @@ def run(
 
 
 def default_folder(study: Study) -> Path:
-    """Where a study's runs lie unless the user says otherwise."""
+    """The folder of a study's runs where the user names none."""
     plain = "".join(c if c.isalnum() or c in "._-" else "-" for c in study.name).strip(".-") or "study"
     return Path("results") / plain
 
 
 def watched_run(study: Study, store: Store, workers: int | None, executor: str, retry_failed: bool) -> None:
-    """Run a study under a live view on stderr, and say on stdout how it ended.
+    """Run a study under a live view on stderr, and print on stdout how it ended.
 
     Raises:
         typer.Exit: it was interrupted.
@@ -100,34 +98,47 @@ def watched_run(study: Study, store: Store, workers: int | None, executor: str, 
     from archgym.study.runner import StudyProgress, interruptible, run_study
 
     progress = StudyProgress()
-    view = _View(study)
+    with interruptible(last=True), ExitStack() as view:
 
-    def watch(found: StudyProgress) -> None:
-        nonlocal progress
-        progress = found
-        for note in found.notes:
-            say("note", note, "yellow")
-        if found.left:
-            view.start(found)
+        def watch(found: StudyProgress) -> None:
+            nonlocal progress
+            progress = found
+            for note in found.notes:
+                say("note", note, "yellow")
+            if found.left:
+                view.enter_context(progress_bar(partial(_look, found), partial(_best, found)))
 
-    with interruptible(last=True):
         try:
             run_study(study, store, workers=workers, executor=executor, retry_failed=retry_failed, watch=watch)
         except KeyboardInterrupt:
-            view.stop()
+            view.close()
             stored = progress.stored + progress.done
-            say("interrupted", f"{stored:,} of {progress.total:,} runs are stored in {store.folder}; the same command goes on", "yellow")
-            raise typer.Exit(INTERRUPTED) from None
-        finally:
-            view.stop()
+            end_interrupted(f"{stored:,} of {progress.total:,} runs are stored in {store.folder}; the same command resumes the study")
     _print_progress(study, store, progress)
+
+
+def _look(progress: StudyProgress) -> tuple[str, float]:
+    """What a study's bar shows."""
+    finished = progress.stored + progress.done
+    rate = progress.samples / max(monotonic() - progress.started, 1e-9)
+    parts = [f"{finished:,}/{progress.total:,} runs", f"{progress.failed:,} failed", f"{rate:,.0f} samples/s"]
+    parts += [f"{progress.retried:,} tried again"] if progress.retried else []
+    return ", ".join(parts), finished / max(progress.total, 1)
+
+
+def _best(progress: StudyProgress, rows: int) -> list[str]:
+    """The best reward of each task, below the bar."""
+    best = sorted(progress.best.items())[: min(_MAX_TASKS, max(rows - _BESIDE_TASKS, 1))]
+    rewards = [number(reward) for _, (reward, _) in best]
+    lines = [f"{reward:>{max(map(len, rewards))}}  {task}, {agent}" for reward, (task, (_, agent)) in zip(rewards, best, strict=True)]
+    return ["Best rewards", *lines] if best else []
 
 
 def _print_progress(study: Study, store: Store, progress: StudyProgress) -> None:
     seconds = monotonic() - progress.started
     out = stdout()
     heading(out, study.name, f"{progress.total:,} runs in {store.folder}")
-    now = f"{progress.done:,} now, in {_duration(seconds)}" if progress.done else "none now"
+    now = f"{progress.done:,} now, in {duration(seconds)}" if progress.done else "none now"
     facts = [("Runs", f"{progress.stored + progress.done:,} of {progress.total:,} stored ({progress.stored:,} before, {now})")]
     if progress.done:
         facts.append(("Samples", f"{progress.samples:,} ({progress.samples / max(seconds, 1e-9):,.0f} per second)"))
@@ -137,8 +148,8 @@ def _print_progress(study: Study, store: Store, progress: StudyProgress) -> None
         facts.append(("Tried again", f"{progress.retried:,} runs whose process died or hung"))
     out.print(fact_sheet(facts))
     if progress.early:
-        groups = [f"{runs:,} of {agent} on {task}" for (task, agent), runs in progress.early.most_common(_TASKS_SHOWN)]
-        more = [f"and {len(progress.early) - _TASKS_SHOWN:,} other groups"] if len(progress.early) > _TASKS_SHOWN else []
+        groups = [f"{runs:,} of {agent} on {task}" for (task, agent), runs in progress.early.most_common(_MAX_TASKS)]
+        more = [f"and {len(progress.early) - _MAX_TASKS:,} other groups"] if len(progress.early) > _MAX_TASKS else []
         runs = f"{progress.early.total():,} runs ended before their budget was spent"
         say("note", f"{runs}: {', '.join([*groups, *more])}", "yellow")
     shares: dict[str, float] = {}
@@ -157,7 +168,7 @@ def _reasons(failed: int, reasons: Counter[str]) -> str:
 
 @app.command()
 def status(folder: Folder) -> None:
-    """How far a study is, run by run counts, without running anything.
+    """Show how many runs are stored, failed and missing.
 
     archgym study status results/mine
     """
@@ -167,7 +178,7 @@ def status(folder: Folder) -> None:
     runs = list(study.runs())
     heading(out, study.name, f"{sum(run.id in stored for run in runs):,} of {len(runs):,} runs stored in {folder}")
     listing = new_table(
-        "Task", "Agent", "Stored>", "Failed>", "Left>", "Seconds>", "Best reward>", expendable=["Seconds", "Left", "Failed"]
+        "Task", "Agent", "Stored>", "Failed>", "Missing>", "Seconds>", "Best reward>", expendable=["Seconds", "Missing", "Failed"]
     )
     groups: dict[tuple[str, str], list[Any]] = {}
     for run in runs:
@@ -185,12 +196,12 @@ def status(folder: Folder) -> None:
         out.print()
         out.print(fact_sheet([("Failed", _reasons(sum(reasons.values()), reasons))]))
     if damaged := store.damaged():
-        say("note", f"{len(damaged):,} files that could not be read lie in {folder / 'damaged'}", "yellow")
+        say("note", f"{len(damaged):,} unreadable files are in {folder / 'damaged'}", "yellow")
 
 
 @app.command()
 def violations(folder: Folder) -> None:
-    """How often searches end without a design that meets all constraints, by task and agent, with 95 % intervals (Wilson).
+    """Show how often searches end without a design that meets all constraints, by task and agent, with 95 % intervals (Wilson).
 
     archgym study violations results/mine
     """
@@ -203,7 +214,7 @@ def violations(folder: Folder) -> None:
         if run.id in stored and stored[run.id].done:
             rewards.setdefault((run.task, run.agent), []).append(stored[run.id].result["best_reward"])
     if not rewards:
-        raise ArchGymError(f"no finished run lies in {folder}; run the study first")
+        raise ArchGymError(f"{folder} has no finished run: run the study first")
     out = stdout()
     heading(out, study.name, f"{sum(map(len, rewards.values())):,} finished runs of {study.size:,}")
     table = new_table("Task", "Agent", "Runs>", "No valid design>", "95 % interval>", "Mean best reward>")
@@ -212,26 +223,24 @@ def violations(folder: Folder) -> None:
         failed = len(best) - len(met)
         interval = binomtest(failed, len(best)).proportion_ci(method="wilson")
         between = f"{100 * interval.low:.0f} to {100 * interval.high:.0f} %"
-        share = f"{100 * failed / len(best):.0f} %"
-        table.add_row(task, agent, str(len(best)), share, between, number(sum(met) / len(met)) if met else "")
+        mean = number(sum(met) / len(met)) if met else ""
+        table.add_row(task, agent, str(len(best)), percent(failed / len(best), 0), between, mean)
     out.print(table)
 
 
 @app.command()
 def export(
     folder: Folder,
-    out: Annotated[Path, typer.Option(metavar="FILE", help="A .parquet or .csv file.")] = Path("runs.parquet"),
+    out: Annotated[Path, typer.Option(metavar="FILE", help="Table to write, .parquet or .csv.")] = Path("runs.parquet"),
 ) -> None:
     """Write the stored rows of all runs as one table, with environment, agent, hyperparameters and seed as columns.
 
     archgym study export results/mine --out runs.parquet
     """
-    from archgym.files.paths import check_writable, write_atomically
+    from archgym.files.paths import write_atomically
     from archgym.study.export import StudyRows
 
-    if out.suffix not in (".parquet", ".csv"):
-        raise ArchGymError(f"--out takes the name of a .parquet or .csv file, not {str(out)!r}")
-    check_writable(out)
+    out = check_file("--out", out, ".parquet", ".csv")
     rows = StudyRows(_runs_of(folder))
     write_atomically(out, rows.write_parquet if out.suffix == ".parquet" else rows.write_csv)
     stdout().print(f"{rows.rows:,} rows of {rows.runs:,} runs in {out}")
@@ -240,9 +249,11 @@ def export(
 @app.command()
 def verify(
     folder: Folder,
-    set_aside: Annotated[bool, typer.Option("--set-aside", help="Move damaged files to DIR/damaged; their runs are run again.")] = False,
+    set_aside: Annotated[
+        bool, typer.Option("--set-aside", help="Move damaged files to DIR/damaged; the next run repeats their runs.")
+    ] = False,
 ) -> None:
-    """Read every file of a study, and name those that are not what was written; exit code 1 where there are any.
+    """Read every file of a study, and list the damaged ones; exit code 1 if there are any.
 
     archgym study verify results/mine
     """
@@ -259,8 +270,8 @@ def verify(
         checked += f"; {unsealed:,} of them, of an older archgym, have checksums of their rows only"
     stdout().print(f"{checked}; {len(damaged):,} {'is' if len(damaged) == 1 else 'are'} damaged", soft_wrap=True)
     if damaged:
-        where = f"they lie in {store.folder / 'damaged'} now; " if set_aside else ""
-        say("note", f"{where}archgym study run FILE --out {folder} runs their runs again", "yellow")
+        where = f"they are in {store.folder / 'damaged'} now; " if set_aside else ""
+        say("note", f"{where}archgym study run FILE --out {folder} repeats their runs", "yellow")
         raise typer.Exit(FAILED)
 
 
@@ -303,96 +314,3 @@ def open_folder(folder: Path) -> tuple[Study, Store]:
     if not store.study_file.is_file():
         raise ArchGymError(f"{folder} is not the folder of a study: it has no study.toml")
     return Study.read(store.study_file), store
-
-
-class _View:
-    """Progress on stderr: live on a terminal, else a line now and then. Rich's own thread draws, so that the runner is not slowed."""
-
-    def __init__(self, study: Study):
-        self.study = study
-        self._live: Any = None
-
-    def start(self, progress: StudyProgress) -> None:
-        """Begin to show progress that changes in place."""
-        if not sys.stderr.isatty():
-            self._live = _Lines(progress)
-        else:
-            from rich.live import Live
-
-            console = stderr()
-            self._live = Live(
-                get_renderable=lambda: self._drawn(progress, console.width, console.height),
-                console=console,
-                refresh_per_second=_REFRESH_PER_SECOND,
-                transient=True,
-            )
-        self._live.start()
-
-    def stop(self) -> None:
-        live, self._live = self._live, None
-        if live is not None:
-            live.stop()
-
-    def _drawn(self, progress: StudyProgress, width: int, height: int) -> RenderableType:
-        from rich.console import Group
-        from rich.text import Text
-
-        finished = progress.stored + progress.done
-        bar = progress_line(finished / max(progress.total, 1), (f"{finished:,}/{progress.total:,} runs", _time_left(progress)), width)
-        best = sorted(progress.best.items())[: min(_TASKS_SHOWN, max(height - 8, 1))]
-        rewards = [number(reward) for _, (reward, _) in best]
-        lines = [
-            Text.assemble((f"{reward:>{max(map(len, rewards))}}", "bold"), f"  {task}, {agent}")
-            for reward, (task, (_, agent)) in zip(rewards, best, strict=True)
-        ]
-        title = Text(self.study.name, style="bold cyan")
-        shown = [Text(_counts(progress), style="dim"), Text("Best rewards" if best else ""), *lines]
-        for text in (title, *shown):
-            text.no_wrap, text.overflow = True, "ellipsis"
-        return Group(title, bar, *shown)
-
-
-class _Lines:
-    """A line of progress on stderr now and then, from a thread of its own."""
-
-    def __init__(self, progress: StudyProgress):
-        self._progress, self._over = progress, threading.Event()
-        self._thread = threading.Thread(target=self._loop, daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def _loop(self) -> None:
-        while not self._over.wait(_LINE_EVERY_S):
-            print(_in_one_line(self._progress), file=sys.stderr, flush=True)
-
-
-def _counts(progress: StudyProgress) -> str:
-    rate = progress.samples / max(monotonic() - progress.started, 1e-9)
-    parts = [f"{progress.failed:,} failed", f"{progress.left:,} left", f"{rate:,.0f} samples/s"]
-    return ", ".join([*parts, *([f"{progress.retried:,} tried again"] if progress.retried else [])])
-
-
-def _time_left(progress: StudyProgress) -> str:
-    if progress.done < 2:
-        return "time left unknown"
-    return f"{_duration((monotonic() - progress.started) / progress.done * progress.left)} left"
-
-
-def _in_one_line(progress: StudyProgress) -> str:
-    return f"{progress.stored + progress.done:,} of {progress.total:,} runs, {_counts(progress)}, {_time_left(progress)}"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
-
-
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

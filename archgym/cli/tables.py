@@ -2,7 +2,7 @@
 
 A table is laid out in the first of these ways that fits: all columns, long texts wrapped between words; fewer columns, with a line that
 names those left out; one fact per line. No word is broken, so no number is either: a word that is wider than the terminal stands whole
-on a line of its own, and the terminal wraps it. A long path among facts goes on after a slash.
+on a line of its own, and the terminal wraps it. A long path among facts is broken after a slash.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ _INDENT = 2  # of facts below what they are about, and of lines that go on
 
 
 class Lines:
-    """What has lines for every width, printed by Rich."""
+    """Lines of text for any width, printed by Rich."""
 
     def lines(self, width: int) -> Iterator[Line]:
-        """At most `width` characters each, longer words excepted."""
+        """Lines of at most `width` characters, longer words excepted."""
         raise NotImplementedError
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
@@ -48,7 +48,7 @@ class Lines:
 class _Column:
     header: str
     right: bool = False  # numbers, aligned to the right
-    breakable: bool = False  # names that may go on in another line after a slash, a dot, a plus sign or a bar
+    breakable: bool = False  # names that may be broken after a slash, a dot, a plus sign or a bar
     cells: list[str] = field(default_factory=list)
 
     @cached_property
@@ -58,7 +58,7 @@ class _Column:
 
     @cached_property
     def natural(self) -> int:
-        """Characters that it takes without a line break."""
+        """Characters without a line break."""
         return max(_width(self.header), self.widest)
 
     @property
@@ -68,7 +68,7 @@ class _Column:
 
     @cached_property
     def least(self) -> int:
-        """Characters that it needs."""
+        """Least characters."""
         cells = max(PROSE, _longest(self.cells, self.breakable)) if self.is_prose else self.widest
         return max(_longest([self.header]), cells)
 
@@ -81,7 +81,7 @@ class Table(Lines):
             slash, a dot, a plus sign or a bar. A column without a header belongs to the one before it.
         expendable: headers of columns that are left out first where there is no room, then those furthest to the right. A column of
             long texts is only left out if it is named here.
-        elsewhere: another option that shows the columns that are left out.
+        elsewhere: another way to see the columns that are left out.
     """
 
     def __init__(self, *columns: str, expendable: Sequence[str] = (), elsewhere: str = ""):
@@ -98,7 +98,7 @@ class Table(Lines):
 
     @cached_property
     def _groups(self) -> list[list[_Column]]:
-        """Columns that stand together, those without any text excepted."""
+        """Columns by the header that they share, those without any text excepted."""
         groups: list[list[_Column]] = []
         for i, column in enumerate(self._columns):
             if i and self._styles and not any(column.cells):
@@ -111,7 +111,7 @@ class Table(Lines):
 
     @property
     def natural(self) -> int:
-        """Characters that it takes with all columns and without a line break."""
+        """Characters of all columns without a line break."""
         columns = [column for group in self._groups for column in group]
         return sum(column.natural for column in columns) + _WIDE_GAP * (len(columns) - 1)
 
@@ -137,7 +137,7 @@ class Table(Lines):
         yield from self._one_fact_per_line(width)
 
     def _going(self) -> list[list[_Column]]:
-        """Groups in the order in which they are left out; the first stays."""
+        """Groups in the order in which they are left out; the first is kept."""
         first = [group for header in self._expendable for group in self._groups[1:] if group[0].header == header]
         return first + [group for group in reversed(self._groups[1:]) if group not in first]
 
@@ -340,7 +340,7 @@ def _padded(text: str, width: int, right: bool) -> str:
 
 
 def _width(text: str) -> int:
-    """Columns that a text takes on a terminal: two for a Chinese character."""
+    """Width of a text on a terminal in columns: two for a Chinese character."""
     if text.isascii():
         return len(text)
     from rich.cells import cell_len

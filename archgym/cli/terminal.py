@@ -1,4 +1,4 @@
-"""The terminal that results, progress and errors are printed on: nothing raw reaches it, and no word is broken.
+"""The terminal for results, progress and errors: nothing raw reaches it, and no word is broken.
 
 Imported when something is printed, as Rich is.
 """
@@ -43,7 +43,7 @@ class Terminal(Console):
 
 
 def _shown(text: str, encoding: str) -> str:
-    """The text in printable characters that the encoding has, its line ends excepted."""
+    """The text in printable characters of the encoding, its line ends excepted."""
     if text == "\n":
         return text
     text = "\n".join(map(printable, text.split("\n")))

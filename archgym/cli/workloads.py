@@ -1,4 +1,4 @@
-"""`archgym workloads`: the networks that accelerators are designed for, and the layers of one."""
+"""`archgym workloads`: the networks that accelerators are designed for, and their layers."""
 
 from __future__ import annotations
 
@@ -6,18 +6,22 @@ from typing import Annotated
 
 import typer
 
+from archgym.cli.options import pairs
 from archgym.cli.screen import fact_sheet, heading, new_table, stdout
 from archgym.errors import ArchGymError, unknown
 from archgym.simulators.accelerator.layers import Layer
 from archgym.simulators.accelerator.workloads import Workload, list_workloads, load_workload
+from archgym.text import percent
 
 
 def workloads(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME|PATH]", help="A workload, or a .csv or .onnx file: its layers.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME|PATH]", help="Workload, or a .csv or .onnx file, to list the layers of.")
+    ] = None,
     set_: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", metavar="dimensions={...}", help='Sizes of an .onnx file\'s dynamic dimensions: {"batch": 1, "height": 224}.'
+            "--set", metavar="dimensions={...}", help='Sizes of an .onnx file\'s dynamic dimensions, such as {"batch": 1, "height": 224}.'
         ),
     ] = None,
 ) -> None:
@@ -25,8 +29,6 @@ def workloads(
 
     archgym workloads resnet18
     """
-    from archgym.cli.program import pairs
-
     settings = pairs("--set", set_)
     if other := settings.keys() - {"dimensions"}:
         raise unknown("setting of a workload", sorted(other)[0], ["dimensions"])
@@ -50,7 +52,7 @@ def _print_all() -> None:
     explained = {
         "MACs": "multiply-adds",
         "Top-1": "accuracy on ImageNet, as published",
-        "Layers": "of one, with sources: archgym workloads NAME",
+        "Layers": "archgym workloads NAME lists those of one, with its source",
     }
     console.print(fact_sheet(list(explained.items())))
 
@@ -60,7 +62,7 @@ def _print_one(workload: Workload) -> None:
     heading(console, workload.name, workload.title)
     table = new_table("Layer/", "Kind", "Input>", "Weights>", "Output>", "Times>", "MACs>", "Share>", expendable=["Output", "Kind"])
     for layer in workload.layers:
-        share = f"{100 * layer.macs / workload.macs:.1f} %"
+        share = percent(layer.macs / workload.macs)
         table.add_row(layer.name, layer.kind, *_shapes(layer), f"{layer.repeats:,}", _scaled(layer.macs), share)
     console.print(table)
     console.print()
@@ -76,7 +78,7 @@ def _print_one(workload: Workload) -> None:
 
 
 def _accuracy(workload: Workload) -> str:
-    return "-" if workload.accuracy is None else f"{100 * workload.accuracy:.2f} %"
+    return "-" if workload.accuracy is None else percent(workload.accuracy, 2)
 
 
 def _scaled(count: int) -> str:
@@ -88,7 +90,7 @@ def _scaled(count: int) -> str:
 
 
 def _shapes(layer: Layer) -> tuple[str, str, str]:
-    """Of the input, the weights (or a matmul's second operand) and the output; images are channels x height x width."""
+    """Shapes of the input, the weights (or a matmul's second operand) and the output; images are channels x height x width."""
     m, n, k = layer.shape
     if layer.kind == "conv":
         batch = (layer.batch,) if layer.batch > 1 else ()

@@ -82,7 +82,8 @@ from archgym.objective import AtMost, Form, Minimize, Objective
 from archgym.registry import register_env
 from archgym.simulator import Simulator
 from archgym.simulator_wrappers import Tabulated
-from archgym.simulators.accelerator.attention import LENGTHS, WORD_BYTES, AttentionAccelerator, compulsory_bytes
+from archgym.simulators.accelerator.attention import AttentionAccelerator
+from archgym.simulators.accelerator.fusemax import LENGTHS, WORD_BYTES, compulsory_bytes
 
 PRESETS = {
     f"{name}_{length.lower()}": {"batch": batch, "heads": heads, "queries": n, "keys": n, "head_dim": dim, "value_dim": dim}

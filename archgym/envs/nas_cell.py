@@ -73,8 +73,8 @@ from archgym.objective import AtMost, Maximize, Objective
 from archgym.registry import register_env
 from archgym.simulator import Simulator
 from archgym.simulator_wrappers import Tabulated
-from archgym.simulators.nas.benchmark import NasCell
 from archgym.simulators.nas.cells import all_cells
+from archgym.simulators.nas.tabular import NasCell
 
 BACKENDS = ("table", "train")
 

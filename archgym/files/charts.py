@@ -1,15 +1,20 @@
-"""What all charts have in common: the theme, light and dark, and how a chart becomes a page, an SVG or a PNG (Altair and vl-convert)."""
+"""Theme of all charts, light and dark, and conversion of a chart to a page, an SVG or a PNG (Altair and vl-convert)."""
 
 from __future__ import annotations
 
 import json
 import re
+from functools import cache
+from importlib import import_module
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from archgym.errors import ArchGymError, MissingDependency
 from archgym.files.paths import check_writable, write_atomically
 from archgym.text import REASON, is_printable, one_line
+
+if TYPE_CHECKING:
+    from archgym.simulator import Metric
 
 SUFFIXES = (".html", ".svg", ".png")
 FONT = "Inter, 'Helvetica Neue', Arial, 'Liberation Sans', sans-serif"
@@ -20,11 +25,11 @@ ON_DARK = {
     "#8d77fe": "#a79dff", "#41c37b": "#1fc8a0", "#0583c7": "#2fb0ea", "#b47a0a": "#d9b04a", "#d3666b": "#ff9a8c", "#c34bb1": "#e58bd0",
     "#b33911": "#e2713f", "#0cbaf6": "#6fd8f5", "#b50b76": "#f06aa8", "#039775": "#2cc79e",
 }  # fmt: skip
-"""The hues of charts, lighter, for a page's dark theme."""
+"""Lighter variants of the charts' hues, for the dark theme of a page."""
 
 
 def config(dark: bool = False) -> dict[str, Any]:
-    """Vega-Lite's configuration that all charts are drawn with; the marks' named styles are defined here."""
+    """Vega-Lite's configuration of all charts, with the named styles of marks."""
     ink, soft, line, paper = ("#e8eaed", "#a3abb8", "#333a45", "#171b21") if dark else ("#1b2027", "#5c6673", "#dfe3e8", "#ffffff")
     return {
         "background": "transparent" if dark else "#ffffff",
@@ -76,28 +81,46 @@ def config(dark: bool = False) -> dict[str, Any]:
 
 
 def check_chart(path: Path, option: str = "--chart") -> Path:
-    """The path as a Path, if a chart can be drawn and written there.
+    """Check that a chart can be drawn and written to a path, and return the path.
 
     Args:
-        option: of the command, that named the path.
+        path: path of the chart.
+        option: name of the command's option, for errors.
 
     Raises:
-        ArchGymError: the suffix is of no format that charts have, or the path cannot be written.
-        MissingDependency: what draws is not installed; names the extra that brings it.
+        ArchGymError: the suffix is not that of a chart, or the path cannot be written.
+        MissingDependency: Altair or vl-convert is not installed; the message names the extra that brings it.
     """
     if path.suffix not in SUFFIXES:
         raise ArchGymError(f"{option} takes the name of a {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]} file, not {str(path)!r}")
-    try:
-        import altair
-        import vl_convert  # noqa: F401
-    except ImportError as error:
-        raise MissingDependency(f"a chart needs {error.name}: pip install 'archgym[report]'") from error
-    del altair
+    require_drawing("a chart", "altair", "vl_convert")
     return check_writable(path)
 
 
+def require_drawing(what: str, *modules: str) -> None:
+    """Check that modules of the extra `report` are installed.
+
+    Args:
+        what: subject of the error, such as "a chart".
+        modules: names of the modules.
+
+    Raises:
+        MissingDependency: the message names the first module that is missing and the extra that brings it.
+    """
+    for name in modules:
+        try:
+            import_module(name)
+        except ImportError as error:
+            raise MissingDependency(f"{what} needs {error.name}: pip install 'archgym[report]'") from error
+
+
+def axis_title(metric: Metric) -> str:
+    """A metric's name, with its unit if it has one."""
+    return metric.name if metric.unit == "1" else f"{metric.name} ({metric.unit})"
+
+
 def specification(chart: Any) -> dict[str, Any]:
-    """The chart as Vega-Lite JSON with all its rows in `datasets`; not validated against the schema again (Altair's classes were)."""
+    """The chart as Vega-Lite JSON with all its rows in `datasets`, not validated again after Altair's own checks."""
     import altair as alt
 
     with alt.data_transformers.enable("default", max_rows=None):
@@ -107,7 +130,7 @@ def specification(chart: Any) -> dict[str, Any]:
 
 
 def drawable(value: Any) -> Any:
-    """JSON with printable texts of bounded length: what XML forbids ends the process that draws it. Markup stays as it is."""
+    """JSON with printable texts of bounded length, since characters that XML forbids crash the renderer. Markup is unchanged."""
     if isinstance(value, dict):
         return {drawable(key): drawable(entry) for key, entry in value.items()}
     if isinstance(value, list):
@@ -118,7 +141,7 @@ def drawable(value: Any) -> Any:
 
 
 def vega_lite() -> str:
-    """The version of Vega-Lite that draws: Altair's own where vl-convert has it, else the newest it has."""
+    """The version of Vega-Lite: Altair's if vl-convert has it, else the newest of vl-convert."""
     import altair as alt
     import vl_convert
 
@@ -127,8 +150,17 @@ def vega_lite() -> str:
     return own if own in known else known[-1]
 
 
+@cache
+def vega_script() -> str:
+    """Vega, Vega-Lite and Vega-Embed as one script, safe inside a script element."""
+    import vl_convert
+
+    bundle = str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=vega_lite()))
+    return re.sub(r"</(script)", r"<\\/\1", bundle, flags=re.IGNORECASE).replace("<!--", "<\\!--")
+
+
 def svg(chart: Any) -> str:
-    """The chart drawn without a browser, as SVG, with the light configuration."""
+    """The chart as SVG with the light configuration, drawn without a browser."""
     import vl_convert
 
     drawn = config() | {"aria": False}
@@ -136,7 +168,7 @@ def svg(chart: Any) -> str:
 
 
 def write_chart(chart: Any, path: Path) -> Path:
-    """Write a chart as the path's suffix says: .html opens without a network, light or dark as the reader's system is; .svg; .png.
+    """Write a chart in the format of the path's suffix: .svg, .png, or .html, which needs no network and follows the system's theme.
 
     Raises:
         ArchGymError: the path cannot be written.
@@ -185,11 +217,7 @@ draw();
 
 
 def _page(chart: Any) -> str:
-    """One file that needs no network."""
-    import vl_convert
-
+    """A page in one file, without network requests."""
     data = {"light": config(), "dark": config(dark=True), "on_dark": ON_DARK, "specification": specification(chart)}
     shown = {name: json.dumps(value).replace("<", "\\u003c") for name, value in data.items()}
-    script = str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=vega_lite()))
-    script = re.sub(r"</(script)", r"<\\/\1", script, flags=re.IGNORECASE).replace("<!--", "<\\!--")
-    return _PAGE.format(font=FONT, script=script, **shown)
+    return _PAGE.format(font=FONT, script=vega_script(), **shown)

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from archgym.space import Array, DesignSpace, Indices, Integer, Parameter, Real, is_unicode
+from archgym.space import Array, DesignSpace, Indices, Integer, Parameter, Real
+from archgym.text import is_unicode
 from archgym.values import read, write
 
 if TYPE_CHECKING:

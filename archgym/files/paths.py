@@ -163,6 +163,23 @@ def refuse_foreign(path: str | os.PathLike[str], *ours: bytes) -> None:
             raise ArchGymError(f"{os.fspath(path)} is {kind}")
 
 
+def check_readable(path: Path, what: str) -> None:
+    """Refuse anything but a file, and one that is `foreign`, before it is opened.
+
+    Args:
+        path: the file.
+        what: its role in the message, such as "the workload".
+
+    Raises:
+        ArchGymError: it is refused.
+        OSError: it cannot be read.
+    """
+    place = path.expanduser()
+    if place.exists() and not place.is_file():
+        raise ArchGymError(f"cannot read {what} {str(place)!r}: it is not a file")
+    refuse_foreign(place)
+
+
 def in_words(error: BaseException) -> str:
     """Why a file could not be written: "the disk is full", or what the system says."""
     found = system_error(error)
@@ -199,8 +216,12 @@ def check_writable(path: str | os.PathLike[str]) -> Path:
         return target
 
 
-def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], object]) -> Path:
+def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], object] | bytes) -> Path:
     """Write a file so that a reader sees all of it or none, and remove what killed processes left of earlier attempts.
+
+    Args:
+        path: the file.
+        write: its content, or a function that writes the content.
 
     Raises:
         ArchGymError: the path cannot be written; nothing is left behind.
@@ -208,7 +229,7 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], o
     target = _target(path)
     with _writing(target):
         remove_abandoned(target.parent, target.name)
-        replace(target, write)
+        replace(target, (lambda file: file.write(write)) if isinstance(write, bytes) else write)
     return target
 
 

@@ -1,52 +1,90 @@
-"""Results of jobs on disk: what a backend once said of a job, for every process and every workload that has it again."""
+"""Results by key on disk, in an SQLite file that processes share: of simulators by design (`Cached`), of backends by job."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from archgym.errors import SimulatorUnavailable
-from archgym.simulators.accelerator.backends.environments import folder
+from archgym.files.paths import data_folder, make_folder
+
+if TYPE_CHECKING:
+    import sqlite3
+
+WAIT_S = 60.0  # for another process that writes
 
 
-class Results:
-    """A table of results by job, in an SQLite file that several processes may use at once.
+class Records:
+    """Bytes or texts by key; of two for one key, the first counts. Several processes, and forks of one, may use a file at once.
 
     Args:
-        path: of the file; its folder is made if it is not there.
+        path: the file, in a folder that exists; network file systems without locks will not do.
 
     Raises:
-        ArchGymError: the file cannot be opened and written.
+        SimulatorUnavailable: the file cannot be opened and written.
     """
 
-    def __init__(self, path: Path):
-        import sqlite3
-
-        self.path = folder(path.parent) / path.name
+    def __init__(self, path: str | os.PathLike[str]):
+        self.path = os.fspath(path)
+        self._connections: dict[int, sqlite3.Connection] = {}  # by process: a fork may neither use nor close its parent's
         with self._errors():
-            self._connection = sqlite3.connect(self.path, timeout=60, isolation_level=None)
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.execute("PRAGMA synchronous = NORMAL")
-            self._connection.execute("CREATE TABLE IF NOT EXISTS results (key BLOB PRIMARY KEY, result TEXT NOT NULL) WITHOUT ROWID")
+            self._open()
 
-    def get(self, job: Mapping[str, Any]) -> dict[str, Any] | None:
-        """The result of a job; None where there is none yet."""
-        with self._errors():
-            found = self._connection.execute("SELECT result FROM results WHERE key = ?", (_key(job),)).fetchone()
-        return None if found is None else dict(json.loads(found[0]))
+    def get(self, keys: Iterable[bytes]) -> dict[bytes, Any]:
+        """The records of those keys that have one.
 
-    def put(self, job: Mapping[str, Any], result: Mapping[str, Any]) -> None:
-        """Keep a result; of two, the first counts."""
+        Raises:
+            SimulatorUnavailable: the file cannot be read any more.
+        """
+        found = {}
         with self._errors():
-            self._connection.execute("INSERT OR IGNORE INTO results VALUES (?, ?)", (_key(job), json.dumps(result)))
+            connection = self._open()
+            for key in keys:
+                row = connection.execute("SELECT * FROM results WHERE key = ?", (key,)).fetchone()
+                if row:
+                    found[key] = row[1]
+        return found
+
+    def put(self, records: Mapping[bytes, bytes | str]) -> None:
+        """Keep records, all of them or none.
+
+        Raises:
+            SimulatorUnavailable: the file cannot be written any more.
+        """
+        with self._errors():
+            connection = self._open()
+            with connection:
+                connection.execute("BEGIN IMMEDIATE")
+                connection.executemany("INSERT OR IGNORE INTO results VALUES (?, ?)", records.items())
 
     def close(self) -> None:
-        """Close the file."""
-        self._connection.close()
+        """Close the file for this process."""
+        connection = self._connections.pop(os.getpid(), None)
+        if connection is not None:
+            connection.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_connections": {}}
+
+    def _open(self) -> sqlite3.Connection:
+        """This process's connection."""
+        if os.getpid() in self._connections:
+            return self._connections[os.getpid()]
+        import sqlite3
+
+        connection = sqlite3.connect(self.path, timeout=WAIT_S, isolation_level=None, check_same_thread=False)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")  # a killed process loses nothing; a power cut may lose the last batches
+        with connection:
+            connection.execute("BEGIN IMMEDIATE")  # refuses a file that can only be read, before anything is simulated
+            connection.execute("CREATE TABLE IF NOT EXISTS results (key BLOB PRIMARY KEY, record BLOB NOT NULL) WITHOUT ROWID")
+        self._connections[os.getpid()] = connection
+        return connection
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -55,9 +93,37 @@ class Results:
         try:
             yield
         except sqlite3.Error as error:
-            raise SimulatorUnavailable(
-                f"cannot use {self.path} for results: {error}; set ARCHGYM_HOME to a folder that can be written"
-            ) from error
+            ours = Path(self.path).is_relative_to(data_folder())
+            remedy = "set ARCHGYM_HOME to a folder that can be written" if ours else "name a file in a folder that can be written"
+            raise SimulatorUnavailable(f"cannot use {self.path} as a cache of results: {error}; {remedy}") from error
+
+
+class Results:
+    """Results of jobs, both in JSON.
+
+    Args:
+        path: the file; its folder is made if it does not exist.
+
+    Raises:
+        ArchGymError: the folder cannot be made, or the file cannot be opened and written.
+    """
+
+    def __init__(self, path: Path):
+        self._records = Records(make_folder(path.parent) / path.name)
+
+    def get(self, job: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The result of a job; None if it has none yet."""
+        key = _key(job)
+        found = self._records.get([key])
+        return dict(json.loads(found[key])) if found else None
+
+    def put(self, job: Mapping[str, Any], result: Mapping[str, Any]) -> None:
+        """Keep a result; of two, the first counts."""
+        self._records.put({_key(job): json.dumps(result)})
+
+    def close(self) -> None:
+        """Close the file."""
+        self._records.close()
 
 
 def _key(job: Mapping[str, Any]) -> bytes:

@@ -1,119 +1,239 @@
-"""What ArchGym (ISCA 2023) claims, worded so that data can contradict it, and what a study says; then the same in plain words.
+"""ArchGym's claims (ISCA 2023), worded so that data can contradict them, and their verdicts: values, which `words` puts into sentences.
 
-Each claim is judged on each task: "supported", "contradicted", "not resolved", or "no conclusion: saturated" where agents sit at the
-optimum. Claims about every agent are supported only if each single test rejects the opposite (an intersection-union test, which needs no
-correction), and contradicted if one is, after Holm's correction over the agents.
+Each claim is judged on each task. Claims about every agent are supported only if each single test rejects the opposite (an
+intersection-union test, which needs no correction), and contradicted if one test does, after Holm's correction over the agents.
 """
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum, StrEnum, auto
+from typing import TypeAlias
 
 import numpy as np
 
 from archgym.lottery import statistics
-from archgym.lottery.comparisons import DEFAULTS, Cell, Family, Tuned
-from archgym.lottery.scores import RANDOM, TICKET, Task
-from archgym.lottery.statistics import Estimate
+from archgym.lottery.comparisons import DEFAULTS, Family, Tuned
+from archgym.lottery.scores import RANDOM, TICKET, ScoredTask
+from archgym.lottery.statistics import Comparison, Estimate, PairVerdict
 from archgym.space import Array
 
-SUPPORTED, CONTRADICTED, UNRESOLVED, SATURATED = "supported", "contradicted", "not resolved", "no conclusion: saturated"
 RARE = 0.1
 """Winning tickets are rare where fewer than this share of the runs of random configurations hold one."""
 
-STATEMENTS = {
-    "H1": "With tuned hyperparameters no agent is better than another: all pairs of agents that have hyperparameters, each tuned over the "
-    "same number of configurations, are equivalent within the margin.",
-    "H2": "Hyperparameters are a lottery: averaged over the agents that have some, the choice of configuration changes a run's result "
-    f"more than the seed does, and fewer than {100 * RARE:.0f} % of runs with random configurations are winning tickets (within "
-    f"{100 * TICKET:.0f} % of the optimum, or of the best design seen where that is not known).",
-    "H3": "With more samples agents converge: the variance between agents with tuned hyperparameters is smaller at the budget than at a "
-    "tenth of it. (Unlimited samples cannot be observed.)",
-    "H4": "Defaults are no gamble: each agent's default configuration is, within the margin, no worse than its average random "
-    "configuration.",
-    "H5": "Every agent beats random search when tuning is charged for: the best design that k runs with k different configurations find is "
-    "better than the best that random search finds with the same number of samples in all, by any amount, and not equivalent within the "
-    "margin.",
-}
+
+class Claim(StrEnum):
+    """The claims; `words.STATEMENTS` has their full wording."""
+
+    NO_BEST_AGENT = "H1"
+    LOTTERY = "H2"
+    CONVERGENCE = "H3"
+    DEFAULTS = "H4"
+    BETTER_THAN_RANDOM = "H5"
+
+
+class Verdict(StrEnum):
+    """The verdict of one task on one claim."""
+
+    SUPPORTED = "supported"
+    CONTRADICTED = "contradicted"
+    UNRESOLVED = "not resolved"
+    SATURATED = "no conclusion: saturated"
+
+
+class Obstacle(Enum):
+    """Why a claim cannot be judged on a task."""
+
+    SATURATED = auto()
+    TUNED_SATURATED = auto()
+    RANDOM_SATURATED = auto()
+    TOO_FEW_CONFIGURATIONS = auto()
+    TOO_FEW_AGENTS = auto()
+    NO_EARLY_CHECKPOINT = auto()
+    NO_VARIANCE = auto()
+    NO_DEFAULTS = auto()
+    NO_RANDOM_SEARCH = auto()
+    ONLY_RANDOM_SEARCH = auto()
+
+
+class Standing(StrEnum):
+    """One side of a comparison against the other."""
+
+    BETTER = "better"
+    NOT_WORSE = "no worse"
+    EQUIVALENT = "equivalent"
+    WORSE = "worse"
+    UNRESOLVED = "not resolved"
+
+
+Standings: TypeAlias = Mapping[Standing, Mapping[str, float]]
+"""Agents by their standing, each with its difference; without empty groups."""
+
+
+@dataclass(frozen=True)
+class Lead:
+    """The largest significant difference between two agents.
+
+    Attributes:
+        better, worse: the two agents.
+        difference: difference of their scores, positive.
+        p_holm: p value after Holm's correction.
+    """
+
+    better: str
+    worse: str
+    difference: float
+    p_holm: float
+
+
+@dataclass(frozen=True)
+class PairCounts:
+    """Evidence on H1: verdicts on all pairs of agents that have hyperparameters.
+
+    Attributes:
+        configurations: number of configurations that each agent is tuned over.
+        counts: number of pairs by verdict, without zeros.
+        largest: the largest significant difference; None if there is none.
+        margin: largest relative difference that is negligible.
+    """
+
+    configurations: int
+    counts: Mapping[PairVerdict, int]
+    largest: Lead | None
+    margin: float
+
+
+@dataclass(frozen=True)
+class Explained:
+    """Evidence on H2: causes of the variance between runs, and winning tickets.
+
+    Attributes:
+        mean, lowest, highest: share of the variance between runs that configurations explain, over agents.
+        tickets: share of runs that are winning tickets: (share, low, high).
+    """
+
+    mean: float
+    lowest: float
+    highest: float
+    tickets: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Evidence on H3: differences between tuned agents early and at the budget.
+
+    Attributes:
+        configurations: number of configurations that each agent is tuned over.
+        early: samples of the early checkpoint.
+        before, after: standard deviation between agents at that checkpoint and at the budget, without its noise.
+    """
+
+    configurations: int
+    early: int
+    before: float
+    after: float
+
+
+@dataclass(frozen=True)
+class DefaultStandings:
+    """Evidence on H4: the defaults of each agent against its average random configuration."""
+
+    standings: Standings
+
+
+@dataclass(frozen=True)
+class RandomStandings:
+    """Evidence on H5: the best of k runs of each agent against random search with k times the samples."""
+
+    runs: int
+    standings: Standings
+
+
+Findings: TypeAlias = PairCounts | Explained | Spread | DefaultStandings | RandomStandings | Obstacle
+Judged: TypeAlias = tuple[Verdict, Findings]
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a task says about a hypothesis."""
+    """The verdict of a task on a claim, with its numbers or with the obstacle to a verdict."""
 
-    hypothesis: str
+    claim: Claim
     task: str
-    verdict: str
-    evidence: str
-
-    @property
-    def statement(self) -> str:
-        """The hypothesis in words."""
-        return STATEMENTS[self.hypothesis]
+    verdict: Verdict
+    findings: Findings
 
 
 def judge(
-    task: Task, scores: Mapping[str, Array], tuned: Tuned, families: Sequence[Family], *, margin: float, alpha: float, saturated: bool
+    task: ScoredTask, scores: Mapping[str, Array], tuned: Tuned, families: Sequence[Family], *, margin: float, alpha: float, saturated: bool
 ) -> list[Evidence]:
-    """All hypotheses on one task.
+    """All claims on one task.
 
     Args:
-        scores: of each agent at the budget, float64 [C, S].
-        saturated: whether the task is: nothing is concluded then.
+        task: the task.
+        scores: scores of each agent at the budget, float64 [C, S].
+        tuned: tuned scores of its agents.
+        families: comparisons of all pairs of agents, by effort.
+        margin: largest relative difference between agents that is negligible.
+        alpha: chance of a false verdict.
+        saturated: whether agents sit at the optimum, so that no claim is judged.
     """
     if saturated:
-        return [Evidence(h, task.name, SATURATED, "agents sit at the optimum: differences cannot be seen") for h in STATEMENTS]
+        return [Evidence(claim, task.name, Verdict.SATURATED, Obstacle.SATURATED) for claim in Claim]
     tunable = [a for a in task.agents if task.tunable(a)]
     return [
-        Evidence("H1", task.name, *_no_agent_is_better(task, families, tunable, margin)),
-        Evidence("H2", task.name, *_lottery(task, scores, tunable, alpha)),
-        Evidence("H3", task.name, *_convergence(task, tuned, families, tunable, alpha)),
-        Evidence("H4", task.name, *_defaults(task, scores, tunable, margin, alpha)),
-        Evidence("H5", task.name, *_better_than_random(task, scores, tuned, families, margin, alpha)),
+        Evidence(Claim.NO_BEST_AGENT, task.name, *_no_best_agent(families, tunable, margin)),
+        Evidence(Claim.LOTTERY, task.name, *_lottery(task, scores, tunable, alpha)),
+        Evidence(Claim.CONVERGENCE, task.name, *_convergence(task, tuned, families, tunable, alpha)),
+        Evidence(Claim.DEFAULTS, task.name, *_defaults(task, scores, tunable, margin, alpha)),
+        Evidence(Claim.BETTER_THAN_RANDOM, task.name, *_better_than_random(task, scores, tuned, families, margin, alpha)),
     ]
 
 
-def _no_agent_is_better(task: Task, families: Sequence[Family], tunable: Sequence[str], margin: float) -> tuple[str, str]:
-    family, reason = _largest(families)
-    if family is None:
-        return (SATURATED if reason else UNRESOLVED), reason or "too few configurations to tune over"
-    if len(tunable) < 2:
-        return UNRESOLVED, "fewer than two agents with hyperparameters"
-    kept = [v for (a, b), v in zip(family.pairs, family.verdicts, strict=True) if a in tunable and b in tunable]
-    if len(kept) < len(tunable) * (len(tunable) - 1) // 2:
-        kept.append(UNRESOLVED)  # an agent without enough runs to be in a pair
-    words = ", ".join(f"{kept.count(v)} {v}" for v in ("different", "equivalent", UNRESOLVED) if v in kept)
-    told = [(p, float(d), float(q)) for p, d, q, v in _rows(family) if v == "different" and set(p) <= set(tunable)]
-    widest = max(told, key=lambda row: abs(row[1]), default=None)
-    example = ""
-    if widest:
-        (a, b), d, p = widest
-        example = f"; e.g. {a if d > 0 else b} is better than {b if d > 0 else a} by {_by(task, abs(d))} (p {p:.2g} after Holm)"
-    evidence = f"{family.name} configurations: of {len(kept)} pairs {words} (margin {_percent(margin)}){example}"
-    if "different" in kept:
-        return CONTRADICTED, evidence
-    return (SUPPORTED if set(kept) == {"equivalent"} else UNRESOLVED), evidence
-
-
-def _rows(family: Family) -> list[tuple[tuple[str, str], float, float, str]]:
-    """(pair, difference, p after Holm, verdict) of each pair."""
-    return list(zip(family.pairs, family.comparison.difference, family.p_holm, family.verdicts, strict=True))
-
-
-def _largest(families: Sequence[Family]) -> tuple[Family | None, str]:
-    """The family tuned over most configurations that is not at the ceiling; None and a reason where all of them are."""
+def largest_effort(families: Sequence[Family]) -> Family | Obstacle:
+    """The family tuned over the most configurations whose agents are not at the optimum, or why there is none."""
     over = [family for family in families if family.name != DEFAULTS]
     below = [family for family in over if not family.saturated]
-    return (below[-1], "") if below else (None, "tuned agents sit at the optimum" if over else "")
+    if below:
+        return below[-1]
+    return Obstacle.TUNED_SATURATED if over else Obstacle.TOO_FEW_CONFIGURATIONS
 
 
-def _lottery(task: Task, scores: Mapping[str, Array], tunable: Sequence[str], alpha: float) -> tuple[str, str]:
+def _without_family(obstacle: Obstacle) -> Judged:
+    return (Verdict.SATURATED if obstacle is Obstacle.TUNED_SATURATED else Verdict.UNRESOLVED), obstacle
+
+
+def _no_best_agent(families: Sequence[Family], tunable: Sequence[str], margin: float) -> Judged:
+    family = largest_effort(families)
+    if isinstance(family, Obstacle):
+        return _without_family(family)
+    if len(tunable) < 2:
+        return Verdict.UNRESOLVED, Obstacle.TOO_FEW_AGENTS
+    rows = [
+        (pair, float(difference), float(p), verdict)
+        for pair, difference, p, verdict in zip(family.pairs, family.comparison.difference, family.p_holm, family.verdicts, strict=True)
+        if set(pair) <= set(tunable)
+    ]
+    verdicts = [verdict for *_, verdict in rows]
+    if len(rows) < len(tunable) * (len(tunable) - 1) // 2:
+        verdicts.append(PairVerdict.UNRESOLVED)  # an agent without enough runs to be in a pair
+    different = [row for row in rows if row[-1] is PairVerdict.DIFFERENT]
+    largest = None
+    if different:
+        (a, b), difference, p, _ = max(different, key=lambda row: abs(row[1]))
+        largest = Lead(*((a, b) if difference > 0 else (b, a)), abs(difference), p)
+    counts = {verdict: verdicts.count(verdict) for verdict in PairVerdict if verdict in verdicts}
+    found = PairCounts(family.configurations, counts, largest, margin)
+    if different:
+        return Verdict.CONTRADICTED, found
+    return (Verdict.SUPPORTED if set(counts) == {PairVerdict.EQUIVALENT} else Verdict.UNRESOLVED), found
+
+
+def _lottery(task: ScoredTask, scores: Mapping[str, Array], tunable: Sequence[str], alpha: float) -> Judged:
     ratios = {a: statistics.variance_ratio(scores[a]) for a in tunable}
     ratios = {a: r for a, r in ratios.items() if np.isfinite(r.value)}
     if not ratios:
-        return UNRESOLVED, "no agent has three configurations with two seeds each whose results differ"
+        return Verdict.UNRESOLVED, Obstacle.NO_VARIANCE
     values, errors, freedom = (np.array([float(r[i]) for r in ratios.values()]) for i in range(3))
     mean = statistics.sum_of(Estimate(values, errors, freedom), 1 / len(values))
     low, high = mean.interval(1 - alpha)
@@ -121,25 +241,24 @@ def _lottery(task: Task, scores: Mapping[str, Array], tunable: Sequence[str], al
     seeds = max(scores[a].shape[1] for a in tunable)
     every = np.concatenate([np.pad(scores[a], ((0, 0), (0, seeds - scores[a].shape[1])), constant_values=np.nan) for a in tunable])
     hits = np.where(np.isnan(every), np.nan, every >= task.ceiling - task.distance(TICKET))
-    tickets, least, most = statistics.share_of_runs(hits, 1 - alpha)
-    evidence = (
-        f"configurations explain {_percent(np.mean(shares))} of the variance between runs ({_percent(min(shares))} to "
-        f"{_percent(max(shares))} by agent); {_percent(tickets, 1)} of runs are winning tickets "
-        f"({_percent(least, 1)} to {_percent(most, 1)})"
-    )
-    if low > 0 and most < RARE:
-        return SUPPORTED, evidence
-    return (CONTRADICTED if high < 0 or least > RARE else UNRESOLVED), evidence
+    tickets = statistics.share_of_runs(hits, 1 - alpha)
+    _, lowest, highest = tickets
+    found = Explained(float(np.mean(shares)), min(shares), max(shares), tickets)
+    if low > 0 and highest < RARE:
+        return Verdict.SUPPORTED, found
+    return (Verdict.CONTRADICTED if high < 0 or lowest > RARE else Verdict.UNRESOLVED), found
 
 
-def _convergence(task: Task, tuned: Tuned, families: Sequence[Family], tunable: Sequence[str], alpha: float) -> tuple[str, str]:
-    family, reason = _largest(families)
-    if family is None:
-        return (SATURATED if reason else UNRESOLVED), reason or "too few configurations to tune over"
+def _convergence(task: ScoredTask, tuned: Tuned, families: Sequence[Family], tunable: Sequence[str], alpha: float) -> Judged:
+    family = largest_effort(families)
+    if isinstance(family, Obstacle):
+        return _without_family(family)
     early = max((b for b in tuned.samples if b <= task.budget / 10), default=None)
+    if early is None:
+        return Verdict.UNRESOLVED, Obstacle.NO_EARLY_CHECKPOINT
     agents = [a for a in tunable if a in family.estimates]
-    if early is None or len(agents) < 2:
-        return UNRESOLVED, "fewer than two agents with hyperparameters" if early else "the budget is too small to have an earlier tenth"
+    if len(agents) < 2:
+        return Verdict.UNRESOLVED, Obstacle.TOO_FEW_AGENTS
     k = tuned.configurations.index(family.configurations)
     moments = [
         (
@@ -151,56 +270,48 @@ def _convergence(task: Task, tuned: Tuned, families: Sequence[Family], tunable: 
     (before, drawn_before), (after, drawn_after) = moments
     spread, change = statistics.change_of_spread(before, after, drawn_before, drawn_after)
     low, high = change.interval(1 - alpha)
-    typical = [_by(task, float(s)) for s in spread]
-    evidence = (
-        f"{family.name} configurations, agents typically (one standard deviation, without its noise) differ by {typical[0]} at {early:,} "
-        f"samples and by {typical[1]} at {task.budget:,}"
-    )
-    return (SUPPORTED if high < 0 else CONTRADICTED if low > 0 else UNRESOLVED), evidence
+    found = Spread(family.configurations, early, float(spread[0]), float(spread[1]))
+    return (Verdict.SUPPORTED if high < 0 else Verdict.CONTRADICTED if low > 0 else Verdict.UNRESOLVED), found
 
 
-def _defaults(task: Task, scores: Mapping[str, Array], tunable: Sequence[str], margin: float, alpha: float) -> tuple[str, str]:
-    found: dict[str, tuple[Estimate, Estimate]] = {}
+def _defaults(task: ScoredTask, scores: Mapping[str, Array], tunable: Sequence[str], margin: float, alpha: float) -> Judged:
+    sides: dict[str, tuple[Estimate, Estimate]] = {}
     for agent in tunable:
-        default, runs = task.of(agent).default, scores[agent]
+        default, runs = task.runs_of(agent).default, scores[agent]
         if default is None or np.isnan(runs[default]).all() or len(runs) < 3:
             continue
         others = np.delete(runs, default, axis=0)
         components = statistics.variance_components(others)
         seeds = (~np.isnan(others)).sum() - (~np.isnan(others).all(axis=1)).sum()
         least = (components.seeds, float(seeds)) if np.isfinite(components.seeds) else (0.0, np.inf)
-        found[agent] = statistics.mean_of_runs(runs[default], least), statistics.mean_of_configurations(others)
-    if not found:
-        return UNRESOLVED, "no agent has its defaults and random configurations to compare them with"
+        sides[agent] = statistics.mean_of_runs(runs[default], least), statistics.mean_of_configurations(others)
+    if not sides:
+        return Verdict.UNRESOLVED, Obstacle.NO_DEFAULTS
     distance = task.distance(margin)
-    tests = {a: statistics.compare(*sides, margin=distance, alpha=2 * alpha) for a, sides in found.items()}
-    p_holm = statistics.holm(np.array([float(t.p) for t in tests.values()]))
-    fine = [a for a, t in tests.items() if t.low > -distance]
-    worse = [a for (a, t), p in zip(tests.items(), p_holm, strict=True) if p <= alpha and t.difference < 0 and a not in fine]
-    better = [a for (a, t), p in zip(tests.items(), p_holm, strict=True) if p <= alpha and t.difference > 0]
-    rest = [a for a in tests if a not in fine and a not in worse]
-    parts = [
-        f"{word}: {', '.join(f'{a} ({_change(task, float(tests[a].difference))})' for a in group)}"
-        for word, group in (
-            ("better", better),
-            ("no worse", [a for a in fine if a not in better]),
-            ("worse", worse),
-            (UNRESOLVED, [a for a in rest if a not in better]),
-        )
-        if group
-    ]
-    evidence = "defaults against the average random configuration: " + "; ".join(parts)
-    return (CONTRADICTED if worse else SUPPORTED if not rest else UNRESOLVED), evidence
+    tests = {a: statistics.compare(*pair, margin=distance, alpha=2 * alpha) for a, pair in sides.items()}
+    p_holm = _holm(tests)
+    within = [a for a, t in tests.items() if t.low > -distance]
+    better = [a for a, t in tests.items() if p_holm[a] <= alpha and t.difference > 0]
+    worse = [a for a, t in tests.items() if p_holm[a] <= alpha and t.difference < 0 and a not in within]
+    open_ = [a for a in tests if a not in within and a not in worse]
+    groups = {
+        Standing.BETTER: better,
+        Standing.NOT_WORSE: [a for a in within if a not in better],
+        Standing.WORSE: worse,
+        Standing.UNRESOLVED: [a for a in open_ if a not in better],
+    }
+    verdict = Verdict.CONTRADICTED if worse else Verdict.UNRESOLVED if open_ else Verdict.SUPPORTED
+    return verdict, DefaultStandings(_standings(groups, tests))
 
 
 def _better_than_random(
-    task: Task, scores: Mapping[str, Array], tuned: Tuned, families: Sequence[Family], margin: float, alpha: float
-) -> tuple[str, str]:
+    task: ScoredTask, scores: Mapping[str, Array], tuned: Tuned, families: Sequence[Family], margin: float, alpha: float
+) -> Judged:
     if RANDOM not in task.agents or task.tunable(RANDOM):
-        return UNRESOLVED, "the study has no random search"
+        return Verdict.UNRESOLVED, Obstacle.NO_RANDOM_SEARCH
     others = [a for a in task.agents if a != RANDOM]
     if not others:
-        return UNRESOLVED, "the study has no agent but random search"
+        return Verdict.UNRESOLVED, Obstacle.ONLY_RANDOM_SEARCH
     efforts = [family.configurations for family in families if family.name != DEFAULTS]
     pools = {a: task.clusters(a, scores[a]) for a in task.agents}
     for k in [*sorted(efforts, reverse=True), 1]:
@@ -208,148 +319,36 @@ def _better_than_random(
             a: Estimate(*(p[0] for p in statistics.resampled_best_of_k(runs, [k], tuned.counts[a], statistics.best_of_k_runs)[0]))
             for a, runs in pools.items()
         }
-        known = [a for a in others if np.isfinite(best[a].value)]  # that have k runs at all
+        known = [a for a in others if np.isfinite(best[a].value)]  # agents with at least k runs
         if known and best[RANDOM].value < task.ceiling - task.ticket:
             break
     else:
-        return SATURATED, "random search finds the optimum"
+        return Verdict.SATURATED, Obstacle.RANDOM_SATURATED
     tests = {a: statistics.compare(best[a], best[RANDOM], margin=task.distance(margin), alpha=alpha) for a in known}
-    p_holm = statistics.holm(np.array([float(t.p) for t in tests.values()]))
-    groups: dict[str, list[str]] = {"better": [], "equivalent": [], "worse": [], UNRESOLVED: []}
-    for (agent, test), p in zip(tests.items(), p_holm, strict=True):
-        word = statistics.verdict(float(p), float(test.p_equivalence), alpha)
-        groups[("better" if test.difference > 0 else "worse") if word == "different" else word].append(agent)
-    parts = [
-        f"{word}: {', '.join(f'{a} ({_change(task, float(tests[a].difference))})' for a in group)}"
-        for word, group in groups.items()
-        if group
-    ]
-    evidence = f"{k} run{'s' * (k != 1)} of {task.budget:,} samples against random search with {k * task.budget:,}: " + "; ".join(parts)
-    if groups["worse"] or groups["equivalent"]:
-        return CONTRADICTED, evidence
-    return (UNRESOLVED if groups[UNRESOLVED] else SUPPORTED), evidence
+    p_holm = _holm(tests)
+    groups: dict[Standing, list[str]] = {s: [] for s in (Standing.BETTER, Standing.EQUIVALENT, Standing.WORSE, Standing.UNRESOLVED)}
+    for agent, test in tests.items():
+        groups[_standing(test, p_holm[agent], alpha)].append(agent)
+    found = RandomStandings(k, _standings(groups, tests))
+    if groups[Standing.WORSE] or groups[Standing.EQUIVALENT]:
+        return Verdict.CONTRADICTED, found
+    return (Verdict.UNRESOLVED if groups[Standing.UNRESOLVED] else Verdict.SUPPORTED), found
 
 
-# --------------------------------------------------------------------------------------------- plain words
+def _holm(tests: Mapping[str, Comparison]) -> dict[str, float]:
+    """p values after Holm's correction over the agents."""
+    return dict(zip(tests, statistics.holm(np.array([float(t.p) for t in tests.values()])).tolist(), strict=True))
 
 
-def conclude(
-    task: Task, families: Sequence[Family], evidence: Sequence[Evidence], *, margin: float, saturated: bool, seeds: int
-) -> list[str]:
-    """A few sentences on one task: tuned, untuned, the lottery, random search. None says more than the verdicts do."""
-    if saturated:
-        return [
-            f"{task.name}: no conclusion, as agents sit at the optimum after {task.budget:,} samples; use a harder task or fewer samples."
-        ]
-    said = []
-    family, reason = _largest(families)
-    if family is not None:
-        effort = f"tuned over {family.configurations} configurations of {task.budget:,} samples"
-        said.append(f"{task.name}: {effort}, {_order(task, family, margin, seeds)}.")
-    elif reason:
-        said.append(f"{task.name}: no conclusion on tuned agents, as they sit at the optimum.")
-    defaults = next((f for f in families if f.name == DEFAULTS), None)
-    if defaults is not None and not defaults.saturated:
-        said.append(f"{task.name}: untuned, with {task.budget:,} samples, {_order(task, defaults, margin, seeds)}.")
-    by = {e.hypothesis: e for e in evidence}
-    lottery, random = by.get("H2"), by.get("H5")
-    if lottery is not None and "explain" in lottery.evidence:
-        words = {SUPPORTED: "it is a lottery", CONTRADICTED: "it is not the claimed lottery"}.get(
-            lottery.verdict, "whether it is a lottery is not resolved"
-        )
-        said.append(f"{task.name}: {words}: {lottery.evidence}.")
-    if random is not None and "against" in random.evidence:
-        said.append(f"{task.name}: with tuning charged for, {random.evidence}.")
-    return said
+def _standing(test: Comparison, p_holm: float, alpha: float) -> Standing:
+    match statistics.verdict(p_holm, float(test.p_equivalence), alpha):
+        case PairVerdict.EQUIVALENT:
+            return Standing.EQUIVALENT
+        case PairVerdict.DIFFERENT:
+            return Standing.BETTER if test.difference > 0 else Standing.WORSE
+        case _:
+            return Standing.UNRESOLVED
 
 
-def _order(task: Task, family: Family, margin: float, seeds: int) -> str:
-    """Every agent against the one with the best estimate, in words."""
-    by = f"{seeds} seed{'s' * (seeds != 1)}"
-    if family.name != DEFAULTS:
-        by = f"{max(len(task.of(a).traces) for a in family.estimates)} configurations of {by}"
-    first, *others = sorted(family.estimates, key=lambda a: -float(family.estimates[a].value))
-    verdicts = {a: family.verdict(first, a) for a in others}
-    same, worse, open_ = ([a for a in others if verdicts[a] == v] for v in ("equivalent", "different", UNRESOLVED))
-    top = f"{first} ({_level(task, float(family.estimates[first].value))})"
-    mutual = all(family.verdict(a, b) == "equivalent" for a, b in itertools.combinations(same, 2))
-    if same and mutual:
-        parts = [f"{_list([top, *same])} are equivalent within {_percent(margin)}"]
-    else:
-        parts = [
-            f"{top} has the best estimate" + (f", to which {_list(same)} are each equivalent within {_percent(margin)}" if same else "")
-        ]
-    if worse:
-        gaps = [float(family.estimates[a].value - family.estimates[first].value) for a in worse]
-        parts.append(f"{_list([f'{a} ({_change(task, g)})' for a, g in zip(worse, gaps, strict=True)])} {_are(worse)} worse")
-    if open_:
-        parts.append(f"{_list(open_)} {_are(open_)} not resolved by {by}")
-    return "; ".join(parts)
-
-
-def _list(words: Sequence[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
-
-
-def _are(words: Sequence[str]) -> str:
-    return "is" if len(words) == 1 else "are"
-
-
-def _level(task: Task, score: float) -> str:
-    """A score in words: 0.985 of the optimum."""
-    log = task.runs.log_scale
-    reference = task.scale.removeprefix("ratio to ").removeprefix("difference from ")
-    relation = "from" if not log else "times" if task.runs.optimum is None else "of"
-    return f"{float(task.shown(np.asarray(score))):.4g} {relation} {reference}"
-
-
-def _change(task: Task, difference: float) -> str:
-    """A difference in words, with its sign: -3.2 %."""
-    return f"{100 * np.expm1(difference):+.1f} %" if task.runs.log_scale else f"{difference:+.3g}"
-
-
-def _by(task: Task, difference: float) -> str:
-    """The size of a difference in words."""
-    return _change(task, difference).lstrip("+-")
-
-
-def _percent(share: float | np.floating, digits: int = 0) -> str:
-    return f"{100 * share:.{digits}f} %"
-
-
-CLAIMS = {
-    "H1": "that no tuned agent is better than another",
-    "H2": "that hyperparameters are a lottery",
-    "H3": "that agents converge with more samples",
-    "H4": "that defaults are no gamble",
-    "H5": "that every agent beats random search when tuning is charged for",
-}
-
-
-def overall(evidence: Sequence[Evidence], cells: Sequence[Cell], least: int = 2) -> list[str]:
-    """What several tasks say together, in plain words: verdicts counted by claim, and the ends of the map of all tasks.
-
-    Args:
-        evidence: of all tasks.
-        cells: of the lottery map.
-        least: tasks that are several.
-    """
-    tasks = len({e.task for e in evidence})
-    if tasks < least:
-        return []
-    counted = []
-    for claim, words in CLAIMS.items():
-        verdicts = [e.verdict for e in evidence if e.hypothesis == claim]
-        found = [f"{verdict} on {verdicts.count(verdict)}" for verdict in (SUPPORTED, CONTRADICTED) if verdict in verdicts]
-        counted.append(f"{words} is {' and '.join(found) or 'not resolved on any'}")
-    lines = [f"Over {tasks} tasks, the claim {'; '.join(counted)}."]
-    everywhere = [cell for cell in cells if cell.task == "all tasks"]
-    if everywhere:
-        ends = [min(everywhere, key=lambda c: (c.configurations, -c.samples)), max(everywhere, key=lambda c: (c.configurations, c.samples))]
-        picks = [
-            f"{cell.agent} with {cell.configurations:,} configuration{'s' * (cell.configurations > 1)} of {cell.samples:,} samples "
-            f"(the best in {cell.confidence:.0%} of resamplings)".replace("%", " %")
-            for cell in dict.fromkeys(ends)
-        ]
-        lines.append(f"Over all tasks that are not saturated, pick {' and '.join(picks)}.")
-    return lines
+def _standings(groups: Mapping[Standing, Sequence[str]], tests: Mapping[str, Comparison]) -> Standings:
+    return {standing: {a: float(tests[a].difference) for a in agents} for standing, agents in groups.items() if agents}

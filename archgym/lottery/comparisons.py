@@ -1,8 +1,8 @@
-"""Which agent is better: tuned scores, pairwise comparisons at equal effort, and the lottery map.
+"""Comparisons of agents: tuned scores, pairs of agents at equal effort, and the lottery map.
 
 A family is all pairs of agents on one task at one effort: with their defaults, or tuned over k configurations. Holm's correction is over
-one family, so that on each task and at each effort the chance of any false "different" is at most alpha. "Equivalent" is a claim about a
-pair, at most alpha of which are false.
+one family, so that on each task and at each effort the chance of any false "different" is at most alpha. The chance of a false
+"equivalent" is at most alpha for each pair.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from archgym.lottery import statistics
-from archgym.lottery.scores import RANDOM, Task, powers_of_two
-from archgym.lottery.statistics import Estimate
+from archgym.lottery.scores import RANDOM, ScoredTask, powers_of_two
+from archgym.lottery.statistics import Estimate, PairVerdict
 from archgym.space import Array
 
 DEFAULTS = "defaults"
@@ -26,12 +27,12 @@ class Tuned:
     """The agents of one task, each tuned over k configurations of B samples.
 
     Attributes:
-        configurations: K numbers of configurations tried, powers of two.
+        configurations: numbers of configurations tried, K powers of two.
         samples: B checkpoints.
-        estimates: of each agent, [B, K]: the expected score of a new run of the best of k configurations, cross-fitted. An agent with one
-            configuration only has nothing to tune: its mean, for every k.
-        replicates: of each agent, float64 [R, B, K], over configurations and the shared luck of the seeds.
-        counts: of each agent, int64 [R, C], the configurations (or runs) of each replicate.
+        estimates: expected score of a new run of the best of k configurations, cross-fitted, [B, K], by agent. For an agent with a single
+            configuration it is the mean, for every k.
+        replicates: replicates of the estimates over configurations and the shared luck of the seeds, float64 [R, B, K], by agent.
+        counts: number of times that each configuration (or run) was drawn in each replicate, int64 [R, C], by agent.
     """
 
     configurations: tuple[int, ...]
@@ -46,11 +47,14 @@ class Tuned:
         return Estimate(*(part[b, i] for part in self.estimates[agent]))
 
 
-def tune(task: Task, scores: Mapping[str, Array], replicates: int, seed: int) -> Tuned:
+def tune(task: ScoredTask, scores: Mapping[str, Array], replicates: int, seed: int) -> Tuned:
     """Tuned scores of all agents at all checkpoints.
 
     Args:
-        scores: of each agent at the checkpoints, float64 [C, S, B].
+        task: the task.
+        scores: scores of each agent at the checkpoints, float64 [C, S, B].
+        replicates: number of bootstrap replicates.
+        seed: seed of the bootstrap.
     """
     ks = powers_of_two(max((len(s) for a, s in scores.items() if task.tunable(a)), default=1))
     estimates, drawn, counts = {}, {}, {}
@@ -79,14 +83,14 @@ class Family:
 
     Attributes:
         name: "defaults" or "tuned over k".
-        task: the task's label.
+        task: label of the task.
         configurations: k; 1 for the defaults.
-        estimates: of each agent, scalars.
-        pairs: of agents, P of them.
-        comparison: of each pair's first agent with its second, [P].
-        p_holm: float64 [P].
-        verdicts: "different", "equivalent" or "not resolved".
-        saturated: whether the agents sit at the optimum; then all verdicts are "not resolved".
+        estimates: estimate of each agent, scalars.
+        pairs: P pairs of agents.
+        comparison: each pair's first agent against its second, [P].
+        p_holm: p values after Holm's correction, float64 [P].
+        verdicts: verdict on each pair, [P].
+        saturated: whether the agents are at the optimum; then all verdicts are "not resolved".
     """
 
     name: str
@@ -96,26 +100,30 @@ class Family:
     pairs: Sequence[tuple[str, str]]
     comparison: statistics.Comparison
     p_holm: Array
-    verdicts: Sequence[str]
+    verdicts: Sequence[PairVerdict]
     saturated: bool
 
-    def verdict(self, a: str, b: str) -> str:
+    def verdict(self, a: str, b: str) -> PairVerdict:
         """The verdict on a pair in either order."""
         return next(v for pair, v in zip(self.pairs, self.verdicts, strict=True) if set(pair) == {a, b})
 
 
-def efforts(task: Task) -> list[int]:
-    """Numbers of configurations that agents are compared at: 4, 16, 64, ... while four disjoint groups of them were drawn; else 2."""
-    most = max((len(task.of(a).traces) for a in task.agents if task.tunable(a)), default=0) // 4
+def efforts(task: ScoredTask) -> list[int]:
+    """Numbers of configurations for comparisons: 4, 16, 64, ... up to a quarter of those drawn; if that is less than 4, then 2."""
+    most = max((len(task.runs_of(a).traces) for a in task.agents if task.tunable(a)), default=0) // 4
     return [k for k in powers_of_two(most) if k > 1 and (k.bit_length() % 2 == 1 or most < 4)]
 
 
-def families(task: Task, scores: Mapping[str, Array], tuned: Tuned, *, margin: float, alpha: float, saturated: bool) -> list[Family]:
+def families(task: ScoredTask, scores: Mapping[str, Array], tuned: Tuned, *, margin: float, alpha: float, saturated: bool) -> list[Family]:
     """The defaults and the tuned agents, at the budget.
 
     Args:
-        scores: of each agent at the budget, float64 [C, S].
-        saturated: whether the task is, so that nothing is concluded.
+        task: the task.
+        scores: scores of each agent at the budget, float64 [C, S].
+        tuned: tuned scores of the agents.
+        margin: largest relative difference that is negligible.
+        alpha: significance level.
+        saturated: whether agents are at the optimum, so that all verdicts are "not resolved".
     """
     defaults = {a: runs for a in task.agents if (runs := task.defaults(a, scores[a])) is not None}
     found = [_family(task, DEFAULTS, 1, {a: statistics.mean_of_runs(runs) for a, runs in defaults.items()}, margin, alpha, saturated)]
@@ -125,7 +133,7 @@ def families(task: Task, scores: Mapping[str, Array], tuned: Tuned, *, margin: f
     return [family for family in found if family.pairs]
 
 
-def _family(task: Task, name: str, k: int, estimates: Mapping[str, Estimate], margin: float, alpha: float, saturated: bool) -> Family:
+def _family(task: ScoredTask, name: str, k: int, estimates: Mapping[str, Estimate], margin: float, alpha: float, saturated: bool) -> Family:
     known = {agent: e for agent, e in estimates.items() if not np.isnan(e.value)}
     pairs = list(itertools.combinations(known, 2))
     sides = [Estimate(*(np.array([float(known[p[side]][i]) for p in pairs]) for i in range(3))) for side in (0, 1)]
@@ -133,19 +141,19 @@ def _family(task: Task, name: str, k: int, estimates: Mapping[str, Estimate], ma
     p_holm = statistics.holm(found.p)
     top = saturated or at_the_ceiling(task, {a: float(e.value) for a, e in known.items()})
     verdicts = [
-        "not resolved" if top else statistics.verdict(float(p), float(q), alpha) for p, q in zip(p_holm, found.p_equivalence, strict=True)
+        PairVerdict.UNRESOLVED if top else statistics.verdict(float(p), float(q), alpha)
+        for p, q in zip(p_holm, found.p_equivalence, strict=True)
     ]
     return Family(name, task.name, k, known, pairs, found, p_holm, verdicts, top)
 
 
-def at_the_ceiling(task: Task, typical: Mapping[str, float]) -> bool:
-    """Whether these agents, by their typical scores, sit at the optimum (`statistics.saturated`)."""
+def at_the_ceiling(task: ScoredTask, typical: Mapping[str, float]) -> bool:
+    """Whether agents with these typical scores are at the optimum (`statistics.saturated`)."""
     return statistics.saturated({a: v - task.ceiling for a, v in typical.items()}, tolerance=task.ticket, random=RANDOM)
 
 
-@dataclass(frozen=True)
-class Cell:
-    """One choice: which agent to pick where k configurations of B samples can be tried; ratios in the task's scale."""
+class MapCell(NamedTuple):
+    """The agent to pick where k configurations of B samples can be tried; cells at the ceiling are left out."""
 
     task: str
     configurations: int
@@ -157,15 +165,15 @@ class Cell:
     runner_up_ratio: float | None
 
 
-def lottery_map(tasks: Sequence[tuple[Task, Tuned, bool]]) -> list[Cell]:
-    """The map of each task, and of all tasks that are not saturated: the agent with the highest mean score over them.
+def lottery_map(tasks: Sequence[tuple[ScoredTask, Tuned, bool]]) -> list[MapCell]:
+    """The map of each task, and the map of all tasks that are not saturated, by mean scores.
 
     Confidence is the share of bootstrap replicates, over configurations and shared luck of seeds, in which the agent is the best. Cells
-    at the ceiling, where any agent would do, are left out. An agent of whose configurations not two disjoint groups of k were drawn takes
-    no part; if there is no other than those with nothing to tune, the cell is left out, too.
+    at the ceiling, where all agents are equally good, are left out. So are agents with fewer than 2 k configurations, and cells where only
+    agents without hyperparameters are left.
 
     Args:
-        tasks: (task, tuned scores, whether it is saturated).
+        tasks: (task, tuned scores, whether it is saturated) of each task.
     """
     cells = []
     for task, tuned, _ in tasks:
@@ -179,7 +187,7 @@ def lottery_map(tasks: Sequence[tuple[Task, Tuned, bool]]) -> list[Cell]:
     return cells
 
 
-def _cell(name: str, tasks: Sequence[tuple[Task, Tuned]], k: int, samples: int) -> list[Cell]:
+def _cell(name: str, tasks: Sequence[tuple[ScoredTask, Tuned]], k: int, samples: int) -> list[MapCell]:
     values: dict[str, float] = {}
     replicates: dict[str, Array] = {}
     for agent in tasks[0][0].agents:
@@ -200,4 +208,4 @@ def _cell(name: str, tasks: Sequence[tuple[Task, Tuned]], k: int, samples: int) 
     confidence = float((best[0] / np.maximum(best.sum(axis=0), 1)).mean())
     second = order[1] if len(order) > 1 else None
     ratios = [float(task.shown(np.asarray(values[a]))) for a in order[:2]]
-    return [Cell(name, k, samples, order[0], ratios[0], confidence, second, ratios[1] if second else None)]
+    return [MapCell(name, k, samples, order[0], ratios[0], confidence, second, ratios[1] if second else None)]

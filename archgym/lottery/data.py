@@ -1,4 +1,4 @@
-"""What the statistics read: the improvements of every run, arranged as task -> agent -> configurations x seeds.
+"""The input of the statistics: the improvements of every run, arranged as task -> agent -> configurations x seeds.
 
 A trace is a run's strictly improving valid rewards. From traces follow, exactly, for any sample count b and any wall time t,
 
@@ -20,10 +20,10 @@ class Trace(NamedTuple):
     """One finished run.
 
     Attributes:
-        sample: 0-based samples at which the best valid reward improved, int64 [I], increasing; empty where no design was valid.
-        reward: the new best rewards, float64 [I], increasing.
-        seconds: wall time since the run's start at which each was known, float64 [I].
-        samples: samples that the run was given.
+        sample: 0-based samples at which the best valid reward improved, int64 [I], increasing; empty if no design was valid.
+        reward: new best rewards, float64 [I], increasing.
+        seconds: wall time from the start of the run to each improvement, float64 [I].
+        samples: budget of the run, samples.
         total_seconds: wall time of the whole run.
     """
 
@@ -39,10 +39,10 @@ class AgentRuns:
     """All runs of one agent on one task.
 
     Attributes:
-        agent: its name.
+        agent: name of the agent.
         configurations: C hyperparameter settings. Replicates of an agent without hyperparameters are configurations that are all {}.
-        default: the configuration with the agent's default hyperparameters; None where the study has none.
-        traces: [C][S]; None where a run failed or has not been run.
+        default: index of the configuration with the agent's default hyperparameters; None if the study has none.
+        traces: runs, [C][S]; None for one that failed or has not been run.
     """
 
     agent: str
@@ -52,13 +52,13 @@ class AgentRuns:
 
     @property
     def replicates(self) -> bool:
-        """Whether the configurations are all the same, so that there is nothing to tune."""
+        """Whether all configurations are equal, so that nothing can be tuned."""
         return all(c == self.configurations[0] for c in self.configurations)
 
     def best_after(self, samples: Sequence[int] | Array) -> Array:
         """Best valid reward after each number of samples: float64 [C, S, B].
 
-        -inf where none was valid yet, NaN where there is no run, or one that was given fewer samples.
+        -inf where no design was valid yet, NaN for a missing run or a smaller budget.
         """
         best = self._best(np.asarray(samples) - 1, "sample")
         for (c, s), trace in self._runs():
@@ -70,7 +70,7 @@ class AgentRuns:
         return self._best(np.asarray(seconds, float), "seconds")
 
     def samples_to(self, reward: float) -> Array:
-        """Samples until a reward was reached: float64 [C, S]; inf where it was not, NaN where there is no run."""
+        """Samples until a reward was reached: float64 [C, S]; inf if it was not, NaN for a missing run."""
         found = np.full((len(self.traces), len(self.traces[0])), np.nan)
         for (c, s), trace in self._runs():
             at = int(np.searchsorted(trace.reward, reward))
@@ -78,7 +78,7 @@ class AgentRuns:
         return found
 
     def spent(self) -> Array:
-        """(samples, wall seconds) of each run: float64 [C, S, 2]; NaN where there is no run."""
+        """(samples, wall seconds) of each run: float64 [C, S, 2]; NaN for a missing run."""
         found = np.full((len(self.traces), len(self.traces[0]), 2), np.nan)
         for (c, s), trace in self._runs():
             found[c, s] = trace.samples, trace.total_seconds
@@ -100,17 +100,17 @@ class TaskRuns:
     """All runs on one task.
 
     Attributes:
-        task: its label, unique in the study.
-        env: the environment's id.
-        optimum: the exact optimum's reward; None where it is not known.
-        average_random: the mean reward of randomly drawn valid designs; None where the study has no random search.
-        log_scale: rewards are logarithms of ratios, so that exp(best - optimum) is a ratio of metrics.
-        agents: the runs of each agent, in the study's order.
-        budget: samples that a run was given.
+        task: label of the task, unique in the study.
+        env: id of the environment.
+        optimum: reward of the exact optimum; None if it is not known.
+        average_random: mean reward of randomly drawn valid designs; None if the study has no random search.
+        log_scale: whether rewards are logarithms of ratios, so that exp(best - optimum) is a ratio of metrics.
+        agents: runs of each agent, in the study's order.
+        budget: largest budget of a run, samples.
         failures: (agent, configuration, seed, reason) of failed runs.
-        clipped: share of the valid rewards that are cut at +-R, where agents cannot tell designs apart; of the agent that has most.
-        capped: whether the optimum's reward is cut, so that worse designs may have it too.
-        judged_by: in words, what stands in a reward's place, where runs are judged by their fronts (`archgym.lottery.fronts`).
+        clipped: share of the valid rewards that are clipped at +-R, which hides differences between designs; the largest over agents.
+        capped: whether the optimum's reward is clipped, so that worse designs may have the same reward.
+        judged_by: the rule that replaces the reward, as a sentence, where runs are judged by their fronts (`archgym.lottery.fronts`).
     """
 
     task: str

@@ -1,18 +1,18 @@
-"""Runs judged by the front that they found instead of by a reward.
+"""Runs judged by the hypervolume of the fronts they find, instead of by a reward.
 
-With values turned so that lower is better, and on a logarithmic axis where all of a metric's values are positive, the first n samples of
-a run are worth
+Values are turned so that lower is better, and their axes are logarithmic where all of a metric's values are positive. The first n samples
+of a run are then worth
 
     w(n) = log H({valid samples < n})          H: the hypervolume up to a reference point (`archgym.pareto`)
 
 so that the exponential of a difference is a ratio of hypervolumes. Where the whole space can be enumerated, w of the exact front is the
-optimum. The reference point is the study's, else the worst value of each metric: of all valid designs where the space was enumerated, of
-those that runs have stored where it was not.
+optimum. The reference point is the study's; by default it is the worst value of each metric, among all valid designs where the space was
+enumerated, else among those that runs have stored.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -22,22 +22,24 @@ from archgym.env import Evaluator
 from archgym.errors import ArchGymError
 from archgym.lottery.data import Trace
 from archgym.pareto import check_front, directions, exact_front, growing_hypervolume, hypervolume
+from archgym.progress import Progress, silent
 from archgym.simulator import Metric
 from archgym.space import Array
 from archgym.text import number
 
 ENUMERATED = 1_000_000
-"""Spaces up to this size are enumerated unasked, in seconds."""
+"""Largest space that is enumerated by default; this takes seconds."""
 
 
 class Samples(NamedTuple):
     """The valid designs of one finished run, V of them.
 
     Attributes:
-        sample: 0-based samples at which they were tried, int64 [V], increasing.
-        seconds: wall time since the run's start at which each was known, float64 [V].
+        sample: 0-based indices of their samples, int64 [V], increasing.
+        seconds: wall time from the start of the run to each result, float64 [V].
         values: their metrics in units, float64 [V, M].
-        samples, total_seconds: that the run was given, as in `Trace`.
+        samples: budget of the run, samples.
+        total_seconds: wall time of the whole run.
     """
 
     sample: Array
@@ -49,12 +51,12 @@ class Samples(NamedTuple):
 
 @dataclass(frozen=True)
 class Judge:
-    """What fronts on one task are worth.
+    """The worth of fronts on one task.
 
     Attributes:
         metrics: M metrics that are traded off.
-        logarithmic: which of them have a logarithmic axis, bool [M].
-        reference: where the hypervolume ends, in the metrics' units, float64 [M].
+        logarithmic: whether each has a logarithmic axis, bool [M].
+        reference: reference point of the hypervolume, in the metrics' units, float64 [M].
         optimum: w of the exact front; None where it is not known.
     """
 
@@ -64,24 +66,24 @@ class Judge:
     optimum: float | None = None
 
     @classmethod
-    def of(
+    def from_runs(
         cls,
         evaluator: Evaluator,
         names: Sequence[str],
         reference: Mapping[str, float],
         seen: Iterable[Samples],
         enumerate_it: bool,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Progress = silent,
     ) -> Judge:
-        """The judge of a task.
+        """The judge of a task, with the exact front where the space is enumerated.
 
         Args:
-            evaluator: of the task's environment.
+            evaluator: the task's simulator and objective.
             names: metrics that are traded off.
-            reference: metric -> coordinate of the reference point, as far as the study gives it.
-            seen: every stored run.
-            enumerate_it: find the exact front however large the space is.
-            progress: called with (designs done, designs in all) while it is found.
+            reference: coordinates of the reference point, by metric, as far as the study gives them.
+            seen: all stored runs.
+            enumerate_it: enumerate the space whatever its size; else only up to `ENUMERATED` designs.
+            progress: progress of the enumeration.
 
         Raises:
             ArchGymError: a measured or noisy simulator that is to be enumerated, or a reference <= 0 on a logarithmic axis.
@@ -99,11 +101,11 @@ class Judge:
         judge = cls(metrics, ends[0] > 0, corner)
         for metric, value in zip(metrics, np.where(judge.logarithmic, corner, 1.0), strict=True):
             if value <= 0:
-                raise ArchGymError(f"all values of {metric.name} are positive and so is the front_reference, which is {value:g}")
+                raise ArchGymError(f"all values of {metric.name} are positive: expected a positive front_reference, got {value:g}")
         return judge if front is None else cls(metrics, judge.logarithmic, corner, judge.worth(front))
 
     def worth(self, values: Array) -> float:
-        """w of a set of points, [N, M] in the metrics' units; -inf where none of them is better than the reference in every metric."""
+        """w of a set of points, [N, M] in the metrics' units; -inf if no point is better than the reference in every metric."""
         with np.errstate(divide="ignore"):
             return float(np.log(hypervolume(self._turned(values), self._turned(self.reference[None])[0])))
 
@@ -114,12 +116,12 @@ class Judge:
         return Trace(run.sample[rows], np.log(volumes[rows]), run.seconds[rows], run.samples, run.total_seconds)
 
     def __str__(self) -> str:
-        """What runs are judged by."""
+        """The rule by which runs are judged, as a sentence."""
         where = ", ".join(f"{m.name} {number(float(value))} {m.unit}" for m, value in zip(self.metrics, self.reference, strict=True))
         plain = [metric.name for metric, log in zip(self.metrics, self.logarithmic, strict=True) if not log]
-        axes = "logarithmic axes" if not plain else f"logarithmic axes but for {' and '.join(plain)}"
+        axes = "logarithmic axes" if not plain else f"logarithmic axes except for {' and '.join(plain)}"
         return f"runs are judged by the hypervolume of their fronts on {axes}, up to {where}"
 
     def _turned(self, values: Array) -> Array:
-        """Points of which lower is better, on their axes: float64 [N, M]."""
+        """Points on their axes, turned so that lower is better: float64 [N, M]."""
         return directions(self.metrics) * np.where(self.logarithmic, np.log(np.where(self.logarithmic, values, 1.0)), values)

@@ -1,9 +1,10 @@
-"""From a study and its folder to what the statistics read: the improvements of every stored run, task by task."""
+"""Reads the stored runs of a study: the improvements of every run, arranged task by task, for the statistics."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import TypeAlias
 
 import numpy as np
 
@@ -14,9 +15,12 @@ from archgym.lottery.fronts import Judge, Samples
 from archgym.optimum import known_optimum, stored_optimum
 from archgym.progress import progress_bar
 from archgym.space import Array
-from archgym.study.design import Run, Study
+from archgym.study.design import Configuration, Run, Study
 from archgym.study.store import Store, Stored
 from archgym.task import EnvSpecification, Specification
+
+Place: TypeAlias = tuple[str, int, int, Run]
+"""A stored run of a task, after its agent, configuration and replicate."""
 
 _COLUMNS = ("sample", "reward", "valid", "elapsed_seconds")
 
@@ -31,19 +35,29 @@ def load_tasks(study: Study, store: Store) -> list[TaskRuns]:
     runs = {run.id: run for run in study.runs() if run.id in stored}
     fronts = {task: EnvSpecification.from_dict(study.tasks[task]).front for task in study.front_references}
     traces: dict[str, Trace] = {}
-    searched: dict[str, dict[str, Samples]] = {task: {} for task in fronts}
+    samples: dict[str, dict[str, Samples]] = {task: {} for task in fronts}
     wanted = dict.fromkeys([*_COLUMNS, *(metric for front in fronts.values() for metric in front)])
     for found, table in store.table([stored[id_] for id_ in runs if stored[id_].done], tuple(wanted)):
         columns = {name: table[name].to_numpy() for name in table.column_names}
         task = runs[found.id].task
         if task in fronts:
-            searched[task][found.id] = _samples(found, columns, fronts[task])
+            samples[task][found.id] = _samples(found, columns, fronts[task])
         else:
             traces[found.id] = _trace(found, columns)
-    judges = {task: _judge(study, task, members.values()) for task, members in searched.items()}
-    traces |= {id_: judges[task].trace(run) for task, members in searched.items() for id_, run in members.items()}
-    placed = {(run.task, run.agent, run.configuration, run.replicate): run for run in runs.values()}
-    return [_task(study, task, placed, traces, stored, judges.get(task)) for task in study.tasks]
+    judges = {task: _judge(study, task, members.values()) for task, members in samples.items()}
+    traces |= {id_: judges[task].trace(run) for task, members in samples.items() for id_, run in members.items()}
+    by_place = {(run.task, run.agent, run.configuration, run.replicate): run for run in runs.values()}
+    places: dict[str, list[Place]] = {
+        task: [
+            (agent, c, s, run)
+            for agent, configurations in study.agents.items()
+            for c, configuration in enumerate(configurations)
+            for s in range(len(configuration.seeds))
+            if (run := by_place.get((task, agent, c, s))) is not None
+        ]
+        for task in study.tasks
+    }
+    return [_task(study, task, places[task], traces, stored, judges.get(task)) for task in study.tasks]
 
 
 def _trace(found: Stored, columns: Mapping[str, Array]) -> Trace:
@@ -61,64 +75,41 @@ def _samples(found: Stored, columns: Mapping[str, Array], front: Sequence[str]) 
 
 
 def _spent(found: Stored) -> tuple[int, float]:
-    """Samples and wall seconds that a run was given."""
+    """Budget of a run in samples, and its wall time in seconds."""
     return int(Specification.from_dict(found.specification).budget), float(found.result["seconds"])
 
 
 def _judge(study: Study, task: str, seen: Iterable[Samples]) -> Judge:
     env = EnvSpecification.from_dict(study.tasks[task])
-    with _evaluator(env) as evaluator, progress_bar() as tell:
-        return Judge.of(
+    with _evaluator(env) as evaluator, progress_bar() as progress:
+        return Judge.from_runs(
             evaluator,
             env.front,
             study.front_references[task],
             seen,
             enumerate_it=task in study.enumerated,
-            progress=lambda done, size: tell(f"front of {env.id}", done / size),
+            progress=lambda _, share: progress(f"front of {env.id}", share),
         )
 
 
 def _task(
     study: Study,
     task: str,
-    placed: Mapping[tuple[str, str, int, int], Run],
+    places: Sequence[Place],
     traces: Mapping[str, Trace],
     stored: Mapping[str, Stored],
     judge: Judge | None,
 ) -> TaskRuns:
     env = EnvSpecification.from_dict(study.tasks[task])
-    agents, failures, random_means = {}, [], []
-    clipped = 0.0
-    for agent, configurations in study.agents.items():
-        widest = max(len(c.seeds) for c in configurations)
-        budgets = {c.budget for c in configurations}
-        rows: list[tuple[Trace | None, ...]] = []
-        valid = cut = 0
-        for c, configuration in enumerate(configurations):
-            row: list[Trace | None] = [None] * widest
-            for s, seed in enumerate(configuration.seeds):
-                run = placed.get((task, agent, c, s))
-                if run is None:
-                    continue
-                row[s] = traces.get(run.id)
-                result = stored[run.id].result
-                if "clipped" in result:  # finished, by a version that counts them
-                    valid, cut = valid + result["valid"], cut + result["clipped"]
-                if not stored[run.id].done:
-                    failures.append((agent, c, seed, str(result.get("reason"))))
-                elif configuration.agent.name == "random" and result["mean_valid_reward"] is not None:
-                    random_means.append((result["mean_valid_reward"], result["valid"]))
-            rows.append(tuple(row))
-        clipped = max(clipped, cut / valid if valid else 0.0)
-        settings = [{**c.hyperparameters, **({"budget": c.budget} if len(budgets) > 1 else {})} for c in configurations]
-        defaults = [c for c, configuration in enumerate(configurations) if configuration.is_default]
-        agents[agent] = AgentRuns(agent, tuple(settings), defaults[0] if defaults else None, tuple(rows))
     if judge is None:
         form, optimum, capped = _objective(env, task in study.enumerated)
-        means = np.array(random_means, float).reshape(-1, 2)
-        average_random = float(np.average(means[:, 0], weights=means[:, 1])) if len(means) else None
+        average_random = _average_random(study, places, stored)
     else:
         form, optimum, capped, average_random = "log", judge.optimum, False, None
+    agents = {
+        agent: _agent_runs(agent, configurations, {(c, s): traces.get(run.id) for a, c, s, run in places if a == agent})
+        for agent, configurations in study.agents.items()
+    }
     return TaskRuns(
         task=task,
         env=str(env.id),
@@ -127,20 +118,52 @@ def _task(
         log_scale=form == "log",
         agents=agents,
         budget=max(c.budget for configurations in study.agents.values() for c in configurations),
-        failures=failures,
-        clipped=clipped,
+        failures=[
+            (agent, c, study.agents[agent][c].seeds[s], str(stored[run.id].result.get("reason")))
+            for agent, c, s, run in places
+            if not stored[run.id].done
+        ],
+        clipped=max((_clipped([stored[run.id] for a, *_, run in places if a == agent]) for agent in study.agents), default=0.0),
         capped=capped,
         judged_by="" if judge is None else str(judge),
     )
 
 
+def _agent_runs(agent: str, configurations: Sequence[Configuration], traces: Mapping[tuple[int, int], Trace | None]) -> AgentRuns:
+    replicates = max(len(c.seeds) for c in configurations)
+    budgets = {c.budget for c in configurations}
+    defaults = [c for c, configuration in enumerate(configurations) if configuration.is_default]
+    return AgentRuns(
+        agent,
+        tuple({**c.hyperparameters, **({"budget": c.budget} if len(budgets) > 1 else {})} for c in configurations),
+        defaults[0] if defaults else None,
+        tuple(tuple(traces.get((c, s)) for s in range(replicates)) for c in range(len(configurations))),
+    )
+
+
+def _average_random(study: Study, places: Sequence[Place], stored: Mapping[str, Stored]) -> float | None:
+    """The mean reward of the valid designs of random search."""
+    results = [
+        stored[run.id].result for agent, c, _, run in places if study.agents[agent][c].agent.name == "random" and stored[run.id].done
+    ]
+    means = np.array([(r["mean_valid_reward"], r["valid"]) for r in results if r["mean_valid_reward"] is not None], float).reshape(-1, 2)
+    return float(np.average(means[:, 0], weights=means[:, 1])) if len(means) else None
+
+
+def _clipped(runs: Iterable[Stored]) -> float:
+    """Share of the valid rewards that are clipped; runs stored by versions that did not count them are left out."""
+    counted = [run.result for run in runs if "clipped" in run.result]
+    valid = sum(result["valid"] for result in counted)
+    return sum(result["clipped"] for result in counted) / valid if valid else 0.0
+
+
 def _objective(env: EnvSpecification, enumerate_it: bool) -> tuple[str, float | None, bool]:
-    """The objective's form, the reward of the exact optimum, where that is known or to be enumerated, and whether it is cut."""
+    """The objective's form, the reward of the exact optimum (None where it is not known), and whether that is clipped."""
     with _evaluator(env) as evaluator:
         if enumerate_it:
-            with progress_bar() as tell:
+            with progress_bar() as progress:
                 found = stored_optimum(
-                    evaluator.simulator, evaluator.objective, progress=lambda done, size: tell(f"optimum of {env.id}", done / size)
+                    evaluator.simulator, evaluator.objective, progress=lambda _, share: progress(f"optimum of {env.id}", share)
                 )
         else:
             found = known_optimum(evaluator.simulator, evaluator.objective)
@@ -150,11 +173,11 @@ def _objective(env: EnvSpecification, enumerate_it: bool) -> tuple[str, float | 
 
 @contextmanager
 def _evaluator(env: EnvSpecification) -> Iterator[Evaluator]:
-    """The task itself, to ask it about its optimum."""
+    """The task's simulator and objective."""
     try:
         evaluator = Evaluator.from_specification(env)
     except Exception as error:  # a constructor may raise anything
-        raise ArchGymError(f"cannot make {env.id} to ask for its optimum: {error}") from error
+        raise ArchGymError(f"cannot make {env.id} to find its optimum: {error}") from error
     try:
         yield evaluator
     finally:

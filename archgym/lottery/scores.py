@@ -1,4 +1,4 @@
-"""From rewards to scores that can be compared: one scale per task, one floor for runs without a valid design, equal samples."""
+"""Turns rewards into comparable scores: one scale per task, one floor for runs without a valid design, equal samples."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from archgym.lottery.data import AgentRuns, TaskRuns
 from archgym.space import Array
 
 RANDOM = "random"
-"""The name of random search, which all others are held against."""
+"""Name of random search, the baseline of all other agents."""
 TICKET = 0.01
-"""How close to the optimum a winning ticket is, and a saturated task."""
+"""Largest relative distance from the optimum of a winning ticket, and of a saturated task."""
 
 
 @dataclass(frozen=True)
-class Task:
+class ScoredTask:
     """The runs of one task, on one scale.
 
     Scores are differences of rewards to a reference: to the optimum's where it is known, else to the average random design's, else to the
-    best seen. Where rewards are logarithms, exp(score) is a ratio, and that is what is shown; other scores are shown as they are.
+    best seen. Where rewards are logarithms, the ratio exp(score) is shown; other scores are shown unchanged.
 
     Attributes:
-        runs: what they are made of.
-        agents: names of those that have finished runs.
-        scale: what the scores are relative to, in words.
-        reference: the reward that has score 0.
-        ceiling: the score of the optimum, or of the best design seen.
-        size: how large a relative difference of 1 is: 1 for logarithms, else the ceiling's reward in absolute terms.
-        budget: the largest number of samples that some run of every agent was given, at which agents are compared.
-        samples: checkpoints up to the largest budget, on a logarithmic grid; `budget` is among them.
+        runs: the task's runs.
+        agents: names of the agents with finished runs.
+        scale: the reference of the scores, in words.
+        reference: reward that has score 0.
+        ceiling: score of the optimum, or of the best design seen.
+        size: score of a relative difference of 1: 1 for logarithms, else the absolute value of the ceiling's reward.
+        budget: samples at which agents are compared: the smallest, over agents, of the largest budget of a run.
+        samples: checkpoints up to the largest budget, on a logarithmic grid that includes `budget`.
     """
 
     runs: TaskRuns
@@ -50,12 +50,12 @@ class Task:
         """The task's label."""
         return self.runs.task
 
-    def of(self, agent: str) -> AgentRuns:
+    def runs_of(self, agent: str) -> AgentRuns:
         """The runs of an agent."""
         return self.runs.agents[agent]
 
     def shown(self, scores: Array) -> Array:
-        """Scores as they are shown: ratios for logarithms, else the differences themselves."""
+        """Scores as shown: ratios for logarithms, else the differences themselves."""
         return np.exp(scores) if self.runs.log_scale else np.asarray(scores, float)
 
     def distance(self, tolerance: float) -> float:
@@ -64,20 +64,20 @@ class Task:
 
     @property
     def ticket(self) -> float:
-        """How far from the ceiling a run still counts as having reached it; exactly, where the ceiling is only the best design seen."""
+        """Largest distance from the ceiling at which a run has reached it; about 0 where the ceiling is only the best design seen."""
         return 1e-9 * self.size if self.runs.optimum is None else self.distance(TICKET)
 
     def scores(self, samples: Sequence[int] | Array) -> dict[str, Array]:
-        """Scores of each agent after numbers of samples [B]: float64 [C, S, B]; NaN where there is no run, or it was given fewer."""
-        return self._scored({agent: self.of(agent).best_after(samples) for agent in self.agents})
+        """Scores of each agent after numbers of samples [B]: float64 [C, S, B]; NaN for a missing run or a smaller budget."""
+        return self._scored({agent: self.runs_of(agent).best_after(samples) for agent in self.agents})
 
     def scores_within(self, seconds: Array) -> dict[str, Array]:
         """Scores of each agent after wall times [T]: float64 [C, S, T]; a run that has ended keeps its last."""
-        return self._scored({agent: self.of(agent).best_within(seconds) for agent in self.agents})
+        return self._scored({agent: self.runs_of(agent).best_within(seconds) for agent in self.agents})
 
     def final(self) -> dict[str, Array]:
         """Scores of each agent's runs at their own ends: float64 [C, S]."""
-        return {a: s[..., 0] for a, s in self._scored({a: self.of(a).best_within([np.inf]) for a in self.agents}).items()}
+        return {a: s[..., 0] for a, s in self._scored({a: self.runs_of(a).best_within([np.inf]) for a in self.agents}).items()}
 
     def _scored(self, best: Mapping[str, Array]) -> dict[str, Array]:
         """Rewards [C, S, B] to scores; runs without a valid design get the worst finite score of the task at the same moment."""
@@ -87,26 +87,26 @@ class Task:
         return {agent: np.where(np.isneginf(b), floor, b) - self.reference for agent, b in best.items()}
 
     def clusters(self, agent: str, scores: Array) -> Array:
-        """Scores [C, S, ...] with what is independent along the first axis: every run, [C S, 1, ...], where configurations are all one."""
-        return scores.reshape(-1, 1, *scores.shape[2:]) if self.of(agent).replicates else scores
+        """Scores [C, S, ...] with independent entries along the first axis: runs, [C S, 1, ...], if all configurations are equal."""
+        return scores.reshape(-1, 1, *scores.shape[2:]) if self.runs_of(agent).replicates else scores
 
     def tunable(self, agent: str) -> bool:
         """Whether the agent ran with more than one configuration."""
-        return not self.of(agent).replicates
+        return not self.runs_of(agent).replicates
 
     def defaults(self, agent: str, scores: Array) -> Array | None:
         """Scores [S, ...] of the agent's default configuration, or None; of an agent without hyperparameters, of its first."""
-        runs = self.of(agent)
+        runs = self.runs_of(agent)
         first = 0 if runs.replicates and not runs.configurations[0] else runs.default
         return None if first is None else scores[first]
 
     def generator(self, seed: int, *parts: str) -> np.random.Generator:
-        """A random generator of its own for a part of the analysis, whatever else is in the study."""
+        """A random generator for a part of the analysis, independent of the rest of the study."""
         return np.random.default_rng([seed, *(zlib.crc32(p.encode()) for p in (self.name, *parts))])
 
 
-def scored(runs: TaskRuns) -> Task | None:
-    """The task on its scale; None where no run found a valid design."""
+def scored(runs: TaskRuns) -> ScoredTask | None:
+    """The task on its scale; None if no run found a valid design."""
     traces = {a: [t for row in r.traces for t in row if t is not None] for a, r in runs.agents.items()}
     rewards = [float(t.reward[-1]) for found in traces.values() for t in found if len(t.reward)]
     if not rewards:
@@ -119,7 +119,7 @@ def scored(runs: TaskRuns) -> Task | None:
     reference, words = next((float(r), w) for r, w in known if r is not None)
     top = best if runs.optimum is None else runs.optimum
     budget = min(max(t.samples for t in traces[a]) for a in agents)
-    return Task(
+    return ScoredTask(
         runs=runs,
         agents=agents,
         scale=f"{'ratio to' if runs.log_scale else 'difference from'} {words}",
@@ -132,7 +132,7 @@ def scored(runs: TaskRuns) -> Task | None:
 
 
 def checkpoints(budget: int, largest: int, decades: float = 2.3) -> tuple[int, ...]:
-    """1, 2, 5, 10, ... over the last decades up to the largest number of samples, which is there itself, as is the budget."""
+    """1, 2, 5, 10, ... over the last decades up to the largest number of samples, with that number and the budget included."""
     series = {m * 10**e for e in range(12) for m in (1, 2, 5)}
     return tuple(sorted({s for s in series if largest / 10**decades <= s < largest} | {budget, largest}))
 

@@ -1,20 +1,22 @@
 """Statistics of the hyperparameter lottery, as pure functions over arrays.
 
-Scores are float64 [C, S]: C configurations drawn from an agent's hyperparameters, S seeds of each; NaN where a run is missing. They are
-modelled as x_cs = mu_c + nu_s + e_cs: configurations are drawn independently, and a seed is lucky or not for all of them alike, since an
-agent with another learning rate begins with the same random designs. Higher is better; logarithms of ratios (best reward - optimum <= 0)
-make all differences ratios.
+Scores are float64 [C, S]: C configurations drawn from an agent's hyperparameters, S seeds of each; NaN for a missing run. The model is
 
-Every comparison rests on an `Estimate` (a value, its standard error, its degrees of freedom), so that an interval, the test of a
-difference and the test of equivalence never contradict each other. Standard errors are Welch's for the seeds of one configuration and the
+    x_cs = mu_c + nu_s + e_cs
+
+Configurations are drawn independently. The luck nu_s of a seed is shared by all of them, since an agent with a different learning rate
+begins with the same random designs. Higher is better; with logarithms of ratios (best reward - optimum <= 0) all differences are ratios.
+
+Every comparison uses an `Estimate` (a value, its standard error, its degrees of freedom), so that an interval, the test of a difference
+and the test of equivalence never contradict each other. Standard errors are Welch's for the seeds of one configuration and the
 bootstrap's over configurations otherwise: tasks are fixed, whole configurations are resampled, and their seeds stay with them. That is the
 cluster bootstrap; of the ways to resample a nested design it is the one whose variance is right (Davison and Hinkley, Bootstrap Methods
 and their Application, 1997, section 3.8): resampling seeds within the resampled configurations as well counts the variance of the seeds
-twice, and hands copies of a selected seed to the held-out side of a cross-fit. What the bootstrap over configurations cannot see, the
-luck nu_s that all configurations share, is added as a variance component of its own (`shared_seed_variance`, S - 1 degrees of freedom).
+twice, and puts copies of a selected seed on the held-out side of a cross-fit. The bootstrap over configurations does not include the luck
+nu_s that all configurations share; it is added as a separate variance component (`shared_seed_variance`, S - 1 degrees of freedom).
 
 Coverage of 95 % intervals in simulations (400 to 1,500 studies each; tests/lottery/test_statistics.py repeats the main ones). Scores are
-normal, equal but for the seeds, log-normal gaps, or rarely good (one configuration in ten):
+normal, equal except for the seeds, log-normal gaps, or rarely good (one configuration in ten):
 
     interval                                          80 configurations x 5 seeds        16 x 3 to 8 x 5
     ================================================  =================================  ===========================================
@@ -24,21 +26,21 @@ normal, equal but for the seeds, log-normal gaps, or rarely good (one configurat
     best of k <= 16 runs, the same                    94-99 %                            93-98 %
     mean of configurations, t                         92-96 %; log-normal 91 %           95 %; log-normal 81-84 %, rarely good 64-82 %
     share of runs, Wilson on effective runs           90-96 %                            90-98 %
-    P(X > Y), Wilson on effective pairs               94-97 %                            90-97 %
     expected running time, wider of bootstrap and     93-96 %                            91-96 %
       Wilson (bootstrap alone: 82-95 %)
     ln(MSB / MSW), jackknife                          90-95 %                            86-96 %
     interquartile mean, percentile bootstrap          94-95 %                            93 %
     Welch's t, 5 seeds against 5                      96-99.8 %                          3 against 3: 97-99 %
 
-The table is without shared luck. Where there is some, intervals without its component cover as little as 6 %, those with it 93 to 96 %
-(shares of runs 77 to 94 %). Small studies stay small: if one configuration in ten is good and eight were
-drawn, no interval knows of the good ones that were not.
+The table is for scores without shared luck. With shared luck, intervals without its component cover as little as 6 %, those with it 93 to
+96 % (shares of runs 77 to 94 %). Small studies stay small: if one configuration in ten is good and eight were drawn, no interval accounts
+for the good ones that were not drawn.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from enum import StrEnum
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -50,14 +52,14 @@ LEVEL = 0.95
 
 
 class Estimate(NamedTuple):
-    """A value with its standard error and the degrees of freedom of that error, each a float or an array; an unknown error is NaN."""
+    """A value, its standard error and the degrees of freedom of that error, each a float or an array; an unknown error is NaN."""
 
     value: Array
     error: Array
     freedom: Array
 
     def interval(self, level: float = LEVEL) -> tuple[Array, Array]:
-        """Student's interval (low, high); NaN where the error is not known."""
+        """Student's t interval (low, high); NaN where the error is not known."""
         with np.errstate(invalid="ignore"):
             half = stats.t.ppf(0.5 + level / 2, self.freedom) * self.error
         half = np.where(self.error == 0, 0.0, half)
@@ -68,7 +70,7 @@ class Estimate(NamedTuple):
 
 
 def known_mean(values: Array, axis: int | None = None) -> Array:
-    """Mean over an axis, or over everything, of what is not NaN; NaN, without a warning, where nothing is."""
+    """Mean of the values that are not NaN, over an axis or over everything; NaN, without a warning, if there are none."""
     known = ~np.isnan(values)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.asarray(np.where(known, values, 0.0).sum(axis=axis) / known.sum(axis=axis))
@@ -79,10 +81,10 @@ def quantiles(scores: Array, probabilities: Sequence[float]) -> Array:
 
     Args:
         scores: float64 [C, S, ...].
-        probabilities: Q of them.
+        probabilities: Q probabilities.
 
     Returns:
-        float64 [Q, ...]; NaN where there are no runs. Linear interpolation, as NumPy's default.
+        float64 [Q, ...], linearly interpolated as NumPy does by default; NaN where there are no runs.
     """
     flat = scores.reshape(-1, *scores.shape[2:])
     found: Array = np.full((len(probabilities), *flat.shape[1:]), np.nan)
@@ -92,14 +94,8 @@ def quantiles(scores: Array, probabilities: Sequence[float]) -> Array:
     return found
 
 
-def interquartile_range(scores: Array) -> Array:
-    """75 % quantile minus 25 % quantile over all runs: scores [C, S, ...] -> float64 [...]."""
-    low, high = quantiles(scores, (0.25, 0.75))
-    return np.asarray(high - low)
-
-
 def percentile_among(value: float, values: Array) -> float:
-    """Where a value falls among values [N], in per cent: mid-rank, so that ties count half (100 * (below + equal / 2) / N)."""
+    """Percentile of a value among values [N], with ties counted half: 100 (below + equal / 2) / N, 0 to 100."""
     known = values[~np.isnan(values)]
     if not len(known) or np.isnan(value):
         return np.nan
@@ -107,9 +103,9 @@ def percentile_among(value: float, values: Array) -> float:
 
 
 def interquartile_mean(scores: Array) -> float:
-    """Mean of the middle half of all runs, missing ones left out: scores of any shape -> float.
+    """Mean of the middle half of all runs, without missing ones: scores of any shape -> float.
 
-    As rliable's `aggregate_iqm`: SciPy's 25 % trimmed mean over everything, which drops int(N / 4) runs at either end
+    As rliable's `aggregate_iqm`: SciPy's 25 % trimmed mean over everything, which drops int(N / 4) runs at each end
     (Agarwal et al., Deep Reinforcement Learning at the Edge of the Statistical Precipice, NeurIPS 2021, section 4.3).
     """
     known = scores[~np.isnan(scores)]
@@ -121,7 +117,7 @@ def interquartile_mean_resampled(scores: Array, counts: Array) -> Array:
 
     Args:
         scores: float64 [C, S].
-        counts: int64 [R, C], how often each configuration was drawn.
+        counts: number of times that each configuration was drawn, int64 [R, C].
 
     Returns:
         float64 [R].
@@ -138,39 +134,6 @@ def interquartile_mean_resampled(scores: Array, counts: Array) -> Array:
     weights = np.diff(kept, axis=1, prepend=cut)
     with np.errstate(invalid="ignore"):
         return np.asarray(weights @ values / (total - 2 * cut)[:, 0])
-
-
-def stratified_bootstrap(scores: Array, statistic: Callable[[Array], float], *, replicates: int, rng: np.random.Generator) -> Array:
-    """rliable's stratified bootstrap: runs are resampled with replacement within each task (Agarwal et al. 2021, section 4.1).
-
-    Args:
-        scores: float64 [runs, tasks].
-        statistic: of such an array.
-
-    Returns:
-        float64 [replicates]; its quantiles are the published percentile interval.
-    """
-    runs, tasks = scores.shape
-    drawn = rng.integers(0, runs, size=(replicates, runs, tasks))
-    return np.array([statistic(np.take_along_axis(scores, rows, axis=0)) for rows in drawn])
-
-
-def optimality_gap(scores: Array, gamma: float = 1.0) -> float:
-    """How far runs fall short of a score: gamma - mean(min(score, gamma)) over all of them (Agarwal et al. 2021, section 4.3).
-
-    Args:
-        scores: of any shape; as published they are normalised so that gamma = 1 is the target, as exp(score) is here.
-    """
-    known = scores[~np.isnan(scores)]
-    return float(gamma - np.minimum(known, gamma).mean()) if len(known) else np.nan
-
-
-def performance_profile(scores: Array, thresholds: Array) -> Array:
-    """Share of all runs with a score above each threshold (Agarwal et al. 2021, section 4.2): thresholds [T] -> float64 [T]."""
-    known = np.sort(scores[~np.isnan(scores)])
-    if not len(known):
-        return np.full(len(thresholds), np.nan)
-    return np.asarray(1.0 - np.searchsorted(known, thresholds, side="right") / len(known))
 
 
 # --------------------------------------------------------------------------------------------- proportions
@@ -194,15 +157,15 @@ def wilson(share: float, size: float, freedom: float, level: float = LEVEL) -> t
 
 
 def share_of_runs(hits: Array, level: float = LEVEL) -> tuple[float, float, float]:
-    """Share of runs that hit, with an interval that knows that the runs of a configuration resemble each other.
+    """Share of runs that hit, with an interval that accounts for the similarity of runs of one configuration.
 
     Args:
-        hits: float64 [C, S]: 1, 0, or NaN for a missing run.
+        hits: 1 for a hit, 0 for a miss, NaN for a missing run, float64 [C, S].
 
     Returns:
         (share, low, high). The effective number of runs is share (1 - share) / variance, with the variance between configurations and
-        that of the seeds' shared luck; at least the number of configurations, which it also is where all runs or none hit (unless the
-        shared luck alone makes it less), and at most the number of runs.
+        that of the seeds' shared luck. It is at most the number of runs, and at least the number of configurations (unless the shared luck
+        alone makes it smaller), which is also its value where all runs or none hit.
     """
     runs = (~np.isnan(hits)).sum(axis=1)
     hits, runs = hits[runs > 0], runs[runs > 0]
@@ -210,7 +173,7 @@ def share_of_runs(hits: Array, level: float = LEVEL) -> tuple[float, float, floa
     if not clusters:
         return np.nan, np.nan, np.nan
     share = float(np.nansum(hits) / total)
-    if clusters == 1:  # its seeds are all there is: the interval is of this configuration
+    if clusters == 1:  # the interval is of this configuration alone
         return share, *wilson(share, float(total), float(total - 1), level)
     residuals = np.nansum(hits, axis=1) - share * runs
     parts = np.array([clusters / (clusters - 1) * (residuals**2).sum() / total**2, shared_seed_variance(hits)])
@@ -222,11 +185,6 @@ def share_of_runs(hits: Array, level: float = LEVEL) -> tuple[float, float, floa
     return share, *wilson(share, float(np.clip(share * (1 - share) / variance, least, total)), float(freedom), level)
 
 
-def winning_tickets(scores: Array, tolerance: float, level: float = LEVEL) -> tuple[float, float, float]:
-    """Share of runs within a tolerance of the optimum, 0.01 meaning score >= -ln 1.01, as `share_of_runs`: scores [C, S]."""
-    return share_of_runs(np.where(np.isnan(scores), np.nan, scores >= -np.log1p(tolerance)), level)
-
-
 def probability_of_improvement(x: Array, y: Array) -> float:
     """P(X > Y) + P(X = Y) / 2 over all pairs of runs, of any shapes: the Mann-Whitney statistic over its maximum.
 
@@ -236,37 +194,12 @@ def probability_of_improvement(x: Array, y: Array) -> float:
 
 
 def placements(x: Array, y: Array) -> Array:
-    """For each run of x, of any shape, the share of the runs of y that it beats, ties counting half; NaN where x is missing."""
+    """Share of the runs of y that each run of x beats, with ties counted half: arrays of any shape; NaN where x is missing."""
     known = np.sort(y[~np.isnan(y)])
     if not len(known):
         return np.full(x.shape, np.nan)
     below, up_to = np.searchsorted(known, x, side="left"), np.searchsorted(known, x, side="right")
     return np.where(np.isnan(x), np.nan, (below + up_to) / (2.0 * len(known)))
-
-
-def probability_of_improvement_interval(x: Array, y: Array, level: float = LEVEL) -> tuple[float, float, float]:
-    """P(X > Y) + P(X = Y) / 2 with an interval that treats configurations as clusters, for x and for y.
-
-    Args:
-        x, y: float64 [C, S] and [D, T]; for runs that all have one configuration, give each its own row, [N, 1].
-
-    Returns:
-        (probability, low, high). The variance is the clustered one of DeLong et al. 1988 (Obuchowski, Nonparametric analysis of clustered
-        ROC curve data, 1997): that of the clusters' mean placements, for x and y. The interval is Wilson's, as in `share_of_runs`.
-    """
-    shared = shared_seed_variance(placements(x, y)) + shared_seed_variance(placements(y, x))
-    of_x, of_y = known_mean(placements(x, y), 1), known_mean(placements(y, x), 1)
-    of_x, of_y = of_x[~np.isnan(of_x)], of_y[~np.isnan(of_y)]
-    share = probability_of_improvement(x, y)
-    clusters = min(len(of_x), len(of_y))
-    if clusters < 2:
-        return share, np.nan, np.nan
-    parts = np.array([of_x.var(ddof=1) / len(of_x), of_y.var(ddof=1) / len(of_y), shared])
-    freedom = _satterthwaite(parts, np.array([len(of_x) - 1.0, len(of_y) - 1.0, max(max(x.shape[1], y.shape[1]) - 1.0, 1.0)]))
-    variance = parts.sum()
-    least = clusters / 4 if shared == 0 else 1.0
-    size = max(share * (1 - share) / variance, least) if variance > 0 and 0 < share < 1 else clusters
-    return share, *wilson(share, float(size), float(freedom) if variance > 0 else clusters - 1.0, level)
 
 
 # --------------------------------------------------------------------------------------------- variance
@@ -302,7 +235,7 @@ def variance_components(scores: Array) -> VarianceComponents:
 
 
 def variance_ratio(scores: Array) -> Estimate:
-    """Do configurations matter more than seeds? ln(MSB / MSW) - ln(1 + n0), which is above 0 where their variance is above the seeds'.
+    """ln(MSB / MSW) - ln(1 + n0): positive where configurations have a larger variance than seeds.
 
     The error is the jackknife's over configurations, on this scale because the bootstrap of the share itself covers only 80-94 %.
 
@@ -310,7 +243,7 @@ def variance_ratio(scores: Array) -> Estimate:
         scores: float64 [C, S].
 
     Returns:
-        A scalar estimate; NaN where there is no variance, or fewer than three configurations.
+        A scalar estimate; NaN without variance, or with fewer than three configurations.
     """
     runs = scores[(~np.isnan(scores)).any(axis=1)]
     size = len(runs)
@@ -341,7 +274,7 @@ def _mean_squares(scores: Array, drawn: Array) -> tuple[Array, Array, Array]:
 
 
 def resample(size: int, replicates: int, rng: np.random.Generator) -> Array:
-    """Bootstrap draws of `size` configurations (or runs): int64 [R, C], how often each was drawn with replacement."""
+    """Bootstrap draws of `size` configurations (or runs): number of times that each was drawn with replacement, int64 [R, C]."""
     return rng.multinomial(size, np.full(size, 1.0 / size), size=replicates)
 
 
@@ -361,12 +294,12 @@ def best_of_k(selection: Array, scores: Array, ks: Sequence[int], counts: Array 
         sum_i scores_(i) C(i - 1, k - 1) / C(n, k),        i the rank by selection score; averaged over folds
 
     This is the average over all C(n, k) subsets (a U-statistic, hence unbiased), for all k at once. Configurations whose selection scores
-    tie share their weight equally. A configuration without a selection score or without a score takes no part in that fold.
+    tie share their weight equally. A configuration without a selection score or without a score is left out of that fold.
 
     Args:
-        selection, scores: float64 [F, C] for F folds.
-        ks: K numbers of configurations.
-        counts: int64 [R, C], how often each configuration was drawn; each once without it.
+        selection, scores: selection scores and scores in F folds, float64 [F, C].
+        ks: numbers of configurations, K of them.
+        counts: number of times that each configuration was drawn, int64 [R, C]; once each if None.
 
     Returns:
         float64 [R, K], or [K] without counts; NaN where fewer than k configurations are known.
@@ -377,7 +310,7 @@ def best_of_k(selection: Array, scores: Array, ks: Sequence[int], counts: Array 
     rows = np.arange(replicates)[:, None] * (size + 1)
     total = np.zeros((replicates, len(ks)))
     folds = np.zeros((replicates, len(ks)))
-    for by, of in zip(np.round(selection, 12), scores, strict=True):  # the order in which seeds are summed shall not break ties
+    for by, of in zip(np.round(selection, 12), scores, strict=True):  # the order in which seeds are summed must not break ties
         known = np.flatnonzero(~np.isnan(by) & ~np.isnan(of))
         if not len(known):
             continue
@@ -407,9 +340,8 @@ def best_of_k(selection: Array, scores: Array, ks: Sequence[int], counts: Array 
 def cross_fitted_best_of_k(scores: Array, ks: Sequence[int], counts: Array | None = None) -> Array:
     """Expected score of a new run of the best of k configurations, chosen by the mean of all seeds but one and scored on that one.
 
-    Unbiased for what it describes, tuning with S - 1 runs of each configuration: where all configurations are alike it is their mean,
-    while `naive_best_of_k` then claims about 2.0 standard errors too much for k of 30. With one configuration to choose from there is
-    nothing to hold out, so k = 1 needs one seed only.
+    An unbiased estimate of tuning with S - 1 runs of each configuration: for equal configurations it is their mean, while
+    `naive_best_of_k` overestimates it by about 2.0 standard errors for k = 30. k = 1 selects nothing, so that one seed is enough.
 
     Args and returns as `best_of_k`, with scores [C, S].
     """
@@ -425,7 +357,7 @@ def cross_fitted_best_of_k(scores: Array, ks: Sequence[int], counts: Array | Non
 
 
 def naive_best_of_k(scores: Array, ks: Sequence[int], counts: Array | None = None) -> Array:
-    """Expected highest mean over seeds of k configurations: what the winner would claim, and too much (the winner's curse).
+    """Expected highest mean over seeds of k configurations: an overestimate of the winner's score (the winner's curse).
 
     Args and returns as `best_of_k`, with scores [C, S].
     """
@@ -434,24 +366,15 @@ def naive_best_of_k(scores: Array, ks: Sequence[int], counts: Array | None = Non
 
 
 def best_of_k_runs(scores: Array, ks: Sequence[int], counts: Array | None = None) -> Array:
-    """Expected score of the best design that k runs find, each with another configuration: maximum over k runs, averaged over seeds.
+    """Expected score of the best design that k runs with different configurations find: maximum over k runs, averaged over seeds.
 
-    There is no curse here: the best design found is known and can be built. k runs of B samples spend k B samples in all. For runs of one
-    and the same configuration, such as random search, give each run its own row, [N, 1]: k runs of B samples are then one random search
+    It has no winner's curse, since the best design found is known and can be built. k runs of B samples spend k B samples in total. For
+    runs of a single configuration, such as random search, give each run its own row, [N, 1]: k runs of B samples are then one random search
     of k B samples.
 
     Args and returns as `best_of_k`, with scores [C, S].
     """
     return best_of_k(scores.T, scores.T, ks, counts)
-
-
-def expected_best_of_k(values: Array, ks: Sequence[int]) -> Array:
-    """Expected maximum of k out of n values, without replacement: sum_i v_(i) C(i - 1, k - 1) / C(n, k); values [N] -> float64 [K].
-
-    Unbiased, unlike the form with replacement of Dodge et al., Show Your Work, 2019 (Tang et al., Showing Your Work Doesn't Always Work,
-    2020).
-    """
-    return best_of_k(values[None], values[None], ks)
 
 
 # --------------------------------------------------------------------------------------------- samples to a target
@@ -461,11 +384,11 @@ def reached_within(samples_to: Array, samples: Array) -> Array:
     """Share of runs that reached the target within each number of samples.
 
     Args:
-        samples_to: float64 [C, S], inf where a run did not reach it, NaN where there is no run.
-        samples: [X].
+        samples_to: samples of each run to the target, float64 [C, S]; inf if it was not reached, NaN for a missing run.
+        samples: numbers of samples, [X].
 
     Returns:
-        float64 [X]. This is the distribution function itself as long as no run ended before `samples`.
+        float64 [X]. It is the distribution function as long as no run ended before `samples`.
     """
     known = np.sort(samples_to[~np.isnan(samples_to)])
     if not len(known):
@@ -474,17 +397,17 @@ def reached_within(samples_to: Array, samples: Array) -> Array:
 
 
 def expected_running_time(samples_to: Array, spent: Array, counts: Array | None = None) -> Array:
-    """Samples spent, until success or the run's end, per success: the cost of restarting until the target is reached.
+    """Expected samples to the target with restarts: samples spent until success or the end of each run, per success.
 
     ERT = sum over runs of min(samples to the target, samples spent) / number of successes (Hansen et al., COCO, 2021, section 4).
 
     Args:
-        samples_to: float64 [C, S], inf where a run did not reach the target, NaN where there is no run.
-        spent: float64 [C, S], the samples of each run.
-        counts: int64 [R, C], how often each configuration was drawn; each once without it.
+        samples_to: samples of each run to the target, float64 [C, S]; inf if it was not reached, NaN for a missing run.
+        spent: samples of each run, float64 [C, S].
+        counts: number of times that each configuration was drawn, int64 [R, C]; once each if None.
 
     Returns:
-        float64 [R], or a scalar array without counts; inf where no run succeeds, NaN where there are no runs.
+        float64 [R], or a scalar array without counts; inf if no run succeeds, NaN if there are no runs.
     """
     drawn = np.ones((1, len(samples_to)), np.int64) if counts is None else counts
     cost = np.nansum(np.where(np.isnan(samples_to), np.nan, np.minimum(samples_to, spent)), axis=1)
@@ -497,8 +420,8 @@ def expected_running_time_interval(samples_to: Array, spent: Array, counts: Arra
     """`expected_running_time` with an interval over configurations.
 
     Returns:
-        (time, low, high): the percentile bootstrap, or where it is wider (few successes) the mean cost of a run over the interval of the
-        share of successes (`share_of_runs`). Where no run succeeds, time and high are inf and low says how cheap it could still be.
+        (time, low, high). The interval is the wider of the percentile bootstrap and the mean cost of a run over the interval of the share
+        of successes (`share_of_runs`), which is wider for few successes. If no run succeeds, time and high are inf and low is finite.
     """
     time = float(expected_running_time(samples_to, spent))
     if np.isnan(time):
@@ -519,12 +442,11 @@ def expected_running_time_interval(samples_to: Array, spent: Array, counts: Arra
 
 
 def mean_of_runs(scores: Array, least: tuple[float, float] = (0.0, np.inf)) -> Estimate:
-    """The mean of independent runs [N]; of one run the error is NaN.
+    """The mean of independent runs [N]; the error of a single run is NaN.
 
     Args:
-        least: a variance that a run has at least, and its degrees of freedom, for few runs that are held against many: the few may have
-            drawn none of their rare values, and Welch's t then errs in up to 30 % of comparisons of 5 with 400 equal runs. Five with five
-            err in less than 5 %.
+        least: lower bound of a run's variance, and its degrees of freedom, for comparisons of few runs with many. Few runs may miss rare
+            values; Welch's t is then wrong in up to 30 % of comparisons of 5 with 400 equal runs, but in less than 5 % of 5 with 5.
     """
     known = scores[~np.isnan(scores)]
     n = len(known)
@@ -537,16 +459,15 @@ def mean_of_runs(scores: Array, least: tuple[float, float] = (0.0, np.inf)) -> E
 
 
 def mean_of_configurations(scores: Array) -> Estimate:
-    """The mean of configurations' means: scores [C, S]. Their variance contains that of the seeds' own luck, / S; the shared is added."""
+    """The mean of configurations' means: scores [C, S]. Their variance includes that of e_cs, / S; that of nu_s is added."""
     return _with_shared_seeds(mean_of_runs(known_mean(scores, 1)), scores)
 
 
 def shared_seed_variance(scores: Array) -> float:
-    """Variance of a mean over configurations that comes from the luck which all configurations share with a seed: scores [C, S].
+    """Variance of a mean over configurations due to the luck of a seed that all configurations share: scores [C, S].
 
-    With two-way mean squares, Var(nu) = (MS_seeds - MS_residual) / C, not below 0; divided by S. 0 where C or S is 1, or where the
-    configurations have different seeds, whose luck then is of the residual kind. Complete seeds only: those that half of the configurations
-    lack are left out.
+    With two-way mean squares, Var(nu) = max(0, (MS_seeds - MS_residual) / C), divided by S. It is 0 where C or S is 1, or where the
+    configurations have different seeds, whose luck is then part of the residual. Seeds that half of the configurations lack are left out.
     """
     scores = scores[:, (~np.isnan(scores)).mean(axis=0) > 0.5]
     c, s = scores.shape
@@ -560,7 +481,7 @@ def shared_seed_variance(scores: Array) -> float:
 
 
 def _with_shared_seeds(estimate: Estimate, scores: Array) -> Estimate:
-    """An estimate whose error is of configurations alone, with the shared luck of the seeds added."""
+    """Add the shared luck of the seeds to the error of an estimate over configurations."""
     shared = shared_seed_variance(scores)
     if shared == 0:
         return estimate
@@ -572,20 +493,20 @@ def _with_shared_seeds(estimate: Estimate, scores: Array) -> Estimate:
 def resampled_best_of_k(
     scores: Array, ks: Sequence[int], counts: Array, statistic: Callable[..., Array] = cross_fitted_best_of_k
 ) -> tuple[Estimate, Array]:
-    """A best of k with its error: the bootstrap's over configurations, and the shared luck of the seeds.
+    """A best of k with its error, from the bootstrap over configurations and the shared luck of the seeds.
 
-    The t interval has min(C, 1.5 C / k) - 1 degrees of freedom, as only about C / k of the configurations ever are the best of k. See the
-    module's table for its coverage. For k > C / 2 there is no error.
+    The t interval has min(C, 1.5 C / k) - 1 degrees of freedom, since only about C / k of the configurations are ever the best of k. The
+    module's table has its coverage. For k > C / 2 the error is NaN.
 
     Args:
         scores: float64 [C, S].
-        ks: K numbers of configurations.
-        counts: int64 [R, C] of `resample`.
+        ks: numbers of configurations, K of them.
+        counts: bootstrap draws from `resample`, int64 [R, C].
         statistic: `cross_fitted_best_of_k` or `best_of_k_runs`.
 
     Returns:
-        The estimate, [K], and replicates of it over configurations, float64 [R, K], centred on it (drawing with replacement finds
-        duplicates, so that the best of k would be too low).
+        The estimate, [K], and its replicates over configurations, float64 [R, K]. They are centred on it, since draws with replacement have
+        duplicates, which lower the best of k.
     """
     size = int((~np.isnan(scores)).any(axis=1).sum())
     value = statistic(scores, ks)
@@ -605,14 +526,14 @@ def sum_of(parts: Estimate, weight: float = 1.0) -> Estimate:
 
 
 def change_of_spread(before: Estimate, after: Estimate, replicates_before: Array, replicates_after: Array) -> tuple[Array, Estimate]:
-    """How much the variance between agents changes from one moment to another.
+    """The change of the variance between agents from an earlier to a later checkpoint.
 
-    The variance of estimates is that of the agents plus the mean of their squared errors, which is taken off: agents that only become
-    easier to measure shall not seem to converge. The error of the change is that of the replicates' variances.
+    The mean squared error of the estimates is subtracted from their variance, so that a drop in measurement noise is not mistaken for
+    convergence. The error of the change is that of the replicates' variances.
 
     Args:
         before, after: estimates of A agents, [A].
-        replicates_before, replicates_after: of them, from the same draws, float64 [R, A].
+        replicates_before, replicates_after: replicates of the estimates from the same draws, float64 [R, A].
 
     Returns:
         The two standard deviations between agents, float64 [2], 0 where they do not exceed the errors, and the change of their squares.
@@ -626,7 +547,7 @@ def change_of_spread(before: Estimate, after: Estimate, replicates_before: Array
 
 
 class Comparison(NamedTuple):
-    """A difference a - b with its interval, the p of "equal", and the p of "at least a margin apart"; floats or arrays."""
+    """A difference a - b, its interval, the p value of "equal", and that of "at least a margin apart"; floats or arrays."""
 
     difference: Array
     low: Array
@@ -636,18 +557,19 @@ class Comparison(NamedTuple):
 
 
 def compare(a: Estimate, b: Estimate, *, margin: float, alpha: float = 0.05) -> Comparison:
-    """Welch's t: is a different from b, and are they closer than the margin?
+    """Welch's t tests of a difference and of equivalence.
 
     difference / error has Student's t distribution with Satterthwaite's degrees of freedom; p < alpha exactly where the 1 - alpha
-    interval leaves out 0, and p_equivalence, the larger p of two one-sided tests, is < alpha exactly where the 1 - 2 alpha interval lies
-    within +-margin (Schuirmann 1987). A known value may be given with error 0.
+    interval excludes 0, and p_equivalence, the larger p of two one-sided tests, is < alpha exactly where the 1 - 2 alpha interval is within
+    +-margin (Schuirmann 1987). A known value may be given with error 0.
 
-    Without any spread on either side: equal values are equivalent (p 1, p_equivalence 0). Unequal ones have no interval; their p is
-    2^(1 - runs), the most that two groups drawn from the same two values can be split so by chance. An unknown error gives NaN.
+    If neither side has any spread, equal values are equivalent (p 1, p_equivalence 0); unequal values have no interval, and their p is
+    2^(1 - runs), the largest chance of this split of two groups drawn from the same two values. An unknown error gives NaN.
 
     Args:
         a, b: estimates, scalars or arrays that broadcast.
-        margin: largest difference that does not matter, in the units of the values.
+        margin: largest difference that is negligible, in the units of the values.
+        alpha: significance level of the interval.
     """
     difference = _without_rounding(a.value - b.value, a.value)
     parts = np.stack(np.broadcast_arrays(np.square(a.error), np.square(b.error))).astype(float)
@@ -666,7 +588,7 @@ def compare(a: Estimate, b: Estimate, *, margin: float, alpha: float = 0.05) -> 
 
 
 def holm(p: Array) -> Array:
-    """Holm's correction over a family of p values [N]; NaN (no test) stays NaN and does not count (Holm 1979)."""
+    """p values after Holm's correction over a family [N] (Holm 1979); NaN (no test) stays NaN and does not count."""
     adjusted = np.full(len(p), np.nan)
     known = np.flatnonzero(~np.isnan(p))
     order = known[np.argsort(p[known], kind="stable")]
@@ -675,22 +597,30 @@ def holm(p: Array) -> Array:
     return adjusted
 
 
-def verdict(p_holm: float, p_equivalence: float, alpha: float = 0.05) -> str:
-    """ "equivalent" (closer than the margin, even where the difference is sure), "different" (after Holm), or "not resolved"."""
+class PairVerdict(StrEnum):
+    """Whether two agents differ."""
+
+    DIFFERENT = "different"
+    EQUIVALENT = "equivalent"
+    UNRESOLVED = "not resolved"
+
+
+def verdict(p_holm: float, p_equivalence: float, alpha: float = 0.05) -> PairVerdict:
+    """Equivalent if closer than the margin, even where a difference is certain; else different if so after Holm; else not resolved."""
     if p_equivalence <= alpha:
-        return "equivalent"
-    return "different" if p_holm <= alpha else "not resolved"
+        return PairVerdict.EQUIVALENT
+    return PairVerdict.DIFFERENT if p_holm <= alpha else PairVerdict.UNRESOLVED
 
 
 def saturated(typical: Mapping[str, float], *, tolerance: float, random: str = "random") -> bool:
-    """Whether agents sit at the ceiling, so that a difference between them could not be seen: no conclusion is drawn there.
+    """Whether agents are at the ceiling, where differences between them cannot be seen and no conclusion is drawn.
 
-    The rule: the typical score of at least half of the agents is within the tolerance of the optimum, or random search's is.
+    They are if the typical score of at least half of the agents, or that of random search, is within the tolerance of the optimum.
 
     Args:
-        typical: each agent's median run (or its tuned score), relative to the optimum: <= 0, NaN where it is not known.
-        tolerance: in the units of the scores, such as ln 1.01.
-        random: the name of random search.
+        typical: median run (or tuned score) of each agent, relative to the optimum: <= 0, NaN if it is not known.
+        tolerance: distance from the optimum in the units of the scores, such as ln 1.01.
+        random: name of random search.
     """
     top = {agent: score >= -tolerance for agent, score in typical.items() if not np.isnan(score)}
     return bool(top) and (top.get(random, False) or 2 * sum(top.values()) >= len(top))
@@ -700,14 +630,14 @@ def saturated(typical: Mapping[str, float], *, tolerance: float, random: str = "
 
 
 class Importance(NamedTuple):
-    """What one hyperparameter explains.
+    """The importance of one hyperparameter.
 
     Attributes:
-        name: of the hyperparameter.
-        importance: share of the variance between configurations' means that it explains alone, corrected for chance; 0 where
-            permutations of the scores explain as much.
-        low: by how much it exceeds what chance explains in 95 % of permutations, anywhere among the hyperparameters.
-        p: how often permutations explain as much, anywhere among the hyperparameters.
+        name: name of the hyperparameter.
+        importance: share of the variance between configurations' means that it explains alone, corrected for chance; 0 if it is not
+            significant.
+        low: excess over the largest share of any hyperparameter in 95 % of permutations of the scores.
+        p: share of permutations in which some hyperparameter explains at least this share.
         direction: Spearman's correlation of value and score for ordered values; None for unordered ones and for importance 0.
     """
 
@@ -721,19 +651,22 @@ class Importance(NamedTuple):
 def importance(
     configurations: Sequence[Mapping[str, Any]], scores: Array, *, replicates: int = 1000, alpha: float = 0.05, rng: np.random.Generator
 ) -> list[Importance]:
-    """Main effects of hyperparameters: functional analysis of variance (Hutter et al. 2014) without a model in between.
+    """Main effects of hyperparameters: functional analysis of variance (Hutter et al. 2014) on the scores themselves, without a model.
 
-    Configurations are drawn independently, so that averaging over the others' values is averaging. Ordered values (numbers, booleans)
-    enter as a parabola over their ranks, which sees optima inside the range; others by the mean of each value. The explained share is
-    corrected for its degrees of freedom, epsilon^2 = 1 - (1 - R^2) (n - 1) / (n - 1 - d), and is held against the largest of all
-    hyperparameters' shares in permutations of the scores (Westfall and Young 1993), so that noise is not reported as importance.
+    Configurations are drawn independently, so that a mean over the other hyperparameters is a mean over configurations. Ordered values
+    (numbers, booleans) enter as a parabola over their ranks, which detects optima inside the range; others by the mean of each value. The
+    explained share is corrected for its degrees of freedom, epsilon^2 = 1 - (1 - R^2) (n - 1) / (n - 1 - d), and compared with the largest
+    share of any hyperparameter in permutations of the scores (Westfall and Young 1993), so that noise is not reported as importance.
 
     Args:
-        configurations: [C].
-        scores: float64 [C], configurations' means; NaN leaves a configuration out.
+        configurations: hyperparameters of C configurations.
+        scores: means of the configurations, float64 [C]; NaN leaves a configuration out.
+        replicates: number of permutations.
+        alpha: significance level.
+        rng: generator of the permutations.
 
     Returns:
-        One for each hyperparameter that varies, in the order of declaration; empty with fewer than 8 configurations, or equal scores.
+        One entry per hyperparameter that varies, in the order of declaration; empty with fewer than 8 configurations, or equal scores.
     """
     known = np.flatnonzero(~np.isnan(scores))
     values = scores[known] - scores[known].mean() if len(known) else scores[known]
@@ -763,7 +696,7 @@ def importance(
 
 
 def _basis(values: list[Any]) -> tuple[Array, Array | None]:
-    """Orthonormal contrasts of a hyperparameter, float64 [C, D], and the values' ranks [C] where they are ordered; D = 0: constant."""
+    """Orthonormal contrasts of a hyperparameter, float64 [C, D] (D = 0 for a constant), and the ranks [C] of ordered values."""
     ordered = all(isinstance(v, (int, float, np.number, np.bool_)) for v in values)
     ranks: Array | None = None
     if ordered:
@@ -780,13 +713,13 @@ def _basis(values: list[Any]) -> tuple[Array, Array | None]:
 
 
 def _satterthwaite(variances: Array, freedom: Array) -> Array:
-    """Degrees of freedom of a sum of variances: variances and freedom [N, ...] -> [...]; parts without variance do not count."""
+    """Degrees of freedom of a sum of variances: variances and freedom [N, ...] -> [...]; zero variances do not count."""
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.asarray(variances.sum(axis=0) ** 2 / np.where(variances > 0, variances**2 / freedom, 0.0).sum(axis=0))
 
 
 def _without_rounding(difference: Array | float, value: Array) -> Array:
-    """A difference or an error, 0 where it is no more than rounding of the value: equal runs have no spread."""
+    """A difference or an error, or 0 where it is within rounding of the value, so that equal runs have no spread."""
     return np.where(np.abs(difference) <= 1e-12 * (1 + np.abs(value)), 0.0, difference)
 
 

@@ -1,9 +1,9 @@
 """Child processes that end with the process that started them, together with everything they started.
 
-A program runs under a supervisor of its own (`archgym/_supervisor.py`), below which nothing gets out of sight: neither a daemon, nor
-a child in a session of its own, nor an orphan of a program that was killed. Everything ends when the program ends, when `Child.end` asks
-for it, and when this process ends, whatever ends it. If the supervisor itself is killed, the system kills its program, and what the program
-had started is found by a mark in its environment.
+A program runs under a supervisor of its own (`archgym.processes.supervisor`), below which nothing gets out of sight: neither a
+daemon, nor a child in a session of its own, nor an orphan of a program that was killed. Everything ends when the program ends, when
+`Child.end` asks for it, and when this process ends, whatever ends it. If the supervisor itself is killed, the system kills its program,
+and what the program had started is found by a mark in its environment.
 
 A `Server` is a Python process that answers messages. `wait` takes children beside connections, so that a caller that waits for an answer
 also sees the end of the process, even where some forgotten process holds the connection open.
@@ -26,9 +26,10 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from archgym.errors import ArchGymError
+from archgym.text import REASON, one_line
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -75,6 +76,16 @@ class Ending:
         """What it wrote, as text, since the last `NEW_JOB`."""
         return self.output.rpartition(NEW_JOB)[2].decode(errors="replace")
 
+    def with_last_words(self, lines: int = 4, limit: int = REASON) -> str:
+        """How it ended, and the last lines that it wrote.
+
+        Args:
+            lines: lines at most, empty ones not counted.
+            limit: characters of the lines at most.
+        """
+        words = last_words(self.text, lines, limit)
+        return f"{self}: {words}" if words else str(self)
+
     def __str__(self) -> str:
         if self.errno:
             return f"could not be started ({os.strerror(self.errno)})"
@@ -82,8 +93,20 @@ class Ending:
             return "was ended, since something else than answers came from it: does it write to descriptors that are not its own?"
         if self.code == errno.ENOMEM:
             return f"ran out of memory (exit code {self.code})"
-        name = f"killed by {signal.Signals(-self.code).name}, " if -self.code in set(signal.Signals) else ""
-        return f"died ({name}exit code {self.code})"
+        if -self.code in set(signal.Signals):
+            return f"was killed by {signal.Signals(-self.code).name}"
+        return f"ended with exit code {self.code}"
+
+
+def last_words(text: str, lines: int = 4, limit: int = REASON) -> str:
+    """The last lines of what a program wrote that are not empty, in one line of at most `limit` characters."""
+    kept = [line.strip() for line in text.splitlines() if line.strip()]
+    return one_line(" / ".join(kept[-lines:]), limit)
+
+
+def exit_out_of_memory() -> NoReturn:
+    """End this process in a way that an `Ending` says in words: what was half allocated goes with it, and nowhere else."""
+    os._exit(errno.ENOMEM)
 
 
 class Child:
@@ -95,6 +118,7 @@ class Child:
         keep: bytes that are kept of what it writes to `kept`.
         kept: 1 for its standard output, 2 for its standard error; the others are this process's, or as `options` say.
         grace_s: seconds that it has to end by itself after this process.
+        memory_bytes: address space that it, and each process that it starts, may take; None for no limit.
         options: options of `subprocess.Popen`: `stdin` (by default there is none), `stdout`, `cwd`, `env`, `encoding`.
 
     Raises:
@@ -110,6 +134,7 @@ class Child:
         keep: int = 0,
         kept: Sequence[int] = (),
         grace_s: float = 0.0,
+        memory_bytes: int | None = None,
         **options: Any,
     ):
         if os.name != "posix":
@@ -122,7 +147,7 @@ class Child:
         _take_standard_descriptors()
         environment[MARK] = " ".join(filter(None, (environment.get(MARK), self._mark)))
         self._control, theirs = multiprocessing.connection.Pipe()  # a pair of sockets
-        arguments = self.owner, theirs.fileno(), list(fds), list(kept), keep, grace_s, list(map(os.fspath, command))
+        arguments = self.owner, theirs.fileno(), list(fds), list(kept), keep, grace_s, memory_bytes, list(map(os.fspath, command))
         try:
             self.popen = subprocess.Popen(
                 [PYTHON, "-I", "-S", "-c", f"{SUPERVISE}{arguments!a}"],
@@ -334,17 +359,20 @@ class Line:
 
 
 def answer(line: Line, reply: Callable[[Any], Any]) -> None:
-    """Answer messages, in a `Server`'s process, until the other end is closed."""
+    """Answer messages, in a `Server`'s process, until the other end is closed; a reply that is out of memory ends the process."""
     here = os.getpid()
     while True:
         try:
             message = line.receive()
         except EOFError:
             return
-        said = reply(message)
+        try:
+            result = reply(message)
+        except MemoryError:
+            exit_out_of_memory()
         if os.getpid() != here:  # a fork that came back: its answer would be taken for that of another message
             os._exit(1)
-        line.send(said)
+        line.send(result)
 
 
 def run(command: Sequence[str], timeout_s: float, **options: Any) -> Ending:

@@ -4,7 +4,8 @@ While modules are imported there is nothing to keep, and an exception would end 
 is given a KeyboardInterrupt, once and never within an import, and stores what it has; a key that bounces or is held down is the same
 wish, and one that comes later ends the program at once.
 
-`archgym` imports this before everything else, so it needs only what the interpreter has loaded already, and its built-in modules.
+`archgym` imports this before everything else, so it needs only what the interpreter has loaded already, its built-in modules, and a
+module of constants.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ import os
 import sys
 from time import monotonic
 
+from archgym.processes.exits import INTERRUPTED
+
 TYPE_CHECKING = False  # `typing` would have to be imported for its own
 if TYPE_CHECKING:
     from typing import Any
 
-_EXIT_CODE = 130  # 128 + SIGINT, as shells have it
 _SAME_WISH_S = 2.0
 _SOON_S = 0.02  # until an interrupt that came at the wrong time comes again
 
@@ -116,7 +118,7 @@ def _end(signum: int, frame: object) -> None:
         if _first is None:
             os.write(2, b"interrupted\n")
     finally:
-        os._exit(_EXIT_CODE)
+        os._exit(INTERRUPTED)
 
 
 def _ignore() -> None:

@@ -25,7 +25,9 @@ END_S = 5.0  # after which a process that cannot be killed is left
 LINUX = sys.platform == "linux"
 
 
-def main(owner: int, control: int, fds: list[int], output: list[int], keep: int, grace_s: float, command: list[str]) -> None:
+def main(
+    owner: int, control: int, fds: list[int], output: list[int], keep: int, grace_s: float, memory: int | None, command: list[str]
+) -> None:
     """Start the command and wait for the first of its end, a request, and the owner's end; then end everything.
 
     Args:
@@ -33,7 +35,10 @@ def main(owner: int, control: int, fds: list[int], output: list[int], keep: int,
         control: descriptor of a socket that ends at the owner.
         fds: further descriptors that the command inherits.
         output: the command's own descriptors, 1 or 2, of which the last `keep` bytes are kept.
+        keep: bytes that are kept of what it writes there.
         grace_s: seconds that the command has to end by itself after the owner.
+        memory: bytes of address space that the command may take; None for no limit.
+        command: the program and its arguments.
     """
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):  # of a terminal: they are for the owner
         signal.signal(number, _nothing)  # a handler, which the program does not inherit
@@ -47,7 +52,7 @@ def main(owner: int, control: int, fds: list[int], output: list[int], keep: int,
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
     os.set_inheritable(control, False)
     source, sink = os.pipe() if output else (-1, -1)
-    program = _start(command, output, source, sink, control)
+    program = _start(command, output, source, sink, control, memory)
     _let_go(fds, output, sink)
     said = bytearray()
     gone = _pidfd(owner)
@@ -75,7 +80,7 @@ def main(owner: int, control: int, fds: list[int], output: list[int], keep: int,
     _report(control, b"%d\n%b" % (ending, bytes(said[-keep:] if keep else b"")))
 
 
-def _start(command: list[str], output: list[int], source: int, sink: int, control: int) -> int:
+def _start(command: list[str], output: list[int], source: int, sink: int, control: int, memory: int | None) -> int:
     """The program, in a session of its own; it dies with this process."""
     failed, failure = os.pipe()
     here = os.getpid()
@@ -88,6 +93,8 @@ def _start(command: list[str], output: list[int], source: int, sink: int, contro
                 os._exit(1)
             for fd in output:
                 os.dup2(sink, fd)
+            if memory is not None:
+                _limit_memory(memory)
             for ignored in (signal.SIGPIPE, signal.SIGXFSZ):  # by Python
                 signal.signal(ignored, signal.SIG_DFL)
             os.execvp(command[0], command)
@@ -106,6 +113,14 @@ def _start(command: list[str], output: list[int], source: int, sink: int, contro
     if source >= 0:
         os.set_blocking(source, False)
     return pid
+
+
+def _limit_memory(limit: int) -> None:
+    import resource
+
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    with suppress(ValueError, OSError):  # a system that has no such limit
+        resource.setrlimit(resource.RLIMIT_AS, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
 
 
 def _let_go(fds: list[int], output: list[int], sink: int) -> None:

@@ -1,31 +1,31 @@
-"""The charts of a proxy: predictions, errors by parameter, learning curve, agents, intervals (Altair)."""
+"""Charts of a proxy: predictions, errors by parameter, learning curve, agents, intervals (Altair)."""
 
 from __future__ import annotations
 
 from typing import Any, TypeAlias
 
+import altair as alt
 import numpy as np
 
+from archgym.files.charts import axis_title
 from archgym.proxy.evaluate import LEVELS
 from archgym.proxy.training import Trained
-from archgym.simulator import Metric
+from archgym.text import plain
 
 Chart: TypeAlias = Any  # Altair builds classes at run time
 
-_DOTS = 2000  # drawn per panel
+_MAX_DOTS = 2000  # per panel
 _HUES = ("#1652dc", "#fb8900", "#d90151", "#41c37b", "#8d77fe", "#006f06")
 _SIZE = 240
 
 
 def draw(trained: Trained, subtitle: str = "") -> Chart:
-    """All of them on one page.
+    """All charts of a proxy on one page.
 
     Args:
         trained: the proxy, its report and its test designs.
-        subtitle: under the title, such as the speed-up.
+        subtitle: text below the title, such as the speed-up.
     """
-    import altair as alt
-
     metrics = trained.simulator.metrics
     names = [metric.name for metric in metrics]
     colour = alt.Color(
@@ -56,11 +56,9 @@ def _facts(trained: Trained) -> str:
 
 
 def _predictions(trained: Trained, k: int) -> Chart:
-    """Predicted against true."""
-    import altair as alt
-
+    """Predicted against true values."""
     metric, errors = trained.simulator.metrics[k], trained.report["test"][trained.simulator.metrics[k].name]
-    step = max(1, len(trained.true) // _DOTS)
+    step = max(1, len(trained.true) // _MAX_DOTS)
     true, predicted = trained.true[::step, k], trained.predicted[::step, k]
     both = np.concatenate([true, predicted])
     log = bool(trained.simulator.targets.log[k]) and both.min() > 0
@@ -73,7 +71,8 @@ def _predictions(trained: Trained, k: int) -> Chart:
         filled=True, size=12, opacity=0.45, color=_HUES[0]
     )
     encoded = dots.encode(
-        x=alt.X("t:Q", title=f"true {_titled(metric)}", scale=scale, axis=axis), y=alt.Y("p:Q", title="predicted", scale=scale, axis=axis)
+        x=alt.X("t:Q", title=f"true {axis_title(metric)}", scale=scale, axis=axis),
+        y=alt.Y("p:Q", title="predicted", scale=scale, axis=axis),
     )
     ends = [{"t": v, "p": v} for v in domain]
     diagonal = alt.Chart(alt.InlineData(values=ends)).mark_line(style="diagonal", clip=True).encode(x="t:Q", y="p:Q")
@@ -85,9 +84,7 @@ def _predictions(trained: Trained, k: int) -> Chart:
 
 
 def _by_parameter(trained: Trained, k: int) -> Chart:
-    """RMSE at each value of each parameter, a dot each; the worst value of a parameter has its name."""
-    import altair as alt
-
+    """RMSE at each value of each parameter, one dot each; the worst value of each parameter is labelled."""
     metric, space = trained.simulator.metrics[k], trained.simulator.space
     error = 100 * (trained.predicted[:, k] - trained.true[:, k]) / np.ptp(trained.true[:, k])
     values = []
@@ -100,7 +97,7 @@ def _by_parameter(trained: Trained, k: int) -> Chart:
             values.append(
                 {
                     "parameter": parameter.name,
-                    "value": f"{shown:.4g}" if isinstance(shown, float) else str(shown),
+                    "value": plain(shown),
                     "rmse": value,
                     "worst": j == worst,
                 }
@@ -113,13 +110,11 @@ def _by_parameter(trained: Trained, k: int) -> Chart:
         tooltip=[alt.Tooltip("parameter:N"), alt.Tooltip("value:N"), alt.Tooltip("rmse:Q", format=".3g")]
     )
     names = base.transform_filter("datum.worst").mark_text(style="name", align="left", dx=6).encode(text="value:N")
-    return alt.layer(dots, names).properties(width=_SIZE, height=max(90, 17 * len(space)), title="Where it errs")
+    return alt.layer(dots, names).properties(width=_SIZE, height=max(90, 17 * len(space)), title="Errors by parameter")
 
 
 def _curve(trained: Trained, colour: Any) -> Chart:
-    """Error against designs."""
-    import altair as alt
-
+    """Error against the number of training designs."""
     values = [
         {"designs": point["designs"], "target": name, "rmse": errors["rmse_percent_of_range"]}
         for point in trained.report["learning_curve"]
@@ -143,9 +138,7 @@ def _curve(trained: Trained, colour: Any) -> Chart:
 
 
 def _intervals(trained: Trained, colour: Any) -> Chart:
-    """Coverage on test designs against the level of the interval."""
-    import altair as alt
-
+    """Coverage of test designs against the level of the interval."""
     values = [
         {"level": level, "target": name, "coverage": shares[str(level)]}
         for name, shares in trained.report["coverage"].items()
@@ -168,9 +161,7 @@ def _intervals(trained: Trained, colour: Any) -> Chart:
 
 
 def _agents(trained: Trained) -> Chart:
-    """Whose designs generalise to whose."""
-    import altair as alt
-
+    """Generalisation from the designs of one agent to those of another."""
     found = trained.report["agents"]
     values = [{"on": row, "to": column, "rmse": rmse} for row, errors in found["errors"].items() for column, rmse in errors.items()]
     columns = list(next(iter(found["errors"].values())))
@@ -190,7 +181,3 @@ def _agents(trained: Trained) -> Chart:
     return alt.layer(tiles, text).properties(
         width=size * len(columns), height=26 * len(found["errors"]), title="Whose designs generalise: RMSE, % of the range"
     )
-
-
-def _titled(metric: Metric) -> str:
-    return metric.name if metric.unit == "1" else f"{metric.name} ({metric.unit})"

@@ -107,7 +107,7 @@ def _one_thread() -> AbstractContextManager[Any]:
     """Boosting of up to 1e5 designs is no faster with two threads, and up to ten times slower on a busy processor."""
     from threadpoolctl import threadpool_limits  # comes with scikit-learn
 
-    return threadpool_limits(1, user_api="openmp")  # type: ignore[no-any-return]
+    return threadpool_limits(1, user_api="openmp")
 
 
 def _boosted(found: Any) -> Trees:

@@ -5,21 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from types import NoneType
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from archgym.errors import ArchGymError, SimulatorUnavailable
+from archgym.errors import ArchGymError
+from archgym.files.results import Records
 from archgym.simulator import Simulator, evaluate_safely, unidentified
 from archgym.simulator_wrappers.base import SimulatorWrapper
 from archgym.space import Array, Indices
 from archgym.values import write
-
-if TYPE_CHECKING:
-    import sqlite3
 
 
 class Cached(SimulatorWrapper):
@@ -50,12 +45,11 @@ class Cached(SimulatorWrapper):
         self._records: dict[bytes, bytes] = {}  # by key: feasible and the metrics, as float64 [1 + M]
         if not isinstance(path, (str, os.PathLike, NoneType)):
             raise ArchGymError(f"expected the path of a file as a cache of results, got {path!r}")
-        self._path = None if path is None else os.fspath(path)
-        if self._path is not None:
+        self._file: Records | None = None
+        if path is not None:
             self._prefix = self._identity()
-            self._texts: list[dict[int, str]] = [{} for _ in self.space]  # JSON of values by index, of those that were asked for
-        self._connections: dict[int, sqlite3.Connection] = {}  # by process: after a fork, one may neither use nor close the parent's
-        self._open()
+            self._texts: list[dict[int, str]] = [{} for _ in self.space]  # JSON of values by index, filled as they are met
+            self._file = Records(path)
 
     def evaluate_indices(self, indices: Indices, rng: np.random.Generator | None = None) -> dict[str, Array]:
         """Remembered or simulated: int64 [B, P] in, columns [B] out, with `cached` (a repetition within the batch is), `failure` if any.
@@ -72,7 +66,8 @@ class Cached(SimulatorWrapper):
 
     def _answer(self, indices: Indices, again: bool) -> dict[str, Array]:
         keys = [self._key(row, again) for row in indices]
-        self._recall({key for key in keys if key not in self._records})
+        if self._file is not None:
+            self._records.update(self._file.get({key for key in keys if key not in self._records}))
         first = {key: row for row, key in reversed(list(enumerate(keys))) if key not in self._records}  # where a new design comes first
         cached = np.ones(len(keys), bool)
         forgotten: dict[bytes, bytes] = {}  # records of failures, for this batch only
@@ -96,13 +91,9 @@ class Cached(SimulatorWrapper):
 
     def close(self) -> None:
         """Close the file and the wrapped simulator."""
-        connection = self._connections.pop(os.getpid(), None)
-        if connection is not None:
-            connection.close()
+        if self._file is not None:
+            self._file.close()
         super().close()
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_connections": {}}
 
     def _identity(self) -> bytes:
         """A hash of what results depend on besides the design."""
@@ -118,7 +109,7 @@ class Cached(SimulatorWrapper):
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).digest()
 
     def _key(self, row: Indices, again: bool) -> bytes:
-        if self._path is None:
+        if self._file is None:
             return row.tobytes() + b"again" * again
         parts = []
         for parameter, texts, index in zip(self.space, self._texts, row.tolist(), strict=True):
@@ -128,51 +119,9 @@ class Cached(SimulatorWrapper):
         design = ", ".join(sorted(parts))
         return hashlib.sha256(self._prefix + design.encode() + b"again" * again).digest()
 
-    def _recall(self, keys: Iterable[bytes]) -> None:
-        """Take what the file knows of these keys into memory."""
-        with self._errors():
-            connection = self._open()
-            if connection is not None:
-                for key in keys:
-                    found = connection.execute("SELECT record FROM results WHERE key = ?", (key,)).fetchone()
-                    if found:
-                        self._records[key] = found[0]
-
     def _remember(self, records: dict[bytes, bytes]) -> None:
-        if self._path is None:
+        if self._file is None:
             self._records.update(records)
-            return
-        with self._errors():
-            connection = self._open()
-            assert connection is not None
-            with connection:
-                connection.execute("BEGIN IMMEDIATE")
-                connection.executemany("INSERT OR IGNORE INTO results VALUES (?, ?)", records.items())
-        self._recall(records)
-
-    def _open(self) -> sqlite3.Connection | None:
-        """This process's connection; None without a path."""
-        if self._path is None or os.getpid() in self._connections:
-            return self._connections.get(os.getpid())
-        import sqlite3
-
-        with self._errors():
-            connection = sqlite3.connect(self._path, timeout=60, isolation_level=None, check_same_thread=False)
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = NORMAL")  # a killed process loses nothing; a power cut may lose the last batches
-            with connection:
-                connection.execute("BEGIN IMMEDIATE")  # refuses a file that can only be read, before anything is simulated
-                connection.execute("CREATE TABLE IF NOT EXISTS results (key BLOB PRIMARY KEY, record BLOB NOT NULL) WITHOUT ROWID")
-        self._connections[os.getpid()] = connection
-        return connection
-
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        import sqlite3
-
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise SimulatorUnavailable(
-                f"cannot use {self._path} as a cache of results: {error}; name a file in a folder that can be written"
-            ) from error
+        else:
+            self._file.put(records)
+            self._records.update(self._file.get(records))  # another process may have been first

@@ -14,7 +14,6 @@ What a row or a worker leaves running ends with the worker (`archgym.processes.c
 
 from __future__ import annotations
 
-import errno
 import multiprocessing
 import multiprocessing.spawn
 import os
@@ -29,7 +28,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from archgym.errors import ArchGymError, SimulatorUnavailable, reason_of
-from archgym.processes.children import Ending, Line, Server, answer, wait
+from archgym.processes.children import Ending, Line, Server, answer, exit_out_of_memory, wait
+from archgym.processes.memory import limit_memory
 from archgym.simulator import Outcome, Simulator, evaluate_safely
 from archgym.simulator_wrappers.base import SimulatorWrapper
 from archgym.space import Array, Indices
@@ -298,7 +298,7 @@ class _Contained(SimulatorWrapper):
         try:
             return self.simulator.evaluate_indices(indices, rng)
         except MemoryError:
-            os._exit(errno.ENOMEM)
+            exit_out_of_memory()
         except Exception:
             raise
         except BaseException as error:  # KeyboardInterrupt and SystemExit are a design's failure, too
@@ -320,7 +320,7 @@ def spawn_main(line: Line) -> None:
         )
         return
     if memory_bytes is not None:
-        _limit_memory(memory_bytes)
+        limit_memory(memory_bytes)
     line.send(True)
 
     def reply(question: tuple[Indices, int | None]) -> Outcome | SimulatorUnavailable:
@@ -346,16 +346,3 @@ def _load(preparation: dict[str, Any], pickled: bytes) -> Simulator:
         return simulator
     finally:
         del process._inheriting  # type: ignore[attr-defined]
-
-
-def _limit_memory(extra: int) -> None:
-    import resource
-
-    try:
-        with open("/proc/self/statm") as file:
-            held = int(file.read().split()[0]) * resource.getpagesize()
-    except OSError:  # no /proc: count from nothing
-        held = 0
-    most = resource.getrlimit(resource.RLIMIT_AS)[1]
-    limit = min(held + extra, sys.maxsize)
-    resource.setrlimit(resource.RLIMIT_AS, (limit if most == resource.RLIM_INFINITY else min(limit, most), most))

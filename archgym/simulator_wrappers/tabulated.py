@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable
 from dataclasses import asdict
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,7 @@ import numpy.typing as npt
 from archgym.errors import ArchGymError
 from archgym.files.archive import check_format, expect, reading, save_arrays
 from archgym.files.paths import data_folder, make_folder
-from archgym.progress import progress_bar
+from archgym.progress import Progress, progress_bar, silent
 from archgym.simulator import Metric, Simulator, evaluate_safely, unidentified
 from archgym.simulator_wrappers.base import SimulatorWrapper
 from archgym.space import Array, DesignSpace, Indices
@@ -37,7 +36,7 @@ class Tabulated(Simulator):
     Args:
         simulator: what fills the table; kept as `simulator` (None for a table that was loaded).
         limit: refuse spaces with more designs than this.
-        progress: called with (designs done, designs in all) now and then.
+        progress: a function of (what is being done, the share that is done).
 
     Raises:
         ArchGymError: a stochastic or measured simulator, or a space over the limit.
@@ -45,7 +44,7 @@ class Tabulated(Simulator):
 
     identity = "archgym.simulator_wrappers:Tabulated"
 
-    def __init__(self, simulator: Simulator, limit: int = 50_000_000, progress: Callable[[int, int], None] | None = None):
+    def __init__(self, simulator: Simulator, limit: int = 50_000_000, progress: Progress = silent):
         if simulator.stochastic:
             raise ArchGymError("a stochastic simulator cannot be tabulated; put the noise outside: Noisy(Tabulated(simulator))")
         if not simulator.deterministic:
@@ -62,15 +61,14 @@ class Tabulated(Simulator):
         values = np.empty((len(self.metrics), self.space.size))
         feasible = np.empty(self.space.size, bool)
         failures: dict[int, str] = {}
-        start = 0
+        start, what = 0, f"table of {simulator.space.size:,} designs"
         for indices in self.space.enumerate(_TABLE_CHUNK):
             outcome = evaluate_safely(simulator, indices)
             values[:, start : start + len(indices)] = outcome.values.T
             feasible[start : start + len(indices)] = outcome.feasible
             failures.update({start + row: reason for row, reason in outcome.failures.items()})
             start += len(indices)
-            if progress is not None:
-                progress(start, self.space.size)
+            progress(what, start / self.space.size)
         self._fill(values, feasible, failures, None)
 
     def _fill(self, values: Array, feasible: Array, failures: dict[int, str], canonical: Array | None) -> None:
@@ -230,8 +228,8 @@ class StoredTable(SimulatorWrapper):
         return table
 
     def _filled(self) -> Tabulated:
-        with progress_bar() as tell:
-            return Tabulated(self.simulator, progress=lambda done, size: tell(f"table of {size:,} designs", done / size))
+        with progress_bar() as progress:
+            return Tabulated(self.simulator, progress=progress)
 
     def _agrees(self, table: Tabulated) -> bool:
         size = self.space.size

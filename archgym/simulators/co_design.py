@@ -1,6 +1,6 @@
 """Co-design: a cell of NAS-Bench-201 and the accelerator that its network runs on, as one design.
 
-    accuracy   of the cell's network, which was really trained: from a table (`nas.benchmark`)
+    accuracy   of the cell's network, which was really trained: from a table (`nas.tabular`)
     latency    = sum over layers of count * cycles(layer, chip) / clock
     energy     = sum over layers of count * energy(layer, chip) + leakage * latency
     area       of the chip
@@ -39,9 +39,9 @@ from archgym.simulator import Candidates, Metric, Simulator
 from archgym.simulators.accelerator.design import PRECISIONS, accelerator_space
 from archgym.simulators.accelerator.energy import load_energy_table
 from archgym.simulators.accelerator.model import LayerModel, in_chunks
-from archgym.simulators.nas.benchmark import NasCell
 from archgym.simulators.nas.cells import CELL_SPACE, all_cells, convolutions
 from archgym.simulators.nas.costs import get_network
+from archgym.simulators.nas.tabular import NasCell
 from archgym.space import Array, DesignSpace, Indices
 
 FIXED = {"precision": "fp16"}

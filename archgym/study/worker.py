@@ -12,7 +12,6 @@ it needs no `if __name__ == "__main__":`. It ends with the process that started 
 
 from __future__ import annotations
 
-import errno
 import os
 import subprocess
 import threading
@@ -23,8 +22,9 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from archgym.errors import ArchGymError, MissingDependency, reason_of
-from archgym.processes.children import KEPT, NEW_JOB, Ending, Line, Server, answer
-from archgym.text import REASON, one_line
+from archgym.processes.children import KEPT, NEW_JOB, Line, Server, answer
+from archgym.processes.memory import resident_memory
+from archgym.text import REASON
 
 _POLL_S = 0.05  # how often a running process is looked at
 _POLL_DESCENDANTS_S = 2.0  # finding them takes milliseconds
@@ -114,7 +114,7 @@ class RunProcess:
         process, self._process = self._process, None
         if process is None:  # closed by another thread
             raise Stopped("the study was stopped")
-        return _told(process.end(_GRACE_S))
+        return process.end(_GRACE_S).with_last_words(1, _LAST_WORDS)
 
     def _wait(self, process: Server, job: Job, stop: threading.Event | None) -> None:
         """Until there is an answer; an end of the process is one."""
@@ -128,7 +128,8 @@ class RunProcess:
             if job.memory_bytes is not None:
                 everything = now - looked > _POLL_DESCENDANTS_S
                 looked = now if everything else looked
-                if (held := _memory(process.pid if everything else self._pid, everything)) > job.memory_bytes:
+                held = resident_memory(process.pid if everything else self._pid, below=everything)
+                if held > job.memory_bytes:
                     raise RunTooLarge(f"took {held / 1e9:.2f} GB of memory; the limit is {job.memory_bytes / 1e9:.2f} GB")
 
     def _start(self, stop: threading.Event | None) -> Server:
@@ -155,32 +156,14 @@ class RunProcess:
             self._pid = process.receive()
         except EOFError:
             ending = process.end(_GRACE_S)
+            how = ending.with_last_words(1, _LAST_WORDS)
             if ending.killed:
-                raise RunDied(f"the process {_told(ending)}, as it started") from None
-            raise ArchGymError(f"a process for runs did not start: the process {_told(ending)}") from None
+                raise RunDied(f"the process {how}, as it started") from None
+            raise ArchGymError(f"a process for runs did not start: the process {how}") from None
         except BaseException:
             process.end()
             raise
         return process
-
-
-def _told(ending: Ending) -> str:
-    """How a process ended, and the last line that it wrote to its standard error."""
-    line = next((line for line in reversed(ending.text.split("\n")) if line.strip()), "")
-    return f"{ending}: {one_line(line, _LAST_WORDS)}" if line else str(ending)
-
-
-def _memory(pid: int, descendants: bool) -> int:
-    """Bytes of memory that a process holds, or all that are below it."""
-    import psutil
-
-    total = 0
-    with suppress(psutil.Error):
-        process = psutil.Process(pid)
-        for one in process.children(recursive=True) if descendants else [process]:
-            with suppress(psutil.Error):
-                total += one.memory_info().rss
-    return total
 
 
 def attempt(specification: Mapping[str, Any], history: str, cache: str | None) -> tuple[str, Any]:
@@ -209,7 +192,7 @@ def answered(kind: str, answer: Any) -> tuple[bytes, dict[str, Any]]:
     """
     if kind != "done":
         raise (RunImpossible if kind == "impossible" else RunFailed)(answer)
-    return answer  # type: ignore[no-any-return]
+    return answer
 
 
 def serve(line: Line) -> NoReturn:
@@ -223,8 +206,6 @@ def serve(line: Line) -> NoReturn:
             os.write(2, NEW_JOB)
         try:
             return attempt(*run)
-        except MemoryError:
-            os._exit(errno.ENOMEM)  # what was half allocated goes with the process
         except KeyboardInterrupt as error:  # Ctrl-C goes to the parent alone, so the run raised this
             return "failed", reason_of(error)
 

@@ -18,7 +18,7 @@ from archgym.registry import Task, get_agent, get_task, list_agents, load
 from archgym.simulator import Metric, Simulator
 from archgym.simulator_wrappers import SimulatorWrapper
 from archgym.space import Array, Categorical, DesignSpace, Indices, Integer, Ordinal, Real
-from archgym.testing._must import _must
+from archgym.testing._common import must
 
 
 class _Plateau(Simulator):
@@ -92,17 +92,17 @@ def check_agent(
         agent: a registered name, "module:Class", a subclass of `Agent`, or a function that makes one.
         env: an environment's id; default: a small one with every kind of parameter and nearly equal rewards.
         budget: samples of each search; odd, so that batches cross it.
-        seed: of the searches.
+        seed: seed of the searches.
         reach_budget: samples within which every value of every parameter must be proposed; None leaves that check out.
         reach_searches: searches (of other seeds) that may share in doing so.
 
     Raises:
         ArchGymError: no such agent or environment.
-        AssertionError: the agent does not behave as the contract says.
+        AssertionError: the agent breaks the contract.
     """
     make = _agent_maker(agent)
     first = make()
-    _must(isinstance(first, Agent), f"{agent!r} made {type(first).__name__}: derive the class from archgym.Agent or AskTellAgent")
+    must(isinstance(first, Agent), f"{agent!r} made {type(first).__name__}: derive the class from archgym.Agent or AskTellAgent")
     what = type(first).__name__
     _check_hyperparameters(type(first), what)
     task = Task("check/Plateau-v0", _Plateau) if env is None else env if isinstance(env, Task) else get_task(env)
@@ -114,8 +114,8 @@ def check_agent(
         again = _search(make(), simulator, objective, budget, seed, preferred, what)
         once_more = _search(first, simulator, objective, budget, seed, preferred, what)
     if simulator.deterministic:
-        _must(np.array_equal(rows, again), f"{what} asks for other designs under the same seed: draw from the given rng or seed only")
-        _must(np.array_equal(rows, once_more), f"{what} searches differently the second time: reset everything when a search starts")
+        must(np.array_equal(rows, again), f"{what} asks for other designs under the same seed: draw from the given rng or seed only")
+        must(np.array_equal(rows, once_more), f"{what} searches differently the second time: reset everything when a search starts")
     for odd, width in ((1, preferred), (3, preferred), (budget, 7)):
         _search(make(), simulator, objective, odd, seed, width, what)
 
@@ -136,18 +136,18 @@ def check_agent(
 
 def _agent_maker(agent: str | type[Agent] | Callable[..., Agent]) -> Callable[..., Agent]:
     if not isinstance(agent, str):
-        _must(callable(agent), f"{agent!r} is neither an agent's name, nor its class, nor a function that makes one")
+        must(callable(agent), f"{agent!r} is neither an agent's name, nor its class, nor a function that makes one")
         return agent
     return load(agent) if ":" in agent and agent not in list_agents() else get_agent(agent)
 
 
 def _check_hyperparameters(cls: type[Agent], what: str) -> None:
     declared = getattr(cls, "hyperparameters", None)
-    _must(isinstance(declared, DesignSpace), f"{what}.hyperparameters must be a DesignSpace (DesignSpace([]) where there are none)")
+    must(isinstance(declared, DesignSpace), f"{what}.hyperparameters must be a DesignSpace (DesignSpace([]) where there are none)")
     assert isinstance(declared, DesignSpace)
     version = getattr(cls, "version", None)
-    _must(isinstance(version, int) and not isinstance(version, bool), f"{what}.version must be an integer, not {version!r}")
-    _must(
+    must(isinstance(version, int) and not isinstance(version, bool), f"{what}.version must be an integer, not {version!r}")
+    must(
         DesignSpace.from_json(declared.to_json()) == declared,
         f"{what}.hyperparameters change in a JSON round trip: use numbers, strings and bools as values",
     )
@@ -155,7 +155,7 @@ def _check_hyperparameters(cls: type[Agent], what: str) -> None:
     for parameter in declared:
         for value in (defaults[parameter.name], parameter.value(0), parameter.value(len(parameter) - 1)):
             chosen = cls(**{parameter.name: value})
-            _must(
+            must(
                 getattr(chosen, parameter.name) == value == chosen.configuration[parameter.name],
                 f"{what}({parameter.name}={value!r}) does not keep its hyperparameter as an attribute: leave the constructor to Agent",
             )
@@ -167,7 +167,7 @@ def _check_hyperparameters(cls: type[Agent], what: str) -> None:
 
 def _check_width(agent: Agent, what: str) -> int:
     width = agent.preferred_num_envs
-    _must(
+    must(
         isinstance(width, (int, np.integer)) and not isinstance(width, bool) and width >= 1,
         f"{what}.preferred_num_envs is {width!r}; it must be an integer from 1",
     )
@@ -185,17 +185,17 @@ def _search(agent: Agent, simulator: Simulator, objective: Objective, budget: in
     except BudgetExhausted:
         pass
     except ArchGymError as error:
-        _must(not env.illegal, f"{what} took an illegal action: {error}")
+        must(not env.illegal, f"{what} took an illegal action: {error}")
         raise
-    _must(not env.illegal, f"{what} took an illegal action: {env.illegal}")
+    must(not env.illegal, f"{what} took an illegal action: {env.illegal}")
     counted = sum(len(batch) for batch in counting.rows)
-    _must(
+    must(
         counted == budget == env.ledger.samples,
         f"{what} spent {counted} samples of a budget of {budget} ({width} designs per step): search until BudgetExhausted, "
         "and ask nothing but the environment",
     )
     for name, state in before.items():
-        _must(
+        must(
             _equal_states(state, _global_random_states()[name]),
             f"{what} drew from the global state of {name}, or reseeded it: use a generator of its own, or restore the state",
         )

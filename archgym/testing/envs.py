@@ -17,8 +17,7 @@ from archgym.errors import ArchGymError, BudgetExhausted
 from archgym.objective import INFEASIBLE_REWARD, R
 from archgym.registry import get_task
 from archgym.space import LONGEST_GRID
-from archgym.testing._must import _must
-from archgym.testing.simulators import _corners_and_samples
+from archgym.testing._common import corners_and_samples, must
 from archgym.wrappers import ContinuousActions, SequentialDesign
 
 
@@ -30,16 +29,16 @@ def check_env(env: str | gymnasium.Env[Any, Any], *, seed: int = 0, **kwargs: An
 
     Args:
         env: an id, or an `ArchEnv` (wrapped or not). Of the latter fresh copies are made; it is not stepped.
-        seed: of the designs that are tried.
+        seed: seed for the evaluated designs.
         **kwargs: arguments of the environment, with an id.
 
     Raises:
         ArchGymError: the environment cannot be made.
-        AssertionError: it does not behave as the contract says.
+        AssertionError: the environment breaks the contract.
     """
     single = _maker(env, kwargs)
     raw = single()
-    _must(isinstance(raw, ArchEnv), f"{env!r} is not an environment of archgym: register it with archgym.register_env(id, simulator=...)")
+    must(isinstance(raw, ArchEnv), f"{env!r} is not an environment of archgym: register it with archgym.register_env(id, simulator=...)")
     opened: list[Any] = [raw]
     try:
         wrappers: list[Callable[[Any], Any]] = [lambda made: made, ContinuousActions]
@@ -117,28 +116,28 @@ def _check_vector_equals_single(vector: ArchVectorEnv, single: ArchEnv, seed: in
         for i in range(width):
             observation, reward, over, _, said = expected[t, i]
             where = f"the vector environment differs from the single one (step {t}, sub-environment {i}):"
-            _must(rewards[i] == reward, f"{where} reward {rewards[i]} and {reward}")
-            _must(terminated[i] == over and not truncated[i], f"{where} terminated {terminated[i]} and {over}; truncated is always False")
+            must(rewards[i] == reward, f"{where} reward {rewards[i]} and {reward}")
+            must(terminated[i] == over and not truncated[i], f"{where} terminated {terminated[i]} and {over}; truncated is always False")
             for name in ("feasible", "valid", "reward"):
-                _must(done[name][i] == said[name], f"{where} info[{name!r}] is {done[name][i]} and {said[name]}")
+                must(done[name][i] == said[name], f"{where} info[{name!r}] is {done[name][i]} and {said[name]}")
             for name, value in said["design"].items():
-                _must(done["design"][name][i] == value, f"{where} info['design'][{name!r}] is {done['design'][name][i]} and {value}")
+                must(done["design"][name][i] == value, f"{where} info['design'][{name!r}] is {done['design'][name][i]} and {value}")
             if over:
-                _must(np.array_equal(info["final_obs"][i], observation), f"{where} other observations")
+                must(np.array_equal(info["final_obs"][i], observation), f"{where} other observations")
 
 
 def _check_ranking(single: ArchEnv, vector: ArchVectorEnv, seed: int) -> None:
-    indices = _corners_and_samples(single.simulator.space, 256, np.random.default_rng(seed))
+    indices = corners_and_samples(single.simulator.space, 256, np.random.default_rng(seed))
     evaluation = vector.evaluator.evaluate(indices, len(indices))
-    _must(
+    must(
         (evaluation.reward[~evaluation.feasible] == INFEASIBLE_REWARD).all(),
         f"an infeasible design is rewarded with other than {INFEASIBLE_REWARD}: give the environment an archgym.Objective",
     )
     feasible = evaluation.reward[evaluation.feasible]
-    _must((feasible > INFEASIBLE_REWARD).all() and np.isfinite(feasible).all(), "a feasible design is not ranked above infeasible ones")
+    must((feasible > INFEASIBLE_REWARD).all() and np.isfinite(feasible).all(), "a feasible design is not ranked above infeasible ones")
     largest = np.inf if vector.evaluator.objective.form == "archgym" else R
     valid = evaluation.reward[evaluation.valid]
-    _must(((valid >= -R) & (valid <= largest)).all(), f"a valid design's reward lies outside [-{R:g}, {largest:g}]")
+    must(((valid >= -R) & (valid <= largest)).all(), f"a valid design's reward is outside [-{R:g}, {largest:g}]")
 
 
 def _check_ledger(env: ArchEnv, seed: int) -> None:
@@ -148,7 +147,7 @@ def _check_ledger(env: ArchEnv, seed: int) -> None:
             with suppress(ArchGymError):
                 env.step(illegal)
                 raise AssertionError(f"the illegal action {illegal.tolist()} was taken: raise ArchGymError")
-    _must(env.ledger.samples == 0, "an illegal action or a reset was counted as a sample: count at the simulator call only")
+    must(env.ledger.samples == 0, "an illegal action or a reset was counted as a sample: count at the simulator call only")
     env.ledger.budget = 1
     action = np.zeros(len(env.simulator.space), np.int64)
     env.reset()
@@ -157,4 +156,4 @@ def _check_ledger(env: ArchEnv, seed: int) -> None:
     with suppress(BudgetExhausted):
         env.step(action)
         raise AssertionError("a step beyond the ledger's budget was taken: raise BudgetExhausted")
-    _must(env.ledger.samples == 1, f"the ledger counts {env.ledger.samples} samples after one design")
+    must(env.ledger.samples == 1, f"the ledger counts {env.ledger.samples} samples after one design")

@@ -12,16 +12,16 @@ import numpy as np
 from archgym.errors import reason_of
 from archgym.simulator import Outcome, Simulator, check_schema
 from archgym.space import Array, DesignSpace, Indices
-from archgym.testing._must import _must
+from archgym.testing._common import corners_and_samples, must
 
 
 def check_simulator(simulator: Simulator, *, samples: int = 64, seed: int = 0) -> None:
     """Check that a simulator keeps its contract on random designs and on the corners of its space.
 
     Args:
-        simulator: the simulator; it is neither closed nor changed.
-        samples: random designs to ask for, besides the corners.
-        seed: of the designs and of declared noise.
+        simulator: simulator to check, neither closed nor changed.
+        samples: number of random designs, besides the corners.
+        seed: seed for the designs and declared noise.
 
     Raises:
         ArchGymError: the space and the metrics do not fit together.
@@ -31,11 +31,11 @@ def check_simulator(simulator: Simulator, *, samples: int = 64, seed: int = 0) -
         UserWarning: answers share memory with later answers. The kernel copies, so that this is allowed, but other callers may not.
             The default objective takes logarithms of metrics that are below 0, which makes the design infeasible.
     """
-    _must(isinstance(simulator, Simulator), f"{simulator!r} is not an archgym.Simulator: derive its class from archgym.Simulator")
+    must(isinstance(simulator, Simulator), f"{simulator!r} is not an archgym.Simulator: derive its class from archgym.Simulator")
     what = type(simulator).__name__
     check_schema(simulator)
     _check_metrics(simulator, what)
-    _must(
+    must(
         DesignSpace.from_json(simulator.space.to_json()) == simulator.space,
         f"{what}.space changes in a JSON round trip: use numbers, text, tuples or enums as parameter values",
     )
@@ -44,7 +44,7 @@ def check_simulator(simulator: Simulator, *, samples: int = 64, seed: int = 0) -
     except TypeError as error:
         raise AssertionError(f"{what}.specification is not JSON ({error}): make the simulator with plain arguments") from error
 
-    indices = _corners_and_samples(simulator.space, samples, np.random.default_rng(seed))
+    indices = corners_and_samples(simulator.space, samples, np.random.default_rng(seed))
     columns = _ask(simulator, indices, seed, what)
     _check_columns(simulator, columns, len(indices), what)
     again = _ask(simulator, indices, seed, what)
@@ -64,26 +64,15 @@ def check_simulator(simulator: Simulator, *, samples: int = 64, seed: int = 0) -
 
 def _check_metrics(simulator: Simulator, what: str) -> None:
     for metric in simulator.metrics:
-        _must(isinstance(metric.name, str) and metric.name, f"{what}: a metric's name is a non-empty string, not {metric.name!r}")
-        _must(
+        must(isinstance(metric.name, str) and metric.name, f"{what}: a metric's name is a non-empty string, not {metric.name!r}")
+        must(
             metric.better in ("lower", "higher", None),
             f"{what}: metric {metric.name!r} is better={metric.better!r}; it takes 'lower', 'higher' or None",
         )
-    _must(
+    must(
         any(not metric.report_only for metric in simulator.metrics),
         f"{what}: every metric is report_only, so that nothing can be observed or rewarded; leave it out of at least one",
     )
-
-
-def _corners_and_samples(space: DesignSpace, samples: int, rng: np.random.Generator) -> Indices:
-    """The first and last design, one parameter at its extreme and the rest at the other (64 each at most), and random designs."""
-    last = space.nvec - 1
-    rows = [np.zeros_like(last), last]
-    for j in range(min(len(space), 64)):
-        low, high = np.zeros_like(last), last.copy()
-        low[j], high[j] = last[j], 0
-        rows += [low, high]
-    return np.concatenate([np.array(rows, np.int64).reshape(len(rows), len(space)), space.sample(samples, rng)])
 
 
 def _ask(simulator: Simulator, indices: Indices, seed: int, what: str) -> dict[str, Array]:
@@ -97,7 +86,7 @@ def _ask(simulator: Simulator, indices: Indices, seed: int, what: str) -> dict[s
             f"{what} raised {reason_of(error)} on {len(indices)} legal designs: return feasible=False for designs that "
             "cannot exist, and do not write into the indices, which are read-only"
         ) from error
-    _must(isinstance(columns, Mapping), f"{what} returned {type(columns).__name__}; return a dict of columns")
+    must(isinstance(columns, Mapping), f"{what} returned {type(columns).__name__}; return a dict of columns")
     return {name: _copy(name, column, what) for name, column in columns.items()}
 
 
@@ -110,23 +99,23 @@ def _copy(name: str, column: Any, what: str) -> Array:
 
 def _check_columns(simulator: Simulator, columns: Mapping[str, Array], n: int, what: str) -> None:
     for name in (*(m.name for m in simulator.metrics), "feasible"):
-        _must(name in columns, f"{what} returned no column {name!r}: return one for every metric, and 'feasible'")
+        must(name in columns, f"{what} returned no column {name!r}: return one for every metric, and 'feasible'")
     for name, column in columns.items():
-        _must(column.shape == (n,), f"{what} returned {name!r} with shape {column.shape} for {n} designs; return shape ({n},)")
-        _must(not np.ma.is_masked(column), f"{what} returned {name!r} with masked values; return feasible=False for designs without one")
+        must(column.shape == (n,), f"{what} returned {name!r} with shape {column.shape} for {n} designs; return shape ({n},)")
+        must(not np.ma.is_masked(column), f"{what} returned {name!r} with masked values; return feasible=False for designs without one")
     for name in ("feasible", "cached"):
         if name in columns:
-            _must(columns[name].dtype == bool, f"{what} returned {name!r} as {columns[name].dtype}; return bool")
+            must(columns[name].dtype == bool, f"{what} returned {name!r} as {columns[name].dtype}; return bool")
     reasons = columns.get("failure", np.array([], str))
-    _must(
+    must(
         reasons.dtype.kind in "OUT" and all(reason is None or isinstance(reason, str) for reason in reasons.tolist()),
         f"{what} returned 'failure' as {reasons.dtype}; return a text for every row, empty where it did not fail",
     )
     for metric in simulator.metrics:
         column = columns[metric.name]
-        _must(column.dtype.kind in "biuf", f"{what} returned {metric.name!r} as {column.dtype}; return real numbers")
+        must(column.dtype.kind in "biuf", f"{what} returned {metric.name!r} as {column.dtype}; return real numbers")
         bad = columns["feasible"] & ~np.isfinite(column.astype(float))
-        _must(
+        must(
             not bad.any(),
             f"{what} returned {metric.name!r} = {column[bad][:1]} on a feasible design; metrics are finite where feasible: "
             "set feasible=False there",
@@ -136,10 +125,10 @@ def _check_columns(simulator: Simulator, columns: Mapping[str, Array], n: int, w
 def _same(simulator: Simulator, one: Mapping[str, Array], other: Mapping[str, Array], message: str) -> None:
     """Equal feasibility, and equal metrics (up to rounding) where feasible."""
     feasible = one["feasible"]
-    _must(np.array_equal(feasible, other["feasible"]), f"{message} (the column 'feasible' differs)")
+    must(np.array_equal(feasible, other["feasible"]), f"{message} (the column 'feasible' differs)")
     for metric in simulator.metrics:
         a, b = one[metric.name][feasible].astype(float), other[metric.name][feasible].astype(float)
-        _must(np.allclose(a, b, rtol=1e-9, atol=0), f"{message} (the column {metric.name!r} differs)")
+        must(np.allclose(a, b, rtol=1e-9, atol=0), f"{message} (the column {metric.name!r} differs)")
 
 
 def _check_rows(simulator: Simulator, indices: Indices, columns: Mapping[str, Array], seed: int, what: str) -> None:
@@ -150,7 +139,7 @@ def _check_rows(simulator: Simulator, indices: Indices, columns: Mapping[str, Ar
         rows.append({name: np.array(column) for name, column in answer.items()})
     for i, row in enumerate(rows):
         for name, column in row.items():
-            _must(np.shape(column) == (1,), f"{what} returned {name!r} with shape {np.shape(column)} for row {i} alone; return shape (1,)")
+            must(np.shape(column) == (1,), f"{what} returned {name!r} with shape {np.shape(column)} for row {i} alone; return shape (1,)")
     joined = {name: np.concatenate([row[name] for row in rows]) for name in columns if all(name in row for row in rows)}
     hint = "draw noise row by row, as one rng.random((B, k))" if simulator.stochastic else "treat every row by itself"
     _same(simulator, columns, joined, f"{what} gives a batch other metrics than its rows one by one: {hint}")
@@ -161,7 +150,7 @@ def _check_designs_by_value(simulator: Simulator, indices: Indices, columns: Map
     before = {name: column.copy() for name, column in designs.items()}
     by_value = simulator.evaluate(designs, np.random.default_rng(seed))
     for name, column in before.items():
-        _must(
+        must(
             name in designs and np.array_equal(designs[name], column),
             f"{what}.evaluate changed its input column {name!r}: work on a copy",
         )
@@ -173,16 +162,16 @@ def _check_designs_by_value(simulator: Simulator, indices: Indices, columns: Map
 def _check_canonical(simulator: Simulator, indices: Indices, columns: Mapping[str, Array], seed: int, what: str) -> None:
     asked = indices.copy()
     representatives = np.array(simulator.canonical(asked))
-    _must(np.array_equal(asked, indices), f"{what}.canonical changed its input: work on a copy")
-    _must(
+    must(np.array_equal(asked, indices), f"{what}.canonical changed its input: work on a copy")
+    must(
         representatives.shape == indices.shape and representatives.dtype.kind in "iu",
         f"{what}.canonical returned {representatives.dtype} of shape {representatives.shape}; return integers of shape {indices.shape}",
     )
-    _must(
+    must(
         ((representatives >= 0) & (representatives < simulator.space.nvec)).all(),
         f"{what}.canonical returned indices outside the space: a representative is itself a design",
     )
-    _must(
+    must(
         np.array_equal(simulator.canonical(representatives.copy()), representatives),
         f"{what}.canonical is not idempotent: a representative must be its own representative",
     )

@@ -2,28 +2,22 @@
 
     SequentialDesign    one parameter per step
     ContinuousActions   the whole design as a point of [-1, 1]^P
-    VectorReward        a reward for each metric (MO-Gymnasium)
+    RewardVector        a reward for each metric (MO-Gymnasium)
     MultiAgentDesign    one agent per parameter or group of parameters (PettingZoo; `archgym[marl]`)
+    vector              the first three for vector environments, under the same names
 
 The ledger below is shared: every interface counts samples at the same place.
 """
 
 from typing import Any
 
-from archgym.wrappers.continuous import ContinuousActions, VectorContinuousActions
-from archgym.wrappers.sequential import SequentialDesign, VectorSequentialDesign
-from archgym.wrappers.vector_reward import VectorObjective, VectorReward, VectorVectorReward
+from archgym.deprecated.names import old_names
+from archgym.wrappers import vector
+from archgym.wrappers.continuous import ContinuousActions
+from archgym.wrappers.reward_vector import RewardVector, VectorObjective
+from archgym.wrappers.sequential import SequentialDesign
 
-__all__ = [
-    "ContinuousActions",
-    "MultiAgentDesign",
-    "SequentialDesign",
-    "VectorContinuousActions",
-    "VectorObjective",
-    "VectorReward",
-    "VectorSequentialDesign",
-    "VectorVectorReward",
-]
+__all__ = ["ContinuousActions", "MultiAgentDesign", "RewardVector", "SequentialDesign", "VectorObjective", "vector"]
 
 
 def __getattr__(name: str) -> Any:
@@ -31,4 +25,13 @@ def __getattr__(name: str) -> Any:
         from archgym.wrappers.multi_agent import MultiAgentDesign
 
         return MultiAgentDesign
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return _old_names(name)
+
+
+_old_names = old_names(
+    __name__,
+    VectorContinuousActions="archgym.wrappers.vector:ContinuousActions",
+    VectorSequentialDesign="archgym.wrappers.vector:SequentialDesign",
+    VectorReward="RewardVector",
+    VectorVectorReward="archgym.wrappers.vector:RewardVector",
+)

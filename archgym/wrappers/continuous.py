@@ -1,8 +1,6 @@
 """The whole design as a point of [-1, 1]^P:
 
-    index_p = min(floor((a_p + 1) / 2 * n_p), n_p - 1)
-
-`ContinuousActions` is for the single environment, `VectorContinuousActions` for the vector environment.
+index_p = min(floor((a_p + 1) / 2 * n_p), n_p - 1)
 """
 
 from __future__ import annotations
@@ -13,24 +11,26 @@ import gymnasium
 import numpy as np
 from gymnasium.spaces import Box
 from gymnasium.utils import RecordConstructorArgs
-from gymnasium.vector.utils import batch_space
 
 from archgym.errors import ArchGymError
+from archgym.infos import core
 from archgym.space import Array, Indices
-from archgym.wrappers.vector import BatchWrapper
 
 
 class ContinuousActions(gymnasium.Wrapper[Array, Array, Array, Array], RecordConstructorArgs):
     """A design as a point of the box [-1, 1]^P, each axis cut into n_p equal parts.
 
     Args:
-        env: an `ArchEnv` (wrapped by Gymnasium or not).
+        env: an `ArchEnv` (wrapped or not).
+
+    Raises:
+        ArchGymError: an environment of another package.
     """
 
     def __init__(self, env: gymnasium.Env[Array, Array]):
         RecordConstructorArgs.__init__(self)
         gymnasium.Wrapper.__init__(self, env)
-        self._nvec = env.unwrapped.simulator.space.nvec  # type: ignore[attr-defined]
+        self._nvec = core(env).simulator.space.nvec
         self.action_space = Box(-1, 1, (len(self._nvec),), np.float32)
 
     def step(self, action: Array) -> tuple[Array, float, bool, bool, dict[str, Any]]:
@@ -38,21 +38,8 @@ class ContinuousActions(gymnasium.Wrapper[Array, Array, Array, Array], RecordCon
         return observation, float(reward), terminated, truncated, info
 
 
-class VectorContinuousActions(BatchWrapper):
-    """`ContinuousActions` over an `ArchVectorEnv`."""
-
-    def __init__(self, env: Any):
-        super().__init__(env)
-        self._nvec = env.unwrapped.simulator.space.nvec
-        self.single_action_space = Box(-1, 1, (len(self._nvec),), np.float32)
-        self.action_space = batch_space(self.single_action_space, self.num_envs)
-
-    def step(self, actions: Array) -> tuple[Array, Array, Array, Array, dict[str, Any]]:
-        return self.env.step(_to_indices(actions, self._nvec, (self.num_envs, len(self._nvec))))
-
-
 def _to_indices(actions: Any, nvec: Indices, shape: tuple[int, ...]) -> Indices:
     point = np.asarray(actions, float)
     if point.shape != shape or not (np.abs(point) <= 1).all():
-        raise ArchGymError(f"a continuous action lies in [-1, 1] with shape {shape}, not {point!r}")
+        raise ArchGymError(f"expected a continuous action in [-1, 1] of shape {shape}, got {point!r}")
     return np.minimum((point + 1) / 2 * nvec, nvec - 1).astype(np.int64)

@@ -32,7 +32,7 @@ class MultiAgentDesign(ParallelEnv):  # type: ignore[misc]
 
     Args:
         env: an `ArchEnv` (wrapped by Gymnasium or not).
-        groups: agent -> its parameters, each parameter with one agent; by default every parameter is an agent of its own name.
+        groups: agent -> parameters of this agent, each parameter with one agent; by default one agent per parameter, under its name.
 
     Raises:
         MissingDependency: PettingZoo is not installed.
@@ -72,7 +72,7 @@ class MultiAgentDesign(ParallelEnv):  # type: ignore[misc]
         }
         for problem, names in problems.items():
             if names:
-                raise ArchGymError(f"groups share out each parameter once; {problem}: {', '.join(names)}")
+                raise ArchGymError(f"expected each parameter in one group; {problem}: {', '.join(names)}")
 
     @property
     def unwrapped(self) -> MultiAgentDesign:
@@ -111,9 +111,9 @@ class MultiAgentDesign(ParallelEnv):  # type: ignore[misc]
                 raise unknown("agent", agent, self.possible_agents)
         for agent, columns in self._columns.items():
             if agent not in actions:
-                raise ArchGymError(f"the agent {agent!r} has not acted: a design needs the actions of {', '.join(self.possible_agents)}")
+                raise ArchGymError(f"expected an action of each agent ({', '.join(self.possible_agents)}), got none of {agent!r}")
             if not self.action_spaces[agent].contains(actions[agent]):
-                raise ArchGymError(f"the action {actions[agent]!r} of {agent!r} is not in {self.action_spaces[agent]}")
+                raise ArchGymError(f"expected an action of {agent!r} in {self.action_spaces[agent]}, got {actions[agent]!r}")
             design[columns] = actions[agent]
         self._observation, reward, terminated, truncated, info = self.env.step(design)
         observations, rewards = self._for_all(self._observation), self._for_all(float(reward))

@@ -1,7 +1,6 @@
 """One parameter per step: Discrete(max n_p), action modulo n_p, with a mask and the partial design observed.
 
-`SequentialDesign` is for the single environment, `VectorSequentialDesign` for the vector environment; a sample is counted when a design is
-complete.
+A sample is counted when a design is complete.
 """
 
 from __future__ import annotations
@@ -12,12 +11,10 @@ import gymnasium
 import numpy as np
 from gymnasium.spaces import Box, Discrete
 from gymnasium.utils import RecordConstructorArgs
-from gymnasium.vector import AutoresetMode
-from gymnasium.vector.utils import batch_space
 
 from archgym.errors import ArchGymError
+from archgym.infos import core
 from archgym.space import LONGEST_GRID, Array, Indices
-from archgym.wrappers.vector import BatchWrapper
 
 
 class _PartialDesigns:
@@ -28,7 +25,7 @@ class _PartialDesigns:
 
     def __init__(self, nvec: Indices, n: int):
         if len(nvec) == 0:
-            raise ArchGymError("a space without parameters cannot be designed one parameter at a time")
+            raise ArchGymError("expected a space with parameters to choose one by one, got one without")
         if nvec.max() > LONGEST_GRID:
             raise ArchGymError(f"expected parameters of at most {LONGEST_GRID:,} values to choose one by one, got {nvec.max():,}")
         self.nvec = np.asarray(nvec)
@@ -45,7 +42,7 @@ class _PartialDesigns:
         """Take the next parameter's indices [B]; True when the designs are complete."""
         given = np.asarray(actions)
         if given.shape != (self.n,) or given.dtype.kind not in "iu" or (given < 0).any() or (given >= self.action_space.n).any():
-            raise ArchGymError(f"an action is one whole index in 0..{self.action_space.n - 1} per environment, not {given!r}")
+            raise ArchGymError(f"expected one whole index in 0..{self.action_space.n - 1} per environment as an action, got {given!r}")
         self.indices[:, self.position] = given % self.nvec[self.position]
         self.position += 1
         return self.position == len(self.nvec)
@@ -65,16 +62,19 @@ class _PartialDesigns:
 
 
 class SequentialDesign(gymnasium.Wrapper[Array, Any, Array, Array], RecordConstructorArgs):
-    """One parameter per step. Rewards are 0 until the design is complete; `info["action_mask"]` says which actions are distinct.
+    """One parameter per step. Rewards are 0 until the design is complete; `info["action_mask"]` marks the distinct actions.
 
     Args:
-        env: an `ArchEnv` (wrapped by Gymnasium or not).
+        env: an `ArchEnv` (wrapped or not).
+
+    Raises:
+        ArchGymError: an environment of another package.
     """
 
     def __init__(self, env: gymnasium.Env[Array, Array]):
         RecordConstructorArgs.__init__(self)
         gymnasium.Wrapper.__init__(self, env)
-        self._partial = _PartialDesigns(env.unwrapped.simulator.space.nvec, 1)  # type: ignore[attr-defined]
+        self._partial = _PartialDesigns(core(env).simulator.space.nvec, 1)
         self.action_space = self._partial.action_space
         self.observation_space = self._partial.observation_space
 
@@ -96,40 +96,3 @@ class SequentialDesign(gymnasium.Wrapper[Array, Any, Array, Array], RecordConstr
         if not terminated:
             observation = self._partial.observe()[0]
         return observation, float(reward), terminated, truncated, {**info, "action_mask": self._partial.mask()}
-
-
-class VectorSequentialDesign(BatchWrapper):
-    """`SequentialDesign` over an `ArchVectorEnv` under SAME_STEP: every sub-environment is at the same parameter."""
-
-    def __init__(self, env: Any):
-        super().__init__(env)
-        _needs_same_step(env)
-        self._partial = _PartialDesigns(env.unwrapped.simulator.space.nvec, env.num_envs)
-        self.single_action_space = self._partial.action_space
-        self.single_observation_space = self._partial.observation_space
-        self.action_space = batch_space(self.single_action_space, self.num_envs)
-        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
-
-    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
-        _, info = self.env.reset(seed=seed, options=options)
-        self._partial.clear()
-        return self._partial.observe(), {**info, "action_mask": self._masks()}
-
-    def step(self, actions: Any) -> tuple[Array, Array, Array, Array, dict[str, Any]]:
-        if not self._partial.choose(actions):
-            never = np.zeros(self.num_envs, bool)
-            return self._partial.observe(), np.zeros(self.num_envs), never, never.copy(), {"action_mask": self._masks()}
-        designs, complete = self._partial.indices, self._partial.observe()
-        self._partial.clear()
-        _, rewards, terminated, truncated, info = self.env.step(designs)
-        if "final_obs" in info:
-            info["final_obs"] = complete
-        return self._partial.observe(), rewards, terminated, truncated, {**info, "action_mask": self._masks()}
-
-    def _masks(self) -> Array:
-        return np.tile(self._partial.mask(), (self.num_envs, 1))
-
-
-def _needs_same_step(env: Any) -> None:
-    if env.metadata.get("autoreset_mode") is not AutoresetMode.SAME_STEP:
-        raise ArchGymError("VectorSequentialDesign needs autoreset_mode='SameStep'")

@@ -30,7 +30,7 @@ from archgym.objective import Minimize, Objective
 from archgym.registry import Task
 from archgym.simulator import Metric, Simulator
 from archgym.space import Categorical, DesignSpace, Integer, Ordinal
-from archgym.wrappers import VectorContinuousActions, VectorSequentialDesign
+from archgym.wrappers import vector as vector_wrappers
 
 pytest.importorskip("stable_baselines3")
 
@@ -250,7 +250,7 @@ def test_a_learner_is_moved_by_its_own_loss_alone_and_its_gradient_is_limited_al
     assert norms[0] == pytest.approx(0.5, rel=1e-3) and norms[1] == 0
 
 
-@pytest.mark.parametrize("view", [lambda env: env, VectorSequentialDesign, VectorContinuousActions])
+@pytest.mark.parametrize("view", [lambda env: env, vector_wrappers.SequentialDesign, vector_wrappers.ContinuousActions])
 def test_the_adapter_keeps_the_promises_of_a_vec_env(view):
     from stable_baselines3.common.vec_env import VecEnv
 

@@ -403,7 +403,7 @@ archgym.register_env("theirs/Line-v0", simulator=Line)
 
 def test_a_data_set_keeps_the_module_of_a_plug_in_and_other_processes_read_it(plug_in, tmp_path):
     pytest.importorskip("minari")
-    assert program("sample", plug_in, "--n", 20, "--out", tmp_path / "sampled").exit_code == 0
+    assert program("sample", plug_in, "--budget", 20, "--out", tmp_path / "sampled").exit_code == 0
     searched = archgym.search(plug_in, "random", budget=20)
     searched.to_parquet(tmp_path / "searched.parquet")
     text = f'[study]\nname = "s"\nbudget = 5\nseeds = 1\nhistory = "full"\n[[env]]\nid = "{plug_in}"\n[[agent]]\nname = "random"\n'
@@ -444,7 +444,7 @@ def test_an_export_that_cannot_be_says_what_to_do(plug_in, tmp_path):
 
 def test_the_commands_say_what_they_made_and_do_not_overwrite(study, tmp_path):
     made = program("sample", "archgym/NKLandscape-v0", "--n", 40, "--set", "n=6", "--out", tmp_path / "data")
-    assert made.exit_code == 0 and "40 of 4,096 (0.98%)" in made.output
+    assert made.exit_code == 0 and "40 of 4,096 (0.98 %)" in made.output
     again = program("sample", "archgym/NKLandscape-v0", "--n", 40, "--out", tmp_path / "data")
     assert again.exit_code == 2 and "--overwrite" in again.output
     assert program("build", study, "--env", "large", "--out", tmp_path / "data", "--overwrite").exit_code == 0

@@ -11,12 +11,12 @@ import pytest
 from typer.testing import CliRunner
 
 from archgym.cli import app
-from archgym.cli.fidelity import COMPARED, RECORD, compare, run_live
 from archgym.errors import ArchGymError
 from archgym.files.paths import data_folder
 from archgym.simulators.accelerator.backends.environments import installed
 from archgym.simulators.accelerator.energy import load_energy_table
 from archgym.simulators.accelerator.fidelity import accelerator as fidelity
+from archgym.simulators.accelerator.fidelity.accelerator import COMPARED, RECORD, compare, run_live
 from archgym.simulators.accelerator.layers import Layer
 from archgym.simulators.accelerator.model import LayerModel
 

@@ -10,17 +10,18 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from archgym.cli import fidelity
 from archgym.errors import ArchGymError
-from archgym.simulators.accelerator import attention as forms
-from archgym.simulators.accelerator.attention import CLOCK_HZ, LENGTHS, MODELS, Attention
+from archgym.simulators.accelerator import fusemax as forms
 from archgym.simulators.accelerator.fidelity import attention as page
+from archgym.simulators.accelerator.fusemax import CLOCK_HZ, LENGTHS, MODELS, Attention
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT.parent / "shared" / "data" / "accelerator"
 published = pytest.mark.skipif(not (DATA / "fusemax").is_dir(), reason="the published tables (shared/data/accelerator) are not here")
 
 app = typer.Typer()
-app.command()(page.attention)
+app.command()(fidelity.attention)
 
 
 def shown(*arguments):
@@ -146,9 +147,9 @@ def test_a_difference_is_seen_wherever_it_is(tables):
 
 def test_a_folder_without_the_tables_names_what_it_lacks(tables):
     (tables / "attn-flat.csv").unlink()
-    with pytest.raises(ArchGymError, match=r"lacks attn-flat\.csv: --data takes the folder with attn-binding\.csv, .*flat_validation\.csv"):
+    with pytest.raises(ArchGymError, match=r"lacks attn-flat\.csv: give the folder with attn-binding\.csv, .*flat_validation\.csv"):
         page.compare(tables)
-    with pytest.raises(ArchGymError, match=r"lacks attn-binding\.csv, attn-arch\.csv, .*flat_validation\.csv: --data takes"):
+    with pytest.raises(ArchGymError, match=r"lacks attn-binding\.csv, attn-arch\.csv, .*flat_validation\.csv: give the folder with"):
         page.compare(tables / "nowhere")
 
 

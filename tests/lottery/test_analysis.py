@@ -14,9 +14,11 @@ from scipy import stats
 
 pl = pytest.importorskip("polars")
 
-from archgym.lottery import statistics  # noqa: E402
+from archgym.lottery import statistics, words  # noqa: E402
 from archgym.lottery.analysis import Analysis, analyse  # noqa: E402
+from archgym.lottery.claims import Claim, Obstacle, Verdict  # noqa: E402
 from archgym.lottery.data import AgentRuns, TaskRuns, Trace  # noqa: E402
+from archgym.lottery.tables import TABLES  # noqa: E402
 
 COLUMNS = {
     "tasks": "task env scale budget optimum configurations seeds runs failed saturated note",
@@ -70,7 +72,7 @@ def verdicts(analysis, hypothesis):
 
 
 def frames(analysis):
-    return {f.name: getattr(analysis, f.name) for f in dataclasses.fields(analysis) if f.name != "conclusions"}
+    return {f.name: getattr(analysis, f.name) for f in dataclasses.fields(analysis) if f.name != "sentences"}
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +96,10 @@ def test_tables_have_the_columns_that_the_report_reads(analysis):
     for name, frame in frames(analysis).items():
         for column in frame.select(pl.selectors.float()):
             assert not column.is_nan().any(), (name, column.name)  # what is not known is null
+
+
+def test_an_analysis_has_a_frame_for_every_table_and_sentences():
+    assert [field.name for field in dataclasses.fields(Analysis)] == [*TABLES, "sentences"]
 
 
 def test_runs_and_configurations_are_those_of_the_study(study, analysis):
@@ -230,6 +236,13 @@ def test_the_same_runs_give_the_same_numbers_whatever_else_is_in_the_study(study
 
 
 # ------------------------------------------------------------------------------------------ verdicts
+
+
+def test_every_claim_and_every_obstacle_has_words(analysis):
+    assert set(words.STATEMENTS) == set(words.CLAIMS) == set(Claim) and set(words.OBSTACLES) == set(Obstacle)
+    assert set(analysis.hypotheses["hypothesis"]) == {str(claim) for claim in Claim}
+    assert set(analysis.hypotheses["verdict"]) <= {str(verdict) for verdict in Verdict}
+    assert analysis.conclusions == [f"{task}: {text}" if task else text for task, text in analysis.sentences]
 
 
 def test_agents_that_are_alike_support_the_first_hypothesis_and_one_that_is_not_contradicts_it():
@@ -460,13 +473,13 @@ def test_a_task_in_which_nothing_worked_says_so(score):
 def test_nothing_is_concluded_where_rewards_are_clipped():
     scores = {"a": np.full((3, 2), -0.5), "b": np.full((3, 2), -0.4)}
     other = task({"a": np.full((3, 2), -0.5)}, name="other")
-    for blind, words in [
+    for blind, reason in [
         (dataclasses.replace(task(scores), clipped=0.995), "100 % of the valid rewards are clipped"),
         (dataclasses.replace(task(scores), capped=True), "the optimum's reward is clipped at 10"),
     ]:
         found = analyse([blind, other], replicates=50)
-        assert any(line.startswith("task: no conclusion, as") and words in line for line in found.conclusions)
-        assert words in found.tasks["note"][0] and set(found.comparisons["task"]) <= {"other"}
+        assert any(line.startswith("task: no conclusion, as") and reason in line for line in found.conclusions)
+        assert reason in found.tasks["note"][0] and set(found.comparisons["task"]) <= {"other"}
     some = analyse([dataclasses.replace(task(scores), clipped=0.6)], replicates=50)
     assert "60 % of the valid rewards are clipped" in some.tasks["note"][0] and set(some.comparisons["task"]) == {"task"}
     assert "clipped" not in analyse([dataclasses.replace(task(scores), clipped=0.4)], replicates=50).tasks["note"][0]
@@ -489,8 +502,8 @@ def test_conclusions_are_few_and_claim_no_more_than_the_verdicts(analysis):
         assert 2 <= len(lines) <= 4
         tuned = next(line for line in lines if "tuned over 4 configurations of 1,000 samples" in line)
         rows = analysis.comparisons.filter(pl.col("task") == name, pl.col("family") == "tuned over 4").to_dicts()
-        words = {v: {frozenset((r["agent_a"], r["agent_b"])) for r in rows if r["verdict"] == v} for v in ("equivalent", "different")}
-        assert ("equivalent" in tuned) <= bool(words["equivalent"]) and ("worse" in tuned) <= bool(words["different"])
+        pairs = {v: {frozenset((r["agent_a"], r["agent_b"])) for r in rows if r["verdict"] == v} for v in ("equivalent", "different")}
+        assert ("equivalent" in tuned) <= bool(pairs["equivalent"]) and ("worse" in tuned) <= bool(pairs["different"])
 
 
 def test_several_tasks_are_summed_up_first_and_one_is_not(analysis):

@@ -18,7 +18,9 @@ pytest.importorskip("vl_convert")
 np = pytest.importorskip("numpy")
 
 from archgym.errors import MissingDependency  # noqa: E402
-from archgym.lottery.report import charts  # noqa: E402
+from archgym.files.charts import GREY, ON_DARK, specification, svg  # noqa: E402
+from archgym.lottery.report import charts, require, scales  # noqa: E402
+from archgym.lottery.words import Conclusion  # noqa: E402
 
 AGENTS = ("random", "local_search", "genetic", "aging_evolution", "ant_colony", "tpe", "cmaes", "ppo", "a2c")
 TASKS = ("Softmax", "NKLandscape", "Accelerator", "HeterogeneousAccelerator", "NasCell", "CoDesign")
@@ -86,7 +88,7 @@ SCHEMAS: dict[str, dict[str, Any]] = {
 
 def empty() -> SimpleNamespace:
     """An analysis of nothing."""
-    return SimpleNamespace(**{name: pl.DataFrame(schema=schema) for name, schema in SCHEMAS.items()}, conclusions=[])
+    return SimpleNamespace(**{name: pl.DataFrame(schema=schema) for name, schema in SCHEMAS.items()}, sentences=[])
 
 
 def fake(
@@ -256,12 +258,12 @@ def fake(
     total = sum(hours.get(a, 1) for a in agents) or 1
     rows["effort"] = [(a, len(tasks) * configurations * seeds, 3600.0 * hours.get(a, 1), hours.get(a, 1) / total) for a in agents]
     frames = {name: pl.DataFrame(rows[name], schema=schema, orient="row") for name, schema in SCHEMAS.items()}
-    conclusions = [
+    sentences = [
         "Tuned over 16 configurations of 1,000 samples, genetic and tpe are equivalent within 2 %; ppo is not resolved by 5 seeds.",
         "Untuned, aging_evolution is 3.1 % better than a2c [1.2 %, 5.0 %] on Accelerator.",
         "On NKLandscape the ceiling is reached: no conclusion is drawn from it.",
     ]
-    return SimpleNamespace(**frames, conclusions=conclusions)
+    return SimpleNamespace(**frames, sentences=[Conclusion("", sentence) for sentence in sentences])
 
 
 HOSTILE = """<script>window.pwned=1</script>"'&</script>"""
@@ -297,21 +299,21 @@ DRAWN = {
 
 def datasets(chart: Any) -> list[list[dict[str, Any]]]:
     """The rows that a chart holds."""
-    return list(charts.specification(chart).get("datasets", {}).values())
+    return list(specification(chart).get("datasets", {}).values())
 
 
 @pytest.mark.parametrize("name", DRAWN)
 def test_every_chart_says_what_it_shows_and_draws_marks_without_a_browser(name: str) -> None:
     chart = DRAWN[name](FEW).properties(width=300)
-    assert charts.specification(chart)["description"]
-    drawing = ElementTree.fromstring(charts.svg(chart))
+    assert specification(chart)["description"]
+    drawing = ElementTree.fromstring(svg(chart))
     marks = [e for e in drawing.iter() if "role-mark" in e.get("class", "") and len(e)]
     assert marks and "NaN" not in ElementTree.tostring(drawing, "unicode")
 
 
 @pytest.mark.parametrize("name", DRAWN)
 def test_every_chart_can_be_empty(name: str) -> None:
-    ElementTree.fromstring(charts.svg(DRAWN[name](empty()).properties(width=300)))
+    ElementTree.fromstring(svg(DRAWN[name](empty()).properties(width=300)))
 
 
 @pytest.mark.parametrize("name", DRAWN)
@@ -322,34 +324,34 @@ def test_every_chart_can_do_without_its_numbers(name: str) -> None:
             for n in SCHEMAS
         }
     )
-    ElementTree.fromstring(charts.svg(DRAWN[name](nothing).properties(width=300)))
+    ElementTree.fromstring(svg(DRAWN[name](nothing).properties(width=300)))
 
 
 def test_ratios_are_shown_as_percent_below_the_best_and_other_values_as_they_are() -> None:
     frame = pl.DataFrame({"r": [1.0, 0.99999, 0.99, 0.0, -1.0, None, float("nan")]})
     for scale in ("ratio to the optimum", "ratio to the best design seen"):
-        assert frame.select(x=charts.below(pl.col("r"), scale))["x"].round(6).to_list() == [0.01, 0.01, 1.0, 100.0, 100.0, None, None]
+        assert frame.select(x=scales.below(pl.col("r"), scale))["x"].round(6).to_list() == [0.01, 0.01, 1.0, 100.0, 100.0, None, None]
     for scale in ("ratio to the average random design", "difference from the optimum"):
-        assert frame.select(x=charts.below(pl.col("r"), scale))["x"].to_list() == [1.0, 0.99999, 0.99, 0.0, -1.0, None, None]
+        assert frame.select(x=scales.below(pl.col("r"), scale))["x"].to_list() == [1.0, 0.99999, 0.99, 0.0, -1.0, None, None]
 
 
 def test_better_is_to_the_right_on_every_scale() -> None:
     for scale, better_is_larger in (("ratio to the optimum", False), ("ratio to the average random design", True)):
-        spec = charts.specification(charts.distributions(one(FEW.configurations), LISTED, scale=scale))
+        spec = specification(charts.distributions(one(FEW.configurations), LISTED, scale=scale))
         first, last = spec["layer"][0]["encoding"]["x"]["scale"]["domain"]
         assert (first < last) is better_is_larger
 
 
 def test_agents_of_archgym_have_their_colour_in_every_study_and_others_a_colour_of_their_own() -> None:
-    alone, together = charts.colours(["tpe"]), charts.colours(["mine", "tpe", "yours", "random"])
-    assert alone["tpe"] == together["tpe"] == charts.COLOURS["tpe"]
+    alone, together = scales.colours(["tpe"]), scales.colours(["mine", "tpe", "yours", "random"])
+    assert alone["tpe"] == together["tpe"] == scales.COLOURS["tpe"]
     assert len(set(together.values())) == 4
-    assert len(set(charts.colours([*charts.COLOURS, *(f"agent {i}" for i in range(40))]).values())) == len(charts.COLOURS) + 40
-    assert set(charts.ON_DARK) == set(charts.COLOURS.values()) - {charts.GREY}
+    assert len(set(scales.colours([*scales.COLOURS, *(f"agent {i}" for i in range(40))]).values())) == len(scales.COLOURS) + 40
+    assert set(ON_DARK) == set(scales.COLOURS.values()) - {GREY}
 
 
 def test_agents_beyond_the_ninth_are_told_apart_by_their_dashes() -> None:
-    dashes = charts.dashes([f"agent {i}" for i in range(12)])
+    dashes = scales.dashes([f"agent {i}" for i in range(12)])
     assert dashes["agent 0"] == dashes["agent 8"] != dashes["agent 9"]
 
 
@@ -398,9 +400,15 @@ def test_importance_says_in_which_direction_a_hyperparameter_helps() -> None:
     assert {row["hyperparameter"]: row["word"] for row in drawn} == {"up": "50 ↑", "down": "30 ↓", "unordered": "20", "none": "·"}
 
 
+def test_hyperparameters_of_equal_importance_stay_in_their_order() -> None:
+    names = [f"parameter {i}" for i in range(12)]
+    rows = pl.DataFrame([("t", "a", name, 0.0, None) for name in names], schema=SCHEMAS["importance"], orient="row")
+    assert specification(charts.importance(rows))["layer"][0]["encoding"]["y"]["sort"] == names
+
+
 def test_a_figure_has_one_panel_for_each_task() -> None:
     figure = charts.compose({task: charts.targets(one(FEW.targets, task), LISTED, hover=False) for task in ("Softmax", HOSTILE)})
-    drawing = charts.svg(figure)
+    drawing = svg(figure)
     text = " ".join(ElementTree.fromstring(drawing).itertext())
     assert "Softmax" in text and HOSTILE[:20] in text
     assert charts.pdf(drawing).startswith(b"%PDF-")
@@ -409,4 +417,4 @@ def test_a_figure_has_one_panel_for_each_task() -> None:
 def test_without_the_extra_the_error_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "altair", None)
     with pytest.raises(MissingDependency, match=r"archgym\[report\]"):
-        charts.require()
+        require()

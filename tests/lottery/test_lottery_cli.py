@@ -103,7 +103,7 @@ def test_wrong_input_is_one_line(tmp_path):
         (["absent.toml"], "known: archgym-2023"),
         (["lotery.toml"], "did you mean 'lottery'?"),
         (["empty"], "has no study.toml"),
-        (["small.toml", "--no-run", "--out", "nothing"], "no finished run lies in"),
+        (["small.toml", "--no-run", "--out", "nothing"], "has no finished run"),
     ]:
         result = program("lottery", *arguments, cwd=tmp_path)
         assert result.returncode == 2 and message in result.stderr and "Traceback" not in result.stderr, result.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import itertools
 import json
 import re
@@ -21,15 +22,12 @@ pytest.importorskip("vl_convert")
 from test_charts import FEW, HOSTILE, SCHEMAS, empty, fake  # noqa: E402
 
 from archgym.errors import ArchGymError, MissingDependency  # noqa: E402
-from archgym.lottery.report import page as report  # noqa: E402
-from archgym.lottery.report.page import (  # noqa: E402
-    TABLES,
-    agents_by_rank,
-    charts,
-    inert_json,
-    pack,
-    write_report,
-)
+from archgym.lottery import report  # noqa: E402
+from archgym.lottery.claims import Verdict  # noqa: E402
+from archgym.lottery.report import agents_by_rank, write_report  # noqa: E402
+from archgym.lottery.report.page import colour_of, pack_columns, script_safe_json  # noqa: E402
+from archgym.lottery.tables import TABLES  # noqa: E402
+from archgym.lottery.words import Conclusion  # noqa: E402
 
 PROVENANCE = {"study": "studies/test.toml", HOSTILE: HOSTILE}
 
@@ -41,7 +39,11 @@ def hostile() -> SimpleNamespace:
     analysis.tasks = FEW.tasks.with_columns(note=pl.concat_str(evil, pl.lit(" is why 3 runs failed")), env=evil)
     analysis.hypotheses = FEW.hypotheses.with_columns(evidence=evil, statement=evil)
     analysis.comparisons = pl.concat([FEW.comparisons, FEW.comparisons.with_columns(family=evil)])
-    analysis.conclusions = [f"In general {HOSTILE}", f"Softmax: {HOSTILE} wins", f"{HOSTILE}: {HOSTILE} loses"]
+    analysis.sentences = [
+        Conclusion("", f"In general {HOSTILE}"),
+        Conclusion("Softmax", f"{HOSTILE} wins"),
+        Conclusion(HOSTILE, f"{HOSTILE} loses"),
+    ]
     return analysis
 
 
@@ -94,7 +96,7 @@ def test_data_cannot_end_its_script_element(written: Path) -> None:
     data = page.split('<script type="application/json" id="data">')[1].split("</script>")[0]
     assert HOSTILE in json.loads(data)["agents"]
     for text in ("</script>", "<!--", "<script", "]]>", "\u2028\u2029", "&amp;", 'quo"te', "\\"):
-        encoded = inert_json({text: [text]})
+        encoded = script_safe_json({text: [text]})
         assert json.loads(encoded) == {text: [text]} and not set(encoded) & set("<>&\u2028\u2029")
 
 
@@ -104,13 +106,13 @@ def test_rows_are_packed_without_loss_but_for_digits() -> None:
         {"a": None, "n": None, "i": None, "b": False},
         {"a": "x", "n": float("nan"), "i": 1, "b": None},
     ]
-    packed = pack(rows)
+    packed = pack_columns(rows)
     assert packed["rows"] == 3
     text = packed["columns"]["a"]
     assert [text["levels"][code] for code in text["codes"]] == ["x", None, "x"]
     assert packed["columns"]["n"] == [0.123457, None, None]
     assert packed["columns"]["i"] == [7, None, 1] and packed["columns"]["b"] == [True, False, None]
-    assert pack([]) == {"rows": 0, "columns": {}}
+    assert pack_columns([]) == {"rows": 0, "columns": {}}
 
 
 def test_agents_are_listed_by_their_mean_rank_over_tasks() -> None:
@@ -179,22 +181,23 @@ def test_without_the_extra_nothing_is_written(tmp_path: Path, monkeypatch: pytes
     def missing() -> None:
         raise MissingDependency("archgym[report]")
 
-    monkeypatch.setattr(charts, "require", missing)
+    monkeypatch.setattr(report, "require", missing)
     with pytest.raises(MissingDependency):
         write_report(empty(), tmp_path / "new", title="", provenance={})
     assert not (tmp_path / "new").exists()
 
 
-def test_verdicts_are_worded_and_coloured_alike() -> None:
-    tones = {
-        "supported": "yes",
-        "contradicted": "no",
-        "not supported": "no",
-        "not resolved": "open",
-        "no conclusion: saturated": "open",
-        "?": "open",
-    }
-    assert {verdict: report._tone(verdict) for verdict in tones} == tones
+def test_every_verdict_has_its_colour() -> None:
+    colours = {"supported": "yes", "contradicted": "no", "not resolved": "open", "no conclusion: saturated": "open"}
+    assert {str(verdict): colour_of(verdict) for verdict in Verdict} == colours
+    assert {verdict: colour_of(verdict) for verdict in colours} == colours and colour_of("?") == "open"
+
+
+def test_conclusions_are_listed_under_their_task(written: Path) -> None:
+    page = html.unescape(written.read_text(encoding="utf-8"))
+    listed = page.split('<section id="conclusions">')[1].split("</section>")[0]
+    assert listed.index(f"In general {HOSTILE}") < listed.index("<h3>Softmax</h3>") < listed.index(f"<li>{HOSTILE} wins</li>")
+    assert listed.index(f"<h3>{HOSTILE}</h3>") < listed.index(f"<li>{HOSTILE} loses</li>")
 
 
 # ------------------------------------------------------------------------------------------------------------------------------ browser

@@ -327,7 +327,7 @@ def test_speeds_are_measured_side_by_side(trained):
 def test_the_commands_train_show_report_and_search(tmp_path):
     assert (
         program(
-            "dataset", "sample", "archgym/NKLandscape-v0", "--set", "n=6", "--set", "k=1", "--n", 800, "--out", tmp_path / "data"
+            "dataset", "sample", "archgym/NKLandscape-v0", "--set", "n=6", "--set", "k=1", "--budget", 800, "--out", tmp_path / "data"
         ).exit_code
         == 0
     )

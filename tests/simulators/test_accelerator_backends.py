@@ -181,9 +181,9 @@ def run(job):
     ("death", "message"),
     [
         ("print('the last words', file=sys.stderr); sys.stderr.flush(); os._exit(3)", "ended with exit code 3: .*the last words"),
-        ("os.kill(os.getpid(), signal.SIGKILL)", "ended with SIGKILL"),
-        ("os.write(4, b'no JSON\\n'); time.sleep(60)", "something else than JSON: 'no JSON'"),
-        ("os.write(4, b'[1]\\n'); time.sleep(60)", "something else than JSON"),
+        ("os.kill(os.getpid(), signal.SIGKILL)", "was killed by SIGKILL"),
+        ("os.write(4, b'no JSON\\n'); time.sleep(60)", "a line that is not JSON: 'no JSON'"),
+        ("os.write(4, b'[1]\\n'); time.sleep(60)", "a line that is not JSON"),
     ],
 )
 def test_a_tool_that_dies_or_talks_nonsense_ends_the_session_with_the_reason(stand_in, death, message):
@@ -224,7 +224,7 @@ def test_a_tool_that_cannot_be_started_is_not_the_design_s_fault(stand_in, code)
 def test_a_python_that_is_none_cannot_be_started(tmp_path):
     with pytest.raises(SimulatorUnavailable, match=r"cannot start zigzag.*archgym backends install zigzag"):
         Session(tmp_path / "python", "zigzag")
-    with pytest.raises(SimulatorUnavailable, match="cannot start zigzag: zigzag answered with something else than JSON: 'hello'"):
+    with pytest.raises(SimulatorUnavailable, match="cannot start zigzag: zigzag sent a line that is not JSON: 'hello'"):
         Session(program(tmp_path / "python", "echo hello; sleep 60"), "zigzag")
     with pytest.raises(SimulatorUnavailable, match=r"it said \{\} first"):
         Session(program(tmp_path / "python", "echo '{}'; sleep 60"), "zigzag")
@@ -280,13 +280,14 @@ def test_results_are_found_by_any_process_and_the_first_counts(tmp_path):
     second.close()
 
 
-def test_results_that_cannot_be_kept_are_not_the_design_s_fault(tmp_path):
-    (tmp_path / "results.sqlite").write_text("this is no database, however long it may be, and so it cannot be opened as one")
-    with pytest.raises(SimulatorUnavailable, match=r"results\.sqlite for results: .*ARCHGYM_HOME"):
-        Results(tmp_path / "results.sqlite")
-    (tmp_path / "file").touch()
-    with pytest.raises(ArchGymError, match=r"cannot write to .*ARCHGYM_HOME"):
-        Results(tmp_path / "file" / "results.sqlite")
+def test_results_that_cannot_be_kept_are_not_the_design_s_fault(home):
+    home.mkdir()
+    (home / "results.sqlite").write_text("this is no database, however long it may be, and so it cannot be opened as one")
+    with pytest.raises(SimulatorUnavailable, match=r"results\.sqlite as a cache of results: .*ARCHGYM_HOME"):
+        Results(home / "results.sqlite")
+    (home / "file").touch()
+    with pytest.raises(ArchGymError, match=r"cannot make the folder .*ARCHGYM_HOME"):
+        Results(home / "file" / "results.sqlite")
 
 
 @POSIX
@@ -580,7 +581,7 @@ def test_an_installation_that_was_killed_is_made_again(pretend):
     [
         (
             "echo first; echo ERROR: no such version; exit 7",
-            r"pip cannot install scalesim==\S+ \(exit code 7\): .*no such",
+            r"pip cannot install scalesim==\S+: it ended with exit code 7: .*no such",
         ),
         ("echo '#!/bin/sh' > $0; echo exit 3 >> $0", "cannot start scalesim: scalesim ended with exit code 3"),
     ],

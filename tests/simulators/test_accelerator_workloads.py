@@ -16,7 +16,8 @@ from archgym import ArchGymError
 from archgym.cli import app
 from archgym.simulators.accelerator.layers import Layer, columns
 from archgym.simulators.accelerator.model import Accelerator
-from archgym.simulators.accelerator.workloads import FOLDER, Workload, attention_layers, list_workloads, load_workload
+from archgym.simulators.accelerator.workloads import Workload, attention_layers, list_workloads, load_workload
+from archgym.simulators.accelerator.workloads.files import FOLDER
 
 # multiply-adds in G as published, parameters as torchvision and Hugging Face count them, top-1 of torchvision's weights
 PUBLISHED = {

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 import archgym.envs.attention_accelerator as environment
 from archgym.errors import ArchGymError
 from archgym.simulator import evaluate_safely
-from archgym.simulators.accelerator import attention as forms
-from archgym.simulators.accelerator.attention import FLAT_HARDWARE, PASSES, PUBLISHED, SCORE_ACCESSES, Attention, AttentionAccelerator
+from archgym.simulators.accelerator import fusemax as forms
+from archgym.simulators.accelerator.attention import FLAT_HARDWARE, PASSES, PUBLISHED, SCORE_ACCESSES, AttentionAccelerator
 from archgym.simulators.accelerator.energy import load_energy_table
+from archgym.simulators.accelerator.fusemax import Attention
 from archgym.testing import check_env, check_simulator
 
 SPACE = AttentionAccelerator.space

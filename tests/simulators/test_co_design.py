@@ -347,8 +347,8 @@ def test_an_optimum_among_candidates_is_stored_and_read_again():
     simulator, objective = get_task(ENV).build(dataset="toy", fixed=FEW)
     assert simulator.space.size > 100_000_000
     seen = []
-    found = stored_optimum(Cached(simulator), objective, progress=lambda done, size: seen.append((done, size)))
-    assert seen[-1] == (simulator.candidates(objective).size,) * 2 and found.best_design is not None
+    found = stored_optimum(Cached(simulator), objective, progress=lambda what, share: seen.append((what, share)))
+    assert seen[-1] == (f"enumerating {simulator.candidates(objective).size:,} designs", 1.0) and found.best_design is not None
     again = load_optimum(simulator, objective)
     assert np.array_equal(again.indices, found.indices) and again.at_most is None and again.best_reward == found.best_reward
     columns = simulator.evaluate_indices(designs(simulator, 50_000))

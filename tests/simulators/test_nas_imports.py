@@ -15,7 +15,6 @@ import pytest
 import archgym
 from archgym.errors import ArchGymError
 from archgym.simulators.nas import cells as nas
-from archgym.simulators.nas.benchmark import NasCell
 from archgym.simulators.nas.costs import get_network
 from archgym.simulators.nas.tables.imports import (
     KINDS,
@@ -28,6 +27,7 @@ from archgym.simulators.nas.tables.imports import (
 from archgym.simulators.nas.tables.imports import read_nats_record as read_record
 from archgym.simulators.nas.tables.restricted_pickle import load_pickle
 from archgym.simulators.nas.tables.table import IMPORTERS, save_table
+from archgym.simulators.nas.tabular import NasCell
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "nas"
 RECORDS, CSV, MACRO = DATA / "nats_bench_records", DATA / "nasbench201_12epochs.csv", DATA / "nas_bench_macro_cifar10.json"

@@ -11,11 +11,11 @@ import pytest
 
 from archgym.errors import ArchGymError
 from archgym.simulators.nas import cells as nas
-from archgym.simulators.nas.benchmark import METRICS
 from archgym.simulators.nas.cells import CONV1, CONV3, NONE, POOL, SKIP
 from archgym.simulators.nas.costs import get_network
 from archgym.simulators.nas.live import TrainedCell
 from archgym.simulators.nas.tables.table import read_table
+from archgym.simulators.nas.tabular import METRICS
 from archgym.simulators.nas.training.digits import load_digits_task
 
 torch = pytest.importorskip("torch")

@@ -21,7 +21,7 @@ from archgym.cli import app
 from archgym.simulators.accelerator.heterogeneous import HeterogeneousAccelerator
 from archgym.simulators.accelerator.layers import Layer
 from archgym.simulators.accelerator.workloads import load_workload
-from archgym.simulators.accelerator.workloads.onnx_import import load_onnx
+from archgym.simulators.accelerator.workloads.onnx.load import load_onnx
 
 onnx = pytest.importorskip("onnx", reason="needs the extra onnx")
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402

@@ -23,7 +23,7 @@ from archgym.simulators.softmax import SoftmaxCostModel
 from archgym.simulators.softmax.machine import kernels as module
 from archgym.simulators.softmax.machine.compiler import CompilerError, find_compiler
 from archgym.simulators.softmax.machine.cpu import instruction_sets
-from archgym.simulators.softmax.machine.kernels import LANES, Kernel, Kernels, impossible
+from archgym.simulators.softmax.machine.kernels import LANES, Kernel, Kernels, why_unsupported
 from archgym.simulators.softmax.model import ALGORITHMS
 
 ALL = os.environ.get("ARCHGYM_TEST_ALL_KERNELS") == "1"
@@ -69,7 +69,7 @@ def kernels(compiled):
 def designs(request, kernels):
     """The designs of one loop, compiled."""
     designs = designs_of(*request.param)
-    assert kernels.build([Kernel.of(design) for design in designs]) == {}
+    assert kernels.build([Kernel.from_design(design) for design in designs]) == {}
     return designs
 
 
@@ -350,7 +350,7 @@ def test_addresses_between_floats_are_refused(kernels, which):
 def test_calls_from_many_python_threads_at_once(kernels):
     isas = instruction_sets()
     designs = [designs_of(name, isas[i % len(isas)], (4, 2))[0] | {"threads": 2} for i, name in enumerate(ALGORITHMS)]
-    assert kernels.build([Kernel.of(design) for design in designs]) == {}
+    assert kernels.build([Kernel.from_design(design) for design in designs]) == {}
     together = threading.Barrier(len(designs))
 
     def call(i):
@@ -446,7 +446,7 @@ def test_measuring_runs_the_kernel_and_takes_time(kernels, threads):
 
 
 def test_a_kernel_that_cannot_be_compiled_does_not_stop_the_rest(kernels):
-    sound, broken = Kernel.of(DESIGN), Kernel.of(DESIGN | {"unroll": -1})
+    sound, broken = Kernel.from_design(DESIGN), Kernel.from_design(DESIGN | {"unroll": -1})
     reasons = kernels.build([broken, sound, broken])
     assert reasons.keys() == {broken} and "failed" in reasons[broken]
     with pytest.raises(CompilerError, match="failed"):
@@ -461,15 +461,15 @@ def test_designs_that_this_machine_can_run_are_possible(monkeypatch):
     monkeypatch.setattr(module, "processors", lambda: (0, 3))
     monkeypatch.setattr(module, "X86", True)
     designs = [design for loop in LOOPS for design in designs_of(*loop)]
-    assert {impossible(design | {"threads": threads}) for design in designs for threads in (1, 2)} == {""}
+    assert {why_unsupported(design | {"threads": threads}) for design in designs for threads in (1, 2)} == {None}
 
 
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"accumulators": 8}, "8 accumulators need an unroll of as many, not 4"),
+        ({"accumulators": 8}, "accumulators (8) must not exceed unroll (4)"),
         ({"isa": "avx512"}, "this processor has no avx512"),
-        ({"threads": 2}, "2 threads need as many processors, and this process may use 1"),
+        ({"threads": 2}, "2 threads need 2 processors, and this process may use 1"),
         ({"nontemporal": True}, "non-temporal stores are written for x86 only"),
     ],
 )
@@ -478,5 +478,5 @@ def test_impossible_designs_say_why(monkeypatch, changes, reason):
     monkeypatch.setattr(module, "processors", lambda: (5,))
     monkeypatch.setattr(module, "X86", False)
     design = DESIGN | {"nontemporal": False}
-    assert impossible(design) == ""
-    assert impossible(design | changes) == reason
+    assert why_unsupported(design) is None
+    assert why_unsupported(design | changes) == reason

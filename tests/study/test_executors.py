@@ -52,8 +52,8 @@ def test_a_run_that_hangs_or_crashes_on_dask_costs_only_itself(tmp_path, cluster
     store = Store(tmp_path / "out")
     progress = run_study(Study(text), store, executor=cluster.scheduler_address.replace("tcp://", "dask://"))
     assert (progress.done, progress.failed) == (3, 2)
-    endings = sorted(run.result.get("reason", "done")[:16] for run in store.read().values())
-    assert endings == ["done", "the process died", "timed out after "]
+    endings = sorted(run.result.get("reason", "done")[:17] for run in store.read().values())
+    assert endings == ["done", "the process ended", "timed out after 0"]
 
 
 def test_dask_workers_that_are_killed_lose_and_repeat_nothing(tmp_path, rows):

@@ -113,10 +113,10 @@ def test_runs_are_the_same_with_one_worker_four_workers_and_inline(tmp_path, row
     [
         ("Hangs", "timeout_s = 3", "timed out after 3 s"),
         ("Exits", "", "SystemExit: 3"),
-        ("Crashes", "retries = 1", "the process died (exit code 7): about to crash, 2 times"),
+        ("Crashes", "retries = 1", "the process ended with exit code 7: about to crash, 2 times"),
         ("Eats", "memory_gb = 0.8", "of memory; the limit is 0.80 GB"),
-        ("ForksAndDies", "retries = 0", "the process died (killed by SIGKILL, exit code -9), 1 times"),
-        ("ForksAndDies", "retries = 0\ntimeout_s = 60", "the process died (killed by SIGKILL, exit code -9), 1 times"),
+        ("ForksAndDies", "retries = 0", "the process was killed by SIGKILL, 1 times"),
+        ("ForksAndDies", "retries = 0\ntimeout_s = 60", "the process was killed by SIGKILL, 1 times"),
     ],
 )
 def test_a_simulator_that_misbehaves_costs_only_its_own_run(tmp_path, monkeypatch, name, limits, reason):
@@ -192,7 +192,7 @@ def test_control_c_stops_cleanly_and_the_same_command_goes_on(tmp_path, program)
     workers = children(process)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=20)
-    assert process.returncode == 130 and "the same command goes on" in errors and "Traceback" not in errors
+    assert process.returncode == 130 and "the same command resumes the study" in errors and "Traceback" not in errors
     assert ended(workers)
     stored = finished(tmp_path / "out")
     assert 5 <= stored < 40
@@ -316,9 +316,9 @@ def test_what_runs_print_stays_nowhere_and_last_words_are_of_the_run_that_died(t
     try:
         process.run(Job(runs["goes on"].specification))
         threading.Timer(0.3, lambda: os.kill(process._process.pid, signal.SIGTERM)).start()
-        with pytest.raises(RunDied, match=r"^the process died \(killed by SIGKILL, exit code -9\)$"):
+        with pytest.raises(RunDied, match=r"^the process was killed by SIGKILL$"):
             process.run(Job({**well.specification, "budget": 10**6}))
-        with pytest.raises(RunDied, match=r"exit code 7\): printed to pipe:"):  # of which a supervisor keeps the last words
+        with pytest.raises(RunDied, match=r"exit code 7: printed to pipe:"):  # of which a supervisor keeps the last words
             process.run(Job(runs["dies"].specification))
     finally:
         process.close()
@@ -347,7 +347,7 @@ def test_kills_of_workers_as_they_start_are_deaths_of_their_runs_and_end_no_stud
     started.clear()
     text = study_text(SLOW, budget=5, agents=("random",), configurations=1, seeds=1, more="retries = 3")
     progress = run_study(Study(text), Store(tmp_path / "other"), workers=1)
-    assert progress.reasons == {"the process died (killed by SIGKILL, exit code -9), as it started, 4 times": 1}
+    assert progress.reasons == {"the process was killed by SIGKILL, as it started, 4 times": 1}
 
 
 def test_a_process_that_cannot_start_ends_the_study_with_the_reason(tmp_path, monkeypatch):
@@ -355,7 +355,7 @@ def test_a_process_that_cannot_start_ends_the_study_with_the_reason(tmp_path, mo
     broken.write_text("#!/bin/sh\necho no Python here >&2\nexit 3\n")
     broken.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(broken))
-    with pytest.raises(ArchGymError, match=r"did not start: the process died \(exit code 3\): no Python here"):
+    with pytest.raises(ArchGymError, match=r"did not start: the process ended with exit code 3: no Python here"):
         run_study(Study(study_text(SLOW)), Store(tmp_path / "out"), workers=2)
     monkeypatch.setattr(sys, "executable", str(tmp_path / "absent"))
     with pytest.raises(ArchGymError, match="did not start: the process could not be started"):
@@ -415,7 +415,7 @@ def test_twenty_interrupts_end_a_study_as_one_does(tmp_path):
         process.send_signal(signal.SIGINT)
         time.sleep(0.01)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130 and "the same command goes on" in errors and "Traceback" not in errors
+    assert process.returncode == 130 and "the same command resumes the study" in errors and "Traceback" not in errors
     assert ended(workers)
 
 

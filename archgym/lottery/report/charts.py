@@ -2,73 +2,35 @@
 
 A chart shows the rows of one task (one agent, for hyperparameter importance); `compose` puts several side by side for a paper. The same
 chart is drawn in the report by the browser and turned into SVG and PDF by vl-convert.
-
-Ratios to the optimum (or to the best design seen) are shown as what is missing, in percent,
-
-    100 (1 - ratio),
-
-on a reversed logarithmic axis that ends at `FLOOR`, so that better is always to the right or up and the last percent, where agents differ,
-gets as much room as the first ninety. Values on any other scale are shown as they are.
 """
 
 from __future__ import annotations
 
-import colorsys
-import itertools
-import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
 
+import altair as alt
 import numpy as np
+import polars as pl
+import vl_convert
 
-from archgym.errors import MissingDependency
-from archgym.files.charts import GREY as GREY
-from archgym.files.charts import ON_DARK as ON_DARK
-from archgym.files.charts import config as config
-from archgym.files.charts import specification as specification
-from archgym.files.charts import svg as svg
-from archgym.files.charts import vega_lite as vega_lite
+from archgym.lottery.report.scales import (
+    OPTIMUM,
+    agent_axis,
+    agent_colour,
+    agent_dash,
+    below,
+    in_percent,
+    known_rows,
+    samples_axis,
+    score_encoding,
+    tooltip,
+)
 
-if TYPE_CHECKING:
-    import altair as alt
-    import polars as pl
-
-    Chart: TypeAlias = alt.Chart | alt.LayerChart | alt.FacetChart
-
-OPTIMUM = "ratio to the optimum"
-"""The scale of a task whose optimum is known."""
-
-FLOOR = 0.01
-"""Percent below the optimum that still is told apart; anything closer is drawn here."""
-
-# Eight hues (and grey for random search) chosen to maximise the smallest OKLab distance between any two for normal, protanopic and
-# deuteranopic sight, within lightnesses that can be read on white and on near-black; then eight more, each the farthest from all before.
-COLOURS = {
-    "random": GREY,
-    "genetic": "#1652dc",
-    "aging_evolution": "#fb8900",
-    "ant_colony": "#006f06",
-    "tpe": "#d90151",
-    "cmaes": "#894696",
-    "ppo": "#f487e3",
-    "a2c": "#8d77fe",
-    "local_search": "#41c37b",
-    "qmc": "#0583c7",
-    "annealing": "#b47a0a",
-    "dqn": "#d3666b",
-    "nsga2": "#c34bb1",
-    "gp": "#b33911",
-    "sac": "#0cbaf6",
-    "reinforce": "#b50b76",
-    "exhaustive": "#039775",
-}
-"""The colour of each agent that comes with archgym, the same in every report; others take what is left."""
-
-DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3])
-"""Where hues run out: agents 10 to 18 are dashed as well."""
+Chart: TypeAlias = alt.Chart | alt.LayerChart | alt.FacetChart
 
 VERDICTS = {"better": "#0583c799", "worse": "#e0702a99", "equivalent": "#8b929c90", "not resolved": "#8b929c20"}
-"""What a pairwise comparison says about the agent of the row, with its colour."""
+"""Colour of each verdict on the agent of the row in a pairwise comparison."""
 
 SHAPES = {
     "tuned": "diamond",
@@ -76,159 +38,19 @@ SHAPES = {
     "untuned": "triangle-up",
     "random search": "M-0.2,-1L0.2,-1L0.2,1L-0.2,1Z",
 }
-"""Marks of `tuning`: the naive claim is a ring, random search an upright stroke."""
-
-
-def require() -> None:
-    """Check that what draws charts is installed.
-
-    Raises:
-        MissingDependency: naming the extra that brings it.
-    """
-    try:
-        import altair
-        import jinja2
-        import polars
-        import vl_convert  # noqa: F401
-    except ImportError as error:
-        raise MissingDependency(f"the report needs {error.name}: pip install 'archgym[report]'") from error
-    del altair, jinja2, polars
-
-
-def colours(agents: Iterable[str]) -> dict[str, str]:
-    """The colour of each agent: fixed for those that come with archgym, else the first that no agent of the study has."""
-    agents = list(agents)
-    spare = [c for name, c in COLOURS.items() if name not in agents and c != GREY]
-    # After those, around the wheel by the golden angle, light and dark in turn.
-    wheel = (colorsys.hls_to_rgb(0.618034 * i % 1, (0.42, 0.6)[i % 2], 0.55) for i in range(len(agents)))
-    others = itertools.chain(spare, ("#" + "".join(f"{round(255 * part):02x}" for part in rgb) for rgb in wheel))
-    return {a: COLOURS[a] if a in COLOURS else next(others) for a in agents}
-
-
-def dashes(agents: Iterable[str]) -> dict[str, list[int]]:
-    """The dash pattern of each agent's line: solid for the first nine, random search dotted."""
-    return {a: [2, 2] if a == "random" else list(DASHES[i // 9 % len(DASHES)]) for i, a in enumerate(agents)}
-
-
-# ------------------------------------------------------------------------------------------------------------------------------ scores
-
-
-def in_percent(scale: str) -> bool:
-    """Whether values on a scale of `Analysis.tasks` are ratios of which 1 is the best, shown as percent below it."""
-    return scale.startswith("ratio to ") and not scale.endswith("random design")
-
-
-def below(value: pl.Expr, scale: str) -> pl.Expr:
-    """What is drawn for a value on a scale: percent below the best, from `FLOOR` to 100, or the value itself."""
-    import polars as pl
-
-    value = value.cast(pl.Float64).fill_nan(None)
-    return (100 * (1 - value)).clip(FLOOR, 100) if in_percent(scale) else value
-
-
-def _domain(frame: pl.DataFrame, columns: Sequence[str]) -> tuple[float, float] | None:
-    values = np.concatenate([frame[c].drop_nulls().to_numpy().astype(float) for c in columns])
-    values = values[np.isfinite(values)]
-    return (float(values.min()), float(values.max())) if len(values) else None
-
-
-def _quality(frame: pl.DataFrame, columns: Sequence[str], scale: str) -> dict[str, Any]:
-    """Scale, axis and title that all scores share, for the values in some columns of a frame."""
-    import altair as alt
-
-    percent = in_percent(scale)
-    low, high = _domain(frame, columns) or ((1.0, 100.0) if percent else (0.0, 1.0))
-    if not percent:
-        room = 0.04 * (high - low) or 0.05 * abs(high) or 0.05
-        axis = alt.Axis(format="~g", tickCount=5)
-        return {"scale": alt.Scale(domain=[low - room, high + room], nice=False, zero=False), "axis": axis, "title": scale}
-    title = f"% below {scale.removeprefix('ratio to ')}"
-    label = f"datum.value <= {FLOOR * 1.001} ? '≤ {FLOOR:g}' : format(datum.value, '~g')"
-    if high / low >= 6:
-        low, high = max(low / 1.25, FLOOR / 1.15), min(high * 1.25, 115.0)
-        ticks = [t for t in (100, 50, 20, 10, 5, 2, 1, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01) if low <= t <= high]
-        ticks = [t for t in ticks if t != 2 * FLOOR or FLOOR not in ticks]  # their labels would touch
-        if len(ticks) > 8:
-            ticks = [
-                t for t in ticks if math.isclose(math.log10(t) % 1, 0, abs_tol=1e-9) or math.isclose(math.log10(t) % 1, 1, abs_tol=1e-9)
-            ]
-        axis = alt.Axis(values=ticks, labelExpr=label, labelOverlap="greedy", labelSeparation=6)
-        return {"scale": alt.Scale(type="log", domain=[high, low], nice=False), "axis": axis, "title": f"{title}, log axis"}
-    room = 0.06 * (high - low) or 0.1 * high
-    linear = alt.Scale(domain=[high + room, max(low - room, 0.0)], nice=False, zero=False)
-    return {"scale": linear, "axis": alt.Axis(tickCount=5, labelExpr=label), "title": title}
-
-
-def _agent_axis(agents: Sequence[str]) -> alt.Y:
-    import altair as alt
-
-    axis = alt.Axis(ticks=False, domain=False, labelLimit=130, labelPadding=6)
-    return alt.Y("agent:N", sort=list(agents), title=None, axis=axis)
-
-
-def _agent_colour(agents: Sequence[str], legend: bool = False) -> alt.Color:
-    import altair as alt
-
-    known = colours(agents)
-    scale = alt.Scale(domain=list(known), range=list(known.values()))
-    lines = alt.Legend(title=None, symbolType="stroke", symbolOpacity=1, symbolStrokeWidth=2.5, symbolSize=200)
-    return alt.Color("agent:N", scale=scale, legend=lines if legend else None)
-
-
-def _agent_dash(agents: Sequence[str], legend: bool = False) -> alt.StrokeDash:
-    import altair as alt
-
-    known = dashes(agents)
-    scale = alt.Scale(domain=list(known), range=list(known.values()))
-    return alt.StrokeDash("agent:N", scale=scale, legend=alt.Legend(title=None) if legend else None)
-
-
-def _samples_axis(frame: pl.DataFrame, column: str, title: str) -> alt.X:
-    import altair as alt
-
-    domain = _domain(frame.filter(frame[column] > 0), [column]) or (1.0, 10.0)
-    scale = alt.Scale(type="log", domain=[domain[0], max(domain[1], domain[0] * 1.5)], nice=False)
-    whole = domain[1] >= 10
-    return alt.X(
-        f"{column}:Q", scale=scale, title=title, axis=alt.Axis(format="~s" if whole else "~g", tickCount=6, grid=False, labelFlush=False)
-    )
-
-
-def _tooltip(**fields: str) -> list[alt.Tooltip]:
-    """Tooltip lines: title=field[|format], with underscores of the titles read as spaces."""
-    import altair as alt
-
-    lines = []
-    for title, field in fields.items():
-        name, _, form = field.partition("|")
-        line = alt.Tooltip(f"{name}:{'Q' if form else 'N'}", title=title.replace("_", " "))
-        lines.append(line.format(form) if form else line)
-    return lines
-
-
-def _known(frame: pl.DataFrame, *columns: str) -> pl.DataFrame:
-    """The rows whose values are all there and finite."""
-    import polars as pl
-
-    return frame.filter(*(pl.col(c).cast(pl.Float64).is_finite().fill_null(False) for c in columns))
-
-
-# ------------------------------------------------------------------------------------------------------------------------------ charts
+"""Marks of `tuning`: a ring for the naive claim, an upright stroke for random search."""
 
 
 def lottery_map(frame: pl.DataFrame, agents: Sequence[str]) -> Chart:
-    """Which agent to pick, for each number of configurations that can be tried (up) and samples per run (right).
+    """The agent to pick, for each number of configurations that can be tried (vertical) and samples per run (horizontal).
 
-    A cell names and takes the colour of the agent whose best configuration, chosen on some seeds, scores best on the others; the more
-    often it stays the best under resampling, the stronger the colour.
+    A cell has the name and the colour of the agent whose best configuration, chosen on some seeds, scores best on the others. The colour is
+    stronger the more often the agent stays the best under resampling.
 
     Args:
         frame: rows of `Analysis.lottery_map` for one task.
-        agents: all agents of the study, in the order in which they are listed.
+        agents: all agents of the study, in the order of the axis or legend.
     """
-    import altair as alt
-    import polars as pl
-
     frame = frame.select(
         "task", "agent", "runner_up", *(pl.col(c).cast(pl.Int64) for c in ("configurations", "samples")),
         *(pl.col(c).cast(pl.Float64) for c in ("ratio", "confidence", "runner_up_ratio")),
@@ -236,16 +58,16 @@ def lottery_map(frame: pl.DataFrame, agents: Sequence[str]) -> Chart:
     base = alt.Chart(frame).encode(
         x=alt.X("samples:O", title="samples per run", axis=alt.Axis(labelAngle=0, domain=False, ticks=False)),
         y=alt.Y("configurations:O", sort="descending", title="configurations tried", axis=alt.Axis(domain=False, ticks=False)),
-        tooltip=_tooltip(
+        tooltip=tooltip(
             configurations="configurations", samples="samples", best="agent", confidence="confidence|.0%", ratio="ratio|.4f",
             runner_up="runner_up", ratio_of_the_runner_up="runner_up_ratio|.4f",
         ),
     )  # fmt: skip
     cells = base.mark_rect(cornerRadius=3, style="paper", strokeWidth=2).encode(
-        color=_agent_colour(agents),
+        color=agent_colour(agents),
         opacity=alt.Opacity("confidence:Q", scale=alt.Scale(domain=[0.2, 1], range=[0.08, 0.65], clamp=True), legend=None),
     )
-    # A cell is narrow: the name goes on two lines where it has two words, the confidence below it.
+    # Cells are narrow: a name of two words has two lines, and the confidence is below it.
     width = alt.ExprRef("bandwidth('x') - 2")
     short = base.transform_filter("indexof(datum.agent, '_') < 0").mark_text(fontSize=10, dy=-6, limit=width).encode(text="agent:N")
     two = base.transform_filter("indexof(datum.agent, '_') >= 0").transform_calculate(
@@ -260,18 +82,15 @@ def lottery_map(frame: pl.DataFrame, agents: Sequence[str]) -> Chart:
 
 
 def distributions(frame: pl.DataFrame, agents: Sequence[str], *, scale: str = OPTIMUM) -> Chart:
-    """The lottery itself: each dot is one configuration's mean score over its seeds, as wide as the density there (a violin of its points).
+    """Mean score over seeds of each configuration, one dot each, spread over the width of their density (a violin of points).
 
-    The bar spans the middle half of the configurations, its dot is the median, the diamond is the default configuration.
+    The bar spans the middle half of the configurations, its dot is their median, the diamond is the default configuration.
 
     Args:
         frame: rows of `Analysis.configurations` for one task.
-        agents: all agents of the study, in the order in which they are listed.
-        scale: what the task's values are, as in `Analysis.tasks`.
+        agents: all agents of the study, in the order of the axis or legend.
+        scale: scale of the task's values, as in `Analysis.tasks`.
     """
-    import altair as alt
-    import polars as pl
-
     frame = frame.with_columns(shown=below(pl.col("mean_ratio"), scale)).filter(pl.col("shown").is_finite())
     frame = frame.select(
         "task", "agent", "configuration", "hyperparameters", pl.col("is_default").fill_null(False), "mean_ratio", "beats_random", "shown"
@@ -285,17 +104,17 @@ def distributions(frame: pl.DataFrame, agents: Sequence[str], *, scale: str = OP
         median_ratio=ratio.median(),
         configurations=pl.len(),
     )
-    quality = _quality(frame, ["shown"], scale)
-    y = _agent_axis(agents)
-    details = _tooltip(
+    quality = score_encoding(frame, ["shown"], scale)
+    y = agent_axis(agents)
+    details = tooltip(
         agent="agent", configuration="configuration", hyperparameters="hyperparameters", default="is_default", mean_ratio="mean_ratio|.4f",
         beats_random="beats_random|.0%",
     )  # fmt: skip
     points = alt.Chart(frame).mark_circle(size=18, opacity=1, fillOpacity=0.6, clip=True).encode(
-        x=alt.X("shown:Q", **quality), y=y, color=_agent_colour(agents), tooltip=details,
+        x=alt.X("shown:Q", **quality), y=y, color=agent_colour(agents), tooltip=details,
         yOffset=alt.YOffset("spread:Q", scale=alt.Scale(domain=[-0.55, 0.55])),
     )  # fmt: skip
-    summary = _tooltip(agent="agent", configurations="configurations", median_ratio="median_ratio|.4f")
+    summary = tooltip(agent="agent", configurations="configurations", median_ratio="median_ratio|.4f")
     halves = alt.Chart(boxes).mark_rule(style="box").encode(x=alt.X("q25:Q", **quality), x2="q75:Q", y=y, tooltip=summary)
     medians = (
         alt.Chart(boxes)
@@ -303,7 +122,7 @@ def distributions(frame: pl.DataFrame, agents: Sequence[str], *, scale: str = OP
         .encode(x=alt.X("median:Q", **quality), y=y, tooltip=summary)
     )
     diamond: dict[str, Any] = {"style": "default", "shape": "diamond", "filled": True, "size": 80, "opacity": 1}
-    alone = pl.col("is_default").not_().any().over("agent") | (pl.len().over("agent") == 1)  # not where there is nothing to tune
+    alone = pl.col("is_default").not_().any().over("agent") | (pl.len().over("agent") == 1)  # agents with hyperparameters
     marked = alt.Chart(frame.filter(pl.col("is_default") & alone)).mark_point(**diamond)
     defaults = marked.encode(x=alt.X("shown:Q", **quality), y=y, tooltip=details)
     return alt.layer(points, halves, medians, defaults).properties(
@@ -313,9 +132,7 @@ def distributions(frame: pl.DataFrame, agents: Sequence[str], *, scale: str = OP
 
 
 def _sina(frame: pl.DataFrame, scale: str) -> list[float]:
-    """Offsets in [-0.5, 0.5] that spread each agent's points over the width of their density (kernel estimate on the drawn scale)."""
-    import polars as pl
-
+    """Offsets in [-0.5, 0.5] that spread each agent's points over the width of their density, a kernel estimate on the drawn scale."""
     offsets = np.zeros(len(frame))
     values = frame["shown"].cast(pl.Float64).to_numpy()
     values = np.log(values) if in_percent(scale) else values
@@ -333,15 +150,12 @@ def _sina(frame: pl.DataFrame, scale: str) -> list[float]:
 
 
 def winning_tickets(frame: pl.DataFrame, agents: Sequence[str]) -> Chart:
-    """Share of the runs of random configurations that win: within 1 % (strong bar) and 5 % (pale bar) of the best, with 95 % intervals.
+    """Share of runs of random configurations within 1 % (strong bar) and 5 % (pale bar) of the best, with 95 % intervals.
 
     Args:
         frame: rows of `Analysis.distribution` for one task; one number of samples is shown at a time.
-        agents: all agents of the study, in the order in which they are listed.
+        agents: all agents of the study, in the order of the axis or legend.
     """
-    import altair as alt
-    import polars as pl
-
     rows = pl.concat(
         frame.select(
             "task",
@@ -354,16 +168,16 @@ def winning_tickets(frame: pl.DataFrame, agents: Sequence[str]) -> Chart:
         )
         for n in (1, 5)
     )
-    rows = _known(rows, "share")
+    rows = known_rows(rows, "share")
     within = ["within 1 %", "within 5 %"]
     x = alt.X("share:Q", title="runs that win", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%", tickCount=5))
     base = alt.Chart(rows).encode(
-        y=_agent_axis(agents),
+        y=agent_axis(agents),
         yOffset=alt.YOffset("within:N", sort=within, scale=alt.Scale(domain=within, paddingInner=0.15)),
-        tooltip=_tooltip(agent="agent", samples="samples", end="within", runs_that_win="share|.1%", low="low|.1%", high="high|.1%"),
+        tooltip=tooltip(agent="agent", samples="samples", end="within", runs_that_win="share|.1%", low="low|.1%", high="high|.1%"),
     )
     bars = base.mark_bar(cornerRadiusEnd=2).encode(
-        x=x, color=_agent_colour(agents), opacity=alt.when("datum.within == 'within 1 %'").then(alt.value(1.0)).otherwise(alt.value(0.42))
+        x=x, color=agent_colour(agents), opacity=alt.when("datum.within == 'within 1 %'").then(alt.value(1.0)).otherwise(alt.value(0.42))
     )
     intervals = base.mark_rule(style="interval").encode(x=alt.X("low:Q"), x2="high:Q")
     return alt.layer(bars, intervals).properties(
@@ -375,30 +189,27 @@ def winning_tickets(frame: pl.DataFrame, agents: Sequence[str]) -> Chart:
 def curves(
     frame: pl.DataFrame, agents: Sequence[str], *, axis: str = "samples", scale: str = OPTIMUM, legend: bool = True, hover: bool = True
 ) -> Chart:
-    """How good the best design so far is, over samples or over wall time: median over runs, band from the lower to the upper quartile.
+    """Score of the best design so far, over samples or wall time: median over runs, with a band between the quartiles.
 
     Args:
         frame: rows of `Analysis.curves` for one task and one axis; one series is shown at a time.
-        agents: all agents of the study, in the order in which they are listed.
-        axis: "samples" or "seconds", the title of the horizontal axis.
-        scale: what the task's values are, as in `Analysis.tasks`.
-        legend: whether the chart explains its own colours.
-        hover: whether invisible points carry a tooltip (left out of figures for papers).
+        agents: all agents of the study, in the order of the axis or legend.
+        axis: "samples" or "seconds", the quantity on the horizontal axis.
+        scale: scale of the task's values, as in `Analysis.tasks`.
+        legend: whether the chart has a legend.
+        hover: whether invisible points have tooltips; figures for papers need none.
     """
-    import altair as alt
-    import polars as pl
-
-    rows = _known(frame, "x", "q50").filter(pl.col("x") > 0)
+    rows = known_rows(frame, "x", "q50").filter(pl.col("x") > 0)
     rows = rows.select("task", "agent", "series", "x", ratio="q50", **{c: below(pl.col(c), scale) for c in ("q25", "q50", "q75")})
-    quality = _quality(rows, ["q25", "q50", "q75"], scale)
-    x = _samples_axis(rows, "x", "samples" if axis == "samples" else "wall time of the run, s")
-    colour, dash = _agent_colour(agents, legend), _agent_dash(agents, legend)
+    quality = score_encoding(rows, ["q25", "q50", "q75"], scale)
+    x = samples_axis(rows, "x", "samples" if axis == "samples" else "wall time of the run, s")
+    colour, dash = agent_colour(agents, legend), agent_dash(agents, legend)
     base = alt.Chart(rows).encode(x=x, detail="series:N")
     band = base.mark_area(opacity=0.08, clip=True).encode(y=alt.Y("q25:Q", **quality), y2="q75:Q", color=colour)
     line = base.mark_line(strokeWidth=2, clip=True).encode(y=alt.Y("q50:Q", **quality), color=colour, strokeDash=dash)
     layers: list[alt.Chart] = [band, line]
     if hover:
-        tips = _tooltip(agent="agent", **{axis: "x|.4~g"}, median_ratio="ratio|.4f")
+        tips = tooltip(agent="agent", **{axis: "x|.4~g"}, median_ratio="ratio|.4f")
         layers.append(
             base.mark_point(size=110, opacity=0, filled=True, clip=True).encode(y=alt.Y("q50:Q", **quality), color=colour, tooltip=tips)
         )
@@ -408,24 +219,21 @@ def curves(
 
 
 def targets(frame: pl.DataFrame, agents: Sequence[str], *, legend: bool = True, hover: bool = True) -> Chart:
-    """Share of runs that have reached a target within a number of samples (empirical distribution; runs that never do stay missing).
+    """Share of runs that have reached a target within a number of samples: the empirical distribution over all runs.
 
     Args:
         frame: rows of `Analysis.targets` for one task; one target is shown at a time.
-        agents: all agents of the study, in the order in which they are listed.
-        legend: whether the chart explains its own colours.
-        hover: whether invisible points carry a tooltip.
+        agents: all agents of the study, in the order of the axis or legend.
+        legend: whether the chart has a legend.
+        hover: whether invisible points have tooltips.
     """
-    import altair as alt
-    import polars as pl
-
-    rows = _known(frame, "samples", "reached").filter(pl.col("samples") > 0).select("task", "agent", "target", "samples", "reached")
-    x = _samples_axis(rows, "samples", "samples")
+    rows = known_rows(frame, "samples", "reached").filter(pl.col("samples") > 0).select("task", "agent", "target", "samples", "reached")
+    x = samples_axis(rows, "samples", "samples")
     y = alt.Y("reached:Q", title="runs that reached it", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%", tickCount=5))
-    base = alt.Chart(rows).encode(x=x, y=y, color=_agent_colour(agents, legend), detail="target:N")
-    layers: list[alt.Chart] = [base.mark_line(interpolate="step-after", strokeWidth=2).encode(strokeDash=_agent_dash(agents, legend))]
+    base = alt.Chart(rows).encode(x=x, y=y, color=agent_colour(agents, legend), detail="target:N")
+    layers: list[alt.Chart] = [base.mark_line(interpolate="step-after", strokeWidth=2).encode(strokeDash=agent_dash(agents, legend))]
     if hover:
-        tips = _tooltip(agent="agent", target="target", samples="samples|.4~g", runs_that_reached_it="reached|.1%")
+        tips = tooltip(agent="agent", target="target", samples="samples|.4~g", runs_that_reached_it="reached|.1%")
         layers.append(base.mark_point(size=110, opacity=0, filled=True).encode(tooltip=tips))
     return alt.layer(*layers).properties(
         height=210, description="Share of the runs of each agent that have reached the target, over samples."
@@ -433,19 +241,16 @@ def targets(frame: pl.DataFrame, agents: Sequence[str], *, legend: bool = True, 
 
 
 def tuning(frame: pl.DataFrame, agents: Sequence[str], *, scale: str = OPTIMUM) -> Chart:
-    """Tuning is not free: the same total of samples spent in four ways.
+    """The same total of samples, spent in four ways.
 
-    Diamond with its interval: the best of k configurations, chosen on some seeds and scored on the others. Open circle: the naive claim,
-    scored on the seeds that chose it. Triangle: the defaults, untuned, given all k times B samples. Stroke: random search, the same.
+    Diamond with its interval: the best of k configurations, chosen on some seeds and scored on the others. Ring: the naive claim, scored on
+    the seeds that chose it. Triangle: the untuned defaults, with all k B samples. Stroke: random search with k B samples.
 
     Args:
         frame: rows of `Analysis.tuning` for one task; one pair of configurations k and samples B is shown at a time.
-        agents: all agents of the study, in the order in which they are listed.
-        scale: what the task's values are, as in `Analysis.tasks`.
+        agents: all agents of the study, in the order of the axis or legend.
+        scale: scale of the task's values, as in `Analysis.tasks`.
     """
-    import altair as alt
-    import polars as pl
-
     kinds = {"tuned": "tuned", "naive": "naive", "untuned": "untuned", "random_search": "random search"}
     nothing = pl.lit(None, dtype=pl.Float64)
     parts = [
@@ -457,11 +262,11 @@ def tuning(frame: pl.DataFrame, agents: Sequence[str], *, scale: str = OPTIMUM) 
         )
         for column, title in kinds.items()
     ]  # fmt: skip
-    rows = _known(pl.concat(parts), "shown")
-    quality = _quality(rows, ["shown", "low", "high"], scale)
+    rows = known_rows(pl.concat(parts), "shown")
+    quality = score_encoding(rows, ["shown", "low", "high"], scale)
     names = list(SHAPES)
-    base = alt.Chart(rows).encode(y=_agent_axis(agents), color=_agent_colour(agents))
-    tips = _tooltip(agent="agent", what="kind", configurations="configurations", samples_each="samples", ratio="ratio|.4f")
+    base = alt.Chart(rows).encode(y=agent_axis(agents), color=agent_colour(agents))
+    tips = tooltip(agent="agent", what="kind", configurations="configurations", samples_each="samples", ratio="ratio|.4f")
     intervals = base.transform_filter("isValid(datum.low)").mark_rule(strokeWidth=2.5, opacity=0.7).encode(
         x=alt.X("low:Q", **quality), x2="high:Q", tooltip=tips
     )  # fmt: skip
@@ -477,29 +282,31 @@ def tuning(frame: pl.DataFrame, agents: Sequence[str], *, scale: str = OPTIMUM) 
 
 
 def importance(frame: pl.DataFrame) -> Chart:
-    """How much each hyperparameter of one agent matters on each task: the percentage of the variation between configurations it explains.
+    """Percentage of the variation between configurations that each hyperparameter of one agent explains, on each task.
 
-    An arrow says whether larger values are better (up) or worse (down), where values have an order and the correlation is beyond 0.2.
+    For ordered values with a correlation beyond 0.2, an arrow shows whether larger values are better (up) or worse (down).
 
     Args:
         frame: rows of `Analysis.importance` for one agent.
     """
-    import altair as alt
-    import polars as pl
-
-    rows = _known(frame, "importance").select("task", "agent", "hyperparameter", "importance", "direction")
+    rows = known_rows(frame, "importance").select("task", "agent", "hyperparameter", "importance", "direction")
     direction = pl.col("direction").cast(pl.Float64, strict=False).fill_null(0.0)
     percent = (pl.col("importance") * 100).round(0).cast(pl.Int64).cast(pl.String)
     seen = pl.col("importance") >= 0.05
     up, down = pl.when(seen & (direction > 0.2)).then(pl.lit(" ↑")), pl.when(seen & (direction < -0.2)).then(pl.lit(" ↓"))
     percent = pl.when(pl.col("importance") < 0.005).then(pl.lit("·")).otherwise(percent)
     rows = rows.with_columns(word=pl.concat_str(percent, up.otherwise(pl.lit("")), down.otherwise(pl.lit(""))))
-    order = rows.group_by("hyperparameter").agg(pl.col("importance").mean()).sort("importance", descending=True)["hyperparameter"].to_list()
+    order = (
+        rows.group_by("hyperparameter", maintain_order=True)
+        .agg(pl.col("importance").mean())
+        .sort("importance", descending=True, maintain_order=True)["hyperparameter"]
+        .to_list()
+    )
     base = alt.Chart(rows).encode(
         x=alt.X("task:N", sort=rows["task"].unique(maintain_order=True).to_list(), title=None,
                 axis=alt.Axis(labelAngle=-35, labelLimit=110, domain=False, ticks=False)),
         y=alt.Y("hyperparameter:N", sort=order, title=None, axis=alt.Axis(domain=False, ticks=False, labelLimit=130)),
-        tooltip=_tooltip(task="task", agent="agent", hyperparameter="hyperparameter", importance="importance|.1%", direction="direction"),
+        tooltip=tooltip(task="task", agent="agent", hyperparameter="hyperparameter", importance="importance|.1%", direction="direction"),
     )  # fmt: skip
     opacity = alt.Opacity("importance:Q", scale=alt.Scale(domain=[0, 1], range=[0.05, 0.8], clamp=True), legend=None)
     cells = base.mark_rect(cornerRadius=3, color="#0583c7", style="paper", strokeWidth=2).encode(opacity=opacity)
@@ -508,18 +315,15 @@ def importance(frame: pl.DataFrame) -> Chart:
 
 
 def variance(frame: pl.DataFrame, agents: Sequence[str]) -> Chart:
-    """What decides a run's score: the hyperparameters or the seed's luck, as shares of the variance.
+    """Shares of the variance of a run's score that hyperparameters and seeds explain.
 
     Args:
         frame: rows of `Analysis.distribution` for one task; one number of samples is shown at a time.
-        agents: all agents of the study, in the order in which they are listed.
+        agents: all agents of the study, in the order of the axis or legend.
     """
-    import altair as alt
-    import polars as pl
-
     share = pl.col("share_configurations").cast(pl.Float64)
     keys = ["task", "agent", "samples"]
-    known = _known(frame, "share_configurations")
+    known = known_rows(frame, "share_configurations")
     hyperparameters = known.select(
         *keys, source=pl.lit("hyperparameters"), source_order=0, share=share, variance=pl.col("variance_configurations").cast(pl.Float64)
     )
@@ -531,11 +335,11 @@ def variance(frame: pl.DataFrame, agents: Sequence[str]) -> Chart:
     )
     chart = alt.Chart(pl.concat([hyperparameters, seeds])).mark_bar(height={"band": 0.62})
     drawn = chart.encode(
-        y=_agent_axis(agents),
+        y=agent_axis(agents),
         x=x,
         color=alt.Color("source:N", scale=colour, sort=sources, legend=alt.Legend(title=None, orient="top")),
         order=alt.Order("source_order:Q"),
-        tooltip=_tooltip(agent="agent", samples="samples", source="source", share="share|.1%", variance="variance|.3~g"),
+        tooltip=tooltip(agent="agent", samples="samples", source="source", share="share|.1%", variance="variance|.3~g"),
     )
     return alt.layer(drawn).properties(
         height=alt.Step(24), description="Share of the variance of scores that hyperparameters and seeds explain, for each agent."
@@ -543,19 +347,16 @@ def variance(frame: pl.DataFrame, agents: Sequence[str]) -> Chart:
 
 
 def comparisons(frame: pl.DataFrame, agents: Sequence[str], *, scale: str = OPTIMUM) -> Chart:
-    """Every pair of agents: how much better the row is than the column, after Holm's correction.
+    """Every pair of agents: how much better the agent of the row is than that of the column, after Holm's correction.
 
-    Blue and orange cells are different, with the difference in percent (or in rewards, where the scale is of differences); grey ones (≈)
-    are equivalent within the study's margin; a dot is not resolved by this many seeds.
+    Blue and orange cells are different, with the difference in percent (in rewards if the scale is of differences). Grey cells (≈) are
+    equivalent within the study's margin. Cells with a dot are not resolved by this number of seeds.
 
     Args:
         frame: rows of `Analysis.comparisons` for one task; one family is shown at a time.
-        agents: all agents of the study, in the order in which they are listed.
-        scale: what the task's values are, as in `Analysis.tasks`.
+        agents: all agents of the study, in the order of the axis or legend.
+        scale: scale of the task's values, as in `Analysis.tasks`.
     """
-    import altair as alt
-    import polars as pl
-
     numbers = [pl.col(c).cast(pl.Float64).fill_nan(None) for c in ("ratio", "low", "high", "p", "p_holm", "p_equivalence")]
     there = frame.select("family", "task", "agent_a", "agent_b", *numbers, "verdict")
     swapped = {"agent_a": pl.col("agent_b"), "agent_b": pl.col("agent_a")}
@@ -581,7 +382,7 @@ def comparisons(frame: pl.DataFrame, agents: Sequence[str], *, scale: str = OPTI
         x=alt.X("agent_b:N", sort=list(agents), title=None,
                 axis=alt.Axis(labelAngle=-45, labelLimit=100, domain=False, ticks=False, orient="top")),
         y=alt.Y("agent_a:N", sort=list(agents), title=None, axis=alt.Axis(domain=False, ticks=False, labelLimit=130)),
-        tooltip=_tooltip(
+        tooltip=tooltip(
             row="agent_a", column="agent_b", row_against_column="ratio|.4f", low="low|.4f", high="high|.4f", p="p|.2~g",
             p_after_Holm="p_holm|.2~g", p_of_equivalence="p_equivalence|.2~g", verdict="verdict",
         ),
@@ -599,21 +400,18 @@ def comparisons(frame: pl.DataFrame, agents: Sequence[str], *, scale: str = OPTI
 
 
 def effort(frame: pl.DataFrame, agents: Sequence[str]) -> Chart:
-    """Where the time went: hours of all runs of each agent, summed over the tasks shown.
+    """Hours of wall time of all runs of each agent, summed over the tasks shown.
 
     Args:
-        frame: columns agent, seconds and task (as summed from `Analysis.runs`).
-        agents: all agents of the study, in the order in which they are listed.
+        frame: wall time by task and agent, with the columns task, agent, seconds and runs.
+        agents: all agents of the study, in the order of the axis or legend.
     """
-    import altair as alt
-    import polars as pl
-
-    rows = _known(frame, "seconds").select("task", "agent", "runs", hours=pl.col("seconds").cast(pl.Float64) / 3600)
-    base = alt.Chart(rows).transform_aggregate(hours="sum(hours)", runs="sum(runs)", groupby=["agent"]).encode(y=_agent_axis(agents))
+    rows = known_rows(frame, "seconds").select("task", "agent", "runs", hours=pl.col("seconds").cast(pl.Float64) / 3600)
+    base = alt.Chart(rows).transform_aggregate(hours="sum(hours)", runs="sum(runs)", groupby=["agent"]).encode(y=agent_axis(agents))
     base = base.transform_calculate(label="format(datum.hours, '.3~g') + ' h'")
     x = alt.X("hours:Q", title="hours of wall time, all runs", axis=alt.Axis(tickCount=5, format="~g"))
     bars = base.mark_bar(cornerRadiusEnd=2, height={"band": 0.62}).encode(
-        x=x, color=_agent_colour(agents), tooltip=_tooltip(agent="agent", hours="hours|.3~g", runs="runs|,d")
+        x=x, color=agent_colour(agents), tooltip=tooltip(agent="agent", hours="hours|.3~g", runs="runs|,d")
     )
     words = base.mark_text(align="left", dx=5).encode(x=x, text="label:N")
     return alt.layer(bars, words).properties(height=alt.Step(24), description="Wall time that the runs of each agent took.")
@@ -623,15 +421,11 @@ def effort(frame: pl.DataFrame, agents: Sequence[str]) -> Chart:
 
 
 def compose(panels: Mapping[str, Chart], *, columns: int = 3, width: int = 260, title: str = "") -> alt.ConcatChart:
-    """Several charts of one kind side by side, titled by their keys: a figure for a paper."""
-    import altair as alt
-
+    """A figure for a paper: several charts of one kind side by side, titled by their keys."""
     parts = [chart.properties(title=name, width=width) for name, chart in panels.items()]
     return alt.concat(*parts, columns=min(columns, max(1, len(parts))), title=title or alt.Undefined, spacing=28)
 
 
 def pdf(drawing: str) -> bytes:
     """An SVG drawing as PDF."""
-    import vl_convert
-
     return bytes(vl_convert.svg_to_pdf(drawing))

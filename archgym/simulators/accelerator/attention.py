@@ -1,4 +1,4 @@
-"""Attention on a square array of multiply-adders beside a row of vector lanes: the published closed forms, and a design space around them.
+"""A design space of attention accelerators around the published designs of FuseMax and FLAT.
 
 A head computes O = softmax(Q K') V with P queries, M keys, E the dimension of queries and keys, F that of values; there are B batches of
 H heads. The array has D x D elements, the vector unit L lanes. The *cascade* is the number of passes over the key axis (Nayak et al.):
@@ -7,32 +7,8 @@ H heads. The array has D x D elements, the vector unit L lanes. The *cascade* is
     two_pass     exponentials under the maximum of a tile of keys, corrected in a second pass    (TileFlow, Zheng et al., MICRO 2023)
     one_pass     running maximum, denominator and numerators, corrected at every tile            (FlashAttention, Dao et al., 2022; FuseMax)
 
-**Published forms** (`fusemax_cycles` to `flat_latency_s`), with D = L, a tile being D queries by D keys, and c cycles per tile:
-
-    cycles     = B H P M / D^2 * c
-    FuseMax    c = max(E + 1, F + 1 + D F / M) + F + 9          softmax on the array, tiles interleaved: while it multiplies Q and K of one
-                                                                tile, the lanes correct the numerators of another
-    in turn    c = max(E + 1, 1 + D F / M) + D + 2 F + 9        the same hardware, tile by tile: it waits D for the maximum of each
-    on FLAT    c = 4 D + 5 + 2 F + D F / M                      one_pass, softmax on lanes that have an exponential unit
-    FLAT       c = 4 D                                          three_pass, softmax on such lanes
-    FuseMax's 2-D array: Q K' E, maximum 1, exponential 7, sum 1, times V F; lanes: maximum 1, correction 7, denominator 2,
-               numerators 2 F, division D F / M. An exponential is a subtraction and 6 multiply-adds, or on FLAT's lanes 2 operations.
-
-**Traffic.** Q, K, V are read and O is written at least once: compulsory = w B H (P E + M E + M F + P F) bytes, words of w bytes. The
-published dataflow holds a block of b queries and streams all keys and values past it, ceil(P / b) times. What a query needs on chip:
-
-    one_pass            E + F + 2 words (query, numerators, maximum, denominator), whatever the length; with the softmax on the vector
-                        unit also 2 D (scores and exponentials of a tile of keys)
-    two and three       a later pass needs every score of a row again: M words, or the row is moved out and in between two passes, which
-                        is 2 (passes - 1) P M words: 4 P M for three passes (the unfused spill), 2 P M for two, none for one
-
-so `pass_bound_bytes` = compulsory + w B H 2 (passes - 1) P max(0, M - C / w) with C bytes on chip: even a single query must move what its
-row has beyond the memory. It bounds cascades that keep scores; recomputing them from Q and K trades this traffic for arithmetic.
-
-**Validity.** The forms equal all 24 rows of the published tables (4 models, 1K to 1M tokens) in latency and traffic, FuseMax also for D of
-16 to 512. E = F and P = M there: which of them a term has is from the cost of its operation. `AttentionAccelerator` is these forms at the
-published designs (`PUBLISHED`, `FLAT_HARDWARE`), and NOT validated anywhere else. FLAT's traffic takes its operands' places as given
-(`flat_bytes`), which FLAT searches for; the design space has the rule above instead.
+The published closed forms, and the rule of traffic, are in `archgym.simulators.accelerator.fusemax`. `AttentionAccelerator` equals them at
+the published designs (`PUBLISHED`, `FLAT_HARDWARE`), and is NOT validated anywhere else.
 
 Source: Nayak et al., "FuseMax: Leveraging Extended Einsums to Optimize Attention Accelerator Design", MICRO 2024, and its artifact.
 """
@@ -40,187 +16,19 @@ Source: Nayak et al., "FuseMax: Leveraging Extended Einsums to Optimize Attentio
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from archgym.errors import ArchGymError, unknown
+from archgym.deprecated.names import old_names
+from archgym.errors import ArchGymError
 from archgym.simulator import Metric, Simulator
 from archgym.simulators.accelerator.design import KIB, PRECISIONS
 from archgym.simulators.accelerator.energy import load_energy_table
+from archgym.simulators.accelerator.fusemax import FLAT_CYCLES_PER_SCORE, Attention, Floats, one_pass_words, query_block, streamed_bytes
 from archgym.space import Array, Categorical, DesignSpace, Ordinal
 
-Floats = npt.NDArray[np.float64]
-
-DIM = 256  # D and L of the published designs
-CLOCK_HZ = 940e6
-DRAM_BYTES_PER_S = 400 * 2.0**30
-BUFFER_BYTES = 16 * 2**20
-WORD_BYTES = 2
-FLAT_CYCLES_PER_SCORE = 4  # on one lane: maximum, exponential, sum, division
-
 PASSES = {"three_pass": 3, "two_pass": 2, "one_pass": 1}
-
-MODELS = {"BERT": (12, 64), "TrXL": (16, 64), "T5": (8, 64), "XLM": (16, 128)}  # heads, E = F; of the published tables
-MODELS_BATCH = 64
-LENGTHS = {"1K": 2**10, "4K": 2**12, "16K": 2**14, "64K": 2**16, "256K": 2**18, "1M": 2**20}
-
-
-class Attention(NamedTuple):
-    """Sizes of an attention, integers or arrays that broadcast."""
-
-    batch: Any  # B
-    heads: Any  # H
-    queries: Any  # P
-    keys: Any  # M
-    head_dim: Any  # E
-    value_dim: Any  # F
-
-    @classmethod
-    def of_model(cls, model: str, length: int) -> Attention:
-        """Self-attention of a published model (`MODELS`) over `length` tokens, batch 64.
-
-        Raises:
-            ArchGymError: no such model.
-        """
-        if model not in MODELS:
-            raise unknown("model", model, MODELS)
-        heads, dim = MODELS[model]
-        return cls(MODELS_BATCH, heads, length, length, dim, dim)
-
-    def floats(self) -> tuple[Floats, Floats, Floats, Floats, Floats]:
-        """B H, P, M, E, F: products of long sequences pass 2^63."""
-        batch, *others = (np.asarray(size, float) for size in self)
-        heads, queries, keys, head_dim, value_dim = others
-        return batch * heads, queries, keys, head_dim, value_dim
-
-
-# --- the published closed forms ---
-
-
-def fusemax_cycles(attention: Attention, dim: Any = DIM, interleaved: bool = True) -> Floats:
-    """Cycles of the one-pass cascade with its softmax on the 2-D array of dim x dim, beside dim lanes.
-
-    Args:
-        interleaved: tiles overlap (FuseMax; table attn-binding); else one follows the other (attn-arch).
-    """
-    heads, p, m, e, f = attention.floats()
-    divided = dim * f / m
-    overlapped = np.maximum(e + 1, f + 1 + divided) + f + 9
-    in_turn = np.maximum(e + 1, 1 + divided) + dim + 2 * f + 9
-    cycles: Floats = heads * p * m / dim**2 * (overlapped if interleaved else in_turn)
-    return cycles
-
-
-def one_pass_on_flat_cycles(attention: Attention, dim: Any = DIM) -> Floats:
-    """Cycles of the one-pass cascade on FLAT's hardware: softmax on dim lanes with an exponential unit (table attn-cascade)."""
-    heads, p, m, _, f = attention.floats()
-    cycles: Floats = heads * p * m / dim**2 * (4 * dim + 5 + 2 * f + dim * f / m)
-    return cycles
-
-
-def flat_cycles(attention: Attention, lanes: Any = DIM) -> Floats:
-    """Cycles of FLAT where memory does not bind: four operations per score on its lanes."""
-    heads, p, m, _, _ = attention.floats()
-    cycles: Floats = FLAT_CYCLES_PER_SCORE * heads * p * m / lanes
-    return cycles
-
-
-def flat_latency_s(attention: Attention, traffic_bytes: Any) -> Floats:
-    """Latency of FLAT at the published design: the longer of arithmetic and memory (table attn-flat)."""
-    latency: Floats = np.maximum(flat_cycles(attention) / CLOCK_HZ, np.asarray(traffic_bytes, float) / DRAM_BYTES_PER_S)
-    return latency
-
-
-def compulsory_bytes(attention: Attention, word_bytes: Any = WORD_BYTES) -> Floats:
-    """Every operand once."""
-    return streamed_bytes(attention, np.inf, word_bytes)
-
-
-def streamed_bytes(attention: Attention, block: Any, word_bytes: Any = WORD_BYTES) -> Floats:
-    """Q and O once, K and V once per block of `block` queries."""
-    heads, p, m, e, f = attention.floats()
-    rounds = np.maximum(np.ceil(p / block), 1)
-    traffic: Floats = word_bytes * heads * (e + f) * (p + m * rounds)
-    return traffic
-
-
-def query_block(
-    attention: Attention, words_per_query: Any, dim: Any = DIM, buffer_bytes: Any = BUFFER_BYTES, word_bytes: Any = WORD_BYTES
-) -> Floats:
-    """Queries on chip at once: a power of two of tiles of `dim`, beside a tile of keys and values; 0 where not even one tile fits."""
-    _, _, _, e, f = attention.floats()
-    tiles = np.floor((buffer_bytes / word_bytes - dim * (e + f)) / (dim * words_per_query))
-    block: Floats = np.where(tiles >= 1, dim * np.exp2(np.floor(np.log2(np.maximum(tiles, 1)))), 0.0)
-    return block
-
-
-def fusemax_bytes(attention: Attention) -> Floats:
-    """Traffic of FuseMax at the published design, interleaved or not (tables attn-binding, attn-arch)."""
-    return streamed_bytes(attention, query_block(attention, _one_pass_words(attention)))
-
-
-def one_pass_on_flat_bytes(attention: Attention) -> Floats:
-    """Traffic of the one-pass cascade on FLAT's hardware at the published design (table attn-cascade)."""
-    return streamed_bytes(attention, query_block(attention, _one_pass_words(attention) + 2 * DIM))
-
-
-def flat_bytes(
-    attention: Attention,
-    *,
-    queries_off_chip: Any,
-    keys_off_chip: Any,
-    values_off_chip: Any,
-    scores_off_chip: Any,
-    spilled: Any,
-    block: Any,
-) -> Floats:
-    """Traffic of FLAT, given where its operands are (flat_validation.csv has that of the published rows: *_loc, proportion_spilled, P1).
-
-    Where scores stay on chip, an operand that does not is read once per tile of the other side, and so is the spilled share of the others;
-    a spilled score is moved 7 times. Where scores do not, keys and values are read once per block of queries, and a score is moved 4 times.
-
-    Args:
-        queries_off_chip, keys_off_chip, values_off_chip, scores_off_chip: bool, or arrays of it.
-        spilled: share of what should be on chip and is not, 0 to 1.
-        block: queries per block.
-    """
-    heads, p, m, e, f = attention.floats()
-    spilled = np.asarray(spilled, float)
-
-    def reads(off_chip: Any, tiles: Floats) -> Floats:
-        return np.where(off_chip, tiles, 1 - spilled + spilled * tiles)
-
-    on_chip = (
-        p * e * reads(queries_off_chip, m / DIM)
-        + m * e * reads(keys_off_chip, p / DIM)
-        + m * f * reads(values_off_chip, p / DIM)
-        + p * f
-        + 7 * spilled * p * m
-    )
-    off_chip = p * (e + f) + m * (e + f) * p / block + 4 * p * m
-    traffic: Floats = WORD_BYTES * heads * np.where(scores_off_chip, off_chip, on_chip)
-    return traffic
-
-
-def pass_bound_bytes(attention: Attention, passes: Any, buffer_bytes: Any, word_bytes: Any = WORD_BYTES) -> Floats:
-    """Least traffic of a cascade of so many passes over the keys that does not compute scores twice, with so much memory on chip."""
-    heads, p, m, _, _ = attention.floats()
-    moved = 2 * (np.asarray(passes) - 1) * p * np.maximum(0, m - buffer_bytes / word_bytes)
-    bound: Floats = compulsory_bytes(attention, word_bytes) + word_bytes * heads * moved
-    return bound
-
-
-def _one_pass_words(attention: Attention) -> Floats:
-    """On chip per query: the query, its numerators, its maximum and its denominator."""
-    _, _, _, e, f = attention.floats()
-    words: Floats = e + f + 2
-    return words
-
-
-# --- the design space ---
-
 PUBLISHED = {  # FuseMax
     "cascade": "one_pass",
     "softmax": "array",
@@ -263,7 +71,7 @@ class AttentionAccelerator(Simulator):
     interleaved   max(E + 1, r (1 + F + F / k)) + r + 8 max(1, r) + F max(1, r)
     else          max(E + 1, r (1 + F / k)) + D + r + 8 max(1, r) + F max(1, 2 r)
 
-    Latency is the longer of that and DRAM traffic over bandwidth. Traffic follows the module's docstring; cascades of several passes take
+    Latency is the longer of that and DRAM traffic over bandwidth. Traffic follows `fusemax`; cascades of several passes take
     the lesser of blocks that hold their rows (M + E + F + 2 words per query) and of moving scores. Energy counts multiply-adds,
     an exponential as 7 of them and any other operation as 1, the buffer, transfers to the elements (NoC) and DRAM; neither registers nor
     leakage. Area counts elements and lanes (with an exponential unit of 6 multiply-adders where the softmax is on them), registers and the
@@ -371,7 +179,7 @@ class AttentionAccelerator(Simulator):
     def _traffic(self, passes: Floats, on_array: Array, dim: Floats, buffer_bytes: Floats, word: Floats) -> tuple[Floats, Floats, Array]:
         """Bytes read from and written to DRAM, and whether the buffer holds a tile."""
         heads, p, m, _, f = self.attention.floats()
-        query_words = _one_pass_words(self.attention)
+        query_words = one_pass_words(self.attention)
 
         def streamed(words_per_query: Floats) -> tuple[Floats, Array]:
             block = query_block(self.attention, words_per_query, dim, buffer_bytes, word)
@@ -454,3 +262,21 @@ def _select(column: Any, values: Mapping[str, float]) -> Floats:
     names = np.asarray(column)
     chosen: Floats = np.select([names == name for name in values], [float(value) for value in values.values()])
     return chosen
+
+
+_PUBLISHED = (
+    "Attention",
+    "fusemax_cycles",
+    "one_pass_on_flat_cycles",
+    "flat_cycles",
+    "flat_latency_s",
+    "compulsory_bytes",
+    "streamed_bytes",
+    "query_block",
+    "fusemax_bytes",
+    "one_pass_on_flat_bytes",
+    "flat_bytes",
+    "pass_bound_bytes",
+    "one_pass_words",
+)
+__getattr__ = old_names(__name__, **dict.fromkeys(_PUBLISHED, "archgym.simulators.accelerator.fusemax:"))

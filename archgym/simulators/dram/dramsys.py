@@ -26,7 +26,6 @@ import hashlib
 import json
 import os
 import re
-import signal
 import subprocess
 import tempfile
 from collections.abc import Mapping
@@ -37,11 +36,10 @@ from typing import Any
 import numpy as np
 
 from archgym.errors import ArchGymError, SimulatorUnavailable, unknown
-from archgym.processes.children import run
+from archgym.processes.children import last_words, run
 from archgym.simulator import Simulator
 from archgym.simulators.dram.space import METRICS, SPACE, canonical
 from archgym.space import Array, Indices
-from archgym.text import one_line
 
 MEMORY = {"addressmapping": "am_ddr3_8x1Gbx8_dimm_p1KB_rbc.json", "memspec": "MICRON_1Gb_DDR3-1600_8bit_G.json"}
 CLOCK_MHZ = 800
@@ -76,7 +74,6 @@ LINES = {  # metric -> how its line is called, and units in SI
 }
 NUMBER_AND_UNIT = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?(?:e[+-]?[0-9]+)?)\s*([a-z]\S*)", re.IGNORECASE)
 TOLERANCE = 0.01  # of energy against power times time; over the complete grid of cloud-1 it is within 0.0013
-LAST_LINES = 4  # of what a run printed, in an error
 
 
 class DramSys(Simulator):
@@ -189,10 +186,8 @@ class DramSys(Simulator):
             raise SimulatorUnavailable(f"{self.executable} cannot be started: {error.strerror}") from error
         except subprocess.TimeoutExpired:
             raise ArchGymError(f"DRAMSys was killed after {self.timeout_s:g} s: raise timeout_s if the trace needs longer") from None
-        if code := ending.code:
-            how = f"was killed by {signal.Signals(-code).name}" if -code in set(signal.Signals) else f"ended with exit code {code}"
-            lines = [line.strip() for line in ending.text.splitlines() if line.strip()]
-            raise ArchGymError(f"DRAMSys {how}: {one_line(' / '.join(lines[-LAST_LINES:])) or 'it printed nothing'}")
+        if ending.code:
+            raise ArchGymError(f"DRAMSys {ending}: {last_words(ending.text) or 'it printed nothing'}")
         return ending.text
 
 

@@ -1,7 +1,7 @@
 """Make a table of a complete grid of runs: python -m archgym.simulators.dram.pack CSV OUT.
 
 The CSV file (or .csv.gz) has a column for every parameter of the design space, in any order, and time_ps, energy_pj, power_mw and
-bandwidth_gbit_s as the simulator printed them: one row for every design that differs. Designs without refreshes stand once, with the
+bandwidth_gbit_s as the simulator printed them: one row for every design that differs. Designs without refreshes have one row, with the
 refresh bounds at their first value. OUT is an .npz file named after the trace.
 """
 
@@ -19,13 +19,13 @@ from typing import Any
 
 import numpy as np
 
-from archgym.cli.screen import BAD_INPUT, say
 from archgym.errors import ArchGymError, reason_of
+from archgym.processes.exits import BAD_INPUT
 from archgym.simulators.dram.space import SPACE, canonical
 from archgym.simulators.dram.table import COLUMNS, Table, save_table
 from archgym.space import Indices
 
-RUNS = {  # what does not stand in the CSV file
+RUNS = {  # facts that are not in the CSV file
     "simulator": "DRAMSys 4.0",
     "memory": "MICRON_1Gb_DDR3-1600_8bit_G, 8 x 1Gb x8 DIMM, 800 MHz",
     "requests": 10_000,
@@ -37,7 +37,7 @@ def pack(path: Path, trace: str) -> Table:
     """The table of a CSV file's runs.
 
     Raises:
-        ArchGymError: a file that cannot be read; columns, designs or figures that are missing, twice there, or not understood.
+        ArchGymError: a file that cannot be read; columns, designs or figures that are missing, duplicate or invalid.
     """
     try:
         content = path.read_bytes()
@@ -56,7 +56,7 @@ def pack(path: Path, trace: str) -> Table:
     everything = SPACE.from_ordinal(np.arange(SPACE.size))
     of_design = by_ordinal[SPACE.to_ordinal(canonical(everything))]
     if (of_design < 0).any():
-        raise ArchGymError(f"{path} has no row for {SPACE.design(everything[of_design.argmin()])}: run it, and the other designs without")
+        raise ArchGymError(f"{path} has no row for {SPACE.design(everything[of_design.argmin()])}: run it and the other missing designs")
     provenance = {**RUNS, "trace": trace, "source": path.name, "sha256": hashlib.sha256(content).hexdigest(), "rows": len(rows)}
     return Table(of_design.astype(np.uint16), figures, provenance)
 
@@ -71,7 +71,7 @@ def _figures(row: dict[str, str]) -> list[int]:
         except (InvalidOperation, TypeError, ValueError, OverflowError):
             raise ArchGymError(f"{name} is {row[name]!r}, which is not a number") from None
         if whole != number:
-            raise ArchGymError(f"{name} is {row[name]}, and a table keeps {decimals} decimals of it")
+            raise ArchGymError(f"{name} is {row[name]}, but a table keeps {decimals} decimals of it")
         numbers.append(whole)
     return numbers
 
@@ -87,24 +87,24 @@ def _designs(rows: list[dict[str, str]]) -> Indices:
             raise ArchGymError(f"{parameter.name} is {error}; it takes {parameter.describe()}") from None
     indices = np.array([columns[name] for name in SPACE.names], np.int64).T
     if not np.array_equal(canonical(indices), indices):
-        raise ArchGymError("designs without refreshes stand once, with refresh_max_postponed and refresh_max_pulledin at 1")
+        raise ArchGymError("designs without refreshes have one row, with refresh_max_postponed and refresh_max_pulledin at 1")
     if len(np.unique(SPACE.to_ordinal(indices))) != len(indices):
-        raise ArchGymError("a design stands there twice: leave one of its rows out")
+        raise ArchGymError("duplicate design: leave one of its rows out")
     return indices
 
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m archgym.simulators.dram.pack", description="Make a table of a complete grid of runs.")
-    parser.add_argument("csv", type=Path, help="runs, .csv or .csv.gz")
-    parser.add_argument("out", type=Path, help="the table, TRACE.npz")
+    parser.add_argument("csv", type=Path, help="file of runs, .csv or .csv.gz")
+    parser.add_argument("out", type=Path, help="file for the table, TRACE.npz")
     options = parser.parse_args(arguments)
     try:
         if options.out.suffix != ".npz":
             raise ArchGymError(f"the table is an .npz file named after its trace, not {options.out.name}")
         save_table(pack(options.csv, options.out.stem), options.out)
     except ArchGymError as error:
-        say("error", reason_of(error), "red")
+        print(f"error: {reason_of(error)}", file=sys.stderr)
         return BAD_INPUT
     print(options.out)
     return 0

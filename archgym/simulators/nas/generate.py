@@ -1,4 +1,4 @@
-"""python -m archgym.simulators.nas.generate: train every class of cells, and make the accuracy table of it.
+"""python -m archgym.simulators.nas.generate: train every class of cells, and make an accuracy table of them.
 
 The 5,044 classes of cells (weights of their own on every edge) are shuffled once and cut into shards. A worker process, one per core,
 trains one shard at a time and writes it whole, so that an interrupted run loses at most the shards at work and goes on where it stopped.
@@ -23,10 +23,10 @@ from typing import Any
 
 import numpy as np
 
-from archgym.cli.screen import BAD_INPUT, INTERRUPTED, say
 from archgym.errors import ArchGymError, reason_of
 from archgym.files.archive import save_arrays
 from archgym.files.paths import data_folder, make_folder
+from archgym.processes.exits import BAD_INPUT, INTERRUPTED
 from archgym.progress import Progress, progress_bar
 from archgym.simulators.nas.cells import all_cells, canonical_classes
 from archgym.simulators.nas.tables.table import Table, save_table
@@ -52,7 +52,7 @@ def shards() -> list[Indices]:
 
 
 def shard_file(folder: Path, shard: int) -> Path:
-    """Where a shard lies."""
+    """The file of a shard."""
     return folder / f"shard-{shard:03}.npz"
 
 
@@ -72,19 +72,19 @@ def proxies(cell: Indices, noise: float) -> dict[str, float]:
     return {name: float(values.mean()) for name, values in zero_cost(cell, SEEDS, noise).items()}
 
 
-def train_missing(folder: Path, noise: float, workers: Pool, tell: Progress) -> None:
+def train_missing(folder: Path, noise: float, workers: Pool, progress: Progress) -> None:
     """Train every shard that has no file yet."""
     make_folder(folder)
     count = len(shards())
     missing = [shard for shard in range(count) if not shard_file(folder, shard).exists()]
-    _run(partial(train_shard, folder=folder, noise=noise), missing, workers, tell, f"training cells, noise {noise}", count)
+    _run(partial(train_shard, folder=folder, noise=noise), missing, workers, progress, f"training cells, noise {noise}", count)
 
 
-def make_table(folder: Path, noise: float, workers: Pool, tell: Progress) -> Table:
+def make_table(folder: Path, noise: float, workers: Pool, progress: Progress) -> Table:
     """The table of all shards.
 
     Raises:
-        ArchGymError: shards are missing, or were made by another version.
+        ArchGymError: shards are missing, or are of another version.
     """
     import sklearn
     import torch
@@ -94,7 +94,7 @@ def make_table(folder: Path, noise: float, workers: Pool, tell: Progress) -> Tab
 
     trained = read_shards(folder)
     cells = class_cells()
-    known = _stacked(_run(partial(proxies, noise=noise), list(cells), workers, tell, "zero-cost proxies", len(cells)))
+    known = _stacked(_run(partial(proxies, noise=noise), list(cells), workers, progress, "zero-cost proxies", len(cells)))
     images = COPIES * HELD_OUT
     return Table(
         name=f"digits-{noise}",
@@ -131,7 +131,7 @@ def read_shards(folder: Path) -> dict[str, Array]:
     """What all shards hold, as columns by class number.
 
     Raises:
-        ArchGymError: shards are missing, or were made by another version.
+        ArchGymError: shards are missing, or are of another version.
     """
     parts = shards()
     missing = [shard for shard in range(len(parts)) if not shard_file(folder, shard).exists()]
@@ -141,7 +141,7 @@ def read_shards(folder: Path) -> dict[str, Array]:
     for shard, classes in enumerate(parts):
         with np.load(shard_file(folder, shard), allow_pickle=False) as file:
             if not np.array_equal(file["classes"], classes):
-                raise ArchGymError(f"{shard_file(folder, shard)} holds other classes: remove {folder}, or name another --folder")
+                raise ArchGymError(f"{shard_file(folder, shard)} holds other classes: remove {folder}, or give another --folder")
             for name in file.files:
                 if name != "classes":
                     columns.setdefault(name, np.empty((len(class_cells()), *file[name].shape[1:]), file[name].dtype))[classes] = file[name]
@@ -153,15 +153,15 @@ def _stacked(rows: Iterable[dict[str, Any]]) -> dict[str, Array]:
     return {name: np.stack([row[name] for row in listed]) for name in listed[0]}
 
 
-def _run(function: Callable[[Any], Any], tasks: list[Any], workers: Pool, tell: Progress, what: str, count: int) -> list[Any]:
-    """Every task done by a worker, results in the tasks' order; of `count`, those that are no task were done before."""
+def _run(function: Callable[[Any], Any], tasks: list[Any], workers: Pool, progress: Progress, what: str, count: int) -> list[Any]:
+    """The results of all tasks, each done by a worker, in the tasks' order; the rest of `count` was done before."""
     done = count - len(tasks)
-    tell(what, done / count)
+    progress(what, done / count)
     results = []
     for result in workers.imap(function, tasks):
         results.append(result)
         done += 1
-        tell(what, done / count)
+        progress(what, done / count)
     return results
 
 
@@ -188,22 +188,22 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m archgym.simulators.nas.generate", description=description)
     parser.add_argument("--noise", type=float, default=0.5, help="standard deviation of the pixels' noise (default 0.5)")
     parser.add_argument("--processes", type=int, default=os.cpu_count(), help="worker processes (default: one per core)")
-    parser.add_argument("--folder", type=Path, help="of the shards (default: in the data folder)")
-    parser.add_argument("--out", type=Path, help="the table (default: in the data folder, where `archgym data list` finds it)")
+    parser.add_argument("--folder", type=Path, help="folder of the shards (default: in the data folder)")
+    parser.add_argument("--out", type=Path, help="file for the table (default: in the data folder, where `archgym data list` finds it)")
     options = parser.parse_args(arguments)
     folder = options.folder or data_folder("nas", f"digits-{options.noise}-shards")
     try:
         from archgym.simulators.nas.training.digits import load_digits_task
 
         load_digits_task(options.noise)
-        with progress_bar() as tell, _workers(options.processes) as workers:
-            train_missing(folder, options.noise, workers, tell)
-            path = save_table(make_table(folder, options.noise, workers, tell), options.out)
+        with progress_bar() as progress, _workers(options.processes) as workers:
+            train_missing(folder, options.noise, workers, progress)
+            path = save_table(make_table(folder, options.noise, workers, progress), options.out)
     except KeyboardInterrupt:
-        say("interrupted", f"finished shards are in {folder}; the same command goes on from there", "yellow")
+        print(f"interrupted: finished shards are in {folder}; the same command resumes from them", file=sys.stderr)
         return INTERRUPTED
     except ArchGymError as error:
-        say("error", reason_of(error), "red")
+        print(f"error: {reason_of(error)}", file=sys.stderr)
         return BAD_INPUT
     print(path)
     return 0

@@ -1,12 +1,13 @@
-"""Calibrations of the softmax cost model: what one machine's memory and arithmetic cost, as recorded in one JSON file.
+"""Calibrations of the softmax cost model: the costs of one machine's memory and arithmetic, recorded in one JSON file.
 
-    m(pattern, bytes)      ns per float32 of a memory access pattern, linear in log2(bytes), constant beyond the measured ends; of each
-                           of two threads, where it was measured with two
+The format is described in the README.md beside this file; `Calibration.load` reads it, and an error names the entry that is wrong.
+A calibration gives the terms of the model's equations (`model`):
+
+    m(pattern, bytes)      ns per float32 of a memory access pattern, linear in log2(bytes), constant beyond the measured ends; for each
+                           of two threads, where two were measured
     c(pass, isa, u, a)     ns per element of a pass with its data in L1; u unrolled vectors, a independent accumulators
     phi(bytes, prefetch)   the part of the shorter of the two that the longer one does not hide, 0 <= phi <= 1
-    b(algorithm, ...)      what all this misses: a factor by algorithm, ISA, non-temporal stores and bytes, 1 unless it was fitted
-
-The format is described in the README.md beside this file; `Calibration.load` reads it.
+    b(algorithm, ...)      a factor for the remaining error by algorithm, ISA, non-temporal stores and bytes, 1 unless it was fitted
 """
 
 from __future__ import annotations
@@ -14,14 +15,17 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache, partial
 from itertools import pairwise, product
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, NotRequired
 
 import numpy as np
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
+from pydantic_core import PydanticCustomError
+from typing_extensions import TypedDict  # that of Python 3.12, which pydantic needs
 
 from archgym.errors import ArchGymError, reason_of
 from archgym.files.paths import data_folder, refuse_foreign
@@ -49,15 +53,15 @@ DEFAULT = "xeon-2mb-l2"
 
 @dataclass(frozen=True)
 class Calibration:
-    """What one machine's memory and arithmetic cost. Made by `Calibration.load` or `Calibration.from_json`.
+    """Costs of one machine's memory and arithmetic. Made by `Calibration.load` or `Calibration.from_json`.
 
     Attributes:
-        name: the recorded name, or the name of the file.
-        digest: hash of every number the model uses (not of the description of the machine).
+        name: recorded name, or name of the file.
+        digest: hash of every number that the model uses (not of the description of the machine).
         machine: the machine in words.
         lanes: float32 per vector, by ISA; an ISA that is not listed does not exist on the machine.
         row_overhead_ns: start-up cost of one row.
-        tile_overhead_ns: of one tile, where the algorithm has tiles.
+        tile_overhead_ns: start-up cost of one tile, where the algorithm has tiles.
         thread_slowdown: factor on a thread's time when two run.
         thread_start_ns: cost of starting the second thread.
     """
@@ -82,11 +86,11 @@ class Calibration:
         """Read a calibration.
 
         Args:
-            source: the name of a recorded calibration, "host" for this machine's (made by `archgym calibrate softmax`), the path of a
-                JSON file, or None for the default recorded one.
+            source: name of a recorded calibration, "host" for this machine's (made by `archgym calibrate softmax`), path of a JSON file,
+                or None for the default recorded one.
 
         Raises:
-            ArchGymError: no such calibration, an unreadable file, or an entry that is missing or invalid (named in the message).
+            ArchGymError: unknown calibration, unreadable file, or an entry that is missing or invalid (named in the message).
         """
         source = DEFAULT if source is None else source
         path = cls.host() if source == "host" else RECORDED / f"{source}.json" if source in cls.recorded() else Path(source)
@@ -95,9 +99,9 @@ class Calibration:
         try:
             refuse_foreign(path)
             with path.open(encoding="utf-8-sig") as file:
-                text = file.read(_LIMIT + 1)
-            if len(text) > _LIMIT:
-                raise ValueError(f"it has more than {_LIMIT:,} characters")
+                text = file.read(MAX_CHARACTERS + 1)
+            if len(text) > MAX_CHARACTERS:
+                raise ValueError(f"it has more than {MAX_CHARACTERS:,} characters")
             document = json.loads(text)
         except OSError as error:
             raise ArchGymError(
@@ -110,12 +114,12 @@ class Calibration:
 
     @staticmethod
     def host() -> Path:
-        """Where this machine's calibration lies, if it has been made."""
+        """Path of this machine's calibration, whether or not it has been made."""
         return data_folder("calibrations", "softmax.json")
 
     @staticmethod
     def recorded() -> tuple[str, ...]:
-        """The names of the calibrations that come with archgym."""
+        """Names of the calibrations that ship with archgym."""
         return tuple(sorted(path.stem for path in RECORDED.glob("*.json")))
 
     @classmethod
@@ -125,48 +129,44 @@ class Calibration:
         Raises:
             ArchGymError: an entry is missing or invalid (named in the message).
         """
-        root = _Entry(name, "", document)
-        if root["format"].value != FORMAT:
-            raise root["format"].invalid(f"{FORMAT!r}")
-        if root["version"].value != VERSION:
-            raise root["version"].invalid(f"{VERSION}, the version that this archgym reads")
-        if not isinstance(root["machine"].value, str):
-            raise root["machine"].invalid("the machine in words")
-        lanes = root["lanes"].mapping(ISAS)
-        levels = root["overlap"]["log2_bytes"].numbers(increasing=True)
-        biased = "bias" in document
-        bandwidth = {1: root["bandwidth"], 2: root["two_threads"]["bandwidth"] if "two_threads" in document else root["bandwidth"]}
+        entries = _read(document, name)
         content = {key: value for key, value in document.items() if key not in ("machine", "provenance", "units")}
         try:
             digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
-        except (ValueError, RecursionError) as error:  # of what nests too deep, or of integers of thousands of digits
+        except (ValueError, RecursionError) as error:  # nested too deeply, or integers of thousands of digits
             raise ArchGymError(f"the calibration {name!r} has values that no calibration has ({reason_of(error)}); {_ADVICE}") from error
+        lanes, overlap, bias = entries["lanes"], entries["overlap"], entries.get("bias")
+        bandwidth = {1: entries["bandwidth"], 2: entries.get("two_threads", entries)["bandwidth"]}
         return cls(
             name=name,
             digest=digest,
-            machine=root["machine"].value,
-            lanes={isa: entry.whole() for isa, entry in lanes.items()},
-            row_overhead_ns=root["row_overhead_ns"].number(),
-            tile_overhead_ns=root["tile_overhead_ns"].number() if "tile_overhead_ns" in document else 0.0,
-            thread_slowdown=root["threads"]["slowdown"].number(positive=True),
-            thread_start_ns=root["threads"]["start_ns"].number(),
-            _bandwidth={threads: {pattern: curves[pattern].curve() for pattern in PATTERNS} for threads, curves in bandwidth.items()},
-            _compute={what: {isa: root["compute"][what][isa].points() for isa in lanes} for what in PASSES},
-            _overlap_levels=levels,
-            _overlap=_overlap_by_prefetch(root["overlap"], len(levels) + 1),
-            _bias_levels=root["bias"]["log2_bytes"].numbers(increasing=True) if biased else [],
-            _bias=_bias_factors(root["bias"], lanes) if biased else None,
+            machine=entries["machine"],
+            lanes=lanes,
+            row_overhead_ns=entries["row_overhead_ns"],
+            tile_overhead_ns=entries.get("tile_overhead_ns", 0.0),
+            thread_slowdown=entries["threads"]["slowdown"],
+            thread_start_ns=entries["threads"]["start_ns"],
+            _bandwidth={n: {p: (c["log2_bytes"], c["ns_per_float"]) for p, c in curves.items()} for n, curves in bandwidth.items()},
+            _compute={what: {isa: sorted(points) for isa, points in by_isa.items()} for what, by_isa in entries["compute"].items()},
+            _overlap_levels=overlap["log2_bytes"],
+            _overlap={d: [p * f for p, f in zip(overlap["phi"], overlap["prefetch_factor"][str(d)], strict=True)] for d in PREFETCH_BYTES},
+            _bias_levels=bias["log2_bytes"] if bias else [],
+            _bias=bias
+            and {
+                (algorithm, isa, nontemporal): bias["factors"][algorithm][isa]["nontemporal" if nontemporal else "cached"]
+                for algorithm, isa, nontemporal in product(ALGORITHMS, lanes, (False, True))
+            },
         )
 
     def bandwidth_ns(self, pattern: str, size: float, threads: int = 1) -> float:
-        """m: ns per float32 of an access pattern with which each thread touches `size` bytes."""
+        """m: ns per float32 of an access pattern when each thread touches `size` bytes."""
         return float(np.interp(math.log2(size), *self._bandwidth[threads][pattern]))
 
     def compute_ns(self, what: str, isa: str, unroll: int, accumulators: int) -> float:
         """c: ns per element of a pass with its data in L1.
 
-        Of the measured points, those with the most accumulators up to the number asked for count, linear in log2(unroll) and
-        constant beyond the measured ends. NaN where the machine lacks the ISA.
+        Linear in log2(unroll) and constant beyond the measured ends, over the measured points with the largest number of accumulators
+        that does not exceed the given one. NaN where the machine lacks the ISA.
         """
         if isa not in self.lanes:
             return math.nan
@@ -187,105 +187,102 @@ class Calibration:
         return self._bias[algorithm, isa, nontemporal][int(np.searchsorted(self._bias_levels, math.log2(size), side="right"))]
 
 
-_LIMIT = 2**20  # characters of a file; ours have 12,000
-_MOST = 10_000  # values of one list
+MAX_CHARACTERS = 2**20  # characters of a file; the recorded ones have 12,000
+MAX_VALUES = 10_000  # values of one list
 _ADVICE = f"see README.md in {Path(__file__).parent.name}/ for the format, or start from a copy of the recorded {DEFAULT}.json"
 
 
-@dataclass(frozen=True)
-class _Entry:
-    """A value in the document with its dotted path, so that every refusal can name it."""
+def _must_be(expected: str, is_right: Callable[[Any], bool]) -> AfterValidator:
+    """Refuse other values: they "must be `expected`"."""
 
-    source: str
-    path: str
-    value: Any
+    def check(value: Any) -> Any:
+        if not is_right(value):
+            raise PydanticCustomError("refused", f"Input should be {expected}")
+        return value
 
-    def invalid(self, expected: str) -> ArchGymError:
-        found = shown(self.value)
-        return ArchGymError(f"the calibration {self.source!r}: {self.path or 'the document'} must be {expected}, not {found}; {_ADVICE}")
-
-    def __getitem__(self, key: str) -> _Entry:
-        path = f"{self.path}.{key}".lstrip(".")
-        if not isinstance(self.value, dict):
-            raise self.invalid("an object")
-        if key not in self.value:
-            raise ArchGymError(f"the calibration {self.source!r} lacks {path}; {_ADVICE}")
-        return _Entry(self.source, path, self.value[key])
-
-    def mapping(self, allowed: tuple[str, ...]) -> dict[str, _Entry]:
-        if not isinstance(self.value, dict) or not self.value or not set(self.value) <= set(allowed):
-            raise self.invalid(f"an object with keys among {', '.join(allowed)}")
-        return {key: self[key] for key in self.value}
-
-    def items(self) -> list[_Entry]:
-        if not isinstance(self.value, list) or not self.value:
-            raise self.invalid("a non-empty list")
-        if len(self.value) > _MOST:
-            raise self.invalid(f"a list of at most {_MOST:,} values")
-        return [_Entry(self.source, f"{self.path}[{i}]", value) for i, value in enumerate(self.value)]
-
-    def number(self, positive: bool = False, at_most: float = math.inf) -> float:
-        number = self.value
-        right = isinstance(number, (int, float)) and not isinstance(number, bool) and 0 <= number <= sys.float_info.max
-        if not right or number > at_most or (positive and number == 0):
-            bound = "" if at_most == math.inf else f" up to {at_most:g}"
-            raise self.invalid(("a positive number" if positive else "a number from 0") + bound)
-        return float(number)
-
-    def whole(self) -> int:
-        if not isinstance(self.value, int) or isinstance(self.value, bool) or not 1 <= self.value < 2**31:
-            raise self.invalid("a positive whole number")
-        return self.value
-
-    def numbers(self, increasing: bool = False, positive: bool = False, at_most: float = math.inf) -> list[float]:
-        numbers = [entry.number(positive, at_most) for entry in self.items()]
-        if increasing and any(later <= earlier for earlier, later in pairwise(numbers)):
-            raise self.invalid("a list of increasing numbers")
-        return numbers
-
-    def curve(self) -> tuple[list[float], list[float]]:
-        sizes, costs = self["log2_bytes"].numbers(increasing=True), self["ns_per_float"].numbers(positive=True)
-        if len(sizes) != len(costs):
-            raise self["ns_per_float"].invalid(f"a list of {len(sizes)} numbers, one per log2_bytes")
-        return sizes, costs
-
-    def points(self) -> list[tuple[int, int, float]]:
-        points = []
-        for entry in self.items():
-            if not isinstance(entry.value, list) or len(entry.value) != 3:
-                raise entry.invalid("a triple [unroll, accumulators, ns per element]")
-            unroll, accumulators, cost = entry.items()
-            points.append((unroll.whole(), accumulators.whole(), cost.number(positive=True)))
-        if len({(u, a) for u, a, _ in points}) != len(points):
-            raise self.invalid("a list with each (unroll, accumulators) once")
-        if all(a != 1 for _, a, _ in points):
-            raise self.invalid("a list with a point for one accumulator at least")
-        return sorted(points)
+    return AfterValidator(check)
 
 
-def _overlap_by_prefetch(overlap: _Entry, levels: int) -> dict[int, list[float]]:
-    """phi with the factors of each prefetch distance multiplied in, by level of the hierarchy."""
-    phi = overlap["phi"].numbers(at_most=1)
-    if len(phi) != levels:
-        raise overlap["phi"].invalid(f"a list of {levels} numbers, one more than log2_bytes")
-    result = {}
-    for prefetch in PREFETCH_BYTES:
-        entry = overlap["prefetch_factor"][str(prefetch)]
-        factors = entry.numbers(at_most=1)
-        if len(factors) != levels:
-            raise entry.invalid(f"a list of {levels} numbers, one per phi")
-        result[prefetch] = [p * f for p, f in zip(phi, factors, strict=True)]
-    return result
+def _list(values: Any, *checks: AfterValidator) -> Any:
+    return Annotated[list[values], Field(min_length=1, max_length=MAX_VALUES), *checks]
 
 
-def _bias_factors(bias: _Entry, isas: Iterable[str]) -> dict[tuple[str, str, bool], list[float]]:
-    """b by algorithm, ISA and whether y is stored non-temporally: a list by level."""
-    levels = len(bias["log2_bytes"].numbers(increasing=True)) + 1
-    result = {}
-    for algorithm, isa, (stores, nontemporal) in product(ALGORITHMS, isas, (("cached", False), ("nontemporal", True))):
-        entry = bias["factors"][algorithm][isa][stores]
-        factors = entry.numbers(positive=True)
-        if len(factors) != levels:
-            raise entry.invalid(f"a list of {levels} numbers, one more than bias.log2_bytes")
-        result[algorithm, isa, nontemporal] = factors
-    return result
+def _object(entries: Mapping[str, Any]) -> Any:
+    """An object with these entries; others are ignored."""
+    make: Any = TypedDict
+    return make("_Object", entries)
+
+
+def _each(names: Iterable[str], entry: Any) -> Any:
+    """An object with an entry of this type under each name."""
+    return _object(dict.fromkeys(names, entry))
+
+
+@cache
+def _format(isas: tuple[str, ...]) -> TypeAdapter[dict[str, Any]]:
+    """The documents of machines that have these ISAs."""
+    strict: Any = partial(Field, strict=True, allow_inf_nan=False)
+    number, positive, share = (Annotated[float, strict(**limits)] for limits in ({"ge": 0}, {"gt": 0}, {"ge": 0, "le": 1}))
+    whole = Annotated[int, Field(strict=True, ge=1, lt=2**31)]
+    sizes = _list(number, _must_be("a list of increasing numbers", lambda v: all(a < b for a, b in pairwise(v))))
+    points = _list(
+        tuple[whole, whole, positive],  # type: ignore[valid-type]  # unroll, accumulators, ns per element
+        _must_be("a list with each (unroll, accumulators) once", lambda v: len({point[:2] for point in v}) == len(v)),
+        _must_be("a list with a point for one accumulator at least", lambda v: any(point[1] == 1 for point in v)),
+    )
+    curves = _each(PATTERNS, _object({"log2_bytes": sizes, "ns_per_float": _list(positive)}))
+    prefetch_factor = _each(map(str, PREFETCH_BYTES), _list(share))
+    bias_factors = _each(ALGORITHMS, _each(isas, _each(("cached", "nontemporal"), _list(positive))))
+    known_isas = _must_be(f"an object with keys among {', '.join(ISAS)}", lambda v: set() < {*v} <= {*ISAS})
+    entries = {
+        "format": Annotated[Any, _must_be(repr(FORMAT), lambda v: v == FORMAT)],
+        "version": Annotated[Any, _must_be(f"{VERSION}, the version that this archgym reads", lambda v: v == VERSION)],
+        "machine": str,
+        "lanes": Annotated[dict[str, whole], known_isas],
+        "bandwidth": curves,
+        "two_threads": NotRequired[_object({"bandwidth": curves})],
+        "compute": _each(PASSES, _each(isas, points)),
+        "overlap": _object({"log2_bytes": sizes, "phi": _list(share), "prefetch_factor": prefetch_factor}),
+        "row_overhead_ns": number,
+        "tile_overhead_ns": NotRequired[number],
+        "threads": _object({"slowdown": positive, "start_ns": number}),
+        "bias": NotRequired[_object({"log2_bytes": sizes, "factors": bias_factors})],
+    }
+    return TypeAdapter(_object(entries))
+
+
+def _read(document: Any, name: str) -> dict[str, Any]:
+    """The entries of a document.
+
+    Raises:
+        ArchGymError: one is missing or invalid (named in the message).
+    """
+
+    def invalid(path: str, rule: str, value: Any) -> ArchGymError:
+        return ArchGymError(f"the calibration {name!r}: {path or 'the document'} must {rule}, not {shown(value)}; {_ADVICE}")
+
+    lanes = document.get("lanes") if isinstance(document, dict) else None
+    try:
+        entries = _format(tuple(isa for isa in ISAS if isinstance(lanes, dict) and isa in lanes)).validate_python(document)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        path = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in first["loc"]).lstrip(".")
+        if first["type"] == "missing":
+            raise ArchGymError(f"the calibration {name!r} lacks {path}; {_ADVICE}") from None
+        rule = first["msg"].partition(" should ")[2].partition(" after validation")[0]  # of "Input should be ...", "List should have ..."
+        raise invalid(path, rule.replace("a valid dictionary", "an object").replace("valid tuple", "valid list"), first["input"]) from None
+    for path, values, count in _beside_sizes(entries):
+        if len(values) != count:
+            relation = "one per log2_bytes" if path.endswith("ns_per_float") else "one more than log2_bytes"
+            raise invalid(path, f"be a list of {count} numbers, {relation}", values)
+    return entries
+
+
+def _beside_sizes(entries: Mapping[str, Any], sizes: Sequence[float] = (), path: str = "") -> Iterator[tuple[str, list[float], int]]:
+    """The lists that belong to a `log2_bytes`, with their paths and the lengths that they must have."""
+    sizes = entries.get("log2_bytes", sizes)
+    for key, value in entries.items():
+        if isinstance(value, dict):
+            yield from _beside_sizes(value, sizes, f"{path}{key}.")
+        elif sizes and isinstance(value, list) and key != "log2_bytes":
+            yield path + key, value, len(sizes) + (key != "ns_per_float")

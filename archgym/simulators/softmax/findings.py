@@ -1,4 +1,4 @@
-"""What `archgym doctor` says of the processor and the C compiler, as measured kernels see them."""
+"""The lines of `archgym doctor` on the processor and the C compiler, as measured kernels see them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Softmax with a kernel of choice: what a search ends in, for use on arrays."""
+"""Softmax of an array by a kernel of choice: the result of a search, put to use."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import numpy as np
 from archgym.errors import ArchGymError
 from archgym.simulators.softmax.calibration import Calibration
 from archgym.simulators.softmax.fitting.sample import first_choices
-from archgym.simulators.softmax.machine.checking import mistake
+from archgym.simulators.softmax.machine.checking import why_wrong
 from archgym.simulators.softmax.machine.compiler import CompilerError, find_compiler
-from archgym.simulators.softmax.machine.kernels import Floats, Kernels, aligned, impossible
+from archgym.simulators.softmax.machine.kernels import Floats, Kernels, aligned, why_unsupported
 from archgym.simulators.softmax.model import SoftmaxCostModel
 
-TOLERANCE = 1e-5  # of |sum(y) - 1|
+TOLERANCE = 1e-5  # largest |sum(y) - 1|
 
 
 def softmax(x: Floats, design: Mapping[str, Any] | None = None, out: Floats | None = None) -> Floats:
@@ -26,15 +26,15 @@ def softmax(x: Floats, design: Mapping[str, Any] | None = None, out: Floats | No
 
     Args:
         x: float32, with at least one element along its last axis.
-        design: of `SoftmaxCostModel.space`, such as a search's `best_design`; default: `best_design` for the shape of x.
-        out: where the result goes: a C-contiguous float32 array of the shape of x, or x itself; default: a new array.
+        design: a design of `SoftmaxCostModel.space`, such as a search's `best_design`; default: `best_design` for the shape of x.
+        out: array for the result: C-contiguous, float32, of the shape of x, or x itself; default: a new array.
 
     Returns:
         The result, float32, of the shape of x.
 
     Raises:
-        ArchGymError: x is not float32, or its rows are empty; an `out` that does not fit; a design that does not exist or that
-            this machine cannot run; no compiler works here.
+        ArchGymError: x is not float32, or its rows are empty; `out` does not fit; the design does not exist or this machine cannot run
+            it; no compiler works here.
 
     Examples:
         >>> softmax(np.zeros((2, 4), np.float32))   # doctest: +SKIP
@@ -58,9 +58,9 @@ def softmax(x: Floats, design: Mapping[str, Any] | None = None, out: Floats | No
 
 
 def best_design(rows: int, cols: int) -> dict[str, Any]:
-    """The design that the cost model finds fastest for this machine among those with a sum_error of 1e-5 or less.
+    """The design of least predicted time on this machine among those with a predicted sum_error of at most 1e-5.
 
-    The model uses this machine's calibration where `archgym calibrate softmax` has made one, else the recorded default.
+    The calibration is this machine's where `archgym calibrate softmax` has made one, else the recorded default.
     """
     return dict(_best_design(rows, cols))
 
@@ -72,7 +72,7 @@ def _best_design(rows: int, cols: int) -> dict[str, Any]:
 
 
 def _rounded(n: int) -> int:
-    """Up to a power of two, so that few shapes need a choice."""
+    """The next power of two, so that few shapes need a choice."""
     return 1 << (n - 1).bit_length()
 
 
@@ -83,15 +83,15 @@ def _kernels() -> Kernels:
 
 @lru_cache(maxsize=1024)
 def _usable(items: tuple[tuple[str, Any], ...]) -> dict[str, Any]:
-    """A design that exists, that this machine can run, and that was held against float64.
+    """A design that exists, that this machine can run, and whose results agree with float64.
 
     Raises:
-        ArchGymError: it is not.
+        ArchGymError: the design fails one of these.
     """
     space = SoftmaxCostModel.space
     design = space.design(space.encode({name: np.array([value]) for name, value in items})[0])
-    if reason := impossible(design):
+    if reason := why_unsupported(design):
         raise ArchGymError(f"this machine cannot run the design: {reason}")
-    if wrong := mistake(_kernels(), design):
+    if wrong := why_wrong(_kernels(), design):
         raise CompilerError(f"the compiled kernel gives wrong results: {wrong}; try another compiler (CC=...)")
     return design

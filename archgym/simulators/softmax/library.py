@@ -1,13 +1,15 @@
-"""A library of softmax kernels: one kernel for each of several workloads, judged as benchmark suites are.
+"""A library of softmax kernels: one kernel for each of several workloads, scored by the geometric mean, as benchmark suites are.
 
-    time_per_element = (prod_w  time_w(kernel_w) / (rows_w cols_w))^(1/W)       the geometric mean over the W workloads
-    time             = sum_w time_w(kernel_w)                                   each workload once
+A kernel is a design of `SoftmaxCostModel`, so the space holds 17,280^W libraries. Metrics over the W workloads:
+
+    time_per_element = (prod_w  time_w(kernel_w) / (rows_w cols_w))^(1/W)
+    time             = sum_w time_w(kernel_w)                                   (each workload once)
     traffic          = sum_w traffic_w(kernel_w)
     sum_error        = max_w sum_error_w(kernel_w)
 
-A kernel is a design of `SoftmaxCostModel`, so that there are 17,280^W libraries. Neither mean nor sum couples the kernels, nor does a
-limit on the largest error: the best library is made of the best kernels, which W enumerations of 17,280 designs find. So the optimum
-of a space far too large to enumerate is known, and no agent is told that it may search the kernels one by one.
+Neither mean nor sum couples the kernels, nor does a limit on the largest error: the best library consists of the best kernels, which W
+enumerations of 17,280 designs find. So the optimum of a space far too large to enumerate is known; agents do not see that the kernels
+may be searched one by one.
 """
 
 from __future__ import annotations
@@ -25,18 +27,18 @@ from archgym.simulators.softmax.calibration import Calibration
 from archgym.simulators.softmax.model import SoftmaxCostModel
 from archgym.space import Array, DesignSpace, Indices
 
-SEPARABLE = ("time_per_element_ns", "time_s")  # metrics whose minimum is made of each kernel's
+SEPARABLE = ("time_per_element_ns", "time_s")  # metrics that are least where each kernel's is
 
 
 class SoftmaxLibrary(Simulator):
     """One softmax kernel per workload; infeasible if any of its kernels is.
 
     Args:
-        workloads: [rows, cols] of each.
-        calibration: as of `SoftmaxCostModel`.
+        workloads: [rows, cols] of each workload.
+        calibration: name, path or `Calibration`, as for `SoftmaxCostModel`.
 
     Raises:
-        ArchGymError: no workload, one that is not two positive integers, or a calibration that cannot be used.
+        ArchGymError: no workload, a workload that is not two positive integers, or a calibration that is unknown or invalid.
     """
 
     identity = "archgym.simulators.softmax.library:SoftmaxLibrary"
@@ -50,7 +52,7 @@ class SoftmaxLibrary(Simulator):
 
     def __init__(self, workloads: Sequence[Sequence[int]], calibration: str | Path | Calibration | None = None):
         if isinstance(workloads, str) or not len(workloads) or not all(isinstance(w, Sequence) and len(w) == 2 for w in workloads):
-            raise ArchGymError(f"workloads is a list of [rows, cols], such as [[1, 4096], [1024, 1024]], not {workloads!r}")
+            raise ArchGymError(f"workloads must be a list of [rows, cols], such as [[1, 4096], [1024, 1024]], not {workloads!r}")
         self.kernels = [Tabulated(SoftmaxCostModel(rows, cols, calibration)) for rows, cols in workloads]
         self.elements = np.array([rows * cols for rows, cols in workloads], float)  # [W]
         self.space = DesignSpace.join(**{f"kernel{w}": kernel.space for w, kernel in enumerate(self.kernels)})
@@ -74,15 +76,15 @@ class SoftmaxLibrary(Simulator):
         return np.concatenate([kernel.canonical(part) for kernel, part in zip(self.kernels, self._split(indices), strict=True)], axis=1)
 
     def optimum(self, objective: Objective) -> Indices | None:
-        """The best kernels side by side, int64 [8 W]: for the least time, or time per element, under limits on `sum_error`; else None."""
+        """The best kernels side by side, int64 [8 W], for objectives that minimise time under limits on `sum_error`; else None."""
         term, *others = objective.terms
         limits = [c for c in objective.constraints if isinstance(c, AtMost) and c.metric == "sum_error"]
         separable = isinstance(term, Minimize) and term.metric in SEPARABLE and term.weight > 0 and objective.form in ("log", "linear")
         if others or not separable or len(limits) < len(objective.constraints):
             return None
         best = [kernel.optimum(Objective(Minimize("time_s"), *limits, form="linear")) for kernel in self.kernels]
-        found = [kernel for kernel in best if kernel is not None]
-        return np.concatenate(found) if len(found) == len(best) else None
+        feasible = [kernel for kernel in best if kernel is not None]
+        return np.concatenate(feasible) if len(feasible) == len(best) else None
 
     def _split(self, indices: Indices) -> list[Indices]:
         return np.split(indices, len(self.kernels), axis=1)

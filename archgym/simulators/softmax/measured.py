@@ -1,9 +1,9 @@
 """Softmax kernels measured on this machine: each design is compiled, checked against float64, and timed.
 
+The other metrics follow from these two and the algorithm, as in `model`:
+
     time_s    processor time of one call, of the slower thread where there are two (see `timing`)
     sum_error mean over rows of |sum(y) - 1|, summed in float64, for x ~ N(0, 4^2)
-
-The other metrics follow from these and the algorithm, as in `model`.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from archgym.simulator import Metric, Simulator
-from archgym.simulators.softmax.machine.checking import Workload, mistake
+from archgym.simulators.softmax.machine.checking import Workload, why_wrong
 from archgym.simulators.softmax.machine.compiler import Compiler, find_compiler, sources_digest
 from archgym.simulators.softmax.machine.cpu import processor
-from archgym.simulators.softmax.machine.kernels import Kernel, Kernels, impossible
+from archgym.simulators.softmax.machine.kernels import Kernel, Kernels, why_unsupported
 from archgym.simulators.softmax.machine.timing import Timer
 from archgym.simulators.softmax.model import PASSES_OVER_MEMORY, TRAFFIC, SoftmaxCostModel, canonical_tiles, check_shape
 from archgym.space import Array, Indices
@@ -30,8 +30,8 @@ class MeasuredSoftmax(Simulator):
     than unrolled vectors are infeasible; one that does not compile or gives wrong results fails, with the reason.
 
     Args:
-        rows, cols: as of `SoftmaxCostModel`.
-        seed: of the input and of the order of measurements.
+        rows, cols: shape of the workload, as for `SoftmaxCostModel`.
+        seed: seed for the input and the order of measurements.
 
     Raises:
         ArchGymError: rows or cols is not a positive integer; no C compiler works here.
@@ -58,34 +58,34 @@ class MeasuredSoftmax(Simulator):
         return {**self.__dict__, "_workshop": None}
 
     def evaluate_indices(self, indices: Indices, rng: np.random.Generator | None = None) -> dict[str, Array]:
-        """Measure designs, all of them interleaved: int64 [B, 8] in, columns [B] out, with `failure` if any did not compile or compute."""
+        """Measure designs in turns: int64 [B, 8] -> every metric [B], `feasible`, and `failure` if any design was wrong or not compiled."""
         designs = [self.space.design(row) for row in indices]
-        possible = [i for i, design in enumerate(designs) if not impossible(design)]
+        supported = [i for i, design in enumerate(designs) if not why_unsupported(design)]
         if self._workshop is None:
             self._workshop = _Workshop(self.compiler, self.rows, self.cols, self.seed)
-        reasons = dict(zip(possible, self._workshop.prepare([designs[i] for i in possible]), strict=True))
-        rows = [i for i in possible if not reasons[i]]
+        failures = dict(zip(supported, self._workshop.prepare([designs[i] for i in supported]), strict=True))
+        rows = [i for i in supported if not failures[i]]
         columns: dict[str, Array] = {metric.name: np.full(len(designs), np.nan) for metric in self.metrics}
         for name, values in self._workshop.measure([designs[i] for i in rows]).items():
             columns[name][rows] = values
         columns["feasible"] = np.isin(np.arange(len(designs)), rows)
-        if any(reasons.values()):
-            columns["failure"] = np.array([reasons.get(i, "") for i in range(len(designs))])
+        if any(failures.values()):
+            columns["failure"] = np.array([failures.get(i) or "" for i in range(len(designs))])
         return columns
 
     def canonical(self, indices: Indices) -> Indices:
-        """As of `SoftmaxCostModel`: [B, 8] -> [B, 8]."""
+        """The representatives of `SoftmaxCostModel`: [B, 8] -> [B, 8]."""
         return canonical_tiles(indices, self.cols)
 
     @property
     def specification(self) -> dict[str, Any]:
-        """The class, its arguments, and what times depend on besides: the processor, the compiler and the kernels' code."""
+        """The class, its arguments, and the processor, the compiler and the kernels' code, on which times depend too."""
         machine = {"processor": processor(), "compiler": self.compiler.version, "kernels": sources_digest()}
         return {**super().specification, **machine}
 
 
 class _Workshop:
-    """What a process needs to measure: kernels, data, and what is known of the kernels it has seen."""
+    """State of a measuring process: kernels, data, and the errors of the kernels that it has checked."""
 
     def __init__(self, compiler: Compiler, rows: int, cols: int, seed: int):
         self.kernels = Kernels(compiler)
@@ -94,24 +94,24 @@ class _Workshop:
         self.timer = Timer(self.kernels, self.workload.x, self.workload.y, rng)
         self.sum_errors: dict[tuple[Any, ...], float] = {}  # by design
 
-    def prepare(self, designs: Sequence[Mapping[str, Any]]) -> list[str]:
-        """Compile and check designs; for each the reason why it cannot be used, or ""."""
-        refused = self.kernels.build(Kernel.of(design) for design in designs)
-        return [refused.get(Kernel.of(design)) or self._check(design) for design in designs]
+    def prepare(self, designs: Sequence[Mapping[str, Any]]) -> list[str | None]:
+        """Compile and check designs; for each the reason why it cannot be used, or None."""
+        refused = self.kernels.build(Kernel.from_design(design) for design in designs)
+        return [refused.get(Kernel.from_design(design)) or self._check(design) for design in designs]
 
-    def _check(self, design: Mapping[str, Any]) -> str:
+    def _check(self, design: Mapping[str, Any]) -> str | None:
         key = tuple(design.values())
         if key not in self.sum_errors:
-            if wrong := mistake(self.kernels, design):
+            if wrong := why_wrong(self.kernels, design):
                 return f"wrong results: {wrong}"
             error = self.workload.sum_error(self.kernels, design)
             if np.isnan(error):
                 return "wrong results: elements of the workload are off"
             self.sum_errors[key] = error
-        return ""
+        return None
 
     def measure(self, designs: Sequence[Mapping[str, Any]]) -> dict[str, Array]:
-        """Every metric of designs that were prepared, as columns."""
+        """Every metric of prepared designs, as columns."""
         if not designs:
             return {}
         measured, size = self.timer.measure(designs), self.workload.x.size

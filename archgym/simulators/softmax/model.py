@@ -1,6 +1,7 @@
 """Softmax kernels over `rows` rows of `cols` float32: algorithms, vector code and memory traffic (Dukhan & Ablavatski, 2020).
 
-An algorithm is two or three passes over a row. Each pass waits for the slower of memory and arithmetic, and for a part of the other:
+An algorithm is two or three passes over a row. A pass takes the time of the slower of memory and arithmetic, and a part of the other.
+A `Calibration` gives the costs of one machine:
 
     t1(rows, cols) = b * (rows * cols * sum_pass [ max(m, c) + phi * min(m, c) ]
                           + rows * (t0 + tiles * t3))                                          (ns, one thread)
@@ -10,20 +11,20 @@ An algorithm is two or three passes over a row. Each pass waits for the slower o
     traffic        = 4 * rows * cols * k                                                       (bytes)
     sum_error      = 3e-8 + 1.3e-9 * n / (lanes * accumulators) + 1.5e-10 * tiles
 
-with, from a `Calibration`,
-
     m      ns per element of the pass's access pattern at its footprint: read for a reduction, copy for an output, in place for a
-           rescaling; the last two non-temporal where y is stored so; with two threads, as measured with two where it was
+           rescaling; the last two non-temporal where y is stored so; with two threads, the curves of two where they were measured
     c      ns per element of the pass's arithmetic (pass, ISA, unroll, accumulators)
-    phi    what is not hidden of the shorter of the two at footprint F * rows; 0 is perfect overlap, prefetching lowers it
+    phi    the part of the shorter of the two that is not hidden at footprint F * rows; 0 is perfect overlap, prefetching lowers it
     F      bytes of one row in the caches: 8 * cols, or 4 * cols where y is stored non-temporally
-    b      what is measured over what this predicts, by algorithm, ISA, non-temporal stores and level; 1 unless it was fitted
+    b      measured over predicted time, by algorithm, ISA, non-temporal stores and level; 1 unless it was fitted
     t0     start-up cost of a row; t3, of a tile; a and t2, slow-down and start of a second thread
+    tiles  tiles of a row, 0 where the algorithm has none
+    k      passes over x and y, write-allocation not counted: 4 three_pass_recompute, 5 three_pass_reload, 3 two_pass, 3 online,
+           3 tiled_online, 4 tiled_reload
 
-tiles the number of tiles of a row, 0 where the algorithm has none, and k the passes over x and y, write-allocation not counted:
-4 three_pass_recompute, 5 three_pass_reload, 3 two_pass, 3 online, 3 tiled_online, 4 tiled_reload. Tiled algorithms find a tile still
-cached when they need it again: the sum of tiled_online then takes no memory time, the store of tiled_reload only what a copy takes
-beyond a read. With several rows the first pass reads at F * rows, and an output pass takes no less than writing at F * rows.
+A tile is still cached when a tiled algorithm needs it again: the sum of tiled_online then takes no memory time, the store of
+tiled_reload the time of a copy minus that of a read. With several rows the first pass reads at F * rows, and an output pass takes at
+least the time of writing at F * rows.
 
 |sum(y) - 1| (`sum_error`) is the rounding of a float32 sum of n terms, n = cols or the tile, in lanes * accumulators partial sums; its
 constants are fitted to N(0, 4^2) inputs of 2^12 to 2^24 columns, within about 2.5 times (order of magnitude where tiled).
@@ -58,7 +59,6 @@ TILED = ("tiled_online", "tiled_reload")
 REDUCTIONS = ("maximum", "exponential_sum", "extended_sum", "online_sum")
 MAX_PASSES = 3
 
-
 TILES = (256, 1024, 4096, 16384, 65536)
 
 
@@ -68,13 +68,13 @@ class SoftmaxCostModel(Simulator):
     Designs with more accumulators than unrolled vectors do not exist (infeasible), nor do those of an ISA the machine lacks.
 
     Args:
-        rows: independent softmaxes; two threads share the rows, or the columns where there is only one row.
+        rows: independent softmaxes; two threads share the rows, or the columns of a single row.
         cols: elements per row.
-        calibration: a recorded calibration's name, the path of a calibration file (format: README.md beside this module), a
-            `Calibration`, or None for the default recorded one.
+        calibration: name of a recorded calibration, path of a calibration file (format: README.md beside this module), a `Calibration`,
+            or None for the default recorded one.
 
     Raises:
-        ArchGymError: rows or cols is not a positive integer, or the calibration cannot be used.
+        ArchGymError: rows or cols is not a positive integer, or the calibration is unknown or invalid.
     """
 
     identity = "archgym.simulators.softmax.model:SoftmaxCostModel"
@@ -105,7 +105,7 @@ class SoftmaxCostModel(Simulator):
         self.calibration = calibration if isinstance(calibration, Calibration) else Calibration.load(calibration)
         shares = [(self.rows, self.cols), (ceil(self.rows / 2), self.cols) if self.rows > 1 else (1, ceil(self.cols / 2))]
 
-        # Tables over the indices of the parameters, in the order of their subscripts; [.., pass] is padded with passes of no cost.
+        # Tables over parameter indices, in the order of their subscripts; [.., pass] is padded with passes of no cost.
         algorithms = [[*passes, *[None] * (MAX_PASSES - len(passes))] for passes in ALGORITHMS.values()]
         unrolls, accumulators, tiles = (self.space[name].grid.tolist() for name in ("unroll", "accumulators", "tile"))
         self._memory = np.array(  # m[algorithm, nontemporal, threads, pass]
@@ -207,13 +207,13 @@ class SoftmaxCostModel(Simulator):
     def canonical(self, indices: Indices) -> Indices:
         """[B, 8] -> [B, 8]: algorithms without tiles ignore `tile` (-> the first); tiles that hold a whole row are one (-> the smallest).
 
-        Nothing else is merged: kernels that this model times alike, such as scalar code unrolled 4 and 8 times, are different programs.
+        Nothing else is merged: kernels of equal predicted time, such as scalar code unrolled 4 and 8 times, are different programs.
         """
         return canonical_tiles(indices, self.cols)
 
     @property
     def specification(self) -> dict[str, Any]:
-        """The class, its arguments and the digest of the calibration, which a path or a name does not pin."""
+        """The class, its arguments and the digest of the calibration, whose file may change under its name."""
         return {**super().specification, "calibration": self.calibration.digest}
 
 
@@ -230,7 +230,7 @@ def check_shape(rows: Any, cols: Any) -> tuple[int, int]:
 
 
 def canonical_tiles(indices: Indices, cols: int) -> Indices:
-    """Designs [B, 8] with `tile` made the first where the algorithm has none, else no greater than the smallest that holds a row."""
+    """Designs [B, 8] whose `tile` is the first where the algorithm has none, else at most the smallest that holds a row."""
     whole = int(np.searchsorted(TILES, cols))
     tiled = np.isin(indices[:, 0], [list(ALGORITHMS).index(name) for name in TILED])
     canonical = indices.copy()

@@ -11,11 +11,11 @@ import os
 from typing import Any
 
 from archgym.errors import unknown
-from archgym.files.paths import data_folder
+from archgym.files.paths import data_folder, make_folder
 from archgym.simulator import Simulator
 from archgym.simulator_wrappers import Cached
 from archgym.simulator_wrappers.parallel import Isolated
-from archgym.simulators.accelerator.backends.environments import BACKENDS, folder
+from archgym.simulators.accelerator.backends.environments import BACKENDS
 from archgym.simulators.accelerator.backends.scalesim import ScaleSim
 from archgym.simulators.accelerator.backends.zigzag import ZigZag
 from archgym.simulators.accelerator.workloads import Dimensions, Workload
@@ -43,5 +43,5 @@ def backend_simulator(
     given: dict[str, Any] = {} if dimensions is None else {"dimensions": dimensions}
     simulator = SIMULATORS[name](workload, **given)
     path = data_folder("cache", f"{name}.sqlite")
-    folder(path.parent)
+    make_folder(path.parent)
     return Cached(Isolated(simulator, timeout_s=TIMEOUT_S), path=path)

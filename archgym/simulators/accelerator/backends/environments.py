@@ -19,10 +19,10 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 from archgym.errors import ArchGymError, SimulatorUnavailable, unknown
-from archgym.files.paths import data_folder, write_atomically
+from archgym.files.paths import data_folder, make_folder, write_atomically
+from archgym.processes.children import Child, last_words
 from archgym.progress import Progress
 from archgym.simulators.accelerator.backends.session import Session
 
@@ -83,7 +83,7 @@ def install(name: str, *, tell: Progress | None = None) -> Path:
 
     _backend(name)
     place = _place(name)
-    folder(place.parent)
+    make_folder(place.parent)
     with FileLock(f"{place}.lock"):
         if not _complete(name):
             try:
@@ -117,11 +117,7 @@ def _build(name: str, place: Path, tell: Progress) -> None:
     Session(python, name).close()  # a tool that cannot be imported is noticed here
     packages = _run([*pip, "freeze"], "pip cannot list what it installed")
     marker = json.dumps({"lock": lock_digest(name), "packages": packages}, indent=1).encode()
-
-    def write(file: BinaryIO) -> None:
-        file.write(marker)
-
-    write_atomically(place / MARKER, write)
+    write_atomically(place / MARKER, marker)
     tell("installed", 1.0)
 
 
@@ -146,19 +142,6 @@ def installed(name: str) -> bool:
     """
     _backend(name)
     return _complete(name)
-
-
-def folder(path: Path) -> Path:
-    """The folder, made if it is not there.
-
-    Raises:
-        ArchGymError: it cannot be.
-    """
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ArchGymError(f"cannot write to {path} ({error.strerror}): set ARCHGYM_HOME to a folder that can be written") from error
-    return path
 
 
 def _backend(name: str) -> Backend:
@@ -197,15 +180,17 @@ def _run(command: Sequence[str], otherwise: str, hear: Callable[[str], None] = l
     Raises:
         ArchGymError: it fails; says what (`otherwise`), and the last lines.
     """
+    process = Child(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
     lines = []
-    with subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
-    ) as process:
-        assert process.stdout is not None
-        for line in process.stdout:
-            lines.append(line.rstrip())
-            hear(line.strip())
-    if process.returncode:
-        last = "; ".join(line.strip() for line in lines[-LAST_LINES:] if line.strip())
-        raise ArchGymError(f"{otherwise} (exit code {process.returncode}): {last}")
+    try:
+        with process.popen.stdout as output:  # type: ignore[union-attr]  # a pipe
+            for line in output:
+                lines.append(line.rstrip())
+                hear(line.strip())
+        process.wait()
+    finally:
+        ending = process.end()
+    if ending.errno or ending.code:
+        text = "\n".join(lines)
+        raise ArchGymError(f"{otherwise}: it {ending}: {last_words(text, LAST_LINES)}")
     return lines

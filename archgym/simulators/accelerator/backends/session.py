@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import tempfile
 import weakref
@@ -20,12 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from archgym.errors import ArchGymError, SimulatorUnavailable
-from archgym.processes.children import KEPT, Child, Ending
+from archgym.processes.children import KEPT, Child, last_words
+from archgym.processes.memory import physical_memory
 from archgym.text import one_line
 
 WORKERS = Path(__file__).with_name("workers")
 GRACE_S = 1.0  # to end by itself, once nobody sends jobs any more
-LAST_LINES = 4
+SHARE_OF_MEMORY = 0.75  # that a tool may take
 
 
 def worker_of(name: str) -> Path:
@@ -56,6 +56,7 @@ class Session:
                 keep=KEPT,
                 kept=[2],
                 grace_s=GRACE_S,
+                memory_bytes=int(SHARE_OF_MEMORY * physical_memory()),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 cwd=self._folder.name,
@@ -118,29 +119,18 @@ class Session:
                 ending = self._process.end(GRACE_S)
                 if ending.errno:
                     raise OSError(ending.errno, os.strerror(ending.errno))
-                raise ArchGymError(f"{self.name} {_told(ending)}")
+                raise ArchGymError(f"{self.name} {ending.with_last_words()}")
             try:
                 answer = json.loads(line)
             except ValueError:
                 answer = None
             if not isinstance(answer, dict):
-                text = f"{self.name} answered with something else than JSON: {one_line(line, 200)!r}"
-                raise ArchGymError(f"{text}{_last_words(self._process.end())}")
+                words = last_words(self._process.end().text)
+                raise ArchGymError(": ".join(filter(None, [f"{self.name} sent a line that is not JSON: {one_line(line, 200)!r}", words])))
             return answer
         except BaseException:
             self.close()
             raise
-
-
-def _told(ending: Ending) -> str:
-    code = ending.code
-    how = f"with {signal.Signals(-code).name}" if -code in set(signal.Signals) else f"with exit code {code}"
-    return f"ended {how}{_last_words(ending)}"
-
-
-def _last_words(ending: Ending) -> str:
-    lines = [line.strip() for line in ending.text.splitlines() if line.strip()]
-    return f": {one_line(' / '.join(lines[-LAST_LINES:]))}" if lines else ""
 
 
 def _end(process: Child, folder: tempfile.TemporaryDirectory[str]) -> None:

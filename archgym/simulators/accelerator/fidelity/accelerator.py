@@ -1,33 +1,39 @@
-"""How far the accelerator model can be trusted: its closed forms and its energy against what other simulators say of the same layers.
+"""The accelerator model's closed forms and energy against other simulators' results for the same layers.
 
     scalesim     cycles and SRAM accesses of SCALE-Sim without stalls                             differences
     maestro_     runtimes of MAESTRO where bandwidth does not limit                               differences
     accelforge   energy of the best mappings that accelforge finds on an NVDLA-like accelerator   relative errors, order
     zigzag       energy per multiply-add of ZigZag's TPU-like accelerator                         order
 
-The two last judge the model's tiles and dataflows, so that they take the other simulator's constants, one energy per byte or multiply-add:
+The last two judge the model's tiles and dataflows, so that they take the other simulator's constants, one energy per byte or multiply-add:
 
     energy = MACs e_mac + reads e_read + writes e_write + dram reads e_dram_read + dram writes e_dram_write    (reads, writes of the buffer)
 
 The nominal array that tiles are chosen for (`tiling.NOMINAL_ARRAY`, 128) was set on accelforge's rows: from 64 to 256 the mean error is
 2.0 to 2.8 %, at 32 it is 4.8 %. Against ZigZag only the order is compared, as its weights do not pass the global buffer. Off-chip traffic
 that no mapping avoids is four fifths of that energy and has nearly the same order, so that this says little of dataflows; and with the
-45 nm table, whose buffer costs ten times ZigZag's, the order is another. Order is Spearman's rank correlation.
+45 nm table, whose buffer costs ten times ZigZag's, the order differs. Order is Spearman's rank correlation.
 
-Rows are those of csv files, as dicts of text. A column that is missing raises KeyError; a cell that is no positive number, or a file of
-which no row can be compared, ValueError.
+Rows are those of csv files, as dicts of text. A missing column raises KeyError; a cell that is not a positive number, or a file without a
+row that can be compared, ValueError. The tables are not shipped: `compare` takes the folder that has them, `RECORD` is what it returned on
+ours, and `run_live` runs SCALE-Sim itself.
 """
 
 from __future__ import annotations
 
+import csv
+import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from archgym.errors import unknown
+from archgym.errors import ArchGymError, unknown
+from archgym.progress import Progress, silent
 from archgym.simulators.accelerator import maestro, systolic, templates
 from archgym.simulators.accelerator.design import KIB, Precision
 from archgym.simulators.accelerator.energy import load_energy_table
@@ -268,3 +274,76 @@ def _spearman(predicted: Floats, simulated: Floats) -> float:
     from scipy.stats import spearmanr
 
     return float(spearmanr(predicted, simulated).statistic)
+
+
+# --- a folder of tables, and SCALE-Sim itself ---
+
+RECORD = Path(__file__).parent / "records" / "accelerator_fidelity.json"
+COMPARED: dict[str, Callable[[Rows], Any]] = {  # by file
+    "scalesim.csv": scalesim,
+    "maestro.csv": maestro_,
+    "accelforge_nvdla.csv": accelforge,
+    "zigzag.csv": zigzag,
+}
+LIVE_RUNS = 12
+LIVE_ARRAYS = (8, 16, 32)  # rows and columns, each on its own
+LIVE_SIZE = 200  # the largest of m, n and k: SCALE-Sim goes through every cycle
+
+
+def compare(data: Path) -> dict[str, Any]:
+    """The model against the tables of a folder: plain values, as the record has them, by file without its suffix.
+
+    Raises:
+        ArchGymError: a file is missing, or is not such a table.
+    """
+    missing = [name for name in COMPARED if not (data / name).is_file()]
+    if missing:
+        raise ArchGymError(f"{data} lacks {', '.join(missing)}: give the folder with {', '.join(COMPARED)}")
+    found = {Path(name).stem: asdict(_compared(data / name, function)) for name, function in COMPARED.items()}
+    return dict(json.loads(json.dumps(found)))  # as it will be read again: keys are text
+
+
+def _compared(path: Path, function: Callable[[Rows], Any]) -> Any:
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.DictReader(file, strict=True))
+        return function(rows)
+    except KeyError as error:
+        raise ArchGymError(f"{path} has no column {error.args[0]!r}: give the table with all of its columns") from error
+    except (ArchGymError, OSError, ValueError, TypeError, ArithmeticError, csv.Error) as error:
+        raise ArchGymError(f"{path} is not the table that it should be: {error}") from error
+
+
+def run_live(seed: int, progress: Progress = silent) -> list[dict[str, Any]]:
+    """Run random matrix multiplications on random arrays in SCALE-Sim.
+
+    Args:
+        seed: seed for the random cases.
+        progress: a function of (what is being done, the share that is done).
+
+    Returns:
+        Each case, its `cycles`, and the largest `difference` of cycles and accesses.
+
+    Raises:
+        ArchGymError: SCALE-Sim fails.
+        SimulatorUnavailable: it is not installed, or does not start.
+    """
+    from archgym.simulators.accelerator.backends.environments import python_of
+    from archgym.simulators.accelerator.backends.session import Session
+
+    rng, runs = np.random.default_rng(seed), []
+    session = Session(python_of("scalesim"), "scalesim")
+    try:
+        for i in range(LIVE_RUNS):
+            rows, cols = rng.choice(LIVE_ARRAYS, 2).tolist()
+            m, n, k = rng.integers(1, LIVE_SIZE, 3, endpoint=True).tolist()
+            case = {"dataflow": systolic.DATAFLOWS[i % len(systolic.DATAFLOWS)], "rows": rows, "cols": cols, "m": m, "n": n, "k": k}
+            progress("SCALE-Sim", i / LIVE_RUNS)
+            ran = session.ask(case)
+            simulated = [ran[name] for name in ("cycles", "ifmap_reads", "filter_reads", "ofmap_writes")]
+            predicted = [systolic.cycles(**case), *systolic.sram_accesses(**case)]
+            difference = max(abs(int(a) - int(b)) for a, b in zip(predicted, simulated, strict=True))
+            runs.append({**case, "cycles": int(simulated[0]), "difference": difference})
+    finally:
+        session.close()
+    return runs

@@ -1,31 +1,23 @@
-"""`archgym fidelity attention`: the closed forms of attention accelerators against the published tables of FuseMax (MICRO 2024).
+"""The closed forms of attention accelerators against the published tables of FuseMax (MICRO 2024).
 
 The tables are not shipped: they come with the artifact of Nayak et al. (a csv file per design; 4 models times 6 lengths). From them
 `compare` takes, per form, the largest relative difference of latency and traffic, and what the paper reports: the speed-up of FuseMax over
 FLAT and its energy as a share of FLAT's, each the mean of the rows' ratios. Energy is the tables' own, not computed here.
-`records/attention.json` is what `compare` returned on the published tables; it is shown where there are none.
+`RECORD` is what `compare` returned on the published tables.
 """
 
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Any
 
 import numpy as np
-import typer
 
-from archgym.cli.screen import fact_sheet, heading, new_table, stdout
 from archgym.errors import ArchGymError
-from archgym.simulators.accelerator import attention as forms
-from archgym.simulators.accelerator.attention import CLOCK_HZ, LENGTHS, MODELS, Attention, Floats
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from archgym.cli.tables import Table
+from archgym.simulators.accelerator import fusemax as forms
+from archgym.simulators.accelerator.fusemax import CLOCK_HZ, LENGTHS, MODELS, Attention, Floats
 
 RECORD = Path(__file__).parent / "records" / "attention.json"
 PLACEMENTS = "flat_validation.csv"  # where FLAT puts its operands
@@ -39,23 +31,11 @@ FORMS = {  # file: design
 FILES = (*(f"{name}.csv" for name in FORMS), PLACEMENTS)
 
 
-def attention(
-    data: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder of the published tables, or the one that has them as fusemax/.")
-    ] = None,
-) -> None:
-    """Closed forms of FuseMax and FLAT against the published tables; without --data, as recorded.
-
-    archgym fidelity attention
-    """
-    found = json.loads(RECORD.read_text(encoding="utf-8")) if data is None else compare(data)
-    console = stdout()
-    heading(console, "Attention accelerators", "recorded; --data DIR compares anew" if data is None else f"tables of {data}")
-    _print(console, found)
-
-
 def compare(data: Path) -> dict[str, Any]:
-    """The closed forms against the tables of a folder: plain numbers, as `records/attention.json` has them.
+    """The closed forms against the tables of a folder: plain numbers, as `RECORD` has them.
+
+    Args:
+        data: folder of the tables, or one that has them as fusemax/.
 
     Returns:
         `forms`: per file, `rows` and the largest relative differences `latency` and `traffic`; `speed_up` and `energy`: per model, a ratio
@@ -67,7 +47,7 @@ def compare(data: Path) -> dict[str, Any]:
     folder = data / "fusemax" if (data / "fusemax").is_dir() else data
     missing = [name for name in FILES if not (folder / name).is_file()]
     if missing:
-        raise ArchGymError(f"{folder} lacks {', '.join(missing)}: --data takes the folder with {', '.join(FILES)} of FuseMax's artifact")
+        raise ArchGymError(f"{folder} lacks {', '.join(missing)}: give the folder with {', '.join(FILES)} of FuseMax's artifact")
     tables = {name: _read(folder / f"{name}.csv", ("model", "seq_len"), ("latency", "traffic", "energy"), _positive) for name in FORMS}
     placements = _read_placements(folder / PLACEMENTS)
     workload = Attention(*(np.array(sizes) for sizes in zip(*(Attention.of_model(m, LENGTHS[n]) for m, n in ROWS), strict=True)))
@@ -155,37 +135,3 @@ def _largest_difference(predicted: Floats, published: Floats) -> float:
 
 def _by_model(ratios: Floats) -> dict[str, list[float]]:
     return {model: each.tolist() for model, each in zip(MODELS, ratios.reshape(len(MODELS), -1), strict=True)}
-
-
-def _print(console: Console, found: dict[str, Any]) -> None:
-    table = new_table("Design", "Table", "Rows>", "Latency>", "Traffic>", expendable=["Rows", "Table"])
-    for name, design in FORMS.items():
-        each = found["forms"][name]
-        table.add_row(design, name, str(each["rows"]), _scientific(each["latency"]), _scientific(each["traffic"]))
-    console.print(table)
-    console.print()
-    console.print(_ratios("Speed-up over FLAT", found["speed_up"], "{:.2f}x"))
-    console.print()
-    console.print(_ratios("Energy, published", found["energy"], "{:.3f}"))
-    console.print()
-    meanings = (
-        ("Latency, traffic", "largest |closed form / published - 1| over the rows"),
-        ("Speed-up", f"of published latencies; the mean by the closed forms is {found['speed_up_by_the_forms']:.2f}x"),
-        ("Energy", "FuseMax / FLAT, published; archgym does not compute it"),
-        ("Validity", "these designs only: AttentionAccelerator-v0 also has others"),
-    )
-    console.print(fact_sheet(meanings), style="dim")
-
-
-def _scientific(value: float) -> str:
-    return f"{value:.1e}" if value else "0"
-
-
-def _ratios(title: str, ratios: dict[str, list[float]], form: str) -> Table:
-    """A row per model, a column per length, means at the right and in the last row."""
-    table = new_table(title, *(f"{length}>" for length in LENGTHS), "Mean>")
-    rows = np.array([ratios[model] for model in MODELS])
-    for model, row in zip(MODELS, rows, strict=True):
-        table.add_row(model, *map(form.format, row), form.format(row.mean()))
-    table.add_row("mean", *map(form.format, rows.mean(axis=0)), form.format(rows.mean()), style="bold")
-    return table

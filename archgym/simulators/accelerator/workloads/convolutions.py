@@ -20,7 +20,7 @@ from typing import NamedTuple
 from archgym.errors import ArchGymError
 from archgym.simulators.accelerator.layers import Layer
 
-MOST_PARTS = 256  # layers that a convolution is taken apart into
+MAX_PARTS = 256  # layers that a convolution is taken apart into
 
 
 class Axis(NamedTuple):
@@ -95,9 +95,9 @@ def convolution(
     plain = [_without_dilation(axis) for axis in axes]
     stride = math.gcd(*(part.stride for parts in plain for part in parts if part.outputs > 1)) or 1
     count = math.prod(sum(min(part.stride // stride, part.kernel) for part in parts) for parts in plain)
-    if count > MOST_PARTS:
+    if count > MAX_PARTS:
         strides = " x ".join(str(axis.stride) for axis in axes)
-        raise ArchGymError(f"strides {strides} take {count:,} layers of equal strides, more than {MOST_PARTS}: make them equal")
+        raise ArchGymError(f"strides {strides} take {count:,} layers of equal strides, more than {MAX_PARTS}: make them equal")
     split = [[piece for part in parts for piece in _with_stride(part, stride)] for parts in plain]
     found = []
     for number, parts in enumerate(product(*split)):

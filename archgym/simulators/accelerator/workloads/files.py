@@ -24,7 +24,7 @@ from pathlib import Path
 
 from archgym.errors import ArchGymError, unknown
 from archgym.files.csv import delimiter_of
-from archgym.files.paths import refuse_foreign
+from archgym.files.paths import check_readable
 from archgym.simulators.accelerator.layers import KINDS, Layer
 from archgym.simulators.accelerator.workloads.topologies import Rows, reader_of, whole
 from archgym.simulators.accelerator.workloads.workload import Dimensions, Workload
@@ -66,7 +66,7 @@ def load_workload(source: str | os.PathLike[str] | Workload, dimensions: Dimensi
     if suffix == ".csv":
         return _read(Path(source))
     if suffix == ".onnx":
-        from archgym.simulators.accelerator.workloads.onnx_import import load_onnx
+        from archgym.simulators.accelerator.workloads.onnx.load import load_onnx
 
         return load_onnx(source, dimensions)
     raise unknown("workload (or .csv or .onnx file)", source, list_workloads())
@@ -85,19 +85,6 @@ def attention_layers(tokens: int, query_heads: int, key_value_heads: int, head_d
         Layer.gemm("QK", rows, tokens, head_dim, kind="matmul", groups=key_value_heads),
         Layer.gemm("AV", rows, head_dim, tokens, kind="matmul", groups=key_value_heads),
     )
-
-
-def check_readable(path: Path) -> None:
-    """Refuse anything but a file, a git-lfs pointer, and an archive that must be unpacked first.
-
-    Raises:
-        ArchGymError: it is one.
-        OSError: it cannot be read.
-    """
-    path = path.expanduser()
-    if path.exists() and not path.is_file():
-        raise ArchGymError(f"cannot read the workload {str(path)!r}: it is not a file")
-    refuse_foreign(path)
 
 
 @cache
@@ -175,7 +162,7 @@ def _table(path: Path) -> tuple[dict[str, str], tuple[str, list[str]], Rows]:
         ArchGymError: what is not in the format, with file and line.
     """
     try:
-        check_readable(path)
+        check_readable(path, "the workload")
         lines = path.expanduser().read_text(encoding="utf-8-sig").split("\n")  # names may have separators such as U+2028
     except OSError as error:
         raise ArchGymError(f"cannot read the workload {str(path)!r}: {error.strerror or error}") from error

@@ -11,9 +11,9 @@ from archgym.errors import ArchGymError
 from archgym.simulators.accelerator.layers import Layer
 
 Dimensions = Mapping[str, int | Sequence[int]]  # sizes of an ONNX model's dynamic dimensions
-MOST_MACS = 2**57  # up to 16 bytes per multiply-add are added up in 64-bit integers
-MOST_OUTPUTS = 2**24  # along a layer's height or width; tiles are searched over a list of them
-MOST_LAYERS = 4096  # rows; tiles are searched for each
+MAX_MACS = 2**57  # up to 16 bytes per multiply-add are added up in 64-bit integers
+MAX_OUTPUTS = 2**24  # along a layer's height or width; tiles are searched over a list of them
+MAX_LAYERS = 4096  # rows; tiles are searched for each
 
 
 @dataclass(frozen=True)
@@ -47,14 +47,14 @@ class Workload:
     def __post_init__(self) -> None:
         if not self.layers:
             raise ArchGymError(f"the workload {self.name!r} has no layers")
-        if len(self.layers) > MOST_LAYERS:
+        if len(self.layers) > MAX_LAYERS:
             raise ArchGymError(
-                f"the workload {self.name!r} has {len(self.layers):,} layers; simulators take up to {MOST_LAYERS:,}: split it"
+                f"the workload {self.name!r} has {len(self.layers):,} layers; simulators take up to {MAX_LAYERS:,}: split it"
             )
-        if self.macs > MOST_MACS:
+        if self.macs > MAX_MACS:
             raise ArchGymError(f"the workload {self.name!r} has {self.macs:.3g} multiply-adds; simulators take up to 2^57")
         for layer in self.layers:
-            if (most := max(layer.output_h, layer.output_w)) > MOST_OUTPUTS:
+            if (most := max(layer.output_h, layer.output_w)) > MAX_OUTPUTS:
                 raise ArchGymError(
                     f"the workload {self.name!r} has a layer {layer.name!r} of {most:,} output rows or columns; simulators take up to 2^24:"
                     " give a smaller input"

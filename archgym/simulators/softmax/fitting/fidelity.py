@@ -1,13 +1,14 @@
-"""How far the softmax cost model can be trusted on this machine: its predictions against measured kernels.
+"""Fidelity of the softmax cost model on this machine: its predictions against measured kernels.
 
-For each shape a random sample of designs is measured, and the designs that the model likes best:
+For each shape a random sample of designs is measured, and the designs of least predicted time:
 
     MAPE       mean of |predicted / measured - 1| over the random sample
     Spearman   rank correlation of predicted with measured time over the random sample
     regret     time of the model's first choice / time of the best design measured
     of top 10  time of the best of the model's ten first choices / time of the best of the random sample
 
-The two last compare extremes of noisy measurements, so the candidates for each extreme are measured again, side by side, and that counts.
+The last two compare extremes of noisy measurements, so the candidates for each extreme are measured again, side by side, and only
+those measurements count.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from typing import Any
 
 import numpy as np
 
+from archgym.progress import Progress, silent
 from archgym.simulators.softmax.calibration import Calibration
 from archgym.simulators.softmax.fitting.sample import (
     Agreement,
     Sample,
-    Share,
     agreement,
     build_and_check,
     first_choices,
@@ -35,24 +36,22 @@ from archgym.simulators.softmax.machine.timing import Timer
 from archgym.simulators.softmax.model import SoftmaxCostModel
 from archgym.space import Array
 
-CHOICES = 10  # the model's, that are measured
-CANDIDATES = 5  # of each kind that are measured again
-
-TERMS = ("algorithm", "isa", "unroll", "accumulators", "prefetch", "nontemporal", "tile", "threads")
+CHOICES = 10  # first choices of the model that are measured
+CANDIDATES = 5  # designs of each kind that are measured again
 
 
 @dataclass(frozen=True)
 class ShapeFidelity:
-    """What was found for one shape.
+    """The fidelity on one shape.
 
     Attributes:
         shape: (rows, cols).
-        points, unreliable: designs of the random sample, and how many of them were not measured reliably (these do not count).
-        mape, spearman: as in the module's text.
-        best, choice: the best design measured, and the model's first choice.
+        points, unreliable: number of designs of the random sample, and of those whose measurement was disturbed (these do not count).
+        mape, spearman: figures of the module's docstring.
+        best, choice: best design measured, and first choice of the model.
         best_ns, choice_ns: their measured ns per element.
-        regret: of the model's first choice, a factor of 1 or more.
-        top: best of the model's ten first choices over best of the random sample; below 1 the model's choice is better.
+        regret: regret of the model's first choice, a factor of 1 or more.
+        top: best time of the model's ten first choices over that of the random sample; below 1 the model's choice is better.
     """
 
     shape: tuple[int, int]
@@ -73,9 +72,9 @@ class Fidelity:
     """A cost model against a machine.
 
     Attributes:
-        shapes: what was found for each.
-        sample: the random sample on every shape.
-        predicted: seconds [points] of the sample.
+        shapes: fidelity on each shape.
+        sample: random sample on every shape.
+        predicted: predicted times of the sample, seconds [points].
     """
 
     shapes: list[ShapeFidelity]
@@ -84,25 +83,25 @@ class Fidelity:
 
     @property
     def agreement(self) -> Agreement:
-        """Over all reliable points."""
+        """Agreement over all reliable points."""
         return agreement(self.predicted, self.sample)
 
     @property
     def ratio(self) -> Array:
-        """Predicted over measured, of the reliable points."""
+        """Predicted over measured times of the reliable points."""
         reliable = ~self.sample.unreliable
         return np.asarray(self.predicted[reliable] / self.sample.seconds[reliable])
 
     def terms(self) -> dict[str, dict[Any, tuple[int, float, float]]]:
-        """Which terms are off: by parameter and value, (points, median of predicted / measured, MAPE)."""
+        """Errors by parameter and value: (points, median of predicted / measured, MAPE)."""
         reliable = self.sample.where(~self.sample.unreliable)
-        found: dict[str, dict[Any, tuple[int, float, float]]] = {}
-        for name in TERMS:
+        errors: dict[str, dict[Any, tuple[int, float, float]]] = {}
+        for name in SoftmaxCostModel.space.names:
             for value in SoftmaxCostModel.space[name].grid.tolist():
                 ratio = self.ratio[reliable[name] == value]
                 if len(ratio):
-                    found.setdefault(name, {})[value] = len(ratio), float(np.median(ratio)), float(np.abs(ratio - 1).mean())
-        return found
+                    errors.setdefault(name, {})[value] = len(ratio), float(np.median(ratio)), float(np.abs(ratio - 1).mean())
+        return errors
 
 
 def fidelity(
@@ -112,15 +111,18 @@ def fidelity(
     *,
     designs: int = 300,
     seed: int = 0,
-    compiling: Share = lambda _: None,
-    measuring: Share = lambda _: None,
+    compiling: Progress = silent,
+    measuring: Progress = silent,
 ) -> Fidelity:
     """Measure random designs and the model's choices on every shape (rows, cols), and compare.
 
     Args:
-        designs: of the random sample, the same for every shape.
-        seed: of the sample, the inputs and the order of measurements.
-        compiling, measuring: told how much of each is done.
+        kernels: compiler and runner of kernels.
+        calibration: calibration of the model.
+        shapes: (rows, cols) of each workload.
+        designs: size of the random sample, which is the same for every shape.
+        seed: seed for the sample, the inputs and the order of measurements.
+        compiling, measuring: progress of each.
 
     Raises:
         CompilerError: a kernel does not compile, or gives wrong results.
@@ -131,22 +133,27 @@ def fidelity(
     build_and_check(kernels, [*sampled, *(design for chosen in choices.values() for design in chosen)], compiling)
     sample = measure_sample(kernels, sampled, shapes, rng, measuring)
     predicted = sample.predicted(calibration)
-    found = []
+    by_shape = []
     for shape in shapes:
-        here = (sample.rows == shape[0]) & (sample.cols == shape[1])
-        found.append(_compare(kernels, choices[shape], sampled, sample.where(here), predicted[here], rng))
-    return Fidelity(found, sample, predicted)
+        points = (sample.rows == shape[0]) & (sample.cols == shape[1])
+        by_shape.append(_compare(kernels, choices[shape], sampled, sample.where(points), predicted[points], rng))
+    return Fidelity(by_shape, sample, predicted)
 
 
 def _compare(
-    kernels: Kernels, choices: list[dict[str, Any]], sampled: list[dict[str, Any]], here: Sample, predicted: Array, rng: np.random.Generator
+    kernels: Kernels,
+    choices: list[dict[str, Any]],
+    sampled: list[dict[str, Any]],
+    sample: Sample,
+    predicted: Array,
+    rng: np.random.Generator,
 ) -> ShapeFidelity:
-    ((rows, cols),) = here.shapes
-    found = agreement(predicted, here)
+    ((rows, cols),) = sample.shapes
+    mape, spearman = agreement(predicted, sample)
     workload = Workload(rows, cols, rng)
     timer = Timer(kernels, workload.x, workload.y, rng)
     first = timer.measure(choices).seconds
-    of_sample = [sampled[i] for i in np.argsort(here.seconds)[:CANDIDATES]]
+    of_sample = [sampled[i] for i in np.argsort(sample.seconds)[:CANDIDATES]]
     of_model = [choices[i] for i in dict.fromkeys([0, *np.argsort(first)[:CANDIDATES].tolist()])]
     finalists = [*of_model, *of_sample]
     final = timer.measure(finalists).seconds
@@ -154,10 +161,10 @@ def _compare(
     ns = 1e9 / (rows * cols)
     return ShapeFidelity(
         shape=(rows, cols),
-        points=len(here),
-        unreliable=int(here.unreliable.sum()),
-        mape=found.mape,
-        spearman=found.spearman,
+        points=len(sample),
+        unreliable=int(sample.unreliable.sum()),
+        mape=mape,
+        spearman=spearman,
         best=best,
         choice=choices[0],
         best_ns=float(final.min()) * ns,

@@ -1,8 +1,8 @@
-"""Random kernels measured on this machine: what calibrations are fitted to and models are judged by."""
+"""Random kernels measured on this machine: the data to which calibrations are fitted, and on which models are judged."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, NamedTuple
@@ -10,17 +10,16 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from archgym.progress import Progress, silent
 from archgym.simulators.softmax.calibration import Calibration
-from archgym.simulators.softmax.machine.checking import Workload, mistake
+from archgym.simulators.softmax.machine.checking import Workload, why_wrong
 from archgym.simulators.softmax.machine.compiler import CompilerError
-from archgym.simulators.softmax.machine.kernels import Kernel, Kernels, impossible
+from archgym.simulators.softmax.machine.kernels import Kernel, Kernels, why_unsupported
 from archgym.simulators.softmax.machine.timing import Timer
 from archgym.simulators.softmax.model import SoftmaxCostModel
 
 BATCH = 8  # designs measured in turns
-FIXED_FLOATS = 2**17  # what a measurement costs at least, as elements: its rounds have a least length
-
-Share = Callable[[float], None]  # told how much is done, from 0 to 1
+FIXED_FLOATS = 2**17  # fixed cost of a measurement, whose rounds have a minimum length, in elements
 
 
 @dataclass(frozen=True)
@@ -28,10 +27,10 @@ class Sample:
     """Measured points: a design on a shape.
 
     Attributes:
-        designs: the parameters' values, each a column [points].
-        rows, cols: the shapes, int64 [points].
-        seconds: what was measured, float64 [points].
-        unreliable: bool [points].
+        designs: values of the parameters, each a column [points].
+        rows, cols: shapes, int64 [points].
+        seconds: measured times, float64 [points].
+        unreliable: whether the measurement was disturbed, bool [points].
     """
 
     designs: Mapping[str, npt.NDArray[Any]]
@@ -48,7 +47,7 @@ class Sample:
 
     @property
     def shapes(self) -> list[tuple[int, int]]:
-        """The different shapes, in their order."""
+        """The distinct shapes, in their order."""
         return list(dict.fromkeys(zip(self.rows.tolist(), self.cols.tolist(), strict=True)))
 
     def where(self, chosen: npt.NDArray[np.bool_]) -> Sample:
@@ -57,7 +56,7 @@ class Sample:
         return Sample(designs, self.rows[chosen], self.cols[chosen], self.seconds[chosen], self.unreliable[chosen])
 
     def predicted(self, calibration: Calibration) -> npt.NDArray[np.float64]:
-        """What the cost model says, seconds [points]."""
+        """Times by the cost model, seconds [points]."""
         seconds = np.empty(len(self))
         for rows, cols in self.shapes:
             here = (self.rows == rows) & (self.cols == cols)
@@ -67,11 +66,11 @@ class Sample:
 
 
 class Agreement(NamedTuple):
-    """How well predictions agree with what was measured.
+    """Agreement of predictions with measurements.
 
     Attributes:
         mape: mean of |predicted / measured - 1|.
-        spearman: rank correlation of the time per element (that of the whole time would be near 1 for any model, the sizes differ so).
+        spearman: rank correlation of the time per element (that of the whole time is near 1 for any model, since sizes differ greatly).
     """
 
     mape: float
@@ -79,7 +78,7 @@ class Agreement(NamedTuple):
 
 
 def agreement(predicted: npt.NDArray[np.float64], sample: Sample) -> Agreement:
-    """Predicted seconds [points] against a sample, where that is reliable; NaN where it is nowhere."""
+    """Predicted seconds [points] against the reliable points of a sample; NaN with fewer than two."""
     from scipy.stats import spearmanr
 
     reliable = ~sample.unreliable
@@ -92,41 +91,40 @@ def agreement(predicted: npt.NDArray[np.float64], sample: Sample) -> Agreement:
 
 
 def random_designs(count: int, rng: np.random.Generator, **fixed: Any) -> list[dict[str, Any]]:
-    """Different designs that this machine can run, some of their parameters fixed; as many as there are if fewer than `count`."""
+    """Distinct designs that this machine can run, some of their parameters fixed: `count`, or all where fewer exist."""
     space = SoftmaxCostModel.space
-    found: dict[bytes, dict[str, Any]] = {}
+    designs: dict[str, dict[str, Any]] = {}
     for row in space.sample(200 * count, rng):
         design = {**space.design(row), **fixed}
-        if len(found) < count and not impossible(design):
-            found.setdefault(repr(design).encode(), design)
-    return list(found.values())
+        if len(designs) < count and not why_unsupported(design):
+            designs.setdefault(repr(design), design)
+    return list(designs.values())
 
 
 def first_choices(model: SoftmaxCostModel, count: int, tolerance: float = np.inf) -> list[dict[str, Any]]:
-    """The different designs that a model finds fastest, of those that this machine can run: first those whose sum_error it finds
-    tolerable, then the others."""
+    """Distinct designs of least predicted time that this machine can run: first those of a tolerable predicted sum_error, then others."""
     indices = np.concatenate(list(model.space.enumerate()))
     indices = np.unique(model.canonical(indices), axis=0)
     columns = model.evaluate_indices(indices)
     order = np.lexsort((columns["time_s"], columns["sum_error"] > tolerance))
     designs = (model.space.design(indices[i]) for i in order[columns["feasible"][order]])
-    return list(islice((design for design in designs if not impossible(design)), count))
+    return list(islice((design for design in designs if not why_unsupported(design)), count))
 
 
-def build_and_check(kernels: Kernels, designs: Sequence[Mapping[str, Any]], share: Share = lambda _: None) -> None:
-    """Compile designs and hold them against float64.
+def build_and_check(kernels: Kernels, designs: Sequence[Mapping[str, Any]], progress: Progress = silent) -> None:
+    """Compile designs and compare their results with float64.
 
     Raises:
-        CompilerError: one does not compile, or gives wrong results.
+        CompilerError: a design does not compile, or gives wrong results.
     """
     for start in range(0, len(designs), BATCH):
         batch = designs[start : start + BATCH]
-        for reason in kernels.build(Kernel.of(design) for design in batch).values():
+        for reason in kernels.build(Kernel.from_design(design) for design in batch).values():
             raise CompilerError(reason)
         for design in batch:
-            if wrong := mistake(kernels, design):
+            if wrong := why_wrong(kernels, design):
                 raise CompilerError(f"a kernel gives wrong results: {wrong}; {dict(design)}")
-        share(min(1.0, (start + BATCH) / len(designs)))
+        progress("compiling kernels", min(1.0, (start + BATCH) / len(designs)))
 
 
 def measure_sample(
@@ -134,7 +132,7 @@ def measure_sample(
     designs: Sequence[Mapping[str, Any]],
     shapes: Sequence[tuple[int, int]],
     rng: np.random.Generator,
-    share: Share = lambda _: None,
+    progress: Progress = silent,
 ) -> Sample:
     """Time designs that have been built, on every shape (rows, cols)."""
     weights = np.cumsum([0] + [FIXED_FLOATS + rows * cols for rows, cols in shapes])
@@ -143,9 +141,10 @@ def measure_sample(
         workload = Workload(rows, cols, rng)
         timer = Timer(kernels, workload.x, workload.y, rng)
         for start in range(0, len(designs), BATCH):
-            share(float((weights[i] + (weights[i + 1] - weights[i]) * start / len(designs)) / weights[-1]))
+            done = weights[i] + (weights[i + 1] - weights[i]) * start / len(designs)
+            progress("measuring kernels", float(done / weights[-1]))
             measurements.append(timer.measure(designs[start : start + BATCH]))
-    share(1.0)
+    progress("measuring kernels", 1.0)
     names = SoftmaxCostModel.space.names
     return Sample(
         designs={name: np.tile(np.array([design[name] for design in designs]), len(shapes)) for name in names},

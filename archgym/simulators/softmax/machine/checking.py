@@ -1,8 +1,8 @@
-"""Kernels against float64: what every kernel must pass before it is timed.
+"""Checks of kernels against float64, before they are timed.
+
+Elements are compared after division by their sum: the error of the sum is a metric, `sum_error`, not a fault.
 
     y_i = e^(x_i - max(x)) / sum_j e^(x_j - max(x))
-
-Elements are compared after dividing by their sum: how far the sum is off is a metric, `sum_error`, not a mistake.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ import numpy.typing as npt
 from archgym.simulators.softmax.machine.kernels import LANES, Floats, Kernels, aligned
 from archgym.simulators.softmax.model import TILED
 
-TOLERANCE = 2e-5  # relative, of an element; three-pass kernels have shown 79 units in the last place, 1e-5
+TOLERANCE = 2e-5  # relative error of an element; three-pass kernels have shown 79 units in the last place, 1e-5
 SAMPLED = 65536  # elements of a workload's output that are compared
-TINY = 1e-30  # below this an element need only be tiny: what is under the smallest float32, 1e-38, becomes 0
+TINY = 1e-30  # smaller elements are compared with this: values below the smallest float32, 1e-38, become 0
 
 
 def softmax64(x: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """Softmax of every row of x [rows, cols] in float64; a row with NaN, with +inf or of nothing but -inf is NaN."""
+    """Softmax of every row of x [rows, cols] in float64; a row with NaN, with +inf or with -inf alone is NaN."""
     with np.errstate(invalid="ignore"):
         e = np.exp(x.astype(np.float64) - x.max(axis=1, keepdims=True))
         return np.asarray(e / e.sum(axis=1, keepdims=True))
 
 
-def mistake(kernels: Kernels, design: Mapping[str, Any]) -> str:
-    """What a kernel gets wrong, in words; "" if nothing.
+def why_wrong(kernels: Kernels, design: Mapping[str, Any]) -> str | None:
+    """Why a kernel's results are wrong, in words; None where they are right.
 
-    Its inputs have masked elements, spreads of 1e4, equal elements and NaN, in rows that end anywhere within a step or a tile.
+    The inputs have masked elements, spreads of 1e4, equal elements and NaN, in rows that end anywhere within a step or a tile.
     """
     step = design["unroll"] * LANES[design["isa"]]
     whole = design["tile"] if design["algorithm"] in TILED else step
@@ -44,7 +44,7 @@ def mistake(kernels: Kernels, design: Mapping[str, Any]) -> str:
             kernels.run(design, x, y)
             if wrong := difference(y, expected):
                 return f"{wrong} (rows of {cols} elements)"
-    return ""
+    return None
 
 
 @lru_cache(maxsize=16)
@@ -61,15 +61,15 @@ def _difficult_rows(cols: int) -> tuple[Floats, npt.NDArray[np.float64]]:
     return x, softmax64(x)
 
 
-def difference(y: Floats, expected: npt.NDArray[np.float64]) -> str:
-    """Where rows of outputs [rows, cols] differ from what they should be, but for a factor per row; "" where they do not."""
+def difference(y: Floats, expected: npt.NDArray[np.float64]) -> str | None:
+    """How outputs [rows, cols] differ from the expected ones, a factor per row aside; None where they do not."""
     if not np.array_equal(np.isnan(y), np.isnan(expected)):
-        return "NaN where there should be none, or none where there should be"
+        return "NaN where a number is expected, or a number where NaN is"
     if (y[expected == 0] != 0).any():
         return "an element that should be 0 is not"
     with np.errstate(invalid="ignore"):
         error = relative_error(y / y.sum(axis=1, keepdims=True, dtype=np.float64), expected)
-    return "" if error <= TOLERANCE else f"an element is off by {error:.1e} of its value"
+    return None if error <= TOLERANCE else f"an element is off by {error:.1e} of its value"
 
 
 def relative_error(y: npt.NDArray[Any], expected: npt.NDArray[np.float64]) -> float:
@@ -78,11 +78,11 @@ def relative_error(y: npt.NDArray[Any], expected: npt.NDArray[np.float64]) -> fl
 
 
 class Workload:
-    """Rows to be timed: x ~ N(0, 4^2), float32 [rows, cols], room for the output, and some elements of what it should be.
+    """Rows to be timed: x ~ N(0, 4^2), float32 [rows, cols], memory for the output, and some of its expected elements.
 
     Args:
-        rows, cols: its shape.
-        rng: draws x.
+        rows, cols: shape of x.
+        rng: source of x.
     """
 
     identity = "archgym.simulators.softmax.checking:Workload"
@@ -98,7 +98,7 @@ class Workload:
         self._expected = np.exp(self.x[self._row, self._col] - maxima[self._row].astype(np.float64)) / sums[self._row]
 
     def sum_error(self, kernels: Kernels, design: Mapping[str, Any]) -> float:
-        """Mean over rows of |sum(y) - 1| of a kernel, summed in float64; NaN where its elements are wrong."""
+        """Mean over rows of |sum(y) - 1| of a kernel, summed in float64; NaN where elements are wrong."""
         kernels.run(design, self.x, self.y)
         sums = self.y.sum(axis=1, dtype=np.float64)
         right = relative_error(self.y[self._row, self._col] / sums[self._row], self._expected) <= TOLERANCE

@@ -1,4 +1,4 @@
-"""C to shared libraries on the user's machine: finds a compiler that works, and keeps what it made under a hash of its content.
+"""C compiled to shared libraries on the user's machine: finds a compiler that works, and keeps its libraries.
 
 Only enumerated options reach a compiler, as a list of arguments and never through a shell. A library appears in the folder whole or
 not at all, under a hash of its sources, options and compiler, so that any number of processes may share the folder.
@@ -29,14 +29,14 @@ from archgym.text import one_line
 
 SOURCES = Path(__file__).parent / "c"
 HARNESS = ("run", "measure", "pin")  # functions of harness.c
-TIMEOUT_S = 60.0  # for one library, which takes about 0.4 s
+TIMEOUT_S = 60.0  # time limit of one library, which takes about 0.4 s
 X86 = platform.machine().lower() in ("x86_64", "amd64")
 
 OPTIONS = [  # GCC's names, which Clang takes too; vector code is written out, and sums are added in the order written
     *("-std=gnu11", "-O3", "-fPIC", "-shared", "-fvisibility=hidden"),
     *("-fno-tree-vectorize", "-fno-tree-slp-vectorize", "-ffp-contract=off", "-fno-math-errno", "-fno-sanitize=all"),
 ]
-BASELINES = [["-march=x86-64"], ["-mcpu=x86_64"]] if X86 else [[]]  # not the machine at hand, so that a kept library stays valid; Zig's
+BASELINES = [["-march=x86-64"], ["-mcpu=x86_64"]] if X86 else [[]]  # not this machine's own, so that kept libraries stay valid
 
 
 class CompilerError(ArchGymError):
@@ -49,14 +49,14 @@ class CompilerTimeout(CompilerError):
 
 @dataclass(frozen=True)
 class Compiler:
-    """A C compiler that has been seen to work. Made by `find_compiler`.
+    """A C compiler that has made a library. Made by `find_compiler`.
 
     Attributes:
-        command: the words it is started with.
-        version: the first line of what it says of itself.
-        folder: where libraries are kept.
-        baseline: how it is told to assume no more than the processors of a kind have in common.
-        timeout_s: for one library.
+        command: words of the command line.
+        version: first line of its `--version`.
+        folder: folder of the libraries.
+        baseline: options for code that all processors of the architecture run.
+        timeout_s: time limit of one library, seconds.
     """
 
     identity: ClassVar[str] = "archgym.simulators.softmax.compiler:Compiler"
@@ -68,20 +68,20 @@ class Compiler:
     timeout_s: float = field(default_factory=lambda: TIMEOUT_S)
 
     def build(self, source: str, options: Sequence[str] = ()) -> Path:
-        """The shared library of one of our C files, compiled unless it is there and whole.
+        """The shared library of one of our C files, compiled unless the folder has it whole.
 
         Args:
-            source: its name in `kernels/`.
+            source: name of a file in `c/`.
             options: further words for the compiler.
 
         Raises:
-            CompilerError: it failed, took longer than `timeout_s`, or the folder cannot be written.
+            CompilerError: the compiler failed or took longer than `timeout_s`, or the folder cannot be written.
         """
         words = [*OPTIONS, *self.baseline, *options]
         stem = f"{Path(source).stem}-{_digest(self.version, *words)}"
-        for kept in self.folder.glob(f"{stem}-*.so"):
-            if kept.stem == f"{stem}-{_content(kept)}":  # to load half a library can end the process
-                return kept
+        for library in self.folder.glob(f"{stem}-*.so"):
+            if library.stem == f"{stem}-{_content(library)}":  # loading half a library can end the process
+                return library
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             handle, temporary = tempfile.mkstemp(prefix=f".{stem}-", suffix=".so", dir=self.folder)
@@ -104,11 +104,11 @@ class Compiler:
         """The library of `build`, loaded.
 
         Args:
-            source, options: as of `build`.
-            functions: names of its functions.
+            source, options: arguments of `build`.
+            functions: names of functions that the library must have.
 
         Raises:
-            CompilerError: as of `build`; or the compiler's output is not a library with the functions.
+            CompilerError: `build` fails, or the compiler's output is not a library with these functions.
         """
         path = self.build(source, options)
         try:
@@ -117,19 +117,21 @@ class Compiler:
                 getattr(library, name)
         except (OSError, AttributeError) as error:
             path.unlink(missing_ok=True)
-            raise CompilerError(f"what {_name(self.command)} made of {source} cannot be used: {one_line(str(error))}") from error
+            raise CompilerError(
+                f"the library that {_name(self.command)} made of {source} cannot be used: {one_line(str(error))}"
+            ) from error
         return library
 
 
 def find_compiler(folder: Path | None = None) -> Compiler:
-    """The first compiler that makes our code into a library: $CC (and nothing else, where it is set), cc, gcc, clang, ziglang.
+    """The first compiler that makes a library of our code: $CC where it is set, else the first of cc, gcc, clang and ziglang.
 
     Args:
-        folder: where libraries are kept; default: `kernels` in archgym's data folder, or a temporary folder, with a warning, where
-            that cannot be written.
+        folder: folder of the libraries; default: `kernels` in archgym's data folder, or a temporary folder, with a warning, where that
+            cannot be written.
 
     Raises:
-        CompilerError: none works; the message says what each said.
+        CompilerError: no compiler works; the message has the reason of each.
     """
     folder = _writable(data_folder("kernels")) if folder is None else folder
     refusals = []
@@ -149,10 +151,10 @@ def find_compiler(folder: Path | None = None) -> Compiler:
 
 
 def _working(command: tuple[str, ...], folder: Path) -> Compiler:
-    """A compiler that made a library for us.
+    """The compiler of a command, after it has made a library.
 
     Raises:
-        CompilerError: it does not.
+        CompilerError: it has not.
     """
     lines = _run([*command, "--version"], TIMEOUT_S).splitlines()
     version = f"{' '.join(command[1:])} {lines[0] if lines else ''}".strip()
@@ -164,7 +166,7 @@ def _working(command: tuple[str, ...], folder: Path) -> Compiler:
         except CompilerTimeout:
             raise
         except CompilerError:
-            pass  # it may want to be told in another way
+            pass  # the next baseline may have the option's name right
     last.load("harness.c")
     return last
 
@@ -175,7 +177,7 @@ def _candidates() -> Iterator[list[str]]:
         try:
             yield shlex.split(chosen)
         except ValueError as error:
-            raise CompilerError(f"CC={chosen} is no command ({error}): correct or unset CC") from error
+            raise CompilerError(f"CC={chosen} cannot be parsed as a command ({error}): correct or unset CC") from error
         return
     yield from ([name] for name in ("cc", "gcc", "clang") if shutil.which(name))
     try:
@@ -200,7 +202,7 @@ def _run(command: Sequence[str], timeout_s: float) -> str:
         raise CompilerTimeout(f"{name} was killed after {timeout_s:g} s") from None
     if ending.code:
         lines = [line for line in ending.text.splitlines() if "error" in line.lower()] or ending.text.splitlines() or ["no message"]
-        raise CompilerError(f"{name} failed (exit code {ending.code}): {one_line(lines[0])}")
+        raise CompilerError(f"{name} {ending}: {one_line(lines[0])}")
     return ending.text
 
 
@@ -233,7 +235,7 @@ def _writable(folder: Path) -> Path:
     except OSError as error:
         other = Path(tempfile.mkdtemp(prefix="archgym-kernels-"))
         warnings.warn(
-            f"cannot write to {folder} ({error.strerror}), so compiled kernels lie in {other} and are not found again; "
+            f"cannot write to {folder} ({error.strerror}), so compiled kernels go to {other} and are not found again; "
             "set ARCHGYM_HOME to a folder that can be written",
             stacklevel=3,
         )

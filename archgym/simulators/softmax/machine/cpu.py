@@ -1,4 +1,4 @@
-"""What instructions this machine's processor has, so that code that it lacks is never run."""
+"""This machine's processor: instruction sets, so that only code that it supports is run, processors and caches."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ NEEDS = {"scalar": (), "avx2": ("avx2", "fma"), "avx512": ("avx512f", "fma")}
 
 @cache
 def flags() -> frozenset[str]:
-    """The processor's features as the operating system names them; empty where it does not say.
+    """The processor's features as the operating system names them; empty where they are unknown.
 
-    Linux leaves out what it does not support itself, such as registers that it would not save.
+    Linux leaves out features that it does not support itself, such as registers that it would not save.
     """
     if not X86:
         return frozenset()
@@ -29,7 +29,7 @@ def flags() -> frozenset[str]:
 
 
 def instruction_sets() -> tuple[str, ...]:
-    """Those of scalar, avx2 and avx512 that this processor has."""
+    """The instruction sets of this processor, out of scalar, avx2 and avx512."""
     return tuple(isa for isa, needed in NEEDS.items() if flags().issuperset(needed))
 
 
@@ -50,17 +50,17 @@ def processors() -> tuple[int, ...]:
 
 @cache
 def cache_bytes() -> dict[str, int]:
-    """Sizes of the data caches that serve one processor: "L1d", "L2", "L3"; those that the operating system tells."""
+    """Sizes of the data caches of one processor: "L1d", "L2", "L3"; only those that the operating system reports."""
     if platform.system() == "Darwin":
         names = {"L1d": "hw.l1dcachesize", "L2": "hw.l2cachesize", "L3": "hw.l3cachesize"}
         return {level: int(size) for level, name in names.items() if (size := _sysctl(name)).isdigit() and int(size)}
-    found = {}
+    sizes = {}
     for folder in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
         with suppress(OSError, ValueError):
             level, kind, size = ((folder / name).read_text().strip() for name in ("level", "type", "size"))
             if kind != "Instruction":
-                found[f"L{level}" + ("d" if level == "1" else "")] = int(size.removesuffix("K")) * 1024
-    return found
+                sizes[f"L{level}" + ("d" if level == "1" else "")] = int(size.removesuffix("K")) * 1024
+    return sizes
 
 
 def _cpuinfo(entry: str) -> str:

@@ -1,7 +1,7 @@
 """Softmax kernels in C, one shared library per (algorithm, ISA, unroll, accumulators, prefetch, non-temporal stores).
 
-The code is in `kernels/`: vectors of each instruction set, e^x, the passes over a row, the algorithms made of them (`softmax.c`), and what
-runs and times them (`harness.c`). Libraries are compiled when they are first needed.
+The code is in `c/`: vectors of each instruction set, e^x, the passes over a row, the algorithms made of them (`softmax.c`), and the harness
+that runs and times them (`harness.c`). Libraries are compiled when they are first needed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Kernel:
-    """What is compiled of a design, which adds how the work is divided: `tile` and `threads`."""
+    """The compiled part of a design; the rest, `tile` and `threads`, divides the work."""
 
     algorithm: str
     isa: str
@@ -38,17 +38,17 @@ class Kernel:
     prefetch: int
     nontemporal: bool
 
-    @classmethod
-    def of(cls, design: Mapping[str, Any]) -> Kernel:
-        """The kernel of a design."""
-        return cls(**{field.name: design[field.name] for field in fields(cls)})
-
     source: ClassVar[str] = "softmax.c"
     functions: ClassVar[tuple[str, str, str]] = ("reduce", "finish", "add_totals")
 
+    @classmethod
+    def from_design(cls, design: Mapping[str, Any]) -> Kernel:
+        """The kernel of a design."""
+        return cls(**{field.name: design[field.name] for field in fields(cls)})
+
     @property
     def options(self) -> list[str]:
-        """What the compiler is told."""
+        """Options of the compiler."""
         algorithm = f"-DALGORITHM_{self.algorithm.upper()}"
         return [algorithm, *_options(self.isa, self.unroll, self.accumulators, self.prefetch, self.nontemporal)]
 
@@ -68,12 +68,12 @@ class Pass:
 
     @property
     def functions(self) -> tuple[str, str, str]:
-        """What stands for a kernel's `reduce`, `finish` and `add_totals`."""
+        """The functions in place of a kernel's `reduce`, `finish` and `add_totals`."""
         return f"{self.name}_pass", "nothing", "add_totals"
 
     @property
     def options(self) -> list[str]:
-        """What the compiler is told: the same for all passes of one kind."""
+        """Options of the compiler: the same for all passes of one kind."""
         return _options(self.isa, self.unroll, self.accumulators, 0, self.nontemporal)
 
 
@@ -89,7 +89,7 @@ def _options(isa: str, unroll: int, accumulators: int, prefetch: int, nontempora
 
 
 class Timing(NamedTuple):
-    """Of one call: processor time (of the slower thread) and wall-clock time; times that the thread was taken off its processor."""
+    """One call: processor time (of the slower thread), wall-clock time, and how often the thread was taken off its processor."""
 
     seconds: float
     wall_seconds: float
@@ -121,38 +121,38 @@ class _Timing(ctypes.Structure):
 
 
 def aligned(shape: tuple[int, int]) -> Floats:
-    """Room for [rows, cols] that begins with a cache line; its content is arbitrary."""
+    """Memory for [rows, cols] that begins with a cache line; its content is arbitrary."""
     size = shape[0] * shape[1]
-    room = np.empty(size + 15, np.float32)
-    start = -room.ctypes.data % 64 // 4
-    return room[start : start + size].reshape(shape)
+    memory = np.empty(size + 15, np.float32)
+    start = -memory.ctypes.data % 64 // 4
+    return memory[start : start + size].reshape(shape)
 
 
 def _address(floats: Floats) -> int:
     return int(floats.__array_interface__["data"][0])
 
 
-def impossible(design: Mapping[str, Any]) -> str:
-    """Why a design cannot be run on this machine; "" where it can."""
+def why_unsupported(design: Mapping[str, Any]) -> str | None:
+    """Why a design cannot be run on this machine; None where it can."""
     if design["accumulators"] > design["unroll"]:
-        return f"{design['accumulators']} accumulators need an unroll of as many, not {design['unroll']}"
+        return f"accumulators ({design['accumulators']}) must not exceed unroll ({design['unroll']})"
     if design["isa"] not in instruction_sets():
         return f"this processor has no {design['isa']}"
     if design["nontemporal"] and not X86:
         return "non-temporal stores are written for x86 only"
     if design["threads"] > len(processors()):
-        return f"{design['threads']} threads need as many processors, and this process may use {len(processors())}"
-    return ""
+        return f"{design['threads']} threads need {design['threads']} processors, and this process may use {len(processors())}"
+    return None
 
 
 class Kernels:
     """Compiles, runs and times kernels.
 
     Args:
-        compiler: makes the libraries.
+        compiler: the compiler of the libraries.
 
     Attributes:
-        fastest_probe_s: how fast `timing` has seen this machine.
+        fastest_probe_s: least time of a probe on this machine so far (`timing`), seconds.
     """
 
     def __init__(self, compiler: Compiler):
@@ -163,10 +163,10 @@ class Kernels:
         self._harness.measure.argtypes = [ctypes.POINTER(_Work), ctypes.c_long, ctypes.c_long, ctypes.POINTER(_Timing)]
         self._harness.pin.argtypes = [ctypes.c_int, ctypes.c_int]
         self._loaded: dict[Kernel | Pass, tuple[ctypes.CDLL, _Functions]] = {}
-        self._known: dict[Pass | tuple[tuple[str, Any], ...], tuple[_Functions, int, int]] = {}
+        self._prepared_by_design: dict[Pass | tuple[tuple[str, Any], ...], tuple[_Functions, int, int]] = {}
 
     def build(self, codes: Iterable[Kernel | Pass]) -> dict[Kernel | Pass, str]:
-        """Compile what is not there yet, on all processors; the reason for each that cannot be compiled or loaded."""
+        """Compile what is not loaded yet, on all processors; reasons of those that cannot be compiled or loaded."""
         missing = [code for code in dict.fromkeys(codes) if code not in self._loaded]
         libraries = {(code.source, *code.options): code for code in missing}
         with ThreadPoolExecutor(len(processors())) as pool:
@@ -191,35 +191,35 @@ class Kernels:
             if array.dtype != np.float32 or not array.flags.c_contiguous or array.shape != x.shape or array.ndim != 2 or not array.size:
                 raise ArchGymError(f"{name} must be a C-contiguous float32 array [rows, cols] with elements, like the other")
         if not (x.flags.aligned and y.flags.aligned and y.flags.writeable):
-            raise ArchGymError("x and y must lie at multiples of 4 bytes, and y must be writable")
+            raise ArchGymError("x and y must begin at multiples of 4 bytes, and y must be writable")
         functions, tile, threads = self._prepared(what)
         return _Work(functions, _address(x), _address(y), *x.shape, tile or x.shape[1], threads)
 
     def _prepared(self, what: Mapping[str, Any] | Pass) -> tuple[_Functions, int, int]:
-        """A kernel's functions, its tile (0 for a whole row), and threads; remembered, since calls can be shorter than a look at them."""
+        """A kernel's functions, tile (0 for a whole row) and threads; kept, since a call can be shorter than finding them."""
         key = what if isinstance(what, Pass) else tuple(what.items())
-        if key not in self._known:
+        if key not in self._prepared_by_design:
             if isinstance(what, Pass):
-                self._known[key] = self._functions(what), 0, what.threads
+                self._prepared_by_design[key] = self._functions(what), 0, what.threads
             else:
                 tile, threads = int(what["tile"]), int(what["threads"])
                 if tile < 1 or threads not in (1, 2):
-                    raise ArchGymError(f"a kernel has a tile of 1 or more and 1 or 2 threads, not {tile} and {threads}")
-                self._known[key] = self._functions(Kernel.of(what)), tile, threads
-        return self._known[key]
+                    raise ArchGymError(f"a kernel needs a tile of 1 or more and 1 or 2 threads, not {tile} and {threads}")
+                self._prepared_by_design[key] = self._functions(Kernel.from_design(what)), tile, threads
+        return self._prepared_by_design[key]
 
     def run(self, design: Mapping[str, Any], x: Floats, y: Floats) -> None:
         """y = softmax of every row of x; float32 [rows, cols], C-contiguous. y may be x.
 
         Raises:
             CompilerError: the kernel cannot be compiled.
-            ArchGymError: an array of another kind, or no second thread can be started.
+            ArchGymError: an array of another type or shape, or no second thread can be started.
         """
         if self._harness.run(self._work(design, x, y)):
             raise ArchGymError("a second thread cannot be started; use a design with threads=1")
 
     def measure(self, what: Mapping[str, Any] | Pass, x: Floats, y: Floats, *, calls: int, warmups: int = 0) -> Timing:
-        """The mean time of one of `calls` runs of a design or a pass, in a loop in C, after `warmups` untimed ones. Errors as of `run`."""
+        """Mean time of `calls` runs of a design or a pass, in a loop in C, after `warmups` untimed ones; raises the errors of `run`."""
         timing = _Timing()
         if self._harness.measure(self._work(what, x, y), warmups, calls, timing):
             raise ArchGymError("a second thread cannot be started; use a design with threads=1")

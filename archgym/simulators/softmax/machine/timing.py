@@ -1,15 +1,15 @@
-"""How kernels are timed on a machine that is not quiet.
+"""Times of kernels on a machine that is not quiet.
 
 Designs are measured in rounds, each in a random order with a reference design among them; a round measures at least 100 us of calls in
-a loop in C, as processor time of the (slower) thread. Disturbances only ever lengthen a measurement, so
+a loop in C, as processor time of the (slower) thread. Disturbances only lengthen a measurement, so
 
     seconds    = min over rounds
     noise      = median over rounds / seconds - 1
     ratio      = seconds / (seconds of the reference in the same rounds)
     unreliable = noise > 10 %, or the thread lost its processor in most rounds, or wall-clock time was over 1.5 times as long, or the
-                 machine is slow: the reference, on this workload or on data in L1, took 25 % longer than it once did
+                 machine is slow: the reference, on this workload or on data in L1, took 25 % longer than its least time so far
 
-and what is unreliable is measured for as many rounds again, all of which count.
+Unreliable designs are measured for the same number of rounds again, and all rounds count.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ import numpy.typing as npt
 from archgym.simulators.softmax.machine.cpu import instruction_sets
 from archgym.simulators.softmax.machine.kernels import Floats, Kernels, Pass, Timing, aligned
 
-LEAST_S = 100e-6  # of calls per round
-ROUNDS, LEAST_ROUNDS = 9, 3  # the fewer, the longer a call takes
-ENOUGH_S = 0.5  # of calls in all rounds
-COLD_S = 10e-3  # a call so long that it does not matter that it is the first
+MIN_ROUND_S = 100e-6  # time of the calls of one round
+MIN_ROUNDS, MAX_ROUNDS = 3, 9  # longer calls get fewer rounds
+DESIGN_S = 0.5  # time of the calls of all rounds, which sets their number
+MIN_COLD_CALL_S = 10e-3  # first calls at least this long need no warm-up
 PROBE_FLOATS, PROBE_CALLS, PROBES = 2048, 100, 3
 NOISE_LIMIT = 0.10
-SLOW_LIMIT = 0.25  # more than a processor's clock changes as it warms up
-WAITING_LIMIT = 1.5  # wall-clock time in processor times
+SLOW_LIMIT = 0.25  # more than the change of a processor's clock as it warms up
+WAITING_LIMIT = 1.5  # wall-clock time over processor time
 
 Timed = Mapping[str, Any] | Pass
 
 
 def reference_design() -> dict[str, Any]:
-    """What every batch is compared with: a plain kernel of the widest vectors here."""
+    """The design in every batch that others are compared with: a plain kernel of the widest vectors here."""
     isa = instruction_sets()[-1]
     return {
         "algorithm": "three_pass_recompute",
@@ -54,7 +54,7 @@ def reference_design() -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Measurement:
-    """Times of D designs, each array [D]; what they mean: see the module."""
+    """Times of D designs, each array [D], as defined in the module's docstring."""
 
     seconds: npt.NDArray[np.float64]
     noise: npt.NDArray[np.float64]
@@ -63,12 +63,12 @@ class Measurement:
 
 
 class Timer:
-    """Times designs on one workload, and knows how fast the machine has been.
+    """Times designs on one workload, and keeps the least time of the reference.
 
     Args:
-        kernels: what runs them; designs must have been built.
-        x, y: float32 [rows, cols]; y is overwritten.
-        rng: draws the order of measurements.
+        kernels: kernels of designs that have been built.
+        x, y: input and output, float32 [rows, cols]; y is overwritten.
+        rng: source of the order of measurements.
     """
 
     def __init__(self, kernels: Kernels, x: Floats, y: Floats, rng: np.random.Generator):
@@ -79,15 +79,15 @@ class Timer:
             floats[:] = 0
 
     def measure(self, designs: Sequence[Timed]) -> Measurement:
-        """Time designs in turns. The calling thread is kept on one processor meanwhile."""
+        """Time designs in turns, with the calling thread kept on one processor."""
         with self.kernels.pinned():
             return self._measure([*designs, reference_design()])
 
     def _measure(self, what: list[Timed]) -> Measurement:
         reference = len(what) - 1
-        first = [self._first_impression(each) for each in what]
-        calls = [max(1, ceil(LEAST_S / seconds)) for seconds in first]
-        rounds = [int(np.clip(ENOUGH_S / seconds, LEAST_ROUNDS, ROUNDS)) for seconds in first]
+        estimates = [self._estimated_seconds(each) for each in what]
+        calls = [max(1, ceil(MIN_ROUND_S / seconds)) for seconds in estimates]
+        rounds = [int(np.clip(DESIGN_S / seconds, MIN_ROUNDS, MAX_ROUNDS)) for seconds in estimates]
         timings: list[list[Timing]] = [[] for _ in what]
         chosen = list(range(len(what)))
         for _ in range(2):
@@ -108,7 +108,7 @@ class Timer:
         )
 
     def _machine_is_slow(self, reference_s: float) -> bool:
-        """Whether other programs, or other guests of the same computer, take more of its memory or of its arithmetic than they did."""
+        """Whether other programs, or other guests of the same computer, slow its memory or its arithmetic more than before."""
         self.fastest_reference_s = min(self.fastest_reference_s, reference_s)
         probe_s = min(self.kernels.measure(reference_design(), *self._small, calls=PROBE_CALLS, warmups=1).seconds for _ in range(PROBES))
         self.kernels.fastest_probe_s = min(self.kernels.fastest_probe_s, probe_s)
@@ -118,10 +118,10 @@ class Timer:
     def _time(self, what: Timed, *, calls: int, warmups: int = 0) -> Timing:
         return self.kernels.measure(what, self.x, self.y, calls=calls, warmups=warmups)
 
-    def _first_impression(self, what: Timed) -> float:
-        """Seconds of one call, the very first left out where that is cheap."""
+    def _estimated_seconds(self, what: Timed) -> float:
+        """Seconds of one call; the second one where the first is short."""
         seconds = self._time(what, calls=1).seconds
-        return max(seconds if seconds > COLD_S else self._time(what, calls=1).seconds, 1e-9)
+        return max(seconds if seconds > MIN_COLD_CALL_S else self._time(what, calls=1).seconds, 1e-9)
 
 
 def _seconds(timings: Sequence[Timing]) -> float:

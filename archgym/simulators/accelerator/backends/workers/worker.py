@@ -15,9 +15,8 @@ import sys
 import threading
 from typing import Any, TextIO
 
-MOST_CHARACTERS = 300  # of an error
+MAX_CHARACTERS = 300  # of an error
 NEW_JOB = b"\x1e"  # what is printed before it is not shown when this job fails (`archgym.processes.children`)
-SHARE_OF_MEMORY = 0.75  # that a tool may take
 
 
 def main(name: str, scratch: str) -> None:
@@ -26,7 +25,6 @@ def main(name: str, scratch: str) -> None:
     jobs, answers = os.fdopen(os.dup(0), encoding="utf-8"), os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)  # what the tool prints is no answer
-    _limit_memory()
     received: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_receive, args=(jobs, received, scratch), daemon=True).start()
     run = importlib.import_module(f"{name}_worker").run
@@ -37,22 +35,9 @@ def main(name: str, scratch: str) -> None:
         try:
             answer = {"result": run(job)}
         except Exception as error:
-            text = " ".join(str(error).split())[:MOST_CHARACTERS]
+            text = " ".join(str(error).split())[:MAX_CHARACTERS]
             answer = {"error": f"{type(error).__name__}: {text}"}
         _send(answers, answer)
-
-
-def _limit_memory() -> None:
-    """Let a job that does not fit raise a MemoryError, before the system looks for a process to kill."""
-    try:
-        import resource
-    except ImportError:  # not a POSIX system
-        return
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    limit = int(SHARE_OF_MEMORY * memory)
-    if hard == resource.RLIM_INFINITY or limit < hard:
-        resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
 
 
 def _receive(jobs: TextIO, received: queue.SimpleQueue[str], scratch: str) -> None:

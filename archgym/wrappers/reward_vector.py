@@ -4,12 +4,10 @@ Component i is the objective of one metric alone, under the environment's constr
 
     valid        r_i = clip(-s_i log(m_i / reference_i), -R, R)
     violating    the objective's penalty is taken from every component
-    infeasible   r_i = -R - 1, the worst there is and finite; also where one of the metrics is below 0 under a logarithm
+    infeasible   r_i = -R - 1, the worst reward, finite; also where a metric is below 0 under a logarithm
 
 so that sum_i w_i r_i over the objective's own metrics is its scalar reward wherever a design is valid and nothing is clipped. The
 objective's other forms (linear, nasaic, archgym) replace the logarithm here as they do there.
-
-`VectorReward` is for the single environment, `VectorVectorReward` for the vector environment.
 """
 
 from __future__ import annotations
@@ -23,30 +21,31 @@ import numpy as np
 from gymnasium.spaces import Box
 from gymnasium.utils import RecordConstructorArgs
 
+from archgym.deprecated.names import old_names
 from archgym.errors import ArchGymError
+from archgym.infos import core
 from archgym.objective import HIT, INFEASIBLE_REWARD, Maximize, Minimize, Objective, R, Term
 from archgym.pareto import choose_metrics
 from archgym.simulator import Metric, Simulator
 from archgym.space import Array
-from archgym.wrappers.vector import BatchWrapper
 
 
 class VectorObjective:
     """Metrics to reward vectors.
 
     Args:
-        simulator: its metrics have units and directions.
+        simulator: simulator, whose metrics have units and directions.
         objective: the scalar objective, whose form, constraints, references and (by default) terms are taken.
-        metrics: of the components: the objective's own term where it has one, else lower or higher as the schema says; default: all the
+        metrics: names of the components: the objective's own term where it has one, else lower or higher by the schema; default: all the
             objective's terms, without their weights.
         reference: metric -> positive number that its logarithm is taken against; default: the objective's, else 1.
 
     Attributes:
-        metrics: of the components, M of them.
-        components: the objective of each.
+        metrics: names of the M components.
+        components: objective of each component.
 
     Raises:
-        ArchGymError: no metric, an unknown one, one that agents are not to see, or one of which nothing says what is better.
+        ArchGymError: no metric, an unknown or hidden one, or one without a direction.
     """
 
     def __init__(
@@ -60,7 +59,7 @@ class VectorObjective:
         own = {term.metric: term for term in objective.terms}
         terms = objective.terms if metrics is None else [own.get(name) or _term(*choose_metrics([name], visible)) for name in metrics]
         if not terms:
-            raise ArchGymError("a reward vector needs at least one metric")
+            raise ArchGymError("expected at least one metric for a reward vector, got none")
         references = {**objective.reference, **(reference or {})}
         self.metrics = tuple(term.metric for term in terms)
         self.components = [
@@ -82,7 +81,7 @@ def _term(metric: Metric) -> Term:
     return Maximize(metric.name) if metric.better == "higher" else Minimize(metric.name)
 
 
-class VectorReward(gymnasium.Wrapper[Array, Any, Array, Any], RecordConstructorArgs):
+class RewardVector(gymnasium.Wrapper[Array, Any, Array, Any], RecordConstructorArgs):
     """A reward vector per design: float32 [M], in `reward_space`, which is the core environment's too, where MO-Gymnasium looks for it.
 
     With a horizon above 1 each step has the rewards of its own design; a step that completes none (`SequentialDesign`) has zeros. Wrappers
@@ -90,13 +89,14 @@ class VectorReward(gymnasium.Wrapper[Array, Any, Array, Any], RecordConstructorA
 
     Args:
         env: an `ArchEnv` (wrapped or not).
-        metrics, reference: as `VectorObjective` takes them.
+        metrics: names of the components; by default those of the objective.
+        reference: metric -> positive number that its logarithm is taken against.
 
     Raises:
-        ArchGymError: as `VectorObjective`.
+        ArchGymError: an environment of another package, or metrics that `VectorObjective` refuses.
 
     Examples:
-        >>> env = VectorReward(gymnasium.make("archgym/DramController-v0"), ["latency_s", "energy_j"])   # doctest: +SKIP
+        >>> env = RewardVector(gymnasium.make("archgym/DramController-v0"), ["latency_s", "energy_j"])   # doctest: +SKIP
     """
 
     def __init__(
@@ -107,9 +107,9 @@ class VectorReward(gymnasium.Wrapper[Array, Any, Array, Any], RecordConstructorA
     ):
         RecordConstructorArgs.__init__(self, metrics=metrics, reference=reference)
         gymnasium.Wrapper.__init__(self, env)
-        core: Any = env.unwrapped
-        self.vector_objective = VectorObjective(core.simulator, core.objective, metrics, reference)
-        self.reward_space = core.reward_space = self.vector_objective.reward_space
+        self.vector_objective = VectorObjective(core(env).simulator, core(env).objective, metrics, reference)
+        self.reward_space = self.vector_objective.reward_space
+        env.unwrapped.reward_space = self.reward_space  # type: ignore[attr-defined]  # where MO-Gymnasium looks for it
 
     def step(self, action: Any) -> tuple[Array, Array, bool, bool, dict[str, Any]]:
         observation, _, terminated, truncated, info = self.env.step(action)
@@ -120,24 +120,4 @@ class VectorReward(gymnasium.Wrapper[Array, Any, Array, Any], RecordConstructorA
         return observation, reward, terminated, truncated, info
 
 
-class VectorVectorReward(BatchWrapper):
-    """`VectorReward` over an `ArchVectorEnv`: rewards float32 [num_envs, M], zeros in rows that completed no design.
-
-    As in MO-Gymnasium's vector environments, `reward_space` is that of one sub-environment.
-    """
-
-    def __init__(self, env: Any, metrics: Sequence[str] | None = None, reference: Mapping[str, float] | None = None):
-        super().__init__(env)
-        core = env.unwrapped
-        self.vector_objective = VectorObjective(core.simulator, core.objective, metrics, reference)
-        self.reward_space = core.reward_space = self.vector_objective.reward_space
-
-    def step(self, actions: Array) -> tuple[Array, Array, Array, Array, dict[str, Any]]:
-        observations, _, terminated, truncated, info = self.env.step(actions)
-        rewards = np.zeros((self.num_envs, *self.reward_space.shape), np.float32)
-        finished = info.get("final_info", info)
-        if "design" in finished:
-            rows = info.get("_design", np.ones(self.num_envs, bool))
-            columns = {name: column[rows] for name, column in finished["metrics"].items()}
-            rewards[rows] = self.vector_objective(columns, finished["feasible"][rows])
-        return observations, rewards, terminated, truncated, info
+__getattr__ = old_names(__name__, VectorReward="RewardVector")

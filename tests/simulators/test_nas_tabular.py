@@ -10,10 +10,10 @@ from nas_toys import toy_table
 import archgym
 from archgym.errors import ArchGymError
 from archgym.simulator_wrappers import Tabulated
-from archgym.simulators.nas.benchmark import NasCell
 from archgym.simulators.nas.cells import all_cells, parse
 from archgym.simulators.nas.costs import get_network
 from archgym.simulators.nas.tables.table import load_table, save_table
+from archgym.simulators.nas.tabular import NasCell
 from archgym.testing import check_env, check_simulator
 
 CELL = "|nor_conv_3x3~0|+|none~0|nor_conv_1x1~1|+|skip_connect~0|none~1|avg_pool_3x3~2|"

@@ -1,7 +1,7 @@
 """Workloads from ONNX files: the shapes of convolutions and matrix multiplications, without their numbers.
 
-Shapes come from ONNX's own shape inference (`onnx_graph`), so that weights may be stripped or lie in files that are absent. Which nodes
-are which layers: `onnx_layers`. An operator that multiplies and has no such form is refused by name, since totals without it would be
+Shapes come from ONNX's own shape inference (`shapes`), so that weights may be stripped or lie in files that are absent. Which nodes
+are which layers: `layers`. An operator that multiplies and has no such form is refused by name, since totals without it would be
 wrong.
 """
 
@@ -19,9 +19,11 @@ from typing import Any
 
 from archgym.errors import ArchGymError
 from archgym.simulators.accelerator.layers import Layer
-from archgym.simulators.accelerator.workloads import onnx_graph
-from archgym.simulators.accelerator.workloads.onnx_graph import text
-from archgym.simulators.accelerator.workloads.onnx_layers import OPERANDS, Shape, layers_of
+from archgym.simulators.accelerator.workloads.onnx.graph import Shape, graphs, name_of, reads, subgraphs, text, true_inputs
+from archgym.simulators.accelerator.workloads.onnx.layers import OPERANDS, layers_of
+from archgym.simulators.accelerator.workloads.onnx.reading import check_operator, read, valid
+from archgym.simulators.accelerator.workloads.onnx.shapes import inferred, shapes_of
+from archgym.simulators.accelerator.workloads.onnx.sizes import command, is_integer, is_number, open_dimensions, set_sizes
 from archgym.simulators.accelerator.workloads.workload import Dimensions, Workload
 
 # Types whose initializers are learned wherever they are read; wider integers are where they are weights.
@@ -71,8 +73,8 @@ class _Reader:
 
     def __init__(self, file: Path):
         self.file = file
-        with onnx_graph.valid(file):
-            self.model, self.absent, self.scales = onnx_graph.read(file)
+        with valid(file):
+            self.model, self.absent, self.scales = read(file)
 
     def workload(self, sizes: Dimensions) -> Workload:
         """The workload at these sizes.
@@ -80,22 +82,22 @@ class _Reader:
         Raises:
             ArchGymError: as `load_onnx`.
         """
-        with onnx_graph.valid(self.file):
+        with valid(self.file):
             return self._workload(sizes)
 
     def _workload(self, sizes: Dimensions) -> Workload:
         model = type(self.model)()
         model.CopyFrom(self.model)
-        onnx_graph.set_sizes(model.graph, sizes, self.file)
-        model = onnx_graph.inferred(model, self.file)
+        set_sizes(model.graph, sizes, self.file)
+        model = inferred(model, self.file)
         graph = model.graph
-        shapes = onnx_graph.shapes_of(graph)
+        shapes = shapes_of(graph)
         learned = _learned(graph)
         layers = self._layers(graph, shapes, learned)
         if not layers:
             raise ArchGymError(f"{self.file} has no Conv, Gemm or MatMul, nor another operator that multiplies matrices")
         producer = text(model.producer_name)
-        inputs = [f"{text(name)}: {' x '.join(map(str, shapes[name]))}" for name in onnx_graph.true_inputs(graph) if name in shapes]
+        inputs = [f"{text(name)}: {' x '.join(map(str, shapes[name]))}" for name in true_inputs(graph) if name in shapes]
         return Workload(
             self.file.stem,
             title=text(graph.name) or self.file.stem,
@@ -109,11 +111,11 @@ class _Reader:
 
     def hint(self, sizes: Dimensions) -> str:
         """What to add to an error of a model with dynamic dimensions: a command that works, or why none was found."""
-        free = onnx_graph.open_dimensions(self.model.graph)
+        free = open_dimensions(self.model.graph)
         if not free:
             return ""
         kept_keys = {*free, *self._numbers()}
-        given = {k: int(v) for k, v in sizes.items() if k in kept_keys and onnx_graph.is_integer(v)} if isinstance(sizes, Mapping) else {}
+        given = {k: int(v) for k, v in sizes.items() if k in kept_keys and is_integer(v)} if isinstance(sizes, Mapping) else {}
         refusals, start = [], perf_counter()
         for image, sequence in _EXAMPLES:
             if perf_counter() - start > _SECONDS:
@@ -125,19 +127,19 @@ class _Reader:
                 except ArchGymError as error:
                     refusals.append((example, error))
                     continue
-                return f"; such as: {onnx_graph.command(self.file, example)}"
+                return f"; such as: {command(self.file, example)}"
         example, reason = refusals[0]
         return f"; with dimensions={json.dumps(example)} it is still refused: {reason}"
 
     def _numbers(self) -> list[str]:
         """Inputs that are one integer."""
-        return [key for key, value in onnx_graph.true_inputs(self.model.graph).items() if onnx_graph.is_number(value)]
+        return [key for key, value in true_inputs(self.model.graph).items() if is_number(value)]
 
     def _layers(self, graph: Any, shapes: Mapping[str, Shape], learned: set[str]) -> list[Layer]:
         layers = []
         for node in graph.node:
-            name = onnx_graph.name_of(node)
-            onnx_graph.check_operator(node, self.file)
+            name = name_of(node)
+            check_operator(node, self.file)
             if learned.issuperset(node.output):  # it is computed once
                 continue
             if node.op_type == "If":
@@ -152,9 +154,9 @@ class _Reader:
     def _of_branches(self, name: str, node: Any, shapes: Mapping[str, Shape], learned: set[str]) -> list[Layer]:
         """Of a condition that does not follow from shapes: what both branches multiply."""
         found, reason = [], "they multiply differently"
-        for graph in onnx_graph.subgraphs(node):
+        for graph in subgraphs(node):
             try:
-                found.append(self._layers(graph, {**shapes, **onnx_graph.shapes_of(graph)}, learned | _learned(graph, learned)))
+                found.append(self._layers(graph, {**shapes, **shapes_of(graph)}, learned | _learned(graph, learned)))
             except ArchGymError as error:
                 reason = str(error)
         if len({frozenset(Counter(replace(layer, name="") for layer in layers).items()) for layers in found}) != 1 or len(found) != 2:
@@ -170,7 +172,7 @@ class _Reader:
 def _example(graph: Any, places: list[tuple[str, int]], image: int, sequence: int) -> int:
     """A plausible size of a dimension."""
     name, axis = places[0]
-    sizes = [dimension.dim_value for dimension in onnx_graph.true_inputs(graph)[name].type.tensor_type.shape.dim]
+    sizes = [dimension.dim_value for dimension in true_inputs(graph)[name].type.tensor_type.shape.dim]
     if axis == 0:
         return 1
     if len(sizes) != 4:
@@ -183,7 +185,7 @@ def _learned(graph: Any, known: set[str] | frozenset[str] = frozenset()) -> set[
     """Names of the tensors that depend on no input of the graph."""
     found = {tensor.name for tensor in graph.initializer}
     for node in graph.node:  # in an order in which a node follows what it depends on
-        depends = onnx_graph.reads(node)
+        depends = reads(node)
         if node.op_type == "Constant" or (depends and all(name in found or name in known for name in depends)):
             found.update(node.output)
     return found
@@ -193,14 +195,14 @@ def _parameters(graph: Any, shapes: Mapping[str, Shape], learned: set[str], scal
     """Learned numbers of the model."""
     import onnx
 
-    graphs = list(onnx_graph.graphs(graph))
-    nodes = [node for each in graphs for node in each.node]
+    within = list(graphs(graph))
+    nodes = [node for each in within for node in each.node]
     shapes, learned = dict(shapes), set(learned)
-    for each in graphs[1:]:  # an outer one before those within it
-        shapes |= onnx_graph.shapes_of(each)
+    for each in within[1:]:  # an outer one before those within it
+        shapes |= shapes_of(each)
         learned |= _learned(each, learned)
     not_counted = scales | {name for node in nodes if node.op_type == "BatchNormalization" for name in node.input[3:5]}
-    tensors = dict(_tensors(graphs))
+    tensors = dict(_tensors(within))
     sizes = {name: math.prod(tensor.dims) if tensor.dims else 0 for name, tensor in tensors.items()}
     counted = {
         name: sizes[name]

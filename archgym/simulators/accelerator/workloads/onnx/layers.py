@@ -19,10 +19,9 @@ from typing import Any
 from archgym.errors import ArchGymError
 from archgym.simulators.accelerator.layers import Layer
 from archgym.simulators.accelerator.workloads.convolutions import Axis, convolution
+from archgym.simulators.accelerator.workloads.onnx.graph import Shape
 
-Shape = tuple[int, ...]
-
-MOST_DIMENSIONS = 32  # of a tensor
+MAX_DIMENSIONS = 32  # of a tensor
 
 # Where an operator that multiplies has its two operands and its bias.
 OPERANDS: dict[str, tuple[int, int, int | None]] = {
@@ -91,9 +90,9 @@ def _known(shapes: Mapping[str, Shape], operand: str) -> Shape:
         raise ArchGymError(
             f"the shape of its input {operand!r} does not follow from the model's inputs: export it with fixed sizes, or simplify it"
         )
-    if len(shapes[operand]) > MOST_DIMENSIONS:
+    if len(shapes[operand]) > MAX_DIMENSIONS:
         raise ArchGymError(
-            f"its input {operand!r} has {len(shapes[operand])} dimensions; up to {MOST_DIMENSIONS} are read: reshape it to fewer"
+            f"its input {operand!r} has {len(shapes[operand])} dimensions; up to {MAX_DIMENSIONS} are read: reshape it to fewer"
         )
     return shapes[operand]
 

@@ -1,0 +1,201 @@
+"""`archgym list`, `archgym describe`: environments and agents, from their docstrings and their own values."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from enum import StrEnum
+from functools import partial
+from typing import Annotated, Any
+
+import typer
+
+from archgym.cli.options import Settings, building, pairs
+from archgym.cli.screen import fact_sheet, heading, new_table, stdout
+from archgym.cli.words import count, objective_in_words, quantity
+from archgym.errors import ArchGymError, MissingDependency, reason_of, unknown
+from archgym.objective import Objective
+from archgym.optimum import known_optimum
+from archgym.registry import Task, get_agent, get_task, list_agents, list_envs, load, requirement
+from archgym.simulator import Simulator
+from archgym.text import assignments, number, plain
+
+
+class What(StrEnum):
+    """What `archgym list` lists."""
+
+    envs = "envs"
+    agents = "agents"
+
+
+def list_(what: Annotated[What | None, typer.Argument(help="Kind to list.", show_default="both")] = None) -> None:
+    """List environments and agents, installed plug-ins included.
+
+    archgym list agents
+    """
+    out = stdout()
+    if what in (None, What.envs):
+        table = new_table("Environment", "Designs>", "Description")
+        for name in list_envs():
+            cells, style = _or_reason(partial(_listed_env, name), ("", "?"))
+            table.add_row(name, *cells, style=style)
+        out.print(table)
+    if what is None:
+        out.print()
+    if what in (None, What.agents):
+        table = new_table("Agent", "Description", "Hyperparameters")
+        for name in list_agents():
+            cells, style = _or_reason(partial(_listed_agent, name), ("?", ""))
+            table.add_row(name, *cells, style=style)
+        out.print(table)
+
+
+def _or_reason(cells: Callable[[], Sequence[str]], nothing: Sequence[str]) -> tuple[Sequence[str], str]:
+    """The cells of a list's row and their style; a plug-in that cannot be loaded is dimmed, with the reason for its description ("?")."""
+    try:
+        return cells(), ""
+    except Exception as error:  # a plug-in may raise anything
+        reason = str(error) if isinstance(error, MissingDependency) else f"cannot be loaded: {reason_of(error)}"
+        return [reason if cell == "?" else cell for cell in nothing], "dim"
+
+
+def _listed_env(name: str) -> tuple[str, str]:
+    task = get_task(name)
+    simulator, _ = task.build()
+    try:
+        return count(simulator.space.size), _summary(_documentation(task), name)
+    finally:
+        simulator.close()
+
+
+def _listed_agent(name: str) -> tuple[str, str]:
+    cls = get_agent(name)
+    return _summary(inspect.getdoc(cls) or ""), ", ".join(cls.hyperparameters.names)
+
+
+def describe(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Environment id or agent.")],
+    set_: Settings = None,
+) -> None:
+    """Describe an environment or an agent: its parameters, metrics, arguments, presets, known optimum.
+
+    archgym describe archgym/Softmax-v0
+    """
+    settings = pairs("--set", set_)
+    if name in list_agents():
+        if settings:
+            raise ArchGymError(f"--set is for environments; {name!r} is an agent")
+        _describe_agent(name)
+    elif ":" in name or name in list_envs() or requirement(name):
+        _describe_env(name, settings)
+    else:
+        raise unknown("environment or agent", name, [*list_envs(), *list_agents()])
+
+
+def _describe_agent(name: str) -> None:
+    cls = get_agent(name)
+    out, documentation = stdout(), inspect.getdoc(cls) or ""
+    prose = inspect.getdoc(sys.modules[cls.__module__]) or documentation.partition("\nArgs:")[0]
+    heading(out, name, f"agent, version {cls.version}, {cls.__module__}:{cls.__qualname__}")
+    out.print(_reflow(prose))
+    out.print()
+    if len(cls.hyperparameters):
+        meanings = _meanings(documentation)
+        table = new_table("Hyperparameter", "Kind", "Values", "Default", "Meaning", expendable=["Kind"])
+        for p in cls.hyperparameters:
+            table.add_row(p.name, type(p).__name__, p.describe(), plain(p.default_value), meanings.get(p.name, ""))
+        out.print(table)
+    else:
+        out.print("No hyperparameters.")
+
+
+def _describe_env(name: str, settings: Mapping[str, Any]) -> None:
+    task = get_task(name)
+    documentation = _documentation(task)
+    meanings = _meanings(documentation)
+    with building(task, settings):
+        simulator, objective = task.build(**{k: v for k, v in settings.items() if k != "horizon"})
+    out = stdout()
+    heading(out, task.id, f"{count(simulator.space.size)} designs")
+    out.print(_summary(documentation, task.id))
+    description = re.search(r"^## Description\n(.*?)(?=^## |\Z)", documentation, re.MULTILINE | re.DOTALL)
+    if description:
+        out.print("\n" + _reflow(description[1].strip()))
+    declared = any(p.default is not None for p in simulator.space)
+    values = "Values" if declared else "Values (default first)"
+    table = new_table("Parameter", "Kind", values, "Default", "Meaning", expendable=["Kind"])
+    for p in simulator.space:
+        table.add_row(p.name, type(p).__name__, p.describe(), plain(p.default_value) if declared else "", meanings.get(p.name, ""))
+    out.print()
+    out.print(table)
+    out.print()
+    table = new_table("Metric", "Unit", "Better", "Note")
+    for m in simulator.metrics:
+        table.add_row(m.name, "" if m.unit == "1" else m.unit, m.better or "-", "only reported" if m.report_only else "")
+    out.print(table)
+    out.print()
+    table = new_table("Argument", "Default", "Meaning")
+    table.add_row("objective", "as below", 'another objective: {"minimize": ["metric"], "reference": {"metric": 1.0}, "at_most": {...}}')
+    table.add_row("horizon", "1", "designs per episode")
+    for argument, default in task.arguments().items():
+        table.add_row(argument, "required" if default is inspect.Parameter.empty else plain(default), meanings.get(argument, ""))
+    if task.presets:
+        table.add_row("preset", "None", "named set of arguments, listed below")
+    out.print(table)
+    out.print()
+    if task.presets:
+        table = new_table("Preset", "Arguments")
+        for preset, arguments in task.presets.items():
+            table.add_row(preset, assignments(arguments))
+        out.print(table)
+        out.print()
+    goal, best = objective_in_words(objective, simulator.metrics), _optimum_in_words(simulator, objective, name)
+    out.print(fact_sheet([("Objective", goal), ("Optimum", best)]))
+    simulator.close()
+
+
+def _optimum_in_words(simulator: Simulator, objective: Objective, name: str) -> str:
+    optimum = known_optimum(simulator, objective)
+    if optimum is None and not simulator.deterministic:
+        return "not known: designs are measured"
+    if optimum is None:
+        return f"not known; archgym optimum {name} finds it by enumeration"
+    if optimum.best_metrics is None or optimum.best_reward is None:
+        return "no design is valid"
+    values = ", ".join(f"{m.name} {quantity(optimum.best_metrics[m.name], m)}" for m in simulator.metrics if m.name in objective.metrics)
+    return f"known: {values}; reward {number(optimum.best_reward)}"
+
+
+def _documentation(task: Task) -> str:
+    """The prose of an environment: its module's, else its simulator's."""
+    if task.documentation:
+        return inspect.cleandoc(task.documentation)
+    simulator = load(task.simulator) if isinstance(task.simulator, str) else task.simulator
+    return inspect.getdoc(type(simulator) if isinstance(simulator, Simulator) else simulator) or ""
+
+
+def _summary(documentation: str, name: str = "") -> str:
+    """The first paragraph on one line, without the name that it may open with and without markup."""
+    paragraph = " ".join(documentation.split("\n\n")[0].split()).removeprefix(f"{name}: ").replace("`", "")
+    return paragraph[:1].upper() + paragraph[1:]
+
+
+def _reflow(prose: str) -> str:
+    """Paragraphs as one line each, for the terminal to wrap; indented lines (equations) and lists stay as they are."""
+    return re.sub(r"(?<=\S)\n(?=[^\s|\-*#>])", " ", prose)
+
+
+def _meanings(documentation: str) -> dict[str, str]:
+    """Meanings of names in a docstring: lines "name: text" under "Args:", and rows "| name | ... | text |" of tables."""
+    found: dict[str, str] = {}
+    arguments = re.search(r"^Args:\n((?:[ \t]+.*\n?|\n)*)", documentation, re.MULTILINE)
+    if arguments:
+        for name, text in re.findall(r"^    (\w+)(?: \([^)]*\))?: (.*(?:\n {5,}.*)*)", arguments[1], re.MULTILINE):
+            found[name] = " ".join(text.split())
+    for row in re.findall(r"^\|(.*)\|\s*$", documentation, re.MULTILINE):
+        *cells, meaning = (cell.strip() for cell in row.split("|"))
+        if len(cells) >= 2:
+            found |= {name: meaning for name in (cell.strip("`") for cell in cells[:2]) if name.isidentifier()}
+    return found
