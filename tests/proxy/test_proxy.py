@@ -130,7 +130,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say(kind, monkeypatch):
         covered = ((low <= true) & (true <= high)).mean()
         assert level - 0.08 < covered < level + 0.2, "the folds' models have seen less than the one that is kept"
         assert set(found.report["coverage"]["cost_s"]) == {str(level) for level in LEVELS}
-    with pytest.raises(ArchGymError, match="expected a calibrated level, one of 0.5, 0.8, 0.9, 0.95, got 0.42"):
+    with pytest.raises(ArchGymError, match=r"expected a calibrated level, one of 0\.5, 0\.8, 0\.9, 0\.95, got 0\.42"):
         found.simulator.interval(everything, 0.42)
 
 

@@ -542,7 +542,7 @@ def test_a_really_full_disk(tmp_path):
 
 
 def test_a_folder_that_cannot_be_written_is_said_before_the_first_run(tmp_path, monkeypatch):
-    with pytest.raises(ArchGymError, match="is a file; a study needs a folder"):
+    with pytest.raises(ArchGymError, match="expected a folder for the study, got the file"):
         (tmp_path / "file").write_text("x")
         Store(tmp_path / "file")
 
