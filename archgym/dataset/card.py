@@ -9,7 +9,6 @@ import numpy as np
 
 from archgym.dataset.data import Dataset
 from archgym.space import Array
-from archgym.task import EnvSpecification
 from archgym.text import markdown_table
 from archgym.version import __version__
 
@@ -30,7 +29,7 @@ def card(data: Dataset) -> str:
     """The data card, as Markdown."""
     even = np.mean(1 - 1 / data.space.nvec)
     sections = [
-        f"# {EnvSpecification.from_dict(data.environment).id}: {len(data.distinct()):,} designs",
+        f"# {data.env.id}: {len(data.distinct()):,} designs",
         _origin(data),
         "## Metrics\nOf feasible designs.",
         _metrics(data),
@@ -46,7 +45,7 @@ def card(data: Dataset) -> str:
 
 
 def _origin(data: Dataset) -> str:
-    designs, env = data.distinct(), EnvSpecification.from_dict(data.environment)
+    designs, env = data.distinct(), data.env
     facts = {
         "environment": f"`{env.id}` with `{json.dumps(env.kwargs)}`",
         "simulator": f"`{json.dumps(env.simulator)}`",

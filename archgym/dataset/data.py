@@ -16,6 +16,7 @@ from archgym.deprecated.names import old_names
 from archgym.errors import ArchGymError, unknown
 from archgym.simulator import Metric
 from archgym.space import Array, DesignSpace, Indices
+from archgym.task import EnvSpecification
 
 _MOVED = ("save_dataset", "load_dataset", "to_arrow", "about", "FORMAT", "METADATA", "FILE")
 __getattr__ = old_names(__name__, **{name: f"archgym.dataset.files:{name}" for name in _MOVED})
@@ -57,6 +58,11 @@ class Dataset:
 
     def __len__(self) -> int:
         return len(self.indices)
+
+    @property
+    def env(self) -> EnvSpecification:
+        """The environment, from which `archgym.env.Evaluator.from_specification` builds it again."""
+        return EnvSpecification.from_dict(self.environment)
 
     def column(self, metric: str) -> Array:
         """A metric, float64 [N].
@@ -131,5 +137,5 @@ def _check_same(data: Dataset, first: Indices, group: Indices) -> None:
         row = first[differing][0]
         raise ArchGymError(
             f"{differing.sum():,} designs have different metrics in different runs, among them {data.space.design(data.indices[row])}: "
-            f"{data.environment['id']} is deterministic, so that the simulator has changed between the runs; build a data set of each"
+            f"{data.env.id} is deterministic, so that the simulator has changed between the runs; build a data set of each"
         )

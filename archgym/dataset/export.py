@@ -20,7 +20,6 @@ from archgym.errors import ArchGymError, MissingDependency
 from archgym.files.csv import write_csv
 from archgym.files.paths import make_folder, write_atomically
 from archgym.simulator import Outcome
-from archgym.task import EnvSpecification
 from archgym.values import read_arguments
 
 
@@ -58,7 +57,7 @@ def to_minari(data: Dataset, folder: str | os.PathLike[str], name: str | None = 
         from minari.dataset.minari_dataset import parse_dataset_id
     except ImportError as error:
         raise MissingDependency('an export to Minari needs it: pip install "archgym[minari]"') from error
-    specification = EnvSpecification.from_dict(data.environment)
+    specification = data.env
     env_id = specification.id
     chosen = name or f"{env_id.rpartition(':')[2].removesuffix('-v0').lower()}/designs-v0"
     try:

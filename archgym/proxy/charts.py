@@ -42,7 +42,7 @@ def draw(trained: Trained, subtitle: str = "") -> Chart:
         ),
     ]
     title = alt.TitleParams(
-        f"A {trained.report['model'].replace('_', ' ')} proxy of {trained.simulator.environment['id']}",
+        f"A {trained.report['model'].replace('_', ' ')} proxy of {trained.simulator.env.id}",
         subtitle=[line for line in (_facts(trained), subtitle) if line],
         offset=16,
         limit=0,

@@ -24,7 +24,6 @@ from archgym.infos import core
 from archgym.proxy.env import ID, restrict_to
 from archgym.proxy.training import Trained, load_trained
 from archgym.space import Array, DesignSpace, Indices
-from archgym.task import EnvSpecification
 
 if TYPE_CHECKING:
     from gymnasium.vector import VectorEnv
@@ -77,7 +76,7 @@ class ProxySearch(AskTellAgent):
     def start(self, space: DesignSpace, *, budget: int, rng: np.random.Generator) -> None:
         proxy = self.trained.simulator
         if proxy.space != space:
-            learnt = EnvSpecification.from_dict(proxy.environment).id
+            learnt = proxy.env.id
             raise ArchGymError(f"the proxy in {self.folder} was trained on {learnt}, which has different parameters")
         run = Search(
             ID,

@@ -69,10 +69,15 @@ class ProxySimulator(Simulator):
         self._digest = digest(json.dumps(about, sort_keys=True), [arrays[name] for name in sorted(arrays)])
 
     @property
+    def env(self) -> EnvSpecification:
+        """The environment that it has learnt, from which `archgym.env.Evaluator.from_specification` builds it again."""
+        return EnvSpecification.from_dict(self.environment)
+
+    @property
     def specification(self) -> dict[str, Any]:
         """The class, the id of the environment that it has learnt, and a hash of the model."""
         name = identity_of(type(self))
-        return {"simulator": name, "of": EnvSpecification.from_dict(self.environment).id, "model": self._digest}
+        return {"simulator": name, "of": self.env.id, "model": self._digest}
 
     def evaluate_indices(self, indices: Indices, rng: np.random.Generator | None = None) -> dict[str, Array]:
         x = self.encoding(indices)

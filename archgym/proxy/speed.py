@@ -13,7 +13,6 @@ from archgym.errors import ArchGymError
 from archgym.proxy.simulator import ProxySimulator
 from archgym.simulator import Simulator
 from archgym.space import Indices
-from archgym.task import EnvSpecification
 
 BATCHES = (1, 1000, 10_000)
 MAX_BATCH_S = 5.0  # time of the simulator for a batch
@@ -62,7 +61,7 @@ def simulator_of(proxy: ProxySimulator) -> Simulator:
     Raises:
         ArchGymError: it cannot be made here.
     """
-    env = EnvSpecification.from_dict(proxy.environment)
+    env = proxy.env
     try:
         return Evaluator.from_specification(env).simulator
     except ArchGymError as error:

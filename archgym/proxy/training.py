@@ -46,7 +46,6 @@ from archgym.proxy.targets import Targets
 from archgym.seeding import integer_seed, stream
 from archgym.simulator import Metric
 from archgym.space import Array, Indices
-from archgym.task import EnvSpecification
 from archgym.version import __version__
 
 FORMAT = 1
@@ -280,7 +279,7 @@ def _owners(data: Dataset, distinct: Dataset) -> dict[str, Indices]:
 def _objective(data: Dataset, names: Sequence[str]) -> Objective | None:
     """The environment's objective, if it can be made here and needs no other metric."""
     try:
-        evaluator = Evaluator.from_specification(EnvSpecification.from_dict(data.environment))
+        evaluator = Evaluator.from_specification(data.env)
         evaluator.simulator.close()
         return restrict_to(evaluator.objective, names)
     except ArchGymError:

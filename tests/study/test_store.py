@@ -347,7 +347,7 @@ def test_a_compaction_that_cannot_remove_a_file_says_so(store, monkeypatch):
 
 def test_an_export_reads_file_after_file(store, monkeypatch):
     """However many runs there are, only some are held at a time."""
-    monkeypatch.setattr("archgym.study.export._TABLES", 3)
+    monkeypatch.setattr("archgym.study.export._MAX_TABLES", 3)
     tables = list(StudyRows(store).tables())
     assert len(tables) >= 6 and len({str(table.schema) for table in tables}) == 1
     assert max(len(table["study_run"].unique()) for table in tables) <= 3
