@@ -54,7 +54,7 @@ def _sketch(value: object, depth: int) -> str:
 
 
 def one_line(text: str, limit: int = REASON) -> str:
-    """The text in one printable line: white space joined to single spaces, and what is longer than `limit` characters cut with a mark."""
+    """The text in one printable line: white space joined to single spaces, cut with a mark after `limit` characters."""
     head = text[: 2 * limit + 100]  # a text of many megabytes is not worked through
     line = printable(" ".join(head.split()))
     if len(head) == len(text) and len(line) <= limit:

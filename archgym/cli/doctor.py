@@ -1,4 +1,4 @@
-"""`archgym doctor`: what works on this machine, what is missing, what that would enable, and the command that installs it.
+"""`archgym doctor`: features that work on this machine, missing ones, their use, and the command that installs them.
 
 Only what archgym needs can be broken; everything else is present or missing. Nothing is downloaded, no heavy package is
 imported, and a plug-in is imported only where another package brings it.
@@ -110,7 +110,7 @@ def _core() -> Iterator[Finding]:
     try:
         result = search("archgym/NKLandscape-v0", "random", budget=SAMPLES, seed=0)
         yield Finding("Core", "search", "ok", f"{result.samples} samples of archgym/NKLandscape-v0", needed=True)
-    except Exception as error:  # the check is whether there is one
+    except Exception as error:  # any error is the finding
         remedy = "pip install --force-reinstall archgym"
         yield Finding("Core", "search", "broken", reason_of(error), remedy=remedy, needed=True)
 
