@@ -63,11 +63,11 @@ def train_(
             data,
             target,
             model.value,
-            designs=designs,
-            test=test,
+            train_size=designs,
+            test_size=test,
             folds=folds,
             seed=seed,
-            progress=lambda done, of: progress(f"model {done} of {of}", done / of),
+            progress=progress,
         )
     save_trained(trained, out)
     _show(trained, out)
@@ -124,9 +124,11 @@ def report(
 
 
 def _show(trained: Trained, folder: Path) -> None:
+    from archgym.task import EnvSpecification
+
     console, report = stdout(), trained.report
     designs = report["designs"]
-    heading(console, f"A proxy of {trained.simulator.environment['id']}", report["model"])
+    heading(console, f"A proxy of {EnvSpecification.from_dict(trained.simulator.environment).id}", report["model"])
     facts = [
         ("Trained on", f"{designs['train']:,} designs of {designs['space']:,} ({percent(designs['train'] / designs['space'], 2)})"),
         ("Tested on", f"{designs['test']:,} designs that it has not seen"),

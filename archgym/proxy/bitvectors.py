@@ -1,12 +1,12 @@
 """Small trees without walking them (Lucchese et al., "QuickScorer", SIGIR 2015).
 
 The leaves of a tree are numbered from left to right, a bit each. A node whose test x[f] <= threshold fails rules the leaves of its left
-subtree out. Of the leaves that no failed test rules out, x falls into the leftmost:
+subtree out. Of the leaves that no failed test has ruled out, x falls into the leftmost:
 
     v(x) = AND over nodes with x[f] > threshold of mask(node),      leaf(x) = lowest set bit of v(x)
 
-The masks of all nodes of one feature depend only on where x[f] lies between the thresholds, so they are combined in advance: one row of T
-masks for each interval of each feature, and F rows to combine for a design, however deep the trees are.
+The masks of all nodes of one feature depend only on the interval between thresholds that holds x[f], so they are combined in advance: one
+row of T masks for each interval of each feature, and F rows to combine for a design, whatever the depth of the trees.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ import numpy as np
 
 from archgym.space import Array, Indices
 
-MOST_LEAVES = 32
+MAX_LEAVES = 32
 _LEAF = -1
-_CHUNK = 256  # rows at once: what they need stays in the cache
+_CHUNK = 256  # rows at once: their intermediate arrays stay in the processor's cache
 _MULTIPLIER = np.uint32(0x077CB531)  # de Bruijn: a power of two times this has its exponent's code in the five highest bits
 _EXPONENT = np.empty(32, np.int32)
 _EXPONENT[(np.uint32(1) << np.arange(32, dtype=np.uint32)) * _MULTIPLIER >> np.uint32(27)] = np.arange(32)
 
 
 class BitVectors:
-    """T trees of at most MOST_LEAVES leaves and one output.
+    """T trees of at most MAX_LEAVES leaves and one output.
 
     Args:
-        roots: int64 [T].
-        feature, threshold, left, right: of the nodes, [V]; children come after their parents, -1 at leaves.
-        value: of leaves, [V].
+        roots: root node of each tree, int64 [T].
+        feature, threshold, left, right: the nodes, [V]; children come after their parents, -1 at leaves.
+        value: values of the leaves, [V].
     """
 
     def __init__(self, roots: Indices, feature: Indices, threshold: Array, left: Indices, right: Indices, value: Array):
         below = leaf_counts(left, right)
-        tree, first = np.zeros(len(left), np.int64), np.zeros(len(left), np.int64)  # of each node: its tree, its leftmost leaf
+        tree, first = np.zeros(len(left), np.int64), np.zeros(len(left), np.int64)  # each node's tree and leftmost leaf
         tree[roots] = np.arange(len(roots))
         level = roots
         while len(level := level[left[level] != _LEAF]):
@@ -43,22 +43,22 @@ class BitVectors:
             first[right[level]] += below[left[level]]
             level = np.concatenate([left[level], right[level]])
         leaves, inner = np.flatnonzero(left == _LEAF), np.flatnonzero(left != _LEAF)
-        self.values = np.zeros((len(roots), MOST_LEAVES))
+        self.values = np.zeros((len(roots), MAX_LEAVES))
         self.values[tree[leaves], first[leaves]] = value[leaves]
         ruled_out = ((np.uint64(1) << below[left[inner]].astype(np.uint64)) - np.uint64(1)) << first[left[inner]].astype(np.uint64)
         masks = ~ruled_out.astype(np.uint32)
         self.tables: list[tuple[int, Array, Array]] = []  # feature, its thresholds [K], masks by interval [K + 1, T]
         for f in np.unique(feature[inner]):
-            own = feature[inner] == f
-            cuts, place = np.unique(threshold[inner][own], return_inverse=True)
+            tested = feature[inner] == f
+            cuts, place = np.unique(threshold[inner][tested], return_inverse=True)
             table = np.full((len(cuts) + 1, len(roots)), ~np.uint32(0))
-            np.bitwise_and.at(table, (place + 1, tree[inner][own]), masks[own])
+            np.bitwise_and.at(table, (place + 1, tree[inner][tested]), masks[tested])
             self.tables.append((int(f), cuts, np.bitwise_and.accumulate(table, axis=0)))
 
     def sums(self, x: Array) -> Array:
         """The sum over trees of the values of the leaves that each row falls into: [B, F] -> float64 [B]."""
         total = np.empty(len(x))
-        start = np.arange(len(self.values)) * MOST_LEAVES
+        start = np.arange(len(self.values)) * MAX_LEAVES
         intervals = [np.searchsorted(cuts, x[:, f], side="left") for f, cuts, _ in self.tables]
         for row in range(0, len(x), _CHUNK):
             rows = slice(row, row + _CHUNK)
@@ -73,9 +73,8 @@ class BitVectors:
 
 
 def leaf_counts(left: Indices, right: Indices) -> Indices:
-    """Leaves below each node, itself if it is one: int64 [V]."""
+    """Leaves below each node; 1 for a leaf: int64 [V]."""
     counts = (left == _LEAF).astype(np.int64)
     for node in np.flatnonzero(left != _LEAF)[::-1]:  # children come after their parents
         counts[node] = counts[left[node]] + counts[right[node]]
-    found: Indices = counts
-    return found
+    return np.asarray(counts, np.int64)

@@ -1,4 +1,4 @@
-"""The card of a proxy: its report in words."""
+"""The card of a proxy: its report as Markdown."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from archgym.task import EnvSpecification
 from archgym.text import markdown_table
 
 COLUMNS = {
@@ -20,19 +21,19 @@ COLUMNS = {
 
 
 def card(report: Mapping[str, Any]) -> str:
-    """Markdown."""
-    designs, environment = report["designs"], report["environment"]
+    """The card, as Markdown."""
+    designs, env = report["designs"], EnvSpecification.from_dict(report["environment"])
     trained = f"{designs['train']:,} of {designs['space']:,} ({designs['train'] / designs['space']:.3%})"
     facts = {
-        "environment": f"`{environment['id']}` with `{json.dumps(environment['kwargs'])}`",
-        "simulator": f"`{json.dumps(environment['simulator'])}`",
+        "environment": f"`{env.id}` with `{json.dumps(env.kwargs)}`",
+        "simulator": f"`{json.dumps(env.simulator)}`",
         "model": f"`{report['model']}`, seed {report['seed']}",
         "archgym": report["archgym"],
         "designs trained on": trained,
         "designs tested on": f"{designs['test']:,}, none of them trained on",
     }
     sections = [
-        f"# A proxy of {environment['id']}",
+        f"# A proxy of {env.id}",
         markdown_table(["", ""], [[name, text] for name, text in facts.items()]),
         "Data: " + "; ".join(report["sources"]),
         "## Errors on designs that it has not seen",

@@ -1,12 +1,12 @@
-"""archgym.proxy.env:archgym/Proxy-v0: search what a model has learnt of a simulator.
+"""archgym.proxy.env:archgym/Proxy-v0: search a model of a simulator.
 
 ## Description
-The designs of the environment that a data set was of, answered by a model of it (`archgym proxy train`). An answer takes a fraction of a
-millisecond and is not exact: how far off it is stands in the model's report.json. The module's name in the id makes Gymnasium import it;
-studies take the id too, with `kwargs = { model = "DIR" }`.
+The designs of an environment, evaluated by a model of its simulator (`archgym proxy train`). An evaluation takes a
+fraction of a millisecond and is not exact; the model's report.json has its errors. The module's name in the id makes
+Gymnasium import it; studies take the id too, with `kwargs = { model = "DIR" }`.
 
 ## Action Space
-That of the environment that the model has learnt.
+The action space of the environment that the model has learnt.
 
 ## Observation Space
 `Box`, float32: log(metric / reference) of the last design's predicted metrics, then its predicted feasibility.
@@ -23,7 +23,7 @@ After one design (`horizon=1`), or after `horizon` designs.
 ## Arguments
 | Argument | Default | Meaning |
 |---|---|---|
-| model | | the folder of a proxy |
+| model | | folder of a proxy |
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def load_proxy(model: str | os.PathLike[str]) -> Simulator:
 
 
 def objective(simulator: Simulator) -> Objective:
-    """That of the environment that the proxy has learnt."""
+    """The objective of the environment that the proxy has learnt."""
     if simulator.default_objective is None:
         names = ", ".join(metric.name for metric in simulator.metrics)
         raise ArchGymError(
@@ -59,8 +59,8 @@ def objective(simulator: Simulator) -> Objective:
     return simulator.default_objective
 
 
-def narrowed(goal: Objective, names: Sequence[str]) -> Objective:
-    """An objective without the references of metrics that a proxy does not have.
+def restrict_to(goal: Objective, names: Sequence[str]) -> Objective:
+    """An objective without references of metrics that a proxy has not learnt.
 
     Raises:
         ArchGymError: its terms or constraints need another metric.
@@ -71,7 +71,7 @@ def narrowed(goal: Objective, names: Sequence[str]) -> Objective:
         if metric not in names:
             raise ArchGymError(
                 f"the objective needs {metric}, but this proxy has learnt {', '.join(names)}: train one with --target {metric}, "
-                f"or give an objective on what it knows"
+                f"or give an objective of these"
             )
     return found
 
@@ -85,12 +85,12 @@ def proxy_env(
     """An environment around a proxy.
 
     Args:
-        model: the folder of a proxy.
-        objective: default: that of the environment that it has learnt.
+        model: folder of a proxy.
+        objective: an objective; default: that of the environment that the proxy has learnt.
         horizon: designs per episode.
 
     Raises:
-        ArchGymError: no proxy lies there, or it lacks metrics of the objective.
+        ArchGymError: the folder has no proxy, or one that lacks metrics of the objective.
 
     Examples:
         >>> env = archgym.proxy_env("models/dram")   # doctest: +SKIP

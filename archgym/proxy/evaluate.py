@@ -1,6 +1,6 @@
-"""How good a proxy is: errors on designs that it has not seen, and from how many and whose designs it has learnt.
+"""Errors of a proxy: on unseen designs, by number of training designs, and by the agent that proposed them.
 
-Splits are by design: a design is a row of indices, and all that is known of it lies on one side.
+Splits are by design: all rows with equal indices are on the same side.
 """
 
 from __future__ import annotations
@@ -11,28 +11,31 @@ from typing import Any
 import numpy as np
 from scipy.stats import spearmanr
 
+from archgym.progress import Progress, silent
 from archgym.proxy.fitting import fit
 from archgym.proxy.models import Model
 from archgym.proxy.targets import Targets
 from archgym.space import Array, Indices
 
 LEVELS = (0.5, 0.8, 0.9, 0.95)
-"""Of the intervals that are calibrated."""
+"""Levels of the calibrated intervals."""
 
-FEWEST = 20
-"""Designs that a model is trained on at least."""
+MIN_DESIGNS = 20
+"""Smallest number of training designs."""
 
-_REPEATS = 3  # draws of equally many designs per agent
-_POINTS = 6  # of a learning curve
-_SMALLEST_POINT = 50
+_REPEATS = 3  # draws per agent, all of one size
+N_POINTS = 6  # points of a learning curve
+_MIN_POINT = 50  # designs
 
 
 def scores(true: Array, predicted: Array, span: float, mean: float) -> dict[str, float]:
     """Errors of predictions of one metric, [N] each.
 
     Args:
-        span: highest less lowest value of the metric in the data set.
-        mean: of the metric in the training designs, the prediction of somebody who knows no parameter.
+        true: measured values.
+        predicted: predicted values.
+        span: highest minus lowest value of the metric in the data set.
+        mean: mean of the training targets, used as the baseline prediction.
 
     Returns:
         rmse_percent_of_range, rmse_percent_of_mean, mape_percent (NaN where a value is 0), r2, spearman, worst_percent_of_range and
@@ -61,22 +64,22 @@ def all_scores(targets: Targets, true: Array, predicted: Array, span: Array, mea
 
 
 def cross_validated(
-    model: str, x: Array, z: Array, folds: int, rng: np.random.Generator, seed: int, step: Callable[[], None]
+    model: str, x: Array, z: Array, folds: int, rng: np.random.Generator, seed: int, progress: Progress = silent
 ) -> tuple[Array, Array]:
-    """Predictions and spreads of every design by a model that has not seen it: [N, K] each."""
+    """Predictions and spreads of every design by a model trained on the other folds: [N, K] each."""
     fold = rng.permutation(len(x)) % folds
     predicted, spread = np.empty_like(z), np.empty_like(z)
     for k in range(folds):
         out = fold == k
         predicted[out], spread[out] = fit(model, x[~out], z[~out], seed).predict(x[out])
-        step()
+        progress("cross-validation", (k + 1) / folds)
     return predicted, spread
 
 
 def widths(z: Array, predicted: Array, spread: Array) -> Array:
     """Half-widths, as multiples of the spread, of intervals that hold LEVELS of the truth: float64 [levels, K].
 
-    Quantiles of |z - prediction| / spread over designs that were not trained on: conformal prediction (Vovk et al., 2005), by
+    Quantiles of |z - prediction| / spread over designs outside the training folds: conformal prediction (Vovk et al., 2005), by
     cross-validation.
     """
     half: Array = np.quantile(np.abs(z - predicted) / spread, LEVELS, axis=0)
@@ -89,15 +92,15 @@ def coverage(z: Array, predicted: Array, spread: Array, half: Array) -> Array:
 
 
 def learning_curve(
-    model: str, x: Array, z: Array, seed: int, judge: Callable[[Model], Mapping[str, Any]], whole: Model, step: Callable[[], None]
+    model: str, x: Array, z: Array, seed: int, judge: Callable[[Model], Mapping[str, Any]], whole: Model, progress: Progress = silent
 ) -> list[dict[str, Any]]:
-    """Errors after halves, quarters, ... of the designs, which are in random order; `whole` is the model of all of them."""
-    sizes = [len(x) >> k for k in range(_POINTS)]
+    """Errors of models of 1/2, 1/4, ... of the designs, which are in random order; `whole` is the model of all of them."""
+    sizes = [len(x) >> k for k in range(N_POINTS)]
     points = [{"designs": len(x), "errors": judge(whole)}]
-    for n in sizes[1:]:
-        if n >= _SMALLEST_POINT:
+    for j, n in enumerate(sizes[1:], 1):
+        if n >= _MIN_POINT:
             points.append({"designs": n, "errors": judge(fit(model, x[:n], z[:n], seed))})
-        step()
+        progress("learning curve", j / (N_POINTS - 1))
     return points[::-1]
 
 
@@ -109,28 +112,34 @@ def by_agent(
     judge: Callable[[Model], Mapping[str, float]],
     rng: np.random.Generator,
     seed: int,
-    step: Callable[[], None],
+    progress: Progress = silent,
 ) -> dict[str, Any] | None:
-    """Errors of models that learn from equally many designs of one agent, and of all agents together.
+    """Errors of models trained on the designs of one agent, and of all agents together; all on the same number of designs.
 
     Args:
-        owners: agent -> rows of the designs that it has asked for.
+        model: a name of MODELS.
+        x: features, [N, F].
+        z: standardised targets, [N, K].
+        owners: agent -> rows of the designs that it has proposed.
         judge: errors of a model by test set.
+        rng: generator of the draws.
+        seed: seed of the fits.
+        progress: receives the share of models fitted.
 
     Returns:
-        {"designs": of each model, "errors": agent -> test set -> mean over draws}; None with fewer than two agents.
+        {"designs": number per model, "errors": agent -> test set -> mean over draws}; None with fewer than two agents.
     """
-    enough = {agent: rows for agent, rows in owners.items() if len(rows) >= FEWEST}
+    enough = {agent: rows for agent, rows in owners.items() if len(rows) >= MIN_DESIGNS}
     if len(enough) < 2:
         return None
     n = min(map(len, enough.values()))
     pools = {**enough, "all agents": np.unique(np.concatenate(list(enough.values())))}
     errors: dict[str, dict[str, float]] = {}
-    for agent, rows in pools.items():
+    for j, (agent, rows) in enumerate(pools.items(), 1):
         draws = []
         for _ in range(_REPEATS if len(rows) > n else 1):
             chosen = rng.permutation(rows)[:n]
             draws.append(judge(fit(model, x[chosen], z[chosen], seed)))
         errors[agent] = {name: float(np.mean([draw[name] for draw in draws])) for name in draws[0]}
-        step()
+        progress("designs of each agent", j / len(pools))
     return {"designs": n, "errors": errors}

@@ -1,10 +1,10 @@
 """Designs as numbers that models can learn from.
 
-    numeric parameter (Integer, Real, Ordinal of numbers)   one feature: its place on [0, 1], on a logarithmic axis where it spans WIDE
+    numeric parameter (Integer, Real, Ordinal of numbers)   one feature: its place on [0, 1], logarithmic from MIN_LOG_RATIO on
     other Ordinal                                           one feature: its position in the order, on [0, 1]
-    Categorical                                             one feature per value: 1 or 0; one alone for two values
+    Categorical                                             one feature per value: 1 or 0; a single one for two values
 
-Features are float32 numbers, so that libraries that compute with these see the same.
+Features are float32 numbers, so that libraries with float32 arithmetic see the same values.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ import numpy as np
 from archgym.errors import ArchGymError
 from archgym.space import LONGEST_GRID, Array, Categorical, DesignSpace, Indices, Parameter
 
-WIDE = 16.0
-"""Largest over smallest value from which on an axis is logarithmic."""
+MIN_LOG_RATIO = 16.0
+"""Largest over smallest value of the shortest logarithmic axis."""
 
 
 class Encoding:
-    """Designs of a space to features.
+    """The features of a space's designs.
 
     Args:
         space: P parameters.
 
     Attributes:
-        names: of the F features: "parameter" or "parameter=value".
-        parameter: which parameter each feature is of, int64 [F].
+        names: names of the F features, "parameter" or "parameter=value".
+        parameter: position of each feature's parameter, int64 [F].
     """
 
     def __init__(self, space: DesignSpace):
@@ -75,7 +75,7 @@ def _columns(parameter: Parameter) -> list[tuple[str, Array]]:
     grid = parameter.grid
     numbers = grid.dtype.kind in "iuf" and bool(np.isfinite(grid).all())
     place = grid.astype(float) if numbers else np.arange(n, dtype=float)
-    if numbers and place.min() > 0 and place.max() >= WIDE * place.min():
+    if numbers and place.min() > 0 and place.max() >= MIN_LOG_RATIO * place.min():
         place = np.log2(place)
     span = float(np.ptp(place))
     place = (place - place.min()) / span if span else np.zeros(n)

@@ -10,17 +10,17 @@ import numpy as np
 from scipy.optimize import minimize
 
 from archgym.errors import ArchGymError, MissingDependency, unknown
-from archgym.proxy.models import KNOWN, LEAF, MODELS, GaussianProcess, Linear, Model, Separate, Trees
+from archgym.proxy.models import LEAF, MAX_GP_DESIGNS, MODELS, GaussianProcess, Linear, Model, Separate, Trees
 from archgym.space import Array
 
-TREES = 100  # of a forest
-ITERATIONS = 1000  # of boosting, at rate RATE, with trees of LEAVES leaves of at least SMALLEST designs
-RATE = 0.1
-LEAVES = 31
-SMALLEST = 5
-TUNED = 250  # designs on which a Gaussian process finds its hyperparameters,
-STEPS = 40  # in so many steps of L-BFGS
-JITTER = 1e-6
+N_TREES = 100  # trees of a forest
+N_ITERATIONS = 1000  # iterations of boosting
+LEARNING_RATE = 0.1  # of boosting
+MAX_LEAVES = 31  # leaves per boosted tree
+MIN_LEAF_DESIGNS = 5  # training designs per leaf
+GP_TUNING_DESIGNS = 250  # designs that tune the hyperparameters of a Gaussian process
+GP_TUNING_STEPS = 40  # L-BFGS iterations of that tuning
+JITTER = 1e-6  # added to the diagonal of a covariance
 
 
 def fit(model: str, x: Array, z: Array, seed: int) -> Model:
@@ -30,10 +30,10 @@ def fit(model: str, x: Array, z: Array, seed: int) -> Model:
         model: a name of MODELS.
         x: features, [N, F].
         z: standardised targets, [N, K].
-        seed: 31 bits.
+        seed: random seed, 31 bits.
 
     Raises:
-        ArchGymError: an unknown model, or more designs than a Gaussian process takes.
+        ArchGymError: an unknown model, or too many designs for a Gaussian process.
         MissingDependency: scikit-learn is not installed.
     """
     if model not in MODELS:
@@ -51,12 +51,16 @@ def fit(model: str, x: Array, z: Array, seed: int) -> Model:
 
 
 def fit_classes(x: Array, feasible: Array, seed: int) -> Trees:
-    """Gradient-boosted trees that are above 0 where designs are feasible; both kinds occur in `feasible`, bool [N]."""
+    """Gradient-boosted trees, above 0 for feasible designs; `feasible`, bool [N], has both values."""
     from sklearn.ensemble import HistGradientBoostingClassifier
 
     with _one_thread():
         found = HistGradientBoostingClassifier(
-            max_iter=ITERATIONS // 5, learning_rate=RATE, min_samples_leaf=SMALLEST, early_stopping=False, random_state=seed
+            max_iter=N_ITERATIONS // 5,
+            learning_rate=LEARNING_RATE,
+            min_samples_leaf=MIN_LEAF_DESIGNS,
+            early_stopping=False,
+            random_state=seed,
         ).fit(x, feasible)
     return _boosted(found)
 
@@ -64,7 +68,7 @@ def fit_classes(x: Array, feasible: Array, seed: int) -> Trees:
 def _forest(x: Array, z: Array, seed: int) -> Trees:
     from sklearn.ensemble import RandomForestRegressor
 
-    found = RandomForestRegressor(TREES, max_features=0.5, random_state=seed).fit(x, z if z.shape[1] > 1 else z[:, 0])
+    found = RandomForestRegressor(N_TREES, max_features=0.5, random_state=seed).fit(x, z if z.shape[1] > 1 else z[:, 0])
     trees = [estimator.tree_ for estimator in found.estimators_]
     offsets = np.cumsum([0, *(tree.node_count for tree in trees)])
     left, right = (
@@ -88,22 +92,26 @@ def _boosting(x: Array, z: Array, seed: int) -> Separate:
     from sklearn.ensemble import HistGradientBoostingRegressor
 
     boosting = HistGradientBoostingRegressor(
-        max_iter=ITERATIONS, learning_rate=RATE, max_leaf_nodes=LEAVES, min_samples_leaf=SMALLEST, early_stopping=False, random_state=seed
+        max_iter=N_ITERATIONS,
+        learning_rate=LEARNING_RATE,
+        max_leaf_nodes=MAX_LEAVES,
+        min_samples_leaf=MIN_LEAF_DESIGNS,
+        early_stopping=False,
+        random_state=seed,
     )
     with _one_thread():
         return Separate([_boosted(boosting.fit(x, column)) for column in z.T])
 
 
 def _one_thread() -> AbstractContextManager[Any]:
-    """Boosting of up to 1e5 designs is no faster by two threads, and up to ten times slower where these wait for a busy processor."""
+    """Boosting of up to 1e5 designs is no faster with two threads, and up to ten times slower on a busy processor."""
     from threadpoolctl import threadpool_limits  # comes with scikit-learn
 
-    limits: AbstractContextManager[Any] = threadpool_limits(1, user_api="openmp")
-    return limits
+    return threadpool_limits(1, user_api="openmp")
 
 
 def _boosted(found: Any) -> Trees:
-    """The trees of scikit-learn's histogram boosting of one output."""
+    """The trees of scikit-learn's histogram boosting of one output, from private attributes: hence the upper version in pyproject.toml."""
     nodes = [stage[0].nodes for stage in found._predictors]
     offsets = np.cumsum([0, *map(len, nodes)])
     start = np.repeat(offsets[:-1], np.diff(offsets))
@@ -126,18 +134,21 @@ def _gaussian_process(x: Array, z: Array, seed: int) -> GaussianProcess:
     from sklearn.gaussian_process import GaussianProcessRegressor
     from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
-    if len(x) > KNOWN:
-        raise ArchGymError(f"a Gaussian process takes at most {KNOWN:,} designs, not {len(x):,}: give --designs {KNOWN}, or another model")
-    chosen = np.random.default_rng(seed).permutation(len(x))[:TUNED]
+    if len(x) > MAX_GP_DESIGNS:
+        raise ArchGymError(
+            f"a Gaussian process takes at most {MAX_GP_DESIGNS:,} designs, got {len(x):,}; "
+            f"give --designs {MAX_GP_DESIGNS}, or another model"
+        )
+    chosen = np.random.default_rng(seed).permutation(len(x))[:GP_TUNING_DESIGNS]
     kernel = ConstantKernel(1.0, (1e-3, 1e5)) * Matern(np.ones(x.shape[1]), (1e-2, 1e3), nu=2.5) + WhiteKernel(1e-4, (1e-8, 1.0))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # a length at its bound is an answer: the feature does not matter
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a length at its bound is a result: the feature does not matter
         found = GaussianProcessRegressor(kernel, alpha=JITTER, optimizer=_descend).fit(x[chosen], z[chosen]).kernel_
     return GaussianProcess(x, z, np.asarray(found.k1.k2.length_scale, float), found.k1.k1.constant_value, found.k2.noise_level + JITTER)
 
 
 def _descend(negative_log_likelihood: Any, start: Array, bounds: Array) -> tuple[Array, float]:
-    found = minimize(negative_log_likelihood, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": STEPS})
+    found = minimize(negative_log_likelihood, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": GP_TUNING_STEPS})
     return found.x, float(found.fun)
 
 

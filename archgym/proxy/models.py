@@ -1,4 +1,4 @@
-"""What a proxy computes with: trees, a Gaussian process, a line; all of them arrays, and NumPy.
+"""The models of proxies, computed with NumPy from arrays: trees, a Gaussian process, a line.
 
     Trees             y = base + scale * sum over trees of the value of the leaf that x falls into;
                       at an inner node x goes left where x[feature] <= threshold
@@ -6,11 +6,11 @@
                       k(x, x') = s^2 (1 + d + d^2 / 3) exp(-d),  d^2 = 5 sum_f (x_f - x'_f)^2 / l_f^2      (Matern 5/2)
     Linear            y = x A + b
 
-Outputs are standardised targets: K of them. A `spread` says how uncertain a prediction is, up to a factor that calibration supplies:
-the trees of a forest differ, a Gaussian process knows its variance, the others have 1 everywhere.
+Outputs are K standardised targets. A `spread` is the uncertainty of a prediction up to a factor from calibration: the deviation among the
+trees of a forest, the standard deviation of a Gaussian process, 1 for the other models.
 
-`archgym.proxy.fitting` makes them with scikit-learn; loading and using them needs NumPy and SciPy alone and runs no code of a file. What
-a file holds is checked before it is used: every node but the roots is the child of one earlier node, and every feature exists.
+`archgym.proxy.fitting` fits them with scikit-learn; loading and using them needs NumPy and SciPy alone and runs no code of a file. Arrays
+of a file are checked before use: every node but the roots is the child of one earlier node, and every feature exists.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from scipy.linalg import cho_solve, solve_triangular
 
 from archgym.errors import ArchGymError
 from archgym.files.archive import expect
-from archgym.proxy.bitvectors import MOST_LEAVES, BitVectors, leaf_counts
+from archgym.proxy.bitvectors import MAX_LEAVES, BitVectors, leaf_counts
 from archgym.space import Array, Indices
 
-_WORK = 2_000_000  # numbers in flight at once
-_FLOOR = 1e-3  # of a forest's spread: where all its trees agree, they may still be wrong
+_MAX_NUMBERS = 2_000_000  # elements of an intermediate array
+_MIN_SPREAD = 1e-3  # of a forest: trees that all agree may still be wrong
 LEAF = -1
-KNOWN = 2000  # training designs of a Gaussian process, at most
+MAX_GP_DESIGNS = 2000  # training designs of a Gaussian process
 
 
 class Model(ABC):
@@ -42,12 +42,12 @@ class Model(ABC):
 
     @abstractmethod
     def arrays(self) -> dict[str, Array]:
-        """What `from_arrays` makes an equal model of."""
+        """The arrays from which `from_arrays` makes an equal model."""
 
     @classmethod
     @abstractmethod
     def from_arrays(cls, arrays: Mapping[str, Array], features: int, outputs: int) -> Model:
-        """A model of arrays from a file, checked.
+        """A model from the arrays of a file, checked.
 
         Raises:
             ArchGymError: they do not make a model of this many features and outputs.
@@ -58,12 +58,12 @@ class Trees(Model):
     """T trees with V nodes in all.
 
     Args:
-        roots: int64 [T].
-        feature, threshold: of inner nodes, int64 and float64 [V].
+        roots: root node of each tree, int64 [T].
+        feature, threshold: tests of the inner nodes, int64 and float64 [V].
         left, right: children, int64 [V]; LEAF at leaves.
-        value: of leaves, float64 [V, K].
-        base: float64 [K].
-        scale: 1 / T for a forest, 1 for boosting.
+        value: values of the leaves, float64 [V, K].
+        base: constant of the sum, float64 [K].
+        scale: factor of the sum: 1 / T for a forest, 1 for boosting.
     """
 
     def __init__(
@@ -74,14 +74,14 @@ class Trees(Model):
 
     @cached_property
     def _children(self) -> Indices:
-        """Left and right of every node, a leaf its own children: int64 [2 V]."""
+        """Left and right child of every node, for a leaf the leaf itself: int64 [2 V]."""
         self_ = np.arange(len(self.left))
         leaf = self.left == LEAF
         return np.stack([np.where(leaf, self_, self.left), np.where(leaf, self_, self.right)], axis=1).ravel()
 
     @cached_property
     def depth(self) -> int:
-        """Most decisions between a root and a leaf."""
+        """Largest number of tests between a root and a leaf."""
         depth, level = 0, self.roots
         while len(level := level[self.left[level] != LEAF]):
             level = np.concatenate([self.left[level], self.right[level]])
@@ -99,8 +99,8 @@ class Trees(Model):
 
     @cached_property
     def _bits(self) -> BitVectors | None:
-        """The same sums, several times as fast, for boosted trees, which are small."""
-        if self.scale != 1.0 or len(self.base) != 1 or leaf_counts(self.left, self.right)[self.roots].max(initial=0) > MOST_LEAVES:
+        """The same sums for boosted trees, which are small, several times as fast."""
+        if self.scale != 1.0 or len(self.base) != 1 or leaf_counts(self.left, self.right)[self.roots].max(initial=0) > MAX_LEAVES:
             return None
         return BitVectors(self.roots, self.feature, self.threshold, self.left, self.right, self.value[:, 0])
 
@@ -109,13 +109,13 @@ class Trees(Model):
         if self._bits is not None:
             mean[:, 0] = self.base + self._bits.sums(x)
             return mean, spread
-        chunk = max(1, _WORK // max(1, len(self.roots)))
+        chunk = max(1, _MAX_NUMBERS // max(1, len(self.roots)))
         for start in range(0, len(x), chunk):
             rows = slice(start, start + chunk)
             values = self.value[self.leaves(x[rows])]  # [b, T, K]
             mean[rows] = self.base + self.scale * values.sum(axis=1)
             if self.scale != 1.0:  # a forest: its trees are predictions, not corrections
-                spread[rows] = np.maximum(values.std(axis=1), _FLOOR)
+                spread[rows] = np.maximum(values.std(axis=1), _MIN_SPREAD)
         return mean, spread
 
     def arrays(self) -> dict[str, Array]:
@@ -147,11 +147,11 @@ class Trees(Model):
         if not ((right != LEAF) == inner).all() or not ((children > parents) & (children < nodes)).all():
             raise ArchGymError("a tree has a node with a child before it, or beyond the last")
         if not ((roots >= 0) & (roots < nodes)).all():
-            raise ArchGymError("a tree has a root that is no node")
+            raise ArchGymError("a tree has a root that is not a node")
         if not (np.bincount(np.concatenate([roots, children]), minlength=nodes) == 1).all():
             raise ArchGymError("a tree has a node with no parent or with two")
         if not ((feature >= 0) & (feature < max(features, 1))).all():
-            raise ArchGymError(f"a tree asks for a feature that does not exist: there are {features}")
+            raise ArchGymError(f"a tree tests a feature that does not exist: the space has {features}")
         integers = (array.astype(np.int64) for array in (roots, feature, left, right))
         roots, feature, left, right = integers
         return cls(roots, feature, arrays["threshold"], left, right, arrays["value"], arrays["base"], float(arrays["scale"]))
@@ -161,10 +161,10 @@ class GaussianProcess(Model):
     """A zero-mean Gaussian process with a Matern 5/2 kernel, one for all outputs.
 
     Args:
-        x, y: N designs that it knows, [N, F] and [N, K].
-        length: of each feature, [F].
+        x, y: features and targets of N training designs, [N, F] and [N, K].
+        length: length scale of each feature, [F].
         variance: s^2 of the kernel.
-        noise: variance of what the kernel does not explain, at least the jitter.
+        noise: variance that the kernel does not explain, at least the jitter.
     """
 
     def __init__(self, x: Array, y: Array, length: Array, variance: float, noise: float):
@@ -178,12 +178,11 @@ class GaussianProcess(Model):
         a, b = a / self.length, b / self.length
         squared = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - 2 * a @ b.T
         d = np.sqrt(5 * np.maximum(squared, 0.0))
-        kernel: Array = self.variance * (1 + d + d**2 / 3) * np.exp(-d)
-        return kernel
+        return np.asarray(self.variance * (1 + d + d**2 / 3) * np.exp(-d))
 
     def predict(self, x: Array) -> tuple[Array, Array]:
         mean, spread = np.empty((len(x), self.y.shape[1])), np.empty((len(x), self.y.shape[1]))
-        chunk = max(1, _WORK // len(self.x))
+        chunk = max(1, _MAX_NUMBERS // len(self.x))
         for start in range(0, len(x), chunk):
             rows = slice(start, start + chunk)
             kernel = self._kernel(x[rows], self.x)
@@ -203,8 +202,8 @@ class GaussianProcess(Model):
             expect(name, arrays[name], shape, np.floating)
             if not np.isfinite(arrays[name]).all():
                 raise ArchGymError(f"{name} has numbers that are not finite")
-        if not 0 < n <= KNOWN or not all((arrays[name] > 0).all() for name in ("length", "variance", "noise")):
-            raise ArchGymError(f"a Gaussian process needs designs, {KNOWN:,} at most, and lengths and variances above 0")
+        if not 0 < n <= MAX_GP_DESIGNS or not all((arrays[name] > 0).all() for name in ("length", "variance", "noise")):
+            raise ArchGymError(f"a Gaussian process needs designs, {MAX_GP_DESIGNS:,} at most, and lengths and variances above 0")
         return cls(arrays["x"], arrays["y"], arrays["length"], float(arrays["variance"]), float(arrays["noise"]))
 
 
@@ -216,7 +215,7 @@ class Linear(Model):
 
     def predict(self, x: Array) -> tuple[Array, Array]:
         mean = np.tile(self.intercept, (len(x), 1))
-        for column, weight in zip(x.T, self.weights, strict=True):  # a matrix product rounds a row as its batch has it
+        for column, weight in zip(x.T, self.weights, strict=True):  # a matrix product rounds a row differently in different batches
             mean += column[:, None] * weight
         return mean, np.ones_like(mean)
 
@@ -233,7 +232,7 @@ class Linear(Model):
 
 
 class Separate(Model):
-    """A model of its own for each output."""
+    """A separate model for each output."""
 
     def __init__(self, models: list[Trees]):
         self.models = models
@@ -247,11 +246,11 @@ class Separate(Model):
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Array], features: int, outputs: int) -> Separate:
-        return cls([Trees.from_arrays(part(arrays, f"{k}."), features, 1) for k in range(outputs)])
+        return cls([Trees.from_arrays(with_prefix(arrays, f"{k}."), features, 1) for k in range(outputs)])
 
 
-def part(arrays: Mapping[str, Array], prefix: str) -> dict[str, Array]:
-    """The arrays whose names begin with a prefix, without it."""
+def with_prefix(arrays: Mapping[str, Array], prefix: str) -> dict[str, Array]:
+    """The arrays whose names begin with a prefix, by their names without it."""
     return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
 

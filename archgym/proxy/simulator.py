@@ -1,9 +1,9 @@
-"""A proxy is a simulator: the same space, the metrics that it has learnt, and an answer at once.
+"""A proxy is a simulator: the space of the environment that it has learnt, and predicted metrics.
 
-DIR/model.npz     all that predicts: a header (environment, space, metrics, objective) and arrays; read without pickle
-DIR/report.json   how good it is
-DIR/test.npz      the designs that it was judged by
-DIR/README.md     the same in words
+DIR/model.npz     the model: a header (environment, space, metrics, objective) and arrays; read without pickle
+DIR/report.json   its errors
+DIR/test.npz      the test designs, true and predicted
+DIR/README.md     the report in words
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ from archgym.files.paths import make_folder
 from archgym.objective import Objective
 from archgym.proxy.evaluate import LEVELS
 from archgym.proxy.features import Encoding
-from archgym.proxy.models import MODELS, Model, Trees, part
+from archgym.proxy.models import MODELS, Model, Trees, with_prefix
 from archgym.proxy.targets import Targets
 from archgym.simulator import Metric, Simulator
 from archgym.space import Array, DesignSpace, Indices
+from archgym.task import EnvSpecification
 from archgym.values import identity_of
 
 FORMAT = 1
@@ -34,17 +35,17 @@ FILE = "model.npz"
 
 
 class ProxySimulator(Simulator):
-    """What a model has learnt of a simulator.
+    """A model of a simulator.
 
     Args:
-        environment: that it learnt from: id, "kwargs" and the "simulator"'s specification.
+        environment: the environment's id, arguments ("kwargs") and simulator's specification ("simulator").
         space: P parameters.
-        targets: K metrics.
+        targets: K metrics and their transformation.
         kind: a name of MODELS.
-        model: of standardised targets.
-        feasibility: trees that are above 0 where a design is feasible; None where all are.
-        widths: of intervals, multiples of the model's spread, [levels, K].
-        objective: of the environment, if it needs no other metrics.
+        model: model of the standardised targets.
+        feasibility: trees, above 0 for feasible designs; None where all designs are feasible.
+        widths: half-widths of intervals, multiples of the model's spread, [levels, K].
+        objective: the environment's objective; None where it needs metrics that are not learnt.
     """
 
     identity = "archgym.proxy.simulator:ProxySimulator"
@@ -69,9 +70,9 @@ class ProxySimulator(Simulator):
 
     @property
     def specification(self) -> dict[str, Any]:
-        """The class, what it has learnt from, and a hash of the model."""
+        """The class, the id of the environment that it has learnt, and a hash of the model."""
         name = identity_of(type(self))
-        return {"simulator": name, "of": self.environment["id"], "model": self._digest}
+        return {"simulator": name, "of": EnvSpecification.from_dict(self.environment).id, "model": self._digest}
 
     def evaluate_indices(self, indices: Indices, rng: np.random.Generator | None = None) -> dict[str, Array]:
         x = self.encoding(indices)
@@ -80,13 +81,13 @@ class ProxySimulator(Simulator):
         return {**columns, "feasible": self._feasible(x)}
 
     def interval(self, indices: Indices, level: float = 0.9) -> dict[str, tuple[Array, Array]]:
-        """Where the true metrics of designs [B, P] are: metric -> (low, high), [B] each, with the probability `level`.
+        """Intervals that hold the true metrics of designs [B, P] with probability `level`: metric -> (low, high), [B] each.
 
         Raises:
             ArchGymError: the level is not a calibrated one (`archgym.proxy.evaluate.LEVELS`).
         """
         if level not in LEVELS:
-            raise ArchGymError(f"intervals are calibrated for levels {', '.join(map(str, LEVELS))}, not {level}")
+            raise ArchGymError(f"expected a calibrated level, one of {', '.join(map(str, LEVELS))}, got {level}")
         z, spread = self.model.predict(self.encoding(indices))
         half = self.widths[LEVELS.index(level)] * spread
         low, high = self.targets.restored(z - half), self.targets.restored(z + half)
@@ -127,7 +128,7 @@ class ProxySimulator(Simulator):
         """Read and check the model of a folder; no code of it runs.
 
         Raises:
-            ArchGymError: there is none, or it is foreign or damaged.
+            ArchGymError: the folder has no proxy, or a foreign or damaged one.
         """
         path = Path(folder).expanduser() / FILE
         if not path.is_file():
@@ -157,8 +158,8 @@ class ProxySimulator(Simulator):
             space=space,
             targets=targets,
             kind=about["model"],
-            model=MODELS[about["model"]].from_arrays(part(arrays, "model."), features, outputs),
-            feasibility=Trees.from_arrays(part(arrays, "feasibility."), features, 1) if about["feasibility"] else None,
+            model=MODELS[about["model"]].from_arrays(with_prefix(arrays, "model."), features, outputs),
+            feasibility=Trees.from_arrays(with_prefix(arrays, "feasibility."), features, 1) if about["feasibility"] else None,
             widths=arrays["widths"],
             objective=None if objective is None else Objective.from_dict(objective),
         )

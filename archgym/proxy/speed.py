@@ -1,23 +1,22 @@
-"""How much faster a proxy answers than the simulator that it has learnt, measured side by side."""
+"""Speed of a proxy relative to the simulator that it has learnt, measured side by side."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any
 
-import gymnasium
 import numpy as np
 
+from archgym.env import Evaluator
 from archgym.errors import ArchGymError
 from archgym.proxy.simulator import ProxySimulator
 from archgym.simulator import Simulator
 from archgym.space import Indices
-from archgym.values import read_arguments
+from archgym.task import EnvSpecification
 
 BATCHES = (1, 1000, 10_000)
-PATIENCE_S = 5.0  # that a simulator may take for a batch
+MAX_BATCH_S = 5.0  # time of the simulator for a batch
 
 
 @dataclass(frozen=True)
@@ -25,8 +24,8 @@ class Speed:
     """Seconds per design in batches of one size.
 
     Attributes:
-        batch: designs asked for at once; the simulator's batch is smaller where its would take too long.
-        proxy_s, simulator_s: per design.
+        batch: designs per call; the simulator's is smaller where it would take too long.
+        proxy_s, simulator_s: seconds per design.
     """
 
     batch: int
@@ -35,24 +34,24 @@ class Speed:
 
     @property
     def ratio(self) -> float:
-        """How many designs the proxy answers while the simulator answers one."""
+        """Designs that the proxy evaluates in the time of one design of the simulator."""
         return self.simulator_s / self.proxy_s
 
 
 def measure(proxy: ProxySimulator, simulator: Simulator, batches: Sequence[int] = BATCHES, seed: int = 0) -> list[Speed]:
     """Time both on the same random designs, in turns; the fastest of some rounds counts."""
     rng = np.random.default_rng(seed)
-    found, one = [], np.inf
+    found, per_design_s = [], np.inf
     for batch in batches:
         designs = proxy.space.sample(batch, rng)
-        affordable = designs if one * batch < PATIENCE_S else designs[: max(1, int(PATIENCE_S / one))]
+        affordable = designs if per_design_s * batch < MAX_BATCH_S else designs[: max(1, int(MAX_BATCH_S / per_design_s))]
         times = []
         for _ in range(3 if batch > 1 else 9):
             times.append((_seconds(proxy, designs) / len(designs), _seconds(simulator, affordable) / len(affordable)))
-            if sum(simulator_s * len(affordable) for _, simulator_s in times) > PATIENCE_S:
+            if sum(simulator_s * len(affordable) for _, simulator_s in times) > MAX_BATCH_S:
                 break
         fastest = np.min(times, axis=0)
-        one = min(one, float(fastest[1]))
+        per_design_s = min(per_design_s, float(fastest[1]))
         found.append(Speed(batch, float(fastest[0]), float(fastest[1])))
     return found
 
@@ -63,16 +62,15 @@ def simulator_of(proxy: ProxySimulator) -> Simulator:
     Raises:
         ArchGymError: it cannot be made here.
     """
+    env = EnvSpecification.from_dict(proxy.environment)
     try:
-        env: Any = gymnasium.make(proxy.environment["id"], **read_arguments(proxy.environment["kwargs"])).unwrapped
-    except gymnasium.error.Error as error:
-        raise ArchGymError(f"{proxy.environment['id']} cannot be made here: {error}") from error
-    simulator: Simulator = env.simulator
-    return simulator
+        return Evaluator.from_specification(env).simulator
+    except ArchGymError as error:
+        raise ArchGymError(f"{env.id} cannot be made here: {error}") from error
 
 
 def _seconds(simulator: Simulator, designs: Indices) -> float:
     rng = np.random.default_rng(0)
     start = perf_counter()
-    simulator.remeasure(designs, rng)  # what a cache knows does not count
+    simulator.remeasure(designs, rng)  # caches are passed by
     return perf_counter() - start

@@ -1,8 +1,8 @@
 """Metrics as models see them: logarithms where a metric spans a decade, standardised in any case.
 
-    z = (g(y) - mean) / scale,     g = log where all y > 0 and the largest is DECADE times the smallest, else the identity
+    z = (g(y) - mean) / scale,     g = log where all y > 0 and the largest is LOG_RATIO times the smallest, else the identity
 
-Without the second step a tolerance that a library states in absolute figures ends the fit of a metric in SI units at once.
+Standardising keeps absolute tolerances of libraries from ending the fit of a metric in SI units at once.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from archgym.errors import ArchGymError
 from archgym.simulator import Metric
 from archgym.space import Array
 
-DECADE = 10.0
-_FAR = 30.0  # standard deviations from the mean beyond which nothing is predicted
+LOG_RATIO = 10.0
+MAX_STANDARDISED = 30.0  # largest predicted distance from the mean, standard deviations
 
 
 @dataclass(frozen=True, eq=False)
 class Targets:
-    """K metrics and what makes standardised targets of them.
+    """K metrics and the transformation to standardised targets.
 
     Attributes:
-        metrics: K.
-        log: which are learnt as logarithms, bool [K].
-        mean, scale: of g(y), float64 [K].
+        metrics: K metrics.
+        log: whether each is learnt as a logarithm, bool [K].
+        mean, scale: mean and standard deviation of g(y), float64 [K].
     """
 
     metrics: tuple[Metric, ...]
@@ -36,33 +36,31 @@ class Targets:
     scale: Array
 
     @classmethod
-    def of(cls, metrics: Sequence[Metric], values: Array) -> Targets:
-        """What fits values [N, K].
+    def from_values(cls, metrics: Sequence[Metric], values: Array) -> Targets:
+        """The transformation for values [N, K].
 
         Raises:
             ArchGymError: a metric has the same value everywhere.
         """
         for metric, column in zip(metrics, values.T, strict=True):
             if np.ptp(column) == 0:
-                raise ArchGymError(f"{metric.name} is {column[0]:.6g} for all {len(column):,} designs: there is nothing to learn")
+                raise ArchGymError(f"{metric.name} is {column[0]:.6g} for all {len(column):,} designs: nothing can be learnt")
         low, high = values.min(axis=0), values.max(axis=0)
-        log = (low > 0) & (high >= DECADE * np.maximum(low, np.finfo(float).tiny))
+        log = (low > 0) & (high >= LOG_RATIO * np.maximum(low, np.finfo(float).tiny))
         g = np.where(log, np.log(np.where(log, values, 1.0)), values)
         return cls(tuple(metrics), log, g.mean(axis=0), g.std(axis=0))
 
     def standardised(self, values: Array) -> Array:
         """Metrics to targets, [B, K] each."""
-        z: Array = (np.where(self.log, np.log(np.where(self.log, values, 1.0)), values) - self.mean) / self.scale
-        return z
+        return np.asarray((np.where(self.log, np.log(np.where(self.log, values, 1.0)), values) - self.mean) / self.scale)
 
     def restored(self, z: Array) -> Array:
         """Targets to metrics, [B, K] each; finite where `ends` are."""
-        g = self.mean + self.scale * np.clip(z, -_FAR, _FAR)
-        values: Array = np.where(self.log, np.exp(np.where(self.log, g, 0.0)), g)
-        return values
+        g = self.mean + self.scale * np.clip(z, -MAX_STANDARDISED, MAX_STANDARDISED)
+        return np.where(self.log, np.exp(np.where(self.log, g, 0.0)), g)
 
     @property
     def ends(self) -> Array:
-        """The smallest and the largest metrics that are predicted, [2, K]."""
+        """Smallest and largest predictable metrics, [2, K]."""
         with np.errstate(over="ignore", invalid="ignore"):
             return self.restored(np.array([[-np.inf], [np.inf]]))

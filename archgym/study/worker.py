@@ -192,7 +192,7 @@ def answered(kind: str, answer: Any) -> tuple[bytes, dict[str, Any]]:
     """
     if kind != "done":
         raise (RunImpossible if kind == "impossible" else RunFailed)(answer)
-    return answer  # type: ignore[no-any-return]
+    return answer
 
 
 def serve(line: Line) -> NoReturn:

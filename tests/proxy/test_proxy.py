@@ -47,9 +47,9 @@ class Hills(Simulator):
 
 @pytest.fixture(autouse=True)
 def small_models(monkeypatch):
-    monkeypatch.setattr(fitting, "ITERATIONS", 100)
-    monkeypatch.setattr(fitting, "TREES", 20)
-    monkeypatch.setattr(fitting, "TUNED", 100)
+    monkeypatch.setattr(fitting, "N_ITERATIONS", 100)
+    monkeypatch.setattr(fitting, "N_TREES", 20)
+    monkeypatch.setattr(fitting, "GP_TUNING_DESIGNS", 100)
     register_env("test/Hills-v0", simulator=Hills)
     register_env("test/Bowl-v0", simulator=Bowl)
 
@@ -63,7 +63,7 @@ def hills():
 @pytest.fixture(scope="module")
 def trained(hills):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fitting, "ITERATIONS", 100)
+        patch.setattr(fitting, "N_ITERATIONS", 100)
         return train(hills, folds=3)
 
 
@@ -118,7 +118,7 @@ def test_the_same_data_give_the_same_model_and_another_seed_another(hills):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_intervals_hold_the_truth_as_often_as_they_say(kind, monkeypatch):
-    monkeypatch.setattr(fitting, "TUNED", 250)
+    monkeypatch.setattr(fitting, "GP_TUNING_DESIGNS", 250)
     register_env("test/Hills-v0", simulator=Hills)
     found = train(sample("test/Hills-v0", 500), ["cost_s"], kind, folds=5)
     space = Hills.space

@@ -30,8 +30,8 @@ SPACE = DesignSpace(
 
 @pytest.fixture(autouse=True)
 def small_models(monkeypatch):
-    monkeypatch.setattr(fitting, "ITERATIONS", 50)
-    monkeypatch.setattr(fitting, "TREES", 7)
+    monkeypatch.setattr(fitting, "N_ITERATIONS", 50)
+    monkeypatch.setattr(fitting, "N_TREES", 7)
 
 
 def problem(n: int = 150, outputs: int = 2):
@@ -79,7 +79,7 @@ def test_features_are_finite_where_a_value_is_not_and_a_very_long_parameter_is_r
 
 def test_metrics_that_span_a_decade_are_learnt_as_logarithms_and_all_come_back():
     values = np.stack([np.geomspace(1e-9, 1e-6, 50), np.linspace(1, 5, 50), np.linspace(-1, 1e6, 50)], axis=1)
-    targets = Targets.of([Metric("a"), Metric("b"), Metric("c")], values)
+    targets = Targets.from_values([Metric("a"), Metric("b"), Metric("c")], values)
     assert targets.log.tolist() == [True, False, False]
     z = targets.standardised(values)
     assert z.mean(axis=0) == pytest.approx(0, abs=1e-12) and z.std(axis=0) == pytest.approx(1)
@@ -89,7 +89,7 @@ def test_metrics_that_span_a_decade_are_learnt_as_logarithms_and_all_come_back()
 
 def test_a_constant_metric_is_refused():
     with pytest.raises(ArchGymError, match="b is 2 for all 3 designs"):
-        Targets.of([Metric("a"), Metric("b")], np.array([[1.0, 2.0], [2.0, 2.0], [3.0, 2.0]]))
+        Targets.from_values([Metric("a"), Metric("b")], np.array([[1.0, 2.0], [2.0, 2.0], [3.0, 2.0]]))
 
 
 # --- models ---
@@ -100,7 +100,7 @@ def test_a_forest_predicts_what_scikit_learn_predicts(outputs):
     from sklearn.ensemble import RandomForestRegressor
 
     x, z, new = problem(outputs=outputs)
-    theirs = RandomForestRegressor(fitting.TREES, max_features=0.5, random_state=3).fit(x, z if outputs > 1 else z[:, 0])
+    theirs = RandomForestRegressor(fitting.N_TREES, max_features=0.5, random_state=3).fit(x, z if outputs > 1 else z[:, 0])
     mean, spread = fit("random_forest", x, z, 3).predict(new)
     each = np.stack([tree.predict(new).reshape(len(new), outputs) for tree in theirs.estimators_])
     assert mean == pytest.approx(theirs.predict(new).reshape(mean.shape), abs=1e-9)
@@ -112,7 +112,13 @@ def test_boosting_predicts_what_scikit_learn_predicts():
 
     x, z, new = problem()
     mean, spread = fit("hist_gradient_boosting", x, z, 3).predict(new)
-    settings_ = {"max_iter": fitting.ITERATIONS, "learning_rate": 0.1, "max_leaf_nodes": 31, "min_samples_leaf": 5, "early_stopping": False}
+    settings_ = {
+        "max_iter": fitting.N_ITERATIONS,
+        "learning_rate": 0.1,
+        "max_leaf_nodes": 31,
+        "min_samples_leaf": 5,
+        "early_stopping": False,
+    }
     for k in range(2):
         theirs = HistGradientBoostingRegressor(**settings_, random_state=3).fit(x, z[:, k])
         assert mean[:, k] == pytest.approx(theirs.predict(new), abs=1e-9)
@@ -125,7 +131,7 @@ def test_feasibility_is_what_scikit_learn_says():
     x, z, new = problem()
     feasible = z[:, 0] > -0.5
     theirs = HistGradientBoostingClassifier(
-        max_iter=fitting.ITERATIONS // 5, learning_rate=0.1, min_samples_leaf=5, early_stopping=False, random_state=3
+        max_iter=fitting.N_ITERATIONS // 5, learning_rate=0.1, min_samples_leaf=5, early_stopping=False, random_state=3
     ).fit(x, feasible)
     assert np.array_equal(fit_classes(x, feasible, 3).predict(new)[0][:, 0] > 0, theirs.predict(new))
 
@@ -148,7 +154,7 @@ def test_a_line_predicts_a_line_and_large_data_are_refused_by_a_gaussian_process
     x, _, new = problem()
     weights = np.arange(16.0).reshape(8, 2)
     assert fit("linear", x, x @ weights + 2, 0).predict(new)[0] == pytest.approx(new @ weights + 2, abs=1e-4)
-    monkeypatch.setattr(fitting, "KNOWN", 100)
+    monkeypatch.setattr(fitting, "MAX_GP_DESIGNS", 100)
     with pytest.raises(ArchGymError, match="at most 100 designs, not 150: give --designs 100"):
         fit("gaussian_process", x, x @ weights, 0)
     with pytest.raises(ArchGymError, match="did you mean 'random_forest'"):

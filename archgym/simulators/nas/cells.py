@@ -1,12 +1,12 @@
 """The cells of NAS-Bench-201: their strings, and which of them are the same function.
 
-A cell is a complete directed graph of four nodes; every edge carries one of five operations, and a node is the sum of what arrives:
+A cell is a complete directed graph of four nodes; every edge has one of five operations, and a node is the sum of its inputs:
 
     x_j = sum_{i < j} op_ij(x_i)        x_0 the cell's input, x_3 its output        6 edges, 5^6 = 15,625 cells
 
 A row of six operation indices is a cell, edges in the order (0,1), (0,2), (1,2), (0,3), (1,3), (2,3). Many rows are one function: `none`
-is zero, `skip_connect` the identity, average pooling linear (it counts no padding and has no batch norm), and a convolution (ReLU,
-convolution, batch norm) some nonlinearity that maps zero to zero. So a function is written by one 64-bit hash per node,
+is zero, `skip_connect` the identity, average pooling linear (it ignores padding and has no batch norm), and a convolution (ReLU,
+convolution, batch norm) some nonlinearity that maps zero to zero. So a function is identified by one 64-bit hash per node,
 
     h_j = sum_i t(op_ij, h_i) mod 2^64      t(none, h) = 0, t(skip, h) = h, t(pool, h) = p h (p odd), t(conv_k, h) = mix(h ^ salt_k),
                                             and t(op, 0) = 0
@@ -16,9 +16,9 @@ every edge has weights of its own, as in any trained network, the two differ. Th
 a salt of that edge's own; the sum of these marked hashes, over the convolutions that reach the output, tells a function that uses one
 convolution twice from one that uses two (5,044).
 
-What this leaves out: a convolution maps zero to its batch norm's bias, zero at the start of training and learned in a full network; here
-it stays zero, and such an edge is not built. And batch norm undoes a factor, conv(2 x) = conv(x), which merges a few more classes up to its
-epsilon; they are kept apart.
+Two effects are neglected. A convolution maps zero to its batch norm's bias, zero at the start of training and learned in a full network;
+here it stays zero, and such an edge is not built. And batch norm cancels a factor, conv(2 x) = conv(x), which merges a few more classes up
+to its epsilon; they are kept apart.
 
 Source: Dong & Yang, "NAS-Bench-201", ICLR 2020 (space and strings); the count of 6,466 is that of Dong et al., "NATS-Bench", TPAMI 2021.
 """
@@ -46,7 +46,7 @@ NASLIB_EDGES = ((0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3))
 
 CELL_SPACE = DesignSpace([Categorical(f"edge{source}{target}", OPERATIONS, default="nor_conv_3x3") for source, target in EDGES])
 
-_POOLED = np.uint64(0x9E3779B97F4A7C15)  # odd, so that pooling is undone by no number of poolings
+_POOLED = np.uint64(0x9E3779B97F4A7C15)  # odd, so that no number of poolings is the identity
 _SALTS = np.array([0, 0, 0xD1B54A32D192ED03, 0x8CB92BA72F3D8DD7, 0], np.uint64)  # by operation
 _MARK = np.uint64(0xA0761D6478BD642F)
 _SHIFT = np.uint64(33)
@@ -63,7 +63,7 @@ def all_cells() -> Indices:
 def parse(cell: str | tuple[int, ...]) -> Indices:
     """A cell's string, or its tuple in NASLib (as text too) -> its operation indices, int64 [6].
 
-    NASLib counts operations and edges in an order of its own: `skip_connect`, `none`, `nor_conv_3x3`, `nor_conv_1x1`, `avg_pool_3x3` on the
+    NASLib numbers operations and edges in its own order: `skip_connect`, `none`, `nor_conv_3x3`, `nor_conv_1x1`, `avg_pool_3x3` on the
     edges (0,1), (0,2), (0,3), (1,2), (1,3), (2,3).
 
     Examples:
@@ -73,15 +73,15 @@ def parse(cell: str | tuple[int, ...]) -> Indices:
         [4, 1, 0, 2, 4, 2]
 
     Raises:
-        ArchGymError: not the string or the tuple of a cell, or an operation that the space does not have.
+        ArchGymError: neither a string nor a tuple of a cell, or an unknown operation.
     """
     wanted = "three groups of |operation~node|, such as |none~0|+|none~0|none~1|+|none~0|none~1|none~2|"
     if isinstance(cell, tuple):
-        return _of_naslib(cell)
+        return _from_naslib(cell)
     if not isinstance(cell, str):
         raise ArchGymError(f"a cell's string is text with {wanted}, not {shown(cell)}")
     if re.fullmatch(r"\(\d(, ?\d){5}\)", cell.strip()):
-        return _of_naslib(tuple(map(int, re.findall(r"\d", cell))))
+        return _from_naslib(tuple(map(int, re.findall(r"\d", cell))))
     whole, part = r"\|(?:[^|~+]+~[0-2]\|)+", r"([^|~+]+)~([0-2])"
     groups = [re.findall(part, group) if re.fullmatch(whole, group) else [] for group in cell.strip().split("+")]
     sources = [[int(source) for _, source in group] for group in groups]
@@ -94,7 +94,7 @@ def parse(cell: str | tuple[int, ...]) -> Indices:
     return np.array([OPERATIONS.index(name) for name in names], np.int64)
 
 
-def _of_naslib(cell: tuple[int, ...]) -> Indices:
+def _from_naslib(cell: tuple[int, ...]) -> Indices:
     operations = range(len(NASLIB_OPERATIONS))
     if len(cell) != len(EDGES) or not all(isinstance(operation, int) and operation in operations for operation in cell):
         raise ArchGymError(
@@ -116,12 +116,12 @@ def format(indices: Sequence[int] | Indices) -> str:
 
 
 def canonical_classes(cells: Indices, *, shared_weights: bool = True) -> Indices:
-    """Which cells are the same function: int64 [n] of class numbers, counted in the order of first appearance.
+    """Classes of cells that are the same function: int64 [n], numbered in the order of first appearance.
 
     Args:
         cells: operation indices [n, 6].
-        shared_weights: all convolutions of one kernel size share their weights (4,660 classes); False gives every edge its own, as in a
-            trained network (5,044 classes).
+        shared_weights: True where all convolutions of one kernel size share their weights (4,660 classes), False where every edge has
+            its own, as in a trained network (5,044 classes).
 
     Raises:
         ArchGymError: not rows of six integers from 0 to 4.
@@ -131,19 +131,18 @@ def canonical_classes(cells: Indices, *, shared_weights: bool = True) -> Indices
     if not shared_weights:
         marked = np.zeros_like(output)
         for edge in range(len(EDGES)):
-            own = np.flatnonzero((cells[:, edge] == CONV1) | (cells[:, edge] == CONV3))
-            with_mark = _output_hash(cells[own], marked_edge=edge)
-            marked[own] += np.where(with_mark == output[own], np.uint64(0), _mix(with_mark))  # equal: a dead convolution
+            rows = np.flatnonzero((cells[:, edge] == CONV1) | (cells[:, edge] == CONV3))
+            with_mark = _output_hash(cells[rows], marked_edge=edge)
+            marked[rows] += np.where(with_mark == output[rows], np.uint64(0), _mix(with_mark))  # equal: a dead convolution
         output = _mix(output) + marked
     _, first, inverse = np.unique(output, return_index=True, return_inverse=True)
     rank = np.empty(len(first), np.int64)
     rank[np.argsort(first)] = np.arange(len(first))
-    classes: Indices = rank[inverse]
-    return classes
+    return rank[inverse]
 
 
 def live_edges(cells: Indices) -> npt.NDArray[np.bool_]:
-    """Which edges lie on a path from the cell's input to its output that no `none` interrupts: [n, 6] -> bool [n, 6]."""
+    """Edges on a path from the cell's input to its output without a `none`: [n, 6] -> bool [n, 6]."""
     present = _checked(cells) != NONE
     from_input = np.zeros((len(cells), NODES), bool)
     to_output = np.zeros((len(cells), NODES), bool)
@@ -153,15 +152,14 @@ def live_edges(cells: Indices) -> npt.NDArray[np.bool_]:
     for edge, (source, target) in sorted(enumerate(EDGES), key=lambda entry: -entry[1][1]):
         to_output[:, source] |= present[:, edge] & to_output[:, target]
     sources, targets = np.array(EDGES).T
-    live: npt.NDArray[np.bool_] = present & from_input[:, sources] & to_output[:, targets]
-    return live
+    return present & from_input[:, sources] & to_output[:, targets]
 
 
 def nats_unique_string(indices: Indices) -> str:
     """NATS-Bench's own description of a cell's function, from indices [6]; it merges `skip_connect` and, in part, `none` (6,466 classes).
 
     Nodes are written recursively, the terms of a sum sorted: a skipped node is its source's text, and a term is zero ("#") where its
-    operation is `none` or its source is exactly zero. A sum of several zeros is no such zero, which is why it counts more classes.
+    operation is `none` or its source is exactly zero. A sum of several zeros does not count as zero, hence the larger number of classes.
     """
     nodes = ["0"]
     for node in range(1, NODES):
@@ -178,15 +176,15 @@ def nats_unique_string(indices: Indices) -> str:
 
 
 def convolutions(cells: Indices) -> Indices:
-    """How many 1x1 and 3x3 convolutions a cell has, dead ones too: [n, 6] -> int64 [n, 2]."""
+    """Numbers of 1x1 and 3x3 convolutions of cells, dead ones included: [n, 6] -> int64 [n, 2]."""
     return np.stack([(cells == CONV1).sum(axis=1), (cells == CONV3).sum(axis=1)], axis=1)
 
 
 @cache
 def representatives() -> Indices:
-    """For every cell, by ordinal, the ordinal of the first cell with its function (own weights per edge) and as many convolutions.
+    """For every cell, by ordinal, the ordinal of the first cell of its function (own weights per edge) and numbers of convolutions.
 
-    Cells of one function may differ in dead convolutions, which cost parameters and operations all the same.
+    Cells of one function may differ in dead convolutions, which cost parameters and operations too.
 
     Returns:
         int64 [15625], read-only.
@@ -197,16 +195,15 @@ def representatives() -> Indices:
 
 
 def first_of_equals(labels: Indices) -> Indices:
-    """For every cell, by ordinal, the ordinal of the first one with its label and as many convolutions: int64 [15625] -> int64 [15625]."""
+    """For every cell, by ordinal, the ordinal of the first of its label and numbers of convolutions: int64 [15625] -> int64 [15625]."""
     counts = convolutions(all_cells())
     key = (labels * 7 + counts[:, 0]) * 7 + counts[:, 1]  # at most 6 of a kind
     _, first, inverse = np.unique(key, return_index=True, return_inverse=True)
-    ordinals: Indices = first[inverse]
-    return ordinals
+    return first[inverse]
 
 
 def _output_hash(cells: Indices, marked_edge: int | None = None) -> Hashes:
-    """The hash of every cell's output, uint64 [n]; a convolution on the marked edge is taken for another one."""
+    """The hash of every cell's output, uint64 [n]; a convolution on the marked edge counts as a different one."""
     nodes = np.zeros((NODES, len(cells)), np.uint64)
     nodes[0] = _INPUT
     for edge, (source, target) in enumerate(EDGES):
@@ -215,16 +212,14 @@ def _output_hash(cells: Indices, marked_edge: int | None = None) -> Hashes:
         mixed = _mix(h ^ salt)
         terms = np.choose(operation, [np.uint64(0), h, mixed, mixed, h * _POOLED])
         nodes[target] += np.where(h == 0, np.uint64(0), terms)
-    output: Hashes = nodes[-1]
-    return output
+    return nodes[-1]
 
 
 def _mix(h: Hashes) -> Hashes:
     """The finaliser of MurmurHash3 on 64 bits."""
     for multiplier in (np.uint64(0xFF51AFD7ED558CCD), np.uint64(0xC4CEB9FE1A85EC53)):
         h = (h ^ (h >> _SHIFT)) * multiplier
-    mixed: Hashes = h ^ (h >> _SHIFT)
-    return mixed
+    return h ^ (h >> _SHIFT)
 
 
 def _checked(rows: Any) -> Indices:

@@ -1,8 +1,8 @@
-"""What a cell's network costs: parameters, multiply-adds and layers, exactly.
+"""Exact costs of a cell's network: parameters, multiply-adds and layers.
 
 A network is a skeleton around copies of its cell: a stem, one stage of cells per width, a reduction between stages, a classifier. A cell
-adds one convolution (with batch norm) for each of its convolution edges, dead ones too, since the published tables count so; no other
-operation has parameters or multiply-adds. So with n1 and n3 the numbers of 1x1 and 3x3 convolutions of a cell,
+adds one convolution (with batch norm) for each of its convolution edges; dead ones count, as in the published tables. No other operation
+has parameters or multiply-adds. So with n1 and n3 the numbers of 1x1 and 3x3 convolutions of a cell,
 
     cost(cell) = cost(skeleton) + n1 cost(1x1 edges) + n3 cost(3x3 edges)
 
@@ -11,7 +11,7 @@ operation has parameters or multiply-adds. So with n1 and n3 the numbers of 1x1 
     imagenet16-120   params  80,456 + ...                        MACs  1,953,280 +   983,040 n1 +  8,847,360 n3
     digits           params     666 +    576 n1 +   4,672 n3     MACs     13,472 +    20,480 n1 +    184,320 n3
 
-Sources: Dong & Yang, "NAS-Bench-201", ICLR 2020 (the first three); `training` (digits, both stages 16 wide).
+Sources: Dong & Yang, "NAS-Bench-201", ICLR 2020 (the first three); `training.train` (digits, both stages 16 wide).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from archgym.simulators.accelerator.layers import Layer
 from archgym.simulators.nas.cells import convolutions
 from archgym.space import Indices
 
-BATCH_NORM, BIAS = 2, 1  # vectors of a layer
+BATCH_NORM, BIAS = 2, 1  # parameter vectors of a layer
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,12 @@ class Network:
     """The skeleton of a network.
 
     Attributes:
-        name: of the data set.
-        channels: of its images.
-        side: of its images, pixels.
-        classes: to tell apart.
+        name: name of the data set.
+        channels: channels of an image.
+        side: height and width of an image, pixels.
+        classes: number of classes.
         widths: channels of each stage.
-        cells: per stage.
+        cells: cells per stage.
         residual: whether stages are joined by a residual block of stride 2, instead of pooling and a 1x1 convolution.
     """
 
@@ -53,7 +53,7 @@ class Network:
 
     @cached_property
     def skeleton(self) -> tuple[Layer, ...]:
-        """The layers that every cell's network has, in order; those of the cells belong between them."""
+        """The layers outside the cells, in order."""
         width, side = self.widths[0], self.side
         layers = [_convolution("stem", self.channels, width, 3, side)]
         for stage, wider in enumerate(self.widths[1:], start=1):
@@ -68,7 +68,7 @@ class Network:
         return (*layers, Layer.gemm("classifier", 1, self.classes, width, vectors=BIAS))
 
     def edge_layers(self, kernel: int) -> tuple[Layer, ...]:
-        """What one convolution edge of kernel size 1 or 3 adds: a layer for each stage, repeated for each of its cells."""
+        """The layers of one convolution edge of kernel size 1 or 3: one for each stage, repeated for each of its cells."""
         return tuple(
             _convolution(f"stage{stage + 1}.conv{kernel}x{kernel}", width, width, kernel, self.side >> stage, repeats=self.cells)
             for stage, width in enumerate(self.widths)
@@ -84,7 +84,7 @@ class Network:
         counts = convolutions(cells)
         parts = (self.skeleton, self.edge_layers(1), self.edge_layers(3))
         params = [sum(layer.parameters for layer in layers) for layers in parts]
-        params[0] += BATCH_NORM * self.widths[-1]  # before the classifier
+        params[0] += BATCH_NORM * self.widths[-1]  # the last batch norm, before the classifier
         macs = [sum(layer.macs for layer in layers) for layers in parts]
         return {name: base + counts @ np.array(edges) for name, (base, *edges) in (("params", params), ("macs", macs))}
 
@@ -113,7 +113,7 @@ def get_network(name: str) -> Network:
     """A network by the name of its data set.
 
     Raises:
-        ArchGymError: no such network.
+        ArchGymError: the network is unknown.
     """
     if name not in NETWORKS:
         raise unknown("network", name, NETWORKS)

@@ -1,4 +1,4 @@
-"""What `archgym doctor` says of accuracy tables."""
+"""The line of `archgym doctor` on accuracy tables."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ from archgym.simulators.nas.tables.table import list_tables
 
 
 def findings() -> Iterator[Finding]:
-    """The tables that are installed."""
+    """Names of the installed tables."""
     yield Finding("Data", "accuracy tables", "ok", ", ".join(list_tables()))

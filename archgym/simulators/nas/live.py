@@ -1,19 +1,19 @@
-"""Cells trained when they are asked for, instead of looked up: `tabular`'s metrics, measured here and now.
+"""Cells trained at every query instead of looked up. Importing this module needs PyTorch.
 
-    valid_accuracy, test_accuracy   after `epochs` epochs of `training`'s schedule, which are those of 16 epochs stopped early
-    train_seconds                   CPU time of training one seed so long, measured
+A query takes about one CPU second per seed at 16 epochs. The metrics are those of `tabular`:
+
+    valid_accuracy, test_accuracy   after `epochs` epochs of the schedule of 16 epochs (`training.train`), stopped early
+    train_seconds                   measured CPU time of training one seed up to `epochs`
     params, macs, train_macs        as in `tabular`
 
-Tables have the test accuracy after the last epoch whatever the budget; here nothing is trained beyond it. A query takes about one CPU
-second per seed at 16 epochs. The accuracies of a cell and a seed are the same again bit for bit on one machine, with one version of PyTorch
-and on one thread, which is what cells are trained on whatever the process is set to. Seconds are not, so that the simulator counts as
-measured. Cells of one function may differ as two seeds do: their live convolutions lie on other edges, with other initial weights.
+In tables the test accuracy is that after the last epoch, whatever the budget; here training ends at the budget. The accuracies of a cell
+and a seed repeat bit for bit on one machine with one version of PyTorch and on one thread; cells are trained on one thread whatever the
+process is set to. Seconds do not repeat, so the simulator is not deterministic. Cells of one function may differ as two seeds do: their
+live convolutions are on different edges, with different initial weights.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -24,22 +24,23 @@ from archgym.simulators.nas.cells import CELL_SPACE, representatives
 from archgym.simulators.nas.costs import get_network
 from archgym.simulators.nas.tabular import METRICS, PASSES, TRAINING_IMAGES
 from archgym.simulators.nas.training.digits import load_digits_task
+from archgym.simulators.nas.training.train import BUDGETS, TORCH_VERSION, one_thread, train
 from archgym.space import Array, Indices
 
-SEEDS = (0, 1, 2)  # those of the table that ships
+SEEDS = (0, 1, 2)  # training seeds of the table that ships
 
 
 class TrainedCell(Simulator):
     """The cells of NAS-Bench-201, trained on the noisy digits at every query.
 
     Args:
-        noise: of the digits, the standard deviation of the pixels' noise.
-        epochs: after how many to stop: 1, 2, 4, 8 or 16.
-        seed: "mean" of the training seeds 0, 1 and 2, "random" (one of them per query, drawn from `rng`: the noise of a single training),
-            or a training seed.
+        noise: standard deviation of the pixels' noise (pixels are from 0 to 1).
+        epochs: epochs after which training stops: 1, 2, 4, 8 or 16.
+        seed: "mean" over the training seeds 0, 1 and 2, "random" (one of them per query, drawn from `rng`: the noise of a single
+            training), or a training seed.
 
     Raises:
-        ArchGymError: PyTorch or scikit-learn is not installed, a negative noise, other epochs, a seed that is none.
+        ArchGymError: scikit-learn is not installed; a negative noise, other epochs, or another seed.
     """
 
     identity = "archgym.simulators.nas.live:TrainedCell"
@@ -49,22 +50,18 @@ class TrainedCell(Simulator):
     metrics = METRICS
 
     def __init__(self, noise: float = 0.5, epochs: int = 16, seed: str | int = "mean"):
-        from archgym.simulators.nas.training.train import BUDGETS
-
         load_digits_task(noise)
         if epochs not in BUDGETS:
             raise unknown("budget, in epochs,", epochs, BUDGETS)
         if seed not in ("mean", "random") and (isinstance(seed, (str, bool)) or not isinstance(seed, int) or seed < 0):
-            raise ArchGymError(f"seed is 'mean', 'random' or an integer from 0, not {seed!r}")
+            raise ArchGymError(f"seed must be 'mean', 'random' or an integer from 0, not {seed!r}")
         self.noise, self.epochs, self.seed = noise, epochs, seed
         self.stochastic = seed == "random"
 
     @property
     def specification(self) -> dict[str, Any]:
         """The class, its arguments, and the version of PyTorch, on which the last bits of its sums depend."""
-        import torch
-
-        return {**super().specification, "torch": str(torch.__version__)}
+        return {**super().specification, "torch": TORCH_VERSION}
 
     def evaluate_indices(self, indices: Indices, rng: np.random.Generator | None = None) -> dict[str, Array]:
         """Train cells [B, 6] one by one -> every metric, float64 [B], and `feasible`, bool [B], all True."""
@@ -79,11 +76,11 @@ class TrainedCell(Simulator):
         return columns
 
     def canonical(self, indices: Indices) -> Indices:
-        """The first cell of the same function and as many convolutions: [B, 6] -> [B, 6]."""
+        """The first cell of the same function and the same numbers of convolutions: [B, 6] -> [B, 6]."""
         return self.space.from_ordinal(representatives()[self.space.to_ordinal(indices)])
 
     def _seeds(self, count: int, rng: np.random.Generator | None) -> list[tuple[int, ...]]:
-        """Which to train, of each query."""
+        """The training seeds of each query."""
         if not self.stochastic:
             return [SEEDS if self.seed == "mean" else (int(self.seed),)] * count
         if rng is None:
@@ -92,23 +89,8 @@ class TrainedCell(Simulator):
 
     def _train(self, cell: Indices, seeds: tuple[int, ...]) -> tuple[float, float, float]:
         """Validation and test accuracy, means over the seeds, and seconds of one of them."""
-        from archgym.simulators.nas.training.train import BUDGETS, train
-
-        with _one_thread():
+        with one_thread():
             training = train(cell, seeds, self.noise, self.epochs)
         budget, digits = BUDGETS.index(self.epochs), load_digits_task(self.noise)
         valid = training.valid_correct[:, budget].mean() / len(digits.valid_labels)
         return valid, training.test_correct.mean() / len(digits.test_labels), training.train_seconds[budget]
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """PyTorch computes on one thread within, and on as many as before afterwards: sums over several differ in their last bits."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

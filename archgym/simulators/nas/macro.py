@@ -1,20 +1,20 @@
 """The networks of NAS-Bench-Macro, looked up: eight layers, each one of three blocks, trained on CIFAR-10.
 
-    test_accuracy   the best over 50 epochs: the mean of three trainings, or one of them
-    params          of the network
-    macs            multiply-adds for one image of 32x32 pixels, of convolutions and classifier
+The source trained on the whole training set and states test accuracy alone, the best over the epochs, so a search sees that, and the best
+network found looks better than it would in practice. Metrics:
 
-There is no validation accuracy: the source trained on the whole training set and stated test accuracy alone, the best over the epochs. So
-this is what a search sees, and the best that it finds is better than it would be in practice.
+    test_accuracy   the best over 50 epochs: the mean of three trainings, or one of them
+    params          parameters of the network
+    macs            multiply-adds for one image of 32x32 pixels, of convolutions and classifier
 
 A network is a stem (convolution 3x3, 32 wide), stages of 2, 3 and 3 layers of 64, 128 and 256 channels, of which the first has stride 2, a
 convolution 1x1 of 1,280 and a classifier. Layers are
 
-    identity   nothing at all; a convolution 1x1 of stride 2 where the layer is the first of its stage
+    identity   no operation; a convolution 1x1 of stride 2 where the layer is the first of its stage
     mb3_k3     inverted residual: 1x1 to three times as many channels, depthwise 3x3, 1x1 back
     mb6_k5     the same with six times as many channels and 5x5
 
-so identities behind the first layer of a stage may stand anywhere in it: 3,969 of the 6,561 networks differ.
+so the place of identities behind the first layer of a stage does not matter: 3,969 of the 6,561 networks differ.
 
 Source: Su et al., "Prioritized Architecture Sampling with Monte-Carlo Tree Search", CVPR 2021.
 """
@@ -32,21 +32,21 @@ from archgym.simulators.nas.tables.table import load_table
 from archgym.space import Array, Categorical, DesignSpace, Indices
 
 BLOCKS = ("identity", "mb3_k3", "mb6_k5")
-STAGES = (2, 3, 3)  # layers
+STAGES = (2, 3, 3)  # layers of each stage
 IDENTITY = BLOCKS.index("identity")
 
 MACRO_SPACE = DesignSpace([Categorical(f"layer{layer}", BLOCKS, default="mb3_k3") for layer in range(sum(STAGES))])
 
 
 class NasMacro(Simulator):
-    """The networks of NAS-Bench-Macro and how well they learned.
+    """The networks of NAS-Bench-Macro and their accuracies.
 
     Args:
-        dataset: the table, one of `archgym data list` whose space is "macro".
-        seed: "mean" of the trainings, or "random": one of them, drawn from `rng` for every query (the noise of a single training).
+        dataset: name of a table of `archgym data list` whose space is "macro".
+        seed: "mean" over the trainings, or "random": one of them, drawn from `rng` for every query (the noise of a single training).
 
     Raises:
-        ArchGymError: a data set that is not installed or not one of these networks, another seed.
+        ArchGymError: the data set is not installed or not one of these networks, or the seed is neither.
     """
 
     identity = "archgym.simulators.nas.macro:NasMacro"
@@ -71,7 +71,7 @@ class NasMacro(Simulator):
 
     @property
     def specification(self) -> dict[str, Any]:
-        """The class, its arguments, and a digest of the table: a user's may change."""
+        """The class, its arguments, and a digest of the table, whose file may change under its name."""
         return {**super().specification, "table": self.table.digest}
 
     def evaluate_indices(self, indices: Indices, rng: np.random.Generator | None = None) -> dict[str, Array]:

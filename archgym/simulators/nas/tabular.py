@@ -1,12 +1,13 @@
 """Cells looked up in a table of trained networks.
 
-    valid_accuracy  of the budget's epochs: the mean over the training seeds, or one seed's
-    test_accuracy   after the table's last budget, over the same seeds: what a cell is worth, which no search sees
-    params, macs    of the network (`costs`)
-    train_seconds   that training one seed up to the budget took
-    train_macs      of training one seed up to the budget, in passes over the training images: 3 macs each, forward and backward
+A search sees the validation accuracy of the budget that it chose: with fewer epochs training is cheaper and the ranking worse. Test
+accuracy, a cell's true worth, is only reported. Metrics:
 
-A search sees the accuracy that it pays for: with fewer epochs training is cheaper and the ranking worse.
+    valid_accuracy  after the budget's epochs: mean over the training seeds, or one seed's
+    test_accuracy   after the table's last budget, over the same seeds
+    params, macs    parameters and multiply-adds of the network (`costs`)
+    train_seconds   time of training one seed up to the budget
+    train_macs      multiply-adds of training one seed up to the budget: 3 macs per training image and epoch, forward and backward
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from archgym.simulators.nas.costs import get_network
 from archgym.simulators.nas.tables.table import Table, load_table
 from archgym.space import Array, Indices
 
-TRAINING_IMAGES = {"digits": 896, "cifar10": 25_000, "cifar100": 50_000, "imagenet16-120": 151_700}  # an epoch's
-PASSES = 3  # of multiply-adds: forward, and backward to inputs and to weights
+TRAINING_IMAGES = {"digits": 896, "cifar10": 25_000, "cifar100": 50_000, "imagenet16-120": 151_700}  # per epoch
+PASSES = 3  # times the multiply-adds: forward, and backward to inputs and to weights
 
 METRICS = (
     Metric("valid_accuracy", unit="1", better="higher"),
@@ -36,16 +37,16 @@ METRICS = (
 
 
 class NasCell(Simulator):
-    """The cells of NAS-Bench-201 and how well their networks learned.
+    """The cells of NAS-Bench-201 and the accuracies of their networks.
 
     Args:
-        dataset: the table, "digits-0.5" or another of `archgym data list`.
-        epochs: the budget, one of the table's; None for its last.
-        seed: "mean" of the training seeds, "random" (one seed per query, drawn from `rng`: the noise of a single training), or the
-            number of one of the table's seeds, counted from 0.
+        dataset: name of a table of cells: "digits-0.5" or another of `archgym data list`.
+        epochs: budget, one of the table's; None for its last.
+        seed: "mean" over the training seeds, "random" (one seed per query, drawn from `rng`: the noise of a single training), or the
+            number of one of the table's seeds, from 0.
 
     Raises:
-        ArchGymError: a data set that is not installed or not one of cells, a budget or a seed that its table does not have.
+        ArchGymError: the data set is not installed or not one of cells, or its table lacks the budget or the seed.
     """
 
     identity = "archgym.simulators.nas.benchmark:NasCell"
@@ -68,12 +69,12 @@ class NasCell(Simulator):
         self._fixed = {name: np.asarray(column, np.float64) for name, column in fixed.items()}  # [15625] each
         accuracies = _by_seed(self.table, budget, seed)
         self._by_seed = {name: column[row] for name, column in accuracies.items()}  # [15625, seeds to choose from] each
-        self._seeds = _available(accuracies["valid_accuracy"])[row]  # how many of them, [15625]
+        self._n_seeds = np.isfinite(accuracies["valid_accuracy"]).sum(axis=1)[row]  # [15625]
         self.metrics = tuple(metric for metric in METRICS if metric.name in self._by_seed or metric.name in self._fixed)
 
     @property
     def specification(self) -> dict[str, Any]:
-        """The class, its arguments, and a digest of the table: a user's may change."""
+        """The class, its arguments, and a digest of the table, whose file may change under its name."""
         return {**super().specification, "table": self.table.digest}
 
     def evaluate_indices(self, indices: Indices, rng: np.random.Generator | None = None) -> dict[str, Array]:
@@ -83,14 +84,14 @@ class NasCell(Simulator):
         if self.stochastic:
             if rng is None:
                 raise ArchGymError("seed='random' draws a training seed for every query: give rng=")
-            drawn = (rng.random((len(cell), 1))[:, 0] * self._seeds[cell]).astype(np.int64)
+            drawn = (rng.random((len(cell), 1))[:, 0] * self._n_seeds[cell]).astype(np.int64)
         for name, column in self._by_seed.items():
             columns[name] = column[cell, drawn] if self.stochastic else column[:, 0].take(cell)
         columns["feasible"] = np.ones(len(cell), bool)
         return columns
 
     def canonical(self, indices: Indices) -> Indices:
-        """The first cell of the same row of the table and as many convolutions: [B, 6] -> [B, 6].
+        """The first cell of the same row of the table and the same numbers of convolutions: [B, 6] -> [B, 6].
 
         The table that ships has a row for each function; tables that trained every cell by itself have a row for each cell.
         """
@@ -98,7 +99,7 @@ class NasCell(Simulator):
 
 
 def _budget(table: Table, epochs: int | None) -> tuple[int, int]:
-    """Epochs, and their place among the table's budgets."""
+    """Epochs, and their index in the table's budgets."""
     budgets = table.budgets.tolist()
     if epochs is None:
         epochs = budgets[-1]
@@ -107,30 +108,24 @@ def _budget(table: Table, epochs: int | None) -> tuple[int, int]:
     return epochs, budgets.index(epochs)
 
 
-def _available(accuracies: Array) -> Indices:
-    """How many trainings each row has, [rows]."""
-    there: Indices = np.isfinite(accuracies).sum(axis=1)
-    return there
-
-
 def _by_seed(table: Table, budget: int, seed: str | int) -> dict[str, Array]:
     """Validation accuracy, and test accuracy where it is known, of the trainings to choose from: float64 [rows, seeds], missing last."""
-    found = {"valid_accuracy": table.valid_accuracy[:, :, budget].astype(float), "test_accuracy": table.test_accuracy.astype(float)}
-    if np.isnan(found["test_accuracy"]).all():
-        del found["test_accuracy"]
-    means = {name: _mean(accuracies) for name, accuracies in found.items()}
+    known = {"valid_accuracy": table.valid_accuracy[:, :, budget].astype(float), "test_accuracy": table.test_accuracy.astype(float)}
+    if np.isnan(known["test_accuracy"]).all():
+        del known["test_accuracy"]
+    means = {name: _mean(accuracies) for name, accuracies in known.items()}
     if seed == "mean":
         chosen = {name: mean[:, None] for name, mean in means.items()}
     elif seed == "random":
-        order = np.argsort(np.isnan(found["valid_accuracy"]), axis=1, kind="stable")
-        chosen = {name: np.take_along_axis(accuracies, order, axis=1) for name, accuracies in found.items()}
-        if _available(chosen["valid_accuracy"]).max() < 2:
+        order = np.argsort(np.isnan(known["valid_accuracy"]), axis=1, kind="stable")
+        chosen = {name: np.take_along_axis(accuracies, order, axis=1) for name, accuracies in known.items()}
+        if np.isfinite(chosen["valid_accuracy"]).sum(axis=1).max() < 2:
             raise ArchGymError(f"data set {table.name!r} has one training per cell at {table.budgets[budget]} epochs; use seed='mean'")
     elif isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed < table.test_accuracy.shape[1]:
-        chosen = {name: accuracies[:, [seed]] for name, accuracies in found.items()}
+        chosen = {name: accuracies[:, [seed]] for name, accuracies in known.items()}
     else:
-        raise ArchGymError(f"seed is 'mean', 'random' or a number from 0 to {table.test_accuracy.shape[1] - 1}, not {seed!r}")
-    if "test_accuracy" in chosen:  # trainings that were not tested have the mean of those that were
+        raise ArchGymError(f"seed must be 'mean', 'random' or a number from 0 to {table.test_accuracy.shape[1] - 1}, not {seed!r}")
+    if "test_accuracy" in chosen:  # trainings that were not tested get the mean of those that were
         chosen["test_accuracy"] = np.where(np.isnan(chosen["test_accuracy"]), means["test_accuracy"][:, None], chosen["test_accuracy"])
     if not all(np.isfinite(accuracies[:, 0]).all() for accuracies in chosen.values()):
         raise ArchGymError(f"data set {table.name!r} lacks that training for some cells; use seed='mean'")
@@ -138,8 +133,7 @@ def _by_seed(table: Table, budget: int, seed: str | int) -> dict[str, Array]:
 
 
 def _mean(accuracies: Array) -> Array:
-    """The mean over the seeds that are there, [rows]; NaN where none is."""
-    there = np.isfinite(accuracies)
+    """The mean over the seeds that were trained, [rows]; NaN where none was."""
+    trained = np.isfinite(accuracies)
     with np.errstate(invalid="ignore"):
-        mean: Array = np.where(there, accuracies, 0).sum(axis=1) / there.sum(axis=1)
-    return mean
+        return np.asarray(np.where(trained, accuracies, 0).sum(axis=1) / trained.sum(axis=1))

@@ -1,12 +1,13 @@
 """The noisy digits task: scikit-learn's 1,797 images of 8x8 pixels, made hard enough that architectures differ.
 
-    split      897 training, 450 validation and 450 test images, one permutation for everybody
+Plain digits saturate: test accuracy is .99 for most cells. The task:
+
+    split      897 training, 450 validation and 450 test images, one permutation for all cells and seeds
     noise      an image is shifted by -1, 0 or 1 pixel each way and gets Gaussian noise of standard deviation `noise` (pixels from 0 to 1)
     evaluation three fixed such copies of every validation and test image: 1,350 of each
     training   a fresh copy of every image in each epoch, drawn from the training seed: seed s sees the same images for every cell
 
-Plain digits saturate (test accuracy .99 for most cells). Source of the images: Alpaydin & Kaynak, "Optical Recognition of Handwritten
-Digits", UCI, 1998, as `sklearn.datasets.load_digits` ships them.
+Source of the images: Alpaydin & Kaynak, "Optical Recognition of Handwritten Digits", UCI, 1998, as in `sklearn.datasets.load_digits`.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ Labels = npt.NDArray[np.int64]
 SIDE = 8  # pixels
 CLASSES = 10
 SPLIT_SEED = 0
-TRAINING, HELD_OUT = 897, 450  # images; what is left of 1,797 after training and validation is the test set
+TRAINING, HELD_OUT = 897, 450  # images; the rest of the 1,797 is the test set
 COPIES = 3
 BATCH = 64
-BATCHES = TRAINING // BATCH  # an epoch; the one image too many is left out of it, another one each time
+BATCHES = TRAINING // BATCH  # per epoch, which leaves one image out, a different one each time
 _TRAINING_STREAM, _VALIDATION_STREAM, _TEST_STREAM = 0, 1, 2
 
 
@@ -51,7 +52,7 @@ class Digits:
     _train_labels: Labels
 
     def epoch(self, seed: int, epoch: int) -> tuple[Images, Labels]:
-        """What training seed `seed` sees in one epoch, in its order: images float32 [896, 8, 8] and labels int64 [896]."""
+        """The training data of a training seed in one epoch, in order: images float32 [896, 8, 8] and labels int64 [896]."""
         rng = np.random.default_rng([_TRAINING_STREAM, seed, epoch])
         order = rng.permutation(TRAINING)[: BATCHES * BATCH]
         return _disturbed(self._train_images[order], self.noise, rng), self._train_labels[order]

@@ -6,16 +6,17 @@
     SGD with Nesterov momentum .9, weight decay 5e-4, learning rate .1 falling as a cosine to 0 over 16 epochs of 14 batches of 64
 
 The copies, one per training seed, are groups of the convolutions' channels; nothing connects them, so each learns as if alone, up to
-rounding: with the initial weights of its seed (PyTorch's default distributions) and the images of its seed. Only edges that carry something
-from the cell's input to its output are built. Validation accuracy is taken after 1, 2, 4, 8 and 16 epochs: the budgets of a search with
-early stopping, all on the one schedule.
+rounding: with the initial weights of its seed (PyTorch's default distributions) and the images of its seed. Only edges on a path from the
+cell's input to its output are built. Validation accuracy is taken after 1, 2, 4, 8 and 16 epochs: the budgets of a search with early
+stopping, all on the one schedule.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -34,9 +35,10 @@ try:
 except ImportError:
     raise MissingDependency("training cells needs scikit-learn and PyTorch: pip install 'archgym[nas]'") from None
 
-WIDTH = 16  # channels, of both stages
+TORCH_VERSION = str(torch.__version__)
+WIDTH = 16  # channels of both stages
 BUDGETS = (1, 2, 4, 8, 16)  # epochs
-EVALUATION_BATCH = 150  # images whose activations fit into the cache
+EVALUATION_BATCH = 150  # images; their activations fit into the cache
 LEARNING_RATE, MOMENTUM, WEIGHT_DECAY = 0.1, 0.9, 5e-4
 
 Counts = npt.NDArray[np.uint16]
@@ -44,12 +46,12 @@ Counts = npt.NDArray[np.uint16]
 
 @dataclass(frozen=True)
 class Training:
-    """What came of training one cell with S seeds.
+    """Results of training one cell with S seeds.
 
     Attributes:
-        valid_correct: of 1,350 validation images, after each budget: uint16 [S, 5].
-        test_correct: of 1,350 test images, after the last budget: uint16 [S].
-        train_loss: mean cross-entropy of the last epoch's batches, as they were met: float32 [S].
+        valid_correct: right answers on 1,350 validation images, after each budget: uint16 [S, 5].
+        test_correct: right answers on 1,350 test images, after the last budget: uint16 [S].
+        train_loss: mean cross-entropy of the last epoch's batches, each before its step: float32 [S].
         valid_loss: mean cross-entropy on the validation images at the end: float32 [S].
         train_seconds: CPU time of training up to each budget, evaluations left out, divided by S: float32 [5].
     """
@@ -66,7 +68,7 @@ class CellNetwork(nn.Module):
 
     Args:
         cell: operation indices [6].
-        seeds: of the initial weights.
+        seeds: seeds for the initial weights.
     """
 
     def __init__(self, cell: Indices, seeds: Sequence[int]):
@@ -94,9 +96,9 @@ class CellNetwork(nn.Module):
             with torch.no_grad():
                 for module in self.modules():
                     if isinstance(module, nn.Conv2d):
-                        own = module.weight.unflatten(0, (self.copies, WIDTH))[copy]
-                        bound = 1 / math.sqrt(own[0].numel())
-                        own.uniform_(-bound, bound, generator=stream)
+                        weight = module.weight.unflatten(0, (self.copies, WIDTH))[copy]
+                        bound = 1 / math.sqrt(weight[0].numel())
+                        weight.uniform_(-bound, bound, generator=stream)
                 for parameter in (self.weight, self.bias):
                     parameter[copy].uniform_(-1 / math.sqrt(WIDTH), 1 / math.sqrt(WIDTH), generator=stream)
 
@@ -110,7 +112,7 @@ class CellNetwork(nn.Module):
 
 
 class Cell(nn.Module):
-    """One cell; `network` makes its convolutions."""
+    """One cell, with convolutions made by `network`."""
 
     def __init__(self, cell: Indices, network: CellNetwork):
         super().__init__()
@@ -127,7 +129,7 @@ class Cell(nn.Module):
         rectified: dict[int, Tensor] = {}
         pooled: dict[int, Tensor] = {}
         for node in range(1, NODES):
-            fresh, shared = [], []  # what was made for this node alone, and what other nodes may use
+            fresh, shared = [], []  # terms of this node alone, and terms that other nodes may use
             for source, target, operation, name in self.edges:
                 if target != node:
                     continue
@@ -147,7 +149,7 @@ class Cell(nn.Module):
 
 
 def _sum(fresh: list[Tensor], shared: list[Tensor]) -> Tensor:
-    """The sum of all, in the memory of the first fresh one: memory traffic is what bounds these small networks."""
+    """The sum of all, in the memory of the first fresh one, since memory traffic bounds these small networks."""
     if not fresh:
         first, *rest = shared
         return sum(rest, first)
@@ -162,12 +164,13 @@ def train(cell: Indices, seeds: Sequence[int] = (0, 1, 2), noise: float = 0.5, e
 
     Args:
         cell: operation indices [6].
-        seeds: of the initial weights and of what is seen when.
-        noise: of the task.
-        epochs: stop after so many, one of the budgets; those beyond it are 0 in the result. The schedule is that of 16 epochs all the same.
+        seeds: seeds for the initial weights, the order of the images and their noise.
+        noise: standard deviation of the pixels' noise.
+        epochs: epochs after which training stops, one of the budgets; later budgets are 0 in the result. The schedule remains that of 16
+            epochs.
 
     Returns:
-        Counts of right answers, losses and times; bit for bit the same again on the same machine with one thread.
+        Counts of right answers, losses and times; all but the times repeat bit for bit on the same machine with one thread.
 
     Raises:
         ArchGymError: another number of epochs, or a negative noise.
@@ -185,7 +188,7 @@ def train(cell: Indices, seeds: Sequence[int] = (0, 1, 2), noise: float = 0.5, e
     train_seconds = np.zeros(len(BUDGETS), np.float32)
     seconds = 0.0
     for epoch in range(epochs):
-        begun = time.process_time()
+        start = time.process_time()
         network.train()
         losses = torch.zeros(copies)
         for batch in range(BATCHES):
@@ -197,13 +200,24 @@ def train(cell: Indices, seeds: Sequence[int] = (0, 1, 2), noise: float = 0.5, e
             loss.sum().backward()
             optimizer.step()
             losses += loss.detach()
-        seconds += time.process_time() - begun
+        seconds += time.process_time() - start
         if epoch + 1 in BUDGETS:
             budget = BUDGETS.index(epoch + 1)
             train_seconds[budget] = seconds / copies
             valid_correct[:, budget], valid_loss = _evaluate(network, digits.valid_images, digits.valid_labels)
     test_correct, _ = _evaluate(network, digits.test_images, digits.test_labels)
     return Training(valid_correct, test_correct, losses.numpy() / BATCHES, valid_loss, train_seconds)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """PyTorch on one thread, since sums over several differ in their last bits; afterwards the number of threads is what it was."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
@@ -222,7 +236,7 @@ def _evaluate(network: CellNetwork, images: Array, labels: Array) -> tuple[Count
     return (logits.argmax(2) == expected).sum(1).numpy().astype(np.uint16), _cross_entropy(logits, expected).numpy()
 
 
-@lru_cache(maxsize=4)  # each seed alone, or all together
+@lru_cache(maxsize=4)  # three seeds alone, and all together
 def _training_set(noise: float, seeds: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     """All epochs of all seeds: images [16, 896, S, 8, 8] and labels [16, 896, S]."""
     digits = load_digits_task(noise)

@@ -1,26 +1,26 @@
-"""Zero-cost proxies: what a cell's network says of itself before it is trained, from one batch of images.
+"""Zero-cost proxies: scores of a cell's network before it is trained, from one batch of images.
 
-With theta_l the weights of layer l (convolutions and the classifier; no biases, no batch norm), L the loss on the batch, B its images:
+A high score is meant to go with a high accuracy after training. With theta_l the weights of layer l (convolutions and the classifier; no biases, no batch norm), L the loss on the batch, B its images:
 
     synflow    sum_l sum |theta_l * dR/d theta_l|     R the sum of the logits of an image of ones, every parameter replaced by its absolute
                                                       value, batch norm left out
     grad_norm  sum_l ||dL/d theta_l||_2
-    nwot       log det (K + k I)                      K_ij = N - d(c_i, c_j): c_i says which of the network's N rectified values are
-                                                      positive for image i, d is the Hamming distance
+    nwot       log det (K + k I)                      K_ij = N - d(c_i, c_j): c_i is the code of image i, one bit for each of the
+                                                      network's N rectified values: positive or not; d is the Hamming distance
     jacov      - sum_i [log(v_i + k) + 1 / (v_i + k)] v the eigenvalues of the correlation matrix [B, B] of the images' Jacobians: of
                                                       the sum of the logits with respect to the image's 64 pixels
 
     k = 1e-5
 
-High is good, in the opinion of those who proposed them. All are as published, with two exceptions: k makes `nwot` finite where images have
-the same code (elsewhere it adds less than 1e-5), and images without influence on the logits are perfectly correlated with each other, where
-their correlation would be 0 / 0. So a cell that lets nothing through has the least value of each: synflow and grad_norm 0, nwot
-log(B N) + (B - 1) log k, and the jacov of one eigenvalue B and B - 1 zeros.
+All are as published, with two exceptions: k makes `nwot` finite where images have the same code (elsewhere it adds less than 1e-5), and
+images without influence on the logits count as perfectly correlated with each other, where their correlation would be 0 / 0. So a cell
+whose output is constant has the least value of each: synflow and grad_norm 0, nwot log(B N) + (B - 1) log k, and the jacov of one
+eigenvalue B and B - 1 zeros.
 
-Batch norm is in training mode, as in the literature, but for synflow. Synflow is computed in float64 and given as it is, not its logarithm:
+Batch norm is in training mode, as in the literature, except for synflow. Synflow is computed in float64 and returned without a logarithm:
 networks much deeper than this one leave the range of float32, here it stays below 2e7. A node that several convolutions read is rectified
-once and has one code. 64 images of 64 pixels have at most 63 Jacobians that are not correlated, so that at least one eigenvalue is 0: every
-jacov lies below -1e5, and how many more are nearly 0 decides it.
+once and has one code. 64 images of 64 pixels have at most 63 uncorrelated Jacobians, so at least one eigenvalue is 0: every jacov is
+below -1e5, and the number of further eigenvalues near 0 decides it.
 
 Sources: Tanaka et al., "Pruning neural networks without any data by iteratively conserving synaptic flow", NeurIPS 2020 (synflow);
 Abdelfattah et al., "Zero-Cost Proxies for Lightweight NAS", ICLR 2021 (grad_norm, and synflow for whole networks: sums over layers, batch
@@ -48,7 +48,7 @@ try:
 except ImportError:
     raise MissingDependency("zero-cost proxies need scikit-learn and PyTorch: pip install 'archgym[nas]'") from None
 
-K = 1e-5  # of jacov, as published
+K = 1e-5  # k; that of jacov as published
 
 
 def zero_cost(cell: Indices, seeds: Sequence[int] = (0, 1, 2), noise: float = 0.5) -> dict[str, Array]:
@@ -56,8 +56,8 @@ def zero_cost(cell: Indices, seeds: Sequence[int] = (0, 1, 2), noise: float = 0.
 
     Args:
         cell: operation indices [6].
-        seeds: of the initial weights and of the batch, S of them.
-        noise: of the task.
+        seeds: S seeds for the initial weights and the batch.
+        noise: standard deviation of the pixels' noise.
 
     Returns:
         `synflow`, `grad_norm`, `nwot` and `jacov`, float64 [S] each, all finite.
@@ -73,7 +73,7 @@ def zero_cost(cell: Indices, seeds: Sequence[int] = (0, 1, 2), noise: float = 0.
 
 
 def synflow(network: CellNetwork) -> Array:
-    """How much the weights carry together: float64 [S]."""
+    """Sum over layers of |weight * gradient|, without data: float64 [S]."""
     positive = _without_norms(network).double()
     with no_grad():
         for parameter in positive.parameters():
@@ -94,32 +94,30 @@ def grad_norm(network: CellNetwork, images: Tensor, labels: Tensor) -> Array:
 
 
 def nwot(network: CellNetwork, images: Tensor) -> Array:
-    """How well the signs of what is rectified tell images apart: [B, S, 8, 8] -> float64 [S]."""
+    """Diversity of the images' codes: [B, S, 8, 8] -> float64 [S]."""
     with no_grad(), _Rectified() as rectified:
         network(images)
     parts = [values.unflatten(1, (network.copies, -1)).transpose(0, 1).flatten(2) for values in rectified.values]
     signs = np.concatenate([np.where(part.numpy() > 0, np.float32(1), np.float32(-1)) for part in parts], axis=2)  # [S, B, N]
     kernel = (signs.shape[2] + (signs @ signs.swapaxes(1, 2)).astype(float)) / 2
-    logarithm: Array = np.linalg.slogdet(kernel + K * np.eye(len(images)))[1]
-    return logarithm
+    return np.asarray(np.linalg.slogdet(kernel + K * np.eye(len(images)))[1])
 
 
 def jacov(network: CellNetwork, images: Tensor) -> Array:
-    """How little the images' Jacobians are correlated: [B, S, 8, 8] -> float64 [S]."""
+    """Diversity of the images' Jacobians: [B, S, 8, 8] -> float64 [S]."""
     pixels = images.detach().clone().requires_grad_()
     (jacobians,) = autograd.grad(network(pixels).sum(), pixels, materialize_grads=True)
     rows = _array(jacobians.transpose(0, 1).flatten(2))  # [S, B, 64]
     rows -= rows.mean(axis=2, keepdims=True)
     length = np.linalg.norm(rows, axis=2, keepdims=True)
-    same = np.full_like(rows, rows.shape[2] ** -0.5)  # the direction that all rows without influence share, and no other row has
+    same = np.full_like(rows, rows.shape[2] ** -0.5)  # a direction that centred rows cannot have
     rows = np.divide(rows, length, out=same, where=length > 0)
     eigenvalues = np.linalg.eigvalsh(rows @ rows.swapaxes(1, 2))
-    score: Array = -(np.log(eigenvalues + K) + 1 / (eigenvalues + K)).sum(axis=1)
-    return score
+    return np.asarray(-(np.log(eigenvalues + K) + 1 / (eigenvalues + K)).sum(axis=1))
 
 
 class _Rectified(TorchFunctionMode):
-    """Keeps what goes into every ReLU while it is entered."""
+    """Keeps the input of every ReLU that is called within."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -127,12 +125,12 @@ class _Rectified(TorchFunctionMode):
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if function is F.relu:
-            self.values.append(args[0].clone())  # sums may go on in its memory
+            self.values.append(args[0].clone())  # later sums may reuse its memory
         return function(*args, **(kwargs or {}))
 
 
 def _without_norms(network: CellNetwork) -> CellNetwork:
-    """A copy that leaves batch norm out."""
+    """A copy without batch norm."""
     copy = deepcopy(network)
     for module in list(copy.modules()):
         for name, child in module.named_children():
@@ -142,18 +140,17 @@ def _without_norms(network: CellNetwork) -> CellNetwork:
 
 
 def _weights(network: CellNetwork) -> list[Tensor]:
-    """Of all layers; the copies' parts lie one after the other in the first dimension."""
+    """The weights of all layers, with the copies' parts one after the other in the first dimension."""
     return [*(module.weight for module in network.modules() if isinstance(module, nn.Conv2d)), network.weight]
 
 
 def _array(values: Tensor) -> Array:
-    array: Array = values.detach().numpy().astype(float)
-    return array
+    return np.asarray(values.detach().numpy(), float)
 
 
 @lru_cache(maxsize=8)
 def _first_batch(noise: float, seeds: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """What the seeds see first: images [64, S, 8, 8] and labels [64, S]."""
+    """The first batch of each seed: images [64, S, 8, 8] and labels [64, S]."""
     seen = [load_digits_task(noise).epoch(seed, 0) for seed in seeds]
     images, labels = (np.stack([epoch[part][:BATCH] for epoch in seen], axis=1) for part in (0, 1))
     return from_numpy(images), from_numpy(labels)
