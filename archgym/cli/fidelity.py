@@ -1,9 +1,10 @@
 """`archgym fidelity`: predictions of the cost models against measurements, other simulators and published tables.
 
-Other simulators' and published tables are not shipped: --data names the folder that has them, and a record of each comparison is printed
-where it is not given. The accelerator model's record is written by
+Other simulators' and published tables are not shipped: --data names the folder that has them, and a record of each
+comparison is printed where it is not given. The accelerator model's record is written by
 
-    archgym fidelity accelerator --data DIR --record archgym/simulators/accelerator/fidelity/records/accelerator_fidelity.json
+    archgym fidelity accelerator --data DIR \\
+        --record archgym/simulators/accelerator/fidelity/records/accelerator_fidelity.json
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
 """The `archgym` program: its commands, those of plug-ins included, errors and exit codes.
 
-Results go to stdout, progress, warnings and errors to stderr. Exit codes: 0 done; 2 invalid input (one line with what was wrong and what to do);
-1 internal error; 130 interrupted by Ctrl-C. A search that ends in any of these ways prints and writes what was found so far.
+Results go to stdout, progress, warnings and errors to stderr. Exit codes: 0 done; 2 invalid input (one line with
+what was wrong and what to do); 1 internal error; 130 interrupted by Ctrl-C. A search that ends early prints and
+writes what it found.
 
-A command is "module:name", imported when it is invoked, or when help needs its text: ours from `_OURS`, those of rooms and plug-ins from
-the registry. A function becomes a command, a `typer.Typer` application a group of commands; a dotted name, such as "fidelity.softmax", is
-a command of a group that any room or plug-in adds to.
+A command is "module:name", imported when it is invoked, or when help needs its text: ours from `_OURS`, those of
+rooms and plug-ins from the registry. A function becomes a command, a `typer.Typer` application a group of commands;
+a dotted name, such as "fidelity.softmax", is a command of a group that any room or plug-in adds to.
 """
 
 from __future__ import annotations

@@ -9,14 +9,15 @@ The last two judge the model's tiles and dataflows, so that they take the other 
 
     energy = MACs e_mac + reads e_read + writes e_write + dram reads e_dram_read + dram writes e_dram_write    (reads, writes of the buffer)
 
-The nominal array that tiles are chosen for (`tiling.NOMINAL_ARRAY`, 128) was set on accelforge's rows: from 64 to 256 the mean error is
-2.0 to 2.8 %, at 32 it is 4.8 %. Against ZigZag only the order is compared, as its weights do not pass the global buffer. Off-chip traffic
-that no mapping avoids is four fifths of that energy and has nearly the same order, so that this is little evidence on dataflows; and with the
-45 nm table, whose buffer costs ten times ZigZag's, the order differs. Order is Spearman's rank correlation.
+The nominal array that tiles are chosen for (`tiling.NOMINAL_ARRAY`, 128) was set on accelforge's rows: from 64 to 256
+the mean error is 2.0 to 2.8 %, at 32 it is 4.8 %. Against ZigZag only the order is compared, as its weights do not
+pass the global buffer. Off-chip traffic that no mapping avoids is four fifths of that energy and has nearly the same
+order, so that this is little evidence on dataflows; and with the 45 nm table, whose buffer costs ten times ZigZag's,
+the order differs. Order is Spearman's rank correlation.
 
-Rows are those of csv files, as dicts of text. A missing column raises KeyError; a cell that is not a positive number, or a file without a
-row that can be compared, ValueError. The tables are not shipped: `compare` takes the folder that has them, `RECORD` is what it returned on
-ours, and `run_live` runs SCALE-Sim itself.
+Rows are those of csv files, as dicts of text. A missing column raises KeyError; a cell that is not a positive number,
+or a file without a row that can be compared, ValueError. The tables are not shipped: `compare` takes the folder that
+has them, `RECORD` is what it returned on ours, and `run_live` runs SCALE-Sim itself.
 """
 
 from __future__ import annotations
