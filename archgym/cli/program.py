@@ -93,31 +93,30 @@ class _Commands(_Group):
     def _invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except Unfinished as error:
-            say("error", f"{error}; archgym --debug, before the command, shows where", "red")
-            raise typer.Exit(FAILED) from None
-        except (ArchGymError, gymnasium.error.Error) as error:
-            say("error", str(error), "red")
-            raise typer.Exit(BAD_INPUT) from None
-        except KeyboardInterrupt:
-            say("interrupted", "", "yellow")
-            raise typer.Exit(INTERRUPTED) from None
         except (typer.Exit, typer.Abort, BrokenPipeError):
             raise
-        except (Exception, SystemExit, GeneratorExit) as error:  # a plug-in that exits does not choose the exit code
+        except (Exception, KeyboardInterrupt, SystemExit, GeneratorExit) as error:  # a plug-in that exits does not choose the exit code
             if hasattr(error, "exit_code"):  # a wrong command line, which Typer explains
                 raise
-            if interrupted():
-                say("interrupted", "", "yellow")
-                raise typer.Exit(INTERRUPTED) from None
-            if is_full(error):
-                say("error", "the disk is full: free some space and run the same command again", "red")
-                raise typer.Exit(BAD_INPUT) from None
-            if isinstance(error, PermissionError) and error.filename:
-                say("error", f"cannot use {error.filename}: {error.strerror}; change its permissions, or give another path", "red")
-                raise typer.Exit(BAD_INPUT) from None
-            say("error", f"{reason_of(error)}; archgym --debug, before the command, shows where", "red")
-            raise typer.Exit(FAILED) from None
+            code, message = _outcome(error)
+            say("error" if message else "interrupted", message, "red" if message else "yellow")
+            raise typer.Exit(code) from None
+
+
+def _outcome(error: BaseException) -> tuple[int, str]:
+    """The exit code and the message of a command that an exception ended; no message after Ctrl-C."""
+    where = "archgym --debug, before the command, shows where"
+    if isinstance(error, Unfinished):
+        return FAILED, f"{error}; {where}"
+    if isinstance(error, (ArchGymError, gymnasium.error.Error)):
+        return BAD_INPUT, str(error) or reason_of(error)
+    if isinstance(error, KeyboardInterrupt) or interrupted():
+        return INTERRUPTED, ""
+    if is_full(error):
+        return BAD_INPUT, "the disk is full: free some space and run the same command again"
+    if isinstance(error, PermissionError) and error.filename:
+        return BAD_INPUT, f"cannot use {error.filename}: {error.strerror}; change its permissions, or give another path"
+    return FAILED, f"{reason_of(error)}; {where}"
 
 
 @contextmanager
