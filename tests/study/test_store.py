@@ -163,7 +163,7 @@ def test_verify_names_what_is_damaged(store):
     def verify(*arguments: object):
         return CliRunner().invoke(app, ["study", "verify", *map(str, arguments)])
 
-    assert "16 files are what was written; 0 are damaged" in verify(store.folder).stdout
+    assert "16 files are intact; 0 are damaged" in verify(store.folder).stdout
     first, second, third = files(store)[:3]
     flipped = bytearray(first.read_bytes())
     flipped[-60] ^= 1
@@ -175,7 +175,7 @@ def test_verify_names_what_is_damaged(store):
     assert found.exit_code == 1
     lines = found.stdout.splitlines()
     assert lines[0] == f"{first}: its content has changed since it was written" and lines[1] == f"{third}: it is a FIFO, not a file"
-    assert lines[2] == "14 files can be read; 1 of them, of an older archgym, have checksums of their rows only; 2 are damaged"
+    assert lines[2] == "14 files are readable; 1 of them, of an older archgym, have checksums of their rows only; 2 are damaged"
     assert "archgym study run FILE --out" in found.stderr
     assert verify(store.folder, "--set-aside").exit_code == 1
     assert {path.name for path in store.damaged()} == {first.name, third.name}
