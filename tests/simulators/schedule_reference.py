@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from archgym.errors import ArchGymError
+from archgym.simulators.accelerator.scheduler import _checked
+from archgym.simulators.accelerator.scheduling.plans import total
 
 
-def lower_bound(time: npt.ArrayLike, network: npt.ArrayLike) -> Floats:
+def lower_bound(time, network):
     """A latency that no schedule goes below, [B]: the longest network or the mean load, every layer where it is fastest.
 
     Args:
@@ -19,13 +19,13 @@ def lower_bound(time: npt.ArrayLike, network: npt.ArrayLike) -> Floats:
     Raises:
         ArchGymError: shapes that do not fit, a negative time, a NaN.
     """
-    times, _, networks = _checked(time, time, network, dimensions=3)
+    times, _, networks = _checked(time, time, network)
     least = times.min(axis=2)
-    longest = np.max([_total(least[:, networks == n].T) for n in range(networks.max() + 1)], axis=0)
-    return np.asarray(np.maximum(longest, _total(least.T) / times.shape[2]))
+    longest = np.max([total(least[:, networks == n].T) for n in range(networks.max() + 1)], axis=0)
+    return np.asarray(np.maximum(longest, total(least.T) / times.shape[2]))
 
 
-def every_schedule(time: npt.ArrayLike, energy: npt.ArrayLike, network: npt.ArrayLike) -> tuple[Floats, Floats, npt.NDArray[np.int8]]:
+def every_schedule(time, energy, network):
     """Latency [S], energy [S] and assignment [S, L] of all left-shifted schedules of one design: for up to about nine layers.
 
     All assignments times all interleavings of the networks, each schedule once: sorted by its starts, it is one sequence of layers, of
@@ -38,13 +38,13 @@ def every_schedule(time: npt.ArrayLike, energy: npt.ArrayLike, network: npt.Arra
     Raises:
         ArchGymError: shapes that do not fit, a negative time or energy, a NaN.
     """
-    times, energies, networks = _checked(time, energy, network, dimensions=2)
+    (times,), (energies,), networks = _checked(np.asarray(time)[None], np.asarray(energy)[None], network)
     layers, accelerators = times.shape
     members = [np.flatnonzero(networks == n) for n in range(networks.max() + 1)]
     done, free, ready = np.zeros((1, len(members)), int), np.zeros((1, accelerators)), np.zeros((1, len(members)))
     last_start, spent, assignment = np.zeros(1), np.zeros(1), np.full((1, layers), -1, np.int8)
     for _ in range(layers):
-        longer: list[tuple[npt.NDArray[Any], ...]] = []
+        longer = []
         for n, of_network in enumerate(members):
             for a in range(accelerators):
                 one = np.flatnonzero(done[:, n] < len(of_network))
@@ -61,9 +61,7 @@ def every_schedule(time: npt.ArrayLike, energy: npt.ArrayLike, network: npt.Arra
     return ready.max(axis=1), spent, assignment
 
 
-def brute_force(
-    time: npt.ArrayLike, energy: npt.ArrayLike, network: npt.ArrayLike, latency_spec: float | None = None
-) -> tuple[float, float, Integers]:
+def brute_force(time, energy, network, latency_spec=None):
     """What `schedule` approximates, for one small design: latency, energy and assignment [L] of the best of `every_schedule`.
 
     Raises:
@@ -76,5 +74,3 @@ def brute_force(
     within = np.flatnonzero(latency <= (least if latency_spec is None else max(latency_spec, least)))
     best = within[np.lexsort((latency[within], spent[within]))[0]]
     return float(latency[best]), float(spent[best]), assignment[best].astype(np.intp)
-
-

@@ -190,8 +190,8 @@ def _extend(lanes: _Lanes, partial: _Partial, n: int, rests: Floats, paths: Floa
     time = entries(chips.time, operation, lanes.row)
     runs = np.isfinite(time) & (partial.alive & (partial.upcoming[n] < layers))
     earliest = np.maximum(partial.free, partial.ready[n])
-    start = np.maximum(earliest, partial.last_start)
-    end = start + np.where(runs, time, 0.0)
+    start = np.maximum(earliest, partial.last_start, out=out.start[n])
+    end = np.add(start, np.where(runs, time, 0.0), out=out.end[n])
     lagrangian = lanes.nu[n] * end + pick(lanes.rest, lanes.after[layer])
     longest = end + pick(lanes.path, lanes.after[layer])
     for other in range(chips.networks):
@@ -204,12 +204,12 @@ def _extend(lanes: _Lanes, partial: _Partial, n: int, rests: Floats, paths: Floa
         go_on = np.maximum(partial.free[a], start)
         go_on[a] = end[a]
         lagrangian += lanes.mu[a] * go_on
-    spent = partial.spent + entries(chips.energy, operation, lanes.row)
+    spent = np.add(partial.spent, entries(chips.energy, operation, lanes.row), out=out.spent[n])
     excess = np.maximum(longest - (lagrangian if lanes.limit is None else lanes.limit), 0)
     bound = lanes.energy_weight * spent + lagrangian + lanes.longest_weight * excess
     # A layer that could have started earlier belongs in front, where another schedule has it: only where nothing else is left.
     bound += np.where(earliest < partial.last_start, LAST_RESORT, 0.0)
-    out.bound[n], out.start[n], out.end[n], out.spent[n] = np.where(runs, bound, np.inf), start, end, spent
+    out.bound[n] = np.where(runs, bound, np.inf)
 
 
 def _kept(lanes: _Lanes, partial: _Partial, extensions: _Extensions, width: int) -> tuple[_Partial, Integers, Integers]:
