@@ -118,7 +118,7 @@ class Parallel(SimulatorWrapper):
         seeds = rng.integers(2**63, size=size).tolist() if self.stochastic and rng is not None else None
         batch = Outcome(np.full((size, len(self.metrics)), np.nan), np.zeros(size, bool), np.zeros(size, bool))
         length = 1 if seeds else self.rows_at_once or (1 if self.timeout_s is not None else max(1, size // MESSAGES_PER_BATCH))
-        tasks = deque(_Task(range(start, min(start + length, size))) for start in range(0, size, length))
+        tasks = deque(_Chunk(range(start, min(start + length, size))) for start in range(0, size, length))
         try:
             self._run(tasks, indices, seeds, batch)
         except BaseException:
@@ -135,7 +135,7 @@ class Parallel(SimulatorWrapper):
         _stop(self._workers)
         super().close()
 
-    def _run(self, tasks: deque[_Task], indices: Indices, seeds: list[int] | None, batch: Outcome) -> None:
+    def _run(self, tasks: deque[_Chunk], indices: Indices, seeds: list[int] | None, batch: Outcome) -> None:
         """Work the tasks off, writing results into `batch`."""
         mine = [worker for worker in self._workers if worker.process.owner == os.getpid()]  # a fork has none of its own
         self._workers[:] = [worker for worker in mine if not worker.process.ended]
@@ -151,9 +151,9 @@ class Parallel(SimulatorWrapper):
                 return
             for _ in range(min(self.workers, len(tasks) + len(busy)) - len(self._workers)):
                 self._workers.append(_Worker(self.simulator, self.memory_bytes))
-            heard = [worker for worker in self._workers if worker.task is not None or not worker.ready]
-            for worker in _wait(heard, min((worker.deadline for worker in busy), default=np.inf)):
-                starts = STARTS if self._hear(worker, tasks, batch) else starts - 1
+            waited_for = [worker for worker in self._workers if worker.task is not None or not worker.ready]
+            for worker in _wait(waited_for, min((worker.deadline for worker in busy), default=np.inf)):
+                starts = STARTS if self._receive(worker, tasks, batch) else starts - 1
                 if not starts:
                     raise SimulatorUnavailable(f"{STARTS} worker processes in a row were killed as they started: is there enough memory?")
             now = time.monotonic()
@@ -165,7 +165,7 @@ class Parallel(SimulatorWrapper):
                     batch.failures[worker.task.rows.start] = f"timed out after {self.timeout_s:g} s"
                 self._discard(worker, grace_s=0.0)
 
-    def _hear(self, worker: _Worker, tasks: deque[_Task], batch: Outcome) -> bool:
+    def _receive(self, worker: _Worker, tasks: deque[_Chunk], batch: Outcome) -> bool:
         """Take what a worker says (that it started, could not start, or results) or its end; False if it was killed as it started."""
         if not worker.process.ready(0.0):  # a part of a message
             return True
@@ -185,7 +185,7 @@ class Parallel(SimulatorWrapper):
             if len(task.rows) > 1:
                 tasks.extend(task.one_by_one())
             elif task.deaths < self.retries:
-                tasks.append(_Task(task.rows, task.deaths + 1))
+                tasks.append(_Chunk(task.rows, task.deaths + 1))
             else:
                 batch.failures[task.rows.start] = f"the worker process {ending}"
         elif isinstance(message, SimulatorUnavailable):
@@ -229,14 +229,14 @@ class Isolated(Parallel):
         super().__init__(simulator, workers=1, timeout_s=timeout_s, memory_bytes=memory_bytes, rows_at_once=rows_at_once)
 
 
-class _Task(NamedTuple):
+class _Chunk(NamedTuple):
     """Rows of the batch for one message, and how many workers died of them."""
 
     rows: range
     deaths: int = 0
 
-    def one_by_one(self) -> list[_Task]:
-        return [_Task(range(row, row + 1)) for row in self.rows]
+    def one_by_one(self) -> list[_Chunk]:
+        return [_Chunk(range(row, row + 1)) for row in self.rows]
 
 
 class _Worker:
@@ -254,10 +254,10 @@ class _Worker:
             ) from error
         self.process.send((preparation, pickle.dumps(simulator), memory_bytes))
         self.ready = False
-        self.task: _Task | None = None
+        self.task: _Chunk | None = None
         self.deadline = np.inf
 
-    def start(self, task: _Task, rows: Indices, seed: int | None, timeout_s: float | None) -> None:
+    def start(self, task: _Chunk, rows: Indices, seed: int | None, timeout_s: float | None) -> None:
         self.task = task
         self.deadline = np.inf if timeout_s is None else time.monotonic() + timeout_s * len(rows)
         self.process.send((rows, seed))

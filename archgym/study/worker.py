@@ -59,7 +59,7 @@ class Stopped(ArchGymError):
 
 
 @dataclass(frozen=True)
-class Job:
+class RunRequest:
     """What a process is asked to do: the arguments of `archgym.study.run.execute`, and the run's limits."""
 
     specification: Mapping[str, Any]
@@ -76,11 +76,11 @@ class RunProcess:
         self._process: Server | None = None
         self._pid = 0  # of the Python process, which the supervisor above it is not
 
-    def run(self, job: Job, stop: threading.Event | None = None) -> tuple[bytes, dict[str, Any]]:
+    def run(self, request: RunRequest, stop: threading.Event | None = None) -> tuple[bytes, dict[str, Any]]:
         """Execute a run in the process.
 
         Args:
-            job: the run.
+            request: the run.
             stop: set by another thread to abandon it.
 
         Returns:
@@ -93,15 +93,15 @@ class RunProcess:
         if self._process is None or self._process.ended:
             self._process = self._start(stop)
         try:
-            self._process.send((job.specification, job.history, job.cache))
-            self._wait(self._process, job, stop)
+            self._process.send((request.specification, request.history, request.cache))
+            self._wait(self._process, request, stop)
             kind, result = self._process.receive()
         except EOFError:
             raise RunDied(f"the process {self._end()}") from None
         except BaseException:
             self.close()
             raise
-        return answered(kind, result)
+        return unwrap(kind, result)
 
     def close(self) -> None:
         """End the process and what it started."""
@@ -116,21 +116,21 @@ class RunProcess:
             raise Stopped("the study was stopped")
         return process.end(_GRACE_S).with_last_words(1, _LAST_WORDS)
 
-    def _wait(self, process: Server, job: Job, stop: threading.Event | None) -> None:
+    def _wait(self, process: Server, request: RunRequest, stop: threading.Event | None) -> None:
         """Until there is an answer; an end of the process is one."""
         start = looked = time.monotonic()
         while not process.ready(_POLL_S):
             now = time.monotonic()
             if stop is not None and stop.is_set():
                 raise Stopped("the study was stopped")
-            if job.timeout_s is not None and now - start > job.timeout_s:
-                raise RunHung(f"timed out after {job.timeout_s:g} s")
-            if job.memory_bytes is not None:
+            if request.timeout_s is not None and now - start > request.timeout_s:
+                raise RunHung(f"timed out after {request.timeout_s:g} s")
+            if request.memory_bytes is not None:
                 everything = now - looked > _POLL_DESCENDANTS_S
                 looked = now if everything else looked
                 held = resident_memory(process.pid if everything else self._pid, below=everything)
-                if held > job.memory_bytes:
-                    raise RunTooLarge(f"took {held / 1e9:.2f} GB of memory; the limit is {job.memory_bytes / 1e9:.2f} GB")
+                if held > request.memory_bytes:
+                    raise RunTooLarge(f"took {held / 1e9:.2f} GB of memory; the limit is {request.memory_bytes / 1e9:.2f} GB")
 
     def _start(self, stop: threading.Event | None) -> Server:
         """A process that is ready.
@@ -166,7 +166,7 @@ class RunProcess:
         return process
 
 
-def attempt(specification: Mapping[str, Any], history: str, cache: str | None) -> tuple[str, Any]:
+def try_run(specification: Mapping[str, Any], history: str, cache: str | None) -> tuple[str, Any]:
     """Execute a run and say how it went: ("done", what `execute` returns), ("failed", why) or ("impossible", why).
 
     Raises:
@@ -184,7 +184,7 @@ def attempt(specification: Mapping[str, Any], history: str, cache: str | None) -
         return "failed", reason_of(error, REASON)
 
 
-def answered(kind: str, answer: Any) -> tuple[bytes, dict[str, Any]]:
+def unwrap(kind: str, answer: Any) -> tuple[bytes, dict[str, Any]]:
     """What an attempt gave.
 
     Raises:
@@ -205,7 +205,7 @@ def serve(line: Line) -> NoReturn:
         with suppress(OSError):  # an earlier run has closed it
             os.write(2, NEW_JOB)
         try:
-            return attempt(*run)
+            return try_run(*run)
         except KeyboardInterrupt as error:  # Ctrl-C goes to the parent alone, so the run raised this
             return "failed", reason_of(error)
 

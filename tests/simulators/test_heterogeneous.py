@@ -178,7 +178,7 @@ def test_a_layer_that_fits_nowhere_is_a_failure_with_a_reason():
         ({"networks": []}, "networks is a list with a workload each"),
         ({"networks": "resnet18"}, "networks is a list with a workload each"),
         ({"networks": ["resnet81"]}, "unknown workload"),
-        ({"networks": [["resnet18", "bert_base"]]}, "need a published accuracy, which bert_base lacks"),
+        ({"networks": [["resnet18", "bert_base"]]}, "bert_base has no published accuracy, so it cannot be one of several options"),
         ({"subs": 0}, "subs is the number of sub-accelerators"),
         ({"specs": {"latency": 1.0}}, "unknown spec 'latency'; did you mean 'latency_s'"),
         ({"specs": {"latency_s": -1}}, "must be a positive number"),

@@ -175,7 +175,7 @@ def _candidates() -> Iterator[list[str]]:
         try:
             yield shlex.split(chosen)
         except ValueError as error:
-            raise CompilerError(f"CC={chosen} is no command ({error}): correct or unset CC") from error
+            raise CompilerError(f"CC={chosen} cannot be parsed as a command ({error}): correct or unset CC") from error
         return
     yield from ([name] for name in ("cc", "gcc", "clang") if shutil.which(name))
     try:
