@@ -6,7 +6,7 @@ nor on their number: the division of a batch into messages depends on the batch 
     row raises                      -> that row fails, with the exception as reason
     row runs longer than timeout_s  -> its worker is killed, that row fails (rows given together may take timeout_s each, together;
                                        if they take longer they are tried again one by one)
-    worker dies                     -> the rows it held are tried again one by one, in new workers; a row that keeps killing fails
+    worker ends                     -> the rows it held are tried again one by one, in new workers; a row that ends its worker again fails
     worker is killed as it starts   -> another is started; one that does not start by itself ends the search
 
 What a row or a worker leaves running ends with the worker (`archgym.processes.children`).
@@ -45,15 +45,15 @@ class Parallel(SimulatorWrapper):
     """A batch over worker processes, started at the first batch and kept until `close`, garbage collection or exit.
 
     Workers are fresh Python processes, so the simulator must be importable from its module, and a script that is run directly needs
-    `if __name__ == "__main__":` around its own work. They end with the process that started them, whatever ends it, and so does what they
-    start themselves, daemons included. A process of a `multiprocessing.Pool` may start them too.
+    `if __name__ == "__main__":` around its own work. They exit when the parent exits, even if it is killed, and so does what they start
+    themselves, daemons included. A process of a `multiprocessing.Pool` may start them too.
 
     Args:
-        simulator: what each worker holds a copy of.
-        workers: processes.
-        timeout_s: seconds that one design may take, start of a worker excluded; None for no limit.
-        memory_bytes: address space that a worker may take on top of what it holds once the simulator is loaded; None for no limit.
-        retries: how often a design is tried again after its worker died.
+        simulator: simulator that each worker holds a copy of.
+        workers: number of processes.
+        timeout_s: time limit of one design, seconds, start of a worker excluded; None for no limit.
+        memory_bytes: limit on a worker's address space, beyond its size once the simulator is loaded; None for no limit.
+        retries: further tries of a design whose worker ended.
         rows_at_once: designs that a worker is given, and may take its time for, together; by default one where there is a time-out,
             else enough to keep every worker busy.
 
@@ -230,7 +230,7 @@ class Isolated(Parallel):
 
 
 class _Chunk(NamedTuple):
-    """Rows of the batch for one message, and how many workers died of them."""
+    """Rows of the batch for one message, and the number of workers that ended on them."""
 
     rows: range
     deaths: int = 0
@@ -280,7 +280,7 @@ def _stop(workers: list[_Worker]) -> None:
 
 
 def _preparation() -> dict[str, Any]:
-    """What a worker must be told to find what is defined in the script that is run."""
+    """What a worker needs to find what is defined in the script that is run."""
     try:
         data = multiprocessing.spawn.get_preparation_data("archgym worker")
     except FileNotFoundError:
@@ -306,7 +306,7 @@ class _Contained(SimulatorWrapper):
 
 
 def spawn_main(line: Line) -> None:
-    """A worker's life: load the simulator, say so, answer rows until the other end is closed."""
+    """A worker's main loop: load the simulator, report that, answer rows until the other end is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
     preparation, pickled, memory_bytes = line.receive()
     try:

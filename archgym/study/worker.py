@@ -3,11 +3,11 @@
     the run raises, or calls sys.exit          -> RunFailed (or RunImpossible), the process goes on
     the run takes longer than timeout_s        -> the process and all it started are killed: RunHung
     the run holds more than memory_bytes       -> the same: RunTooLarge
-    the process dies (a crash, kill -9)        -> RunDied, also as it starts
+    the process ends (a crash, kill -9)        -> RunDied, also as it starts
 
 The process may start processes of its own (`Isolated`, `Parallel`), it can be started from within a Dask worker, and a script that starts
 it needs no `if __name__ == "__main__":`. It ends with the process that started it, and all that its runs have started ends with it
-(`archgym.processes.children`). What runs print is dropped, except the last words of a process that died.
+(`archgym.processes.children`). What runs print is dropped, except the last words of a process that ended.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from archgym.text import REASON
 _POLL_S = 0.05  # how often a running process is looked at
 _POLL_DESCENDANTS_S = 2.0  # finding them takes milliseconds
 _START_S = 120.0  # within which a process must have imported archgym
-_GRACE_S = 1.0  # until a process that answers no more has died
+_GRACE_S = 1.0  # until a process that answers no more has ended
 _LAST_WORDS = 200  # characters
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1")
 
@@ -43,7 +43,7 @@ class RunImpossible(ArchGymError):
 
 
 class RunDied(ArchGymError):
-    """The process died during the run."""
+    """The process ended during the run."""
 
 
 class RunHung(RunDied):
@@ -60,7 +60,7 @@ class Stopped(ArchGymError):
 
 @dataclass(frozen=True)
 class RunRequest:
-    """What a process is asked to do: the arguments of `archgym.study.run.execute`, and the run's limits."""
+    """A run for a process: the arguments of `archgym.study.run.execute`, and the run's limits."""
 
     specification: Mapping[str, Any]
     history: str = "improvements"
@@ -170,7 +170,7 @@ def try_run(specification: Mapping[str, Any], history: str, cache: str | None) -
     """Execute a run and say how it went: ("done", what `execute` returns), ("failed", why) or ("impossible", why).
 
     Raises:
-        MemoryError: for whoever owns the process to decide.
+        MemoryError: the owner of the process decides what to do.
     """
     from archgym.study.run import VersionMismatch, execute
 
