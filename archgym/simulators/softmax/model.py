@@ -41,7 +41,8 @@ import numpy as np
 
 from archgym.errors import ArchGymError
 from archgym.simulator import Metric, Simulator
-from archgym.simulators.softmax.calibration import ISAS, PREFETCH_BYTES, Calibration
+from archgym.simulators.softmax.calibration import Calibration
+from archgym.simulators.softmax.terms import ISAS, PREFETCH_BYTES
 from archgym.space import Array, Categorical, DesignSpace, Indices, Ordinal
 
 ALGORITHMS = {
