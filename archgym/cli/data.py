@@ -17,7 +17,8 @@ from archgym.progress import progress_bar
 from archgym.registry import discover
 from archgym.simulators.nas import cells
 from archgym.simulators.nas.costs import get_network
-from archgym.simulators.nas.tables.imports import KINDS, UnclearUnit
+from archgym.simulators.nas.tables.accuracies import UnclearUnit
+from archgym.simulators.nas.tables.imports import KINDS
 from archgym.simulators.nas.tables.summary import Summary, first_cells, summarize
 from archgym.simulators.nas.tables.table import IMPORTERS, Table, list_tables, load_table, read_table, save_table
 from archgym.text import percent

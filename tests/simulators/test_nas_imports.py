@@ -18,13 +18,12 @@ from archgym.simulators.nas import cells as nas
 from archgym.simulators.nas.costs import get_network
 from archgym.simulators.nas.tables.imports import (
     KINDS,
-    NATS_SETS,
     import_nas_bench_macro,
     import_nasbench201,
     import_naslib,
-    import_nats_bench,
 )
-from archgym.simulators.nas.tables.imports import read_nats_record as read_record
+from archgym.simulators.nas.tables.nats_bench import NATS_SETS, import_nats_bench
+from archgym.simulators.nas.tables.nats_bench import read_nats_record as read_record
 from archgym.simulators.nas.tables.restricted_pickle import load_pickle
 from archgym.simulators.nas.tables.table import IMPORTERS, save_table
 from archgym.simulators.nas.tabular import NasCell
@@ -217,7 +216,7 @@ def test_a_folder_without_its_list_of_cells_or_with_a_wrong_one_is_refused(tmp_p
             import_nats_bench(place)
     for strings, message in (
         (STRINGS[:-1], "lacks 1 of 15,625 cells"),
-        ([*STRINGS[:-1], STRINGS[0]], "has been there before, at index 0"),
+        ([*STRINGS[:-1], STRINGS[0]], "duplicate cell .*, first seen at index 0"),
         (["|none~0|"], "index 0: .* is not the string of a cell"),
     ):
         (tmp_path / "meta.pickle.pbz2").write_bytes(pickle.dumps({"meta_archs": strings}, 4))
@@ -287,7 +286,7 @@ def test_a_csv_may_have_the_separators_of_a_spreadsheet(lines, tmp_path, separat
         (lambda lines: lines[:1], r"t\.csv lacks 15,625 of 15,625 cells"),
         (lambda lines: [], "lacks the columns cell, cifar10_valid"),
         (lambda lines: [lines[0].replace("cifar100_valid", "x"), *lines[1:]], "lacks the columns cifar100_valid"),
-        (lambda lines: [*lines, lines[5]], "line 15627: the cell .* has been there before, at line 6"),
+        (lambda lines: [*lines, lines[5]], "line 15627: duplicate cell .*, first seen at line 6"),
         (
             lambda lines: [*lines[:7], lines[7].replace("none~0", "nine~0", 1), *lines[8:]],
             "line 8: unknown operation 'nine'; did you mean 'none'",

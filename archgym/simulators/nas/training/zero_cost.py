@@ -1,6 +1,7 @@
 """Zero-cost proxies: scores of a cell's network before it is trained, from one batch of images.
 
-A high score is meant to go with a high accuracy after training. With theta_l the weights of layer l (convolutions and the classifier; no biases, no batch norm), L the loss on the batch, B its images:
+A high score is meant to go with a high accuracy after training. With theta_l the weights of layer l
+(convolutions and the classifier; no biases, no batch norm), L the loss on the batch, B its images:
 
     synflow    sum_l sum |theta_l * dR/d theta_l|     R the sum of the logits of an image of ones, every parameter replaced by its absolute
                                                       value, batch norm left out

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import ceil, floor, log10
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from archgym.files.charts import GREY
 from archgym.simulators.softmax.terms import ALGORITHMS
@@ -74,17 +74,6 @@ def bandwidth(curves: Curves, log2_bytes: Sequence[float], title: str, subtitle:
 
     low, high, _, most = _ends(curves)
     x, y = _bandwidth_axes(curves)
-    rows = [
-        {
-            "pattern": words(pattern).partition(",")[0],
-            "stores": _STORES[pattern.endswith("_nontemporal")],
-            "bytes": 2.0**x,
-            "size": size(x),
-            "ns": ns,
-        }
-        for pattern, (sizes, costs) in curves.items()
-        for x, ns in zip(sizes, costs, strict=True)
-    ]
     ends = [low, *(value for value in log2_bytes if low < value < high), high]
     names = levels_of(log2_bytes)[sum(value <= low for value in log2_bytes) :]
     marks = [{"bytes": 2.0**x} for x in ends[1:-1]]
@@ -110,7 +99,7 @@ def bandwidth(curves: Curves, log2_bytes: Sequence[float], title: str, subtitle:
         alt.Tooltip("size:N", title="bytes"),
         alt.Tooltip("ns:Q", title="ns per float32", format=".4~g"),
     ]
-    base = alt.Chart(alt.InlineData(values=rows)).encode(x=x, y=y)
+    base = alt.Chart(alt.InlineData(values=_curve_points(curves))).encode(x=x, y=y)
     ends_of_levels = alt.Chart(alt.InlineData(values=marks)).mark_rule(style="level").encode(x=x)
     level_names = alt.Chart(alt.InlineData(values=middles)).mark_text(style="name", dy=-8).encode(x=x, y=y, text="level:N")
     lines = base.mark_line(strokeWidth=2, clip=True).encode(color=colour, strokeDash=dash)
@@ -121,6 +110,20 @@ def bandwidth(curves: Curves, log2_bytes: Sequence[float], title: str, subtitle:
         title=alt.TitleParams(title, subtitle=_wrapped(subtitle), offset=22, limit=0),
         description="ns per float32 of memory access patterns against the bytes that they touch.",
     )
+
+
+def _curve_points(curves: Curves) -> list[dict[str, Any]]:
+    return [
+        {
+            "pattern": words(pattern).partition(",")[0],
+            "stores": _STORES[pattern.endswith("_nontemporal")],
+            "bytes": 2.0**x,
+            "size": size(x),
+            "ns": ns,
+        }
+        for pattern, (sizes, costs) in curves.items()
+        for x, ns in zip(sizes, costs, strict=True)
+    ]
 
 
 def _bandwidth_axes(curves: Curves) -> tuple[alt.X, alt.Y]:
