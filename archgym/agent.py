@@ -30,14 +30,16 @@ class Agent(ABC):
     """A search algorithm.
 
     Class attributes:
-        hyperparameters: the declared space; defaults stand in it. Each becomes an attribute of the instance.
-        version: raised whenever the same seed gives other designs than before.
+        hyperparameters: declared space with its defaults; each hyperparameter becomes an attribute of the instance.
+        version: integer, raised whenever the same seed gives other designs than before.
         multi_objective: True if it searches for a Pareto front where the environment pays a reward vector.
+        batch_hyperparameter: name of the hyperparameter that sets how many designs are proposed at once; "" for one.
     """
 
     hyperparameters: ClassVar[DesignSpace]
     version: ClassVar[int]
     multi_objective: ClassVar[bool] = False
+    batch_hyperparameter: ClassVar[str] = ""
 
     def __init__(self, **hyperparameters: Any) -> None:
         """Take hyperparameters as keywords; those not given have their declared defaults.
@@ -63,8 +65,9 @@ class Agent(ABC):
 
     @property
     def preferred_num_envs(self) -> int:
-        """How many designs the agent would like to propose at once; part of a run's specification."""
-        return 1
+        """Number of designs that the agent proposes at once by default; part of a run's specification."""
+        name = type(self).batch_hyperparameter
+        return int(getattr(self, name)) if name else 1
 
     @abstractmethod
     def search(self, env: VectorEnv, *, budget: int, seed: int) -> None:

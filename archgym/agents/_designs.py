@@ -1,4 +1,4 @@
-"""What several agents do with designs: step to neighbours, move parameters, draw from a product of categorical distributions."""
+"""Shared by several agents: moves to neighbours, draws from a product of categorical distributions, collected generations."""
 
 from __future__ import annotations
 
@@ -7,34 +7,33 @@ import numpy as np
 from archgym.errors import ArchGymError
 from archgym.space import Array, DesignSpace, Indices
 
-MOST_VALUES = 1_000_000
+MAX_VALUES = 1_000_000
 
 
 def check_listable(agent: object, space: DesignSpace) -> None:
     """Refuse a space for an agent that keeps a number for every value of every parameter.
 
     Raises:
-        ArchGymError: the parameters have more than a million values together.
+        ArchGymError: the parameters have more than MAX_VALUES values in total.
     """
     values = sum(map(len, space))
-    if values > MOST_VALUES:
+    if values > MAX_VALUES:
         longest = max(space, key=len)
         raise ArchGymError(
-            f"{type(agent).__name__} keeps a number for every value of every parameter: expected at most {MOST_VALUES:,} values, got "
+            f"{type(agent).__name__} keeps a number for every value of every parameter: expected at most {MAX_VALUES:,} values, got "
             f"{values:,}, most of them of {longest.name!r}; give it fewer, or use genetic, tpe, cmaes or sac"
         )
 
 
-def check_choices(space: DesignSpace, agent: str) -> None:
-    """Refuse a space without parameters to an agent that learns which values to choose.
+def check_choices(agent: object, space: DesignSpace) -> None:
+    """Refuse a space without parameters for an agent that learns which values to choose.
 
     Raises:
-        ArchGymError: the space has one design and nothing to choose.
+        ArchGymError: the space has no parameters.
     """
     if not len(space):
-        raise ArchGymError(
-            f"the agent {agent} learns which values to choose, and a space without parameters has one design; use exhaustive"
-        )
+        name = type(agent).__name__
+        raise ArchGymError(f"the agent {name} learns which values to choose, and a space without parameters has one design; use exhaustive")
 
 
 def neighbours(space: DesignSpace, design: Indices) -> Indices:
@@ -53,11 +52,12 @@ def neighbours(space: DesignSpace, design: Indices) -> Indices:
 
 
 def other_values(space: DesignSpace, values: Indices, parameters: Indices, rng: np.random.Generator) -> Indices:
-    """Another value for each of K genes: a categorical parameter takes any other, an ordered one half of the time the next or previous.
+    """A different value for each of K genes: any other, or, half of the time in an ordered parameter, the next or previous one.
 
     Args:
-        values: the present indices, int64 [K].
-        parameters: the parameter each one belongs to, int64 [K].
+        values: present indices, int64 [K].
+        parameters: position of each index's parameter, int64 [K].
+        rng: generator of the draws.
 
     Returns:
         int64 [K], different from `values` wherever the parameter has more than one value.
@@ -65,7 +65,7 @@ def other_values(space: DesignSpace, values: Indices, parameters: Indices, rng: 
     n = space.nvec[parameters]
     u, step, up = rng.random((3, len(values)))
     step_on = 1 + (u * (n - 1)).astype(np.int64)
-    anywhere = values + np.where(values < n - step_on, step_on, step_on - n)  # a sum beyond n may need more than 64 bits
+    anywhere = values + np.where(values < n - step_on, step_on, step_on - n)  # the sum of both could exceed 64 bits
     ordered = np.array([p.ordered and len(p) > 2 for p in space], bool)[parameters]
     beside = values + np.where(((up < 0.5) | (values == 0)) & (values < n - 1), 1, -1)
     return np.where(ordered & (step < 0.5), beside, anywhere)
@@ -85,13 +85,41 @@ def draw(probability: Array, nvec: Indices, n: int, rng: np.random.Generator) ->
     """Designs from a product of categorical distributions.
 
     Args:
-        probability: of every value of every parameter, laid end to end: [sum(nvec)], with sum 1 for each parameter.
+        probability: probability of every value, parameter after parameter, [sum(nvec)]; sum 1 for each parameter.
         nvec: values per parameter, [P].
+        n: number of designs.
+        rng: generator of the draws.
 
     Returns:
         int64 [n, P].
     """
     # the cumulative sum rises from p to p + 1 over the values of parameter p, so one search serves all parameters
     place = np.searchsorted(np.cumsum(probability), np.arange(len(nvec)) + rng.random((n, len(nvec))), side="right")
-    indices: Indices = np.clip(place - (np.cumsum(nvec) - nvec), 0, nvec - 1)  # the clip absorbs rounding
-    return indices
+    return np.clip(place - (np.cumsum(nvec) - nvec), 0, nvec - 1)  # the clip absorbs rounding
+
+
+class Generation:
+    """Designs and their rewards, collected until an agent learns from them.
+
+    Args:
+        n_parameters: parameters of a design, P.
+
+    Attributes:
+        designs, rewards, feasible: int64 [B, P], float64 [B], bool [B].
+    """
+
+    def __init__(self, n_parameters: int):
+        self.designs, self.rewards, self.feasible = np.empty((0, n_parameters), np.int64), np.empty(0), np.empty(0, bool)
+
+    def add(self, designs: Indices, rewards: Array, feasible: Array) -> int:
+        """Add designs; the number of designs afterwards."""
+        self.designs = np.concatenate([self.designs, designs])
+        self.rewards = np.concatenate([self.rewards, rewards])
+        self.feasible = np.concatenate([self.feasible, feasible])
+        return len(self.rewards)
+
+    def take(self) -> tuple[Indices, Array, Array]:
+        """All designs, rewards and feasible designs; the generation is empty afterwards."""
+        taken = self.designs, self.rewards, self.feasible
+        self.designs, self.rewards, self.feasible = (array[:0] for array in taken)
+        return taken

@@ -15,7 +15,7 @@ import torch
 from stable_baselines3.common.distributions import MultiCategoricalDistribution
 from stable_baselines3.common.policies import ActorCriticPolicy
 
-_NEVER = -1e9  # a logit whose probability is exactly 0, and whose product with it is too
+_NEVER = -1e9  # a logit whose probability, and its product with it, are exactly 0
 
 
 class ProductOfCategoricals(MultiCategoricalDistribution):
@@ -65,7 +65,7 @@ class DesignPolicy(ActorCriticPolicy):
         self._parameters_in_order = list(super().parameters())
 
     def parameters(self, recurse: bool = True) -> Iterator[torch.nn.Parameter]:
-        """All of them, found once: every gradient step asks."""
+        """All parameters, collected once, since every gradient step needs them."""
         found = self.__dict__.get("_parameters_in_order")
         return super().parameters(recurse) if found is None else iter(found)
 

@@ -1,6 +1,6 @@
 """Stable-Baselines3 (Raffin et al., 2021) as agents: a view of our vector environments as its own, and one search loop for all.
 
-Needs `archgym[rl]`. Stable-Baselines3 is imported when a search starts, never before: it brings PyTorch along.
+Needs `archgym[rl]`. Stable-Baselines3 is imported when a search starts, since it imports PyTorch.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import numpy as np
 
 from archgym.agent import Agent
 from archgym.agents._designs import check_choices, check_listable
-from archgym.agents._torch import alone_with_torch
-from archgym.errors import BudgetExhausted, MissingDependency
+from archgym.agents._torch import alone_with_torch, require
+from archgym.errors import BudgetExhausted
 from archgym.infos import core
 from archgym.seeding import integer_seed
 from archgym.space import Array
@@ -31,50 +31,64 @@ class StableBaselinesAgent(Agent):
 
     Class attributes:
         discrete: whether the model has an output for every value of every parameter.
+        whole_designs: whether one action of an actor-critic model is a whole design.
 
     Raises:
         MissingDependency: Stable-Baselines3 is not installed (when a search starts).
     """
 
+    batch_hyperparameter = "num_envs"
     discrete: ClassVar[bool] = True
+    whole_designs: ClassVar[bool] = False
 
     @abstractmethod
-    def model(self, env: VecEnv, *, budget: int, common: dict[str, Any]) -> BaseAlgorithm:
-        """The model to train; `common` holds the keyword arguments that every algorithm shares."""
+    def model(self, *, num_envs: int, budget: int, common: dict[str, Any]) -> BaseAlgorithm:
+        """The model to train; `common` holds the keyword arguments that every algorithm takes."""
 
     def view(self, env: VectorEnv) -> VectorEnv:
         """The environment as the algorithm needs to see it."""
         return env
 
-    def policy(self) -> Any:
-        """The policy's class, or Stable-Baselines3's name for it."""
-        return "MlpPolicy"
-
     def steps_per_design(self, env: VectorEnv) -> int:
         """Steps of the view that make one design."""
         return 1
 
+    def replay(self, budget: int) -> dict[str, Any]:
+        """Keyword arguments of the algorithms that learn from a buffer of transitions."""
+        return {
+            "buffer_size": 100_000,
+            "learning_starts": min(self.learning_starts, budget // 8),
+            "batch_size": self.batch,
+            "train_freq": 1,
+            "gradient_steps": self.gradient_steps,
+        }
+
     def search(self, env: VectorEnv, *, budget: int, seed: int) -> None:
-        try:
-            from stable_baselines3.common.logger import Logger
-        except ImportError as error:
-            name = type(self).__name__
-            raise MissingDependency(f'the agent {name} needs Stable-Baselines3: pip install "archgym[rl]"') from error
+        require(self, "stable_baselines3", "Stable-Baselines3", "rl")
+        from stable_baselines3.common.logger import Logger
+
         space = core(env).simulator.space
-        check_choices(space, type(self).__name__)
+        check_choices(self, space)
         if self.discrete:
             check_listable(self, space)
-        # More than the budget needs: it is the environment that ends the search. Schedules run over this number.
+        # More than the budget needs: the environment ends the search, and schedules run over this number of steps.
         total = (budget + 2 * env.num_envs) * self.steps_per_design(env)
-        common = {
-            "policy": self.policy(),
-            "policy_kwargs": {"net_arch": [32, 32]},
-            "device": "cpu",
-            "seed": integer_seed(seed, "agent"),
-        }
         with alone_with_torch():
             adapted = as_vec_env(self.view(env))
-            model = self.model(adapted, budget=budget, common=common)
+            common: dict[str, Any] = {
+                "env": adapted,
+                "policy": "MlpPolicy",
+                "policy_kwargs": {"net_arch": [32, 32]},
+                "device": "cpu",
+                "seed": integer_seed(seed, "agent"),
+                "learning_rate": self.learning_rate,
+                "gamma": self.gamma,
+            }
+            if self.whole_designs:
+                from archgym.agents._policy import DesignPolicy
+
+                common["policy"] = DesignPolicy
+            model = self.model(num_envs=env.num_envs, budget=budget, common=common)
             model.set_logger(Logger(None, []))  # the default logger makes a temporary folder per run
             adapted.seed(seed)  # after the model, which passes on its own seed
             with suppress(BudgetExhausted):
@@ -83,8 +97,8 @@ class StableBaselinesAgent(Agent):
 
 def rollout_steps(n_steps: int, num_envs: int, budget: int) -> int:
     """Steps per environment and update: at most `n_steps`, at least eight updates where the budget allows, never a single sample."""
-    most = max(budget // 8, num_envs, 2) // num_envs
-    return max(min(n_steps, most), 2 if num_envs == 1 else 1)
+    longest = max(budget // 8, num_envs, 2) // num_envs
+    return max(min(n_steps, longest), 2 if num_envs == 1 else 1)
 
 
 def as_vec_env(env: VectorEnv) -> VecEnv:

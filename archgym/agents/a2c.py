@@ -12,7 +12,6 @@ from archgym.space import Categorical, DesignSpace, Ordinal, Real
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
-    from stable_baselines3.common.vec_env import VecEnv
 
 
 class A2C(StableBaselinesAgent):
@@ -20,14 +19,18 @@ class A2C(StableBaselinesAgent):
 
     Args:
         num_envs: designs per step.
-        n_steps: steps per update, fewer where an eighth of the budget is less.
-        learning_rate: of RMSprop.
+        n_steps: steps per update, reduced so that the budget has at least eight updates.
+        learning_rate: learning rate of RMSprop.
         entropy: weight of the entropy bonus; more explores longer.
-        normalize_advantage: bring the advantages of a rollout to mean 0 and deviation 1, so that the reward's scale does not matter.
+        normalize_advantage: whether a rollout's advantages get mean 0 and deviation 1, which removes the reward's scale.
         gamma: discount between the designs of an episode (without effect at horizon 1).
+
+    Example:
+        >>> archgym.search("archgym/NKLandscape-v0", "a2c", budget=2000)  # doctest: +SKIP
     """
 
     version = 2
+    whole_designs = True
     hyperparameters = DesignSpace(
         [
             Ordinal("num_envs", [1, 2, 4, 8, 16, 32, 64], default=16),
@@ -39,24 +42,12 @@ class A2C(StableBaselinesAgent):
         ]
     )
 
-    @property
-    def preferred_num_envs(self) -> int:
-        return int(self.num_envs)
-
-    def policy(self) -> Any:
-        from archgym.agents._policy import DesignPolicy
-
-        return DesignPolicy
-
-    def model(self, env: VecEnv, *, budget: int, common: dict[str, Any]) -> BaseAlgorithm:
+    def model(self, *, num_envs: int, budget: int, common: dict[str, Any]) -> BaseAlgorithm:
         from stable_baselines3 import A2C as Algorithm
 
         return Algorithm(
-            env=env,
-            n_steps=rollout_steps(self.n_steps, env.num_envs, budget),
-            learning_rate=self.learning_rate,
+            n_steps=rollout_steps(self.n_steps, num_envs, budget),
             ent_coef=self.entropy,
             normalize_advantage=self.normalize_advantage,
-            gamma=self.gamma,
             **common,
         )

@@ -3,9 +3,7 @@
     repeat: parent = the best of `sample_size` random members; child = parent with one parameter mutated;
             the child joins the population, the OLDEST member leaves, however good it is
 
-No design survives on one lucky evaluation: it stays only as long as its descendants keep being good.
-
-Good for: noisy measurements and the cells of networks: a design stays only while its descendants do well.
+Good for: noisy measurements and the cells of networks: no design survives on one lucky evaluation.
 """
 
 from __future__ import annotations
@@ -23,12 +21,16 @@ class AgingEvolution(AskTellAgent):
     """Aging evolution with one mutation per child.
 
     Args:
-        population: designs alive at a time; the first ones are random.
-        sample_size: members among which a parent is the best.
-        batch: children born at once (the environment's width, where a user sets it); 1 in the paper's serial form.
+        population: number of members; the first ones are random.
+        sample_size: members compared for each parent; larger samples exploit more.
+        batch: children proposed at once, replaced by the environment's width; 1 in the paper, more by default for speed.
+
+    Example:
+        >>> archgym.search("archgym/NKLandscape-v0", "aging_evolution", budget=500)  # doctest: +SKIP
     """
 
     version = 1
+    batch_hyperparameter = "batch"
     hyperparameters = DesignSpace(
         [
             Integer("population", 2, 1024, default=100),
@@ -36,10 +38,6 @@ class AgingEvolution(AskTellAgent):
             Integer("batch", 1, 256, default=8),
         ]
     )
-
-    @property
-    def preferred_num_envs(self) -> int:
-        return int(self.batch)
 
     def start(self, space: DesignSpace, *, budget: int, rng: np.random.Generator) -> None:
         self.space, self.rng = space, rng

@@ -18,7 +18,6 @@ from archgym.space import DesignSpace, Ordinal, Real
 if TYPE_CHECKING:
     from gymnasium.vector import VectorEnv
     from stable_baselines3.common.base_class import BaseAlgorithm
-    from stable_baselines3.common.vec_env import VecEnv
 
 
 class DQN(StableBaselinesAgent):
@@ -29,11 +28,14 @@ class DQN(StableBaselinesAgent):
         learning_starts: random steps before the first update; at most an eighth of the budget.
         batch: transitions per gradient step.
         gradient_steps: gradient steps per step of all environments.
-        learning_rate: of Adam.
+        learning_rate: learning rate of Adam.
         target_update: steps between copies of the network to its target.
-        exploration: fraction of the search over which epsilon falls from 1 to `epsilon`.
-        epsilon: probability of a random value, once fallen.
-        gamma: discount between parameters.
+        exploration: share of the search over which epsilon falls from 1 to `epsilon`.
+        epsilon: final probability of a random value.
+        gamma: discount between parameters; 1 by default, since only the last step is rewarded.
+
+    Example:
+        >>> archgym.search("archgym/NKLandscape-v0", "dqn", budget=2000)  # doctest: +SKIP
     """
 
     version = 1
@@ -51,10 +53,6 @@ class DQN(StableBaselinesAgent):
         ]
     )
 
-    @property
-    def preferred_num_envs(self) -> int:
-        return int(self.num_envs)
-
     def view(self, env: VectorEnv) -> VectorEnv:
         from archgym.wrappers.vector import SequentialDesign
 
@@ -63,11 +61,11 @@ class DQN(StableBaselinesAgent):
     def steps_per_design(self, env: VectorEnv) -> int:
         return len(env.single_action_space.nvec)  # type: ignore[attr-defined]
 
-    def model(self, env: VecEnv, *, budget: int, common: dict[str, Any]) -> BaseAlgorithm:
+    def model(self, *, num_envs: int, budget: int, common: dict[str, Any]) -> BaseAlgorithm:
         from stable_baselines3 import DQN as Algorithm
 
         class RowwiseDQN(Algorithm):
-            """Explores for each design by itself: one draw for all, as in Stable-Baselines3, repeats the greedy design num_envs times."""
+            """Explores for each design on its own: Stable-Baselines3's one draw for all repeats the greedy design num_envs times."""
 
             def predict(self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False) -> Any:
                 actions, state = super().predict(observation, state, episode_start, deterministic=True)
@@ -77,16 +75,9 @@ class DQN(StableBaselinesAgent):
                 return actions, state
 
         return RowwiseDQN(
-            env=env,
-            buffer_size=100_000,
-            learning_starts=min(self.learning_starts, budget // 8),
-            batch_size=self.batch,
-            train_freq=1,
-            gradient_steps=self.gradient_steps,
-            learning_rate=self.learning_rate,
             target_update_interval=self.target_update,
             exploration_fraction=self.exploration,
             exploration_final_eps=self.epsilon,
-            gamma=self.gamma,
+            **self.replay(budget),
             **common,
         )

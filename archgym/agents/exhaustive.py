@@ -21,14 +21,14 @@ class Exhaustive(AskTellAgent):
     """Every design in order, the last parameter varying fastest; after the last design it starts over, so that any budget is spent.
 
     The seed changes nothing.
+
+    Example:
+        >>> archgym.search("archgym/NKLandscape-v0", "exhaustive", budget=2000)  # doctest: +SKIP
     """
 
     version = 1
+    preferred_num_envs = 256
     hyperparameters = DesignSpace([])
-
-    @property
-    def preferred_num_envs(self) -> int:
-        return 256
 
     def start(self, space: DesignSpace, *, budget: int, rng: np.random.Generator) -> None:
         self.space, self.position = space, 0

@@ -1,10 +1,10 @@
 """NSGA-II (Deb et al., 2002), as implemented by Optuna, on the scalar reward or on a reward vector.
 
 On an environment with a reward for each metric (`archgym.wrappers.vector.RewardVector`) it searches the Pareto front: designs are ranked by
-non-dominated sorting, then by crowding distance. With one objective, non-dominated sorting is sorting by reward and the crowding distance
-has nothing to spread: what remains is NSGA-II's elitist genetic algorithm, where parents and children compete for the next generation.
+non-dominated sorting, then by crowding distance. With one objective this is sorting by reward, and NSGA-II is an elitist genetic algorithm
+in which parents and children compete for the next generation.
 
-Good for: several metrics that no weights settle: with `front` it searches for their Pareto front.
+Good for: several metrics without given weights: with `front` it searches for their Pareto front.
 """
 
 from __future__ import annotations
@@ -31,10 +31,14 @@ class NSGA2(OptunaAgent):
         crossover: probability that a child mixes two parents instead of copying one.
         swap: probability that a parameter comes from the second parent.
         mutation: expected mutated parameters per child.
+
+    Example:
+        >>> archgym.search("archgym/Softmax-v0", "nsga2", budget=500, front=["latency_s", "energy_j"])  # doctest: +SKIP
     """
 
     vector_objective: VectorObjective | None = None
     version = 1
+    batch_hyperparameter = "population"
     multi_objective = True
     hyperparameters = DesignSpace(
         [
@@ -44,10 +48,6 @@ class NSGA2(OptunaAgent):
             Real("mutation", 0.1, 4.0, log=True, default=1.0),
         ]
     )
-
-    @property
-    def preferred_num_envs(self) -> int:
-        return int(self.population)
 
     def search(self, env: VectorEnv, *, budget: int, seed: int) -> None:
         self.vector_objective = getattr(env, "vector_objective", None)

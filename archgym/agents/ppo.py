@@ -15,10 +15,9 @@ from archgym.space import DesignSpace, Integer, Ordinal, Real
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
-    from stable_baselines3.common.vec_env import VecEnv
 
 
-SMALLEST_PART = 8  # designs whose advantages are normalised together: the sign is all that two would leave of them
+MIN_PART_DESIGNS = 8  # designs whose advantages are normalised together: of two, only the sign would remain
 
 
 class PPO(StableBaselinesAgent):
@@ -26,16 +25,20 @@ class PPO(StableBaselinesAgent):
 
     Args:
         num_envs: designs per step.
-        n_steps: steps per update, fewer where an eighth of the budget is less, more where they are not 8 designs.
-        minibatches: parts of a rollout per epoch, in whole steps of all environments and of at least 8 designs; else fewer.
+        n_steps: steps per update, reduced so that the budget has at least eight updates, raised to at least 8 designs.
+        minibatches: parts of a rollout per epoch, reduced to whole steps of all environments and at least 8 designs each.
         epochs: passes over a rollout.
-        learning_rate: of Adam.
+        learning_rate: learning rate of Adam.
         entropy: weight of the entropy bonus; more explores longer.
-        clip: how far a probability ratio may move from 1 in one update.
+        clip: largest change of a probability ratio from 1 in one update.
         gamma: discount between the designs of an episode (without effect at horizon 1).
+
+    Example:
+        >>> archgym.search("archgym/NKLandscape-v0", "ppo", budget=2000)  # doctest: +SKIP
     """
 
     version = 2
+    whole_designs = True
     hyperparameters = DesignSpace(
         [
             Ordinal("num_envs", [1, 2, 4, 8, 16, 32, 64], default=16),
@@ -49,34 +52,23 @@ class PPO(StableBaselinesAgent):
         ]
     )
 
-    @property
-    def preferred_num_envs(self) -> int:
-        return int(self.num_envs)
-
-    def policy(self) -> Any:
-        from archgym.agents._policy import DesignPolicy
-
-        return DesignPolicy
-
-    def model(self, env: VecEnv, *, budget: int, common: dict[str, Any]) -> BaseAlgorithm:
+    def model(self, *, num_envs: int, budget: int, common: dict[str, Any]) -> BaseAlgorithm:
         from stable_baselines3 import PPO as Algorithm
 
-        n_steps, parts = rollout(self.n_steps, self.minibatches, env.num_envs, budget)
+        n_steps, parts = rollout(self.n_steps, self.minibatches, num_envs, budget)
+        common["policy_kwargs"]["optimizer_kwargs"] = {"fused": True, "eps": 1e-5}  # Adam in one call
         return Algorithm(
-            env=env,
             n_steps=n_steps,
-            batch_size=n_steps // parts * env.num_envs,
+            batch_size=n_steps // parts * num_envs,
             n_epochs=self.epochs,
-            learning_rate=self.learning_rate,
             ent_coef=self.entropy,
             clip_range=self.clip,
-            gamma=self.gamma,
-            **common | {"policy_kwargs": common["policy_kwargs"] | {"optimizer_kwargs": {"fused": True, "eps": 1e-5}}},  # Adam in one call
+            **common,
         )
 
 
 def rollout(n_steps: int, minibatches: int, num_envs: int, budget: int) -> tuple[int, int]:
-    """Steps per update and the parts they fall into, as PPO's arguments describe them."""
-    steps = max(rollout_steps(n_steps, num_envs, budget), -(-SMALLEST_PART // num_envs))
-    parts = min(minibatches, steps * num_envs // SMALLEST_PART, steps)
+    """Steps per update and number of minibatches, within the limits of PPO's arguments."""
+    steps = max(rollout_steps(n_steps, num_envs, budget), -(-MIN_PART_DESIGNS // num_envs))
+    parts = min(minibatches, steps * num_envs // MIN_PART_DESIGNS, steps)
     return steps - steps % parts, parts

@@ -1,4 +1,4 @@
-"""Quasi-Monte Carlo search: a scrambled Sobol sequence (Sobol, 1967; Owen, 1998), which fills the space more evenly than chance does.
+"""Quasi-Monte Carlo search: a scrambled Sobol sequence (Sobol, 1967; Owen, 1998), which fills the space more evenly than random draws.
 
     i_p = floor(u_p n_p),        u the next point of the sequence in [0, 1)^P
 
@@ -21,14 +21,15 @@ from archgym.space import Array, DesignSpace, Indices
 
 
 class QuasiMonteCarlo(AskTellAgent):
-    """The points of a scrambled Sobol sequence; the seed scrambles. It has no hyperparameters and learns nothing."""
+    """The points of a Sobol sequence, scrambled by the seed. It has no hyperparameters and learns nothing.
+
+    Example:
+        >>> archgym.search("archgym/NKLandscape-v0", "qmc", budget=256)  # doctest: +SKIP
+    """
 
     version = 1
+    preferred_num_envs = 64
     hyperparameters = DesignSpace([])
-
-    @property
-    def preferred_num_envs(self) -> int:
-        return 64
 
     def start(self, space: DesignSpace, *, budget: int, rng: np.random.Generator) -> None:
         """Scramble the sequence.
@@ -47,8 +48,7 @@ class QuasiMonteCarlo(AskTellAgent):
         if len(self.points) == 0:  # drawn in powers of two, for which the sequence is balanced; SciPy warns about other sizes
             self.points = self.sequence.random(max(64, 1 << (n - 1).bit_length()))
         points, self.points = self.points[:n], self.points[n:]
-        indices: Indices = (points * self.nvec).astype(np.int64)
-        return indices
+        return (points * self.nvec).astype(np.int64)
 
     def tell(self, indices: Indices, rewards: Array, metrics: Mapping[str, Array], feasible: Array) -> None:
         pass

@@ -3,7 +3,7 @@
 Each parameter p is a number a in [-1, 1] that stands for the value floor((a + 1) / 2 * n_p): a squashed normal distribution over each
 parameter's grid, whose width follows from a target entropy.
 
-Good for: long ordered axes and reuse of every sample; slow, and categorical parameters are numbers to it.
+Good for: long ordered axes and reuse of every sample; slow, and it treats categorical parameters as numbers.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from archgym.space import DesignSpace, Ordinal, Real
 if TYPE_CHECKING:
     from gymnasium.vector import VectorEnv
     from stable_baselines3.common.base_class import BaseAlgorithm
-    from stable_baselines3.common.vec_env import VecEnv
 
 
 class SAC(StableBaselinesAgent):
@@ -26,10 +25,13 @@ class SAC(StableBaselinesAgent):
         num_envs: designs per step.
         learning_starts: random designs before the first update; at most an eighth of the budget.
         batch: designs per gradient step.
-        gradient_steps: gradient steps per step of all environments; they are what takes the time.
-        learning_rate: of Adam, for the actor, the critics and the entropy coefficient.
-        entropy: initial entropy coefficient, adapted from there.
+        gradient_steps: gradient steps per step of all environments; they take most of the time.
+        learning_rate: learning rate of Adam, for the actor, the critics and the entropy coefficient.
+        entropy: initial entropy coefficient, adapted during the search.
         gamma: discount between the designs of an episode (without effect at horizon 1).
+
+    Example:
+        >>> archgym.search("archgym/Softmax-v0", "sac", budget=500)  # doctest: +SKIP
     """
 
     version = 1
@@ -46,27 +48,12 @@ class SAC(StableBaselinesAgent):
         ]
     )
 
-    @property
-    def preferred_num_envs(self) -> int:
-        return int(self.num_envs)
-
     def view(self, env: VectorEnv) -> VectorEnv:
         from archgym.wrappers.vector import ContinuousActions
 
         return ContinuousActions(env)
 
-    def model(self, env: VecEnv, *, budget: int, common: dict[str, Any]) -> BaseAlgorithm:
+    def model(self, *, num_envs: int, budget: int, common: dict[str, Any]) -> BaseAlgorithm:
         from stable_baselines3 import SAC as Algorithm
 
-        return Algorithm(
-            env=env,
-            buffer_size=100_000,
-            learning_starts=min(self.learning_starts, budget // 8),
-            batch_size=self.batch,
-            train_freq=1,
-            gradient_steps=self.gradient_steps,
-            learning_rate=self.learning_rate,
-            ent_coef=f"auto_{self.entropy}",
-            gamma=self.gamma,
-            **common,
-        )
+        return Algorithm(ent_coef=f"auto_{self.entropy}", **self.replay(budget), **common)

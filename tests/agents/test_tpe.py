@@ -63,7 +63,7 @@ def test_both_densities_are_those_of_the_equations(multivariate, one_hot, seed, 
     rng = np.random.default_rng(seed)
     designs = SPACE.sample(seen, rng)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tpe, "LARGEST_ONE_HOT", 512 if one_hot else 0)
+        patch.setattr(tpe, "MAX_ONE_HOT", 512 if one_hot else 0)
         agent = told(designs, rng.random(seen), multivariate=multivariate, mutation=mutation, seed=seed)
         good = agent.good()
         log_l, log_g = agent.log_densities(EVERY, good)
