@@ -9,7 +9,6 @@ import numpy as np
 
 from archgym.dataset.data import Dataset
 from archgym.space import Array
-from archgym.task import EnvSpecification
 from archgym.text import markdown_table
 from archgym.version import __version__
 
@@ -30,13 +29,13 @@ def card(data: Dataset) -> str:
     """The data card, as Markdown."""
     even = np.mean(1 - 1 / data.space.nvec)
     sections = [
-        f"# {EnvSpecification.from_dict(data.environment).id}: {len(data.distinct()):,} designs",
+        f"# {data.env.id}: {len(data.distinct()):,} designs",
         _origin(data),
         "## Metrics\nOf feasible designs.",
         _metrics(data),
-        "## Parameters\nValues seen of those there are, and how evenly: the entropy of their frequencies over that of an even draw.",
+        "## Parameters\nValues seen of all values, and their evenness: the entropy of their frequencies, divided by that of an even draw.",
         _parameters(data),
-        "## Pairs of parameters\nPairs of values seen of those there are, the least covered first.",
+        "## Pairs of parameters\nPairs of values seen of all pairs, least covered first.",
         _pairs(data),
         f"## Agents\nDistance: the share of parameters in which two random designs of the agent differ; an even draw has {even:.2f}.",
         _agents(data),
@@ -46,7 +45,7 @@ def card(data: Dataset) -> str:
 
 
 def _origin(data: Dataset) -> str:
-    designs, env = data.distinct(), EnvSpecification.from_dict(data.environment)
+    designs, env = data.distinct(), data.env
     facts = {
         "environment": f"`{env.id}` with `{json.dumps(env.kwargs)}`",
         "simulator": f"`{json.dumps(env.simulator)}`",

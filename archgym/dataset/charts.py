@@ -51,7 +51,7 @@ def draw(values: Array, designs: Dataset, front: Front) -> alt.ConcatChart:
         layers.append(colour.mark_point(filled=True, size=45, opacity=1, color=_HUE).encode(x=x, y=y, tooltip=tips))
         panels.append(alt.layer(*layers).properties(width=width, height=height))
     share = "" if front.share is None else f", normalised hypervolume {front.share:.4f}"
-    title = alt.TitleParams(f"Pareto front, {designs.environment['id']}", subtitle=f"{len(designs):,} designs{share}", offset=14)
+    title = alt.TitleParams(f"Pareto front, {designs.env.id}", subtitle=f"{len(designs):,} designs{share}", offset=14)
     return alt.concat(*panels, columns=3, spacing=28).properties(title=title, description="The Pareto front of the designs seen.")
 
 

@@ -1,7 +1,7 @@
-"""Designs as numbers that models can learn from.
+"""Designs as features of models.
 
-    numeric parameter (Integer, Real, Ordinal of numbers)   one feature: its place on [0, 1], logarithmic from MIN_LOG_RATIO on
-    other Ordinal                                           one feature: its position in the order, on [0, 1]
+    numeric parameter (Integer, Real, Ordinal of numbers)   one feature: its place in [0, 1], logarithmic from MIN_LOG_RATIO on
+    other Ordinal                                           one feature: its position in the order, in [0, 1]
     Categorical                                             one feature per value: 1 or 0; a single one for two values
 
 Features are float32 numbers, so that libraries with float32 arithmetic see the same values.
@@ -17,7 +17,7 @@ from archgym.errors import ArchGymError
 from archgym.space import LONGEST_GRID, Array, Categorical, DesignSpace, Indices, Parameter
 
 MIN_LOG_RATIO = 16.0
-"""Largest over smallest value of the shortest logarithmic axis."""
+"""Ratio of a parameter's largest to its smallest value from which its axis is logarithmic."""
 
 
 class Encoding:
@@ -43,8 +43,7 @@ class Encoding:
 
     def __call__(self, indices: Indices) -> Array:
         """Features of designs: int64 [B, P] -> float64 [B, F]."""
-        features: Array = self._stacked[indices[:, self.parameter] + self._starts, self._column]
-        return features
+        return self._stacked[indices[:, self.parameter] + self._starts, self._column]
 
     @cached_property
     def _stacked(self) -> Array:
@@ -56,7 +55,7 @@ class Encoding:
     @cached_property
     def _starts(self) -> Indices:
         starts = np.cumsum([0, *(len(table) for table in self._tables)])
-        return np.asarray(starts[self.parameter], np.int64)
+        return starts[self.parameter]
 
     @cached_property
     def _column(self) -> Indices:

@@ -1,10 +1,10 @@
 """Search a proxy, and simulate only the best designs.
 
     1  an agent searches the proxy                          `budget` predictions
-    2  its distinct designs, best prediction first          designs that are equal to the simulator count once
+    2  its distinct designs, best prediction first          equal designs of the simulator (`canonical`) count once
     3  the simulator evaluates them until the search's budget is spent
 
-The ledger counts the evaluations of step 3; those that the proxy was trained on come on top and are in `training`.
+The ledger counts the evaluations of step 3; `training` counts those for the proxy's data set.
 """
 
 from __future__ import annotations
@@ -22,9 +22,8 @@ from archgym.deprecated.arguments import renamed
 from archgym.errors import ArchGymError
 from archgym.infos import core
 from archgym.proxy.env import ID, restrict_to
-from archgym.proxy.training import Trained, load_trained
+from archgym.proxy.training import load_trained
 from archgym.space import Array, DesignSpace, Indices
-from archgym.task import EnvSpecification
 
 if TYPE_CHECKING:
     from gymnasium.vector import VectorEnv
@@ -38,8 +37,8 @@ class ProxySearch(AskTellAgent):
     Args:
         model: folder of a proxy.
         agent: agent that searches the proxy.
-        budget: predictions that it takes.
-        hyperparameters: its hyperparameters.
+        budget: number of predictions.
+        hyperparameters: hyperparameters of that agent.
 
     Attributes:
         training: number of designs that the proxy was trained and tested on.
@@ -61,8 +60,8 @@ class ProxySearch(AskTellAgent):
     ):
         super().__init__()
         self.folder, self.agent, self.budget, self.given = Path(model).expanduser(), agent, budget, dict(hyperparameters or {})
-        self.trained: Trained = load_trained(self.folder)
-        self.training = int(self.trained.report["designs"]["train"]) + int(self.trained.report["designs"]["test"])
+        self.trained = load_trained(self.folder)
+        self.training = sum(int(self.trained.report["designs"][part]) for part in ("train", "test"))
 
     @property
     def configuration(self) -> dict[str, Any]:
@@ -77,8 +76,7 @@ class ProxySearch(AskTellAgent):
     def start(self, space: DesignSpace, *, budget: int, rng: np.random.Generator) -> None:
         proxy = self.trained.simulator
         if proxy.space != space:
-            learnt = EnvSpecification.from_dict(proxy.environment).id
-            raise ArchGymError(f"the proxy in {self.folder} was trained on {learnt}, which has different parameters")
+            raise ArchGymError(f"the proxy in {self.folder} was trained on {proxy.env.id}, which has different parameters")
         run = Search(
             ID,
             self.agent,
@@ -102,7 +100,7 @@ class ProxySearch(AskTellAgent):
 
 
 def ranked(indices: Indices, rewards: Array, valid: Array, simulator: Simulator, n: int) -> Indices:
-    """The n best designs that are different to the simulator: int64 [<= n, P], best prediction first.
+    """The n best designs that differ for the simulator: int64 [<= n, P], best prediction first.
 
     Args:
         indices, rewards, valid: designs with predictions, [N, P], [N], [N].

@@ -46,7 +46,6 @@ from archgym.proxy.targets import Targets
 from archgym.seeding import integer_seed, stream
 from archgym.simulator import Metric
 from archgym.space import Array, Indices
-from archgym.task import EnvSpecification
 from archgym.version import __version__
 
 FORMAT = 1
@@ -88,16 +87,16 @@ def train(
 
     Args:
         data: a data set; equal designs count once, their metrics averaged.
-        targets: metrics to learn; default: all that agents may see.
+        targets: metrics to learn; default: all that are visible to agents.
         model: random_forest, hist_gradient_boosting, gaussian_process or linear.
-        train_size: largest number of designs to train on; default: all but the test designs.
-        test_size: share of the designs that are kept for the test.
+        train_size: maximum number of training designs; default: all but the test designs.
+        test_size: share of the designs in the test set.
         folds: number of cross-validation folds.
-        seed: seed of everything random.
+        seed: seed for the split, the folds and the models.
         progress: receives the share of models fitted.
 
     Raises:
-        ArchGymError: an unknown metric or model, a metric that is constant, too few designs, or infeasible ones only.
+        ArchGymError: an unknown metric or model, a constant metric, too few designs, or only infeasible ones.
         MissingDependency: scikit-learn is not installed.
     """
     if model not in MODELS:
@@ -161,15 +160,15 @@ def _split(distinct: Dataset, test_size: float, train_size: int | None, rng: np.
         ArchGymError: too few feasible designs on a side.
     """
     if not distinct.feasible.any():
-        raise ArchGymError(f"none of the {len(distinct):,} designs is feasible: no metric can be learnt")
+        raise ArchGymError(f"expected feasible designs, got {len(distinct):,} infeasible ones, which have no metrics to learn")
     order = rng.permutation(len(distinct))
     n_test = max(1, round(test_size * len(distinct)))
     test_all, train_all = order[:n_test], order[n_test:][:train_size]
     train, test = (rows[distinct.feasible[rows]] for rows in (train_all, test_all))
     if len(train) < MIN_DESIGNS or len(test) < 2:
         raise ArchGymError(
-            f"{len(train):,} feasible designs to train on and {len(test):,} to test on are too few: at least {MIN_DESIGNS} and 2; sample "
-            "more with archgym dataset sample"
+            f"expected at least {MIN_DESIGNS} feasible designs for training and 2 for the test, got {len(train):,} and {len(test):,}; "
+            "sample more with archgym dataset sample"
         )
     return _Split(train, test, train_all, test_all)
 
@@ -221,7 +220,7 @@ def _problem(distinct: Dataset, metrics: Sequence[Metric], split: _Split) -> _Pr
 def _generalisation(
     model: str, problem: _Problem, owners: Mapping[str, Indices], rng: np.random.Generator, seed: int, progress: Progress
 ) -> dict[str, Any] | None:
-    """Errors by agent that proposed the training designs and by agent that proposed the test designs (see `by_agent`)."""
+    """Errors by agent of the training designs and agent of the test designs (see `by_agent`)."""
     split = problem.split
     sets = {"all": split.test} | {agent: np.intersect1d(split.test, rows) for agent, rows in owners.items()}
     sets = {name: rows for name, rows in sets.items() if len(rows) >= 2}
@@ -244,7 +243,7 @@ def _fit_feasibility(problem: _Problem, seed: int) -> tuple[Trees | None, dict[s
 
 
 def _header(data: Dataset, problem: _Problem, model: str, seed: int) -> dict[str, Any]:
-    """The part of a report that says where a proxy is from."""
+    """The part of a report on the origin of a proxy."""
     split, targets = problem.split, problem.targets
     feasible = float(problem.feasible.mean())
     return {
@@ -266,12 +265,12 @@ def _metrics(data: Dataset, targets: Sequence[str] | None) -> tuple[Metric, ...]
         if name not in known:
             raise unknown("metric of the data set", name, known)
         if names.count(name) > 1:
-            raise ArchGymError(f"the target {name!r} is named twice")
+            raise ArchGymError(f"expected distinct targets, got {name!r} twice")
     return tuple(known[name] for name in names)
 
 
 def _owners(data: Dataset, distinct: Dataset) -> dict[str, Indices]:
-    """Agent -> rows, among the distinct designs, of those that it has proposed."""
+    """Agent -> rows of its designs among the distinct designs."""
     place = {row.tobytes(): i for i, row in enumerate(distinct.indices)}
     rows = np.array([place[row.tobytes()] for row in data.indices])
     return {str(agent): np.unique(rows[data.agent == agent]) for agent in np.unique(data.agent)}
@@ -280,7 +279,7 @@ def _owners(data: Dataset, distinct: Dataset) -> dict[str, Indices]:
 def _objective(data: Dataset, names: Sequence[str]) -> Objective | None:
     """The environment's objective, if it can be made here and needs no other metric."""
     try:
-        evaluator = Evaluator.from_specification(EnvSpecification.from_dict(data.environment))
+        evaluator = Evaluator.from_specification(data.env)
         evaluator.simulator.close()
         return restrict_to(evaluator.objective, names)
     except ArchGymError:
@@ -294,7 +293,7 @@ def _coverage(targets: Targets, found: Array) -> dict[str, dict[str, float]]:
 
 
 def _confusion(true: Array, predicted: Array) -> dict[str, float]:
-    """Shares of test designs: right, and wrongly called feasible or infeasible."""
+    """Shares of test designs whose feasibility is predicted correctly, wrongly feasible and wrongly infeasible."""
     return {
         "accuracy": float((true == predicted).mean()),
         "wrongly_feasible": float((predicted & ~true).mean()),
@@ -313,8 +312,8 @@ def save_trained(trained: Trained, folder: str | os.PathLike[str]) -> Path:
     target = trained.simulator.save(folder)
     arrays = {"indices": trained.indices, "true": trained.true, "predicted": trained.predicted}
     save_archive(target / TEST, {"format": FORMAT}, arrays)
-    for name, text in ((REPORT, json.dumps(trained.report, indent=1) + "\n"), ("README.md", card(trained.report))):
-        write_atomically(target / name, lambda file, text=text: file.write(text.encode()))  # type: ignore[misc]
+    write_atomically(target / REPORT, (json.dumps(trained.report, indent=1) + "\n").encode())
+    write_atomically(target / "README.md", card(trained.report).encode())
     return target
 
 

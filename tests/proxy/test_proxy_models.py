@@ -155,7 +155,7 @@ def test_a_line_predicts_a_line_and_large_data_are_refused_by_a_gaussian_process
     weights = np.arange(16.0).reshape(8, 2)
     assert fit("linear", x, x @ weights + 2, 0).predict(new)[0] == pytest.approx(new @ weights + 2, abs=1e-4)
     monkeypatch.setattr(fitting, "MAX_GP_DESIGNS", 100)
-    with pytest.raises(ArchGymError, match="at most 100 designs, not 150: give --designs 100"):
+    with pytest.raises(ArchGymError, match="at most 100 designs, got 150; give --designs 100"):
         fit("gaussian_process", x, x @ weights, 0)
     with pytest.raises(ArchGymError, match="did you mean 'random_forest'"):
         fit("random_forrest", x, x @ weights, 0)
@@ -210,9 +210,9 @@ def test_trees_walk_as_one_would_by_hand(seed, depth, count):
         ("left", lambda a: np.where(a == LEAF, a, 0), "child before it"),
         ("right", lambda a: np.full_like(a, LEAF), "child before it"),
         ("right", lambda a: np.where(a == LEAF, a, a - 1), "no parent or with two"),
-        ("feature", lambda a: a + 99, "feature that does not exist"),
+        ("feature", lambda a: a + 99, "feature beyond the space's"),
         ("feature", lambda a: a.astype(float), "feature is float64"),
-        ("roots", lambda a: a - 1, "root that is no node"),
+        ("roots", lambda a: a - 1, "root that is not a node"),
         ("value", lambda a: a[:-1], "value is float64"),
         ("value", lambda a: a * np.nan, "not finite"),
         ("threshold", lambda a: a[:3], "threshold is float64"),
