@@ -1,4 +1,4 @@
-"""All rows of a study as one table, however many runs it has: files are read one after the other, as the rows are asked for."""
+"""All rows of a study as one table; files are read one after the other, so that any number of runs fits into memory."""
 
 from __future__ import annotations
 
@@ -17,30 +17,31 @@ from archgym.task import Specification
 if TYPE_CHECKING:
     import pyarrow
 
-_ROWS = 1 << 16  # that are held at a time
-_TABLES = 256  # small ones, before they are joined
+_MAX_ROWS = 1 << 16  # rows in memory
+_MAX_TABLES = 256  # small tables before they are joined
 
 
 class StudyRows:
     """Every stored row of every run of a study.
 
     A row has the run's identifier, status, environment, agent, hyperparameters, seed and budget ("study_run", ...), then the columns of all
-    runs: null where a run has none of the name. A column of integers in one task and floats in another has floats; other mixtures are
-    text. Where a parameter has the name of one of the first columns, such as "study_seed", that column is called "study_seed_".
+    runs, null where a run lacks one. A column of integers in one task and floats in another has floats; other mixtures are text. Where a
+    parameter is called "study_seed" or the like, the column of the run is called "study_seed_".
 
     Args:
-        store: read once for the columns, and again for every pass over the rows. Damaged files are passed over, with a warning.
+        store: folder of the study, read once for the columns and again for every pass over the rows; damaged files are skipped with a
+            warning.
 
     Attributes:
         schema: the columns.
-        rows: how many have been read in the last pass.
+        rows: number of rows read in the last pass.
     """
 
     def __init__(self, store: Store):
         import pyarrow
 
         self._store = store
-        self._places: dict[str, tuple[Path, bool]] = {}  # where each run is read, if several files hold it, and whether it is finished
+        self._places: dict[str, tuple[Path, bool]] = {}  # the file that each run is read from, and whether the run is finished
         types: dict[str, pyarrow.DataType] = {}
         damaged: dict[Path, str] = {}
         for file in store.files(damaged):
@@ -58,17 +59,17 @@ class StudyRows:
 
     @property
     def runs(self) -> int:
-        """Runs with rows that have been read in the last pass."""
+        """Number of runs with rows in the last pass."""
         return len(self._seen)
 
     def tables(self) -> Iterator[pyarrow.Table]:
-        """The rows, some ten thousand at a time."""
+        """The rows, in tables of some ten thousand."""
         self.rows, self._seen = 0, set()
         part = _Part()
         for file in self._store.files({}):
             runs = [run for run in file.runs if self._places.get(run.id, (None, False))[0] == file.path]
             for table, places in _pieces(file, runs):
-                if part.tables and (len(part.tables) == _TABLES or part.rows >= _ROWS or table.schema != part.tables[0].schema):
+                if part.tables and (len(part.tables) == _MAX_TABLES or part.rows >= _MAX_ROWS or table.schema != part.tables[0].schema):
                     yield self._whole(part)
                     part = _Part()
                 part.add(table, runs, places)
@@ -76,7 +77,7 @@ class StudyRows:
             yield self._whole(part)
 
     def write_parquet(self, file: BinaryIO) -> None:
-        """Write them as Parquet."""
+        """Write the rows as Parquet."""
         import pyarrow.parquet
 
         with pyarrow.parquet.ParquetWriter(file, self.schema, compression="zstd") as writer:
@@ -84,20 +85,20 @@ class StudyRows:
                 writer.write_table(table)
 
     def write_csv(self, file: BinaryIO) -> None:
-        """Write them as CSV that a spreadsheet does not run (`archgym.files.csv`)."""
+        """Write the rows as CSV that a spreadsheet does not run (`archgym.files.csv`)."""
         write_csv(self.tables(), self.schema, file)
 
     def _whole(self, part: _Part) -> pyarrow.Table:
         """The rows of a part, with all columns."""
         import pyarrow
 
-        there = pyarrow.concat_tables(part.tables)
+        found = pyarrow.concat_tables(part.tables)
         facts, places = _facts(part.runs), pyarrow.array(np.concatenate(part.places))
-        self.rows += there.num_rows
+        self.rows += found.num_rows
         self._seen.update(facts["study_run"].take(pyarrow.array(np.unique(places))).to_pylist())
         columns = [facts[name].take(places) for name in facts]
         for field in list(self.schema)[len(facts) :]:
-            column = there[field.name] if field.name in there.column_names else pyarrow.nulls(there.num_rows, field.type)
+            column = found[field.name] if field.name in found.column_names else pyarrow.nulls(found.num_rows, field.type)
             if column.type != field.type:
                 column = as_text(column) if field.type == pyarrow.string() else column.cast(field.type, safe=False)
             columns.append(column)
@@ -105,12 +106,12 @@ class StudyRows:
 
 
 class _Part:
-    """Some rows whose columns are the same, and the runs that they are of."""
+    """Rows with the same columns, and their runs."""
 
     def __init__(self) -> None:
         self.tables: list[pyarrow.Table] = []
         self.runs: list[Stored] = []
-        self.places: list[Indices] = []  # of each row's run
+        self.places: list[Indices] = []  # position of each row's run
         self.rows = 0
 
     def add(self, table: pyarrow.Table, runs: Sequence[Stored], places: Indices) -> None:
@@ -122,11 +123,11 @@ class _Part:
 
 
 def _pieces(file: StoredFile, runs: Sequence[Stored]) -> Iterator[tuple[pyarrow.Table, Indices]]:
-    """The rows of these runs, and which of the runs each is of."""
+    """The rows of these runs, and the position of each row's run."""
     import pyarrow
 
     place_of = {run.id: place for place, run in enumerate(runs)}
-    for batch in file.parquet.iter_batches(batch_size=_ROWS, use_threads=False) if runs else ():
+    for batch in file.parquet.iter_batches(batch_size=_MAX_ROWS, use_threads=False) if runs else ():
         table = pyarrow.table(batch).replace_schema_metadata(None)
         places = np.zeros(table.num_rows, np.int64)
         if file.many:
@@ -137,7 +138,7 @@ def _pieces(file: StoredFile, runs: Sequence[Stored]) -> Iterator[tuple[pyarrow.
 
 
 def wider(a: pyarrow.DataType, b: pyarrow.DataType) -> pyarrow.DataType:
-    """A type for the values of both."""
+    """A type that holds the values of both."""
     import pyarrow
     from pyarrow import types
 
@@ -154,7 +155,7 @@ def wider(a: pyarrow.DataType, b: pyarrow.DataType) -> pyarrow.DataType:
 
 
 def _facts(runs: Sequence[Stored]) -> dict[str, Any]:
-    """What a row says of its run: arrays with an entry per run."""
+    """The columns that describe a row's run: arrays with an entry per run."""
     import pyarrow
 
     specifications = [Specification.from_dict(run.specification) for run in runs]

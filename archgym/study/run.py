@@ -6,11 +6,11 @@ only the rows where the best valid reward improved, those that extended the fron
 The file's metadata hold two JSON objects: "archgym", the specification that repeats the run, and "archgym.result",
 
     status                  "done" or "failed" (then with the reason, and the rows of what was simulated before)
-    samples, unique         designs asked for, distinct ones among them
-    feasible, valid         how many were
-    clipped                 valid ones of which a reward that the agent was given is cut at +-R (`archgym.objective`)
-    mean_valid_reward       of all valid samples: under random search, of the average design
-    best_reward             null where nothing was valid
+    samples, unique         number of samples, and of distinct designs among them
+    feasible, valid         number of feasible and of valid samples
+    clipped                 valid samples with a reward clipped at +-R (`archgym.objective`)
+    mean_valid_reward       mean over valid samples: under random search, that of the average design
+    best_reward             best valid reward; null where no sample is valid
     failures, reasons       samples that the simulator could not evaluate; the most frequent reasons with their counts
     seconds                 wall time of the run
 """
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     import pyarrow
 
 SPECIFICATION, RESULT = b"archgym", b"archgym.result"
-_REASONS = 5
+_MAX_REASONS = 5
 
 
 class VersionMismatch(ArchGymError):
@@ -52,20 +52,21 @@ def execute(specification: Mapping[str, Any], history: str = "improvements", cac
     """Run a search.
 
     Args:
-        specification: as in `Run.specification`.
+        specification: specification of the run.
         history: "full" or "improvements".
-        cache: a file that remembers simulated designs.
+        cache: cache file of simulated designs.
 
     Returns:
-        The run's Parquet file, and its result (both as described above): of a run that failed, too, if something was simulated.
+        The run's Parquet file and its result (both as described above), also of a run that failed after its first sample.
 
     Raises:
-        VersionMismatch: the run would be another one here.
-        ArchGymError: the run cannot be made here; whatever the agent raises before its first sample.
+        VersionMismatch: the installed environment or agent is a different one.
+        ArchGymError: the run cannot be made here.
+        BaseException: any error of the agent before its first sample.
     """
     failed: dict[str, Any] = {}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # clipped rewards and the like are for whoever runs one search, not twenty thousand
+        warnings.simplefilter("ignore")  # warnings of clipped rewards and the like help in one search, not in twenty thousand
         search = specified(specification, cache)
         try:
             _check_same(search.specification, specification)
@@ -86,7 +87,7 @@ def execute(specification: Mapping[str, Any], history: str = "improvements", cac
 
 
 def failure(specification: Mapping[str, Any], reason: str) -> tuple[bytes, dict[str, Any]]:
-    """The file and the result of a run of which nothing is left but the reason."""
+    """The file and the result of a failed run without samples."""
     import pyarrow
 
     result = {"status": "failed", "reason": reason, "samples": 0, "seconds": 0.0}
@@ -114,7 +115,7 @@ def _check_same(here: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
 def _table(search: Search, start: float, history: str) -> pyarrow.Table:
     ledger = search.ledger
     columns = ledger.history()
-    for name in ("cached", "seconds"):  # differ between executions, or say little
+    for name in ("cached", "seconds"):  # they differ between executions
         del columns[name]
     columns["elapsed_seconds"] = ledger.column("recorded") - start
     if history != "full":
@@ -124,7 +125,7 @@ def _table(search: Search, start: float, history: str) -> pyarrow.Table:
 
 
 def _improvements(columns: Mapping[str, Array], front: Sequence[Metric]) -> Indices:
-    """Samples whose valid reward is above all before, those that extend the front of valid designs, and the last one: int64 [I]."""
+    """Samples with the best valid reward so far, those that extend the front of valid designs, and the last one: int64 [I]."""
     reward, valid = columns["reward"], columns["valid"]
     best = np.maximum.accumulate(np.where(valid, reward, -np.inf))
     improved = np.flatnonzero(best > np.concatenate([[-np.inf], best[:-1]]))
@@ -148,6 +149,6 @@ def _result(search: Search, seconds: float) -> dict[str, Any]:
         "mean_valid_reward": float(ledger.column("reward")[valid].mean()) if valid.any() else None,
         "best_reward": ledger.best_reward,
         "failures": len(ledger.failures),
-        "reasons": dict(reasons.most_common(_REASONS)),
+        "reasons": dict(reasons.most_common(_MAX_REASONS)),
         "seconds": seconds,
     }

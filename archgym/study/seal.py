@@ -1,7 +1,7 @@
-"""Parquet files that say whether they are still what was written: with the SHA-256 of the whole file in their own metadata.
+"""Sealed Parquet files, with the SHA-256 of the whole file in their own metadata.
 
-The file is written with 64 zeros in the digest's place, hashed, and the digest is put there: so it covers rows, names, specification and
-result, and a reader needs no second file. Files of archgym before the seal have none.
+The file is written with 64 zeros in the digest's place and hashed, then the digest replaces the zeros: it covers rows, names, specification
+and result. Files of older versions have no seal.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 if TYPE_CHECKING:
     import pyarrow
 
-SEAL = b"archgym.sha256"  # metadata of the file, beside those of its schema
+SEAL = b"archgym.sha256"  # metadata of the file, beside those of the schema
 _ZEROS = b"0" * 64
-_PLACE = SEAL + b"\x18\x40"  # in Parquet's footer (Thrift's compact protocol) the name, then: a text of 64 bytes
+_PLACE = SEAL + b"\x18\x40"  # in Parquet's footer (Thrift's compact protocol): the name, then a text of 64 bytes
 _BLOCK = 1 << 20
 
 
@@ -24,7 +24,7 @@ def sealed(table: pyarrow.Table, **options: Any) -> bytes:
     """A table as a sealed Parquet file.
 
     Args:
-        table: its schema's metadata become the file's.
+        table: rows, and the file's metadata in the schema.
         options: options of `pyarrow.parquet.ParquetWriter`.
     """
     import pyarrow.parquet
@@ -39,10 +39,10 @@ def sealed(table: pyarrow.Table, **options: Any) -> bytes:
 
 
 def check_seal(file: BinaryIO) -> bool:
-    """Whether a Parquet file has a seal; read from the start to the end.
+    """Whether a Parquet file has a seal; the whole file is read.
 
     Raises:
-        ValueError: it has been changed since it was sealed, or is not a whole Parquet file.
+        ValueError: the file was changed after it was sealed, or is not a whole Parquet file.
     """
     size = file.seek(0, os.SEEK_END)
     file.seek(max(0, size - 8))
@@ -69,7 +69,7 @@ def check_seal(file: BinaryIO) -> bool:
 
 
 def _feed(hashed: Any, file: BinaryIO, count: int) -> None:
-    """Hash `count` bytes, or all that are left."""
+    """Hash the next `count` bytes, or the rest of the file."""
     while count > 0 and (block := file.read(min(count, _BLOCK))):
         hashed.update(block)
         count -= len(block)

@@ -1,17 +1,16 @@
-"""Where a study's runs lie: one folder, one Parquet file per finished run, complete under its name or not there at all.
+"""The folder of a study: one Parquet file per finished run, complete under its name or absent.
 
     DIR/study.toml                          the study file as it was last run
     DIR/runs/<task>/<agent>/<run id>.parquet
     DIR/runs/<task>/<agent>/compact-<hash>.parquet      many runs in one file (`archgym study compact`)
-    DIR/damaged/                            damaged files, kept aside; their runs are run again
-    DIR/cache/                              remembered designs, where the study asks for them
-    DIR/.lock                               held by the runner at work
+    DIR/damaged/                            damaged files; their runs are run again
+    DIR/cache/                              cached designs, where the study file says `cache = true`
+    DIR/.lock                               lock of the active runner
 
-A file is written under a temporary name, synchronised and renamed, so that kill -9 and power cuts lose at most the runs under way. Run
-files are sealed (`archgym.study.seal`): one that has changed since, or that is not a regular file, is damaged. Nothing that is reached
-through a link within DIR is written, moved or removed (`archgym.files.paths`).
-A run that failed is a result too: a file with the rows that it came to, and the reason in its metadata (`archgym.study.run` describes
-both). Reports and data sets leave it out, an export says which it is.
+A file is written under a temporary name, synchronised and renamed, so that kill -9 and power cuts lose at most the active runs. Run files
+are sealed (`archgym.study.seal`): one that has changed since, or that is not a regular file, is damaged. Nothing behind a link within DIR
+is written, moved or removed (`archgym.files.paths`). A failed run has a file with its rows and, in the metadata, the reason
+(`archgym.study.run`); reports and data sets leave it out, an export marks it.
 """
 
 from __future__ import annotations
@@ -55,7 +54,7 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 _NOT_THE_FILE = (errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 _OF_DONE, _OF_FAILED = {"samples", "seconds", "valid", "mean_valid_reward", "best_reward"}, {"samples", "seconds", "reason"}
 _COLUMNS = {"sample", "feasible", "valid", "reward"}
-_NAMED = 3  # damaged files
+_MAX_NAMED = 3  # damaged files named in a warning
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ class Stored:
 
     @property
     def done(self) -> bool:
-        """Whether it was finished, rather than failed."""
+        """Whether it was finished; otherwise it failed."""
         return bool(self.result.get("status") == "done")
 
 
@@ -84,10 +83,10 @@ class StoredFile:
     """A file of a study.
 
     Attributes:
-        path: where it is.
-        parquet: the file, open; of many runs, the first column says whose the row is.
-        runs: the runs in the file.
-        sealed: whether it says itself that it is what was written.
+        path: path of the file.
+        parquet: the open file; in one of many runs, the first column has the run's identifier.
+        runs: runs in the file.
+        sealed: whether it has a seal.
     """
 
     path: Path
@@ -97,7 +96,7 @@ class StoredFile:
 
     @property
     def many(self) -> bool:
-        """Whether it is one of `compact`."""
+        """Whether `compact` wrote it."""
         return bool(_COMPACT_FILE.fullmatch(self.path.name))
 
 
@@ -105,17 +104,17 @@ class Store:
     """The folder of a study.
 
     Args:
-        folder: made when something is written.
+        folder: folder of the study, made when something is written.
 
     Raises:
-        ArchGymError: it is a file, or this process may not enter it.
+        ArchGymError: the folder is a file, or this process may not enter it.
     """
 
     def __init__(self, folder: str | os.PathLike[str]):
         self.folder = Path(folder).expanduser()
         try:
             if kind_of(self.folder, follow=True) not in (None, "a folder"):
-                raise ArchGymError(f"{self.folder} is a file; a study needs a folder")
+                raise ArchGymError(f"expected a folder for the study, got the file {self.folder}; give another --out")
             kind_of(self.folder / "runs")
         except OSError as error:
             raise _cannot_read(self.folder, error) from error
@@ -127,10 +126,10 @@ class Store:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """For one runner at a time; the lock ends with the process, however it ends.
+        """Lock the folder for one runner; the lock ends with the process, also if it is killed.
 
         Raises:
-            ArchGymError: another runner is at work in the folder, or the folder cannot be written.
+            ArchGymError: another runner holds the lock, or the folder cannot be written.
         """
         from filelock import FileLock, Timeout
 
@@ -142,7 +141,7 @@ class Store:
             try:
                 lock.acquire(timeout=0)
             except Timeout:
-                raise ArchGymError(f"another runner is at work in {self.folder}: wait for it, stop it, or give another --out") from None
+                raise ArchGymError(f"another runner holds {self.folder}: wait for it, stop it, or give another --out") from None
             except (OSError, NotImplementedError) as error:
                 if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
                     raise
@@ -158,10 +157,10 @@ class Store:
         self._put(self.study_file, text.encode())
 
     def write(self, run: Run, content: bytes) -> None:
-        """Store a run: all of it or nothing.
+        """Store a run, completely or not at all.
 
         Raises:
-            ArchGymError: the disk is full, or the folder cannot be written; what was stored before is safe.
+            ArchGymError: the disk is full, or the folder cannot be written; stored runs are safe.
         """
         self._put(self._place(run.task, run.agent) / f"{run.id}.parquet", content)
 
@@ -169,8 +168,8 @@ class Store:
         """All stored runs by identifier.
 
         Args:
-            set_aside: move damaged files, and those that are not what their name says, to DIR/damaged; otherwise they are passed over
-                with a warning.
+            set_aside: whether to move damaged files, and those of another run than their name says, to DIR/damaged; otherwise they are
+                skipped with a warning.
         """
         found: dict[str, Stored] = {}
         with self._noticed(set_aside) as damaged:
@@ -179,13 +178,13 @@ class Store:
         return found
 
     def files(self, damaged: dict[Path, str]) -> Iterator[StoredFile]:
-        """Every intact file, open as long as it is the last one.
+        """Every intact file, each open until the next.
 
         Args:
-            damaged: gets the other files, with the reason.
+            damaged: receives the other files with their reasons.
 
         Raises:
-            ArchGymError: the folder cannot be read, or holds a link where runs lie.
+            ArchGymError: the folder cannot be read, or has a link among its run folders.
         """
         check_own_folder(self.folder / "runs")
         for path in self._paths():
@@ -198,7 +197,7 @@ class Store:
                 damaged[path] = str(error)
 
     def set_aside(self, files: Iterable[Path]) -> None:
-        """Move files to DIR/damaged, each under a name of its own; only for who holds the lock.
+        """Move files to DIR/damaged, each under a new name; needs the lock.
 
         Raises:
             ArchGymError: the folder cannot be written.
@@ -213,18 +212,18 @@ class Store:
                 os.rename(path, target)
 
     def damaged(self) -> list[Path]:
-        """Files that were set aside."""
+        """Files in DIR/damaged."""
         return sorted((self.folder / "damaged").glob("*")) if self.folder.exists() else []
 
     def table(self, runs: Iterable[Stored], columns: Sequence[str] | None = None) -> Iterator[tuple[Stored, pyarrow.Table]]:
         """The rows of stored runs, file by file.
 
         Args:
-            runs: as from `read`.
-            columns: the columns to read; None for all. Columns that a file lacks are left out.
+            runs: runs from `read`.
+            columns: names of the columns to read; default: all. Columns that a file lacks are left out.
 
         Raises:
-            ArchGymError: a file that has been damaged since.
+            ArchGymError: a file was damaged after `read`.
         """
         import pyarrow.compute
 
@@ -249,11 +248,10 @@ class Store:
     def compact(self) -> tuple[int, int]:
         """Merge the runs of each task and agent into one file: (files before, files after).
 
-        Interrupted at any moment it loses nothing: single files are removed after the merged one is complete, and a run that is in both
-        counts once.
+        An interruption loses nothing: single files are removed after the merged one is complete, and a run in both counts once.
 
         Raises:
-            ArchGymError: as `write`.
+            ArchGymError: the disk is full, or the folder cannot be written; stored runs are safe.
         """
         before = after = 0
         stored: dict[str, Stored] = {}
@@ -275,7 +273,7 @@ class Store:
         return before, after
 
     def cache_file(self, task: str) -> str:
-        """Where designs of a task are remembered.
+        """Path of a task's cache of designs.
 
         Raises:
             ArchGymError: the folder cannot be written, or the file is a link, which SQLite would follow.
@@ -286,12 +284,12 @@ class Store:
         return str(path.resolve())
 
     def _paths(self) -> Iterator[Path]:
-        """Whatever has the name of a file of ours."""
+        """Everything with the name of a run file."""
         for folder, folders, names in os.walk(self.folder / "runs", onerror=_refuse):
             folders.sort()
             yield from (Path(folder, name) for name in sorted([*names, *folders]) if _ours(name))
             folders[:] = [name for name in folders if not _ours(name)]
-            for name in (*folders, *names):  # a link would not be entered, and its runs would be missing
+            for name in (*folders, *names):  # os.walk does not enter links, so their runs would be missing
                 if not _ours(name) and kind_of(path := Path(folder, name)):
                     check_own_folder(path)
 
@@ -299,7 +297,7 @@ class Store:
         return self.folder / "runs" / _folder_name(task) / _folder_name(agent)
 
     def _merge(self, folder: Path, runs: Sequence[Stored], old: Sequence[Path]) -> int:
-        """Write runs as one file, and remove those that they were in; how many files there are then."""
+        """Write runs as one file and remove the old files; the number of files afterwards."""
         import pyarrow
 
         contents = list(self.table(runs))
@@ -311,7 +309,7 @@ class Store:
             tables.append(content.replace_schema_metadata(None).add_column(0, column, ids))
         try:
             merged = pyarrow.concat_tables(tables, promote_options="permissive")
-        except pyarrow.ArrowException:  # a column with texts in one run and numbers in another, of an older version
+        except pyarrow.ArrowException:  # an older version wrote a column as text in one run and as numbers in another
             return len(old)
         metadata = {RUNS: json.dumps({run.id: [run.specification, run.result] for run in runs})}
         content = sealed(merged.replace_schema_metadata(metadata), compression="zstd", write_page_checksum=True)
@@ -330,14 +328,14 @@ class Store:
             replace(path, lambda file: file.write(content))
 
     def _remove_orphans(self) -> None:
-        """Temporary files of runners that were killed."""
+        """Remove temporary files of runners that were killed."""
         remove_abandoned(self.folder)
         for folder, _, _ in os.walk(self.folder / "runs"):
             remove_abandoned(Path(folder))
 
     @contextmanager
     def _noticed(self, set_aside: bool = False) -> Iterator[dict[Path, str]]:
-        """Damaged files, which are set aside afterwards, or said to be passed over."""
+        """Collects damaged files, which are then set aside or reported in a warning."""
         damaged: dict[Path, str] = {}
         yield damaged
         if set_aside:
@@ -351,21 +349,20 @@ class Store:
             yield
         except OSError as error:
             hint = "free some space" if is_full(error) else "give another --out, or change its permissions"
-            raise ArchGymError(
-                f"cannot write {path}: {in_words(error)}; what was stored before is safe: {hint} and run the same command"
-            ) from error
+            raise ArchGymError(f"cannot write {path}: {in_words(error)}; stored runs are safe: {hint} and run the same command") from error
 
 
 def warn_of(damaged: Mapping[Path, str], folder: Path) -> None:
-    """Say which files are passed over, and what to do about it."""
-    names = "; ".join(f"{path} ({reason})" for path, reason in list(damaged.items())[:_NAMED]) + ("; ..." if len(damaged) > _NAMED else "")
+    """Warn of damaged files that are skipped, with the remedy."""
+    named = [f"{path} ({reason})" for path, reason in list(damaged.items())[:_MAX_NAMED]]
+    names = "; ".join([*named, "..."] if len(damaged) > _MAX_NAMED else named)
     count = "1 damaged file is" if len(damaged) == 1 else f"{len(damaged):,} damaged files are"
-    remedy = f"archgym study run FILE --out {folder} sets what is damaged aside, and runs its runs again"
-    warnings.warn(f"{count} passed over: {names}; {remedy}", stacklevel=2)
+    remedy = f"archgym study run FILE --out {folder} sets damaged files aside and runs their runs again"
+    warnings.warn(f"{count} skipped: {names}; {remedy}", stacklevel=2)
 
 
 class _Damaged(Exception):
-    """Why a file is not what was stored, or foreign."""
+    """A file that is damaged or foreign; the message is the reason."""
 
 
 @contextmanager
@@ -373,9 +370,9 @@ def _opened(path: Path) -> Iterator[StoredFile]:
     """A file of a study, and the runs in it.
 
     Raises:
-        FileNotFoundError: it is gone.
-        ArchGymError: this process may not read it.
-        _Damaged: it is not what was stored, is foreign, or of another run than its name says.
+        FileNotFoundError: the file does not exist.
+        ArchGymError: this process may not read the file.
+        _Damaged: the file is damaged, foreign, or of another run than its name says.
     """
     import pyarrow.parquet
 
@@ -385,7 +382,7 @@ def _opened(path: Path) -> Iterator[StoredFile]:
             is_sealed = check_seal(file)
             parquet = stack.enter_context(pyarrow.parquet.ParquetFile(file, page_checksum_verification=not is_sealed))
             runs = list(_runs(path, parquet.metadata.metadata or {}))
-            if not is_sealed and not set(parquet.read(use_threads=False).column_names) >= _COLUMNS:  # its pages have checksums of their own
+            if not is_sealed and not set(parquet.read(use_threads=False).column_names) >= _COLUMNS:  # reading checks the pages' checksums
                 raise ValueError("it lacks columns of a run")
         except (FileNotFoundError, MemoryError):
             raise
@@ -401,7 +398,7 @@ def _runs(path: Path, metadata: Mapping[bytes, bytes]) -> Iterator[Stored]:
     """The runs in a file.
 
     Raises:
-        ValueError: a file that is not one of ours, or not of the run that its name says; nearly anything for damaged metadata.
+        ValueError: a foreign file, or one of another run than its name says; damaged metadata raise nearly anything.
     """
     if RUNS in metadata:
         members = json.loads(metadata[RUNS])
@@ -411,7 +408,7 @@ def _runs(path: Path, metadata: Mapping[bytes, bytes]) -> Iterator[Stored]:
         raise ValueError("it is not a file of a study")
     for id_, (specification, result) in members.items():
         if id_ not in {identifier(specification, history) for history in ("improvements", "full")}:
-            raise ValueError("it holds another run than its name says")
+            raise ValueError("it is of another run than its name says")
         needed = _OF_DONE if result["status"] == "done" else _OF_FAILED
         if not result.keys() >= needed:
             raise ValueError(f"a result lacks {', '.join(sorted(needed - result.keys()))}")
@@ -419,7 +416,7 @@ def _runs(path: Path, metadata: Mapping[bytes, bytes]) -> Iterator[Stored]:
 
 
 def _add(found: dict[str, Stored], runs: Iterable[Stored]) -> None:
-    """Take runs of one more file; of two with one identifier the finished one counts, and the first of two."""
+    """Add the runs of a file; of two with one identifier a finished one counts, else the first."""
     for run in runs:
         if run.id not in found or not found[run.id].done:
             found[run.id] = run
@@ -430,13 +427,13 @@ def _cannot_read(path: str | os.PathLike[str], error: OSError) -> ArchGymError:
 
 
 def _refuse(error: OSError) -> None:
-    """A folder of runs that cannot be read, unless it has gone since it was listed."""
+    """Refuse a folder of runs that cannot be read, unless it was removed since it was listed."""
     if not isinstance(error, FileNotFoundError):
         raise _cannot_read(error.filename, error) from error
 
 
 def unused(name: str, taken: Container[str]) -> str:
-    """A name that no other column has."""
+    """The name, followed by underscores where it is taken."""
     while name in taken:
         name += "_"
     return name

@@ -227,7 +227,7 @@ def test_two_runners_on_one_folder_are_one_too_many(tmp_path, program):
         while finished(tmp_path / "out") < 1:
             time.sleep(0.02)
         second = program("study", "run", file, "--workers", 1, "--out", tmp_path / "out")
-        assert second.returncode == 2 and "another runner is at work" in second.stderr and "Traceback" not in second.stderr
+        assert second.returncode == 2 and "another runner holds" in second.stderr and "Traceback" not in second.stderr
     finally:
         process.kill()
         process.wait()
