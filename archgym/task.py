@@ -276,7 +276,7 @@ def _parameters(factory: Any) -> dict[str, Any] | None:
     """Keyword arguments of a factory with their defaults; None where it takes any."""
     if isinstance(factory, Simulator):
         return {}
-    if isinstance(factory, type) and inspect.getattr_static(factory, "__init__") is object.__init__:  # inspect.signature would report *args and **kwargs
+    if isinstance(factory, type) and inspect.getattr_static(factory, "__init__") is object.__init__:  # has *args for `inspect`
         return {}
     parameters = inspect.signature(factory).parameters.values()
     if any(p.kind is p.VAR_KEYWORD for p in parameters):

@@ -109,7 +109,9 @@ class Generation:
     """
 
     def __init__(self, n_parameters: int):
-        self.designs, self.rewards, self.feasible = np.empty((0, n_parameters), np.int64), np.empty(0), np.empty(0, bool)
+        self.designs: Indices = np.empty((0, n_parameters), np.int64)
+        self.rewards: Array = np.empty(0)
+        self.feasible: Array = np.empty(0, bool)
 
     def add(self, designs: Indices, rewards: Array, feasible: Array) -> int:
         """Add designs; the number of designs afterwards."""
@@ -121,5 +123,5 @@ class Generation:
     def take(self) -> tuple[Indices, Array, Array]:
         """All designs, rewards and feasible designs; the generation is empty afterwards."""
         taken = self.designs, self.rewards, self.feasible
-        self.designs, self.rewards, self.feasible = (array[:0] for array in taken)
+        self.designs, self.rewards, self.feasible = self.designs[:0], self.rewards[:0], self.feasible[:0]
         return taken

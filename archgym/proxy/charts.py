@@ -35,7 +35,7 @@ def draw(trained: Trained, subtitle: str = "") -> Chart:
         legend=alt.Legend(title=None, orient="bottom") if len(names) > 1 else None,
     )
     last = [_curve(trained, colour), _intervals(trained, colour), *([_agents(trained)] if trained.report["agents"] else [])]
-    rows = [
+    rows: list[Chart] = [
         alt.concat(*[_predictions(trained, k) for k in range(len(metrics))], columns=3, spacing=28),
         alt.concat(*[_by_parameter(trained, k) for k in range(len(metrics))], columns=3, spacing=28),
         alt.hconcat(*last, spacing=40),

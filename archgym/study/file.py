@@ -191,9 +191,7 @@ class StudyFile:
         seeds = range(value) if _is_whole(value, 1) else value
         good = isinstance(seeds, range) or (isinstance(seeds, list) and seeds and all(_is_whole(s, 0) for s in seeds))
         if not good or (isinstance(seeds, list) and (len(set(seeds)) < len(seeds) or max(seeds) >= 2**32)):
-            raise self.error(
-                where, f"seeds: expected a number >= 1 (0, 1, ...) or a list of distinct numbers >= 0, got {shown(value)}"
-            )
+            raise self.error(where, f"seeds: expected a number >= 1 (0, 1, ...) or a list of distinct numbers >= 0, got {shown(value)}")
         if len(seeds) > MAX_RUNS:
             raise self.error(where, f"expected at most {MAX_RUNS:,} runs, got {len(seeds):,} seeds")
         return seeds
@@ -201,18 +199,14 @@ class StudyFile:
     def _read_numbers(self, value: Any, where: Place) -> list[int]:
         numbers = value if isinstance(value, list) else [value]
         if not numbers or not all(_is_whole(n, 1) and n <= MAX_BUDGET for n in numbers) or len(set(numbers)) < len(numbers):
-            raise self.error(
-                where, f"{where[-1]}: expected a number from 1 to {MAX_BUDGET:,}, or distinct ones, got {shown(value)}"
-            )
+            raise self.error(where, f"{where[-1]}: expected a number from 1 to {MAX_BUDGET:,}, or distinct ones, got {shown(value)}")
         return numbers
 
     def _check_json(self, value: Any, where: Place) -> None:
         try:
             json.dumps(value, allow_nan=False)
         except (TypeError, ValueError, RecursionError) as error:
-            raise self.error(
-                where, f"{where[-1]} has a value that JSON cannot express (a date, inf or nan): {error}"
-            ) from None
+            raise self.error(where, f"{where[-1]} has a value that JSON cannot express (a date, inf or nan): {error}") from None
 
     def _parse(self) -> dict[str, Any]:
         if len(self.text) > MAX_CHARACTERS:

@@ -217,9 +217,7 @@ class _Runner:
         except (CancelledError, BrokenExecutor, OSError) as error:
             raise _executor_is_gone(error) from error
         except Exception as error:
-            if (
-                type(error).__name__ == "KilledWorker" and attempts < self.study.retries
-            ):  # of Dask, when a worker is killed repeatedly
+            if type(error).__name__ == "KilledWorker" and attempts < self.study.retries:  # of Dask, when a worker is killed repeatedly
                 return True
             if isinstance(error, ArchGymError):  # no process can be started
                 raise
