@@ -5,13 +5,10 @@ Good for: the same as PPO with fewer hyperparameters; one gradient step per batc
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from archgym.agents._stable_baselines import StableBaselinesAgent, rollout_steps
 from archgym.space import Categorical, DesignSpace, Ordinal, Real
-
-if TYPE_CHECKING:
-    from stable_baselines3.common.base_class import BaseAlgorithm
 
 
 class A2C(StableBaselinesAgent):
@@ -25,8 +22,7 @@ class A2C(StableBaselinesAgent):
         normalize_advantage: whether a rollout's advantages get mean 0 and deviation 1, which removes the reward's scale.
         gamma: discount between the designs of an episode (without effect at horizon 1).
 
-    Example:
-        >>> archgym.search("archgym/NKLandscape-v0", "a2c", budget=2000)  # doctest: +SKIP
+    Example: `archgym.search("archgym/NKLandscape-v0", "a2c", budget=2000)`
     """
 
     version = 2
@@ -42,7 +38,7 @@ class A2C(StableBaselinesAgent):
         ]
     )
 
-    def model(self, *, num_envs: int, budget: int, common: dict[str, Any]) -> BaseAlgorithm:
+    def model(self, *, num_envs: int, budget: int, common: dict[str, Any]) -> Any:
         from stable_baselines3 import A2C as Algorithm
 
         return Algorithm(

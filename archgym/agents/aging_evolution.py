@@ -25,8 +25,7 @@ class AgingEvolution(AskTellAgent):
         sample_size: members compared for each parent; larger samples exploit more.
         batch: children proposed at once, replaced by the environment's width; 1 in the paper, more by default for speed.
 
-    Example:
-        >>> archgym.search("archgym/NKLandscape-v0", "aging_evolution", budget=500)  # doctest: +SKIP
+    Example: `archgym.search("archgym/NKLandscape-v0", "aging_evolution", budget=500)`
     """
 
     version = 1

@@ -29,8 +29,7 @@ class Annealing(AskTellAgent):
         hot: temperature at the start, in units of sigma.
         cold: temperature when the budget is spent, in units of sigma.
 
-    Example:
-        >>> archgym.search("archgym/NKLandscape-v0", "annealing", budget=500)  # doctest: +SKIP
+    Example: `archgym.search("archgym/NKLandscape-v0", "annealing", budget=500)`
     """
 
     version = 1

@@ -35,8 +35,7 @@ class AntColony(AskTellAgent):
         elite: number of ants of a round that lay pheromone, beside the best of the colony.
         floor: share of the other choices that ignores the trails, so that every value can be chosen.
 
-    Example:
-        >>> archgym.search("archgym/NKLandscape-v0", "ant_colony", budget=1000)  # doctest: +SKIP
+    Example: `archgym.search("archgym/NKLandscape-v0", "ant_colony", budget=1000)`
     """
 
     version = 1

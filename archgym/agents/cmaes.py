@@ -36,8 +36,7 @@ class CMAES(AskTellAgent):
         sigma0: initial standard deviation, as a share of each parameter's range; 0.2 by default, which covers most of it.
         margin: whether neighbouring values keep a minimum probability (CMA-ES with margin).
 
-    Example:
-        >>> archgym.search("archgym/Accelerator-v0", "cmaes", budget=500)  # doctest: +SKIP
+    Example: `archgym.search("archgym/Accelerator-v0", "cmaes", budget=500)`
     """
 
     version = 2

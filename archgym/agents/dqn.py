@@ -8,16 +8,14 @@ Good for: budgets of many thousands: values must travel back through one step pe
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from gymnasium.vector import VectorEnv
 
 from archgym.agents._stable_baselines import StableBaselinesAgent
 from archgym.space import DesignSpace, Ordinal, Real
-
-if TYPE_CHECKING:
-    from gymnasium.vector import VectorEnv
-    from stable_baselines3.common.base_class import BaseAlgorithm
+from archgym.wrappers.vector import SequentialDesign
 
 
 class DQN(StableBaselinesAgent):
@@ -34,8 +32,7 @@ class DQN(StableBaselinesAgent):
         epsilon: final probability of a random value.
         gamma: discount between parameters; 1 by default, since only the last step is rewarded.
 
-    Example:
-        >>> archgym.search("archgym/NKLandscape-v0", "dqn", budget=2000)  # doctest: +SKIP
+    Example: `archgym.search("archgym/NKLandscape-v0", "dqn", budget=2000)`
     """
 
     version = 1
@@ -54,14 +51,12 @@ class DQN(StableBaselinesAgent):
     )
 
     def view(self, env: VectorEnv) -> VectorEnv:
-        from archgym.wrappers.vector import SequentialDesign
-
         return SequentialDesign(env)
 
     def steps_per_design(self, env: VectorEnv) -> int:
         return len(env.single_action_space.nvec)  # type: ignore[attr-defined]
 
-    def model(self, *, num_envs: int, budget: int, common: dict[str, Any]) -> BaseAlgorithm:
+    def model(self, *, num_envs: int, budget: int, common: dict[str, Any]) -> Any:
         from stable_baselines3 import DQN as Algorithm
 
         class RowwiseDQN(Algorithm):

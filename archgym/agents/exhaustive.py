@@ -22,8 +22,7 @@ class Exhaustive(AskTellAgent):
 
     The seed changes nothing.
 
-    Example:
-        >>> archgym.search("archgym/NKLandscape-v0", "exhaustive", budget=2000)  # doctest: +SKIP
+    Example: `archgym.search("archgym/NKLandscape-v0", "exhaustive", budget=2000)`
     """
 
     version = 1

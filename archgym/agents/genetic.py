@@ -30,8 +30,7 @@ class Genetic(AskTellAgent):
         mutation: expected mutated genes per child, P times the probability per gene; a child equal to its mother mutates anyway.
         elite: number of best designs that stay among the parents of the next generation.
 
-    Example:
-        >>> archgym.search("archgym/NKLandscape-v0", "genetic", budget=200)  # doctest: +SKIP
+    Example: `archgym.search("archgym/NKLandscape-v0", "genetic", budget=200)`
     """
 
     version = 1

@@ -8,17 +8,13 @@ Good for: simulators that take seconds, and budgets up to a few hundred: samples
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from gymnasium.vector import VectorEnv
 from optuna.samplers import BaseSampler, GPSampler
 
 from archgym.agents._designs import check_listable
 from archgym.agents._optuna import OptunaAgent
 from archgym.agents._torch import alone_with_torch, require
 from archgym.space import Categorical, DesignSpace, Ordinal
-
-if TYPE_CHECKING:
-    from gymnasium.vector import VectorEnv
 
 
 class GaussianProcess(OptunaAgent):
@@ -28,8 +24,7 @@ class GaussianProcess(OptunaAgent):
         startup: random designs before the first fit.
         deterministic: whether the process is fitted without noise; true by default, since most simulators repeat their results.
 
-    Example:
-        >>> archgym.search("archgym/NKLandscape-v0", "gp", budget=50)  # doctest: +SKIP
+    Example: `archgym.search("archgym/NKLandscape-v0", "gp", budget=50)`
 
     Raises:
         MissingDependency: PyTorch is not installed (when a search starts).

@@ -17,6 +17,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from gymnasium.vector import VectorEnv
 
 from archgym.agent import Agent
 from archgym.agents._designs import check_choices, check_listable
@@ -29,7 +30,6 @@ from archgym.space import DesignSpace, Indices, Ordinal
 
 if TYPE_CHECKING:
     import torch
-    from gymnasium.vector import VectorEnv
 
 HIDDEN = 32  # units of both hidden layers, as in `ppo`
 GAE_LAMBDA = 0.95
@@ -91,8 +91,7 @@ class IndependentPPO(Agent):
     Raises:
         MissingDependency: PyTorch is not installed (when a search starts).
 
-    Example:
-        >>> archgym.search("archgym/NKLandscape-v0", "independent_ppo", budget=2000)  # doctest: +SKIP
+    Example: `archgym.search("archgym/NKLandscape-v0", "independent_ppo", budget=2000)`
     """
 
     version = 1

@@ -28,8 +28,7 @@ class LocalSearch(AskTellAgent):
         restart: probability that a restart is random instead of a kick of the best local optimum so far.
         kick: number of parameters moved by a kick.
 
-    Example:
-        >>> archgym.search("archgym/NKLandscape-v0", "local_search", budget=200)  # doctest: +SKIP
+    Example: `archgym.search("archgym/NKLandscape-v0", "local_search", budget=200)`
     """
 
     version = 1

@@ -10,17 +10,13 @@ Good for: several metrics without given weights: with `front` it searches for th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
+from gymnasium.vector import VectorEnv
 from optuna.samplers import BaseSampler, NSGAIISampler
 
 from archgym.agents._optuna import OptunaAgent
 from archgym.space import Array, DesignSpace, Indices, Ordinal, Real
-
-if TYPE_CHECKING:
-    from gymnasium.vector import VectorEnv
-
-    from archgym.wrappers import VectorObjective
+from archgym.wrappers import VectorObjective
 
 
 class NSGA2(OptunaAgent):
@@ -32,8 +28,7 @@ class NSGA2(OptunaAgent):
         swap: probability that a parameter comes from the second parent.
         mutation: expected mutated parameters per child.
 
-    Example:
-        >>> archgym.search("archgym/Softmax-v0", "nsga2", budget=500, front=["latency_s", "energy_j"])  # doctest: +SKIP
+    Example: `archgym.search("archgym/Softmax-v0", "nsga2", budget=500, front=["time_s", "sum_error"])`
     """
 
     vector_objective: VectorObjective | None = None

@@ -8,14 +8,10 @@ Good for: thousands of samples in large batches; the usual choice where reinforc
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from archgym.agents._stable_baselines import StableBaselinesAgent, rollout_steps
 from archgym.space import DesignSpace, Integer, Ordinal, Real
-
-if TYPE_CHECKING:
-    from stable_baselines3.common.base_class import BaseAlgorithm
-
 
 MIN_PART_DESIGNS = 8  # designs whose advantages are normalised together: of two, only the sign would remain
 
@@ -33,8 +29,7 @@ class PPO(StableBaselinesAgent):
         clip: largest change of a probability ratio from 1 in one update.
         gamma: discount between the designs of an episode (without effect at horizon 1).
 
-    Example:
-        >>> archgym.search("archgym/NKLandscape-v0", "ppo", budget=2000)  # doctest: +SKIP
+    Example: `archgym.search("archgym/NKLandscape-v0", "ppo", budget=2000)`
     """
 
     version = 2
@@ -52,7 +47,7 @@ class PPO(StableBaselinesAgent):
         ]
     )
 
-    def model(self, *, num_envs: int, budget: int, common: dict[str, Any]) -> BaseAlgorithm:
+    def model(self, *, num_envs: int, budget: int, common: dict[str, Any]) -> Any:
         from stable_baselines3 import PPO as Algorithm
 
         n_steps, parts = rollout(self.n_steps, self.minibatches, num_envs, budget)

@@ -23,8 +23,7 @@ from archgym.space import Array, DesignSpace, Indices
 class QuasiMonteCarlo(AskTellAgent):
     """The points of a Sobol sequence, scrambled by the seed. It has no hyperparameters and learns nothing.
 
-    Example:
-        >>> archgym.search("archgym/NKLandscape-v0", "qmc", budget=256)  # doctest: +SKIP
+    Example: `archgym.search("archgym/NKLandscape-v0", "qmc", budget=256)`
     """
 
     version = 1

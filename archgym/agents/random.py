@@ -20,8 +20,7 @@ from archgym.space import Array, DesignSpace, Indices
 class Random(AskTellAgent):
     """Uniform random designs, with replacement. It has no hyperparameters and learns nothing.
 
-    Example:
-        >>> archgym.search("archgym/NKLandscape-v0", "random", budget=200)  # doctest: +SKIP
+    Example: `archgym.search("archgym/NKLandscape-v0", "random", budget=200)`
     """
 
     version = 1

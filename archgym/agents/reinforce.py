@@ -31,8 +31,7 @@ class Reinforce(AskTellAgent):
         span: largest difference between two logits of a parameter.
         memory: share of the old baseline kept per update; 0 means the batch's own mean.
 
-    Example:
-        >>> archgym.search("archgym/NKLandscape-v0", "reinforce", budget=2000)  # doctest: +SKIP
+    Example: `archgym.search("archgym/NKLandscape-v0", "reinforce", budget=2000)`
     """
 
     version = 1

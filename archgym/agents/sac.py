@@ -8,14 +8,13 @@ Good for: long ordered axes and reuse of every sample; slow, and it treats categ
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from gymnasium.vector import VectorEnv
 
 from archgym.agents._stable_baselines import StableBaselinesAgent
 from archgym.space import DesignSpace, Ordinal, Real
-
-if TYPE_CHECKING:
-    from gymnasium.vector import VectorEnv
-    from stable_baselines3.common.base_class import BaseAlgorithm
+from archgym.wrappers.vector import ContinuousActions
 
 
 class SAC(StableBaselinesAgent):
@@ -30,8 +29,7 @@ class SAC(StableBaselinesAgent):
         entropy: initial entropy coefficient, adapted during the search.
         gamma: discount between the designs of an episode (without effect at horizon 1).
 
-    Example:
-        >>> archgym.search("archgym/Softmax-v0", "sac", budget=500)  # doctest: +SKIP
+    Example: `archgym.search("archgym/Softmax-v0", "sac", budget=500)`
     """
 
     version = 1
@@ -49,11 +47,9 @@ class SAC(StableBaselinesAgent):
     )
 
     def view(self, env: VectorEnv) -> VectorEnv:
-        from archgym.wrappers.vector import ContinuousActions
-
         return ContinuousActions(env)
 
-    def model(self, *, num_envs: int, budget: int, common: dict[str, Any]) -> BaseAlgorithm:
+    def model(self, *, num_envs: int, budget: int, common: dict[str, Any]) -> Any:
         from stable_baselines3 import SAC as Algorithm
 
         return Algorithm(ent_coef=f"auto_{self.entropy}", **self.replay(budget), **common)

@@ -48,8 +48,7 @@ class TPE(AskTellAgent):
         gamma: share of the designs seen that counts as good.
         mutation: expected number of parameters that a draw takes uniformly instead of near a good design.
 
-    Example:
-        >>> archgym.search("archgym/NKLandscape-v0", "tpe", budget=200)  # doctest: +SKIP
+    Example: `archgym.search("archgym/NKLandscape-v0", "tpe", budget=200)`
     """
 
     version = 2

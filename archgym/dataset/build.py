@@ -12,9 +12,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pyarrow
+import pyarrow.parquet
 
 from archgym.dataset.data import PROVENANCE, Dataset, merged
 from archgym.dataset.files import FILE, load_dataset
@@ -25,9 +27,6 @@ from archgym.files.columns import read_designs
 from archgym.simulator import Simulator
 from archgym.study.store import Store
 from archgym.task import EnvSpecification, Specification
-
-if TYPE_CHECKING:
-    import pyarrow
 
 
 def build(sources: Sequence[str | os.PathLike[str]], *, env: str | None = None) -> Dataset:
@@ -63,8 +62,6 @@ def build(sources: Sequence[str | os.PathLike[str]], *, env: str | None = None) 
 
 def _searched(path: Path) -> tuple[Specification, pyarrow.Table]:
     """Specification and history of a file of `archgym search --out`."""
-    import pyarrow.parquet
-
     with reading(path, "a file of archgym search --out"):
         table = pyarrow.parquet.read_table(path)
         return Specification.from_dict(json.loads((table.schema.metadata or {})[b"archgym"])), table
@@ -119,8 +116,6 @@ def _runs(runs: Iterable[tuple[Specification, pyarrow.Table]], source: str) -> I
 
 
 def _tidy(environment: Mapping[str, Any], runs: Sequence[tuple[Specification, pyarrow.Table]], source: str) -> Dataset:
-    import pyarrow
-
     simulator = _simulator(environment)
     metrics = [m.name for m in simulator.metrics]
     names = ["sample", "feasible", *simulator.space.names, *metrics]

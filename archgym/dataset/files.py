@@ -14,9 +14,11 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pyarrow
+import pyarrow.parquet
 
 from archgym.dataset.card import card
 from archgym.dataset.data import PROVENANCE, Dataset
@@ -26,9 +28,6 @@ from archgym.files.columns import arrow_table, read_designs
 from archgym.files.paths import make_folder, write_atomically
 from archgym.simulator import Metric
 from archgym.space import DesignSpace
-
-if TYPE_CHECKING:
-    import pyarrow
 
 FORMAT = 1
 METADATA = b"archgym.dataset"
@@ -41,8 +40,6 @@ def save_dataset(data: Dataset, folder: str | os.PathLike[str]) -> Path:
     Raises:
         ArchGymError: the folder cannot be written.
     """
-    import pyarrow.parquet
-
     target = make_folder(folder)
     table = to_arrow(data)
     write_atomically(target / FILE, lambda file: pyarrow.parquet.write_table(table, file, compression="zstd", write_page_checksum=True))
@@ -63,8 +60,6 @@ def about(data: Dataset) -> dict[str, Any]:
 
 def to_arrow(data: Dataset) -> pyarrow.Table:
     """A data set as the table of its file."""
-    import pyarrow
-
     units = {m.name: m.unit for m in data.metrics}
     columns = {**data.space.decode(data.indices), **{m.name: data.values[:, j] for j, m in enumerate(data.metrics)}}
     columns |= {name: getattr(data, name) for name in PROVENANCE}
@@ -79,8 +74,6 @@ def load_dataset(folder: str | os.PathLike[str]) -> Dataset:
     Raises:
         ArchGymError: the folder has no data set, or a damaged one.
     """
-    import pyarrow.parquet
-
     path = Path(folder).expanduser() / FILE
     if not path.is_file():
         raise ArchGymError(f"{folder} holds no data set ({FILE}); make one with archgym dataset build or archgym dataset sample")

@@ -12,9 +12,10 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from gymnasium.vector import VectorEnv
 
 from archgym._search import Search
 from archgym.agent import Agent, AskTellAgent
@@ -23,12 +24,8 @@ from archgym.errors import ArchGymError
 from archgym.infos import core
 from archgym.proxy.env import ID, restrict_to
 from archgym.proxy.training import load_trained
+from archgym.simulator import Simulator
 from archgym.space import Array, DesignSpace, Indices
-
-if TYPE_CHECKING:
-    from gymnasium.vector import VectorEnv
-
-    from archgym.simulator import Simulator
 
 
 class ProxySearch(AskTellAgent):
@@ -43,8 +40,7 @@ class ProxySearch(AskTellAgent):
     Attributes:
         training: number of designs that the proxy was trained and tested on.
 
-    Example:
-        >>> archgym.search("archgym/DramController-v0", ProxySearch("models/dram", "genetic", budget=2000), budget=20)  # doctest: +SKIP
+    Example: `archgym.search("archgym/DramController-v0", ProxySearch("models/dram", "genetic", budget=2000), budget=20)`
     """
 
     version = 1

@@ -301,7 +301,7 @@ def _drawn(cls: type[Agent], name: str, n: int) -> Iterator[tuple[dict[str, Any]
     defaults = space.defaults()
     distinct = [defaults]
     seen = {json.dumps(write(defaults))}
-    available = space.size + (0 if _on_grid(space, defaults) else 1)
+    available = space.size + any(defaults[p.name] not in p.plain for p in space)  # defaults may be off the grid
     while len(distinct) < min(n, available):
         drawn = space.design(space.sample(1, rng)[0])
         if (text := json.dumps(write(drawn))) not in seen:
@@ -309,10 +309,6 @@ def _drawn(cls: type[Agent], name: str, n: int) -> Iterator[tuple[dict[str, Any]
             distinct.append(drawn)
     for j in range(n):
         yield distinct[j % len(distinct)], j // len(distinct)
-
-
-def _on_grid(space: Any, values: Mapping[str, Any]) -> bool:
-    return all(values[p.name] in p.plain for p in space)
 
 
 def _label(env: EnvTable) -> str:

@@ -25,7 +25,11 @@ from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pyarrow
+import pyarrow.compute
+import pyarrow.parquet
 
 from archgym.errors import ArchGymError, reason_of
 from archgym.files.paths import (
@@ -42,10 +46,6 @@ from archgym.files.paths import (
 from archgym.study.design import Run, identifier
 from archgym.study.run import RESULT, SPECIFICATION
 from archgym.study.seal import check_seal, sealed
-
-if TYPE_CHECKING:
-    import pyarrow
-    import pyarrow.parquet
 
 RUNS = b"archgym.runs"  # metadata of a compacted file: {id: [specification, result]}
 _RUN_FILE = re.compile(r"[0-9a-f]{16}\.parquet")
@@ -225,8 +225,6 @@ class Store:
         Raises:
             ArchGymError: a file was damaged after `read`.
         """
-        import pyarrow.compute
-
         by_file: dict[Path, list[Stored]] = {}
         for run in runs:
             by_file.setdefault(run.path, []).append(run)
@@ -298,8 +296,6 @@ class Store:
 
     def _merge(self, folder: Path, runs: Sequence[Stored], old: Sequence[Path]) -> int:
         """Write runs as one file and remove the old files; the number of files afterwards."""
-        import pyarrow
-
         contents = list(self.table(runs))
         taken = {name for _, content in contents for name in content.column_names}
         column = unused("run", taken)
@@ -374,8 +370,6 @@ def _opened(path: Path) -> Iterator[StoredFile]:
         ArchGymError: this process may not read the file.
         _Damaged: the file is damaged, foreign, or of another run than its name says.
     """
-    import pyarrow.parquet
-
     with ExitStack() as stack:
         try:
             file = stack.enter_context(open_regular(path))

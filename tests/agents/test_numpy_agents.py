@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 import warnings
 from collections import Counter
 from collections.abc import Callable
@@ -11,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import archgym
 from archgym.agent import AskTellAgent
 from archgym.agents._designs import moved, neighbours, other_values
 from archgym.agents.aging_evolution import AgingEvolution
@@ -32,6 +35,18 @@ INFEASIBLE = -11.0
 agents = pytest.mark.parametrize("agent", AGENTS, ids=lambda a: a.__name__)
 learning = pytest.mark.parametrize("agent", LEARNING, ids=lambda a: a.__name__)
 WIDE = DesignSpace([Integer(f"p{i}", 0, 15) for i in range(6)])
+
+
+@pytest.mark.parametrize("name", archgym.list_agents())
+def test_the_example_of_an_agent_runs(name):
+    cls = type(archgym.make_agent(name))
+    if not cls.__module__.startswith("archgym."):
+        pytest.skip("an agent of an installed plug-in")
+    documentation = inspect.getdoc(cls) or ""
+    example = re.search(r"^Example: `(archgym\.search\(.*\))`$", documentation, re.MULTILINE)
+    assert example and f'"{name}"' in example[1]
+    result = eval(re.sub(r"budget=\d+", "budget=24", example[1]), {"archgym": archgym})
+    assert result.samples == 24
 
 
 def space_of(nvec: list[int]) -> DesignSpace:
