@@ -104,7 +104,7 @@ class EnvSpecification:
         kwargs: keyword arguments, as written by `archgym.values`.
         objective: dictionary form of the objective; None for the environment's own.
         horizon: designs per episode.
-        simulator: the simulator's specification; None where it is not stored.
+        simulator: the simulator's specification; None if not stored.
         front: metrics to trade off; empty for the scalar reward.
     """
 
@@ -152,7 +152,7 @@ class AgentSpecification:
     Attributes:
         name: registered name, or "module:Class".
         hyperparameters: all hyperparameters, as written by `archgym.values`.
-        version: version of the class; None where it is not stored.
+        version: version of the class; None if not stored.
     """
 
     name: str

@@ -3,7 +3,7 @@
 A Q-network needs a single discrete action, so that a design of P parameters takes P steps and is rewarded at the last one. Values of
 later parameters are backed up through the partial designs that led to them; nothing is discounted by default.
 
-Good for: budgets of many thousands: values must travel back through one step per parameter before it is ahead of random.
+Good for: budgets of many thousands: rewards propagate back one step per parameter, so it needs many samples to surpass random.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
 
 With a budget of at least the size of the space the best design found is the optimum.
 
-Good for: spaces small enough to finish: its last sample proves what is best.
+Good for: spaces small enough to enumerate, whose optimum it then proves.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 The policy is a product of categorical distributions, one per parameter, that draws a whole design per step. With one design per episode
 this is a bandit: nothing is discounted, and learning must be fast, since a few thousand samples are a few dozen updates.
 
-Good for: thousands of samples in large batches; the usual choice where reinforcement learning is what is studied.
+Good for: thousands of samples in large batches; the usual choice in studies of reinforcement learning.
 """
 
 from __future__ import annotations

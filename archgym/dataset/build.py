@@ -1,6 +1,6 @@
 """One data set from any number of studies, searches and data sets, all of the same environment and simulator.
 
-A study stores only the designs that were the best so far, unless its file says `history = "full"`.
+A study stores only the designs that were the best so far, unless its file sets `history = "full"`.
 """
 
 from __future__ import annotations
@@ -151,13 +151,13 @@ def _simulator(environment: Mapping[str, Any]) -> Simulator:
     Raises:
         ArchGymError: the installed simulator is a different one.
     """
-    asked = EnvSpecification.from_dict(environment)
-    simulator = Evaluator.from_specification(asked).simulator
+    stored = EnvSpecification.from_dict(environment)
+    simulator = Evaluator.from_specification(stored).simulator
     here = json.loads(json.dumps(simulator.specification))
     simulator.close()
-    if here != asked.simulator:
+    if here != stored.simulator:
         raise ArchGymError(
-            f"the runs are of the simulator {asked.simulator}, but the installed one is {here}: read them with the version of archgym and "
+            f"the runs are of the simulator {stored.simulator}, but the installed one is {here}: read them with the version of archgym and "
             "of the plug-ins that made them"
         )
     return simulator

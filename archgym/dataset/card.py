@@ -80,7 +80,7 @@ def _parameters(data: Dataset) -> str:
 
 def _pairs(data: Dataset) -> str:
     indices, nvec = data.distinct().indices, data.space.nvec.tolist()
-    ranks = [np.unique(column, return_inverse=True)[1] for column in indices.T]  # small, however many values there are
+    ranks = [np.unique(column, return_inverse=True)[1] for column in indices.T]  # ranks stay small where values do not
     found = []
     for a, b in itertools.combinations(range(len(nvec)), 2):
         seen, possible = len(np.unique(ranks[a] * len(indices) + ranks[b])), nvec[a] * nvec[b]

@@ -15,11 +15,12 @@ import gymnasium
 
 from archgym.dataset.data import Dataset
 from archgym.dataset.files import about, to_arrow
-from archgym.env import Evaluation
+from archgym.env import Evaluation, Evaluator
 from archgym.errors import ArchGymError, MissingDependency
 from archgym.files.csv import write_csv
 from archgym.files.paths import make_folder, write_atomically
 from archgym.simulator import Outcome
+from archgym.space import Array
 from archgym.values import read_arguments
 
 
@@ -85,16 +86,13 @@ def to_minari(data: Dataset, folder: str | os.PathLike[str], name: str | None = 
     if (target / chosen).exists():
         raise ArchGymError(f"{target / chosen} exists already: give another folder or name")
     make_folder((target / chosen).parent, within=target)
-    outcome = Outcome(data.values.copy(), data.feasible.copy())
-    rewards = evaluator.objective.judge(outcome, [m.name for m in data.metrics])
-    evaluation = Evaluation(data.indices, outcome.values, outcome.feasible, rewards.valid, rewards.reward)
-    observations, start = evaluator.observe(evaluation, 0.0), evaluator.fresh(1)[0]
+    observations, rewards = _observe(data, evaluator)
     episodes = [
         EpisodeBuffer(
             id=i,
-            observations=[start, observations[i]],
+            observations=[evaluator.fresh(1)[0], observations[i]],
             actions=[data.indices[i]],
-            rewards=[float(evaluation.reward[i])],
+            rewards=[float(rewards[i])],
             terminations=[True],
             truncations=[False],
         )
@@ -111,6 +109,14 @@ def to_minari(data: Dataset, folder: str | os.PathLike[str], name: str | None = 
         )
     env.close()
     return chosen
+
+
+def _observe(data: Dataset, evaluator: Evaluator) -> tuple[Array, Array]:
+    """Observations and rewards of an environment after each design: [N, D] and [N]."""
+    outcome = Outcome(data.values.copy(), data.feasible.copy())
+    rewards = evaluator.objective.judge(outcome, [m.name for m in data.metrics])
+    evaluation = Evaluation(data.indices, outcome.values, outcome.feasible, rewards.valid, rewards.reward)
+    return evaluator.observe(evaluation, 0.0), rewards.reward
 
 
 @contextmanager

@@ -121,7 +121,7 @@ class ProxySimulator(Simulator):
         """Write DIR/model.npz; the folder is made.
 
         Raises:
-            ArchGymError: it cannot be written.
+            ArchGymError: the file cannot be written.
         """
         target = make_folder(folder)
         save_archive(target / FILE, *self._content())

@@ -59,7 +59,7 @@ def simulator_of(proxy: ProxySimulator) -> Simulator:
     """The learnt simulator of a proxy.
 
     Raises:
-        ArchGymError: it cannot be made here.
+        ArchGymError: the simulator cannot be made here.
     """
     try:
         return Evaluator.from_specification(proxy.env).simulator

@@ -305,7 +305,7 @@ def save_trained(trained: Trained, folder: str | os.PathLike[str]) -> Path:
     """Write a proxy's folder.
 
     Raises:
-        ArchGymError: it cannot be written.
+        ArchGymError: the folder cannot be written.
     """
     from archgym.proxy.card import card
 

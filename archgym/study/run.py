@@ -5,7 +5,7 @@ A run's table has the columns of a search's history (`sample`, parameters, metri
 only the rows where the best valid reward improved, those that extended the front where metrics are traded off, and the last one.
 The file's metadata hold two JSON objects: "archgym", the specification that repeats the run, and "archgym.result",
 
-    status                  "done" or "failed" (then with the reason, and the rows of what was simulated before)
+    status                  "done" or "failed" (then with the reason, and the rows before the failure)
     samples, unique         number of samples, and of distinct designs among them
     feasible, valid         number of feasible and of valid samples
     clipped                 valid samples with a reward clipped at +-R (`archgym.objective`)
@@ -101,11 +101,11 @@ def to_bytes(table: pyarrow.Table, specification: Mapping[str, Any], result: Map
     return sealed(table.replace_schema_metadata(metadata), use_dictionary=not small, write_statistics=not small, write_page_checksum=True)
 
 
-def _check_same(here: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
-    """Refuse to label a run as another one: a worker may have another version of an agent or a simulator."""
-    for part, expected in what_decides_rows(asked).items():
-        if here[part] != expected:
-            raise VersionMismatch(f"the run's {part} is {here[part]} here, but the study asked for {expected}: are the versions the same?")
+def _check_same(here: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    """Refuse a run that differs from the study's: a worker may have another version of an agent or a simulator."""
+    for part, value in what_decides_rows(expected).items():
+        if here[part] != value:
+            raise VersionMismatch(f"expected the run's {part} to be {value}, as in the study, got {here[part]}; are the versions the same?")
 
 
 def _table(search: Search, start: float, history: str) -> pyarrow.Table:

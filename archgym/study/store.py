@@ -4,7 +4,7 @@
     DIR/runs/<task>/<agent>/<run id>.parquet
     DIR/runs/<task>/<agent>/compact-<hash>.parquet      many runs in one file (`archgym study compact`)
     DIR/damaged/                            damaged files; their runs are run again
-    DIR/cache/                              cached designs, where the study file says `cache = true`
+    DIR/cache/                              cached designs, where the study file sets `cache = true`
     DIR/.lock                               lock of the active runner
 
 A file is written under a temporary name, synchronised and renamed, so that kill -9 and power cuts lose at most the active runs. Run files
@@ -168,7 +168,7 @@ class Store:
         """All stored runs by identifier.
 
         Args:
-            set_aside: whether to move damaged files, and those of another run than their name says, to DIR/damaged; otherwise they are
+            set_aside: whether to move damaged files, and those whose run is not that of their name, to DIR/damaged; otherwise they are
                 skipped with a warning.
         """
         found: dict[str, Stored] = {}
@@ -368,7 +368,7 @@ def _opened(path: Path) -> Iterator[StoredFile]:
     Raises:
         FileNotFoundError: the file does not exist.
         ArchGymError: this process may not read the file.
-        _Damaged: the file is damaged, foreign, or of another run than its name says.
+        _Damaged: the file is damaged, foreign, or has another run than that of its name.
     """
     with ExitStack() as stack:
         try:
@@ -392,17 +392,17 @@ def _runs(path: Path, metadata: Mapping[bytes, bytes]) -> Iterator[Stored]:
     """The runs in a file.
 
     Raises:
-        ValueError: a foreign file, or one of another run than its name says; damaged metadata raise nearly anything.
+        ValueError: a foreign file, or one with another run than that of its name; damaged metadata raise nearly anything.
     """
     if RUNS in metadata:
         members = json.loads(metadata[RUNS])
     elif SPECIFICATION in metadata and RESULT in metadata:
         members = {path.stem: [json.loads(metadata[SPECIFICATION]), json.loads(metadata[RESULT])]}
     else:
-        raise ValueError("it is not a file of a study")
+        raise ValueError("it has no run of a study")
     for id_, (specification, result) in members.items():
         if id_ not in {identifier(specification, history) for history in ("improvements", "full")}:
-            raise ValueError("it is of another run than its name says")
+            raise ValueError("its run is not that of its name")
         needed = _OF_DONE if result["status"] == "done" else _OF_FAILED
         if not result.keys() >= needed:
             raise ValueError(f"a result lacks {', '.join(sorted(needed - result.keys()))}")
