@@ -39,10 +39,10 @@ class Agent(ABC):
     batch_hyperparameter: ClassVar[str] = ""
 
     def __init__(self, **hyperparameters: Any) -> None:
-        """Take hyperparameters as keywords; those not given have their declared defaults.
+        """Set the hyperparameters, by default to their declared defaults.
 
         Raises:
-            ArchGymError: an unknown hyperparameter, or a value outside its range; the class declares none.
+            ArchGymError: an unknown hyperparameter, a value outside its range, or a class without declared hyperparameters.
         """
         declared = _declared(type(self))
         for name in hyperparameters:
@@ -81,7 +81,7 @@ def _declared(agent: type[Agent]) -> DesignSpace:
     """The hyperparameters of a class.
 
     Raises:
-        ArchGymError: they are not declared, or with something else than a DesignSpace.
+        ArchGymError: the class declares no DesignSpace.
     """
     declared = getattr(agent, "hyperparameters", None)
     if not isinstance(declared, DesignSpace):
@@ -109,7 +109,7 @@ class AskTellAgent(Agent):
 
     @abstractmethod
     def ask(self, n: int) -> Array:
-        """Propose designs: int [m, P] with 1 <= m <= n. Asked again until the environment's width is filled."""
+        """Propose designs: int [m, P] with 1 <= m <= n. Called again until the environment's width is filled."""
 
     @abstractmethod
     def tell(self, indices: Indices, rewards: Array, metrics: Mapping[str, Array], feasible: Array) -> None:
@@ -144,8 +144,8 @@ class AskTellAgent(Agent):
         while missing:
             batch = np.asarray(self.ask(missing))
             if batch.ndim != 2 or not 1 <= len(batch) <= missing:
-                asked = f"{type(self).__name__}.ask({missing})"
-                raise ArchGymError(f"{asked} returned shape {batch.shape}; expected [m, P] with 1 <= m <= {missing}")
+                call = f"{type(self).__name__}.ask({missing})"
+                raise ArchGymError(f"{call} returned shape {batch.shape}; expected [m, P] with 1 <= m <= {missing}")
             batches.append(batch)
             missing -= len(batch)
         return batches[0] if len(batches) == 1 else np.concatenate(batches)

@@ -22,7 +22,6 @@ from archgym.seeding import integer_seed
 from archgym.space import Array
 
 if TYPE_CHECKING:
-    from stable_baselines3.common.base_class import BaseAlgorithm
     from stable_baselines3.common.vec_env import VecEnv
 
 
@@ -42,8 +41,8 @@ class StableBaselinesAgent(Agent):
     whole_designs: ClassVar[bool] = False
 
     @abstractmethod
-    def model(self, *, num_envs: int, budget: int, common: dict[str, Any]) -> BaseAlgorithm:
-        """The model to train; `common` holds the keyword arguments that every algorithm takes."""
+    def model(self, *, num_envs: int, budget: int, common: dict[str, Any]) -> Any:
+        """The Stable-Baselines3 model to train; `common` holds the keyword arguments that every algorithm takes."""
 
     def view(self, env: VectorEnv) -> VectorEnv:
         """The environment as the algorithm needs to see it."""
@@ -92,7 +91,7 @@ class StableBaselinesAgent(Agent):
             model.set_logger(Logger(None, []))  # the default logger makes a temporary folder per run
             adapted.seed(seed)  # after the model, which passes on its own seed
             with suppress(BudgetExhausted):
-                model.learn(total, log_interval=None)  # type: ignore[arg-type]
+                model.learn(total, log_interval=None)
 
 
 def rollout_steps(n_steps: int, num_envs: int, budget: int) -> int:

@@ -25,6 +25,7 @@ from archgym.errors import ArchGymError
 from archgym.files.archive import reading
 from archgym.files.columns import read_designs
 from archgym.simulator import Simulator
+from archgym.study.design import Study
 from archgym.study.store import Store
 from archgym.task import EnvSpecification, Specification
 
@@ -84,8 +85,6 @@ def _studied(folder: Path, env: str | None) -> Iterator[tuple[Specification, pya
 
 def _labels(store: Store) -> dict[str, str]:
     """The labels of a study's tasks by environment."""
-    from archgym.study.design import Study
-
     if not store.study_file.is_file():
         return {}
     return {_key(EnvSpecification.from_dict(task)): label for label, task in Study.read(store.study_file).tasks.items()}

@@ -26,6 +26,7 @@ from archgym.files.archive import expect, load_archive, reading, save_archive
 from archgym.files.paths import write_atomically
 from archgym.objective import Objective
 from archgym.progress import Progress, part, silent
+from archgym.proxy.card import card
 from archgym.proxy.env import restrict_to
 from archgym.proxy.evaluate import (
     LEVELS,
@@ -307,8 +308,6 @@ def save_trained(trained: Trained, folder: str | os.PathLike[str]) -> Path:
     Raises:
         ArchGymError: the folder cannot be written.
     """
-    from archgym.proxy.card import card
-
     target = trained.simulator.save(folder)
     arrays = {"indices": trained.indices, "true": trained.true, "predicted": trained.predicted}
     save_archive(target / TEST, {"format": FORMAT}, arrays)

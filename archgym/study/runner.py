@@ -26,6 +26,8 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+import psutil
+
 from archgym.deprecated.names import old_names
 from archgym.errors import ArchGymError, reason_of
 from archgym.study.design import Run, Study
@@ -173,7 +175,9 @@ class _Runner:
         self.files = set(files)
         self.active: dict[Future[Any], tuple[Run, int]] = {}
         self.window = 1 if isinstance(pool, Inline) else width + max(2, width // 2)  # so that neither workers nor finished runs wait
-        self.memory_bytes = int(study.memory_gb * 1e9) if study.memory_gb is not None else _share_of_memory(width)
+        self.memory_bytes = int(
+            _SHARE_OF_MEMORY * psutil.virtual_memory().total / width if study.memory_gb is None else study.memory_gb * 1e9
+        )
 
     def run(self, left: list[Run]) -> None:
         waiting = deque((run, 0) for run in left)
@@ -249,12 +253,6 @@ def _identity(folder: Path) -> tuple[int, int] | None:
 def _executor_is_gone(error: BaseException) -> ArchGymError:
     text = str(error) or type(error).__name__
     return ArchGymError(f"the executor is gone ({text}); finished runs are stored: {_AGAIN}")
-
-
-def _share_of_memory(width: int) -> int:
-    import psutil
-
-    return int(_SHARE_OF_MEMORY * psutil.virtual_memory().total / width)
 
 
 @contextmanager

@@ -30,6 +30,7 @@ from typing import Any
 import pyarrow
 import pyarrow.compute
 import pyarrow.parquet
+from filelock import FileLock, Timeout
 
 from archgym.errors import ArchGymError, reason_of
 from archgym.files.paths import (
@@ -131,8 +132,6 @@ class Store:
         Raises:
             ArchGymError: another runner holds the lock, or the folder cannot be written.
         """
-        from filelock import FileLock, Timeout
-
         path = self.folder / ".lock"
         with self._errors(path):
             self.folder.mkdir(parents=True, exist_ok=True)
