@@ -27,22 +27,22 @@ class Agent(ABC):
     """A search algorithm.
 
     Class attributes:
-        hyperparameters: declared space with its defaults; each hyperparameter becomes an attribute of the instance.
-        version: integer, raised whenever the same seed gives other designs than before.
+        hyperparameters: the declared space; defaults stand in it. Each becomes an attribute of the instance.
+        version: raised whenever the same seed gives other designs than before.
         multi_objective: True if it searches for a Pareto front where the environment pays a reward vector.
-        batch_hyperparameter: name of the hyperparameter that sets how many designs are proposed at once; "" for one.
+        num_envs_from: designs to propose at once: a number, or the name of the hyperparameter that is the number.
     """
 
     hyperparameters: ClassVar[DesignSpace]
     version: ClassVar[int]
     multi_objective: ClassVar[bool] = False
-    batch_hyperparameter: ClassVar[str] = ""
+    num_envs_from: ClassVar[str | int] = 1
 
     def __init__(self, **hyperparameters: Any) -> None:
-        """Set the hyperparameters, by default to their declared defaults.
+        """Take hyperparameters as keywords; those not given have their declared defaults.
 
         Raises:
-            ArchGymError: an unknown hyperparameter, a value outside its range, or a class without declared hyperparameters.
+            ArchGymError: an unknown hyperparameter, or a value outside its range; the class declares none.
         """
         declared = _declared(type(self))
         for name in hyperparameters:
@@ -62,9 +62,9 @@ class Agent(ABC):
 
     @property
     def preferred_num_envs(self) -> int:
-        """Number of designs that the agent proposes at once by default; part of a run's specification."""
-        name = type(self).batch_hyperparameter
-        return int(getattr(self, name)) if name else 1
+        """Designs that the agent proposes at once unless the user sets a number; part of a run's specification."""
+        source = type(self).num_envs_from
+        return int(getattr(self, source)) if isinstance(source, str) else source
 
     @abstractmethod
     def search(self, env: VectorEnv, *, budget: int, seed: int) -> None:
@@ -81,7 +81,7 @@ def _declared(agent: type[Agent]) -> DesignSpace:
     """The hyperparameters of a class.
 
     Raises:
-        ArchGymError: the class declares no DesignSpace.
+        ArchGymError: they are not declared, or with something else than a DesignSpace.
     """
     declared = getattr(agent, "hyperparameters", None)
     if not isinstance(declared, DesignSpace):
@@ -109,7 +109,7 @@ class AskTellAgent(Agent):
 
     @abstractmethod
     def ask(self, n: int) -> Array:
-        """Propose designs: int [m, P] with 1 <= m <= n. Called again until the environment's width is filled."""
+        """Propose designs: int [m, P] with 1 <= m <= n. Asked again until the environment's width is filled."""
 
     @abstractmethod
     def tell(self, indices: Indices, rewards: Array, metrics: Mapping[str, Array], feasible: Array) -> None:
@@ -144,8 +144,8 @@ class AskTellAgent(Agent):
         while missing:
             batch = np.asarray(self.ask(missing))
             if batch.ndim != 2 or not 1 <= len(batch) <= missing:
-                call = f"{type(self).__name__}.ask({missing})"
-                raise ArchGymError(f"{call} returned shape {batch.shape}; expected [m, P] with 1 <= m <= {missing}")
+                asked = f"{type(self).__name__}.ask({missing})"
+                raise ArchGymError(f"{asked} returned shape {batch.shape}; expected [m, P] with 1 <= m <= {missing}")
             batches.append(batch)
             missing -= len(batch)
         return batches[0] if len(batches) == 1 else np.concatenate(batches)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 Progress = Callable[[str, float], None]
-"""Called with what is being done, and the share of everything that is done: 0 to 1."""
+"""A function of the work at hand, in words, and the share of all work that is done, 0 to 1."""
 
 Look = Callable[[], tuple[str, float]]
 """Returns the two arguments of a `Progress`, cheaply and from any thread."""
@@ -52,7 +52,7 @@ def parts(progress: Progress, seconds: Sequence[float]) -> list[Progress]:
 def progress_bar(look: Look | None = None, below: Callable[[int], Sequence[str]] = lambda rows: ()) -> Iterator[Progress]:
     """A bar on stderr that names what is being done; where stderr is not a terminal, a line now and then.
 
-    Yields a `Progress`. The bar is drawn when that is called, and by no thread of its own: nothing runs beside what is being measured.
+    Yields a `Progress`. The bar is drawn when that is called, and by no thread of its own: nothing runs beside a measurement.
 
     Args:
         look: source of the progress of work that does not call one; a thread calls it and draws, so that the work is not slowed.
@@ -144,7 +144,7 @@ def progress_line(share: float, remarks: Sequence[str], width: int) -> Renderabl
 
 
 class _Pace:
-    """How long the rest takes if it goes on like the step at hand; earlier steps say little, since what is kept takes no time."""
+    """How long the rest takes if it goes on like the step at hand; earlier steps are poor evidence, since stored results take no time."""
 
     def __init__(self) -> None:
         self._step, self._since, self._from = "", monotonic(), 0.0

@@ -1,8 +1,9 @@
 """Numbers and values as people read them, and text from elsewhere made fit for a terminal, a file and a page.
 
-Text from elsewhere is labels, failure reasons and the output of tools. Terminals act on its control characters: ESC sequences set
-titles, clear screens and reach the clipboard; format characters such as U+202E change the order in which a line is read. XML forbids
-most of them. `printable` writes each as an escape, which is visible and has no effect.
+Text from elsewhere is labels, failure reasons and the output of tools. Terminals act on its control characters:
+ESC sequences set titles, clear screens and reach the clipboard; format characters such as U+202E change the order
+in which a line is read. XML forbids most of them. `printable` writes each as an escape, which is visible and has
+no effect.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ def _sketch(value: object, depth: int) -> str:
 
 
 def one_line(text: str, limit: int = REASON) -> str:
-    """The text in one printable line: white space joined to single spaces, and what is longer than `limit` characters cut with a mark."""
+    """The text in one printable line: white space joined to single spaces, cut with a mark after `limit` characters."""
     head = text[: 2 * limit + 100]  # a text of many megabytes is not worked through
     line = printable(" ".join(head.split()))
     if len(head) == len(text) and len(line) <= limit:
@@ -80,7 +81,7 @@ def assignments(values: Mapping[str, object]) -> str:
 
 
 def significant(value: float, digits: int) -> str:
-    """A number with this many significant digits, without an exponent; "-" for NaN."""
+    """This many significant digits, but at most one decimal more, without an exponent; "-" for NaN."""
     if math.isnan(value):
         return "-"
     if value == 0:

@@ -176,7 +176,7 @@ def test_missing_reasons_of_pandas_are_none():
 def test_a_column_that_numpy_cannot_read_says_so():
     torch = pytest.importorskip("torch")
     failures = outcome_of(lambda a: {"time_s": torch.ones(len(a), dtype=torch.bfloat16)}).failures
-    assert len(failures) == ROWS and "'time_s' as a Tensor of which NumPy makes no array" in failures[0]
+    assert len(failures) == ROWS and "'time_s' as a Tensor, which NumPy cannot turn into an array" in failures[0]
 
 
 @pytest.mark.parametrize("name", ["failure", "cached", "feasible", "time_s"])

@@ -226,7 +226,7 @@ def test_texts_of_a_simulator_are_printed_printably(hostile, width):
 
 def test_doctor_prints_findings_printably(monkeypatch):
     found = [Finding("Plug-ins", HOSTILE, "broken", HOSTILE + "x" * 10**6, HOSTILE, HOSTILE)]
-    monkeypatch.setattr("archgym.cli.doctor.examine", lambda dask, ray: found)
+    monkeypatch.setattr("archgym.cli.doctor.run_checks", lambda dask, ray: found)
     for arguments in ([], ["--json"]):
         assert not raw(run("doctor", *arguments))
 

@@ -119,7 +119,7 @@ ONCE = (
 )  # on the first page that has them: they leave nothing
 SMALL = {  # measurements of a calibration
     "LOG2_FLOATS": [10, 12, 14, 15],
-    "LEAST_LOG2_SHARED": 12,
+    "MIN_LOG2_SHARED": 12,
     "POINTS": ((1, 1), (4, 4)),
     "SAMPLE_DESIGNS": 2,
     "SAMPLE_SHAPES": [(2, 256), (1, 4096)],

@@ -1,10 +1,12 @@
-"""Shared by several agents: moves to neighbours, draws from a product of categorical distributions, collected generations."""
+"""Operations on designs that several agents share: neighbours, moves, draws from categorical distributions, whole generations."""
 
 from __future__ import annotations
 
 import numpy as np
+from gymnasium.vector import VectorEnv
 
 from archgym.errors import ArchGymError
+from archgym.infos import core
 from archgym.space import Array, DesignSpace, Indices
 
 MAX_VALUES = 1_000_000
@@ -14,7 +16,7 @@ def check_listable(agent: object, space: DesignSpace) -> None:
     """Refuse a space for an agent that keeps a number for every value of every parameter.
 
     Raises:
-        ArchGymError: the parameters have more than MAX_VALUES values in total.
+        ArchGymError: the parameters have more than a million values together.
     """
     values = sum(map(len, space))
     if values > MAX_VALUES:
@@ -25,15 +27,45 @@ def check_listable(agent: object, space: DesignSpace) -> None:
         )
 
 
-def check_choices(agent: object, space: DesignSpace) -> None:
-    """Refuse a space without parameters for an agent that learns which values to choose.
+def space_to_learn(agent: object, env: VectorEnv, *, listed: bool = True) -> DesignSpace:
+    """The space of an environment for an agent that learns which values to choose.
+
+    Args:
+        agent: the agent.
+        env: the environment.
+        listed: whether the agent keeps a number for every value of every parameter.
 
     Raises:
-        ArchGymError: the space has no parameters.
+        ArchGymError: the space has no parameters, or too many values.
     """
+    space = core(env).simulator.space
     if not len(space):
-        name = type(agent).__name__
-        raise ArchGymError(f"the agent {name} learns which values to choose, and a space without parameters has one design; use exhaustive")
+        raise ArchGymError(
+            f"the agent {type(agent).__name__} learns which values to choose, and a space without parameters has one design; use exhaustive"
+        )
+    if listed:
+        check_listable(agent, space)
+    return space
+
+
+class Generation:
+    """Collects evaluated designs until there are `size` of them.
+
+    Args:
+        size: designs of a generation; a batch that crosses it belongs to it.
+    """
+
+    def __init__(self, size: int):
+        self.size = size
+        self._batches: list[tuple[Array, ...]] = []
+
+    def collect(self, *columns: Array) -> tuple[Array, ...] | None:
+        """Take a batch: designs [B, P], rewards [B], ...; the columns of the whole generation once it is complete, else None."""
+        self._batches.append(columns)
+        if sum(len(batch[0]) for batch in self._batches) < self.size:
+            return None
+        batches, self._batches = self._batches, []
+        return tuple(np.concatenate(column) for column in zip(*batches, strict=True))
 
 
 def neighbours(space: DesignSpace, design: Indices) -> Indices:
@@ -52,11 +84,12 @@ def neighbours(space: DesignSpace, design: Indices) -> Indices:
 
 
 def other_values(space: DesignSpace, values: Indices, parameters: Indices, rng: np.random.Generator) -> Indices:
-    """A different value for each of K genes: any other, or, half of the time in an ordered parameter, the next or previous one.
+    """Another value for each of K genes: any other; of an ordered parameter in half of the cases the next or the previous one.
 
     Args:
+        space: the design space.
         values: present indices, int64 [K].
-        parameters: position of each index's parameter, int64 [K].
+        parameters: position of each one's parameter, int64 [K].
         rng: generator of the draws.
 
     Returns:
@@ -65,7 +98,7 @@ def other_values(space: DesignSpace, values: Indices, parameters: Indices, rng: 
     n = space.nvec[parameters]
     u, step, up = rng.random((3, len(values)))
     step_on = 1 + (u * (n - 1)).astype(np.int64)
-    anywhere = values + np.where(values < n - step_on, step_on, step_on - n)  # the sum of both could exceed 64 bits
+    anywhere = values + np.where(values < n - step_on, step_on, step_on - n)  # a sum beyond n may need more than 64 bits
     ordered = np.array([p.ordered and len(p) > 2 for p in space], bool)[parameters]
     beside = values + np.where(((up < 0.5) | (values == 0)) & (values < n - 1), 1, -1)
     return np.where(ordered & (step < 0.5), beside, anywhere)
@@ -85,7 +118,7 @@ def draw(probability: Array, nvec: Indices, n: int, rng: np.random.Generator) ->
     """Designs from a product of categorical distributions.
 
     Args:
-        probability: probability of every value, parameter after parameter, [sum(nvec)]; sum 1 for each parameter.
+        probability: probabilities of every value of every parameter, end to end: [sum(nvec)], with sum 1 for each parameter.
         nvec: values per parameter, [P].
         n: number of designs.
         rng: generator of the draws.
@@ -93,35 +126,6 @@ def draw(probability: Array, nvec: Indices, n: int, rng: np.random.Generator) ->
     Returns:
         int64 [n, P].
     """
-    # the cumulative sum rises from p to p + 1 over the values of parameter p, so one search serves all parameters
+    # the cumulative sum rises from p to p + 1 over the values of parameter p, so one search finds the values of all parameters
     place = np.searchsorted(np.cumsum(probability), np.arange(len(nvec)) + rng.random((n, len(nvec))), side="right")
     return np.clip(place - (np.cumsum(nvec) - nvec), 0, nvec - 1)  # the clip absorbs rounding
-
-
-class Generation:
-    """Designs and their rewards, collected until an agent learns from them.
-
-    Args:
-        n_parameters: parameters of a design, P.
-
-    Attributes:
-        designs, rewards, feasible: int64 [B, P], float64 [B], bool [B].
-    """
-
-    def __init__(self, n_parameters: int):
-        self.designs: Indices = np.empty((0, n_parameters), np.int64)
-        self.rewards: Array = np.empty(0)
-        self.feasible: Array = np.empty(0, bool)
-
-    def add(self, designs: Indices, rewards: Array, feasible: Array) -> int:
-        """Add designs; the number of designs afterwards."""
-        self.designs = np.concatenate([self.designs, designs])
-        self.rewards = np.concatenate([self.rewards, rewards])
-        self.feasible = np.concatenate([self.feasible, feasible])
-        return len(self.rewards)
-
-    def take(self) -> tuple[Indices, Array, Array]:
-        """All designs, rewards and feasible designs; the generation is empty afterwards."""
-        taken = self.designs, self.rewards, self.feasible
-        self.designs, self.rewards, self.feasible = self.designs[:0], self.rewards[:0], self.feasible[:0]
-        return taken

@@ -15,7 +15,7 @@ import torch
 from stable_baselines3.common.distributions import MultiCategoricalDistribution
 from stable_baselines3.common.policies import ActorCriticPolicy
 
-_NEVER = -1e9  # a logit whose probability, and its product with it, are exactly 0
+_NEVER = -1e9  # a logit whose probability is exactly 0, and whose product with it is too
 
 
 class ProductOfCategoricals(MultiCategoricalDistribution):
@@ -65,12 +65,12 @@ class DesignPolicy(ActorCriticPolicy):
         self._parameters_in_order = list(super().parameters())
 
     def parameters(self, recurse: bool = True) -> Iterator[torch.nn.Parameter]:
-        """All parameters, collected once, since every gradient step needs them."""
+        """All parameters, listed once, since every gradient step needs them."""
         found = self.__dict__.get("_parameters_in_order")
         return super().parameters(recurse) if found is None else iter(found)
 
     def set_training_mode(self, mode: bool) -> None:
-        """Nothing in these networks behaves differently in training."""
+        """Without effect: these networks are the same in training."""
 
     def forward(self, obs: torch.Tensor, deterministic: bool = False) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         distribution = self.action_dist.proba_distribution(_through(self._actor, obs))

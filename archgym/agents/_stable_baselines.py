@@ -1,6 +1,6 @@
 """Stable-Baselines3 (Raffin et al., 2021) as agents: a view of our vector environments as its own, and one search loop for all.
 
-Needs `archgym[rl]`. Stable-Baselines3 is imported when a search starts, since it imports PyTorch.
+Needs `archgym[rl]`. Stable-Baselines3 is imported when a search starts, never before: it brings PyTorch along.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 
 from archgym.agent import Agent
-from archgym.agents._designs import check_choices, check_listable
-from archgym.agents._torch import alone_with_torch, require
-from archgym.errors import BudgetExhausted
-from archgym.infos import core
+from archgym.agents._designs import space_to_learn
+from archgym.agents._torch import alone_with_torch
+from archgym.errors import BudgetExhausted, MissingDependency
 from archgym.seeding import integer_seed
 from archgym.space import Array
 
 if TYPE_CHECKING:
+    from stable_baselines3.common.base_class import BaseAlgorithm
     from stable_baselines3.common.vec_env import VecEnv
 
 
@@ -30,30 +30,26 @@ class StableBaselinesAgent(Agent):
 
     Class attributes:
         discrete: whether the model has an output for every value of every parameter.
-        whole_designs: whether one action of an actor-critic model is a whole design.
+        whole_designs: whether the policy is a product of categorical distributions that draws a design per step.
 
     Raises:
         MissingDependency: Stable-Baselines3 is not installed (when a search starts).
     """
 
-    batch_hyperparameter = "num_envs"
     discrete: ClassVar[bool] = True
     whole_designs: ClassVar[bool] = False
+    num_envs_from = "num_envs"
 
     @abstractmethod
-    def model(self, *, num_envs: int, budget: int, common: dict[str, Any]) -> Any:
-        """The Stable-Baselines3 model to train; `common` holds the keyword arguments that every algorithm takes."""
+    def model(self, env: VecEnv, *, budget: int, common: dict[str, Any]) -> BaseAlgorithm:
+        """The model to train; `common` holds the keyword arguments that every algorithm shares."""
 
     def view(self, env: VectorEnv) -> VectorEnv:
-        """The environment as the algorithm needs to see it."""
+        """The environment in the form that the algorithm needs."""
         return env
 
-    def steps_per_design(self, env: VectorEnv) -> int:
-        """Steps of the view that make one design."""
-        return 1
-
-    def replay(self, budget: int) -> dict[str, Any]:
-        """Keyword arguments of the algorithms that learn from a buffer of transitions."""
+    def off_policy(self, budget: int) -> dict[str, Any]:
+        """Keyword arguments that DQN and SAC share: a replay buffer, and gradient steps after every step of all environments."""
         return {
             "buffer_size": 100_000,
             "learning_starts": min(self.learning_starts, budget // 8),
@@ -62,42 +58,48 @@ class StableBaselinesAgent(Agent):
             "gradient_steps": self.gradient_steps,
         }
 
-    def search(self, env: VectorEnv, *, budget: int, seed: int) -> None:
-        require(self, "stable_baselines3", "Stable-Baselines3", "rl")
-        from stable_baselines3.common.logger import Logger
+    def _policy(self) -> Any:
+        """The policy's class, or Stable-Baselines3's name for it."""
+        if not self.whole_designs:
+            return "MlpPolicy"
+        from archgym.agents._policy import DesignPolicy
 
-        space = core(env).simulator.space
-        check_choices(self, space)
-        if self.discrete:
-            check_listable(self, space)
-        # More than the budget needs: the environment ends the search, and schedules run over this number of steps.
+        return DesignPolicy
+
+    def steps_per_design(self, env: VectorEnv) -> int:
+        """Steps of the view that make one design."""
+        return 1
+
+    def search(self, env: VectorEnv, *, budget: int, seed: int) -> None:
+        try:
+            from stable_baselines3.common.logger import Logger
+        except ImportError as error:
+            name = type(self).__name__
+            raise MissingDependency(f'the agent {name} needs Stable-Baselines3: pip install "archgym[rl]"') from error
+        space_to_learn(self, env, listed=self.discrete)
+        # More than the budget needs, since the environment ends the search. Schedules run over this number.
         total = (budget + 2 * env.num_envs) * self.steps_per_design(env)
+        common = {
+            "policy": self._policy(),
+            "policy_kwargs": {"net_arch": [32, 32]},
+            "device": "cpu",
+            "seed": integer_seed(seed, "agent"),
+            "learning_rate": self.learning_rate,
+            "gamma": self.gamma,
+        }
         with alone_with_torch():
             adapted = as_vec_env(self.view(env))
-            common: dict[str, Any] = {
-                "env": adapted,
-                "policy": "MlpPolicy",
-                "policy_kwargs": {"net_arch": [32, 32]},
-                "device": "cpu",
-                "seed": integer_seed(seed, "agent"),
-                "learning_rate": self.learning_rate,
-                "gamma": self.gamma,
-            }
-            if self.whole_designs:
-                from archgym.agents._policy import DesignPolicy
-
-                common["policy"] = DesignPolicy
-            model = self.model(num_envs=env.num_envs, budget=budget, common=common)
+            model = self.model(adapted, budget=budget, common=common)
             model.set_logger(Logger(None, []))  # the default logger makes a temporary folder per run
             adapted.seed(seed)  # after the model, which passes on its own seed
             with suppress(BudgetExhausted):
-                model.learn(total, log_interval=None)
+                model.learn(total, log_interval=None)  # type: ignore[arg-type]
 
 
 def rollout_steps(n_steps: int, num_envs: int, budget: int) -> int:
     """Steps per environment and update: at most `n_steps`, at least eight updates where the budget allows, never a single sample."""
-    longest = max(budget // 8, num_envs, 2) // num_envs
-    return max(min(n_steps, longest), 2 if num_envs == 1 else 1)
+    most = max(budget // 8, num_envs, 2) // num_envs
+    return max(min(n_steps, most), 2 if num_envs == 1 else 1)
 
 
 def as_vec_env(env: VectorEnv) -> VecEnv:

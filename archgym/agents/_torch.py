@@ -1,13 +1,13 @@
 """PyTorch for one search at a time.
 
-PyTorch has one random generator and one number of threads per process, and Stable-Baselines3 also reseeds the process's `random` and
-`numpy.random`. Searches that use PyTorch in threads of one process therefore take turns, and each has the rows that it has alone; use
-processes to run them in parallel. Code in other threads that draws from these generators meanwhile disturbs the search, and is disturbed.
+PyTorch has one generator and one number of threads per process, and Stable-Baselines3 reseeds the process's `random` and `numpy.random`
+too. So searches with PyTorch in threads of one process run one after the other, and each gives the rows that it gives alone; for several
+at once use processes. Code in other threads that draws from these generators during a search gets other numbers, and changes those of the
+search.
 """
 
 from __future__ import annotations
 
-import importlib
 import os
 import random
 import threading
@@ -16,9 +16,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from archgym.errors import MissingDependency
-
-_turn = threading.RLock()  # a search may run another one within itself
+_turn = threading.RLock()  # a search may run another one inside
 
 
 def _new_turn() -> None:
@@ -27,7 +25,7 @@ def _new_turn() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_new_turn)  # the thread that has the turn does not exist in the child
+    os.register_at_fork(after_in_child=_new_turn)  # the thread that had the turn does not exist in the child
 
 
 @contextmanager
@@ -46,21 +44,3 @@ def alone_with_torch() -> Iterator[None]:
             torch.set_rng_state(torch_state)
             random.setstate(python_state)
             np.random.set_state(numpy_state)  # noqa: NPY002
-
-
-def require(agent: object, module: str, library: str, extra: str) -> None:
-    """Refuse to start a search whose library is not installed.
-
-    Args:
-        agent: the agent that searches.
-        module: name of the module to import.
-        library: name of the library in the message.
-        extra: extra of archgym that installs it.
-
-    Raises:
-        MissingDependency: the module cannot be imported.
-    """
-    try:
-        importlib.import_module(module)
-    except ImportError as error:
-        raise MissingDependency(f'the agent {type(agent).__name__} needs {library}: pip install "archgym[{extra}]"') from error

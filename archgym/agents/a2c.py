@@ -5,10 +5,14 @@ Good for: the same as PPO with fewer hyperparameters; one gradient step per batc
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from archgym.agents._stable_baselines import StableBaselinesAgent, rollout_steps
 from archgym.space import Categorical, DesignSpace, Ordinal, Real
+
+if TYPE_CHECKING:
+    from stable_baselines3.common.base_class import BaseAlgorithm
+    from stable_baselines3.common.vec_env import VecEnv
 
 
 class A2C(StableBaselinesAgent):
@@ -16,13 +20,14 @@ class A2C(StableBaselinesAgent):
 
     Args:
         num_envs: designs per step.
-        n_steps: steps per update, reduced so that the budget has at least eight updates.
+        n_steps: steps per update; at most an eighth of the budget.
         learning_rate: learning rate of RMSprop.
         entropy: weight of the entropy bonus; more explores longer.
-        normalize_advantage: whether a rollout's advantages get mean 0 and deviation 1, which removes the reward's scale.
+        normalize_advantage: bring the advantages of a rollout to mean 0 and deviation 1, so that the reward's scale does not matter.
         gamma: discount between the designs of an episode (without effect at horizon 1).
 
-    Example: `archgym.search("archgym/NKLandscape-v0", "a2c", budget=2000)`
+    Example:
+        >>> archgym.search("archgym/NKLandscape-v0", "a2c", budget=200)  # doctest: +SKIP
     """
 
     version = 2
@@ -38,11 +43,12 @@ class A2C(StableBaselinesAgent):
         ]
     )
 
-    def model(self, *, num_envs: int, budget: int, common: dict[str, Any]) -> Any:
+    def model(self, env: VecEnv, *, budget: int, common: dict[str, Any]) -> BaseAlgorithm:
         from stable_baselines3 import A2C as Algorithm
 
         return Algorithm(
-            n_steps=rollout_steps(self.n_steps, num_envs, budget),
+            env=env,
+            n_steps=rollout_steps(self.n_steps, env.num_envs, budget),
             ent_coef=self.entropy,
             normalize_advantage=self.normalize_advantage,
             **common,

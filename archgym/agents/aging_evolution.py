@@ -1,9 +1,11 @@
 """Aging (regularised) evolution (Real, Aggarwal, Huang & Le, 2019, "Regularized evolution for image classifier architecture search").
 
     repeat: parent = the best of `sample_size` random members; child = parent with one parameter mutated;
-            the child joins the population, the OLDEST member leaves, however good it is
+            the child joins the population, the OLDEST member leaves, whatever its reward
 
-Good for: noisy measurements and the cells of networks: no design survives on one lucky evaluation.
+No design survives on one lucky evaluation: it stays only as long as its descendants keep being good.
+
+Good for: noisy measurements and cells of networks.
 """
 
 from __future__ import annotations
@@ -21,15 +23,16 @@ class AgingEvolution(AskTellAgent):
     """Aging evolution with one mutation per child.
 
     Args:
-        population: number of members; the first ones are random.
-        sample_size: members compared for each parent; larger samples exploit more.
-        batch: children proposed at once, replaced by the environment's width; 1 in the paper, more by default for speed.
+        population: designs alive at a time; the first ones are random.
+        sample_size: members among which a parent is the best.
+        batch: children born at once (the environment's width, where a user sets it); 1 in the paper's serial form.
 
-    Example: `archgym.search("archgym/NKLandscape-v0", "aging_evolution", budget=500)`
+    Example:
+        >>> archgym.search("archgym/NKLandscape-v0", "aging_evolution", budget=200)  # doctest: +SKIP
     """
 
     version = 1
-    batch_hyperparameter = "batch"
+    num_envs_from = "batch"
     hyperparameters = DesignSpace(
         [
             Integer("population", 2, 1024, default=100),

@@ -3,10 +3,10 @@
     accept x' over x with probability  min(1, exp((r(x') - r(x)) / T))
     T(t) = sigma * hot * (cold / hot)^(t / budget)
 
-x' differs from x in one parameter, t counts samples, and sigma is the standard deviation of the rewards of the first, random designs.
-Every row of a batch is a chain of its own.
+x' differs from x in one parameter, t counts samples, and sigma is the standard deviation of the rewards of the random designs that a search
+begins with. Every row of a batch is a chain of its own.
 
-Good for: rugged spaces with a budget that is known beforehand, since the temperatures depend on it.
+Good for: rugged spaces with a budget that is known beforehand: the temperatures are spread over it.
 """
 
 from __future__ import annotations
@@ -24,16 +24,17 @@ class Annealing(AskTellAgent):
     """Simulated annealing with a geometric schedule over the whole budget.
 
     Args:
-        chains: number of parallel chains, replaced by the environment's width; few by default, so that each is long.
-        warmup: random designs from which sigma is estimated; the chains start at the best of them.
+        chains: designs that walk side by side (the environment's width, where a user sets it).
+        warmup: random designs that measure sigma; the chains start from the best of them.
         hot: temperature at the start, in units of sigma.
         cold: temperature when the budget is spent, in units of sigma.
 
-    Example: `archgym.search("archgym/NKLandscape-v0", "annealing", budget=500)`
+    Example:
+        >>> archgym.search("archgym/NKLandscape-v0", "annealing", budget=200)  # doctest: +SKIP
     """
 
     version = 1
-    batch_hyperparameter = "chains"
+    num_envs_from = "chains"
     hyperparameters = DesignSpace(
         [
             Integer("chains", 1, 64, default=4),
@@ -47,8 +48,8 @@ class Annealing(AskTellAgent):
         self.space, self.budget, self.rng = space, budget, rng
         self.n_told = 0
         self.sigma = 1.0
-        self.random = Generation(len(space))
-        self.designs, self.rewards = self.random.designs, self.random.rewards  # of the chains
+        self.random = Generation(self.warmup)
+        self.designs, self.rewards = np.empty((0, len(space)), np.int64), np.empty(0)  # of the chains
 
     @property
     def temperature(self) -> float:
@@ -61,18 +62,15 @@ class Annealing(AskTellAgent):
         return moved(self.space, np.resize(self.designs, (n, len(self.space))), self.rng)
 
     def tell(self, indices: Indices, rewards: Array, metrics: Mapping[str, Array], feasible: Array) -> None:
-        warm = self.n_told >= self.warmup
+        measuring = self.n_told < self.warmup
         self.n_told += len(indices)
-        if not warm:
-            if self.random.add(indices, rewards, feasible) >= self.warmup:
-                self._start_chains(len(indices))
+        if measuring:
+            if (complete := self.random.collect(indices, rewards, feasible)) is not None:
+                designs, rewards, known = complete
+                spread = rewards[known].std() if known.any() else 0.0
+                self.sigma = spread or 1.0
+                best = np.argsort(-rewards, kind="stable")[: len(indices)]
+                self.designs, self.rewards = designs[best], rewards[best]
             return
         accept = self.rng.random(len(rewards)) < np.exp(np.minimum(0.0, (rewards - self.rewards) / self.temperature))
         self.designs[accept], self.rewards[accept] = indices[accept], rewards[accept]
-
-    def _start_chains(self, n: int) -> None:
-        designs, rewards, feasible = self.random.take()
-        spread = rewards[feasible].std() if feasible.any() else 0.0
-        self.sigma = spread or 1.0
-        best = np.argsort(-rewards, kind="stable")[:n]
-        self.designs, self.rewards = designs[best], rewards[best]

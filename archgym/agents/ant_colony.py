@@ -5,11 +5,11 @@ An ant chooses a value v for every parameter p by its trails, which sum to 1 ove
     v = argmax_v tau_p(v)                                   with probability `greediness`
     v ~ (1 - floor) tau_p(v) + floor / n_p                  otherwise
 
-and after each round the `elite` best ants and the best since the colony's start lay pheromone:
+and when all ants are back, the `elite` best of them and the best since the colony's start lay pheromone:
 
     tau_p(v) <- (1 - evaporation) tau_p(v) + evaporation * (share of those ants that chose v)
 
-When every parameter's trails have converged, sum_v tau_p(v)^2 > 0.9, they are reset to 1 / n_p and a new colony starts.
+When every parameter's trails have converged, sum_v tau_p(v)^2 > 0.9, they are levelled to 1 / n_p and a new colony starts.
 
 Good for: categorical parameters whose best values do not depend much on each other, and a few thousand samples.
 """
@@ -30,16 +30,17 @@ class AntColony(AskTellAgent):
 
     Args:
         ants: designs per round.
-        evaporation: share of a trail that is replaced per round; larger converges sooner.
+        evaporation: share of a trail that is replaced per round.
         greediness: probability that an ant takes a parameter's strongest trail.
-        elite: number of ants of a round that lay pheromone, beside the best of the colony.
-        floor: share of the other choices that ignores the trails, so that every value can be chosen.
+        elite: best ants of a round that lay pheromone, beside the best of the colony.
+        floor: share of the other choices that ignores the trails, so that every value stays in reach.
 
-    Example: `archgym.search("archgym/NKLandscape-v0", "ant_colony", budget=1000)`
+    Example:
+        >>> archgym.search("archgym/NKLandscape-v0", "ant_colony", budget=200)  # doctest: +SKIP
     """
 
     version = 1
-    batch_hyperparameter = "ants"
+    num_envs_from = "ants"
     hyperparameters = DesignSpace(
         [
             Integer("ants", 2, 256, default=16),
@@ -61,20 +62,20 @@ class AntColony(AskTellAgent):
         self.trails = 1.0 / self.nvec[self.parameter]
         self.fresh = True
         self.best, self.best_reward = np.empty((0, len(self.nvec)), np.int64), np.empty(0)
-        self.round = Generation(len(self.nvec))
+        self.round = Generation(self.ants)
 
     def ask(self, n: int) -> Indices:
         chosen = draw((1 - self.floor) * self.trails + self.floor / self.nvec[self.parameter], self.nvec, n, self.rng)
-        if self.fresh:  # level trails have no strongest value
+        if self.fresh:  # greed has no meaning on level trails
             return chosen
         by_trail = np.lexsort((self.rng.random(len(self.trails)), self.trails, self.parameter))  # ties at random
         strongest = by_trail[self.first + self.nvec - 1] - self.first
         return np.where(self.rng.random(chosen.shape) < self.greediness, strongest, chosen)
 
     def tell(self, indices: Indices, rewards: Array, metrics: Mapping[str, Array], feasible: Array) -> None:
-        if self.round.add(indices, rewards, feasible) < self.ants:
+        if (complete := self.round.collect(indices, rewards)) is None:
             return
-        designs, rewards, _ = self.round.take()
+        designs, rewards = complete
         top = np.argsort(-rewards, kind="stable")[: self.elite]
         layers, layer_rewards = np.concatenate([self.best, designs[top]]), np.concatenate([self.best_reward, rewards[top]])
         share = np.bincount((layers + self.first).ravel(), minlength=len(self.trails)) / len(layers)

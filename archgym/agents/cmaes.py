@@ -3,13 +3,13 @@
     x ~ N(m, sigma^2 C),  x in [0, 1]^P,        i_p = floor(x_p n_p)        every value is a cell of the axis, 1 / n_p wide
 
 Each generation moves m, sigma and C towards its better half. The margin keeps a minimum probability on the neighbouring values of every
-parameter, without which a discrete search stalls.
+parameter, without which a discrete search freezes.
 
-A distribution that has narrowed on the wrong optimum repeats designs: after a generation of which at most a quarter is new, or where the
-package's own criteria hold, the search restarts from a random mean (Auger & Hansen, 2005, who also double the population; within a few
-thousand samples that was no better).
+A distribution that has narrowed on the wrong optimum repeats designs: after a generation of which at most a quarter is new, or by the
+package's own criteria, the search starts again from a random mean (Auger & Hansen, 2005, who also double the
+population; within a few thousand samples that was no better).
 
-Good for: long ordered axes; it treats categorical parameters as ordered numbers.
+Good for: long ordered axes; categorical parameters are ordered numbers to it.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from cmaes import CMA, CMAwM
 from archgym.agent import AskTellAgent
 from archgym.space import Array, Categorical, DesignSpace, Indices, Ordinal, Real
 
-MIN_NEW = 0.25  # share of new designs in a generation, at or below which the search restarts
-MAX_RESAMPLES = 4  # draws outside of [0, 1]^P before one is clipped, without margin; more only cost time in many dimensions
-MAX_CELLS = 2**40  # cells of a parameter with margin: finer ones cannot be distinguished as floats between 0 and 1
-MAX_POINT = float(np.nextafter(1.0, 0.0))  # largest point within the last cell
+MIN_NEW = 0.25  # share of new designs in a generation: at or below it, the search starts again
+MAX_RESAMPLING = 4  # without margin, repetitions of a draw outside of [0, 1]^P before it is clipped; more cost time in many dimensions
+MAX_CELLS = 2**40  # cells of a parameter with margin: centres of finer ones are not distinct numbers between 0 and 1
+LAST = float(np.nextafter(1.0, 0.0))  # largest point within the last cell
 
 
 class CMAES(AskTellAgent):
@@ -33,14 +33,15 @@ class CMAES(AskTellAgent):
 
     Args:
         population: designs per generation, rounded up to a multiple of the environment's width.
-        sigma0: initial standard deviation, as a share of each parameter's range; 0.2 by default, which covers most of it.
-        margin: whether neighbouring values keep a minimum probability (CMA-ES with margin).
+        sigma0: initial standard deviation, as a fraction of each parameter's range.
+        margin: keep neighbouring values reachable (CMA-ES with margin).
 
-    Example: `archgym.search("archgym/Accelerator-v0", "cmaes", budget=500)`
+    Example:
+        >>> archgym.search("archgym/NKLandscape-v0", "cmaes", budget=200)  # doctest: +SKIP
     """
 
     version = 2
-    batch_hyperparameter = "population"
+    num_envs_from = "population"
     hyperparameters = DesignSpace(
         [
             Ordinal("population", [4, 8, 16, 32, 64, 128], default=16),
@@ -56,16 +57,16 @@ class CMAES(AskTellAgent):
         self.seen: set[bytes] = set()
         self.starts = 0
         self.optimizer: CMA | CMAwM | None = None
-        self.pending: list[Array] = []  # points without a reward yet
-        self.solutions: list[tuple[Array, float]] = []  # points of this generation with their losses
-        self.n_new = 0  # designs of this generation that were not seen before
+        self.pending: list[Array] = []  # points whose rewards are not known yet
+        self.solutions: list[tuple[Array, float]] = []  # points of this generation, with negated rewards
+        self.new = 0  # designs of this generation that were not seen before
 
     def _restarted(self, population: int) -> CMA | CMAwM:
         mean = np.full(len(self.nvec), 0.5) if self.starts == 0 else (self.rng.integers(self.nvec) + 0.5) / self.nvec
         self.starts += 1
         seed = int(self.rng.integers(2**31))
         if not self.margin:
-            return CMA(mean, self.sigma0, np.tile([0.0, 1.0], (len(mean), 1)), MAX_RESAMPLES, seed, population)
+            return CMA(mean, self.sigma0, np.tile([0.0, 1.0], (len(mean), 1)), MAX_RESAMPLING, seed, population)
         cell = 1 / np.minimum(self.nvec, MAX_CELLS)
         bounds = np.stack([cell / 2, 1 - cell / 2], axis=1)  # centres of the first and of the last cell
         return CMAwM(mean, self.sigma0, bounds, cell, seed=seed, population_size=population)
@@ -82,7 +83,7 @@ class CMAES(AskTellAgent):
             else:
                 cell = point = self.optimizer.ask()
             self.pending.append(point)
-            designs[row, self.free] = np.minimum(np.minimum(cell, MAX_POINT) * self.nvec, self.nvec - 1)
+            designs[row, self.free] = np.minimum(np.minimum(cell, LAST) * self.nvec, self.nvec - 1)
         return designs
 
     def tell(self, indices: Indices, rewards: Array, metrics: Mapping[str, Array], feasible: Array) -> None:
@@ -92,11 +93,11 @@ class CMAES(AskTellAgent):
         self.pending = []
         before = len(self.seen)
         self.seen.update(row.tobytes() for row in indices)
-        self.n_new += len(self.seen) - before
+        self.new += len(self.seen) - before
         population = self.optimizer.population_size
         if len(self.solutions) >= population:
             self.optimizer.tell(self.solutions[:population])
-            stuck = self.n_new <= MIN_NEW * population
-            self.solutions, self.n_new = [], 0
+            stuck = self.new <= MIN_NEW * population
+            self.solutions, self.new = [], 0
             if stuck or self.optimizer.should_stop():
                 self.optimizer = self._restarted(population)

@@ -3,19 +3,22 @@
 A Q-network needs a single discrete action, so that a design of P parameters takes P steps and is rewarded at the last one. Values of
 later parameters are backed up through the partial designs that led to them; nothing is discounted by default.
 
-Good for: budgets of many thousands: rewards propagate back one step per parameter, so it needs many samples to surpass random.
+Good for: budgets of many thousands: values must travel back through one step per parameter before it is ahead of random.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from gymnasium.vector import VectorEnv
 
 from archgym.agents._stable_baselines import StableBaselinesAgent
 from archgym.space import DesignSpace, Ordinal, Real
-from archgym.wrappers.vector import SequentialDesign
+
+if TYPE_CHECKING:
+    from stable_baselines3.common.base_class import BaseAlgorithm
+    from stable_baselines3.common.vec_env import VecEnv
 
 
 class DQN(StableBaselinesAgent):
@@ -28,11 +31,12 @@ class DQN(StableBaselinesAgent):
         gradient_steps: gradient steps per step of all environments.
         learning_rate: learning rate of Adam.
         target_update: steps between copies of the network to its target.
-        exploration: share of the search over which epsilon falls from 1 to `epsilon`.
-        epsilon: final probability of a random value.
-        gamma: discount between parameters; 1 by default, since only the last step is rewarded.
+        exploration: fraction of the search over which epsilon falls from 1 to `epsilon`.
+        epsilon: probability of a random value, once fallen.
+        gamma: discount between parameters.
 
-    Example: `archgym.search("archgym/NKLandscape-v0", "dqn", budget=2000)`
+    Example:
+        >>> archgym.search("archgym/NKLandscape-v0", "dqn", budget=200)  # doctest: +SKIP
     """
 
     version = 1
@@ -51,16 +55,18 @@ class DQN(StableBaselinesAgent):
     )
 
     def view(self, env: VectorEnv) -> VectorEnv:
+        from archgym.wrappers.vector import SequentialDesign
+
         return SequentialDesign(env)
 
     def steps_per_design(self, env: VectorEnv) -> int:
         return len(env.single_action_space.nvec)  # type: ignore[attr-defined]
 
-    def model(self, *, num_envs: int, budget: int, common: dict[str, Any]) -> Any:
+    def model(self, env: VecEnv, *, budget: int, common: dict[str, Any]) -> BaseAlgorithm:
         from stable_baselines3 import DQN as Algorithm
 
         class RowwiseDQN(Algorithm):
-            """Explores for each design on its own: Stable-Baselines3's one draw for all repeats the greedy design num_envs times."""
+            """Explores for each design by itself: one draw for all, as in Stable-Baselines3, repeats the greedy design num_envs times."""
 
             def predict(self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False) -> Any:
                 actions, state = super().predict(observation, state, episode_start, deterministic=True)
@@ -70,9 +76,10 @@ class DQN(StableBaselinesAgent):
                 return actions, state
 
         return RowwiseDQN(
+            env=env,
             target_update_interval=self.target_update,
             exploration_fraction=self.exploration,
             exploration_final_eps=self.epsilon,
-            **self.replay(budget),
+            **self.off_policy(budget),
             **common,
         )

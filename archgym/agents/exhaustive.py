@@ -4,7 +4,7 @@
 
 With a budget of at least the size of the space the best design found is the optimum.
 
-Good for: spaces small enough to enumerate, whose optimum it then proves.
+Good for: spaces small enough to finish: the result is the optimum.
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ class Exhaustive(AskTellAgent):
 
     The seed changes nothing.
 
-    Example: `archgym.search("archgym/NKLandscape-v0", "exhaustive", budget=2000)`
+    Example:
+        >>> archgym.search("archgym/NKLandscape-v0", "exhaustive", budget=200)  # doctest: +SKIP
     """
 
     version = 1
-    preferred_num_envs = 256
+    num_envs_from = 256
     hyperparameters = DesignSpace([])
 
     def start(self, space: DesignSpace, *, budget: int, rng: np.random.Generator) -> None:

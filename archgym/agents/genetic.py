@@ -4,7 +4,7 @@
     child  = per gene, the mother's or (with probability 1/2, in a share `crossover` of the children) the father's
     every gene of a child mutates with probability `mutation` / P
 
-One batch is one generation.
+Whole generations at once: one batch is one generation.
 
 Good for: budgets of many generations (ten populations and more) on simulators that take large batches.
 """
@@ -25,16 +25,17 @@ class Genetic(AskTellAgent):
 
     Args:
         population: designs per generation.
-        tournament: contestants per parent; 1 means no selection pressure.
+        tournament: contestants per parent; 1 is no selection pressure.
         crossover: probability that a child mixes two parents instead of copying one.
-        mutation: expected mutated genes per child, P times the probability per gene; a child equal to its mother mutates anyway.
-        elite: number of best designs that stay among the parents of the next generation.
+        mutation: expected mutated genes per child (P times the probability per gene). A child that would copy its mother mutates anyway.
+        elite: best designs kept as parents' rivals from one generation to the next.
 
-    Example: `archgym.search("archgym/NKLandscape-v0", "genetic", budget=200)`
+    Example:
+        >>> archgym.search("archgym/NKLandscape-v0", "genetic", budget=200)  # doctest: +SKIP
     """
 
     version = 1
-    batch_hyperparameter = "population"
+    num_envs_from = "population"
     hyperparameters = DesignSpace(
         [
             Ordinal("population", [2, 4, 8, 16, 32, 64, 128, 256], default=64),
@@ -49,7 +50,7 @@ class Genetic(AskTellAgent):
         self.space, self.rng = space, rng
         self.free = np.flatnonzero(space.nvec > 1)
         self.parents, self.fitness = np.empty((0, len(space)), np.int64), np.empty(0)
-        self.children = Generation(len(space))
+        self.generation = Generation(self.population)
 
     def ask(self, n: int) -> Indices:
         if len(self.parents) == 0:
@@ -62,9 +63,9 @@ class Genetic(AskTellAgent):
         return self._mutate(children, mothers, u[1])
 
     def tell(self, indices: Indices, rewards: Array, metrics: Mapping[str, Array], feasible: Array) -> None:
-        if self.children.add(indices, rewards, feasible) < self.population:
+        if (complete := self.generation.collect(indices, rewards)) is None:
             return
-        children, fitness, _ = self.children.take()
+        children, fitness = complete
         elite = np.argsort(-self.fitness)[: self.elite]
         best = np.argsort(-fitness)[: self.population]  # all of them, unless the environment is wider than the population
         self.parents = np.concatenate([self.parents[elite], children[best]])
@@ -73,7 +74,7 @@ class Genetic(AskTellAgent):
     def _select(self, n: int) -> Indices:
         """The winners of n tournaments, as positions among the parents: int64 [n]."""
         contestants = (self.rng.random((self.tournament, n)) * len(self.parents)).astype(np.int64)
-        return contestants[self.fitness[contestants].argmax(axis=0), np.arange(n)]
+        return np.asarray(contestants[self.fitness[contestants].argmax(axis=0), np.arange(n)])
 
     def _mutate(self, children: Indices, mothers: Indices, u: Array) -> Indices:
         mutate = u < self.mutation / max(len(self.free), 1)

@@ -1,9 +1,9 @@
 """Bayesian optimisation with a Gaussian process (Snoek et al., 2012; Garnett, 2023), as implemented by Optuna.
 
 A Matern-5/2 process with one length scale per parameter is fitted to all rewards; the proposal maximises the logarithm of the expected
-improvement. It proposes about ten designs per second.
+improvement. Some ten designs per second: for simulators that take seconds.
 
-Good for: simulators that take seconds, and budgets up to a few hundred: samples are used well, proposals take long.
+Good for: simulators that take seconds, and budgets up to a few hundred: samples are few, proposals slow.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from optuna.samplers import BaseSampler, GPSampler
 
 from archgym.agents._designs import check_listable
 from archgym.agents._optuna import OptunaAgent
-from archgym.agents._torch import alone_with_torch, require
+from archgym.agents._torch import alone_with_torch
+from archgym.errors import MissingDependency
 from archgym.space import Categorical, DesignSpace, Ordinal
 
 
@@ -22,9 +23,10 @@ class GaussianProcess(OptunaAgent):
 
     Args:
         startup: random designs before the first fit.
-        deterministic: whether the process is fitted without noise; true by default, since most simulators repeat their results.
+        deterministic: fit no noise; right for simulators without it.
 
-    Example: `archgym.search("archgym/NKLandscape-v0", "gp", budget=50)`
+    Example:
+        >>> archgym.search("archgym/NKLandscape-v0", "gp", budget=20)  # doctest: +SKIP
 
     Raises:
         MissingDependency: PyTorch is not installed (when a search starts).
@@ -39,7 +41,10 @@ class GaussianProcess(OptunaAgent):
     )
 
     def search(self, env: VectorEnv, *, budget: int, seed: int) -> None:
-        require(self, "torch", "PyTorch", "gp")
+        try:
+            import torch  # noqa: F401
+        except ImportError as error:
+            raise MissingDependency('the "gp" agent needs PyTorch: pip install "archgym[gp]"') from error
         with alone_with_torch():
             super().search(env, budget=budget, seed=seed)
 

@@ -1,6 +1,6 @@
 """Iterated local search: hill climbing from one local optimum to the next (Lourenço, Martin & Stützle, 2003).
 
-    climb:    x <- best of the next `sample` neighbours of x, as soon as it is better than x; until no neighbour is better
+    climb:    x <- best of the next `sample` neighbours of x, as soon as it is better than x, until no neighbour is
     restart:  from a random design with probability `restart`, else from the best local optimum with `kick` parameters moved
 
 Neighbours differ in one parameter: a categorical one takes any other value, an ordered one moves 1, 2, 4, 8, ... steps up or down.
@@ -24,15 +24,16 @@ class LocalSearch(AskTellAgent):
     """Hill climbing that restarts from kicked local optima or random designs.
 
     Args:
-        sample: neighbours evaluated at once; the best of them is taken if it improves. Few by default, to save samples.
-        restart: probability that a restart is random instead of a kick of the best local optimum so far.
-        kick: number of parameters moved by a kick.
+        sample: neighbours tried at once; the best of them is taken if it improves.
+        restart: probability that a restart is random rather than a kick of the best local optimum so far.
+        kick: parameters moved by a kick.
 
-    Example: `archgym.search("archgym/NKLandscape-v0", "local_search", budget=200)`
+    Example:
+        >>> archgym.search("archgym/NKLandscape-v0", "local_search", budget=200)  # doctest: +SKIP
     """
 
     version = 1
-    batch_hyperparameter = "sample"
+    num_envs_from = "sample"
     hyperparameters = DesignSpace(
         [
             Ordinal("sample", [1, 2, 4, 8, 16, 32, 64, 128], default=4),
@@ -58,7 +59,7 @@ class LocalSearch(AskTellAgent):
         return starts
 
     def tell(self, indices: Indices, rewards: Array, metrics: Mapping[str, Array], feasible: Array) -> None:
-        rewards = np.where(feasible, rewards, -np.inf)  # an infeasible design is never climbed from
+        rewards = np.where(feasible, rewards, -np.inf)  # the climb never starts from an infeasible design
         top = rewards.argmax()
         if rewards[top] > self.reward:
             self.design, self.reward = indices[top].copy(), rewards[top]

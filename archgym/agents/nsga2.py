@@ -1,10 +1,10 @@
 """NSGA-II (Deb et al., 2002), as implemented by Optuna, on the scalar reward or on a reward vector.
 
 On an environment with a reward for each metric (`archgym.wrappers.vector.RewardVector`) it searches the Pareto front: designs are ranked by
-non-dominated sorting, then by crowding distance. With one objective this is sorting by reward, and NSGA-II is an elitist genetic algorithm
-in which parents and children compete for the next generation.
+non-dominated sorting, then by crowding distance. With one objective, non-dominated sorting is sorting by reward and the crowding distance
+has no effect: NSGA-II's elitist genetic algorithm remains, where parents and children compete for the next generation.
 
-Good for: several metrics without given weights: with `front` it searches for their Pareto front.
+Good for: several metrics that no weights settle: with `front` it searches for their Pareto front.
 """
 
 from __future__ import annotations
@@ -28,12 +28,13 @@ class NSGA2(OptunaAgent):
         swap: probability that a parameter comes from the second parent.
         mutation: expected mutated parameters per child.
 
-    Example: `archgym.search("archgym/Softmax-v0", "nsga2", budget=500, front=["time_s", "sum_error"])`
+    Example:
+        >>> archgym.search("archgym/NKLandscape-v0", "nsga2", budget=200)  # doctest: +SKIP
     """
 
     vector_objective: VectorObjective | None = None
     version = 1
-    batch_hyperparameter = "population"
+    num_envs_from = "population"
     multi_objective = True
     hyperparameters = DesignSpace(
         [

@@ -1,11 +1,11 @@
-"""Quasi-Monte Carlo search: a scrambled Sobol sequence (Sobol, 1967; Owen, 1998), which fills the space more evenly than random draws.
+"""Quasi-Monte Carlo search: a scrambled Sobol sequence (Sobol, 1967; Owen, 1998), which fills the space more evenly than chance does.
 
     i_p = floor(u_p n_p),        u the next point of the sequence in [0, 1)^P
 
 Among the first 2^m points, every interval [j / 2^m, (j + 1) / 2^m) of every axis holds exactly one: each value of a parameter whose n_p is
 a power of two is drawn equally often.
 
-Good for: even samples of a space, for data sets and proxies; as a search it equals random.
+Good for: even samples of a space, for data sets and proxies; as a search it is no better than random.
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ from archgym.space import Array, DesignSpace, Indices
 
 
 class QuasiMonteCarlo(AskTellAgent):
-    """The points of a Sobol sequence, scrambled by the seed. It has no hyperparameters and learns nothing.
+    """The points of a scrambled Sobol sequence; the seed scrambles. It has no hyperparameters and learns nothing.
 
-    Example: `archgym.search("archgym/NKLandscape-v0", "qmc", budget=256)`
+    Example:
+        >>> archgym.search("archgym/NKLandscape-v0", "qmc", budget=200)  # doctest: +SKIP
     """
 
     version = 1
-    preferred_num_envs = 64
+    num_envs_from = 64
     hyperparameters = DesignSpace([])
 
     def start(self, space: DesignSpace, *, budget: int, rng: np.random.Generator) -> None:
@@ -47,7 +48,8 @@ class QuasiMonteCarlo(AskTellAgent):
         if len(self.points) == 0:  # drawn in powers of two, for which the sequence is balanced; SciPy warns about other sizes
             self.points = self.sequence.random(max(64, 1 << (n - 1).bit_length()))
         points, self.points = self.points[:n], self.points[n:]
-        return (points * self.nvec).astype(np.int64)
+        indices: Indices = (points * self.nvec).astype(np.int64)
+        return indices
 
     def tell(self, indices: Indices, rewards: Array, metrics: Mapping[str, Array], feasible: Array) -> None:
         pass

@@ -2,9 +2,9 @@
 
     i_p ~ uniform{0, ..., n_p - 1}        for every parameter p
 
-After t samples from a space in which a share q of the designs is good enough, one of them is found with probability 1 - (1 - q)^t.
+If a share q of the designs is good enough, t samples find one of them with probability 1 - (1 - q)^t.
 
-Good for: the baseline of every comparison, and spaces where one design in a few hundred is good enough; it has nothing to tune.
+Good for: the yardstick, and spaces where one design in a few hundred will do; any number of designs at once, nothing to tune.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ from archgym.space import Array, DesignSpace, Indices
 class Random(AskTellAgent):
     """Uniform random designs, with replacement. It has no hyperparameters and learns nothing.
 
-    Example: `archgym.search("archgym/NKLandscape-v0", "random", budget=200)`
+    Example:
+        >>> archgym.search("archgym/NKLandscape-v0", "random", budget=200)  # doctest: +SKIP
     """
 
     version = 1
-    preferred_num_envs = 256
+    num_envs_from = 256
     hyperparameters = DesignSpace([])
 
     def start(self, space: DesignSpace, *, budget: int, rng: np.random.Generator) -> None:

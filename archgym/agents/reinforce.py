@@ -5,7 +5,7 @@
     theta_p(v) <- theta_p(v) + rate * mean[A (1{v chosen} - pi_p(v))] - rate * entropy * pi_p(v) (log pi_p(v) + H_p)
 
 The last term is the gradient of the entropy H_p = -sum_v pi_p(v) log pi_p(v) (Williams & Peng, 1991), which slows convergence;
-a logit stays within `span` of its parameter's largest, so that every value keeps a probability pi_p(v) >= exp(-span) / n_p.
+a logit stays within `span` of its parameter's largest, so that every value keeps a probability: pi_p(v) >= exp(-span) / n_p.
 
 Good for: many cheap samples in large batches, and as the simplest policy gradient to compare others with.
 """
@@ -29,13 +29,14 @@ class Reinforce(AskTellAgent):
         rate: learning rate of the logits.
         entropy: weight of the entropy bonus, in units of the advantage.
         span: largest difference between two logits of a parameter.
-        memory: share of the old baseline kept per update; 0 means the batch's own mean.
+        memory: share of the old baseline kept per update; 0 is the batch's own mean.
 
-    Example: `archgym.search("archgym/NKLandscape-v0", "reinforce", budget=2000)`
+    Example:
+        >>> archgym.search("archgym/NKLandscape-v0", "reinforce", budget=200)  # doctest: +SKIP
     """
 
     version = 1
-    batch_hyperparameter = "batch"
+    num_envs_from = "batch"
     hyperparameters = DesignSpace(
         [
             Integer("batch", 2, 256, default=16),
@@ -53,20 +54,20 @@ class Reinforce(AskTellAgent):
         self.parameter = np.repeat(np.arange(len(space)), space.nvec)
         self.logits = np.zeros(len(self.parameter))
         self.baseline: float | None = None
-        self.generation = Generation(len(space))
+        self.update = Generation(self.batch)
 
     @property
     def log_policy(self) -> Array:
-        """log pi_p(v) of every value of every parameter, parameter after parameter: [sum(nvec)]."""
+        """log pi_p(v) of every value of every parameter, end to end: [sum(nvec)]."""
         return self.logits - np.log(np.bincount(self.parameter, np.exp(self.logits)))[self.parameter]
 
     def ask(self, n: int) -> Indices:
         return draw(np.exp(self.log_policy), self.nvec, n, self.rng)
 
     def tell(self, indices: Indices, rewards: Array, metrics: Mapping[str, Array], feasible: Array) -> None:
-        if self.generation.add(indices, rewards, feasible) < self.batch:
+        if (complete := self.update.collect(indices, rewards, feasible)) is None:
             return
-        designs, rewards, feasible = self.generation.take()
+        designs, rewards, feasible = complete
         if feasible.any():  # infeasible designs get the worst feasible reward, so that they do not dominate the gradient
             self._ascend(designs, np.where(feasible, rewards, rewards[feasible].min()))
 
@@ -79,7 +80,7 @@ class Reinforce(AskTellAgent):
         chosen = np.bincount((designs + self.first).ravel(), np.repeat(advantage, len(self.nvec)), len(policy)) / len(designs)
         information = np.bincount(self.parameter, policy * log_policy)[self.parameter]  # -H_p
         gradient = chosen - policy * advantage.mean() - self.entropy * policy * (log_policy - information)
-        self.logits += self.rate * len(designs) / self.batch * gradient  # a wider environment updates less often, by more
+        self.logits += self.rate * len(designs) / self.batch * gradient  # a wider environment makes fewer, larger updates
         largest = np.full(len(self.nvec), -np.inf)
         np.maximum.at(largest, self.parameter, self.logits)
         self.logits = np.maximum(self.logits - largest[self.parameter], -self.span)

@@ -3,18 +3,21 @@
 Each parameter p is a number a in [-1, 1] that stands for the value floor((a + 1) / 2 * n_p): a squashed normal distribution over each
 parameter's grid, whose width follows from a target entropy.
 
-Good for: long ordered axes and reuse of every sample; slow, and it treats categorical parameters as numbers.
+Good for: long ordered axes and reuse of every sample; slow, and categorical parameters become numbers.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gymnasium.vector import VectorEnv
 
 from archgym.agents._stable_baselines import StableBaselinesAgent
 from archgym.space import DesignSpace, Ordinal, Real
-from archgym.wrappers.vector import ContinuousActions
+
+if TYPE_CHECKING:
+    from stable_baselines3.common.base_class import BaseAlgorithm
+    from stable_baselines3.common.vec_env import VecEnv
 
 
 class SAC(StableBaselinesAgent):
@@ -24,12 +27,13 @@ class SAC(StableBaselinesAgent):
         num_envs: designs per step.
         learning_starts: random designs before the first update; at most an eighth of the budget.
         batch: designs per gradient step.
-        gradient_steps: gradient steps per step of all environments; they take most of the time.
+        gradient_steps: gradient steps per step of all environments; most of the running time.
         learning_rate: learning rate of Adam, for the actor, the critics and the entropy coefficient.
-        entropy: initial entropy coefficient, adapted during the search.
+        entropy: initial entropy coefficient, adapted from there.
         gamma: discount between the designs of an episode (without effect at horizon 1).
 
-    Example: `archgym.search("archgym/Softmax-v0", "sac", budget=500)`
+    Example:
+        >>> archgym.search("archgym/NKLandscape-v0", "sac", budget=200)  # doctest: +SKIP
     """
 
     version = 1
@@ -47,9 +51,16 @@ class SAC(StableBaselinesAgent):
     )
 
     def view(self, env: VectorEnv) -> VectorEnv:
+        from archgym.wrappers.vector import ContinuousActions
+
         return ContinuousActions(env)
 
-    def model(self, *, num_envs: int, budget: int, common: dict[str, Any]) -> Any:
+    def model(self, env: VecEnv, *, budget: int, common: dict[str, Any]) -> BaseAlgorithm:
         from stable_baselines3 import SAC as Algorithm
 
-        return Algorithm(ent_coef=f"auto_{self.entropy}", **self.replay(budget), **common)
+        return Algorithm(
+            env=env,
+            ent_coef=f"auto_{self.entropy}",
+            **self.off_policy(budget),
+            **common,
+        )

@@ -1,7 +1,7 @@
 """Tree-structured Parzen estimator (Bergstra et al., 2011; Watanabe, 2023): propose where good designs are dense and others are not.
 
 The designs seen split into the best, L, and the rest, G (with those still being simulated), with |L| = min(ceil(gamma t), 25) after t
-samples; a design that cannot exist is never among the best. Each set has a density: a mixture of a uniform prior and one kernel per design,
+samples; an infeasible design is never among the best. Each set has a density: a mixture of a uniform prior and one kernel per design,
 
     l(x) = (prod_p 1 / n_p + sum_{y in L} prod_p K_p(x_p | y_p)) / (|L| + 1)                  multivariate
     l(x) = prod_p (1 / n_p + sum_{y in L} K_p(x_p | y_p)) / (|L| + 1)                         univariate
@@ -11,7 +11,7 @@ samples; a design that cannot exist is never among the best. Each set has a dens
     N_p(u | v) = 1{u = v} for a categorical parameter, exp(-(u - v)^2 / 2 h_p^2) / (its sum over u) for an ordered one
     h_p = 0.3 max(1, n_p / (|L| + 2))
 
-and of `candidates` draws from l, the unseen one with the largest l(x) / g(x) is proposed.
+and of `candidates` draws from l, the one with the largest l(x) / g(x) that has not been seen yet is proposed.
 
 Where this differs from the papers: their kernels narrow as |L| grows until, in a finite space, every draw is a design seen before. The
 uniform share epsilon keeps a kernel as wide as a mutation (it is Aitchison & Aitken's kernel where the parameter is categorical), and G has
@@ -32,9 +32,9 @@ from archgym.agent import AskTellAgent
 from archgym.space import Array, Categorical, DesignSpace, Indices, Ordinal, Real
 
 MAX_GOOD = 25  # designs in L (Bergstra et al., 2013)
-MIN_DEVIATION = 0.3  # smallest standard deviation of a kernel, in cells; also its share of n_p / (|L| + 2)
-MAX_CELLS = 256  # cells of a parameter: longer grids are divided into cells of (nearly) equal length, finer than any kernel
-MAX_REDRAWS = 64  # parameters redrawn before a repeated design is accepted
+MIN_BANDWIDTH = 0.3  # standard deviation of a kernel: smallest, in cells, and as a share of n_p / (|L| + 2)
+MAX_CELLS = 256  # a longer grid is divided into this number of (nearly) equal cells, finer than any kernel
+MAX_REDRAWS = 64  # redrawn parameters of a repeated design, before it is accepted
 MAX_ONE_HOT = 512  # columns up to which one product of matrices is faster than a gather for each parameter
 
 
@@ -43,12 +43,13 @@ class TPE(AskTellAgent):
 
     Args:
         startup: random designs before the first estimate.
-        candidates: draws from l(x) among which the proposal is chosen; more exploit more.
-        multivariate: whether kernels cover whole designs, which captures interactions; otherwise parameters are independent.
+        candidates: draws from l(x) among which the proposal is chosen.
+        multivariate: kernels of whole designs; otherwise the parameters are independent of each other.
         gamma: share of the designs seen that counts as good.
-        mutation: expected number of parameters that a draw takes uniformly instead of near a good design.
+        mutation: expected number of parameters whose value a draw takes from the whole range, instead of near a good design.
 
-    Example: `archgym.search("archgym/NKLandscape-v0", "tpe", budget=200)`
+    Example:
+        >>> archgym.search("archgym/NKLandscape-v0", "tpe", budget=200)  # doctest: +SKIP
     """
 
     version = 2
@@ -73,7 +74,7 @@ class TPE(AskTellAgent):
         self.log_uniform = -float(np.log(self.cells).sum())
         self.one_hot = len(space) * self.width <= MAX_ONE_HOT
         self.n_told = self.n_asked = 0
-        self.ranked: list[tuple[float, int]] = []  # (-reward, place in order of asking) of designs that exist, best first
+        self.ranked: list[tuple[float, int]] = []  # (-reward, position in order of proposal) of feasible designs, best first
         self.seen: set[bytes] = set()
         self.tabulated = -1
         self.places = np.zeros((0, len(space)), np.int64)
@@ -81,7 +82,7 @@ class TPE(AskTellAgent):
         self._reserve(64)
 
     def _reserve(self, capacity: int) -> None:
-        """Allocate `capacity` designs, as cells [N, P] and one-hot [N, P * width]."""
+        """Room for `capacity` designs, as cells [N, P] and one-hot [N, P * width]."""
         more = capacity - len(self.places)
         self.places = np.pad(self.places, ((0, more), (0, 0)))
         self.columns = np.pad(self.columns, ((0, more), (0, 0)))
@@ -95,8 +96,8 @@ class TPE(AskTellAgent):
         return designs
 
     def tell(self, indices: Indices, rewards: Array, metrics: Mapping[str, Array], feasible: Array) -> None:
-        for reward, exists in zip(rewards.tolist(), feasible.tolist(), strict=True):
-            if exists:
+        for reward, is_feasible in zip(rewards.tolist(), feasible.tolist(), strict=True):
+            if is_feasible:
                 insort(self.ranked, (-reward, self.n_told))
             self.n_told += 1
 
@@ -115,7 +116,7 @@ class TPE(AskTellAgent):
         for proposal in proposals:
             if proposal.tobytes() not in self.seen:
                 return np.asarray(proposal)
-        design = proposals[0].copy()
+        design: Indices = proposals[0].copy()
         for _ in range(MAX_REDRAWS if len(self.seen) < self.space.size else 0):
             parameter = int(self.rng.integers(len(design)))
             design[parameter] = self.rng.integers(self.nvec[parameter])
@@ -136,10 +137,10 @@ class TPE(AskTellAgent):
             return places  # a cell is a value
         ends = np.stack([places, places + 1]).astype(self.exact)
         first, end = (-(-ends * self.nvec // self.cells)).astype(np.int64)
-        return first + (self.rng.random(places.shape) * (end - first)).astype(np.int64)
+        return np.asarray(first + (self.rng.random(places.shape) * (end - first)).astype(np.int64))
 
     def good(self) -> Indices:
-        """The places, in order of asking, of the designs in L: int64 [|L|]."""
+        """Positions, in order of proposal, of the designs in L: int64 [|L|]."""
         size = min(int(np.ceil(self.gamma * self.n_told)), MAX_GOOD)
         return np.array([place for _, place in islice(self.ranked, size)], np.int64)
 
@@ -150,7 +151,7 @@ class TPE(AskTellAgent):
         self.tabulated = size
         u, n = np.arange(self.width), self.cells[:, None, None]
         inside = (u < n) & (u[:, None] < n)
-        h = MIN_DEVIATION * np.maximum(1, n / (size + 2))
+        h = MIN_BANDWIDTH * np.maximum(1, n / (size + 2))
         near = np.where(self.ordered[:, None, None], np.exp(-0.5 * ((u - u[:, None]) / h) ** 2), u == u[:, None]) * inside
         near /= np.maximum(near.sum(axis=2, keepdims=True), np.finfo(float).tiny)
         self.kernel: Array = (1 - self.epsilon) * near + self.epsilon * inside / n
@@ -168,7 +169,7 @@ class TPE(AskTellAgent):
             cumulative[component == len(good)] = np.arange(1, self.width + 1) / self.cells[:, None]
         else:
             cumulative = self._marginals(self.places[good]).cumsum(axis=1)
-        return np.minimum((cumulative < u[:, :, None]).sum(axis=2), self.cells - 1)  # the minimum absorbs rounding
+        return np.asarray(np.minimum((cumulative < u[:, :, None]).sum(axis=2), self.cells - 1))  # the minimum absorbs rounding
 
     def log_densities(self, x: Indices, good: Indices) -> tuple[Array, Array]:
         """log l(x) and log g(x), [C] each, of designs as cells, int64 [C, P]."""
@@ -189,7 +190,7 @@ class TPE(AskTellAgent):
         """sum_p log K_p(x_p | y_p) for every design y seen: float32 [C, N]."""
         tables = self.log_kernel[self.parameter, :, x]  # [C, P, width]
         if self.one_hot:
-            return tables.reshape(len(x), self.columns.shape[1]) @ self.columns[: self.n_asked].T
+            return np.asarray(tables.reshape(len(x), self.columns.shape[1]) @ self.columns[: self.n_asked].T)
         total = np.zeros((self.n_asked, len(x)), np.float32)
         for p in self.parameter:
             total += tables[:, p].T[self.places[: self.n_asked, p]]
@@ -200,10 +201,10 @@ class TPE(AskTellAgent):
         flat = (members + self.parameter * self.width).ravel()
         counts = np.bincount(flat, minlength=len(self.cells) * self.width).reshape(-1, 1, self.width)
         uniform = (np.arange(self.width) < self.cells[:, None]) / self.cells[:, None]
-        return ((counts @ self.kernel)[:, 0] + uniform) / (len(members) + 1)
+        return np.asarray(((counts @ self.kernel)[:, 0] + uniform) / (len(members) + 1))
 
 
 def _log_sum(terms: Array, prior: float) -> Array:
     """log(exp(prior) + sum_n exp(terms[c, n])): [C, N] -> [C]."""
     largest = terms.max(axis=1, initial=prior)
-    return np.log(np.exp(terms - largest[:, None]).sum(axis=1) + np.exp(prior - largest)) + largest
+    return np.asarray(np.log(np.exp(terms - largest[:, None]).sum(axis=1) + np.exp(prior - largest)) + largest)

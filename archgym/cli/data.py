@@ -173,7 +173,7 @@ def _epochs(table: Table) -> str:
 
 
 def _best(table: Table) -> dict[str, float]:
-    """The best mean over the trainings after the last epoch, of validation and of test accuracy where they are known."""
+    """The best mean over the trainings after the last epoch, of validation and test accuracy where known."""
     found = {"validation": table.valid_accuracy[:, :, -1], "test": table.test_accuracy}
     known = {what: np.ma.masked_invalid(accuracies) for what, accuracies in found.items() if np.isfinite(accuracies).any()}
     return {what: float(accuracies.mean(axis=1).max()) for what, accuracies in known.items()}

@@ -142,11 +142,9 @@ def _save(data: Dataset, out: Path) -> None:
 def _show(data: Dataset, folder: Path) -> None:
     import numpy as np
 
-    from archgym.task import EnvSpecification
-
     console = stdout()
     designs = data.distinct()
-    env = EnvSpecification.from_dict(data.environment)
+    env = data.env
     heading(console, env.id, assignments(env.kwargs))
     shares = percent(len(designs) / data.space.size, 2), percent(designs.feasible.mean())
     facts = [

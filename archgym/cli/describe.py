@@ -14,12 +14,14 @@ import typer
 
 from archgym.cli.options import Settings, building, pairs
 from archgym.cli.screen import fact_sheet, heading, new_table, stdout
+from archgym.cli.tables import Table
 from archgym.cli.words import count, objective_in_words, quantity
 from archgym.errors import ArchGymError, MissingDependency, reason_of, unknown
 from archgym.objective import Objective
 from archgym.optimum import known_optimum
 from archgym.registry import Task, get_agent, get_task, list_agents, list_envs, load, requirement
-from archgym.simulator import Simulator
+from archgym.simulator import Metric, Simulator
+from archgym.space import DesignSpace
 from archgym.text import assignments, number, plain
 
 
@@ -123,19 +125,37 @@ def _describe_env(name: str, settings: Mapping[str, Any]) -> None:
     description = re.search(r"^## Description\n(.*?)(?=^## |\Z)", documentation, re.MULTILINE | re.DOTALL)
     if description:
         out.print("\n" + _reflow(description[1].strip()))
-    declared = any(p.default is not None for p in simulator.space)
+    out.print()
+    for table in (
+        _parameters_table(simulator.space, meanings),
+        _metrics_table(simulator.metrics),
+        _arguments_table(task, meanings),
+        *([_presets_table(task)] if task.presets else []),
+    ):
+        out.print(table)
+        out.print()
+    goal, best = objective_in_words(objective, simulator.metrics), _optimum_in_words(simulator, objective, name)
+    out.print(fact_sheet([("Objective", goal), ("Optimum", best)]))
+    simulator.close()
+
+
+def _parameters_table(space: DesignSpace, meanings: Mapping[str, str]) -> Table:
+    declared = any(p.default is not None for p in space)
     values = "Values" if declared else "Values (default first)"
     table = new_table("Parameter", "Kind", values, "Default", "Meaning", expendable=["Kind"])
-    for p in simulator.space:
+    for p in space:
         table.add_row(p.name, type(p).__name__, p.describe(), plain(p.default_value) if declared else "", meanings.get(p.name, ""))
-    out.print()
-    out.print(table)
-    out.print()
+    return table
+
+
+def _metrics_table(metrics: Sequence[Metric]) -> Table:
     table = new_table("Metric", "Unit", "Better", "Note")
-    for m in simulator.metrics:
+    for m in metrics:
         table.add_row(m.name, "" if m.unit == "1" else m.unit, m.better or "-", "only reported" if m.report_only else "")
-    out.print(table)
-    out.print()
+    return table
+
+
+def _arguments_table(task: Task, meanings: Mapping[str, str]) -> Table:
     table = new_table("Argument", "Default", "Meaning")
     table.add_row("objective", "as below", 'another objective: {"minimize": ["metric"], "reference": {"metric": 1.0}, "at_most": {...}}')
     table.add_row("horizon", "1", "designs per episode")
@@ -143,17 +163,14 @@ def _describe_env(name: str, settings: Mapping[str, Any]) -> None:
         table.add_row(argument, "required" if default is inspect.Parameter.empty else plain(default), meanings.get(argument, ""))
     if task.presets:
         table.add_row("preset", "None", "named set of arguments, listed below")
-    out.print(table)
-    out.print()
-    if task.presets:
-        table = new_table("Preset", "Arguments")
-        for preset, arguments in task.presets.items():
-            table.add_row(preset, assignments(arguments))
-        out.print(table)
-        out.print()
-    goal, best = objective_in_words(objective, simulator.metrics), _optimum_in_words(simulator, objective, name)
-    out.print(fact_sheet([("Objective", goal), ("Optimum", best)]))
-    simulator.close()
+    return table
+
+
+def _presets_table(task: Task) -> Table:
+    table = new_table("Preset", "Arguments")
+    for preset, arguments in task.presets.items():
+        table.add_row(preset, assignments(arguments))
+    return table
 
 
 def _optimum_in_words(simulator: Simulator, objective: Objective, name: str) -> str:

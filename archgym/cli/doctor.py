@@ -1,4 +1,4 @@
-"""`archgym doctor`: what works on this machine, what is missing, what that would enable, and the command that installs it.
+"""`archgym doctor`: features that work on this machine, missing ones, their use, and the command that installs them.
 
 Only what archgym needs can be broken; everything else is present or missing. Nothing is downloaded, no heavy package is
 imported, and a plug-in is imported only where another package brings it.
@@ -22,6 +22,7 @@ import typer
 
 from archgym._search import search
 from archgym.cli.screen import fact_sheet, heading, stdout
+from archgym.deprecated.names import old_names
 from archgym.errors import ArchGymError, reason_of
 from archgym.files.paths import check_folder, data_folder
 from archgym.processes.exits import FAILED
@@ -51,15 +52,17 @@ SAMPLES = 16
 SLOW = ("cmaes",)  # imports SciPy's statistics, which takes a second
 COLOURS = {"ok": "green", "missing": "yellow", "broken": "red"}
 
+__getattr__ = old_names(__name__, examine="run_checks")
 
-def examine(dask: str | None = None, ray: str | None = None) -> list[Finding]:
+
+def run_checks(dask: str | None = None, ray: str | None = None) -> list[Finding]:
     """Run all checks.
 
     Args:
         dask: address of a scheduler to check, tcp://HOST:PORT, or None.
         ray: address of a cluster to check, ray://HOST:PORT, or None.
     """
-    findings = [*_core(), *_extras(), *_from_simulators(), *_waiting(), *_plugins()]
+    findings = [*_core(), *_extras(), *_from_simulators(), *_unmet_requirements(), *_plugins()]
     return findings + [_cluster(kind, address) for kind, address in (("dask", dask), ("ray", ray)) if address is not None]
 
 
@@ -72,7 +75,7 @@ def doctor(
 
     archgym doctor --json
     """
-    findings = examine(dask, ray)
+    findings = run_checks(dask, ray)
     about = {"archgym": __version__, "python": platform.python_version(), "platform": platform.platform()}
     if as_json:
         print(json.dumps({**about, "findings": [asdict(finding) for finding in findings]}, indent=1))
@@ -110,7 +113,7 @@ def _core() -> Iterator[Finding]:
     try:
         result = search("archgym/NKLandscape-v0", "random", budget=SAMPLES, seed=0)
         yield Finding("Core", "search", "ok", f"{result.samples} samples of archgym/NKLandscape-v0", needed=True)
-    except Exception as error:  # the check is whether there is one
+    except Exception as error:  # any error is the finding
         remedy = "pip install --force-reinstall archgym"
         yield Finding("Core", "search", "broken", reason_of(error), remedy=remedy, needed=True)
 
@@ -174,8 +177,8 @@ def _from_simulators() -> Iterator[Finding]:
             yield Finding("Findings", point.name, "broken", reason_of(error), remedy=f"look at {point.value}")
 
 
-def _waiting() -> Iterator[Finding]:
-    """Environments that wait for something."""
+def _unmet_requirements() -> Iterator[Finding]:
+    """Environments whose requirement is not met."""
     for point in entry_points(group="archgym.requirements"):
         if remedy := requirement(point.name):
             yield Finding("Data", point.name, "missing", remedy=remedy)

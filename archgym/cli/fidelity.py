@@ -1,9 +1,10 @@
 """`archgym fidelity`: predictions of the cost models against measurements, other simulators and published tables.
 
-Other simulators' and published tables are not shipped: --data names the folder that has them, and a record of each comparison is printed
-where it is not given. The accelerator model's record is written by
+Other simulators' and published tables are not shipped: --data names the folder that has them, and a record of each
+comparison is printed where it is not given. The accelerator model's record is written by
 
-    archgym fidelity accelerator --data DIR --record archgym/simulators/accelerator/fidelity/records/accelerator_fidelity.json
+    archgym fidelity accelerator --data DIR \\
+        --record archgym/simulators/accelerator/fidelity/records/accelerator_fidelity.json
 """
 
 from __future__ import annotations
@@ -133,6 +134,13 @@ def _model_to_judge(name: str) -> Calibration:
 
 
 def _print_softmax(console: Console, found: Fidelity) -> None:
+    for table in (_shapes_table(found), _designs_table(found), _ratios_table(found)):
+        console.print(table)
+        console.print()
+    console.print(fact_sheet(_SOFTMAX_TERMS), style="dim")
+
+
+def _shapes_table(found: Fidelity) -> Table:
     table = new_table("Shape>", "Points>", "Unreliable>", "MAPE>", "Spearman>", "Regret>", "Top 10>", "Best ns>")
     for each in found.shapes:
         figures = significant(each.spearman, 3), f"{each.regret:.3f}", f"{each.top:.3f}", significant(each.best_ns, 3)
@@ -142,9 +150,10 @@ def _print_softmax(console: Console, found: Fidelity) -> None:
     if len(found.shapes) > 1:
         overall = percent(found.agreement.mape), significant(found.agreement.spearman, 3)
         table.add_row("all", f"{len(sample):,}", f"{unreliable:,}", *overall, "", "", "", style="bold")
-    console.print(table)
-    console.print()
+    return table
 
+
+def _designs_table(found: Fidelity) -> Table:
     table = new_table("Shape>", "", "ns>", "Design")
     for each in found.shapes:
         same = each.best == each.choice
@@ -156,9 +165,10 @@ def _print_softmax(console: Console, found: Fidelity) -> None:
         )
         if not same:
             table.add_row("", "model's", significant(each.choice_ns, 3), _design_in_words(each.choice))
-    console.print(table)
-    console.print()
+    return table
 
+
+def _ratios_table(found: Fidelity) -> Table:
     table = new_table("Term", "Value", "Points>", "Median ratio>", "MAPE>", "The model is")
     for name, values in found.terms().items():
         shown = name
@@ -166,9 +176,7 @@ def _print_softmax(console: Console, found: Fidelity) -> None:
             off = "" if abs(median - 1) <= OFF else f"{percent(abs(median - 1), 0)} too {'slow' if median > 1 else 'fast'}"
             table.add_row(shown, str(value), f"{points:,}", f"{median:.2f}", percent(mape), off, style="yellow" if off else "")
             shown = ""
-    console.print(table)
-    console.print()
-    console.print(fact_sheet(_SOFTMAX_TERMS), style="dim")
+    return table
 
 
 _SOFTMAX_TERMS = (

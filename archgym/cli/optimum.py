@@ -64,7 +64,7 @@ def _print_optimum(
     save: bool,
 ) -> None:
     if found.best_design is None or found.best_metrics is None or found.best_reward is None:
-        raise ArchGymError(f"no design of {env} is valid under {objective_in_words(objective, simulator.metrics)}: there is no optimum")
+        raise ArchGymError(f"no design of {env} is valid under {objective_in_words(objective, simulator.metrics)}")
     console = stdout()
     heading(console, f"{env}  exact optimum", assignments(settings))
     print_design(console, found.best_design, found.best_metrics, simulator.metrics)

@@ -78,7 +78,7 @@ def _reference(text: str | None) -> dict[str, float]:
 def _show(designs: Dataset, front: Front, feasible: int) -> None:
     """The front, a row for each point with one of its designs, and its hypervolume."""
     console = stdout()
-    heading(console, str(designs.environment["id"]), f"{len(designs):,} of {feasible:,} feasible designs are on the front")
+    heading(console, designs.env.id, f"{len(designs):,} of {feasible:,} feasible designs are on the front")
     starts = np.flatnonzero(np.concatenate([[True], (np.diff(front.values, axis=0) != 0).any(axis=1)]))
     sizes = np.diff(starts, append=len(designs))
     several = sizes.max() > 1

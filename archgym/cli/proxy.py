@@ -124,11 +124,10 @@ def report(
 
 
 def _show(trained: Trained, folder: Path) -> None:
-    from archgym.task import EnvSpecification
 
     console, report = stdout(), trained.report
     designs = report["designs"]
-    heading(console, f"A proxy of {EnvSpecification.from_dict(trained.simulator.environment).id}", report["model"])
+    heading(console, f"A proxy of {trained.simulator.env.id}", report["model"])
     facts = [
         ("Trained on", f"{designs['train']:,} designs of {designs['space']:,} ({percent(designs['train'] / designs['space'], 2)})"),
         ("Tested on", f"{designs['test']:,} designs that it has not seen"),

@@ -121,7 +121,7 @@ class _Found(NamedTuple):
 
 
 def _run(run: Search, alone: bool = False) -> _Found:
-    """Run a search; whatever ends it, what it has found is the result. One that is alone and has found nothing raises what ended it."""
+    """Run a search; its result is what it found, whatever ended it. One that is alone and has no sample raises the exception."""
     ended: BaseException | None = None
     start = perf_counter()
     try:
@@ -143,7 +143,7 @@ def _watched(run: Search) -> AbstractContextManager[Progress]:
 
 
 def _end(ended: Mapping[str, BaseException]) -> NoReturn:
-    """End a command some of whose agents could not finish, once what they found has been printed."""
+    """End a command whose agents did not all finish; their results have been printed."""
     for error in ended.values():
         if isinstance(error, KeyboardInterrupt):
             raise typer.Exit(INTERRUPTED)
@@ -158,7 +158,7 @@ def _how_it_ended(error: BaseException) -> str:
 
 
 def _compare(env: str, agents: Sequence[str], budget: int, seed: int, settings: dict[str, Any], num_envs: int | None) -> None:
-    """Run several agents on one task, one after the other, and print a table of what each found."""
+    """Run several agents on one task, one after the other, and print a table of their results."""
     with building(get_task(env), settings):
         runs = [Search(env, name, budget=budget, seed=seed, env_kwargs=settings, num_envs=num_envs) for name in agents]
     simulator, goals = runs[0].env.simulator, _goals(runs[0].env.simulator, runs[0].env.objective)
@@ -185,7 +185,7 @@ def _compare(env: str, agents: Sequence[str], budget: int, seed: int, settings: 
 
 
 def _row(result: SearchResult, goals: Sequence[Metric], deterministic: bool) -> list[str]:
-    """Metrics, reward, and how it compares with the optimum, or what a second measurement gave."""
+    """Metrics, reward, and a comparison with the optimum, or a second measurement."""
     best = result.best_metrics
     again = result.incumbents[0].remeasured_reward if result.incumbents else None
     figures = [result.best_reward, *([result.regret, result.percentile] if deterministic else [again])]
@@ -207,7 +207,7 @@ def _show(run: Search, found: _Found, out: Path | None, facts: Sequence[tuple[st
     if out is not None:
         try:
             result.to_parquet(out)
-        except Exception as error:  # a full disk; what was found is printed
+        except Exception as error:  # a full disk; the result is printed all the same
             ended, out = ended or error, None
     console = stdout()
     if ended is not None:
@@ -237,7 +237,7 @@ def _print_result(
     facts += [*more_facts, *_comparison(result, simulator, objective)]
     if result.front is not None:
         names = ", ".join(metric.name for metric in result.front.metrics)
-        file = f"archgym pareto {out} --metrics {names.replace(' ', '')}" if out is not None else "archgym pareto, of a file of --out,"
+        file = f"archgym pareto {out} --metrics {names.replace(' ', '')}" if out is not None else "archgym pareto, with a file of --out,"
         facts.append(("Front", f"{len(result.front.rows):,} designs trade off {names}; {file} shows them"))
     if result.failures:
         reasons = Counter(" ".join(failure.reason.split()) for failure in result.failures)
@@ -268,7 +268,7 @@ def _measured_again(incumbents: Sequence[Incumbent], simulator: Simulator, objec
 
 
 def _comparison(result: SearchResult, simulator: Simulator, objective: Objective) -> list[tuple[str, str]]:
-    """What the known optimum says of a result: regret, the distance in the metric itself, percentile."""
+    """A result against the known optimum: regret, distance in the metric itself, percentile."""
     regret, optimum = result.regret, result.optimum
     exact = simulator.deterministic and not simulator.stochastic
     if optimum is None and exact and (designs := to_enumerate(simulator, objective)) is not None:

@@ -71,7 +71,7 @@ def run(
     out: Out = None,
     retry_failed: RetryFailed = False,
 ) -> None:
-    """Run what is left of a study; the same command resumes it.
+    """Run the missing runs of a study; the same command resumes it.
 
     archgym study run my-study.toml --workers 8 --out results/mine
     """
@@ -118,7 +118,7 @@ def watched_run(study: Study, store: Store, workers: int | None, executor: str, 
 
 
 def _look(progress: StudyProgress) -> tuple[str, float]:
-    """What a study's bar shows."""
+    """Text and share of a study's bar."""
     finished = progress.stored + progress.done
     rate = progress.samples / max(monotonic() - progress.started, 1e-9)
     parts = [f"{finished:,}/{progress.total:,} runs", f"{progress.failed:,} failed", f"{rate:,.0f} samples/s"]
@@ -265,7 +265,7 @@ def verify(
             store.set_aside(damaged)
     for path, reason in damaged.items():
         print(f"{one_line(str(path))}: {one_line(reason)}")
-    checked = f"{len(seals):,} files are what was written" if all(seals) else f"{len(seals):,} files can be read"
+    checked = f"{len(seals):,} files are intact" if all(seals) else f"{len(seals):,} files are readable"
     if unsealed := seals.count(False):
         checked += f"; {unsealed:,} of them, of an older archgym, have checksums of their rows only"
     stdout().print(f"{checked}; {len(damaged):,} {'is' if len(damaged) == 1 else 'are'} damaged", soft_wrap=True)

@@ -1,7 +1,7 @@
 """Tables and lists of facts for a terminal of any width, in which a number is whole or absent.
 
 A table is laid out in the first of these ways that fits: all columns, long texts wrapped between words; fewer columns, with a line that
-names those left out; one fact per line. No word is broken, so no number is either: a word that is wider than the terminal stands whole
+names those left out; one fact per line. No word is broken, so no number is either: a word that is wider than the terminal is printed whole
 on a line of its own, and the terminal wraps it. A long path among facts is broken after a slash.
 """
 
@@ -24,7 +24,7 @@ Line: TypeAlias = list[tuple[str, str]]
 
 PROSE = 20  # characters: a longer text is wrapped, and has at least this width
 _GAP, _WIDE_GAP = 2, 3  # characters between columns, the latter where there is room
-_INDENT = 2  # of facts below what they are about, and of lines that go on
+_INDENT = 2  # of facts below their subject, and of continued lines
 
 
 class Lines:
@@ -320,7 +320,7 @@ def _widths(columns: Sequence[_Column], width: int) -> tuple[list[int], int] | N
         room = width - sum(given) - _GAP * (len(columns) - 1)
         if room >= 0:
             wanting = sorted(prose, key=lambda j: columns[j].natural - columns[j].least)
-            for rank, j in enumerate(wanting):  # the least demanding first, so that the others share what is left
+            for rank, j in enumerate(wanting):  # the least demanding first, so that the others share the rest
                 more = min(columns[j].natural - columns[j].least, room // (len(wanting) - rank))
                 given[j], room = given[j] + more, room - more
             return given, _GAP

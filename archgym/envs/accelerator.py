@@ -3,7 +3,7 @@
 ## Description
 An array of processing elements (PEs) with small memories, a global buffer, a network between them and off-chip memory runs a network layer
 by layer. What it costs depends on how a layer meets the array (the dataflow), on what can be kept in the buffer, and on which of
-computation, network and memory is waited for. The simulator is an analytical model (`archgym.simulators.accelerator`) whose compute cycles
+computation, network and memory is the slowest. The simulator is an analytical model (`archgym.simulators.accelerator`) whose compute cycles
 equal SCALE-Sim's and MAESTRO's; `archgym fidelity accelerator` says how far to trust the rest. With `backend="scalesim"` or "zigzag" the
 real tools simulate every design, after `archgym backends install scalesim`.
 
@@ -13,16 +13,16 @@ or whose buffer holds no tile of a layer.
 
 | Num | Parameter | Values | Meaning |
 |---|---|---|---|
-| 0 | dataflow | nvdla, shidiannao, eyeriss, systolic_ws, systolic_os, systolic_is | what stays in a PE and what moves |
-| 1 | rows | 8, 16, ..., 256 | PEs |
-| 2 | cols | 8, 16, ..., 256 | PEs |
+| 0 | dataflow | nvdla, shidiannao, eyeriss, systolic_ws, systolic_os, systolic_is | operand that stays in a PE |
+| 1 | rows | 8, 16, ..., 256 | rows of PEs |
+| 2 | cols | 8, 16, ..., 256 | columns of PEs |
 | 3 | l1_bytes | 32, 64, ..., 1024 | memory of a PE, bytes |
 | 4 | buffer_kb | 16, 32, ..., 4096 | global buffer, KiB |
-| 5 | noc_bytes_per_cycle | 16, 32, ..., 512 | between buffer and array |
+| 5 | noc_bytes_per_cycle | 16, 32, ..., 512 | bandwidth between buffer and array, bytes per cycle |
 | 6 | dram_gb_s | 4, 8, ..., 256 | off-chip bandwidth, GB/s |
-| 7 | precision | int8, fp16, fp32 | of operands; partial sums have 4 bytes. fp16 stands for bf16 too |
-| 8 | double_buffering | False, True | computes and loads at the same time, at twice the room in the buffer |
-| 9 | clock_mhz | 200, 400, ..., 1000 | clock |
+| 7 | precision | int8, fp16, fp32 | type of operands; partial sums have 4 bytes, and bf16 counts as fp16 |
+| 8 | double_buffering | False, True | computation during loads, at twice the room in the buffer |
+| 9 | clock_mhz | 200, 400, ..., 1000 | clock, MHz |
 
 What a precision costs in accuracy is not modelled: fix it with `fixed={"precision": "fp16"}`.
 
@@ -31,16 +31,16 @@ What a precision costs in accuracy is not modelled: fix it with `fixed={"precisi
 
 | Num | Metric | Unit | Better |
 |---|---|---|---|
-| 0 | latency_s: of one inference | s | lower |
+| 0 | latency_s: latency of one inference | s | lower |
 | 1 | cycles | 1 | lower |
-| 2 | energy_j: of one inference | J | lower |
+| 2 | energy_j: energy of one inference | J | lower |
 | 3 | area_mm2 | mm2 | lower |
 | 4 | power_w | W | lower |
 | 5 | edp: energy times delay | J s | lower |
 | 6 | utilization: multiply-adds over cycles and PEs | 1 | higher |
 | 7 | dram_bytes: off-chip traffic | B | lower |
-| 8 | compute_cycles: were memory infinitely fast | 1 | lower |
-| 9 | bound: what is waited for longest; 1 computation, 2 network, 3 off-chip memory | 1 | |
+| 8 | compute_cycles: cycles with infinitely fast memory | 1 | lower |
+| 9 | bound: slowest part; 1 computation, 2 network, 3 off-chip memory | 1 | |
 
 SCALE-Sim and ZigZag report some of them (`archgym backends list`).
 
@@ -57,14 +57,14 @@ After one design (`horizon=1`), or after `horizon` designs.
 ## Arguments
 | Argument | Default | Meaning |
 |---|---|---|
-| workload | "resnet18" | a name of `archgym workloads`, or the path of an .onnx or .csv file |
-| dimensions | None | sizes of dynamic dimensions of an .onnx file, such as {"batch": 1, "height": 224} |
-| technology | "45nm" | energies and areas: "45nm", "65nm", or the path of a table of yours |
-| fixed | None | parameters with the one value that they shall have |
-| backend | "model" | "scalesim" or "zigzag": the real tool, seconds to minutes per design |
-| area_mm2 | 16 | limit on area_mm2; None for no limit. 17 mm2 is the median design's |
-| power_w | None | limit on power_w |
-| latency_s | None | limit on latency_s |
+| workload | "resnet18" | str: name of `archgym workloads`, or path of an .onnx or .csv file |
+| dimensions | None | dict: sizes of dynamic dimensions of an .onnx file, such as {"batch": 1, "height": 224} |
+| technology | "45nm" | str: energies and areas, "45nm", "65nm" or the path of a table of yours |
+| fixed | None | dict: parameters to hold constant, e.g. {"precision": "fp16"} |
+| backend | "model" | str: "model", or a real tool, "scalesim" or "zigzag", of seconds to minutes per design |
+| area_mm2 | 16 | float or None: limit on area_mm2; None for no limit. The median design has 17 mm2 |
+| power_w | None | float or None: limit on power_w, W |
+| latency_s | None | float or None: limit on latency_s, s |
 
 ## Known optimum
 By enumeration: `archgym optimum archgym/Accelerator-v0` takes about half a minute, and is remembered.

@@ -16,14 +16,14 @@ values are infeasible.
 | Num | Parameter | Values | Meaning |
 |---|---|---|---|
 | 0 | cascade | three_pass, two_pass, one_pass | passes over the keys |
-| 1 | softmax | array, vector | where it runs |
-| 2 | interleaved | False, True | whether array and lanes work on different tiles at once |
+| 1 | softmax | array, vector | unit that computes the softmax |
+| 2 | interleaved | False, True | array and lanes at work on different tiles at once |
 | 3 | array_dim | 16, 32, 64, 128, 256, 512 | rows and columns of the array |
 | 4 | vector_lanes | 32, 64, 128, 256, 512, 1024, 2048 | lanes of the vector unit |
 | 5 | buffer_kb | 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768 | buffer, KiB |
 | 6 | dram_gb_s | 50, 100, 200, 400, 800, 1600 | memory bandwidth, GB/s |
-| 7 | precision | int8, fp16, fp32 | of operands and arithmetic |
-| 8 | clock_mhz | 470, 705, 940, 1175 | clock |
+| 7 | precision | int8, fp16, fp32 | type of operands and arithmetic |
+| 8 | clock_mhz | 470, 705, 940, 1175 | clock, MHz |
 
 ## Observation Space
 `Box`, float32: log(metric / reference) of the last design, then its feasibility. Metrics:
@@ -36,9 +36,9 @@ values are infeasible.
 | 3 | area_mm2 | mm2 | lower |
 | 4 | power_w | W | lower |
 | 5 | edp: energy_j * latency_s | J s | lower |
-| 6 | utilization: of the array, by the two products | 1 | higher |
+| 6 | utilization: share of the array that the two products use | 1 | higher |
 | 7 | dram_bytes | B | lower |
-| 8 | bound: 1 array, 2 vector lanes, 3 DRAM | 1 | |
+| 8 | bound: slowest part; 1 array, 2 vector lanes, 3 DRAM | 1 | |
 
 ## Rewards
 -log(edp / reference), less log(area_mm2 / limit) where the area exceeds the limit. The reference is near the median design's: 3.3e-24 J s
@@ -53,15 +53,15 @@ After one design (`horizon=1`), or after `horizon` designs.
 ## Arguments
 | Argument | Default | Meaning |
 |---|---|---|
-| batch | 64 | sequences |
-| heads | 12 | of queries, each with keys and values of its own |
-| queries | 4096 | per head; 1 for a decoding step |
-| keys | 4096 | per head |
-| head_dim | 64 | dimension of queries and keys |
-| value_dim | 64 | dimension of values |
-| area_mm2 | 50.0 | limit on the area |
-| form | "log" | of the objective: log, linear, nasaic |
-| tabulated | True | look designs up in a table of all of them |
+| batch | 64 | int: sequences |
+| heads | 12 | int: heads of queries, each with keys and values of its own |
+| queries | 4096 | int: queries per head; 1 for a decoding step |
+| keys | 4096 | int: keys per head |
+| head_dim | 64 | int: dimension of queries and keys |
+| value_dim | 64 | int: dimension of values |
+| area_mm2 | 50.0 | float or None: limit on the area, mm2 |
+| form | "log" | str: form of the objective, log, linear or nasaic |
+| tabulated | True | bool: look designs up in a table of all of them |
 
 Presets name common workloads, `gymnasium.make("archgym/AttentionAccelerator-v0", preset="bert_64k")`: bert, xlm (batch 64) and llama (batch
 1, 32 heads of 128), each at 1k, 4k, 16k, 64k, 256k and 1m tokens; see `PRESETS`.

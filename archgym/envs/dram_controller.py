@@ -14,26 +14,26 @@ their bounds.
 
 | Num | Parameter | Values | Meaning |
 |---|---|---|---|
-| 0 | page_policy | Open, OpenAdaptive, Closed, ClosedAdaptive | when a row is closed again |
-| 1 | scheduler | Fifo, FrFcfsGrp, FrFcfs | which request of the buffer is next |
-| 2 | scheduler_buffer | Bankwise, ReadWrite, Shared | what has a buffer of its own |
+| 0 | page_policy | Open, OpenAdaptive, Closed, ClosedAdaptive | rule for closing a row |
+| 1 | scheduler | Fifo, FrFcfsGrp, FrFcfs | order of requests in a buffer |
+| 2 | scheduler_buffer | Bankwise, ReadWrite, Shared | granularity of request buffers |
 | 3 | request_buffer_size | 1, 2, 4, ..., 128 | requests per buffer |
 | 4 | resp_queue | Fifo, Reorder | order of responses |
-| 5 | refresh_policy | NoRefresh, AllBank | |
-| 6 | refresh_max_postponed | 1, 2, 4, 8 | refreshes that may be late |
-| 7 | refresh_max_pulledin | 1, 2, 4, 8 | refreshes that may be early |
-| 8 | arbiter | Simple, Fifo, Reorder | between initiators and channels |
-| 9 | max_active_transactions | 1, 2, 4, ..., 128 | that the arbiter lets in |
+| 5 | refresh_policy | NoRefresh, AllBank | refreshes |
+| 6 | refresh_max_postponed | 1, 2, 4, 8 | maximum of late refreshes |
+| 7 | refresh_max_pulledin | 1, 2, 4, 8 | maximum of early refreshes |
+| 8 | arbiter | Simple, Fifo, Reorder | order between initiators and channels |
+| 9 | max_active_transactions | 1, 2, 4, ..., 128 | maximum requests in flight |
 
 ## Observation Space
 `Box`, float32: log(metric / reference) of the last design, then its feasibility. Metrics:
 
 | Num | Metric | Unit | Better |
 |---|---|---|---|
-| 0 | latency_s: of the whole trace | s | lower |
-| 1 | energy_j: of the whole trace | J | lower |
-| 2 | power_w: average | W | lower |
-| 3 | bandwidth_bytes_s: average | B/s | higher |
+| 0 | latency_s: latency of the whole trace | s | lower |
+| 1 | energy_j: energy of the whole trace | J | lower |
+| 2 | power_w: average power | W | lower |
+| 3 | bandwidth_bytes_s: average bandwidth | B/s | higher |
 
 ## Rewards
 By `goal`, with references near the medians of cloud-1 (115 us, 195 uJ, 1.8 W):
@@ -61,17 +61,17 @@ After one design (`horizon=1`), or after `horizon` designs.
 ## Arguments
 | Argument | Default | Meaning |
 |---|---|---|
-| trace | "cloud-1" | a name of `archgym.simulators.dram.list_traces()`, or of a file of `resources/traces` |
-| backend | "table" | "dramsys": run the simulator for every design |
-| executable | None | of "dramsys": the program |
-| resources | None | of "dramsys": its folder DRAMSys/library/resources |
-| time_unit | "printed" | "dropped": the published environment's wrong latencies (see docs/dram.md) |
-| timeout_s | 60 | of "dramsys": seconds that a run may take; then it fails |
-| workers | 1 | of "dramsys": runs at a time |
-| goal | "low_latency" | what is rewarded |
-| form | "log" | "archgym" for the published rewards |
-| target_power_w | 1.0 | of form="archgym" |
-| target_latency_s | 1e-4 | of form="archgym" |
+| trace | "cloud-1" | str: name of `archgym.simulators.dram.list_traces()`, or of a file of `resources/traces` |
+| backend | "table" | str: "table", or "dramsys" to run the simulator for every design |
+| executable | None | path: program of "dramsys" |
+| resources | None | path: folder DRAMSys/library/resources of "dramsys" |
+| time_unit | "printed" | str: "printed", or "dropped" for the published environment's wrong latencies (see docs/dram.md) |
+| timeout_s | 60 | float: time limit of a run of "dramsys", seconds |
+| workers | 1 | int: runs of "dramsys" at a time |
+| goal | "low_latency" | str: goal of the table above |
+| form | "log" | str: "log", or "archgym" for the published rewards |
+| target_power_w | 1.0 | float: target of form="archgym", W |
+| target_latency_s | 1e-4 | float: target of form="archgym", s |
 
 ## Known optimum
 Exact for every objective, from the table. Of the designs that differ, 160 tie for the lowest latency, 576 others for the lowest power,

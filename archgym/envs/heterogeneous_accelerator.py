@@ -14,9 +14,9 @@ Infeasible are chips beyond a budget; about 22 % are feasible. Chips with their 
 | Num | Parameter | Values | Meaning |
 |---|---|---|---|
 | 3 a | dataflow{a} | nvdla, shidiannao, eyeriss | template of sub-accelerator a |
-| 3 a + 1 | pes{a} | 256, 512, ..., 4096 | its PEs |
-| 3 a + 2 | bandwidth{a}_gb_s | 4, 8, ..., 64 | its share of the off-chip bandwidth, GB/s |
-| 6 + i | network{i} | the options | which network is run, where there is a choice |
+| 3 a + 1 | pes{a} | 256, 512, ..., 4096 | PEs of sub-accelerator a |
+| 3 a + 2 | bandwidth{a}_gb_s | 4, 8, ..., 64 | off-chip bandwidth of sub-accelerator a, GB/s |
+| 6 + i | network{i} | the options | network of a list of options |
 
 Every PE has 256 bytes, every sub-accelerator a double-buffered global buffer of 512 KiB and 128 bytes per cycle between them; operands are
 int8, the clock is 1 GHz.
@@ -26,8 +26,8 @@ int8, the clock is 1 GHz.
 
 | Num | Metric | Unit | Better |
 |---|---|---|---|
-| 0 | latency_s: until all networks are done | s | lower |
-| 1 | energy_j: of all networks | J | lower |
+| 0 | latency_s: end of the last network | s | lower |
+| 1 | energy_j: energy of all networks | J | lower |
 | 2 | area_mm2 | mm2 | lower |
 | 3 | edp: energy times delay | J s | lower |
 | 4 | power_w | W | lower |
@@ -48,12 +48,12 @@ After one design (`horizon=1`), or after `horizon` designs.
 ## Arguments
 | Argument | Default | Meaning |
 |---|---|---|
-| networks | ["resnet18", "mobilenet_v2"] | a workload each (`archgym workloads`), or a list of options |
-| subs | 2 | sub-accelerators |
-| specs | None | limits, such as {"latency_s": 0.005, "energy_j": 0.008, "area_mm2": 9} |
-| technology | "45nm" | energies and areas: "45nm", "65nm", or the path of a table of yours |
-| dimensions | None | sizes of dynamic dimensions of .onnx files: of all, {"batch": 1}, or of one, {"a.onnx": {"batch": 1}} |
-| tabulated | False | look designs up in a table of all of them, made the first time (minutes) and kept in the user's data folder |
+| networks | ["resnet18", "mobilenet_v2"] | list: for each network a workload (`archgym workloads`), or a list of options |
+| subs | 2 | int: sub-accelerators |
+| specs | None | dict or None: limits, such as {"latency_s": 0.005, "energy_j": 0.008, "area_mm2": 9} |
+| technology | "45nm" | str: energies and areas, "45nm", "65nm" or the path of a table of yours |
+| dimensions | None | dict: sizes of dynamic dimensions of .onnx files, of all, {"batch": 1}, or of one, {"a.onnx": {"batch": 1}} |
+| tabulated | False | bool: look designs up in a table of all of them, made the first time (minutes) and kept in the user's data folder |
 
 Presets: `light` (ResNet-18 and MobileNetV2), `medium` (ResNet-50 and EfficientNet-B0), `heavy` (VGG-16 and ViT-B/16), each with specs that
 about one feasible chip in twenty meets; `joint` (two networks of six, with specs).

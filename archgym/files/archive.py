@@ -79,7 +79,7 @@ def reading(path: str | os.PathLike[str], what: str, remedy: str = "") -> Iterat
         refuse_foreign(path, b"PK", b"PAR1")
         yield
     except FileNotFoundError:
-        raise ArchGymError(f"{os.fspath(path)} is not {what}: there is no table at this path") from None
+        raise ArchGymError(f"no file at {os.fspath(path)}; expected {what.removesuffix(', or is damaged')}") from None
     except Exception as error:  # a damaged archive raises nearly anything
         raise ArchGymError(f"{os.fspath(path)} is not {what}: {reason_of(error)}" + (remedy and f"; {remedy}")) from error
 

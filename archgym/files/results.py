@@ -23,7 +23,7 @@ class Records:
     """Bytes or texts by key; of two for one key, the first counts. Several processes, and forks of one, may use a file at once.
 
     Args:
-        path: the file, in a folder that exists; network file systems without locks will not do.
+        path: path of the file, in a folder that exists; network file systems need locks.
 
     Raises:
         SimulatorUnavailable: the file cannot be opened and written.
@@ -102,7 +102,7 @@ class Results:
     """Results of jobs, both in JSON.
 
     Args:
-        path: the file; its folder is made if it does not exist.
+        path: path of the file; its folder is made if it does not exist.
 
     Raises:
         ArchGymError: the folder cannot be made, or the file cannot be opened and written.

@@ -38,16 +38,16 @@ PYTHON = sys.executable
 SUPERVISE = f"import sys; sys.path.append({str(Path(__file__).parent)!a}); import supervisor; supervisor.main"
 MARK = "ARCHGYM_PROCESSES"  # an environment variable: the marks of the children that a process is below of
 END_S = 10.0  # within which a supervisor has ended everything
-NEW_JOB = b"\x1e"  # a record separator: what a process writes to its standard error before a job, so that earlier words are told apart
-KEPT = 2000  # bytes of what a process wrote, for its last words
-OUTPUT = 1 << 24  # bytes of what a program printed, if the program is run for that
+NEW_JOB = b"\x1e"  # a record separator, written to standard error before a job, so that earlier output is not taken for the job's
+KEPT = 2000  # bytes of output, for last words
+OUTPUT = 1 << 24  # bytes of output that `run` keeps
 _HEAD = struct.Struct("<8sQ")  # of an answer: its mark, and the length of what follows
 _KILLS = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT} if os.name == "posix" else set()
 
 
 def wait(ends: Iterable[Connection[Any, Any] | Child], seconds: float | None = None) -> list[Any]:
-    """Connections on which something arrived, and children that ended, as soon as there are any; none where time is up before."""
-    return multiprocessing.connection.wait(list(ends), seconds)  # type: ignore[arg-type]  # what has a descriptor will do
+    """Connections on which something arrived, and children that ended, as soon as there are any; none after `seconds`."""
+    return multiprocessing.connection.wait(list(ends), seconds)  # type: ignore[arg-type]  # anything with a descriptor
 
 
 @dataclass(frozen=True)
@@ -55,10 +55,10 @@ class Ending:
     """How a program ended.
 
     Attributes:
-        code: its exit code, or the negative number of the signal that ended it.
-        output: the end of what it wrote, as far as it was kept.
-        errno: why it could not be started; 0 where it was.
-        garbled: whether something else than answers came from a `Server`'s process, so that it was ended.
+        code: exit code, or the negative number of the signal that ended it.
+        output: end of its output, as far as it was kept.
+        errno: system error that kept it from starting; 0 if it started.
+        garbled: whether a `Server`'s process sent bytes that are not answers, so that it was ended.
     """
 
     code: int
@@ -90,7 +90,7 @@ class Ending:
         if self.errno:
             return f"could not be started ({os.strerror(self.errno)})"
         if self.garbled:
-            return "was ended, since something else than answers came from it: does it write to descriptors that are not its own?"
+            return "was ended, since it sent bytes that are not answers: does it write to descriptors that are not its own?"
         if self.code == errno.ENOMEM:
             return f"ran out of memory (exit code {self.code})"
         if -self.code in set(signal.Signals):
@@ -114,11 +114,11 @@ class Child:
 
     Args:
         command: the program and its arguments.
-        fds: file descriptors that it inherits.
-        keep: bytes that are kept of what it writes to `kept`.
-        kept: 1 for its standard output, 2 for its standard error; the others are this process's, or as `options` say.
-        grace_s: seconds that it has to end by itself after this process.
-        memory_bytes: address space that it, and each process that it starts, may take; None for no limit.
+        fds: inherited file descriptors.
+        keep: number of bytes kept of its output to `kept`.
+        kept: descriptors whose output is kept, 1 for standard output, 2 for standard error; others are this process's, or as in `options`.
+        grace_s: time to end by itself after this process, seconds.
+        memory_bytes: limit on the address space of each of its processes; None for no limit.
         options: options of `subprocess.Popen`: `stdin` (by default there is none), `stdout`, `cwd`, `env`, `encoding`.
 
     Raises:
@@ -164,7 +164,7 @@ class Child:
 
     @property
     def pid(self) -> int:
-        """Of the supervisor."""
+        """Process id of the supervisor."""
         return self.popen.pid
 
     def fileno(self) -> int:
@@ -241,7 +241,7 @@ class Server(Child):
     """A Python process that answers messages.
 
     Args:
-        function: "module:function" of what it runs with its `Line`; `answer` is the rest of its life.
+        function: "module:function" that is called with its `Line`; `answer` is its main loop.
         options: options of `Child`.
 
     Raises:
@@ -267,7 +267,7 @@ class Server(Child):
             theirs.close()
 
     def send(self, message: Any) -> None:
-        """Send a message; if the process has ended, waiting for an answer will tell."""
+        """Send a message; if the process has ended, `receive` raises."""
         with suppress(OSError):
             self.connection.send(message)
 
@@ -287,7 +287,7 @@ class Server(Child):
         """The next message, which may have arrived before the process ended.
 
         Raises:
-            EOFError: the process ended without one, or said something else.
+            EOFError: the process ended without one, or sent bytes that are not an answer.
         """
         self.ready()
         if not self._whole:
@@ -299,7 +299,7 @@ class Server(Child):
             return pickle.loads(content)
         except MemoryError:
             raise
-        except Exception as error:  # somebody wrote into the middle of it
+        except Exception as error:  # another write fell into the middle of it
             self._unreadable = True
             raise EOFError from error
 
@@ -311,7 +311,7 @@ class Server(Child):
 
     @property
     def _garbled(self) -> bool:
-        """Whether something else than messages has arrived."""
+        """Whether bytes that are not messages have arrived."""
         return self._unreadable or not self._answers.startswith(bytes(self._arrived[: len(self._answers)]))
 
     def _read(self) -> bool:
@@ -346,7 +346,7 @@ class Line:
         """The next message.
 
         Raises:
-            EOFError: nobody sends any more.
+            EOFError: the other end is closed.
         """
         return self._connection.recv()
 
@@ -380,7 +380,7 @@ def run(command: Sequence[str], timeout_s: float, **options: Any) -> Ending:
 
     Args:
         command: the program and its arguments.
-        timeout_s: seconds until it is killed.
+        timeout_s: time limit, seconds.
         options: options of `Child`.
 
     Raises:

@@ -26,8 +26,8 @@ class Cached(SimulatorWrapper):
     counts. Changes to a simulator's code are not noticed: give it a version argument, or a new file.
 
     Args:
-        simulator: what answers the designs not met before, all those of a batch together.
-        path: the file; None remembers for the life of this object. Network file systems without locks will not do.
+        simulator: simulator of new designs, which gets all those of a batch together.
+        path: path of the file; None remembers for the life of this object. Network file systems need locks.
 
     Raises:
         ArchGymError: a stochastic simulator; a file that cannot be opened and written; with a path, a simulator whose arguments

@@ -6,7 +6,7 @@ nor on their number: the division of a batch into messages depends on the batch 
     row raises                      -> that row fails, with the exception as reason
     row runs longer than timeout_s  -> its worker is killed, that row fails (rows given together may take timeout_s each, together;
                                        if they take longer they are tried again one by one)
-    worker dies                     -> the rows it held are tried again one by one, in new workers; a row that keeps killing fails
+    worker ends                     -> the rows it held are tried again one by one, in new workers; a row that ends its worker again fails
     worker is killed as it starts   -> another is started; one that does not start by itself ends the search
 
 What a row or a worker leaves running ends with the worker (`archgym.processes.children`).
@@ -45,15 +45,15 @@ class Parallel(SimulatorWrapper):
     """A batch over worker processes, started at the first batch and kept until `close`, garbage collection or exit.
 
     Workers are fresh Python processes, so the simulator must be importable from its module, and a script that is run directly needs
-    `if __name__ == "__main__":` around its own work. They end with the process that started them, whatever ends it, and so does what they
-    start themselves, daemons included. A process of a `multiprocessing.Pool` may start them too.
+    `if __name__ == "__main__":` around its own work. They exit when the parent exits, even if it is killed, and so does what they start
+    themselves, daemons included. A process of a `multiprocessing.Pool` may start them too.
 
     Args:
-        simulator: what each worker holds a copy of.
-        workers: processes.
-        timeout_s: seconds that one design may take, start of a worker excluded; None for no limit.
-        memory_bytes: address space that a worker may take on top of what it holds once the simulator is loaded; None for no limit.
-        retries: how often a design is tried again after its worker died.
+        simulator: simulator that each worker holds a copy of.
+        workers: number of processes.
+        timeout_s: time limit of one design, seconds, start of a worker excluded; None for no limit.
+        memory_bytes: limit on a worker's address space, beyond its size once the simulator is loaded; None for no limit.
+        retries: further tries of a design whose worker ended.
         rows_at_once: designs that a worker is given, and may take its time for, together; by default one where there is a time-out,
             else enough to keep every worker busy.
 
@@ -118,7 +118,7 @@ class Parallel(SimulatorWrapper):
         seeds = rng.integers(2**63, size=size).tolist() if self.stochastic and rng is not None else None
         batch = Outcome(np.full((size, len(self.metrics)), np.nan), np.zeros(size, bool), np.zeros(size, bool))
         length = 1 if seeds else self.rows_at_once or (1 if self.timeout_s is not None else max(1, size // MESSAGES_PER_BATCH))
-        tasks = deque(_Task(range(start, min(start + length, size))) for start in range(0, size, length))
+        tasks = deque(_Chunk(range(start, min(start + length, size))) for start in range(0, size, length))
         try:
             self._run(tasks, indices, seeds, batch)
         except BaseException:
@@ -135,7 +135,7 @@ class Parallel(SimulatorWrapper):
         _stop(self._workers)
         super().close()
 
-    def _run(self, tasks: deque[_Task], indices: Indices, seeds: list[int] | None, batch: Outcome) -> None:
+    def _run(self, tasks: deque[_Chunk], indices: Indices, seeds: list[int] | None, batch: Outcome) -> None:
         """Work the tasks off, writing results into `batch`."""
         mine = [worker for worker in self._workers if worker.process.owner == os.getpid()]  # a fork has none of its own
         self._workers[:] = [worker for worker in mine if not worker.process.ended]
@@ -151,9 +151,9 @@ class Parallel(SimulatorWrapper):
                 return
             for _ in range(min(self.workers, len(tasks) + len(busy)) - len(self._workers)):
                 self._workers.append(_Worker(self.simulator, self.memory_bytes))
-            heard = [worker for worker in self._workers if worker.task is not None or not worker.ready]
-            for worker in _wait(heard, min((worker.deadline for worker in busy), default=np.inf)):
-                starts = STARTS if self._hear(worker, tasks, batch) else starts - 1
+            waited_for = [worker for worker in self._workers if worker.task is not None or not worker.ready]
+            for worker in _wait(waited_for, min((worker.deadline for worker in busy), default=np.inf)):
+                starts = STARTS if self._receive(worker, tasks, batch) else starts - 1
                 if not starts:
                     raise SimulatorUnavailable(f"{STARTS} worker processes in a row were killed as they started: is there enough memory?")
             now = time.monotonic()
@@ -165,7 +165,7 @@ class Parallel(SimulatorWrapper):
                     batch.failures[worker.task.rows.start] = f"timed out after {self.timeout_s:g} s"
                 self._discard(worker, grace_s=0.0)
 
-    def _hear(self, worker: _Worker, tasks: deque[_Task], batch: Outcome) -> bool:
+    def _receive(self, worker: _Worker, tasks: deque[_Chunk], batch: Outcome) -> bool:
         """Take what a worker says (that it started, could not start, or results) or its end; False if it was killed as it started."""
         if not worker.process.ready(0.0):  # a part of a message
             return True
@@ -185,7 +185,7 @@ class Parallel(SimulatorWrapper):
             if len(task.rows) > 1:
                 tasks.extend(task.one_by_one())
             elif task.deaths < self.retries:
-                tasks.append(_Task(task.rows, task.deaths + 1))
+                tasks.append(_Chunk(task.rows, task.deaths + 1))
             else:
                 batch.failures[task.rows.start] = f"the worker process {ending}"
         elif isinstance(message, SimulatorUnavailable):
@@ -229,14 +229,14 @@ class Isolated(Parallel):
         super().__init__(simulator, workers=1, timeout_s=timeout_s, memory_bytes=memory_bytes, rows_at_once=rows_at_once)
 
 
-class _Task(NamedTuple):
-    """Rows of the batch for one message, and how many workers died of them."""
+class _Chunk(NamedTuple):
+    """Rows of the batch for one message, and the number of workers that ended on them."""
 
     rows: range
     deaths: int = 0
 
-    def one_by_one(self) -> list[_Task]:
-        return [_Task(range(row, row + 1)) for row in self.rows]
+    def one_by_one(self) -> list[_Chunk]:
+        return [_Chunk(range(row, row + 1)) for row in self.rows]
 
 
 class _Worker:
@@ -254,10 +254,10 @@ class _Worker:
             ) from error
         self.process.send((preparation, pickle.dumps(simulator), memory_bytes))
         self.ready = False
-        self.task: _Task | None = None
+        self.task: _Chunk | None = None
         self.deadline = np.inf
 
-    def start(self, task: _Task, rows: Indices, seed: int | None, timeout_s: float | None) -> None:
+    def start(self, task: _Chunk, rows: Indices, seed: int | None, timeout_s: float | None) -> None:
         self.task = task
         self.deadline = np.inf if timeout_s is None else time.monotonic() + timeout_s * len(rows)
         self.process.send((rows, seed))
@@ -280,7 +280,7 @@ def _stop(workers: list[_Worker]) -> None:
 
 
 def _preparation() -> dict[str, Any]:
-    """What a worker must be told to find what is defined in the script that is run."""
+    """What a worker needs to find what is defined in the script that is run."""
     try:
         data = multiprocessing.spawn.get_preparation_data("archgym worker")
     except FileNotFoundError:
@@ -306,7 +306,7 @@ class _Contained(SimulatorWrapper):
 
 
 def spawn_main(line: Line) -> None:
-    """A worker's life: load the simulator, say so, answer rows until the other end is closed."""
+    """A worker's main loop: load the simulator, report that, answer rows until the other end is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
     preparation, pickled, memory_bytes = line.receive()
     try:

@@ -13,16 +13,12 @@ since the window after N steps is the first one, s, again (Wright, Thompson & Zh
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from archgym.errors import ArchGymError, unknown
+from archgym.objective import Maximize, Minimize, Objective
 from archgym.simulator import Metric, Simulator
 from archgym.space import Array, DesignSpace, Indices, Integer
-
-if TYPE_CHECKING:
-    from archgym.objective import Objective
 
 NEIGHBOURHOODS = ("adjacent", "random")
 LARGEST_TABLE = 2**27  # contributions: 1 GiB
@@ -112,8 +108,6 @@ def _candidates(values: Array, c_i: Array) -> Array:
 
 def _direction(objective: Objective) -> float | None:
     """+1 where the objective is to maximise fitness, -1 to minimise it, None where it is anything else."""
-    from archgym.objective import Maximize, Minimize
-
     if len(objective.terms) != 1 or objective.constraints:
         return None
     term = objective.terms[0]

@@ -21,7 +21,7 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any
 
 from archgym.errors import ArchGymError, MissingDependency
-from archgym.study.worker import Job, RunProcess, answered, attempt
+from archgym.study.worker import RunProcess, RunRequest, try_run, unwrap
 
 Answer = tuple[bytes, dict[str, Any]]
 CONNECT_S = 20.0  # until an existing cluster has answered
@@ -30,13 +30,13 @@ _mine = threading.local()  # each thread's process
 _started: dict[threading.Event | None, list[RunProcess]] = {}  # by what stops them
 
 
-def run_in_process(job: Job, stop: threading.Event | None = None) -> Answer:
+def run_in_process(request: RunRequest, stop: threading.Event | None = None) -> Answer:
     """Execute a run in a process that this thread keeps for its runs (see `RunProcess.run`), until the process that called ends."""
     if not hasattr(_mine, "process"):
         _mine.process = RunProcess()
         _started.setdefault(stop, []).append(_mine.process)
     process: RunProcess = _mine.process
-    return process.run(job, stop)
+    return process.run(request, stop)
 
 
 def _close_processes(stop: threading.Event | None) -> None:
@@ -44,9 +44,9 @@ def _close_processes(stop: threading.Event | None) -> None:
         process.close()
 
 
-def run_here(job: Job) -> Answer:
+def run_here(request: RunRequest) -> Answer:
     """Execute a run in this process: its limits of time and memory do not hold (errors as of `RunProcess.run`)."""
-    return answered(*attempt(job.specification, job.history, job.cache))
+    return unwrap(*try_run(request.specification, request.history, request.cache))
 
 
 class Inline(Executor):

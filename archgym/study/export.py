@@ -1,4 +1,4 @@
-"""All rows of a study as one table; files are read one after the other, so that any number of runs fits into memory."""
+"""All rows of a study as one table, in constant memory: files are read one after the other, as the rows are consumed."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class StudyRows:
     """Every stored row of every run of a study.
 
     A row has the run's identifier, status, environment, agent, hyperparameters, seed and budget ("study_run", ...), then the columns of all
-    runs, null where a run lacks one. A column of integers in one task and floats in another has floats; other mixtures are text. Where a
-    parameter is called "study_seed" or the like, the column of the run is called "study_seed_".
+    runs: null where a run lacks it. A column of integers in one task and floats in another has floats; other mixtures are
+    text. Where a parameter has the name of one of the first columns, such as "study_seed", that column is called "study_seed_".
 
     Args:
-        store: folder of the study, read once for the columns and again for every pass over the rows; damaged files are skipped with a
-            warning.
+        store: folder of the study, read once for the columns and again for every pass over the rows. Damaged files are passed over, with
+            a warning.
 
     Attributes:
         schema: the columns.
@@ -38,7 +38,7 @@ class StudyRows:
 
     def __init__(self, store: Store):
         self._store = store
-        self._places: dict[str, tuple[Path, bool]] = {}  # the file that each run is read from, and whether the run is finished
+        self._places: dict[str, tuple[Path, bool]] = {}  # each run's file, if several have it, and whether it is finished
         types: dict[str, pyarrow.DataType] = {}
         damaged: dict[Path, str] = {}
         for file in store.files(damaged):
@@ -74,24 +74,24 @@ class StudyRows:
             yield self._whole(part)
 
     def write_parquet(self, file: BinaryIO) -> None:
-        """Write the rows as Parquet."""
+        """Write them as Parquet."""
         with pyarrow.parquet.ParquetWriter(file, self.schema, compression="zstd") as writer:
             for table in self.tables():
                 writer.write_table(table)
 
     def write_csv(self, file: BinaryIO) -> None:
-        """Write the rows as CSV that a spreadsheet does not run (`archgym.files.csv`)."""
+        """Write them as CSV that a spreadsheet does not run (`archgym.files.csv`)."""
         write_csv(self.tables(), self.schema, file)
 
     def _whole(self, part: _Part) -> pyarrow.Table:
         """The rows of a part, with all columns."""
-        found = pyarrow.concat_tables(part.tables)
+        rows = pyarrow.concat_tables(part.tables)
         facts, places = _facts(part.runs), pyarrow.array(np.concatenate(part.places))
-        self.rows += found.num_rows
+        self.rows += rows.num_rows
         self._seen.update(facts["study_run"].take(pyarrow.array(np.unique(places))).to_pylist())
         columns = [facts[name].take(places) for name in facts]
         for field in list(self.schema)[len(facts) :]:
-            column = found[field.name] if field.name in found.column_names else pyarrow.nulls(found.num_rows, field.type)
+            column = rows[field.name] if field.name in rows.column_names else pyarrow.nulls(rows.num_rows, field.type)
             if column.type != field.type:
                 column = as_text(column) if field.type == pyarrow.string() else column.cast(field.type, safe=False)
             columns.append(column)
@@ -99,16 +99,16 @@ class StudyRows:
 
 
 class _Part:
-    """Rows with the same columns, and their runs."""
+    """Rows with equal columns, and their runs."""
 
     def __init__(self) -> None:
         self.tables: list[pyarrow.Table] = []
         self.runs: list[Stored] = []
-        self.places: list[Indices] = []  # position of each row's run
+        self.places: list[Indices] = []  # of each row's run in `runs`
         self.rows = 0
 
     def add(self, table: pyarrow.Table, runs: Sequence[Stored], places: Indices) -> None:
-        """Add rows, with their runs' places among `runs`."""
+        """Add rows; `places` are the positions of their runs in `runs`."""
         self.places.append(places + len(self.runs))
         self.tables.append(table)
         self.runs.extend(runs)
@@ -129,7 +129,7 @@ def _pieces(file: StoredFile, runs: Sequence[Stored]) -> Iterator[tuple[pyarrow.
 
 
 def wider(a: pyarrow.DataType, b: pyarrow.DataType) -> pyarrow.DataType:
-    """A type that holds the values of both."""
+    """A type that has the values of both."""
     if a == b or pyarrow.types.is_null(b):
         return a
     if pyarrow.types.is_null(a):

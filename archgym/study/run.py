@@ -5,12 +5,12 @@ A run's table has the columns of a search's history (`sample`, parameters, metri
 only the rows where the best valid reward improved, those that extended the front where metrics are traded off, and the last one.
 The file's metadata hold two JSON objects: "archgym", the specification that repeats the run, and "archgym.result",
 
-    status                  "done" or "failed" (then with the reason, and the rows before the failure)
-    samples, unique         number of samples, and of distinct designs among them
-    feasible, valid         number of feasible and of valid samples
-    clipped                 valid samples with a reward clipped at +-R (`archgym.objective`)
-    mean_valid_reward       mean over valid samples: under random search, that of the average design
-    best_reward             best valid reward; null where no sample is valid
+    status                  "done" or "failed" (then with the reason, and the rows of what was simulated before)
+    samples, unique         samples, distinct designs among them
+    feasible, valid         numbers of feasible and of valid samples
+    clipped                 valid samples with a reward that is cut at +-R (`archgym.objective`)
+    mean_valid_reward       of all valid samples: under random search, of the average design
+    best_reward             null where no sample was valid
     failures, reasons       samples that the simulator could not evaluate; the most frequent reasons with their counts
     seconds                 wall time of the run
 """
@@ -50,21 +50,21 @@ def execute(specification: Mapping[str, Any], history: str = "improvements", cac
     """Run a search.
 
     Args:
-        specification: specification of the run.
+        specification: specification of the run, as in `Run.specification`.
         history: "full" or "improvements".
-        cache: cache file of simulated designs.
+        cache: file of simulated designs.
 
     Returns:
-        The run's Parquet file and its result (both as described above), also of a run that failed after its first sample.
+        The run's Parquet file and its result, both as described above; also of a run that failed after its first sample.
 
     Raises:
-        VersionMismatch: the installed environment or agent is a different one.
+        VersionMismatch: the environment or the agent differs here.
         ArchGymError: the run cannot be made here.
-        BaseException: any error of the agent before its first sample.
+        Exception: an error of the agent before its first sample.
     """
     failed: dict[str, Any] = {}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # warnings of clipped rewards and the like help in one search, not in twenty thousand
+        warnings.simplefilter("ignore")  # of clipped rewards and the like: useful for one search, not for twenty thousand
         search = specified(specification, cache)
         try:
             _check_same(search.specification, specification)
@@ -85,7 +85,7 @@ def execute(specification: Mapping[str, Any], history: str = "improvements", cac
 
 
 def failure(specification: Mapping[str, Any], reason: str) -> tuple[bytes, dict[str, Any]]:
-    """The file and the result of a failed run without samples."""
+    """The file and the result of a failed run without rows."""
     result = {"status": "failed", "reason": reason, "samples": 0, "seconds": 0.0}
     schema = {"sample": pyarrow.int64(), "feasible": pyarrow.bool_(), "valid": pyarrow.bool_(), "reward": pyarrow.float64()}
     table = pyarrow.table({name: pyarrow.array([], type_) for name, type_ in schema.items()})
@@ -97,21 +97,21 @@ def to_bytes(table: pyarrow.Table, specification: Mapping[str, Any], result: Map
     run = Specification.from_dict(specification)
     run = replace(run, version=run.version or __version__)
     metadata = {SPECIFICATION: json.dumps(run.to_dict()), RESULT: json.dumps(result)}
-    small = table.num_rows < 1000  # dictionaries and statistics would be most of a small file
+    small = table.num_rows < 1000  # of which dictionaries and statistics would be the larger part
     return sealed(table.replace_schema_metadata(metadata), use_dictionary=not small, write_statistics=not small, write_page_checksum=True)
 
 
-def _check_same(here: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
-    """Refuse a run that differs from the study's: a worker may have another version of an agent or a simulator."""
-    for part, value in what_decides_rows(expected).items():
-        if here[part] != value:
-            raise VersionMismatch(f"expected the run's {part} to be {value}, as in the study, got {here[part]}; are the versions the same?")
+def _check_same(here: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+    """Refuse a run that differs from the requested one: a worker may have another version of an agent or a simulator."""
+    for part, expected in what_decides_rows(asked).items():
+        if here[part] != expected:
+            raise VersionMismatch(f"the run's {part} is {here[part]} here, but the study asked for {expected}: are the versions the same?")
 
 
 def _table(search: Search, start: float, history: str) -> pyarrow.Table:
     ledger = search.ledger
     columns = ledger.history()
-    for name in ("cached", "seconds"):  # they differ between executions
+    for name in ("cached", "seconds"):  # differ between executions
         del columns[name]
     columns["elapsed_seconds"] = ledger.column("recorded") - start
     if history != "full":
@@ -121,7 +121,7 @@ def _table(search: Search, start: float, history: str) -> pyarrow.Table:
 
 
 def _improvements(columns: Mapping[str, Array], front: Sequence[Metric]) -> Indices:
-    """Samples with the best valid reward so far, those that extend the front of valid designs, and the last one: int64 [I]."""
+    """Samples whose valid reward is above all before, those that extend the front of valid designs, and the last one: int64 [I]."""
     reward, valid = columns["reward"], columns["valid"]
     best = np.maximum.accumulate(np.where(valid, reward, -np.inf))
     improved = np.flatnonzero(best > np.concatenate([[-np.inf], best[:-1]]))

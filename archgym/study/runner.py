@@ -1,16 +1,17 @@
-"""Running a study: every run that is not stored yet, each in its own process, each stored as soon as it is finished.
+"""Running a study: every run that is not stored yet, each in a separate process, each stored as soon as it is finished.
 
     left = runs of the file - runs in the folder
-    submit -> a worker executes -> its file is written here -> the next          (slightly more runs than workers are active)
+    submit -> a worker executes -> its file is written here -> the next          (a few more runs than workers are under way)
 
-    a run raises                        -> stored as failed, with the reason and the samples before
-    its process is killed or crashes    -> tried again, up to `retries` times, then stored as failed
+    a run raises                        -> stored as failed, with the reason and what was simulated before
+    its process crashes or is killed    -> tried again, up to `retries` times, then stored as failed
     it hangs, or takes too much memory  -> killed, tried again once, then stored as failed
-    it takes no sample, or too many     -> stored as failed; one that ends before its budget is spent is counted
-    Ctrl-C, SIGTERM, a full disk        -> active runs are abandoned, finished ones stored; the same command resumes
+    it takes no sample, or too many     -> stored as failed; runs that end before their budget is spent are counted
+    Ctrl-C, SIGTERM, a full disk        -> the runs under way are abandoned, finished ones are stored; the same command resumes
     its folder is removed or moved      -> an error: nothing is stored outside the study's folder
 
-The order of runs is that of their identifiers, which is random: after a tenth of the time about a tenth of every agent's runs is stored.
+Runs are submitted in the order of their identifiers, which is random: after a tenth of the time about a tenth of every
+agent's runs is stored.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from archgym.study.design import Run, Study
 from archgym.study.executors import Inline, make_executor, run_here, run_in_process
 from archgym.study.run import failure
 from archgym.study.store import Store
-from archgym.study.worker import Job, RunDied, RunFailed, RunHung, RunImpossible, RunTooLarge, Stopped
+from archgym.study.worker import RunDied, RunFailed, RunHung, RunImpossible, RunRequest, RunTooLarge, Stopped
 from archgym.task import Specification
 from archgym.text import REASON
 from archgym.version import __version__
@@ -42,23 +43,24 @@ from archgym.version import __version__
 __getattr__ = old_names(__name__, Progress="StudyProgress")
 _AGAIN = "run the same command again"
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_SHARE_OF_MEMORY = 0.8  # share of this machine's memory for all active runs, where the study sets no limit
+_SHARE_OF_MEMORY = 0.8  # of the machine's memory, for all runs at once, unless the study sets a limit
 
 
 @dataclass
 class StudyProgress:
-    """Progress of a study, updated in place.
+    """Progress of a study, updated in place while it runs.
 
     Attributes:
         total: runs of the study.
-        stored: runs stored before the start.
-        done, failed: runs finished since the start; failed runs, stored before or since.
-        samples: samples simulated since the start.
+        stored: runs that were stored before.
+        done: runs finished since.
+        failed: failed runs, stored before or since.
+        samples: samples simulated since.
         started: `time.monotonic()` at the start.
-        retried: number of retries.
+        retried: runs that were tried again.
         best: task -> (best reward, agent).
-        valid, clipped: (task, agent) -> valid samples, and those with a clipped reward.
-        reasons: reasons of failed runs, with their counts.
+        valid, clipped: (task, agent) -> valid samples, and those among them whose reward is cut.
+        reasons: reason of failure -> runs.
         early: (task, agent) -> runs that ended before their budget was spent.
         notes: remarks on the study, one sentence each.
     """
@@ -82,7 +84,7 @@ class StudyProgress:
         """Runs still to do."""
         return self.total - self.stored - self.done
 
-    def saw(self, run: Run, result: Mapping[str, Any]) -> None:
+    def add(self, run: Run, result: Mapping[str, Any]) -> None:
         """Count a run's result."""
         task, agent = run.task, run.agent
         if result["status"] != "done":
@@ -91,7 +93,7 @@ class StudyProgress:
             return
         if result["samples"] < Specification.from_dict(run.specification).budget:
             self.early[task, agent] += 1
-        if "clipped" in result:  # older versions do not count them
+        if "clipped" in result:  # written by a version that counts them
             self.valid[task, agent] += result["valid"]
             self.clipped[task, agent] += result["clipped"]
         reward = result.get("best_reward")
@@ -108,18 +110,19 @@ def run_study(
     retry_failed: bool = False,
     watch: Callable[[StudyProgress], Any] | None = None,
 ) -> StudyProgress:
-    """Run the runs of a study that are not stored yet.
+    """Run what is left of a study.
 
     Args:
         study: the study.
-        store: folder of the runs.
-        workers: number of parallel runs on this machine; default: its processors.
-        executor: name of the executor (see `archgym.study.executors`).
+        store: folder of its runs.
+        workers: number of runs at once on this machine; default: the number of processors.
+        executor: name of an executor (`archgym.study.executors`).
         retry_failed: whether to run failed runs again.
-        watch: function that receives the progress once, before the first run; it then changes in place.
+        watch: function called once, before the first run, with the progress, which then changes in place.
 
     Raises:
-        ArchGymError: another runner holds the folder; the folder cannot be written, or is removed or moved; the executor does not answer.
+        ArchGymError: another runner is at work in the folder; the folder cannot be written, or is removed or moved; the executor
+            cannot be reached.
         KeyboardInterrupt: Ctrl-C or SIGTERM, after all finished runs are stored.
     """
     runs = {run.id: run for run in study.runs()}
@@ -141,7 +144,7 @@ def run_study(
 
 
 def _look(study: Study, store: Store, runs: dict[str, Run], retry_failed: bool) -> tuple[StudyProgress, list[Run], set[str]]:
-    """Progress of the stored runs, the runs left, in random order, and the names of the stored files."""
+    """The progress so far, the runs that are left, in random order, and the names of the files."""
     before = len(store.damaged())
     stored = store.read(set_aside=True)
     progress = StudyProgress(total=len(runs))
@@ -154,15 +157,17 @@ def _look(study: Study, store: Store, runs: dict[str, Run], retry_failed: bool) 
         else:
             progress.stored += 1
             versions[Specification.from_dict(found.specification).version or "an unknown version"] += 1
-            progress.saw(run, found.result)
+            progress.add(run, found.result)
     if damaged := len(store.damaged()) - before:
-        progress.notes.append(f"{damaged:,} damaged files were moved to {store.folder / 'damaged'}; their runs are run again")
+        progress.notes.append(f"{damaged:,} files could not be read and are now in {store.folder / 'damaged'}; their runs are run again")
     if others := len(stored.keys() - runs.keys()):
-        progress.notes.append(f"{others:,} stored runs are of another version of the study file; they are kept, but not part of this study")
+        progress.notes.append(f"{others:,} stored runs are of another version of the study file; they are kept, and not part of this study")
     del versions[__version__]
     if versions:
         which = ", ".join(f"{count:,} of {version}" for version, count in sorted(versions.items()))
-        progress.notes.append(f"stored runs are of another version of archgym ({which}; this is {__version__}); another --out repeats them")
+        progress.notes.append(
+            f"stored runs are of another version of archgym ({which}; this is {__version__}); another --out runs them again"
+        )
     return progress, left, {found.path.name for found in stored.values()}
 
 
@@ -173,55 +178,54 @@ class _Runner:
         self.study, self.store, self.progress, self.pool = study, store, progress, pool
         self.folder = _identity(store.folder)
         self.files = set(files)
-        self.active: dict[Future[Any], tuple[Run, int]] = {}
-        self.window = 1 if isinstance(pool, Inline) else width + max(2, width // 2)  # so that neither workers nor finished runs wait
-        self.memory_bytes = int(
-            _SHARE_OF_MEMORY * psutil.virtual_memory().total / width if study.memory_gb is None else study.memory_gb * 1e9
-        )
+        self.under_way: dict[Future[Any], tuple[Run, int]] = {}
+        self.window = 1 if isinstance(pool, Inline) else width + max(2, width // 2)  # so that neither a worker nor a finished run waits
+        self.memory_bytes = int(study.memory_gb * 1e9) if study.memory_gb is not None else _share_of_memory(width)
 
     def run(self, left: list[Run]) -> None:
         waiting = deque((run, 0) for run in left)
-        while waiting or self.active:
-            while waiting and len(self.active) < self.window:
+        while waiting or self.under_way:
+            while waiting and len(self.under_way) < self.window:
                 self._submit(*waiting.popleft())
-            finished, _ = wait(self.active, return_when=FIRST_COMPLETED)
+            finished, _ = wait(self.under_way, return_when=FIRST_COMPLETED)
             for future in finished:
-                run, attempts = self.active.pop(future)
-                if self._finish(run, attempts, future):
+                run, deaths = self.under_way.pop(future)
+                again = self._finish(run, deaths, future)
+                if again:
                     self.progress.retried += 1
-                    waiting.append((run, attempts + 1))
+                    waiting.append((run, deaths + 1))
         self._check_folder()
         if gone := len(self.files - {path.name for path in (self.store.folder / "runs").rglob("*.parquet")}):
             raise ArchGymError(f"{gone:,} files were removed from {self.store.folder} while the study ran: {_AGAIN}")
 
-    def _submit(self, run: Run, attempts: int) -> None:
+    def _submit(self, run: Run, deaths: int) -> None:
         study = self.study
         cache = self.store.cache_file(run.task) if study.cache else None
-        job = Job(run.specification, study.history, cache, study.timeout_s, self.memory_bytes)
+        job = RunRequest(run.specification, study.history, cache, study.timeout_s, self.memory_bytes)
         try:
             future = self.pool.submit(run_here if isinstance(self.pool, Inline) else run_in_process, job)
         except (BrokenExecutor, RuntimeError) as error:
             raise _executor_is_gone(error) from error
-        self.active[future] = run, attempts
+        self.under_way[future] = run, deaths
 
-    def _finish(self, run: Run, attempts: int, future: Future[Any]) -> bool:
-        """Store a finished run, or return True where it must be tried again."""
+    def _finish(self, run: Run, deaths: int, future: Future[Any]) -> bool:
+        """Store a finished run; True if it must be tried again instead."""
         try:
             content, result = future.result()
         except (RunFailed, RunHung, RunTooLarge) as error:
-            if not isinstance(error, RunFailed) and attempts < min(self.study.retries, 1):
+            if not isinstance(error, RunFailed) and deaths < min(self.study.retries, 1):
                 return True
             content, result = failure(run.specification, str(error))
         except RunDied as error:
-            if attempts < self.study.retries:
+            if deaths < self.study.retries:
                 return True
-            content, result = failure(run.specification, f"{error}, {attempts + 1} times")
+            content, result = failure(run.specification, f"{error}, {deaths + 1} times")
         except (RunImpossible, Stopped):
             raise
         except (CancelledError, BrokenExecutor, OSError) as error:
             raise _executor_is_gone(error) from error
         except Exception as error:
-            if type(error).__name__ == "KilledWorker" and attempts < self.study.retries:  # of Dask, when a worker is killed repeatedly
+            if type(error).__name__ == "KilledWorker" and deaths < self.study.retries:  # Dask's, after several deaths of its worker
                 return True
             if isinstance(error, ArchGymError):  # no process can be started
                 raise
@@ -231,7 +235,7 @@ class _Runner:
         self.files.add(f"{run.id}.parquet")
         self.progress.done += 1
         self.progress.samples += result["samples"]
-        self.progress.saw(run, result)
+        self.progress.add(run, result)
         return False
 
     def _check_folder(self) -> None:
@@ -242,7 +246,7 @@ class _Runner:
 
 
 def _identity(folder: Path) -> tuple[int, int] | None:
-    """Device and inode of a folder; None where it does not exist."""
+    """Device and inode of a folder, which stay when it is moved; None where it does not exist."""
     try:
         found = folder.stat()
     except OSError:
@@ -252,15 +256,19 @@ def _identity(folder: Path) -> tuple[int, int] | None:
 
 def _executor_is_gone(error: BaseException) -> ArchGymError:
     text = str(error) or type(error).__name__
-    return ArchGymError(f"the executor is gone ({text}); finished runs are stored: {_AGAIN}")
+    return ArchGymError(f"the connection to the executor is lost ({text}); finished runs are stored: {_AGAIN}")
+
+
+def _share_of_memory(width: int) -> int:
+    return int(_SHARE_OF_MEMORY * psutil.virtual_memory().total / width)
 
 
 @contextmanager
 def interruptible(*, last: bool = False) -> Iterator[None]:
-    """Let SIGTERM, which batch systems send before they kill, end a study as Ctrl-C does; signals after the first are ignored.
+    """SIGTERM, which batch systems send before SIGKILL, ends a study as Ctrl-C does; later signals are ignored.
 
     Args:
-        last: whether the program ends after an interruption and must not be interrupted again.
+        last: whether the program ends after an interruption, so that signals stay ignored.
     """
     taken = [number for number in _SIGNALS if signal.getsignal(number) not in (_interrupt, signal.SIG_IGN, None)]
     if threading.current_thread() is not threading.main_thread() or not taken:

@@ -1,7 +1,7 @@
-"""Sealed Parquet files, with the SHA-256 of the whole file in their own metadata.
+"""Sealed Parquet files: the SHA-256 of the whole file in its own metadata shows a later change.
 
-The file is written with 64 zeros in the digest's place and hashed, then the digest replaces the zeros: it covers rows, names, specification
-and result. Files of older versions have no seal.
+The file is written with 64 zeros in the digest's place, hashed, and the digest takes their place: it covers rows, names, specification and
+result, and a reader needs no second file. Files of older versions of archgym have no seal.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 import pyarrow
 import pyarrow.parquet
 
-SEAL = b"archgym.sha256"  # metadata of the file, beside those of the schema
+SEAL = b"archgym.sha256"  # metadata of the file, beside those of its schema
 _ZEROS = b"0" * 64
 _PLACE = SEAL + b"\x18\x40"  # in Parquet's footer (Thrift's compact protocol): the name, then a text of 64 bytes
 _BLOCK = 1 << 20
@@ -24,7 +24,7 @@ def sealed(table: pyarrow.Table, **options: Any) -> bytes:
     """A table as a sealed Parquet file.
 
     Args:
-        table: rows, and the file's metadata in the schema.
+        table: the rows; metadata of its schema become those of the file.
         options: options of `pyarrow.parquet.ParquetWriter`.
     """
     buffer = io.BytesIO()
@@ -37,10 +37,10 @@ def sealed(table: pyarrow.Table, **options: Any) -> bytes:
 
 
 def check_seal(file: BinaryIO) -> bool:
-    """Whether a Parquet file has a seal; the whole file is read.
+    """Whether a Parquet file has a seal; read from the start to the end.
 
     Raises:
-        ValueError: the file was changed after it was sealed, or is not a whole Parquet file.
+        ValueError: the file has changed since it was sealed, or is not a whole Parquet file.
     """
     size = file.seek(0, os.SEEK_END)
     file.seek(max(0, size - 8))
@@ -67,7 +67,7 @@ def check_seal(file: BinaryIO) -> bool:
 
 
 def _feed(hashed: Any, file: BinaryIO, count: int) -> None:
-    """Hash the next `count` bytes, or the rest of the file."""
+    """Hash `count` bytes, or all that are left."""
     while count > 0 and (block := file.read(min(count, _BLOCK))):
         hashed.update(block)
         count -= len(block)

@@ -3,14 +3,16 @@
     DIR/study.toml                          the study file as it was last run
     DIR/runs/<task>/<agent>/<run id>.parquet
     DIR/runs/<task>/<agent>/compact-<hash>.parquet      many runs in one file (`archgym study compact`)
-    DIR/damaged/                            damaged files; their runs are run again
-    DIR/cache/                              cached designs, where the study file sets `cache = true`
-    DIR/.lock                               lock of the active runner
+    DIR/damaged/                            damaged files, set aside; their runs are run again
+    DIR/cache/                              simulated designs, where the study has cache = true
+    DIR/.lock                               held by the runner at work
 
-A file is written under a temporary name, synchronised and renamed, so that kill -9 and power cuts lose at most the active runs. Run files
-are sealed (`archgym.study.seal`): one that has changed since, or that is not a regular file, is damaged. Nothing behind a link within DIR
-is written, moved or removed (`archgym.files.paths`). A failed run has a file with its rows and, in the metadata, the reason
-(`archgym.study.run`); reports and data sets leave it out, an export marks it.
+A file is written under a temporary name, synchronised and renamed, so that kill -9 and power cuts lose at most the runs under way. Run
+files are sealed (`archgym.study.seal`): one that has changed since, or that is not a regular file, is damaged. Nothing behind a link
+within DIR is written, moved or removed (`archgym.files.paths`).
+
+A failed run is a result too: a file with the rows before the failure, and the reason in its metadata (`archgym.study.run`). Reports and
+data sets leave it out; an export marks it.
 """
 
 from __future__ import annotations
@@ -55,7 +57,7 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 _NOT_THE_FILE = (errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 _OF_DONE, _OF_FAILED = {"samples", "seconds", "valid", "mean_valid_reward", "best_reward"}, {"samples", "seconds", "reason"}
 _COLUMNS = {"sample", "feasible", "valid", "reward"}
-_MAX_NAMED = 3  # damaged files named in a warning
+_MAX_NAMED = 3  # damaged files that a warning names
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class Stored:
 
     Attributes:
         id: the run's identifier.
-        path: the file that holds it, alone or with others.
+        path: the file with the run, alone or with others.
         specification, result: its metadata (see `archgym.study.run`).
     """
 
@@ -75,7 +77,7 @@ class Stored:
 
     @property
     def done(self) -> bool:
-        """Whether it was finished; otherwise it failed."""
+        """Whether the run was finished; otherwise it failed."""
         return bool(self.result.get("status") == "done")
 
 
@@ -85,9 +87,9 @@ class StoredFile:
 
     Attributes:
         path: path of the file.
-        parquet: the open file; in one of many runs, the first column has the run's identifier.
-        runs: runs in the file.
-        sealed: whether it has a seal.
+        parquet: the file, open; in a file of many runs, the first column is the run's identifier.
+        runs: the runs in the file.
+        sealed: whether the file has a seal.
     """
 
     path: Path
@@ -97,7 +99,7 @@ class StoredFile:
 
     @property
     def many(self) -> bool:
-        """Whether `compact` wrote it."""
+        """Whether `compact` wrote the file."""
         return bool(_COMPACT_FILE.fullmatch(self.path.name))
 
 
@@ -105,10 +107,10 @@ class Store:
     """The folder of a study.
 
     Args:
-        folder: folder of the study, made when something is written.
+        folder: path of the folder, which is made at the first write.
 
     Raises:
-        ArchGymError: the folder is a file, or this process may not enter it.
+        ArchGymError: the path is a file, or a folder that this process may not enter.
     """
 
     def __init__(self, folder: str | os.PathLike[str]):
@@ -127,10 +129,10 @@ class Store:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Lock the folder for one runner; the lock ends with the process, also if it is killed.
+        """Lock the folder for one runner; the lock ends with the process, also if that is killed.
 
         Raises:
-            ArchGymError: another runner holds the lock, or the folder cannot be written.
+            ArchGymError: another runner is at work in the folder, or the folder cannot be written.
         """
         path = self.folder / ".lock"
         with self._errors(path):
@@ -140,7 +142,7 @@ class Store:
             try:
                 lock.acquire(timeout=0)
             except Timeout:
-                raise ArchGymError(f"another runner holds {self.folder}: wait for it, stop it, or give another --out") from None
+                raise ArchGymError(f"another runner is at work in {self.folder}: wait for it, stop it, or give another --out") from None
             except (OSError, NotImplementedError) as error:
                 if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
                     raise
@@ -156,10 +158,10 @@ class Store:
         self._put(self.study_file, text.encode())
 
     def write(self, run: Run, content: bytes) -> None:
-        """Store a run, completely or not at all.
+        """Store a run: all of it or nothing.
 
         Raises:
-            ArchGymError: the disk is full, or the folder cannot be written; stored runs are safe.
+            ArchGymError: the disk is full, or the folder cannot be written; what was stored before is safe.
         """
         self._put(self._place(run.task, run.agent) / f"{run.id}.parquet", content)
 
@@ -167,8 +169,8 @@ class Store:
         """All stored runs by identifier.
 
         Args:
-            set_aside: whether to move damaged files, and those whose run is not that of their name, to DIR/damaged; otherwise they are
-                skipped with a warning.
+            set_aside: whether to move damaged files, and those with another run than their name says, to DIR/damaged; otherwise they
+                are passed over with a warning.
         """
         found: dict[str, Stored] = {}
         with self._noticed(set_aside) as damaged:
@@ -177,13 +179,13 @@ class Store:
         return found
 
     def files(self, damaged: dict[Path, str]) -> Iterator[StoredFile]:
-        """Every intact file, each open until the next.
+        """Every intact file, open until the next one is.
 
         Args:
-            damaged: receives the other files with their reasons.
+            damaged: receives the other files, with the reason.
 
         Raises:
-            ArchGymError: the folder cannot be read, or has a link among its run folders.
+            ArchGymError: the folder cannot be read, or has a link in the place of a folder of runs.
         """
         check_own_folder(self.folder / "runs")
         for path in self._paths():
@@ -196,7 +198,7 @@ class Store:
                 damaged[path] = str(error)
 
     def set_aside(self, files: Iterable[Path]) -> None:
-        """Move files to DIR/damaged, each under a new name; needs the lock.
+        """Move files to DIR/damaged, each under a distinct name; the caller holds the lock.
 
         Raises:
             ArchGymError: the folder cannot be written.
@@ -211,18 +213,18 @@ class Store:
                 os.rename(path, target)
 
     def damaged(self) -> list[Path]:
-        """Files in DIR/damaged."""
+        """Files that were set aside."""
         return sorted((self.folder / "damaged").glob("*")) if self.folder.exists() else []
 
     def table(self, runs: Iterable[Stored], columns: Sequence[str] | None = None) -> Iterator[tuple[Stored, pyarrow.Table]]:
         """The rows of stored runs, file by file.
 
         Args:
-            runs: runs from `read`.
-            columns: names of the columns to read; default: all. Columns that a file lacks are left out.
+            runs: stored runs, from `read`.
+            columns: names of the columns to read; None for all. Columns that a file lacks are left out.
 
         Raises:
-            ArchGymError: a file was damaged after `read`.
+            ArchGymError: a file that was damaged after `read`.
         """
         by_file: dict[Path, list[Stored]] = {}
         for run in runs:
@@ -245,10 +247,10 @@ class Store:
     def compact(self) -> tuple[int, int]:
         """Merge the runs of each task and agent into one file: (files before, files after).
 
-        An interruption loses nothing: single files are removed after the merged one is complete, and a run in both counts once.
+        An interruption loses nothing: single files are removed after the merged one is complete, and a run that is in both counts once.
 
         Raises:
-            ArchGymError: the disk is full, or the folder cannot be written; stored runs are safe.
+            ArchGymError: as `write`.
         """
         before = after = 0
         stored: dict[str, Stored] = {}
@@ -270,7 +272,7 @@ class Store:
         return before, after
 
     def cache_file(self, task: str) -> str:
-        """Path of a task's cache of designs.
+        """The file of a task's simulated designs.
 
         Raises:
             ArchGymError: the folder cannot be written, or the file is a link, which SQLite would follow.
@@ -281,12 +283,12 @@ class Store:
         return str(path.resolve())
 
     def _paths(self) -> Iterator[Path]:
-        """Everything with the name of a run file."""
+        """Every path with the name of a run file."""
         for folder, folders, names in os.walk(self.folder / "runs", onerror=_refuse):
             folders.sort()
             yield from (Path(folder, name) for name in sorted([*names, *folders]) if _ours(name))
             folders[:] = [name for name in folders if not _ours(name)]
-            for name in (*folders, *names):  # os.walk does not enter links, so their runs would be missing
+            for name in (*folders, *names):  # a link would not be entered, and its runs would be missing
                 if not _ours(name) and kind_of(path := Path(folder, name)):
                     check_own_folder(path)
 
@@ -294,7 +296,7 @@ class Store:
         return self.folder / "runs" / _folder_name(task) / _folder_name(agent)
 
     def _merge(self, folder: Path, runs: Sequence[Stored], old: Sequence[Path]) -> int:
-        """Write runs as one file and remove the old files; the number of files afterwards."""
+        """Write runs as one file and remove their former files: the number of files afterwards."""
         contents = list(self.table(runs))
         taken = {name for _, content in contents for name in content.column_names}
         column = unused("run", taken)
@@ -304,7 +306,7 @@ class Store:
             tables.append(content.replace_schema_metadata(None).add_column(0, column, ids))
         try:
             merged = pyarrow.concat_tables(tables, promote_options="permissive")
-        except pyarrow.ArrowException:  # an older version wrote a column as text in one run and as numbers in another
+        except pyarrow.ArrowException:  # a column with texts in one run and numbers in another, of an older version
             return len(old)
         metadata = {RUNS: json.dumps({run.id: [run.specification, run.result] for run in runs})}
         content = sealed(merged.replace_schema_metadata(metadata), compression="zstd", write_page_checksum=True)
@@ -323,14 +325,14 @@ class Store:
             replace(path, lambda file: file.write(content))
 
     def _remove_orphans(self) -> None:
-        """Remove temporary files of runners that were killed."""
+        """Temporary files of runners that were killed."""
         remove_abandoned(self.folder)
         for folder, _, _ in os.walk(self.folder / "runs"):
             remove_abandoned(Path(folder))
 
     @contextmanager
     def _noticed(self, set_aside: bool = False) -> Iterator[dict[Path, str]]:
-        """Collects damaged files, which are then set aside or reported in a warning."""
+        """Damaged files, which are afterwards set aside, or passed over with a warning."""
         damaged: dict[Path, str] = {}
         yield damaged
         if set_aside:
@@ -344,20 +346,23 @@ class Store:
             yield
         except OSError as error:
             hint = "free some space" if is_full(error) else "give another --out, or change its permissions"
-            raise ArchGymError(f"cannot write {path}: {in_words(error)}; stored runs are safe: {hint} and run the same command") from error
+            raise ArchGymError(
+                f"cannot write {path}: {in_words(error)}; what was stored before is safe: {hint} and run the same command"
+            ) from error
 
 
 def warn_of(damaged: Mapping[Path, str], folder: Path) -> None:
-    """Warn of damaged files that are skipped, with the remedy."""
-    named = [f"{path} ({reason})" for path, reason in list(damaged.items())[:_MAX_NAMED]]
-    names = "; ".join([*named, "..."] if len(damaged) > _MAX_NAMED else named)
+    """Warn of files that are passed over, with the remedy."""
+    names = "; ".join(f"{path} ({reason})" for path, reason in list(damaged.items())[:_MAX_NAMED]) + (
+        "; ..." if len(damaged) > _MAX_NAMED else ""
+    )
     count = "1 damaged file is" if len(damaged) == 1 else f"{len(damaged):,} damaged files are"
     remedy = f"archgym study run FILE --out {folder} sets damaged files aside and runs their runs again"
-    warnings.warn(f"{count} skipped: {names}; {remedy}", stacklevel=2)
+    warnings.warn(f"{count} passed over: {names}; {remedy}", stacklevel=2)
 
 
 class _Damaged(Exception):
-    """A file that is damaged or foreign; the message is the reason."""
+    """The reason why a file is damaged or foreign."""
 
 
 @contextmanager
@@ -365,9 +370,9 @@ def _opened(path: Path) -> Iterator[StoredFile]:
     """A file of a study, and the runs in it.
 
     Raises:
-        FileNotFoundError: the file does not exist.
+        FileNotFoundError: the file was removed.
         ArchGymError: this process may not read the file.
-        _Damaged: the file is damaged, foreign, or has another run than that of its name.
+        _Damaged: the file has changed, is foreign, or has another run than its name says.
     """
     with ExitStack() as stack:
         try:
@@ -375,7 +380,7 @@ def _opened(path: Path) -> Iterator[StoredFile]:
             is_sealed = check_seal(file)
             parquet = stack.enter_context(pyarrow.parquet.ParquetFile(file, page_checksum_verification=not is_sealed))
             runs = list(_runs(path, parquet.metadata.metadata or {}))
-            if not is_sealed and not set(parquet.read(use_threads=False).column_names) >= _COLUMNS:  # reading checks the pages' checksums
+            if not is_sealed and not set(parquet.read(use_threads=False).column_names) >= _COLUMNS:  # its pages have checksums of their own
                 raise ValueError("it lacks columns of a run")
         except (FileNotFoundError, MemoryError):
             raise
@@ -391,17 +396,17 @@ def _runs(path: Path, metadata: Mapping[bytes, bytes]) -> Iterator[Stored]:
     """The runs in a file.
 
     Raises:
-        ValueError: a foreign file, or one with another run than that of its name; damaged metadata raise nearly anything.
+        ValueError: a file that is not of a study, or has another run than its name says; nearly anything for damaged metadata.
     """
     if RUNS in metadata:
         members = json.loads(metadata[RUNS])
     elif SPECIFICATION in metadata and RESULT in metadata:
         members = {path.stem: [json.loads(metadata[SPECIFICATION]), json.loads(metadata[RESULT])]}
     else:
-        raise ValueError("it has no run of a study")
+        raise ValueError("it is not a file of a study")
     for id_, (specification, result) in members.items():
         if id_ not in {identifier(specification, history) for history in ("improvements", "full")}:
-            raise ValueError("its run is not that of its name")
+            raise ValueError("it holds another run than its name says")
         needed = _OF_DONE if result["status"] == "done" else _OF_FAILED
         if not result.keys() >= needed:
             raise ValueError(f"a result lacks {', '.join(sorted(needed - result.keys()))}")
@@ -409,7 +414,7 @@ def _runs(path: Path, metadata: Mapping[bytes, bytes]) -> Iterator[Stored]:
 
 
 def _add(found: dict[str, Stored], runs: Iterable[Stored]) -> None:
-    """Add the runs of a file; of two with one identifier a finished one counts, else the first."""
+    """Add the runs of a file; of two with one identifier the finished one counts, else the first."""
     for run in runs:
         if run.id not in found or not found[run.id].done:
             found[run.id] = run
@@ -420,13 +425,13 @@ def _cannot_read(path: str | os.PathLike[str], error: OSError) -> ArchGymError:
 
 
 def _refuse(error: OSError) -> None:
-    """Refuse a folder of runs that cannot be read, unless it was removed since it was listed."""
+    """Refuse a folder of runs that cannot be read, unless it was removed after it was listed."""
     if not isinstance(error, FileNotFoundError):
         raise _cannot_read(error.filename, error) from error
 
 
 def unused(name: str, taken: Container[str]) -> str:
-    """The name, followed by underscores where it is taken."""
+    """A name that no other column has."""
     while name in taken:
         name += "_"
     return name
@@ -437,6 +442,6 @@ def _ours(name: str) -> bool:
 
 
 def _folder_name(label: str) -> str:
-    """A label as the name of a folder: readable, and distinct for distinct labels."""
+    """The folder name of a label: readable, and distinct for distinct labels."""
     plain = re.sub(r"[^A-Za-z0-9._=-]+", "-", label).strip("-.")[:60]
     return plain if plain == label else f"{plain or 'x'}-{hashlib.sha256(label.encode()).hexdigest()[:6]}"

@@ -3,11 +3,11 @@
     the run raises, or calls sys.exit          -> RunFailed (or RunImpossible), the process goes on
     the run takes longer than timeout_s        -> the process and all it started are killed: RunHung
     the run holds more than memory_bytes       -> the same: RunTooLarge
-    the process dies (a crash, kill -9)        -> RunDied, also as it starts
+    the process ends (a crash, kill -9)        -> RunDied, also as it starts
 
 The process may start processes of its own (`Isolated`, `Parallel`), it can be started from within a Dask worker, and a script that starts
 it needs no `if __name__ == "__main__":`. It ends with the process that started it, and all that its runs have started ends with it
-(`archgym.processes.children`). What runs print is dropped, except the last words of a process that died.
+(`archgym.processes.children`). What runs print is dropped, except the last words of a process that ended.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from archgym.text import REASON
 _POLL_S = 0.05  # how often a running process is looked at
 _POLL_DESCENDANTS_S = 2.0  # finding them takes milliseconds
 _START_S = 120.0  # within which a process must have imported archgym
-_GRACE_S = 1.0  # until a process that answers no more has died
+_GRACE_S = 1.0  # until a process that answers no more has ended
 _LAST_WORDS = 200  # characters
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1")
 
@@ -43,7 +43,7 @@ class RunImpossible(ArchGymError):
 
 
 class RunDied(ArchGymError):
-    """The process died during the run."""
+    """The process ended during the run."""
 
 
 class RunHung(RunDied):
@@ -59,8 +59,8 @@ class Stopped(ArchGymError):
 
 
 @dataclass(frozen=True)
-class Job:
-    """What a process is asked to do: the arguments of `archgym.study.run.execute`, and the run's limits."""
+class RunRequest:
+    """A run for a process: the arguments of `archgym.study.run.execute`, and the run's limits."""
 
     specification: Mapping[str, Any]
     history: str = "improvements"
@@ -76,11 +76,11 @@ class RunProcess:
         self._process: Server | None = None
         self._pid = 0  # of the Python process, which the supervisor above it is not
 
-    def run(self, job: Job, stop: threading.Event | None = None) -> tuple[bytes, dict[str, Any]]:
+    def run(self, request: RunRequest, stop: threading.Event | None = None) -> tuple[bytes, dict[str, Any]]:
         """Execute a run in the process.
 
         Args:
-            job: the run.
+            request: the run.
             stop: set by another thread to abandon it.
 
         Returns:
@@ -93,15 +93,15 @@ class RunProcess:
         if self._process is None or self._process.ended:
             self._process = self._start(stop)
         try:
-            self._process.send((job.specification, job.history, job.cache))
-            self._wait(self._process, job, stop)
+            self._process.send((request.specification, request.history, request.cache))
+            self._wait(self._process, request, stop)
             kind, result = self._process.receive()
         except EOFError:
             raise RunDied(f"the process {self._end()}") from None
         except BaseException:
             self.close()
             raise
-        return answered(kind, result)
+        return unwrap(kind, result)
 
     def close(self) -> None:
         """End the process and what it started."""
@@ -116,21 +116,21 @@ class RunProcess:
             raise Stopped("the study was stopped")
         return process.end(_GRACE_S).with_last_words(1, _LAST_WORDS)
 
-    def _wait(self, process: Server, job: Job, stop: threading.Event | None) -> None:
+    def _wait(self, process: Server, request: RunRequest, stop: threading.Event | None) -> None:
         """Until there is an answer; an end of the process is one."""
         start = looked = time.monotonic()
         while not process.ready(_POLL_S):
             now = time.monotonic()
             if stop is not None and stop.is_set():
                 raise Stopped("the study was stopped")
-            if job.timeout_s is not None and now - start > job.timeout_s:
-                raise RunHung(f"timed out after {job.timeout_s:g} s")
-            if job.memory_bytes is not None:
+            if request.timeout_s is not None and now - start > request.timeout_s:
+                raise RunHung(f"timed out after {request.timeout_s:g} s")
+            if request.memory_bytes is not None:
                 everything = now - looked > _POLL_DESCENDANTS_S
                 looked = now if everything else looked
                 held = resident_memory(process.pid if everything else self._pid, below=everything)
-                if held > job.memory_bytes:
-                    raise RunTooLarge(f"took {held / 1e9:.2f} GB of memory; the limit is {job.memory_bytes / 1e9:.2f} GB")
+                if held > request.memory_bytes:
+                    raise RunTooLarge(f"took {held / 1e9:.2f} GB of memory; the limit is {request.memory_bytes / 1e9:.2f} GB")
 
     def _start(self, stop: threading.Event | None) -> Server:
         """A process that is ready.
@@ -166,11 +166,11 @@ class RunProcess:
         return process
 
 
-def attempt(specification: Mapping[str, Any], history: str, cache: str | None) -> tuple[str, Any]:
+def try_run(specification: Mapping[str, Any], history: str, cache: str | None) -> tuple[str, Any]:
     """Execute a run and say how it went: ("done", what `execute` returns), ("failed", why) or ("impossible", why).
 
     Raises:
-        MemoryError: for whoever owns the process to decide.
+        MemoryError: the owner of the process decides what to do.
     """
     from archgym.study.run import VersionMismatch, execute
 
@@ -184,7 +184,7 @@ def attempt(specification: Mapping[str, Any], history: str, cache: str | None) -
         return "failed", reason_of(error, REASON)
 
 
-def answered(kind: str, answer: Any) -> tuple[bytes, dict[str, Any]]:
+def unwrap(kind: str, answer: Any) -> tuple[bytes, dict[str, Any]]:
     """What an attempt gave.
 
     Raises:
@@ -205,7 +205,7 @@ def serve(line: Line) -> NoReturn:
         with suppress(OSError):  # an earlier run has closed it
             os.write(2, NEW_JOB)
         try:
-            return attempt(*run)
+            return try_run(*run)
         except KeyboardInterrupt as error:  # Ctrl-C goes to the parent alone, so the run raised this
             return "failed", reason_of(error)
 

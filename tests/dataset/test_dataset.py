@@ -454,3 +454,17 @@ def test_the_commands_say_what_they_made_and_do_not_overwrite(study, tmp_path):
     assert again.exit_code == 2 and "--overwrite" in again.output
     assert program("build", study, "--env", "large", "--out", tmp_path / "data", "--overwrite").exit_code == 0
     assert "genetic 4" in program("show", tmp_path / "data").output
+
+
+def test_progress_of_a_sample_rises_to_the_end(bowl):
+    seen = []
+    sample("archgym/NKLandscape-v0", 5000, env_kwargs={"n": 14, "k": 1}, progress=lambda what, share: seen.append((what, share)))
+    assert [share for _, share in seen] == [4096 / 5000, 1.0] and {what for what, _ in seen} == {"5,000 designs"}
+
+
+@pytest.mark.parametrize("name", ["save_dataset", "load_dataset", "to_arrow", "about", "FILE"])
+def test_names_that_moved_are_still_found(name):
+    from archgym.dataset import data, files
+
+    with pytest.warns(DeprecationWarning, match=f"use archgym.dataset.files.{name}"):
+        assert getattr(data, name) is getattr(files, name)

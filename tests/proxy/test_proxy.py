@@ -384,3 +384,15 @@ def test_scores_of_perfect_and_of_constant_predictions():
     assert perfect["rmse_percent_of_range"] == 0 and perfect["r2"] == perfect["spearman"] == 1
     assert constant["rmse_percent_of_range"] == constant["mean_predictor_rmse_percent_of_range"] and constant["r2"] == 0
     assert np.isnan(constant["spearman"]) and np.isnan(evaluate.scores(true - 1, true, 2.0, 1.0)["mape_percent"])
+
+
+def test_progress_rises_to_the_end_and_old_names_of_arguments_work(hills, folder):
+    seen = []
+    with pytest.warns(DeprecationWarning, match=r"train\(designs=\.\.\.\) is deprecated: write train_size"):
+        found = train(hills, ["gain"], "linear", designs=100, folds=2, progress=lambda what, share: seen.append((what, share)))
+    assert found.report["designs"]["train"] == 100
+    shares = [share for _, share in seen]
+    assert shares == sorted(shares) and shares[0] > 0 and shares[-1] == 1
+    assert list(dict.fromkeys(what for what, _ in seen)) == ["the model", "cross-validation", "learning curve"]
+    with pytest.warns(DeprecationWarning, match=r"ProxySearch\(samples=\.\.\.\) is deprecated: write budget"):
+        assert ProxySearch(folder, samples=7).configuration["samples"] == 7

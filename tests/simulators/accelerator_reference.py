@@ -118,6 +118,13 @@ def maestro(dataflow, pes, k, c, r, s, e, f):
     return steps * (2 * min(4, c) * s + 1) + 1
 
 
+def layer_runtime(dataflow, pes, layer):
+    """All groups and repeats of a convolution, one after the other."""
+    e, f, _, filters, channels, _ = sizes(layer)
+    once = maestro(dataflow, pes, filters, channels, layer.kernel_h, layer.kernel_w, e, f)
+    return once * layer.batch * layer.groups * layer.repeats
+
+
 # Tiling
 
 

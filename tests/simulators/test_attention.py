@@ -338,3 +338,12 @@ def test_the_table_knows_the_exact_optimum_within_the_area():
 def test_an_unknown_preset_is_refused():
     with pytest.raises(ArchGymError, match="bert_2k"):
         gymnasium.make("archgym/AttentionAccelerator-v0", preset="bert_2k")
+
+
+def test_the_closed_forms_are_found_under_the_name_that_they_had():
+    from archgym.simulators.accelerator import attention
+
+    with pytest.warns(DeprecationWarning, match=r"import it from archgym\.simulators\.accelerator\.fusemax"):
+        assert attention.fusemax_cycles is forms.fusemax_cycles
+    with pytest.raises(AttributeError, match="has no attribute 'absent'"):
+        _ = attention.absent

@@ -9,6 +9,8 @@ import os
 import subprocess
 import sys
 import textwrap
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -394,6 +396,30 @@ def test_progress_is_a_line_now_and_then_without_a_terminal(monkeypatch, capsys)
     assert capsys.readouterr() == ("", "measuring, 25 % done\n")
 
 
+def test_progress_of_work_that_calls_none_is_looked_up(monkeypatch, capsys):
+    monkeypatch.setattr(progress, "_LINE_EVERY_S", 0.01)
+    seen = threading.Event()
+
+    def look():
+        seen.set()
+        return "3/12 runs", 0.25
+
+    with progress.progress_bar(look):
+        assert seen.wait(5)
+        time.sleep(0.1)
+    assert "3/12 runs, 25 % done\n" in capsys.readouterr().err
+    assert not [each for each in threading.enumerate() if each.name.endswith("(follow)")]
+
+
+def test_parts_of_the_progress_follow_one_another():
+    told = []
+    first, second = progress.parts(lambda what, share: told.append((what, share)), [1, 3])
+    for each in (first, second):
+        each("a", 0.0)
+        each("a", 1.0)
+    assert told == [("a", 0.0), ("a", 0.25), ("a", 0.25), ("a", 1.0)]
+
+
 def test_progress_on_a_terminal_names_what_is_done_and_leaves_nothing_behind(monkeypatch):
     class Terminal(io.StringIO):
         def isatty(self):
@@ -417,6 +443,9 @@ def test_the_time_left_follows_from_the_step_at_hand(monkeypatch):
     assert pace.left("measuring", 0.5) == ""
     now = 10.0
     assert pace.left("measuring", 0.6) == "40 s left"
+    assert pace.left("1/9 runs, 3 failed", 0.1) == ""
+    now = 20.0
+    assert pace.left("2/9 runs, 4 failed", 0.2) == "1 min 20 s left"  # the same step
 
 
 def test_helping_imports_neither_scipy_nor_altair():

@@ -110,3 +110,8 @@ def test_a_size_that_is_not_a_positive_integer_is_refused_by_name(call, name, va
 def test_an_unknown_dataflow_is_refused_with_those_that_there_are(call, dataflow):
     with pytest.raises(ArchGymError, match="unknown dataflow of a systolic array"):
         call(dataflow, 4, 4, 4, 4, 4)
+
+
+def test_ceil_div_has_its_old_name_too():
+    with pytest.warns(DeprecationWarning, match="ceil_div"):
+        assert systolic.up(7, 2) == systolic.ceil_div(7, 2) == 4

@@ -80,7 +80,7 @@ def test_a_truncated_file_is_set_aside_and_its_run_is_run_again(store, rows):
     victim.write_bytes(victim.read_bytes()[:-20])
     other.write_bytes(b"")
     progress = run_study(Study(BOTH), store, executor="inline")
-    assert progress.done == 2 and "2 damaged files were moved" in progress.notes[0]
+    assert progress.done == 2 and "2 files could not be read" in progress.notes[0]
     assert {path.name for path in store.damaged()} == {victim.name, other.name}
     after = rows(store.folder / "runs")
     assert after.keys() == before.keys() and all(after[id_].equals(before[id_]) for id_ in before)
@@ -147,7 +147,7 @@ def test_files_of_versions_without_a_seal_are_read_and_their_damage_is_noticed(s
     page = content.rindex(struct.pack("<d", store.read()[path.stem].result["best_reward"]), 0, len(content) - 2000)
     for damage in (content[:page] + b"\x17" + content[page + 1 :], content.replace(b"best_reward", b"best_bewarr")):
         path.write_bytes(damage)
-        with pytest.warns(UserWarning, match=f"1 damaged file is skipped: .*{path.name}.*archgym study run FILE --out"):
+        with pytest.warns(UserWarning, match=f"1 damaged file is passed over: .*{path.name}.*archgym study run FILE --out"):
             assert store.read().keys() == before - {path.stem}
 
 
@@ -163,7 +163,7 @@ def test_verify_names_what_is_damaged(store):
     def verify(*arguments: object):
         return CliRunner().invoke(app, ["study", "verify", *map(str, arguments)])
 
-    assert "16 files are what was written; 0 are damaged" in verify(store.folder).stdout
+    assert "16 files are intact; 0 are damaged" in verify(store.folder).stdout
     first, second, third = files(store)[:3]
     flipped = bytearray(first.read_bytes())
     flipped[-60] ^= 1
@@ -175,7 +175,7 @@ def test_verify_names_what_is_damaged(store):
     assert found.exit_code == 1
     lines = found.stdout.splitlines()
     assert lines[0] == f"{first}: its content has changed since it was written" and lines[1] == f"{third}: it is a FIFO, not a file"
-    assert lines[2] == "14 files can be read; 1 of them, of an older archgym, have checksums of their rows only; 2 are damaged"
+    assert lines[2] == "14 files are readable; 1 of them, of an older archgym, have checksums of their rows only; 2 are damaged"
     assert "archgym study run FILE --out" in found.stderr
     assert verify(store.folder, "--set-aside").exit_code == 1
     assert {path.name for path in store.damaged()} == {first.name, third.name}
@@ -203,7 +203,7 @@ def test_a_changed_study_file_keeps_old_runs_and_runs_the_new(store):
     changed = Study(BOTH.replace("seeds = 2", "seeds = 3").replace('name = "random"', 'name = "qmc"'))
     progress = run_study(changed, store, executor="inline")
     assert (progress.total, progress.stored) == (24, 8)
-    assert progress.notes == ["8 stored runs are of another version of the study file; they are kept, but not part of this study"]
+    assert progress.notes == ["8 stored runs are of another version of the study file; they are kept, and not part of this study"]
     assert run_study(Study(BOTH), store, executor="inline").done == 0, "the old file finds all its runs again"
 
 
@@ -339,7 +339,7 @@ def test_a_compaction_that_cannot_remove_a_file_says_so(store, monkeypatch):
     def refuse(path, missing_ok=False):
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
-    with monkeypatch.context() as patch, pytest.raises(ArchGymError, match="stored runs are safe"):
+    with monkeypatch.context() as patch, pytest.raises(ArchGymError, match="what was stored before is safe"):
         patch.setattr(Path, "unlink", refuse)
         store.compact()
     assert len(store.read()) == 16
@@ -499,7 +499,7 @@ print(sorted(said))
         for _ in range(3)
     ]
     said = {line for runner in runners for line in ast.literal_eval(runner.communicate()[0])}
-    assert said <= {"mine", f"another runner holds {tmp_path / 'out'}"} and "mine" in said
+    assert said <= {"mine", f"another runner is at work in {tmp_path / 'out'}"} and "mine" in said
 
 
 def test_a_full_disk_is_one_clear_message_and_loses_nothing(tmp_path, monkeypatch):
@@ -513,7 +513,7 @@ def test_a_full_disk_is_one_clear_message_and_loses_nothing(tmp_path, monkeypatc
         synchronise(descriptor)
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(ArchGymError, match=r"the disk is full; stored runs are safe: free some space and run the same command"):
+    with pytest.raises(ArchGymError, match=r"the disk is full; what was stored before is safe: free some space and run the same command"):
         run_study(Study(BOTH), store, executor="inline")
     monkeypatch.undo()
     assert len(files(store)) == 5 and not list(store.folder.rglob("*.tmp"))  # the sixth was the study file

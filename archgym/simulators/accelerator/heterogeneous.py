@@ -214,9 +214,11 @@ def _checked_networks(networks: Networks, dimensions: ManyDimensions) -> tuple[t
         tuple(load_workload(w, shared | own.get(w, {}) if isinstance(w, str) and w in models else None) for w in each) for each in lists
     )
     for each in options:
-        nameless = [w.name for w in each if w.accuracy is None]
-        if not each or (len(each) > 1 and nameless):
-            raise ArchGymError(f"networks to choose from need a published accuracy, which {', '.join(nameless) or 'an empty list'} lacks")
+        if not each:
+            raise ArchGymError("a list of options is empty: give it a network")
+        without = next((w.name for w in each if w.accuracy is None), None)
+        if len(each) > 1 and without is not None:
+            raise ArchGymError(f"{without} has no published accuracy, so it cannot be one of several options")
     return options
 
 

@@ -22,8 +22,7 @@ from typing import Any
 import numpy as np
 
 from archgym.errors import ArchGymError, unknown
-from archgym.simulators.accelerator.layers import Layer
-from archgym.simulators.accelerator.systolic import Integers, positive_integers, up
+from archgym.simulators.accelerator.systolic import Integers, ceil_div, positive_integers
 
 DATAFLOWS = ("nvdla", "shidiannao", "eyeriss")
 
@@ -45,32 +44,14 @@ def runtime(dataflow: str, pes: Any, k: Any, c: Any, r: Any, s: Any, e: Any, f: 
     pes, k, c, r, s, e, f = (positive_integers(name, value) for name, value in sizes.items())
     result: Integers
     if dataflow == "nvdla":
-        result = e * f * up(k, _groups(dataflow, pes, 64)) * up(c, 64) * (r * s + 1) + 1
+        result = e * f * ceil_div(k, _groups(dataflow, pes, 64)) * ceil_div(c, 64) * (r * s + 1) + 1
     elif dataflow == "shidiannao":
-        result = k * c * up(e, _groups(dataflow, pes, 8)) * up(f, 8) * (r * s + 1) + 1
+        result = k * c * ceil_div(e, _groups(dataflow, pes, 8)) * ceil_div(f, 8) * (r * s + 1) + 1
     elif dataflow == "eyeriss":
-        result = up(k, 2) * up(c, 4) * f * up(e, _groups(dataflow, pes, r)) * (2 * np.minimum(4, c) * s + 1) + 1
+        result = ceil_div(k, 2) * ceil_div(c, 4) * f * ceil_div(e, _groups(dataflow, pes, r)) * (2 * np.minimum(4, c) * s + 1) + 1
     else:
         raise unknown("dataflow template", dataflow, DATAFLOWS)
     return result
-
-
-def layer_runtime(dataflow: str, pes: int, layer: Layer) -> int:
-    """Cycles of all groups and repeats of a convolution, one after the other.
-
-    Raises:
-        ArchGymError: as of `runtime`; a matrix multiplication; a stride beyond the kernel, for which the templates are not stated.
-    """
-    if layer.kind != "conv":
-        raise ArchGymError(f"layer {layer.name!r}: MAESTRO's forms are of convolutions, not of a {layer.kind}; use systolic.cycles")
-    if layer.stride > min(layer.kernel_h, layer.kernel_w):
-        raise ArchGymError(
-            f"layer {layer.name!r}: MAESTRO's forms are not valid for stride {layer.stride} beyond a kernel of "
-            f"{layer.kernel_h} x {layer.kernel_w}; use systolic.cycles, or templates for the model's own extension"
-        )
-    k, c = layer.filters // layer.groups, layer.channels // layer.groups
-    once = runtime(dataflow, pes, k, c, layer.kernel_h, layer.kernel_w, layer.output_h, layer.output_w)
-    return int(once) * layer.batch * layer.groups * layer.repeats
 
 
 def _groups(dataflow: str, pes: Any, size: Any) -> Any:

@@ -19,6 +19,7 @@ multiplications in sequence. On a 1 x 1 array with outputs that stay, SCALE-Sim 
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -45,7 +46,7 @@ def cycles(dataflow: str, rows: Any, cols: Any, m: Any, n: Any, k: Any) -> Integ
     rows, cols, m, n, k = _sizes(rows=rows, cols=cols, m=m, n=n, k=k)
     down, across, streamed = _layout(dataflow, m, n, k)
     fill = rows + cols if dataflow == "os" else 2 * rows + cols
-    result: Integers = up(down, rows) * up(across, cols) * (fill + streamed - 2) - 1
+    result: Integers = ceil_div(down, rows) * ceil_div(across, cols) * (fill + streamed - 2) - 1
     return result
 
 
@@ -56,7 +57,7 @@ def sram_accesses(dataflow: str, rows: Any, cols: Any, m: Any, n: Any, k: Any) -
     """
     rows, cols, m, n, k = _sizes(rows=rows, cols=cols, m=m, n=n, k=k)
     down, across, _ = _layout(dataflow, m, n, k)
-    folds_down, folds_across = up(down, rows), up(across, cols)
+    folds_down, folds_across = ceil_div(down, rows), ceil_div(across, cols)
     inputs, weights, outputs = m * k, k * n, m * n
     if dataflow == "ws":
         counts = inputs * folds_across, weights, outputs * folds_down
@@ -84,9 +85,15 @@ def _sizes(**sizes: Any) -> list[Integers]:
     return [positive_integers(name, value) for name, value in sizes.items()]
 
 
-def up(a: Any, b: Any) -> Any:
+def ceil_div(a: Any, b: Any) -> Any:
     """a / b rounded up, for integers or arrays of them."""
     return -(-a // b)
+
+
+def up(a: Any, b: Any) -> Any:
+    """The old name of `ceil_div`."""
+    warnings.warn("systolic.up is deprecated: use systolic.ceil_div", DeprecationWarning, stacklevel=2)
+    return ceil_div(a, b)
 
 
 def positive_integers(name: str, value: Any) -> Integers:

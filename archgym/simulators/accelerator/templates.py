@@ -46,7 +46,7 @@ import numpy.typing as npt
 
 from archgym.simulators.accelerator import systolic
 from archgym.simulators.accelerator.layers import Columns
-from archgym.simulators.accelerator.systolic import up
+from archgym.simulators.accelerator.systolic import ceil_div
 from archgym.simulators.accelerator.tiling import Tiles, pixels_read
 
 PER_PE = (1, 2, 4, 8, 16, 32)  # filters and channels that an eyeriss PE may hold
@@ -95,12 +95,12 @@ def nvdla(array: Arrays, layer: Columns, tile: Tiles) -> Mapped:
     """Weights stay in the PEs; rows take channels and columns filters."""
     kernel = layer["r"] * layer["s"]
     held = (array.l1_bytes - array.accumulator_bytes) // array.operand_bytes
-    groups = up(kernel, np.maximum(held, 1))
+    groups = ceil_div(kernel, np.maximum(held, 1))
     return Mapped(
-        cycles=up(layer["n"], array.cols) * up(layer["c"], array.rows) * layer["m"] * (kernel + groups),
-        inputs=layer["m"] * layer["kd"] * tile.nn * up(tile.nt, array.cols),
+        cycles=ceil_div(layer["n"], array.cols) * ceil_div(layer["c"], array.rows) * layer["m"] * (kernel + groups),
+        inputs=layer["m"] * layer["kd"] * tile.nn * ceil_div(tile.nt, array.cols),
         weights=layer["kd"] * layer["n"] * tile.nm,
-        passes=tile.nk * up(tile.ct, array.rows) * groups,
+        passes=tile.nk * ceil_div(tile.ct, array.rows) * groups,
         fits=np.broadcast_to(held >= 1, tile.nn.shape),
     )
 
@@ -111,12 +111,12 @@ def shidiannao(array: Arrays, layer: Columns, tile: Tiles) -> Mapped:
     kernel = layer["r"] * layer["s"]
     rows, read_rows = _folds(layer["e"], tile.et, array.rows, layer["r"], layer["stride"])
     cols, read_cols = _folds(layer["f"], tile.ft, array.cols, layer["s"], layer["stride"])
-    conv_cycles = n * layer["c"] * layer["batch"] * up(layer["e"], array.rows) * up(layer["f"], array.cols) * (kernel + 1)
-    gemm_cycles = up(m, array.rows) * up(n, array.cols) * (kd + 1)
+    conv_cycles = n * layer["c"] * layer["batch"] * ceil_div(layer["e"], array.rows) * ceil_div(layer["f"], array.cols) * (kernel + 1)
+    gemm_cycles = ceil_div(m, array.rows) * ceil_div(n, array.cols) * (kd + 1)
     return Mapped(
         cycles=np.where(gemm, gemm_cycles, conv_cycles),
-        inputs=np.where(gemm, m * kd * tile.nn * up(tile.nt, array.cols), n * layer["c"] * layer["batch"] * read_rows * read_cols),
-        weights=kd * n * np.where(gemm, tile.nm * up(tile.mt, array.rows), layer["batch"] * rows * cols),
+        inputs=np.where(gemm, m * kd * tile.nn * ceil_div(tile.nt, array.cols), n * layer["c"] * layer["batch"] * read_rows * read_cols),
+        weights=kd * n * np.where(gemm, tile.nm * ceil_div(tile.mt, array.rows), layer["batch"] * rows * cols),
         passes=tile.nk + np.zeros_like(array.rows),
         fits=np.broadcast_to(array.l1_bytes >= array.operand_bytes + array.accumulator_bytes, tile.nn.shape),
     )
@@ -125,14 +125,14 @@ def shidiannao(array: Arrays, layer: Columns, tile: Tiles) -> Mapped:
 def eyeriss(array: Arrays, layer: Columns, tile: Tiles) -> Mapped:
     """Rows of the kernel stay in the PEs; rows take kernel rows, then channels; columns take output rows."""
     n, c, r, s = layer["n"], layer["c"], layer["r"], layer["s"]
-    replicas, row_groups = np.maximum(array.rows // r, 1), up(r, array.rows)
-    spatial = row_groups * up(layer["e"], array.cols) * layer["batch"] * layer["f"]
+    replicas, row_groups = np.maximum(array.rows // r, 1), ceil_div(r, array.rows)
+    spatial = row_groups * ceil_div(layer["e"], array.cols) * layer["batch"] * layer["f"]
     cycles = np.full(tile.nn.shape, np.iinfo(np.int64).max)
     filters, channels = np.ones_like(cycles), np.ones_like(cycles)
     for q, p in product(PER_PE, PER_PE):
         held_p, held_q = np.minimum(p, n), np.minimum(q, c)
         fits = (held_p + 1) * held_q * s * array.operand_bytes + held_p * array.accumulator_bytes <= array.l1_bytes
-        taken = up(n, p) * up(c, q * replicas) * spatial * (held_p * held_q * s + 1)
+        taken = ceil_div(n, p) * ceil_div(c, q * replicas) * spatial * (held_p * held_q * s + 1)
         better = fits & (taken < cycles)
         cycles, filters, channels = np.where(better, taken, cycles), np.where(better, p, filters), np.where(better, q, channels)
     fits = cycles < np.iinfo(np.int64).max
@@ -140,9 +140,9 @@ def eyeriss(array: Arrays, layer: Columns, tile: Tiles) -> Mapped:
     cols, read_cols = _folds(layer["f"], tile.ft, tile.ft, s, layer["stride"])
     return Mapped(
         cycles=np.where(fits, cycles, 0),
-        inputs=tile.nn * up(tile.nt, filters) * c * layer["batch"] * row_groups * read_rows * read_cols,
+        inputs=tile.nn * ceil_div(tile.nt, filters) * c * layer["batch"] * row_groups * read_rows * read_cols,
         weights=layer["kd"] * n * layer["batch"] * rows * cols,
-        passes=tile.nk * up(tile.ct, channels * replicas) * row_groups,
+        passes=tile.nk * ceil_div(tile.ct, channels * replicas) * row_groups,
         fits=fits,
     )
 
@@ -153,9 +153,9 @@ def systolic_ws(array: Arrays, layer: Columns, tile: Tiles) -> Mapped:
         "ws",
         array,
         layer,
-        inputs=tile.nn * up(tile.nt, array.cols),
+        inputs=tile.nn * ceil_div(tile.nt, array.cols),
         weights=tile.nm,
-        passes=tile.nk * up(tile.ct * layer["r"] * layer["s"], array.rows),
+        passes=tile.nk * ceil_div(tile.ct * layer["r"] * layer["s"], array.rows),
     )
 
 
@@ -165,8 +165,8 @@ def systolic_os(array: Arrays, layer: Columns, tile: Tiles) -> Mapped:
         "os",
         array,
         layer,
-        inputs=tile.nn * up(tile.nt, array.cols),
-        weights=tile.nm * up(tile.mt, array.rows),
+        inputs=tile.nn * ceil_div(tile.nt, array.cols),
+        weights=tile.nm * ceil_div(tile.mt, array.rows),
         passes=tile.nk,
     )
 
@@ -178,8 +178,8 @@ def systolic_is(array: Arrays, layer: Columns, tile: Tiles) -> Mapped:
         array,
         layer,
         inputs=tile.nn,
-        weights=tile.nm * up(tile.mt, array.cols),
-        passes=tile.nk * up(tile.ct * layer["r"] * layer["s"], array.rows),
+        weights=tile.nm * ceil_div(tile.mt, array.cols),
+        passes=tile.nk * ceil_div(tile.ct * layer["r"] * layer["s"], array.rows),
     )
 
 
@@ -196,7 +196,7 @@ def _systolic(dataflow: str, array: Arrays, layer: Columns, inputs: Integers, we
 
 def _folds(outputs: Integers, tile: Integers, lanes: Integers, kernel: Integers, stride: Integers) -> tuple[Integers, Integers]:
     """Folds of an output axis over its tiles, `lanes` outputs at a time, and the input pixels that all of them read."""
-    folds = up(outputs, tile) * up(tile, lanes)
+    folds = ceil_div(outputs, tile) * ceil_div(tile, lanes)
     return folds, folds * pixels_read(np.minimum(tile, lanes), kernel, stride)
 
 

@@ -36,7 +36,7 @@ import numpy.typing as npt
 
 from archgym.simulators.accelerator.design import Precision
 from archgym.simulators.accelerator.layers import Layer
-from archgym.simulators.accelerator.systolic import up
+from archgym.simulators.accelerator.systolic import ceil_div
 
 NOMINAL_ARRAY = 128  # D; accelforge's mapper is met best from 64 to 192
 WORD = Precision(operand_bytes=1, accumulator_bytes=1)
@@ -156,7 +156,7 @@ def _pixel_tiles(layer: Layer) -> dict[str, Integers]:
         "ft": ft,
         "pixels": images * et * ft,
         "inputs": images * pixels_read(et, layer.kernel_h, layer.stride) * pixels_read(ft, layer.kernel_w, layer.stride),
-        "nm": up(layer.batch, images) * up(layer.output_h, et) * up(layer.output_w, ft),
+        "nm": ceil_div(layer.batch, images) * ceil_div(layer.output_h, et) * ceil_div(layer.output_w, ft),
         "per_pass": layer.batch * rows_pass[i] * columns_pass[j],
     }
     merit = np.stack([tiles[name] for name in ("pixels", "inputs", "nm", "per_pass")])
@@ -176,7 +176,7 @@ def _all_tiles(layer: Layer, precision: Precision, double_buffering: bool) -> di
     p, i, j = (axis.ravel() for axis in np.meshgrid(*(np.arange(len(a)) for a in (pixel_tiles["et"], nts, cts)), indexing="ij"))
     nt, ct = nts[i], cts[j]
     pixels, inputs, per_pass, nm = (pixel_tiles[name][p] for name in ("pixels", "inputs", "per_pass", "nm"))
-    nn, nk = up(n, nt), up(channels, ct)
+    nn, nk = ceil_div(n, nt), ceil_div(channels, ct)
 
     b, a = precision.operand_bytes, precision.accumulator_bytes
     copies = 1 + int(double_buffering)
@@ -187,8 +187,8 @@ def _all_tiles(layer: Layer, precision: Precision, double_buffering: bool) -> di
         + np.where(nm * nn > 1, copies, 1) * (a * pixels * nt)
     )
     input_pass, weight_pass, outputs = b * channels * per_pass, b * k * n, m * n
-    passes = nk * up(ct * kernel, NOMINAL_ARRAY)
-    on_chip = b * (m * k * nn * up(nt, NOMINAL_ARRAY) + k * n * nm + outputs) + 2 * a * outputs * (passes - 1)
+    passes = nk * ceil_div(ct * kernel, NOMINAL_ARRAY)
+    on_chip = b * (m * k * nn * ceil_div(nt, NOMINAL_ARRAY) + k * n * nm + outputs) + 2 * a * outputs * (passes - 1)
 
     unknown = np.zeros(len(p), np.int64)
     best: dict[str, npt.NDArray[Any]] = {"cost": np.full(len(p), np.inf), "reads": unknown, "writes": unknown}

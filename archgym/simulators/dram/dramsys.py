@@ -16,7 +16,7 @@ and of what it prints, these four lines are read, each with the unit that it nam
     DRAMSys.dram0  Total Energy:   161107650.00 pJ
     DRAMSys.dram0  Average Power:  2951.15 mW
 
-The time comes in the largest unit that divides it exactly: nobody may guess it. Energy must be power times time within 1 %, which any
+The time comes in the largest unit that divides it exactly: it must not be guessed. Energy must be power times time within 1 %, which any
 unit that is misread would break.
 """
 
@@ -84,8 +84,8 @@ class DramSys(Simulator):
     Args:
         executable: the DRAMSys program.
         resources: its folder `DRAMSys/library/resources`, which has configs and traces.
-        trace: name of a file of `resources/traces`, less its ending .stl.
-        timeout_s: seconds that a run may take, before it and all that it started are killed.
+        trace: name of a file of `resources/traces`, without its ending .stl.
+        timeout_s: time limit of one run, seconds; then it and all that it started are killed.
 
     Raises:
         ArchGymError: no such program, folder or trace; a time-out that is not positive.
@@ -104,7 +104,7 @@ class DramSys(Simulator):
         if not os.access(self.executable, os.X_OK) or self.executable.is_dir():
             raise ArchGymError(f"{self.executable} is not a program: give the path of DRAMSys 4.0 as executable=")
         if not timeout_s > 0:
-            raise ArchGymError(f"timeout_s is positive, not {timeout_s!r}")
+            raise ArchGymError(f"expected a positive timeout_s, got {timeout_s!r}")
         for file in (f"configs/amconfigs/{MEMORY['addressmapping']}", f"configs/memspecs/{MEMORY['memspec']}"):
             if not (self.resources / file).is_file():
                 raise ArchGymError(f"{self.resources} has no {file}: give DRAMSys 4.0's folder DRAMSys/library/resources as resources=")
@@ -211,11 +211,13 @@ def _read(output: str, label: str, units: Mapping[str, str]) -> float:
     """The figure behind a label, in SI units; exact up to the one rounding to a float."""
     found = [line.partition(f"{label}:")[2] for line in output.splitlines() if f"{label}:" in line]
     if len(found) != 1:
-        said = f"{len(found)} lines" if found else "no line"
-        raise ArchGymError(f"DRAMSys printed {said} with {label!r}, and one is understood; is this DRAMSys 4.0 with one memory channel?")
+        raise ArchGymError(
+            f"expected exactly one line with {label!r} in DRAMSys's output, found {len(found) or 'none'}; "
+            "is this DRAMSys 4.0 with one memory channel?"
+        )
     match = NUMBER_AND_UNIT.match(found[0])
     if match is None:
-        raise ArchGymError(f"DRAMSys printed {label!r} as {found[0].strip()!r}, which is no number with a unit")
+        raise ArchGymError(f"DRAMSys printed {label!r} as {found[0].strip()!r}, expected a number with a unit")
     number, unit = match.groups()
     if unit not in units:
         raise unknown(f"unit of what DRAMSys printed as {label!r}", unit, units)

@@ -32,7 +32,7 @@ from archgym.simulators.nas.cells import all_cells, canonical_classes
 from archgym.simulators.nas.tables.table import Table, save_table
 from archgym.space import Array, Indices
 
-VERSION = 1  # of what is trained and how; another version, another table
+VERSION = 1  # of the networks and their training; results of different versions differ
 SEEDS = (0, 1, 2)
 SHARD = 32  # classes: about a minute and a half of one core
 SHUFFLE_SEED = 0

@@ -18,7 +18,7 @@ class Tabu(AskTellAgent):
     """
 
     version = 1  # raise it whenever the same seed gives other designs
-    batch_hyperparameter = "neighbours"  # sets how many designs are proposed at once
+    num_envs_from = "neighbours"  # the hyperparameter that sets how many designs are proposed at once
     hyperparameters = DesignSpace([Integer("tenure", 1, 200, default=50), Integer("neighbours", 2, 64, default=16)])
 
     def start(self, space, *, budget, rng):

@@ -36,9 +36,9 @@ class Backend:
     """A simulator that pip installs.
 
     Attributes:
-        tool: its package and version, one of those in its lock.
-        gives: what it reports, in words.
-        seconds_per_layer: a typical matrix multiplication that was not met before.
+        tool: package and version, one of those in its lock.
+        gives: reported metrics, in words.
+        seconds_per_layer: time of a typical new matrix multiplication, seconds.
         dataflows: those of the design space that it simulates.
     """
 
@@ -49,7 +49,7 @@ class Backend:
 
     @property
     def version(self) -> str:
-        """Of the tool."""
+        """Version of the tool."""
         return self.tool.partition("==")[2]
 
 
@@ -73,8 +73,8 @@ def install(name: str, *, tell: Progress | None = None) -> Path:
     """Make the environment of a backend, unless it is there; its folder.
 
     Args:
-        name: of `BACKENDS`.
-        tell: is told what is being done and the share of everything that is done.
+        name: a key of `BACKENDS`.
+        tell: progress.
 
     Raises:
         ArchGymError: an unknown backend; the environment cannot be made; pip fails; the tool does not start. Nothing is left then.
@@ -155,7 +155,7 @@ def _lock(name: str) -> Path:
 
 
 def lock_digest(name: str) -> str:
-    """A hash of what is to be installed."""
+    """A hash of the packages to install."""
     return hashlib.sha256(_lock(name).read_bytes()).hexdigest()
 
 
@@ -178,7 +178,7 @@ def _run(command: Sequence[str], otherwise: str, hear: Callable[[str], None] = l
     """Run a program, its output line by line to `hear`; all lines.
 
     Raises:
-        ArchGymError: it fails; says what (`otherwise`), and the last lines.
+        ArchGymError: it fails; the message is `otherwise`, and the last lines.
     """
     process = Child(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
     lines = []

@@ -55,7 +55,7 @@ def design_by_design(
     return columns
 
 
-def only(design: Mapping[str, Any], dataflows: tuple[str, ...], why: str) -> str:
+def require_dataflow(design: Mapping[str, Any], dataflows: tuple[str, ...], why: str) -> str:
     """The design's dataflow.
 
     Raises:

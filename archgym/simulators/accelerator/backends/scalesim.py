@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from archgym.simulator import Metric, Simulator
-from archgym.simulators.accelerator.backends.jobs import Gemm, design_by_design, gemms, macs, only
+from archgym.simulators.accelerator.backends.jobs import Gemm, design_by_design, gemms, macs, require_dataflow
 from archgym.simulators.accelerator.backends.tool import Tool
 from archgym.simulators.accelerator.design import accelerator_space
 from archgym.simulators.accelerator.workloads import Dimensions, Workload, load_workload
@@ -60,7 +60,7 @@ class ScaleSim(Simulator):
         return design_by_design(self, indices, self._simulate)
 
     def _simulate(self, design: Mapping[str, Any]) -> dict[str, float]:
-        dataflow = only(design, DATAFLOWS, "SCALE-Sim simulates systolic arrays")
+        dataflow = require_dataflow(design, DATAFLOWS, "SCALE-Sim simulates systolic arrays")
         rows, cols = design["rows"], design["cols"]
         cycles = sum(count * self.gemm(dataflow, rows, cols, *gemm)["cycles"] for gemm, count in self.gemms.items())
         return {

@@ -24,7 +24,7 @@ from archgym.processes.memory import physical_memory
 from archgym.text import one_line
 
 WORKERS = Path(__file__).with_name("workers")
-GRACE_S = 1.0  # to end by itself, once nobody sends jobs any more
+GRACE_S = 1.0  # to end by itself, once its input is closed
 SHARE_OF_MEMORY = 0.75  # that a tool may take
 
 
@@ -37,8 +37,8 @@ class Session:
     """One process of a backend, started and ready.
 
     Args:
-        python: of the environment that has the backend.
-        name: of the backend; `workers/<name>_worker.py` is what it runs.
+        python: Python of the backend's environment.
+        name: name of the backend; `workers/<name>_worker.py` is what it runs.
 
     Raises:
         SimulatorUnavailable: it does not start.
@@ -82,7 +82,7 @@ class Session:
 
     @property
     def pid(self) -> int:
-        """Of the process."""
+        """Process id."""
         return self._process.pid
 
     @property
@@ -91,14 +91,14 @@ class Session:
         return self._end.alive
 
     def ask(self, job: Mapping[str, Any]) -> dict[str, Any]:
-        """The result of a job. The session closes if the process dies or is not understood, or if waiting for it is interrupted.
+        """The result of a job. The session closes if the process ends or is not understood, or if waiting for it is interrupted.
 
         Raises:
-            ArchGymError: the tool could not do the job, or died of it.
+            ArchGymError: the tool could not do the job, or ended on it.
         """
         stdin = self._process.popen.stdin
         assert stdin is not None
-        with suppress(BrokenPipeError):  # it died while idle; reading its answer will tell
+        with suppress(BrokenPipeError):  # it ended while idle; reading its answer raises
             stdin.write(json.dumps(job) + "\n")
             stdin.flush()
         answer = self._answer()

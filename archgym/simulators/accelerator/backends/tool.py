@@ -16,10 +16,10 @@ Job = Mapping[str, Any]
 
 
 class Tool:
-    """One backend. Its process starts with the first job that is not known yet, and again after one that it died of.
+    """One backend. Its process starts with the first job that is not known yet, and again after one that ended it.
 
     Args:
-        name: of `environments.BACKENDS`.
+        name: a key of `environments.BACKENDS`.
 
     Raises:
         ArchGymError: an unknown backend, or one that is not installed.
@@ -48,7 +48,7 @@ class Tool:
         """The result of a job.
 
         Raises:
-            ArchGymError: the tool cannot do it, or died of it.
+            ArchGymError: the tool cannot do it, or ended on it.
             SimulatorUnavailable: the tool does not start, or results cannot be kept.
         """
         text = json.dumps(job, sort_keys=True)
@@ -64,7 +64,7 @@ class Tool:
         return self._known[text]
 
     def digest(self, jobs: Sequence[Job]) -> str:
-        """Stands for jobs and the version of the tool."""
+        """A hash of jobs and the version of the tool."""
         return hashlib.sha256(json.dumps([self.version, list(jobs)], sort_keys=True).encode()).hexdigest()
 
     def close(self) -> None:

@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 
 from archgym.simulator import Metric, Simulator
-from archgym.simulators.accelerator.backends.jobs import Gemm, design_by_design, gemms, macs, only
+from archgym.simulators.accelerator.backends.jobs import Gemm, design_by_design, gemms, macs, require_dataflow
 from archgym.simulators.accelerator.backends.tool import Tool
 from archgym.simulators.accelerator.design import KIB, PRECISIONS, accelerator_space
 from archgym.simulators.accelerator.energy import load_energy_table
@@ -82,7 +82,7 @@ class ZigZag(Simulator):
         return design_by_design(self, indices, self._simulate)
 
     def _simulate(self, design: Mapping[str, Any]) -> dict[str, float]:
-        only(design, DATAFLOWS, "ZigZag is given weight-stationary arrays")
+        require_dataflow(design, DATAFLOWS, "ZigZag is given weight-stationary arrays")
         results = {gemm: self.tool.ask(self._job(design, gemm)) for gemm in self.gemms}
         totals = {
             name: sum(count * results[gemm][name] for gemm, count in self.gemms.items())

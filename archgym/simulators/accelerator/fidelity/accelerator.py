@@ -9,14 +9,15 @@ The last two judge the model's tiles and dataflows, so that they take the other 
 
     energy = MACs e_mac + reads e_read + writes e_write + dram reads e_dram_read + dram writes e_dram_write    (reads, writes of the buffer)
 
-The nominal array that tiles are chosen for (`tiling.NOMINAL_ARRAY`, 128) was set on accelforge's rows: from 64 to 256 the mean error is
-2.0 to 2.8 %, at 32 it is 4.8 %. Against ZigZag only the order is compared, as its weights do not pass the global buffer. Off-chip traffic
-that no mapping avoids is four fifths of that energy and has nearly the same order, so that this says little of dataflows; and with the
-45 nm table, whose buffer costs ten times ZigZag's, the order differs. Order is Spearman's rank correlation.
+The nominal array that tiles are chosen for (`tiling.NOMINAL_ARRAY`, 128) was set on accelforge's rows: from 64 to 256
+the mean error is 2.0 to 2.8 %, at 32 it is 4.8 %. Against ZigZag only the order is compared, as its weights do not
+pass the global buffer. Off-chip traffic that no mapping avoids is four fifths of that energy and has nearly the same
+order, so that this is little evidence on dataflows; and with the 45 nm table, whose buffer costs ten times ZigZag's,
+the order differs. Order is Spearman's rank correlation.
 
-Rows are those of csv files, as dicts of text. A missing column raises KeyError; a cell that is not a positive number, or a file without a
-row that can be compared, ValueError. The tables are not shipped: `compare` takes the folder that has them, `RECORD` is what it returned on
-ours, and `run_live` runs SCALE-Sim itself.
+Rows are those of csv files, as dicts of text. A missing column raises KeyError; a cell that is not a positive number,
+or a file without a row that can be compared, ValueError. The tables are not shipped: `compare` takes the folder that
+has them, `RECORD` is what it returned on ours, and `run_live` runs SCALE-Sim itself.
 """
 
 from __future__ import annotations
@@ -51,16 +52,16 @@ MAESTRO_NAMES = {"nvdla_kcp_ws": "nvdla", "shidiannao_yxp_os": "shidiannao", "ey
 
 @dataclass(frozen=True)
 class Chip:
-    """What another simulator's accelerator is to the model.
+    """Another simulator's accelerator in the model's terms.
 
     Attributes:
-        dataflow: of `templates.TEMPLATES`.
-        rows, cols: of the array.
-        l1_bytes: of a PE.
+        dataflow: name in `templates.TEMPLATES`.
+        rows, cols: size of the array, PEs.
+        l1_bytes: memory of a PE.
         precision: bytes of operands and partial sums.
-        mac_pj: of a multiply-add, with the registers that it uses.
-        read_pj, write_pj: of the global buffer, per byte.
-        dram_read_pj, dram_write_pj: of off-chip memory, per byte.
+        mac_pj: energy of a multiply-add, with the registers that it uses.
+        read_pj, write_pj: energy of the global buffer, per byte.
+        dram_read_pj, dram_write_pj: energy of off-chip memory, per byte.
     """
 
     dataflow: str
@@ -115,7 +116,7 @@ class Differences:
     """A closed form against a simulator, over some rows.
 
     Attributes:
-        rows: compared.
+        rows: number of rows compared.
         largest: by quantity, the largest absolute difference.
     """
 
@@ -128,8 +129,8 @@ class Errors:
     """Energies against a simulator's.
 
     Attributes:
-        rows: compared.
-        mean, largest: of |predicted / simulated - 1|.
+        rows: number of rows compared.
+        mean, largest: mean and maximum of |predicted / simulated - 1|.
         spearman: rank correlation of predicted with simulated energy.
     """
 
@@ -152,11 +153,11 @@ class Order:
     """Energies per multiply-add against a simulator's, of which only the order is comparable.
 
     Attributes:
-        names: of the matrix multiplications [N].
+        names: matrix multiplications [N].
         predicted, simulated: pJ per multiply-add with the simulator's constants, [N].
-        spearman: their rank correlation.
-        spearman_compulsory: of the energy of off-chip traffic that no mapping avoids, alone: what the order says without a model.
-        spearman_45nm: of what the model predicts with its own 45 nm table.
+        spearman: rank correlation of the two.
+        spearman_compulsory: the same for the energy of off-chip traffic that no mapping avoids, alone: the order without a model.
+        spearman_45nm: the same for the model with its own 45 nm table.
     """
 
     names: tuple[str, ...]
@@ -294,7 +295,7 @@ def compare(data: Path) -> dict[str, Any]:
     """The model against the tables of a folder: plain values, as the record has them, by file without its suffix.
 
     Raises:
-        ArchGymError: a file is missing, or is not such a table.
+        ArchGymError: a file is missing, or is not a valid table.
     """
     missing = [name for name in COMPARED if not (data / name).is_file()]
     if missing:
@@ -311,7 +312,7 @@ def _compared(path: Path, function: Callable[[Rows], Any]) -> Any:
     except KeyError as error:
         raise ArchGymError(f"{path} has no column {error.args[0]!r}: give the table with all of its columns") from error
     except (ArchGymError, OSError, ValueError, TypeError, ArithmeticError, csv.Error) as error:
-        raise ArchGymError(f"{path} is not the table that it should be: {error}") from error
+        raise ArchGymError(f"{path} is not a valid table: {error}") from error
 
 
 def run_live(seed: int, progress: Progress = silent) -> list[dict[str, Any]]:

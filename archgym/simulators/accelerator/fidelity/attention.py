@@ -42,7 +42,7 @@ def compare(data: Path) -> dict[str, Any]:
         for each length; `speed_up_by_the_forms`: the mean of the former by our latencies.
 
     Raises:
-        ArchGymError: a file is missing, or is not such a table.
+        ArchGymError: a file is missing, or is not a valid table.
     """
     folder = data / "fusemax" if (data / "fusemax").is_dir() else data
     missing = [name for name in FILES if not (folder / name).is_file()]
