@@ -25,13 +25,13 @@ import archgym
 from archgym.simulator import evaluate_safely
 from archgym.simulator_wrappers.parallel import Isolated
 from archgym.simulators.softmax import MeasuredSoftmax, SoftmaxCostModel, softmax
-from archgym.simulators.softmax.calibration import ALGORITHMS
 from archgym.simulators.softmax.fitting.sample import BATCH, build_and_check
 from archgym.simulators.softmax.machine.checking import Workload
 from archgym.simulators.softmax.machine.compiler import find_compiler
 from archgym.simulators.softmax.machine.cpu import instruction_sets, processor
 from archgym.simulators.softmax.machine.kernels import Kernels, aligned
 from archgym.simulators.softmax.machine.timing import Timer
+from archgym.simulators.softmax.terms import ALGORITHMS
 
 SIZES = [2**k for k in (12, 16, 20, 22, 24, 26)]
 FINALISTS = 3  # of each algorithm and ISA

@@ -20,7 +20,8 @@ from archgym.errors import ArchGymError, whole
 from archgym.files.charts import check_chart, write_chart
 from archgym.files.paths import check_writable, make_folder, write_atomically
 from archgym.progress import Progress, parts, progress_bar
-from archgym.simulators.softmax.calibration import DEFAULT, PATTERNS, PREFETCH_BYTES, RECORDED, Calibration
+from archgym.simulators.softmax.calibration import RECORDED, Calibration
+from archgym.simulators.softmax.terms import DEFAULT, PATTERNS, PREFETCH_BYTES
 from archgym.text import number, percent, significant
 
 if TYPE_CHECKING:

@@ -343,7 +343,7 @@ def test_an_unknown_preset_is_refused():
 def test_the_closed_forms_are_found_under_the_name_that_they_had():
     from archgym.simulators.accelerator import attention
 
-    with pytest.warns(DeprecationWarning, match=r"import it from archgym\.simulators\.accelerator\.fusemax"):
+    with pytest.warns(DeprecationWarning, match=r"use archgym\.simulators\.accelerator\.fusemax\.fusemax_cycles"):
         assert attention.fusemax_cycles is forms.fusemax_cycles
     with pytest.raises(AttributeError, match="has no attribute 'absent'"):
         _ = attention.absent

@@ -6,6 +6,7 @@ import json
 from functools import cache
 from pathlib import Path
 
+import gymnasium
 import numpy as np
 import pytest
 
@@ -365,9 +366,9 @@ def test_the_process_keeps_its_threads_and_they_change_nothing():
     ("arguments", "message"),
     [
         ({"epochs": 3}, "unknown budget, in epochs, '3'; .*1, 2, 4, 8, 16"),
-        ({"seed": "median"}, "seed is 'mean', 'random' or an integer from 0, not 'median'"),
-        ({"seed": -1}, "seed is 'mean', 'random' or an integer from 0, not -1"),
-        ({"seed": True}, "seed is 'mean', 'random' or an integer from 0, not True"),
+        ({"seed": "median"}, "expected seed as 'mean', 'random' or an integer >= 0, got 'median'"),
+        ({"seed": -1}, "expected seed as 'mean', 'random' or an integer >= 0, got -1"),
+        ({"seed": True}, "expected seed as 'mean', 'random' or an integer >= 0, got True"),
         ({"noise": -1.0}, "the noise is a standard deviation"),
     ],
 )
@@ -379,8 +380,8 @@ def test_arguments_that_make_no_sense_are_refused(arguments, message):
 def test_without_pytorch_the_error_names_what_to_install(monkeypatch):
     import sys
 
-    for module in ("torch", "archgym.simulators.nas.training.train"):
-        monkeypatch.setitem(sys.modules, module, None)
-    monkeypatch.delitem(sys.modules, "archgym.simulators.nas.training.train")
+    monkeypatch.setitem(sys.modules, "torch", None)
+    for module in ("live", "training.train"):
+        monkeypatch.delitem(sys.modules, f"archgym.simulators.nas.{module}")
     with pytest.raises(ArchGymError, match=r"pip install 'archgym\[nas\]'"):
-        TrainedCell()
+        gymnasium.make("archgym/NasCell-v0", backend="train")

@@ -20,11 +20,12 @@ from archgym import progress
 from archgym.cli import app
 from archgym.cli import calibrate as softmax_cli
 from archgym.simulators.softmax import Calibration, SoftmaxCostModel
-from archgym.simulators.softmax.calibration import DEFAULT, RECORDED
+from archgym.simulators.softmax.calibration import RECORDED
 from archgym.simulators.softmax.fitting import calibrate as calibrating
 from archgym.simulators.softmax.fitting import sample
 from archgym.simulators.softmax.machine import compiler
 from archgym.simulators.softmax.machine.compiler import CompilerError, find_compiler
+from archgym.simulators.softmax.terms import DEFAULT
 
 try:
     find_compiler()

@@ -54,7 +54,7 @@ class TrainedCell(Simulator):
         if epochs not in BUDGETS:
             raise unknown("budget, in epochs,", epochs, BUDGETS)
         if seed not in ("mean", "random") and (isinstance(seed, (str, bool)) or not isinstance(seed, int) or seed < 0):
-            raise ArchGymError(f"seed must be 'mean', 'random' or an integer from 0, not {seed!r}")
+            raise ArchGymError(f"expected seed as 'mean', 'random' or an integer >= 0, got {seed!r}")
         self.noise, self.epochs, self.seed = noise, epochs, seed
         self.stochastic = seed == "random"
 

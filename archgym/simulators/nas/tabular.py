@@ -124,7 +124,7 @@ def _by_seed(table: Table, budget: int, seed: str | int) -> dict[str, Array]:
     elif isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed < table.test_accuracy.shape[1]:
         chosen = {name: accuracies[:, [seed]] for name, accuracies in known.items()}
     else:
-        raise ArchGymError(f"seed must be 'mean', 'random' or a number from 0 to {table.test_accuracy.shape[1] - 1}, not {seed!r}")
+        raise ArchGymError(f"expected seed as 'mean', 'random' or a number from 0 to {table.test_accuracy.shape[1] - 1}, got {seed!r}")
     if "test_accuracy" in chosen:  # trainings that were not tested get the mean of those that were
         chosen["test_accuracy"] = np.where(np.isnan(chosen["test_accuracy"]), means["test_accuracy"][:, None], chosen["test_accuracy"])
     if not all(np.isfinite(accuracies[:, 0]).all() for accuracies in chosen.values()):

@@ -32,7 +32,9 @@ constants are fitted to N(0, 4^2) inputs of 2^12 to 2^24 columns, within about 2
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from functools import partial
+from itertools import product
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -41,7 +43,8 @@ import numpy as np
 
 from archgym.errors import ArchGymError
 from archgym.simulator import Metric, Simulator
-from archgym.simulators.softmax.calibration import ISAS, PREFETCH_BYTES, Calibration
+from archgym.simulators.softmax.calibration import Calibration
+from archgym.simulators.softmax.terms import ISAS, PREFETCH_BYTES
 from archgym.space import Array, Categorical, DesignSpace, Indices, Ordinal
 
 ALGORITHMS = {
@@ -106,42 +109,29 @@ class SoftmaxCostModel(Simulator):
         shares = [(self.rows, self.cols), (ceil(self.rows / 2), self.cols) if self.rows > 1 else (1, ceil(self.cols / 2))]
 
         # Tables over parameter indices, in the order of their subscripts; [.., pass] is padded with passes of no cost.
+        cost, both = self.calibration, (False, True)
         algorithms = [[*passes, *[None] * (MAX_PASSES - len(passes))] for passes in ALGORITHMS.values()]
         unrolls, accumulators, tiles = (self.space[name].grid.tolist() for name in ("unroll", "accumulators", "tile"))
-        self._memory = np.array(  # m[algorithm, nontemporal, threads, pass]
-            [
-                [
-                    [[self._memory_ns(name, j, nt, i + 1, *share) for j in range(MAX_PASSES)] for i, share in enumerate(shares)]
-                    for nt in (False, True)
-                ]
-                for name in ALGORITHMS
-            ]
+        self._memory = _table(  # m[algorithm, nontemporal, threads, pass]
+            lambda name, nt, i, j: self._memory_ns(name, j, nt, i + 1, *shares[i]), ALGORITHMS, both, (0, 1), range(MAX_PASSES)
         )
-        self._compute = np.array(  # c[algorithm, isa, unroll, accumulators, pass], NaN where infeasible
-            [
-                [[[[self._compute_ns(p, isa, u, a) for p in passes] for a in accumulators] for u in unrolls] for isa in ISAS]
-                for passes in algorithms
-            ]
+        self._compute = _table(  # c[algorithm, isa, unroll, accumulators, pass], NaN where infeasible
+            lambda k, isa, u, a, j: self._compute_ns(algorithms[k][j], isa, u, a),
+            *(range(len(algorithms)), ISAS, unrolls, accumulators, range(MAX_PASSES)),
         )
-        self._overlap = np.array(  # phi[nontemporal, prefetch, threads]
-            [[[self.calibration.overlap(_footprint(nt, c) * r, d) for r, c in shares] for d in PREFETCH_BYTES] for nt in (False, True)]
+        self._overlap = _table(  # phi[nontemporal, prefetch, threads]
+            lambda nt, d, share: cost.overlap(_footprint(nt, share[1]) * share[0], d), both, PREFETCH_BYTES, shares
         )
-        self._bias = np.array(  # b[algorithm, isa, nontemporal, threads]
-            [
-                [[[self.calibration.bias(name, isa, nt, _footprint(nt, c) * r) for r, c in shares] for nt in (False, True)] for isa in ISAS]
-                for name in ALGORITHMS
-            ]
+        self._bias = _table(  # b[algorithm, isa, nontemporal, threads]
+            lambda name, isa, nt, share: cost.bias(name, isa, nt, _footprint(nt, share[1]) * share[0]), ALGORITHMS, ISAS, both, shares
         )
-        self._sum_error = np.array(  # [algorithm, isa, accumulators, tile]
-            [
-                [[[self._rounding(name in TILED, isa, a, tile) for tile in tiles] for a in accumulators] for isa in ISAS]
-                for name in ALGORITHMS
-            ]
+        self._sum_error = _table(  # [algorithm, isa, accumulators, tile]
+            lambda name, isa, a, tile: self._rounding(name in TILED, isa, a, tile), ALGORITHMS, ISAS, accumulators, tiles
         )
         slowdown, start_ns = self.calibration.thread_slowdown, self.calibration.thread_start_ns
         self._share = np.array([r * c for r, c in shares], float)  # elements of a thread [threads]
-        self._overhead_ns = np.array(  # of a thread [algorithm, tile, threads]
-            [[[r * self._start_up_ns(name, c, tile) for r, c in shares] for tile in tiles] for name in ALGORITHMS]
+        self._overhead_ns = _table(  # of a thread [algorithm, tile, threads]
+            lambda name, tile, share: share[0] * self._start_up_ns(name, share[1], tile), ALGORITHMS, tiles, shares
         )
         self._slowdown, self._start_ns = np.array([1.0, slowdown]), np.array([0.0, start_ns])  # [threads]
         self._traffic = 4.0 * self.rows * self.cols * np.array(list(TRAFFIC.values()))  # [algorithm]
@@ -236,6 +226,11 @@ def canonical_tiles(indices: Indices, cols: int) -> Indices:
     canonical = indices.copy()
     canonical[:, 6] = np.where(tiled, np.minimum(indices[:, 6], whole), 0)
     return canonical
+
+
+def _table(value: Callable[..., float], *axes: Collection[Any]) -> Array:
+    """The value at every combination of the axes' elements, float64 [len(axis), ...]."""
+    return np.array([value(*elements) for elements in product(*axes)], float).reshape([len(axis) for axis in axes])
 
 
 def _footprint(nontemporal: bool, cols: int) -> int:

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from archgym.progress import Progress, parts, silent
-from archgym.simulators.softmax.calibration import FORMAT, PASSES, PREFETCH_BYTES, VERSION, Calibration
+from archgym.simulators.softmax.calibration import Calibration
 from archgym.simulators.softmax.fitting.sample import (
     BATCH,
     Agreement,
@@ -38,6 +38,7 @@ from archgym.simulators.softmax.machine.cpu import cache_bytes, instruction_sets
 from archgym.simulators.softmax.machine.kernels import LANES, Kernels, Pass
 from archgym.simulators.softmax.machine.timing import Timer
 from archgym.simulators.softmax.model import ALGORITHMS, TILED
+from archgym.simulators.softmax.terms import FORMAT, PASSES, PREFETCH_BYTES, VERSION
 from archgym.space import Array
 
 Document = dict[str, Any]

@@ -10,7 +10,7 @@ from math import ceil, floor, log10
 from typing import TYPE_CHECKING, TypeAlias
 
 from archgym.files.charts import GREY
-from archgym.simulators.softmax.calibration import ALGORITHMS
+from archgym.simulators.softmax.terms import ALGORITHMS
 from archgym.text import percent
 
 if TYPE_CHECKING:
