@@ -13,17 +13,14 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+from gymnasium.vector import VectorEnv
 
 from archgym.errors import ArchGymError, BudgetExhausted, unknown
 from archgym.infos import core, finished
+from archgym.objective import Objective
 from archgym.seeding import stream
+from archgym.simulator import Metric
 from archgym.space import Array, DesignSpace, Indices
-
-if TYPE_CHECKING:
-    from gymnasium.vector import VectorEnv
-
-    from archgym.objective import Objective
-    from archgym.simulator import Metric
 
 
 class Agent(ABC):

@@ -1,4 +1,4 @@
-"""Tasks, what an environment id stands for; specifications, what a run was.
+"""Tasks, which environment ids name, and specifications, which repeat runs.
 
     Task:            simulator source + keyword arguments -> Simulator,  objective source + its options -> Objective
     Specification:   environment, agent, budget, seed and width of a run  <->  the dictionary that is stored and hashed
@@ -28,14 +28,14 @@ ObjectiveSource = str | Objective | Mapping[str, Any] | Callable[..., Objective]
 
 @dataclass(frozen=True)
 class Task:
-    """What an environment id stands for.
+    """The simulator and the objective of an environment id.
 
     Attributes:
         id: Gymnasium id.
         simulator: a Simulator, a class or factory of one, or "module:name" of those.
         objective: an Objective, its dictionary form, a function `(simulator, **options) -> Objective`, or "module:name" of those.
-        presets: named workloads, each a set of keyword arguments.
-        kwargs: keyword arguments that always apply unless overridden.
+        presets: name -> keyword arguments of a workload.
+        kwargs: keyword arguments that apply unless overridden.
         documentation: prose for `archgym describe` (a module's docstring).
     """
 
@@ -55,7 +55,7 @@ class Task:
         if preset is not None and (not isinstance(preset, str) or preset not in self.presets):
             raise unknown(f"preset of {self.id}", preset, self.presets)
         settings = {**self.kwargs, **(self.presets[preset] if preset else {})}
-        if objective is not None:  # another objective does not take the options that presets give to the task's own
+        if objective is not None:  # presets may have options of the task's own objective
             settings = self.without_options(settings)
         settings |= kwargs
         factory = _resolve(self.simulator)
@@ -89,7 +89,7 @@ class Task:
         return {name: value for name, value in settings.items() if name not in options}
 
     def arguments(self) -> dict[str, Any]:
-        """Names and defaults of the keyword arguments that the environment takes besides objective, horizon and render_mode."""
+        """Names and defaults of the environment's keyword arguments, without objective, horizon and render_mode."""
         factory = _resolve(self.simulator)
         found = {**(_parameters(factory) or {}), **_options(_resolve(self.objective))}
         return {**found, **self.kwargs}
@@ -100,12 +100,12 @@ class EnvSpecification:
     """The environment of a run; `archgym.env.Evaluator.from_specification` builds it again.
 
     Attributes:
-        id: Gymnasium id, with the module that registers it where the user gave one.
+        id: Gymnasium id, with the module that registers it if the user gave one.
         kwargs: keyword arguments, as written by `archgym.values`.
         objective: dictionary form of the objective; None for the environment's own.
         horizon: designs per episode.
-        simulator: the simulator's specification; None where it is not stored.
-        front: metrics that are traded off; empty for the scalar reward alone.
+        simulator: the simulator's specification; None if not stored.
+        front: metrics to trade off; empty for the scalar reward.
     """
 
     id: str
@@ -120,7 +120,7 @@ class EnvSpecification:
         """The environment of a specification, a data set or a proxy.
 
         Raises:
-            ArchGymError: not a dictionary, or one without an id or arguments.
+            ArchGymError: not a dictionary with an id and arguments.
         """
         env = _table(given, "env", ("id", "kwargs"))
         kwargs = _table(env["kwargs"], "kwargs")
@@ -151,8 +151,8 @@ class AgentSpecification:
 
     Attributes:
         name: registered name, or "module:Class".
-        hyperparameters: all of them, as written by `archgym.values`.
-        version: version of the class; None where it is not stored.
+        hyperparameters: all hyperparameters, as written by `archgym.values`.
+        version: version of the class; None if not stored.
     """
 
     name: str
@@ -164,7 +164,7 @@ class AgentSpecification:
         """The agent of a specification.
 
         Raises:
-            ArchGymError: not a dictionary, or one without a name or hyperparameters.
+            ArchGymError: not a dictionary with a name and hyperparameters.
         """
         agent = _table(given, "agent", ("name", "hyperparameters"))
         return cls(agent["name"], agent["hyperparameters"], agent.get("version"))
@@ -176,7 +176,7 @@ class AgentSpecification:
 
     @property
     def configuration(self) -> Any:
-        """Hyperparameters as the agent takes them.
+        """Hyperparameters as keyword arguments of the agent.
 
         Raises:
             ArchGymError: a value that cannot be read back.
@@ -186,13 +186,13 @@ class AgentSpecification:
 
 @dataclass(frozen=True)
 class Specification:
-    """A run: all that decides its rows, and the version of archgym that made it.
+    """A run: everything that determines its rows, and the version of archgym that made it.
 
     Attributes:
         env: the environment.
         agent: the agent.
-        budget: samples.
-        seed: seed of everything random.
+        budget: number of samples.
+        seed: seed of the run.
         num_envs: designs per step.
         version: version of archgym; None before the run.
     """
@@ -206,7 +206,7 @@ class Specification:
 
     @classmethod
     def from_dict(cls, given: Any) -> Specification:
-        """The specification behind its dictionary form.
+        """The specification of a dictionary form.
 
         Raises:
             ArchGymError: not the dictionary form of a specification.
@@ -251,10 +251,10 @@ _OBJECTIVE = "expected an archgym.Objective, a mapping such as {'minimize': ['ti
 
 
 def _called(function: Callable[..., Any], simulator: Simulator, options: Mapping[str, Any], env_id: str) -> Objective:
-    """The objective that a function makes.
+    """The objective that a function returns.
 
     Raises:
-        ArchGymError: it raises, or returns something else.
+        ArchGymError: the function raises, or returns something else.
     """
     try:
         made = function(simulator, **options)
@@ -273,10 +273,10 @@ def _resolve(source: Any) -> Any:
 
 
 def _parameters(factory: Any) -> dict[str, Any] | None:
-    """Keyword arguments of a factory with their defaults; None where it takes anything."""
+    """Keyword arguments of a factory with their defaults; None where it takes any."""
     if isinstance(factory, Simulator):
         return {}
-    if isinstance(factory, type) and inspect.getattr_static(factory, "__init__") is object.__init__:  # Python would ignore arguments here
+    if isinstance(factory, type) and inspect.getattr_static(factory, "__init__") is object.__init__:  # has *args for `inspect`
         return {}
     parameters = inspect.signature(factory).parameters.values()
     if any(p.kind is p.VAR_KEYWORD for p in parameters):
@@ -288,6 +288,6 @@ def _options(objective: Any) -> dict[str, Any]:
     """Keyword-only options of an objective function with their defaults."""
     if not callable(objective) or isinstance(objective, Objective):
         return {}
-    with suppress(ValueError):  # a function of C's may have no signature
+    with suppress(ValueError):  # functions written in C may have no signature
         return {p.name: p.default for p in inspect.signature(objective).parameters.values() if p.kind is p.KEYWORD_ONLY}
     return {}

@@ -63,7 +63,7 @@ def accuracy(tasks: Sequence[str]) -> None:
         n, targets = TASKS[env]
         data, simulator = sample(env, ceil(n / 0.99), seed=0), gymnasium.make(env).unwrapped.simulator
         for model in MODELS:
-            found = train(data, targets, model, designs=KNOWN if model == "gaussian_process" else n, test=0.01, folds=2).simulator
+            found = train(data, targets, model, train_size=KNOWN if model == "gaussian_process" else n, test_size=0.01, folds=2).simulator
             known = data.indices  # what was trained on, and the few that the training tested itself
             unseen = _unseen(simulator, known)
             _print_errors(env, model, found, simulator, unseen, len(known), targets)
@@ -196,7 +196,7 @@ def _by_proxy(env: str, n: int, seed: int, best: float) -> int | None:
     constraints = [part.metric for part in gymnasium.make(env).unwrapped.objective.constraints]
     varying = [m for m in dict.fromkeys([*goals, *constraints]) if np.ptp(data.column(m)[data.feasible]) > 0]
     with tempfile.TemporaryDirectory() as folder:
-        save_trained(train(data, varying, "hist_gradient_boosting", test=0.05, folds=2, seed=seed), folder)
+        save_trained(train(data, varying, "hist_gradient_boosting", test_size=0.05, folds=2, seed=seed), folder)
         result = archgym.search(env, ProxySearch(folder, "genetic", PREDICTIONS), budget=VERIFIED, seed=seed)
     return _first(result.best_so_far, best)
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+from gymnasium.vector import VectorEnv
 
 from archgym.errors import ArchGymError
 from archgym.infos import core
 from archgym.space import Array, DesignSpace, Indices
-
-if TYPE_CHECKING:
-    from gymnasium.vector import VectorEnv
 
 MAX_VALUES = 1_000_000
 

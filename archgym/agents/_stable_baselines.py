@@ -11,6 +11,7 @@ from copy import deepcopy
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+from gymnasium.vector import VectorEnv
 
 from archgym.agent import Agent
 from archgym.agents._designs import space_to_learn
@@ -20,7 +21,6 @@ from archgym.seeding import integer_seed
 from archgym.space import Array
 
 if TYPE_CHECKING:
-    from gymnasium.vector import VectorEnv
     from stable_baselines3.common.base_class import BaseAlgorithm
     from stable_baselines3.common.vec_env import VecEnv
 

@@ -8,8 +8,7 @@ Good for: simulators that take seconds, and budgets up to a few hundred: samples
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from gymnasium.vector import VectorEnv
 from optuna.samplers import BaseSampler, GPSampler
 
 from archgym.agents._designs import check_listable
@@ -17,9 +16,6 @@ from archgym.agents._optuna import OptunaAgent
 from archgym.agents._torch import alone_with_torch
 from archgym.errors import MissingDependency
 from archgym.space import Categorical, DesignSpace, Ordinal
-
-if TYPE_CHECKING:
-    from gymnasium.vector import VectorEnv
 
 
 class GaussianProcess(OptunaAgent):

@@ -17,6 +17,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from gymnasium.vector import VectorEnv
 
 from archgym.agent import Agent
 from archgym.agents._designs import space_to_learn
@@ -28,7 +29,6 @@ from archgym.space import DesignSpace, Indices, Integer, Ordinal, Real
 
 if TYPE_CHECKING:
     import torch
-    from gymnasium.vector import VectorEnv
 
 HIDDEN = 32  # units of both hidden layers, as in `ppo`
 GAE_LAMBDA = 0.95

@@ -10,17 +10,13 @@ Good for: several metrics that no weights settle: with `front` it searches for t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
+from gymnasium.vector import VectorEnv
 from optuna.samplers import BaseSampler, NSGAIISampler
 
 from archgym.agents._optuna import OptunaAgent
 from archgym.space import Array, DesignSpace, Indices, Ordinal, Real
-
-if TYPE_CHECKING:
-    from gymnasium.vector import VectorEnv
-
-    from archgym.wrappers import VectorObjective
+from archgym.wrappers import VectorObjective
 
 
 class NSGA2(OptunaAgent):

@@ -33,9 +33,9 @@ def card(data: Dataset) -> str:
         _origin(data),
         "## Metrics\nOf feasible designs.",
         _metrics(data),
-        "## Parameters\nValues seen of those there are, and how evenly: the entropy of their frequencies over that of an even draw.",
+        "## Parameters\nValues seen of all values, and their evenness: the entropy of their frequencies, divided by that of an even draw.",
         _parameters(data),
-        "## Pairs of parameters\nPairs of values seen of those there are, the least covered first.",
+        "## Pairs of parameters\nPairs of values seen of all pairs, least covered first.",
         _pairs(data),
         f"## Agents\nDistance: the share of parameters in which two random designs of the agent differ; an even draw has {even:.2f}.",
         _agents(data),
@@ -80,7 +80,7 @@ def _parameters(data: Dataset) -> str:
 
 def _pairs(data: Dataset) -> str:
     indices, nvec = data.distinct().indices, data.space.nvec.tolist()
-    ranks = [np.unique(column, return_inverse=True)[1] for column in indices.T]  # small, however many values there are
+    ranks = [np.unique(column, return_inverse=True)[1] for column in indices.T]  # ranks stay small where values do not
     found = []
     for a, b in itertools.combinations(range(len(nvec)), 2):
         seen, possible = len(np.unique(ranks[a] * len(indices) + ranks[b])), nvec[a] * nvec[b]

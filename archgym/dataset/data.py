@@ -1,7 +1,7 @@
 """A data set in memory; `archgym.dataset.files` writes and reads it.
 
-Rows of one design and one agent are one row with a count; equal means equal indices, never a simulator's `canonical`. Metrics that an
-infeasible design does not have are NaN.
+Equal designs of one agent are one row with a count. Equal means equal indices, not a simulator's `canonical`. The metrics of infeasible
+designs are NaN.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Dataset:
 
     @property
     def env(self) -> EnvSpecification:
-        """The environment, from which `archgym.env.Evaluator.from_specification` builds it again."""
+        """The environment as a specification."""
         return EnvSpecification.from_dict(self.environment)
 
     def column(self, metric: str) -> Array:
@@ -93,7 +93,7 @@ def merged(data: Dataset, *, by_agent: bool, deterministic: bool = False) -> Dat
         deterministic: whether to refuse equal designs with different metrics.
 
     Raises:
-        ArchGymError: equal designs have different metrics, and `deterministic` is set.
+        ArchGymError: equal designs with different metrics, where `deterministic` is set.
     """
     if len(data) == 0:
         return data
@@ -104,12 +104,12 @@ def merged(data: Dataset, *, by_agent: bool, deterministic: bool = False) -> Dat
         keys = np.column_stack([keys, np.unique(data.agent, return_inverse=True)[1]])
     first, group = _groups(keys)
     size = len(first)
-    measured = np.bincount(group, data.count * data.feasible, size)
     weights = data.count * data.feasible
+    measured = np.bincount(group, weights, size)
     with np.errstate(invalid="ignore", divide="ignore"):
         sums = [np.bincount(group, weights * np.where(data.feasible, column, 0.0), size) / measured for column in data.values.T]
     values = np.stack(sums, axis=1) if sums else np.empty((size, 0))
-    same = _constant(data, group, size)  # an average of equal figures may differ from them in the last digit
+    same = _constant(data, group, size)  # an average of equal numbers may differ from them in the last digit
     values[same] = data.values[first[same]]
     whole = replace(data.rows(first), values=values, feasible=measured > 0, count=np.bincount(group, data.count, size).astype(np.int64))
     return whole.rows(np.argsort(first))
@@ -137,5 +137,5 @@ def _check_same(data: Dataset, first: Indices, group: Indices) -> None:
         row = first[differing][0]
         raise ArchGymError(
             f"{differing.sum():,} designs have different metrics in different runs, among them {data.space.design(data.indices[row])}: "
-            f"{data.env.id} is deterministic, so that the simulator has changed between the runs; build a data set of each"
+            f"{data.env.id} is deterministic, so the simulator has changed between the runs; build a data set of each"
         )

@@ -14,7 +14,7 @@ from archgym.text import plain
 
 Chart: TypeAlias = Any  # Altair builds classes at run time
 
-_MAX_DOTS = 2000  # per panel
+_MAX_DOTS = 2000  # dots per panel
 _HUES = ("#1652dc", "#fb8900", "#d90151", "#41c37b", "#8d77fe", "#006f06")
 _SIZE = 240
 
@@ -34,12 +34,11 @@ def draw(trained: Trained, subtitle: str = "") -> Chart:
         scale=alt.Scale(domain=names, range=list(_HUES[: len(names)]) if len(names) <= len(_HUES) else {"scheme": "tableau20"}),
         legend=alt.Legend(title=None, orient="bottom") if len(names) > 1 else None,
     )
+    last = [_curve(trained, colour), _intervals(trained, colour), *([_agents(trained)] if trained.report["agents"] else [])]
     rows: list[Chart] = [
         alt.concat(*[_predictions(trained, k) for k in range(len(metrics))], columns=3, spacing=28),
         alt.concat(*[_by_parameter(trained, k) for k in range(len(metrics))], columns=3, spacing=28),
-        alt.hconcat(
-            _curve(trained, colour), _intervals(trained, colour), *([_agents(trained)] if trained.report["agents"] else []), spacing=40
-        ),
+        alt.hconcat(*last, spacing=40),
     ]
     title = alt.TitleParams(
         f"A {trained.report['model'].replace('_', ' ')} proxy of {trained.simulator.env.id}",
@@ -52,7 +51,7 @@ def draw(trained: Trained, subtitle: str = "") -> Chart:
 
 def _facts(trained: Trained) -> str:
     designs = trained.report["designs"]
-    return f"{designs['train']:,} of {designs['space']:,} designs trained on, {designs['test']:,} others tested on"
+    return f"{designs['train']:,} of {designs['space']:,} designs for training, {designs['test']:,} others for the test"
 
 
 def _predictions(trained: Trained, k: int) -> Chart:
@@ -93,15 +92,8 @@ def _by_parameter(trained: Trained, k: int) -> Chart:
         rmse = [float(np.sqrt((error[trained.indices[:, p] == i] ** 2).mean())) for i in seen]
         worst = int(np.argmax(rmse))
         for j, (i, value) in enumerate(zip(seen, rmse, strict=True)):
-            shown = parameter.value(int(i))
-            values.append(
-                {
-                    "parameter": parameter.name,
-                    "value": plain(shown),
-                    "rmse": value,
-                    "worst": j == worst,
-                }
-            )
+            shown = plain(parameter.value(int(i)))
+            values.append({"parameter": parameter.name, "value": shown, "rmse": value, "worst": j == worst})
     base = alt.Chart(alt.InlineData(values=values)).encode(
         x=alt.X("rmse:Q", title=f"RMSE of {metric.name}, % of the range", scale=alt.Scale(zero=True)),
         y=alt.Y("parameter:N", title=None, sort=list(space.names), axis=alt.Axis(labelLimit=150)),
@@ -126,7 +118,7 @@ def _curve(trained: Trained, colour: Any) -> Chart:
         .encode(
             x=alt.X(
                 "designs:Q",
-                title="designs trained on",
+                title="training designs",
                 scale=alt.Scale(type="log", nice=False),
                 axis=alt.Axis(format="~s", tickCount=5, labelOverlap="greedy", labelFlush=False),
             ),
@@ -177,7 +169,6 @@ def _agents(trained: Trained) -> Chart:
     text = base.mark_text().encode(
         text=alt.Text("rmse:Q", format=".2g"), color=alt.condition(f"datum.rmse > {middle}", alt.value("#ffffff"), alt.value("#1b2027"))
     )
-    size = 46
     return alt.layer(tiles, text).properties(
-        width=size * len(columns), height=26 * len(found["errors"]), title="Whose designs generalise: RMSE, % of the range"
+        width=46 * len(columns), height=26 * len(found["errors"]), title="Generalisation between agents: RMSE, % of the range"
     )

@@ -6,13 +6,13 @@ fraction of a millisecond and is not exact; the model's report.json has its erro
 Gymnasium import it; studies take the id too, with `kwargs = { model = "DIR" }`.
 
 ## Action Space
-The action space of the environment that the model has learnt.
+The action space of the learnt environment.
 
 ## Observation Space
 `Box`, float32: log(metric / reference) of the last design's predicted metrics, then its predicted feasibility.
 
 ## Rewards
-The objective of that environment, on predicted metrics; give `objective=` if the model has not learnt all metrics that it needs.
+The objective of the learnt environment, on predicted metrics; give `objective=` if the model lacks a metric that it needs.
 
 ## Starting State
 No design: an observation of zeros.
@@ -49,12 +49,12 @@ def load_proxy(model: str | os.PathLike[str]) -> Simulator:
 
 
 def objective(simulator: Simulator) -> Objective:
-    """The objective of the environment that the proxy has learnt."""
+    """The objective of the learnt environment."""
     if simulator.default_objective is None:
         names = ", ".join(metric.name for metric in simulator.metrics)
         raise ArchGymError(
-            f"the environment's objective needs metrics that this proxy has not learnt: give another, such as "
-            f"objective={{'minimize': ['{simulator.metrics[0].name}']}}, of {names}, or train it on more targets"
+            f"the environment's objective needs metrics that this proxy has not learnt: give an objective of {names}, such as "
+            f"objective={{'minimize': ['{simulator.metrics[0].name}']}}, or train it on more targets"
         )
     return simulator.default_objective
 
@@ -86,7 +86,7 @@ def proxy_env(
 
     Args:
         model: folder of a proxy.
-        objective: an objective; default: that of the environment that the proxy has learnt.
+        objective: objective of the environment; default: that of the learnt environment.
         horizon: designs per episode.
 
     Raises:

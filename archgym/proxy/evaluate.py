@@ -77,17 +77,16 @@ def cross_validated(
 
 
 def widths(z: Array, predicted: Array, spread: Array) -> Array:
-    """Half-widths, as multiples of the spread, of intervals that hold LEVELS of the truth: float64 [levels, K].
+    """Half-widths, in multiples of the spread, of intervals with the coverages LEVELS: float64 [levels, K].
 
     Quantiles of |z - prediction| / spread over designs outside the training folds: conformal prediction (Vovk et al., 2005), by
     cross-validation.
     """
-    half: Array = np.quantile(np.abs(z - predicted) / spread, LEVELS, axis=0)
-    return half
+    return np.quantile(np.abs(z - predicted) / spread, LEVELS, axis=0)
 
 
 def coverage(z: Array, predicted: Array, spread: Array, half: Array) -> Array:
-    """Share of truths within the intervals of each level: [levels, K]."""
+    """Share of true values within the intervals of each level: [levels, K]."""
     return np.stack([(np.abs(z - predicted) <= h * spread).mean(axis=0) for h in half])
 
 
@@ -117,10 +116,10 @@ def by_agent(
     """Errors of models trained on the designs of one agent, and of all agents together; all on the same number of designs.
 
     Args:
-        model: a name of MODELS.
+        model: name of a model in MODELS.
         x: features, [N, F].
         z: standardised targets, [N, K].
-        owners: agent -> rows of the designs that it has proposed.
+        owners: agent -> rows of its designs.
         judge: errors of a model by test set.
         rng: generator of the draws.
         seed: seed of the fits.

@@ -1,4 +1,4 @@
-"""Models fitted by scikit-learn, and turned into the arrays that a proxy computes with."""
+"""Models fitted by scikit-learn, and converted to the arrays of `archgym.proxy.models`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def fit(model: str, x: Array, z: Array, seed: int) -> Model:
     """Fit a model to standardised targets.
 
     Args:
-        model: a name of MODELS.
+        model: name of a model in MODELS.
         x: features, [N, F].
         z: standardised targets, [N, K].
         seed: random seed, 31 bits.
@@ -104,7 +104,7 @@ def _boosting(x: Array, z: Array, seed: int) -> Separate:
 
 
 def _one_thread() -> AbstractContextManager[Any]:
-    """Boosting of up to 1e5 designs is no faster with two threads, and up to ten times slower on a busy processor."""
+    """One thread: for up to 1e5 designs two are not faster, and up to ten times slower on a busy processor."""
     from threadpoolctl import threadpool_limits  # comes with scikit-learn
 
     return threadpool_limits(1, user_api="openmp")

@@ -1,10 +1,10 @@
 """Search a proxy, and simulate only the best designs.
 
     1  an agent searches the proxy                          `budget` predictions
-    2  its distinct designs, best prediction first          designs that are equal to the simulator count once
+    2  its distinct designs, best prediction first          equal designs of the simulator (`canonical`) count once
     3  the simulator evaluates them until the search's budget is spent
 
-The ledger counts the evaluations of step 3; those that the proxy was trained on come on top and are in `training`.
+The ledger counts the evaluations of step 3; `training` counts those for the proxy's data set.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from gymnasium.vector import VectorEnv
 
 from archgym._search import Search
 from archgym.agent import Agent, AskTellAgent
@@ -22,13 +23,9 @@ from archgym.deprecated.arguments import renamed
 from archgym.errors import ArchGymError
 from archgym.infos import core
 from archgym.proxy.env import ID, restrict_to
-from archgym.proxy.training import Trained, load_trained
+from archgym.proxy.training import load_trained
+from archgym.simulator import Simulator
 from archgym.space import Array, DesignSpace, Indices
-
-if TYPE_CHECKING:
-    from gymnasium.vector import VectorEnv
-
-    from archgym.simulator import Simulator
 
 
 class ProxySearch(AskTellAgent):
@@ -37,14 +34,13 @@ class ProxySearch(AskTellAgent):
     Args:
         model: folder of a proxy.
         agent: agent that searches the proxy.
-        budget: predictions that it takes.
-        hyperparameters: its hyperparameters.
+        budget: number of predictions.
+        hyperparameters: hyperparameters of that agent.
 
     Attributes:
         training: number of designs that the proxy was trained and tested on.
 
-    Example:
-        >>> archgym.search("archgym/DramController-v0", ProxySearch("models/dram", "genetic", budget=2000), budget=20)  # doctest: +SKIP
+    Example: `archgym.search("archgym/DramController-v0", ProxySearch("models/dram", "genetic", budget=2000), budget=20)`
     """
 
     version = 1
@@ -60,8 +56,8 @@ class ProxySearch(AskTellAgent):
     ):
         super().__init__()
         self.folder, self.agent, self.budget, self.given = Path(model).expanduser(), agent, budget, dict(hyperparameters or {})
-        self.trained: Trained = load_trained(self.folder)
-        self.training = int(self.trained.report["designs"]["train"]) + int(self.trained.report["designs"]["test"])
+        self.trained = load_trained(self.folder)
+        self.training = sum(int(self.trained.report["designs"][part]) for part in ("train", "test"))
 
     @property
     def configuration(self) -> dict[str, Any]:
@@ -76,8 +72,7 @@ class ProxySearch(AskTellAgent):
     def start(self, space: DesignSpace, *, budget: int, rng: np.random.Generator) -> None:
         proxy = self.trained.simulator
         if proxy.space != space:
-            learnt = proxy.env.id
-            raise ArchGymError(f"the proxy in {self.folder} was trained on {learnt}, which has different parameters")
+            raise ArchGymError(f"the proxy in {self.folder} was trained on {proxy.env.id}, which has different parameters")
         run = Search(
             ID,
             self.agent,
@@ -101,7 +96,7 @@ class ProxySearch(AskTellAgent):
 
 
 def ranked(indices: Indices, rewards: Array, valid: Array, simulator: Simulator, n: int) -> Indices:
-    """The n best designs that are different to the simulator: int64 [<= n, P], best prediction first.
+    """The n best designs that differ for the simulator: int64 [<= n, P], best prediction first.
 
     Args:
         indices, rewards, valid: designs with predictions, [N, P], [N], [N].

@@ -1,4 +1,4 @@
-"""Speed of a proxy relative to the simulator that it has learnt, measured side by side."""
+"""Speed of a proxy relative to the learnt simulator, measured side by side."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Speed:
 
 
 def measure(proxy: ProxySimulator, simulator: Simulator, batches: Sequence[int] = BATCHES, seed: int = 0) -> list[Speed]:
-    """Time both on the same random designs, in turns; the fastest of some rounds counts."""
+    """Seconds per design of both on the same random designs, in turns; the fastest round counts."""
     rng = np.random.default_rng(seed)
     found, per_design_s = [], np.inf
     for batch in batches:
@@ -56,20 +56,19 @@ def measure(proxy: ProxySimulator, simulator: Simulator, batches: Sequence[int] 
 
 
 def simulator_of(proxy: ProxySimulator) -> Simulator:
-    """The simulator that a proxy has learnt.
+    """The learnt simulator of a proxy.
 
     Raises:
-        ArchGymError: it cannot be made here.
+        ArchGymError: the simulator cannot be made here.
     """
-    env = proxy.env
     try:
-        return Evaluator.from_specification(env).simulator
+        return Evaluator.from_specification(proxy.env).simulator
     except ArchGymError as error:
-        raise ArchGymError(f"{env.id} cannot be made here: {error}") from error
+        raise ArchGymError(f"{proxy.env.id} cannot be made here: {error}") from error
 
 
 def _seconds(simulator: Simulator, designs: Indices) -> float:
     rng = np.random.default_rng(0)
     start = perf_counter()
-    simulator.remeasure(designs, rng)  # caches are passed by
+    simulator.remeasure(designs, rng)  # bypasses caches
     return perf_counter() - start

@@ -1,8 +1,8 @@
-"""Metrics as models see them: logarithms where a metric spans a decade, standardised in any case.
+"""Metrics as targets of models: logarithms where a metric spans a decade, then standardised.
 
     z = (g(y) - mean) / scale,     g = log where all y > 0 and the largest is LOG_RATIO times the smallest, else the identity
 
-Standardising keeps absolute tolerances of libraries from ending the fit of a metric in SI units at once.
+Without standardisation, the absolute tolerances of libraries would end the fit of a metric in SI units at once.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Targets:
 
     def standardised(self, values: Array) -> Array:
         """Metrics to targets, [B, K] each."""
-        return np.asarray((np.where(self.log, np.log(np.where(self.log, values, 1.0)), values) - self.mean) / self.scale)
+        return (np.where(self.log, np.log(np.where(self.log, values, 1.0)), values) - self.mean) / self.scale
 
     def restored(self, z: Array) -> Array:
         """Targets to metrics, [B, K] each; finite where `ends` are."""

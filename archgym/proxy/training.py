@@ -26,6 +26,7 @@ from archgym.files.archive import expect, load_archive, reading, save_archive
 from archgym.files.paths import write_atomically
 from archgym.objective import Objective
 from archgym.progress import Progress, part, silent
+from archgym.proxy.card import card
 from archgym.proxy.env import restrict_to
 from archgym.proxy.evaluate import (
     LEVELS,
@@ -87,16 +88,16 @@ def train(
 
     Args:
         data: a data set; equal designs count once, their metrics averaged.
-        targets: metrics to learn; default: all that agents may see.
+        targets: metrics to learn; default: all that are visible to agents.
         model: random_forest, hist_gradient_boosting, gaussian_process or linear.
-        train_size: largest number of designs to train on; default: all but the test designs.
-        test_size: share of the designs that are kept for the test.
+        train_size: maximum number of training designs; default: all but the test designs.
+        test_size: share of the designs in the test set.
         folds: number of cross-validation folds.
-        seed: seed of everything random.
+        seed: seed for the split, the folds and the models.
         progress: receives the share of models fitted.
 
     Raises:
-        ArchGymError: an unknown metric or model, a metric that is constant, too few designs, or infeasible ones only.
+        ArchGymError: an unknown metric or model, a constant metric, too few designs, or only infeasible ones.
         MissingDependency: scikit-learn is not installed.
     """
     if model not in MODELS:
@@ -160,15 +161,15 @@ def _split(distinct: Dataset, test_size: float, train_size: int | None, rng: np.
         ArchGymError: too few feasible designs on a side.
     """
     if not distinct.feasible.any():
-        raise ArchGymError(f"none of the {len(distinct):,} designs is feasible: no metric can be learnt")
+        raise ArchGymError(f"expected feasible designs, got {len(distinct):,} infeasible ones, which have no metrics to learn")
     order = rng.permutation(len(distinct))
     n_test = max(1, round(test_size * len(distinct)))
     test_all, train_all = order[:n_test], order[n_test:][:train_size]
     train, test = (rows[distinct.feasible[rows]] for rows in (train_all, test_all))
     if len(train) < MIN_DESIGNS or len(test) < 2:
         raise ArchGymError(
-            f"{len(train):,} feasible designs to train on and {len(test):,} to test on are too few: at least {MIN_DESIGNS} and 2; sample "
-            "more with archgym dataset sample"
+            f"expected at least {MIN_DESIGNS} feasible designs for training and 2 for the test, got {len(train):,} and {len(test):,}; "
+            "sample more with archgym dataset sample"
         )
     return _Split(train, test, train_all, test_all)
 
@@ -220,7 +221,7 @@ def _problem(distinct: Dataset, metrics: Sequence[Metric], split: _Split) -> _Pr
 def _generalisation(
     model: str, problem: _Problem, owners: Mapping[str, Indices], rng: np.random.Generator, seed: int, progress: Progress
 ) -> dict[str, Any] | None:
-    """Errors by agent that proposed the training designs and by agent that proposed the test designs (see `by_agent`)."""
+    """Errors by agent of the training designs and agent of the test designs (see `by_agent`)."""
     split = problem.split
     sets = {"all": split.test} | {agent: np.intersect1d(split.test, rows) for agent, rows in owners.items()}
     sets = {name: rows for name, rows in sets.items() if len(rows) >= 2}
@@ -243,7 +244,7 @@ def _fit_feasibility(problem: _Problem, seed: int) -> tuple[Trees | None, dict[s
 
 
 def _header(data: Dataset, problem: _Problem, model: str, seed: int) -> dict[str, Any]:
-    """The part of a report that says where a proxy is from."""
+    """The part of a report on the origin of a proxy."""
     split, targets = problem.split, problem.targets
     feasible = float(problem.feasible.mean())
     return {
@@ -265,12 +266,12 @@ def _metrics(data: Dataset, targets: Sequence[str] | None) -> tuple[Metric, ...]
         if name not in known:
             raise unknown("metric of the data set", name, known)
         if names.count(name) > 1:
-            raise ArchGymError(f"the target {name!r} is named twice")
+            raise ArchGymError(f"expected distinct targets, got {name!r} twice")
     return tuple(known[name] for name in names)
 
 
 def _owners(data: Dataset, distinct: Dataset) -> dict[str, Indices]:
-    """Agent -> rows, among the distinct designs, of those that it has proposed."""
+    """Agent -> rows of its designs among the distinct designs."""
     place = {row.tobytes(): i for i, row in enumerate(distinct.indices)}
     rows = np.array([place[row.tobytes()] for row in data.indices])
     return {str(agent): np.unique(rows[data.agent == agent]) for agent in np.unique(data.agent)}
@@ -293,7 +294,7 @@ def _coverage(targets: Targets, found: Array) -> dict[str, dict[str, float]]:
 
 
 def _confusion(true: Array, predicted: Array) -> dict[str, float]:
-    """Shares of test designs: right, and wrongly called feasible or infeasible."""
+    """Shares of test designs whose feasibility is predicted correctly, wrongly feasible and wrongly infeasible."""
     return {
         "accuracy": float((true == predicted).mean()),
         "wrongly_feasible": float((predicted & ~true).mean()),
@@ -305,15 +306,13 @@ def save_trained(trained: Trained, folder: str | os.PathLike[str]) -> Path:
     """Write a proxy's folder.
 
     Raises:
-        ArchGymError: it cannot be written.
+        ArchGymError: the folder cannot be written.
     """
-    from archgym.proxy.card import card
-
     target = trained.simulator.save(folder)
     arrays = {"indices": trained.indices, "true": trained.true, "predicted": trained.predicted}
     save_archive(target / TEST, {"format": FORMAT}, arrays)
-    for name, text in ((REPORT, json.dumps(trained.report, indent=1) + "\n"), ("README.md", card(trained.report))):
-        write_atomically(target / name, lambda file, text=text: file.write(text.encode()))  # type: ignore[misc]
+    write_atomically(target / REPORT, (json.dumps(trained.report, indent=1) + "\n").encode())
+    write_atomically(target / "README.md", card(trained.report).encode())
     return target
 
 

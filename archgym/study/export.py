@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
+import pyarrow
+import pyarrow.parquet
 
 from archgym.files.csv import as_text, write_csv
 from archgym.space import Indices
 from archgym.study.store import Store, Stored, StoredFile, unused, warn_of
 from archgym.task import Specification
-
-if TYPE_CHECKING:
-    import pyarrow
 
 _MAX_ROWS = 1 << 16  # rows in memory
 _MAX_TABLES = 256  # small tables before they are joined
@@ -38,8 +37,6 @@ class StudyRows:
     """
 
     def __init__(self, store: Store):
-        import pyarrow
-
         self._store = store
         self._places: dict[str, tuple[Path, bool]] = {}  # each run's file, if several have it, and whether it is finished
         types: dict[str, pyarrow.DataType] = {}
@@ -78,8 +75,6 @@ class StudyRows:
 
     def write_parquet(self, file: BinaryIO) -> None:
         """Write them as Parquet."""
-        import pyarrow.parquet
-
         with pyarrow.parquet.ParquetWriter(file, self.schema, compression="zstd") as writer:
             for table in self.tables():
                 writer.write_table(table)
@@ -90,8 +85,6 @@ class StudyRows:
 
     def _whole(self, part: _Part) -> pyarrow.Table:
         """The rows of a part, with all columns."""
-        import pyarrow
-
         rows = pyarrow.concat_tables(part.tables)
         facts, places = _facts(part.runs), pyarrow.array(np.concatenate(part.places))
         self.rows += rows.num_rows
@@ -124,8 +117,6 @@ class _Part:
 
 def _pieces(file: StoredFile, runs: Sequence[Stored]) -> Iterator[tuple[pyarrow.Table, Indices]]:
     """The rows of these runs, and the position of each row's run."""
-    import pyarrow
-
     place_of = {run.id: place for place, run in enumerate(runs)}
     for batch in file.parquet.iter_batches(batch_size=_MAX_ROWS, use_threads=False) if runs else ():
         table = pyarrow.table(batch).replace_schema_metadata(None)
@@ -139,25 +130,20 @@ def _pieces(file: StoredFile, runs: Sequence[Stored]) -> Iterator[tuple[pyarrow.
 
 def wider(a: pyarrow.DataType, b: pyarrow.DataType) -> pyarrow.DataType:
     """A type that has the values of both."""
-    import pyarrow
-    from pyarrow import types
-
-    if a == b or types.is_null(b):
+    if a == b or pyarrow.types.is_null(b):
         return a
-    if types.is_null(a):
+    if pyarrow.types.is_null(a):
         return b
-    signed = [types.is_signed_integer(t) for t in (a, b)]
+    signed = [pyarrow.types.is_signed_integer(t) for t in (a, b)]
     if all(signed):
         return pyarrow.int64()
-    if all(types.is_floating(t) or t_signed for t, t_signed in zip((a, b), signed, strict=True)):
+    if all(pyarrow.types.is_floating(t) or t_signed for t, t_signed in zip((a, b), signed, strict=True)):
         return pyarrow.float64()
     return pyarrow.string()
 
 
 def _facts(runs: Sequence[Stored]) -> dict[str, Any]:
     """The columns that describe a row's run: arrays with an entry per run."""
-    import pyarrow
-
     specifications = [Specification.from_dict(run.specification) for run in runs]
     return {
         "study_run": pyarrow.array([run.id for run in runs], pyarrow.string()),

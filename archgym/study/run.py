@@ -23,9 +23,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pyarrow
 
 from archgym._search import Search, specified
 from archgym.errors import ArchGymError, MissingDependency, reason_of
@@ -36,9 +37,6 @@ from archgym.space import Array, Indices
 from archgym.study.seal import sealed
 from archgym.task import Specification, what_decides_rows
 from archgym.version import __version__
-
-if TYPE_CHECKING:
-    import pyarrow
 
 SPECIFICATION, RESULT = b"archgym", b"archgym.result"
 _MAX_REASONS = 5
@@ -88,8 +86,6 @@ def execute(specification: Mapping[str, Any], history: str = "improvements", cac
 
 def failure(specification: Mapping[str, Any], reason: str) -> tuple[bytes, dict[str, Any]]:
     """The file and the result of a failed run without rows."""
-    import pyarrow
-
     result = {"status": "failed", "reason": reason, "samples": 0, "seconds": 0.0}
     schema = {"sample": pyarrow.int64(), "feasible": pyarrow.bool_(), "valid": pyarrow.bool_(), "reward": pyarrow.float64()}
     table = pyarrow.table({name: pyarrow.array([], type_) for name, type_ in schema.items()})

@@ -27,6 +27,8 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+import psutil
+
 from archgym.deprecated.names import old_names
 from archgym.errors import ArchGymError, reason_of
 from archgym.study.design import Run, Study
@@ -258,8 +260,6 @@ def _executor_is_gone(error: BaseException) -> ArchGymError:
 
 
 def _share_of_memory(width: int) -> int:
-    import psutil
-
     return int(_SHARE_OF_MEMORY * psutil.virtual_memory().total / width)
 
 

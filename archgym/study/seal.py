@@ -9,10 +9,10 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
-if TYPE_CHECKING:
-    import pyarrow
+import pyarrow
+import pyarrow.parquet
 
 SEAL = b"archgym.sha256"  # metadata of the file, beside those of its schema
 _ZEROS = b"0" * 64
@@ -27,8 +27,6 @@ def sealed(table: pyarrow.Table, **options: Any) -> bytes:
         table: the rows; metadata of its schema become those of the file.
         options: options of `pyarrow.parquet.ParquetWriter`.
     """
-    import pyarrow.parquet
-
     buffer = io.BytesIO()
     with pyarrow.parquet.ParquetWriter(buffer, table.schema, **options) as writer:
         writer.write_table(table)

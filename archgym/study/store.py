@@ -27,7 +27,12 @@ from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pyarrow
+import pyarrow.compute
+import pyarrow.parquet
+from filelock import FileLock, Timeout
 
 from archgym.errors import ArchGymError, reason_of
 from archgym.files.paths import (
@@ -44,10 +49,6 @@ from archgym.files.paths import (
 from archgym.study.design import Run, identifier
 from archgym.study.run import RESULT, SPECIFICATION
 from archgym.study.seal import check_seal, sealed
-
-if TYPE_CHECKING:
-    import pyarrow
-    import pyarrow.parquet
 
 RUNS = b"archgym.runs"  # metadata of a compacted file: {id: [specification, result]}
 _RUN_FILE = re.compile(r"[0-9a-f]{16}\.parquet")
@@ -133,8 +134,6 @@ class Store:
         Raises:
             ArchGymError: another runner is at work in the folder, or the folder cannot be written.
         """
-        from filelock import FileLock, Timeout
-
         path = self.folder / ".lock"
         with self._errors(path):
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -227,8 +226,6 @@ class Store:
         Raises:
             ArchGymError: a file that was damaged after `read`.
         """
-        import pyarrow.compute
-
         by_file: dict[Path, list[Stored]] = {}
         for run in runs:
             by_file.setdefault(run.path, []).append(run)
@@ -300,8 +297,6 @@ class Store:
 
     def _merge(self, folder: Path, runs: Sequence[Stored], old: Sequence[Path]) -> int:
         """Write runs as one file and remove their former files: the number of files afterwards."""
-        import pyarrow
-
         contents = list(self.table(runs))
         taken = {name for _, content in contents for name in content.column_names}
         column = unused("run", taken)
@@ -379,8 +374,6 @@ def _opened(path: Path) -> Iterator[StoredFile]:
         ArchGymError: this process may not read the file.
         _Damaged: the file has changed, is foreign, or has another run than its name says.
     """
-    import pyarrow.parquet
-
     with ExitStack() as stack:
         try:
             file = stack.enter_context(open_regular(path))

@@ -34,6 +34,16 @@ learning = pytest.mark.parametrize("agent", LEARNING, ids=lambda a: a.__name__)
 WIDE = DesignSpace([Integer(f"p{i}", 0, 15) for i in range(6)])
 
 
+def test_a_class_says_how_many_designs_it_proposes_at_once():
+    class Own(Genetic):
+        @property
+        def preferred_num_envs(self):
+            return 3
+
+    assert Genetic(population=8).preferred_num_envs == 8 and Random().preferred_num_envs == 256
+    assert Own().preferred_num_envs == 3, "a property of a user's class still counts"
+
+
 def space_of(nvec: list[int]) -> DesignSpace:
     """Ordered and categorical parameters by turns."""
     return DesignSpace([Integer(f"p{i}", 1, n) if i % 2 else Categorical(f"p{i}", [str(v) for v in range(n)]) for i, n in enumerate(nvec)])

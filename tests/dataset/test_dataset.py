@@ -85,11 +85,16 @@ def test_a_vast_space_is_sampled_but_has_no_grid():
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"method": "sobel"}, "did you mean 'sobol'"), ({"n": 0}, "expected n, a number of designs, to be at least 1, got 0")],
+    [({"method": "sobel"}, "did you mean 'sobol'"), ({"budget": 0}, "expected a budget of at least 1 design, got 0")],
 )
 def test_a_sample_that_cannot_be_says_why(options, message, bowl):
     with pytest.raises(ArchGymError, match=message):
-        sample("test/Bowl-v0", **{"n": 10, **options})
+        sample("test/Bowl-v0", **{"budget": 10, **options})
+
+
+def test_the_former_name_of_the_budget_still_works(bowl):
+    with pytest.warns(DeprecationWarning, match=r"sample\(n=...\) is deprecated: write budget="):
+        assert len(sample("test/Bowl-v0", n=10)) == 10
 
 
 def test_an_interrupted_sample_goes_on_from_its_cache(tmp_path):
@@ -374,7 +379,7 @@ def test_minari_reads_the_export(tmp_path, monkeypatch, recwarn):
         observation, reward, *_ = env.step(episode.actions[0])
         assert reward == pytest.approx(float(episode.rewards[0])) and np.array_equal(observation, episode.observations[1])
     again = program("export", tmp_path / "data", "--format", "minari", "--out", tmp_path / "minari")
-    assert again.exit_code == 2 and "is there already" in again.output
+    assert again.exit_code == 2 and "exists already" in again.output
 
 
 @pytest.fixture
@@ -433,7 +438,7 @@ def test_an_export_that_cannot_be_says_what_to_do(plug_in, tmp_path):
     pytest.importorskip("minari")
     assert program("sample", plug_in, "--n", 20, "--out", tmp_path / "data").exit_code == 0
     named = program("export", tmp_path / "data", "--format", "minari", "--out", tmp_path / "m", "--name", "a/z-v0")
-    assert named.exit_code == 2 and "namespace of two characters or more" in named.output
+    assert named.exit_code == 2 and "at least two characters in the namespace" in named.output
     data = load_dataset(tmp_path / "data")
     save_dataset(replace(data, environment={**data.environment, "id": "nobodys/Line-v0"}), tmp_path / "data")
     unknown = program("export", tmp_path / "data", "--format", "minari", "--out", tmp_path / "m")

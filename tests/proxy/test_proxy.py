@@ -130,7 +130,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say(kind, monkeypatch):
         covered = ((low <= true) & (true <= high)).mean()
         assert level - 0.08 < covered < level + 0.2, "the folds' models have seen less than the one that is kept"
         assert set(found.report["coverage"]["cost_s"]) == {str(level) for level in LEVELS}
-    with pytest.raises(ArchGymError, match=r"expected a calibrated level, one of 0\.5, 0\.8, 0\.9, 0\.95, got 0\.42"):
+    with pytest.raises(ArchGymError, match="expected a calibrated level, one of"):
         found.simulator.interval(everything, 0.42)
 
 
@@ -166,13 +166,13 @@ def test_feasibility_is_learnt_where_some_designs_are_not(trained, hills):
     ("change", "targets", "options", "message"),
     [
         ({}, ["cost"], {}, "unknown metric of the data set 'cost'; did you mean 'cost_s'"),
-        ({}, ["gain", "gain"], {}, "named twice"),
+        ({}, ["gain", "gain"], {}, "expected distinct targets, got 'gain' twice"),
         ({}, ["gain"], {"model": "forest"}, "unknown model 'forest'"),
-        ({}, ["gain"], {"folds": 1}, "at least 2 folds"),
-        ({}, ["gain"], {"test_size": 1.0}, "test_size between 0 and 1"),
-        ({}, ["gain"], {"train_size": 19}, "too few: at least 20"),
+        ({}, ["gain"], {"folds": 1}, "expected at least 2 folds .*, got 1 and"),
+        ({}, ["gain"], {"test_size": 1.0}, "a test_size between 0 and 1, got 5 and 1.0"),
+        ({}, ["gain"], {"train_size": 19}, "at least 20 feasible designs for training and 2 for the test"),
         ({"values": np.ones((400, 2))}, ["gain"], {}, "gain is 1 for all"),
-        ({"feasible": np.zeros(400, bool)}, ["gain"], {}, "none of the 400 designs is feasible"),
+        ({"feasible": np.zeros(400, bool)}, ["gain"], {}, "expected feasible designs, got 400 infeasible ones"),
     ],
 )
 def test_what_cannot_be_learnt_is_told(hills, change, targets, options, message):
@@ -311,7 +311,7 @@ def test_designs_that_the_simulator_calls_the_same_are_verified_once():
 
 
 def test_a_proxy_of_another_space_is_refused(folder):
-    with pytest.raises(ArchGymError, match="which has different parameters"):
+    with pytest.raises(ArchGymError, match="was trained on test/Hills-v0, which has different parameters"):
         archgym.search("test/Bowl-v0", ProxySearch(folder, "random", 50), budget=5)
 
 
@@ -375,7 +375,7 @@ name = "genetic"
     from archgym.files.charts import svg
     from archgym.proxy.charts import draw
 
-    assert "Whose designs generalise" in svg(draw(found))
+    assert "Generalisation between agents" in svg(draw(found))
 
 
 def test_scores_of_perfect_and_of_constant_predictions():

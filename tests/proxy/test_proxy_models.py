@@ -210,7 +210,7 @@ def test_trees_walk_as_one_would_by_hand(seed, depth, count):
         ("left", lambda a: np.where(a == LEAF, a, 0), "child before it"),
         ("right", lambda a: np.full_like(a, LEAF), "child before it"),
         ("right", lambda a: np.where(a == LEAF, a, a - 1), "no parent or with two"),
-        ("feature", lambda a: a + 99, "feature that does not exist"),
+        ("feature", lambda a: a + 99, "feature beyond the space's"),
         ("feature", lambda a: a.astype(float), "feature is float64"),
         ("roots", lambda a: a - 1, "root that is not a node"),
         ("value", lambda a: a[:-1], "value is float64"),

@@ -94,13 +94,13 @@ def test_the_shipped_studies_are_of_the_published_size():
     [
         ("budget = 40", "budgte = 40", 3, "unknown key 'budgte'; did you mean 'budget'?"),
         ("budget = 40", "", 1, "[study] lacks budget"),
-        ("budget = 40", 'budget = "40"', 3, "budget is a number of samples"),
-        ("budget = 40", "budget = 0", 3, "budget is a number of samples"),
-        ("budget = 40", "budget = true", 3, "budget is a number of samples"),
-        ("budget = 40", "budget = 40\nmemory_gb = inf", 4, "memory_gb is a number of gigabytes > 0 and at most 1,000,000,000"),
-        ("budget = 40", "budget = 40\nmemory_gb = 1e300", 4, "memory_gb is a number of gigabytes"),
-        ("budget = 40", "budget = 40\nmemory_gb = nan", 4, "memory_gb is a number of gigabytes"),
-        ("seeds = 2", "seeds = []", 4, "seeds is a number >= 1"),
+        ("budget = 40", 'budget = "40"', 3, "budget: expected a number of samples"),
+        ("budget = 40", "budget = 0", 3, "budget: expected a number of samples"),
+        ("budget = 40", "budget = true", 3, "budget: expected a number of samples"),
+        ("budget = 40", "budget = 40\nmemory_gb = inf", 4, "memory_gb: expected a number of gigabytes > 0 and at most 1,000,000,000"),
+        ("budget = 40", "budget = 40\nmemory_gb = 1e300", 4, "memory_gb: expected a number of gigabytes"),
+        ("budget = 40", "budget = 40\nmemory_gb = nan", 4, "memory_gb: expected a number of gigabytes"),
+        ("seeds = 2", "seeds = []", 4, "seeds: expected a number >= 1"),
         ("seeds = 2", "seeds = [1, 1]", 4, "list of distinct numbers"),
         ("seeds = 2", "seeds = 1000000000000", 4, "at most 1,000,000 runs"),
         ("[study]", "[studdy]", 1, "did you mean 'study'?"),
@@ -109,18 +109,18 @@ def test_the_shipped_studies_are_of_the_published_size():
         ("n = 8", "n = inf", 8, "JSON cannot express"),
         ("n = 8", "n = 1979-05-27", 8, "JSON cannot express"),
         ("kwargs = { n = 8, k = 1 }", "objective = { minimize = ['fitnes'] }", 8, "did you mean 'fitness'?"),
-        ("kwargs = { n = 8, k = 1 }", "objective = 3", 8, "objective is a table such as"),
-        ("kwargs = { n = 8, k = 1 }", "kwargs = [1]", 8, "kwargs is a table of arguments"),
-        ("configurations = 2", "configurations = 1000000000000", 9, "at most 1,000,000 are allowed"),
-        ("configurations = 2", "configurations = 2.5", 11, "configurations is a number of configurations"),
-        ("configurations = 2", "[agent.grid]", 11, "the grid is empty"),
-        ("configurations = 2", "[agent.grid]\npopulation = []", 12, "the grid has no values for population"),
-        ("configurations = 2", "[agent.grid]\npopulation = [16, 16]", 12, "population lists a value twice"),
+        ("kwargs = { n = 8, k = 1 }", "objective = 3", 8, "objective: expected a table such as"),
+        ("kwargs = { n = 8, k = 1 }", "kwargs = [1]", 8, "kwargs: expected a table of arguments"),
+        ("configurations = 2", "configurations = 1000000000000", 9, "at most 1,000,000 runs"),
+        ("configurations = 2", "configurations = 2.5", 11, "configurations: expected a number of configurations"),
+        ("configurations = 2", "[agent.grid]", 11, "expected lists of values in the grid, got none"),
+        ("configurations = 2", "[agent.grid]\npopulation = []", 12, "expected values of population in the grid, got none"),
+        ("configurations = 2", "[agent.grid]\npopulation = [16, 16]", 12, "expected distinct values of population"),
         ("configurations = 2", "[agent.grid]\npopulation = [16,\n3]", 12, "3 is not a value of parameter 'population'"),
         ("configurations = 2", "[agent.grid]\npopluation = [16]", 12, "did you mean 'population'"),
         ("configurations = 2", "[agent.hyperparameters]\nelite = 99", 12, "99 is not a value of parameter 'elite'"),
         ("configurations = 2", "configurations = 2\n[agent.hyperparameters]\nelite = 1", 12, "at most one of"),
-        ("configurations = 2", "steps = 0", 11, "steps is a number from 1"),
+        ("configurations = 2", "steps = 0", 11, "steps: expected a number from 1"),
         ("configurations = 2", "steps = 2\nbudget = 3", 11, "not both"),
         ('"genetic"', '"genetics"', 10, "unknown agent 'genetics'; did you mean 'genetic'?"),
     ],
@@ -143,12 +143,16 @@ def test_grids_of_10_to_the_12_runs_are_counted_not_made():
     values = ", ".join(str(v) for v in range(1000))
     grid = "\n".join(f"{name} = [{values}]" for name in ("a", "b", "c", "d"))
     error = refused(study_text(NK, agents=()) + f'[[agent]]\nname = "genetic"\n[agent.grid]\n{grid}\n')
-    assert "2,000,000,000,000 runs" in error and f"{MAX_RUNS:,}" in error
+    assert "got 2,000,000,000,000" in error and f"{MAX_RUNS:,}" in error
 
 
 def test_a_file_that_is_none_is_refused(tmp_path):
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
-    for name, message in {"binary.toml": "not UTF-8", "absent.toml": "known: archgym-2023", ".": "cannot read"}.items():
+    for name, message in {
+        "binary.toml": "expected a study file of UTF-8 text",
+        "absent.toml": "known: archgym-2023",
+        ".": "cannot read",
+    }.items():
         with pytest.raises(ArchGymError, match=message):
             Study.read(tmp_path / name)
 
@@ -241,7 +245,7 @@ label = "baseline"
 @pytest.mark.parametrize(("name", "line"), [("test", 2), ("archgym/NKLandscape-v0", 9), ("NK", 10), ("random", 12), ("baseline", 13)])
 def test_names_are_printable_and_bounded(bad, name, line):
     message = refused(FILE.replace(f'"{name}"', f'"{bad}"'))
-    assert f"line {line}: " in message and " is a" in message and len(message) < 300
+    assert f"line {line}: " in message and ": expected a" in message and len(message) < 300
 
 
 @pytest.mark.parametrize("name", ["é文", "<b>a</b>", "../x", "$(id)", " a "])

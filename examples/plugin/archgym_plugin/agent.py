@@ -18,11 +18,8 @@ class Tabu(AskTellAgent):
     """
 
     version = 1  # raise it whenever the same seed gives other designs
+    num_envs_from = "neighbours"  # the hyperparameter that sets how many designs are proposed at once
     hyperparameters = DesignSpace([Integer("tenure", 1, 200, default=50), Integer("neighbours", 2, 64, default=16)])
-
-    @property
-    def preferred_num_envs(self) -> int:
-        return int(self.neighbours)
 
     def start(self, space, *, budget, rng):
         self.space, self.rng = space, rng
