@@ -204,7 +204,7 @@ def optimum_path(simulator: Simulator, objective: Objective) -> Path:
 
 
 def _probe(simulator: Simulator, objective: Objective) -> Array:
-    """Rewards of designs spread evenly over the space: a changed simulator gives itself away here."""
+    """Rewards of designs spread evenly over the space, by which a changed simulator is detected."""
     size = simulator.space.size
     ordinals = [size * i // _PROBES for i in range(_PROBES)]
     indices = simulator.space.from_ordinal(np.array(ordinals, np.int64 if size < 2**63 else object))

@@ -141,7 +141,7 @@ app = typer.Typer(
 
 
 def _registered(prefix: str) -> list[str]:
-    """The registry's commands and groups directly under a prefix, sorted; a name that cannot be shown is none."""
+    """The registry's commands and groups directly under a prefix, sorted; names that cannot be printed are left out."""
     names = {name.removeprefix(prefix).partition(".")[0] for name in list_commands() if name.startswith(prefix)}
     return sorted(filter(is_printable, names))
 

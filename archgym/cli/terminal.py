@@ -36,7 +36,7 @@ class Terminal(Console):
             yield segment if segment.control or not segment.text else Segment(_shown(segment.text, self.encoding), segment.style)
 
     def on_broken_pipe(self) -> None:
-        """Write no more, and leave the end to Click: Rich's own SystemExit would look like that of a plug-in."""
+        """Stop writing and raise the error for Click: Rich's own SystemExit would be taken for a plug-in's."""
         with suppress(SystemExit):
             super().on_broken_pipe()
         raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))

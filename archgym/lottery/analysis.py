@@ -142,7 +142,7 @@ def _failures(runs: TaskRuns) -> list[str]:
 
 
 def _blind(runs: TaskRuns) -> str:
-    """Why rewards tell agents nothing about designs; "" where they do."""
+    """Why rewards do not distinguish designs; "" where they do."""
     if runs.clipped > _BLIND:
         return clipping(runs.clipped)
     return CAPPED if runs.capped else ""

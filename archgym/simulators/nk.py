@@ -101,7 +101,7 @@ class NKLandscape(Simulator):
 
 
 def _candidates(values: Array, c_i: Array) -> Array:
-    """V_i [S, windows] and c_i [x_i, between, x_{i+K}] -> what V_{i+1} is the maximum of: [S, x_i, between, x_{i+K}]."""
+    """V_i [S, windows] and c_i [x_i, between, x_{i+K}] -> the terms whose maximum is V_{i+1}: [S, x_i, between, x_{i+K}]."""
     candidates: Array = values.reshape(len(values), *c_i.shape[:2], 1) + c_i
     return candidates
 

@@ -76,7 +76,7 @@ class MultiAgentDesign(ParallelEnv):  # type: ignore[misc]
 
     @property
     def unwrapped(self) -> MultiAgentDesign:
-        """Itself: nothing wraps it."""
+        """This environment itself, which has no wrapper."""
         return self
 
     def observation_space(self, agent: str) -> Space[Any]:
