@@ -9,14 +9,14 @@ CIFAR-10 network with the same cell instead (16, 32 and 64 wide, five cells each
 
 ## Action Space
 `MultiDiscrete([5, 5, 5, 5, 5, 5, 6, 6, 6, 6, 9, 6, 7, 1, 2, 5])`: 76,545,000,000 designs, all feasible: no layer of these networks is too
-large for the smallest chip. Cells of the same function and as many convolutions are the same.
+large for the smallest chip. Cells of the same function and number of convolutions are the same.
 
 | Num | Parameter | Values | Meaning |
 |---|---|---|---|
 | 0 to 5 | cell_edge01, ..., cell_edge23 | none, skip_connect, nor_conv_1x1, nor_conv_3x3, avg_pool_3x3 | as in archgym/NasCell-v0 |
 | 6 to 15 | chip_dataflow, ..., chip_clock_mhz | as there | as in archgym/Accelerator-v0 |
 
-The precision is fp16 unless `fixed` says otherwise: what another one costs in accuracy is not modelled.
+The precision is fp16 unless `fixed` changes it: the accuracy lost to other precisions is not modelled.
 
 ## Observation Space
 `Box`, float32: log(metric / reference) of the last design, then its feasibility. Metrics:
@@ -31,7 +31,7 @@ The precision is fp16 unless `fixed` says otherwise: what another one costs in a
 | 5 | edp: energy times delay | J s | lower |
 | 6 | params: of the network that is deployed | 1 | lower |
 | 7 | macs: of the same, for one image | 1 | lower |
-| 8 | train_seconds: CPU time of one training up to `epochs`, where the table knows it | s | lower |
+| 8 | train_seconds: CPU time of one training up to `epochs`, where the table has it | s | lower |
 
 test_accuracy, after the last epoch of the longest budget, is in `info` and in results; no search sees it.
 
@@ -55,10 +55,10 @@ After one design (`horizon=1`), or after `horizon` designs.
 | epochs | None | budget of the accuracy that is seen, as in archgym/NasCell-v0 |
 | seed | "mean" | training seeds, as in archgym/NasCell-v0 |
 | technology | "45nm" | energies and areas: "45nm", "65nm", or the path of a table of yours |
-| fixed | {"precision": "fp16"} | parameters of the accelerator with the one value that they shall have, in place of this one |
+| fixed | {"precision": "fp16"} | dict: accelerator parameters to hold constant, e.g. {"precision": "fp16"} |
 | specs | "edge" | limits on latency_s, energy_j, area_mm2 and power_w, such as {"latency_s": 4e-6}; "edge" or "tight"; None for no limits |
-| form | "nasaic" | of the reward where there are specs; "log" |
-| accuracy_weight | 12 | of accuracy against the energy-delay product, where there are no specs |
+| form | "nasaic" | str: form of the reward within specs, "nasaic" or "log" |
+| accuracy_weight | 12 | float: weight of accuracy against the energy-delay product, without specs |
 
 Presets: `edge`, `tight`, and `cifar` (deploy="cifar", specs="edge"). The specs named so, and the share of random designs that meets them at
 45 nm (of 100,000):
@@ -122,7 +122,7 @@ PRESETS = {"edge": {"specs": "edge"}, "tight": {"specs": "tight"}, "cifar": {"de
 def objective(
     simulator: Simulator, *, specs: Mapping[str, float] | str | None = "edge", form: str = "nasaic", accuracy_weight: float = 12.0
 ) -> Objective:
-    """Accuracy within specs, by NASAIC's penalised form or by logarithms; a trade-off with the energy-delay product where there are none.
+    """Accuracy within specs, by NASAIC's penalised form or by logarithms; without specs a trade-off with the energy-delay product.
 
     Raises:
         ArchGymError: specs of an unknown name or metric, an unknown form, a limit or a weight that is not a positive number.

@@ -4,7 +4,7 @@
 A cell is a small graph of operations that a network repeats (Dong & Yang, "NAS-Bench-201", ICLR 2020). Every cell has really been trained,
 several times, and a query looks it up: the table of the default task, noisy handwritten digits, ships with archgym and was trained by
 `python -m archgym.simulators.nas.generate`; tables of CIFAR-10, CIFAR-100 and ImageNet16-120 are imported with `archgym data import`. With
-`backend="train"` nothing is looked up: PyTorch trains each cell when it is asked for, for a few seconds.
+`backend="train"` PyTorch trains each cell at its query, for a few seconds.
 
 ## Action Space
 `MultiDiscrete([5, 5, 5, 5, 5, 5])`: 15,625 cells, all feasible. Many are the same function: 5,044 differ, and 5,364 where cells with
@@ -51,7 +51,7 @@ After one design (`horizon=1`), or after `horizon` designs.
 | dataset | "digits-0.5" | as `archgym data list` names them |
 | epochs | None | budget of the accuracy that is seen: 1, 2, 4, 8 or 16 of digits; None for the longest |
 | seed | "mean" | over the training seeds; "random": of one of them, drawn anew for every query; or the number of one, from 0 |
-| backend | "table" | "train": train each cell when it is asked for (needs `pip install 'archgym[nas]'`) |
+| backend | "table" | "train": train each cell at its query (needs `pip install 'archgym[nas]'`) |
 | params | None | limit on params |
 | macs | None | limit on macs |
 
@@ -80,7 +80,7 @@ BACKENDS = ("table", "train")
 
 
 def nas_cell(dataset: str = "digits-0.5", epochs: int | None = None, seed: str | int = "mean", backend: str = "table") -> Simulator:
-    """Cells looked up in a table, or trained when they are asked for."""
+    """Cells looked up in a table, or trained at each query."""
     if backend == "table":
         cells = NasCell(dataset, epochs, seed)
         return cells if cells.stochastic else Tabulated(cells)

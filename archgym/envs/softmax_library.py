@@ -3,7 +3,7 @@
 ## Description
 A program has more than one softmax: rows that fit the first cache and rows that fill memory, attention matrices and vocabularies. A
 library holds one kernel for each. Its time is the geometric mean over the workloads, as benchmark suites have it, so that no workload
-drowns the others (`archgym.simulators.softmax.library`). The kernels do not interact, which agents are not told: the space is that of
+drowns the others (`archgym.simulators.softmax.library`). The kernels do not interact, which is hidden from agents: the space is that of
 `archgym/Softmax-v0` to the power of the number of workloads, its optimum is known all the same, and a thousand samples do not exhaust it.
 
 ## Action Space

@@ -74,9 +74,9 @@ class CoDesign(Simulator):
     Args:
         dataset: the accuracy table, "digits-0.5" or another of `archgym data list`.
         deploy: whose costs are counted: "dataset", the network that was trained, or "cifar", the CIFAR-10 network with the same cell.
-        epochs, seed: of the accuracy, as of `NasCell`.
+        epochs, seed: budget and seed of the accuracy, as `NasCell` takes them.
         technology: an energy table, by name or path: "45nm", "65nm".
-        fixed: parameters of the accelerator with the one value that they shall have; they replace the default, so that {} searches
+        fixed: accelerator parameters to hold constant, name -> value; they replace the default, so that {} searches
             precision too, which is free in accuracy.
 
     Raises:
@@ -137,7 +137,7 @@ class CoDesign(Simulator):
         return totals | {name: column[cell] for name, column in self._network_costs.items()}
 
     def canonical(self, indices: Indices) -> Indices:
-        """The first cell of the same function and as many convolutions, on the same chip: [B, 16] -> [B, 16]."""
+        """The first cell of the same function and number of convolutions, on the same chip: [B, 16] -> [B, 16]."""
         return np.concatenate([self.cells.canonical(indices[:, :_EDGES]), indices[:, _EDGES:]], axis=1)
 
     def candidates(self, objective: Objective) -> Candidates | None:

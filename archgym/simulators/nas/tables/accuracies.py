@@ -15,12 +15,12 @@ from archgym.simulators.nas.tables.table import Table
 from archgym.space import Array, Indices
 from archgym.text import one_line, shown
 
-FEW = 0.05  # of a table's accuracies may be 1 per cent or less: of 100 classes, every 46th network guesses
+FEW = 0.05  # largest share of accuracies of at most 1 %: of 100 classes, every 46th network guesses
 AnyPath = str | os.PathLike[str]
 
 
 class UnclearUnit(ArchGymError):
-    """Accuracies that cannot be per cent, where `fractions=` is not given."""
+    """Accuracies that cannot be percentages, without an answer in `fractions=`."""
 
 
 def ordinals(cells: Iterable[tuple[str, Any]], source: str) -> Indices:
@@ -68,7 +68,7 @@ def cell_table(
 
 
 NUMPY_NUMBERS = (np.float16, np.float32, np.float64, np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32, np.uint64)
-RANGES = {False: "of 0 to 100 per cent", True: "from 0 to 1"}  # by whether they are fractions
+RANGES = {False: "of 0 to 100 per cent", True: "from 0 to 1"}  # key: fractions
 
 
 def number(value: Any) -> float:
@@ -97,7 +97,7 @@ def fraction_at(where: str, value: Any, fractions: bool) -> float:
 
 
 def check_unit(source: str, columns: Mapping[str, Array], fractions: bool | None) -> None:
-    """Ask for the unit of accuracies that were taken for per cent, where they cannot be.
+    """Refuse accuracies that were read as per cent and cannot be, and ask for their unit.
 
     Args:
         source: the file.

@@ -68,7 +68,7 @@ def import_nasbench201(path: AnyPath, progress: Progress = silent, *, fractions:
     Args:
         path: the file.
         progress: a function of (what is being done, the share that is done).
-        fractions: accuracies are from 0 to 1 (True) or per cent (False); None for per cent, unless that cannot be.
+        fractions: True if accuracies are from 0 to 1, False for per cent; None for per cent where the figures allow no doubt.
 
     Raises:
         UnclearUnit: all figures are from 0 to 1.
@@ -120,7 +120,7 @@ def import_nas_bench_macro(path: AnyPath, progress: Progress = silent, *, fracti
     Args:
         path: the file.
         progress: a function of (what is being done, the share that is done).
-        fractions: accuracies are from 0 to 1 (True) or per cent (False); None for per cent, unless that cannot be.
+        fractions: True if accuracies are from 0 to 1, False for per cent; None for per cent where the figures allow no doubt.
 
     Raises:
         UnclearUnit: all accuracies are from 0 to 1.
@@ -199,7 +199,7 @@ def import_naslib(path: AnyPath, progress: Progress = silent, *, fractions: bool
     Args:
         path: the file.
         progress: a function of (what is being done, the share that is done).
-        fractions: accuracies are from 0 to 1 (True) or per cent (False); None for per cent, unless that cannot be.
+        fractions: True if accuracies are from 0 to 1, False for per cent; None for per cent where the figures allow no doubt.
 
     Raises:
         UnclearUnit: all accuracies of a data set are from 0 to 1.
@@ -251,7 +251,7 @@ def _curves(data: Mapping[Any, Any], dataset: str, name: str, fractions: bool) -
                 raise ValueError(f"an accuracy that is not one {RANGES[fractions]}")
         except (KeyError, IndexError, TypeError, ValueError, OverflowError) as error:
             raise ArchGymError(
-                f"{name}, cell {one_line(str(cell))}, {dataset}: no list of accuracies by epoch, as many as others have: {in_words(error)}"
+                f"{name}, cell {one_line(str(cell))}, {dataset}: expected a list of accuracies by epoch, of the same length as others: {in_words(error)}"
             ) from error
         curves.append(curve)
     return np.stack(curves)

@@ -29,7 +29,7 @@ from archgym.space import Array
 from archgym.text import one_line, shown
 
 NATS_BUDGETS = (12, 200)  # epochs, each with trainings of its own
-NATS_SETS = {  # our name -> where validation accuracy lies: data set and part; and where test accuracy does
+NATS_SETS = {  # our name -> data set and part of the validation accuracy, and of the test accuracy
     "cifar10": (("cifar10-valid", "x-valid"), ("cifar10", "ori-test")),  # validated on half of the training set, tested after all of it
     "cifar100": (("cifar100", "x-valid"), ("cifar100", "x-test")),
     "imagenet16-120": (("ImageNet16-120", "x-valid"), ("ImageNet16-120", "x-test")),
@@ -38,11 +38,11 @@ NATS_SETS = {  # our name -> where validation accuracy lies: data set and part; 
 
 @dataclass(frozen=True)
 class NatsRecord:
-    """What one file of NATS-Bench says of one cell.
+    """One file of NATS-Bench: the record of one cell.
 
     Attributes:
-        index: of the cell, in the order of NATS-Bench.
-        cell: its string.
+        index: position of the cell in NATS-Bench's order.
+        cell: string of the cell.
         valid: (data set, epochs, seed) -> validation accuracy, a fraction.
         test: the same -> test accuracy.
         seconds: the same -> what the training whose validation accuracy is stated took, as the source states it.
@@ -60,10 +60,10 @@ def read_nats_record(path: AnyPath, *, fractions: bool = False) -> NatsRecord:
 
     Args:
         path: the file.
-        fractions: it states accuracies from 0 to 1, not per cent.
+        fractions: True if accuracies are from 0 to 1 instead of per cent.
 
     Raises:
-        ArchGymError: no such file, a damaged one, one that wants to run code, or one that is no such record.
+        ArchGymError: no such file, a damaged one, a pickle that contains code, or a file that is not a record.
     """
     data = load_pickle(path)
     if not isinstance(data, dict):
@@ -107,7 +107,7 @@ def import_nats_bench(path: AnyPath, progress: Progress = silent, *, fractions: 
     Args:
         path: the folder.
         progress: a function of (what is being done, the share that is done).
-        fractions: accuracies are from 0 to 1 (True) or per cent (False); None for per cent, unless that cannot be.
+        fractions: True if accuracies are from 0 to 1, False for per cent; None for per cent where the figures allow no doubt.
 
     Raises:
         UnclearUnit: all figures are from 0 to 1.

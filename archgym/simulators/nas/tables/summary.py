@@ -28,8 +28,8 @@ class Summary:
     """A table of cells in figures; accuracies are means over the seeds, in test where it is known, of distinct rows.
 
     Attributes:
-        kind: of the accuracies: "test", or "validation" where no test accuracy is known.
-        accuracy: of every row, float64 [rows].
+        kind: "test", or "validation" where no test accuracy is known.
+        accuracy: mean accuracy of every row, float64 [rows].
         quantiles: accuracy at 0, 25, 50, 75 and 100 % of the rows.
         between, within: standard deviation of the rows' means, and of the seeds of a row; None with one seed.
         seeds: mean Spearman correlation of two seeds; None with one seed.

@@ -51,9 +51,9 @@ class Table:
     """What came of training the architectures of one space on one data set; see the module for shapes.
 
     Attributes:
-        name: of the data set, such as "digits-0.5" or "nats-cifar10".
+        name: name of the data set, such as "digits-0.5" or "nats-cifar10".
         space: "cell" (NAS-Bench-201, ordinals of `cells.CELL_SPACE`) or "macro" (NAS-Bench-Macro).
-        network: whose parameters and multiply-adds architectures have, a name of `costs.NETWORKS`; "" where columns say.
+        network: name in `costs.NETWORKS`, for parameters and multiply-adds; "" where columns have them.
 
     Raises:
         ArchGymError: arrays that do not fit together, or accuracies that are not fractions.
