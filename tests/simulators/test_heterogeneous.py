@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from schedule_reference import brute_force
 
 import archgym
 from archgym.env import Evaluator
@@ -15,7 +16,6 @@ from archgym.simulators.accelerator.design import KIB
 from archgym.simulators.accelerator.heterogeneous import BANDWIDTH_BUDGET, PE_BUDGET, HeterogeneousAccelerator
 from archgym.simulators.accelerator.layers import Layer
 from archgym.simulators.accelerator.model import LayerModel
-from archgym.simulators.accelerator.scheduler import brute_force
 from archgym.simulators.accelerator.workloads import Workload, load_workload
 from archgym.testing import check_env, check_simulator
 
@@ -106,7 +106,7 @@ def test_pes_are_arranged_as_maestro_has_them(chips, dataflow):
     costs = LayerModel((layer,), chips.table).costs(
         {name: np.array([v]) for name, v in sub({"dataflow0": dataflow, "pes0": 1024, "bandwidth0_gb_s": 64}, 0).items()}
     )
-    assert costs.terms[0, 0, 0] == maestro.layer_runtime(dataflow, 1024, layer) - 1
+    assert costs.terms[0, 0, 0] == maestro.runtime(dataflow, 1024, 128, 64, 3, 3, 28, 28) - 1
 
 
 def test_energy_is_minimised_among_schedules_within_the_latency_spec():

@@ -22,7 +22,6 @@ from typing import Any
 import numpy as np
 
 from archgym.errors import ArchGymError, unknown
-from archgym.simulators.accelerator.layers import Layer
 from archgym.simulators.accelerator.systolic import Integers, positive_integers, up
 
 DATAFLOWS = ("nvdla", "shidiannao", "eyeriss")
@@ -53,24 +52,6 @@ def runtime(dataflow: str, pes: Any, k: Any, c: Any, r: Any, s: Any, e: Any, f: 
     else:
         raise unknown("dataflow template", dataflow, DATAFLOWS)
     return result
-
-
-def layer_runtime(dataflow: str, pes: int, layer: Layer) -> int:
-    """Cycles of all groups and repeats of a convolution, one after the other.
-
-    Raises:
-        ArchGymError: as of `runtime`; a matrix multiplication; a stride beyond the kernel, for which the templates are not stated.
-    """
-    if layer.kind != "conv":
-        raise ArchGymError(f"layer {layer.name!r}: MAESTRO's forms are of convolutions, not of a {layer.kind}; use systolic.cycles")
-    if layer.stride > min(layer.kernel_h, layer.kernel_w):
-        raise ArchGymError(
-            f"layer {layer.name!r}: MAESTRO's forms are not valid for stride {layer.stride} beyond a kernel of "
-            f"{layer.kernel_h} x {layer.kernel_w}; use systolic.cycles, or templates for the model's own extension"
-        )
-    k, c = layer.filters // layer.groups, layer.channels // layer.groups
-    once = runtime(dataflow, pes, k, c, layer.kernel_h, layer.kernel_w, layer.output_h, layer.output_w)
-    return int(once) * layer.batch * layer.groups * layer.repeats
 
 
 def _groups(dataflow: str, pes: Any, size: Any) -> Any:
