@@ -342,7 +342,6 @@ def _load(preparation: dict[str, Any], pickled: bytes) -> Simulator:
     process._inheriting = True  # type: ignore[attr-defined]
     try:
         multiprocessing.spawn.prepare(preparation)
-        simulator: Simulator = pickle.loads(pickled)
-        return simulator
+        return pickle.loads(pickled)
     finally:
         del process._inheriting  # type: ignore[attr-defined]

@@ -24,5 +24,4 @@ def area_mm2(
     pe = table.mac_um2(precision) + table.sram_um2(l1_bytes)
     wires = 8 * np.asarray(noc_bytes_per_cycle) * table.wire_pitch_um
     network = wires * (np.asarray(rows) + np.asarray(cols)) * np.sqrt(pe)
-    total: Floats = MM2_PER_UM2 * (np.asarray(rows) * np.asarray(cols) * pe + table.sram_um2(buffer_bytes) + network)
-    return total
+    return MM2_PER_UM2 * (np.asarray(rows) * np.asarray(cols) * pe + table.sram_um2(buffer_bytes) + network)

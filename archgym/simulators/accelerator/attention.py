@@ -199,29 +199,26 @@ class AttentionAccelerator(Simulator):
         exponential = 1 + EXPONENTIAL_MACS
         per_score = np.where(passes == 1, 2, 3) + exponential  # maximum and sum; division, or correction by multiplication
         per_tile = np.select([passes == 3, passes == 2], [2, 4 + 2 * exponential], 3 + exponential + 2 * f)  # of keys, per query
-        operations: Floats = heads * p * (m * per_score + key_tiles * per_tile + np.where(passes == 1, f, 0))
-        return operations
+        return heads * p * (m * per_score + key_tiles * per_tile + np.where(passes == 1, f, 0))
 
     def _energy_j(
         self, precision: Array, operations: Floats, buffer_bytes: Floats, accessed: Floats, dram_read: Floats, dram_written: Floats
     ) -> Floats:
         """Joules; `accessed` has the bytes that the array and the lanes read from and write to the buffer, [2, B]."""
         read_pj, write_pj = self._table.sram_pj_per_byte(buffer_bytes)
-        energy_j: Floats = 1e-12 * (
+        return 1e-12 * (
             operations * self._table.mac_pj(precision)
             + (accessed[0] + dram_written) * read_pj  # what goes to DRAM comes from the buffer
             + (accessed[1] + dram_read) * write_pj
             + accessed.sum(axis=0) * self._table.noc_pj_per_byte
             + (dram_read + dram_written) * self._table.dram_pj_per_byte
         )
-        return energy_j
 
     def _area_mm2(self, precision: Array, on_array: Array, dim: Floats, lanes: Floats, buffer_bytes: Floats, word: Floats) -> Floats:
         mac_um2 = self._table.mac_um2(precision)
         registers_um2 = self._table.sram_um2(word * np.where(on_array, REGISTERS["array"], REGISTERS["vector"]))
         units = np.where(on_array, 1, 1 + EXPONENTIAL_MACS)  # of a lane
-        area: Floats = 1e-6 * (dim**2 * (mac_um2 + registers_um2) + lanes * units * mac_um2 + self._table.sram_um2(buffer_bytes))
-        return area
+        return 1e-6 * (dim**2 * (mac_um2 + registers_um2) + lanes * units * mac_um2 + self._table.sram_um2(buffer_bytes))
 
 
 def _tile_cycles(
@@ -260,8 +257,7 @@ def _buffer_accesses(designs: Mapping[str, Array], dim: Floats, e: Floats, f: Fl
 def _select(column: Any, values: Mapping[str, float]) -> Floats:
     """Names [B] -> their values [B]."""
     names = np.asarray(column)
-    chosen: Floats = np.select([names == name for name in values], [float(value) for value in values.values()])
-    return chosen
+    return np.select([names == name for name in values], [float(value) for value in values.values()])
 
 
 _PUBLISHED = (

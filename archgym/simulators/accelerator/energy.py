@@ -89,8 +89,7 @@ class EnergyTable:
     def _cost(self, row: int, capacity_bytes: Any, exponent: float) -> Floats:
         wanted = np.log(np.asarray(capacity_bytes, float))
         inside = np.clip(wanted, self._log_bytes[0], self._log_bytes[-1])
-        cost: Floats = np.exp(np.interp(inside, self._log_bytes, self._log_costs[row]) + exponent * (wanted - inside))
-        return cost
+        return np.exp(np.interp(inside, self._log_bytes, self._log_costs[row]) + exponent * (wanted - inside))
 
 
 def _by_precision(costs: Mapping[str, float], precision: Any) -> Floats:
@@ -98,8 +97,7 @@ def _by_precision(costs: Mapping[str, float], precision: Any) -> Floats:
     for name in np.unique(names).tolist():
         if name not in costs:
             raise unknown("precision of this energy table", name, costs)
-    cost: Floats = np.select([names == name for name in costs], list(costs.values()), np.nan)
-    return cost
+    return np.select([names == name for name in costs], list(costs.values()), np.nan)
 
 
 def list_energy_tables() -> list[str]:

@@ -92,28 +92,24 @@ def fusemax_cycles(attention: Attention, dim: Any = DIM, interleaved: bool = Tru
     divided = dim * f / m
     overlapped = np.maximum(e + 1, f + 1 + divided) + f + 9
     in_turn = np.maximum(e + 1, 1 + divided) + dim + 2 * f + 9
-    cycles: Floats = heads * p * m / dim**2 * (overlapped if interleaved else in_turn)
-    return cycles
+    return heads * p * m / dim**2 * (overlapped if interleaved else in_turn)
 
 
 def one_pass_on_flat_cycles(attention: Attention, dim: Any = DIM) -> Floats:
     """Cycles of the one-pass cascade on FLAT's hardware: softmax on dim lanes with an exponential unit (table attn-cascade)."""
     heads, p, m, _, f = attention.floats()
-    cycles: Floats = heads * p * m / dim**2 * (4 * dim + 5 + 2 * f + dim * f / m)
-    return cycles
+    return heads * p * m / dim**2 * (4 * dim + 5 + 2 * f + dim * f / m)
 
 
 def flat_cycles(attention: Attention, lanes: Any = DIM) -> Floats:
     """Cycles of FLAT where memory does not bind: four operations per score on its lanes."""
     heads, p, m, _, _ = attention.floats()
-    cycles: Floats = FLAT_CYCLES_PER_SCORE * heads * p * m / lanes
-    return cycles
+    return FLAT_CYCLES_PER_SCORE * heads * p * m / lanes
 
 
 def flat_latency_s(attention: Attention, traffic_bytes: Any) -> Floats:
     """Latency of FLAT at the published design: the longer of arithmetic and memory (table attn-flat)."""
-    latency: Floats = np.maximum(flat_cycles(attention) / CLOCK_HZ, np.asarray(traffic_bytes, float) / DRAM_BYTES_PER_S)
-    return latency
+    return np.maximum(flat_cycles(attention) / CLOCK_HZ, np.asarray(traffic_bytes, float) / DRAM_BYTES_PER_S)
 
 
 def compulsory_bytes(attention: Attention, word_bytes: Any = WORD_BYTES) -> Floats:
@@ -125,8 +121,7 @@ def streamed_bytes(attention: Attention, block: Any, word_bytes: Any = WORD_BYTE
     """Q and O once, K and V once per block of `block` queries."""
     heads, p, m, e, f = attention.floats()
     rounds = np.maximum(np.ceil(p / block), 1)
-    traffic: Floats = word_bytes * heads * (e + f) * (p + m * rounds)
-    return traffic
+    return word_bytes * heads * (e + f) * (p + m * rounds)
 
 
 def query_block(
@@ -135,8 +130,7 @@ def query_block(
     """Queries on chip at once: a power of two of tiles of `dim`, beside a tile of keys and values; 0 where not even one tile fits."""
     _, _, _, e, f = attention.floats()
     tiles = np.floor((buffer_bytes / word_bytes - dim * (e + f)) / (dim * words_per_query))
-    block: Floats = np.where(tiles >= 1, dim * np.exp2(np.floor(np.log2(np.maximum(tiles, 1)))), 0.0)
-    return block
+    return np.where(tiles >= 1, dim * np.exp2(np.floor(np.log2(np.maximum(tiles, 1)))), 0.0)
 
 
 def fusemax_bytes(attention: Attention) -> Floats:
@@ -183,20 +177,17 @@ def flat_bytes(
         + 7 * spilled * p * m
     )
     off_chip = p * (e + f) + m * (e + f) * p / block + 4 * p * m
-    traffic: Floats = WORD_BYTES * heads * np.where(scores_off_chip, off_chip, on_chip)
-    return traffic
+    return WORD_BYTES * heads * np.where(scores_off_chip, off_chip, on_chip)
 
 
 def pass_bound_bytes(attention: Attention, passes: Any, buffer_bytes: Any, word_bytes: Any = WORD_BYTES) -> Floats:
     """Least traffic of a cascade of so many passes over the keys that does not compute scores twice, with so much memory on chip."""
     heads, p, m, _, _ = attention.floats()
     moved = 2 * (np.asarray(passes) - 1) * p * np.maximum(0, m - buffer_bytes / word_bytes)
-    bound: Floats = compulsory_bytes(attention, word_bytes) + word_bytes * heads * moved
-    return bound
+    return compulsory_bytes(attention, word_bytes) + word_bytes * heads * moved
 
 
 def one_pass_words(attention: Attention) -> Floats:
     """On chip per query: the query, its numerators, its maximum and its denominator."""
     _, _, _, e, f = attention.floats()
-    words: Floats = e + f + 2
-    return words
+    return e + f + 2

@@ -155,8 +155,7 @@ class HeterogeneousAccelerator(Simulator):
         """Whether PEs and bandwidth are within their budgets: [B, P] -> bool [B]."""
         subs = self._chips(indices)
         pes, bandwidth = (self._designs[name][subs].sum(axis=1) for name in ("pes", "dram_gb_s"))
-        within: npt.NDArray[np.bool_] = (pes <= PE_BUDGET) & (bandwidth <= BANDWIDTH_BUDGET)
-        return within
+        return (pes <= PE_BUDGET) & (bandwidth <= BANDWIDTH_BUDGET)
 
     def _chips(self, indices: Indices) -> Indices:
         """The sub-accelerators of designs [B, P] as rows of `_designs`, [B, subs]."""

@@ -238,8 +238,7 @@ class LayerModel:
 
 def _precision(designs: Mapping[str, Array]) -> npt.NDArray[np.int64]:
     """Which of `PRECISIONS` each design has, [B]."""
-    which: npt.NDArray[np.int64] = np.stack([designs["precision"] == name for name in PRECISIONS]).argmax(axis=0)
-    return which
+    return np.stack([designs["precision"] == name for name in PRECISIONS]).argmax(axis=0)
 
 
 def _keys(designs: Mapping[str, Array]) -> npt.NDArray[np.int64]:

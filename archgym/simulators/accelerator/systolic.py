@@ -45,8 +45,7 @@ def cycles(dataflow: str, rows: Any, cols: Any, m: Any, n: Any, k: Any) -> Integ
     rows, cols, m, n, k = _sizes(rows=rows, cols=cols, m=m, n=n, k=k)
     down, across, streamed = _layout(dataflow, m, n, k)
     fill = rows + cols if dataflow == "os" else 2 * rows + cols
-    result: Integers = up(down, rows) * up(across, cols) * (fill + streamed - 2) - 1
-    return result
+    return up(down, rows) * up(across, cols) * (fill + streamed - 2) - 1
 
 
 def sram_accesses(dataflow: str, rows: Any, cols: Any, m: Any, n: Any, k: Any) -> tuple[Integers, Integers, Integers]:
