@@ -16,7 +16,7 @@ KERNEL = {
 GROUND = {"", "space", "files", "processes", "simulator_wrappers", "wrappers", "deprecated"}  # "" is the kernel
 MAY_IMPORT = {
     **dict.fromkeys(GROUND, GROUND),
-    "simulators": {"", "space", "files", "processes", "simulator_wrappers"},
+    "simulators": {"", "space", "files", "processes", "simulator_wrappers", "deprecated"},
     "envs": GROUND | {"simulators"},
     "agents": GROUND,
     "testing": GROUND,

@@ -1,4 +1,4 @@
-"""Results by key on disk, in an SQLite file that processes share: of simulators by design (`Cached`), of backends by job."""
+"""Results by key, in an SQLite file that processes share: of simulators by design (`Cached`), of backends by job."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from archgym.files.paths import data_folder, make_folder
 if TYPE_CHECKING:
     import sqlite3
 
-WAIT_S = 60.0  # for another process that writes
+WAIT_S = 60.0  # time limit for the lock of another process
 
 
 class Records:
-    """Bytes or texts by key; of two for one key, the first counts. Several processes, and forks of one, may use a file at once.
+    """Bytes or texts by key; the first record of a key counts. Several processes, and forks of one, may use a file at once.
 
     Args:
-        path: the file, in a folder that exists; network file systems without locks will not do.
+        path: the file, in an existing folder on a file system with locks.
 
     Raises:
         SimulatorUnavailable: the file cannot be opened and written.
@@ -31,7 +31,7 @@ class Records:
 
     def __init__(self, path: str | os.PathLike[str]):
         self.path = os.fspath(path)
-        self._connections: dict[int, sqlite3.Connection] = {}  # by process: a fork may neither use nor close its parent's
+        self._connections: dict[int, sqlite3.Connection] = {}  # by process: a fork may not use or close its parent's
         with self._errors():
             self._open()
 
@@ -39,7 +39,7 @@ class Records:
         """The records of those keys that have one.
 
         Raises:
-            SimulatorUnavailable: the file cannot be read any more.
+            SimulatorUnavailable: the file cannot be read.
         """
         found = {}
         with self._errors():
@@ -51,10 +51,10 @@ class Records:
         return found
 
     def put(self, records: Mapping[bytes, bytes | str]) -> None:
-        """Keep records, all of them or none.
+        """Store records, all or none.
 
         Raises:
-            SimulatorUnavailable: the file cannot be written any more.
+            SimulatorUnavailable: the file cannot be written.
         """
         with self._errors():
             connection = self._open()
@@ -79,9 +79,9 @@ class Records:
 
         connection = sqlite3.connect(self.path, timeout=WAIT_S, isolation_level=None, check_same_thread=False)
         connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")  # a killed process loses nothing; a power cut may lose the last batches
+        connection.execute("PRAGMA synchronous = NORMAL")  # safe if a process is killed; a power cut may lose the last batches
         with connection:
-            connection.execute("BEGIN IMMEDIATE")  # refuses a file that can only be read, before anything is simulated
+            connection.execute("BEGIN IMMEDIATE")  # refuses a read-only file before anything is simulated
             connection.execute("CREATE TABLE IF NOT EXISTS results (key BLOB PRIMARY KEY, record BLOB NOT NULL) WITHOUT ROWID")
         self._connections[os.getpid()] = connection
         return connection
@@ -99,10 +99,10 @@ class Records:
 
 
 class Results:
-    """Results of jobs, both in JSON.
+    """Results of jobs, both JSON values.
 
     Args:
-        path: the file; its folder is made if it does not exist.
+        path: the file; its folder is made if needed.
 
     Raises:
         ArchGymError: the folder cannot be made, or the file cannot be opened and written.
@@ -112,13 +112,13 @@ class Results:
         self._records = Records(make_folder(path.parent) / path.name)
 
     def get(self, job: Mapping[str, Any]) -> dict[str, Any] | None:
-        """The result of a job; None if it has none yet."""
+        """The result of a job; None if it has none."""
         key = _key(job)
         found = self._records.get([key])
         return dict(json.loads(found[key])) if found else None
 
     def put(self, job: Mapping[str, Any], result: Mapping[str, Any]) -> None:
-        """Keep a result; of two, the first counts."""
+        """Store a result; the first of a job counts."""
         self._records.put({_key(job): json.dumps(result)})
 
     def close(self) -> None:

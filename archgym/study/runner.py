@@ -32,7 +32,7 @@ from archgym.study.design import Run, Study
 from archgym.study.executors import Inline, make_executor, run_here, run_in_process
 from archgym.study.run import failure
 from archgym.study.store import Store
-from archgym.study.worker import Job, RunDied, RunFailed, RunHung, RunImpossible, RunTooLarge, Stopped
+from archgym.study.worker import RunDied, RunFailed, RunHung, RunImpossible, RunRequest, RunTooLarge, Stopped
 from archgym.task import Specification
 from archgym.text import REASON
 from archgym.version import __version__
@@ -196,7 +196,7 @@ class _Runner:
     def _submit(self, run: Run, deaths: int) -> None:
         study = self.study
         cache = self.store.cache_file(run.task) if study.cache else None
-        job = Job(run.specification, study.history, cache, study.timeout_s, self.memory_bytes)
+        job = RunRequest(run.specification, study.history, cache, study.timeout_s, self.memory_bytes)
         try:
             future = self.pool.submit(run_here if isinstance(self.pool, Inline) else run_in_process, job)
         except (BrokenExecutor, RuntimeError) as error:

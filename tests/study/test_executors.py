@@ -19,7 +19,7 @@ from archgym.study.design import Study
 from archgym.study.executors import make_executor, run_in_process
 from archgym.study.runner import run_study
 from archgym.study.store import Store
-from archgym.study.worker import Job
+from archgym.study.worker import RunRequest
 
 pytestmark = pytest.mark.usefixtures("plugins")
 
@@ -107,7 +107,7 @@ def test_dask_on_this_machine_opens_no_port_lets_nobody_in_and_leaves_nothing(tm
     executor, width = make_executor("dask", 2)
     try:
         assert width == 2
-        assert executor.submit(run_in_process, Job(run.specification)).result()[1]["status"] == "done"
+        assert executor.submit(run_in_process, RunRequest(run.specification)).result()[1]["status"] == "done"
         assert listening() == before
         code = f"""if True:
             import os, distributed

@@ -27,7 +27,7 @@ from archgym.study.export import StudyRows
 from archgym.study.run import execute
 from archgym.study.runner import run_study
 from archgym.study.store import Store
-from archgym.study.worker import Job, RunDied, RunFailed, RunProcess
+from archgym.study.worker import RunDied, RunFailed, RunProcess, RunRequest
 
 pytestmark = pytest.mark.usefixtures("plugins")
 
@@ -173,11 +173,11 @@ def test_a_process_goes_on_after_a_run_that_failed():
     (well,) = [run for run in Study(study_text(SLOW, agents=("random",), seeds=1, configurations=1)).runs()]
     (exits,) = [run for run in Study(study_text('id = "misbehaving:test/Exits-v0"', agents=("random",), seeds=1, configurations=1)).runs()]
     try:
-        assert process.run(Job(well.specification))[1]["status"] == "done"
+        assert process.run(RunRequest(well.specification))[1]["status"] == "done"
         pid = process._process.pid
         with pytest.raises(RunFailed, match="SystemExit"):
-            process.run(Job(exits.specification))
-        assert process.run(Job(well.specification))[1]["status"] == "done" and process._process.pid == pid
+            process.run(RunRequest(exits.specification))
+        assert process.run(RunRequest(well.specification))[1]["status"] == "done" and process._process.pid == pid
     finally:
         process.close()
 
@@ -314,12 +314,12 @@ def test_what_runs_print_stays_nowhere_and_last_words_are_of_the_run_that_died(t
     well = runs.pop("well")
     process = RunProcess()
     try:
-        process.run(Job(runs["goes on"].specification))
+        process.run(RunRequest(runs["goes on"].specification))
         threading.Timer(0.3, lambda: os.kill(process._process.pid, signal.SIGTERM)).start()
         with pytest.raises(RunDied, match=r"^the process was killed by SIGKILL$"):
-            process.run(Job({**well.specification, "budget": 10**6}))
+            process.run(RunRequest({**well.specification, "budget": 10**6}))
         with pytest.raises(RunDied, match=r"exit code 7: printed to pipe:"):  # of which a supervisor keeps the last words
-            process.run(Job(runs["dies"].specification))
+            process.run(RunRequest(runs["dies"].specification))
     finally:
         process.close()
 

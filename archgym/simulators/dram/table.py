@@ -76,7 +76,7 @@ def read_table(path: str | os.PathLike[str]) -> Table:
         ArchGymError: no such file, a damaged one, or one whose figures are not those that were written.
     """
     remedy = "install archgym again, or make it again with `python -m archgym.simulators.dram.pack CSV OUT`"
-    with reading(path, "a table of the DRAM controller, or is damaged", remedy):
+    with reading(path, "a table of the DRAM controller", remedy):
         about, arrays = load_archive(path, FORMAT)
         if about["columns"] != COLUMNS:
             raise ArchGymError("another version of archgym wrote it, with other columns")
