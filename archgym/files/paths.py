@@ -141,7 +141,7 @@ def open_regular(path: str | os.PathLike[str], *, follow: bool = False) -> Binar
 
 
 def foreign(head: bytes) -> str:
-    """Description and remedy of a file with these first bytes that is a pointer, a web page or packed ("a gzip file: unpack it first"), else ""."""
+    """Kind and remedy of a pointer, a web page or a packed file by its first bytes ("a gzip file: unpack it first"); "" for others."""
     return next((kind for start, kind in _FOREIGN.items() if head.lower().startswith(start)), "")
 
 

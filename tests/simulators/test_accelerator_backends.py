@@ -226,7 +226,7 @@ def test_a_python_that_is_none_cannot_be_started(tmp_path):
         Session(tmp_path / "python", "zigzag")
     with pytest.raises(SimulatorUnavailable, match="cannot start zigzag: zigzag sent a line that is not JSON: 'hello'"):
         Session(program(tmp_path / "python", "echo hello; sleep 60"), "zigzag")
-    with pytest.raises(SimulatorUnavailable, match=r"it said \{\} first"):
+    with pytest.raises(SimulatorUnavailable, match=r"True} first, got \{\}"):
         Session(program(tmp_path / "python", "echo '{}'; sleep 60"), "zigzag")
 
 
@@ -527,7 +527,7 @@ def pretend(home, tmp_path, monkeypatch):
 def test_an_environment_is_made_once_and_again_for_another_lock(pretend, tmp_path, monkeypatch):
     place = pretend("echo Collecting tool; echo Installing collected packages: tool")
     told = []
-    assert environments.install("scalesim", tell=lambda what, share: told.append((what, share))) == place
+    assert environments.install("scalesim", progress=lambda what, share: told.append((what, share))) == place
     assert environments.python_of("scalesim") == place / "bin" / "python"
     assert [what for what, _ in told] == ["making an environment", "downloading tool", "installing", "starting it", "installed"]
     assert [share for _, share in told] == sorted(share for _, share in told)
@@ -602,7 +602,7 @@ def test_an_interrupted_installation_leaves_nothing(pretend):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        environments.install("scalesim", tell=interrupt)
+        environments.install("scalesim", progress=interrupt)
     assert not place.exists()
 
 

@@ -224,7 +224,7 @@ def test_a_malformed_row_is_named_by_file_line_and_column(write, changed, messag
         ("# accuracy: 70 %\nname,kind,channels,filters,height\nfc,gemm,3,4,5\n", "accuracy must be from 0 to 1, not '70 %'"),
         ("# accuracy: 69.8\nname,kind,channels,filters,height\nfc,gemm,3,4,5\n", "accuracy must be from 0 to 1"),
         ('name,kind,channels,filters,height\n"fc"x,gemm,3,4,5\n', "line 2"),
-        (b"\xff\xfe\x00", "is not a text in UTF-8"),
+        (b"\xff\xfe\x00", "is not text in UTF-8"),
         ("name,kind,channels,filters,height\nfc,gemm,99999999,99999999,99999999\n", "simulators take up to 2^57"),
     ],
 )

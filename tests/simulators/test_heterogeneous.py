@@ -175,14 +175,14 @@ def test_a_layer_that_fits_nowhere_is_a_failure_with_a_reason():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"networks": []}, "networks is a list with a workload each"),
-        ({"networks": "resnet18"}, "networks is a list with a workload each"),
+        ({"networks": []}, "networks must be a list of workloads"),
+        ({"networks": "resnet18"}, "networks must be a list of workloads"),
         ({"networks": ["resnet81"]}, "unknown workload"),
-        ({"networks": [["resnet18", "bert_base"]]}, "need a published accuracy, which bert_base lacks"),
-        ({"subs": 0}, "subs is the number of sub-accelerators"),
+        ({"networks": [["resnet18", "bert_base"]]}, "bert_base has no published accuracy, so it cannot be one of several options"),
+        ({"subs": 0}, "subs must be an integer from 1"),
         ({"specs": {"latency": 1.0}}, "unknown spec 'latency'; did you mean 'latency_s'"),
         ({"specs": {"latency_s": -1}}, "must be a positive number"),
-        ({"specs": [1]}, "specs is a mapping"),
+        ({"specs": [1]}, "specs must be a mapping"),
     ],
 )
 def test_bad_arguments_are_refused_with_what_to_do(arguments, message):

@@ -1,9 +1,9 @@
-"""Area of an accelerator: PEs, global buffer and the network between them.
+"""Area of an accelerator: PEs, global buffer and their network.
 
     area = P (a_mac + a_L1) + a_sram(buffer) + bits * pitch * (height + width)               height, width of the PE array
 
-The network is a trunk of 8 * noc_bytes_per_cycle wires along the rows, and in each row a bus of its share of them. Control, pads and the
-memory chip are left out. Memories and multiply-adders are those of an `EnergyTable`.
+The network is a trunk of 8 * noc_bytes_per_cycle wires along the rows, and a bus with an equal share of them in each row. Control, pads
+and the memory chip are left out. An `EnergyTable` gives memories and multiply-adders.
 """
 
 from __future__ import annotations

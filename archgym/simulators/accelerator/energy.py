@@ -1,11 +1,11 @@
-"""Energy and area per access and per operation, read from tables with a technology node and a source for every number (`tables/`).
+"""Energy and area per access and per operation, from tables with a technology node and a source for every number (`tables/`).
 
     e_sram(b)   log-log interpolation of measured capacities; outside of them  e(b) = e(b0) (b / b0)^0.57        (pJ per byte)
     a_sram(b)   log-log interpolation; outside of them proportional to b                                         (um2)
     e_noc       a fixed number of accesses to a register file of 512 bytes                                       (pJ per byte)
     energy      = MACs e_mac + sum over levels of bytes moved * e_level + leakage * time                         (J)
 
-Tables of different tools differ 2 to 10 times, so that absolute joules are no claim: ratios of designs under one table are.
+Tables of different tools differ by factors of 2 to 10: rely on ratios of designs under one table, not on absolute joules.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from archgym.errors import ArchGymError, unknown
 from archgym.files.paths import refuse_foreign
 
 TABLES = Path(__file__).parent / "tables"
-REGISTER_FILE_BYTES = 512  # that inter-PE transfers are measured in
+REGISTER_FILE_BYTES = 512  # register file whose accesses are the unit of transfers between PEs
 
 Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class EnergyTable:
-    """What accesses and operations cost in one technology.
+    """Costs of accesses and operations in one technology.
 
     Attributes:
-        name: of the file.
-        node_nm: technology node.
-        dram_pj_per_byte: of off-chip memory, read or written.
-        noc_pj_per_byte: of a transfer between the global buffer and a PE.
-        wire_pitch_um: of a wire of that network.
+        name: name of the file.
+        node_nm: technology node, nm.
+        dram_pj_per_byte: energy of off-chip reads and writes, pJ per byte.
+        noc_pj_per_byte: energy of transfers between the global buffer and a PE, pJ per byte.
+        wire_pitch_um: pitch of the wires of that network, um.
     """
 
     name: str
@@ -55,7 +55,7 @@ class EnergyTable:
 
     @property
     def digest(self) -> str:
-        """Stands for all of its numbers."""
+        """A hash of all its numbers."""
         numbers = (
             self.dram_pj_per_byte,
             self.noc_pj_per_byte,
@@ -67,23 +67,23 @@ class EnergyTable:
         return hashlib.sha256(repr((numbers, memories)).encode()).hexdigest()[:16]
 
     def mac_pj(self, precision: Any) -> Floats:
-        """Energy of a multiply-add, pJ, for a precision or an array [B] of them."""
+        """Energy of a multiply-add for a precision or an array of precisions [B], pJ."""
         return _by_precision(self._mac_pj, precision)
 
     def mac_um2(self, precision: Any) -> Floats:
-        """Area of a multiply-adder, um2, for a precision or an array [B] of them."""
+        """Area of a multiply-adder for a precision or an array of precisions [B], um2."""
         return _by_precision(self._mac_um2, precision)
 
     def sram_pj_per_byte(self, capacity_bytes: Any) -> tuple[Floats, Floats]:
-        """Energy of a byte read from and written to a memory of this capacity (any shape): pJ."""
+        """Energy of reading and of writing a byte in a memory of this capacity (any shape), pJ."""
         return self._cost(0, capacity_bytes, self._exponent), self._cost(1, capacity_bytes, self._exponent)
 
     def sram_um2(self, capacity_bytes: Any) -> Floats:
-        """Area of a memory of this capacity (any shape): um2."""
+        """Area of a memory of this capacity (any shape), um2."""
         return self._cost(2, capacity_bytes, 1.0)
 
     def sram_leakage_w(self, capacity_bytes: Any) -> Floats:
-        """Power of a memory of this capacity that is not accessed (any shape): W."""
+        """Leakage power of a memory of this capacity (any shape), W."""
         return self._cost(3, capacity_bytes, 1.0)
 
     def _cost(self, row: int, capacity_bytes: Any, exponent: float) -> Floats:
@@ -107,10 +107,10 @@ def list_energy_tables() -> list[str]:
 
 @cache
 def load_energy_table(name: str = "45nm") -> EnergyTable:
-    """A table that ships with archgym, by name, or one of your own, by path.
+    """A shipped table by name, or your own table by path; start from a copy of `tables/45nm.toml`.
 
     Raises:
-        ArchGymError: no such table, or one that is not complete; start from a copy of `tables/45nm.toml`.
+        ArchGymError: an unknown or incomplete table.
     """
     if not isinstance(name, str):
         raise unknown("energy table", name, list_energy_tables())

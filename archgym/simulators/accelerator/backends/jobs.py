@@ -1,4 +1,4 @@
-"""What both backends have in common: a workload as matrix multiplications, and a batch as one design after the other."""
+"""Shared by the backends: workloads as matrix multiplications, and batches design by design."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from archgym.space import Array, Indices
 
 
 class Gemm(NamedTuple):
-    """[m, k] times [k, n]."""
+    """A matrix multiplication [m, k] x [k, n]."""
 
     m: int
     n: int
@@ -23,7 +23,7 @@ class Gemm(NamedTuple):
 
 
 def gemms(layers: tuple[Layer, ...]) -> dict[Gemm, int]:
-    """The matrix multiplications of layers, and how often each is computed: once per group and repeat."""
+    """The matrix multiplications of layers -> number of computations, one per group and repeat."""
     counts: Counter[Gemm] = Counter()
     for layer in layers:
         counts[Gemm(*layer.shape)] += layer.groups * layer.repeats
@@ -31,14 +31,14 @@ def gemms(layers: tuple[Layer, ...]) -> dict[Gemm, int]:
 
 
 def macs(counts: Mapping[Gemm, int]) -> int:
-    """Multiply-adds of all of them."""
+    """Multiply-adds of all multiplications."""
     return sum(count * gemm.m * gemm.n * gemm.k for gemm, count in counts.items())
 
 
 def design_by_design(
     simulator: Simulator, indices: Indices, simulate: Callable[[Mapping[str, Any]], Mapping[str, float]]
 ) -> dict[str, Array]:
-    """The columns [B] of a batch of designs [B, P], from a function of one design; where that raises, `failure` says why."""
+    """Columns [B] of a batch of designs [B, P], from a function of one design; `failure` has the reason where it raises."""
     columns: dict[str, Array] = {metric.name: np.full(len(indices), np.nan) for metric in simulator.metrics}
     failures = [""] * len(indices)
     for row, design in enumerate(map(simulator.space.design, indices)):
@@ -55,11 +55,11 @@ def design_by_design(
     return columns
 
 
-def only(design: Mapping[str, Any], dataflows: tuple[str, ...], why: str) -> str:
+def require_dataflow(design: Mapping[str, Any], dataflows: tuple[str, ...], why: str) -> str:
     """The design's dataflow.
 
     Raises:
-        ArchGymError: it is none of these.
+        ArchGymError: it is not one of `dataflows`.
     """
     dataflow = str(design["dataflow"])
     if dataflow not in dataflows:

@@ -1,4 +1,4 @@
-"""A backend as a function of jobs: asked once per job, remembered in memory and on disk."""
+"""A backend as a function of jobs, with results stored in memory and on disk."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ Job = Mapping[str, Any]
 
 
 class Tool:
-    """One backend. Its process starts with the first job that is not known yet, and again after one that it died of.
+    """One backend. Its process starts with the first new job, and again after a job that ended it.
 
     Args:
-        name: of `environments.BACKENDS`.
+        name: name in `environments.BACKENDS`.
 
     Raises:
         ArchGymError: an unknown backend, or one that is not installed.
@@ -29,7 +29,7 @@ class Tool:
         python_of(name)
         self.name = name
         how = hashlib.sha256(worker_of(name).read_bytes()).hexdigest()[:16]
-        self.version = f"{BACKENDS[name].tool} {how}"  # results depend on what the worker does with the tool
+        self.version = f"{BACKENDS[name].tool} {how}"  # results depend on the worker's code too
         self._reset()
 
     def _reset(self) -> None:
@@ -48,8 +48,8 @@ class Tool:
         """The result of a job.
 
         Raises:
-            ArchGymError: the tool cannot do it, or died of it.
-            SimulatorUnavailable: the tool does not start, or results cannot be kept.
+            ArchGymError: the tool failed on it, or its process ended.
+            SimulatorUnavailable: the tool does not start, or results cannot be stored.
         """
         text = json.dumps(job, sort_keys=True)
         if text not in self._known:
@@ -64,7 +64,7 @@ class Tool:
         return self._known[text]
 
     def digest(self, jobs: Sequence[Job]) -> str:
-        """Stands for jobs and the version of the tool."""
+        """A hash of jobs and the version of the tool."""
         return hashlib.sha256(json.dumps([self.version, list(jobs)], sort_keys=True).encode()).hexdigest()
 
     def close(self) -> None:
