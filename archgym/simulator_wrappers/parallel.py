@@ -207,7 +207,7 @@ class Parallel(SimulatorWrapper):
 
 
 class Isolated(Parallel):
-    """One worker process: only the current design fails where the simulator hangs, crashes or runs out of memory. Arguments: see `Parallel`."""
+    """One worker process: a crash, a time-out or a lack of memory fails only the current design. Arguments: see `Parallel`."""
 
     identity = "archgym.workers:Isolated"
 

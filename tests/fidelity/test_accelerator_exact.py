@@ -167,12 +167,12 @@ def test_with_data_the_command_compares_anew_and_writes_what_it_found(tmp_path):
     ("content", "message"),
     [
         ("dataflow,rows\nws,8\n", "scalesim.csv has no column 'cols'"),
-        ("dataflow,rows,cols,M,N,Kdim\n", "scalesim.csv is not the table that it should be: it has no rows"),
-        ("dataflow,rows,cols,M,N,Kdim\nws,8,8,x,4,4\n", "scalesim.csv is not the table that it should be: invalid literal"),
-        ("dataflow,rows,cols,M,N,Kdim\nws,8,8,0,4,4\n", "scalesim.csv is not the table that it should be: m must be a positive integer"),
-        ("dataflow,rows,cols,M,N,Kdim\nxs,8,8,4,4,4\n", "scalesim.csv is not the table that it should be: unknown dataflow"),
-        ("dataflow,rows,cols,M,N,Kdim\nws,8,8\n", "scalesim.csv is not the table that it should be"),
-        (b"\xff\xfe\x00", "scalesim.csv is not the table that it should be"),
+        ("dataflow,rows,cols,M,N,Kdim\n", "scalesim.csv is not a valid table: it has no rows"),
+        ("dataflow,rows,cols,M,N,Kdim\nws,8,8,x,4,4\n", "scalesim.csv is not a valid table: invalid literal"),
+        ("dataflow,rows,cols,M,N,Kdim\nws,8,8,0,4,4\n", "scalesim.csv is not a valid table: m must be a positive integer"),
+        ("dataflow,rows,cols,M,N,Kdim\nxs,8,8,4,4,4\n", "scalesim.csv is not a valid table: unknown dataflow"),
+        ("dataflow,rows,cols,M,N,Kdim\nws,8,8\n", "scalesim.csv is not a valid table"),
+        (b"\xff\xfe\x00", "scalesim.csv is not a valid table"),
     ],
 )
 def test_a_table_that_is_malformed_is_refused_by_name(tmp_path, content, message):
@@ -204,7 +204,7 @@ def test_a_cell_that_cannot_be_is_refused_with_the_name_of_its_file(tmp_path, na
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-    with pytest.raises(ArchGymError, match=f"{name} is not the table that it should be: {message}"):
+    with pytest.raises(ArchGymError, match=f"{name} is not a valid table: {message}"):
         compare(tmp_path)
 
 

@@ -675,7 +675,9 @@ def test_an_input_without_a_shape_is_given_one(load):
     with pytest.raises(ArchGymError, match="input 'x' has no shape") as error:
         load(built)
     assert load(built, dimensions=pasted(error.value)).macs == 222 * 222 * 16 * 27
-    with pytest.raises(ArchGymError, match=r"the shape of the input 'x' must be a list with a size per dimension, such as \[1, 3, 224, 224\]"):
+    with pytest.raises(
+        ArchGymError, match=r"the shape of the input 'x' must be a list with a size per dimension, such as \[1, 3, 224, 224\]"
+    ):
         load(built, dimensions={"x:0": 1})
 
 

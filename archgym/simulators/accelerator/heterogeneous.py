@@ -200,9 +200,7 @@ def _checked_networks(networks: Networks, dimensions: ManyDimensions) -> tuple[t
     if not isinstance(dimensions, Mapping):
         raise ArchGymError(f'dimensions must be a mapping of names to sizes, such as {{"batch": 1}}, not {dimensions!r}')
     if isinstance(networks, str) or not isinstance(networks, Sequence) or not networks:
-        raise ArchGymError(
-            f"networks must be a list of workloads or lists of options, such as ['resnet18', 'vgg16'], not {networks!r}"
-        )
+        raise ArchGymError(f"networks must be a list of workloads or lists of options, such as ['resnet18', 'vgg16'], not {networks!r}")
     lists = [_paths_as_text(entry) if isinstance(entry, (list, tuple)) else _paths_as_text([entry]) for entry in networks]
     models = {w for each in lists for w in each if isinstance(w, str) and w.lower().endswith(".onnx")}
     shared: dict[str, Any] = {key: size for key, size in dimensions.items() if not isinstance(size, Mapping)}

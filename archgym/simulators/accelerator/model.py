@@ -39,7 +39,8 @@ from archgym.space import Array, Indices
 CHUNK = 4096  # designs at a time: a few hundred MB for networks of 100 layers
 TERMS = ("compute", "noc", "dram")  # terms that may bind; the metric `bound` numbers them from 1
 
-_MAPPING = ("dataflow", "rows", "cols", "l1_bytes", "buffer_kb", "precision", "double_buffering")  # parameters that the mapping of a layer depends on
+# Parameters that the mapping of a layer depends on.
+_MAPPING = ("dataflow", "rows", "cols", "l1_bytes", "buffer_kb", "precision", "double_buffering")
 
 Floats = npt.NDArray[np.float64]
 

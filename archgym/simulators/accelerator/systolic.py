@@ -11,10 +11,11 @@ Divisions round up:
 Source: Samajdar et al., "A systematic methodology for characterizing scalability of DNN accelerators using SCALE-Sim", ISPASS 2020; the
 forms were fitted to SCALE-Sim 3.0.0 without stalls and hold on every layer and array tried, square or not (266 and more).
 
-Range of validity. Cycles are without stalls by memory. A convolution is the multiplication of M = E F output pixels, N
-filters and K = kernel_h kernel_w channels; SCALE-Sim rounds E and F up, (H - kernel + stride) / stride, where layers round down, so that
-layers are given to it cropped (H - kernel divisible by the stride) or as matrix multiplications. Grouped and depthwise convolutions are `groups`
-multiplications in sequence. On a 1 x 1 array with stationary outputs, SCALE-Sim counts one cycle fewer than MACs.
+Range of validity. Cycles are without stalls by memory. A convolution is the multiplication of M = E F output
+pixels, N filters and K = kernel_h kernel_w channels; SCALE-Sim rounds E and F up, (H - kernel + stride) /
+stride, where layers round down, so that layers are given to it cropped (H - kernel divisible by the stride)
+or as matrix multiplications. Grouped and depthwise convolutions are `groups` multiplications in sequence. On
+a 1 x 1 array with stationary outputs, SCALE-Sim counts one cycle fewer than MACs.
 """
 
 from __future__ import annotations

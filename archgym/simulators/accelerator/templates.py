@@ -9,9 +9,10 @@ M = batch E F by N by Kd = R S C; divisions round up. b and a are the bytes of a
     eyeriss         (N / p)(C / (q [Ra / R]))(R / Ra)(E / Ca) batch F (p q S + 1)  p filters, q channels per PE: (p q S + q S) b + p a <= L1
     systolic_*      SCALE-Sim's forms (`systolic.cycles`)
 
-nvdla, shidiannao and eyeriss are MAESTRO's forms (`maestro.runtime`) for any array: each passes a result on in an extra cycle, so that nvdla
-reaches half of its peak with 1 x 1 kernels. p counts as at most N, q as at most C, [Ra / R] as at least 1; eyeriss takes the p and q in L1
-with the fewest cycles, of equals the smaller q, then the smaller p. Cycles are those of the whole layer.
+nvdla, shidiannao and eyeriss are MAESTRO's forms (`maestro.runtime`) for any array: each passes a result on
+in an extra cycle, so that nvdla reaches half of its peak with 1 x 1 kernels. p counts as at most N, q as at
+most C, [Ra / R] as at least 1; eyeriss takes the p and q in L1 with the fewest cycles, of equals the smaller
+q, then the smaller p. Cycles are those of the whole layer.
 
 Words between the array and the global buffer are counted per tile (`tiling.Tiles`): nm, nn, nk tiles of mt pixels (et x ft), nt filters and
 ct channels; h(x) is the input pixels that x neighbouring outputs read along an axis. Folds and input pixels of an output axis are
@@ -27,9 +28,10 @@ ct channels; h(x) is the input pixels that x neighbouring outputs read along an 
     systolic_os     M Kd nn (nt / Ca)                               Kd N nm (mt / Ra)                nk
     systolic_is     M Kd nn                                         Kd N nm (mt / Ca)                nk (ct R S / Ra)
 
-A matrix multiplication on shidiannao has the words of systolic_os. A partial sum leaves the array `passes` times, and returns after all but
-the last. Validated: cycles of the first three against MAESTRO, those of systolic_* against SCALE-Sim, words of nvdla against accelforge. Not
-validated: words of shidiannao and eyeriss, accesses to L1.
+A matrix multiplication on shidiannao has the words of systolic_os. A partial sum leaves the array `passes`
+times, and returns after all but the last. Validated: cycles of the first three against MAESTRO, those of
+systolic_* against SCALE-Sim, words of nvdla against accelforge. Not validated: words of shidiannao and
+eyeriss, accesses to L1.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Virtual environments of backends, one each, in `$ARCHGYM_HOME/backends`.
 
-`locks/NAME.txt` lists the tool and its requirements with versions and hashes of files. pip installs these alone, and only wheels, so that no
-package runs code during the installation.
+`locks/NAME.txt` lists the tool and its requirements with versions and hashes of files. pip installs these
+alone, and only wheels, so that no package runs code during the installation.
 
 An environment contains its own path and cannot be built elsewhere and moved. The marker, written last, makes it complete: an environment
 without it, or of a different lock, is made again.

@@ -3,8 +3,8 @@
 Along one axis, E outputs of R taps each read rows `stride e + dilation r - front`. Convolutions that a layer cannot express are split, with
 the same multiply-adds:
 
-- Dilation, with d = dilation / gcd(stride, dilation): outputs e = d e' + p read only every d-th row, so that each p is a separate image (TensorFlow's
-  space to batch).
+- Dilation, with d = dilation / gcd(stride, dilation): outputs e = d e' + p read only every d-th row, so that each p is a
+  separate image (TensorFlow's space to batch).
 - Strides that differ, with q = stride / their greatest common divisor: taps r = q t + p read only every q-th row, so that each p is a
   separate layer, and the results are added (a polyphase decomposition).
 - An axis with one output has any stride; beyond two axes, its taps become channels. Outputs of an axis with one tap become images.

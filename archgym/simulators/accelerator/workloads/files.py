@@ -1,11 +1,13 @@
 """Workloads from files: the published networks of the folder `networks/`, and users' .csv and .onnx files.
 
-A file starts with lines `# key: value` (title, source, input, note, and accuracy: published ImageNet top-1), followed by a CSV table. A row
-is one `Layer`, columns are its fields, and an empty cell is a field's default. "block.0-11.fc" with 12 repeats stands for block.0.fc to
-block.11.fc; branches of a block follow one after the other. A row of kind "table" is `vectors` learned vectors of `filters` numbers that are
-looked up or added (embeddings, separate normalisations): they count as parameters, but are not simulated.
+A file starts with lines `# key: value` (title, source, input, note, and accuracy: published ImageNet top-1),
+followed by a CSV table. A row is one `Layer`, columns are its fields, and an empty cell is a field's default.
+"block.0-11.fc" with 12 repeats stands for block.0.fc to block.11.fc; branches of a block follow one after the
+other. A row of kind "table" is `vectors` learned vectors of `filters` numbers that are looked up or added
+(embeddings, separate normalisations): they count as parameters, but are not simulated.
 
-Each row of attention.csv is a workload, the attention of one block with Q query heads that share G key/value heads of size D, over L tokens:
+Each row of attention.csv is a workload, the attention of one block with Q query heads that share G key/value
+heads of size D, over L tokens:
 
     QK: G matrix multiplications [Q/G L, D] by [D, L],   AV: G of [Q/G L, L] by [L, D],   MACs = 2 Q L^2 D
 

@@ -5,9 +5,10 @@ SCALE-Sim (github.com/scalesim-project/SCALE-Sim, topologies): a row per convolu
     Layer name, IFMAP Height, IFMAP Width, Filter Height, Filter Width, Channels, Num Filter, Strides,
     Layer, M, N, K,
 
-Sizes include padding. Output sizes round up, E = ceil((H - R) / stride) + 1, so zeros are added where a layer, which rounds down, would have
-fewer. Groups cannot be expressed, but a layer with "DP" in its name is computed channel by channel. Further columns: batch (images; rows of
-a multiplication), a stride per direction, and sparsity, which layers cannot express.
+Sizes include padding. Output sizes round up, E = ceil((H - R) / stride) + 1, so zeros are added where a
+layer, which rounds down, would have fewer. Groups cannot be expressed, but a layer with "DP" in its name is
+computed channel by channel. Further columns: batch (images; rows of a multiplication), a stride per
+direction, and sparsity, which layers cannot express.
 
 MAESTRO and GAMMA (github.com/maestro-project/gamma, data/model): a row per layer of type T:
 

@@ -216,7 +216,7 @@ def _recurrent(name: str, node: Any, inputs: Shape, recurrence: Shape, attribute
 
 
 def _attention(name: str, node: Any, attributes: Mapping[str, Any], shapes: Mapping[str, Shape]) -> list[Layer]:
-    """QK and AV: queries, keys and values, with those of earlier tokens, are [batch, heads, tokens, size] or [batch, tokens, heads size]."""
+    """QK and AV: queries, keys and values, also of earlier tokens, are [batch, heads, tokens, size] or [batch, tokens, heads size]."""
     if len(node.input) < 3:
         raise ArchGymError("it needs queries, keys and values: fix the model")
     sides = []

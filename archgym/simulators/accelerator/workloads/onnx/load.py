@@ -1,7 +1,8 @@
 """Workloads from ONNX files: the shapes of convolutions and matrix multiplications, without weights.
 
-Shapes come from ONNX's shape inference (`shapes`), so that weights may be stripped or in missing files. `layers` converts nodes to layers. An
-operator that multiplies and that no layer expresses is refused by name, since totals without it would be wrong.
+Shapes come from ONNX's shape inference (`shapes`), so that weights may be stripped or in missing files.
+`layers` converts nodes to layers. An operator that multiplies and that no layer expresses is refused by name,
+since totals without it would be wrong.
 """
 
 from __future__ import annotations
