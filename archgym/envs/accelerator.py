@@ -1,11 +1,12 @@
 """archgym/Accelerator-v0: design the accelerator that runs one network with the least energy-delay product in a given area.
 
 ## Description
-An array of processing elements (PEs) with small memories, a global buffer, an on-chip network and off-chip memory runs a neural network layer
-by layer. Its costs depend on the mapping of a layer to the array (the dataflow), the data that fit the buffer, and the bottleneck among
-computation, on-chip network and memory. The simulator is an analytical model (`archgym.simulators.accelerator`) whose compute cycles equal
-SCALE-Sim's and MAESTRO's; `archgym fidelity accelerator` shows the accuracy of the rest. With `backend="scalesim"` or "zigzag" the real
-tools simulate every design, after `archgym backends install scalesim`.
+An array of processing elements (PEs) with small memories, a global buffer, an on-chip network and off-chip
+memory runs a neural network layer by layer. Its costs depend on the mapping of a layer to the array (the
+dataflow), the data that fit the buffer, and the bottleneck among computation, on-chip network and memory. The
+simulator is an analytical model (`archgym.simulators.accelerator`) whose compute cycles equal SCALE-Sim's and
+MAESTRO's; `archgym fidelity accelerator` shows the accuracy of the rest. With `backend="scalesim"` or
+"zigzag" the real tools simulate every design, after `archgym backends install scalesim`.
 
 ## Action Space
 `MultiDiscrete([6, 6, 6, 6, 9, 6, 7, 3, 2, 5])`: 14,696,640 designs. Designs are infeasible if L1 is too small for an eyeriss PE, or the

@@ -1,12 +1,14 @@
 """archgym/AttentionAccelerator-v0: an accelerator for attention of one sequence length, by energy-delay product in a given area.
 
 ## Description
-O = softmax(Q K') V on a square array of multiply-adders with a row of vector lanes. The cascade is the number of passes of the softmax over
-the keys: three (textbook, FLAT), two (TileFlow) or one (FlashAttention, FuseMax). More passes need less arithmetic, but must hold a whole row
-of scores per query on chip or move it to memory and back; with one pass the buffer does not grow with the sequence. The softmax runs on the
-array itself, or on vector lanes with exponential units. The simulator (`archgym.simulators.accelerator.attention`) is a closed form that
-equals the published figures of FuseMax and of the one-pass cascade on FLAT's hardware (Nayak et al., MICRO 2024) at their designs; other
-designs, energy and area are not validated. Bandwidth and clock cost no area.
+O = softmax(Q K') V on a square array of multiply-adders with a row of vector lanes. The cascade is the number
+of passes of the softmax over the keys: three (textbook, FLAT), two (TileFlow) or one (FlashAttention,
+FuseMax). More passes need less arithmetic, but must hold a whole row of scores per query on chip or move it
+to memory and back; with one pass the buffer does not grow with the sequence. The softmax runs on the array
+itself, or on vector lanes with exponential units. The simulator (`archgym.simulators.accelerator.attention`)
+is a closed form that equals the published figures of FuseMax and of the one-pass cascade on FLAT's hardware
+(Nayak et al., MICRO 2024) at their designs; other designs, energy and area are not validated. Bandwidth and
+clock cost no area.
 
 ## Action Space
 `MultiDiscrete([3, 2, 2, 6, 7, 10, 6, 3, 4])`: 362,880 designs. Designs whose buffer cannot hold a tile of `array_dim` queries, keys and

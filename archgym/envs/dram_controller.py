@@ -1,9 +1,10 @@
 """archgym/DramController-v0: set up the controller of a DRAM for low latency or low power on a trace of requests.
 
 ## Description
-A memory controller orders requests, opens and closes rows, and refreshes, which determines the time and energy of a trace. Results come from a
-table of all designs, made with the cycle-level simulator DRAMSys 4.0 (DDR3-1600, 10,000 requests). With `backend="dramsys"`, `executable=`
-and `resources=`, DRAMSys runs for every design, about 0.1 s each.
+A memory controller orders requests, opens and closes rows, and refreshes, which determines the time and
+energy of a trace. Results come from a table of all designs, made with the cycle-level simulator DRAMSys 4.0
+(DDR3-1600, 10,000 requests). With `backend="dramsys"`, `executable=` and `resources=`, DRAMSys runs for every
+design, about 0.1 s each.
 
 This is the first environment of ArchGym (Krishnan et al., ISCA 2023) with corrected units: the simulator prints latencies in ns or ps, and
 the published environment ignored the unit.
@@ -47,10 +48,11 @@ By `goal`, with references near the medians of cloud-1 (115 us, 195 uJ, 1.8 W):
 
 Low latency is the default as the purpose of a controller: a slow one has low power, but high energy.
 
-`form="archgym"` has the published rewards, T / abs(x - T) for a target T, or the product of two for "both", on the corrected metrics (presets
-`archgym_latency`, `archgym_power` and `archgym_both`). They penalise designs better than the target like worse ones, and the best design is
-the one closest to an arbitrary target: rewards of 1 are common, the best are 2,105, 70 and 2,389. `time_unit="dropped"` gives the latencies
-and rewards of the published environment.
+`form="archgym"` has the published rewards, T / abs(x - T) for a target T, or the product of two for "both",
+on the corrected metrics (presets `archgym_latency`, `archgym_power` and `archgym_both`). They penalise
+designs better than the target like worse ones, and the best design is the one closest to an arbitrary target:
+rewards of 1 are common, the best are 2,105, 70 and 2,389. `time_unit="dropped"` gives the latencies and
+rewards of the published environment.
 
 ## Starting State
 Observation of zeros.

@@ -36,8 +36,9 @@ operands are int8, the clock is 1 GHz.
 If networks are searched, the first metric is accuracy, the mean of their published ImageNet top-1.
 
 ## Rewards
-For given networks: -log(energy_j / reference) with specs, -log(edp / reference) without, minus log(value / spec) for every missed spec.
-For searched networks, NASAIC's penalised objective: accuracy - 10 * sum over specs of max(0, (value - spec) / (bound - spec)), bound = 4 spec.
+For given networks: -log(energy_j / reference) with specs, -log(edp / reference) without, minus log(value /
+spec) for every missed spec. For searched networks, NASAIC's penalised objective: accuracy - 10 * sum over
+specs of max(0, (value - spec) / (bound - spec)), bound = 4 spec.
 
 ## Starting State
 Observation of zeros.

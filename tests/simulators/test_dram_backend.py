@@ -212,7 +212,10 @@ def test_energy_may_differ_from_power_times_time_by_less_than_a_per_cent(stand_i
         ("sys.exit()", "expected exactly one line with 'Total Time' in DRAMSys's output, found none"),
         ("settings['PowerAnalysis'] = False", "expected exactly one line with 'Total Energy' in DRAMSys's output, found none"),
         ("say('1 ns', '1 Gb/s', '1 pJ', '1 mW')", "expected exactly one line with 'Total Time' in DRAMSys's output, found 2"),
-        ("sys.stdout.buffer.write(bytes([255])); sys.exit()", "expected exactly one line with 'Total Time' in DRAMSys's output, found none"),
+        (
+            "sys.stdout.buffer.write(bytes([255])); sys.exit()",
+            "expected exactly one line with 'Total Time' in DRAMSys's output, found none",
+        ),
     ],
 )
 def test_a_program_that_fails_fails_the_design_with_the_reason(stand_in, body, reason):

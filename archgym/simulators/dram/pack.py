@@ -1,8 +1,9 @@
 """Make a table from a complete grid of runs: python -m archgym.simulators.dram.pack CSV OUT.
 
-The CSV file (or .csv.gz) has a column per parameter of the design space, in any order, and time_ps, energy_pj, power_mw and bandwidth_gbit_s
-as the simulator printed them, with one row per distinct design. Designs without refreshes have their refresh bounds at the first value. OUT
-is an .npz file named after the trace.
+The CSV file (or .csv.gz) has a column per parameter of the design space, in any order, and time_ps,
+energy_pj, power_mw and bandwidth_gbit_s as the simulator printed them, with one row per distinct design.
+Designs without refreshes have their refresh bounds at the first value. OUT is an .npz file named after the
+trace.
 """
 
 from __future__ import annotations
@@ -95,7 +96,7 @@ def _designs(rows: list[dict[str, str]]) -> Indices:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m archgym.simulators.dram.pack", description="Make a table from a complete grid of runs.")
+    parser = argparse.ArgumentParser("python -m archgym.simulators.dram.pack", description="Make a table from a complete grid of runs.")
     parser.add_argument("csv", type=Path, help="file with the runs, .csv or .csv.gz")
     parser.add_argument("out", type=Path, help="file for the table, TRACE.npz")
     options = parser.parse_args(arguments)

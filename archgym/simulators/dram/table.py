@@ -4,7 +4,8 @@
     figures   int64 [K, 4]      the K distinct outcomes, by `COLUMNS`: printed figures times 10^decimals
     about     JSON              format, columns, provenance, and a hash of the above
 
-Shipped tables are in `tables/`; tables that `python -m archgym.simulators.dram.pack` makes of a user's runs are in the data folder, in `dram`.
+Shipped tables are in `tables/`; tables that `python -m archgym.simulators.dram.pack` makes of a user's runs
+are in the data folder, in `dram`.
 """
 
 from __future__ import annotations
