@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -11,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from archgym.errors import SimulatorUnavailable
-from archgym.files.paths import data_folder, make_folder
+from archgym.files.paths import data_folder
 
 if TYPE_CHECKING:
     import sqlite3
@@ -96,35 +94,3 @@ class Records:
             ours = Path(self.path).is_relative_to(data_folder())
             remedy = "set ARCHGYM_HOME to a folder that can be written" if ours else "name a file in a folder that can be written"
             raise SimulatorUnavailable(f"cannot use {self.path} as a cache of results: {error}; {remedy}") from error
-
-
-class Results:
-    """Results of jobs, both JSON values.
-
-    Args:
-        path: the file; its folder is made if needed.
-
-    Raises:
-        ArchGymError: the folder cannot be made, or the file cannot be opened and written.
-    """
-
-    def __init__(self, path: Path):
-        self._records = Records(make_folder(path.parent) / path.name)
-
-    def get(self, job: Mapping[str, Any]) -> dict[str, Any] | None:
-        """The result of a job; None if it has none."""
-        key = _key(job)
-        found = self._records.get([key])
-        return dict(json.loads(found[key])) if found else None
-
-    def put(self, job: Mapping[str, Any], result: Mapping[str, Any]) -> None:
-        """Store a result; the first of a job counts."""
-        self._records.put({_key(job): json.dumps(result)})
-
-    def close(self) -> None:
-        """Close the file."""
-        self._records.close()
-
-
-def _key(job: Mapping[str, Any]) -> bytes:
-    return hashlib.sha256(json.dumps(job, sort_keys=True).encode()).digest()

@@ -26,13 +26,10 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from archgym.errors import ArchGymError
 from archgym.text import REASON, one_line
-
-if TYPE_CHECKING:
-    from multiprocessing.connection import Connection
 
 PYTHON = sys.executable
 SUPERVISE = f"import sys; sys.path.append({str(Path(__file__).parent)!a}); import supervisor; supervisor.main"
@@ -45,7 +42,7 @@ _HEAD = struct.Struct("<8sQ")  # header of an answer: its mark, and the length o
 _KILLS = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT} if os.name == "posix" else set()
 
 
-def wait(ends: Iterable[Connection[Any, Any] | Child], seconds: float | None = None) -> list[Any]:
+def wait(ends: Iterable[multiprocessing.connection.Connection[Any, Any] | Child], seconds: float | None = None) -> list[Any]:
     """Connections with data and children that ended, as soon as there are any; empty after `seconds`."""
     return multiprocessing.connection.wait(list(ends), seconds)  # type: ignore[arg-type]  # anything with a descriptor works
 
@@ -334,7 +331,7 @@ class Line:
     """
 
     def __init__(self, descriptor: int, mark: bytes):
-        self._connection: Connection[Any, Any] = multiprocessing.connection.Connection(descriptor)
+        self._connection: multiprocessing.connection.Connection[Any, Any] = multiprocessing.connection.Connection(descriptor)
         self._mark = mark
 
     def receive(self) -> Any:

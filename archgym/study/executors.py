@@ -175,11 +175,11 @@ def make_executor(where: str, workers: int | None) -> tuple[Executor, int]:
     kind, separator, address = where.partition("://")
     if kind in ("dask", "tls", "tcp") and (address or not separator):
         cluster: _Dask | _Ray = _Dask(f"{'tls' if kind == 'tls' else 'tcp'}://{address}" if address else None, here)
-        return cluster, max(cluster.width, 1)
-    if kind == "ray" and (address or not separator):
+    elif kind == "ray" and (address or not separator):
         cluster = _Ray(where if address else None, here)
-        return cluster, max(cluster.width, 1)
-    raise ArchGymError(f"an executor is inline, local, dask, dask://HOST:PORT, ray or ray://HOST:PORT, not {where!r}")
+    else:
+        raise ArchGymError(f"an executor is inline, local, dask, dask://HOST:PORT, ray or ray://HOST:PORT, not {where!r}")
+    return cluster, max(cluster.width, 1)
 
 
 def available_processors() -> int:

@@ -194,7 +194,7 @@ def test_whole_numbers_as_pandas_writes_them_and_commas_at_the_ends_of_lines_are
         ({"name": " "}, "line 2, column 'name'"),
         ({"kind": "convv"}, "line 2, column 'kind': unknown kind 'convv'; did you mean 'conv'?"),
         ({"strides": "2"}, "line 1: unknown column 'strides'; did you mean 'stride'?"),
-        ({"height": "0"}, "line 2: layer 'c': height must be an integer from 1"),
+        ({"height": "0"}, "line 2: expected height of layer 'c' as a whole number >= 1"),
         ({"groups": "2"}, "line 2: layer 'c': 2 groups must divide"),
         ({"kernel_h": "10"}, "line 2: layer 'c': a kernel of 10 x 3 does not fit"),
         ({"kind": "table", "vectors": "1"}, "line 2, column 'channels': a row of kind 'table' has only"),

@@ -124,7 +124,7 @@ def test_energy_is_minimised_among_schedules_within_the_latency_spec():
 
 
 def test_area_and_power_and_edp_follow(chips):
-    from archgym.simulators.accelerator.area import area_mm2
+    from archgym.simulators.accelerator.energy import area_mm2
 
     indices = designs(chips, 20, seed=4)
     found = chips.evaluate_indices(indices)
@@ -179,7 +179,7 @@ def test_a_layer_that_fits_nowhere_is_a_failure_with_a_reason():
         ({"networks": "resnet18"}, "networks must be a list of workloads"),
         ({"networks": ["resnet81"]}, "unknown workload"),
         ({"networks": [["resnet18", "bert_base"]]}, "bert_base has no published accuracy, so it cannot be one of several options"),
-        ({"subs": 0}, "subs must be an integer from 1"),
+        ({"subs": 0}, "expected subs as a whole number >= 1, got 0"),
         ({"specs": {"latency": 1.0}}, "unknown spec 'latency'; did you mean 'latency_s'"),
         ({"specs": {"latency_s": -1}}, "must be a positive number"),
         ({"specs": [1]}, "specs must be a mapping"),

@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 
 from archgym.deprecated.names import old_names
-from archgym.errors import ArchGymError
-from archgym.simulator import Metric, Simulator
-from archgym.simulators.accelerator.design import KIB, PRECISIONS
+from archgym.errors import whole
+from archgym.simulator import Simulator
+from archgym.simulators.accelerator.design import KIB, PRECISIONS, select_metrics
 from archgym.simulators.accelerator.energy import load_energy_table
 from archgym.simulators.accelerator.fusemax import FLAT_CYCLES_PER_SCORE, Attention, Floats, one_pass_words, query_block, streamed_bytes
 from archgym.space import Array, Categorical, DesignSpace, Ordinal
@@ -110,25 +110,14 @@ class AttentionAccelerator(Simulator):
             Ordinal("clock_mhz", [470, 705, 940, 1175], default=940),
         ]
     )
-    metrics = (
-        Metric("latency_s", unit="s", better="lower"),
-        Metric("cycles", unit="1", better="lower"),
-        Metric("energy_j", unit="J", better="lower"),
-        Metric("area_mm2", unit="mm2", better="lower"),
-        Metric("power_w", unit="W", better="lower"),
-        Metric("edp", unit="J s", better="lower"),
-        Metric("utilization", unit="1", better="higher"),
-        Metric("dram_bytes", unit="B", better="lower"),
-        Metric("bound", unit="1"),
-    )
+    metrics = select_metrics("latency_s", "cycles", "energy_j", "area_mm2", "power_w", "edp", "utilization", "dram_bytes", "bound")
 
     def __init__(
         self, batch: int = 64, heads: int = 12, queries: int = 4096, keys: int = 4096, head_dim: int = 64, value_dim: int = 64
     ) -> None:
         self.attention = Attention(batch, heads, queries, keys, head_dim, value_dim)
         for name, size in zip(Attention._fields, self.attention, strict=True):
-            if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 1:
-                raise ArchGymError(f"{name} must be a positive integer, not {size!r}")
+            whole(name, size, least=1)
         self._table = load_energy_table("45nm")
 
     def evaluate(self, designs: Mapping[str, Array], rng: np.random.Generator | None = None) -> dict[str, Array]:

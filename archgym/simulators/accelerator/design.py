@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from archgym.errors import ArchGymError, unknown
+from archgym.simulator import Metric
 from archgym.space import Categorical, DesignSpace, Ordinal
 
 DATAFLOWS = ("nvdla", "shidiannao", "eyeriss", "systolic_ws", "systolic_os", "systolic_is")
@@ -33,6 +34,25 @@ class Precision:
 PRECISIONS = {"int8": Precision(1, 4), "fp16": Precision(2, 4), "fp32": Precision(4, 4)}  # fp16 stands for bf16 too
 
 KIB = 1024  # bytes
+
+_METRICS = (
+    Metric("latency_s", "s", "lower"),
+    Metric("cycles", "1", "lower"),
+    Metric("energy_j", "J", "lower"),
+    Metric("area_mm2", "mm2", "lower"),
+    Metric("edp", "J s", "lower"),
+    Metric("power_w", "W", "lower"),
+    Metric("utilization", "1", "higher"),
+    Metric("dram_bytes", "B", "lower"),
+    Metric("compute_cycles", "1", "lower"),
+    Metric("bound", "1"),
+)
+
+
+def select_metrics(*names: str) -> tuple[Metric, ...]:
+    """The metrics of these names, which all simulators of accelerators share."""
+    by_name = {metric.name: metric for metric in _METRICS}
+    return tuple(by_name[name] for name in names)
 
 
 def accelerator_space(fixed: Mapping[str, Any] | None = None) -> DesignSpace:

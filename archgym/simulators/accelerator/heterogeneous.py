@@ -23,11 +23,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from archgym.errors import ArchGymError, unknown
+from archgym.errors import ArchGymError, unknown, whole
 from archgym.simulator import Metric, Simulator
-from archgym.simulators.accelerator.area import area_mm2
-from archgym.simulators.accelerator.design import KIB
-from archgym.simulators.accelerator.energy import Floats, load_energy_table
+from archgym.simulators.accelerator.design import KIB, select_metrics
+from archgym.simulators.accelerator.energy import Floats, area_mm2, load_energy_table
 from archgym.simulators.accelerator.model import LayerModel
 from archgym.simulators.accelerator.scheduler import schedule
 from archgym.simulators.accelerator.workloads import Dimensions, Workload, load_workload
@@ -63,14 +62,7 @@ class HeterogeneousAccelerator(Simulator):
 
     identity = "archgym.simulators.accelerator.heterogeneous:HeterogeneousAccelerator"
 
-    metrics: tuple[Metric, ...] = (
-        Metric("latency_s", unit="s", better="lower"),
-        Metric("energy_j", unit="J", better="lower"),
-        Metric("area_mm2", unit="mm2", better="lower"),
-        Metric("edp", unit="J s", better="lower"),
-        Metric("power_w", unit="W", better="lower"),
-        Metric("utilization", unit="1", better="higher"),
-    )
+    metrics: tuple[Metric, ...] = select_metrics("latency_s", "energy_j", "area_mm2", "edp", "power_w", "utilization")
 
     def __init__(
         self,
@@ -80,9 +72,7 @@ class HeterogeneousAccelerator(Simulator):
         technology: str = "45nm",
         dimensions: ManyDimensions | None = None,
     ):
-        if isinstance(subs, bool) or not isinstance(subs, int) or subs < 1:
-            raise ArchGymError(f"subs must be an integer from 1, not {subs!r}")
-        self.subs, self.specs = subs, _checked_specs(specs)
+        self.subs, self.specs = whole("subs", subs, least=1), _checked_specs(specs)
         self.workloads = _checked_networks(networks, {} if dimensions is None else dimensions)
         self.table = load_energy_table(technology)
         self._sub = DesignSpace(_parameters(""))

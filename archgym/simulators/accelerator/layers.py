@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from archgym.errors import ArchGymError, unknown
+from archgym.errors import ArchGymError, unknown, whole
 
 KINDS = ("conv", "gemm", "matmul")  # matmul: both operands are activations, so that it has no parameters
 
@@ -64,9 +64,9 @@ class Layer:
         if self.kind not in KINDS:
             raise unknown(f"kind of layer {self.name!r}", self.kind, KINDS)
         for name in ("channels", "filters", "height", "width", "kernel_h", "kernel_w", "stride", "groups", "batch", "repeats"):
-            self._check(name, 1)
+            whole(f"{name} of layer {self.name!r}", getattr(self, name), least=1)
         for name in ("padding_h", "padding_w", "vectors"):
-            self._check(name, 0)
+            whole(f"{name} of layer {self.name!r}", getattr(self, name), least=0)
         if self.channels % self.groups or self.filters % self.groups:
             raise ArchGymError(
                 f"layer {self.name!r}: {self.groups} groups must divide its {self.channels} channels and {self.filters} filters"
@@ -80,16 +80,10 @@ class Layer:
         if self.kind != "conv" and (self.kernel_h, self.kernel_w, self.width, self.stride) != (1, 1, 1, 1):
             raise ArchGymError(f"layer {self.name!r}: a {self.kind} has width, kernel and stride 1; give its rows as height")
 
-    def _check(self, name: str, least: int) -> None:
-        value = getattr(self, name)
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-            raise ArchGymError(f"layer {self.name!r}: {name} must be an integer from {least}, not {value!r}")
-
     @classmethod
     def gemm(cls, name: str, m: int, n: int, k: int, *, kind: str = "gemm", groups: int = 1, repeats: int = 1, vectors: int = 0) -> Layer:
         """A matrix multiplication [m, k] x [k, n] per group."""
-        if isinstance(groups, bool) or not isinstance(groups, (int, np.integer)) or groups < 1:
-            raise ArchGymError(f"layer {name!r}: groups must be an integer from 1, not {groups!r}")
+        whole(f"groups of layer {name!r}", groups, least=1)
         return cls(name, kind, channels=k * groups, filters=n * groups, height=m, groups=groups, repeats=repeats, vectors=vectors)
 
     @property

@@ -26,13 +26,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from archgym.simulator import Metric, Simulator
-from archgym.simulators.accelerator.area import area_mm2
-from archgym.simulators.accelerator.design import DATAFLOWS, KIB, PRECISIONS, accelerator_space
-from archgym.simulators.accelerator.energy import EnergyTable, load_energy_table
+from archgym.simulator import Simulator
+from archgym.simulators.accelerator.design import DATAFLOWS, KIB, PRECISIONS, accelerator_space, select_metrics
+from archgym.simulators.accelerator.energy import EnergyTable, area_mm2, load_energy_table
 from archgym.simulators.accelerator.layers import Layer, columns
 from archgym.simulators.accelerator.templates import L1_ACCESSES, TEMPLATES, Arrays
-from archgym.simulators.accelerator.tiling import Tiles, curve
+from archgym.simulators.accelerator.tiling import Indexed, Tiles, curve
 from archgym.simulators.accelerator.workloads import Dimensions, Workload, load_workload
 from archgym.space import Array, Indices
 
@@ -46,7 +45,7 @@ Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Mappings:
+class Mappings(Indexed):
     """Layers mapped onto arrays, independent of bandwidths and clock: [B, L], all repeats of a layer together.
 
     Attributes:
@@ -63,9 +62,6 @@ class Mappings:
     first: Floats
     energy: Floats
     fits: npt.NDArray[np.bool_]
-
-    def __getitem__(self, index: Any) -> Mappings:
-        return Mappings(*(getattr(self, f.name)[index] for f in fields(self)))
 
 
 @dataclass(frozen=True)
@@ -265,17 +261,8 @@ class Accelerator(Simulator):
 
     identity = "archgym.simulators.accelerator.model:Accelerator"
 
-    metrics = (
-        Metric("latency_s", unit="s", better="lower"),
-        Metric("cycles", unit="1", better="lower"),
-        Metric("energy_j", unit="J", better="lower"),
-        Metric("area_mm2", unit="mm2", better="lower"),
-        Metric("power_w", unit="W", better="lower"),
-        Metric("edp", unit="J s", better="lower"),
-        Metric("utilization", unit="1", better="higher"),
-        Metric("dram_bytes", unit="B", better="lower"),
-        Metric("compute_cycles", unit="1", better="lower"),
-        Metric("bound", unit="1"),
+    metrics = select_metrics(
+        "latency_s", "cycles", "energy_j", "area_mm2", "power_w", "edp", "utilization", "dram_bytes", "compute_cycles", "bound"
     )
 
     def __init__(

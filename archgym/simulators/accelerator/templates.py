@@ -37,9 +37,9 @@ eyeriss, accesses to L1.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from itertools import product
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -47,7 +47,7 @@ import numpy.typing as npt
 from archgym.simulators.accelerator import systolic
 from archgym.simulators.accelerator.layers import Columns
 from archgym.simulators.accelerator.systolic import ceil_div
-from archgym.simulators.accelerator.tiling import Tiles, pixels_read
+from archgym.simulators.accelerator.tiling import Indexed, Tiles, pixels_read
 
 PER_PE = (1, 2, 4, 8, 16, 32)  # possible numbers of filters and of channels in an eyeriss PE
 
@@ -55,7 +55,7 @@ Integers = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Arrays:
+class Arrays(Indexed):
     """PE arrays of B designs, each column [B, 1].
 
     Attributes:
@@ -69,9 +69,6 @@ class Arrays:
     l1_bytes: Integers
     operand_bytes: Integers
     accumulator_bytes: Integers
-
-    def __getitem__(self, index: Any) -> Arrays:
-        return Arrays(*(getattr(self, f.name)[index] for f in fields(self)))
 
 
 class Mapped(NamedTuple):

@@ -29,7 +29,7 @@ from dataclasses import dataclass, fields
 from functools import lru_cache
 from itertools import permutations
 from math import isqrt
-from typing import Any
+from typing import Any, Self, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -45,8 +45,15 @@ OFF_CHIP_OVER_ON_CHIP = 25  # 1 / rho: 7.03 pJ/bit over 0.27, accelforge's NVDLA
 Integers = npt.NDArray[np.int64]
 
 
+class Indexed:
+    """Base of dataclasses of arrays: `columns[index]` indexes every array."""
+
+    def __getitem__(self, index: Any) -> Self:
+        return type(self)(*(getattr(self, f.name)[index] for f in fields(cast(Any, self))))
+
+
 @dataclass(frozen=True)
-class Tiles:
+class Tiles(Indexed):
     """Tiles of one layer's group: the traffic-capacity curve [T], by ascending need, or tiles looked up in several, [B, L].
 
     Attributes:
@@ -70,9 +77,6 @@ class Tiles:
     reads: Integers
     writes: Integers
     first: Integers
-
-    def __getitem__(self, index: Any) -> Tiles:
-        return Tiles(*(getattr(self, f.name)[index] for f in fields(self)))
 
 
 def candidates(size: int) -> Integers:

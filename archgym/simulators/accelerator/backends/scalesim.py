@@ -19,10 +19,10 @@ from typing import Any
 
 import numpy as np
 
-from archgym.simulator import Metric, Simulator
+from archgym.simulator import Simulator
 from archgym.simulators.accelerator.backends.jobs import Gemm, design_by_design, gemms, macs, require_dataflow
 from archgym.simulators.accelerator.backends.tool import Tool
-from archgym.simulators.accelerator.design import accelerator_space
+from archgym.simulators.accelerator.design import accelerator_space, select_metrics
 from archgym.simulators.accelerator.workloads import Dimensions, Workload, load_workload
 from archgym.space import Array, Indices
 
@@ -42,12 +42,7 @@ class ScaleSim(Simulator):
 
     identity = "archgym.simulators.accelerator.backends.scalesim:ScaleSim"
 
-    metrics = (
-        Metric("latency_s", unit="s", better="lower"),
-        Metric("cycles", unit="1", better="lower"),
-        Metric("compute_cycles", unit="1", better="lower"),  # equal to cycles, without stalls
-        Metric("utilization", unit="1", better="higher"),
-    )
+    metrics = select_metrics("latency_s", "cycles", "compute_cycles", "utilization")  # cycles without stalls are all compute_cycles
 
     def __init__(self, workload: str | os.PathLike[str] | Workload = "resnet18", dimensions: Dimensions | None = None):
         self.space = accelerator_space()

@@ -7,8 +7,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from archgym.files.paths import data_folder
-from archgym.files.results import Results
+from archgym.files.paths import data_folder, make_folder
+from archgym.files.results import Records
 from archgym.simulators.accelerator.backends.environments import BACKENDS, python_of
 from archgym.simulators.accelerator.backends.session import Session, worker_of
 
@@ -35,7 +35,7 @@ class Tool:
     def _reset(self) -> None:
         self._known: dict[str, dict[str, Any]] = {}
         self._session: Session | None = None
-        self._results: Results | None = None
+        self._records: Records | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         return {"name": self.name, "version": self.version}
@@ -53,13 +53,13 @@ class Tool:
         """
         text = json.dumps(job, sort_keys=True)
         if text not in self._known:
-            if self._results is None:
-                self._results = Results(data_folder("cache", "accelerator_layers.sqlite"))
-            full = {"tool": self.version, **job}
-            result = self._results.get(full)
-            if result is None:
-                result = self._open().ask(job)
-                self._results.put(full, result)
+            if self._records is None:
+                self._records = Records(make_folder(data_folder("cache")) / "accelerator_layers.sqlite")
+            key = hashlib.sha256(json.dumps({"tool": self.version, **job}, sort_keys=True).encode()).digest()
+            stored = self._records.get([key])
+            result = json.loads(stored[key]) if stored else self._open().ask(job)
+            if not stored:
+                self._records.put({key: json.dumps(result)})
             self._known[text] = result
         return self._known[text]
 
@@ -71,8 +71,8 @@ class Tool:
         """End the process and close the file."""
         if self._session is not None:
             self._session.close()
-        if self._results is not None:
-            self._results.close()
+        if self._records is not None:
+            self._records.close()
         self._reset()
 
     def _open(self) -> Session:

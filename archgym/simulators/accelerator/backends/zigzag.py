@@ -27,10 +27,10 @@ from typing import Any
 
 import numpy as np
 
-from archgym.simulator import Metric, Simulator
+from archgym.simulator import Simulator
 from archgym.simulators.accelerator.backends.jobs import Gemm, design_by_design, gemms, macs, require_dataflow
 from archgym.simulators.accelerator.backends.tool import Tool
-from archgym.simulators.accelerator.design import KIB, PRECISIONS, accelerator_space
+from archgym.simulators.accelerator.design import KIB, PRECISIONS, accelerator_space, select_metrics
 from archgym.simulators.accelerator.energy import load_energy_table
 from archgym.simulators.accelerator.workloads import Dimensions, Workload, load_workload
 from archgym.space import Array, Indices
@@ -54,14 +54,7 @@ class ZigZag(Simulator):
 
     identity = "archgym.simulators.accelerator.backends.zigzag:ZigZag"
 
-    metrics = (
-        Metric("latency_s", unit="s", better="lower"),
-        Metric("cycles", unit="1", better="lower"),
-        Metric("energy_j", unit="J", better="lower"),
-        Metric("edp", unit="J s", better="lower"),
-        Metric("utilization", unit="1", better="higher"),
-        Metric("dram_bytes", unit="B", better="lower"),
-    )
+    metrics = select_metrics("latency_s", "cycles", "energy_j", "edp", "utilization", "dram_bytes")
 
     def __init__(
         self,

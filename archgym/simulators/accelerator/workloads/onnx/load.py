@@ -19,7 +19,7 @@ from typing import Any
 
 from archgym.errors import ArchGymError
 from archgym.simulators.accelerator.layers import Layer
-from archgym.simulators.accelerator.workloads.onnx.graph import Shape, graphs, name_of, reads, subgraphs, text, true_inputs
+from archgym.simulators.accelerator.workloads.onnx.graph import Shape, copied, graphs, name_of, reads, subgraphs, text, true_inputs
 from archgym.simulators.accelerator.workloads.onnx.layers import OPERANDS, layers_of
 from archgym.simulators.accelerator.workloads.onnx.reading import check_operator, read, valid
 from archgym.simulators.accelerator.workloads.onnx.shapes import inferred, shapes_of
@@ -78,11 +78,9 @@ class _Reader:
     def workload(self, sizes: Dimensions) -> Workload:
         """The workload at these sizes; for errors see `load_onnx`."""
         with valid(self.file):
-            return self._workload(sizes)
+            return self._workload(copied(self.model), sizes)
 
-    def _workload(self, sizes: Dimensions) -> Workload:
-        model = type(self.model)()
-        model.CopyFrom(self.model)
+    def _workload(self, model: Any, sizes: Dimensions) -> Workload:
         set_sizes(model.graph, sizes, self.file)
         model = inferred(model, self.file)
         graph = model.graph
