@@ -1,6 +1,6 @@
 """Runs one program and ends with it, together with all that it started.
 
-    owner  --->  supervisor  --->  program  --->  whatever it starts, other sessions included
+    owner  --->  supervisor  --->  program  --->  all that it starts, in any session
 
 Orphans below a supervisor become its children (`PR_SET_CHILD_SUBREAPER`): daemons, double forks, children of a killed program. When the
 program ends, the owner sends a byte, or the owner ends (a pidfd), everything below is killed, and the supervisor reports to the owner: the

@@ -58,7 +58,7 @@ def test_designs_that_do_not_fit_are_failures_with_reasons():
         ({"backend": "scalesim"}, "archgym backends install scalesim"),
         ({"fixed": {"row": 8}}, "unknown parameter 'row'; did you mean 'rows'"),
         ({"fixed": {"rows": 9}}, "unknown value of rows '9'"),
-        ({"area_mm2": -1.0}, "the limit of 'area_mm2' must be positive"),
+        ({"area_mm2": -1.0}, "expected a positive limit of 'area_mm2'"),
     ],
 )
 def test_bad_arguments_are_refused_with_what_to_do(arguments, message):

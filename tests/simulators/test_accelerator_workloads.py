@@ -339,7 +339,7 @@ def test_what_a_topology_does_not_express_is_said_or_refused_with_the_line(write
             load_workload(write(f"{SCALESIM}\n{row}\n"))
     with pytest.raises(ArchGymError, match="line 1: unknown column 'Groups'"):
         load_workload(write(f"{SCALESIM} Groups,\nc,12,12,3,3,3,8,1,2,\n"))
-    with pytest.raises(ArchGymError, match="line 2, column 'Sparsity': it is N:M"):
+    with pytest.raises(ArchGymError, match="line 2, column 'Sparsity': expected N:M"):
         load_workload(write(f"{SCALESIM} Sparsity,\nc,12,12,3,3,3,8,1,half,\n"))
 
 

@@ -397,7 +397,7 @@ def test_pack_expands_designs_without_refreshes_and_keeps_printed_decimals(tmp_p
         (replaced(9, 0, "Ajar"), "page_policy is 'Ajar'; it takes Open, OpenAdaptive"),
         (replaced(9, 11, "fast"), "time_ps is 'fast', which is not a number"),
         (replaced(9, 11, "nan"), "time_ps is 'nan', which is not a number"),
-        (replaced(9, 11, "1000.5"), "time_ps is 1000.5, but a table keeps 0 decimals"),
+        (replaced(9, 11, "1000.5"), "time_ps is 1000.5, but a table stores 0 decimals"),
         (replaced(0, 6, 2), "designs without refreshes have one row"),
         (replaced(1, 9, 1), "duplicate design"),
     ],

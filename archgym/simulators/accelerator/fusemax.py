@@ -15,7 +15,7 @@ H heads. The array has D x D elements, the vector unit L = D lanes; a tile is D 
 **Traffic.** Q, K, V are read and O is written at least once: compulsory = w B H (P E + M E + M F + P F) bytes, words of w bytes. The
 published dataflow holds a block of b queries and streams all keys and values past it, ceil(P / b) times. A query needs on chip:
 
-    one_pass            E + F + 2 words (query, numerators, maximum, denominator), whatever the length; with the softmax on the vector
+    one_pass            E + F + 2 words (query, numerators, maximum, denominator), for any length; with the softmax on the vector
                         unit also 2 D (scores and exponentials of a tile of keys)
     two and three       M words, as a later pass needs every score of a row again, or else the row moves out and in between two passes:
                         2 (passes - 1) P M words, 4 P M for three passes (the unfused spill), 2 P M for two, none for one

@@ -36,7 +36,7 @@ import numpy as np
 
 from archgym.errors import ArchGymError, SimulatorUnavailable, unknown
 from archgym.processes.children import last_words, run
-from archgym.simulator import Simulator
+from archgym.simulator import Simulator, design_by_design
 from archgym.simulators.dram.space import METRICS, SPACE, canonical
 from archgym.space import Array, Indices
 
@@ -118,19 +118,7 @@ class DramSys(Simulator):
         Raises:
             SimulatorUnavailable: the program cannot be started.
         """
-        values, failures = np.full((len(self.metrics), len(indices)), np.nan), [""] * len(indices)
-        for i, row in enumerate(indices):
-            try:
-                values[:, i] = list(self.run(self.space.design(row)).values())
-            except SimulatorUnavailable:
-                raise
-            except ArchGymError as error:
-                failures[i] = str(error)
-        columns: dict[str, Array] = {metric.name: values[j] for j, metric in enumerate(self.metrics)}
-        columns["feasible"] = np.array([not reason for reason in failures], bool)
-        if any(failures):
-            columns["failure"] = np.array(failures, object)
-        return columns
+        return design_by_design(self, indices, self.run)
 
     def canonical(self, indices: Indices) -> Indices:
         """Set the refresh bounds of designs without refreshes to their first value: [B, 10] -> [B, 10]."""
@@ -200,8 +188,7 @@ def parse(output: str) -> dict[str, float]:
     energy, expected = metrics["energy_j"], metrics["power_w"] * metrics["latency_s"]
     if not abs(energy - expected) <= TOLERANCE * energy or not energy:
         raise ArchGymError(
-            f"DRAMSys printed an energy of {energy:g} J, but power x time is {expected:g} J: one of them is not what it seems; "
-            "is this DRAMSys 4.0 with one memory channel?"
+            f"DRAMSys printed an energy of {energy:g} J, but power x time is {expected:g} J; is this DRAMSys 4.0 with one memory channel?"
         )
     return metrics
 

@@ -55,7 +55,7 @@ class Tool:
         if text not in self._known:
             if self._records is None:
                 self._records = Records(make_folder(data_folder("cache")) / "accelerator_layers.sqlite")
-            key = hashlib.sha256(json.dumps({"tool": self.version, **job}, sort_keys=True).encode()).digest()
+            key = key_of({"tool": self.version, **job})
             stored = self._records.get([key])
             result = json.loads(stored[key]) if stored else self._open().ask(job)
             if not stored:
@@ -79,3 +79,8 @@ class Tool:
         if self._session is None or not self._session.alive:
             self._session = Session(python_of(self.name), self.name)
         return self._session
+
+
+def key_of(job: Job) -> bytes:
+    """The key of a job in the file of results."""
+    return hashlib.sha256(json.dumps(job, sort_keys=True).encode()).digest()

@@ -27,8 +27,8 @@ from typing import Any
 
 import numpy as np
 
-from archgym.simulator import Simulator
-from archgym.simulators.accelerator.backends.jobs import Gemm, design_by_design, gemms, macs, require_dataflow
+from archgym.simulator import Simulator, design_by_design
+from archgym.simulators.accelerator.backends.jobs import Gemm, gemms, macs, require_dataflow
 from archgym.simulators.accelerator.backends.tool import Tool
 from archgym.simulators.accelerator.design import KIB, PRECISIONS, accelerator_space, select_metrics
 from archgym.simulators.accelerator.energy import load_energy_table

@@ -45,7 +45,7 @@ from archgym.simulators.accelerator.tiling import compulsory_bytes, curve
 Rows = Sequence[Mapping[str, str]]
 Floats = npt.NDArray[np.float64]
 
-UNLIMITED = 100_000  # bytes per cycle at which MAESTRO's network is no limit
+UNLIMITED = 100_000  # bytes per cycle from which MAESTRO's network does not limit the runtime
 MAESTRO_NAMES = {"nvdla_kcp_ws": "nvdla", "shidiannao_yxp_os": "shidiannao", "eyeriss_rs": "eyeriss"}
 
 

@@ -21,8 +21,8 @@ import numpy as np
 from archgym.simulators.accelerator.scheduler.plans import TIE_WEIGHT, Bools, Chips, Floats, Integers, entries, least_rows, pick, total
 
 ASCENT = 15  # steps of the ascent on the dual
-SCALES = (0.5, 1.0, 2.0, 4.0)  # scales of the multipliers, each with a beam of its own
-LONGEST_WEIGHTS = (1.0, 0.75)  # weights of the longest network, each with a beam of its own
+SCALES = (0.5, 1.0, 2.0, 4.0)  # scales of the multipliers, one beam each
+LONGEST_WEIGHTS = (1.0, 0.75)  # weights of the longest network, one beam each
 BEAM, MIN_WIDTH, MAX_WIDTH = 3_000_000, 2, 512  # partial schedules that a beam keeps: BEAM / L^4, within limits
 TOO_LONG, LAST_RESORT = 1e3, 1e6  # charges of a schedule, both sums of least times and of least energies being about 1
 

@@ -68,7 +68,7 @@ def entries(table: Floats, operation: Integers, row: Integers) -> Floats:
 
 
 def total(values: Floats) -> Floats:
-    """Sum over the first axis in its order, whatever the shape: NumPy's own sum adds a single column in another order."""
+    """Sum over the first axis in its order for any shape: NumPy's sum adds a single column in a different order."""
     added = values[0].copy()
     for value in values[1:]:
         added += value

@@ -7,7 +7,7 @@ Insertions are ranked by the longest path through the inserted layer v between t
 A round evaluates the best few exactly and applies the best, even if it is worse than the current schedule. Its measure is
 energy + lambda max(0, latency - limit), lambda rising while the schedule is too long and falling while it is not.
 
-A lane is one start of one design, each going its own way; arrays have the lanes last: M = starts times active designs.
+A lane is one start of one design, independent of the others; arrays have the lanes last: M = starts times active designs.
 """
 
 from __future__ import annotations
@@ -134,8 +134,8 @@ class TabuSearch:
 
 
 class _Places(NamedTuple):
-    """Where the layers of plans [L, M] may go, by position. Positions before a layer are counted from 1, those after it from 0, so that
-    0 and L stand for none, and for times of 0."""
+    """Possible places of the layers of plans [L, M]. Positions before a layer count from 1, those after it from 0: 0 and L mean none, and
+    times of 0."""
 
     position: Integers  # [L, 1]
     ends: Floats  # end of the layer before a position, [L + 1, M]
@@ -212,8 +212,8 @@ def _places(chips: Chips, plan: Integers, row: Integers, end: Floats) -> _Places
 
 
 def _best_places(places: _Places, a: int, head: Floats, rest: Floats) -> tuple[Floats, Integers]:
-    """For every layer its best position on sub-accelerator a: the longest path through it without its own time, inf where it is already,
-    and the position; [L, M]. `head` and `rest` are the path up to its network's layer before and from the one after."""
+    """The best position of every layer on sub-accelerator a: the longest path through it without its time, inf where it is already there,
+    and the position, [L, M]. `head` and `rest` are the paths up to the layer before in its network and from the layer after."""
     ends, tails, before, after = places.ends, places.tails, places.before[a], places.after[a]
     layers = len(places.position)
     one_before, one_after = before[:-1], after[1:]
