@@ -62,7 +62,7 @@ def _infer(model: Any, file: Path) -> Any:
         with limited_memory(_INFERENCE_BYTES):
             return onnx.shape_inference.infer_shapes(model, data_prop=True)
     except MemoryError as error:
-        raise ArchGymError(f"{file} has a shape with too many dimensions for the memory: fix the model") from error
+        raise ArchGymError(f"{file} has a shape whose dimensions do not fit into memory: fix the model") from error
     except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError, RuntimeError, ValueError) as error:
         raise ArchGymError(f"{file} is not a valid ONNX model: {reason_of(error)}") from error
 
