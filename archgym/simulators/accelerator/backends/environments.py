@@ -87,7 +87,7 @@ def install(name: str, *, progress: Progress = silent) -> Path:
     place = _place(name)
     make_folder(place.parent)
     with FileLock(f"{place}.lock"):
-        if not _complete(name):
+        if not installed(name):
             try:
                 _build(name, place, progress)
             except BaseException:
@@ -131,7 +131,7 @@ def python_of(name: str) -> Path:
         SimulatorUnavailable: a backend that is not installed.
     """
     backend = _backend(name)
-    if not _complete(name):
+    if not installed(name):
         raise SimulatorUnavailable(f"{name} {backend.version} is not installed: run `archgym backends install {name}`")
     return _python(_place(name))
 
@@ -143,7 +143,10 @@ def installed(name: str) -> bool:
         ArchGymError: an unknown backend.
     """
     _backend(name)
-    return _complete(name)
+    place = _place(name)
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        return bool(json.loads((place / MARKER).read_text())["lock"] == lock_digest(name)) and _python(place).exists()
+    return False
 
 
 def _backend(name: str) -> Backend:
@@ -167,13 +170,6 @@ def _place(name: str) -> Path:
 
 def _python(place: Path) -> Path:
     return place / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-
-
-def _complete(name: str) -> bool:
-    place = _place(name)
-    with suppress(OSError, ValueError, TypeError, KeyError):
-        return bool(json.loads((place / MARKER).read_text())["lock"] == lock_digest(name)) and _python(place).exists()
-    return False
 
 
 def _run(command: Sequence[str], failure: str, read: Callable[[str], None] = lambda line: None) -> list[str]:
