@@ -8,7 +8,9 @@ from archgym.deprecated.arguments import renamed
 
 
 @renamed(test="test_size", designs="train_size")
-def split(rows: int, *, test_size: float = 0.2, train_size: int | None = None) -> tuple[int, float, int | None]:
+def split(
+    rows: int, *, test_size: float = 0.2, train_size: int | None = None
+) -> tuple[int, float, int | None]:
     return rows, test_size, train_size
 
 
@@ -19,10 +21,14 @@ class Holder:
 
 
 def test_an_old_name_works_with_a_warning_that_names_the_new_one():
-    with pytest.warns(DeprecationWarning, match=r"split\(test=\.\.\.\) is deprecated: write test_size=\.\.\.") as caught:
+    with pytest.warns(
+        DeprecationWarning, match=r"split\(test=\.\.\.\) is deprecated: write test_size=\.\.\."
+    ) as caught:
         assert split(5, test=0.5) == (5, 0.5, None)
     assert caught[0].filename == __file__  # the caller's line
-    with pytest.warns(DeprecationWarning, match=r"Holder\(samples=\.\.\.\) is deprecated: write budget=\.\.\."):
+    with pytest.warns(
+        DeprecationWarning, match=r"Holder\(samples=\.\.\.\) is deprecated: write budget=\.\.\."
+    ):
         assert Holder(samples=3).budget == 3
 
 

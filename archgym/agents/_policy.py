@@ -1,9 +1,11 @@
 """Stable-Baselines3's actor-critic policy with all categorical distributions of a design in one tensor.
 
-Stable-Baselines3 keeps one distribution object per parameter, whose bookkeeping is most of a small network's time at 20 parameters.
-The same distributions, padded to the longest parameter with logits of probability 0, are one log-softmax:
+Stable-Baselines3 keeps one distribution object per parameter, whose bookkeeping is most of a small network's
+time at 20 parameters. The same distributions, padded to the longest parameter with logits of probability 0,
+are one log-softmax:
 
-    log pi(i) = sum_p log softmax(theta_p)_{i_p}        H = - sum_p sum_v pi_p(v) log pi_p(v)        theta: [B, P, max n]
+    log pi(i) = sum_p log softmax(theta_p)_{i_p}   H = - sum_p sum_v pi_p(v) log pi_p(v)   theta: [B, P, max
+                                                   n]
 """
 
 from __future__ import annotations
@@ -72,12 +74,16 @@ class DesignPolicy(ActorCriticPolicy):
     def set_training_mode(self, mode: bool) -> None:
         """Without effect: these networks are the same in training."""
 
-    def forward(self, obs: torch.Tensor, deterministic: bool = False) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def forward(
+        self, obs: torch.Tensor, deterministic: bool = False
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         distribution = self.action_dist.proba_distribution(_through(self._actor, obs))
         actions = distribution.get_actions(deterministic=deterministic)
         return actions, _through(self._critic, obs), distribution.log_prob(actions)
 
-    def evaluate_actions(self, obs: Any, actions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+    def evaluate_actions(
+        self, obs: Any, actions: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
         distribution = self.action_dist.proba_distribution(_through(self._actor, obs))
         return _through(self._critic, obs), distribution.log_prob(actions), distribution.entropy()
 
