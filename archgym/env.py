@@ -254,7 +254,8 @@ class ArchEnv(_Shared, gymnasium.Env[Array, Array]):
     (None where infeasible), `feasible`, `valid`, and the objective's `reward`.
     """
 
-    metadata = {"render_modes": ["ansi"], "render_fps": 1}  # noqa: RUF012 - Gymnasium declares it as an instance's
+    # Gymnasium declares it as an instance's
+    metadata = {"render_modes": ["ansi"], "render_fps": 1}  # noqa: RUF012
 
     def __init__(
         self,

@@ -198,7 +198,8 @@ def _content(value: Any, outer: list[Any]) -> dict[str, Any]:
     except Exception as error:
         raise Unwritable(f"a {type(value).__name__} cannot be identified by its content ({error})") from None
     if isinstance(reduced, str):
-        return {_KIND: "name", _OF: f"{pickle.whichmodule(value, reduced)}:{reduced}"}  # type: ignore[attr-defined]
+        module = pickle.whichmodule(value, reduced)  # type: ignore[attr-defined]
+        return {_KIND: "name", _OF: f"{module}:{reduced}"}
     # of the items of lists and dictionaries
     parts = [list(part) if isinstance(part, Iterator) else part for part in reduced]
     text = json.dumps(_written(parts, False, [*outer, value]), sort_keys=True)

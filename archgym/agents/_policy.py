@@ -59,7 +59,8 @@ class DesignPolicy(ActorCriticPolicy):
     """Stable-Baselines3's "MlpPolicy" for spaces of designs: the same networks, called with fewer detours."""
 
     def _build(self, lr_schedule: Any) -> None:
-        self.action_dist = ProductOfCategoricals(self.action_space.nvec.tolist())  # type: ignore[attr-defined]
+        sizes = self.action_space.nvec.tolist()  # type: ignore[attr-defined]
+        self.action_dist = ProductOfCategoricals(sizes)
         super()._build(lr_schedule)
         actor, critic = self.mlp_extractor.policy_net, self.mlp_extractor.value_net
         self._actor = [m for m in (*actor, self.action_net) if isinstance(m, torch.nn.Linear)]

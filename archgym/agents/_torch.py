@@ -37,7 +37,8 @@ def alone_with_torch() -> Iterator[None]:
 
     with _turn:
         threads, torch_state, python_state = torch.get_num_threads(), torch.get_rng_state(), random.getstate()
-        numpy_state = np.random.get_state()  # noqa: NPY002 - Stable-Baselines3 reseeds and draws from the global state
+        # Stable-Baselines3 reseeds and draws from the global state
+        numpy_state = np.random.get_state()  # noqa: NPY002
         torch.set_num_threads(1)
         try:
             yield

@@ -82,7 +82,8 @@ class DQN(StableBaselinesAgent):
             ) -> Any:
                 actions, state = super().predict(observation, state, episode_start, deterministic=True)
                 if not deterministic:
-                    explore = np.random.random(len(actions)) < self.exploration_rate  # noqa: NPY002 - the state that the model seeds
+                    # the state that the model seeds
+                    explore = np.random.random(len(actions)) < self.exploration_rate  # noqa: NPY002
                     actions[explore] = [self.action_space.sample() for _ in range(explore.sum())]
                 return actions, state
 

@@ -103,7 +103,8 @@ class IndependentPPO(Agent):
 
         steps, parts = rollout(self.n_steps, self.minibatches, env.num_envs, budget)
         observed = env.single_observation_space.shape[0]  # type: ignore[index]
-        learners = Learners(env.single_action_space.nvec, int(self.group), observed)  # type: ignore[attr-defined]
+        sizes = env.single_action_space.nvec  # type: ignore[attr-defined]
+        learners = Learners(sizes, int(self.group), observed)
         optimizer = torch.optim.Adam(learners.parameters, lr=self.learning_rate, eps=1e-5, fused=True)
         observation = torch.as_tensor(env.reset(seed=seed)[0])
         while True:

@@ -53,7 +53,8 @@ def wait(
     ends: Iterable[multiprocessing.connection.Connection[Any, Any] | Child], seconds: float | None = None
 ) -> list[Any]:
     """Connections with data and children that ended, as soon as there are any; empty after `seconds`."""
-    return multiprocessing.connection.wait(list(ends), seconds)  # type: ignore[arg-type]  # anything with a descriptor works
+    # anything with a descriptor works
+    return multiprocessing.connection.wait(list(ends), seconds)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)

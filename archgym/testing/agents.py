@@ -242,7 +242,8 @@ def _search(
 
 
 def _global_random_states() -> dict[str, Any]:
-    states: dict[str, Any] = {"random": random.getstate(), "numpy.random": np.random.get_state()}  # noqa: NPY002
+    numpy_state = np.random.get_state()  # noqa: NPY002
+    states: dict[str, Any] = {"random": random.getstate(), "numpy.random": numpy_state}
     if "torch" in sys.modules:
         states["torch"] = sys.modules["torch"].get_rng_state().numpy().copy()
     return states

@@ -130,7 +130,8 @@ class RewardVector(gymnasium.Wrapper[Array, Any, Array, Any], RecordConstructorA
         gymnasium.Wrapper.__init__(self, env)
         self.vector_objective = VectorObjective(core(env).simulator, core(env).objective, metrics, reference)
         self.reward_space = self.vector_objective.reward_space
-        env.unwrapped.reward_space = self.reward_space  # type: ignore[attr-defined]  # where MO-Gymnasium looks for it
+        # where MO-Gymnasium looks for it
+        env.unwrapped.reward_space = self.reward_space  # type: ignore[attr-defined]
 
     def step(self, action: Any) -> tuple[Array, Array, bool, bool, dict[str, Any]]:
         observation, _, terminated, truncated, info = self.env.step(action)

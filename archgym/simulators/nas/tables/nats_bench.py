@@ -139,14 +139,7 @@ def import_nats_bench(
     rows = np.argsort(
         ordinals(((f"index {index}", string) for index, string in enumerate(strings)), os.fspath(meta))
     )
-    files = [folder / f"{index:06d}.pickle.pbz2" for index in range(len(strings))]
-    there = {entry.name for entry in os.scandir(folder)}
-    missing = [file.name for file in files if file.name not in there]
-    if missing:
-        raise ArchGymError(
-            f"{len(missing):,} of {len(files):,} records are missing in {folder}, first of all {missing[0]}"
-        )
-    records = _read_all(files, strings, bool(fractions), progress)
+    records = _read_all(folder, strings, bool(fractions), progress)
     last = NATS_BUDGETS[-1]
     tested = {seed for record in records for _, epochs, seed in record.test if epochs == last}
     seeds = sorted(
@@ -191,10 +184,15 @@ def import_nats_bench(
     ]
 
 
-def _read_all(
-    files: Sequence[Path], strings: Sequence[str], fractions: bool, progress: Progress
-) -> list[NatsRecord]:
+def _read_all(folder: Path, strings: Sequence[str], fractions: bool, progress: Progress) -> list[NatsRecord]:
     """The records of the cells that the index lists, in its order."""
+    files = [folder / f"{index:06d}.pickle.pbz2" for index in range(len(strings))]
+    there = {entry.name for entry in os.scandir(folder)}
+    missing = [file.name for file in files if file.name not in there]
+    if missing:
+        raise ArchGymError(
+            f"{len(missing):,} of {len(files):,} records are missing in {folder}, first of all {missing[0]}"
+        )
     records = []
     for index, file in enumerate(files):
         record = read_nats_record(file, fractions=fractions)

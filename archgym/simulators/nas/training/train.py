@@ -88,7 +88,8 @@ class CellNetwork(nn.Module):
         self.weight = nn.Parameter(torch.empty(self.copies, WIDTH, CLASSES))
         self.bias = nn.Parameter(torch.empty(self.copies, 1, CLASSES))
         self._initialise(seeds)
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # documented, but not in its annotations
+        # documented, but not in PyTorch's annotations
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def _convolution(self, channels: int, kernel: int) -> nn.Sequential:
         width = self.copies * WIDTH
