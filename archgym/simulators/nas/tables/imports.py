@@ -256,7 +256,7 @@ def import_naslib(
 
     Raises:
         UnclearUnit: all accuracies of a data set are from 0 to 1.
-        ArchGymError: a file that wants to run code, is damaged, or lacks cells or data sets; lists of
+        ArchGymError: a file that contains code, is damaged, or lacks cells or data sets; lists of
             different lengths.
     """
     name = os.fspath(path)
@@ -307,7 +307,7 @@ def _curves(data: Mapping[Any, Any], dataset: str, name: str, fractions: bool) -
                 raise TypeError(f"expected a list of numbers, got {shown(found)}")
             curve = np.array(found, float) / (1 if fractions else 100)
             if not ((curve >= 0) & (curve <= 1)).all():
-                raise ValueError(f"an accuracy that is not one {RANGES[fractions]}")
+                raise ValueError(f"an accuracy not {RANGES[fractions]}")
         except (KeyError, IndexError, TypeError, ValueError, OverflowError) as error:
             raise ArchGymError(
                 f"{name}, cell {one_line(str(cell))}, {dataset}: expected a list of accuracies by epoch, of "
