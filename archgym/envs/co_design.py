@@ -1,7 +1,8 @@
 """archgym/CoDesign-v0: choose a network's cell and the accelerator that it runs on together, for accuracy
 within latency, energy and area.
 
-## Description A large cell is accurate and slow, a large chip is fast and costly: neither is best without the
+## Description
+A large cell is accurate and slow, a large chip is fast and costly: neither is best without the
 other. The cell is one of NAS-Bench-201, and its accuracy that of a network that was really trained
 (`archgym/NasCell-v0`); latency, energy and area are those of the very network whose accuracy is stated, on an
 accelerator of `archgym/Accelerator-v0` (`archgym.simulators.co_design`). The network of the digits has a
@@ -9,7 +10,8 @@ stage at 8 x 8 pixels and one at 4 x 4, of one cell each, both 16 channels wide:
 `deploy="cifar"` costs are those of the CIFAR-10 network with the same cell instead (16, 32 and 64 wide, five
 cells each), and accuracy is still that of `dataset`.
 
-## Action Space `MultiDiscrete([5, 5, 5, 5, 5, 5, 6, 6, 6, 6, 9, 6, 7, 1, 2, 5])`: 76,545,000,000 designs, all
+## Action Space
+`MultiDiscrete([5, 5, 5, 5, 5, 5, 6, 6, 6, 6, 9, 6, 7, 1, 2, 5])`: 76,545,000,000 designs, all
 feasible: no layer of these networks is too large for the smallest chip. Cells of the same function and number
 of convolutions are the same.
 
@@ -37,7 +39,8 @@ The precision is fp16 unless `fixed` changes it: the accuracy lost to other prec
 
 test_accuracy, after the last epoch of the longest budget, is in `info` and in results; no search sees it.
 
-## Rewards With specs, NASAIC's penalised objective: valid_accuracy - 10 * sum over specs of max(0, (value -
+## Rewards
+With specs, NASAIC's penalised objective: valid_accuracy - 10 * sum over specs of max(0, (value -
 spec) / (bound - spec)), bound = 4 spec; with form="log", log(valid_accuracy / median over all cells) less
 log(value / spec) of every spec missed. Without specs, a trade-off: accuracy_weight * log(valid_accuracy /
 median over all cells) - log(edp / reference). Other weights are other points of the Pareto front of accuracy
@@ -46,7 +49,8 @@ and energy-delay product.
 ## Starting State
 No design: an observation of zeros.
 
-## Episode End
+## Episode
+End
 After one design (`horizon=1`), or after `horizon` designs.
 
 ## Arguments
@@ -76,7 +80,8 @@ Of 60,000 random chips none ran a cell of four 3x3 convolutions within the digit
 three; within "tight" none ran three, and 5 ran two. So the most accurate cells are out of reach, and those
 within reach take a chip made for them.
 
-## Known optimum By enumeration of the cells that can be optimal, on every chip: `archgym optimum
+## Known optimum
+By enumeration of the cells that can be optimal, on every chip: `archgym optimum
 archgym/CoDesign-v0` takes about a minute, and is remembered. With a spec of power more cells can be, so that
 the chips must be fewer: fix some of their parameters. Under objectives that want accuracy low, or that name
 train_seconds, no optimum is known.

@@ -1,6 +1,7 @@
 """archgym/Softmax-v0: write the fastest softmax kernel for one CPU that is still accurate.
 
-## Description y = exp(x - max(x)) / sum exp(x - max(x)) over `rows` rows of `cols` float32. The arithmetic is
+## Description
+y = exp(x - max(x)) / sum exp(x - max(x)) over `rows` rows of `cols` float32. The arithmetic is
 small, so that the kernel is a matter of memory traffic: the three-pass textbook algorithms move 4 or 5 floats
 per element, the two-pass ones 3 (Dukhan & Ablavatski, "The Two-Pass Softmax Algorithm", 2020). Which wins
 depends on the level of the memory hierarchy that holds a row, and only well-tuned vector code shows the
@@ -38,13 +39,15 @@ itself: every design is compiled, checked against float64 and timed in a worker 
 (median over least of the rounds, less 1) and `unreliable` (1 where the measurement was disturbed); agents do
 not see them.
 
-## Rewards -log(time_per_element_ns / 0.75 ns), less log(sum_error / tolerance) where the sum is less accurate
+## Rewards
+-log(time_per_element_ns / 0.75 ns), less log(sum_error / tolerance) where the sum is less accurate
 than the tolerance. 0.75 ns is near the median design's time over rows from 2^10 to 2^26 elements.
 
 ## Starting State
 No design: an observation of zeros.
 
-## Episode End
+## Episode
+End
 After one design (`horizon=1`), or after `horizon` designs.
 
 ## Arguments
@@ -59,7 +62,8 @@ After one design (`horizon=1`), or after `horizon` designs.
 
 Presets name common workloads: `gymnasium.make("archgym/Softmax-v0", preset="attention_4k")`; see `PRESETS`.
 
-## Known optimum By enumeration: the table holds every design. Tiles that an algorithm does not use tie. Not
+## Known optimum
+By enumeration: the table holds every design. Tiles that an algorithm does not use tie. Not
 known where designs are measured; a search then measures its five best designs again when it is over.
 
 ## Version History

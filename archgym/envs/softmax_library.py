@@ -1,14 +1,16 @@
 """archgym/SoftmaxLibrary-v0: the fastest softmax kernels for several workloads at once, one kernel each, all
 of them accurate.
 
-## Description A program has more than one softmax: rows that fit the first cache and rows that fill memory,
+## Description
+A program has more than one softmax: rows that fit the first cache and rows that fill memory,
 attention matrices and vocabularies. A library holds one kernel for each. Its time is the geometric mean over
 the workloads, as benchmark suites have it, so that no workload drowns the others
 (`archgym.simulators.softmax.library`). The kernels do not interact, which is hidden from agents: the space is
 that of `archgym/Softmax-v0` to the power of the number of workloads, its optimum is known all the same, and a
 thousand samples do not exhaust it.
 
-## Action Space `MultiDiscrete([6, 3, 4, 4, 3, 2, 5, 2] * W)`: 17,280^W designs for W workloads. A library
+## Action Space
+`MultiDiscrete([6, 3, 4, 4, 3, 2, 5, 2] * W)`: 17,280^W designs for W workloads. A library
 with an infeasible kernel is infeasible.
 
 | Num | Parameter | Values | Meaning |
@@ -25,13 +27,15 @@ with an infeasible kernel is infeasible.
 | 2 | memory_traffic_bytes | B | lower |
 | 3 | sum_error: the largest abs(sum(y) - 1) | 1 | lower |
 
-## Rewards -log(time_per_element_ns / 0.75 ns), less log(sum_error / tolerance) where the sum is less accurate
+## Rewards
+-log(time_per_element_ns / 0.75 ns), less log(sum_error / tolerance) where the sum is less accurate
 than the tolerance.
 
 ## Starting State
 No design: an observation of zeros.
 
-## Episode End
+## Episode
+End
 After one design (`horizon=1`), or after `horizon` designs.
 
 ## Arguments
