@@ -14,7 +14,7 @@ they cost differently. An imported table that trained every cell by itself has 1
 
 | Num | Parameter | Values | Meaning |
 |---|---|---|---|
-| 0 | edge01 | none, skip_connect, nor_conv_1x1, nor_conv_3x3, avg_pool_3x3 | from input to node 1 |
+| 0 | edge01 | none, skip_connect, nor_conv_1x1, nor_conv_3x3, avg_pool_3x3 | node 1 from node 0 (input) |
 | 1 | edge02 | the same | node 2 from node 0 |
 | 2 | edge12 | the same | node 2 from node 1 |
 | 3 | edge03 | the same | node 3, the cell's output, from node 0 |
