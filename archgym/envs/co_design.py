@@ -1,19 +1,18 @@
-"""archgym/CoDesign-v0: choose a network's cell and the accelerator that it runs on together, for accuracy
-within latency, energy and area.
+"""archgym/CoDesign-v0: choose a cell and its accelerator, for accuracy within latency, energy and area.
 
 ## Description
-A large cell is accurate and slow, a large chip is fast and costly: neither is best without the
-other. The cell is one of NAS-Bench-201, and its accuracy that of a network that was really trained
-(`archgym/NasCell-v0`); latency, energy and area are those of the very network whose accuracy is stated, on an
-accelerator of `archgym/Accelerator-v0` (`archgym.simulators.co_design`). The network of the digits has a
-stage at 8 x 8 pixels and one at 4 x 4, of one cell each, both 16 channels wide: microseconds of work. With
-`deploy="cifar"` costs are those of the CIFAR-10 network with the same cell instead (16, 32 and 64 wide, five
-cells each), and accuracy is still that of `dataset`.
+A large cell is accurate and slow, a large chip is fast and costly: neither is best without the other. The
+cell is one of NAS-Bench-201, with the accuracy of a trained network (`archgym/NasCell-v0`); latency, energy
+and area are those of the same network on an accelerator of `archgym/Accelerator-v0`
+(`archgym.simulators.co_design`). The network of the digits has a stage at 8 x 8 pixels and one at 4 x 4, of
+one cell each, both 16 channels wide: microseconds of work. With `deploy="cifar"` costs are those of the
+CIFAR-10 network with the same cell instead (16, 32 and 64 wide, five cells each), and accuracy is still that
+of `dataset`.
 
 ## Action Space
-`MultiDiscrete([5, 5, 5, 5, 5, 5, 6, 6, 6, 6, 9, 6, 7, 1, 2, 5])`: 76,545,000,000 designs, all
-feasible: no layer of these networks is too large for the smallest chip. Cells of the same function and number
-of convolutions are the same.
+`MultiDiscrete([5, 5, 5, 5, 5, 5, 6, 6, 6, 6, 9, 6, 7, 1, 2, 5])`: 76,545,000,000 designs, all feasible: no
+layer of these networks is too large for the smallest chip. Cells of the same function and number of
+convolutions are the same.
 
 | Num | Parameter | Values | Meaning |
 |---|---|---|---|
@@ -40,35 +39,33 @@ The precision is fp16 unless `fixed` changes it: the accuracy lost to other prec
 test_accuracy, after the last epoch of the longest budget, is in `info` and in results; no search sees it.
 
 ## Rewards
-With specs, NASAIC's penalised objective: valid_accuracy - 10 * sum over specs of max(0, (value -
-spec) / (bound - spec)), bound = 4 spec; with form="log", log(valid_accuracy / median over all cells) less
-log(value / spec) of every spec missed. Without specs, a trade-off: accuracy_weight * log(valid_accuracy /
-median over all cells) - log(edp / reference). Other weights are other points of the Pareto front of accuracy
-and energy-delay product.
+With specs, NASAIC's penalised objective: valid_accuracy - 10 * sum over specs of
+max(0, (value - spec) / (bound - spec)), bound = 4 spec; with form="log", log(valid_accuracy / median over all
+cells) minus log(value / spec) of every spec missed. Without specs, a trade-off:
+accuracy_weight * log(valid_accuracy / median over all cells) - log(edp / reference). Other weights are other
+points of the Pareto front of accuracy and energy-delay product.
 
 ## Starting State
 No design: an observation of zeros.
 
-## Episode
-End
+## Episode End
 After one design (`horizon=1`), or after `horizon` designs.
 
 ## Arguments
-| Argument | Default | Meaning |
-|---|---|---|
-| dataset | "digits-0.5" | whose accuracies: a name of `archgym data list` |
-| deploy | "dataset" | whose costs: "dataset", the same network's, or "cifar", the CIFAR-10 network's |
-| epochs | None | budget of the accuracy that is seen, as in archgym/NasCell-v0 |
-| seed | "mean" | training seeds, as in archgym/NasCell-v0 |
-| technology | "45nm" | energies and areas: "45nm", "65nm", or the path of a table of yours |
-| fixed | {"precision": "fp16"} | dict: accelerator parameters to hold constant, e.g. {"precision": "fp16"} |
-| specs | "edge" | dict: limits of metrics, e.g. {"latency_s": 4e-6}; or "edge", "tight", None for no limits |
-| form | "nasaic" | str: form of the reward within specs, "nasaic" or "log" |
-| accuracy_weight | 12 | float: weight of accuracy against the energy-delay product, without specs |
+| Argument | Type | Default | Meaning |
+|---|---|---|---|
+| dataset | str | "digits-0.5" | table of accuracies, one of `archgym data list` |
+| deploy | str | "dataset" | network whose costs count: that of `dataset`, or "cifar" for that of CIFAR-10 |
+| epochs | int or None | None | epochs before validation, as in archgym/NasCell-v0 |
+| seed | str or int | "mean" | training seeds, as in archgym/NasCell-v0 |
+| technology | str | "45nm" | table of energies and areas: "45nm", "65nm", or the path of your own |
+| fixed | dict | {"precision": "fp16"} | accelerator parameters to hold constant; {} for none |
+| specs | str, dict or None | "edge" | limits: "edge", "tight" or e.g. {"latency_s": 4e-6}; None for none |
+| form | str | "nasaic" | form of the reward with specs, "nasaic" or "log" |
+| accuracy_weight | float | 12 | weight of accuracy against the energy-delay product, without specs |
 
-Presets: `edge`, `tight`, and `cifar` (deploy="cifar", specs="edge"). The specs named so, and the share of
-    random designs that meets them at
-45 nm (of 100,000):
+Presets: `edge`, `tight`, and `cifar` (deploy="cifar", specs="edge"). Their specs, and the share of 100,000
+random designs that meets them at 45 nm:
 
 | Network | edge | | tight | |
 |---|---|---|---|---|
@@ -81,10 +78,10 @@ three; within "tight" none ran three, and 5 ran two. So the most accurate cells 
 within reach take a chip made for them.
 
 ## Known optimum
-By enumeration of the cells that can be optimal, on every chip: `archgym optimum
-archgym/CoDesign-v0` takes about a minute, and is remembered. With a spec of power more cells can be, so that
-the chips must be fewer: fix some of their parameters. Under objectives that want accuracy low, or that name
-train_seconds, no optimum is known.
+By enumeration of the cells that can be optimal, on every chip: `archgym optimum archgym/CoDesign-v0` takes
+about a minute and keeps the result. With a spec of power more cells can be optimal, so that the chips must be
+fewer: fix some of their parameters. Under objectives that prefer low accuracy, or that name train_seconds,
+the optimum is unknown.
 
 ## Version History
 - v0: first version.
@@ -167,14 +164,12 @@ def objective(
 
 
 def references(simulator: CoDesign) -> dict[str, float]:
-    """The median over all cells of what a table says; costs within twice those of the median design, for
-    any network that there is.
-    """
+    """Metrics of a table: medians over all cells; costs: within twice those of the median design."""
     table = simulator.cells.evaluate_indices(all_cells(), np.random.default_rng(0))
     # a cell has 1.2 of each on average
     layers = simulator.network.layers(np.array([CONV1, CONV3, NONE, NONE, NONE, NONE]))
     macs, words = sum(layer.macs for layer in layers), compulsory_words(layers)
-    # as of archgym/Accelerator-v0
+    # as in archgym/Accelerator-v0
     latency_s, energy_j = 12e-12 * macs + 250e-12 * words, 8e-12 * macs + 60e-12 * words
     costs = {
         "latency_s": latency_s,

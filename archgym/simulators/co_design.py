@@ -1,34 +1,27 @@
 """Co-design: a cell of NAS-Bench-201 and the accelerator that its network runs on, as one design.
 
-    accuracy   of the cell's network, which was really trained: from a table (`nas.tabular`)
+    accuracy   accuracy of the cell's trained network, from a table (`nas.tabular`)
     latency    = sum over layers of count * cycles(layer, chip) / clock
     energy     = sum over layers of count * energy(layer, chip) + leakage * latency
-    area       of the chip
+    area       area of the chip
     feasible   where every layer with count > 0 fits the chip
 
-count is 1 for layers of the network's skeleton, n1 or n3 for those that a 1x1 or a 3x3 convolution of the
-cell adds, of which a cell has n1 and n3 (dead ones too, as in `nas.costs`). Cycles, energies and area are
-those of the analytical model (`accelerator.model`), for one image. The layers are those of the very network
-whose accuracy is stated. That of the digits is small: a stem of 16 channels, a stage of one cell at 8 x 8
-pixels and one at 4 x 4, both 16 wide, a classifier. With deploy="cifar" the costs, and they alone, are of
-another network: the CIFAR-10 network with the same cell (16, 32 and 64 wide, five cells each). Accuracy is
-then that of the digits and says nothing of CIFAR-10: the trade-off, on layers of a size that accelerators are
-made for.
+count is 1 for layers of the network's skeleton, n1 or n3 for those of a 1x1 or a 3x3 convolution of the cell,
+which has n1 and n3 (dead ones too, as in `nas.costs`). Cycles, energies and area are those of the analytical
+model (`accelerator.model`), for one image and the network of the accuracy. With deploy="cifar" the costs
+alone are those of the CIFAR-10 network with the same cell, with layers of a size that accelerators are made
+for. The precision is fixed at fp16, which stands for bf16 too, since the accuracy lost to others is not
+modelled.
 
-What a precision costs in accuracy is not modelled, so that it is fixed rather than searched: fp16, which
-stands for bf16 too.
-
-The optimum. Among cells with equal n1 and n3 all metrics but accuracy are equal, so that one of the highest
-accuracy is as good as any: 28 cells stand for 15,625. Let every other metric of an objective be, moreover,
-one that is to be low and that grows with n1 and n3 (latency, energy, their product, params, macs: sums and
-products of terms that are not negative) or the area, which no cell changes. Then a cell with no more
-convolutions of either kind and no less accuracy is as good on every chip: it is feasible where the other is,
-since its layers are among the other's. So only the cells remain that no other beats in this sense, in a
-smaller space: theirs times the chips.
+The optimum. Among cells with equal n1 and n3 all metrics but accuracy are equal, so 28 cells of the highest
+accuracy stand for 15,625. If, moreover, an objective wants every other metric low, and each grows with n1 and
+n3 (latency, energy, their product, params, macs: sums and products of terms that are not negative) or is the
+area, then a cell with no more convolutions of either kind and no lower accuracy is as good on every chip; it
+is feasible where the other is, since its layers are among the other's. Only cells that no other beats in this
+sense remain, in a smaller space: theirs times the chips.
 
 Source: Yang et al., "Co-exploration of neural architectures and heterogeneous ASIC accelerator designs
-    targeting multiple tasks", DAC 2020
-(the joint search and its objective).
+targeting multiple tasks", DAC 2020 (the joint search and its objective).
 """
 
 from __future__ import annotations

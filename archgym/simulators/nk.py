@@ -1,17 +1,15 @@
-"""NK landscapes (Kauffman & Weinberger, 1989): N loci, each contributing a random amount that depends on
-itself and K others.
+"""NK landscapes (Kauffman & Weinberger, 1989): N loci, each with a random contribution that depends on itself
+and K others.
 
     f(x) = 1/N * sum_i  c_i(x_i, x_{j1(i)}, ..., x_{jK(i)})        c_i uniform on (0, 1)
 
-The others are the K loci that follow on the ring (adjacent), or K drawn at random. K = 0 is separable, K = N
-- 1 is uncorrelated: one dial from easy to hopeless. With adjacent neighbourhoods the optimum is known:
-dynamic programming over windows of K loci,
+The others are the next K loci on the ring (adjacent), or K random ones. K = 0 is separable, K = N - 1 is
+uncorrelated. With adjacent neighbourhoods dynamic programming over windows of K loci finds the optimum in N *
+alleles^(2K + 1) steps, since the window after N steps is the first one, s, again (Wright, Thompson & Zhang,
+2000):
 
     V_{i+1}(s; x_{i+1}, ..., x_{i+K}) = max over x_i of  V_i(s; x_i, ..., x_{i+K-1}) + c_i(x_i, ..., x_{i+K})
     V_0(s; w) = 0 where w = s, -inf elsewhere;        max f = 1/N * max_s V_N(s; s)
-
-since the window after N steps is the first one, s, again (Wright, Thompson & Zhang, 2000). It takes N *
-alleles^(2K + 1) steps.
 """
 
 from __future__ import annotations

@@ -1,31 +1,28 @@
 """The cells of NAS-Bench-201: their strings, and which of them are the same function.
 
-A cell is a complete directed graph of four nodes; every edge has one of five operations, and a node is the
-sum of its inputs:
+A cell is a complete directed graph of four nodes; a node is the sum of its inputs by one of five operations:
 
     x_j = sum_{i < j} op_ij(x_i)       x_0 the cell's input, x_3 its output        6 edges, 5^6 = 15,625 cells
 
-A row of six operation indices is a cell, edges in the order (0,1), (0,2), (1,2), (0,3), (1,3), (2,3). Many
-rows are one function: `none` is zero, `skip_connect` the identity, average pooling linear (it ignores padding
-and has no batch norm), and a convolution (ReLU, convolution, batch norm) some nonlinearity that maps zero to
-zero. So a function is identified by one 64-bit hash per node,
+A row has the operations of the edges (0,1), (0,2), (1,2), (0,3), (1,3), (2,3). Many rows are one function:
+`none` is zero, `skip_connect` the identity, average pooling linear (it ignores padding and has no batch
+norm), and a convolution (ReLU, convolution, batch norm) a nonlinearity that maps zero to zero. A function is
+identified by one 64-bit hash per node,
 
-    h_j = sum_i t(op_ij, h_i) mod 2^64   t(none, h) = 0, t(skip, h) = h, t(pool, h) = p h (p odd), t(conv_k,
-                                         h) = mix(h ^ salt_k),
-                                            and t(op, 0) = 0
+    h_j = sum_i t(op_ij, h_i) mod 2^64
+    t(none, h) = 0, t(skip, h) = h, t(pool, h) = p h (p odd), t(conv_k, h) = mix(h ^ salt_k), t(op, 0) = 0
 
-which equates `conv(x) + conv(x)` with `2 conv(x)`: the classes of cells whose convolutions of one kind share
-their weights (4,660). Where every edge has weights of its own, as in any trained network, the two differ.
-There the hash is taken once more for each convolution with a salt of that edge's own; the sum of these marked
-hashes, over the convolutions that reach the output, tells a function that uses one convolution twice from one
-that uses two (5,044).
+which equates `conv(x) + conv(x)` with `2 conv(x)`: the 4,660 classes of cells whose convolutions of one kind
+share their weights. Where every edge has its own weights, as in a trained network, the two differ. There the
+hash is computed once more for each convolution, with a salt of its edge; the sum of these marked hashes over
+the convolutions that reach the output separates one convolution used twice from two (5,044 classes).
 
-Two effects are neglected. A convolution maps zero to its batch norm's bias, zero at the start of training and
-learned in a full network; here it stays zero, and such an edge is not built. And batch norm cancels a factor,
-conv(2 x) = conv(x), which merges a few more classes up to its epsilon; they are kept apart.
+Two effects are neglected. A convolution maps zero to its batch norm's bias, which is learned in a full
+network; here it stays zero, and such an edge is not built. Batch norm cancels a factor, conv(2 x) = conv(x),
+which would merge a few more classes.
 
-Source: Dong & Yang, "NAS-Bench-201", ICLR 2020 (space and strings); the count of 6,466 is that of Dong et
-    al., "NATS-Bench", TPAMI 2021.
+Sources: Dong & Yang, "NAS-Bench-201", ICLR 2020 (space and strings); Dong et al., "NATS-Bench", TPAMI 2021
+(the count of 6,466).
 """
 
 from __future__ import annotations

@@ -1,6 +1,4 @@
-"""Requirements of environments that look up tables. Imported with archgym, so it only looks into the data
-folder.
-"""
+"""Requirements of environments with tables. Imported with archgym, so it only looks into the data folder."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""What the importers of tables share: cells in order, accuracies as numbers, and the question of their
-unit.
-"""
+"""Shared by the importers of tables: cells in order, accuracies as numbers, and their unit."""
 
 from __future__ import annotations
 
@@ -13,6 +11,7 @@ import numpy as np
 
 from archgym.errors import ArchGymError
 from archgym.simulators.nas.cells import CELL_SPACE, parse
+from archgym.simulators.nas.tables.restricted_pickle import NUMBERS
 from archgym.simulators.nas.tables.table import Table
 from archgym.space import Array, Indices
 from archgym.text import one_line, shown
@@ -26,26 +25,25 @@ class UnclearUnit(ArchGymError):
 
 
 def ordinals(cells: Iterable[tuple[str, Any]], source: str) -> Indices:
-    """The ordinals of all 15,625 cells in the order of the source, from pairs (place in the source, the
-    cell's string or tuple).
+    """The ordinals of all 15,625 cells in the source's order, from pairs (place in it, string or tuple).
 
     Raises:
         ArchGymError: a string that is not a cell's, a duplicate cell, or missing cells.
     """
-    places: dict[int, str] = {}
+    places: dict[tuple[int, ...], str] = {}
     for where, string in cells:
         try:
-            ordinal = int(CELL_SPACE.to_ordinal(parse(string)[None])[0])
+            cell = tuple(parse(string).tolist())
         except ArchGymError as error:
             raise ArchGymError(f"{source}, {where}: {error}") from None
-        if ordinal in places:
+        if cell in places:
             raise ArchGymError(
-                f"{source}, {where}: duplicate cell {one_line(str(string))}, first seen at {places[ordinal]}"
+                f"{source}, {where}: duplicate cell {one_line(str(string))}, first seen at {places[cell]}"
             )
-        places[ordinal] = where
+        places[cell] = where
     if len(places) != CELL_SPACE.size:
         raise ArchGymError(f"{source} lacks {CELL_SPACE.size - len(places):,} of {CELL_SPACE.size:,} cells")
-    return np.array(list(places))
+    return CELL_SPACE.to_ordinal(np.array(list(places)))
 
 
 def cell_table(
@@ -58,35 +56,13 @@ def cell_table(
     provenance: Mapping[str, Any],
     seconds: Array | None = None,
 ) -> Table:
-    """A table of cells from fractions [cells, seeds, budgets] and [cells, seeds], and seconds [cells,
-    budgets].
-    """
-    return Table(
-        name,
-        "cell",
-        network,
-        rows,
-        np.array(list(budgets)),
-        valid.astype(np.float32),
-        test.astype(np.float32),
-        None if seconds is None else seconds.astype(np.float32),
-        provenance=provenance,
-    )
+    """A table from fractions [cells, seeds, budgets] and [cells, seeds], and seconds [cells, budgets]."""
+    budgets, valid, test = np.array(list(budgets)), valid.astype(np.float32), test.astype(np.float32)
+    seconds = None if seconds is None else seconds.astype(np.float32)
+    return Table(name, "cell", network, rows, budgets, valid, test, seconds, provenance=provenance)
 
 
-NUMPY_NUMBERS = (
-    np.float16,
-    np.float32,
-    np.float64,
-    np.int8,
-    np.int16,
-    np.int32,
-    np.int64,
-    np.uint8,
-    np.uint16,
-    np.uint32,
-    np.uint64,
-)
+NUMPY_NUMBERS = tuple(np.dtype(code).type for code in NUMBERS - {"b1"})
 RANGES = {False: "of 0 to 100 per cent", True: "from 0 to 1"}  # key: fractions
 
 
@@ -100,15 +76,21 @@ def number(value: Any) -> float:
         return math.nan
 
 
-def fraction(value: Any, fractions: bool) -> float:
+def fraction(value: Any, fractions: bool | None) -> float:
+    """An accuracy as a fraction, from a fraction or per cent.
+
+    Raises:
+        ValueError: not an accuracy in that unit.
+    """
     amount = number(value) / (1 if fractions else 100)
     if not 0 <= amount <= 1:
         hint = "; leave --fractions out, or bring all to one unit" if fractions and 1 < amount <= 100 else ""
-        raise ValueError(f"{shown(value)} is not an accuracy {RANGES[fractions]}{hint}")
+        raise ValueError(f"{shown(value)} is not an accuracy {RANGES[bool(fractions)]}{hint}")
     return amount
 
 
-def fraction_at(where: str, value: Any, fractions: bool) -> float:
+def fraction_at(where: str, value: Any, fractions: bool | None) -> float:
+    """The same, with an ArchGymError that names the place."""
     try:
         return fraction(value, fractions)
     except ValueError as error:
@@ -121,13 +103,11 @@ def check_unit(source: str, columns: Mapping[str, Array], fractions: bool | None
     Args:
         source: the file.
         columns: name -> accuracies as fractions, NaN where missing.
-        fractions: True if the user says fractions, False for per cent, None where not given.
+        fractions: the user's answer, None where not given.
     """
     if fractions is not None:
         return
-    at_most_1 = {
-        name: float(np.mean(column[np.isfinite(column)] <= 0.01)) for name, column in columns.items()
-    }
+    at_most_1 = {name: np.mean(column[np.isfinite(column)] <= 0.01) for name, column in columns.items()}
     small = [name for name, share in at_most_1.items() if share == 1]
     if len(small) == len(columns):
         raise UnclearUnit(
@@ -144,4 +124,5 @@ def check_unit(source: str, columns: Mapping[str, Array], fractions: bool | None
 
 
 def in_words(error: Exception) -> str:
+    """An error of a source's structure, on one line."""
     return one_line(f"{error} is missing" if isinstance(error, KeyError) else str(error), 300)

@@ -1,21 +1,18 @@
 """Accuracy tables that users bring: the files of four sources -> `Table`s, checked cell by cell.
 
-    kind         file                                        tables                      epochs      trainings
-    nats-bench   folder of 15,625 *.pickle.pbz2 and a meta   nats-cifar10, -cifar100,    12, 200     up to 3
-                                                                   -imagenet16-120
-    nasbench201      CSV, a line per cell                   nasbench201-cifar10, ...             12          1
-    nas-bench-macro  JSON, 6,561 networks of eight layers   nas-bench-macro-cifar10              50          3
-    naslib           pickle of learning curves              naslib-cifar10, ...                  12, last    1
+    kind             file                                         tables                    epochs    seeds
+    nats-bench       folder of 15,625 *.pickle.pbz2 and a meta    nats-cifar10, ...         12, 200   up to 3
+    nasbench201      CSV, a line per cell                         nasbench201-cifar10, ...  12        1
+    nas-bench-macro  JSON, 6,561 networks of eight layers         nas-bench-macro-cifar10   50        3
+    naslib           pickle of learning curves                    naslib-cifar10, ...       12, last  1
 
-Every source states per cent; tables hold fractions. Copies of them may have been brought to fractions:
-figures that are all from 0 to 1 cannot be per cent, and `fractions=` says what they are. Rows keep the order
-of the source. Pickles are read by `restricted_pickle`; what they hold is looked at by its exact type, since
-text or a sum of it could be made to take for ever.
+Every source states per cent; tables hold fractions. Copies may have been converted: figures that are all from
+0 to 1 cannot be per cent, and `fractions=` gives their unit. Rows keep the order of the source. Pickles are
+read by `restricted_pickle`, and their values are checked by exact type, since a value could be made such that
+converting or adding it never ends.
 
-Sources: Dong et al., "NATS-Bench", TPAMI 2021 (topology space, API `get_more_info`); Dong & Yang,
-    "NAS-Bench-201", ICLR 2020; Su et al.,
-"Prioritized Architecture Sampling with Monte-Carlo Tree Search", CVPR 2021 (NAS-Bench-Macro); NASLib (AutoML
-Freiburg).
+Sources: Dong & Yang, "NAS-Bench-201", ICLR 2020; Su et al., "Prioritized Architecture Sampling with
+Monte-Carlo Tree Search", CVPR 2021 (NAS-Bench-Macro); NASLib (AutoML Freiburg); `nats_bench`.
 """
 
 from __future__ import annotations
@@ -54,15 +51,17 @@ from archgym.simulators.nas.tables.table import SPACES, Table
 from archgym.space import Array
 from archgym.text import one_line, shown
 
-# our name -> how its columns begin
-CSV_SETS = {"cifar10": "cifar10", "cifar100": "cifar100", "imagenet16-120": "imagenet16"}
-CSV_COLUMNS = {dataset: (f"{start}_valid", f"{start}_test") for dataset, start in CSV_SETS.items()}
+CSV_COLUMNS = {  # our name -> columns
+    "cifar10": ("cifar10_valid", "cifar10_test"),
+    "cifar100": ("cifar100_valid", "cifar100_test"),
+    "imagenet16-120": ("imagenet16_valid", "imagenet16_test"),
+}
 CSV_EPOCHS = 12
 MACRO_EPOCHS, MACRO_TRAININGS = 50, 3
 NASLIB_SETS = {"cifar10": "cifar10-valid", "cifar100": "cifar100", "imagenet16-120": "ImageNet16-120"}
-NASLIB_LIMIT = 2048 * MIB  # learning curves of three data sets over 200 epochs take 350
-MAX_EPOCHS = 1000  # of a learning curve
-JSON_LIMIT = 64 * MIB  # NAS-Bench-Macro takes 1.2
+NASLIB_LIMIT = 2048 * MIB  # learning curves of three data sets over 200 epochs take 350 MiB
+MAX_EPOCHS = 1000  # epochs of a learning curve
+JSON_LIMIT = 64 * MIB  # NAS-Bench-Macro takes 1.2 MiB
 
 
 @renamed(tell="progress")
@@ -74,14 +73,13 @@ def import_nasbench201(
 
     Args:
         path: the file.
-        progress: a function of (what is being done, the share that is done).
-        fractions: True if accuracies are from 0 to 1, False for per cent; None for per cent where the figures
-            allow no doubt.
+        progress: receives the work at hand and the share done.
+        fractions: True for accuracies from 0 to 1, False for per cent; None for per cent unless impossible.
 
     Raises:
         UnclearUnit: all figures are from 0 to 1.
-        ArchGymError: a column that is missing; a cell that is missing, unknown or there twice; a figure that
-            is not one of 0 to 100. The message names the line.
+        ArchGymError: a missing column; a missing, unknown or duplicate cell; a figure that is not from 0 to
+            100. The message names the line.
     """
     name = os.fspath(path)
     cells: list[tuple[str, str]] = []
@@ -93,25 +91,19 @@ def import_nasbench201(
             delimiter = delimiter_of(first)
             there = next(csv.reader([first], delimiter=delimiter, skipinitialspace=True), [])
             reader = csv.DictReader(file, there, strict=True, delimiter=delimiter, skipinitialspace=True)
-            datasets = [
-                dataset
-                for dataset, columns in CSV_COLUMNS.items()
-                if any(column in there for column in columns)
-            ] or [*CSV_SETS]
+            present = [dataset for dataset, columns in CSV_COLUMNS.items() if {*columns} & {*there}]
+            datasets = present or [*CSV_COLUMNS]
             columns = [column for dataset in datasets for column in CSV_COLUMNS[dataset]]
             missing = [column for column in ("cell", *columns) if column not in there]
             if missing:
                 raise ArchGymError(f"{name} lacks the columns {', '.join(missing)}")
-            for line in itertools.islice(reader, CELL_SPACE.size + 1):  # one of more is there twice
+            for line in itertools.islice(reader, CELL_SPACE.size + 1):  # one more has a duplicate
                 where = f"line {reader.line_num + 1}"
                 cells.append((where, line["cell"] or ""))
                 if delimiter == ";":  # where commas are decimal marks
                     line |= {column: (line[column] or "").replace(",", ".") for column in columns}
                 figures.append(
-                    [
-                        fraction_at(f"{name}, {where}, {column}", line[column], bool(fractions))
-                        for column in columns
-                    ]
+                    [fraction_at(f"{name}, {where}, {column}", line[column], fractions) for column in columns]
                 )
     except OSError as error:
         raise ArchGymError(f"cannot read {name}: {error.strerror or error}") from error
@@ -123,15 +115,9 @@ def import_nasbench201(
     about = {"source": "NAS-Bench-201, 12 epochs (CSV)", "file": Path(path).name}
     return [
         cell_table(
-            f"nasbench201-{dataset}",
-            dataset,
-            rows,
-            (CSV_EPOCHS,),
-            accuracies[:, d, :1, None],
-            accuracies[:, d, 1:],
-            about,
+            f"nasbench201-{dataset}", dataset, rows, (CSV_EPOCHS,), valid[:, None, None], test[:, None], about
         )
-        for d, dataset in enumerate(datasets)
+        for dataset, (valid, test) in zip(datasets, accuracies.transpose(1, 2, 0), strict=True)
     ]
 
 
@@ -146,14 +132,12 @@ def import_nas_bench_macro(
 
     Args:
         path: the file.
-        progress: a function of (what is being done, the share that is done).
-        fractions: True if accuracies are from 0 to 1, False for per cent; None for per cent where the figures
-            allow no doubt.
+        progress: receives the work at hand and the share done.
+        fractions: True for accuracies from 0 to 1, False for per cent; None for per cent unless impossible.
 
     Raises:
         UnclearUnit: all accuracies are from 0 to 1.
-        ArchGymError: not such a file, or architectures that are missing or have other figures (the message
-            names one).
+        ArchGymError: not such a file, or missing architectures or figures (the message names one).
     """
     name, data = os.fspath(path), _read_json(path)
     for architecture in data:
@@ -166,21 +150,11 @@ def import_nas_bench_macro(
         raise ArchGymError(
             f"{name} lacks {SPACES['macro'] - len(data):,} of {SPACES['macro']:,} architectures"
         )
-    test = np.array(
-        [
-            _trainings(entry, f"{name}, architecture {architecture}", bool(fractions))
-            for architecture, entry in data.items()
-        ]
-    )
+    entries = [(entry, f"{name}, architecture {architecture}") for architecture, entry in data.items()]
+    test = np.array([_trainings(entry, where, fractions) for entry, where in entries])
     check_unit(name, {"test_acc": test}, fractions)
     params, macs = (
-        np.array(
-            [
-                _count(entry, column, f"{name}, architecture {architecture}")
-                for architecture, entry in data.items()
-            ]
-        )
-        for column in ("params", "flops")
+        np.array([_count(entry, column, where) for entry, where in entries]) for column in ("params", "flops")
     )
     rows = np.argsort([int(architecture, 3) for architecture in data])
     table = Table(
@@ -224,7 +198,7 @@ def _read_json(path: AnyPath) -> dict[str, Any]:
     return data
 
 
-def _trainings(entry: Any, where: str, fractions: bool) -> list[float]:
+def _trainings(entry: Any, where: str, fractions: bool | None) -> list[float]:
     found = entry.get("test_acc") if isinstance(entry, dict) else None
     if not isinstance(found, list) or len(found) != MACRO_TRAININGS:
         raise ArchGymError(f"{where}: test_acc is not a list of {MACRO_TRAININGS} accuracies")
@@ -244,20 +218,19 @@ def import_naslib(
 ) -> list[Table]:
     """A pickle of NASLib, nb201_cifar10_full_training.pickle or the like -> a table for each data set in it.
 
-    It maps a cell's string to data sets, and those to lists by epoch. `eval_acc1es` is what NASLib calls both
-    validation and test accuracy; on CIFAR-10 it is that of the trainings on half of the training set. It
-    becomes validation accuracy, and test accuracy is left unknown.
+    It maps a cell's string to data sets, and those to lists by epoch. NASLib uses `eval_acc1es` as both
+    validation and test accuracy; on CIFAR-10 it comes from training on half of the training set. It becomes
+    validation accuracy, and test accuracy remains unknown.
 
     Args:
         path: the file.
-        progress: a function of (what is being done, the share that is done).
-        fractions: True if accuracies are from 0 to 1, False for per cent; None for per cent where the figures
-            allow no doubt.
+        progress: receives the work at hand and the share done.
+        fractions: True for accuracies from 0 to 1, False for per cent; None for per cent unless impossible.
 
     Raises:
         UnclearUnit: all accuracies of a data set are from 0 to 1.
-        ArchGymError: a file that contains code, is damaged, or lacks cells or data sets; lists of
-            different lengths.
+        ArchGymError: a file that contains code, is damaged, or lacks cells or data sets; lists of different
+            lengths.
     """
     name = os.fspath(path)
     progress("reading", 0.0)
@@ -273,7 +246,7 @@ def import_naslib(
         there = ", ".join(one_line(str(key), 40) for key in itertools.islice(first, 9))  # keys are flat
         raise ArchGymError(f"{name} has the data sets {there}; known are {', '.join(NASLIB_SETS.values())}")
     tables = []
-    curves_of = {theirs: _curves(data, theirs, name, bool(fractions)) for theirs in names.values()}
+    curves_of = {theirs: _curves(data, theirs, name, fractions) for theirs in names.values()}
     check_unit(name, {theirs: curves[:, -1] for theirs, curves in curves_of.items()}, fractions)
     for ours, theirs in names.items():
         curves = curves_of[theirs]
@@ -293,7 +266,7 @@ def import_naslib(
     return tables
 
 
-def _curves(data: Mapping[Any, Any], dataset: str, name: str, fractions: bool) -> Array:
+def _curves(data: Mapping[Any, Any], dataset: str, name: str, fractions: bool | None) -> Array:
     """Accuracies by epoch of every cell, fractions: float64 [cells, epochs]."""
     curves: list[Array] = []
     for cell, entry in data.items():
@@ -307,7 +280,7 @@ def _curves(data: Mapping[Any, Any], dataset: str, name: str, fractions: bool) -
                 raise TypeError(f"expected a list of numbers, got {shown(found)}")
             curve = np.array(found, float) / (1 if fractions else 100)
             if not ((curve >= 0) & (curve <= 1)).all():
-                raise ValueError(f"an accuracy not {RANGES[fractions]}")
+                raise ValueError(f"an accuracy not {RANGES[bool(fractions)]}")
         except (KeyError, IndexError, TypeError, ValueError, OverflowError) as error:
             raise ArchGymError(
                 f"{name}, cell {one_line(str(cell))}, {dataset}: expected a list of accuracies by epoch, of "

@@ -1,12 +1,10 @@
-"""NATS-Bench's topology space (Dong et al., TPAMI 2021): its folder of records, as `get_more_info` of its
-API reads them.
-"""
+"""NATS-Bench's topology space (Dong et al., TPAMI 2021): its folder, read as its API's `get_more_info` does."""
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +36,8 @@ NATS_SETS = {  # our name -> data set and part of the validation accuracy, and o
     "imagenet16-120": (("ImageNet16-120", "x-valid"), ("ImageNet16-120", "x-test")),
 }
 
+Figures = dict[tuple[str, int, int], float]
+
 
 @dataclass(frozen=True)
 class NatsRecord:
@@ -48,28 +48,25 @@ class NatsRecord:
         cell: string of the cell.
         valid: (data set, epochs, seed) -> validation accuracy, a fraction.
         test: the same -> test accuracy.
-        seconds: the same -> what the training whose validation accuracy is stated took, as the source states
-            it.
+        seconds: the same -> time of the training with that validation accuracy, as the source states it.
     """
 
     index: int
     cell: str
-    valid: Mapping[tuple[str, int, int], float]
-    test: Mapping[tuple[str, int, int], float]
-    seconds: Mapping[tuple[str, int, int], float]
+    valid: Figures
+    test: Figures
+    seconds: Figures
 
 
 def read_nats_record(path: AnyPath, *, fractions: bool = False) -> NatsRecord:
-    """One file of NATS-Bench's topology space, such as 000011.pickle.pbz2; the figures that `nats_bench`'s
-    `get_more_info` gives.
+    """One file of NATS-Bench's topology space, such as 000011.pickle.pbz2.
 
     Args:
         path: the file.
-        fractions: True if accuracies are from 0 to 1 instead of per cent.
+        fractions: True for accuracies from 0 to 1 instead of per cent.
 
     Raises:
-        ArchGymError: no such file, a damaged one, a pickle that contains code, or a file that is not a
-            record.
+        ArchGymError: no such file, a damaged one, one that contains code, or one that is not a record.
     """
     data = load_pickle(path)
     if not isinstance(data, dict):
@@ -77,9 +74,9 @@ def read_nats_record(path: AnyPath, *, fractions: bool = False) -> NatsRecord:
             f"{os.fspath(path)} is not a record of NATS-Bench's topology space: expected a dictionary, got "
             f"{shown(data)}"
         )
-    valid: dict[tuple[str, int, int], float] = {}
-    test: dict[tuple[str, int, int], float] = {}
-    seconds: dict[tuple[str, int, int], float] = {}
+    valid: Figures = {}
+    test: Figures = {}
+    seconds: Figures = {}
     try:
         for epochs in NATS_BUDGETS:
             trainings = data[str(epochs)]["all_results"]
@@ -88,7 +85,8 @@ def read_nats_record(path: AnyPath, *, fractions: bool = False) -> NatsRecord:
                     accuracies, key = training["eval_acc1es"], (name, epochs, int(seed))
                     if dataset == valid_set:
                         valid[key] = fraction(accuracies[f"{valid_part}@{epochs - 1}"], fractions)
-                        seconds[key] = sum(number(training["train_times"][epoch]) for epoch in range(epochs))
+                        times = [training["train_times"][epoch] for epoch in range(epochs)]
+                        seconds[key] = sum(times if {*map(type, times)} == {float} else map(number, times))
                         if not math.isfinite(seconds[key]):
                             raise ValueError("train_times has values that are not numbers")
                     if dataset == test_set:
@@ -113,20 +111,18 @@ def import_nats_bench(
 ) -> list[Table]:
     """The folder NATS-tss-v1_0-3ffb9-simple -> three tables; takes about ten minutes.
 
-    Validation accuracy after 12 and 200 epochs, in trainings of their own; test accuracy after 200.
-    CIFAR-10's validation accuracy comes from trainings on half of its training set, its test accuracy from
-    others on all of it. Seconds are those of the former, the mean over the seeds.
+    Validation accuracy after 12 and 200 epochs, in separate trainings; test accuracy after 200. CIFAR-10's
+    validation accuracy comes from trainings on half of its training set, its test accuracy from others on all
+    of it. Seconds are those of the former, the mean over the seeds.
 
     Args:
         path: the folder.
-        progress: a function of (what is being done, the share that is done).
-        fractions: True if accuracies are from 0 to 1, False for per cent; None for per cent where the figures
-            allow no doubt.
+        progress: receives the work at hand and the share done.
+        fractions: True for accuracies from 0 to 1, False for per cent; None for per cent unless impossible.
 
     Raises:
         UnclearUnit: all figures are from 0 to 1.
-        ArchGymError: not such a folder, records that are missing (how many), damaged, of other cells, or that
-            want to run code.
+        ArchGymError: not such a folder; records that are missing, damaged, of other cells, or contain code.
     """
     folder = Path(path)
     meta = folder / "meta.pickle.pbz2"
@@ -136,9 +132,8 @@ def import_nats_bench(
             "Unpack NATS-tss-v1_0-3ffb9-simple.tar and give the folder with its 15,625 files"
         )
     strings = _index_of_cells(meta)
-    rows = np.argsort(
-        ordinals(((f"index {index}", string) for index, string in enumerate(strings)), os.fspath(meta))
-    )
+    places = ((f"index {index}", string) for index, string in enumerate(strings))
+    rows = np.argsort(ordinals(places, os.fspath(meta)))
     records = _read_all(folder, strings, bool(fractions), progress)
     last = NATS_BUDGETS[-1]
     tested = {seed for record in records for _, epochs, seed in record.test if epochs == last}
@@ -147,41 +142,31 @@ def import_nats_bench(
         key=lambda seed: (seed not in tested, seed),
     )
     shape = (len(records), len(seeds), len(NATS_BUDGETS))
-    places = {(epochs, seed): (s, k) for k, epochs in enumerate(NATS_BUDGETS) for s, seed in enumerate(seeds)}
+    at = {(epochs, seed): (s, k) for k, epochs in enumerate(NATS_BUDGETS) for s, seed in enumerate(seeds)}
 
     def gathered(what: str, name: str) -> Array:
         found = np.full(shape, np.nan)
         for row, record in enumerate(records):
             for (dataset, epochs, seed), value in getattr(record, what).items():
                 if dataset == name:
-                    found[row][places[epochs, seed]] = value
+                    found[row][at[epochs, seed]] = value
         return found
 
     accuracies = {(what, name): gathered(what, name) for what in ("valid", "test") for name in NATS_SETS}
-    check_unit(
-        os.fspath(path),
-        {f"{name}, {what}": found[:, :, -1] for (what, name), found in accuracies.items()},
-        fractions,
-    )
+    columns = {f"{name}, {what}": found[:, :, -1] for (what, name), found in accuracies.items()}
+    check_unit(os.fspath(path), columns, fractions)
     about = {
         "source": "NATS-Bench, topology space (v1.0)",
         "seeds": seeds,
         "note": "12 and 200 epochs are trainings of their own; a seed that was not trained for as many "
         "epochs has no figure there",
     }
-    return [
-        cell_table(
-            f"nats-{name}",
-            name,
-            rows,
-            NATS_BUDGETS,
-            accuracies["valid", name],
-            accuracies["test", name][:, :, -1],
-            about,
-            np.nanmean(gathered("seconds", name), axis=1),
-        )
-        for name in NATS_SETS
-    ]
+    tables = []
+    for name in NATS_SETS:
+        valid, test = accuracies["valid", name], accuracies["test", name][:, :, -1]
+        seconds = np.nanmean(gathered("seconds", name), axis=1)
+        tables.append(cell_table(f"nats-{name}", name, rows, NATS_BUDGETS, valid, test, about, seconds))
+    return tables
 
 
 def _read_all(folder: Path, strings: Sequence[str], fractions: bool, progress: Progress) -> list[NatsRecord]:
@@ -197,10 +182,8 @@ def _read_all(folder: Path, strings: Sequence[str], fractions: bool, progress: P
     for index, file in enumerate(files):
         record = read_nats_record(file, fractions=fractions)
         if (record.index, record.cell) != (index, strings[index]):
-            raise ArchGymError(
-                f"{file} is the record of cell {record.index}, {one_line(record.cell)}, not that of "
-                f"{strings[index]}"
-            )
+            found = f"cell {record.index}, {one_line(record.cell)}"
+            raise ArchGymError(f"{file} is the record of {found}, not that of {strings[index]}")
         records.append(record)
         progress("reading records", (index + 1) / len(files))
     return records

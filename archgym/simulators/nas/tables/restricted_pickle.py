@@ -1,22 +1,20 @@
 """Pickles read as data: no file that a user brings can run code.
 
-A pickle is a program. It may fetch any function by its name and call it, so unpickling a stranger's file runs
-the stranger's code. Here the program may only build plain values: None, booleans, numbers, text, bytes,
-tuples, lists, dictionaries and the empty set, besides
+A pickle is a program that may fetch any function by its name and call it. Here the program may only build
+plain values: None, booleans, numbers, text, bytes, tuples, lists, dictionaries, the empty set, and
 
     collections.OrderedDict()                  an empty one, to be filled
     numpy.core.multiarray.scalar(dtype, bytes) one boolean or number (`numpy._core` since NumPy 2)
     numpy.dtype("f8", False, True)             the type of such a number
 
-None of these names is looked up: the three calls are carried out here, and nothing of a file reaches NumPy
-but the bytes of a number whose type is on a list. Instructions that could do more (objects of classes,
-extension codes, persistent ids) are not carried out at all.
+These names are not looked up: the three calls are carried out here, and only the bytes of a number whose type
+is on a list reach NumPy. Instructions that could do more (objects of classes, extension codes, persistent
+ids) are refused.
 
-Nor can a small file take all memory or time. What it unpacks to is bounded, by its own size too; so is what
-its instructions make, at prices that follow the memory that they take (numbers of eight bytes are free, since
-a file that has many is large itself); and so are keys that are not text, which a file could choose so that
-they collide. What comes back may still nest or refer to itself without end: look at the type of a value
-before anything is done with it.
+A small file cannot take all memory or time either. Limits hold for the unpacked size, also relative to the
+file's size; for the cost of its instructions, at prices that follow their memory (numbers of eight bytes are
+free, since a file with many is large itself); and for keys that are not text, which could be chosen to
+collide. A result may still nest or refer to itself without end: check the type of a value before any use.
 
 Format: Python's `pickletools`.
 """
@@ -40,21 +38,19 @@ from archgym.files.paths import foreign
 from archgym.text import one_line
 
 MIB = 2**20
-_BZIP2 = b"BZh"  # how such files begin
-_AHEAD = 2 * MIB  # bytes that are unpacked at once
+_BZIP2 = b"BZh"  # first bytes of such files
+_AHEAD = 2 * MIB  # bytes unpacked at once
 _HEAD = MIB // 16  # bytes that tell a pickle from other files
-_SMALL = 16 * MIB  # what any compressed file may unpack to
-_RATIO = 10  # and a large one for each of its bytes: accuracies as text or numbers shrink to a quarter
-_LONGEST = MIB  # bytes of one text or number
-# of what instructions cost, and one for each 100 bytes; a record of NATS-Bench takes 0.1 million, NASLib 6 at
-# most
+_SMALL = 16 * MIB  # unpacked size that every compressed file may have
+_RATIO = 10  # unpacked bytes per byte of a larger file: accuracies shrink to a quarter
+_MAX_VALUE = MIB  # bytes of one text or number
+# total price of instructions, plus 1 for each 100 bytes; a record of NATS-Bench takes 0.1 million, NASLib 6
 _BUDGET = 7_000_000
-_STEPS = 4096  # instructions from one look at what they cost to the next
-# values that wait to become part of another: pickles write lists and dictionaries in parts of 1,000
-_WAITING = 100_000
-_DEPTH = 1000  # of parts within parts
-_OTHER_KEYS = 1000  # keys of one dictionary that are not text: 200 epochs
-_ALL_OTHER_KEYS = 50_000  # of all dictionaries: a record of NATS-Bench has 7,457
+_STEPS = 4096  # instructions between two checks of their total price
+_MAX_WAITING = 100_000  # values on the stack: pickles write lists and dictionaries in parts of 1,000
+_MAX_DEPTH = 1000  # parts within parts
+_MAX_OTHER_KEYS = 1000  # keys of one dictionary that are not text: 200 epochs
+_MAX_ALL_OTHER_KEYS = 50_000  # in all dictionaries: a record of NATS-Bench has 7,457
 
 _ADMITTED = {
     ("collections", "OrderedDict"),
@@ -62,27 +58,16 @@ _ADMITTED = {
     ("numpy.core.multiarray", "scalar"),
     ("numpy._core.multiarray", "scalar"),
 }
-_NUMBERS = {"b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8"}
+NUMBERS = {"b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8"}
 _DATA = (  # instructions that the standard library carries out as they are
     *("PROTO", "STOP", "MARK", "POP", "POP_MARK", "DUP"),
     *("NONE", "NEWTRUE", "NEWFALSE", "INT", "BININT", "BININT1", "BININT2", "LONG1", "FLOAT", "BINFLOAT"),
     *("UNICODE", "SHORT_BINUNICODE", "SHORT_BINBYTES"),
-    *(
-        "EMPTY_TUPLE",
-        "TUPLE",
-        "TUPLE1",
-        "TUPLE2",
-        "TUPLE3",
-        "EMPTY_LIST",
-        "LIST",
-        "APPEND",
-        "APPENDS",
-        "EMPTY_DICT",
-        "EMPTY_SET",
-    ),
+    *("EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "EMPTY_LIST", "LIST", "APPEND", "APPENDS"),
+    *("EMPTY_DICT", "EMPTY_SET"),
     *("GET", "BINGET", "LONG_BINGET", "BINPUT", "MEMOIZE", "GLOBAL", "STACK_GLOBAL", "INST"),
 )
-_PRICES = {  # by the memory that it takes, in the order of 50 bytes; 1 for all others
+_PRICES = {  # by the memory that an instruction takes, about 50 bytes; 1 for all others
     **dict.fromkeys(("EMPTY_LIST", "LIST", "EMPTY_DICT", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3"), 2),
     **dict.fromkeys(("UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "SHORT_BINBYTES", "BINBYTES"), 2),
     **dict.fromkeys(("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"), 3),
@@ -97,11 +82,11 @@ def load_pickle(path: str | os.PathLike[str], *, limit: int = 16 * MIB) -> Any:
 
     Args:
         path: the file.
-        limit: bytes that it may unpack to.
+        limit: largest unpacked size, bytes.
 
     Raises:
-        ArchGymError: the file is not a pickle, wants something that is not data (it names what), is larger
-            than the limit or makes more than its kind does, is damaged, or cannot be read.
+        ArchGymError: the file is not a pickle, contains code (the message names it), is larger than the limit
+            or makes more values than its kind does, is damaged, or cannot be read.
     """
     name = os.fspath(path)
     try:
@@ -122,7 +107,7 @@ def _load(file: IO[bytes], name: str, limit: int) -> Any:
     head = buffered.peek(_HEAD)[:_HEAD]
     try:
         return _Reader(buffered, _BUDGET + size // 100).load()
-    except ArchGymError:  # of what is read
+    except ArchGymError:
         raise
     except _Refusal as refusal:
         if _is_pickle(head):
@@ -130,7 +115,7 @@ def _load(file: IO[bytes], name: str, limit: int) -> Any:
         reason = "its instructions make no sense"
     except _Excess as excess:
         raise ArchGymError(f"{name} has {excess}, which no file of its kind does") from None
-    except Exception as error:  # of a damaged program, anything
+    except Exception as error:  # a damaged program raises anything
         reason = reason_of(error, 200)
     if kind := foreign(head):
         raise ArchGymError(f"{name} is not a pickle but {kind}")
@@ -153,22 +138,18 @@ class _Bounded(io.RawIOBase):
         except EOFError as error:
             raise ArchGymError(f"{self._name} is cut off; get it again") from error
         except OSError as error:
-            if error.errno is not None:
+            if error.errno is not None:  # not bz2's
                 raise
-            raise ArchGymError(f"{self._name} is damaged: {error}; get it again") from error  # of bz2
+            raise ArchGymError(f"{self._name} is damaged: {error}; get it again") from error
         self._left -= count
         if self._left < 0:
-            raise ArchGymError(
-                f"{self._name} unpacks to more than {self._limit / MIB:,.0f} MiB, which no file of its kind "
-                "does"
-            )
+            limit = f"{self._limit / MIB:,.0f} MiB"
+            raise ArchGymError(f"{self._name} unpacks to more than {limit}, which no file of its kind does")
         return count
 
 
 def _is_pickle(head: bytes) -> bool:
-    """Whether a file that begins so may be a pickle: it says so, as those of protocol 2 and later do, or
-    is instructions to its end.
-    """
+    """Whether a file may be a pickle: it begins as in protocol 2 and later, or is instructions to its end."""
     if head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
         return True
     place = 0
@@ -203,36 +184,30 @@ class _Global:
 
 
 class _NumberType:
-    """`numpy.dtype` of a number while it is unpickled: its code, and the byte order, which comes later as
-    its state.
-    """
+    """`numpy.dtype` of a number while it is unpickled: its code, then its byte order as its state."""
 
     __slots__ = ("code", "order")
 
     def __init__(self, code: str, flags: list[Any]):
         # not aligned, a copy: how NumPy writes every type
-        if code not in _NUMBERS or flags not in ([], [False, True]):
+        if code not in NUMBERS or flags not in ([], [False, True]):
             raise _Refusal(f"it calls numpy.dtype({code[:40]!r}), which is not the type of a plain number")
         self.code, self.order = code, "|" if code[1] == "1" else "="
 
     def set_state(self, state: object) -> None:
         """State 3 of `numpy.dtype`: (version, byte order, and nothing of records)."""
-        if not (
-            isinstance(state, tuple)
-            and state[:1] == (3,)
-            and state[1:2] in (("<",), (">",), ("|",))
-            and state[2:5] == (None,) * 3
-        ):
-            raise _Refusal("it gives a numpy.dtype a state that no plain number has")
-        self.order = state[1]
+        match state:
+            case (3, "<" | ">" | "|" as order, None, None, None, *_) if isinstance(state, tuple):
+                self.order = order
+            case _:
+                raise _Refusal("it gives a numpy.dtype a state that no plain number has")
 
     def number(self, content: bytes) -> np.generic:
         """The number that these bytes are."""
         dtype = np.dtype(self.order + self.code)
         if len(content) != dtype.itemsize:
             raise pickle.UnpicklingError(f"a number of {dtype.itemsize} bytes has {len(content)}")
-        found: np.generic = np.frombuffer(content, dtype)[0]
-        return found
+        return np.frombuffer(content, dtype)[0]
 
 
 class _Reader(pickle._Unpickler):
@@ -265,13 +240,16 @@ class _Reader(pickle._Unpickler):
                     carry_out(self)
                 if spent > self._budget:
                     raise _Excess("more objects than it could need")
-                if len(self.metastack) > _DEPTH or len(self.stack) + sum(map(len, self.metastack)) > _WAITING:
+                if (
+                    len(self.metastack) > _MAX_DEPTH
+                    or sum(map(len, (self.stack, *self.metastack))) > _MAX_WAITING
+                ):
                     raise _Excess("values nested deeper, or more in one part, than data have them")
         except pickle._Stop as stop:  # type: ignore[attr-defined]
             return stop.value
 
     def _line(self) -> bytes:
-        line = self._content.readline(_LONGEST)
+        line = self._content.readline(_MAX_VALUE)
         if line[-1:] != b"\n":
             raise pickle.UnpicklingError("a line without an end")
         return line
@@ -279,7 +257,7 @@ class _Reader(pickle._Unpickler):
     def _counted(self) -> bytes:
         """Bytes behind their number."""
         count = int.from_bytes(self.read(4), "little")
-        if count > _LONGEST:
+        if count > _MAX_VALUE:
             raise _Excess(f"one value of {count:,} bytes")
         return self.read(count)
 
@@ -335,12 +313,12 @@ class _Reader(pickle._Unpickler):
             raise _Refusal("it sets items of something that is not a dictionary")
         others = sum(type(key) is not str for key in keys)
         self._other_keys += others
-        if others and (len(target) + len(keys) > _OTHER_KEYS or self._other_keys > _ALL_OTHER_KEYS):
+        if others and (len(target) + len(keys) > _MAX_OTHER_KEYS or self._other_keys > _MAX_ALL_OTHER_KEYS):
             raise _Excess("dictionaries with more keys that are not text than epochs")
         target.update(zip(keys, values, strict=True))
 
     def _remember(self, number: int) -> None:
-        # they are counted up; others could be chosen such as collide
+        # numbers count up; others could be chosen to collide
         if not 0 <= number < len(self.memo) + 256:
             raise pickle.UnpicklingError("it numbers what it remembers in leaps")
         self.memo[number] = self.stack[-1]
@@ -361,7 +339,7 @@ class _Reader(pickle._Unpickler):
         self.append(self._counted())
 
     def _skip_frame(self) -> None:
-        """How much could be read at once, which is a hint."""
+        """The number of bytes to read at once is a hint."""
         self.read(8)
 
 

@@ -1,20 +1,16 @@
-"""Accuracy tables of trained networks: one npz format, for the tables that ship and for those that users
-bring.
+"""Accuracy tables of trained networks: one npz format, for tables that ship and for imported ones.
 
-A table holds what came of training every architecture of a space, often several times and watched at several
-epochs:
+A table holds the results of training every architecture of a space, by seed and after several budgets:
 
-    row              int64   [designs]     which row an architecture has, by ordinal (those that are one
-                                           function may share a row)
-    budgets          int64   [K]           epochs after which validation accuracy was taken, increasing
-    valid_accuracy   float32 [rows, S, K]  of S training seeds, as fractions; NaN where a seed was not trained
-    test_accuracy    float32 [rows, S]     after the last budget; NaN where a seed was not tested
-    train_seconds    float32 [rows, K]     of training one seed up to each budget; absent where it is not
-                                           known
-    columns          numbers [rows] each   what else is known of a row, under names of their own
-    provenance       JSON                  where the figures come from
+    row              int64   [designs]     row of each architecture, by ordinal (equal functions may share)
+    budgets          int64   [K]           epochs before validation, increasing
+    valid_accuracy   float32 [rows, S, K]  fractions, by training seed; NaN where a seed was not trained
+    test_accuracy    float32 [rows, S]     fractions, after the last budget; NaN where a seed was not tested
+    train_seconds    float32 [rows, K]     time of training one seed up to each budget; absent where unknown
+    columns          numbers [rows] each   further figures of each row, by name
+    provenance       JSON                  origin of the figures
 
-Ours lie beside this module; users' lie in the data folder, where `archgym data import` puts them. Tables are
+Tables that ship are beside this module; `archgym data import` puts others into the data folder. Tables are
 read without pickle.
 """
 

@@ -1,17 +1,15 @@
-"""The noisy digits task: scikit-learn's 1,797 images of 8x8 pixels, made hard enough that architectures
-differ.
+"""The noisy digits task: scikit-learn's 1,797 images of 8x8 pixels, made so hard that architectures differ.
 
-Plain digits saturate: test accuracy is .99 for most cells. The task:
+Without noise, test accuracy is .99 for most cells. The task:
 
-    split      897 training, 450 validation and 450 test images, one permutation for all cells and seeds
-    noise      an image is shifted by -1, 0 or 1 pixel each way and gets Gaussian noise of standard deviation
-               `noise` (pixels from 0 to 1)
-    evaluation three fixed such copies of every validation and test image: 1,350 of each
-    training   a fresh copy of every image in each epoch, drawn from the training seed: seed s sees the same
-               images for every cell
+    split       897 training, 450 validation and 450 test images, one permutation for all cells and seeds
+    noise       an image is shifted by -1, 0 or 1 pixel in each direction and gets Gaussian noise of standard
+                deviation `noise` (pixels are from 0 to 1)
+    evaluation  three fixed such copies of every validation and test image: 1,350 of each
+    training    a new copy of every image per epoch, drawn from the training seed, equal for all cells
 
-Source of the images: Alpaydin & Kaynak, "Optical Recognition of Handwritten Digits", UCI, 1998, as in
-`sklearn.datasets.load_digits`.
+Source of the images: Alpaydin & Kaynak, "Optical Recognition of Handwritten Digits", UCI, 1998
+(`sklearn.datasets.load_digits`).
 """
 
 from __future__ import annotations

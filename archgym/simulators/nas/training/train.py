@@ -1,17 +1,15 @@
-"""A cell trained for real, with PyTorch: several training seeds side by side in one network.
+"""A cell trained with PyTorch: several training seeds side by side in one network.
 
-    image -> conv3x3 (1 -> 16), BN -> cell at 8x8 -> average pool 2, ReLU, conv1x1 (16 -> 16), BN -> cell at
-    4x4
-          -> BN, ReLU, global average -> linear (16 -> 10)                   every edge has weights of its own
+    image -> conv3x3 (1 -> 16), BN -> cell at 8x8 -> average pool 2, ReLU, conv1x1 (16 -> 16), BN
+          -> cell at 4x4 -> BN, ReLU, global average -> linear (16 -> 10)     every edge has its own weights
 
-    SGD with Nesterov momentum .9, weight decay 5e-4, learning rate .1 falling as a cosine to 0 over 16 epochs
-    of 14 batches of 64
+    SGD with Nesterov momentum .9, weight decay 5e-4, learning rate .1 falling as a cosine to 0
+    over 16 epochs of 14 batches of 64
 
-The copies, one per training seed, are groups of the convolutions' channels; nothing connects them, so each
-learns as if alone, up to rounding: with the initial weights of its seed (PyTorch's default distributions) and
-the images of its seed. Only edges on a path from the cell's input to its output are built. Validation
-accuracy is taken after 1, 2, 4, 8 and 16 epochs: the budgets of a search with early stopping, all on the one
-schedule.
+The copies, one per training seed, are groups of the convolutions' channels without connections, so each
+learns as if alone, up to rounding, with the initial weights (PyTorch's default distributions) and the images
+of its seed. Only edges on a path from the cell's input to its output are built. Validation accuracy is
+measured after 1, 2, 4, 8 and 16 epochs of the one schedule: the budgets of a search with early stopping.
 """
 
 from __future__ import annotations

@@ -1,39 +1,30 @@
-"""Zero-cost proxies: scores of a cell's network before it is trained, from one batch of images.
+"""Zero-cost proxies: scores of a cell's network before training, from one batch of images.
 
-A high score is meant to go with a high accuracy after training. With theta_l the weights of layer l
-(convolutions and the classifier; no biases, no batch norm), L the loss on the batch, B its images:
+With theta_l the weights of layer l (convolutions and the classifier; no biases, no batch norm), L the loss on
+the batch, B its images, and k = 1e-5:
 
-    synflow   sum_l sum |theta_l * dR/d theta_l|   R the sum of the logits of an image of ones, every
-                                                   parameter replaced by its absolute
-                                                      value, batch norm left out
+    synflow    sum_l sum |theta_l * dR/d theta_l|      R: sum of the logits of an image of ones, with absolute
+                                                       values as parameters and without batch norm
     grad_norm  sum_l ||dL/d theta_l||_2
-    nwot       log det (K + k I)          K_ij = N - d(c_i, c_j): c_i is the code of image i, one bit for each
-                                          of the
-                                                      network's N rectified values: positive or not; d is the
-                                                      Hamming distance
-    jacov   - sum_i [log(v_i + k) + 1 / (v_i + k)] v the eigenvalues of the correlation matrix [B, B] of the
-            images' Jacobians: of
-                                                      the sum of the logits with respect to the image's 64
-                                                      pixels
+    nwot       log det (K + k I)                       K_ij = N - d(c_i, c_j), d the Hamming distance, c_i N
+                                                       bits: rectified values of image i, positive or not
+    jacov      - sum_i [log(v_i + k) + 1 / (v_i + k)]  v: eigenvalues of the correlation matrix [B, B] of the
+                                                       images' Jacobians, d (sum of logits) / d (64 pixels)
 
-    k = 1e-5
-
-All are as published, with two exceptions: k makes `nwot` finite where images have the same code (elsewhere it
+All are as published, with two exceptions: k keeps `nwot` finite where images have the same code (elsewhere it
 adds less than 1e-5), and images without influence on the logits count as perfectly correlated with each
-other, where their correlation would be 0 / 0. So a cell whose output is constant has the least value of each:
+other, where their correlation would be 0 / 0. So a cell with constant output has the lowest value of each:
 synflow and grad_norm 0, nwot log(B N) + (B - 1) log k, and the jacov of one eigenvalue B and B - 1 zeros.
 
-Batch norm is in training mode, as in the literature, except for synflow. Synflow is computed in float64 and
-returned without a logarithm: networks much deeper than this one leave the range of float32, here it stays
-below 2e7. A node that several convolutions read is rectified once and has one code. 64 images of 64 pixels
-have at most 63 uncorrelated Jacobians, so at least one eigenvalue is 0: every jacov is below -1e5, and the
-number of further eigenvalues near 0 decides it.
+Batch norm is in training mode, as in the literature, except for synflow. Synflow is computed in float64,
+without a logarithm, and stays below 2e7 here. A node that several convolutions read is rectified once and has
+one code. 64 images of 64 pixels have at most 63 uncorrelated Jacobians, so at least one eigenvalue is 0 and
+every jacov is below -1e5; the number of further eigenvalues near 0 decides it.
 
 Sources: Tanaka et al., "Pruning neural networks without any data by iteratively conserving synaptic flow",
-    NeurIPS 2020 (synflow);
-Abdelfattah et al., "Zero-Cost Proxies for Lightweight NAS", ICLR 2021 (grad_norm, and synflow for whole
-networks: sums over layers, batch norm left out); Mellor et al., "Neural Architecture Search without
-Training", arXiv:2006.04647, version 1 (jacov), ICML 2021 (nwot).
+NeurIPS 2020 (synflow); Abdelfattah et al., "Zero-Cost Proxies for Lightweight NAS", ICLR 2021 (grad_norm, and
+synflow for whole networks); Mellor et al., "Neural Architecture Search without Training", arXiv:2006.04647,
+version 1 (jacov), ICML 2021 (nwot).
 """
 
 from __future__ import annotations
