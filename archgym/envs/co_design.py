@@ -136,8 +136,7 @@ def objective(
     form: str = "nasaic",
     accuracy_weight: float = 12.0,
 ) -> Objective:
-    """Accuracy within specs, by NASAIC's penalised form or by logarithms; without specs a trade-off with the
-    energy-delay product.
+    """Accuracy within specs, in NASAIC's penalised form or in logarithms; without specs against edp.
 
     Raises:
         ArchGymError: specs of an unknown name or metric, an unknown form, a limit or a weight that is not a

@@ -59,7 +59,7 @@ METRICS = (
     Metric("train_seconds", unit="s", better="lower"),
 )
 
-OF_CELL = ("valid_accuracy", "test_accuracy", "train_seconds")  # whatever the network that is deployed
+OF_CELL = ("valid_accuracy", "test_accuracy", "train_seconds")  # independent of the deployed network
 GROWING = ("latency_s", "energy_j", "edp", "params", "macs")  # with n1 and n3, on every chip
 OF_CHIP = ("area_mm2",)
 OF_COUNTS = (*GROWING, *OF_CHIP, "power_w")  # what chip, n1 and n3 determine
@@ -68,16 +68,16 @@ _EDGES = len(CELL_SPACE)
 
 
 class CoDesign(Simulator):
-    """A cell, how well its network learned, and what that network costs on a chip.
+    """A cell, the accuracy of its network, and the costs of that network on a chip.
 
     Args:
         dataset: the accuracy table, "digits-0.5" or another of `archgym data list`.
-        deploy: whose costs are counted: "dataset", the network that was trained, or "cifar", the CIFAR-10
-            network with the same cell.
-        epochs, seed: budget and seed of the accuracy, as `NasCell` takes them.
-        technology: an energy table, by name or path: "45nm", "65nm".
-        fixed: accelerator parameters to hold constant, name -> value; they replace the default, so that {}
-            searches precision too, which is free in accuracy.
+        deploy: network whose costs count: "dataset", the trained one, or "cifar", that of CIFAR-10 with the
+            same cell.
+        epochs, seed: budget and seed of the accuracy, as in `NasCell`.
+        technology: energy table, by name or path: "45nm", "65nm".
+        fixed: accelerator parameters to hold constant, name -> value, instead of the default; {} searches
+            precision too, which is free in accuracy.
 
     Raises:
         ArchGymError: a data set that is not installed or not one of cells, an unknown deployment, table,
@@ -105,7 +105,7 @@ class CoDesign(Simulator):
         self.energies = load_energy_table(technology)
         self.energies.mac_pj(list(PRECISIONS))  # a table without one of them is refused here
         parts = (self.network.skeleton, self.network.edge_layers(1), self.network.edge_layers(3))
-        self._layers = sum(parts, ())  # L of them, each shape once
+        self._layers = sum(parts, ())  # L layers, each shape once
         self._convolutions = convolutions(all_cells())  # [15625, 2]
         # [15625, L]
         self._counts = np.insert(self._convolutions, 0, 1, axis=1).repeat(
@@ -122,16 +122,12 @@ class CoDesign(Simulator):
 
     @cached_property
     def model(self) -> LayerModel:
-        """The costs of the layers that a cell's network can have, the skeleton's first; made when it is
-        first needed.
-        """
+        """Costs of all layers of the cells' networks, the skeleton's first; computed at first use."""
         return LayerModel(self._layers, self.energies)
 
     @property
     def specification(self) -> dict[str, Any]:
-        """The class, its arguments, the network whose costs are counted, and digests of the tables, which
-        may change.
-        """
+        """The class, its arguments, the network of the costs, and digests of the tables."""
         named = {
             "network": self.network.name,
             "accuracies": self.cells.table.digest,
@@ -140,34 +136,27 @@ class CoDesign(Simulator):
         return {**super().specification, **named}
 
     def evaluate_indices(self, indices: Indices, rng: np.random.Generator | None = None) -> dict[str, Array]:
-        """Indices [B, 16] -> every metric, float64 [B], `feasible`, bool [B], and `failure`, str [B],
-        where a design is not.
-        """
+        """Indices [B, 16] -> metrics, float64 [B], `feasible`, bool [B], and `failure`, str [B], if any."""
         accuracies = self.cells.evaluate_indices(indices[:, :_EDGES], rng)
         results = in_chunks(self._run, indices)
         results |= {metric.name: accuracies[metric.name] for metric in self.metrics if metric.name in OF_CELL}
         return results
 
     def _run(self, indices: Indices) -> dict[str, Array]:
-        """What the networks of designs cost: all metrics but those of the cell alone, and whether they are
-        feasible.
-        """
+        """Costs and feasibility: all metrics but those of the cell alone."""
         cell = CELL_SPACE.to_ordinal(indices[:, :_EDGES])
         designs = self.chips.decode(indices[:, _EDGES:])
         totals = self.model.totals(designs, self.model.costs(designs), self._counts[cell])
         return totals | {name: column[cell] for name, column in self._network_costs.items()}
 
     def canonical(self, indices: Indices) -> Indices:
-        """The first cell of the same function and number of convolutions, on the same chip: [B, 16] -> [B,
-        16].
-        """
+        """The first equal cell (function and convolutions) on the same chip: [B, 16] -> [B, 16]."""
         return np.concatenate([self.cells.canonical(indices[:, :_EDGES]), indices[:, _EDGES:]], axis=1)
 
     def candidates(self, objective: Objective) -> Candidates | None:
-        """The best cells of their numbers of convolutions, on every chip, less those that others beat where
-        the objective allows it.
+        """The best cells by numbers of convolutions, on every chip, without those that others dominate.
 
-        None where the objective wants accuracy other than high, or names a metric that differs among cells of
+        None where the objective does not prefer high accuracy, or names a metric that differs among cells of
         equal convolutions.
         """
         parts = (*objective.terms, *objective.constraints)
@@ -192,11 +181,9 @@ class CoDesign(Simulator):
         return Candidates(len(cells) * self.chips.size, enumerate_)
 
     def _best_cells(self, frugal: bool) -> Indices:
-        """The most accurate cell of each (n1, n3), [K, 6]; `frugal` drops those that a cell of no more
-        convolutions equals in accuracy.
-        """
+        """The most accurate cell of each (n1, n3), [K, 6]; `frugal` drops what smaller cells dominate."""
         accuracy = self.cells.evaluate_indices(all_cells())["valid_accuracy"]
-        # of equals those of fewer convolutions first
+        # among equals those with fewer convolutions first
         order = np.lexsort((self._convolutions.sum(axis=1), -accuracy))
         kept: list[int] = []
         for cell in order.tolist():
@@ -208,9 +195,7 @@ class CoDesign(Simulator):
 
 
 def _wants(part: Term | Constraint, what: str, metrics: tuple[str, ...]) -> bool:
-    """Whether a part of an objective names one of these metrics and never prefers a design whose metric is
-    not as low (or high).
-    """
+    """Whether a part of an objective names one of these metrics and prefers it low (or high)."""
     if part.metric not in metrics or part.weight < 0:
         return False
     return isinstance(part, (Minimize, AtMost) if what == "low" else (Maximize, AtLeast))

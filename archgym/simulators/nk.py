@@ -22,8 +22,8 @@ from archgym.simulator import Metric, Simulator
 from archgym.space import Array, DesignSpace, Indices, Integer
 
 NEIGHBOURHOODS = ("adjacent", "random")
-LARGEST_TABLE = 2**27  # contributions: 1 GiB
-LARGEST_DYNAMIC_PROGRAM = 10**8  # steps: about a second
+MAX_CONTRIBUTIONS = 2**27  # 1 GiB
+MAX_STEPS = 10**8  # of the dynamic program: about a second
 
 
 class NKLandscape(Simulator):
@@ -31,11 +31,10 @@ class NKLandscape(Simulator):
 
     Args:
         n: number of loci (parameters x0, x1, ...).
-        k: other loci that each contribution depends on, 0 <= k < n.
-        alleles: values per locus.
-        seed: draws the contributions (and random neighbourhoods).
-        neighbourhood: "adjacent" (the k loci that follow on the ring) or "random" (k others, drawn for each
-            locus).
+        k: number of other loci in each contribution, 0 <= k < n.
+        alleles: number of values per locus.
+        seed: seed for the contributions (and random neighbourhoods).
+        neighbourhood: "adjacent" (the next k loci on the ring) or "random" (k others, drawn per locus).
 
     Raises:
         ArchGymError: an argument out of its range, or contributions that would not fit into memory.
@@ -55,10 +54,10 @@ class NKLandscape(Simulator):
             raise ArchGymError(f"k must be below n: each of n={n} loci has only {n - 1} others, not {k}")
         if neighbourhood not in NEIGHBOURHOODS:
             raise unknown("neighbourhood", neighbourhood, NEIGHBOURHOODS)
-        if n * int(alleles) ** (int(k) + 1) > LARGEST_TABLE:
+        if n * int(alleles) ** (int(k) + 1) > MAX_CONTRIBUTIONS:
             raise ArchGymError(
-                f"n * alleles^(k + 1) contributions do not fit into memory (above {LARGEST_TABLE:,}); lower "
-                "k or alleles"
+                f"n * alleles^(k + 1) contributions do not fit into memory (above {MAX_CONTRIBUTIONS:,}); "
+                "lower k or alleles"
             )
         self.n, self.k, self.alleles, self.neighbourhood = int(n), int(k), int(alleles), neighbourhood
         self.space = DesignSpace([Integer(f"x{i}", 0, alleles - 1) for i in range(n)])
@@ -88,7 +87,7 @@ class NKLandscape(Simulator):
         """
         sign = _direction(objective)
         steps = self.n * self.alleles ** (2 * self.k + 1)
-        if sign is None or self.neighbourhood != "adjacent" or steps > LARGEST_DYNAMIC_PROGRAM:
+        if sign is None or self.neighbourhood != "adjacent" or steps > MAX_STEPS:
             return None
         if self.k == 0:
             return np.asarray((sign * self._contribution).argmax(axis=1), np.int64)
@@ -116,11 +115,8 @@ class NKLandscape(Simulator):
 
 
 def _candidates(values: Array, c_i: Array) -> Array:
-    """V_i [S, windows] and c_i [x_i, between, x_{i+K}] -> the terms whose maximum is V_{i+1}: [S, x_i,
-    between, x_{i+K}].
-    """
-    candidates: Array = values.reshape(len(values), *c_i.shape[:2], 1) + c_i
-    return candidates
+    """V_i [S, windows], c_i [x_i, between, x_{i+K}] -> V_{i+1} before max: [S, x_i, between, x_{i+K}]."""
+    return values.reshape(len(values), *c_i.shape[:2], 1) + c_i
 
 
 def _direction(objective: Objective) -> float | None:

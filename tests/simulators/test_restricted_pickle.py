@@ -267,7 +267,7 @@ def test_what_unpacks_to_too_much_is_not_unpacked(read):
 
 def test_keys_that_nest_without_end_are_refused_and_break_nothing(read):
     with pytest.raises(ArchGymError, match="a key that is neither text nor a number"):
-        read(b"}K\x01" + b"\x85" * 1_000_000 + b"K\x01s.")
+        read(b"}K\x01" + b"\x85" * 400_000 + b"K\x01s.")
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path):

@@ -170,12 +170,11 @@ def live_edges(cells: Indices) -> npt.NDArray[np.bool_]:
 
 
 def nats_unique_string(indices: Indices) -> str:
-    """NATS-Bench's own description of a cell's function, from indices [6]; it merges `skip_connect` and, in
-    part, `none` (6,466 classes).
+    """NATS-Bench's own description of the function of a cell, indices [6]; there are 6,466.
 
     Nodes are written recursively, the terms of a sum sorted: a skipped node is its source's text, and a term
     is zero ("#") where its operation is `none` or its source is exactly zero. A sum of several zeros does not
-    count as zero, hence the larger number of classes.
+    count as zero, hence more classes than ours.
     """
     nodes = ["0"]
     for node in range(1, NODES):
@@ -200,8 +199,7 @@ def convolutions(cells: Indices) -> Indices:
 
 @cache
 def representatives() -> Indices:
-    """For every cell, by ordinal, the ordinal of the first cell of its function (own weights per edge) and
-    numbers of convolutions.
+    """Ordinal of the first equal cell, by function (own weights per edge) and numbers of convolutions.
 
     Cells of one function may differ in dead convolutions, which cost parameters and operations too.
 
@@ -214,9 +212,7 @@ def representatives() -> Indices:
 
 
 def first_of_equals(labels: Indices) -> Indices:
-    """For every cell, by ordinal, the ordinal of the first of its label and numbers of convolutions: int64
-    [15625] -> int64 [15625].
-    """
+    """Ordinal of the first cell of equal label and numbers of convolutions: int64 [15625] -> [15625]."""
     counts = convolutions(all_cells())
     key = (labels * 7 + counts[:, 0]) * 7 + counts[:, 1]  # at most 6 of a kind
     _, first, inverse = np.unique(key, return_index=True, return_inverse=True)
@@ -224,9 +220,7 @@ def first_of_equals(labels: Indices) -> Indices:
 
 
 def _output_hash(cells: Indices, marked_edge: int | None = None) -> Hashes:
-    """The hash of every cell's output, uint64 [n]; a convolution on the marked edge counts as a different
-    one.
-    """
+    """Hash of every cell's output, uint64 [n]; a convolution on the marked edge has another salt."""
     nodes = np.zeros((NODES, len(cells)), np.uint64)
     nodes[0] = _INPUT
     for edge, (source, target) in enumerate(EDGES):

@@ -69,9 +69,7 @@ class Network:
         return (*layers, Layer.gemm("classifier", 1, self.classes, width, vectors=BIAS))
 
     def edge_layers(self, kernel: int) -> tuple[Layer, ...]:
-        """The layers of one convolution edge of kernel size 1 or 3: one for each stage, repeated for each
-        of its cells.
-        """
+        """The layers of a convolution edge of kernel size 1 or 3: one per stage, repeated for its cells."""
         return tuple(
             _convolution(
                 f"stage{stage + 1}.conv{kernel}x{kernel}",
@@ -85,9 +83,7 @@ class Network:
         )
 
     def layers(self, cell: Indices) -> tuple[Layer, ...]:
-        """The layers of one cell's network: the skeleton's, then those of every convolution edge of each
-        stage.
-        """
+        """The layers of one cell's network: the skeleton, then every convolution edge of each stage."""
         n1, n3 = convolutions(np.asarray(cell)[None])[0].tolist()
         return (*self.skeleton, *_times(self.edge_layers(1), n1), *_times(self.edge_layers(3), n3))
 
@@ -105,20 +101,9 @@ class Network:
 
 
 def _convolution(name: str, channels: int, filters: int, kernel: int, side: int, **options: int) -> Layer:
-    padding, settings = kernel - 1, {"vectors": BATCH_NORM, **options}
-    return Layer(
-        name,
-        "conv",
-        channels,
-        filters,
-        side,
-        side,
-        kernel,
-        kernel,
-        padding_h=padding,
-        padding_w=padding,
-        **settings,
-    )
+    shape = (channels, filters, side, side, kernel, kernel)
+    settings = {"padding_h": kernel - 1, "padding_w": kernel - 1, "vectors": BATCH_NORM, **options}
+    return Layer(name, "conv", *shape, **settings)
 
 
 def _times(layers: tuple[Layer, ...], count: int) -> tuple[Layer, ...]:

@@ -12,6 +12,7 @@ import argparse
 import multiprocessing
 import os
 import platform
+import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -32,9 +33,9 @@ from archgym.simulators.nas.cells import all_cells, canonical_classes
 from archgym.simulators.nas.tables.table import Table, save_table
 from archgym.space import Array, Indices
 
-VERSION = 1  # of the networks and their training; results of different versions differ
+VERSION = 1  # networks and training; results of different versions differ
 SEEDS = (0, 1, 2)
-SHARD = 32  # classes: about a minute and a half of one core
+SHARD = 32  # classes, about 1.5 minutes of one core
 SHUFFLE_SEED = 0
 
 
@@ -80,14 +81,8 @@ def train_missing(folder: Path, noise: float, workers: Pool, progress: Progress)
     make_folder(folder)
     count = len(shards())
     missing = [shard for shard in range(count) if not shard_file(folder, shard).exists()]
-    _run(
-        partial(train_shard, folder=folder, noise=noise),
-        missing,
-        workers,
-        progress,
-        f"training cells, noise {noise}",
-        count,
-    )
+    train = partial(train_shard, folder=folder, noise=noise)
+    _run(train, missing, workers, progress, f"training cells, noise {noise}", count)
 
 
 def make_table(folder: Path, noise: float, workers: Pool, progress: Progress) -> Table:
@@ -140,7 +135,7 @@ def make_table(folder: Path, noise: float, workers: Pool, progress: Progress) ->
 
 
 def read_shards(folder: Path) -> dict[str, Array]:
-    """What all shards hold, as columns by class number.
+    """The contents of all shards, as columns by class number.
 
     Raises:
         ArchGymError: shards are missing, or are of another version.
@@ -175,9 +170,7 @@ def _stacked(rows: Iterable[dict[str, Any]]) -> dict[str, Array]:
 def _run(
     function: Callable[[Any], Any], tasks: list[Any], workers: Pool, progress: Progress, what: str, count: int
 ) -> list[Any]:
-    """The results of all tasks, each done by a worker, in the tasks' order; the rest of `count` was done
-    before.
-    """
+    """Results of all tasks in their order, by worker processes; the rest of `count` is done already."""
     done = count - len(tasks)
     progress(what, done / count)
     results = []
@@ -197,8 +190,6 @@ def _workers(processes: int) -> Iterator[Pool]:
 
 
 def _start() -> None:
-    import signal
-
     import torch
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)

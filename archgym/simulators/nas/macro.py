@@ -98,9 +98,7 @@ class NasMacro(Simulator):
         }
 
     def canonical(self, indices: Indices) -> Indices:
-        """The same network with the identities of every stage, but for its first layer, moved to the
-        stage's end: [B, 8] -> [B, 8].
-        """
+        """Networks with the identities behind each stage's first layer at its end: [B, 8] -> [B, 8]."""
         moved, start = indices.copy(), 0
         for layers in STAGES:
             rest = indices[:, start + 1 : start + layers]

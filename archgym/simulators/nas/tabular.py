@@ -24,9 +24,9 @@ from archgym.simulators.nas.costs import get_network
 from archgym.simulators.nas.tables.table import Table, load_table
 from archgym.space import Array, Indices
 
-# per epoch
+# images per epoch
 TRAINING_IMAGES = {"digits": 896, "cifar10": 25_000, "cifar100": 50_000, "imagenet16-120": 151_700}
-PASSES = 3  # times the multiply-adds: forward, and backward to inputs and to weights
+PASSES = 3  # forward, and backward to inputs and to weights
 
 METRICS = (
     Metric("valid_accuracy", unit="1", better="higher"),
@@ -116,9 +116,7 @@ def _budget(table: Table, epochs: int | None) -> tuple[int, int]:
 
 
 def _by_seed(table: Table, budget: int, seed: str | int) -> dict[str, Array]:
-    """Validation accuracy, and test accuracy where it is known, of the trainings to choose from: float64
-    [rows, seeds], missing last.
-    """
+    """Validation and, where known, test accuracy by training seed: float64 [rows, seeds], missing last."""
     known = {
         "valid_accuracy": table.valid_accuracy[:, :, budget].astype(float),
         "test_accuracy": table.test_accuracy.astype(float),

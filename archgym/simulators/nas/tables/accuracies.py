@@ -16,7 +16,7 @@ from archgym.simulators.nas.tables.table import Table
 from archgym.space import Array, Indices
 from archgym.text import one_line, shown
 
-FEW = 0.05  # largest share of accuracies of at most 1 %: of 100 classes, every 46th network guesses
+MAX_GUESSING = 0.05  # share of accuracies of at most 1 %: of 100 classes, every 46th network guesses
 AnyPath = str | os.PathLike[str]
 
 
@@ -114,7 +114,7 @@ def check_unit(source: str, columns: Mapping[str, Array], fractions: bool | None
             f"{source}: all accuracies are from 0 to 1, where per cent are expected; say --fractions if they "
             "are fractions, or --per-cent if they are per cent (fractions=True or False in Python)"
         )
-    mixed = small or [name for name, share in at_most_1.items() if share > FEW]
+    mixed = small or [name for name, share in at_most_1.items() if share > MAX_GUESSING]
     if mixed:
         where = "" if small else " in many lines"
         raise ArchGymError(

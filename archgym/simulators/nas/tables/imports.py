@@ -68,8 +68,7 @@ JSON_LIMIT = 64 * MIB  # NAS-Bench-Macro takes 1.2 MiB
 def import_nasbench201(
     path: AnyPath, progress: Progress = silent, *, fractions: bool | None = None
 ) -> list[Table]:
-    """A CSV with the columns cell and cifar10_valid, cifar10_test, cifar100_..., imagenet16_... -> a table
-    for each data set in it.
+    """A CSV with columns cell, cifar10_valid, cifar10_test, cifar100_..., imagenet16_... -> a table per set.
 
     Args:
         path: the file.

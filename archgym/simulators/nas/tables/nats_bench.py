@@ -1,4 +1,4 @@
-"""NATS-Bench's topology space (Dong et al., TPAMI 2021): its folder, read as its API's `get_more_info` does."""
+"""NATS-Bench's topology space (Dong et al., TPAMI 2021): its folder, read as by its API's `get_more_info`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,7 @@ def read_nats_record(path: AnyPath, *, fractions: bool = False) -> NatsRecord:
                     accuracies, key = training["eval_acc1es"], (name, epochs, int(seed))
                     if dataset == valid_set:
                         valid[key] = fraction(accuracies[f"{valid_part}@{epochs - 1}"], fractions)
-                        times = [training["train_times"][epoch] for epoch in range(epochs)]
+                        times = itemgetter(*range(epochs))(training["train_times"])
                         seconds[key] = sum(times if {*map(type, times)} == {float} else map(number, times))
                         if not math.isfinite(seconds[key]):
                             raise ValueError("train_times has values that are not numbers")

@@ -240,10 +240,8 @@ class _Reader(pickle._Unpickler):
                     carry_out(self)
                 if spent > self._budget:
                     raise _Excess("more objects than it could need")
-                if (
-                    len(self.metastack) > _MAX_DEPTH
-                    or sum(map(len, (self.stack, *self.metastack))) > _MAX_WAITING
-                ):
+                waiting = len(self.stack) + sum(map(len, self.metastack))
+                if len(self.metastack) > _MAX_DEPTH or waiting > _MAX_WAITING:
                     raise _Excess("values nested deeper, or more in one part, than data have them")
         except pickle._Stop as stop:  # type: ignore[attr-defined]
             return stop.value

@@ -28,8 +28,7 @@ from archgym.space import Array, Indices
 
 @dataclass(frozen=True)
 class Summary:
-    """A table of cells in figures; accuracies are means over the seeds, in test where it is known, of
-    distinct rows.
+    """A table of cells in figures; accuracies are means over seeds, in test where known, of distinct rows.
 
     Attributes:
         kind: "test", or "validation" where no test accuracy is known.
@@ -113,8 +112,7 @@ def pareto_front(cost: Array, accuracy: Array) -> Indices:
     """Rows that no other row beats in accuracy at the same or a lower cost, by cost."""
     order = np.lexsort((-accuracy, cost))
     best = np.maximum.accumulate(np.concatenate([[-np.inf], accuracy[order][:-1]]))
-    front: Indices = order[accuracy[order] > best]
-    return front
+    return order[accuracy[order] > best]
 
 
 def _columns(table: Table, cells: Indices, tested: bool) -> dict[str, Array]:

@@ -33,7 +33,7 @@ from archgym.files.paths import data_folder, make_folder
 from archgym.space import Array, Indices
 
 FORMAT = 1
-HEADER = ("name", "space", "network", "provenance")  # what of a table is in the file's header
+HEADER = ("name", "space", "network", "provenance")  # fields in the file's header
 SPACES = {"cell": 5**6, "macro": 3**8}  # architectures of each space
 
 IMPORTERS = {  # how the names of tables that do not ship begin -> the command that makes them
@@ -49,7 +49,7 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Table:
-    """What came of training the architectures of one space on one data set; see the module for shapes.
+    """Results of training the architectures of one space on one data set; see the module for shapes.
 
     Attributes:
         name: name of the data set, such as "digits-0.5" or "nats-cifar10".
@@ -158,8 +158,7 @@ def list_tables() -> dict[str, Path]:
 
 
 def load_table(name: str) -> Table:
-    """An installed table by the name of its data set; the same object again as long as its file is not
-    replaced.
+    """An installed table by the name of its data set; the same object until its file is replaced.
 
     Raises:
         ArchGymError: it is not installed (with the command that imports it), or damaged.

@@ -54,9 +54,7 @@ class Digits:
     _train_labels: Labels
 
     def epoch(self, seed: int, epoch: int) -> tuple[Images, Labels]:
-        """The training data of a training seed in one epoch, in order: images float32 [896, 8, 8] and
-        labels int64 [896].
-        """
+        """Training data of a seed in one epoch, in order: images float32 [896, 8, 8], labels int64 [896]."""
         rng = np.random.default_rng([_TRAINING_STREAM, seed, epoch])
         order = rng.permutation(TRAINING)[: BATCHES * BATCH]
         return _disturbed(self._train_images[order], self.noise, rng), self._train_labels[order]

@@ -97,9 +97,7 @@ class CellNetwork(nn.Module):
         return nn.Sequential(convolution, nn.BatchNorm2d(width))
 
     def _initialise(self, seeds: Sequence[int]) -> None:
-        """PyTorch's default for convolutions and linear layers, uniform within 1 / sqrt(fan in), from each
-        seed's own stream.
-        """
+        """PyTorch's default: uniform within 1 / sqrt(fan in), from each seed's own stream."""
         for copy, seed in enumerate(seeds):
             stream = torch.Generator().manual_seed(seed)
             with torch.no_grad():
@@ -164,9 +162,7 @@ class Cell(nn.Module):
 
 
 def _sum(fresh: list[Tensor], shared: list[Tensor]) -> Tensor:
-    """The sum of all, in the memory of the first fresh one, since memory traffic bounds these small
-    networks.
-    """
+    """The sum of all, in the memory of the first fresh one: memory traffic bounds these small networks."""
     if not fresh:
         first, *rest = shared
         return sum(rest, first)
@@ -238,9 +234,7 @@ def train(
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """PyTorch on one thread, since sums over several differ in their last bits; afterwards the number of
-    threads is what it was.
-    """
+    """PyTorch on one thread for a while, since sums over several threads differ in their last bits."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -91,9 +91,7 @@ def synflow(network: CellNetwork) -> Array:
 
 
 def grad_norm(network: CellNetwork, images: Tensor, labels: Tensor) -> Array:
-    """Euclidean norms of the layers' gradients of the batch's mean loss, summed: [B, S, 8, 8], [B, S] ->
-    float64 [S].
-    """
+    """Sum over layers of the norm of the loss's gradient: [B, S, 8, 8], [B, S] -> float64 [S]."""
     loss = F.cross_entropy(network(images).flatten(0, 1), labels.T.flatten(), reduction="sum") / len(images)
     gradients = autograd.grad(loss, _weights(network), materialize_grads=True)
     norms = [gradient.reshape(network.copies, -1).norm(dim=1) for gradient in gradients]
