@@ -30,11 +30,11 @@ After one design (`horizon=1`), or after `horizon` designs.
 ## Arguments
 | Argument | Default | Meaning |
 |---|---|---|
-| n | 20 | loci |
-| k | 2 | others that a contribution depends on, 0 <= k < n |
-| alleles | 4 | values per locus |
-| seed | 0 | which landscape |
-| neighbourhood | "adjacent" | the k loci that follow on the ring, or "random" ones |
+| n | 20 | int: number of loci |
+| k | 2 | int: number of other loci that a contribution depends on, 0 <= k < n |
+| alleles | 4 | int: values per locus |
+| seed | 0 | int: seed of the landscape |
+| neighbourhood | "adjacent" | str: "adjacent", the k loci that follow on the ring, or "random" |
 
 Presets: `easy` (k = 0), `rugged` (k = 5), `random` (k = 4 random loci).
 

@@ -405,10 +405,10 @@ def test_learning_curves_become_validation_accuracies_at_our_budgets(tmp_path, m
         (lambda data: data.update({"|x~0|": data[STRINGS[0]]}), "entry 15626: .* is not the string of a cell"),
         (lambda data: data[STRINGS[0]].update({"mnist": data[STRINGS[0]].pop("cifar10-valid")}), "has the data sets mnist; known are"),
         (lambda data: data[STRINGS[9]].clear(), "'cifar10-valid' is missing"),
-        (lambda data: data[STRINGS[9]]["cifar10-valid"]["eval_acc1es"].pop(), "as many as others have: 2 epochs"),
+        (lambda data: data[STRINGS[9]]["cifar10-valid"]["eval_acc1es"].pop(), "the same number for all: 2 epochs"),
         (lambda data: data[STRINGS[9]]["cifar10-valid"].update(eval_acc1es=[1, 2, 300]), "not one of 0 to 100"),
-        (lambda data: data[STRINGS[9]]["cifar10-valid"].update(eval_acc1es=["a", 1, 2]), "no list of accuracies"),
-        (lambda data: data[STRINGS[9]]["cifar10-valid"].update(eval_acc1es={0: 1.0}), "no list of accuracies"),
+        (lambda data: data[STRINGS[9]]["cifar10-valid"].update(eval_acc1es=["a", 1, 2]), "expected accuracies by epoch"),
+        (lambda data: data[STRINGS[9]]["cifar10-valid"].update(eval_acc1es={0: 1.0}), "expected accuracies by epoch"),
     ],
 )
 def test_pickles_of_naslib_with_trouble_are_refused(tmp_path, change, message):

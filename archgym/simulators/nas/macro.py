@@ -11,8 +11,8 @@ A network is a stem (convolution 3x3, 32 wide), stages of 2, 3 and 3 layers of 6
 convolution 1x1 of 1,280 and a classifier. Layers are
 
     identity   no operation; a convolution 1x1 of stride 2 where the layer is the first of its stage
-    mb3_k3     inverted residual: 1x1 to three times as many channels, depthwise 3x3, 1x1 back
-    mb6_k5     the same with six times as many channels and 5x5
+    mb3_k3     inverted residual: 1x1 to three times the channels, depthwise 3x3, 1x1 back
+    mb6_k5     the same with six times the channels and 5x5
 
 so the place of identities behind the first layer of a stage does not matter: 3,969 of the 6,561 networks differ.
 

@@ -1,4 +1,4 @@
-"""What the importers of tables share: cells in order, accuracies as numbers, and the question of their unit."""
+"""Checks that the importers of tables share: cells in order, accuracies as numbers, and their unit."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from archgym.simulators.nas.tables.table import Table
 from archgym.space import Array, Indices
 from archgym.text import one_line, shown
 
-FEW = 0.05  # of a table's accuracies may be 1 per cent or less: of 100 classes, every 46th network guesses
+MAX_GUESSING = 0.05  # share of accuracies of 1 per cent or less: with 100 classes, every 46th network guesses
 AnyPath = str | os.PathLike[str]
 
 
@@ -68,7 +68,7 @@ def cell_table(
 
 
 NUMPY_NUMBERS = (np.float16, np.float32, np.float64, np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32, np.uint64)
-RANGES = {False: "of 0 to 100 per cent", True: "from 0 to 1"}  # by whether they are fractions
+RANGES = {False: "of 0 to 100 per cent", True: "from 0 to 1"}  # by `fractions`
 
 
 def number(value: Any) -> float:
@@ -100,7 +100,7 @@ def check_unit(source: str, columns: Mapping[str, Array], fractions: bool | None
     """Ask for the unit of accuracies that were taken for per cent, where they cannot be.
 
     Args:
-        source: the file.
+        source: name of the file.
         columns: name -> accuracies as fractions, NaN where missing.
         fractions: True if the user says fractions, False for per cent, None where not given.
     """
@@ -113,7 +113,7 @@ def check_unit(source: str, columns: Mapping[str, Array], fractions: bool | None
             f"{source}: all accuracies are from 0 to 1, where per cent are expected; say --fractions if they are fractions, or --per-cent "
             "if they are per cent (fractions=True or False in Python)"
         )
-    mixed = small or [name for name, share in at_most_1.items() if share > FEW]
+    mixed = small or [name for name, share in at_most_1.items() if share > MAX_GUESSING]
     if mixed:
         where = "" if small else " in many lines"
         raise ArchGymError(

@@ -29,7 +29,7 @@ from archgym.space import Array
 from archgym.text import one_line, shown
 
 NATS_BUDGETS = (12, 200)  # epochs, each with trainings of its own
-NATS_SETS = {  # our name -> where validation accuracy lies: data set and part; and where test accuracy does
+NATS_SETS = {  # our name -> data set and part of validation accuracy, and of test accuracy
     "cifar10": (("cifar10-valid", "x-valid"), ("cifar10", "ori-test")),  # validated on half of the training set, tested after all of it
     "cifar100": (("cifar100", "x-valid"), ("cifar100", "x-test")),
     "imagenet16-120": (("ImageNet16-120", "x-valid"), ("ImageNet16-120", "x-test")),
@@ -38,14 +38,14 @@ NATS_SETS = {  # our name -> where validation accuracy lies: data set and part; 
 
 @dataclass(frozen=True)
 class NatsRecord:
-    """What one file of NATS-Bench says of one cell.
+    """One file of NATS-Bench: the trainings of one cell, by (data set, epochs, seed).
 
     Attributes:
-        index: of the cell, in the order of NATS-Bench.
-        cell: its string.
-        valid: (data set, epochs, seed) -> validation accuracy, a fraction.
-        test: the same -> test accuracy.
-        seconds: the same -> what the training whose validation accuracy is stated took, as the source states it.
+        index: number of the cell in the order of NATS-Bench.
+        cell: string of the cell.
+        valid: validation accuracies, fractions.
+        test: test accuracies, fractions.
+        seconds: times of the trainings of `valid`, as the source states them.
     """
 
     index: int
@@ -59,11 +59,11 @@ def read_nats_record(path: AnyPath, *, fractions: bool = False) -> NatsRecord:
     """One file of NATS-Bench's topology space, such as 000011.pickle.pbz2; the figures that `nats_bench`'s `get_more_info` gives.
 
     Args:
-        path: the file.
-        fractions: it states accuracies from 0 to 1, not per cent.
+        path: path of the file.
+        fractions: True for accuracies from 0 to 1, False for per cent.
 
     Raises:
-        ArchGymError: no such file, a damaged one, one that wants to run code, or one that is no such record.
+        ArchGymError: the file is missing or damaged, a pickle that contains code, or not a record.
     """
     data = load_pickle(path)
     if not isinstance(data, dict):
@@ -105,13 +105,13 @@ def import_nats_bench(path: AnyPath, progress: Progress = silent, *, fractions: 
     the seeds.
 
     Args:
-        path: the folder.
-        progress: a function of (what is being done, the share that is done).
-        fractions: accuracies are from 0 to 1 (True) or per cent (False); None for per cent, unless that cannot be.
+        path: path of the folder.
+        progress: called with the step and the share that is done.
+        fractions: True for accuracies from 0 to 1, False for per cent; None for per cent, unless that is impossible.
 
     Raises:
         UnclearUnit: all figures are from 0 to 1.
-        ArchGymError: not such a folder, records that are missing (how many), damaged, of other cells, or that want to run code.
+        ArchGymError: the folder is another one, or has records that are missing (how many), damaged, of other cells, or contain code.
     """
     folder = Path(path)
     meta = folder / "meta.pickle.pbz2"
@@ -123,8 +123,8 @@ def import_nats_bench(path: AnyPath, progress: Progress = silent, *, fractions: 
     strings = _index_of_cells(meta)
     rows = np.argsort(ordinals(((f"index {index}", string) for index, string in enumerate(strings)), os.fspath(meta)))
     files = [folder / f"{index:06d}.pickle.pbz2" for index in range(len(strings))]
-    there = {entry.name for entry in os.scandir(folder)}
-    missing = [file.name for file in files if file.name not in there]
+    present = {entry.name for entry in os.scandir(folder)}
+    missing = [file.name for file in files if file.name not in present]
     if missing:
         raise ArchGymError(f"{len(missing):,} of {len(files):,} records are missing in {folder}, first of all {missing[0]}")
     records = _read_all(files, strings, bool(fractions), progress)
@@ -135,19 +135,19 @@ def import_nats_bench(path: AnyPath, progress: Progress = silent, *, fractions: 
     places = {(epochs, seed): (s, k) for k, epochs in enumerate(NATS_BUDGETS) for s, seed in enumerate(seeds)}
 
     def gathered(what: str, name: str) -> Array:
-        found = np.full(shape, np.nan)
+        values = np.full(shape, np.nan)
         for row, record in enumerate(records):
             for (dataset, epochs, seed), value in getattr(record, what).items():
                 if dataset == name:
-                    found[row][places[epochs, seed]] = value
-        return found
+                    values[row][places[epochs, seed]] = value
+        return values
 
     accuracies = {(what, name): gathered(what, name) for what in ("valid", "test") for name in NATS_SETS}
     check_unit(os.fspath(path), {f"{name}, {what}": found[:, :, -1] for (what, name), found in accuracies.items()}, fractions)
     about = {
         "source": "NATS-Bench, topology space (v1.0)",
         "seeds": seeds,
-        "note": "12 and 200 epochs are trainings of their own; a seed that was not trained for as many epochs has no figure there",
+        "note": "12 and 200 epochs are trainings of their own; a seed that was not trained for one of them has no figure there",
     }
     return [
         cell_table(

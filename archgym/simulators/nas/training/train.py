@@ -211,7 +211,7 @@ def train(cell: Indices, seeds: Sequence[int] = (0, 1, 2), noise: float = 0.5, e
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """PyTorch on one thread, since sums over several differ in their last bits; afterwards the number of threads is what it was."""
+    """PyTorch on one thread, since sums over several differ in their last bits; afterwards the number of threads is restored."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
