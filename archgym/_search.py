@@ -52,7 +52,7 @@ class Incumbent:
     """A design that a search found good, measured twice.
 
     Attributes:
-        sample: its number among the search's samples, from 0.
+        sample: number among the search's samples, from 0.
         design: parameter values.
         reward, metrics: the first measurement, on which the search chose it.
         remeasured_reward, remeasured_metrics: the second measurement; None where it failed.
@@ -386,7 +386,7 @@ def specified(
     """The search that a specification describes, not yet run; whether the agent is of the same version is for the caller to check.
 
     Raises:
-        ArchGymError: as `search`.
+        ArchGymError: arguments that `search` refuses.
     """
     run = Specification.from_dict(specification)
     kwargs = {**read_arguments(run.env.kwargs, env_kwargs), "objective": run.env.objective, "horizon": run.env.horizon}

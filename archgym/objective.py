@@ -7,7 +7,7 @@ With metrics m_i, references r_i, weights w_i and signs s_i (+1 where lower is b
     violating  : clip(base - sum_j w_j log(excess_j), -R, R)        excess = m/limit for AtMost, limit/m for AtLeast, where above 1
     infeasible : -R - 1
 
-"Best" and "optimum" range over valid designs. No value ends a search: the logarithm of 0 is -inf, and clipping has its say, so that
+"Best" and "optimum" range over valid designs. No value ends a search: the logarithm of 0 is -inf and rewards are clipped, so that
 
     minimised 0                  +R        the best reward
     maximised 0, targeted 0      -R        the worst of valid designs

@@ -333,6 +333,26 @@ def _column(columns: Mapping[str, Array], name: str, n: int) -> Array:
     return column
 
 
+def design_by_design(
+    simulator: Simulator, indices: Indices, simulate: Callable[[Mapping[str, Any]], Mapping[str, float]]
+) -> dict[str, Array]:
+    """Columns [B] of a batch of designs [B, P], from a function of one design; `failure` has the reason where it raises."""
+    columns: dict[str, Array] = {metric.name: np.full(len(indices), np.nan) for metric in simulator.metrics}
+    failures = [""] * len(indices)
+    for row, design in enumerate(map(simulator.space.design, indices)):
+        try:
+            for name, value in simulate(design).items():
+                columns[name][row] = value
+        except SimulatorUnavailable:
+            raise
+        except ArchGymError as error:
+            failures[row] = str(error)
+    columns["feasible"] = np.array([not reason for reason in failures], bool)
+    if any(failures):
+        columns["failure"] = np.array(failures)
+    return columns
+
+
 def check_schema(simulator: Simulator) -> None:
     """Refuse a simulator whose space and metrics do not fit together.
 

@@ -220,7 +220,7 @@ def test_a_process_that_writes_among_its_answers_is_ended_and_never_waited_for(s
     server.send(written)
     with pytest.raises(EOFError):
         server.receive()
-    assert "bytes that are not answers" in str(server.end())
+    assert "not an answer" in str(server.end())
     assert server.ended
 
 

@@ -5,7 +5,7 @@
 Among the first 2^m points, every interval [j / 2^m, (j + 1) / 2^m) of every axis holds exactly one: each value of a parameter whose n_p is
 a power of two is drawn equally often.
 
-Good for: even samples of a space, for data sets and proxies; as a search it is no better than random.
+Good for: even samples of a space, for data sets and proxies; as a search it equals random.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ def install(name: Annotated[str, typer.Argument(metavar="BACKEND", help=f"Simula
     """
     try:
         with progress_bar() as progress:
-            place = make(name, tell=progress)
+            place = make(name, progress=progress)
     except KeyboardInterrupt:
         end_interrupted("nothing was installed")
     print_to_copy("Installed", f"{name} {BACKENDS[name].version} in {place}")

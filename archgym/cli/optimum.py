@@ -22,7 +22,9 @@ from archgym.text import assignments, number
 
 
 def optimum(
-    env: Annotated[str, typer.Argument(metavar="ENV", help="Id of an environment with up to 1e8 designs, or one that knows its optimum.")],
+    env: Annotated[
+        str, typer.Argument(metavar="ENV", help="Id of an environment with up to 1e8 designs, or one with an optimum in closed form.")
+    ],
     set_: Settings = None,
     save: Annotated[bool, typer.Option("--save/--no-save", help="Store the optimum, so that later results state their regret.")] = True,
 ) -> None:
@@ -76,7 +78,7 @@ def _print_optimum(
     elif tried:
         facts.append(("Designs", f"{count(simulator.space.size)}; the best is one of {tried:,}; {rate}"))
     else:
-        facts.append(("Designs", f"{count(simulator.space.size)}; the simulator knows its optimum"))
+        facts.append(("Designs", f"{count(simulator.space.size)}; the optimum is known in closed form"))
     if save:
         facts.append(("Stored in", str(save_optimum(simulator, objective, found))))
     console.print(fact_sheet(facts))

@@ -122,7 +122,7 @@ PRESETS = {"edge": {"specs": "edge"}, "tight": {"specs": "tight"}, "cifar": {"de
 def objective(
     simulator: Simulator, *, specs: Mapping[str, float] | str | None = "edge", form: str = "nasaic", accuracy_weight: float = 12.0
 ) -> Objective:
-    """Accuracy within specs, by NASAIC's penalised form or by logarithms; a trade-off with the energy-delay product where there are none.
+    """Accuracy within specs, by NASAIC's penalised form or by logarithms; without specs a trade-off with the energy-delay product.
 
     Raises:
         ArchGymError: specs of an unknown name or metric, an unknown form, a limit or a weight that is not a positive number.

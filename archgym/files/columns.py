@@ -3,9 +3,8 @@
     bools, text, integers or numbers, each with or without None       a column of that type, None as null
     anything else: mixed types, tuples, enums, ...                    text: a label for each value of the parameter
 
-A label is `str(value)` where these differ, otherwise the value's JSON. The field's metadata hold "archgym.values", a JSON list of pairs
-[label, value as `archgym.values.write` writes it], from which `read_columns` gives the values back with their types; [] where null is a
-value.
+A label is `str(value)` if these differ, otherwise the value's JSON. The field's metadata "archgym.values" hold a JSON list of pairs
+[label, value as in `archgym.values.write`], from which `read_columns` restores the values; [] where null is a value.
 """
 
 from __future__ import annotations
@@ -27,10 +26,10 @@ VALUES = b"archgym.values"
 
 
 def arrow_table(space: DesignSpace, columns: Mapping[str, Array], *, nan_is_null: bool = False) -> pyarrow.Table:
-    """A table of columns [B], of which those named like a parameter of the space hold its values.
+    """A table of columns [B]; a column with the name of a parameter holds its values.
 
     Args:
-        nan_is_null: NaN as null, which unlike NaN equals itself.
+        nan_is_null: whether NaN is written as null, which unlike NaN equals itself.
     """
     import pyarrow
 
@@ -54,7 +53,7 @@ def arrow_table(space: DesignSpace, columns: Mapping[str, Array], *, nan_is_null
 
 
 def read_columns(table: pyarrow.Table) -> dict[str, Array]:
-    """The columns of a table that archgym wrote, with the types that the values had: one array each, of objects where types are mixed."""
+    """The columns of a table that archgym wrote, with the values' types: one array each, of objects where types are mixed."""
     columns = {}
     for field in table.schema:
         pairs = (field.metadata or {}).get(VALUES)
@@ -72,10 +71,10 @@ def read_columns(table: pyarrow.Table) -> dict[str, Array]:
 
 
 def read_designs(space: DesignSpace, table: pyarrow.Table) -> Indices:
-    """The designs behind a table's columns of parameter values: int64 [N, P].
+    """The designs of a table's columns of parameter values: int64 [N, P].
 
     Raises:
-        ArchGymError: a value that its parameter does not take.
+        ArchGymError: a value that is not one of its parameter's.
     """
     columns: dict[str, Any] = {}
     for parameter in space:
@@ -90,7 +89,7 @@ def read_designs(space: DesignSpace, table: pyarrow.Table) -> Indices:
 
 
 def _labels(parameter: Parameter) -> list[str] | None:
-    """A text for each value; None where columns of the values have a type of their own."""
+    """A text for each value; None if Arrow has a type for the values."""
     if isinstance(parameter, (Integer, Real)) or parameter.grid.dtype.kind in "iufb":
         return None
     values = [value for value in parameter.plain if value is not None]

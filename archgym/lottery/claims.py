@@ -176,7 +176,7 @@ def judge(
         families: comparisons of all pairs of agents, by effort.
         margin: largest relative difference between agents that is negligible.
         alpha: chance of a false verdict.
-        saturated: whether agents sit at the optimum, so that no claim is judged.
+        saturated: True if agents are at the optimum, so that no claim is judged.
     """
     if saturated:
         return [Evidence(claim, task.name, Verdict.SATURATED, Obstacle.SATURATED) for claim in Claim]

@@ -37,7 +37,7 @@ class Samples(NamedTuple):
     Attributes:
         sample: 0-based indices of their samples, int64 [V], increasing.
         seconds: wall time from the start of the run to each result, float64 [V].
-        values: their metrics in units, float64 [V, M].
+        values: metrics in their units, float64 [V, M].
         samples: budget of the run, samples.
         total_seconds: wall time of the whole run.
     """

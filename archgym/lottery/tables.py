@@ -18,7 +18,7 @@ from archgym.lottery.comparisons import MapCell
 
 
 class TaskRow(NamedTuple):
-    """One task; `configurations` and `seeds` are the maxima over agents, `note` says what to know about its data."""
+    """One task; `configurations` and `seeds` are the maxima over agents, `note` has what to know about its data."""
 
     task: str
     env: str

@@ -1,4 +1,4 @@
-"""What a study says, in sentences: the claims, the evidence on each, and the conclusions. The only module that words them."""
+"""A study in sentences: the claims, the evidence on each, and the conclusions; no other module words them."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class Conclusion(NamedTuple):
 
 
 def conclude(task: ScoredTask, families: Sequence[Family], evidence: Sequence[Evidence], *, margin: float, seeds: int) -> list[Conclusion]:
-    """A few sentences on one task: tuned agents, untuned agents, the lottery, random search. None says more than the verdicts do."""
+    """A few sentences on one task: tuned agents, untuned agents, the lottery, random search. No sentence goes beyond the verdicts."""
     by_claim = {e.claim: e for e in evidence}
     if all(e.findings is Obstacle.SATURATED for e in evidence):
         saturated = f"no conclusion, as agents are at the optimum after {task.budget:,} samples"
@@ -113,7 +113,7 @@ def conclude(task: ScoredTask, families: Sequence[Family], evidence: Sequence[Ev
 
 
 def overall(evidence: Sequence[Evidence], cells: Sequence[MapCell], min_tasks: int = 2) -> list[Conclusion]:
-    """What several tasks say together: verdicts counted by claim, and the two ends of the map of all tasks.
+    """Conclusions of several tasks together: verdicts counted by claim, and the two ends of the map of all tasks.
 
     Args:
         evidence: evidence of all tasks.

@@ -63,7 +63,7 @@ def restrict_to(goal: Objective, names: Sequence[str]) -> Objective:
     """An objective without references of metrics that a proxy has not learnt.
 
     Raises:
-        ArchGymError: its terms or constraints need another metric.
+        ArchGymError: terms or constraints that need another metric.
     """
     references = {name: value for name, value in goal.reference.items() if name in names}
     found = Objective(*goal.terms, *goal.constraints, reference=references, form=goal.form, strict=goal.strict)

@@ -62,7 +62,7 @@ class Trained:
         simulator: the proxy.
         report: errors, as JSON (`archgym.proxy.card` makes Markdown of it).
         indices: feasible test designs, int64 [N, P].
-        true, predicted: their measured and predicted metrics, float64 [N, K].
+        true, predicted: measured and predicted metrics of the N designs, float64 [N, K].
     """
 
     simulator: ProxySimulator

@@ -1,4 +1,4 @@
-"""Simulators made of other simulators: tabulated, cached, noisy, in processes of their own.
+"""Simulators around other simulators: tabulated, cached, noisy, in worker processes.
 
 Each is a `Simulator` with the space and the metrics of the one it wraps, so they compose:
 

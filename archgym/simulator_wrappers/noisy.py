@@ -1,9 +1,8 @@
-"""Measurement noise, reproducible under a seed."""
+"""Reproducible measurement noise."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,19 +11,16 @@ from archgym.simulator import Simulator
 from archgym.simulator_wrappers.base import SimulatorWrapper
 from archgym.space import Array, Indices
 
-if TYPE_CHECKING:
-    pass
-
 
 class Noisy(SimulatorWrapper):
     """Multiplies metrics with exp(sigma z), z standard normal: measurement noise, reproducible under a seed.
 
-    The optimum is that of the wrapped simulator, without noise, so that regret stays true regret.
+    The optimum is that of the wrapped simulator, without noise, so that regret refers to true values.
 
     Args:
-        simulator: what the noise is added to; its own results must not be stochastic.
+        simulator: simulator without noise of its own.
         sigma: standard deviation of the logarithm; 0.05 is about 5 %.
-        metrics: names of those that the noise falls on; by default all but the report-only ones.
+        metrics: names of the noisy metrics; by default all but the report-only ones.
 
     Raises:
         ArchGymError: an unknown metric, a negative sigma, a simulator that is stochastic itself.
@@ -35,7 +31,7 @@ class Noisy(SimulatorWrapper):
     def __init__(self, simulator: Simulator, sigma: float = 0.05, metrics: Sequence[str] | None = None):
         super().__init__(simulator)
         if simulator.stochastic:  # two sources of noise on one stream would not be drawn row by row
-            raise ArchGymError("Noisy wraps simulators without noise of their own; this one draws some already")
+            raise ArchGymError("Noisy wraps simulators without noise of their own; this one is stochastic already")
         if not sigma >= 0:
             raise ArchGymError(f"sigma must be 0 or more, not {sigma}")
         known = [metric.name for metric in simulator.metrics]

@@ -105,7 +105,9 @@ def _check_same(here: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
     """Refuse a run that differs from the requested one: a worker may have another version of an agent or a simulator."""
     for part, expected in what_decides_rows(asked).items():
         if here[part] != expected:
-            raise VersionMismatch(f"the run's {part} is {here[part]} here, but the study asked for {expected}: are the versions the same?")
+            raise VersionMismatch(
+                f"the run's {part} is {here[part]} here, but the study expects {expected}; run both with the same versions"
+            )
 
 
 def _table(search: Search, start: float, history: str) -> pyarrow.Table:

@@ -67,7 +67,7 @@ class Stored:
     Attributes:
         id: the run's identifier.
         path: the file with the run, alone or with others.
-        specification, result: its metadata (see `archgym.study.run`).
+        specification, result: metadata of the run (see `archgym.study.run`).
     """
 
     id: str
@@ -250,7 +250,7 @@ class Store:
         An interruption loses nothing: single files are removed after the merged one is complete, and a run that is in both counts once.
 
         Raises:
-            ArchGymError: as `write`.
+            ArchGymError: the file cannot be written.
         """
         before = after = 0
         stored: dict[str, Stored] = {}

@@ -212,7 +212,7 @@ def test_missing_tables_are_named(tmp_path):
     (tmp_path / "zigzag.csv").write_text("")
     result = run("--data", tmp_path)
     assert result.exit_code == 2
-    assert "lacks scalesim.csv, maestro.csv, accelforge_nvdla.csv:" in " ".join(result.stderr.split())
+    assert "lacks scalesim.csv, maestro.csv, accelforge_nvdla.csv;" in " ".join(result.stderr.split())
     assert run("--data", tmp_path / "nowhere").exit_code == 2
 
 

@@ -147,9 +147,9 @@ def test_a_difference_is_seen_wherever_it_is(tables):
 
 def test_a_folder_without_the_tables_names_what_it_lacks(tables):
     (tables / "attn-flat.csv").unlink()
-    with pytest.raises(ArchGymError, match=r"lacks attn-flat\.csv: give the folder with attn-binding\.csv, .*flat_validation\.csv"):
+    with pytest.raises(ArchGymError, match=r"lacks attn-flat\.csv; give the folder with attn-binding\.csv, .*flat_validation\.csv"):
         page.compare(tables)
-    with pytest.raises(ArchGymError, match=r"lacks attn-binding\.csv, attn-arch\.csv, .*flat_validation\.csv: give the folder with"):
+    with pytest.raises(ArchGymError, match=r"lacks attn-binding\.csv, attn-arch\.csv, .*flat_validation\.csv; give the folder with"):
         page.compare(tables / "nowhere")
 
 
@@ -159,7 +159,7 @@ def test_a_folder_without_the_tables_names_what_it_lacks(tables):
         ("attn-arch.csv", "latency", "fast", "could not convert string to float: 'fast'"),
         ("attn-arch.csv", "latency", "nan", "'nan' is not a positive number"),
         ("attn-flat.csv", "traffic", "-3", "'-3' is not a positive number"),
-        ("attn-flat.csv", "model", "BART", r"has no \('BERT', '1K'\): give FuseMax's table with columns model, seq_len, latency"),
+        ("attn-flat.csv", "model", "BART", r"has no \('BERT', '1K'\); give FuseMax's table with columns model, seq_len, latency"),
         (page.PLACEMENTS, "Q_loc", "nearby", "'nearby' is neither offchip nor onchip"),
         (page.PLACEMENTS, "proportion_spilled", "1.5", "'1.5' is not a share from 0 to 1"),
         (page.PLACEMENTS, "P1", "", "could not convert"),

@@ -23,14 +23,14 @@ from packaging.requirements import Requirement
 
 from archgym.cli import backends as cli
 from archgym.errors import ArchGymError, SimulatorUnavailable
-from archgym.files.paths import data_folder
-from archgym.files.results import Results
+from archgym.files.paths import data_folder, make_folder
+from archgym.files.results import Records
 from archgym.simulator_wrappers.parallel import Isolated
 from archgym.simulators.accelerator import backends, systolic
 from archgym.simulators.accelerator.backends import ScaleSim, ZigZag, backend_simulator, environments
 from archgym.simulators.accelerator.backends.jobs import gemms
 from archgym.simulators.accelerator.backends.session import WORKERS, Session
-from archgym.simulators.accelerator.backends.tool import Tool
+from archgym.simulators.accelerator.backends.tool import Tool, key_of
 from archgym.simulators.accelerator.backends.zigzag import hardware
 from archgym.simulators.accelerator.design import accelerator_space
 from archgym.simulators.accelerator.layers import Layer
@@ -226,7 +226,7 @@ def test_a_python_that_is_none_cannot_be_started(tmp_path):
         Session(tmp_path / "python", "zigzag")
     with pytest.raises(SimulatorUnavailable, match="cannot start zigzag: zigzag sent a line that is not JSON: 'hello'"):
         Session(program(tmp_path / "python", "echo hello; sleep 60"), "zigzag")
-    with pytest.raises(SimulatorUnavailable, match=r"it said \{\} first"):
+    with pytest.raises(SimulatorUnavailable, match=r"True} first, got \{\}"):
         Session(program(tmp_path / "python", "echo '{}'; sleep 60"), "zigzag")
 
 
@@ -270,12 +270,13 @@ def test_no_tool_outlives_the_process_that_asked_it_not_even_in_the_middle_of_a_
 
 
 def test_results_are_found_by_any_process_and_the_first_counts(tmp_path):
-    first, second = Results(tmp_path / "new" / "results.sqlite"), Results(tmp_path / "new" / "results.sqlite")
-    assert first.get({"a": 1, "b": 2}) is None
-    first.put({"a": 1, "b": 2}, {"cycles": 0.1})
-    second.put({"b": 2, "a": 1}, {"cycles": 7})
-    assert second.get({"b": 2, "a": 1}) == {"cycles": 0.1}
-    assert second.get({"a": 1, "b": 3}) is None
+    first, second = Records(tmp_path / "results.sqlite"), Records(tmp_path / "results.sqlite")
+    key, other = key_of({"a": 1, "b": 2}), key_of({"a": 1, "b": 3})
+    assert key == key_of({"b": 2, "a": 1}) != other
+    assert first.get([key]) == {}
+    first.put({key: '{"cycles": 0.1}'})
+    second.put({key: '{"cycles": 7}'})
+    assert second.get([key, other]) == {key: '{"cycles": 0.1}'}
     first.close()
     second.close()
 
@@ -284,10 +285,10 @@ def test_results_that_cannot_be_kept_are_not_the_design_s_fault(home):
     home.mkdir()
     (home / "results.sqlite").write_text("this is no database, however long it may be, and so it cannot be opened as one")
     with pytest.raises(SimulatorUnavailable, match=r"results\.sqlite as a cache of results: .*ARCHGYM_HOME"):
-        Results(home / "results.sqlite")
+        Records(home / "results.sqlite")
     (home / "file").touch()
     with pytest.raises(ArchGymError, match=r"cannot make the folder .*ARCHGYM_HOME"):
-        Results(home / "file" / "results.sqlite")
+        make_folder(home / "file" / "cache")
 
 
 @POSIX
@@ -527,7 +528,7 @@ def pretend(home, tmp_path, monkeypatch):
 def test_an_environment_is_made_once_and_again_for_another_lock(pretend, tmp_path, monkeypatch):
     place = pretend("echo Collecting tool; echo Installing collected packages: tool")
     told = []
-    assert environments.install("scalesim", tell=lambda what, share: told.append((what, share))) == place
+    assert environments.install("scalesim", progress=lambda what, share: told.append((what, share))) == place
     assert environments.python_of("scalesim") == place / "bin" / "python"
     assert [what for what, _ in told] == ["making an environment", "downloading tool", "installing", "starting it", "installed"]
     assert [share for _, share in told] == sorted(share for _, share in told)
@@ -602,7 +603,7 @@ def test_an_interrupted_installation_leaves_nothing(pretend):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        environments.install("scalesim", tell=interrupt)
+        environments.install("scalesim", progress=interrupt)
     assert not place.exists()
 
 

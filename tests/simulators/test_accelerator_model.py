@@ -304,7 +304,7 @@ def test_fixed_parameters_have_one_value_and_the_others_all_of_theirs():
         ({"rows": 12}, "unknown value of rows '12'"),
         ({"dataflow": "nvldla"}, "unknown value of dataflow 'nvldla'; did you mean 'nvdla'"),
         ({"precision": "int4"}, "unknown value of precision 'int4'"),
-        (["rows"], "fixed is a mapping of parameters to values"),
+        (["rows"], "fixed must be a mapping of parameters to values"),
     ],
 )
 def test_a_fixed_parameter_that_cannot_be_is_refused(fixed, message):

@@ -194,7 +194,7 @@ def test_whole_numbers_as_pandas_writes_them_and_commas_at_the_ends_of_lines_are
         ({"name": " "}, "line 2, column 'name'"),
         ({"kind": "convv"}, "line 2, column 'kind': unknown kind 'convv'; did you mean 'conv'?"),
         ({"strides": "2"}, "line 1: unknown column 'strides'; did you mean 'stride'?"),
-        ({"height": "0"}, "line 2: layer 'c': height must be an integer from 1"),
+        ({"height": "0"}, "line 2: expected height of layer 'c' as a whole number >= 1"),
         ({"groups": "2"}, "line 2: layer 'c': 2 groups must divide"),
         ({"kernel_h": "10"}, "line 2: layer 'c': a kernel of 10 x 3 does not fit"),
         ({"kind": "table", "vectors": "1"}, "line 2, column 'channels': a row of kind 'table' has only"),
@@ -224,7 +224,7 @@ def test_a_malformed_row_is_named_by_file_line_and_column(write, changed, messag
         ("# accuracy: 70 %\nname,kind,channels,filters,height\nfc,gemm,3,4,5\n", "accuracy must be from 0 to 1, not '70 %'"),
         ("# accuracy: 69.8\nname,kind,channels,filters,height\nfc,gemm,3,4,5\n", "accuracy must be from 0 to 1"),
         ('name,kind,channels,filters,height\n"fc"x,gemm,3,4,5\n', "line 2"),
-        (b"\xff\xfe\x00", "is not a text in UTF-8"),
+        (b"\xff\xfe\x00", "is not text in UTF-8"),
         ("name,kind,channels,filters,height\nfc,gemm,99999999,99999999,99999999\n", "simulators take up to 2^57"),
     ],
 )
@@ -339,7 +339,7 @@ def test_what_a_topology_does_not_express_is_said_or_refused_with_the_line(write
             load_workload(write(f"{SCALESIM}\n{row}\n"))
     with pytest.raises(ArchGymError, match="line 1: unknown column 'Groups'"):
         load_workload(write(f"{SCALESIM} Groups,\nc,12,12,3,3,3,8,1,2,\n"))
-    with pytest.raises(ArchGymError, match="line 2, column 'Sparsity': it is N:M"):
+    with pytest.raises(ArchGymError, match="line 2, column 'Sparsity': expected N:M"):
         load_workload(write(f"{SCALESIM} Sparsity,\nc,12,12,3,3,3,8,1,half,\n"))
 
 

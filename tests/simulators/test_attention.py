@@ -291,7 +291,7 @@ def test_a_buffer_that_holds_no_tile_is_infeasible_and_says_so():
 @pytest.mark.parametrize("name", Attention._fields)
 @pytest.mark.parametrize("size", [0, -1, 1.5, "4", True, None])
 def test_a_size_that_is_not_a_positive_integer_is_refused(name, size):
-    with pytest.raises(ArchGymError, match=f"{name} must be a positive integer, not {size!r}"):
+    with pytest.raises(ArchGymError, match=f"expected {name} as a whole number >= 1, got {size!r}"):
         AttentionAccelerator(**{name: size})
 
 

@@ -346,7 +346,7 @@ def test_damaged_and_foreign_tables_are_refused(small_table, tmp_path, monkeypat
     content = path.read_bytes()
     for damaged in (content[:-100], content[:600] + bytes(4) + content[604:], b"", b"nothing like it"):
         path.write_bytes(damaged)
-        refused("not a table of the DRAM controller, or is damaged.*pack CSV OUT")
+        refused("not a table of the DRAM controller: .*pack CSV OUT")
     for changes, reason in (
         ({"figures": arrays["figures"] + 1}, "not those that were written"),
         ({"outcome": arrays["outcome"][:-1]}, r"outcome is uint16\[442367\]; expected uint16\[442368\]"),
@@ -358,7 +358,7 @@ def test_damaged_and_foreign_tables_are_refused(small_table, tmp_path, monkeypat
         np.savez(path, **{**arrays, **changes})
         refused(reason)
     path.unlink()
-    with pytest.raises(ArchGymError, match=r"no file at .*; expected a table of the DRAM controller"):
+    with pytest.raises(ArchGymError, match="no file at"):
         read_table(path)
 
 
@@ -397,7 +397,7 @@ def test_pack_expands_designs_without_refreshes_and_keeps_printed_decimals(tmp_p
         (replaced(9, 0, "Ajar"), "page_policy is 'Ajar'; it takes Open, OpenAdaptive"),
         (replaced(9, 11, "fast"), "time_ps is 'fast', which is not a number"),
         (replaced(9, 11, "nan"), "time_ps is 'nan', which is not a number"),
-        (replaced(9, 11, "1000.5"), "time_ps is 1000.5, but a table keeps 0 decimals"),
+        (replaced(9, 11, "1000.5"), "time_ps is 1000.5, but a table stores 0 decimals"),
         (replaced(0, 6, 2), "designs without refreshes have one row"),
         (replaced(1, 9, 1), "duplicate design"),
     ],

@@ -184,7 +184,7 @@ def test_it_keeps_the_contract_and_runs_in_worker_processes(stand_in):
     ("lines", "reason"),
     [
         ({"time": "174755 cycles"}, "unknown unit of what DRAMSys printed as 'Total Time' 'cycles'; known: fs, ps, ns, us, ms, s"),
-        ({"time": "174755"}, "printed 'Total Time' as '174755', expected a number with a unit"),
+        ({"time": "174755"}, "printed 'Total Time' as '174755', which is not a number with a unit"),
         ({"time": "nan ns"}, "printed 'Total Time' as 'nan ns'"),
         ({"energy": "0.2 kWh"}, "unknown unit of what DRAMSys printed as 'Total Energy' 'kWh'"),
         ({"energy": "-5.00 pJ"}, "printed 'Total Energy' as '-5.00 pJ'"),
@@ -209,10 +209,13 @@ def test_energy_may_differ_from_power_times_time_by_less_than_a_per_cent(stand_i
         ("print('Fatal: trace is empty'); sys.exit(3)", "DRAMSys ended with exit code 3: Fatal: trace is empty"),
         ("sys.exit('no such memory')", "DRAMSys ended with exit code 1: no such memory"),
         ("os.abort()", "DRAMSys was killed by SIGABRT: it printed nothing"),
-        ("sys.exit()", "one line with 'Total Time' in DRAMSys's output, found none"),
-        ("settings['PowerAnalysis'] = False", "one line with 'Total Energy' in DRAMSys's output, found none"),
-        ("say('1 ns', '1 Gb/s', '1 pJ', '1 mW')", "one line with 'Total Time' in DRAMSys's output, found 2"),
-        ("sys.stdout.buffer.write(bytes([255])); sys.exit()", "one line with 'Total Time' in DRAMSys's output, found none"),
+        ("sys.exit()", "expected exactly one line with 'Total Time' in DRAMSys's output, found none"),
+        ("settings['PowerAnalysis'] = False", "expected exactly one line with 'Total Energy' in DRAMSys's output, found none"),
+        ("say('1 ns', '1 Gb/s', '1 pJ', '1 mW')", "expected exactly one line with 'Total Time' in DRAMSys's output, found 2"),
+        (
+            "sys.stdout.buffer.write(bytes([255])); sys.exit()",
+            "expected exactly one line with 'Total Time' in DRAMSys's output, found none",
+        ),
     ],
 )
 def test_a_program_that_fails_fails_the_design_with_the_reason(stand_in, body, reason):
@@ -259,12 +262,12 @@ def test_arguments_that_cannot_work_are_refused_with_what_to_do(stand_in, tmp_pa
     good = stand_in()
     program, resources = good.executable, good.resources
     for arguments, message in (
-        ((tmp_path / "none", resources), "is not a program: give the path of DRAMSys 4.0 as executable="),
+        ((tmp_path / "none", resources), "is not a program; give the path of DRAMSys 4.0 as executable="),
         ((tmp_path, resources), "is not a program"),
         ((resources / "traces/mine.stl", resources), "is not a program"),
         ((program, tmp_path), "has no configs/amconfigs/.*give DRAMSys 4.0's folder DRAMSys/library/resources as resources="),
         ((program, resources, "cloud-2"), "unknown trace of .*traces 'cloud-2'; did you mean 'cloud-1'"),
-        ((program, resources, "mine", 0), "expected a positive timeout_s, got 0"),
+        ((program, resources, "mine", 0), "timeout_s must be positive, not 0"),
     ):
         with pytest.raises(ArchGymError, match=message):
             DramSys(*arguments)

@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from archgym.errors import ArchGymError
-from archgym.simulators.accelerator.area import area_mm2
-from archgym.simulators.accelerator.energy import TABLES, list_energy_tables, load_energy_table
+from archgym.simulators.accelerator.energy import TABLES, area_mm2, list_energy_tables, load_energy_table
 
 TABLE = """
 node_nm = 7

@@ -80,14 +80,14 @@ def test_the_smaller_half_of_the_padding_is_in_front():
 @pytest.mark.parametrize("value", [0, -1, 1.0, "3", None, True])
 @pytest.mark.parametrize("name", ["channels", "filters", "height", "width", "kernel_h", "kernel_w", "stride", "groups", "batch", "repeats"])
 def test_a_size_that_is_not_a_positive_integer_is_refused_by_name(name, value):
-    with pytest.raises(ArchGymError, match=f"layer 'conv': {name} must be an integer from 1, not"):
+    with pytest.raises(ArchGymError, match=f"expected {name} of layer 'conv' as a whole number >= 1, got"):
         Layer(**{**CONV, name: value})
 
 
 @pytest.mark.parametrize("value", [-1, 0.0, "0", None, False])
 @pytest.mark.parametrize("name", ["padding_h", "padding_w", "vectors"])
 def test_a_padding_that_is_no_natural_number_is_refused_by_name(name, value):
-    with pytest.raises(ArchGymError, match=f"layer 'conv': {name} must be an integer from 0, not"):
+    with pytest.raises(ArchGymError, match=f"expected {name} of layer 'conv' as a whole number >= 0, got"):
         Layer(**{**CONV, name: value})
 
 
@@ -110,5 +110,5 @@ def test_a_layer_that_cannot_be_is_refused_with_the_reason(changes, message):
 
 @pytest.mark.parametrize("sizes", [(0, 4, 4), (4, -1, 4), (4, 4, 0), (4.0, 4, 4)])
 def test_a_matrix_multiplication_without_size_is_refused(sizes):
-    with pytest.raises(ArchGymError, match="must be an integer from 1"):
+    with pytest.raises(ArchGymError, match="as a whole number >= 1"):
         Layer.gemm("fc", *sizes)

@@ -538,8 +538,8 @@ def test_shapes_that_lie_beside_the_model_are_read(tmp_path):
             b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 16\n",
             "is a git-lfs pointer, not the data: run git lfs pull",
         ),
-        ("../shape.bin", np.array([1, 8]).tobytes(), "lies outside its folder and is not read"),
-        ("link.bin", np.array([1, 8]).tobytes(), "lies outside its folder and is not read"),
+        ("../shape.bin", np.array([1, 8]).tobytes(), "is outside its folder and is not read"),
+        ("link.bin", np.array([1, 8]).tobytes(), "is outside its folder and is not read"),
         ("", None, "is missing"),
         ("\0", None, "cannot be read"),
     ],
@@ -675,7 +675,9 @@ def test_an_input_without_a_shape_is_given_one(load):
     with pytest.raises(ArchGymError, match="input 'x' has no shape") as error:
         load(built)
     assert load(built, dimensions=pasted(error.value)).macs == 222 * 222 * 16 * 27
-    with pytest.raises(ArchGymError, match=r"the shape of the input 'x' is a list with a size per dimension, such as \[1, 3, 224, 224\]"):
+    with pytest.raises(
+        ArchGymError, match=r"the shape of the input 'x' must be a list with a size per dimension, such as \[1, 3, 224, 224\]"
+    ):
         load(built, dimensions={"x:0": 1})
 
 
@@ -700,7 +702,7 @@ def test_what_a_file_says_of_other_tensors_gives_way_to_the_sizes_that_are_given
     ("dimensions", "message"),
     [
         ({"size": 1}, "a kernel that spans 3 pixels does not fit a padded input of 1"),
-        ({"size": 0}, "the size of 'size' is a whole number from 1, not 0"),
+        ({"size": 0}, "the size of 'size' must be a whole number from 1, not 0"),
         ({"size": -1}, "a whole number from 1, not -1"),
         ({"size": 2.5}, "a whole number from 1, not 2.5"),
         ({"size": True}, "a whole number from 1, not True"),
@@ -708,11 +710,11 @@ def test_what_a_file_says_of_other_tensors_gives_way_to_the_sizes_that_are_given
         ({"x": [1, 3, 8]}, "has 4 dimensions, not the 3 of [1, 3, 8]"),
         ({"x": [1, 4, 8, 8]}, "dimension 1 of the input 'x' is fixed at 3, and cannot be 4"),
         ({"x": [1, 3, 8, 8], "size": 9}, "'size' has two sizes, 8 and 9"),
-        ({"x": 8}, "the shape of the input 'x' is a list"),
+        ({"x": 8}, "the shape of the input 'x' must be a list"),
         ({"x:1": 4}, "dimension 1 of the input 'x' is fixed at 3"),
         ({"x:7": 4}, "has no dimension 'x:7'; it has size"),
         ({"z": [4]}, "has no input 'z'; it has x"),
-        ("size", "dimensions is a mapping of names to sizes"),
+        ("size", "dimensions must be a mapping of names to sizes"),
     ],
 )
 def test_sizes_that_do_not_fit_are_refused_with_a_command_that_works(load, dimensions, message):
@@ -831,7 +833,7 @@ def test_a_condition_on_an_input_that_is_a_number_is_given_its_value(load):
     built.graph.input[1].type.tensor_type.elem_type = TensorProto.INT64
     assert load(built, dimensions={"rate": 16000}).macs == 5 * 3 * 4
     assert load(built, dimensions={"rate": 8000}).macs == 5 * 3 * 7
-    with pytest.raises(ArchGymError, match=r"give the number that it depends on, such as dimensions=\{\"rate\": 1\}"):
+    with pytest.raises(ArchGymError, match=r"give the number it depends on, such as dimensions=\{\"rate\": 1\}"):
         load(built)
 
 
@@ -864,7 +866,7 @@ def test_a_shape_that_depends_on_values_is_refused_at_the_node(load):
     ("attributes", "message"),
     [
         ({"group": 2}, "3 channels do not fit weights of 3 channels in 2 groups"),
-        ({"pads": [-4, -4, -4, -4]}, "padding_h must be an integer from 0"),
+        ({"pads": [-4, -4, -4, -4]}, "expected padding_h of layer '/features/conv' as a whole number >= 0"),
         ({"pads": [1, 1]}, "are not of 2 dimensions"),
         ({"auto_pad": "SAME"}, "auto_pad is 'SAME'"),
         ({"strides": [0, 0]}, "are not positive"),

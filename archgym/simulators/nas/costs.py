@@ -40,7 +40,7 @@ class Network:
         classes: number of classes.
         widths: channels of each stage.
         cells: cells per stage.
-        residual: whether stages are joined by a residual block of stride 2, instead of pooling and a 1x1 convolution.
+        residual: True if a residual block of stride 2 joins stages, instead of pooling and a 1x1 convolution.
     """
 
     name: str

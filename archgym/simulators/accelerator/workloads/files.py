@@ -1,17 +1,19 @@
-"""Workloads: the layers of published networks, read from the files of the folder beside this module.
+"""Workloads from files: the published networks of the folder `networks/`, and users' .csv and .onnx files.
 
-A file opens with lines `# key: value` (title, source, input, note, and accuracy: ImageNet top-1 as published), then a CSV table. A row is
-one `Layer`, columns are its fields, and an empty cell is a field's default. "block.0-11.fc" with 12 repeats stands for block.0.fc to
-block.11.fc; branches of a block stand one after the other. A row of kind "table" is `vectors` learned vectors of `filters` numbers that are
-looked up or added (embeddings, normalisations on their own): they count as parameters, and a simulator does not see them.
+A file starts with lines `# key: value` (title, source, input, note, and accuracy: published ImageNet top-1),
+followed by a CSV table. A row is one `Layer`, columns are its fields, and an empty cell is a field's default.
+"block.0-11.fc" with 12 repeats stands for block.0.fc to block.11.fc; branches of a block follow one after the
+other. A row of kind "table" is `vectors` learned vectors of `filters` numbers that are looked up or added
+(embeddings, separate normalisations): they count as parameters, but are not simulated.
 
-attention.csv has one workload a row, the attention of one block with Q query heads that share G key/value heads of size D, over L tokens:
+Each row of attention.csv is a workload, the attention of one block with Q query heads that share G key/value
+heads of size D, over L tokens:
 
     QK: G matrix multiplications [Q/G L, D] by [D, L],   AV: G of [Q/G L, L] by [L, D],   MACs = 2 Q L^2 D
 
-so that the heads which share keys and values are rows of one multiplication. The whole L x L matrix is computed, masked or not.
+so that heads with the same keys and values are rows of one multiplication. The whole L x L matrix is computed, masked or not.
 
-Totals are computed from the rows. Grattafiori et al., The Llama 3 Herd of Models, 2024; other sources are in the files.
+Sources are in the files; of grouped-query attention, Grattafiori et al., The Llama 3 Herd of Models, 2024.
 """
 
 from __future__ import annotations
@@ -39,20 +41,19 @@ _ATTENTION_COLUMNS = ("name", "tokens", "query_heads", "key_value_heads", "head_
 
 
 def list_workloads() -> list[str]:
-    """Names of the workloads that come with archgym."""
+    """Names of the shipped workloads."""
     return [*sorted(path.stem for path in FOLDER.glob("*.csv") if path != _ATTENTION), *_attention()]
 
 
 def load_workload(source: str | os.PathLike[str] | Workload, dimensions: Dimensions | None = None) -> Workload:
-    """A workload by its name, or from a file: a .csv file in the format above or of another simulator (`topologies`), or an .onnx file.
+    """A shipped workload, or one from a .csv file in the format above or of another simulator (`topologies`) or an .onnx file.
 
     Args:
-        source: the name or the file, or a workload, which is returned.
-        dimensions: sizes of dynamic dimensions of an .onnx file, as of `load_onnx`.
+        source: name, path, or a workload, which is returned.
+        dimensions: sizes of dynamic dimensions of an .onnx file; see `load_onnx`.
 
     Raises:
-        ArchGymError: an unknown name (with the nearest ones), a file that cannot be read (with file, line and column), or dimensions of
-            what has none.
+        ArchGymError: an unknown name, a file that cannot be read, or dimensions for a workload that has none.
         MissingDependency: an .onnx file without the package onnx.
     """
     suffix = Path(source).suffix.lower() if isinstance(source, (str, os.PathLike)) else ""
@@ -73,10 +74,10 @@ def load_workload(source: str | os.PathLike[str] | Workload, dimensions: Dimensi
 
 
 def attention_layers(tokens: int, query_heads: int, key_value_heads: int, head_dim: int) -> tuple[Layer, Layer]:
-    """QK and AV of one block's attention over `tokens` queries, keys and values.
+    """The layers QK and AV of one block's attention over `tokens` queries, keys and values.
 
     Raises:
-        ArchGymError: a size below 1, or query heads that do not share key/value heads evenly.
+        ArchGymError: a size below 1, or a number of query heads that is not a multiple of the key/value heads.
     """
     if query_heads % max(key_value_heads, 1):
         raise ArchGymError(f"{key_value_heads} key/value heads cannot be shared evenly by {query_heads} query heads")
@@ -106,7 +107,7 @@ def _attention() -> dict[str, Workload]:
 
 
 def _read(path: Path) -> Workload:
-    """A workload from a file; its name is the file's."""
+    """A workload from a .csv file, under the file's name."""
     header, (start, columns), rows = _table(path)
     tables, note = 0, header.get("note", "")
     if (reader := reader_of(columns)) is not None:
@@ -136,10 +137,10 @@ def _read(path: Path) -> Workload:
 
 
 def _sizes(where: str, cells: dict[str, str]) -> dict[str, int]:
-    """The numbers of a row, less the cells that are empty.
+    """The numbers of a row, without empty cells.
 
     Raises:
-        ArchGymError: an unknown kind, a cell that this kind needs or cannot have, or one that is no number.
+        ArchGymError: an unknown kind, a cell that this kind lacks or cannot have, or a cell that is not a number.
     """
     kind = cells["kind"]
     if kind not in (*KINDS, "table"):
@@ -156,18 +157,18 @@ def _sizes(where: str, cells: dict[str, str]) -> dict[str, int]:
 
 
 def _table(path: Path) -> tuple[dict[str, str], tuple[str, list[str]], Rows]:
-    """The header, and where the line of columns is ("file, line n") with its cells, and every row likewise.
+    """The header, the line of columns as its place ("file, line n") and cells, and every row likewise.
 
     Raises:
-        ArchGymError: what is not in the format, with file and line.
+        ArchGymError: a file or a line that is not in the format.
     """
     try:
         check_readable(path, "the workload")
-        lines = path.expanduser().read_text(encoding="utf-8-sig").split("\n")  # names may have separators such as U+2028
+        lines = path.expanduser().read_text(encoding="utf-8-sig").split("\n")  # names may contain separators such as U+2028
     except OSError as error:
         raise ArchGymError(f"cannot read the workload {str(path)!r}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
-        raise ArchGymError(f"the workload {str(path)!r} is not a text in UTF-8 ({error}): save it as one") from error
+        raise ArchGymError(f"the workload {str(path)!r} is not text in UTF-8 ({error}); save it as UTF-8") from error
     header: dict[str, str] = {}
     while lines[len(header) :] and lines[len(header)].startswith("#"):
         key, colon, text = lines[len(header)].removeprefix("#").partition(":")
@@ -196,7 +197,7 @@ def _named(where: str, columns: list[str], rows: Rows, known: tuple[str, ...], n
     """Every row as ("file, line n", {column: text}).
 
     Raises:
-        ArchGymError: an unknown column, or a row of another length, with file and line.
+        ArchGymError: an unknown column, or a row of a different length.
     """
     for column in columns:
         if column not in known:

@@ -20,7 +20,7 @@ AnyPath = str | os.PathLike[str]
 
 
 class UnclearUnit(ArchGymError):
-    """Accuracies that cannot be per cent, where `fractions=` is not given."""
+    """Accuracies that cannot be percentages, without an answer in `fractions=`."""
 
 
 def ordinals(cells: Iterable[tuple[str, Any]], source: str) -> Indices:
@@ -97,7 +97,7 @@ def fraction_at(where: str, value: Any, fractions: bool) -> float:
 
 
 def check_unit(source: str, columns: Mapping[str, Array], fractions: bool | None) -> None:
-    """Ask for the unit of accuracies that were taken for per cent, where they cannot be.
+    """Refuse accuracies that were read as per cent and cannot be, and ask for their unit.
 
     Args:
         source: name of the file.

@@ -129,7 +129,7 @@ def read_table(path: str | os.PathLike[str]) -> Table:
     Raises:
         ArchGymError: the file is missing or damaged, or its figures are not those that were written.
     """
-    with reading(path, "an accuracy table of archgym, or is damaged", "import it again"):
+    with reading(path, "an accuracy table of archgym", "import it again"):
         about, arrays = load_archive(path, FORMAT)
         columns = {name.removeprefix("column."): arrays.pop(name) for name in list(arrays) if name.startswith("column.")}
         fields: dict[str, Any] = {**{name: about[name] for name in HEADER}, **arrays}

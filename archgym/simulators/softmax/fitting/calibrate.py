@@ -74,7 +74,7 @@ def calibrate(kernels: Kernels, *, seed: int = 0, progress: Progress = silent) -
     Args:
         kernels: compiler and runner of kernels.
         seed: seed for the sample of kernels and the order of measurements.
-        progress: called with the step and the share of everything that is done.
+        progress: a function of (what is being done, the share that is done).
 
     Raises:
         CompilerError: a kernel does not compile, or gives wrong results.

@@ -66,7 +66,7 @@ def bandwidth(curves: Curves, log2_bytes: Sequence[float], title: str, subtitle:
     """The bandwidth curves of a calibration.
 
     Args:
-        curves: by pattern.
+        curves: pattern -> sizes and costs.
         log2_bytes: the footprints that separate the levels.
         title, subtitle: text above the chart.
     """

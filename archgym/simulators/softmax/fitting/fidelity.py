@@ -49,7 +49,7 @@ class ShapeFidelity:
         points, unreliable: number of designs of the random sample, and of those whose measurement was disturbed (these do not count).
         mape, spearman: figures of the module's docstring.
         best, choice: best design measured, and first choice of the model.
-        best_ns, choice_ns: their measured ns per element.
+        best_ns, choice_ns: measured time of both, ns per element.
         regret: regret of the model's first choice, a factor of 1 or more.
         top: best time of the model's ten first choices over that of the random sample; below 1 the model's choice is better.
     """

@@ -1,12 +1,12 @@
-"""Nodes of an ONNX graph as layers: which operators multiply, and what of.
+"""Nodes of an ONNX graph as layers.
 
-What is computed from initializers alone is learned; a product of two operands that are not learned is a "matmul". A batched MatMul of
-[B.., m, k] by [b.., k, n] is prod(b) groups, with the rows of broadcast batches one below the other:
+Tensors computed from initializers alone are learned; a product of two other operands is a "matmul". A batched MatMul of [B.., m, k] by
+[b.., k, n] has prod(b) groups, with the rows of broadcast batches stacked:
 
     groups = prod(b),   M = m prod(broadcast(B, b)) / groups,   N = n,   Kd = k
 
-A transposed convolution is [pixels, C] by [C, K R S], whose results are added up; a recurrent operator of G gates is [T B, I] by [I, G H]
-for its inputs and, T times one after the other, [B, H] by [H, G H]. ONNX operator specification: https://onnx.ai/onnx/operators.
+A transposed convolution is [pixels, C] by [C, K R S], with overlapping results added; a recurrent operator of G gates is [T B, I] by
+[I, G H] for its inputs and T times [B, H] by [H, G H]. ONNX operator specification: https://onnx.ai/onnx/operators.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from archgym.simulators.accelerator.layers import Layer
 from archgym.simulators.accelerator.workloads.convolutions import Axis, convolution
 from archgym.simulators.accelerator.workloads.onnx.graph import Shape
 
-MAX_DIMENSIONS = 32  # of a tensor
+MAX_DIMENSIONS = 32  # dimensions of a tensor
 
-# Where an operator that multiplies has its two operands and its bias.
+# Positions of the two operands and the bias among the inputs of operators that multiply.
 OPERANDS: dict[str, tuple[int, int, int | None]] = {
     "Conv": (0, 1, 2),
     "ConvInteger": (0, 1, None),
@@ -39,7 +39,7 @@ OPERANDS: dict[str, tuple[int, int, int | None]] = {
     "GRU": (0, 1, 3),
     "RNN": (0, 1, 3),
 }
-# These multiply, and no Layer expresses them.
+# Operators that multiply and that no Layer expresses.
 REFUSED = (
     *("DeformConv", "LinearAttention", "Loop", "Scan"),
     *("LinearClassifier", "LinearRegressor", "SVMClassifier", "SVMRegressor"),
@@ -48,10 +48,10 @@ _GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 
 
 def layers_of(name: str, node: Any, shapes: Mapping[str, Shape], learned: AbstractSet[str]) -> list[Layer]:
-    """The layers of a node whose operator is in `OPERANDS`: none where it does not multiply.
+    """The layers of a node whose operator is in `OPERANDS`; [] if it does not multiply.
 
     Raises:
-        ArchGymError: a shape that is not known, or what no layer expresses; the message is for after the node's name.
+        ArchGymError: an unknown shape, or a node that no layer expresses; the message continues one with the node's name.
     """
     attributes = {attribute.name: attribute for attribute in node.attribute}
     if node.op_type == "Attention":
@@ -145,10 +145,10 @@ def _transposed(name: str, image: Shape, weights: Shape, groups: int) -> list[La
 
 
 def _product(name: str, left: Shape, right: Shape, left_learned: bool, right_learned: bool, biased: int) -> Layer:
-    """[.., m, k] by [.., k, n], with NumPy's meaning of vectors and of batches."""
+    """[.., m, k] by [.., k, n], with vectors and batches as in NumPy."""
     left = (1, *left) if len(left) == 1 else left
     right = (*right, 1) if len(right) == 1 else right
-    if left_learned and not right_learned:  # C^T = B^T A^T has its weights on the right
+    if left_learned and not right_learned:  # C^T = B^T A^T has the weights on the right
         left, right = (*right[:-2], *right[:-3:-1]), (*left[:-2], *left[:-3:-1])
     batch = _broadcast(left[:-2], right[:-2])
     if len(left) < 2 or len(right) < 2 or left[-1] != right[-2] or batch < 1:
@@ -159,14 +159,14 @@ def _product(name: str, left: Shape, right: Shape, left_learned: bool, right_lea
 
 
 def _broadcast(left: Shape, right: Shape) -> int:
-    """How many matrices two batches are together; 0 where they do not fit."""
+    """Number of matrices of two broadcast batches; 0 if they do not fit."""
     rank = max(len(left), len(right))
     pairs = zip((1,) * (rank - len(left)) + left, (1,) * (rank - len(right)) + right, strict=True)
     return math.prod(max(a, b) if min(a, b) == 1 or a == b else 0 for a, b in pairs)
 
 
 def _einsum(name: str, equation: str, left: Shape, right: Shape, left_learned: bool, right_learned: bool) -> Layer:
-    """A product of two: labels of both and the result are groups, of both alone the inner dimension, of one and the result M or N."""
+    """A product of two operands: labels of both and the result are groups, of both alone the inner dimension, of one M or N."""
     terms, arrow, result = equation.replace(" ", "").partition("->")
     first, _, second = terms.partition(",")
     a, b = _labels(first, left), _labels(second, right)
@@ -194,7 +194,7 @@ def _einsum(name: str, equation: str, left: Shape, right: Shape, left_learned: b
 
 
 def _labels(term: str, shape: Shape) -> list[str]:
-    """A label per dimension; those of an ellipsis are numbered from the last."""
+    """A label per dimension; dimensions of an ellipsis are numbered from the last."""
     before, dots, after = term.partition("...")
     hidden = len(shape) - len(before) - len(after)
     if hidden < 0 or (hidden and not dots) or not (before + after + "a").isalpha():
@@ -203,7 +203,7 @@ def _labels(term: str, shape: Shape) -> list[str]:
 
 
 def _recurrent(name: str, node: Any, inputs: Shape, recurrence: Shape, attributes: Mapping[str, Any], biased: int) -> list[Layer]:
-    """Inputs of all steps at once, then the state, a step after the other."""
+    """Inputs of all steps at once, then the state step by step."""
     gates = _GATES[node.op_type]
     if len(inputs) != 3 or len(recurrence) != 3 or recurrence[1] != gates * recurrence[2]:
         raise ArchGymError(f"inputs of shape {inputs} do not fit recurrent weights of shape {recurrence}: fix the model")
@@ -216,7 +216,7 @@ def _recurrent(name: str, node: Any, inputs: Shape, recurrence: Shape, attribute
 
 
 def _attention(name: str, node: Any, attributes: Mapping[str, Any], shapes: Mapping[str, Shape]) -> list[Layer]:
-    """QK and AV: queries are [batch, heads, tokens, size] or [batch, tokens, heads size], as are keys and values, earlier ones included."""
+    """QK and AV: queries, keys and values, also of earlier tokens, are [batch, heads, tokens, size] or [batch, tokens, heads size]."""
     if len(node.input) < 3:
         raise ArchGymError("it needs queries, keys and values: fix the model")
     sides = []

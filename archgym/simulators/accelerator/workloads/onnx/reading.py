@@ -1,7 +1,7 @@
-"""ONNX models read from files: small, of standard operators, and without functions.
+"""Reads ONNX models from files and reduces them: no large tensors, no functions, standard operators.
 
-Numbers of large tensors are dropped, since shapes do not follow from them. Tensors in other files are read where they are small and in the
-model's folder. Operators of com.microsoft that multiply nothing, or do what a standard operator does, become standard ones.
+The numbers of large tensors are dropped, since shapes do not depend on them. Small tensors in other files of the model's folder are read.
+Operators of com.microsoft that do not multiply, or that equal a standard operator, become standard ones.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from archgym.files.paths import check_readable, foreign
 from archgym.simulators.accelerator.workloads.onnx.graph import SMALL, all_nodes, copied, graphs, name_of, new_node, subgraphs
 from archgym.simulators.accelerator.workloads.onnx.layers import REFUSED
 
-MAX_NODES = 30_000  # of a model, functions inlined: their shapes are inferred within seconds
+MAX_NODES = 30_000  # nodes with functions inlined; inference of their shapes takes seconds
 NUMBERS = ("float_data", "int32_data", "string_data", "int64_data", "double_data", "uint64_data", "raw_data")
 _STANDARD_DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
 _MICROSOFT = "com.microsoft"
-# Operators of com.microsoft that give their first input's shape and multiply no matrices.
+# Operators of com.microsoft with the shape of their first input and without matrix products.
 _ELEMENTWISE = (
     *("BiasDropout", "BiasGelu", "BiasSoftmax", "DequantizeLinear", "FastGelu", "Gelu", "LayerNormalization", "QLinearLeakyRelu"),
     *("QLinearSigmoid", "QLinearSoftmax", "QuantizeLinear", "QuickGelu", "RotaryEmbedding", "SimplifiedLayerNormalization"),
     *("SkipLayerNormalization", "SkipSimplifiedLayerNormalization"),
 )
-# Those that do what a standard operator does, on the inputs at these positions.
+# Operators of com.microsoft that equal a standard operator on the inputs at these positions.
 _STANDARD = {
     "DynamicQuantizeMatMul": ("MatMul", (0, 1)),
     "FusedConv": ("Conv", (0, 1, 2)),
@@ -39,8 +39,8 @@ _STANDARD = {
     "QLinearGlobalAveragePool": ("GlobalAveragePool", (0,)),
     "QLinearMul": ("Mul", (0, 3)),
 }
-_PACKED = ("MatMulBnb4", "MatMulNBits")  # [.., K] by [K, N], whose weights are several to a byte
-# Inputs that are scales and zero points, which are not parameters.
+_PACKED = ("MatMulBnb4", "MatMulNBits")  # [.., K] by [K, N], with several weights per byte
+# Positions of scales and zero points among the inputs, which are not parameters.
 _SCALES = {
     **dict.fromkeys(("DequantizeLinear", "QuantizeLinear"), (1, 2)),
     **dict.fromkeys(("QLinearConv", "QLinearMatMul", "QLinearAdd", "QLinearMul"), (1, 2, 4, 5, 6, 7)),
@@ -50,15 +50,15 @@ _SCALES = {
     "MatMulIntegerToFloat": (2, 3, 4, 5),
     "QGemm": (1, 2, 4, 5, 7, 8),
 }
-_BYTES = {"FLOAT": 4, "INT32": 4, "INT64": 8, "BOOL": 1, "DOUBLE": 8}  # of an element of tensors that shapes may follow from
-_NO_INPUTS = 4  # version of the format from which on initializers need not be inputs, which some older files have not either
+_BYTES = {"FLOAT": 4, "INT32": 4, "INT64": 8, "BOOL": 1, "DOUBLE": 8}  # size of an element, for tensors that may determine shapes
+_NO_INPUTS = 4  # first version of the format in which initializers need not be inputs; some older files lack them too
 
 
 def read(file: Path) -> tuple[Any, str, set[str]]:
-    """A model without the numbers of large tensors; why some of the small ones could not be read, if so; names of scales and zero points.
+    """A model without the numbers of large tensors; the reason why small ones could not be read, or ""; names of scales and zero points.
 
     Raises:
-        ArchGymError: a file that is no ONNX model, one of too many nodes, or an operator that cannot be expressed.
+        ArchGymError: a file that is not an ONNX model, too many nodes, or an operator that cannot be expressed.
         MissingDependency: the package onnx is not installed.
     """
     try:
@@ -107,11 +107,7 @@ def read(file: Path) -> tuple[Any, str, set[str]]:
 
 @contextmanager
 def valid(file: Path) -> Iterator[None]:
-    """ArchGymError where a model is not what the format promises: names that are not UTF-8, nodes without inputs, types that do not exist.
-
-    Raises:
-        ArchGymError: as said.
-    """
+    """Turn errors of an invalid model (names that are not UTF-8, nodes without inputs, unknown types) into ArchGymError."""
     try:
         yield
     except (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError) as error:
@@ -119,10 +115,10 @@ def valid(file: Path) -> Iterator[None]:
 
 
 def check_operator(node: Any, file: Path) -> None:
-    """Refuse a node that multiplies, or may, and that no layer expresses.
+    """Refuse a node that multiplies, or may multiply, and that no layer expresses.
 
     Raises:
-        ArchGymError: it is one.
+        ArchGymError: the node is refused.
     """
     if node.op_type in REFUSED or node.domain not in _STANDARD_DOMAINS:
         kind = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
@@ -133,7 +129,7 @@ def check_operator(node: Any, file: Path) -> None:
 
 
 def _nodes(model: Any) -> int:
-    """Nodes of a model once its functions are inlined."""
+    """Number of nodes of a model with its functions inlined."""
     functions = {(function.domain, function.name): function.node for function in model.functions}
     counts: dict[tuple[str, str], int] = {}
 
@@ -142,7 +138,7 @@ def _nodes(model: Any) -> int:
         for node in nodes:
             key = (node.domain, node.op_type)
             if key in functions and key not in counts:
-                counts[key] = MAX_NODES + 1  # what a function that calls itself has
+                counts[key] = MAX_NODES + 1  # for a function that calls itself
                 counts[key] = count(functions[key])
             total += counts.get(key, 1) + sum(count(graph.node) for graph in subgraphs(node))
         return total
@@ -160,7 +156,7 @@ def _drop_numbers(tensor: Any) -> None:
 
 
 def _read_external(graph: Any, file: Path) -> str:
-    """Fill in small tensors that lie in other files of the model's folder; why that was not possible, "" where it was."""
+    """Fill in small tensors from other files of the model's folder; the reason if one could not be read, else ""."""
     import onnx
 
     absent = ""
@@ -185,7 +181,7 @@ def _external(folder: Path, place: Mapping[str, str], length: int) -> bytes:
     try:
         path = (folder / location).resolve()
         if not path.is_relative_to(folder.resolve()):
-            raise ArchGymError(f"its external data {location!r} lies outside its folder and is not read: move it beside the model")
+            raise ArchGymError(f"its external data {location!r} is outside its folder and is not read: move it beside the model")
         if not path.is_file():
             raise ArchGymError(f"its external data {location!r} is missing: put it beside the model")
         with open(path, "rb") as stream:
@@ -201,7 +197,7 @@ def _external(folder: Path, place: Mapping[str, str], length: int) -> bytes:
 
 
 def _make_standard(graph: Any) -> None:
-    """Operators of com.microsoft as standard ones, in place."""
+    """Replace operators of com.microsoft by standard ones, in place."""
     if all(node.domain != _MICROSOFT for node in graph.node):
         return
     tensors = {tensor.name: tensor for tensor in graph.initializer}

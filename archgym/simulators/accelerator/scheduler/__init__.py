@@ -8,11 +8,9 @@ and energy of layer l on sub-accelerator a, a schedule assigns every layer, x_la
     s_l    >= end_k  or  s_k >= end_l             k on the same sub-accelerator
     latency = max_l end_l <= latency_spec,        energy = sum_la e_la x_la -> min
 
-This is the flexible job-shop problem, NP-hard; two heuristics in turn answer it, both for all designs of a batch at once: a beam search
-builds schedules (`scheduling.beam`), and a tabu search improves them (`scheduling.tabu`).
-
-Beams are wide where layers are few: up to nine layers, nearly every answer is the exact one. From some twenty layers on the tabu search
-does most of the work, and what it misses is known only against bounds.
+This is the flexible job-shop problem, NP-hard; two heuristics answer it in turn, for all designs of a batch at once: a beam search builds
+schedules (`beam`), and a tabu search improves them (`tabu`). Beams are wide where layers are few: up to nine layers, nearly every answer is
+exact. From about twenty layers on the tabu search does most of the work, and its error is known only against bounds.
 
 Sources: the problem and its heuristic, Yang et al., "Co-exploration of neural architectures and heterogeneous ASIC accelerator designs
 targeting multiple tasks", DAC 2020; insertions, Mastrolilli and Gambardella, "Effective neighbourhood functions for the flexible job shop
@@ -28,11 +26,11 @@ import numpy as np
 import numpy.typing as npt
 
 from archgym.errors import ArchGymError
-from archgym.simulators.accelerator.scheduling.beam import SCALES, TOO_LONG, beam_width, search_beams
-from archgym.simulators.accelerator.scheduling.plans import Chips, Floats, Integers, by_layer, start_and_end, total
-from archgym.simulators.accelerator.scheduling.tabu import TabuSearch
+from archgym.simulators.accelerator.scheduler.beam import SCALES, TOO_LONG, beam_width, search_beams
+from archgym.simulators.accelerator.scheduler.plans import Chips, Floats, Integers, by_layer, start_and_end, total
+from archgym.simulators.accelerator.scheduler.tabu import TabuSearch
 
-CHUNK, PARTIAL = 512, 2**16  # designs and partial schedules at a time, at most: bounds the memory
+CHUNK, PARTIAL = 512, 2**16  # most designs and partial schedules at a time: a bound on the memory
 
 
 @dataclass(frozen=True)
@@ -41,9 +39,9 @@ class Schedule:
 
     Attributes:
         assignment: sub-accelerator of each layer, int [B, L].
-        start: of each layer, [B, L], in the unit of the times given.
-        latency: end of the last layer, [B].
-        energy: sum over the layers, [B], in the unit of the energies given.
+        start: start of each layer, [B, L], in the unit of the times.
+        latency: end of the last layer, [B], in the unit of the times.
+        energy: sum over the layers, [B], in the unit of the energies.
     """
 
     assignment: Integers
@@ -58,11 +56,10 @@ def schedule(time: npt.ArrayLike, energy: npt.ArrayLike, network: npt.ArrayLike,
     Deterministic, and a design's schedule does not depend on the batch it is in.
 
     Args:
-        time: of each layer on each sub-accelerator, [B, L, A]; inf where it cannot run there.
-        energy: likewise [B, L, A], in any unit.
-        network: which network a layer belongs to, int [L]; layers of one network are in their order.
-        latency_spec: one for all designs, or [B], in the unit of `time`; None asks for the least latency, and among equals the least
-            energy.
+        time: time of each layer on each sub-accelerator, [B, L, A], in any unit; inf where it cannot run there.
+        energy: energy of each layer on each sub-accelerator, [B, L, A], in any unit.
+        network: network of each layer, int [L]; layers of one network are in their order.
+        latency_spec: limit for all designs, or [B], in the unit of `time`; None for the least latency, and the least energy among equals.
 
     Raises:
         ArchGymError: shapes that do not fit, a negative time or energy, a NaN.
@@ -92,8 +89,8 @@ def _checked(time: Any, energy: Any, network: Any) -> tuple[Floats, Floats, Inte
     times, energies, networks = np.asarray(time, float), np.asarray(energy, float), np.asarray(network)
     if times.ndim != 3 or times.shape != energies.shape or networks.shape != times.shape[-2:-1] or 0 in times.shape[-2:]:
         raise ArchGymError(
-            "time and energy must both be [B, L, A] and network [L], with a layer and a "
-            f"sub-accelerator at least; they are {list(times.shape)}, {list(energies.shape)} and {list(networks.shape)}"
+            "time and energy must both be [B, L, A] and network [L], with a layer and a sub-accelerator at least; "
+            f"they are {list(times.shape)}, {list(energies.shape)} and {list(networks.shape)}"
         )
     for name, values in (("time", times), ("energy", energies)):
         if not np.all(values >= 0):

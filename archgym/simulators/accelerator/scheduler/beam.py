@@ -1,11 +1,11 @@
 """Beam search: schedules built layer by layer in the order of their starts, so that each left-shifted schedule is met once.
 
-Of the partial schedules those of least Lagrangian bound are kept, with a multiplier mu_a for the load of each sub-accelerator and nu_n for
+It keeps the partial schedules of least Lagrangian bound, with a multiplier mu_a for the load of each sub-accelerator and nu_n for
 the length of each network, found by ascent on the dual:
 
     bound = energy so far + sum_a mu_a free_a + sum_n nu_n ready_n + sum_{l not started} min_a [ e_la + (mu_a + nu_n(l)) t_la ]
 
-free_a and ready_n are when a sub-accelerator and a network can go on. For the latency alone the energies are left out.
+free_a and ready_n are the times from which a sub-accelerator and a network can go on. For the latency alone the energies are left out.
 
 Several beams of every design are searched at once: with two weights of the longest network beside the Lagrangian bound, or with several
 scales of the multipliers. A lane is one beam of one design; arrays have the lanes last: W = beams times designs.
@@ -18,32 +18,22 @@ from typing import NamedTuple
 
 import numpy as np
 
-from archgym.simulators.accelerator.scheduling.plans import (
-    TIE_WEIGHT,
-    Bools,
-    Chips,
-    Floats,
-    Integers,
-    entries,
-    least_rows,
-    pick,
-    total,
-)
+from archgym.simulators.accelerator.scheduler.plans import TIE_WEIGHT, Bools, Chips, Floats, Integers, entries, least_rows, pick, total
 
-ASCENT = 15  # steps on the dual
-SCALES = (0.5, 1.0, 2.0, 4.0)  # of the multipliers, each with a beam of its own
-LONGEST_WEIGHTS = (1.0, 0.75)  # of the longest network, each with a beam of its own
-BEAM, MIN_WIDTH, MAX_WIDTH = 3_000_000, 2, 512  # partial schedules a beam keeps: BEAM / L^4, within limits
+ASCENT = 15  # steps of the ascent on the dual
+SCALES = (0.5, 1.0, 2.0, 4.0)  # scales of the multipliers, one beam each
+LONGEST_WEIGHTS = (1.0, 0.75)  # weights of the longest network, one beam each
+BEAM, MIN_WIDTH, MAX_WIDTH = 3_000_000, 2, 512  # partial schedules that a beam keeps: BEAM / L^4, within limits
 TOO_LONG, LAST_RESORT = 1e3, 1e6  # charges of a schedule, both sums of least times and of least energies being about 1
 
 
 class Beams(NamedTuple):
-    """S complete schedules of every design, among them those of dead lanes.
+    """S complete schedules of every design.
 
     Attributes:
-        levels: operation and parent of the partial schedules after each layer, [K, W] each.
-        latency: [S, b], inf for a schedule that does not exist.
-        energy: likewise.
+        levels: after each layer, operation and parent of the partial schedules, [K, W] each.
+        latency: [S, b], inf where there are fewer schedules.
+        energy: [S, b], inf where there are fewer schedules.
     """
 
     levels: list[tuple[Integers, Integers]]
@@ -64,7 +54,7 @@ class Beams(NamedTuple):
 
 @dataclass(frozen=True)
 class _Lanes:
-    """What stays the same while beams are built."""
+    """Constants of a beam search."""
 
     chips: Chips
     row: Integers  # design of a lane, [W]
@@ -72,18 +62,18 @@ class _Lanes:
     mu: Floats  # multipliers of sub-accelerators, [A, W]
     nu: Floats  # multipliers of networks, [N, W]
     energy_weight: Floats  # [W]
-    longest_weight: Floats  # of the longest network, [W]
-    after: Integers  # layer after in the network, [L + 1]
+    longest_weight: Floats  # weight of the longest network, [W]
+    after: Integers  # layer after in the network, [L + 1]; L where none
     rest: Floats  # from a layer to the end of its network: the last term of the bound, [L + 1, W]
-    path: Floats  # likewise the least time
+    path: Floats  # least time from a layer to the end of its network, [L + 1, W]
 
 
 class _Partial(NamedTuple):
     """K partial schedules in every lane."""
 
     upcoming: Integers  # next layer of each network, L where none, [N, K, W]
-    free: Floats  # when a sub-accelerator can go on, [A, K, W]
-    ready: Floats  # when a network can go on, [N, K, W]
+    free: Floats  # time from which a sub-accelerator can go on, [A, K, W]
+    ready: Floats  # time from which a network can go on, [N, K, W]
     last_start: Floats  # [K, W]
     spent: Floats  # energy so far, [K, W]
     alive: Bools  # False where there are fewer than K, [K, W]
@@ -99,7 +89,7 @@ class _Extensions(NamedTuple):
 
 
 def search_beams(chips: Chips, spec: Floats | None) -> Beams:
-    """Schedules for the least latency without a spec [b], for the least energy with one."""
+    """Schedules for the least latency; with a spec [b], for the least energy within it."""
     layers, _, designs = chips.time.shape
     lanes, width = _lanes(chips, spec), beam_width(layers)
     partial = _empty(lanes)
@@ -117,7 +107,7 @@ def beam_width(layers: int) -> int:
 
 
 def _multipliers(chips: Chips, spec: Floats | None) -> Floats:
-    """mu and nu, [A + N, b], by multiplicative ascent on the dual. Without a spec they sum to 1, and energy counts nothing."""
+    """mu and nu, [A + N, b], by multiplicative ascent on the dual. Without a spec they sum to 1, and energy does not count."""
     accelerators, networks, network = chips.accelerators, chips.networks, chips.network
     resources = accelerators + networks
     multiplier = np.full((resources, chips.time.shape[2]), 1 / resources)
@@ -130,7 +120,7 @@ def _multipliers(chips: Chips, spec: Floats | None) -> Floats:
         )
         limit = load.max(axis=0) if spec is None else spec
         growth = np.clip(load / np.maximum(limit, 1e-9) - 1, -1, 1) / (1 + 0.1 * step)
-        # About exp(growth), whose last bit may depend on where in an array a number is.
+        # This approximates exp(growth), whose last bit may depend on a number's place in an array.
         multiplier = np.maximum(multiplier * (2 + growth) / (2 - growth), 1e-9)
         if spec is None:
             multiplier /= total(multiplier)
@@ -190,8 +180,8 @@ def _extend(lanes: _Lanes, partial: _Partial, n: int, rests: Floats, paths: Floa
     time = entries(chips.time, operation, lanes.row)
     runs = np.isfinite(time) & (partial.alive & (partial.upcoming[n] < layers))
     earliest = np.maximum(partial.free, partial.ready[n])
-    start = np.maximum(earliest, partial.last_start, out=out.start[n])
-    end = np.add(start, np.where(runs, time, 0.0), out=out.end[n])
+    start = np.maximum(earliest, partial.last_start)
+    end = start + np.where(runs, time, 0.0)
     lagrangian = lanes.nu[n] * end + pick(lanes.rest, lanes.after[layer])
     longest = end + pick(lanes.path, lanes.after[layer])
     for other in range(chips.networks):
@@ -204,12 +194,12 @@ def _extend(lanes: _Lanes, partial: _Partial, n: int, rests: Floats, paths: Floa
         go_on = np.maximum(partial.free[a], start)
         go_on[a] = end[a]
         lagrangian += lanes.mu[a] * go_on
-    spent = np.add(partial.spent, entries(chips.energy, operation, lanes.row), out=out.spent[n])
+    spent = partial.spent + entries(chips.energy, operation, lanes.row)
     excess = np.maximum(longest - (lagrangian if lanes.limit is None else lanes.limit), 0)
     bound = lanes.energy_weight * spent + lagrangian + lanes.longest_weight * excess
-    # A layer that could have started earlier belongs in front, where another schedule has it: only where nothing else is left.
+    # Another schedule has a layer that could have started earlier in front: this one is for where nothing else is left.
     bound += np.where(earliest < partial.last_start, LAST_RESORT, 0.0)
-    out.bound[n] = np.where(runs, bound, np.inf)
+    out.bound[n], out.start[n], out.end[n], out.spent[n] = np.where(runs, bound, np.inf), start, end, spent
 
 
 def _kept(lanes: _Lanes, partial: _Partial, extensions: _Extensions, width: int) -> tuple[_Partial, Integers, Integers]:

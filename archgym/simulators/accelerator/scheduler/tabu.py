@@ -7,7 +7,7 @@ Insertions are ranked by the longest path through the inserted layer v between t
 A round evaluates the best few exactly and applies the best, even if it is worse than the current schedule. Its measure is
 energy + lambda max(0, latency - limit), lambda rising while the schedule is too long and falling while it is not.
 
-A lane is one start of one design, each going its own way; arrays have the lanes last: M = starts times active designs.
+A lane is one start of one design, independent of the others; arrays have the lanes last: M = starts times active designs.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from archgym.simulators.accelerator.scheduling.plans import (
+from archgym.simulators.accelerator.scheduler.plans import (
     TIE_WEIGHT,
     TOLERANCE,
     Bools,
@@ -32,16 +32,16 @@ from archgym.simulators.accelerator.scheduling.plans import (
     total,
 )
 
-ROUNDS, MIN_ROUNDS, PATIENCE = 320, 4, 20  # ROUNDS / L at most; PATIENCE rounds without improvement end a search
+ROUNDS, MIN_ROUNDS, PATIENCE = 320, 4, 20  # at most ROUNDS / L rounds; PATIENCE rounds without improvement end a search
 CANDIDATES, MIN_CANDIDATES, MAX_CANDIDATES = 128, 2, 16  # insertions evaluated in a round: CANDIDATES / L, within limits
-LATENCY_WEIGHT = 1e-4  # where the energy counts
-PENALTY_GROWTH = 1.5  # of lambda in a round
+LATENCY_WEIGHT = 1e-4  # weight of the latency where the energy counts
+PENALTY_GROWTH = 1.5  # factor of lambda in a round
 
 
 class TabuSearch:
     """Improves plans [L, K, b], K starts of every design.
 
-    With a target [b], the least energy among plans no longer than it. Without, the least latency, and no further than `aim` [b].
+    With a target [b] it minimises energy among plans no longer than the target. Without one it minimises latency, down to `aim` [b].
 
     Attributes:
         best: the best plan of every design, [L, b].
@@ -58,7 +58,7 @@ class TabuSearch:
         self._row = np.tile(self._active, starts)  # design of a lane
         self._plan = plans.reshape(layers, -1)
         self._start, self._end = start_and_end(chips, self._plan, self._row)
-        self._tabu_until = np.zeros((layers * chips.accelerators, len(self._row)), int)  # the round until which an operation is left out
+        self._tabu_until = np.zeros((layers * chips.accelerators, len(self._row)), int)  # last round that leaves an operation out
         self._tenure = np.repeat(np.arange(starts) * max(1, layers // 8) + max(2, layers // 4), designs)
         self._penalty = np.ones(len(self._row))  # lambda
 
@@ -91,7 +91,7 @@ class TabuSearch:
         self.best_value[rows], self._best_tie[rows], self._improved[rows] = value[better], tie[better], step
 
     def _drop_finished(self, step: int) -> None:
-        """Go on with the designs that improved lately and are not at their aim."""
+        """Drop the designs that did not improve lately or have reached their aim."""
         going = self._improved[self._active] + PATIENCE >= step
         if self._target is None:
             going &= self.best_value[self._active] > self._aim[self._active]
@@ -116,7 +116,7 @@ class TabuSearch:
         index = np.argsort(self._start, axis=0, kind="stable") * len(row) + lane
         plan, start, end = self._plan.take(index), self._start.take(index), self._end.take(index)
         spent = entries(chips.energy, plan, row)
-        costs, operations, destinations = best_insertions(chips, plan, row, start, end, spent, self._tabu_until >= step, cost)
+        costs, operations, destinations = _best_insertions(chips, plan, row, start, end, spent, self._tabu_until >= step, cost)
         source = least_rows(costs, min(max(CANDIDATES // len(plan), MIN_CANDIDATES), MAX_CANDIDATES))
         possible = np.isfinite(pick(costs, source))
         operation, destination = pick(operations, source), pick(destinations, source)
@@ -125,7 +125,7 @@ class TabuSearch:
         latency = end.max(axis=0)
         energy = total(spent) + entries(chips.energy, operation, row) - pick(spent, source)
         self._record(np.where(possible, latency, np.inf), energy, candidates, step)
-        # Where every insertion is tabu, an impossible one is chosen, which leaves the plan as it is.
+        # Where every insertion is tabu, the choice is an impossible one, which leaves the plan as it is.
         choice = np.where(possible, cost(latency, energy), np.inf).argmin(axis=0)
         self._tabu_until[pick(plan, pick(source, choice)), lane] = step + self._tenure
         self._plan, self._start, self._end = candidates[:, choice, lane], start[:, choice, lane], end[:, choice, lane]
@@ -134,8 +134,8 @@ class TabuSearch:
 
 
 class _Places(NamedTuple):
-    """Where the layers of plans [L, M] may go, by position. Positions before a layer are counted from 1, those after it from 0, so that
-    0 and L stand for none, and for times of 0."""
+    """Possible places of the layers of plans [L, M]. Positions before a layer count from 1, those after it from 0: 0 and L mean none, and
+    times of 0."""
 
     position: Integers  # [L, 1]
     ends: Floats  # end of the layer before a position, [L + 1, M]
@@ -147,7 +147,7 @@ class _Places(NamedTuple):
     after: Integers  # first position of a sub-accelerator from a position on, [A, L + 1, M]
 
 
-def best_insertions(
+def _best_insertions(
     chips: Chips,
     plan: Integers,
     row: Integers,
@@ -166,7 +166,7 @@ def best_insertions(
     places = _places(chips, plan, row, end)
     latency = end.max(axis=0)
     is_critical = start + places.tails[:-1] >= latency * (1 - 1e-9)
-    elsewhere = np.where(is_critical, 0.0, latency)  # what the latency stays, whatever this layer does
+    elsewhere = np.where(is_critical, 0.0, latency)  # the latency that moving this layer cannot reduce
     energy = total(spent)
     head, rest = pick(places.ends, places.network_before), pick(places.tails, places.network_after)
     costs, operations = np.full(plan.shape, np.inf), plan.copy()
@@ -212,8 +212,8 @@ def _places(chips: Chips, plan: Integers, row: Integers, end: Floats) -> _Places
 
 
 def _best_places(places: _Places, a: int, head: Floats, rest: Floats) -> tuple[Floats, Integers]:
-    """For every layer its best position on sub-accelerator a: the longest path through it without its own time, inf where it is already,
-    and the position; [L, M]. `head` and `rest` are the path up to its network's layer before and from the one after."""
+    """The best position of every layer on sub-accelerator a: the longest path through it without its time, inf where it is already there,
+    and the position, [L, M]. `head` and `rest` are the paths up to the layer before in its network and from the layer after."""
     ends, tails, before, after = places.ends, places.tails, places.before[a], places.after[a]
     layers = len(places.position)
     one_before, one_after = before[:-1], after[1:]
