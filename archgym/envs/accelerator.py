@@ -1,4 +1,5 @@
-"""archgym/Accelerator-v0: design the accelerator that runs one network with the least energy-delay product in a given area.
+"""archgym/Accelerator-v0: design the accelerator that runs one network with the least energy-delay product in
+a given area.
 
 ## Description
 An array of processing elements (PEs) with small memories, a global buffer, an on-chip network and off-chip
@@ -8,13 +9,12 @@ simulator is an analytical model (`archgym.simulators.accelerator`) whose comput
 MAESTRO's; `archgym fidelity accelerator` shows the accuracy of the rest. With `backend="scalesim"` or
 "zigzag" the real tools simulate every design, after `archgym backends install scalesim`.
 
-## Action Space
-`MultiDiscrete([6, 6, 6, 6, 9, 6, 7, 3, 2, 5])`: 14,696,640 designs. Designs are infeasible if L1 is too small for an eyeriss PE, or the
-buffer for every tile of a layer.
+## Action Space `MultiDiscrete([6, 6, 6, 6, 9, 6, 7, 3, 2, 5])`: 14,696,640 designs. Designs are infeasible if
+L1 is too small for an eyeriss PE, or the buffer for every tile of a layer.
 
 | Num | Parameter | Values | Meaning |
 |---|---|---|---|
-| 0 | dataflow | nvdla, shidiannao, eyeriss, systolic_ws, systolic_os, systolic_is | stationary data and mapping of layers |
+| 0 | dataflow | nvdla, shidiannao, eyeriss, systolic_ws, systolic_os, systolic_is | data that stays in a PE |
 | 1 | rows | 8, 16, ..., 256 | rows of PEs |
 | 2 | cols | 8, 16, ..., 256 | columns of PEs |
 | 3 | l1_bytes | 32, 64, ..., 1024 | memory of a PE, bytes |
@@ -45,9 +45,9 @@ The accuracy of a precision is not modelled: fix it with `fixed={"precision": "f
 
 SCALE-Sim and ZigZag report some of them (`archgym backends list`).
 
-## Rewards
--log(edp / reference), minus log(area_mm2 / limit) where the area exceeds its limit (likewise power and latency). The reference is near the
-median design's for every workload: (12 ps MACs + 250 ps words) * (8 pJ MACs + 60 pJ words), where words are operands moved once.
+## Rewards -log(edp / reference), minus log(area_mm2 / limit) where the area exceeds its limit (likewise power
+and latency). The reference is near the median design's for every workload: (12 ps MACs + 250 ps words) * (8
+pJ MACs + 60 pJ words), where words are operands moved once.
 
 ## Starting State
 Observation of zeros.
@@ -59,10 +59,10 @@ After one design (`horizon=1`), or after `horizon` designs.
 | Argument | Type | Default | Meaning |
 |---|---|---|---|
 | workload | str or Workload | "resnet18" | name from `archgym workloads`, or path of an .onnx or .csv file |
-| dimensions | dict or None | None | sizes of dynamic dimensions of an .onnx file, e.g. {"batch": 1, "height": 224} |
+| dimensions | dict or None | None | sizes of dynamic dimensions of an .onnx file, e.g. {"batch": 1} |
 | technology | str | "45nm" | table of energies and areas: "45nm", "65nm", or the path of your own |
 | fixed | dict or None | None | parameters to hold constant, e.g. {"precision": "fp16"} |
-| backend | str | "model" | analytical model, or a real tool, "scalesim" or "zigzag": seconds to minutes per design |
+| backend | str | "model" | analytical model, or a tool ("scalesim", "zigzag"), minutes per design |
 | area_mm2 | float or None | 16.0 | limit on area_mm2 (the median design has 17 mm2); None for no limit |
 | power_w | float or None | None | limit on power_w |
 | latency_s | float or None | None | limit on latency_s |
@@ -98,31 +98,51 @@ def accelerator(
     dimensions: Dimensions | None = None,
 ) -> Simulator:
     """One network on one accelerator: the analytical model, or a real tool that simulates every design."""
-    given = {} if dimensions is None else {"dimensions": dimensions}  # an argument that is passed changes the identity of results
+    # an argument that is passed changes the identity of results
+    given = {} if dimensions is None else {"dimensions": dimensions}
     if backend == "model":
         return Accelerator(workload, technology, fixed, **given)
     if backend not in BACKENDS:
         raise unknown("backend of archgym/Accelerator-v0", backend, ["model", *BACKENDS])
     if technology != "45nm" or fixed:
-        raise ArchGymError("technology and fixed go with backend='model'; the real tools have their own constants and the whole space")
+        raise ArchGymError(
+            "technology and fixed go with backend='model'; the real tools have their own constants and the "
+            "whole space"
+        )
     from archgym.simulators.accelerator.backends import backend_simulator
 
     return backend_simulator(backend, workload, **given)
 
 
 def objective(
-    simulator: Simulator, *, area_mm2: float | None = 16.0, power_w: float | None = None, latency_s: float | None = None
+    simulator: Simulator,
+    *,
+    area_mm2: float | None = 16.0,
+    power_w: float | None = None,
+    latency_s: float | None = None,
 ) -> Objective:
-    """The least energy-delay product within limits; the least latency if a tool reports neither energy nor area."""
+    """The least energy-delay product within limits; the least latency if a tool reports neither energy nor
+    area.
+    """
     reported = {metric.name for metric in simulator.metrics}
-    limits = {"area_mm2": area_mm2 if "area_mm2" in reported else None, "power_w": power_w, "latency_s": latency_s}
+    limits = {
+        "area_mm2": area_mm2 if "area_mm2" in reported else None,
+        "power_w": power_w,
+        "latency_s": latency_s,
+    }
     constraints = [AtMost(name, limit) for name, limit in limits.items() if limit is not None]
-    reference = {name: value for name, value in references(cast(Accelerator, simulator.unwrapped)).items() if name in reported}
+    reference = {
+        name: value
+        for name, value in references(cast(Accelerator, simulator.unwrapped)).items()
+        if name in reported
+    }
     return Objective(Minimize("edp" if "edp" in reported else "latency_s"), *constraints, reference=reference)
 
 
 def references(simulator: Accelerator) -> dict[str, float]:
-    """Values near the median design's for any workload; time, energy and their product are within a factor of 5 for shipped workloads."""
+    """Values near the median design's for any workload; time, energy and their product are within a factor
+    of 5 for shipped workloads.
+    """
     macs, words = simulator.workload.macs, compulsory_words(simulator.workload.layers)
     latency_s, energy_j = 12e-12 * macs + 250e-12 * words, 8e-12 * macs + 60e-12 * words
     cycles = 600e6 * latency_s
@@ -145,6 +165,15 @@ register_env(
     simulator="archgym.envs.accelerator:accelerator",
     objective="archgym.envs.accelerator:objective",
     presets={
-        name: {"workload": name} for name in ("resnet18", "resnet50", "mobilenet_v2", "vgg16", "efficientnet_b0", "bert_base", "vit_b_16")
+        name: {"workload": name}
+        for name in (
+            "resnet18",
+            "resnet50",
+            "mobilenet_v2",
+            "vgg16",
+            "efficientnet_b0",
+            "bert_base",
+            "vit_b_16",
+        )
     },
 )

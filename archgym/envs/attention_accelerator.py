@@ -1,4 +1,5 @@
-"""archgym/AttentionAccelerator-v0: an accelerator for attention of one sequence length, by energy-delay product in a given area.
+"""archgym/AttentionAccelerator-v0: an accelerator for attention of one sequence length, by energy-delay
+product in a given area.
 
 ## Description
 O = softmax(Q K') V on a square array of multiply-adders with a row of vector lanes. The cascade is the number
@@ -10,9 +11,8 @@ is a closed form that equals the published figures of FuseMax and of the one-pas
 (Nayak et al., MICRO 2024) at their designs; other designs, energy and area are not validated. Bandwidth and
 clock cost no area.
 
-## Action Space
-`MultiDiscrete([3, 2, 2, 6, 7, 10, 6, 3, 4])`: 362,880 designs. Designs whose buffer cannot hold a tile of `array_dim` queries, keys and
-values are infeasible.
+## Action Space `MultiDiscrete([3, 2, 2, 6, 7, 10, 6, 3, 4])`: 362,880 designs. Designs whose buffer cannot
+hold a tile of `array_dim` queries, keys and values are infeasible.
 
 | Num | Parameter | Values | Meaning |
 |---|---|---|---|
@@ -41,9 +41,9 @@ values are infeasible.
 | 7 | dram_bytes: off-chip traffic | B | lower |
 | 8 | bound: busiest part; 1 array, 2 vector lanes, 3 DRAM | 1 | |
 
-## Rewards
--log(edp / reference), minus log(area_mm2 / limit) where the area exceeds the limit. The reference is near the median design's: 3.3e-24 J s
-times the square of the multiply-adds, queries and keys rounded up to 64.
+## Rewards -log(edp / reference), minus log(area_mm2 / limit) where the area exceeds the limit. The reference
+is near the median design's: 3.3e-24 J s times the square of the multiply-adds, queries and keys rounded up to
+64.
 
 ## Starting State
 Observation of zeros.
@@ -64,8 +64,9 @@ After one design (`horizon=1`), or after `horizon` designs.
 | form | str | "log" | form of the objective: log, linear, nasaic |
 | tabulated | bool | True | table of all designs in memory |
 
-Presets name common workloads, `gymnasium.make("archgym/AttentionAccelerator-v0", preset="bert_64k")`: bert, xlm (batch 64) and llama (batch
-1, 32 heads of 128), each at 1k, 4k, 16k, 64k, 256k and 1m tokens; see `PRESETS`.
+Presets name common workloads, `gymnasium.make("archgym/AttentionAccelerator-v0", preset="bert_64k")`: bert,
+xlm (batch 64) and llama (batch 1, 32 heads of 128), each at 1k, 4k, 16k, 64k, 256k and 1m tokens; see
+`PRESETS`.
 
 ## Known optimum
 By enumeration: the table holds all designs.
@@ -87,12 +88,24 @@ from archgym.simulators.accelerator.attention import AttentionAccelerator
 from archgym.simulators.accelerator.fusemax import LENGTHS, WORD_BYTES, compulsory_bytes
 
 PRESETS = {
-    f"{name}_{length.lower()}": {"batch": batch, "heads": heads, "queries": n, "keys": n, "head_dim": dim, "value_dim": dim}
-    for name, (batch, heads, dim) in {"bert": (64, 12, 64), "xlm": (64, 16, 128), "llama": (1, 32, 128)}.items()
+    f"{name}_{length.lower()}": {
+        "batch": batch,
+        "heads": heads,
+        "queries": n,
+        "keys": n,
+        "head_dim": dim,
+        "value_dim": dim,
+    }
+    for name, (batch, heads, dim) in {
+        "bert": (64, 12, 64),
+        "xlm": (64, 16, 128),
+        "llama": (1, 32, 128),
+    }.items()
     for length, n in LENGTHS.items()
 }
 
-# Medians of random feasible designs on workloads from 128 to 2^20 tokens and decoding steps, each within a factor of 2.7 of these;
+# Medians of random feasible designs on workloads from 128 to 2^20 tokens and decoding steps, each within a
+# factor of 2.7 of these;
 # per multiply-add unless noted.
 MEDIAN_LATENCY_S = 6e-13
 MEDIAN_CYCLES = 4e-4
@@ -119,9 +132,15 @@ def attention_accelerator(
 def objective(simulator: Simulator, *, area_mm2: float = 50.0, form: Form = "log") -> Objective:
     """The least energy-delay product among accelerators of at most `area_mm2`."""
     attention = cast(AttentionAccelerator, simulator.unwrapped).attention
-    scores = attention.batch * attention.heads * (PADDING * ceil(attention.queries / PADDING)) * (PADDING * ceil(attention.keys / PADDING))
+    scores = (
+        attention.batch
+        * attention.heads
+        * (PADDING * ceil(attention.queries / PADDING))
+        * (PADDING * ceil(attention.keys / PADDING))
+    )
     macs = float(scores * (attention.head_dim + attention.value_dim))
-    # Only edp is rewarded; the other references keep observations of any workload within the bounds of the space.
+    # Only edp is rewarded; the other references keep observations of any workload within the bounds of the
+    # space.
     reference = {
         "edp": MEDIAN_EDP * macs**2,
         "latency_s": MEDIAN_LATENCY_S * macs,
@@ -129,7 +148,8 @@ def objective(simulator: Simulator, *, area_mm2: float = 50.0, form: Form = "log
         "energy_j": MEDIAN_ENERGY_J * macs,
         "power_w": MEDIAN_POWER_W,
         "area_mm2": area_mm2,
-        "dram_bytes": float(compulsory_bytes(attention)) + 2.0 * WORD_BYTES * scores,  # plus scores moved out and in once
+        # plus scores moved out and in once
+        "dram_bytes": float(compulsory_bytes(attention)) + 2.0 * WORD_BYTES * scores,
     }
     return Objective(Minimize("edp"), AtMost("area_mm2", area_mm2), form=form, reference=reference)
 

@@ -1,4 +1,5 @@
-"""archgym/DramController-v0: set up the controller of a DRAM for low latency or low power on a trace of requests.
+"""archgym/DramController-v0: set up the controller of a DRAM for low latency or low power on a trace of
+requests.
 
 ## Description
 A memory controller orders requests, opens and closes rows, and refreshes, which determines the time and
@@ -6,12 +7,11 @@ energy of a trace. Results come from a table of all designs, made with the cycle
 (DDR3-1600, 10,000 requests). With `backend="dramsys"`, `executable=` and `resources=`, DRAMSys runs for every
 design, about 0.1 s each.
 
-This is the first environment of ArchGym (Krishnan et al., ISCA 2023) with corrected units: the simulator prints latencies in ns or ps, and
-the published environment ignored the unit.
+This is the first environment of ArchGym (Krishnan et al., ISCA 2023) with corrected units: the simulator
+prints latencies in ns or ps, and the published environment ignored the unit.
 
-## Action Space
-`MultiDiscrete([4, 3, 3, 8, 2, 2, 4, 4, 3, 8])`: 442,368 designs, all feasible. 235,008 differ, since designs without refreshes ignore
-their bounds.
+## Action Space `MultiDiscrete([4, 3, 3, 8, 2, 2, 4, 4, 3, 8])`: 442,368 designs, all feasible. 235,008
+differ, since designs without refreshes ignore their bounds.
 
 | Num | Parameter | Values | Meaning |
 |---|---|---|---|
@@ -63,11 +63,11 @@ After one design (`horizon=1`), or after `horizon` designs.
 ## Arguments
 | Argument | Type | Default | Meaning |
 |---|---|---|---|
-| trace | str | "cloud-1" | name from `archgym.simulators.dram.list_traces()`, or of a file in `resources/traces` |
+| trace | str | "cloud-1" | name from `archgym.simulators.dram.list_traces()`, or a file of `resources` |
 | backend | str | "table" | source of results: "table", or "dramsys" for a run per design |
 | executable | path or None | None | DRAMSys program, for "dramsys" |
 | resources | path or None | None | folder DRAMSys/library/resources, for "dramsys" |
-| time_unit | str | "printed" | unit of latencies; "dropped" for the published environment's wrong ones (see docs/dram.md) |
+| time_unit | str | "printed" | unit of latencies; "dropped" for the published wrong ones (docs/dram.md) |
 | timeout_s | float | 60.0 | time limit of one run, seconds, for "dramsys" |
 | workers | int | 1 | number of runs at once, for "dramsys" |
 | goal | str | "low_latency" | rewarded metrics, as above |
@@ -75,9 +75,9 @@ After one design (`horizon=1`), or after `horizon` designs.
 | target_power_w | float | 1.0 | target for form="archgym", W |
 | target_latency_s | float | 1e-4 | target for form="archgym", s |
 
-## Known optimum
-Exact for every objective, from the table. Of the distinct designs, 160 tie for the lowest latency, 576 others for the lowest power, and 160
-others for both and for edp. Unknown with "dramsys", where `archgym optimum` would run every design.
+## Known optimum Exact for every objective, from the table. Of the distinct designs, 160 tie for the lowest
+latency, 576 others for the lowest power, and 160 others for both and for edp. Unknown with "dramsys", where
+`archgym optimum` would run every design.
 
 ## Version History
 - v0: first version.
@@ -115,7 +115,9 @@ def dram_controller(
     """Controllers on one trace, from a table or run by DRAMSys."""
     if backend == "table":
         if executable is not None or resources is not None:
-            raise ArchGymError("executable and resources go with backend='dramsys'; backend='table' runs nothing")
+            raise ArchGymError(
+                "executable and resources go with backend='dramsys'; backend='table' runs nothing"
+            )
         return DramController(trace, time_unit)
     if backend != "dramsys":
         raise unknown("backend of archgym/DramController-v0", backend, ["table", "dramsys"])
@@ -123,7 +125,8 @@ def dram_controller(
         raise ArchGymError("time_unit='dropped' goes with backend='table'; backend='dramsys' reads the units")
     if executable is None or resources is None:
         raise ArchGymError(
-            "backend='dramsys' needs executable=, the path of DRAMSys 4.0, and resources=, the path of its folder DRAMSys/library/resources"
+            "backend='dramsys' needs executable=, the path of DRAMSys 4.0, and resources=, the path of its "
+            "folder DRAMSys/library/resources"
         )
     simulator = DramSys(executable, resources, trace, timeout_s)
     return simulator if workers == 1 else Parallel(simulator, workers=workers)
@@ -146,8 +149,12 @@ def objective(
         raise unknown("form of archgym/DramController-v0", form, ["log", "archgym"])
     targets = {"power_w": target_power_w, "latency_s": target_latency_s}
     if not set(GOALS[goal]) <= set(targets):
-        raise ArchGymError(f"goal={goal!r} has no published target; with form='archgym' use low_latency, low_power or both")
-    return Objective(*(Target(name, targets[name]) for name in GOALS[goal]), reference=REFERENCE, form="archgym")
+        raise ArchGymError(
+            f"goal={goal!r} has no published target; with form='archgym' use low_latency, low_power or both"
+        )
+    return Objective(
+        *(Target(name, targets[name]) for name in GOALS[goal]), reference=REFERENCE, form="archgym"
+    )
 
 
 register_env(

@@ -31,7 +31,8 @@ def save_archive(path: str | os.PathLike[str], about: Mapping[str, Any], arrays:
 
 
 def save_arrays(path: str | os.PathLike[str], arrays: Mapping[str, Array], *, compress: bool = True) -> Path:
-    """Write arrays as npz, complete or not at all, and never with pickle (`np.savez` takes `allow_pickle` only from NumPy 2.2 on).
+    """Write arrays as npz, complete or not at all, and never with pickle (`np.savez` takes `allow_pickle`
+    only from NumPy 2.2 on).
 
     Raises:
         ArchGymError: an array of Python objects, or the file cannot be written.
@@ -44,10 +45,12 @@ def save_arrays(path: str | os.PathLike[str], arrays: Mapping[str, Array], *, co
 
 
 def load_archive(path: str | os.PathLike[str], format: int) -> tuple[dict[str, Any], dict[str, Array]]:
-    """Header and arrays that `save_archive` wrote. A damaged file can raise almost any exception: call it within `reading`.
+    """Header and arrays that `save_archive` wrote. A damaged file can raise almost any exception: call it
+    within `reading`.
 
     Raises:
-        ArchGymError: an unknown `format` in the header, or a file that would unpack to far more than arrays compress.
+        ArchGymError: an unknown `format` in the header, or a file that would unpack to far more than arrays
+            compress.
     """
     with zipfile.ZipFile(path) as archive:
         size = sum(entry.file_size for entry in archive.infolist())
@@ -77,13 +80,17 @@ def reading(path: str | os.PathLike[str], what: str, remedy: str = "") -> Iterat
     except FileNotFoundError:
         raise ArchGymError(f"no file at {os.fspath(path)}; expected {what}") from None
     except Exception as error:  # a damaged archive can raise almost any exception
-        raise ArchGymError(f"{os.fspath(path)} is not {what}: {reason_of(error)}" + (remedy and f"; {remedy}")) from error
+        raise ArchGymError(
+            f"{os.fspath(path)} is not {what}: {reason_of(error)}" + (remedy and f"; {remedy}")
+        ) from error
 
 
 def expect(name: str, array: Array, shape: tuple[int, ...], kind: Any) -> None:
     """Refuse an array of a different shape or kind of numbers (np.float64, np.integer, ...)."""
     if array.shape != shape or not np.issubdtype(array.dtype, kind):
-        raise ArchGymError(f"{name} is {array.dtype}{list(array.shape)}; expected {kind.__name__}{list(shape)}")
+        raise ArchGymError(
+            f"{name} is {array.dtype}{list(array.shape)}; expected {kind.__name__}{list(shape)}"
+        )
 
 
 def digest(text: str, arrays: Iterable[Array]) -> str:

@@ -1,7 +1,8 @@
 """CSV as spreadsheets write it, and CSV without formulas.
 
-Spreadsheets read a cell that begins with =, +, -, @, a tab or a line break as a formula, and formulas can start programs and send data.
-Such a text, in a cell or as a column's name, gets an apostrophe in front; numbers do not change.
+Spreadsheets read a cell that begins with =, +, -, @, a tab or a line break as a formula, and formulas can
+start programs and send data. Such a text, in a cell or as a column's name, gets an apostrophe in front;
+numbers do not change.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ _NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$|^[+-]?(inf|nan)$"
 
 
 def delimiter_of(header: str) -> str:
-    """The delimiter of a file with this first line: a tab or a semicolon if it has one and no comma, else a comma."""
+    """The delimiter of a file with this first line: a tab or a semicolon if it has one and no comma, else
+    a comma.
+    """
     return next((each for each in "\t;" if each in header and "," not in header), ",")
 
 
@@ -37,8 +40,14 @@ def write_csv(tables: Iterable[pyarrow.Table], schema: pyarrow.Schema, file: Bin
     written = pyarrow.schema(list(zip(*(n.to_pylist() for n in names), types, strict=True)))
     with pyarrow.csv.CSVWriter(file, written) as writer:
         for table in tables:
-            columns = [as_text(column) if type_ == pyarrow.string() else column for column, type_ in zip(table.columns, types, strict=True)]
-            columns = [inert(column) if type_ == pyarrow.string() else column for column, type_ in zip(columns, types, strict=True)]
+            columns = [
+                as_text(column) if type_ == pyarrow.string() else column
+                for column, type_ in zip(table.columns, types, strict=True)
+            ]
+            columns = [
+                inert(column) if type_ == pyarrow.string() else column
+                for column, type_ in zip(columns, types, strict=True)
+            ]
             writer.write_table(pyarrow.table(columns, schema=written))
 
 
@@ -57,7 +66,10 @@ def as_text(column: Any) -> Any:
     try:
         return column.cast(pyarrow.string())
     except pyarrow.ArrowException:
-        return pyarrow.array([None if value is None else json.dumps(value, default=str) for value in column.to_pylist()], pyarrow.string())
+        return pyarrow.array(
+            [None if value is None else json.dumps(value, default=str) for value in column.to_pylist()],
+            pyarrow.string(),
+        )
 
 
 def _is_plain(type_: pyarrow.DataType) -> bool:

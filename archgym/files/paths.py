@@ -1,8 +1,9 @@
 """The user's data folder (`$ARCHGYM_HOME`, or `~/.archgym`), and safe reading and writing of files.
 
-Other users may have prepared the folder of a file: any name in it may be a link to a file elsewhere, a FIFO or a device. Content therefore
-goes to a new file, created exclusively under a random name, which then replaces the target: a link is replaced, and its target does not
-change. Folders that archgym makes within a user's folder are never entered through a link.
+Other users may have prepared the folder of a file: any name in it may be a link to a file elsewhere, a FIFO
+or a device. Content therefore goes to a new file, created exclusively under a random name, which then
+replaces the target: a link is replaced, and its target does not change. Folders that archgym makes within a
+user's folder are never entered through a link.
 """
 
 from __future__ import annotations
@@ -19,10 +20,19 @@ from typing import BinaryIO
 
 from archgym.errors import ArchGymError
 
-_TEMPORARY = re.compile(r"\..+\.[0-9a-f]+\.tmp")  # archgym's temporary files; older versions have a process id for the random number
-_KINDS = ((stat.S_ISLNK, "a link"), (stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a FIFO"), (stat.S_ISSOCK, "a socket"), (stat.S_ISREG, ""))
+# archgym's temporary files; older versions have a process id for the random number
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]+\.tmp")
+_KINDS = (
+    (stat.S_ISLNK, "a link"),
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a FIFO"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISREG, ""),
+)
 _FOREIGN = {  # first bytes of files that are not data themselves, in lower case
-    b"version https://git-lfs": "a git-lfs pointer, not the data: run git lfs pull where it was cloned, or download it",
+    b"version https://git-lfs": (
+        "a git-lfs pointer, not the data: run git lfs pull where it was cloned, or download it"
+    ),
     **dict.fromkeys((b"<!doctype html", b"<html"), "a web page, not the data: download the file itself"),
     b"pk\x03\x04": "a zip archive: unpack it first",
     b"\x1f\x8b": "a gzip file: unpack it first",
@@ -63,7 +73,9 @@ def make_folder(path: str | os.PathLike[str], *, within: Path | None = None) -> 
                 place.mkdir()
             check_own_folder(place)
     except OSError as error:
-        raise ArchGymError(f"cannot make the folder {target}: {in_words(error)}{_remedy(target, error)}") from error
+        raise ArchGymError(
+            f"cannot make the folder {target}: {in_words(error)}{_remedy(target, error)}"
+        ) from error
     return target
 
 
@@ -91,7 +103,10 @@ def check_own_folder(path: Path) -> None:
     """
     kind = kind_of(path)
     if kind not in (None, "a folder"):
-        raise ArchGymError(f"{path} is {kind or 'a file'}, where archgym keeps a folder of its own: remove it, or give another folder")
+        raise ArchGymError(
+            f"{path} is {kind or 'a file'}, where archgym keeps a folder of its own: remove it, or give "
+            "another folder"
+        )
 
 
 def check_own_file(path: Path) -> None:
@@ -104,11 +119,14 @@ def check_own_file(path: Path) -> None:
     if kind == "" and os.lstat(path).st_nlink > 1:
         kind = "a file with a second name (a hard link)"
     if kind:
-        raise ArchGymError(f"{path} is {kind}, where archgym keeps a file of its own: remove it, or give another folder")
+        raise ArchGymError(
+            f"{path} is {kind}, where archgym keeps a file of its own: remove it, or give another folder"
+        )
 
 
 def kind_of(path: str | os.PathLike[str], *, follow: bool = False) -> str | None:
-    """The kind of a path: "" for a regular file, "a link", "a folder", "a FIFO", ...; None if it does not exist.
+    """The kind of a path: "" for a regular file, "a link", "a folder", "a FIFO", ...; None if it does not
+    exist.
 
     Args:
         path: the path.
@@ -141,7 +159,9 @@ def open_regular(path: str | os.PathLike[str], *, follow: bool = False) -> Binar
 
 
 def foreign(head: bytes) -> str:
-    """Kind and remedy of a pointer, a web page or a packed file by its first bytes ("a gzip file: unpack it first"); "" for others."""
+    """Kind and remedy of a pointer, a web page or a packed file by its first bytes ("a gzip file: unpack
+    it first"); "" for others.
+    """
     return next((kind for start, kind in _FOREIGN.items() if head.lower().startswith(start)), "")
 
 
@@ -288,7 +308,9 @@ def _remedy(target: Path, error: BaseException) -> str:
     """The remedy, where the path does not show it."""
     if is_full(error):
         return "; free some space and run the same command again"
-    return "; set ARCHGYM_HOME to a folder that can be written" if target.is_relative_to(data_folder()) else ""
+    return (
+        "; set ARCHGYM_HOME to a folder that can be written" if target.is_relative_to(data_folder()) else ""
+    )
 
 
 @contextmanager

@@ -1,4 +1,6 @@
-"""Results by key, in an SQLite file that processes share: of simulators by design (`Cached`), of backends by job."""
+"""Results by key, in an SQLite file that processes share: of simulators by design (`Cached`), of backends
+by job.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ WAIT_S = 60.0  # time limit for the lock of another process
 
 
 class Records:
-    """Bytes or texts by key; the first record of a key counts. Several processes, and forks of one, may use a file at once.
+    """Bytes or texts by key; the first record of a key counts. Several processes, and forks of one, may use a
+    file at once.
 
     Args:
         path: the file, in an existing folder on a file system with locks.
@@ -29,7 +32,8 @@ class Records:
 
     def __init__(self, path: str | os.PathLike[str]):
         self.path = os.fspath(path)
-        self._connections: dict[int, sqlite3.Connection] = {}  # by process: a fork may not use or close its parent's
+        # by process: a fork may not use or close its parent's
+        self._connections: dict[int, sqlite3.Connection] = {}
         with self._errors():
             self._open()
 
@@ -77,10 +81,14 @@ class Records:
 
         connection = sqlite3.connect(self.path, timeout=WAIT_S, isolation_level=None, check_same_thread=False)
         connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")  # safe if a process is killed; a power cut may lose the last batches
+        # safe if a process is killed; a power cut may lose the last batches
+        connection.execute("PRAGMA synchronous = NORMAL")
         with connection:
             connection.execute("BEGIN IMMEDIATE")  # refuses a read-only file before anything is simulated
-            connection.execute("CREATE TABLE IF NOT EXISTS results (key BLOB PRIMARY KEY, record BLOB NOT NULL) WITHOUT ROWID")
+            connection.execute(
+                "CREATE TABLE IF NOT EXISTS results (key BLOB PRIMARY KEY, record BLOB NOT NULL) WITHOUT "
+                "ROWID"
+            )
         self._connections[os.getpid()] = connection
         return connection
 
@@ -92,5 +100,11 @@ class Records:
             yield
         except sqlite3.Error as error:
             ours = Path(self.path).is_relative_to(data_folder())
-            remedy = "set ARCHGYM_HOME to a folder that can be written" if ours else "name a file in a folder that can be written"
-            raise SimulatorUnavailable(f"cannot use {self.path} as a cache of results: {error}; {remedy}") from error
+            remedy = (
+                "set ARCHGYM_HOME to a folder that can be written"
+                if ours
+                else "name a file in a folder that can be written"
+            )
+            raise SimulatorUnavailable(
+                f"cannot use {self.path} as a cache of results: {error}; {remedy}"
+            ) from error

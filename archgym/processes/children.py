@@ -1,12 +1,14 @@
 """Child processes that end with the process that started them, together with everything they started.
 
-A program runs under its own supervisor (`archgym.processes.supervisor`), which keeps track of everything below it: daemons, children in
-their own sessions, orphans of killed programs. Everything ends when the program ends, when `Child.end` is called, and when this process
-ends, even if it is killed. If the supervisor itself is killed, the system kills its program, and a mark in the environment identifies what
-the program had started.
+A program runs under its own supervisor (`archgym.processes.supervisor`), which keeps track of everything
+below it: daemons, children in their own sessions, orphans of killed programs. Everything ends when the
+program ends, when `Child.end` is called, and when this process ends, even if it is killed. If the supervisor
+itself is killed, the system kills its program, and a mark in the environment identifies what the program had
+started.
 
-A `Server` is a Python process that answers messages. `wait` takes children as well as connections, so that a caller that waits for an
-answer also sees the end of the process, even if another process still holds the connection open.
+A `Server` is a Python process that answers messages. `wait` takes children as well as connections, so that a
+caller that waits for an answer also sees the end of the process, even if another process still holds the
+connection open.
 """
 
 from __future__ import annotations
@@ -35,16 +37,24 @@ PYTHON = sys.executable
 SUPERVISE = f"import sys; sys.path.append({str(Path(__file__).parent)!a}); import supervisor; supervisor.main"
 MARK = "ARCHGYM_PROCESSES"  # environment variable with the marks of all children above a process
 END_S = 10.0  # time limit for a supervisor to end everything
-NEW_JOB = b"\x1e"  # record separator, written to standard error before a job to set its output apart from earlier output
+# record separator, written to standard error before a job to set its output apart from earlier output
+NEW_JOB = b"\x1e"
 KEPT = 2000  # bytes of a process's output that are kept for error messages
 OUTPUT = 1 << 24  # bytes of output that `run` keeps
 _HEAD = struct.Struct("<8sQ")  # header of an answer: its mark, and the length of the rest
-_KILLS = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT} if os.name == "posix" else set()
+_KILLS = (
+    {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT}
+    if os.name == "posix"
+    else set()
+)
 
 
-def wait(ends: Iterable[multiprocessing.connection.Connection[Any, Any] | Child], seconds: float | None = None) -> list[Any]:
+def wait(
+    ends: Iterable[multiprocessing.connection.Connection[Any, Any] | Child], seconds: float | None = None
+) -> list[Any]:
     """Connections with data and children that ended, as soon as there are any; empty after `seconds`."""
-    return multiprocessing.connection.wait(list(ends), seconds)  # type: ignore[arg-type]  # anything with a descriptor works
+    # anything with a descriptor works
+    return multiprocessing.connection.wait(list(ends), seconds)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -82,7 +92,10 @@ class Ending:
         if self.errno:
             return f"could not be started ({os.strerror(self.errno)})"
         if self.garbled:
-            return "was ended because it sent data that is not an answer; check that it writes only to descriptors that it opened"
+            return (
+                "was ended because it sent data that is not an answer; check that it writes only to "
+                "descriptors that it opened"
+            )
         if self.code == errno.ENOMEM:
             return f"ran out of memory (exit code {self.code})"
         if -self.code in set(signal.Signals):
@@ -97,7 +110,9 @@ def last_words(text: str, lines: int = 4, limit: int = REASON) -> str:
 
 
 def exit_out_of_memory() -> NoReturn:
-    """End this process with the code that `Ending` reports as out of memory, which also frees partial allocations."""
+    """End this process with the code that `Ending` reports as out of memory, which also frees partial
+    allocations.
+    """
     os._exit(errno.ENOMEM)
 
 
@@ -110,7 +125,8 @@ class Child:
         keep: output to keep, bytes.
         kept: descriptors whose output is kept: 1 for standard output, 2 for standard error.
         grace_s: time to exit by itself after this process ended, seconds.
-        memory_bytes: limit on the address space of the program and of each process that it starts; None for no limit.
+        memory_bytes: limit on the address space of the program and of each process that it starts; None for
+            no limit.
         options: options of `subprocess.Popen`: `stdin` (default: none), `stdout`, `cwd`, `env`, `encoding`.
 
     Raises:
@@ -139,7 +155,16 @@ class Child:
         _take_standard_descriptors()
         environment[MARK] = " ".join(filter(None, (environment.get(MARK), self._mark)))
         self._control, theirs = multiprocessing.connection.Pipe()  # a pair of sockets
-        arguments = self.owner, theirs.fileno(), list(fds), list(kept), keep, grace_s, memory_bytes, list(map(os.fspath, command))
+        arguments = (
+            self.owner,
+            theirs.fileno(),
+            list(fds),
+            list(kept),
+            keep,
+            grace_s,
+            memory_bytes,
+            list(map(os.fspath, command)),
+        )
         try:
             self.popen = subprocess.Popen(
                 [PYTHON, "-I", "-S", "-c", f"{SUPERVISE}{arguments!a}"],
@@ -173,7 +198,9 @@ class Child:
         return bool(wait([self], seconds))
 
     def end(self, grace_s: float = 0.0) -> Ending:
-        """End the program and all that it started, after `grace_s` to exit by itself; how it ended. A fork of this process ends nothing."""
+        """End the program and all that it started, after `grace_s` to exit by itself; how it ended. A fork
+        of this process ends nothing.
+        """
         if os.getpid() != self.owner:
             return Ending(0)
         with self._lock:
@@ -205,13 +232,16 @@ class Child:
     def _end_marked(self) -> None:
         """Kill the processes with this child's mark until none is left."""
         end, clean = time.monotonic() + END_S, 0
-        while clean < 2 and time.monotonic() < end:  # two rounds: a process that starts a program briefly shows no environment
+        # two rounds: a process that starts a program briefly shows no environment
+        while clean < 2 and time.monotonic() < end:
             clean = clean + 1 if not _kill_marked(self._mark) else 0
             time.sleep(0.01)
 
 
 def _take_standard_descriptors() -> None:
-    """Open descriptors 0, 1 and 2 if this process has closed them: a child would use a pipe there as standard input or output."""
+    """Open descriptors 0, 1 and 2 if this process has closed them: a child would use a pipe there as
+    standard input or output.
+    """
     while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(fd, True)
     os.close(fd)
@@ -248,7 +278,10 @@ class Server(Child):
         self._unreadable = False
         path = [folder for folder in sys.path if isinstance(folder, str)]  # Python ignores other entries
         line = f"{Line.__module__}.Line({theirs.fileno()}, {self._answers!r})"
-        code = f"import sys; sys.path[:] = {path!a}; import {Line.__module__}; from {module} import {name}; {name}({line})"
+        code = (
+            f"import sys; sys.path[:] = {path!a}; import {Line.__module__}; from {module} import {name}; "
+            f"{name}({line})"
+        )
         flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
         try:
             super().__init__([sys.executable, *flags, "-c", code], fds=[theirs.fileno()], **options)
@@ -299,7 +332,11 @@ class Server(Child):
     def _whole(self) -> bool:
         """Whether a whole message has arrived."""
         size = len(self._arrived)
-        return not self._garbled and size >= _HEAD.size and size >= _HEAD.size + _HEAD.unpack_from(self._arrived)[1]
+        return (
+            not self._garbled
+            and size >= _HEAD.size
+            and size >= _HEAD.size + _HEAD.unpack_from(self._arrived)[1]
+        )
 
     @property
     def _garbled(self) -> bool:
@@ -331,7 +368,9 @@ class Line:
     """
 
     def __init__(self, descriptor: int, mark: bytes):
-        self._connection: multiprocessing.connection.Connection[Any, Any] = multiprocessing.connection.Connection(descriptor)
+        self._connection: multiprocessing.connection.Connection[Any, Any] = (
+            multiprocessing.connection.Connection(descriptor)
+        )
         self._mark = mark
 
     def receive(self) -> Any:
@@ -351,7 +390,9 @@ class Line:
 
 
 def answer(line: Line, reply: Callable[[Any], Any]) -> None:
-    """Answer messages, in a `Server`'s process, until the other end is closed; a MemoryError in `reply` ends the process."""
+    """Answer messages, in a `Server`'s process, until the other end is closed; a MemoryError in `reply`
+    ends the process.
+    """
     here = os.getpid()
     while True:
         try:

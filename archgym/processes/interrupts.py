@@ -1,9 +1,11 @@
 """Ctrl-C for the `archgym` program: one line and exit code 130, at any time.
 
-While modules are imported, nothing needs saving and an exception would print their tracebacks: the program ends at once. A command gets
-one KeyboardInterrupt, never within an import, and stores its results; a bouncing or held key counts once, and a later one ends the program.
+While modules are imported, nothing needs saving and an exception would print their tracebacks: the program
+ends at once. A command gets one KeyboardInterrupt, never within an import, and stores its results; a bouncing
+or held key counts once, and a later one ends the program.
 
-`archgym` imports this first, so it needs only modules that the interpreter has loaded already and a module of constants.
+`archgym` imports this first, so it needs only modules that the interpreter has loaded already and a module of
+constants.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ _first: float | None = None  # time of a command's first interrupt
 
 
 def guard_start() -> None:
-    """End at once on Ctrl-C from now on, if this process is the `archgym` program (its script, or `python -m archgym`)."""
+    """End at once on Ctrl-C from now on, if this process is the `archgym` program (its script, or `python
+    -m archgym`).
+    """
     if _is_program() and _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
         try:
             _signal.signal(_signal.SIGINT, _end)
@@ -53,7 +57,8 @@ def guard_end() -> None:
 def leave(code: object) -> None:
     """End an interrupted command at once with its exit code, if this process is the program.
 
-    The interpreter would end itself by SIGINT if the interrupt had passed through code that a library compiled from text.
+    The interpreter would end itself by SIGINT if the interrupt had passed through code that a library
+    compiled from text.
     """
     if interrupted() and isinstance(code, int):
         _flush()
@@ -90,7 +95,9 @@ def _interrupt(signum: int, frame: object) -> None:
 
 
 def _raise_outside_imports(signum: int, frame: Any) -> None:
-    """Raise KeyboardInterrupt after the current import: an interrupted extension module may abort or crash the program later."""
+    """Raise KeyboardInterrupt after the current import: an interrupted extension module may abort or crash
+    the program later.
+    """
     while frame is not None and "importlib._bootstrap" not in frame.f_code.co_filename:
         frame = frame.f_back
     if frame is None or not _raise_soon():
@@ -120,5 +127,7 @@ def _end(signum: int, frame: object) -> None:
 
 
 def _ignore() -> None:
-    """Ignore Ctrl-C while the interpreter ends: it would restore the system's handler, which kills without an exit code."""
+    """Ignore Ctrl-C while the interpreter ends: it would restore the system's handler, which kills without
+    an exit code.
+    """
     _signal.signal(_signal.SIGINT, _signal.SIG_IGN)

@@ -11,17 +11,23 @@ from contextlib import contextmanager, suppress
 
 
 def limit_memory(extra: int) -> None:
-    """Limit this process to `extra` bytes of address space beyond what it holds, in place of an inherited soft limit."""
+    """Limit this process to `extra` bytes of address space beyond what it holds, in place of an inherited
+    soft limit.
+    """
     import resource
 
     hard = resource.getrlimit(resource.RLIMIT_AS)[1]
     limit = min(_held() + extra, sys.maxsize)
-    resource.setrlimit(resource.RLIMIT_AS, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
+    resource.setrlimit(
+        resource.RLIMIT_AS, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard)
+    )
 
 
 @contextmanager
 def limited_memory(extra: int) -> Iterator[None]:
-    """Limit this process to `extra` bytes of address space beyond what it holds, within a `with` block and on Linux alone."""
+    """Limit this process to `extra` bytes of address space beyond what it holds, within a `with` block and
+    on Linux alone.
+    """
     held = _held()
     if not held:
         yield
@@ -30,7 +36,9 @@ def limited_memory(extra: int) -> Iterator[None]:
 
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     limit = held + extra
-    resource.setrlimit(resource.RLIMIT_AS, (limit if soft == resource.RLIM_INFINITY else min(soft, limit), hard))
+    resource.setrlimit(
+        resource.RLIMIT_AS, (limit if soft == resource.RLIM_INFINITY else min(soft, limit), hard)
+    )
     try:
         yield
     finally:

@@ -2,12 +2,13 @@
 
     owner  --->  supervisor  --->  program  --->  all that it starts, in any session
 
-Orphans below a supervisor become its children (`PR_SET_CHILD_SUBREAPER`): daemons, double forks, children of a killed program. When the
-program ends, the owner sends a byte, or the owner ends (a pidfd), everything below is killed, and the supervisor reports to the owner: the
-program's exit code (or "!errno" if it could not be started), a line feed, and the end of its output. `archgym.processes.children` is the
-other side.
+Orphans below a supervisor become its children (`PR_SET_CHILD_SUBREAPER`): daemons, double forks, children of
+a killed program. When the program ends, the owner sends a byte, or the owner ends (a pidfd), everything below
+is killed, and the supervisor reports to the owner: the program's exit code (or "!errno" if it could not be
+started), a line feed, and the end of its output. `archgym.processes.children` is the other side.
 
-A Python without site-packages runs it so that it starts in milliseconds: it needs little of the standard library and nothing else.
+A Python without site-packages runs it so that it starts in milliseconds: it needs little of the standard
+library and nothing else.
 """
 
 import ctypes
@@ -26,7 +27,14 @@ LINUX = sys.platform == "linux"
 
 
 def main(
-    owner: int, control: int, fds: list[int], output: list[int], keep: int, grace_s: float, memory: int | None, command: list[str]
+    owner: int,
+    control: int,
+    fds: list[int],
+    output: list[int],
+    keep: int,
+    grace_s: float,
+    memory: int | None,
+    command: list[str],
 ) -> None:
     """Start the command, wait for its end, a request or the owner's end, then end everything.
 
@@ -80,7 +88,9 @@ def main(
     _report(control, b"%d\n%b" % (ending, bytes(written[-keep:] if keep else b"")))
 
 
-def _start(command: list[str], output: list[int], source: int, sink: int, control: int, memory: int | None) -> int:
+def _start(
+    command: list[str], output: list[int], source: int, sink: int, control: int, memory: int | None
+) -> int:
     """Start the program in its own session; the system kills it with this process."""
     failed, failure = os.pipe()
     here = os.getpid()
@@ -120,7 +130,9 @@ def _limit_memory(limit: int) -> None:
 
     hard = resource.getrlimit(resource.RLIMIT_AS)[1]
     with suppress(ValueError, OSError):  # a system without such a limit
-        resource.setrlimit(resource.RLIMIT_AS, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
+        resource.setrlimit(
+            resource.RLIMIT_AS, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard)
+        )
 
 
 def _let_go(fds: list[int], output: list[int], sink: int) -> None:

@@ -14,7 +14,8 @@ class SimulatorWrapper(Simulator):
 
     Attributes:
         simulator: the wrapped simulator.
-        transparent: whether results equal those of the wrapped simulator exactly, so that a cache may share them.
+        transparent: whether results equal those of the wrapped simulator exactly, so that a cache may share
+            them.
     """
 
     transparent: ClassVar[bool] = False

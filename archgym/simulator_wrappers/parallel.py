@@ -1,12 +1,16 @@
-"""Worker processes: batches in parallel, and simulators that may hang, crash or use up memory without ending the search.
+"""Worker processes: batches in parallel, and simulators that may hang, crash or use up memory without ending
+the search.
 
-Rows go to idle workers a few at a time, and results return in the order of the batch. A result depends neither on the worker nor on the
-number of workers: the division of a batch into messages depends on the batch alone, and noise is drawn from one seed per row.
+Rows go to idle workers a few at a time, and results return in the order of the batch. A result depends
+neither on the worker nor on the number of workers: the division of a batch into messages depends on the batch
+alone, and noise is drawn from one seed per row.
 
     row raises                      -> that row fails, with the exception as reason
-    row runs longer than timeout_s  -> its worker is killed and the row fails (a message of n rows has n timeout_s; after that, each of
+    row runs longer than timeout_s  -> its worker is killed and the row fails (a message of n rows has n
+                                    timeout_s; after that, each of
                                        its rows is tried alone)
-    worker ends                     -> its rows are tried one by one in new workers; a row fails after `retries` further attempts
+    worker ends                     -> its rows are tried one by one in new workers; a row fails after
+                                    `retries` further attempts
     worker is killed as it starts   -> another is started; a worker that cannot start ends the search
 
 Processes that a row or a worker leaves running end with the worker (`archgym.processes.children`).
@@ -35,26 +39,31 @@ from archgym.simulator_wrappers.base import SimulatorWrapper
 from archgym.space import Array, Indices
 from archgym.text import one_line
 
-MESSAGES_PER_BATCH = 64  # enough to keep every worker busy; with time-outs or noise there is one message per row
+# enough to keep every worker busy; with time-outs or noise there is one message per row
+MESSAGES_PER_BATCH = 64
 STARTS = 100  # limit on consecutive workers that are killed as they start
 WAIT_S = 3600.0  # longest single wait; the system's limit is some weeks
 GRACE_S = 1.0  # time for a worker to close its simulator
 
 
 class Parallel(SimulatorWrapper):
-    """Evaluates a batch in worker processes, started at the first batch and kept until `close`, garbage collection or exit.
+    """Evaluates a batch in worker processes, started at the first batch and kept until `close`, garbage
+    collection or exit.
 
-    Workers are new Python processes, so the simulator must be importable from its module, and a script that is run directly needs
-    `if __name__ == "__main__":` around its own work. They exit when the parent exits, even if it is killed, and so do the processes that
-    they start, daemons included. A process of a `multiprocessing.Pool` may start them too.
+    Workers are new Python processes, so the simulator must be importable from its module, and a script that
+    is run directly needs `if __name__ == "__main__":` around its own work. They exit when the parent exits,
+    even if it is killed, and so do the processes that they start, daemons included. A process of a
+    `multiprocessing.Pool` may start them too.
 
     Args:
         simulator: simulator that each worker gets a copy of.
         workers: number of processes.
         timeout_s: time limit of one design without the start of a worker, seconds; None for no limit.
-        memory_bytes: limit on a worker's address space beyond that of the loaded simulator, bytes; None for no limit.
+        memory_bytes: limit on a worker's address space beyond that of the loaded simulator, bytes; None for
+            no limit.
         retries: further attempts for a design whose worker ended.
-        rows_at_once: designs per message to a worker, which share their time limits; default: 1 with a time-out, else a 64th of the batch.
+        rows_at_once: designs per message to a worker, which share their time limits; default: 1 with a
+            time-out, else a 64th of the batch.
 
     Raises:
         ArchGymError: a number out of range, a simulator that cannot be pickled.
@@ -80,15 +89,22 @@ class Parallel(SimulatorWrapper):
             raise ArchGymError("Parallel needs workers >= 1, retries >= 0 and timeout_s > 0")
         if memory_bytes is not None and not 0 <= memory_bytes <= sys.maxsize:
             raise ArchGymError(
-                f"memory_bytes must be a number of bytes from 0 to {sys.maxsize:,}, or None for no limit; not {memory_bytes!r}"
+                f"memory_bytes must be a number of bytes from 0 to {sys.maxsize:,}, or None for no limit; "
+                f"not {memory_bytes!r}"
             )
-        self.workers, self.timeout_s, self.memory_bytes, self.retries = workers, timeout_s, memory_bytes, retries
+        self.workers, self.timeout_s, self.memory_bytes, self.retries = (
+            workers,
+            timeout_s,
+            memory_bytes,
+            retries,
+        )
         self.rows_at_once = rows_at_once
         try:
             pickle.dumps(simulator)
         except Exception as error:
             raise ArchGymError(
-                f"{type(simulator).__name__} cannot be sent to a worker process ({error}); define it, and what it holds, at module level"
+                f"{type(simulator).__name__} cannot be sent to a worker process ({error}); define it, and "
+                "what it holds, at module level"
             ) from error
         self._reset()
 
@@ -113,10 +129,19 @@ class Parallel(SimulatorWrapper):
         """
         size = len(indices)
         if self.stochastic and rng is None:
-            raise ArchGymError("a stochastic simulator needs a generator: evaluate(designs, rng=np.random.default_rng(seed))")
+            raise ArchGymError(
+                "a stochastic simulator needs a generator: evaluate(designs, rng=np.random.default_rng(seed))"
+            )
         seeds = rng.integers(2**63, size=size).tolist() if self.stochastic and rng is not None else None
-        batch = Outcome(np.full((size, len(self.metrics)), np.nan), np.zeros(size, bool), np.zeros(size, bool))
-        length = 1 if seeds else self.rows_at_once or (1 if self.timeout_s is not None else max(1, size // MESSAGES_PER_BATCH))
+        batch = Outcome(
+            np.full((size, len(self.metrics)), np.nan), np.zeros(size, bool), np.zeros(size, bool)
+        )
+        length = (
+            1
+            if seeds
+            else self.rows_at_once
+            or (1 if self.timeout_s is not None else max(1, size // MESSAGES_PER_BATCH))
+        )
         chunks = deque(_Chunk(range(start, min(start + length, size))) for start in range(0, size, length))
         try:
             self._run(chunks, indices, seeds, batch)
@@ -124,7 +149,10 @@ class Parallel(SimulatorWrapper):
             _stop(self._workers)
             raise
         columns: dict[str, Array] = {metric.name: batch.values[:, j] for j, metric in enumerate(self.metrics)}
-        columns |= {"feasible": batch.feasible, "cached": np.zeros(size, bool) if batch.cached is None else batch.cached}
+        columns |= {
+            "feasible": batch.feasible,
+            "cached": np.zeros(size, bool) if batch.cached is None else batch.cached,
+        }
         if batch.failures:
             columns["failure"] = np.array([batch.failures.get(row, "") for row in range(size)], object)
         return columns
@@ -136,7 +164,8 @@ class Parallel(SimulatorWrapper):
 
     def _run(self, chunks: deque[_Chunk], indices: Indices, seeds: list[int] | None, batch: Outcome) -> None:
         """Run the chunks and write results into `batch`."""
-        mine = [worker for worker in self._workers if worker.process.owner == os.getpid()]  # a fork has no workers of its own
+        # a fork has no workers of its own
+        mine = [worker for worker in self._workers if worker.process.owner == os.getpid()]
         self._workers[:] = [worker for worker in mine if not worker.process.ended]
         starts = STARTS
         while True:
@@ -154,7 +183,10 @@ class Parallel(SimulatorWrapper):
             for worker in _wait(pending, min((worker.deadline for worker in busy), default=np.inf)):
                 starts = STARTS if self._receive(worker, chunks, batch) else starts - 1
                 if not starts:
-                    raise SimulatorUnavailable(f"{STARTS} worker processes in a row were killed as they started: check the free memory")
+                    raise SimulatorUnavailable(
+                        f"{STARTS} worker processes in a row were killed as they started: check the free "
+                        "memory"
+                    )
             now = time.monotonic()
             for worker in [w for w in self._workers if w.chunk is not None and w.deadline <= now]:
                 assert worker.chunk is not None
@@ -165,7 +197,9 @@ class Parallel(SimulatorWrapper):
                 self._discard(worker, grace_s=0.0)
 
     def _receive(self, worker: _Worker, chunks: deque[_Chunk], batch: Outcome) -> bool:
-        """Process a worker's message (started, cannot start, or results) or its end; False if it was killed as it started."""
+        """Process a worker's message (started, cannot start, or results) or its end; False if it was
+        killed as it started.
+        """
         if not worker.process.ready(0.0):  # only a part of a message
             return True
         try:
@@ -179,7 +213,8 @@ class Parallel(SimulatorWrapper):
                 if ending.killed:
                     return False
                 raise SimulatorUnavailable(
-                    f"a worker process did not start: the worker process {ending}; a script that is run needs `if __name__ == '__main__':`"
+                    f"a worker process did not start: the worker process {ending}; a script that is run "
+                    "needs `if __name__ == '__main__':`"
                 )
             if len(chunk.rows) > 1:
                 chunks.extend(chunk.one_by_one())
@@ -207,7 +242,9 @@ class Parallel(SimulatorWrapper):
 
 
 class Isolated(Parallel):
-    """One worker process: a crash, a time-out or a lack of memory fails only the current design. Arguments: see `Parallel`."""
+    """One worker process: a crash, a time-out or a lack of memory fails only the current design.
+    Arguments: see `Parallel`.
+    """
 
     identity = "archgym.workers:Isolated"
 
@@ -218,7 +255,9 @@ class Isolated(Parallel):
         memory_bytes: int | None = None,
         rows_at_once: int | None = None,
     ):
-        super().__init__(simulator, workers=1, timeout_s=timeout_s, memory_bytes=memory_bytes, rows_at_once=rows_at_once)
+        super().__init__(
+            simulator, workers=1, timeout_s=timeout_s, memory_bytes=memory_bytes, rows_at_once=rows_at_once
+        )
 
 
 class _Chunk(NamedTuple):
@@ -236,7 +275,10 @@ class _Worker:
 
     def __init__(self, simulator: Simulator, memory_bytes: int | None):
         if getattr(multiprocessing.current_process(), "_inheriting", False):
-            raise SystemExit("this script is being imported by a worker process: put its own work under `if __name__ == '__main__':`")
+            raise SystemExit(
+                "this script is being imported by a worker process: put its own work under `if __name__ == "
+                "'__main__':`"
+            )
         preparation = _preparation()
         try:
             self.process = Server(f"{__name__}:spawn_main")
@@ -258,11 +300,15 @@ class _Worker:
 def _wait(workers: list[_Worker], deadline: float) -> list[_Worker]:
     """Workers that sent data or ended before a deadline."""
     ends = {end: worker for worker in workers for end in (worker.process.connection, worker.process)}
-    return list(dict.fromkeys(ends[end] for end in wait(ends, max(0.0, min(deadline - time.monotonic(), WAIT_S)))))
+    return list(
+        dict.fromkeys(ends[end] for end in wait(ends, max(0.0, min(deadline - time.monotonic(), WAIT_S))))
+    )
 
 
 def _stop(workers: list[_Worker]) -> None:
-    """End all workers of this process: busy ones at once, the others after they have closed their simulators."""
+    """End all workers of this process: busy ones at once, the others after they have closed their
+    simulators.
+    """
     mine = [worker for worker in workers if worker.process.owner == os.getpid()]
     workers.clear()
     for worker in mine:
@@ -276,7 +322,9 @@ def _preparation() -> dict[str, Any]:
     try:
         data = multiprocessing.spawn.get_preparation_data("archgym worker")
     except FileNotFoundError:
-        raise SimulatorUnavailable("cannot start a worker process: the working folder is gone; change to an existing one") from None
+        raise SimulatorUnavailable(
+            "cannot start a worker process: the working folder is gone; change to an existing one"
+        ) from None
     data["authkey"] = bytes(data["authkey"])
     if not os.path.exists(data.get("init_main_from_path") or os.devnull):  # a script from standard input
         del data["init_main_from_path"]
@@ -306,8 +354,8 @@ def spawn_main(line: Line) -> None:
     except Exception as error:
         line.send(
             SimulatorUnavailable(
-                f"a worker process could not load the simulator: {reason_of(error)}; define it in a module or script that can be "
-                "imported, which a notebook and a script from standard input cannot"
+                f"a worker process could not load the simulator: {reason_of(error)}; define it in a module "
+                "or script that can be imported, which a notebook and a script from standard input cannot"
             )
         )
         return

@@ -28,7 +28,8 @@ _PROBES = 64  # designs that a stored table is checked on
 
 
 class Tabulated(Simulator):
-    """Evaluates every design once, then looks results up: for spaces that fit in memory (8 bytes per metric and design).
+    """Evaluates every design once, then looks results up: for spaces that fit in memory (8 bytes per metric
+    and design).
 
     Args:
         simulator: simulator that fills the table; its attribute is None in a loaded table.
@@ -43,9 +44,14 @@ class Tabulated(Simulator):
 
     def __init__(self, simulator: Simulator, limit: int = 50_000_000, progress: Progress = silent):
         if simulator.stochastic:
-            raise ArchGymError("a stochastic simulator cannot be tabulated; put the noise outside: Noisy(Tabulated(simulator))")
+            raise ArchGymError(
+                "a stochastic simulator cannot be tabulated; put the noise outside: "
+                "Noisy(Tabulated(simulator))"
+            )
         if not simulator.deterministic:
-            raise ArchGymError("a measured simulator cannot be tabulated; use Cached(simulator), which replays measurements")
+            raise ArchGymError(
+                "a measured simulator cannot be tabulated; use Cached(simulator), which replays measurements"
+            )
         if simulator.space.size > limit:
             raise ArchGymError(
                 f"the space has {simulator.space.size:,} designs and the table's limit is {limit:,}; "
@@ -68,16 +74,21 @@ class Tabulated(Simulator):
             progress(what, start / self.space.size)
         self._fill(values, feasible, failures, None)
 
-    def _fill(self, values: Array, feasible: Array, failures: dict[int, str], canonical: Array | None) -> None:
+    def _fill(
+        self, values: Array, feasible: Array, failures: dict[int, str], canonical: Array | None
+    ) -> None:
         self._values = values  # float64 [M, size]; NaN where infeasible
         self._feasible = feasible  # bool [size]
         self._failures = failures  # reason by ordinal
-        self._canonical = canonical  # int64 [size], ordinals; None in a table with its simulator, or without equivalent designs
+        # int64 [size], ordinals; None in a table with its simulator, or without equivalent designs
+        self._canonical = canonical
         self._names = tuple(metric.name for metric in self.metrics)
         self._optima: dict[Objective, Indices | None] = {}
 
     def evaluate_indices(self, indices: Indices, rng: np.random.Generator | None = None) -> dict[str, Array]:
-        """Look designs up: int64 [B, P] in, columns [B] out, with `failure` if any design of the table failed."""
+        """Look designs up: int64 [B, P] in, columns [B] out, with `failure` if any design of the table
+        failed.
+        """
         ordinals = self.space.to_ordinal(indices)
         columns = dict(zip(self._names, self._values.take(ordinals, axis=1), strict=True))
         columns["feasible"] = self._feasible.take(ordinals)
@@ -91,7 +102,9 @@ class Tabulated(Simulator):
         return self if self.simulator is None else self.simulator.unwrapped
 
     def canonical(self, indices: Indices) -> Indices:
-        """The representatives under the simulator that filled the table, also after `load`: [B, P] -> [B, P]."""
+        """The representatives under the simulator that filled the table, also after `load`: [B, P] -> [B,
+        P].
+        """
         if self.simulator is not None:
             return self.simulator.canonical(indices)
         if self._canonical is None:
@@ -104,7 +117,9 @@ class Tabulated(Simulator):
         return rewards.reward, rewards.valid
 
     def optimum(self, objective: Objective) -> Indices | None:
-        """The valid design with the highest reward, [P], of equals that with the lowest ordinal; None if no design is valid."""
+        """The valid design with the highest reward, [P], of equals that with the lowest ordinal; None if
+        no design is valid.
+        """
         if objective not in self._optima:
             reward, valid = self.table_rewards(objective)
             best = int(np.where(valid, reward, -np.inf).argmax())
@@ -116,7 +131,10 @@ class Tabulated(Simulator):
         """The class and the simulator that filled the table; `load` restores the saved one."""
         if self.simulator is None:
             return self._saved_specification
-        return {"simulator": identity_of(type(self)), "arguments": {"simulator": self.simulator.specification}}
+        return {
+            "simulator": identity_of(type(self)),
+            "arguments": {"simulator": self.simulator.specification},
+        }
 
     def close(self) -> None:
         """Close the simulator that filled the table."""
@@ -139,7 +157,9 @@ class Tabulated(Simulator):
             "failed": np.array(list(self._failures), np.int64),
             "reasons": np.array(list(self._failures.values()), np.str_),
         }
-        canonical = np.concatenate([self.space.to_ordinal(self.canonical(indices)) for indices in self.space.enumerate()])
+        canonical = np.concatenate(
+            [self.space.to_ordinal(self.canonical(indices)) for indices in self.space.enumerate()]
+        )
         if not np.array_equal(canonical, np.arange(self.space.size)):
             arrays["canonical"] = canonical
         save_arrays(path, arrays, compress=False)
@@ -163,7 +183,9 @@ class Tabulated(Simulator):
         self.metrics = tuple(Metric(**metric) for metric in json.loads(str(arrays["metrics"])))
         self._saved_specification = dict(json.loads(str(arrays["specification"])))
         size, canonical = self.space.size, arrays.get("canonical")
-        values, feasible, failed, reasons = (arrays[name] for name in ("values", "feasible", "failed", "reasons"))
+        values, feasible, failed, reasons = (
+            arrays[name] for name in ("values", "feasible", "failed", "reasons")
+        )
         expect("values", values, (len(self.metrics), size), np.float64)
         expect("feasible", feasible, (size,), np.bool_)
         expect("failed", failed, (len(reasons),), np.int64)
@@ -178,10 +200,12 @@ class Tabulated(Simulator):
 
 
 class StoredTable(SimulatorWrapper):
-    """`Tabulated(simulator)` from the user's data folder, for simulators that are too slow to tabulate every time.
+    """`Tabulated(simulator)` from the user's data folder, for simulators that are too slow to tabulate every
+    time.
 
-    The first evaluation reads the table, or fills and writes it with its progress on stderr: one process does so while others wait. A table
-    that disagrees with the current simulator on designs spread over the space is filled again.
+    The first evaluation reads the table, or fills and writes it with its progress on stderr: one process does
+    so while others wait. A table that disagrees with the current simulator on designs spread over the space
+    is filled again.
 
     Args:
         simulator: deterministic simulator, identified by its specification, parameters and metrics.
@@ -213,7 +237,11 @@ class StoredTable(SimulatorWrapper):
 
         if unidentified(self.simulator.specification):  # its table could be that of another simulator
             return self._filled()
-        identity = [self.simulator.specification, self.space.to_json(), [metric.name for metric in self.metrics]]
+        identity = [
+            self.simulator.specification,
+            self.space.to_json(),
+            [metric.name for metric in self.metrics],
+        ]
         key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
         path = data_folder("tables", f"{key}.npz")
         make_folder(path.parent)
@@ -232,4 +260,6 @@ class StoredTable(SimulatorWrapper):
         size = self.space.size
         probes = self.space.from_ordinal(np.array([size * i // _PROBES for i in range(_PROBES)]))
         now, then = evaluate_safely(self.simulator, probes), evaluate_safely(table, probes)
-        return bool((now.feasible == then.feasible).all()) and np.allclose(now.values, then.values, rtol=1e-9, equal_nan=True)
+        return bool((now.feasible == then.feasible).all()) and np.allclose(
+            now.values, then.values, rtol=1e-9, equal_nan=True
+        )

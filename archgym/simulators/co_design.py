@@ -1,7 +1,8 @@
 """Co-design: a cell of NAS-Bench-201 and the accelerator that its network runs on, as one design.
 
-The network is the one whose accuracy the table states; with deploy="cifar" the costs, and they alone, are those of the CIFAR-10 network
-with the same cell, whose layers have the size that accelerators are made for. Metrics, for one image:
+The network is the one whose accuracy the table states; with deploy="cifar" the costs, and they alone, are
+those of the CIFAR-10 network with the same cell, whose layers have the size that accelerators are made for.
+Metrics, for one image:
 
     accuracy   accuracy of the cell's network, which was really trained: from a table (`nas.tabular`)
     latency    = sum over layers of count * cycles(layer, chip) / clock
@@ -9,17 +10,20 @@ with the same cell, whose layers have the size that accelerators are made for. M
     area       area of the chip
     feasible   where every layer with count > 0 fits the chip
 
-count is 1 for layers of the network's skeleton, n1 or n3 for the layers of a 1x1 or a 3x3 convolution of the cell, of which a cell has n1
-and n3 (dead ones included, as in `nas.costs`). Cycles, energies and area are those of the analytical model (`accelerator.model`). The
-effect of a precision on accuracy is not modelled, so precision is fixed rather than searched: fp16, which stands for bf16 too.
+count is 1 for layers of the network's skeleton, n1 or n3 for the layers of a 1x1 or a 3x3 convolution of the
+cell, of which a cell has n1 and n3 (dead ones included, as in `nas.costs`). Cycles, energies and area are
+those of the analytical model (`accelerator.model`). The effect of a precision on accuracy is not modelled, so
+precision is fixed rather than searched: fp16, which stands for bf16 too.
 
-The optimum. Among cells of equal n1 and n3 all metrics but accuracy are equal, so the most accurate of them stands for all: 28 cells stand
-for 15,625. If every other metric of an objective is to be low and either grows with n1 and n3 (latency, energy, their product, params,
-macs: sums and products of non-negative terms) or is the area, which no cell changes, then a cell with at most the convolutions of either
-kind and at least the accuracy of another one is as good on every chip: it is feasible where the other is, since its layers are among the
-other's. The optimum is in the space of the remaining cells times the chips.
+The optimum. Among cells of equal n1 and n3 all metrics but accuracy are equal, so the most accurate of them
+stands for all: 28 cells stand for 15,625. If every other metric of an objective is to be low and either grows
+with n1 and n3 (latency, energy, their product, params, macs: sums and products of non-negative terms) or is
+the area, which no cell changes, then a cell with at most the convolutions of either kind and at least the
+accuracy of another one is as good on every chip: it is feasible where the other is, since its layers are
+among the other's. The optimum is in the space of the remaining cells times the chips.
 
-Source: Yang et al., "Co-exploration of neural architectures and heterogeneous ASIC accelerator designs targeting multiple tasks", DAC 2020
+Source: Yang et al., "Co-exploration of neural architectures and heterogeneous ASIC accelerator designs
+    targeting multiple tasks", DAC 2020
 (the joint search and its objective).
 """
 
@@ -71,14 +75,16 @@ class CoDesign(Simulator):
 
     Args:
         dataset: name of a table of cells: "digits-0.5" or another of `archgym data list`.
-        deploy: network whose costs count: "dataset", the network that was trained, or "cifar", the CIFAR-10 network with the same cell.
+        deploy: network whose costs count: "dataset", the network that was trained, or "cifar", the CIFAR-10
+            network with the same cell.
         epochs, seed: budget and training seeds of the accuracy, as for `NasCell`.
         technology: name or path of an energy table: "45nm", "65nm".
-        fixed: parameters of the accelerator to hold constant, in place of the default; {} searches precision too, which is free in
-            accuracy.
+        fixed: parameters of the accelerator to hold constant, in place of the default; {} searches precision
+            too, which is free in accuracy.
 
     Raises:
-        ArchGymError: the data set is not installed or not one of cells; an unknown deployment, table, parameter or value.
+        ArchGymError: the data set is not installed or not one of cells; an unknown deployment, table,
+            parameter or value.
     """
 
     identity = "archgym.simulators.co_design:CoDesign"
@@ -104,24 +110,42 @@ class CoDesign(Simulator):
         parts = (self.network.skeleton, self.network.edge_layers(1), self.network.edge_layers(3))
         self._layers = sum(parts, ())  # L of them, each shape once
         self._convolutions = convolutions(all_cells())  # [15625, 2]
-        self._counts = np.insert(self._convolutions, 0, 1, axis=1).repeat([len(part) for part in parts], axis=1)  # [15625, L]
-        self._network_costs = {name: column.astype(float) for name, column in self.network.costs(all_cells()).items()}  # [15625] each
+        # [15625, L]
+        self._counts = np.insert(self._convolutions, 0, 1, axis=1).repeat(
+            [len(part) for part in parts], axis=1
+        )
+        # [15625] each
+        self._network_costs = {
+            name: column.astype(float) for name, column in self.network.costs(all_cells()).items()
+        }
         of_cells = {metric.name for metric in self.cells.metrics}
-        self.metrics = tuple(metric for metric in METRICS if metric.name not in OF_CELL or metric.name in of_cells)
+        self.metrics = tuple(
+            metric for metric in METRICS if metric.name not in OF_CELL or metric.name in of_cells
+        )
 
     @cached_property
     def model(self) -> LayerModel:
-        """The costs of the layers that a cell's network can have, the skeleton's first; made when it is first needed."""
+        """The costs of the layers that a cell's network can have, the skeleton's first; made when it is
+        first needed.
+        """
         return LayerModel(self._layers, self.energies)
 
     @property
     def specification(self) -> dict[str, Any]:
-        """The class, its arguments, the network whose costs are counted, and digests of the tables, which may change."""
-        named = {"network": self.network.name, "accuracies": self.cells.table.digest, "energies": self.energies.digest}
+        """The class, its arguments, the network whose costs are counted, and digests of the tables, which
+        may change.
+        """
+        named = {
+            "network": self.network.name,
+            "accuracies": self.cells.table.digest,
+            "energies": self.energies.digest,
+        }
         return {**super().specification, **named}
 
     def evaluate_indices(self, indices: Indices, rng: np.random.Generator | None = None) -> dict[str, Array]:
-        """Indices [B, 16] -> every metric, float64 [B], `feasible`, bool [B], and `failure`, str [B], where a design is not."""
+        """Indices [B, 16] -> every metric, float64 [B], `feasible`, bool [B], and `failure`, str [B],
+        where a design is not.
+        """
         accuracies = self.cells.evaluate_indices(indices[:, :_EDGES], rng)
         results = in_chunks(self._run, indices)
         results |= {metric.name: accuracies[metric.name] for metric in self.metrics if metric.name in OF_CELL}
@@ -135,32 +159,46 @@ class CoDesign(Simulator):
         return totals | {name: column[cell] for name, column in self._network_costs.items()}
 
     def canonical(self, indices: Indices) -> Indices:
-        """The first cell of the same function and numbers of convolutions, on the same chip: [B, 16] -> [B, 16]."""
+        """The first cell of the same function and numbers of convolutions, on the same chip: [B, 16] ->
+        [B, 16].
+        """
         return np.concatenate([self.cells.canonical(indices[:, :_EDGES]), indices[:, _EDGES:]], axis=1)
 
     def candidates(self, objective: Objective) -> Candidates | None:
-        """The best cells of their numbers of convolutions, on every chip, without those that others beat where the objective allows it.
+        """The best cells of their numbers of convolutions, on every chip, without those that others beat
+        where the objective allows it.
 
-        None where the objective does not maximise accuracy, or names a metric that differs among cells of equal convolutions.
+        None where the objective does not maximise accuracy, or names a metric that differs among cells of
+        equal convolutions.
         """
         parts = (*objective.terms, *objective.constraints)
-        if self.stochastic or not all(part.metric in OF_COUNTS or _wants(part, "high", ("valid_accuracy",)) for part in parts):
+        if self.stochastic or not all(
+            part.metric in OF_COUNTS or _wants(part, "high", ("valid_accuracy",)) for part in parts
+        ):
             return None
-        frugal = all(part.metric in ("valid_accuracy", *OF_CHIP) or _wants(part, "low", GROWING) for part in parts)
+        frugal = all(
+            part.metric in ("valid_accuracy", *OF_CHIP) or _wants(part, "low", GROWING) for part in parts
+        )
         cells = self._best_cells(frugal)
 
         def enumerate_(chunk: int) -> Iterator[Indices]:
             for chips in self.chips.enumerate(max(chunk // len(cells), 1)):
-                for start in range(0, len(cells), chunk):  # all at once, unless the chunk is smaller than that
+                # all at once, unless the chunk is smaller than that
+                for start in range(0, len(cells), chunk):
                     part = cells[start : start + chunk]
-                    yield np.concatenate([np.tile(part, (len(chips), 1)), np.repeat(chips, len(part), axis=0)], axis=1)
+                    yield np.concatenate(
+                        [np.tile(part, (len(chips), 1)), np.repeat(chips, len(part), axis=0)], axis=1
+                    )
 
         return Candidates(len(cells) * self.chips.size, enumerate_)
 
     def _best_cells(self, frugal: bool) -> Indices:
-        """The most accurate cell of each (n1, n3), [K, 6]; `frugal` drops those that a cell of no more convolutions equals in accuracy."""
+        """The most accurate cell of each (n1, n3), [K, 6]; `frugal` drops those that a cell of no more
+        convolutions equals in accuracy.
+        """
         accuracy = self.cells.evaluate_indices(all_cells())["valid_accuracy"]
-        order = np.lexsort((self._convolutions.sum(axis=1), -accuracy))  # of equals those of fewer convolutions first
+        # of equals those of fewer convolutions first
+        order = np.lexsort((self._convolutions.sum(axis=1), -accuracy))
         best: list[int] = []
         for cell in order.tolist():
             others, counts = self._convolutions[best], self._convolutions[cell]
@@ -171,7 +209,9 @@ class CoDesign(Simulator):
 
 
 def _wants(part: Term | Constraint, what: str, metrics: tuple[str, ...]) -> bool:
-    """Whether a part of an objective names one of these metrics and never prefers a design whose metric is not as low (or high)."""
+    """Whether a part of an objective names one of these metrics and never prefers a design whose metric is
+    not as low (or high).
+    """
     if part.metric not in metrics or part.weight < 0:
         return False
     return isinstance(part, (Minimize, AtMost) if what == "low" else (Maximize, AtLeast))

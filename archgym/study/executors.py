@@ -1,13 +1,15 @@
 """Executors of runs (`concurrent.futures`): this process, local processes, a Dask cluster, Ray.
 
-On all but the first, a `RunProcess` executes each run, so that time-outs, memory limits and crashes are handled alike everywhere
-(cancelling in Dask or Ray cannot stop a running task):
+On all but the first, a `RunProcess` executes each run, so that time-outs, memory limits and crashes are
+handled alike everywhere (cancelling in Dask or Ray cannot stop a running task):
 
-    inline                  in this process, one after the other: for debugging; nothing protects the study from its runs
-    local                   a thread per worker, each with a process for its runs
-    dask                    Dask in this process: its scheduler and workers are threads without network ports
-    dask://HOST:PORT        an existing Dask cluster (tls://HOST:PORT too; SLURM, LSF and PBS through dask-jobqueue)
-    ray, ray://HOST:PORT    Ray on this machine, or an existing cluster
+    inline                 in this process, one after the other: for debugging; nothing protects the study
+                           from its runs
+    local                  a thread per worker, each with a process for its runs
+    dask                   Dask in this process: its scheduler and workers are threads without network ports
+    dask://HOST:PORT       an existing Dask cluster (tls://HOST:PORT too; SLURM, LSF and PBS through
+                           dask-jobqueue)
+    ray, ray://HOST:PORT   Ray on this machine, or an existing cluster
 """
 
 from __future__ import annotations
@@ -44,7 +46,9 @@ def _close_processes(stop: threading.Event | None) -> None:
 
 
 def run_here(request: RunRequest) -> Answer:
-    """Execute a run in this process, without its limits of time and memory; for errors see `RunProcess.run`."""
+    """Execute a run in this process, without its limits of time and memory; for errors see
+    `RunProcess.run`.
+    """
     return unwrap(*try_run(request.specification, request.history, request.cache))
 
 
@@ -113,7 +117,9 @@ class _Dask(Executor):
 
 
 def _cluster(distributed: Any, workers: int, scratch: str) -> Any:
-    """A cluster in this process without ports: through one, every user of this machine could run code as this user."""
+    """A cluster in this process without ports: through one, every user of this machine could run code as
+    this user.
+    """
 
     def portless(cls: Any) -> Any:
         return type(cls.__name__, (cls,), {"start_http_server": lambda *args, **options: None})
@@ -124,7 +130,9 @@ def _cluster(distributed: Any, workers: int, scratch: str) -> Any:
     worker = {"cls": portless(distributed.Worker), "options": {**options, "nthreads": 1, "memory_limit": 0}}
     scheduler = {"cls": portless(distributed.Scheduler), "options": {**options, "dashboard": False}}
     with dask.config.set({"temporary-directory": scratch}):
-        return distributed.SpecCluster(scheduler=scheduler, workers=dict.fromkeys(range(workers), worker), silence_logs=logging.CRITICAL)
+        return distributed.SpecCluster(
+            scheduler=scheduler, workers=dict.fromkeys(range(workers), worker), silence_logs=logging.CRITICAL
+        )
 
 
 class _Ray(Executor):
@@ -162,7 +170,8 @@ def make_executor(where: str, workers: int | None) -> tuple[Executor, int]:
 
     Args:
         where: "inline", "local", "dask", "dask://HOST:PORT", "ray" or "ray://HOST:PORT".
-        workers: number of runs at once on this machine; None for the number of processors. An existing cluster has its own number.
+        workers: number of runs at once on this machine; None for the number of processors. An existing
+            cluster has its own number.
 
     Raises:
         ArchGymError: an unknown name, or a cluster that does not answer.
@@ -174,11 +183,15 @@ def make_executor(where: str, workers: int | None) -> tuple[Executor, int]:
         return Local(here), here
     kind, separator, address = where.partition("://")
     if kind in ("dask", "tls", "tcp") and (address or not separator):
-        cluster: _Dask | _Ray = _Dask(f"{'tls' if kind == 'tls' else 'tcp'}://{address}" if address else None, here)
+        cluster: _Dask | _Ray = _Dask(
+            f"{'tls' if kind == 'tls' else 'tcp'}://{address}" if address else None, here
+        )
     elif kind == "ray" and (address or not separator):
         cluster = _Ray(where if address else None, here)
     else:
-        raise ArchGymError(f"an executor is inline, local, dask, dask://HOST:PORT, ray or ray://HOST:PORT, not {where!r}")
+        raise ArchGymError(
+            f"an executor is inline, local, dask, dask://HOST:PORT, ray or ray://HOST:PORT, not {where!r}"
+        )
     return cluster, max(cluster.width, 1)
 
 

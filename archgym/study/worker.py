@@ -5,9 +5,10 @@
     the run holds more than memory_bytes       -> the same: RunTooLarge
     the process ends (a crash, kill -9)        -> RunDied, also as it starts
 
-The process may start processes (`Isolated`, `Parallel`), a Dask worker may start it, and a script that starts it needs no
-`if __name__ == "__main__":`. It ends with the process that started it, and so does all that its runs have started
-(`archgym.processes.children`). The output of runs is dropped, except the end of it where the process fails.
+The process may start processes (`Isolated`, `Parallel`), a Dask worker may start it, and a script that starts
+it needs no `if __name__ == "__main__":`. It ends with the process that started it, and so does all that its
+runs have started (`archgym.processes.children`). The output of runs is dropped, except the end of it where
+the process fails.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ _POLL_DESCENDANTS_S = 2.0  # interval of checks on its descendants, which take m
 _START_S = 120.0  # time limit for importing archgym
 _GRACE_S = 1.0  # time for a process that closed its connection to exit
 _LAST_WORDS = 200  # characters of output in an error
-_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1")
+_ONE_THREAD = dict.fromkeys(
+    ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1"
+)
 
 
 class RunFailed(ArchGymError):
@@ -39,7 +42,9 @@ class RunFailed(ArchGymError):
 
 
 class RunImpossible(ArchGymError):
-    """Such runs are impossible here: a package is missing, or its version differs from the one the study was written for."""
+    """Such runs are impossible here: a package is missing, or its version differs from the one the study
+    was written for.
+    """
 
 
 class RunDied(ArchGymError):
@@ -130,7 +135,10 @@ class RunProcess:
                 looked = now if everything else looked
                 held = resident_memory(process.pid if everything else self._pid, below=everything)
                 if held > request.memory_bytes:
-                    raise RunTooLarge(f"took {held / 1e9:.2f} GB of memory; the limit is {request.memory_bytes / 1e9:.2f} GB")
+                    raise RunTooLarge(
+                        f"took {held / 1e9:.2f} GB of memory; the limit is {request.memory_bytes / 1e9:.2f} "
+                        "GB"
+                    )
 
     def _start(self, stop: threading.Event | None) -> Server:
         """A started process.
@@ -142,7 +150,13 @@ class RunProcess:
         """
         self.close()
         try:
-            process = Server(f"{__name__}:serve", keep=KEPT, kept=[2], stdout=subprocess.DEVNULL, env={**os.environ, **_ONE_THREAD})
+            process = Server(
+                f"{__name__}:serve",
+                keep=KEPT,
+                kept=[2],
+                stdout=subprocess.DEVNULL,
+                env={**os.environ, **_ONE_THREAD},
+            )
         except OSError as error:
             raise ArchGymError(f"cannot start a process for runs: {error}") from error
         self._process = process  # from now on `close` ends it from any thread

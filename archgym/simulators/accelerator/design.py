@@ -2,12 +2,13 @@
 
 Dataflows have the names of the chips that introduced them, or of SCALE-Sim's systolic arrays:
 
-    nvdla           weights stay; rows take channels, columns take filters (NVDLA)
-    shidiannao      outputs stay; rows and columns take output pixels (ShiDianNao, Du et al., 2015)
-    eyeriss         rows of the kernel stay; rows take kernel rows and channels, columns take output rows (Eyeriss, Chen et al., 2016)
-    systolic_ws     weights stay, inputs and partial sums are pumped through the array (TPU)
-    systolic_os     outputs stay, inputs and weights are pumped
-    systolic_is     inputs stay, weights and partial sums are pumped
+    nvdla         weights stay; rows take channels, columns take filters (NVDLA)
+    shidiannao    outputs stay; rows and columns take output pixels (ShiDianNao, Du et al., 2015)
+    eyeriss       rows of the kernel stay; rows take kernel rows and channels, columns take output rows
+                  (Eyeriss, Chen et al., 2016)
+    systolic_ws   weights stay, inputs and partial sums are pumped through the array (TPU)
+    systolic_os   outputs stay, inputs and weights are pumped
+    systolic_is   inputs stay, weights and partial sums are pumped
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ class Precision:
     accumulator_bytes: int
 
 
-PRECISIONS = {"int8": Precision(1, 4), "fp16": Precision(2, 4), "fp32": Precision(4, 4)}  # fp16 stands for bf16 too
+# fp16 stands for bf16 too
+PRECISIONS = {"int8": Precision(1, 4), "fp16": Precision(2, 4), "fp32": Precision(4, 4)}
 
 KIB = 1024  # bytes
 
@@ -90,7 +92,9 @@ def fix(space: DesignSpace, fixed: Mapping[str, Any]) -> DesignSpace:
         ArchGymError: an unknown parameter, or a value that is not one of its values.
     """
     if not isinstance(fixed, Mapping):
-        raise ArchGymError(f'fixed must be a mapping of parameters to values, such as {{"precision": "fp16"}}, not {fixed!r}')
+        raise ArchGymError(
+            f'fixed must be a mapping of parameters to values, such as {{"precision": "fp16"}}, not {fixed!r}'
+        )
     chosen = {}
     for name, value in fixed.items():
         if name not in space.names:

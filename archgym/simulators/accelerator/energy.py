@@ -1,15 +1,22 @@
-"""Energy and area of memories, operations and networks, from tables with a technology node and a source for every number (`tables/`).
+"""Energy and area of memories, operations and networks, from tables with a technology node and a source for
+every number (`tables/`).
 
-    e_sram(b)   log-log interpolation of measured capacities; outside of them  e(b) = e(b0) (b / b0)^0.57        (pJ per byte)
-    a_sram(b)   log-log interpolation; outside of them proportional to b                                         (um2)
-    e_noc       a fixed number of accesses to a register file of 512 bytes                                       (pJ per byte)
-    energy      = MACs e_mac + sum over levels of bytes moved * e_level + leakage * time                         (J)
-    area        = P (a_mac + a_L1) + a_sram(buffer) + bits * pitch * (height + width)                            (um2)
+    e_sram(b)   log-log interpolation of measured capacities; outside of them  e(b) = e(b0) (b / b0)^0.57
+                                                                               (pJ per byte)
+    a_sram(b)   log-log interpolation; outside of them proportional to b
+                (um2)
+    e_noc       a fixed number of accesses to a register file of 512 bytes
+                (pJ per byte)
+    energy      = MACs e_mac + sum over levels of bytes moved * e_level + leakage * time
+                (J)
+    area        = P (a_mac + a_L1) + a_sram(buffer) + bits * pitch * (height + width)
+                (um2)
 
-The area of P PEs has a network with a trunk of `bits` wires along the rows, and a bus with an equal share of them in each row; height and
-width are those of the array. Control, pads and the memory chip are left out.
+The area of P PEs has a network with a trunk of `bits` wires along the rows, and a bus with an equal share of
+them in each row; height and width are those of the array. Control, pads and the memory chip are left out.
 
-Tables of different tools differ by factors of 2 to 10: rely on ratios of designs under one table, not on absolute joules.
+Tables of different tools differ by factors of 2 to 10: rely on ratios of designs under one table, not on
+absolute joules.
 """
 
 from __future__ import annotations
@@ -97,7 +104,13 @@ class EnergyTable:
 
 
 def area_mm2(
-    table: EnergyTable, rows: Any, cols: Any, l1_bytes: Any, buffer_bytes: Any, noc_bytes_per_cycle: Any, precision: Any
+    table: EnergyTable,
+    rows: Any,
+    cols: Any,
+    l1_bytes: Any,
+    buffer_bytes: Any,
+    noc_bytes_per_cycle: Any,
+    precision: Any,
 ) -> Floats:
     """Area of B accelerators, mm2, from columns [B]."""
     pe = table.mac_um2(precision) + table.sram_um2(l1_bytes)
@@ -154,4 +167,6 @@ def load_energy_table(name: str = "45nm") -> EnergyTable:
         noc = float(data["noc_register_accesses"]) * float(table.sram_pj_per_byte(REGISTER_FILE_BYTES)[0])
         return replace(table, noc_pj_per_byte=noc)
     except (KeyError, ValueError, TypeError, IndexError) as error:
-        raise ArchGymError(f"{path} is not an energy table ({type(error).__name__}: {error}); start from a copy of 45nm.toml") from error
+        raise ArchGymError(
+            f"{path} is not an energy table ({type(error).__name__}: {error}); start from a copy of 45nm.toml"
+        ) from error

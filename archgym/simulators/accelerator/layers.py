@@ -1,11 +1,14 @@
 """Layers of networks, as matrix multiplications and as loops over a convolution.
 
-A convolution of K filters over C channels, kernel R x S, on an image of H x W pixels (padding included) gives E x F pixels:
+A convolution of K filters over C channels, kernel R x S, on an image of H x W pixels (padding included) gives
+E x F pixels:
 
-    E = floor((H - R) / stride) + 1,   F = floor((W - S) / stride) + 1,   MACs = batch * E F * K * R S C / groups
+    E = floor((H - R) / stride) + 1,   F = floor((W - S) / stride) + 1,   MACs = batch * E F * K * R S C /
+                                                                          groups
 
-It is `groups` matrix multiplications of [M, Kd] by [Kd, N] in sequence, with M = batch E F, N = K / groups, Kd = R S C / groups. A matrix
-multiplication is the convolution with H = M, W = R = S = 1, C = Kd, K = N. MACs are multiply-adds.
+It is `groups` matrix multiplications of [M, Kd] by [Kd, N] in sequence, with M = batch E F, N = K / groups,
+Kd = R S C / groups. A matrix multiplication is the convolution with H = M, W = R = S = 1, C = Kd, K = N. MACs
+are multiply-adds.
 """
 
 from __future__ import annotations
@@ -34,14 +37,17 @@ class Layer:
         height, width: input size without padding, pixels; for a matrix multiplication, its rows and 1.
         kernel_h, kernel_w: kernel size, R and S, pixels.
         stride: stride of the kernel in both directions, pixels.
-        padding_h, padding_w: added rows and columns of zeros on both sides together, the smaller half in front.
+        padding_h, padding_w: added rows and columns of zeros on both sides together, the smaller half in
+            front.
         groups: groups of channels and filters; `channels` for a depthwise convolution, heads for attention.
         batch: number of images.
         repeats: number of such layers in the network.
-        vectors: learned vectors of `filters` numbers beside the weights: 1 for a bias, 2 for a batch normalisation.
+        vectors: learned vectors of `filters` numbers beside the weights: 1 for a bias, 2 for a batch
+            normalisation.
 
     Raises:
-        ArchGymError: a size that is not a positive integer, a kernel larger than the padded input, groups that do not divide.
+        ArchGymError: a size that is not a positive integer, a kernel larger than the padded input, groups
+            that do not divide.
     """
 
     name: str
@@ -63,13 +69,25 @@ class Layer:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise unknown(f"kind of layer {self.name!r}", self.kind, KINDS)
-        for name in ("channels", "filters", "height", "width", "kernel_h", "kernel_w", "stride", "groups", "batch", "repeats"):
+        for name in (
+            "channels",
+            "filters",
+            "height",
+            "width",
+            "kernel_h",
+            "kernel_w",
+            "stride",
+            "groups",
+            "batch",
+            "repeats",
+        ):
             whole(f"{name} of layer {self.name!r}", getattr(self, name), least=1)
         for name in ("padding_h", "padding_w", "vectors"):
             whole(f"{name} of layer {self.name!r}", getattr(self, name), least=0)
         if self.channels % self.groups or self.filters % self.groups:
             raise ArchGymError(
-                f"layer {self.name!r}: {self.groups} groups must divide its {self.channels} channels and {self.filters} filters"
+                f"layer {self.name!r}: {self.groups} groups must divide its {self.channels} channels and "
+                f"{self.filters} filters"
             )
         padded = (self.height + self.padding_h, self.width + self.padding_w)
         if self.kernel_h > padded[0] or self.kernel_w > padded[1]:
@@ -78,13 +96,35 @@ class Layer:
                 f"its padded input of {padded[0]} x {padded[1]}"
             )
         if self.kind != "conv" and (self.kernel_h, self.kernel_w, self.width, self.stride) != (1, 1, 1, 1):
-            raise ArchGymError(f"layer {self.name!r}: a {self.kind} has width, kernel and stride 1; give its rows as height")
+            raise ArchGymError(
+                f"layer {self.name!r}: a {self.kind} has width, kernel and stride 1; give its rows as height"
+            )
 
     @classmethod
-    def gemm(cls, name: str, m: int, n: int, k: int, *, kind: str = "gemm", groups: int = 1, repeats: int = 1, vectors: int = 0) -> Layer:
+    def gemm(
+        cls,
+        name: str,
+        m: int,
+        n: int,
+        k: int,
+        *,
+        kind: str = "gemm",
+        groups: int = 1,
+        repeats: int = 1,
+        vectors: int = 0,
+    ) -> Layer:
         """A matrix multiplication [m, k] x [k, n] per group."""
         whole(f"groups of layer {name!r}", groups, least=1)
-        return cls(name, kind, channels=k * groups, filters=n * groups, height=m, groups=groups, repeats=repeats, vectors=vectors)
+        return cls(
+            name,
+            kind,
+            channels=k * groups,
+            filters=n * groups,
+            height=m,
+            groups=groups,
+            repeats=repeats,
+            vectors=vectors,
+        )
 
     @property
     def output_h(self) -> int:
@@ -100,7 +140,11 @@ class Layer:
     def shape(self) -> tuple[int, int, int]:
         """M, N and Kd of each group's matrix multiplication."""
         pixels = self.batch * self.output_h * self.output_w
-        return pixels, self.filters // self.groups, self.kernel_h * self.kernel_w * self.channels // self.groups
+        return (
+            pixels,
+            self.filters // self.groups,
+            self.kernel_h * self.kernel_w * self.channels // self.groups,
+        )
 
     @property
     def macs(self) -> int:
@@ -111,15 +155,20 @@ class Layer:
     @property
     def parameters(self) -> int:
         """Learned numbers in all repeats."""
-        weights = 0 if self.kind == "matmul" else self.kernel_h * self.kernel_w * self.channels * self.filters // self.groups
+        weights = (
+            0
+            if self.kind == "matmul"
+            else self.kernel_h * self.kernel_w * self.channels * self.filters // self.groups
+        )
         return (weights + self.vectors * self.filters) * self.repeats
 
 
 def columns(layers: tuple[Layer, ...]) -> Columns:
     """Layers as int64 arrays [L]: the symbols of the equations per group, and repetitions.
 
-    `batch, c, k, h, w, r, s, stride, top, left, e, f` of one group's convolution (h and w without padding, top and left the zeros in
-    front), `m, n, kd` of its matrix multiplication, `is_gemm` (0 or 1), `count` = groups * repeats, and `repeats`.
+    `batch, c, k, h, w, r, s, stride, top, left, e, f` of one group's convolution (h and w without padding,
+    top and left the zeros in front), `m, n, kd` of its matrix multiplication, `is_gemm` (0 or 1), `count` =
+    groups * repeats, and `repeats`.
 
     Raises:
         ArchGymError: an empty tuple.

@@ -1,20 +1,26 @@
 """The analytical model of a DNN on an accelerator, vectorised over designs and layers.
 
-For every layer, with Br, Bn the bytes per cycle of off-chip memory and of the network between global buffer and array (NoC),
+For every layer, with Br, Bn the bytes per cycle of off-chip memory and of the network between global buffer
+and array (NoC),
 
-    cycles  = max(compute, noc bytes / Bn, dram bytes / Br) + first tile / Br                     double-buffered; once per repeat
+    cycles  = max(compute, noc bytes / Bn, dram bytes / Br) + first tile / Br   double-buffered; once per
+            repeat
             = compute + noc bytes / Bn + dram bytes / Br                                          otherwise
-    energy  = MACs e_mac + L1 bytes e_L1 + noc bytes e_noc + buffer bytes e_buffer + dram bytes e_dram + leakage * time
+    energy  = MACs e_mac + L1 bytes e_L1 + noc bytes e_noc + buffer bytes e_buffer + dram bytes e_dram +
+            leakage * time
     noc     = b (inputs + weights + O) + 2 a O (passes - 1)
     buffer  reads  b (inputs + weights) + a O (passes - 1) + DRAM writes
             writes b O + a O (passes - 1) + DRAM reads
 
-`templates` give compute, inputs, weights and passes of a dataflow, `tiling` the DRAM bytes of the best tile that fits, `energy` and `area`
-the costs. Layers and their groups run one after the other; each reads its operands from off-chip memory and writes its result there.
+`templates` give compute, inputs, weights and passes of a dataflow, `tiling` the DRAM bytes of the best tile
+that fits, `energy` and `area` the costs. Layers and their groups run one after the other; each reads its
+operands from off-chip memory and writes its result there.
 
-Validated: compute cycles equal SCALE-Sim's and MAESTRO's; traffic and energy of weight-stationary matrix multiplications are close to
-accelforge's. Not validated: stalls where bandwidth binds, absolute joules, words of the shidiannao and eyeriss templates, area beyond
-memories and multiply-adders. `archgym fidelity accelerator` prints the figures.
+Validated: compute cycles equal SCALE-Sim's and MAESTRO's; traffic and energy of weight-stationary matrix
+    multiplications are close to
+accelforge's. Not validated: stalls where bandwidth binds, absolute joules, words of the shidiannao and
+eyeriss templates, area beyond memories and multiply-adders. `archgym fidelity accelerator` prints the
+figures.
 """
 
 from __future__ import annotations
@@ -27,7 +33,13 @@ import numpy as np
 import numpy.typing as npt
 
 from archgym.simulator import Simulator
-from archgym.simulators.accelerator.design import DATAFLOWS, KIB, PRECISIONS, accelerator_space, select_metrics
+from archgym.simulators.accelerator.design import (
+    DATAFLOWS,
+    KIB,
+    PRECISIONS,
+    accelerator_space,
+    select_metrics,
+)
 from archgym.simulators.accelerator.energy import EnergyTable, area_mm2, load_energy_table
 from archgym.simulators.accelerator.layers import Layer, columns
 from archgym.simulators.accelerator.templates import L1_ACCESSES, TEMPLATES, Arrays
@@ -46,7 +58,8 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Mappings(Indexed):
-    """Layers mapped onto arrays, independent of bandwidths and clock: [B, L], all repeats of a layer together.
+    """Layers mapped onto arrays, independent of bandwidths and clock: [B, L], all repeats of a layer
+    together.
 
     Attributes:
         compute: cycles of computation alone.
@@ -95,9 +108,12 @@ class LayerModel:
         self.layers, self.table = layers, table
         self.macs = np.array([layer.macs for layer in layers], float)  # [L], all repeats
         self._columns = columns(layers)
-        curves = [curve(layer, p, bool(d)) for p in PRECISIONS.values() for d in (False, True) for layer in layers]
+        curves = [
+            curve(layer, p, bool(d)) for p in PRECISIONS.values() for d in (False, True) for layer in layers
+        ]
         sizes = [len(c.need) for c in curves]
-        self._offset = np.cumsum([0, *sizes[:-1]]).reshape(2 * len(PRECISIONS), len(layers))  # by precision and buffering, and layer
+        # by precision and buffering, and layer
+        self._offset = np.cumsum([0, *sizes[:-1]]).reshape(2 * len(PRECISIONS), len(layers))
         self._curves = Tiles(*(np.concatenate([getattr(c, f.name) for c in curves]) for f in fields(Tiles)))
         self._needs = [c.need for c in curves]
         self._places: dict[int, npt.NDArray[np.int64]] = {}
@@ -113,22 +129,31 @@ class LayerModel:
         mapped = self._map({name: np.asarray(designs[name])[first] for name in _MAPPING})[inverse]
         clock_hz = 1e6 * designs["clock_mhz"][:, None]
         dram_bytes_per_cycle = 1e9 * designs["dram_gb_s"][:, None] / clock_hz
-        terms = np.stack([mapped.compute, mapped.noc / designs["noc_bytes_per_cycle"][:, None], mapped.dram / dram_bytes_per_cycle])
+        terms = np.stack(
+            [
+                mapped.compute,
+                mapped.noc / designs["noc_bytes_per_cycle"][:, None],
+                mapped.dram / dram_bytes_per_cycle,
+            ]
+        )
         overlapped = terms.max(axis=0) + mapped.first / dram_bytes_per_cycle
         cycles = np.where(designs["double_buffering"][:, None], overlapped, terms.sum(axis=0))
         return LayerCosts(cycles, terms, 1e-12 * mapped.energy, mapped.dram, mapped.fits)
 
-    def totals(self, designs: Mapping[str, Array], costs: LayerCosts, counts: npt.NDArray[np.int64] | None = None) -> dict[str, Array]:
+    def totals(
+        self, designs: Mapping[str, Array], costs: LayerCosts, counts: npt.NDArray[np.int64] | None = None
+    ) -> dict[str, Array]:
         """One inference of all layers, one after the other.
 
         Args:
             designs: columns [B].
             costs: costs of the layers on these designs.
-            counts: computations of each layer and its repeats by each design, [B, L]; a layer with 0 need not fit.
+            counts: computations of each layer and its repeats by each design, [B, L]; a layer with 0 need not
+                fit.
 
         Returns:
-            latency_s, cycles, energy_j, area_mm2, power_w and edp, float64 [B], `feasible`, bool [B], and `failure`, str [B], if any
-            design is infeasible.
+            latency_s, cycles, energy_j, area_mm2, power_w and edp, float64 [B], `feasible`, bool [B], and
+            `failure`, str [B], if any design is infeasible.
         """
         cycles, energy_j, fits = costs.cycles, costs.energy_j, costs.fits
         if counts is not None:
@@ -136,7 +161,9 @@ class LayerModel:
         total_cycles = cycles.sum(axis=1)
         latency_s = total_cycles / (1e6 * designs["clock_mhz"])
         leakage_w = self.table.sram_leakage_w(KIB * designs["buffer_kb"])
-        leakage_w = leakage_w + designs["rows"] * designs["cols"] * self.table.sram_leakage_w(designs["l1_bytes"])
+        leakage_w = leakage_w + designs["rows"] * designs["cols"] * self.table.sram_leakage_w(
+            designs["l1_bytes"]
+        )
         total_j = energy_j.sum(axis=1) + leakage_w * latency_s
         results: dict[str, Array] = {
             "latency_s": latency_s,
@@ -156,7 +183,10 @@ class LayerModel:
             "feasible": np.asarray(fits.all(axis=1)),
         }
         if not results["feasible"].all():
-            reasons = {row: self._reason(designs, row, fits[row]) for row in np.flatnonzero(~results["feasible"]).tolist()}
+            reasons = {
+                row: self._reason(designs, row, fits[row])
+                for row in np.flatnonzero(~results["feasible"]).tolist()
+            }
             results["failure"] = np.array([reasons.get(row, "") for row in range(len(fits))])
         return results
 
@@ -166,9 +196,15 @@ class LayerModel:
         name, precision = self.layers[layer].name, str(designs["precision"][row])
         need = self.least_buffer_bytes(layer, precision, bool(designs["double_buffering"][row]))
         if need > KIB * designs["buffer_kb"][row]:
-            return f"a buffer of {designs['buffer_kb'][row]} KiB holds no tile of {name}, which takes {need:,} bytes: raise buffer_kb"
+            return (
+                f"a buffer of {designs['buffer_kb'][row]} KiB holds no tile of {name}, which takes {need:,} "
+                "bytes: raise buffer_kb"
+            )
         dataflow, l1 = designs["dataflow"][row], designs["l1_bytes"][row]
-        return f"an L1 of {l1} bytes does not hold a row of the kernel of {name} for dataflow {dataflow} in {precision}: raise l1_bytes"
+        return (
+            f"an L1 of {l1} bytes does not hold a row of the kernel of {name} for dataflow {dataflow} in "
+            f"{precision}: raise l1_bytes"
+        )
 
     def _map(self, designs: Mapping[str, Array]) -> Mappings:
         """Mappings of distinct designs, columns [U]."""
@@ -185,7 +221,12 @@ class LayerModel:
             own = np.flatnonzero(designs["dataflow"] == dataflow)
             if len(own):
                 mapped = TEMPLATES[dataflow](arrays[own], layer, tiles[own])
-                cycles[own], inputs[own], weights[own], passes[own] = mapped.cycles, mapped.inputs, mapped.weights, mapped.passes
+                cycles[own], inputs[own], weights[own], passes[own] = (
+                    mapped.cycles,
+                    mapped.inputs,
+                    mapped.weights,
+                    mapped.passes,
+                )
                 fits[own] &= mapped.fits
                 l1_words[:, own, 0] = np.array(L1_ACCESSES[dataflow])[:, None]
         b, a, count = arrays.operand_bytes, arrays.accumulator_bytes, layer["count"]
@@ -200,7 +241,9 @@ class LayerModel:
         table = self.table
         buffer_read_pj, buffer_write_pj = table.sram_pj_per_byte(KIB * designs["buffer_kb"])
         l1_pj = np.mean(table.sram_pj_per_byte(designs["l1_bytes"]), axis=0)  # about as many reads as writes
-        mac_pj = table.mac_pj(designs["precision"])[:, None] + (l1_words[0] * b + l1_words[1] * a) * l1_pj[:, None]
+        mac_pj = (
+            table.mac_pj(designs["precision"])[:, None] + (l1_words[0] * b + l1_words[1] * a) * l1_pj[:, None]
+        )
         energy = (
             self.macs * mac_pj
             + count * noc * table.noc_pj_per_byte
@@ -220,7 +263,9 @@ class LayerModel:
         """The tile of every layer in every design's buffer, [U, L], and whether there is one."""
         kind = 2 * _precision(designs) + designs["double_buffering"]
         sizes, inverse = np.unique(KIB * designs["buffer_kb"], return_inverse=True)
-        places = np.array([self._place(int(size)) for size in sizes], np.int64).reshape(-1, *self._offset.shape)
+        places = np.array([self._place(int(size)) for size in sizes], np.int64).reshape(
+            -1, *self._offset.shape
+        )
         place = places[inverse, kind]  # [U, L]
         return place >= 0, self._curves[self._offset[kind] + np.maximum(place, 0)]
 
@@ -262,7 +307,16 @@ class Accelerator(Simulator):
     identity = "archgym.simulators.accelerator.model:Accelerator"
 
     metrics = select_metrics(
-        "latency_s", "cycles", "energy_j", "area_mm2", "power_w", "edp", "utilization", "dram_bytes", "compute_cycles", "bound"
+        "latency_s",
+        "cycles",
+        "energy_j",
+        "area_mm2",
+        "power_w",
+        "edp",
+        "utilization",
+        "dram_bytes",
+        "compute_cycles",
+        "bound",
     )
 
     def __init__(
@@ -284,13 +338,20 @@ class Accelerator(Simulator):
         return {**super().specification, "workload": self.workload.digest, "table": self.table.digest}
 
     def evaluate_indices(self, indices: Indices, rng: np.random.Generator | None = None) -> dict[str, Array]:
-        """Indices [B, 10] -> every metric, float64 [B], `feasible`, bool [B], and `failure`, str [B], if any design is infeasible."""
+        """Indices [B, 10] -> every metric, float64 [B], `feasible`, bool [B], and `failure`, str [B], if
+        any design is infeasible.
+        """
         return in_chunks(lambda chunk: self._evaluate(self.space.decode(chunk)), indices)
 
     def _evaluate(self, designs: dict[str, Array]) -> dict[str, Array]:
         costs = self.model.costs(designs)
         results = self.model.totals(designs, costs)
-        share = np.stack([np.where(costs.terms.argmax(axis=0) == term, costs.cycles, 0).sum(axis=1) for term in range(len(TERMS))])
+        share = np.stack(
+            [
+                np.where(costs.terms.argmax(axis=0) == term, costs.cycles, 0).sum(axis=1)
+                for term in range(len(TERMS))
+            ]
+        )
         return results | {
             "utilization": self.model.macs.sum() / (results["cycles"] * designs["rows"] * designs["cols"]),
             "dram_bytes": costs.dram_bytes.sum(axis=1),
@@ -304,5 +365,7 @@ def in_chunks(evaluate: Callable[[Indices], dict[str, Array]], indices: Indices)
     parts = [evaluate(indices[start : start + CHUNK]) for start in range(0, max(len(indices), 1), CHUNK)]
     results = {name: np.concatenate([part[name] for part in parts]) for name in parts[0] if name != "failure"}
     if any("failure" in part for part in parts):
-        results["failure"] = np.concatenate([part.get("failure", np.full(len(part["feasible"]), "")) for part in parts])
+        results["failure"] = np.concatenate(
+            [part.get("failure", np.full(len(part["feasible"]), "")) for part in parts]
+        )
     return results

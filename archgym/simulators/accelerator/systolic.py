@@ -1,15 +1,20 @@
-"""Systolic arrays: cycles and SRAM accesses of SCALE-Sim in closed form, equal to the tool's to the last digit.
+"""Systolic arrays: cycles and SRAM accesses of SCALE-Sim in closed form, equal to the tool's to the last
+digit.
 
-A matrix multiplication [M, K] x [K, N] on an array of R rows and C columns, in folds of the two dimensions that are laid out in space.
-Divisions round up:
+A matrix multiplication [M, K] x [K, N] on an array of R rows and C columns, in folds of the two dimensions
+that are laid out in space. Divisions round up:
 
-    dataflow               folds              cycles                            ifmap reads     filter reads    ofmap writes
-    ws  weights stay       (K / R)(N / C)     folds (2 R + C + M - 2) - 1       M K (N / C)     K N             M N (K / R)
-    os  outputs stay       (M / R)(N / C)     folds (R + C + K - 2) - 1         M K (N / C)     K N (M / R)     M N + folds (R + C)
-    is  inputs stay        (K / R)(M / C)     folds (2 R + C + N - 2) - 1       M K             K N (M / C)     M N (K / R)
+    dataflow           folds            cycles                        ifmap reads   filter reads   ofmap
+                                                                      writes
+    ws  weights stay   (K / R)(N / C)   folds (2 R + C + M - 2) - 1   M K (N / C)   K N            M N (K / R)
+    os  outputs stay   (M / R)(N / C)   folds (R + C + K - 2) - 1     M K (N / C)   K N (M / R)    M N + folds
+                                                                      (R + C)
+    is  inputs stay    (K / R)(M / C)   folds (2 R + C + N - 2) - 1   M K           K N (M / C)    M N (K / R)
 
-Source: Samajdar et al., "A systematic methodology for characterizing scalability of DNN accelerators using SCALE-Sim", ISPASS 2020; the
-forms were fitted to SCALE-Sim 3.0.0 without stalls and hold on every layer and array tried, square or not (266 and more).
+Source: Samajdar et al., "A systematic methodology for characterizing scalability of DNN accelerators using
+    SCALE-Sim", ISPASS 2020; the
+forms were fitted to SCALE-Sim 3.0.0 without stalls and hold on every layer and array tried, square or not
+(266 and more).
 
 Range of validity. Cycles are without stalls by memory. A convolution is the multiplication of M = E F output
 pixels, N filters and K = kernel_h kernel_w channels; SCALE-Sim rounds E and F up, (H - kernel + stride) /
@@ -49,8 +54,12 @@ def cycles(dataflow: str, rows: Any, cols: Any, m: Any, n: Any, k: Any) -> Integ
     return ceil_div(down, rows) * ceil_div(across, cols) * (fill + streamed - 2) - 1
 
 
-def sram_accesses(dataflow: str, rows: Any, cols: Any, m: Any, n: Any, k: Any) -> tuple[Integers, Integers, Integers]:
-    """Words of inputs read, filters read and outputs written: (ifmap, filter, ofmap), int64, in the broadcast shape; see `cycles`."""
+def sram_accesses(
+    dataflow: str, rows: Any, cols: Any, m: Any, n: Any, k: Any
+) -> tuple[Integers, Integers, Integers]:
+    """Words of inputs read, filters read and outputs written: (ifmap, filter, ofmap), int64, in the
+    broadcast shape; see `cycles`.
+    """
     rows, cols, m, n, k = _sizes(rows=rows, cols=cols, m=m, n=n, k=k)
     down, across, _ = _layout(dataflow, m, n, k)
     folds_down, folds_across = ceil_div(down, rows), ceil_div(across, cols)
@@ -58,7 +67,11 @@ def sram_accesses(dataflow: str, rows: Any, cols: Any, m: Any, n: Any, k: Any) -
     if dataflow == "ws":
         counts = inputs * folds_across, weights, outputs * folds_down
     elif dataflow == "os":
-        counts = inputs * folds_across, weights * folds_down, outputs + folds_down * folds_across * (rows + cols)
+        counts = (
+            inputs * folds_across,
+            weights * folds_down,
+            outputs + folds_down * folds_across * (rows + cols),
+        )
     else:
         counts = inputs, weights * folds_across, outputs * folds_down
     shape = np.broadcast_shapes(rows.shape, cols.shape, m.shape, n.shape, k.shape)

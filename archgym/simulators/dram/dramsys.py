@@ -16,7 +16,8 @@ Four lines of its output are read, each with its unit; each must occur once:
     DRAMSys.dram0  Total Energy:   161107650.00 pJ
     DRAMSys.dram0  Average Power:  2951.15 mW
 
-The time has the largest unit that divides it exactly. Energy must equal power times time within 1 %, which a misread unit would violate.
+The time has the largest unit that divides it exactly. Energy must equal power times time within 1 %, which a
+misread unit would violate.
 """
 
 from __future__ import annotations
@@ -40,7 +41,10 @@ from archgym.simulator import Simulator, design_by_design
 from archgym.simulators.dram.space import METRICS, SPACE, canonical
 from archgym.space import Array, Indices
 
-MEMORY = {"addressmapping": "am_ddr3_8x1Gbx8_dimm_p1KB_rbc.json", "memspec": "MICRON_1Gb_DDR3-1600_8bit_G.json"}
+MEMORY = {
+    "addressmapping": "am_ddr3_8x1Gbx8_dimm_p1KB_rbc.json",
+    "memspec": "MICRON_1Gb_DDR3-1600_8bit_G.json",
+}
 CLOCK_MHZ = 800
 FIXED = {"CmdMux": "Oldest", "PowerDownPolicy": "NoPowerDown"}  # constant options of the controller
 SIMULATION = {
@@ -72,7 +76,8 @@ LINES = {  # metric -> label of its line, and units in SI
     "bandwidth_bytes_s": ("AVG BW", BANDWIDTHS),
 }
 NUMBER_AND_UNIT = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?(?:e[+-]?[0-9]+)?)\s*([a-z]\S*)", re.IGNORECASE)
-TOLERANCE = 0.01  # relative difference of energy and power times time; 0.0013 over the complete grid of cloud-1
+# relative difference of energy and power times time; 0.0013 over the complete grid of cloud-1
+TOLERANCE = 0.01
 
 
 class DramSys(Simulator):
@@ -96,24 +101,42 @@ class DramSys(Simulator):
     metrics = METRICS
 
     def __init__(
-        self, executable: str | os.PathLike[str], resources: str | os.PathLike[str], trace: str = "cloud-1", timeout_s: float = 60.0
+        self,
+        executable: str | os.PathLike[str],
+        resources: str | os.PathLike[str],
+        trace: str = "cloud-1",
+        timeout_s: float = 60.0,
     ):
-        self.executable, self.resources = Path(executable).expanduser().absolute(), Path(resources).expanduser().absolute()
+        self.executable, self.resources = (
+            Path(executable).expanduser().absolute(),
+            Path(resources).expanduser().absolute(),
+        )
         self.trace, self.timeout_s = trace, timeout_s
         if not os.access(self.executable, os.X_OK) or self.executable.is_dir():
-            raise ArchGymError(f"{self.executable} is not a program; give the path of DRAMSys 4.0 as executable=")
+            raise ArchGymError(
+                f"{self.executable} is not a program; give the path of DRAMSys 4.0 as executable="
+            )
         if not timeout_s > 0:
             raise ArchGymError(f"timeout_s must be positive, not {timeout_s!r}")
-        for file in (f"configs/amconfigs/{MEMORY['addressmapping']}", f"configs/memspecs/{MEMORY['memspec']}"):
+        for file in (
+            f"configs/amconfigs/{MEMORY['addressmapping']}",
+            f"configs/memspecs/{MEMORY['memspec']}",
+        ):
             if not (self.resources / file).is_file():
-                raise ArchGymError(f"{self.resources} has no {file}; give DRAMSys 4.0's folder DRAMSys/library/resources as resources=")
+                raise ArchGymError(
+                    f"{self.resources} has no {file}; give DRAMSys 4.0's folder DRAMSys/library/resources as "
+                    "resources="
+                )
         traces = {path.stem: path for path in sorted((self.resources / "traces").glob("*.stl"))}
         if trace not in traces:
             raise unknown(f"trace of {self.resources / 'traces'}", trace, traces)
-        self._digest = hashlib.sha256(self.executable.read_bytes() + traces[trace].read_bytes()).hexdigest()[:16]
+        self._digest = hashlib.sha256(self.executable.read_bytes() + traces[trace].read_bytes()).hexdigest()[
+            :16
+        ]
 
     def evaluate_indices(self, indices: Indices, rng: np.random.Generator | None = None) -> dict[str, Array]:
-        """Simulate designs one after the other: int64 [B, 10] in, columns [B] out, with `failure` if any run failed.
+        """Simulate designs one after the other: int64 [B, 10] in, columns [B] out, with `failure` if any run
+        failed.
 
         Raises:
             SimulatorUnavailable: the program cannot be started.
@@ -150,7 +173,9 @@ class DramSys(Simulator):
             for theirs in (self.resources / part).iterdir():
                 if not (ours / part / theirs.name).exists():
                     (ours / part / theirs.name).symlink_to(theirs)
-        controller = {"".join(word.capitalize() for word in name.split("_")): value for name, value in design.items()}
+        controller = {
+            "".join(word.capitalize() for word in name.split("_")): value for name, value in design.items()
+        }
         simulation = {
             **MEMORY,
             "mcconfig": "archgym.json",
@@ -158,9 +183,12 @@ class DramSys(Simulator):
             "simulationid": "archgym",
             "tracesetup": [{"clkMhz": CLOCK_MHZ, "name": f"{self.trace}.stl"}],
         }
-        if (self.resources / "configs/thermalsim/config.json").is_file():  # older versions read it even without thermal simulation
+        # older versions read it even without thermal simulation
+        if (self.resources / "configs/thermalsim/config.json").is_file():
             simulation["thermalconfig"] = "config.json"
-        (ours / "configs/mcconfigs/archgym.json").write_text(json.dumps({"mcconfig": {**controller, **FIXED}}))
+        (ours / "configs/mcconfigs/archgym.json").write_text(
+            json.dumps({"mcconfig": {**controller, **FIXED}})
+        )
         (ours / "configs/simulator/archgym.json").write_text(json.dumps({"simconfig": SIMULATION}))
         (folder / "simulation.json").write_text(json.dumps({"simulation": simulation}))
 
@@ -172,7 +200,9 @@ class DramSys(Simulator):
         except OSError as error:
             raise SimulatorUnavailable(f"{self.executable} cannot be started: {error.strerror}") from error
         except subprocess.TimeoutExpired:
-            raise ArchGymError(f"DRAMSys was killed after {self.timeout_s:g} s: raise timeout_s if the trace needs longer") from None
+            raise ArchGymError(
+                f"DRAMSys was killed after {self.timeout_s:g} s: raise timeout_s if the trace needs longer"
+            ) from None
         if ending.code:
             raise ArchGymError(f"DRAMSys {ending}: {last_words(ending.text) or 'it printed nothing'}")
         return ending.text
@@ -188,7 +218,8 @@ def parse(output: str) -> dict[str, float]:
     energy, expected = metrics["energy_j"], metrics["power_w"] * metrics["latency_s"]
     if not abs(energy - expected) <= TOLERANCE * energy or not energy:
         raise ArchGymError(
-            f"DRAMSys printed an energy of {energy:g} J, but power x time is {expected:g} J; is this DRAMSys 4.0 with one memory channel?"
+            f"DRAMSys printed an energy of {energy:g} J, but power x time is {expected:g} J; is this DRAMSys "
+            "4.0 with one memory channel?"
         )
     return metrics
 
@@ -198,12 +229,14 @@ def _read(output: str, label: str, units: Mapping[str, str]) -> float:
     found = [line.partition(f"{label}:")[2] for line in output.splitlines() if f"{label}:" in line]
     if len(found) != 1:
         raise ArchGymError(
-            f"expected exactly one line with {label!r} in DRAMSys's output, found {len(found) or 'none'}; is this DRAMSys 4.0 with one "
-            "memory channel?"
+            f"expected exactly one line with {label!r} in DRAMSys's output, found {len(found) or 'none'}; is "
+            "this DRAMSys 4.0 with one memory channel?"
         )
     match = NUMBER_AND_UNIT.match(found[0])
     if match is None:
-        raise ArchGymError(f"DRAMSys printed {label!r} as {found[0].strip()!r}, which is not a number with a unit")
+        raise ArchGymError(
+            f"DRAMSys printed {label!r} as {found[0].strip()!r}, which is not a number with a unit"
+        )
     number, unit = match.groups()
     if unit not in units:
         raise unknown(f"unit of what DRAMSys printed as {label!r}", unit, units)

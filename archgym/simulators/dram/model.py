@@ -1,14 +1,17 @@
 """A DRAM controller on a trace of memory requests, looked up in a table of all designs.
 
-The table holds the output of the cycle-level simulator DRAMSys 4.0 (DDR3-1600, 10,000 requests), read with its units:
+The table holds the output of the cycle-level simulator DRAMSys 4.0 (DDR3-1600, 10,000 requests), read with
+its units:
 
     latency_s          total time of the trace
     energy_j           total energy of the DRAM
-    power_w            average power; within 0.13 % of energy_j / latency_s, as the simulator averages differently
+    power_w            average power; within 0.13 % of energy_j / latency_s, as the simulator averages
+                       differently
     bandwidth_bytes_s  average bandwidth
 
-The published environment (Krishnan et al., "ArchGym", ISCA 2023) read the time without its unit, the largest one that divides the time
-exactly, so that latencies in ns and ps differ by a factor of 1000. `time_unit="dropped"` reproduces this:
+The published environment (Krishnan et al., "ArchGym", ISCA 2023) read the time without its unit, the largest
+one that divides the time exactly, so that latencies in ns and ps differ by a factor of 1000.
+`time_unit="dropped"` reproduces this:
 
     latency without its unit   t / 1000 where t is a multiple of 1 ns, else t
 """
@@ -57,7 +60,8 @@ class DramController(Simulator):
         self.table = load_table(trace)
         self._outcome = self.table.outcome
         figures = self.table.figures.T
-        self._values = np.concatenate([figures[:3] / PER_UNIT[:, None], figures[3:] * BYTES_S])  # float64 [4, K]
+        # float64 [4, K]
+        self._values = np.concatenate([figures[:3] / PER_UNIT[:, None], figures[3:] * BYTES_S])
         if time_unit == "dropped":
             self._values[0] /= np.where(self.table.figures[:, 0] % PS_PER_NS == 0, PS_PER_NS, 1)
         self._names = tuple(metric.name for metric in self.metrics)
@@ -75,11 +79,15 @@ class DramController(Simulator):
 
     def table_rewards(self, objective: Objective) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
         """Reward float64 [442368] and validity bool [442368] of every design, by ordinal."""
-        rewards = objective(dict(zip(self._names, self._values, strict=True)), np.ones(self._values.shape[1], bool))
+        rewards = objective(
+            dict(zip(self._names, self._values, strict=True)), np.ones(self._values.shape[1], bool)
+        )
         return rewards.reward.take(self._outcome), rewards.valid.take(self._outcome)
 
     def optimum(self, objective: Objective) -> Indices | None:
-        """The valid design with the highest reward, [10], of equals that with the lowest ordinal; None if no design is valid."""
+        """The valid design with the highest reward, [10], of equals that with the lowest ordinal; None if
+        no design is valid.
+        """
         reward, valid = self.table_rewards(objective)
         best = int(np.where(valid, reward, -np.inf).argmax())
         return self.space.from_ordinal(np.array([best]))[0] if valid[best] else None

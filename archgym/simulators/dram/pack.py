@@ -49,7 +49,9 @@ def pack(path: Path, trace: str) -> Table:
     if not rows or set(rows[0]) != {*SPACE.names, *COLUMNS}:
         raise ArchGymError(f"{path} must have the columns {', '.join([*SPACE.names, *COLUMNS])}, and rows")
 
-    figures, outcome = np.unique(np.array([_figures(row) for row in rows], np.int64), axis=0, return_inverse=True)
+    figures, outcome = np.unique(
+        np.array([_figures(row) for row in rows], np.int64), axis=0, return_inverse=True
+    )
     if len(figures) > np.iinfo(np.uint16).max:
         raise ArchGymError(f"{path} has {len(figures):,} distinct outcomes; a table holds 65,535")
     by_ordinal = np.full(SPACE.size, -1, np.int64)
@@ -57,8 +59,17 @@ def pack(path: Path, trace: str) -> Table:
     everything = SPACE.from_ordinal(np.arange(SPACE.size))
     of_design = by_ordinal[SPACE.to_ordinal(canonical(everything))]
     if (of_design < 0).any():
-        raise ArchGymError(f"{path} has no row for {SPACE.design(everything[of_design.argmin()])}: run it and the other missing designs")
-    provenance = {**RUNS, "trace": trace, "source": path.name, "sha256": hashlib.sha256(content).hexdigest(), "rows": len(rows)}
+        raise ArchGymError(
+            f"{path} has no row for {SPACE.design(everything[of_design.argmin()])}: run it and the other "
+            "missing designs"
+        )
+    provenance = {
+        **RUNS,
+        "trace": trace,
+        "source": path.name,
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "rows": len(rows),
+    }
     return Table(of_design.astype(np.uint16), figures, provenance)
 
 
@@ -88,7 +99,9 @@ def _designs(rows: list[dict[str, str]]) -> Indices:
             raise ArchGymError(f"{parameter.name} is {error}; it takes {parameter.describe()}") from None
     indices = np.array([columns[name] for name in SPACE.names], np.int64).T
     if not np.array_equal(canonical(indices), indices):
-        raise ArchGymError("designs without refreshes have one row, with refresh_max_postponed and refresh_max_pulledin at 1")
+        raise ArchGymError(
+            "designs without refreshes have one row, with refresh_max_postponed and refresh_max_pulledin at 1"
+        )
     if len(np.unique(SPACE.to_ordinal(indices))) != len(indices):
         raise ArchGymError("duplicate design; remove one of its rows")
     return indices
@@ -96,7 +109,9 @@ def _designs(rows: list[dict[str, str]]) -> Indices:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser("python -m archgym.simulators.dram.pack", description="Make a table from a complete grid of runs.")
+    parser = argparse.ArgumentParser(
+        "python -m archgym.simulators.dram.pack", description="Make a table from a complete grid of runs."
+    )
     parser.add_argument("csv", type=Path, help="file with the runs, .csv or .csv.gz")
     parser.add_argument("out", type=Path, help="file for the table, TRACE.npz")
     options = parser.parse_args(arguments)

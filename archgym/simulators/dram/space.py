@@ -1,7 +1,8 @@
 """The DRAM controller's design space and metrics.
 
-The parameters are those of the simulator DRAMSys 4.0, on the grid of the published environment (Krishnan et al., "ArchGym", ISCA 2023):
-4 * 3 * 3 * 8 * 2 * 2 * 4 * 4 * 3 * 8 = 442,368 controllers, 235,008 of which differ.
+The parameters are those of the simulator DRAMSys 4.0, on the grid of the published environment (Krishnan et
+al., "ArchGym", ISCA 2023): 4 * 3 * 3 * 8 * 2 * 2 * 4 * 4 * 3 * 8 = 442,368 controllers, 235,008 of which
+differ.
 """
 
 from __future__ import annotations

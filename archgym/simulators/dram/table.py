@@ -44,7 +44,10 @@ class Table:
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name, shape, kind in (("outcome", (SPACE.size,), np.uint16), ("figures", (len(self.figures), len(COLUMNS)), np.int64)):
+        for name, shape, kind in (
+            ("outcome", (SPACE.size,), np.uint16),
+            ("figures", (len(self.figures), len(COLUMNS)), np.int64),
+        ):
             array = getattr(self, name)
             expect(name, array, shape, kind)
             array.flags.writeable = False  # simulators share the array
@@ -63,7 +66,12 @@ def save_table(table: Table, path: str | os.PathLike[str]) -> Path:
     Raises:
         ArchGymError: the file cannot be written.
     """
-    about = {"format": FORMAT, "columns": COLUMNS, "provenance": dict(table.provenance), "sha256": table.digest}
+    about = {
+        "format": FORMAT,
+        "columns": COLUMNS,
+        "provenance": dict(table.provenance),
+        "sha256": table.digest,
+    }
     return save_archive(path, about, {"outcome": table.outcome, "figures": table.figures})
 
 

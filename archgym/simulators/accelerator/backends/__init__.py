@@ -1,8 +1,9 @@
-"""Real simulators as backends of the accelerator environments: SCALE-Sim and ZigZag, each in its own virtual environment.
+"""Real simulators as backends of the accelerator environments: SCALE-Sim and ZigZag, each in its own virtual
+environment.
 
-Their requirements conflict with each other's and with archgym's, so each runs under its own Python (`environments`), in one process per
-simulator (`session`), one matrix multiplication at a time (`tool`). Results are stored on disk per multiplication, and serve every design
-and workload that contains it.
+Their requirements conflict with each other's and with archgym's, so each runs under its own Python
+(`environments`), in one process per simulator (`session`), one matrix multiplication at a time (`tool`).
+Results are stored on disk per multiplication, and serve every design and workload that contains it.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 `locks/NAME.txt` lists the tool and its requirements with versions and hashes of files. pip installs these
 alone, and only wheels, so that no package runs code during the installation.
 
-An environment contains its own path and cannot be built elsewhere and moved. The marker, written last, makes it complete: an environment
-without it, or of a different lock, is made again.
+An environment contains its own path and cannot be built elsewhere and moved. The marker, written last, makes
+it complete: an environment without it, or of a different lock, is made again.
 """
 
 from __future__ import annotations
@@ -100,7 +100,10 @@ def _build(name: str, place: Path, progress: Progress) -> None:
     """Make an environment."""
     tool, python = BACKENDS[name].tool, _python(place)
     progress("making an environment", 0.0)
-    _run([sys.executable, "-m", "venv", "--clear", str(place)], f"cannot make an environment for {name} in {place}")
+    _run(
+        [sys.executable, "-m", "venv", "--clear", str(place)],
+        f"cannot make an environment for {name} in {place}",
+    )
     collected = 0
 
     def read(line: str) -> None:
@@ -132,7 +135,9 @@ def python_of(name: str) -> Path:
     """
     backend = _backend(name)
     if not installed(name):
-        raise SimulatorUnavailable(f"{name} {backend.version} is not installed: run `archgym backends install {name}`")
+        raise SimulatorUnavailable(
+            f"{name} {backend.version} is not installed: run `archgym backends install {name}`"
+        )
     return _python(_place(name))
 
 
@@ -145,7 +150,10 @@ def installed(name: str) -> bool:
     _backend(name)
     place = _place(name)
     with suppress(OSError, ValueError, TypeError, KeyError):
-        return bool(json.loads((place / MARKER).read_text())["lock"] == lock_digest(name)) and _python(place).exists()
+        return (
+            bool(json.loads((place / MARKER).read_text())["lock"] == lock_digest(name))
+            and _python(place).exists()
+        )
     return False
 
 

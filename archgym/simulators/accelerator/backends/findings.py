@@ -14,4 +14,11 @@ def findings() -> Iterator[Finding]:
         if installed(name):
             yield Finding("Backends", name, "ok", backend.version)
         else:
-            yield Finding("Backends", name, "missing", "", f"{backend.gives} of the tool itself", f"archgym backends install {name}")
+            yield Finding(
+                "Backends",
+                name,
+                "missing",
+                "",
+                f"{backend.gives} of the tool itself",
+                f"archgym backends install {name}",
+            )

@@ -39,5 +39,7 @@ def require_dataflow(design: Mapping[str, Any], dataflows: tuple[str, ...], why:
     """
     dataflow = str(design["dataflow"])
     if dataflow not in dataflows:
-        raise ArchGymError(f"{why}; choose dataflow {', '.join(dataflows[:-1])} or {dataflows[-1]}, not {dataflow}")
+        raise ArchGymError(
+            f"{why}; choose dataflow {', '.join(dataflows[:-1])} or {dataflows[-1]}, not {dataflow}"
+        )
     return dataflow

@@ -1,14 +1,17 @@
 """SCALE-Sim as a simulator of accelerators: cycles of systolic arrays.
 
-    cycles      = sum over layers of groups * repeats * cycles(M, N, Kd)        every group is a matrix multiplication
+    cycles      = sum over layers of groups * repeats * cycles(M, N, Kd)   every group is a matrix
+                                                                           multiplication
     latency     = cycles / clock
     utilization = MACs / (cycles * rows * columns)
 
-The tool simulates the array cycle by cycle without stalls, so that buffers, bandwidths, precision and L1 have no effect. Its simulation of
-the memories takes 10 to 100 times longer, minutes for a layer on a small array, and is left out, with off-chip traffic.
-`archgym.simulators.accelerator.systolic.cycles` has the same cycles in closed form.
+The tool simulates the array cycle by cycle without stalls, so that buffers, bandwidths, precision and L1 have
+no effect. Its simulation of the memories takes 10 to 100 times longer, minutes for a layer on a small array,
+and is left out, with off-chip traffic. `archgym.simulators.accelerator.systolic.cycles` has the same cycles
+in closed form.
 
-Samajdar et al., "A systematic methodology for characterizing scalability of DNN accelerators using SCALE-Sim", ISPASS 2020.
+Samajdar et al., "A systematic methodology for characterizing scalability of DNN accelerators using
+SCALE-Sim", ISPASS 2020.
 """
 
 from __future__ import annotations
@@ -31,7 +34,8 @@ USED = ("dataflow", "rows", "cols", "clock_mhz")  # parameters with an effect
 
 
 class ScaleSim(Simulator):
-    """A workload on systolic arrays. Designs with other dataflows, and layers that exceed this machine's memory, fail.
+    """A workload on systolic arrays. Designs with other dataflows, and layers that exceed this machine's
+    memory, fail.
 
     Args:
         workload, dimensions: arguments of `load_workload`.
@@ -42,22 +46,29 @@ class ScaleSim(Simulator):
 
     identity = "archgym.simulators.accelerator.backends.scalesim:ScaleSim"
 
-    metrics = select_metrics("latency_s", "cycles", "compute_cycles", "utilization")  # cycles without stalls are all compute_cycles
+    # cycles without stalls are all compute_cycles
+    metrics = select_metrics("latency_s", "cycles", "compute_cycles", "utilization")
 
-    def __init__(self, workload: str | os.PathLike[str] | Workload = "resnet18", dimensions: Dimensions | None = None):
+    def __init__(
+        self, workload: str | os.PathLike[str] | Workload = "resnet18", dimensions: Dimensions | None = None
+    ):
         self.space = accelerator_space()
         self.workload = load_workload(workload, dimensions)
         self.gemms = gemms(self.workload.layers)
         self.tool = Tool("scalesim")
 
     def evaluate_indices(self, indices: Indices, rng: np.random.Generator | None = None) -> dict[str, Array]:
-        """Simulate designs, int64 [B, 10] -> columns [B], with `failure` if any failed; stored multiplications are not run again."""
+        """Simulate designs, int64 [B, 10] -> columns [B], with `failure` if any failed; stored
+        multiplications are not run again.
+        """
         return design_by_design(self, indices, self._simulate)
 
     def _simulate(self, design: Mapping[str, Any]) -> dict[str, float]:
         dataflow = require_dataflow(design, DATAFLOWS, "SCALE-Sim simulates systolic arrays")
         rows, cols = design["rows"], design["cols"]
-        cycles = sum(count * self.gemm(dataflow, rows, cols, *gemm)["cycles"] for gemm, count in self.gemms.items())
+        cycles = sum(
+            count * self.gemm(dataflow, rows, cols, *gemm)["cycles"] for gemm, count in self.gemms.items()
+        )
         return {
             "latency_s": cycles / (1e6 * design["clock_mhz"]),
             "cycles": cycles,

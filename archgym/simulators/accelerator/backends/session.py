@@ -1,9 +1,10 @@
 """A backend's process: takes jobs and returns results as lines of JSON, one at a time.
 
-    {"dataflow": "ws", "rows": 16, ...}     ->     {"result": {"cycles": 338751, ...}}    or    {"error": "ValueError: ..."}
+    {"dataflow": "ws", "rows": 16, ...}   ->   {"result": {"cycles": 338751, ...}}   or   {"error":
+                                               "ValueError: ..."}
 
-It ends with the session and with the parent process, even in the middle of a job, together with all that it started
-(`archgym.processes.children`). Errors show the last lines of its output.
+It ends with the session and with the parent process, even in the middle of a job, together with all that it
+started (`archgym.processes.children`). Errors show the last lines of its output.
 """
 
 from __future__ import annotations
@@ -47,9 +48,17 @@ class Session:
     def __init__(self, python: Path, name: str):
         self.name = name
         self._folder = tempfile.TemporaryDirectory(prefix=f"archgym-{name}-", ignore_cleanup_errors=True)
-        # The order of sets is fixed, since a tool's search may depend on it; one core, since other workers need the rest.
-        fixed = {"PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1", "MPLBACKEND": "agg", "TMPDIR": self._folder.name}
-        environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONHOME")}
+        # The order of sets is fixed, since a tool's search may depend on it; one core, since other workers
+        # need the rest.
+        fixed = {
+            "PYTHONHASHSEED": "0",
+            "OMP_NUM_THREADS": "1",
+            "MPLBACKEND": "agg",
+            "TMPDIR": self._folder.name,
+        }
+        environment = {
+            key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONHOME")
+        }
         try:
             self._process = Child(
                 [str(python), "-s", str(WORKERS / "worker.py"), name, self._folder.name],
@@ -75,10 +84,14 @@ class Session:
             raise SimulatorUnavailable(f"cannot start {name}: {error}") from error
         if not ready.get("ready"):
             self.close()
-            raise SimulatorUnavailable(f"cannot start {name}: expected {{'ready': True}} first, got {ready!r}")
+            raise SimulatorUnavailable(
+                f"cannot start {name}: expected {{'ready': True}} first, got {ready!r}"
+            )
 
     def _absent(self, error: OSError) -> SimulatorUnavailable:
-        return SimulatorUnavailable(f"cannot start {self.name}: {error.strerror}; run `archgym backends install {self.name}`")
+        return SimulatorUnavailable(
+            f"cannot start {self.name}: {error.strerror}; run `archgym backends install {self.name}`"
+        )
 
     @property
     def pid(self) -> int:
@@ -91,7 +104,8 @@ class Session:
         return self._end.alive
 
     def ask(self, job: Mapping[str, Any]) -> dict[str, Any]:
-        """The result of a job. The session closes if the process ends or sends an invalid line, or if waiting is interrupted.
+        """The result of a job. The session closes if the process ends or sends an invalid line, or if waiting
+        is interrupted.
 
         Raises:
             ArchGymError: the tool failed on the job, or its process ended.
@@ -104,7 +118,9 @@ class Session:
         answer = self._answer()
         if isinstance(answer.get("result"), dict):
             return dict(answer["result"])
-        raise ArchGymError(f"{self.name}: {answer.get('error', f'expected a result or an error, got {answer!r}')}")
+        raise ArchGymError(
+            f"{self.name}: {answer.get('error', f'expected a result or an error, got {answer!r}')}"
+        )
 
     def close(self) -> None:
         """End the process and remove its files."""
@@ -126,7 +142,14 @@ class Session:
                 answer = None
             if not isinstance(answer, dict):
                 words = last_words(self._process.end().text)
-                raise ArchGymError(": ".join(filter(None, [f"{self.name} sent a line that is not JSON: {one_line(line, 200)!r}", words])))
+                raise ArchGymError(
+                    ": ".join(
+                        filter(
+                            None,
+                            [f"{self.name} sent a line that is not JSON: {one_line(line, 200)!r}", words],
+                        )
+                    )
+                )
             return answer
         except BaseException:
             self.close()

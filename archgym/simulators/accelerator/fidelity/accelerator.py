@@ -1,22 +1,24 @@
 """The accelerator model compared with other simulators on the same layers.
 
-    scalesim     cycles and SRAM accesses of SCALE-Sim without stalls                             differences
-    maestro_     runtimes of MAESTRO without a limit on bandwidth                                 differences
-    accelforge   energy of accelforge's best mappings on an NVDLA-like accelerator                relative errors, order
-    zigzag       energy per multiply-add of ZigZag's TPU-like accelerator                         order
+    scalesim     cycles and SRAM accesses of SCALE-Sim without stalls                   differences
+    maestro_     runtimes of MAESTRO without a limit on bandwidth                       differences
+    accelforge   energy of accelforge's best mappings on an NVDLA-like accelerator      relative errors, order
+    zigzag       energy per multiply-add of ZigZag's TPU-like accelerator               order
 
-The last two test the model's tiles and dataflows with the other simulator's constants, one energy per byte or multiply-add:
+The last two test the model's tiles and dataflows with the other simulator's constants, one energy per byte or
+multiply-add:
 
-    energy = MACs e_mac + reads e_read + writes e_write + dram reads e_dram_read + dram writes e_dram_write    (reads, writes of the buffer)
+    energy = MACs e_mac + reads e_read + writes e_write + dram reads e_dram_read + dram writes e_dram_write
 
-`tiling.NOMINAL_ARRAY` = 128 was set on accelforge's rows: the mean error is 2.0 to 2.8 % from 64 to 256, and 4.8 % at 32. With ZigZag only
-the order is compared, as its weights bypass the global buffer. Compulsory off-chip traffic is four fifths of that energy and has nearly the
-same order, so this tests dataflows little; with the 45 nm table, whose buffer costs ten times ZigZag's, the order differs. Order is
-Spearman's rank correlation.
+`tiling.NOMINAL_ARRAY` = 128 was set on accelforge's rows: the mean error is 2.0 to 2.8 % from 64 to 256, and
+4.8 % at 32. With ZigZag only the order is compared, as its weights bypass the global buffer. Compulsory
+off-chip traffic is four fifths of that energy and has nearly the same order, so this tests dataflows little;
+with the 45 nm table, whose buffer costs ten times ZigZag's, the order differs. Order is Spearman's rank
+correlation.
 
-Rows come from csv files, as dicts of text. A missing column raises KeyError; a cell that is not a positive number, or a file without a
-comparable row, ValueError. The tables are not shipped: `compare` takes their folder, `RECORD` has its result on the original tables, and
-`run_live` runs SCALE-Sim itself.
+Rows come from csv files, as dicts of text. A missing column raises KeyError; a cell that is not a positive
+number, or a file without a comparable row, ValueError. The tables are not shipped: `compare` takes their
+folder, `RECORD` has its result on the original tables, and `run_live` runs SCALE-Sim itself.
 """
 
 from __future__ import annotations
@@ -76,7 +78,9 @@ class Chip:
 
 
 def nvdla_like() -> Chip:
-    """accelforge 1.0.467's NVDLA template: rows take the inner dimension, columns filters; constants of `tables/accelforge_nvdla.toml`."""
+    """accelforge 1.0.467's NVDLA template: rows take the inner dimension, columns filters; constants of
+    `tables/accelforge_nvdla.toml`.
+    """
     table = load_energy_table("accelforge_nvdla")
     read_pj, write_pj = (float(cost) for cost in table.sram_pj_per_byte(KIB))  # the same for any capacity
     mac_pj, dram_pj = float(table.mac_pj("int8")), table.dram_pj_per_byte
@@ -112,7 +116,9 @@ TPU_LIKE_DESIGN = {  # the same in the design space
 
 @dataclass(frozen=True)
 class Differences:
-    """Differences of a closed form from a simulator: the number of rows, and the largest absolute difference by quantity."""
+    """Differences of a closed form from a simulator: the number of rows, and the largest absolute
+    difference by quantity.
+    """
 
     rows: int
     largest: dict[str, int]
@@ -120,7 +126,9 @@ class Differences:
 
 @dataclass(frozen=True)
 class Errors:
-    """Errors |predicted / simulated - 1| of energies: number of rows, mean, maximum, and Spearman's rank correlation."""
+    """Errors |predicted / simulated - 1| of energies: number of rows, mean, maximum, and Spearman's rank
+    correlation.
+    """
 
     rows: int
     mean: float
@@ -157,23 +165,30 @@ class Order:
 
 
 def scalesim(rows: Rows) -> Differences:
-    """Compare SCALE-Sim's cycles and SRAM accesses: columns dataflow, rows, cols, M, N, Kdim, total_cycles_reported, sram_*."""
+    """Compare SCALE-Sim's cycles and SRAM accesses: columns dataflow, rows, cols, M, N, Kdim,
+    total_cycles_reported, sram_*.
+    """
     if not rows:
         raise ValueError("it has no rows")
     largest = dict.fromkeys(("cycles", "ifmap reads", "filter reads", "ofmap writes"), 0)
     names = ("total_cycles_reported", "sram_ifmap_reads", "sram_filter_reads", "sram_ofmap_writes")
     for row in rows:
         sizes = [int(row[name]) for name in ("rows", "cols", "M", "N", "Kdim")]
-        predicted = [systolic.cycles(row["dataflow"], *sizes), *systolic.sram_accesses(row["dataflow"], *sizes)]
+        predicted = [
+            systolic.cycles(row["dataflow"], *sizes),
+            *systolic.sram_accesses(row["dataflow"], *sizes),
+        ]
         for quantity, name, value in zip(largest, names, predicted, strict=True):
             largest[quantity] = max(largest[quantity], abs(int(value) - int(row[name])))
     return Differences(len(rows), largest)
 
 
 def maestro_(rows: Rows) -> Differences:
-    """Compare MAESTRO's runtimes: columns K, C, R, S, Y_padded, X_padded, stride, dataflow, num_pes, noc_bw, runtime_cycles.
+    """Compare MAESTRO's runtimes: columns K, C, R, S, Y_padded, X_padded, stride, dataflow, num_pes, noc_bw,
+    runtime_cycles.
 
-    Rows with noc_bw below `UNLIMITED` and matrix multiplications (an empty S) are left out, since the forms do not apply to them.
+    Rows with noc_bw below `UNLIMITED` and matrix multiplications (an empty S) are left out, since the forms
+    do not apply to them.
     """
     rows = [row for row in rows if float(row["noc_bw"]) >= UNLIMITED and row["S"]]
     if not rows:
@@ -183,7 +198,8 @@ def maestro_(rows: Rows) -> Differences:
         if row["dataflow"] not in MAESTRO_NAMES:
             raise unknown("dataflow of MAESTRO", row["dataflow"], MAESTRO_NAMES)
         pes, k, c, r, s, height, width, stride = (
-            int(positive(row[name])) for name in ("num_pes", "K", "C", "R", "S", "Y_padded", "X_padded", "stride")
+            int(positive(row[name]))
+            for name in ("num_pes", "K", "C", "R", "S", "Y_padded", "X_padded", "stride")
         )
         e, f = (height - r) // stride + 1, (width - s) // stride + 1
         predicted = maestro.runtime(MAESTRO_NAMES[row["dataflow"]], pes, k, c, r, s, e, f)
@@ -198,12 +214,17 @@ def accelforge(rows: Rows) -> EnergyErrors:
     kilobytes = np.array([int(row["gb_bytes"]) // KIB for row in rows])
     predicted = np.array([_energy_pj(_gemm(row), int(row["gb_bytes"]), nvdla_like()) for row in rows])
     simulated = 1e12 * np.array([positive(row["energy_J"]) for row in rows])
-    by_buffer = {size: _errors(predicted[kilobytes == size], simulated[kilobytes == size]) for size in np.unique(kilobytes).tolist()}
+    by_buffer = {
+        size: _errors(predicted[kilobytes == size], simulated[kilobytes == size])
+        for size in np.unique(kilobytes).tolist()
+    }
     return EnergyErrors(_errors(predicted, simulated), by_buffer)
 
 
 def zigzag(rows: Rows) -> Order:
-    """Compare ZigZag's energies of matrix multiplications: columns arch (only tpu_like is compared), wl, M, N, K, energy_pJ."""
+    """Compare ZigZag's energies of matrix multiplications: columns arch (only tpu_like is compared), wl,
+    M, N, K, energy_pJ.
+    """
     rows = [row for row in rows if row["arch"] == "tpu_like"]
     if not rows:
         raise ValueError("it has no row of arch tpu_like")
@@ -212,7 +233,9 @@ def zigzag(rows: Rows) -> Order:
     simulated = np.array([positive(row["energy_pJ"]) for row in rows]) / macs
     predicted = np.array([_energy_pj(layer, KIB * TPU_LIKE_BUFFER_KB, TPU_LIKE) for layer in layers]) / macs
     compulsory = np.array([compulsory_bytes(layer, TPU_LIKE.precision) for layer in layers]) / macs
-    costs = LayerModel(layers, load_energy_table("45nm")).costs({name: np.array([value]) for name, value in TPU_LIKE_DESIGN.items()})
+    costs = LayerModel(layers, load_energy_table("45nm")).costs(
+        {name: np.array([value]) for name, value in TPU_LIKE_DESIGN.items()}
+    )
     return Order(
         names=tuple(row["wl"] for row in rows),
         predicted=tuple(predicted.tolist()),
@@ -259,7 +282,9 @@ def positive(text: str) -> float:
 
 def _errors(predicted: Floats, simulated: Floats) -> Errors:
     relative = np.abs(predicted / simulated - 1)
-    return Errors(len(relative), float(relative.mean()), float(relative.max()), _spearman(predicted, simulated))
+    return Errors(
+        len(relative), float(relative.mean()), float(relative.max()), _spearman(predicted, simulated)
+    )
 
 
 def _spearman(predicted: Floats, simulated: Floats) -> float:
@@ -285,7 +310,8 @@ LIVE_SIZE = 200  # maximum of m, n and k: SCALE-Sim simulates every cycle
 
 
 def compare(data: Path) -> dict[str, Any]:
-    """Compare the model with the tables of a folder: plain values as in `RECORD`, by name of the file without its suffix.
+    """Compare the model with the tables of a folder: plain values as in `RECORD`, by name of the file without
+    its suffix.
 
     Raises:
         ArchGymError: a missing or invalid table.
@@ -331,7 +357,14 @@ def run_live(seed: int, progress: Progress = silent) -> list[dict[str, Any]]:
         for i in range(LIVE_RUNS):
             rows, cols = rng.choice(LIVE_ARRAYS, 2).tolist()
             m, n, k = rng.integers(1, LIVE_SIZE, 3, endpoint=True).tolist()
-            case = {"dataflow": systolic.DATAFLOWS[i % len(systolic.DATAFLOWS)], "rows": rows, "cols": cols, "m": m, "n": n, "k": k}
+            case = {
+                "dataflow": systolic.DATAFLOWS[i % len(systolic.DATAFLOWS)],
+                "rows": rows,
+                "cols": cols,
+                "m": m,
+                "n": n,
+                "k": k,
+            }
             progress("SCALE-Sim", i / LIVE_RUNS)
             ran = session.ask(case)
             simulated = [ran[name] for name in ("cycles", "ifmap_reads", "filter_reads", "ofmap_writes")]

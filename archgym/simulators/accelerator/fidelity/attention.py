@@ -1,8 +1,9 @@
 """The closed forms of attention accelerators compared with the published tables of FuseMax (MICRO 2024).
 
-The tables are in the artifact of Nayak et al., and not shipped: a csv file per design, 4 models times 6 lengths. `compare` computes the
-largest relative differences of latency and traffic per form, and the paper's results: the speed-up of FuseMax over FLAT and its energy as a
-share of FLAT's, both from the tables alone. `RECORD` has its result on the published tables.
+The tables are in the artifact of Nayak et al., and not shipped: a csv file per design, 4 models times 6
+lengths. `compare` computes the largest relative differences of latency and traffic per form, and the paper's
+results: the speed-up of FuseMax over FLAT and its energy as a share of FLAT's, both from the tables alone.
+`RECORD` has its result on the published tables.
 """
 
 from __future__ import annotations
@@ -38,8 +39,9 @@ def compare(data: Path) -> dict[str, Any]:
         data: folder of the tables, or the folder above fusemax/.
 
     Returns:
-        `forms`: per file, `rows` and the largest relative differences `latency` and `traffic`; `speed_up` and `energy`: per model, the
-        ratio at each length; `speed_up_by_the_forms`: mean speed-up by the latencies of the closed forms.
+        `forms`: per file, `rows` and the largest relative differences `latency` and `traffic`; `speed_up` and
+        `energy`: per model, the ratio at each length; `speed_up_by_the_forms`: mean speed-up by the latencies
+        of the closed forms.
 
     Raises:
         ArchGymError: a missing or invalid table.
@@ -47,16 +49,33 @@ def compare(data: Path) -> dict[str, Any]:
     folder = data / "fusemax" if (data / "fusemax").is_dir() else data
     missing = [name for name in FILES if not (folder / name).is_file()]
     if missing:
-        raise ArchGymError(f"{folder} lacks {', '.join(missing)}; give the folder with {', '.join(FILES)} of FuseMax's artifact")
-    tables = {name: _read(folder / f"{name}.csv", ("model", "seq_len"), ("latency", "traffic", "energy"), positive) for name in FORMS}
+        raise ArchGymError(
+            f"{folder} lacks {', '.join(missing)}; give the folder with {', '.join(FILES)} of FuseMax's "
+            "artifact"
+        )
+    tables = {
+        name: _read(folder / f"{name}.csv", ("model", "seq_len"), ("latency", "traffic", "energy"), positive)
+        for name in FORMS
+    }
     placements = _read_placements(folder / PLACEMENTS)
-    workload = Attention(*(np.array(sizes) for sizes in zip(*(Attention.of_model(m, LENGTHS[n]) for m, n in ROWS), strict=True)))
+    workload = Attention(
+        *(
+            np.array(sizes)
+            for sizes in zip(*(Attention.of_model(m, LENGTHS[n]) for m, n in ROWS), strict=True)
+        )
+    )
 
     flat_bytes = forms.flat_bytes(workload, **placements)
     predicted: dict[str, tuple[Floats, Floats]] = {
         "attn-binding": (forms.fusemax_cycles(workload) / CLOCK_HZ, forms.fusemax_bytes(workload)),
-        "attn-arch": (forms.fusemax_cycles(workload, interleaved=False) / CLOCK_HZ, forms.fusemax_bytes(workload)),
-        "attn-cascade": (forms.one_pass_on_flat_cycles(workload) / CLOCK_HZ, forms.one_pass_on_flat_bytes(workload)),
+        "attn-arch": (
+            forms.fusemax_cycles(workload, interleaved=False) / CLOCK_HZ,
+            forms.fusemax_bytes(workload),
+        ),
+        "attn-cascade": (
+            forms.one_pass_on_flat_cycles(workload) / CLOCK_HZ,
+            forms.one_pass_on_flat_bytes(workload),
+        ),
         "attn-flat": (forms.flat_latency_s(workload, flat_bytes), flat_bytes),
     }
     fusemax, flat = tables["attn-binding"], tables["attn-flat"]
@@ -75,7 +94,9 @@ def compare(data: Path) -> dict[str, Any]:
     }
 
 
-def _read(path: Path, keys: tuple[str, str], columns: tuple[str, ...], number: Callable[[str], float]) -> dict[str, Floats]:
+def _read(
+    path: Path, keys: tuple[str, str], columns: tuple[str, ...], number: Callable[[str], float]
+) -> dict[str, Floats]:
     """Columns of a table, [24] each in the order of `ROWS`.
 
     Raises:
@@ -83,15 +104,23 @@ def _read(path: Path, keys: tuple[str, str], columns: tuple[str, ...], number: C
     """
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
-            rows = {(row[keys[0]], row[keys[1]]): row for row in csv.DictReader(file) if row.get("platform", "cloud") == "cloud"}
+            rows = {
+                (row[keys[0]], row[keys[1]]): row
+                for row in csv.DictReader(file)
+                if row.get("platform", "cloud") == "cloud"
+            }
         found = {column: np.array([number(rows[key][column]) for key in ROWS]) for column in columns}
     except KeyError as error:
         wanted = ", ".join([*keys, *columns])
         raise ArchGymError(
-            f"{path} has no {error.args[0]!r}; give FuseMax's table with columns {wanted} and a row per model and length"
+            f"{path} has no {error.args[0]!r}; give FuseMax's table with columns {wanted} and a row per "
+            "model and length"
         ) from error
     except (OSError, ValueError, TypeError, csv.Error) as error:
-        raise ArchGymError(f"{path} is not one of FuseMax's tables ({error}); give {', '.join(FILES)} as its artifact has them") from error
+        raise ArchGymError(
+            f"{path} is not one of FuseMax's tables ({error}); give {', '.join(FILES)} as its artifact has "
+            "them"
+        ) from error
     return found
 
 

@@ -1,14 +1,18 @@
-"""Beam search: schedules built layer by layer in the order of their starts, so that each left-shifted schedule is met once.
+"""Beam search: schedules built layer by layer in the order of their starts, so that each left-shifted
+schedule is met once.
 
-It keeps the partial schedules of least Lagrangian bound, with a multiplier mu_a for the load of each sub-accelerator and nu_n for
-the length of each network, found by ascent on the dual:
+It keeps the partial schedules of least Lagrangian bound, with a multiplier mu_a for the load of each
+sub-accelerator and nu_n for the length of each network, found by ascent on the dual:
 
-    bound = energy so far + sum_a mu_a free_a + sum_n nu_n ready_n + sum_{l not started} min_a [ e_la + (mu_a + nu_n(l)) t_la ]
+    bound = energy so far + sum_a mu_a free_a + sum_n nu_n ready_n + sum_{l not started} min_a [ e_la + (mu_a
+    + nu_n(l)) t_la ]
 
-free_a and ready_n are the times from which a sub-accelerator and a network can go on. For the latency alone the energies are left out.
+free_a and ready_n are the times from which a sub-accelerator and a network can go on. For the latency alone
+the energies are left out.
 
-Several beams of every design are searched at once: with two weights of the longest network beside the Lagrangian bound, or with several
-scales of the multipliers. A lane is one beam of one design; arrays have the lanes last: W = beams times designs.
+Several beams of every design are searched at once: with two weights of the longest network beside the
+Lagrangian bound, or with several scales of the multipliers. A lane is one beam of one design; arrays have the
+lanes last: W = beams times designs.
 """
 
 from __future__ import annotations
@@ -18,13 +22,25 @@ from typing import NamedTuple
 
 import numpy as np
 
-from archgym.simulators.accelerator.scheduler.plans import TIE_WEIGHT, Bools, Chips, Floats, Integers, entries, least_rows, pick, total
+from archgym.simulators.accelerator.scheduler.plans import (
+    TIE_WEIGHT,
+    Bools,
+    Chips,
+    Floats,
+    Integers,
+    entries,
+    least_rows,
+    pick,
+    total,
+)
 
 ASCENT = 15  # steps of the ascent on the dual
 SCALES = (0.5, 1.0, 2.0, 4.0)  # scales of the multipliers, one beam each
 LONGEST_WEIGHTS = (1.0, 0.75)  # weights of the longest network, one beam each
-BEAM, MIN_WIDTH, MAX_WIDTH = 3_000_000, 2, 512  # partial schedules that a beam keeps: BEAM / L^4, within limits
-TOO_LONG, LAST_RESORT = 1e3, 1e6  # charges of a schedule, both sums of least times and of least energies being about 1
+# partial schedules that a beam keeps: BEAM / L^4, within limits
+BEAM, MIN_WIDTH, MAX_WIDTH = 3_000_000, 2, 512
+# charges of a schedule, both sums of least times and of least energies being about 1
+TOO_LONG, LAST_RESORT = 1e3, 1e6
 
 
 class Beams(NamedTuple):
@@ -80,7 +96,9 @@ class _Partial(NamedTuple):
 
 
 class _Extensions(NamedTuple):
-    """All partial schedules that are one layer longer, [N, A, K, W]: by network and sub-accelerator of that layer."""
+    """All partial schedules that are one layer longer, [N, A, K, W]: by network and sub-accelerator of
+    that layer.
+    """
 
     bound: Floats  # inf where the layer cannot run
     start: Floats
@@ -107,7 +125,9 @@ def beam_width(layers: int) -> int:
 
 
 def _multipliers(chips: Chips, spec: Floats | None) -> Floats:
-    """mu and nu, [A + N, b], by multiplicative ascent on the dual. Without a spec they sum to 1, and energy does not count."""
+    """mu and nu, [A + N, b], by multiplicative ascent on the dual. Without a spec they sum to 1, and
+    energy does not count.
+    """
     accelerators, networks, network = chips.accelerators, chips.networks, chips.network
     resources = accelerators + networks
     multiplier = np.full((resources, chips.time.shape[2]), 1 / resources)
@@ -116,7 +136,8 @@ def _multipliers(chips: Chips, spec: Floats | None) -> Floats:
         chosen = (price if spec is None else price + chips.energy).argmin(axis=1)
         time = np.take_along_axis(chips.time, chosen[:, None], axis=1)[:, 0]
         load = np.stack(
-            [total(np.where(chosen == a, time, 0.0)) for a in range(accelerators)] + [total(time[network == n]) for n in range(networks)]
+            [total(np.where(chosen == a, time, 0.0)) for a in range(accelerators)]
+            + [total(time[network == n]) for n in range(networks)]
         )
         limit = load.max(axis=0) if spec is None else spec
         growth = np.clip(load / np.maximum(limit, 1e-9) - 1, -1, 1) / (1 + 0.1 * step)
@@ -142,9 +163,22 @@ def _lanes(chips: Chips, spec: Floats | None) -> _Lanes:
     rest, path = np.zeros((layers + 1, len(row))), np.zeros((layers + 1, len(row)))
     for layer in range(layers - 1, -1, -1):
         time, energy = chips.time[layer][:, row], chips.energy[layer][:, row]
-        rest[layer] = ((mu + nu[chips.network[layer]]) * time + energy_weight * energy).min(axis=0) + rest[after[layer]]
+        rest[layer] = ((mu + nu[chips.network[layer]]) * time + energy_weight * energy).min(axis=0) + rest[
+            after[layer]
+        ]
         path[layer] = time.min(axis=0) + path[after[layer]]
-    return _Lanes(chips, row, None if spec is None else spec[row], mu, nu, energy_weight, longest_weight, after, rest, path)
+    return _Lanes(
+        chips,
+        row,
+        None if spec is None else spec[row],
+        mu,
+        nu,
+        energy_weight,
+        longest_weight,
+        after,
+        rest,
+        path,
+    )
 
 
 def _empty(lanes: _Lanes) -> _Partial:
@@ -173,7 +207,9 @@ def _extensions(lanes: _Lanes, partial: _Partial) -> _Extensions:
 
 
 def _extend(lanes: _Lanes, partial: _Partial, n: int, rests: Floats, paths: Floats, out: _Extensions) -> None:
-    """The next layer of network n on every sub-accelerator, into `out`; `rests` and `paths` of every network are [N, K, W]."""
+    """The next layer of network n on every sub-accelerator, into `out`; `rests` and `paths` of every
+    network are [N, K, W].
+    """
     chips, layers = lanes.chips, len(lanes.chips.network)
     layer = np.minimum(partial.upcoming[n], layers - 1)
     operation = layer * chips.accelerators + np.arange(chips.accelerators)[:, None, None]
@@ -197,22 +233,36 @@ def _extend(lanes: _Lanes, partial: _Partial, n: int, rests: Floats, paths: Floa
     spent = partial.spent + entries(chips.energy, operation, lanes.row)
     excess = np.maximum(longest - (lagrangian if lanes.limit is None else lanes.limit), 0)
     bound = lanes.energy_weight * spent + lagrangian + lanes.longest_weight * excess
-    # Another schedule has a layer that could have started earlier in front: this one is for where nothing else is left.
+    # Another schedule has a layer that could have started earlier in front: this one is for where nothing
+    # else is left.
     bound += np.where(earliest < partial.last_start, LAST_RESORT, 0.0)
     out.bound[n], out.start[n], out.end[n], out.spent[n] = np.where(runs, bound, np.inf), start, end, spent
 
 
-def _kept(lanes: _Lanes, partial: _Partial, extensions: _Extensions, width: int) -> tuple[_Partial, Integers, Integers]:
-    """The extensions of least bound, with the operation that each adds and the partial schedule that it extends, [K, W]."""
+def _kept(
+    lanes: _Lanes, partial: _Partial, extensions: _Extensions, width: int
+) -> tuple[_Partial, Integers, Integers]:
+    """The extensions of least bound, with the operation that each adds and the partial schedule that it
+    extends, [K, W].
+    """
     chips, lane_count = lanes.chips, len(lanes.row)
     accelerators, networks, parents = chips.accelerators, chips.networks, len(partial.spent)
     bound = extensions.bound.reshape(-1, lane_count)
     best = least_rows(bound, width)
     network, accelerator, parent = np.unravel_index(best, (networks, accelerators, parents))
-    operation = pick(partial.upcoming.reshape(-1, lane_count), network * parents + parent) * accelerators + accelerator
-    start, end, spent = (pick(each.reshape(-1, lane_count), best) for each in (extensions.start, extensions.end, extensions.spent))
+    operation = (
+        pick(partial.upcoming.reshape(-1, lane_count), network * parents + parent) * accelerators
+        + accelerator
+    )
+    start, end, spent = (
+        pick(each.reshape(-1, lane_count), best)
+        for each in (extensions.start, extensions.end, extensions.spent)
+    )
     index = parent * lane_count + np.arange(lane_count)
-    free, ready, upcoming = (each.reshape(len(each), -1).take(index, axis=1) for each in (partial.free, partial.ready, partial.upcoming))
+    free, ready, upcoming = (
+        each.reshape(len(each), -1).take(index, axis=1)
+        for each in (partial.free, partial.ready, partial.upcoming)
+    )
     is_accelerator = accelerator == np.arange(accelerators)[:, None, None]
     is_network = network == np.arange(networks)[:, None, None]
     kept = _Partial(

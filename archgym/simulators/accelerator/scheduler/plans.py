@@ -22,7 +22,9 @@ TOLERANCE = 1e-12  # relative; a smaller improvement is rounding
 
 @dataclass(frozen=True)
 class Chips:
-    """A chunk of designs, the designs last. Times and energies are scaled by powers of two to sums near 1: no comparison changes."""
+    """A chunk of designs, the designs last. Times and energies are scaled by powers of two to sums near 1:
+    no comparison changes.
+    """
 
     time: Floats  # [L, A, b], inf where a layer cannot run
     energy: Floats  # [L, A, b], 0 where a layer cannot run
@@ -35,7 +37,9 @@ class Chips:
 
     @classmethod
     def scaled(cls, time: Floats, energy: Floats, network: Integers) -> Chips:
-        """Designs from times and energies [b, L, A], inf where a layer cannot run, and networks [L], numbered from 0."""
+        """Designs from times and energies [b, L, A], inf where a layer cannot run, and networks [L],
+        numbered from 0.
+        """
         layers = len(network)
         before, after = np.full(layers, layers, np.intp), np.full(layers, layers, np.intp)
         for n in range(network.max() + 1):
@@ -43,7 +47,10 @@ class Chips:
             before[members[1:]], after[members[:-1]] = members[:-1], members[1:]
         tables, exponents = [], []
         for table in (time, energy):
-            least, largest = total(table.min(axis=2).T), np.where(np.isinf(table), 0.0, table).max(axis=(1, 2))
+            least, largest = (
+                total(table.min(axis=2).T),
+                np.where(np.isinf(table), 0.0, table).max(axis=(1, 2)),
+            )
             exponent = np.frexp(np.where(least > 0, least, largest))[1]
             tables.append(np.ascontiguousarray(np.ldexp(table, -exponent[:, None, None]).transpose(1, 2, 0)))
             exponents.append(exponent.astype(np.intp))
@@ -68,7 +75,9 @@ def entries(table: Floats, operation: Integers, row: Integers) -> Floats:
 
 
 def total(values: Floats) -> Floats:
-    """Sum over the first axis in its order for any shape: NumPy's sum adds a single column in a different order."""
+    """Sum over the first axis in its order for any shape: NumPy's sum adds a single column in a different
+    order.
+    """
     added = values[0].copy()
     for value in values[1:]:
         added += value
@@ -97,7 +106,8 @@ def least_rows(values: Floats, count: int) -> Integers:
 
 
 def start_and_end(chips: Chips, plan: Integers, row: Integers) -> tuple[Floats, Floats]:
-    """Start and end by position, [L, ..., M]: each layer as soon as its sub-accelerator and its network are free.
+    """Start and end by position, [L, ..., M]: each layer as soon as its sub-accelerator and its network are
+    free.
 
     The only loop over layers here, and most of the run time.
     """

@@ -11,7 +11,8 @@ heads of size D, over L tokens:
 
     QK: G matrix multiplications [Q/G L, D] by [D, L],   AV: G of [Q/G L, L] by [L, D],   MACs = 2 Q L^2 D
 
-so that heads with the same keys and values are rows of one multiplication. The whole L x L matrix is computed, masked or not.
+so that heads with the same keys and values are rows of one multiplication. The whole L x L matrix is
+computed, masked or not.
 
 Sources are in the files; of grouped-query attention, Grattafiori et al., The Llama 3 Herd of Models, 2024.
 """
@@ -45,8 +46,11 @@ def list_workloads() -> list[str]:
     return [*sorted(path.stem for path in FOLDER.glob("*.csv") if path != _ATTENTION), *_attention()]
 
 
-def load_workload(source: str | os.PathLike[str] | Workload, dimensions: Dimensions | None = None) -> Workload:
-    """A shipped workload, or one from a .csv file in the format above or of another simulator (`topologies`) or an .onnx file.
+def load_workload(
+    source: str | os.PathLike[str] | Workload, dimensions: Dimensions | None = None
+) -> Workload:
+    """A shipped workload, or one from a .csv file in the format above or of another simulator (`topologies`)
+    or an .onnx file.
 
     Args:
         source: name, path, or a workload, which is returned.
@@ -73,14 +77,19 @@ def load_workload(source: str | os.PathLike[str] | Workload, dimensions: Dimensi
     raise unknown("workload (or .csv or .onnx file)", source, list_workloads())
 
 
-def attention_layers(tokens: int, query_heads: int, key_value_heads: int, head_dim: int) -> tuple[Layer, Layer]:
+def attention_layers(
+    tokens: int, query_heads: int, key_value_heads: int, head_dim: int
+) -> tuple[Layer, Layer]:
     """The layers QK and AV of one block's attention over `tokens` queries, keys and values.
 
     Raises:
-        ArchGymError: a size below 1, or a number of query heads that is not a multiple of the key/value heads.
+        ArchGymError: a size below 1, or a number of query heads that is not a multiple of the key/value
+            heads.
     """
     if query_heads % max(key_value_heads, 1):
-        raise ArchGymError(f"{key_value_heads} key/value heads cannot be shared evenly by {query_heads} query heads")
+        raise ArchGymError(
+            f"{key_value_heads} key/value heads cannot be shared evenly by {query_heads} query heads"
+        )
     rows = tokens * query_heads // max(key_value_heads, 1)
     return (
         Layer.gemm("QK", rows, tokens, head_dim, kind="matmul", groups=key_value_heads),
@@ -140,20 +149,27 @@ def _sizes(where: str, cells: dict[str, str]) -> dict[str, int]:
     """The numbers of a row, without empty cells.
 
     Raises:
-        ArchGymError: an unknown kind, a cell that this kind lacks or cannot have, or a cell that is not a number.
+        ArchGymError: an unknown kind, a cell that this kind lacks or cannot have, or a cell that is not a
+            number.
     """
     kind = cells["kind"]
     if kind not in (*KINDS, "table"):
         raise ArchGymError(f"{where}, column 'kind': {unknown('kind', kind, (*KINDS, 'table'))}")
-    needed, allowed = (_NEEDED_OF_TABLES, (*_NEEDED_OF_TABLES, "repeats")) if kind == "table" else (_NEEDED, _COLUMNS)
+    needed, allowed = (
+        (_NEEDED_OF_TABLES, (*_NEEDED_OF_TABLES, "repeats")) if kind == "table" else (_NEEDED, _COLUMNS)
+    )
     for column in needed:
         if not cells.get(column):
             raise ArchGymError(f"{where}, column {column!r}: a row of kind {kind!r} needs it")
     given = {column: cell for column, cell in cells.items() if cell}
     for column in given:
         if column not in allowed:
-            raise ArchGymError(f"{where}, column {column!r}: a row of kind 'table' has only {', '.join(allowed)}")
-    return {column: whole(where, column, cell) for column, cell in given.items() if column not in ("name", "kind")}
+            raise ArchGymError(
+                f"{where}, column {column!r}: a row of kind 'table' has only {', '.join(allowed)}"
+            )
+    return {
+        column: whole(where, column, cell) for column, cell in given.items() if column not in ("name", "kind")
+    }
 
 
 def _table(path: Path) -> tuple[dict[str, str], tuple[str, list[str]], Rows]:
@@ -164,16 +180,22 @@ def _table(path: Path) -> tuple[dict[str, str], tuple[str, list[str]], Rows]:
     """
     try:
         check_readable(path, "the workload")
-        lines = path.expanduser().read_text(encoding="utf-8-sig").split("\n")  # names may contain separators such as U+2028
+        # names may contain separators such as U+2028
+        lines = path.expanduser().read_text(encoding="utf-8-sig").split("\n")
     except OSError as error:
         raise ArchGymError(f"cannot read the workload {str(path)!r}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
-        raise ArchGymError(f"the workload {str(path)!r} is not text in UTF-8 ({error}); save it as UTF-8") from error
+        raise ArchGymError(
+            f"the workload {str(path)!r} is not text in UTF-8 ({error}); save it as UTF-8"
+        ) from error
     header: dict[str, str] = {}
     while lines[len(header) :] and lines[len(header)].startswith("#"):
         key, colon, text = lines[len(header)].removeprefix("#").partition(":")
         if not colon or key.strip() not in _KEYS or key.strip() in header:
-            raise ArchGymError(f"{path}, line {len(header) + 1}: a header line is '# key: value' with one of {', '.join(_KEYS)}, each once")
+            raise ArchGymError(
+                f"{path}, line {len(header) + 1}: a header line is '# key: value' with one of "
+                f"{', '.join(_KEYS)}, each once"
+            )
         header[key.strip()] = text.strip()
     first = next(filter(str.strip, lines[len(header) :]), "")
     reader = csv.reader(lines[len(header) :], strict=True, delimiter=delimiter_of(first))
@@ -186,14 +208,19 @@ def _table(path: Path) -> tuple[dict[str, str], tuple[str, list[str]], Rows]:
     except csv.Error as error:
         raise ArchGymError(f"{path}, line {len(header) + reader.line_num}: {error}") from error
     if len(rows) < 2:
-        raise ArchGymError(f"{path} has no layers: after its header, a line of columns ({', '.join(_NEEDED)}, ...), then a line per layer")
+        raise ArchGymError(
+            f"{path} has no layers: after its header, a line of columns ({', '.join(_NEEDED)}, ...), then a "
+            "line per layer"
+        )
     (where, columns), *rows = rows
     while not columns[-1]:  # commas at the end of lines
         columns.pop()
     return header, (where, columns), rows
 
 
-def _named(where: str, columns: list[str], rows: Rows, known: tuple[str, ...], needed: tuple[str, ...]) -> list[tuple[str, dict[str, str]]]:
+def _named(
+    where: str, columns: list[str], rows: Rows, known: tuple[str, ...], needed: tuple[str, ...]
+) -> list[tuple[str, dict[str, str]]]:
     """Every row as ("file, line n", {column: text}).
 
     Raises:
@@ -203,7 +230,9 @@ def _named(where: str, columns: list[str], rows: Rows, known: tuple[str, ...], n
         if column not in known:
             raise ArchGymError(f"{where}: {unknown('column', column, known)}")
     if len(set(columns)) < len(columns) or not set(needed) <= set(columns):
-        raise ArchGymError(f"{where}: columns are named once each, and {', '.join(needed)} must be among them")
+        raise ArchGymError(
+            f"{where}: columns are named once each, and {', '.join(needed)} must be among them"
+        )
     found = []
     for line, cells in rows:
         if len(cells) < len(columns) or any(cells[len(columns) :]):

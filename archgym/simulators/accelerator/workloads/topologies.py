@@ -1,6 +1,8 @@
-"""Layers from the tables of other simulators, recognised by their headers regardless of case, blanks and punctuation.
+"""Layers from the tables of other simulators, recognised by their headers regardless of case, blanks and
+punctuation.
 
-SCALE-Sim (github.com/scalesim-project/SCALE-Sim, topologies): a row per convolution, or per matrix multiplication [M, K] by [K, N]:
+SCALE-Sim (github.com/scalesim-project/SCALE-Sim, topologies): a row per convolution, or per matrix
+multiplication [M, K] by [K, N]:
 
     Layer name, IFMAP Height, IFMAP Width, Filter Height, Filter Width, Channels, Num Filter, Strides,
     Layer, M, N, K,
@@ -12,11 +14,13 @@ direction, and sparsity, which layers cannot express.
 
 MAESTRO and GAMMA (github.com/maestro-project/gamma, data/model): a row per layer of type T:
 
-    K, C, Y, X, R, S, T         1 convolution, 2 depth-wise convolution (K = 1);  E = Y - R + 1, F = X - S + 1;  or Y', X' for E, F
-    M, N, K, 0, 0, 0, T         3 matrix multiplication [M, K] by [K, N]; also in the columns above
-    O, I, 0, 0, 0, 0, T         0 fully-connected layer of I inputs and O outputs; also in the columns above
+    K, C, Y, X, R, S, T   1 convolution, 2 depth-wise convolution (K = 1);  E = Y - R + 1, F = X - S + 1;  or
+                                                                            Y', X' for E, F
+    M, N, K, 0, 0, 0, T   3 matrix multiplication [M, K] by [K, N]; also in the columns above
+    O, I, 0, 0, 0, 0, T   0 fully-connected layer of I inputs and O outputs; also in the columns above
 
-Y and X are sizes of the input, which MAESTRO does not pad; there are no strides and no names. A header may be repeated.
+Y and X are sizes of the input, which MAESTRO does not pad; there are no strides and no names. A header may be
+repeated.
 """
 
 from __future__ import annotations
@@ -58,8 +62,8 @@ _KINDS = {"0": "FC", "1": "CONV", "2": "DSCONV", "3": "GEMM"}  # GAMMA's types
 def reader_of(columns: Sequence[str]) -> Callable[[str, Sequence[str], Rows], Read] | None:
     """The reader of a table with this header; None for an unknown header.
 
-    A reader takes the place of the header, the header and the rows, and returns the layers and a note on their conversion. It raises
-    ArchGymError for lines that cannot be expressed.
+    A reader takes the place of the header, the header and the rows, and returns the layers and a note on
+    their conversion. It raises ArchGymError for lines that cannot be expressed.
     """
     names = {_plain(column) for column in columns}
     if any(name.startswith("ifmap") for name in names):
@@ -95,7 +99,9 @@ def _read_convolutions(where: str, columns: Sequence[str], rows: Rows) -> Read:
     for row in _rows(where, columns, plain, rows, _CONVOLUTION, needed):
         axes = []
         for side in "hw":
-            size, kernel = (row.size(key) for key in (("height", "kernel_h") if side == "h" else ("width", "kernel_w")))
+            size, kernel = (
+                row.size(key) for key in (("height", "kernel_h") if side == "h" else ("width", "kernel_w"))
+            )
             stride = row.size(f"stride_{side}" if row.has(f"stride_{side}") else "stride")
             more = -(size - kernel) % stride
             rounded |= more > 0
@@ -117,7 +123,9 @@ def _read_products(where: str, columns: Sequence[str], rows: Rows) -> Read:
     for row in _rows(where, columns, [_plain(column) for column in columns], rows, _PRODUCT, ("m", "n", "k")):
         sparse += row.is_sparse()
         layers.append(row.product(row.size("m"), row.size("n"), row.size("k")))
-    return layers, _sentences("A table of products [M, K] by [K, N]: all second operands are counted as parameters.", _dense(sparse))
+    return layers, _sentences(
+        "A table of products [M, K] by [K, N]: all second operands are counted as parameters.", _dense(sparse)
+    )
 
 
 def _read_maestro(where: str, columns: Sequence[str], rows: Rows) -> Read:
@@ -135,13 +143,25 @@ def _read_maestro(where: str, columns: Sequence[str], rows: Rows) -> Read:
             layers.append(row.product(row.size("k"), row.size("c"), row.size("y")))
         elif kind in ("CONV", "DSCONV"):
             if kind == "DSCONV" and row.size("k") != 1:
-                raise ArchGymError(f"{row.where}, column {row.titles['k']!r}: a depth-wise convolution has K = 1, not {row.size('k')}")
+                raise ArchGymError(
+                    f"{row.where}, column {row.titles['k']!r}: a depth-wise convolution has K = 1, not "
+                    f"{row.size('k')}"
+                )
             stride = row.size("stride") if row.has("stride") else 1
             axes = [row.axis(side, row.size(kernel), stride) for side, kernel in ("yr", "xs")]
-            layers += row.convolution(axes, row.size("c"), row.size("k"), row.size("c") if kind == "DSCONV" else 1)
+            layers += row.convolution(
+                axes, row.size("c"), row.size("k"), row.size("c") if kind == "DSCONV" else 1
+            )
         else:
-            raise ArchGymError(f"{row.where}, column {row.titles['type']!r}: {unknown('type', kind, [*_KINDS, *_KINDS.values()])}")
-    return layers, "A MAESTRO or GAMMA table: Y and X are input sizes without padding, and strides are 1 where no column has them."
+            raise ArchGymError(
+                f"{row.where}, column {row.titles['type']!r}: "
+                f"{unknown('type', kind, [*_KINDS, *_KINDS.values()])}"
+            )
+    return (
+        layers,
+        "A MAESTRO or GAMMA table: Y and X are input sizes without padding, and strides are 1 where no "
+        "column has them.",
+    )
 
 
 @dataclass(frozen=True)
@@ -162,7 +182,10 @@ class _Row:
             raise ArchGymError(f"{self.where}, column {self.titles.get(key, key)!r}: this layer needs it")
         size = whole(self.where, self.titles[key], self.cells[key])
         if size < 1:
-            raise ArchGymError(f"{self.where}, column {self.titles[key]!r}: a whole number from 1 is needed, not {self.cells[key]!r}")
+            raise ArchGymError(
+                f"{self.where}, column {self.titles[key]!r}: a whole number from 1 is needed, not "
+                f"{self.cells[key]!r}"
+            )
         return size
 
     def axis(self, side: str, kernel: int, stride: int) -> Axis:
@@ -176,7 +199,9 @@ class _Row:
         text = self.cells.get("sparsity", "")
         match = re.fullmatch(r"([0-9]{1,18}) *: *([0-9]{1,18})", text)
         if text and not match:
-            raise ArchGymError(f"{self.where}, column {self.titles['sparsity']!r}: expected N:M, such as 2:4, got {text!r}")
+            raise ArchGymError(
+                f"{self.where}, column {self.titles['sparsity']!r}: expected N:M, such as 2:4, got {text!r}"
+            )
         return match is not None and int(match[1]) != int(match[2])
 
     def convolution(self, axes: Sequence[Axis], channels: int, filters: int, groups: int) -> list[Layer]:
@@ -197,18 +222,30 @@ class _Row:
 
 
 def _rows(
-    where: str, columns: Sequence[str], plain: Sequence[str], rows: Rows, known: Mapping[str, Sequence[str]], needed: Sequence[str]
+    where: str,
+    columns: Sequence[str],
+    plain: Sequence[str],
+    rows: Rows,
+    known: Mapping[str, Sequence[str]],
+    needed: Sequence[str],
 ) -> Iterator[_Row]:
-    """Rows with their cells by meaning. Rows without a name are numbered; a row with only a name is a heading of the next ones."""
+    """Rows with their cells by meaning. Rows without a name are numbered; a row with only a name is a
+    heading of the next ones.
+    """
     plain = plain[: plain.index("") if "" in plain else None]  # excludes notes in a spreadsheet's margin
     meaning = {spelling: key for key, spellings in known.items() for spelling in spellings}
     for column, name in zip(columns, plain, strict=False):
         if name not in meaning and not name.isdecimal():
-            raise ArchGymError(f"{where}: {unknown('column', column, [spellings[0] for spellings in known.values()])}")
+            raise ArchGymError(
+                f"{where}: {unknown('column', column, [spellings[0] for spellings in known.values()])}"
+            )
     keys = [meaning.get(name, "") for name in plain]
     titles = {key: column for key, column in zip(keys, columns, strict=False) if key}
     if len(titles) < len(keys) - keys.count("") or not set(needed) <= titles.keys():
-        raise ArchGymError(f"{where}: columns are named once each, and {', '.join(known[key][0] for key in needed)} must be among them")
+        raise ArchGymError(
+            f"{where}: columns are named once each, and {', '.join(known[key][0] for key in needed)} must be "
+            "among them"
+        )
     heading, number = "", 0
     for line, cells in rows:
         if cells[: len(columns)] == list(columns):  # a repeated header

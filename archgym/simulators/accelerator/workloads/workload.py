@@ -30,7 +30,8 @@ class Workload:
         note: further remarks.
 
     Raises:
-        ArchGymError: no layers, or more than 4,096 layers, 2^24 output rows or columns, or 2^57 multiply-adds.
+        ArchGymError: no layers, or more than 4,096 layers, 2^24 output rows or columns, or 2^57
+            multiply-adds.
     """
 
     identity: ClassVar[str] = "archgym.simulators.accelerator.workloads:Workload"
@@ -49,15 +50,18 @@ class Workload:
             raise ArchGymError(f"the workload {self.name!r} has no layers")
         if len(self.layers) > MAX_LAYERS:
             raise ArchGymError(
-                f"the workload {self.name!r} has {len(self.layers):,} layers; simulators take up to {MAX_LAYERS:,}: split it"
+                f"the workload {self.name!r} has {len(self.layers):,} layers; simulators take up to "
+                f"{MAX_LAYERS:,}: split it"
             )
         if self.macs > MAX_MACS:
-            raise ArchGymError(f"the workload {self.name!r} has {self.macs:.3g} multiply-adds; simulators take up to 2^57")
+            raise ArchGymError(
+                f"the workload {self.name!r} has {self.macs:.3g} multiply-adds; simulators take up to 2^57"
+            )
         for layer in self.layers:
             if (most := max(layer.output_h, layer.output_w)) > MAX_OUTPUTS:
                 raise ArchGymError(
-                    f"the workload {self.name!r} has a layer {layer.name!r} of {most:,} output rows or columns; simulators take up to 2^24:"
-                    " give a smaller input"
+                    f"the workload {self.name!r} has a layer {layer.name!r} of {most:,} output rows or "
+                    "columns; simulators take up to 2^24: give a smaller input"
                 )
 
     @property

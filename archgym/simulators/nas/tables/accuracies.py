@@ -24,7 +24,8 @@ class UnclearUnit(ArchGymError):
 
 
 def ordinals(cells: Iterable[tuple[str, Any]], source: str) -> Indices:
-    """The ordinals of all 15,625 cells in the order of the source, from pairs (place in the source, the cell's string or tuple).
+    """The ordinals of all 15,625 cells in the order of the source, from pairs (place in the source, the
+    cell's string or tuple).
 
     Raises:
         ArchGymError: a string that is not a cell's, a duplicate cell, or missing cells.
@@ -36,7 +37,9 @@ def ordinals(cells: Iterable[tuple[str, Any]], source: str) -> Indices:
         except ArchGymError as error:
             raise ArchGymError(f"{source}, {where}: {error}") from None
         if ordinal in places:
-            raise ArchGymError(f"{source}, {where}: duplicate cell {one_line(str(string))}, first seen at {places[ordinal]}")
+            raise ArchGymError(
+                f"{source}, {where}: duplicate cell {one_line(str(string))}, first seen at {places[ordinal]}"
+            )
         places[ordinal] = where
     if len(places) != CELL_SPACE.size:
         raise ArchGymError(f"{source} lacks {CELL_SPACE.size - len(places):,} of {CELL_SPACE.size:,} cells")
@@ -53,7 +56,9 @@ def cell_table(
     provenance: Mapping[str, Any],
     seconds: Array | None = None,
 ) -> Table:
-    """A table of cells from fractions [cells, seeds, budgets] and [cells, seeds], and seconds [cells, budgets]."""
+    """A table of cells from fractions [cells, seeds, budgets] and [cells, seeds], and seconds [cells,
+    budgets].
+    """
     return Table(
         name,
         "cell",
@@ -67,7 +72,19 @@ def cell_table(
     )
 
 
-NUMPY_NUMBERS = (np.float16, np.float32, np.float64, np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32, np.uint64)
+NUMPY_NUMBERS = (
+    np.float16,
+    np.float32,
+    np.float64,
+    np.int8,
+    np.int16,
+    np.int32,
+    np.int64,
+    np.uint8,
+    np.uint16,
+    np.uint32,
+    np.uint64,
+)
 RANGES = {False: "of 0 to 100 per cent", True: "from 0 to 1"}  # by `fractions`
 
 
@@ -106,19 +123,21 @@ def check_unit(source: str, columns: Mapping[str, Array], fractions: bool | None
     """
     if fractions is not None:
         return
-    at_most_1 = {name: float(np.mean(column[np.isfinite(column)] <= 0.01)) for name, column in columns.items()}
+    at_most_1 = {
+        name: float(np.mean(column[np.isfinite(column)] <= 0.01)) for name, column in columns.items()
+    }
     small = [name for name, share in at_most_1.items() if share == 1]
     if len(small) == len(columns):
         raise UnclearUnit(
-            f"{source}: all accuracies are from 0 to 1, where per cent are expected; say --fractions if they are fractions, or --per-cent "
-            "if they are per cent (fractions=True or False in Python)"
+            f"{source}: all accuracies are from 0 to 1, where per cent are expected; say --fractions if they "
+            "are fractions, or --per-cent if they are per cent (fractions=True or False in Python)"
         )
     mixed = small or [name for name, share in at_most_1.items() if share > MAX_GUESSING]
     if mixed:
         where = "" if small else " in many lines"
         raise ArchGymError(
-            f"{source}: accuracies of {', '.join(mixed)} are from 0 to 1{where}, others are not; bring all to per cent (times 100), or "
-            "say --per-cent if they are (fractions=False in Python)"
+            f"{source}: accuracies of {', '.join(mixed)} are from 0 to 1{where}, others are not; bring all "
+            "to per cent (times 100), or say --per-cent if they are (fractions=False in Python)"
         )
 
 

@@ -1,13 +1,16 @@
 """Accuracy tables of trained networks: one npz format, for the tables that ship and for imported ones.
 
-The tables that ship are beside this module; `archgym data import` writes others to the data folder. They are read without pickle. A table
-holds the results of training every architecture of a space, often several times and at several epochs:
+The tables that ship are beside this module; `archgym data import` writes others to the data folder. They are
+read without pickle. A table holds the results of training every architecture of a space, often several times
+and at several epochs:
 
-    row              int64   [designs]     row of each architecture, by ordinal (architectures of one function may share a row)
+    row              int64   [designs]     row of each architecture, by ordinal (architectures of one function
+                                           may share a row)
     budgets          int64   [K]           epochs after which validation accuracy was measured, increasing
     valid_accuracy   float32 [rows, S, K]  fractions, by training seed; NaN where a seed was not trained
     test_accuracy    float32 [rows, S]     fractions, after the last budget; NaN where a seed was not tested
-    train_seconds    float32 [rows, K]     time of training one seed up to each budget; absent where it is not known
+    train_seconds    float32 [rows, K]     time of training one seed up to each budget; absent where it is not
+                                           known
     columns          numbers [rows] each   further figures of a row, under their own names
     provenance       JSON                  origin of the figures
 """
@@ -52,7 +55,8 @@ class Table:
     Attributes:
         name: name of the data set, such as "digits-0.5" or "nats-cifar10".
         space: "cell" (NAS-Bench-201, ordinals of `cells.CELL_SPACE`) or "macro" (NAS-Bench-Macro).
-        network: name in `costs.NETWORKS` of the network with the architectures' costs; "" where columns hold the costs.
+        network: name in `costs.NETWORKS` of the network with the architectures' costs; "" where columns hold
+            the costs.
 
     Raises:
         ArchGymError: arrays that do not fit together, or accuracies that are not fractions.
@@ -89,7 +93,10 @@ class Table:
             raise ArchGymError("budgets must be epochs in increasing order, at least one")
         if len(self.row) and not (self.row.min() >= 0 and self.row.max() < rows):
             raise ArchGymError(f"row must be from 0 to {rows - 1}; some architectures have others")
-        for name, accuracies in (("valid_accuracy", self.valid_accuracy), ("test_accuracy", self.test_accuracy)):
+        for name, accuracies in (
+            ("valid_accuracy", self.valid_accuracy),
+            ("test_accuracy", self.test_accuracy),
+        ):
             if (accuracies < 0).any() or (accuracies > 1).any():
                 raise ArchGymError(f"{name} has values that are not fractions from 0 to 1")
 
@@ -131,7 +138,11 @@ def read_table(path: str | os.PathLike[str]) -> Table:
     """
     with reading(path, "an accuracy table of archgym", "import it again"):
         about, arrays = load_archive(path, FORMAT)
-        columns = {name.removeprefix("column."): arrays.pop(name) for name in list(arrays) if name.startswith("column.")}
+        columns = {
+            name.removeprefix("column."): arrays.pop(name)
+            for name in list(arrays)
+            if name.startswith("column.")
+        }
         fields: dict[str, Any] = {**{name: about[name] for name in HEADER}, **arrays}
         table = Table(**fields, columns=columns)
         if table.digest != about["sha256"]:
@@ -143,11 +154,14 @@ def list_tables() -> dict[str, Path]:
     """Installed tables by name, those that ship first."""
     folders = (Path(__file__).parent, data_folder("nas"))
     found = {path.stem: path for folder in reversed(folders) for path in sorted(folder.glob("*.npz"))}
-    return {name: found[name] for name in sorted(found, key=lambda name: (found[name].parent != folders[0], name))}
+    return {
+        name: found[name] for name in sorted(found, key=lambda name: (found[name].parent != folders[0], name))
+    }
 
 
 def load_table(name: str) -> Table:
-    """An installed table by the name of its data set; the same object again as long as its file is not replaced.
+    """An installed table by the name of its data set; the same object again as long as its file is not
+    replaced.
 
     Raises:
         ArchGymError: it is not installed (with the command that imports it), or damaged.

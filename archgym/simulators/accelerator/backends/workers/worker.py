@@ -1,4 +1,5 @@
-"""Serves jobs to `<name>_worker.run`: lines of JSON from standard input, answers to standard output, until the input ends.
+"""Serves jobs to `<name>_worker.run`: lines of JSON from standard input, answers to standard output, until
+the input ends.
 
 python worker.py NAME SCRATCH            SCRATCH: its own folder, which it removes at its end
 """

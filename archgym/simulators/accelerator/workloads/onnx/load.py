@@ -19,11 +19,26 @@ from typing import Any
 
 from archgym.errors import ArchGymError
 from archgym.simulators.accelerator.layers import Layer
-from archgym.simulators.accelerator.workloads.onnx.graph import Shape, copied, graphs, name_of, reads, subgraphs, text, true_inputs
+from archgym.simulators.accelerator.workloads.onnx.graph import (
+    Shape,
+    copied,
+    graphs,
+    name_of,
+    reads,
+    subgraphs,
+    text,
+    true_inputs,
+)
 from archgym.simulators.accelerator.workloads.onnx.layers import OPERANDS, layers_of
 from archgym.simulators.accelerator.workloads.onnx.reading import check_operator, read, valid
 from archgym.simulators.accelerator.workloads.onnx.shapes import inferred, shapes_of
-from archgym.simulators.accelerator.workloads.onnx.sizes import command, is_integer, is_number, open_dimensions, set_sizes
+from archgym.simulators.accelerator.workloads.onnx.sizes import (
+    command,
+    is_integer,
+    is_number,
+    open_dimensions,
+    set_sizes,
+)
 from archgym.simulators.accelerator.workloads.workload import Dimensions, Workload
 
 # Types of initializers that are always parameters; wider integers are parameters only as weights.
@@ -32,14 +47,27 @@ _LEARNED_TYPES = ("FLOAT", "BFLOAT16", "DOUBLE", "INT8", "UINT8", "INT4", "UINT4
 _WEIGHTS: dict[str, tuple[int | None, ...]] = {
     **OPERANDS,
     **dict.fromkeys(("GRU", "LSTM", "RNN"), (1, 2, 3)),
-    **dict.fromkeys(("BatchNormalization", "GroupNormalization", "InstanceNormalization", "LayerNormalization"), (1, 2)),
+    **dict.fromkeys(
+        ("BatchNormalization", "GroupNormalization", "InstanceNormalization", "LayerNormalization"), (1, 2)
+    ),
     **dict.fromkeys(("PRelu", "RMSNormalization"), (1,)),
 }
-_MADE = ("ConstantOfShape", "EyeLike", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike")
+_MADE = (
+    "ConstantOfShape",
+    "EyeLike",
+    "RandomNormal",
+    "RandomNormalLike",
+    "RandomUniform",
+    "RandomUniformLike",
+)
 _OF_ALL_INPUTS = ("Add", "Concat", "Div", "Mul", "Sub", "Sum", "Where")
-_APART = "Layers that end with [0], [1], ... are one convolution of unequal strides or dilation; their results are added or interleaved."
+_APART = (
+    "Layers that end with [0], [1], ... are one convolution of unequal strides or dilation; their results "
+    "are added or interleaved."
+)
 _SECONDS = 2.0  # time after which no further example is tried
-_EXAMPLES = ((224, 128), (320, 512), (48, 64), (640, 256), (256, 1024), (32, 16))  # sizes of an image and of a sequence
+# sizes of an image and of a sequence
+_EXAMPLES = ((224, 128), (320, 512), (48, 64), (640, 256), (256, 1024), (32, 16))
 
 
 def load_onnx(path: str | os.PathLike[str], dimensions: Dimensions | None = None) -> Workload:
@@ -47,15 +75,17 @@ def load_onnx(path: str | os.PathLike[str], dimensions: Dimensions | None = None
 
     Args:
         path: the .onnx file.
-        dimensions: sizes of dynamic dimensions of its inputs: by name, {"batch": 1}; by input and axis, {"images:0": 1}; or of a whole
-            input, {"images": [1, 3, 224, 224]}.
+        dimensions: sizes of dynamic dimensions of its inputs: by name, {"batch": 1}; by input and axis,
+            {"images:0": 1}; or of a whole input, {"images": [1, 3, 224, 224]}.
 
     Returns:
-        The workload. Its parameters are all floating-point initializers and constants with at least one dimension, and weights that are
-        integers or computed, each counted once, without running statistics of batch normalisations, scales and zero points.
+        The workload. Its parameters are all floating-point initializers and constants with at least one
+        dimension, and weights that are integers or computed, each counted once, without running statistics of
+        batch normalisations, scales and zero points.
 
     Raises:
-        ArchGymError: a file that is not an ONNX model, a dimension without a size, a node that no Layer expresses, or no layers.
+        ArchGymError: a file that is not an ONNX model, a dimension without a size, a node that no Layer
+            expresses, or no layers.
         MissingDependency: the package onnx is not installed.
     """
     file = Path(path).expanduser()
@@ -88,33 +118,51 @@ class _Reader:
         learned = _learned(graph)
         layers = self._layers(graph, shapes, learned)
         if not layers:
-            raise ArchGymError(f"{self.file} has no Conv, Gemm or MatMul, nor another operator that multiplies matrices")
+            raise ArchGymError(
+                f"{self.file} has no Conv, Gemm or MatMul, nor another operator that multiplies matrices"
+            )
         producer = text(model.producer_name)
-        inputs = [f"{text(name)}: {' x '.join(map(str, shapes[name]))}" for name in true_inputs(graph) if name in shapes]
+        inputs = [
+            f"{text(name)}: {' x '.join(map(str, shapes[name]))}"
+            for name in true_inputs(graph)
+            if name in shapes
+        ]
         return Workload(
             self.file.stem,
             title=text(graph.name) or self.file.stem,
-            source=" ".join(filter(None, [self.file.name, producer and f"by {producer}", text(model.producer_version)])),
+            source=" ".join(
+                filter(None, [self.file.name, producer and f"by {producer}", text(model.producer_version)])
+            ),
             accuracy=None,
             layers=tuple(layers),
             input=", ".join(inputs),
             note=_APART if any(layer.name.endswith("[0]") for layer in layers) else "",
-            _table_parameters=_parameters(graph, shapes, learned, self.scales) - sum(layer.parameters for layer in layers),
+            _table_parameters=_parameters(graph, shapes, learned, self.scales)
+            - sum(layer.parameters for layer in layers),
         )
 
     def hint(self, sizes: Dimensions) -> str:
-        """Text to append to an error of a model with dynamic dimensions: a command that works, or why none was found."""
+        """Text to append to an error of a model with dynamic dimensions: a command that works, or why none
+        was found.
+        """
         free = open_dimensions(self.model.graph)
         if not free:
             return ""
         kept_keys = {*free, *self._numbers()}
-        given = {k: int(v) for k, v in sizes.items() if k in kept_keys and is_integer(v)} if isinstance(sizes, Mapping) else {}
+        given = (
+            {k: int(v) for k, v in sizes.items() if k in kept_keys and is_integer(v)}
+            if isinstance(sizes, Mapping)
+            else {}
+        )
         refusals, start = [], perf_counter()
         for image, sequence in _EXAMPLES:
             if perf_counter() - start > _SECONDS:
                 break
             for kept in (given, {}) if given else ({},):
-                example = {label: _example(self.model.graph, places, image, sequence) for label, places in free.items()} | kept
+                example = {
+                    label: _example(self.model.graph, places, image, sequence)
+                    for label, places in free.items()
+                } | kept
                 try:
                     self.workload(example)
                 except ArchGymError as error:
@@ -141,23 +189,36 @@ class _Reader:
                 try:
                     layers += layers_of(name, node, shapes, learned)
                 except ArchGymError as error:
-                    raise ArchGymError(f"{self.file}: node {name!r} ({node.op_type}): {error}{self.absent}") from error
+                    raise ArchGymError(
+                        f"{self.file}: node {name!r} ({node.op_type}): {error}{self.absent}"
+                    ) from error
         return layers
 
-    def _of_branches(self, name: str, node: Any, shapes: Mapping[str, Shape], learned: set[str]) -> list[Layer]:
+    def _of_branches(
+        self, name: str, node: Any, shapes: Mapping[str, Shape], learned: set[str]
+    ) -> list[Layer]:
         """The layers that both branches of an If have, if its condition does not follow from shapes."""
         found, reason = [], "they multiply differently"
         for graph in subgraphs(node):
             try:
-                found.append(self._layers(graph, {**shapes, **shapes_of(graph)}, learned | _learned(graph, learned)))
+                found.append(
+                    self._layers(graph, {**shapes, **shapes_of(graph)}, learned | _learned(graph, learned))
+                )
             except ArchGymError as error:
                 reason = str(error)
-        if len({frozenset(Counter(replace(layer, name="") for layer in layers).items()) for layers in found}) != 1 or len(found) != 2:
+        if (
+            len({frozenset(Counter(replace(layer, name="") for layer in layers).items()) for layers in found})
+            != 1
+            or len(found) != 2
+        ):
             numbers = json.dumps(dict.fromkeys(self._numbers(), 1))
-            value = f", or give the number it depends on, such as dimensions={numbers}" if numbers != "{}" else ""
+            value = (
+                f", or give the number it depends on, such as dimensions={numbers}" if numbers != "{}" else ""
+            )
             raise ArchGymError(
-                f"{self.file}: the node {name!r} is If, whose branches differ, and its condition {node.input[0]!r} does not follow from the"
-                f" model's sizes: export the branch to run{value} ({reason})"
+                f"{self.file}: the node {name!r} is If, whose branches differ, and its condition "
+                f"{node.input[0]!r} does not follow from the model's sizes: export the branch to run{value} "
+                f"({reason})"
             )
         return found[0]
 
@@ -179,7 +240,9 @@ def _learned(graph: Any, known: set[str] | frozenset[str] = frozenset()) -> set[
     found = {tensor.name for tensor in graph.initializer}
     for node in graph.node:  # nodes follow those that they depend on
         depends = reads(node)
-        if node.op_type == "Constant" or (depends and all(name in found or name in known for name in depends)):
+        if node.op_type == "Constant" or (
+            depends and all(name in found or name in known for name in depends)
+        ):
             found.update(node.output)
     return found
 
@@ -194,16 +257,24 @@ def _parameters(graph: Any, shapes: Mapping[str, Shape], learned: set[str], scal
     for each in within[1:]:  # outer graphs first
         shapes |= shapes_of(each)
         learned |= _learned(each, learned)
-    not_counted = scales | {name for node in nodes if node.op_type == "BatchNormalization" for name in node.input[3:5]}
+    not_counted = scales | {
+        name for node in nodes if node.op_type == "BatchNormalization" for name in node.input[3:5]
+    }
     tensors = dict(_tensors(within))
     sizes = {name: math.prod(tensor.dims) if tensor.dims else 0 for name, tensor in tensors.items()}
     counted = {
         name: sizes[name]
         for name, tensor in tensors.items()
-        if name not in not_counted and onnx.TensorProto.DataType.Name(tensor.data_type).startswith(_LEARNED_TYPES)
+        if name not in not_counted
+        and onnx.TensorProto.DataType.Name(tensor.data_type).startswith(_LEARNED_TYPES)
     }
     producers = {output: node for node in nodes for output in node.output}
-    left = [node.input[i] for node in nodes for i in _WEIGHTS.get(node.op_type, ()) if i is not None and i < len(node.input)]
+    left = [
+        node.input[i]
+        for node in nodes
+        for i in _WEIGHTS.get(node.op_type, ())
+        if i is not None and i < len(node.input)
+    ]
     seen = set(not_counted)
     while left:  # from weights back to the tensors that they are computed from
         name = left.pop()
@@ -236,4 +307,7 @@ def _tensors(graphs: Iterable[Any]) -> Iterator[tuple[str, Any]]:
                     if attribute.name == "value":
                         yield node.output[0], attribute.t
                     elif attribute.name == "value_floats":
-                        yield node.output[0], onnx.TensorProto(data_type=onnx.TensorProto.FLOAT, dims=[len(attribute.floats)])
+                        yield (
+                            node.output[0],
+                            onnx.TensorProto(data_type=onnx.TensorProto.FLOAT, dims=[len(attribute.floats)]),
+                        )

@@ -30,10 +30,13 @@ def set_sizes(graph: Any, dimensions: Dimensions, file: Path) -> None:
     """Set the sizes of dynamic dimensions, in place.
 
     Raises:
-        ArchGymError: an unknown or fixed dimension, a size that is not a positive integer, or a dimension without a size.
+        ArchGymError: an unknown or fixed dimension, a size that is not a positive integer, or a dimension
+            without a size.
     """
     if not isinstance(dimensions, Mapping):
-        raise ArchGymError(f'dimensions must be a mapping of names to sizes, such as {{"batch": 1}}, not {dimensions!r}')
+        raise ArchGymError(
+            f'dimensions must be a mapping of names to sizes, such as {{"batch": 1}}, not {dimensions!r}'
+        )
     inputs, sizes = true_inputs(graph), dict[str, int]()
     for key, value in dimensions.items():
         if isinstance(value, (list, tuple)):
@@ -52,13 +55,18 @@ def set_sizes(graph: Any, dimensions: Dimensions, file: Path) -> None:
             if not dimension.HasField("dim_value") and label in sizes:
                 dimension.dim_value = sizes[label]
     for value in (*graph.value_info, *graph.output):
-        if any(dimension.HasField("dim_value") and dimension.dim_value < 0 for dimension in value.type.tensor_type.shape.dim):
+        if any(
+            dimension.HasField("dim_value") and dimension.dim_value < 0
+            for dimension in value.type.tensor_type.shape.dim
+        ):
             value.type.tensor_type.ClearField("shape")
     for name, value in inputs.items():
         tensor = value.type.tensor_type
         if value.type.HasField("tensor_type") and not tensor.HasField("shape"):
             example = command(file, {name: [1, 3, 224, 224]})
-            raise ArchGymError(f"{file}: the input {name!r} has no shape: give a size per dimension, such as: {example}")
+            raise ArchGymError(
+                f"{file}: the input {name!r} has no shape: give a size per dimension, such as: {example}"
+            )
         if labels := [label for label, places in open_dimensions(graph).items() if name in dict(places)]:
             dynamic = f"the input {name!r} has dynamic dimensions ({_listed(labels)})"
             raise ArchGymError(f"{file}: {dynamic}: give their sizes, or export the model with fixed ones")
@@ -66,7 +74,10 @@ def set_sizes(graph: Any, dimensions: Dimensions, file: Path) -> None:
 
 def command(file: Path, dimensions: Dimensions) -> str:
     """A command that shows a model with these sizes."""
-    return f"archgym workloads {shlex.quote(str(file))} --set {shlex.quote(f'dimensions={json.dumps(dimensions)}')}"
+    return (
+        f"archgym workloads {shlex.quote(str(file))} --set "
+        f"{shlex.quote(f'dimensions={json.dumps(dimensions)}')}"
+    )
 
 
 def is_integer(value: object) -> TypeGuard[int]:
@@ -96,7 +107,11 @@ def _meant(graph: Any, inputs: Mapping[str, Any], key: object, value: object, fi
     if key in labels:
         return str(key)
     name, _, axis = str(key).rpartition(":")
-    if name in inputs and axis.isdecimal() and int(axis) < len(shape := inputs[name].type.tensor_type.shape.dim):
+    if (
+        name in inputs
+        and axis.isdecimal()
+        and int(axis) < len(shape := inputs[name].type.tensor_type.shape.dim)
+    ):
         dimension = shape[int(axis)]
         if dimension.HasField("dim_value"):
             _check_fixed(name, int(axis), dimension, value, file)
@@ -104,11 +119,20 @@ def _meant(graph: Any, inputs: Mapping[str, Any], key: object, value: object, fi
     unshaped = name in inputs and not inputs[name].type.tensor_type.HasField("shape")
     if key in inputs or unshaped:
         of_input = f"the shape of the input {(name if unshaped else key)!r}"
-        raise ArchGymError(f"{file}: {of_input} must be a list with a size per dimension, such as [1, 3, 224, 224], not {value!r}")
+        raise ArchGymError(
+            f"{file}: {of_input} must be a list with a size per dimension, such as [1, 3, 224, 224], not "
+            f"{value!r}"
+        )
     raise ArchGymError(f"{file} has no dimension {key!r}; it has {_listed(labels) or 'fixed ones only'}")
 
 
-def _set_input(inputs: Mapping[str, Any], name: object, shape: list[Any] | tuple[Any, ...], sizes: dict[str, int], file: Path) -> None:
+def _set_input(
+    inputs: Mapping[str, Any],
+    name: object,
+    shape: list[Any] | tuple[Any, ...],
+    sizes: dict[str, int],
+    file: Path,
+) -> None:
     """Set the sizes of a whole input."""
     if name not in inputs:
         raise ArchGymError(f"{file} has no input {name!r}; it has {_listed(inputs)}")
@@ -118,7 +142,10 @@ def _set_input(inputs: Mapping[str, Any], name: object, shape: list[Any] | tuple
             tensor.shape.dim.add()
         tensor.shape.SetInParent()
     if len(shape) != len(tensor.shape.dim):
-        raise ArchGymError(f"{file}: the input {name!r} has {len(tensor.shape.dim)} dimensions, not the {len(shape)} of {list(shape)}")
+        raise ArchGymError(
+            f"{file}: the input {name!r} has {len(tensor.shape.dim)} dimensions, not the {len(shape)} of "
+            f"{list(shape)}"
+        )
     for axis, (dimension, size) in enumerate(zip(tensor.shape.dim, shape, strict=True)):
         if not dimension.HasField("dim_value"):
             _set_size(sizes, _label(str(name), axis, dimension), size, file)
@@ -128,7 +155,10 @@ def _set_input(inputs: Mapping[str, Any], name: object, shape: list[Any] | tuple
 
 def _check_fixed(name: str, axis: int, dimension: Any, size: object, file: Path) -> None:
     if not is_integer(size) or size != dimension.dim_value:
-        raise ArchGymError(f"{file}: dimension {axis} of the input {name!r} is fixed at {dimension.dim_value}, and cannot be {size!r}")
+        raise ArchGymError(
+            f"{file}: dimension {axis} of the input {name!r} is fixed at {dimension.dim_value}, and cannot "
+            f"be {size!r}"
+        )
 
 
 def _whole(label: object, size: Any, file: Path) -> int:
