@@ -11,8 +11,9 @@ is a closed form that equals the published figures of FuseMax and of the one-pas
 (Nayak et al., MICRO 2024) at their designs; other designs, energy and area are not validated. Bandwidth and
 clock cost no area.
 
-## Action Space `MultiDiscrete([3, 2, 2, 6, 7, 10, 6, 3, 4])`: 362,880 designs. Designs whose buffer cannot
-hold a tile of `array_dim` queries, keys and values are infeasible.
+## Action Space
+`MultiDiscrete([3, 2, 2, 6, 7, 10, 6, 3, 4])`: 362,880 designs. Designs whose buffer cannot hold a tile of
+`array_dim` queries, keys and values are infeasible.
 
 | Num | Parameter | Values | Meaning |
 |---|---|---|---|
@@ -41,9 +42,9 @@ hold a tile of `array_dim` queries, keys and values are infeasible.
 | 7 | dram_bytes: off-chip traffic | B | lower |
 | 8 | bound: busiest part; 1 array, 2 vector lanes, 3 DRAM | 1 | |
 
-## Rewards -log(edp / reference), minus log(area_mm2 / limit) where the area exceeds the limit. The reference
-is near the median design's: 3.3e-24 J s times the square of the multiply-adds, queries and keys rounded up to
-64.
+## Rewards
+-log(edp / reference), minus log(area_mm2 / limit) where the area exceeds the limit. The reference is near the
+median design's: 3.3e-24 J s times the square of the multiply-adds, queries and keys rounded up to 64.
 
 ## Starting State
 Observation of zeros.

@@ -1,17 +1,19 @@
 """archgym/CoDesign-v0: choose a network's cell and the accelerator that it runs on together, for accuracy
 within latency, energy and area.
 
-## Description A large cell is accurate and slow, a large chip is fast and costly: neither is best without the
-other. The cell is one of NAS-Bench-201, and its accuracy that of a network that was really trained
+## Description
+A large cell is accurate and slow, a large chip is fast and costly: neither is best without the other. The
+cell is one of NAS-Bench-201, and its accuracy that of a network that was really trained
 (`archgym/NasCell-v0`); latency, energy and area are those of the network whose accuracy is stated, on an
 accelerator of `archgym/Accelerator-v0` (`archgym.simulators.co_design`). The network of the digits has a
 stage at 8 x 8 pixels and one at 4 x 4, of one cell each, both 16 channels wide: microseconds of work. With
 `deploy="cifar"` costs are those of the CIFAR-10 network with the same cell instead (16, 32 and 64 wide, five
 cells each), and accuracy is still that of `dataset`.
 
-## Action Space `MultiDiscrete([5, 5, 5, 5, 5, 5, 6, 6, 6, 6, 9, 6, 7, 1, 2, 5])`: 76,545,000,000 designs, all
-feasible: no layer of these networks is too large for the smallest chip. Cells of the same function and
-numbers of convolutions are the same.
+## Action Space
+`MultiDiscrete([5, 5, 5, 5, 5, 5, 6, 6, 6, 6, 9, 6, 7, 1, 2, 5])`: 76,545,000,000 designs, all feasible: no
+layer of these networks is too large for the smallest chip. Cells of the same function and numbers of
+convolutions are the same.
 
 | Num | Parameter | Values | Meaning |
 |---|---|---|---|
@@ -37,11 +39,12 @@ The precision is fp16 unless `fixed` changes it: the effect of another one on ac
 
 test_accuracy, after the last epoch of the longest budget, is in `info` and in results; no search sees it.
 
-## Rewards With specs, NASAIC's penalised objective: valid_accuracy - 10 * sum over specs of max(0, (value -
-spec) / (bound - spec)), bound = 4 spec; with form="log", log(valid_accuracy / median over all cells) minus
-log(value / spec) of every spec missed. Without specs, a trade-off: accuracy_weight * log(valid_accuracy /
-median over all cells) - log(edp / reference). Other weights are other points of the Pareto front of accuracy
-and energy-delay product.
+## Rewards
+With specs, NASAIC's penalised objective: valid_accuracy - 10 * sum over specs of max(0, (value - spec) /
+(bound - spec)), bound = 4 spec; with form="log", log(valid_accuracy / median over all cells) minus log(value
+/ spec) of every spec missed. Without specs, a trade-off: accuracy_weight * log(valid_accuracy / median over
+all cells) - log(edp / reference). Other weights are other points of the Pareto front of accuracy and
+energy-delay product.
 
 ## Starting State
 No design: an observation of zeros.
@@ -76,10 +79,11 @@ Of 60,000 random chips none ran a cell of four 3x3 convolutions within the digit
 three; within "tight" none ran three, and 5 ran two. So the most accurate cells are out of reach, and those
 within reach take a chip made for them.
 
-## Known optimum By enumeration of the cells that can be optimal, on every chip: `archgym optimum
-archgym/CoDesign-v0` takes about a minute, and is remembered. With a spec of power more cells can be, so that
-the chips must be fewer: fix some of their parameters. Under objectives that want accuracy low, or that name
-train_seconds, no optimum is known.
+## Known optimum
+By enumeration of the cells that can be optimal, on every chip: `archgym optimum archgym/CoDesign-v0` takes
+about a minute, and is remembered. With a spec of power more cells can be, so that the chips must be fewer:
+fix some of their parameters. Under objectives that want accuracy low, or that name train_seconds, no optimum
+is known.
 
 ## Version History
 - v0: first version.

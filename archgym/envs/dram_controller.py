@@ -10,8 +10,9 @@ design, about 0.1 s each.
 This is the first environment of ArchGym (Krishnan et al., ISCA 2023) with corrected units: the simulator
 prints latencies in ns or ps, and the published environment ignored the unit.
 
-## Action Space `MultiDiscrete([4, 3, 3, 8, 2, 2, 4, 4, 3, 8])`: 442,368 designs, all feasible. 235,008
-differ, since designs without refreshes ignore their bounds.
+## Action Space
+`MultiDiscrete([4, 3, 3, 8, 2, 2, 4, 4, 3, 8])`: 442,368 designs, all feasible. 235,008 differ, since designs
+without refreshes ignore their bounds.
 
 | Num | Parameter | Values | Meaning |
 |---|---|---|---|
@@ -75,9 +76,10 @@ After one design (`horizon=1`), or after `horizon` designs.
 | target_power_w | float | 1.0 | target for form="archgym", W |
 | target_latency_s | float | 1e-4 | target for form="archgym", s |
 
-## Known optimum Exact for every objective, from the table. Of the distinct designs, 160 tie for the lowest
-latency, 576 others for the lowest power, and 160 others for both and for edp. Unknown with "dramsys", where
-`archgym optimum` would run every design.
+## Known optimum
+Exact for every objective, from the table. Of the distinct designs, 160 tie for the lowest latency, 576 others
+for the lowest power, and 160 others for both and for edp. Unknown with "dramsys", where `archgym optimum`
+would run every design.
 
 ## Version History
 - v0: first version.

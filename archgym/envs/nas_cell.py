@@ -1,15 +1,16 @@
 """archgym/NasCell-v0: find the cell whose network learns best, among the 15,625 of NAS-Bench-201.
 
-## Description A cell is a small graph of operations that a network repeats (Dong & Yang, "NAS-Bench-201",
-ICLR 2020). Every cell has really been trained, several times, and a query looks it up: the table of the
-default task, noisy handwritten digits, ships with archgym and was trained by `python -m
-archgym.simulators.nas.generate`; tables of CIFAR-10, CIFAR-100 and ImageNet16-120 are imported with `archgym
-data import`. With `backend="train"` nothing is looked up: PyTorch trains each cell at every query, for a few
-seconds.
+## Description
+A cell is a small graph of operations that a network repeats (Dong & Yang, "NAS-Bench-201", ICLR 2020). Every
+cell has really been trained, several times, and a query looks it up: the table of the default task, noisy
+handwritten digits, ships with archgym and was trained by `python -m archgym.simulators.nas.generate`; tables
+of CIFAR-10, CIFAR-100 and ImageNet16-120 are imported with `archgym data import`. With `backend="train"`
+nothing is looked up: PyTorch trains each cell at every query, for a few seconds.
 
-## Action Space `MultiDiscrete([5, 5, 5, 5, 5, 5])`: 15,625 cells, all feasible. Many are the same function:
-5,044 differ, and 5,364 where cells with different numbers of convolutions count as different, as they do
-here, since their costs differ. In an imported table that trained every cell by itself all 15,625 differ.
+## Action Space
+`MultiDiscrete([5, 5, 5, 5, 5, 5])`: 15,625 cells, all feasible. Many are the same function: 5,044 differ, and
+5,364 where cells with different numbers of convolutions count as different, as they do here, since their
+costs differ. In an imported table that trained every cell by itself all 15,625 differ.
 
 | Num | Parameter | Values | Meaning |
 |---|---|---|---|
@@ -37,8 +38,9 @@ NAS-Bench-201.
 test_accuracy, after the last epoch of the longest budget, is in `info` and in results; no search sees it.
 Tables without training times have no train_seconds.
 
-## Rewards log(valid_accuracy / median over all cells), minus log(value / limit) where parameters or
-multiply-adds exceed a limit.
+## Rewards
+log(valid_accuracy / median over all cells), minus log(value / limit) where parameters or multiply-adds exceed
+a limit.
 
 ## Starting State
 No design: an observation of zeros.

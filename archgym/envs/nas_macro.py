@@ -1,14 +1,16 @@
 """archgym/NasMacro-v0: choose the eight blocks of a small image network, looked up in a table of trained
 networks.
 
-## Description Every network of NAS-Bench-Macro (Su et al., CVPR 2021) was trained three times on CIFAR-10,
-for 50 epochs. The source states test accuracy alone, the best over the epochs, and no validation accuracy:
-here a search sees the test accuracy, so its result looks better than it would on new images. The table is
-imported once, from the source's nas-bench-macro_cifar10.json, by `archgym data import nas-bench-macro JSON`;
-before that, the environment is not registered.
+## Description
+Every network of NAS-Bench-Macro (Su et al., CVPR 2021) was trained three times on CIFAR-10, for 50 epochs.
+The source states test accuracy alone, the best over the epochs, and no validation accuracy: here a search
+sees the test accuracy, so its result looks better than it would on new images. The table is imported once,
+from the source's nas-bench-macro_cifar10.json, by `archgym data import nas-bench-macro JSON`; before that,
+the environment is not registered.
 
-## Action Space `MultiDiscrete([3] * 8)`: 6,561 networks, all feasible. 3,969 differ, since the place of
-identities behind the first layer of a stage does not matter.
+## Action Space
+`MultiDiscrete([3] * 8)`: 6,561 networks, all feasible. 3,969 differ, since the place of identities behind the
+first layer of a stage does not matter.
 
 | Num | Parameter | Values | Meaning |
 |---|---|---|---|
@@ -32,8 +34,9 @@ mb3_k3 is an inverted residual block of expansion 3 and kernel 3x3, mb6_k5 one o
 | 1 | params: parameters of the network | 1 | lower |
 | 2 | macs: multiply-adds for one image | 1 | lower |
 
-## Rewards log(test_accuracy / median over all networks), minus log(value / limit) where parameters or
-multiply-adds exceed a limit.
+## Rewards
+log(test_accuracy / median over all networks), minus log(value / limit) where parameters or multiply-adds
+exceed a limit.
 
 ## Starting State
 No design: an observation of zeros.

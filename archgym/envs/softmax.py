@@ -1,12 +1,13 @@
 """archgym/Softmax-v0: write the fastest softmax kernel for one CPU that is still accurate.
 
-## Description y = exp(x - max(x)) / sum exp(x - max(x)) over `rows` rows of `cols` float32. The arithmetic is
-small, so that the kernel is a matter of memory traffic: the three-pass textbook algorithms move 4 or 5 floats
-per element, the two-pass ones 3 (Dukhan & Ablavatski, "The Two-Pass Softmax Algorithm", 2020). Which wins
-depends on the level of the memory hierarchy that holds a row, and only well-tuned vector code shows the
-difference. The simulator is an analytical model on measured curves (`archgym.simulators.softmax`), of a
-recorded machine or of yours (`archgym calibrate softmax`); with `backend="measured"` it is your machine
-itself: every design is compiled, checked against float64 and timed in a worker process.
+## Description
+y = exp(x - max(x)) / sum exp(x - max(x)) over `rows` rows of `cols` float32. The arithmetic is small, so that
+the kernel is a matter of memory traffic: the three-pass textbook algorithms move 4 or 5 floats per element,
+the two-pass ones 3 (Dukhan & Ablavatski, "The Two-Pass Softmax Algorithm", 2020). Which wins depends on the
+level of the memory hierarchy that holds a row, and only well-tuned vector code shows the difference. The
+simulator is an analytical model on measured curves (`archgym.simulators.softmax`), of a recorded machine or
+of yours (`archgym calibrate softmax`); with `backend="measured"` it is your machine itself: every design is
+compiled, checked against float64 and timed in a worker process.
 
 ## Action Space
 `MultiDiscrete([6, 3, 4, 4, 3, 2, 5, 2])`: 17,280 designs. Designs with accumulators > unroll are infeasible.
@@ -38,8 +39,9 @@ itself: every design is compiled, checked against float64 and timed in a worker 
 (median over minimum of the rounds, minus 1) and `unreliable` (1 where the measurement was disturbed); agents
 do not see them.
 
-## Rewards -log(time_per_element_ns / 0.75 ns), minus log(sum_error / tolerance) where sum_error exceeds the
-tolerance. 0.75 ns is near the median design's time over rows from 2^10 to 2^26 elements.
+## Rewards
+-log(time_per_element_ns / 0.75 ns), minus log(sum_error / tolerance) where sum_error exceeds the tolerance.
+0.75 ns is near the median design's time over rows from 2^10 to 2^26 elements.
 
 ## Starting State
 No design: an observation of zeros.
@@ -59,8 +61,9 @@ After one design (`horizon=1`), or after `horizon` designs.
 
 Presets name common workloads: `gymnasium.make("archgym/Softmax-v0", preset="attention_4k")`; see `PRESETS`.
 
-## Known optimum By enumeration: the table holds every design. Tiles that an algorithm does not use tie.
-Unknown where designs are measured; a search then measures its five best designs again at its end.
+## Known optimum
+By enumeration: the table holds every design. Tiles that an algorithm does not use tie. Unknown where designs
+are measured; a search then measures its five best designs again at its end.
 
 ## Version History
 - v0: first version.

@@ -1,15 +1,16 @@
 """archgym/SoftmaxLibrary-v0: the fastest softmax kernels for several workloads at once, one kernel each, all
 of them accurate.
 
-## Description A program has more than one softmax: rows that fit the first cache and rows that fill memory,
-attention matrices and vocabularies. A library holds one kernel for each. Its time is the geometric mean over
-the workloads, as benchmark suites have it, so that no workload dominates
-(`archgym.simulators.softmax.library`). The kernels do not interact, but agents do not see that: the space is
-that of `archgym/Softmax-v0` to the power of the number of workloads, its optimum is known, and a thousand
-samples do not exhaust it.
+## Description
+A program has more than one softmax: rows that fit the first cache and rows that fill memory, attention
+matrices and vocabularies. A library holds one kernel for each. Its time is the geometric mean over the
+workloads, as benchmark suites have it, so that no workload dominates (`archgym.simulators.softmax.library`).
+The kernels do not interact, but agents do not see that: the space is that of `archgym/Softmax-v0` to the
+power of the number of workloads, its optimum is known, and a thousand samples do not exhaust it.
 
-## Action Space `MultiDiscrete([6, 3, 4, 4, 3, 2, 5, 2] * W)`: 17,280^W designs for W workloads. A library
-with an infeasible kernel is infeasible.
+## Action Space
+`MultiDiscrete([6, 3, 4, 4, 3, 2, 5, 2] * W)`: 17,280^W designs for W workloads. A library with an infeasible
+kernel is infeasible.
 
 | Num | Parameter | Values | Meaning |
 |---|---|---|---|
