@@ -230,7 +230,7 @@ def _check_two(metrics: Sequence[Metric]) -> None:
 
 
 def directions(metrics: Sequence[Metric]) -> Array:
-    """What values are multiplied with so that lower is better: float64 [M], 1 or -1."""
+    """Factors of the metrics that make lower better: float64 [M], 1 or -1."""
     return np.array([-1.0 if metric.better == "higher" else 1.0 for metric in metrics])
 
 

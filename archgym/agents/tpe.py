@@ -90,7 +90,7 @@ class TPE(AskTellAgent):
         self._reserve(64)
 
     def _reserve(self, capacity: int) -> None:
-        """Room for `capacity` designs, as cells [N, P] and one-hot [N, P * width]."""
+        """Allocate arrays for `capacity` designs: cells [N, P] and one-hot [N, P * width]."""
         more = capacity - len(self.places)
         self.places = np.pad(self.places, ((0, more), (0, 0)))
         self.columns = np.pad(self.columns, ((0, more), (0, 0)))

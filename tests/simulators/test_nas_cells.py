@@ -87,10 +87,10 @@ def test_an_unknown_operation_is_named_with_its_neighbour():
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
-        ([0, 1, 2, 3, 4, 0], r"rows of 6 integers, not int64 of shape \(6,\)"),
-        ([[0, 1, 2, 3, 4]], r"rows of 6 integers, not int64 of shape \(1, 5\)"),
-        ([[0.0] * 6], "rows of 6 integers, not float64"),
-        ([[True] * 6], "rows of 6 integers, not bool"),
+        ([0, 1, 2, 3, 4, 0], r"rows of 6 integers, got int64 of shape \(6,\)"),
+        ([[0, 1, 2, 3, 4]], r"rows of 6 integers, got int64 of shape \(1, 5\)"),
+        ([[0.0] * 6], "rows of 6 integers, got float64"),
+        ([[True] * 6], "rows of 6 integers, got bool"),
         ([[0, 0, 0, 0, 0, 5]], "an operation is an index from 0 to 4: none, skip_connect"),
         ([[-1, 0, 0, 0, 0, 0]], "an operation is an index from 0 to 4"),
     ],

@@ -252,10 +252,10 @@ def _checked(rows: Any) -> Indices:
     try:
         cells: Indices = np.asarray(rows)
     except ValueError:
-        raise ArchGymError(f"cells are rows of {len(EDGES)} integers, not {rows!r}") from None
+        raise ArchGymError(f"expected cells as rows of {len(EDGES)} integers, got {rows!r}") from None
     if cells.ndim != 2 or cells.shape[1] != len(EDGES) or cells.dtype.kind not in "iu":
         raise ArchGymError(
-            f"cells are rows of {len(EDGES)} integers, not {cells.dtype} of shape {cells.shape}"
+            f"expected cells as rows of {len(EDGES)} integers, got {cells.dtype} of shape {cells.shape}"
         )
     if cells.size and (cells.min() < 0 or cells.max() >= len(OPERATIONS)):
         raise ArchGymError(

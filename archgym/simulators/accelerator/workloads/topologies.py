@@ -243,8 +243,7 @@ def _rows(
     titles = {key: column for key, column in zip(keys, columns, strict=False) if key}
     if len(titles) < len(keys) - keys.count("") or not set(needed) <= titles.keys():
         raise ArchGymError(
-            f"{where}: columns are named once each, and {', '.join(known[key][0] for key in needed)} must be "
-            "among them"
+            f"{where}: expected distinct columns, {', '.join(known[key][0] for key in needed)} among them"
         )
     heading, number = "", 0
     for line, cells in rows:

@@ -256,8 +256,8 @@ def import_naslib(
 
     Raises:
         UnclearUnit: all accuracies of a data set are from 0 to 1.
-        ArchGymError: a pickle that contains code, is damaged, or lacks cells or data sets; lists of different
-            lengths.
+        ArchGymError: a file that contains code, is damaged, or lacks cells or data sets; lists of
+            different lengths.
     """
     name = os.fspath(path)
     progress("reading", 0.0)
@@ -307,11 +307,11 @@ def _curves(data: Mapping[Any, Any], dataset: str, name: str, fractions: bool) -
                 raise TypeError(f"expected a list of numbers, got {shown(values)}")
             curve = np.array(values, float) / (1 if fractions else 100)
             if not ((curve >= 0) & (curve <= 1)).all():
-                raise ValueError(f"an accuracy that is not one {RANGES[fractions]}")
+                raise ValueError(f"an accuracy not {RANGES[fractions]}")
         except (KeyError, IndexError, TypeError, ValueError, OverflowError) as error:
             raise ArchGymError(
-                f"{name}, cell {one_line(str(cell))}, {dataset}: expected accuracies by epoch, the same "
-                f"number for all: {in_words(error)}"
+                f"{name}, cell {one_line(str(cell))}, {dataset}: expected a list of accuracies by epoch, of "
+                f"the same length as others: {in_words(error)}"
             ) from error
         curves.append(curve)
     return np.stack(curves)

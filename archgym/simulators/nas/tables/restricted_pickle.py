@@ -126,9 +126,7 @@ def _load(file: IO[bytes], name: str, limit: int) -> Any:
         raise
     except _Refusal as refusal:
         if _is_pickle(head):
-            raise ArchGymError(
-                f"{name} wants to run code: {refusal}; it was not carried out, and nothing was read"
-            ) from None
+            raise ArchGymError(f"{name} contains code: {refusal}; nothing was run or read") from None
         reason = "its instructions make no sense"
     except _Excess as excess:
         raise ArchGymError(f"{name} has {excess}, which no file of its kind does") from None

@@ -92,7 +92,7 @@ class Table:
         if not len(self.budgets) or (np.diff(self.budgets) <= 0).any():
             raise ArchGymError("budgets must be epochs in increasing order, at least one")
         if len(self.row) and not (self.row.min() >= 0 and self.row.max() < rows):
-            raise ArchGymError(f"row must be from 0 to {rows - 1}; some architectures have others")
+            raise ArchGymError(f"expected row numbers in 0..{rows - 1}, got others")
         for name, accuracies in (
             ("valid_accuracy", self.valid_accuracy),
             ("test_accuracy", self.test_accuracy),
