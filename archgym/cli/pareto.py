@@ -50,7 +50,7 @@ def pareto(
     """Show the designs that no other beats in every metric, and the volume that they dominate.
 
     archgym pareto results/quick --env "softmax 4K" --metrics time_s,sum_error
-    archgym pareto search.parquet --metrics latency_s,energy_j --out front.svg
+    archgym pareto search.parquet --metrics latency_s,energy_j --reference latency_s=1e-3,energy_j=2e-3
     """
     from archgym.dataset import build
     from archgym.dataset.export import to_csv

@@ -14,7 +14,7 @@ compiled, checked against float64 and timed in a worker process.
 
 | Num | Parameter | Values | Meaning |
 |---|---|---|---|
-| 0 | algorithm | three_pass_recompute, ..._reload, two_pass, online, tiled_online, tiled_reload | passes |
+| 0 | algorithm | six, from three_pass_recompute to tiled_reload | passes over the row |
 | 1 | isa | scalar, avx2, avx512 | 1, 8 or 16 float32 per instruction |
 | 2 | unroll | 1, 2, 4, 8 | vectors per loop iteration |
 | 3 | accumulators | 1, 2, 4, 8 | independent partial results of a reduction |
