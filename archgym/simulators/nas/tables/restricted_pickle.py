@@ -361,7 +361,7 @@ class _Reader(pickle._Unpickler):
         self.append(self._counted())
 
     def _skip_frame(self) -> None:
-        """How much could be read at once, which is a hint."""
+        """Skip the length of a frame, which is only a hint for reading."""
         self.read(8)
 
 
