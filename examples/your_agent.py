@@ -1,6 +1,6 @@
-"""An agent of your own: python your_agent.py [BUDGET]
+"""Your own agent: python your_agent.py [BUDGET]
 
-Hill climbing with a tabu list: it proposes neighbours of the best design that it has not asked for before.
+Hill climbing with a tabu list: it proposes new neighbours of the best design.
 """
 
 import sys
