@@ -174,7 +174,7 @@ def _agents() -> Iterator[tuple[str, str]]:
             if name in found
         ]
         if measured:
-            words = "Number of samples until within 1 % of the optimum, median of 30 seeds, default hyperparameters ([all agents](../agents.md))."
+            words = "Samples until within 1 % of the optimum, median of 30 seeds, default hyperparameters ([all agents](../agents.md))."
             parts += ["## Sample efficiency", words, markdown_table(["task", "samples", "random search", "rank"], measured)]
         yield f"agents/{name}.md", "\n\n".join(filter(None, parts)) + "\n"
 
