@@ -1,7 +1,8 @@
 """Tasks, which environment ids name, and specifications, which repeat runs.
 
-    Task:            simulator source + keyword arguments -> Simulator,  objective source + its options -> Objective
-    Specification:   environment, agent, budget, seed and width of a run  <->  the dictionary that is stored and hashed
+    Task:      simulator source + keyword arguments -> Simulator,  objective source + its options -> Objective
+    Specification:   environment, agent, budget, seed and width of a run  <->  the dictionary that is stored
+                                                                               and hashed
 
 No other module takes the dictionary apart.
 """
@@ -33,7 +34,8 @@ class Task:
     Attributes:
         id: Gymnasium id.
         simulator: a Simulator, a class or factory of one, or "module:name" of those.
-        objective: an Objective, its dictionary form, a function `(simulator, **options) -> Objective`, or "module:name" of those.
+        objective: an Objective, its dictionary form, a function `(simulator, **options) -> Objective`, or
+            "module:name" of those.
         presets: name -> keyword arguments of a workload.
         kwargs: keyword arguments that apply unless overridden.
         documentation: prose for `archgym describe` (a module's docstring).
@@ -46,11 +48,14 @@ class Task:
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     documentation: str = ""
 
-    def build(self, objective: ObjectiveSource | None = None, preset: str | None = None, **kwargs: Any) -> tuple[Simulator, Objective]:
+    def build(
+        self, objective: ObjectiveSource | None = None, preset: str | None = None, **kwargs: Any
+    ) -> tuple[Simulator, Objective]:
         """The simulator and the objective for these keyword arguments.
 
         Raises:
-            ArchGymError: an unknown preset or argument (with the nearest names), or a simulator and an objective that do not fit.
+            ArchGymError: an unknown preset or argument (with the nearest names), or a simulator and an
+                objective that do not fit.
         """
         if preset is not None and (not isinstance(preset, str) or preset not in self.presets):
             raise unknown(f"preset of {self.id}", preset, self.presets)
@@ -60,7 +65,10 @@ class Task:
         settings |= kwargs
         factory = _resolve(self.simulator)
         if isinstance(objective, str) and ":" not in objective:
-            raise ArchGymError(f"{_OBJECTIVE}, got {objective!r}; write {{'minimize': [{objective!r}]}} to minimize that metric")
+            raise ArchGymError(
+                f"{_OBJECTIVE}, got {objective!r}; write {{'minimize': [{objective!r}]}} to minimize that "
+                "metric"
+            )
         goal = _resolve(objective if objective is not None else self.objective)
         goal = Objective.from_dict(goal) if isinstance(goal, Mapping) else goal
         if not (goal is None or isinstance(goal, Objective) or callable(goal)):
@@ -69,15 +77,25 @@ class Task:
         for name in settings:
             accepted = _parameters(factory)
             if accepted is not None and name not in accepted and name not in goal_options:
-                raise unknown(f"argument of {self.id}", name, [*accepted, *goal_options, "objective", "horizon", "preset"])
+                raise unknown(
+                    f"argument of {self.id}",
+                    name,
+                    [*accepted, *goal_options, "objective", "horizon", "preset"],
+                )
         options = {name: settings.pop(name) for name in goal_options if name in settings}
         simulator = factory if isinstance(factory, Simulator) else factory(**settings)
         if not isinstance(simulator, Simulator):
-            raise ArchGymError(f"{self.id}: expected {self.simulator!r} to make an archgym.Simulator, got {type(simulator).__name__}")
+            raise ArchGymError(
+                f"{self.id}: expected {self.simulator!r} to make an archgym.Simulator, got "
+                f"{type(simulator).__name__}"
+            )
         check_schema(simulator)
         goal = simulator.default_objective if goal is None else goal
         if goal is None:
-            raise ArchGymError(f"{self.id} has no objective: give objective=..., or set default_objective on {type(simulator).__name__}")
+            raise ArchGymError(
+                f"{self.id} has no objective: give objective=..., or set default_objective on "
+                f"{type(simulator).__name__}"
+            )
         if not isinstance(goal, Objective):
             goal = _called(goal, simulator, options, self.id)
         goal.check([m.name for m in simulator.metrics])
@@ -89,7 +107,9 @@ class Task:
         return {name: value for name, value in settings.items() if name not in options}
 
     def arguments(self) -> dict[str, Any]:
-        """Names and defaults of the environment's keyword arguments, without objective, horizon and render_mode."""
+        """Names and defaults of the environment's keyword arguments, without objective, horizon and
+        render_mode.
+        """
         factory = _resolve(self.simulator)
         found = {**(_parameters(factory) or {}), **_options(_resolve(self.objective))}
         return {**found, **self.kwargs}
@@ -124,7 +144,14 @@ class EnvSpecification:
         """
         env = _table(given, "env", ("id", "kwargs"))
         kwargs = _table(env["kwargs"], "kwargs")
-        return cls(env["id"], kwargs, env.get("objective"), env.get("horizon", 1), env.get("simulator"), tuple(env.get("front") or ()))
+        return cls(
+            env["id"],
+            kwargs,
+            env.get("objective"),
+            env.get("horizon", 1),
+            env.get("simulator"),
+            tuple(env.get("front") or ()),
+        )
 
     @cached_property
     def as_dict(self) -> dict[str, Any]:
@@ -141,7 +168,9 @@ class EnvSpecification:
 
     @property
     def measured(self) -> dict[str, Any]:
-        """The part that a design's metrics depend on, as data sets and proxies store it: id, arguments and simulator."""
+        """The part that a design's metrics depend on, as data sets and proxies store it: id, arguments and
+        simulator.
+        """
         return {name: self.as_dict[name] for name in ("id", "kwargs", "simulator")}
 
 
@@ -221,7 +250,14 @@ class Specification:
         """The dictionary form, from which `archgym.search_again` repeats the run."""
         version = {} if self.version is None else {"archgym": self.version}
         env, agent = self.env.as_dict, self.agent.as_dict
-        return {**version, "env": env, "agent": agent, "budget": self.budget, "seed": self.seed, "num_envs": self.num_envs}
+        return {
+            **version,
+            "env": env,
+            "agent": agent,
+            "budget": self.budget,
+            "seed": self.seed,
+            "num_envs": self.num_envs,
+        }
 
 
 _ROWS = ("env", "agent", "budget", "seed", "num_envs")
@@ -247,10 +283,15 @@ def _table(given: Any, name: str, keys: Iterable[str] = ()) -> Mapping[str, Any]
     return given
 
 
-_OBJECTIVE = "expected an archgym.Objective, a mapping such as {'minimize': ['time_s']}, or a function of the simulator that returns one"
+_OBJECTIVE = (
+    "expected an archgym.Objective, a mapping such as {'minimize': ['time_s']}, or a function of the "
+    "simulator that returns one"
+)
 
 
-def _called(function: Callable[..., Any], simulator: Simulator, options: Mapping[str, Any], env_id: str) -> Objective:
+def _called(
+    function: Callable[..., Any], simulator: Simulator, options: Mapping[str, Any], env_id: str
+) -> Objective:
     """The objective that a function returns.
 
     Raises:
@@ -262,7 +303,9 @@ def _called(function: Callable[..., Any], simulator: Simulator, options: Mapping
         raise
     except Exception as error:
         given = f" with {dict(options)}" if options else ""
-        raise ArchGymError(f"{env_id}: {_OBJECTIVE}, got {function!r}, which raised {reason_of(error)}{given}") from error
+        raise ArchGymError(
+            f"{env_id}: {_OBJECTIVE}, got {function!r}, which raised {reason_of(error)}{given}"
+        ) from error
     if not isinstance(made, Objective):
         raise ArchGymError(f"{env_id}: {_OBJECTIVE}, got {function!r}, which returned {made!r}")
     return made
@@ -276,7 +319,8 @@ def _parameters(factory: Any) -> dict[str, Any] | None:
     """Keyword arguments of a factory with their defaults; None where it takes any."""
     if isinstance(factory, Simulator):
         return {}
-    if isinstance(factory, type) and inspect.getattr_static(factory, "__init__") is object.__init__:  # has *args for `inspect`
+    # has *args for `inspect`
+    if isinstance(factory, type) and inspect.getattr_static(factory, "__init__") is object.__init__:
         return {}
     parameters = inspect.signature(factory).parameters.values()
     if any(p.kind is p.VAR_KEYWORD for p in parameters):
@@ -289,5 +333,9 @@ def _options(objective: Any) -> dict[str, Any]:
     if not callable(objective) or isinstance(objective, Objective):
         return {}
     with suppress(ValueError):  # functions written in C may have no signature
-        return {p.name: p.default for p in inspect.signature(objective).parameters.values() if p.kind is p.KEYWORD_ONLY}
+        return {
+            p.name: p.default
+            for p in inspect.signature(objective).parameters.values()
+            if p.kind is p.KEYWORD_ONLY
+        }
     return {}

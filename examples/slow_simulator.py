@@ -13,7 +13,10 @@ from pathlib import Path
 import archgym
 from archgym import Cached, DesignSpace, Integer, Metric, Minimize, Objective, Parallel, Simulator
 
-PROGRAM = "import sys; width, depth = map(int, sys.argv[1:]); print('cycles', 10_000 // (width * depth) + 50 * depth)"
+PROGRAM = (
+    "import sys; width, depth = map(int, sys.argv[1:]); print('cycles', 10_000 // (width * depth) + 50 * "
+    "depth)"
+)
 
 
 class Pipeline(Simulator):
@@ -23,7 +26,10 @@ class Pipeline(Simulator):
 
     def evaluate(self, designs, rng=None):
         pairs = zip(designs["width"], designs["depth"], strict=True)
-        return {"cycles": [self.run(width, depth) for width, depth in pairs], "feasible": [True] * len(designs["width"])}
+        return {
+            "cycles": [self.run(width, depth) for width, depth in pairs],
+            "feasible": [True] * len(designs["width"]),
+        }
 
     def run(self, width, depth):
         command = [sys.executable, "-c", PROGRAM, str(width), str(depth)]

@@ -1,4 +1,6 @@
-"""Names that stored results hang on: identifiers of runs, and the identity of classes. They never change, wherever the code moves."""
+"""Names that stored results hang on: identifiers of runs, and the identity of classes. They never change,
+wherever the code moves.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +71,11 @@ def test_shipped_simulators_keep_their_identity():
     found, classes = set(), list(Simulator.__subclasses__())
     for cls in classes:
         classes += cls.__subclasses__()
-        if cls.__module__.startswith("archgym.") and not cls.__name__.startswith("_") and "testing" not in cls.__module__:
+        if (
+            cls.__module__.startswith("archgym.")
+            and not cls.__name__.startswith("_")
+            and "testing" not in cls.__module__
+        ):
             found.add(identity_of(cls))
     assert found - {"archgym.simulator_wrappers.base:SimulatorWrapper"} == SIMULATORS
 

@@ -16,7 +16,9 @@ PLAIN = '[study]\nname="a"\nbudget=5\n[[env]]\nid="archgym/NKLandscape-v0"\nkwar
 
 def dictionaries():
     yield archgym.search("archgym/NKLandscape-v0", "random", budget=5, env_kwargs={"n": 6}).specification
-    yield archgym.search("archgym/DramController-v0", "nsga2", budget=8, front=["latency_s", "energy_j"]).specification
+    yield archgym.search(
+        "archgym/DramController-v0", "nsga2", budget=8, front=["latency_s", "energy_j"]
+    ).specification
     for text in (FRONT, PLAIN):
         yield from (run.specification for run in Study(text).runs())
 
@@ -33,7 +35,10 @@ def test_a_run_s_environment_is_built_again():
     env = Specification.from_dict(given).env
     evaluator = Evaluator.from_specification(env)
     assert json.loads(json.dumps(evaluator.specification())) == given["env"]
-    assert Evaluator.from_specification(EnvSpecification.from_dict(env.measured)).simulator.specification == env.simulator
+    assert (
+        Evaluator.from_specification(EnvSpecification.from_dict(env.measured)).simulator.specification
+        == env.simulator
+    )
 
 
 @pytest.mark.parametrize("missing", ["env", "agent", "budget", "seed", "num_envs"])

@@ -45,7 +45,9 @@ def test_a_value_in_an_error_is_short_whatever_it_is():
         "<dict>",
         "<int>",
     ]
-    assert shown(endless) == "[[<list>, <list>, <list>, <list>, ...], [<list>, <list>, <li... (161 characters)"
+    assert shown(endless) == (
+        "[[<list>, <list>, <list>, <list>, ...], [<list>, <list>, <li... (161 characters)"
+    )
     assert len(shown("x" * 10**7)) < 100
 
 
@@ -85,7 +87,11 @@ def test_a_byte_order_mark_and_crlf_change_nothing(read, name, text, tmp_path):
             return f"refused: {error}"
 
     plain = outcome(text.encode())
-    assert outcome(b"\xef\xbb\xbf" + text.encode()) == plain == outcome(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
+    assert (
+        outcome(b"\xef\xbb\xbf" + text.encode())
+        == plain
+        == outcome(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
+    )
     assert "BOM" not in plain and "lacks the columns cell" not in plain
 
 

@@ -1,4 +1,6 @@
-"""Operations on designs that several agents share: neighbours, moves, draws from categorical distributions, whole generations."""
+"""Operations on designs that several agents share: neighbours, moves, draws from categorical
+distributions, whole generations.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +24,9 @@ def check_listable(agent: object, space: DesignSpace) -> None:
     if values > MAX_VALUES:
         longest = max(space, key=len)
         raise ArchGymError(
-            f"{type(agent).__name__} keeps a number for every value of every parameter: expected at most {MAX_VALUES:,} values, got "
-            f"{values:,}, most of them of {longest.name!r}; give it fewer, or use genetic, tpe, cmaes or sac"
+            f"{type(agent).__name__} keeps a number for every value of every parameter: expected at most "
+            f"{MAX_VALUES:,} values, got {values:,}, most of them of {longest.name!r}; give it fewer, or use "
+            "genetic, tpe, cmaes or sac"
         )
 
 
@@ -41,7 +44,8 @@ def space_to_learn(agent: object, env: VectorEnv, *, listed: bool = True) -> Des
     space = core(env).simulator.space
     if not len(space):
         raise ArchGymError(
-            f"the agent {type(agent).__name__} learns which values to choose, and a space without parameters has one design; use exhaustive"
+            f"the agent {type(agent).__name__} learns which values to choose, and a space without parameters "
+            "has one design; use exhaustive"
         )
     if listed:
         check_listable(agent, space)
@@ -60,7 +64,9 @@ class Generation:
         self._batches: list[tuple[Array, ...]] = []
 
     def collect(self, *columns: Array) -> tuple[Array, ...] | None:
-        """Take a batch: designs [B, P], rewards [B], ...; the columns of the whole generation once it is complete, else None."""
+        """Take a batch: designs [B, P], rewards [B], ...; the columns of the whole generation once it is
+        complete, else None.
+        """
         self._batches.append(columns)
         if sum(len(batch[0]) for batch in self._batches) < self.size:
             return None
@@ -72,7 +78,9 @@ def neighbours(space: DesignSpace, design: Indices) -> Indices:
     """Every neighbour of one design: indices [P] -> int64 [K, P]."""
     parameters, values = [], []
     for p, parameter in enumerate(space):
-        steps = 2 ** np.arange(len(parameter).bit_length()) if parameter.ordered else np.arange(1, len(parameter))
+        steps = (
+            2 ** np.arange(len(parameter).bit_length()) if parameter.ordered else np.arange(1, len(parameter))
+        )
         others = design[p] + np.concatenate([-steps, steps])
         others = others[(others >= 0) & (others < len(parameter))]
         parameters.append(np.full(len(others), p))
@@ -83,8 +91,11 @@ def neighbours(space: DesignSpace, design: Indices) -> Indices:
     return rows
 
 
-def other_values(space: DesignSpace, values: Indices, parameters: Indices, rng: np.random.Generator) -> Indices:
-    """Another value for each of K genes: any other; of an ordered parameter in half of the cases the next or the previous one.
+def other_values(
+    space: DesignSpace, values: Indices, parameters: Indices, rng: np.random.Generator
+) -> Indices:
+    """Another value for each of K genes: any other; of an ordered parameter in half of the cases the next or
+    the previous one.
 
     Args:
         space: the design space.
@@ -98,7 +109,8 @@ def other_values(space: DesignSpace, values: Indices, parameters: Indices, rng: 
     n = space.nvec[parameters]
     u, step, up = rng.random((3, len(values)))
     step_on = 1 + (u * (n - 1)).astype(np.int64)
-    anywhere = values + np.where(values < n - step_on, step_on, step_on - n)  # a sum beyond n may need more than 64 bits
+    # a sum beyond n may need more than 64 bits
+    anywhere = values + np.where(values < n - step_on, step_on, step_on - n)
     ordered = np.array([p.ordered and len(p) > 2 for p in space], bool)[parameters]
     beside = values + np.where(((up < 0.5) | (values == 0)) & (values < n - 1), 1, -1)
     return np.where(ordered & (step < 0.5), beside, anywhere)
@@ -109,7 +121,10 @@ def moved(space: DesignSpace, designs: Indices, rng: np.random.Generator) -> Ind
     designs = designs.copy()
     free = np.flatnonzero(space.nvec > 1)
     if len(free):
-        rows, parameters = np.arange(len(designs)), free[(rng.random(len(designs)) * len(free)).astype(np.int64)]
+        rows, parameters = (
+            np.arange(len(designs)),
+            free[(rng.random(len(designs)) * len(free)).astype(np.int64)],
+        )
         designs[rows, parameters] = other_values(space, designs[rows, parameters], parameters, rng)
     return designs
 
@@ -118,7 +133,8 @@ def draw(probability: Array, nvec: Indices, n: int, rng: np.random.Generator) ->
     """Designs from a product of categorical distributions.
 
     Args:
-        probability: probabilities of every value of every parameter, end to end: [sum(nvec)], with sum 1 for each parameter.
+        probability: probabilities of every value of every parameter, end to end: [sum(nvec)], with sum 1 for
+            each parameter.
         nvec: values per parameter, [P].
         n: number of designs.
         rng: generator of the draws.
@@ -126,6 +142,9 @@ def draw(probability: Array, nvec: Indices, n: int, rng: np.random.Generator) ->
     Returns:
         int64 [n, P].
     """
-    # the cumulative sum rises from p to p + 1 over the values of parameter p, so one search finds the values of all parameters
-    place = np.searchsorted(np.cumsum(probability), np.arange(len(nvec)) + rng.random((n, len(nvec))), side="right")
+    # the cumulative sum rises from p to p + 1 over the values of parameter p, so one search finds the values
+    # of all parameters
+    place = np.searchsorted(
+        np.cumsum(probability), np.arange(len(nvec)) + rng.random((n, len(nvec))), side="right"
+    )
     return np.clip(place - (np.cumsum(nvec) - nvec), 0, nvec - 1)  # the clip absorbs rounding

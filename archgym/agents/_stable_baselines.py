@@ -1,6 +1,8 @@
-"""Stable-Baselines3 (Raffin et al., 2021) as agents: a view of our vector environments as its own, and one search loop for all.
+"""Stable-Baselines3 (Raffin et al., 2021) as agents: a view of our vector environments as its own, and one
+search loop for all.
 
-Needs `archgym[rl]`. Stable-Baselines3 is imported when a search starts, never before: it brings PyTorch along.
+Needs `archgym[rl]`. Stable-Baselines3 is imported when a search starts, never before: it brings PyTorch
+along.
 """
 
 from __future__ import annotations
@@ -30,7 +32,8 @@ class StableBaselinesAgent(Agent):
 
     Class attributes:
         discrete: whether the model has an output for every value of every parameter.
-        whole_designs: whether the policy is a product of categorical distributions that draws a design per step.
+        whole_designs: whether the policy is a product of categorical distributions that draws a design per
+            step.
 
     Raises:
         MissingDependency: Stable-Baselines3 is not installed (when a search starts).
@@ -49,7 +52,9 @@ class StableBaselinesAgent(Agent):
         return env
 
     def off_policy(self, budget: int) -> dict[str, Any]:
-        """Keyword arguments that DQN and SAC share: a replay buffer, and gradient steps after every step of all environments."""
+        """Keyword arguments that DQN and SAC share: a replay buffer, and gradient steps after every step
+        of all environments.
+        """
         return {
             "buffer_size": 100_000,
             "learning_starts": min(self.learning_starts, budget // 8),
@@ -75,7 +80,9 @@ class StableBaselinesAgent(Agent):
             from stable_baselines3.common.logger import Logger
         except ImportError as error:
             name = type(self).__name__
-            raise MissingDependency(f'the agent {name} needs Stable-Baselines3: pip install "archgym[rl]"') from error
+            raise MissingDependency(
+                f'the agent {name} needs Stable-Baselines3: pip install "archgym[rl]"'
+            ) from error
         space_to_learn(self, env, listed=self.discrete)
         # More than the budget needs, since the environment ends the search. Schedules run over this number.
         total = (budget + 2 * env.num_envs) * self.steps_per_design(env)
@@ -97,7 +104,9 @@ class StableBaselinesAgent(Agent):
 
 
 def rollout_steps(n_steps: int, num_envs: int, budget: int) -> int:
-    """Steps per environment and update: at most `n_steps`, at least eight updates where the budget allows, never a single sample."""
+    """Steps per environment and update: at most `n_steps`, at least eight updates where the budget allows,
+    never a single sample.
+    """
     most = max(budget // 8, num_envs, 2) // num_envs
     return max(min(n_steps, most), 2 if num_envs == 1 else 1)
 
@@ -124,7 +133,10 @@ def as_vec_env(env: VectorEnv) -> VecEnv:
             done = terminated | truncated
             infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
             for i in np.flatnonzero(done).tolist():
-                infos[i] = {"terminal_observation": final["final_obs"][i], "TimeLimit.truncated": bool(truncated[i] and not terminated[i])}
+                infos[i] = {
+                    "terminal_observation": final["final_obs"][i],
+                    "TimeLimit.truncated": bool(truncated[i] and not terminated[i]),
+                }
             return observations, np.asarray(rewards, np.float32), done, infos
 
         def close(self) -> None:
@@ -134,10 +146,16 @@ def as_vec_env(env: VectorEnv) -> VecEnv:
             return [getattr(env, attr_name)] * len(list(self._get_indices(indices)))
 
         def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
-            raise NotImplementedError("sub-environments share one object; set its attributes before adapting it")
+            raise NotImplementedError(
+                "sub-environments share one object; set its attributes before adapting it"
+            )
 
-        def env_method(self, method_name: str, *method_args: Any, indices: Any = None, **method_kwargs: Any) -> list[Any]:
-            raise NotImplementedError("sub-environments share one object; call its methods before adapting it")
+        def env_method(
+            self, method_name: str, *method_args: Any, indices: Any = None, **method_kwargs: Any
+        ) -> list[Any]:
+            raise NotImplementedError(
+                "sub-environments share one object; call its methods before adapting it"
+            )
 
         def env_is_wrapped(self, wrapper_class: type, indices: Any = None) -> list[bool]:
             return [False] * len(list(self._get_indices(indices)))

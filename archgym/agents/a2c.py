@@ -1,6 +1,8 @@
-"""Advantage actor-critic (Mnih et al., 2016), as implemented by Stable-Baselines3: one gradient step per rollout of whole designs.
+"""Advantage actor-critic (Mnih et al., 2016), as implemented by Stable-Baselines3: one gradient step per
+rollout of whole designs.
 
-Good for: the same as PPO with fewer hyperparameters; one gradient step per batch makes it the cheaper of the two.
+Good for: the same as PPO with fewer hyperparameters; one gradient step per batch makes it the cheaper of the
+two.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ class A2C(StableBaselinesAgent):
         n_steps: steps per update; at most an eighth of the budget.
         learning_rate: learning rate of RMSprop.
         entropy: weight of the entropy bonus; more explores longer.
-        normalize_advantage: bring the advantages of a rollout to mean 0 and deviation 1, so that the reward's scale does not matter.
+        normalize_advantage: bring the advantages of a rollout to mean 0 and deviation 1, so that the reward's
+            scale does not matter.
         gamma: discount between the designs of an episode (without effect at horizon 1).
 
     Example:

@@ -1,4 +1,5 @@
-"""Aging (regularised) evolution (Real, Aggarwal, Huang & Le, 2019, "Regularized evolution for image classifier architecture search").
+"""Aging (regularised) evolution (Real, Aggarwal, Huang & Le, 2019, "Regularized evolution for image
+classifier architecture search").
 
     repeat: parent = the best of `sample_size` random members; child = parent with one parameter mutated;
             the child joins the population, the OLDEST member leaves, whatever its reward
@@ -25,7 +26,8 @@ class AgingEvolution(AskTellAgent):
     Args:
         population: designs alive at a time; the first ones are random.
         sample_size: members among which a parent is the best.
-        batch: children born at once (the environment's width, where a user sets it); 1 in the paper's serial form.
+        batch: children born at once (the environment's width, where a user sets it); 1 in the paper's serial
+            form.
 
     Example:
         >>> archgym.search("archgym/NKLandscape-v0", "aging_evolution", budget=200)  # doctest: +SKIP

@@ -1,10 +1,11 @@
-"""Simulated annealing (Kirkpatrick, Gelatt & Vecchi, 1983), with temperatures in units of the rewards' spread (White, 1984).
+"""Simulated annealing (Kirkpatrick, Gelatt & Vecchi, 1983), with temperatures in units of the rewards' spread
+(White, 1984).
 
     accept x' over x with probability  min(1, exp((r(x') - r(x)) / T))
     T(t) = sigma * hot * (cold / hot)^(t / budget)
 
-x' differs from x in one parameter, t counts samples, and sigma is the standard deviation of the rewards of the random designs that a search
-begins with. Every row of a batch is a chain of its own.
+x' differs from x in one parameter, t counts samples, and sigma is the standard deviation of the rewards of
+the random designs that a search begins with. Every row of a batch is a chain of its own.
 
 Good for: rugged spaces with a budget that is known beforehand: the temperatures are spread over it.
 """
@@ -72,5 +73,7 @@ class Annealing(AskTellAgent):
                 best = np.argsort(-rewards, kind="stable")[: len(indices)]
                 self.designs, self.rewards = designs[best], rewards[best]
             return
-        accept = self.rng.random(len(rewards)) < np.exp(np.minimum(0.0, (rewards - self.rewards) / self.temperature))
+        accept = self.rng.random(len(rewards)) < np.exp(
+            np.minimum(0.0, (rewards - self.rewards) / self.temperature)
+        )
         self.designs[accept], self.rewards[accept] = indices[accept], rewards[accept]

@@ -1,4 +1,5 @@
-"""Ant colony optimisation: the choice rule of Dorigo & Gambardella (1997) in the hyper-cube framework of Blum & Dorigo (2004).
+"""Ant colony optimisation: the choice rule of Dorigo & Gambardella (1997) in the hyper-cube framework of Blum
+& Dorigo (2004).
 
 An ant chooses a value v for every parameter p by its trails, which sum to 1 over the n_p values:
 
@@ -9,9 +10,11 @@ and when all ants are back, the `elite` best of them and the best since the colo
 
     tau_p(v) <- (1 - evaporation) tau_p(v) + evaporation * (share of those ants that chose v)
 
-When every parameter's trails have converged, sum_v tau_p(v)^2 > 0.9, they are levelled to 1 / n_p and a new colony starts.
+When every parameter's trails have converged, sum_v tau_p(v)^2 > 0.9, they are levelled to 1 / n_p and a new
+colony starts.
 
-Good for: categorical parameters whose best values do not depend much on each other, and a few thousand samples.
+Good for: categorical parameters whose best values do not depend much on each other, and a few thousand
+samples.
 """
 
 from __future__ import annotations
@@ -65,10 +68,13 @@ class AntColony(AskTellAgent):
         self.round = Generation(self.ants)
 
     def ask(self, n: int) -> Indices:
-        chosen = draw((1 - self.floor) * self.trails + self.floor / self.nvec[self.parameter], self.nvec, n, self.rng)
+        chosen = draw(
+            (1 - self.floor) * self.trails + self.floor / self.nvec[self.parameter], self.nvec, n, self.rng
+        )
         if self.fresh:  # greed has no meaning on level trails
             return chosen
-        by_trail = np.lexsort((self.rng.random(len(self.trails)), self.trails, self.parameter))  # ties at random
+        # ties at random
+        by_trail = np.lexsort((self.rng.random(len(self.trails)), self.trails, self.parameter))
         strongest = by_trail[self.first + self.nvec - 1] - self.first
         return np.where(self.rng.random(chosen.shape) < self.greediness, strongest, chosen)
 
@@ -77,7 +83,10 @@ class AntColony(AskTellAgent):
             return
         designs, rewards = complete
         top = np.argsort(-rewards, kind="stable")[: self.elite]
-        layers, layer_rewards = np.concatenate([self.best, designs[top]]), np.concatenate([self.best_reward, rewards[top]])
+        layers, layer_rewards = (
+            np.concatenate([self.best, designs[top]]),
+            np.concatenate([self.best_reward, rewards[top]]),
+        )
         share = np.bincount((layers + self.first).ravel(), minlength=len(self.trails)) / len(layers)
         self.trails = (1 - self.evaporation) * self.trails + self.evaporation * share
         self.fresh = False

@@ -1,13 +1,15 @@
-"""CMA-ES with margin (Hansen, 2016; Hamano et al., 2022), as implemented by the `cmaes` package, with restarts.
+"""CMA-ES with margin (Hansen, 2016; Hamano et al., 2022), as implemented by the `cmaes` package, with
+restarts.
 
-    x ~ N(m, sigma^2 C),  x in [0, 1]^P,        i_p = floor(x_p n_p)        every value is a cell of the axis, 1 / n_p wide
+    x ~ N(m, sigma^2 C),  x in [0, 1]^P,   i_p = floor(x_p n_p)   every value is a cell of the axis, 1 / n_p
+                                                                  wide
 
-Each generation moves m, sigma and C towards its better half. The margin keeps a minimum probability on the neighbouring values of every
-parameter, without which a discrete search freezes.
+Each generation moves m, sigma and C towards its better half. The margin keeps a minimum probability on the
+neighbouring values of every parameter, without which a discrete search freezes.
 
-A distribution that has narrowed on the wrong optimum repeats designs: after a generation of which at most a quarter is new, or by the
-package's own criteria, the search starts again from a random mean (Auger & Hansen, 2005, who also double the
-population; within a few thousand samples that was no better).
+A distribution that has narrowed on the wrong optimum repeats designs: after a generation of which at most a
+quarter is new, or by the package's own criteria, the search starts again from a random mean (Auger & Hansen,
+2005, who also double the population; within a few thousand samples that was no better).
 
 Good for: long ordered axes; categorical parameters are ordered numbers to it.
 """
@@ -23,8 +25,11 @@ from archgym.agent import AskTellAgent
 from archgym.space import Array, Categorical, DesignSpace, Indices, Ordinal, Real
 
 MIN_NEW = 0.25  # share of new designs in a generation: at or below it, the search starts again
-MAX_RESAMPLING = 4  # without margin, repetitions of a draw outside of [0, 1]^P before it is clipped; more cost time in many dimensions
-MAX_CELLS = 2**40  # cells of a parameter with margin: centres of finer ones are not distinct numbers between 0 and 1
+# without margin, repetitions of a draw outside of [0, 1]^P before it is clipped; more cost time in many
+# dimensions
+MAX_RESAMPLING = 4
+# cells of a parameter with margin: centres of finer ones are not distinct numbers between 0 and 1
+MAX_CELLS = 2**40
 LAST = float(np.nextafter(1.0, 0.0))  # largest point within the last cell
 
 
@@ -62,11 +67,17 @@ class CMAES(AskTellAgent):
         self.new = 0  # designs of this generation that were not seen before
 
     def _restarted(self, population: int) -> CMA | CMAwM:
-        mean = np.full(len(self.nvec), 0.5) if self.starts == 0 else (self.rng.integers(self.nvec) + 0.5) / self.nvec
+        mean = (
+            np.full(len(self.nvec), 0.5)
+            if self.starts == 0
+            else (self.rng.integers(self.nvec) + 0.5) / self.nvec
+        )
         self.starts += 1
         seed = int(self.rng.integers(2**31))
         if not self.margin:
-            return CMA(mean, self.sigma0, np.tile([0.0, 1.0], (len(mean), 1)), MAX_RESAMPLING, seed, population)
+            return CMA(
+                mean, self.sigma0, np.tile([0.0, 1.0], (len(mean), 1)), MAX_RESAMPLING, seed, population
+            )
         cell = 1 / np.minimum(self.nvec, MAX_CELLS)
         bounds = np.stack([cell / 2, 1 - cell / 2], axis=1)  # centres of the first and of the last cell
         return CMAwM(mean, self.sigma0, bounds, cell, seed=seed, population_size=population)

@@ -1,9 +1,12 @@
-"""Deep Q-learning (Mnih et al., 2015), as implemented by Stable-Baselines3, on designs built one parameter per step.
+"""Deep Q-learning (Mnih et al., 2015), as implemented by Stable-Baselines3, on designs built one parameter
+per step.
 
-A Q-network needs a single discrete action, so that a design of P parameters takes P steps and is rewarded at the last one. Values of
-later parameters are backed up through the partial designs that led to them; nothing is discounted by default.
+A Q-network needs a single discrete action, so that a design of P parameters takes P steps and is rewarded at
+the last one. Values of later parameters are backed up through the partial designs that led to them; nothing
+is discounted by default.
 
-Good for: budgets of many thousands: values must travel back through one step per parameter before it is ahead of random.
+Good for: budgets of many thousands: values must travel back through one step per parameter before it is ahead
+of random.
 """
 
 from __future__ import annotations
@@ -66,12 +69,21 @@ class DQN(StableBaselinesAgent):
         from stable_baselines3 import DQN as Algorithm
 
         class RowwiseDQN(Algorithm):
-            """Explores for each design by itself: one draw for all, as in Stable-Baselines3, repeats the greedy design num_envs times."""
+            """Explores for each design by itself: one draw for all, as in Stable-Baselines3, repeats the
+            greedy design num_envs times.
+            """
 
-            def predict(self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False) -> Any:
+            def predict(
+                self,
+                observation: Any,
+                state: Any = None,
+                episode_start: Any = None,
+                deterministic: bool = False,
+            ) -> Any:
                 actions, state = super().predict(observation, state, episode_start, deterministic=True)
                 if not deterministic:
-                    explore = np.random.random(len(actions)) < self.exploration_rate  # noqa: NPY002 - the state that the model seeds
+                    # the state that the model seeds
+                    explore = np.random.random(len(actions)) < self.exploration_rate  # noqa: NPY002
                     actions[explore] = [self.action_space.sample() for _ in range(explore.sum())]
                 return actions, state
 

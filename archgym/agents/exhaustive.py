@@ -18,7 +18,8 @@ from archgym.space import Array, DesignSpace, Indices
 
 
 class Exhaustive(AskTellAgent):
-    """Every design in order, the last parameter varying fastest; after the last design it starts over, so that any budget is spent.
+    """Every design in order, the last parameter varying fastest; after the last design it starts over, so
+    that any budget is spent.
 
     The seed changes nothing.
 

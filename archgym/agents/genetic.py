@@ -1,7 +1,9 @@
-"""Genetic algorithm (Holland, 1975; Goldberg, 1989): tournament selection, uniform crossover, per-gene mutation, elitism.
+"""Genetic algorithm (Holland, 1975; Goldberg, 1989): tournament selection, uniform crossover, per-gene
+mutation, elitism.
 
     parent = best of `tournament` random members of the last generation
-    child  = per gene, the mother's or (with probability 1/2, in a share `crossover` of the children) the father's
+    child  = per gene, the mother's or (with probability 1/2, in a share `crossover` of the children) the
+           father's
     every gene of a child mutates with probability `mutation` / P
 
 Whole generations at once: one batch is one generation.
@@ -27,7 +29,8 @@ class Genetic(AskTellAgent):
         population: designs per generation.
         tournament: contestants per parent; 1 is no selection pressure.
         crossover: probability that a child mixes two parents instead of copying one.
-        mutation: expected mutated genes per child (P times the probability per gene). A child that would copy its mother mutates anyway.
+        mutation: expected mutated genes per child (P times the probability per gene). A child that would copy
+            its mother mutates anyway.
         elite: best designs kept as parents' rivals from one generation to the next.
 
     Example:
@@ -67,7 +70,8 @@ class Genetic(AskTellAgent):
             return
         children, fitness = complete
         elite = np.argsort(-self.fitness)[: self.elite]
-        best = np.argsort(-fitness)[: self.population]  # all of them, unless the environment is wider than the population
+        # all of them, unless the environment is wider than the population
+        best = np.argsort(-fitness)[: self.population]
         self.parents = np.concatenate([self.parents[elite], children[best]])
         self.fitness = np.concatenate([self.fitness[elite], fitness[best]])
 

@@ -1,7 +1,8 @@
-"""Bayesian optimisation with a Gaussian process (Snoek et al., 2012; Garnett, 2023), as implemented by Optuna.
+"""Bayesian optimisation with a Gaussian process (Snoek et al., 2012; Garnett, 2023), as implemented by
+Optuna.
 
-A Matern-5/2 process with one length scale per parameter is fitted to all rewards; the proposal maximises the logarithm of the expected
-improvement. Some ten designs per second: for simulators that take seconds.
+A Matern-5/2 process with one length scale per parameter is fitted to all rewards; the proposal maximises the
+logarithm of the expected improvement. Some ten designs per second: for simulators that take seconds.
 
 Good for: simulators that take seconds, and budgets up to a few hundred: samples are few, proposals slow.
 """

@@ -1,12 +1,15 @@
-"""Independent PPO (de Witt et al., 2020): one learner per parameter or group of parameters, all on one reward.
+"""Independent PPO (de Witt et al., 2020): one learner per parameter or group of parameters, all on one
+reward.
 
 Learner g has an actor pi_g(a_g | o) and a critic V_g(o); the other learners are part of its environment:
 
-    rho_g = pi_g(a_g | o) / pi_g,old(a_g | o)                          A_g: generalised advantages under V_g, normalised
+    rho_g = pi_g(a_g | o) / pi_g,old(a_g | o)                          A_g: generalised advantages under V_g,
+                                                                       normalised
     L_g   = - E[min(rho_g A_g, clip(rho_g, 1 - eps, 1 + eps) A_g)] + E[(R_g - V_g(o))^2] / 2 - c H(pi_g)
 
-The agent `ppo` clips the one ratio of the whole design, prod_g rho_g, under one critic. Learners share the observation and the reward of
-the environment, and nothing else. Their networks are common tensors whose first dimension is the learner.
+The agent `ppo` clips the one ratio of the whole design, prod_g rho_g, under one critic. Learners share the
+observation and the reward of the environment, and nothing else. Their networks are common tensors whose first
+dimension is the learner.
 
 Good for: the question whether parameters can learn on their own; all else is as in `ppo`.
 """
@@ -87,7 +90,9 @@ class IndependentPPO(Agent):
         try:
             import torch
         except ImportError as error:
-            raise MissingDependency('the agent IndependentPPO needs PyTorch: pip install "archgym[rl]"') from error
+            raise MissingDependency(
+                'the agent IndependentPPO needs PyTorch: pip install "archgym[rl]"'
+            ) from error
         space_to_learn(self, env)
         with alone_with_torch(), suppress(BudgetExhausted):
             torch.manual_seed(integer_seed(seed, "agent"))
@@ -97,7 +102,9 @@ class IndependentPPO(Agent):
         import torch
 
         steps, parts = rollout(self.n_steps, self.minibatches, env.num_envs, budget)
-        learners = Learners(env.single_action_space.nvec, int(self.group), env.single_observation_space.shape[0])  # type: ignore[attr-defined,index]
+        observed = env.single_observation_space.shape[0]  # type: ignore[index]
+        sizes = env.single_action_space.nvec  # type: ignore[attr-defined]
+        learners = Learners(sizes, int(self.group), observed)
         optimizer = torch.optim.Adam(learners.parameters, lr=self.learning_rate, eps=1e-5, fused=True)
         observation = torch.as_tensor(env.reset(seed=seed)[0])
         while True:
@@ -113,13 +120,19 @@ class IndependentPPO(Agent):
                     rollout_steps.append(Step(observation, actions, logprobs, values, reward, dones))
                     observation = torch.as_tensor(following)
                 advantages, returns = self._advantages(rollout_steps, learners.values(observation))
-            observations = torch.cat([step.observations for step in rollout_steps])  # [N, D], N designs of the rollout
+            # [N, D], N designs of the rollout
+            observations = torch.cat([step.observations for step in rollout_steps])
             actions = torch.cat([step.actions for step in rollout_steps], dim=1)  # [G, N, K]
             logprobs = torch.cat([step.logprobs for step in rollout_steps], dim=1)  # [G, N]
             for _ in range(self.epochs):
                 for rows in torch.randperm(len(observations)).chunk(parts):
                     loss = self._loss(
-                        learners, observations[rows], actions[:, rows], logprobs[:, rows], advantages[:, rows], returns[:, rows]
+                        learners,
+                        observations[rows],
+                        actions[:, rows],
+                        logprobs[:, rows],
+                        advantages[:, rows],
+                        returns[:, rows],
                     )
                     optimizer.zero_grad()
                     loss.backward()
@@ -127,7 +140,8 @@ class IndependentPPO(Agent):
                     optimizer.step()
 
     def _advantages(self, steps: list[Step], following: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Generalised advantages and returns [G, N] of a rollout; the last design of an episode has no following value.
+        """Generalised advantages and returns [G, N] of a rollout; the last design of an episode has no
+        following value.
 
         Args:
             steps: the rollout.
@@ -157,7 +171,9 @@ class IndependentPPO(Agent):
         """The sum of the learners' losses, which have no parameter in common."""
         import torch
 
-        advantages = (advantages - advantages.mean(1, keepdim=True)) / (advantages.std(1, keepdim=True) + 1e-8)
+        advantages = (advantages - advantages.mean(1, keepdim=True)) / (
+            advantages.std(1, keepdim=True) + 1e-8
+        )
         log_p = learners.log_policy(observations)
         ratio = torch.exp(learners.log_prob(log_p, actions) - old_logprobs)
         clipped = torch.clamp(ratio, 1 - self.clip, 1 + self.clip)
@@ -169,7 +185,8 @@ class IndependentPPO(Agent):
 
 
 class Learners:
-    """Actors and critics of G learners with at most K parameters of at most n values each, D numbers observed.
+    """Actors and critics of G learners with at most K parameters of at most n values each, D numbers
+    observed.
 
     Args:
         nvec: values of each parameter.
@@ -181,12 +198,14 @@ class Learners:
         import torch
 
         learners = -(-len(nvec) // group)
-        sizes = np.ones(learners * group, np.int64)  # the last learner may have parameters that do not exist, of one value each
+        # the last learner may have parameters that do not exist, of one value each
+        sizes = np.ones(learners * group, np.int64)
         sizes[: len(nvec)] = nvec
         self.designed = len(nvec)
         self.shape = learners, group, int(sizes.max())
         exists = torch.arange(self.shape[2]) < torch.as_tensor(sizes)[:, None]
-        self.never = torch.where(exists, 0.0, -1e9).view(learners, 1, group, -1)  # on logits of values that do not exist
+        # on logits of values that do not exist
+        self.never = torch.where(exists, 0.0, -1e9).view(learners, 1, group, -1)
         widths = (observed, HIDDEN, HIDDEN)
         self.actor = _network(learners, (*widths, group * self.shape[2]), last_gain=0.01)
         self.critic = _network(learners, (*widths, 1), last_gain=1.0)
@@ -235,8 +254,12 @@ def _network(learners: int, widths: tuple[int, ...], last_gain: float) -> Networ
     gains = [2**0.5] * (len(widths) - 2) + [last_gain]
     layers: Network = []
     for n_in, n_out, gain in zip(widths[:-1], widths[1:], gains, strict=True):
-        weights = torch.stack([torch.nn.init.orthogonal_(torch.empty(n_out, n_in), gain).T for _ in range(learners)])
-        layers.append((weights.contiguous().requires_grad_(), torch.zeros(learners, 1, n_out, requires_grad=True)))
+        weights = torch.stack(
+            [torch.nn.init.orthogonal_(torch.empty(n_out, n_in), gain).T for _ in range(learners)]
+        )
+        layers.append(
+            (weights.contiguous().requires_grad_(), torch.zeros(learners, 1, n_out, requires_grad=True))
+        )
     return layers
 
 

@@ -1,12 +1,16 @@
 """Iterated local search: hill climbing from one local optimum to the next (Lourenço, Martin & Stützle, 2003).
 
-    climb:    x <- best of the next `sample` neighbours of x, as soon as it is better than x, until no neighbour is
-    restart:  from a random design with probability `restart`, else from the best local optimum with `kick` parameters moved
+    climb:   x <- best of the next `sample` neighbours of x, as soon as it is better than x, until no
+             neighbour is
+    restart:  from a random design with probability `restart`, else from the best local optimum with `kick`
+              parameters moved
 
-Neighbours differ in one parameter: a categorical one takes any other value, an ordered one moves 1, 2, 4, 8, ... steps up or down.
-`sample` = 1 is first-improvement climbing; at the number of neighbours it is steepest ascent.
+Neighbours differ in one parameter: a categorical one takes any other value, an ordered one moves 1, 2, 4, 8,
+... steps up or down. `sample` = 1 is first-improvement climbing; at the number of neighbours it is steepest
+ascent.
 
-Good for: a first attempt at anything; few samples, parameters of few values each. Poor where neighbours have unrelated rewards.
+Good for: a first attempt at anything; few samples, parameters of few values each. Poor where neighbours have
+unrelated rewards.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """NSGA-II (Deb et al., 2002), as implemented by Optuna, on the scalar reward or on a reward vector.
 
-On an environment with a reward for each metric (`archgym.wrappers.vector.RewardVector`) it searches the Pareto front: designs are ranked by
-non-dominated sorting, then by crowding distance. With one objective, non-dominated sorting is sorting by reward and the crowding distance
-has no effect: NSGA-II's elitist genetic algorithm remains, where parents and children compete for the next generation.
+On an environment with a reward for each metric (`archgym.wrappers.vector.RewardVector`) it searches the
+Pareto front: designs are ranked by non-dominated sorting, then by crowding distance. With one objective,
+non-dominated sorting is sorting by reward and the crowding distance has no effect: NSGA-II's elitist genetic
+algorithm remains, where parents and children compete for the next generation.
 
 Good for: several metrics that no weights settle: with `front` it searches for their Pareto front.
 """

@@ -1,7 +1,8 @@
 """Proximal policy optimisation (Schulman et al., 2017), as implemented by Stable-Baselines3.
 
-The policy is a product of categorical distributions, one per parameter, that draws a whole design per step. With one design per episode
-this is a bandit: nothing is discounted, and learning must be fast, since a few thousand samples are a few dozen updates.
+The policy is a product of categorical distributions, one per parameter, that draws a whole design per step.
+With one design per episode this is a bandit: nothing is discounted, and learning must be fast, since a few
+thousand samples are a few dozen updates.
 
 Good for: thousands of samples in large batches; the usual choice for studies of reinforcement learning.
 """
@@ -27,7 +28,8 @@ class PPO(StableBaselinesAgent):
     Args:
         num_envs: designs per step.
         n_steps: steps per update; at most an eighth of the budget, at least 8 designs.
-        minibatches: parts of a rollout per epoch; fewer where a part would be less than a step of all environments, or 8 designs.
+        minibatches: parts of a rollout per epoch; fewer where a part would be less than a step of all
+            environments, or 8 designs.
         epochs: passes over a rollout.
         learning_rate: learning rate of Adam.
         entropy: weight of the entropy bonus; more explores longer.
@@ -64,7 +66,9 @@ class PPO(StableBaselinesAgent):
             n_epochs=self.epochs,
             ent_coef=self.entropy,
             clip_range=self.clip,
-            **common | {"policy_kwargs": common["policy_kwargs"] | {"optimizer_kwargs": {"fused": True, "eps": 1e-5}}},  # Adam in one call
+            # Adam in one call
+            **common
+            | {"policy_kwargs": common["policy_kwargs"] | {"optimizer_kwargs": {"fused": True, "eps": 1e-5}}},
         )
 
 

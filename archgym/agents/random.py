@@ -1,10 +1,12 @@
-"""Random search: every design independently and uniformly (Bergstra & Bengio, 2012, "Random search for hyper-parameter optimization").
+"""Random search: every design independently and uniformly (Bergstra & Bengio, 2012, "Random search for
+hyper-parameter optimization").
 
     i_p ~ uniform{0, ..., n_p - 1}        for every parameter p
 
 If a share q of the designs is good enough, t samples find one of them with probability 1 - (1 - q)^t.
 
-Good for: the yardstick, and spaces where one design in a few hundred will do; any number of designs at once, nothing to tune.
+Good for: the yardstick, and spaces where one design in a few hundred will do; any number of designs at once,
+nothing to tune.
 """
 
 from __future__ import annotations

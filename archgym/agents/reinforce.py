@@ -1,11 +1,15 @@
 """REINFORCE (Williams, 1992) on a product of categorical distributions, one per parameter.
 
-    pi_p(v) = softmax(theta_p)_v                                  a design is drawn parameter by parameter, independently
-    A       = (r - b) / sigma                                     b: running mean of the rewards, sigma: their spread in the batch
-    theta_p(v) <- theta_p(v) + rate * mean[A (1{v chosen} - pi_p(v))] - rate * entropy * pi_p(v) (log pi_p(v) + H_p)
+    pi_p(v) = softmax(theta_p)_v                                  a design is drawn parameter by parameter,
+                                                                  independently
+    A       = (r - b) / sigma                                     b: running mean of the rewards, sigma: their
+                                                                  spread in the batch
+    theta_p(v) <- theta_p(v) + rate * mean[A (1{v chosen} - pi_p(v))] - rate * entropy * pi_p(v) (log pi_p(v)
+    + H_p)
 
-The last term is the gradient of the entropy H_p = -sum_v pi_p(v) log pi_p(v) (Williams & Peng, 1991), which slows convergence;
-a logit stays within `span` of its parameter's largest, so that every value keeps a probability: pi_p(v) >= exp(-span) / n_p.
+The last term is the gradient of the entropy H_p = -sum_v pi_p(v) log pi_p(v) (Williams & Peng, 1991), which
+slows convergence; a logit stays within `span` of its parameter's largest, so that every value keeps a
+probability: pi_p(v) >= exp(-span) / n_p.
 
 Good for: many cheap samples in large batches, and as the simplest policy gradient to compare others with.
 """
@@ -68,19 +72,25 @@ class Reinforce(AskTellAgent):
         if (complete := self.update.collect(indices, rewards, feasible)) is None:
             return
         designs, rewards, feasible = complete
-        if feasible.any():  # infeasible designs get the worst feasible reward, so that they do not dominate the gradient
+        # infeasible designs get the worst feasible reward, so that they do not dominate the gradient
+        if feasible.any():
             self._ascend(designs, np.where(feasible, rewards, rewards[feasible].min()))
 
     def _ascend(self, designs: Indices, rewards: Array) -> None:
         mean, spread = rewards.mean(), rewards.std()
-        self.baseline = mean if self.baseline is None else self.memory * self.baseline + (1 - self.memory) * mean
+        self.baseline = (
+            mean if self.baseline is None else self.memory * self.baseline + (1 - self.memory) * mean
+        )
         advantage = (rewards - self.baseline) / (spread or 1.0)
         log_policy = self.log_policy
         policy = np.exp(log_policy)
-        chosen = np.bincount((designs + self.first).ravel(), np.repeat(advantage, len(self.nvec)), len(policy)) / len(designs)
+        chosen = np.bincount(
+            (designs + self.first).ravel(), np.repeat(advantage, len(self.nvec)), len(policy)
+        ) / len(designs)
         information = np.bincount(self.parameter, policy * log_policy)[self.parameter]  # -H_p
         gradient = chosen - policy * advantage.mean() - self.entropy * policy * (log_policy - information)
-        self.logits += self.rate * len(designs) / self.batch * gradient  # a wider environment makes fewer, larger updates
+        # a wider environment makes fewer, larger updates
+        self.logits += self.rate * len(designs) / self.batch * gradient
         largest = np.full(len(self.nvec), -np.inf)
         np.maximum.at(largest, self.parameter, self.logits)
         self.logits = np.maximum(self.logits - largest[self.parameter], -self.span)

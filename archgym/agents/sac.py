@@ -1,7 +1,8 @@
-"""Soft actor-critic (Haarnoja et al., 2018), as implemented by Stable-Baselines3, on a continuous relaxation of the design.
+"""Soft actor-critic (Haarnoja et al., 2018), as implemented by Stable-Baselines3, on a continuous relaxation
+of the design.
 
-Each parameter p is a number a in [-1, 1] that stands for the value floor((a + 1) / 2 * n_p): a squashed normal distribution over each
-parameter's grid, whose width follows from a target entropy.
+Each parameter p is a number a in [-1, 1] that stands for the value floor((a + 1) / 2 * n_p): a squashed
+normal distribution over each parameter's grid, whose width follows from a target entropy.
 
 Good for: long ordered axes and reuse of every sample; slow, and categorical parameters become numbers.
 """

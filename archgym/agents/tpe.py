@@ -1,21 +1,25 @@
-"""Tree-structured Parzen estimator (Bergstra et al., 2011; Watanabe, 2023): propose where good designs are dense and others are not.
+"""Tree-structured Parzen estimator (Bergstra et al., 2011; Watanabe, 2023): propose where good designs are
+dense and others are not.
 
-The designs seen split into the best, L, and the rest, G (with those still being simulated), with |L| = min(ceil(gamma t), 25) after t
-samples; an infeasible design is never among the best. Each set has a density: a mixture of a uniform prior and one kernel per design,
+The designs seen split into the best, L, and the rest, G (with those still being simulated), with |L| =
+min(ceil(gamma t), 25) after t samples; an infeasible design is never among the best. Each set has a density:
+a mixture of a uniform prior and one kernel per design,
 
     l(x) = (prod_p 1 / n_p + sum_{y in L} prod_p K_p(x_p | y_p)) / (|L| + 1)                  multivariate
     l(x) = prod_p (1 / n_p + sum_{y in L} K_p(x_p | y_p)) / (|L| + 1)                         univariate
     g(x) = the same with G
 
-    K_p(u | v) = (1 - epsilon) N_p(u | v) + epsilon / n_p,                                    epsilon = mutation / P
-    N_p(u | v) = 1{u = v} for a categorical parameter, exp(-(u - v)^2 / 2 h_p^2) / (its sum over u) for an ordered one
+    K_p(u | v) = (1 - epsilon) N_p(u | v) + epsilon / n_p,       epsilon = mutation / P
+    N_p(u | v) = 1{u = v} for a categorical parameter,
+                 exp(-(u - v)^2 / 2 h_p^2) / (its sum over u) for an ordered one
     h_p = 0.3 max(1, n_p / (|L| + 2))
 
 and of `candidates` draws from l, the one with the largest l(x) / g(x) that has not been seen yet is proposed.
 
-Where this differs from the papers: their kernels narrow as |L| grows until, in a finite space, every draw is a design seen before. The
-uniform share epsilon keeps a kernel as wide as a mutation (it is Aitchison & Aitken's kernel where the parameter is categorical), and G has
-L's kernels, so that one product of matrices serves both densities. On NK landscapes of 3^8 designs that halves the mean number of samples.
+Where this differs from the papers: their kernels narrow as |L| grows until, in a finite space, every draw is
+a design seen before. The uniform share epsilon keeps a kernel as wide as a mutation (it is Aitchison &
+Aitken's kernel where the parameter is categorical), and G has L's kernels, so that one product of matrices
+serves both densities. On NK landscapes of 3^8 designs that halves the mean number of samples.
 
 Good for: tens to a thousand samples of simulators that take a millisecond or more; any mixture of parameters.
 """
@@ -46,7 +50,8 @@ class TPE(AskTellAgent):
         candidates: draws from l(x) among which the proposal is chosen.
         multivariate: kernels of whole designs; otherwise the parameters are independent of each other.
         gamma: share of the designs seen that counts as good.
-        mutation: expected number of parameters whose value a draw takes from the whole range, instead of near a good design.
+        mutation: expected number of parameters whose value a draw takes from the whole range, instead of near
+            a good design.
 
     Example:
         >>> archgym.search("archgym/NKLandscape-v0", "tpe", budget=200)  # doctest: +SKIP
@@ -67,14 +72,17 @@ class TPE(AskTellAgent):
         self.space, self.rng = space, rng
         self.nvec, self.ordered = space.nvec, np.array([p.ordered for p in space], bool)
         self.cells = np.minimum(space.nvec, MAX_CELLS)
-        self.exact = np.int64 if int(space.nvec.max(initial=1)) * MAX_CELLS < 2**63 else object  # of products of values and cells
-        self.width = int(self.cells.max(initial=1))  # tables are [P, width, width], padded where a parameter has fewer cells
+        # of products of values and cells
+        self.exact = np.int64 if int(space.nvec.max(initial=1)) * MAX_CELLS < 2**63 else object
+        # tables are [P, width, width], padded where a parameter has fewer cells
+        self.width = int(self.cells.max(initial=1))
         self.parameter = np.arange(len(space))
         self.epsilon = min(self.mutation / max(int((space.nvec > 1).sum()), 1), 0.5)
         self.log_uniform = -float(np.log(self.cells).sum())
         self.one_hot = len(space) * self.width <= MAX_ONE_HOT
         self.n_told = self.n_asked = 0
-        self.ranked: list[tuple[float, int]] = []  # (-reward, position in order of proposal) of feasible designs, best first
+        # (-reward, position in order of proposal) of feasible designs, best first
+        self.ranked: list[tuple[float, int]] = []
         self.seen: set[bytes] = set()
         self.tabulated = -1
         self.places = np.zeros((0, len(space)), np.int64)
@@ -82,7 +90,7 @@ class TPE(AskTellAgent):
         self._reserve(64)
 
     def _reserve(self, capacity: int) -> None:
-        """Room for `capacity` designs, as cells [N, P] and one-hot [N, P * width]."""
+        """Allocate arrays for `capacity` designs: cells [N, P] and one-hot [N, P * width]."""
         more = capacity - len(self.places)
         self.places = np.pad(self.places, ((0, more), (0, 0)))
         self.columns = np.pad(self.columns, ((0, more), (0, 0)))
@@ -112,7 +120,9 @@ class TPE(AskTellAgent):
         self.n_asked += 1
 
     def _unseen(self, proposals: Indices) -> Indices:
-        """The first proposal [C, P] not seen yet; else the first, with random parameters redrawn one by one until it is new."""
+        """The first proposal [C, P] not seen yet; else the first, with random parameters redrawn one by
+        one until it is new.
+        """
         for proposal in proposals:
             if proposal.tobytes() not in self.seen:
                 return np.asarray(proposal)
@@ -152,11 +162,16 @@ class TPE(AskTellAgent):
         u, n = np.arange(self.width), self.cells[:, None, None]
         inside = (u < n) & (u[:, None] < n)
         h = MIN_BANDWIDTH * np.maximum(1, n / (size + 2))
-        near = np.where(self.ordered[:, None, None], np.exp(-0.5 * ((u - u[:, None]) / h) ** 2), u == u[:, None]) * inside
+        near = (
+            np.where(self.ordered[:, None, None], np.exp(-0.5 * ((u - u[:, None]) / h) ** 2), u == u[:, None])
+            * inside
+        )
         near /= np.maximum(near.sum(axis=2, keepdims=True), np.finfo(float).tiny)
         self.kernel: Array = (1 - self.epsilon) * near + self.epsilon * inside / n
         self.cumulative: Array = self.kernel.cumsum(axis=2)
-        self.log_kernel: Array = np.log(self.kernel, where=inside, out=np.zeros(inside.shape)).astype(np.float32)
+        self.log_kernel: Array = np.log(self.kernel, where=inside, out=np.zeros(inside.shape)).astype(
+            np.float32
+        )
 
     def _draw(self, good: Indices) -> Indices:
         """Draws from l(x), as cells: int64 [C, P]."""
@@ -169,7 +184,8 @@ class TPE(AskTellAgent):
             cumulative[component == len(good)] = np.arange(1, self.width + 1) / self.cells[:, None]
         else:
             cumulative = self._marginals(self.places[good]).cumsum(axis=1)
-        return np.asarray(np.minimum((cumulative < u[:, :, None]).sum(axis=2), self.cells - 1))  # the minimum absorbs rounding
+        # the minimum absorbs rounding
+        return np.asarray(np.minimum((cumulative < u[:, :, None]).sum(axis=2), self.cells - 1))
 
     def log_densities(self, x: Indices, good: Indices) -> tuple[Array, Array]:
         """log l(x) and log g(x), [C] each, of designs as cells, int64 [C, P]."""
@@ -207,4 +223,6 @@ class TPE(AskTellAgent):
 def _log_sum(terms: Array, prior: float) -> Array:
     """log(exp(prior) + sum_n exp(terms[c, n])): [C, N] -> [C]."""
     largest = terms.max(axis=1, initial=prior)
-    return np.asarray(np.log(np.exp(terms - largest[:, None]).sum(axis=1) + np.exp(prior - largest)) + largest)
+    return np.asarray(
+        np.log(np.exp(terms - largest[:, None]).sum(axis=1) + np.exp(prior - largest)) + largest
+    )

@@ -1,12 +1,12 @@
 """The `archgym` program: its commands, those of plug-ins included, errors and exit codes.
 
-Results go to stdout, progress, warnings and errors to stderr. Exit codes: 0 done; 2 invalid input (one line with
-what was wrong and what to do); 1 internal error; 130 interrupted by Ctrl-C. A search that ends early prints and
-writes what it found.
+Results go to stdout, progress, warnings and errors to stderr. Exit codes: 0 done; 2 invalid input (one line
+with what was wrong and what to do); 1 internal error; 130 interrupted by Ctrl-C. A search that ends early
+prints and writes what it found.
 
-A command is "module:name", imported when it is invoked, or when help needs its text: ours from `_OURS`, those of
-rooms and plug-ins from the registry. A function becomes a command, a `typer.Typer` application a group of commands;
-a dotted name, such as "fidelity.softmax", is a command of a group that any room or plug-in adds to.
+A command is "module:name", imported when it is invoked, or when help needs its text: ours from `_OURS`, those
+of rooms and plug-ins from the registry. A function becomes a command, a `typer.Typer` application a group of
+commands; a dotted name, such as "fidelity.softmax", is a command of a group that any room or plug-in adds to.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _OURS = {
 _GROUPS = {  # help of the groups that rooms share
     "backends": "Real simulators, installed in environments of their own.",
     "data": "Accuracy tables of trained networks: those that are installed, and those that users bring.",
-    "fidelity": "How far a cost model can be trusted: its predictions against measurements, or against other simulators.",
+    "fidelity": "Accuracy of a cost model: its predictions against measurements or other simulators.",
 }
 
 
@@ -62,7 +62,9 @@ class _Group(TyperGroup):
             return super().resolve_command(ctx, args)
         except Exception as error:
             if hasattr(error, "message") and (near := get_close_matches(args[0], self.list_commands(ctx))):
-                error.message = f"{str(error.message).rstrip('.')}. Did you mean {' or '.join(map(repr, near))}?"
+                error.message = (
+                    f"{str(error.message).rstrip('.')}. Did you mean {' or '.join(map(repr, near))}?"
+                )
             raise
 
 
@@ -95,7 +97,8 @@ class _Commands(_Group):
             return super().invoke(ctx)
         except (typer.Exit, typer.Abort, BrokenPipeError):
             raise
-        except (Exception, KeyboardInterrupt, SystemExit, GeneratorExit) as error:  # a plug-in that exits does not choose the exit code
+        except (Exception, KeyboardInterrupt, SystemExit, GeneratorExit) as error:
+            # a plug-in that exits does not choose the exit code
             if hasattr(error, "exit_code"):  # a wrong command line, which Typer explains
                 raise
             code, message = _outcome(error)
@@ -115,7 +118,10 @@ def _outcome(error: BaseException) -> tuple[int, str]:
     if is_full(error):
         return BAD_INPUT, "the disk is full: free some space and run the same command again"
     if isinstance(error, PermissionError) and error.filename:
-        return BAD_INPUT, f"cannot use {error.filename}: {error.strerror}; change its permissions, or give another path"
+        return (
+            BAD_INPUT,
+            f"cannot use {error.filename}: {error.strerror}; change its permissions, or give another path",
+        )
     return FAILED, f"{reason_of(error)}; {where}"
 
 
@@ -141,8 +147,12 @@ app = typer.Typer(
 
 
 def _registered(prefix: str) -> list[str]:
-    """The registry's commands and groups directly under a prefix, sorted; names that cannot be printed are left out."""
-    names = {name.removeprefix(prefix).partition(".")[0] for name in list_commands() if name.startswith(prefix)}
+    """The registry's commands and groups directly under a prefix, sorted; names that cannot be printed are
+    left out.
+    """
+    names = {
+        name.removeprefix(prefix).partition(".")[0] for name in list_commands() if name.startswith(prefix)
+    }
     return sorted(filter(is_printable, names))
 
 
@@ -164,7 +174,9 @@ def _plugin(name: str) -> Any:
 
 
 def _loaded(name: str, reference: str) -> Any:
-    """The command behind "module:name"; the error of one that cannot be loaded is its help, and its result."""
+    """The command behind "module:name"; the error of one that cannot be loaded is its help, and its
+    result.
+    """
     last, holder = name.rpartition(".")[2], typer.Typer(add_completion=False)
     try:
         found = load(reference)
@@ -195,13 +207,23 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def _program(
-    version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
+    ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
     """A Gymnasium for architecture search: one step API, exact optima, honest agent comparisons."""
 
 
-def _show_warning(message: Warning | str, category: type[Warning], filename: str, lineno: int, file: Any = None, line: Any = None) -> None:
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: Any = None,
+    line: Any = None,
+) -> None:
     say("warning", str(message), "yellow")
 
 

@@ -38,8 +38,9 @@ def build(sources: Sequence[str | os.PathLike[str]], *, env: str | None = None) 
         env: label or environment id of a task, for studies with several.
 
     Raises:
-        ArchGymError: a source that is not one of these or is damaged; sources of several environments, arguments or simulators; a
-            simulator that differs from the installed one; a deterministic simulator with different metrics for one design.
+        ArchGymError: a source that is not one of these or is damaged; sources of several environments,
+            arguments or simulators; a simulator that differs from the installed one; a deterministic
+            simulator with different metrics for one design.
     """
     parts: list[Dataset] = []
     for source in sources:
@@ -51,14 +52,19 @@ def build(sources: Sequence[str | os.PathLike[str]], *, env: str | None = None) 
         elif (path / "runs").is_dir():
             parts.extend(_runs(_studied(path, env), f"the study in {path.name}"))
         elif not path.exists():
-            raise ArchGymError(f"{path} does not exist; give folders of studies or data sets, or files of archgym search --out")
+            raise ArchGymError(
+                f"{path} does not exist; give folders of studies or data sets, or files of archgym search "
+                "--out"
+            )
         else:
             raise ArchGymError(f"{path} is not a study, a file of archgym search --out or a data set")
     if not parts:
         raise ArchGymError("nothing to build from: give folders of studies with finished runs")
     _check_one_environment([part.environment for part in parts])
     simulator = _simulator(parts[0].environment)
-    return merged(_joined(parts), by_agent=True, deterministic=simulator.deterministic and not simulator.stochastic)
+    return merged(
+        _joined(parts), by_agent=True, deterministic=simulator.deterministic and not simulator.stochastic
+    )
 
 
 def _searched(path: Path) -> tuple[Specification, pyarrow.Table]:
@@ -74,9 +80,14 @@ def _studied(folder: Path, env: str | None) -> Iterator[tuple[Specification, pya
     stored = [run for run in store.read().values() if run.done]
     if env is not None:
         labels = _labels(store)
-        stored = [run for run in stored if env in _names(Specification.from_dict(run.specification).env, labels)]
+        stored = [
+            run for run in stored if env in _names(Specification.from_dict(run.specification).env, labels)
+        ]
         if not stored:
-            raise ArchGymError(f"{folder} has no finished run of {env!r}; its tasks are {', '.join(labels.values()) or 'not known'}")
+            raise ArchGymError(
+                f"{folder} has no finished run of {env!r}; its tasks are "
+                f"{', '.join(labels.values()) or 'not known'}"
+            )
     if not stored:
         raise ArchGymError(f"{folder} has no finished run: run the study first")
     for run, table in store.table(stored):
@@ -87,7 +98,10 @@ def _labels(store: Store) -> dict[str, str]:
     """The labels of a study's tasks by environment."""
     if not store.study_file.is_file():
         return {}
-    return {_key(EnvSpecification.from_dict(task)): label for label, task in Study.read(store.study_file).tasks.items()}
+    return {
+        _key(EnvSpecification.from_dict(task)): label
+        for label, task in Study.read(store.study_file).tasks.items()
+    }
 
 
 def _names(env: EnvSpecification, labels: Mapping[str, str]) -> tuple[str, ...]:
@@ -114,7 +128,9 @@ def _runs(runs: Iterable[tuple[Specification, pyarrow.Table]], source: str) -> I
         yield _tidy(environments[key], members, source)
 
 
-def _tidy(environment: Mapping[str, Any], runs: Sequence[tuple[Specification, pyarrow.Table]], source: str) -> Dataset:
+def _tidy(
+    environment: Mapping[str, Any], runs: Sequence[tuple[Specification, pyarrow.Table]], source: str
+) -> Dataset:
     simulator = _simulator(environment)
     metrics = [m.name for m in simulator.metrics]
     names = ["sample", "feasible", *simulator.space.names, *metrics]
@@ -124,9 +140,14 @@ def _tidy(environment: Mapping[str, Any], runs: Sequence[tuple[Specification, py
     specifications = [specification for specification, _ in runs]
     agents = [specification.agent for specification in specifications]
     n, budgets = whole.num_rows, sum(int(specification.budget) for specification in specifications)
-    remark = f"{len(runs):,} runs of {source} ({', '.join(f'{a} {c:,}' for a, c in sorted(Counter(a.name for a in agents).items()))})"
+    remark = (
+        f"{len(runs):,} runs of {source} "
+        f"({', '.join(f'{a} {c:,}' for a, c in sorted(Counter(a.name for a in agents).items()))})"
+    )
     if n < budgets:
-        remark += f'; {n:,} of at most {budgets:,} samples are stored: a study keeps them all with history = "full"'
+        remark += (
+            f'; {n:,} of at most {budgets:,} samples are stored: a study keeps them all with history = "full"'
+        )
     values = [whole[name].to_numpy().astype(float) for name in metrics]
     return Dataset(
         environment=environment,
@@ -136,7 +157,9 @@ def _tidy(environment: Mapping[str, Any], runs: Sequence[tuple[Specification, py
         values=np.stack(values, axis=1) if values else np.empty((n, 0)),
         feasible=whole["feasible"].to_numpy().astype(bool),
         agent=np.repeat([agent.name for agent in agents], rows),
-        configuration=np.repeat([json.dumps(agent.hyperparameters, sort_keys=True) for agent in agents], rows),
+        configuration=np.repeat(
+            [json.dumps(agent.hyperparameters, sort_keys=True) for agent in agents], rows
+        ),
         seed=np.repeat([int(specification.seed) for specification in specifications], rows),
         sample=whole["sample"].to_numpy().astype(np.int64),
         count=np.ones(n, np.int64),
@@ -156,8 +179,8 @@ def _simulator(environment: Mapping[str, Any]) -> Simulator:
     simulator.close()
     if here != stored.simulator:
         raise ArchGymError(
-            f"the runs are of the simulator {stored.simulator}, but the installed one is {here}: read them with the version of archgym and "
-            "of the plug-ins that made them"
+            f"the runs are of the simulator {stored.simulator}, but the installed one is {here}: read them "
+            "with the version of archgym and of the plug-ins that made them"
         )
     return simulator
 
@@ -175,6 +198,18 @@ def _check_one_environment(environments: Sequence[Mapping[str, Any]]) -> None:
 def _joined(parts: Sequence[Dataset]) -> Dataset:
     first = parts[0]
     if any(part.space != first.space or part.metrics != first.metrics for part in parts):
-        raise ArchGymError("the data sets have different parameters or metrics; build a data set of each version of the simulator")
-    arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in ("indices", "values", *PROVENANCE)}
-    return Dataset(first.environment, first.space, first.metrics, **arrays, sources=tuple(s for part in parts for s in part.sources))
+        raise ArchGymError(
+            "the data sets have different parameters or metrics; build a data set of each version of the "
+            "simulator"
+        )
+    arrays = {
+        name: np.concatenate([getattr(part, name) for part in parts])
+        for name in ("indices", "values", *PROVENANCE)
+    }
+    return Dataset(
+        first.environment,
+        first.space,
+        first.metrics,
+        **arrays,
+        sources=tuple(s for part in parts for s in part.sources),
+    )

@@ -25,7 +25,8 @@ from archgym.values import read_arguments
 
 
 def to_csv(data: Dataset, path: str | os.PathLike[str]) -> Path:
-    """Write CSV that a spreadsheet does not run, and `PATH.schema.json` with the environment, the parameters and the metrics' units.
+    """Write CSV that a spreadsheet does not run, and `PATH.schema.json` with the environment, the parameters
+    and the metrics' units.
 
     Args:
         data: the data set.
@@ -36,12 +37,15 @@ def to_csv(data: Dataset, path: str | os.PathLike[str]) -> Path:
     """
     table = to_arrow(data)
     target = write_atomically(path, lambda file: write_csv([table], table.schema, file))
-    write_atomically(target.with_name(f"{target.name}.schema.json"), (json.dumps(about(data), indent=2) + "\n").encode())
+    write_atomically(
+        target.with_name(f"{target.name}.schema.json"), (json.dumps(about(data), indent=2) + "\n").encode()
+    )
     return target
 
 
 def to_minari(data: Dataset, folder: str | os.PathLike[str], name: str | None = None) -> str:
-    """Write a Minari data set: an episode per row, its action the design, its reward that of the environment's default objective.
+    """Write a Minari data set: an episode per row, its action the design, its reward that of the
+    environment's default objective.
 
     Args:
         data: the data set.
@@ -53,8 +57,8 @@ def to_minari(data: Dataset, folder: str | os.PathLike[str], name: str | None = 
 
     Raises:
         MissingDependency: Minari is not installed.
-        ArchGymError: a data set of this name exists, Minari does not take the name, or the environment cannot be made or has no default
-            objective.
+        ArchGymError: a data set of this name exists, Minari does not take the name, or the environment cannot
+            be made or has no default objective.
     """
     try:
         import minari
@@ -69,15 +73,15 @@ def to_minari(data: Dataset, folder: str | os.PathLike[str], name: str | None = 
         parse_dataset_id(chosen)
     except ValueError:
         raise ArchGymError(
-            f"expected a Minari name, namespace/name-vN with at least two characters in the namespace, got {chosen!r}; "
-            "give one such as mine/designs-v0"
+            "expected a Minari name, namespace/name-vN with at least two characters in the namespace, got "
+            f"{chosen!r}; give one such as mine/designs-v0"
         ) from None
     try:
         env = gymnasium.make(env_id, **read_arguments(specification.kwargs))
     except gymnasium.error.Error as error:
         raise ArchGymError(
-            f"{env_id} cannot be made here ({error}): install the package that registers it, or make the data set again with the id "
-            "module:namespace/Name-vN, which names the module that registers it"
+            f"{env_id} cannot be made here ({error}): install the package that registers it, or make the "
+            "data set again with the id module:namespace/Name-vN, which names the module that registers it"
         ) from error
     core: Any = env.unwrapped
     core.spec.kwargs["task"] = env_id  # so that Minari's readers import the module, too
@@ -131,12 +135,16 @@ def _whole_or_nothing(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _minari_folder(target: Path) -> Iterator[None]:
-    """Set the environment variable of Minari's folder, and silence warnings about facts that only the data set's owner can state."""
+    """Set the environment variable of Minari's folder, and silence warnings about facts that only the data
+    set's owner can state.
+    """
     before = os.environ.get("MINARI_DATASETS_PATH")
     os.environ["MINARI_DATASETS_PATH"] = str(target)
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "`(code_permalink|author|author_email|eval_env)` is set to None")
+            warnings.filterwarnings(
+                "ignore", "`(code_permalink|author|author_email|eval_env)` is set to None"
+            )
             yield
     finally:
         if before is None:

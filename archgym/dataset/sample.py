@@ -1,4 +1,6 @@
-"""Sampled data sets: distinct designs drawn at random, by a Sobol sequence, or evenly from the enumeration, all simulated."""
+"""Sampled data sets: distinct designs drawn at random, by a Sobol sequence, or evenly from the
+enumeration, all simulated.
+"""
 
 from __future__ import annotations
 
@@ -44,15 +46,16 @@ def sample(
     Args:
         env: the environment's id.
         budget: number of distinct designs to simulate; the whole space where it has fewer.
-        method: "random", "sobol" (scrambled; duplicates are left out, after which the points are no longer balanced) or "grid" (evenly
-            spaced in the enumeration).
+        method: "random", "sobol" (scrambled; duplicates are left out, after which the points are no longer
+            balanced) or "grid" (evenly spaced in the enumeration).
         seed: seed for the draw and for declared noise.
         env_kwargs: the environment's arguments.
         cache: file of simulated designs, from which an interrupted sampling resumes.
         progress: receives the share of designs done.
 
     Raises:
-        ArchGymError: an unknown method, a budget below 1, or a space in which the method does not find that many distinct designs.
+        ArchGymError: an unknown method, a budget below 1, or a space in which the method does not find that
+            many distinct designs.
     """
     if method not in METHODS:
         raise unknown("method of sampling", method, METHODS)
@@ -63,7 +66,8 @@ def sample(
     try:
         indices = draw(simulator.space, budget, method, stream(seed, "dataset"))
         specification = EnvSpecification.from_dict(evaluator.specification())
-        specification = replace(specification, id=env)  # with the module that registers it, where the user has named one
+        # with the module that registers it, where the user has named one
+        specification = replace(specification, id=env)
         return _measured(simulator, indices, specification, method, seed, progress)
     finally:
         simulator.close()
@@ -75,7 +79,9 @@ def draw(space: DesignSpace, n: int, method: str, rng: np.random.Generator) -> I
         return np.concatenate(list(space.enumerate()))
     if method == "grid":
         if space.size > 2**62:
-            raise ArchGymError("a space of more than 2^62 designs has no numbered grid; use method 'sobol' or 'random'")
+            raise ArchGymError(
+                "a space of more than 2^62 designs has no numbered grid; use method 'sobol' or 'random'"
+            )
         return space.from_ordinal(np.array([space.size * i // n for i in range(n)]))
     if method == "random" and space.size < 2**62 and n > space.size // _MAX_DRAWS:
         return space.from_ordinal(rng.choice(space.size, n, replace=False))
@@ -89,11 +95,14 @@ def draw(space: DesignSpace, n: int, method: str, rng: np.random.Generator) -> I
         if len(found) >= n:
             return found[:n]
     raise ArchGymError(
-        f"expected {n:,} distinct designs, got {len(found):,} from {_MAX_DRAWS * n:,} draws by method {method!r}; use 'random' or 'grid'"
+        f"expected {n:,} distinct designs, got {len(found):,} from {_MAX_DRAWS * n:,} draws by method "
+        f"{method!r}; use 'random' or 'grid'"
     )
 
 
-def _measured(simulator: Simulator, indices: Indices, env: EnvSpecification, method: str, seed: int, progress: Progress) -> Dataset:
+def _measured(
+    simulator: Simulator, indices: Indices, env: EnvSpecification, method: str, seed: int, progress: Progress
+) -> Dataset:
     chunk = _CHUNK if simulator.deterministic else 1
     rng = stream(seed, "noise") if simulator.stochastic else None
     outcomes = []

@@ -1,18 +1,20 @@
 """archgym.proxy.env:archgym/Proxy-v0: search a model of a simulator.
 
 ## Description
-The designs of an environment, evaluated by a model of its simulator (`archgym proxy train`). An evaluation takes a
-fraction of a millisecond and is not exact; the model's report.json has its errors. The module's name in the id makes
-Gymnasium import it; studies take the id too, with `kwargs = { model = "DIR" }`.
+The designs of an environment, evaluated by a model of its simulator (`archgym proxy train`). An evaluation
+takes a fraction of a millisecond and is not exact; the model's report.json has its errors. The module's name
+in the id makes Gymnasium import it; studies take the id too, with `kwargs = { model = "DIR" }`.
 
 ## Action Space
 The action space of the learnt environment.
 
 ## Observation Space
-`Box`, float32: log(metric / reference) of the last design's predicted metrics, then its predicted feasibility.
+`Box`, float32: log(metric / reference) of the last design's predicted metrics, then its predicted
+feasibility.
 
 ## Rewards
-The objective of the learnt environment, on predicted metrics; give `objective=` if the model lacks a metric that it needs.
+The objective of the learnt environment, on predicted metrics; give `objective=` if the model lacks a metric
+that it needs.
 
 ## Starting State
 No design: an observation of zeros.
@@ -53,8 +55,9 @@ def objective(simulator: Simulator) -> Objective:
     if simulator.default_objective is None:
         names = ", ".join(metric.name for metric in simulator.metrics)
         raise ArchGymError(
-            f"the environment's objective needs metrics that this proxy has not learnt: give an objective of {names}, such as "
-            f"objective={{'minimize': ['{simulator.metrics[0].name}']}}, or train it on more targets"
+            "the environment's objective needs metrics that this proxy has not learnt: give an objective of "
+            f"{names}, such as objective={{'minimize': ['{simulator.metrics[0].name}']}}, or train it on "
+            "more targets"
         )
     return simulator.default_objective
 
@@ -66,12 +69,14 @@ def restrict_to(goal: Objective, names: Sequence[str]) -> Objective:
         ArchGymError: terms or constraints that need another metric.
     """
     references = {name: value for name, value in goal.reference.items() if name in names}
-    found = Objective(*goal.terms, *goal.constraints, reference=references, form=goal.form, strict=goal.strict)
+    found = Objective(
+        *goal.terms, *goal.constraints, reference=references, form=goal.form, strict=goal.strict
+    )
     for metric in found.metrics:
         if metric not in names:
             raise ArchGymError(
-                f"the objective needs {metric}, but this proxy has learnt {', '.join(names)}: train one with --target {metric}, "
-                f"or give an objective of these"
+                f"the objective needs {metric}, but this proxy has learnt {', '.join(names)}: train one with "
+                f"--target {metric}, or give an objective of these"
             )
     return found
 

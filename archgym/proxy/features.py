@@ -1,8 +1,10 @@
 """Designs as features of models.
 
-    numeric parameter (Integer, Real, Ordinal of numbers)   one feature: its place in [0, 1], logarithmic from MIN_LOG_RATIO on
+    numeric parameter (Integer, Real, Ordinal of numbers)   one feature: its place in [0, 1], logarithmic from
+                                                            MIN_LOG_RATIO on
     other Ordinal                                           one feature: its position in the order, in [0, 1]
-    Categorical                                             one feature per value: 1 or 0; a single one for two values
+    Categorical                                             one feature per value: 1 or 0; a single one for
+                                                            two values
 
 Features are float32 numbers, so that libraries with float32 arithmetic see the same values.
 """
@@ -48,13 +50,22 @@ class Encoding:
 
     @cached_property
     def _stacked(self) -> tuple[Array, Indices, Indices]:
-        """The parameters' tables in one, padded to one width, and each feature's first row and column: [rows, width], [F], [F]."""
+        """The parameters' tables in one, padded to one width, and each feature's first row and column:
+        [rows, width], [F], [F].
+        """
         if not self._tables:
             return np.empty((0, 0)), np.empty(0, np.int64), np.empty(0, np.int64)
         widths = [table.shape[1] for table in self._tables]
-        padded = [np.pad(table, ((0, 0), (0, max(widths) - width))) for table, width in zip(self._tables, widths, strict=True)]
+        padded = [
+            np.pad(table, ((0, 0), (0, max(widths) - width)))
+            for table, width in zip(self._tables, widths, strict=True)
+        ]
         starts = np.cumsum([0, *map(len, self._tables)])
-        return np.concatenate(padded), starts[self.parameter], np.concatenate([np.arange(width) for width in widths])
+        return (
+            np.concatenate(padded),
+            starts[self.parameter],
+            np.concatenate([np.arange(width) for width in widths]),
+        )
 
 
 def _columns(parameter: Parameter) -> list[tuple[str, Array]]:
@@ -62,7 +73,10 @@ def _columns(parameter: Parameter) -> list[tuple[str, Array]]:
     n = len(parameter)
     if n > LONGEST_GRID:
         got = f"{n:,} of {parameter.name!r}"
-        raise ArchGymError(f"a proxy lists the values of every parameter: expected at most {LONGEST_GRID:,}, got {got}; give it a step")
+        raise ArchGymError(
+            f"a proxy lists the values of every parameter: expected at most {LONGEST_GRID:,}, got {got}; "
+            "give it a step"
+        )
     if isinstance(parameter, Categorical):
         shown = [1] if n == 2 else range(n)
         return [(f"{parameter.name}={parameter.value(k)}", (np.arange(n) == k).astype(float)) for k in shown]

@@ -2,15 +2,19 @@
 
     Trees             y = base + scale * sum over trees of the value of the leaf that x falls into;
                       at an inner node x goes left where x[feature] <= threshold
-    GaussianProcess   y = k(x, X) a,  a = (K + noise I)^-1 Y,  variance = s^2 + noise - k(x, X) (K + noise I)^-1 k(X, x)
-                      k(x, x') = s^2 (1 + d + d^2 / 3) exp(-d),  d^2 = 5 sum_f (x_f - x'_f)^2 / l_f^2      (Matern 5/2)
+    GaussianProcess   y = k(x, X) a,  a = (K + noise I)^-1 Y,  variance = s^2 + noise - k(x, X) (K + noise
+                                                               I)^-1 k(X, x)
+                      k(x, x') = s^2 (1 + d + d^2 / 3) exp(-d),  d^2 = 5 sum_f (x_f - x'_f)^2 / l_f^2
+                                                                 (Matern 5/2)
     Linear            y = x A + b
 
-Outputs are K standardised targets. A `spread` is the uncertainty of a prediction up to a calibrated factor: the deviation among the trees
-of a forest, the standard deviation of a Gaussian process, 1 for the other models.
+Outputs are K standardised targets. A `spread` is the uncertainty of a prediction up to a calibrated factor:
+the deviation among the trees of a forest, the standard deviation of a Gaussian process, 1 for the other
+models.
 
-`archgym.proxy.fitting` fits them with scikit-learn; loading and using them needs only NumPy and SciPy and runs no code of a file. Arrays
-of a file are checked: every node except the roots is the child of one earlier node, and every feature exists.
+`archgym.proxy.fitting` fits them with scikit-learn; loading and using them needs only NumPy and SciPy and
+runs no code of a file. Arrays of a file are checked: every node except the roots is the child of one earlier
+node, and every feature exists.
 """
 
 from __future__ import annotations
@@ -67,7 +71,15 @@ class Trees(Model):
     """
 
     def __init__(
-        self, roots: Indices, feature: Indices, threshold: Array, left: Indices, right: Indices, value: Array, base: Array, scale: float
+        self,
+        roots: Indices,
+        feature: Indices,
+        threshold: Array,
+        left: Indices,
+        right: Indices,
+        value: Array,
+        base: Array,
+        scale: float,
     ):
         self.roots, self.feature, self.threshold = roots, feature, threshold
         self.left, self.right, self.value, self.base, self.scale = left, right, value, base, scale
@@ -100,7 +112,11 @@ class Trees(Model):
     @cached_property
     def _bits(self) -> BitVectors | None:
         """A several times faster form of boosted trees, which are small."""
-        if self.scale != 1.0 or len(self.base) != 1 or leaf_counts(self.left, self.right)[self.roots].max(initial=0) > MAX_LEAVES:
+        if (
+            self.scale != 1.0
+            or len(self.base) != 1
+            or leaf_counts(self.left, self.right)[self.roots].max(initial=0) > MAX_LEAVES
+        ):
             return None
         return BitVectors(self.roots, self.feature, self.threshold, self.left, self.right, self.value[:, 0])
 
@@ -150,7 +166,16 @@ class Trees(Model):
         if not ((feature >= 0) & (feature < max(features, 1))).all():
             raise ArchGymError(f"a tree tests a feature beyond the space's {features}")
         roots, feature, left, right = (array.astype(np.int64) for array in (roots, feature, left, right))
-        return cls(roots, feature, arrays["threshold"], left, right, arrays["value"], arrays["base"], float(arrays["scale"]))
+        return cls(
+            roots,
+            feature,
+            arrays["threshold"],
+            left,
+            right,
+            arrays["value"],
+            arrays["base"],
+            float(arrays["scale"]),
+        )
 
 
 class GaussianProcess(Model):
@@ -188,15 +213,28 @@ class GaussianProcess(Model):
         return mean, spread
 
     def arrays(self) -> dict[str, Array]:
-        return {"x": self.x, "y": self.y, "length": self.length, "variance": np.array(self.variance), "noise": np.array(self.noise)}
+        return {
+            "x": self.x,
+            "y": self.y,
+            "length": self.length,
+            "variance": np.array(self.variance),
+            "noise": np.array(self.noise),
+        }
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Array], features: int, outputs: int) -> GaussianProcess:
         n = len(arrays["x"])
         expect_finite(arrays, x=(n, features), y=(n, outputs), length=(features,), variance=(), noise=())
-        if not 0 < n <= MAX_GP_DESIGNS or not all((arrays[name] > 0).all() for name in ("length", "variance", "noise")):
-            raise ArchGymError(f"expected a Gaussian process of 1 to {MAX_GP_DESIGNS:,} designs, with lengths and variances above 0")
-        return cls(arrays["x"], arrays["y"], arrays["length"], float(arrays["variance"]), float(arrays["noise"]))
+        if not 0 < n <= MAX_GP_DESIGNS or not all(
+            (arrays[name] > 0).all() for name in ("length", "variance", "noise")
+        ):
+            raise ArchGymError(
+                f"expected a Gaussian process of 1 to {MAX_GP_DESIGNS:,} designs, with lengths and variances "
+                "above 0"
+            )
+        return cls(
+            arrays["x"], arrays["y"], arrays["length"], float(arrays["variance"]), float(arrays["noise"])
+        )
 
 
 class Linear(Model):
@@ -207,7 +245,8 @@ class Linear(Model):
 
     def predict(self, x: Array) -> tuple[Array, Array]:
         mean = np.tile(self.intercept, (len(x), 1))
-        for column, weight in zip(x.T, self.weights, strict=True):  # a matrix product rounds a row differently in different batches
+        # a matrix product rounds a row differently in different batches
+        for column, weight in zip(x.T, self.weights, strict=True):
             mean += column[:, None] * weight
         return mean, np.ones_like(mean)
 
@@ -228,10 +267,16 @@ class Separate(Model):
 
     def predict(self, x: Array) -> tuple[Array, Array]:
         parts = [model.predict(x) for model in self.models]
-        return np.concatenate([mean for mean, _ in parts], axis=1), np.concatenate([spread for _, spread in parts], axis=1)
+        return np.concatenate([mean for mean, _ in parts], axis=1), np.concatenate(
+            [spread for _, spread in parts], axis=1
+        )
 
     def arrays(self) -> dict[str, Array]:
-        return {f"{k}.{name}": array for k, model in enumerate(self.models) for name, array in model.arrays().items()}
+        return {
+            f"{k}.{name}": array
+            for k, model in enumerate(self.models)
+            for name, array in model.arrays().items()
+        }
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Array], features: int, outputs: int) -> Separate:

@@ -1,7 +1,8 @@
 """Search a proxy, and simulate only the best designs.
 
     1  an agent searches the proxy                          `budget` predictions
-    2  its distinct designs, best prediction first          equal designs of the simulator (`canonical`) count once
+    2  its distinct designs, best prediction first          equal designs of the simulator (`canonical`) count
+                                                            once
     3  the simulator evaluates them until the search's budget is spent
 
 The ledger counts the evaluations of step 3; `training` counts those for the proxy's data set.
@@ -40,7 +41,8 @@ class ProxySearch(AskTellAgent):
     Attributes:
         training: number of designs that the proxy was trained and tested on.
 
-    Example: `archgym.search("archgym/DramController-v0", ProxySearch("models/dram", "genetic", budget=2000), budget=20)`
+    Example: `archgym.search("archgym/DramController-v0", ProxySearch("models/dram", "genetic", budget=2000),
+        budget=20)`
     """
 
     version = 1
@@ -55,7 +57,12 @@ class ProxySearch(AskTellAgent):
         hyperparameters: Mapping[str, Any] | None = None,
     ):
         super().__init__()
-        self.folder, self.agent, self.budget, self.given = Path(model).expanduser(), agent, budget, dict(hyperparameters or {})
+        self.folder, self.agent, self.budget, self.given = (
+            Path(model).expanduser(),
+            agent,
+            budget,
+            dict(hyperparameters or {}),
+        )
         self.trained = load_trained(self.folder)
         self.training = sum(int(self.trained.report["designs"][part]) for part in ("train", "test"))
 
@@ -63,7 +70,12 @@ class ProxySearch(AskTellAgent):
     def configuration(self) -> dict[str, Any]:
         agent = self.agent if isinstance(self.agent, str) else type(self.agent).__name__
         model = self.trained.simulator.specification
-        return {"model": {"path": str(self.folder), **model}, "agent": agent, "samples": self.budget, "hyperparameters": self.given}
+        return {
+            "model": {"path": str(self.folder), **model},
+            "agent": agent,
+            "samples": self.budget,
+            "hyperparameters": self.given,
+        }
 
     def search(self, env: VectorEnv, *, budget: int, seed: int) -> None:
         self.seed, self.real = seed, core(env).simulator
@@ -72,13 +84,18 @@ class ProxySearch(AskTellAgent):
     def start(self, space: DesignSpace, *, budget: int, rng: np.random.Generator) -> None:
         proxy = self.trained.simulator
         if proxy.space != space:
-            raise ArchGymError(f"the proxy in {self.folder} was trained on {proxy.env.id}, which has different parameters")
+            raise ArchGymError(
+                f"the proxy in {self.folder} was trained on {proxy.env.id}, which has different parameters"
+            )
         run = Search(
             ID,
             self.agent,
             budget=self.budget,
             seed=self.seed,
-            env_kwargs={"model": os.fspath(self.folder), "objective": restrict_to(self.objective, [m.name for m in proxy.metrics])},
+            env_kwargs={
+                "model": os.fspath(self.folder),
+                "objective": restrict_to(self.objective, [m.name for m in proxy.metrics]),
+            },
             agent_kwargs=self.given or None,
         )
         ledger = run.run().history
@@ -89,7 +106,8 @@ class ProxySearch(AskTellAgent):
     def ask(self, n: int) -> Indices:
         batch = self.queue[self.n_asked : self.n_asked + n]
         self.n_asked += len(batch)
-        return batch if len(batch) else self.space.sample(n, self.rng)  # fewer distinct designs than the budget
+        # fewer distinct designs than the budget
+        return batch if len(batch) else self.space.sample(n, self.rng)
 
     def tell(self, indices: Indices, rewards: Array, metrics: Mapping[str, Array], feasible: Array) -> None:
         pass

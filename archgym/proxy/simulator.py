@@ -61,7 +61,12 @@ class ProxySimulator(Simulator):
         widths: Array,
         objective: Objective | None,
     ):
-        self.environment, self.space, self.targets, self.metrics = dict(environment), space, targets, targets.metrics
+        self.environment, self.space, self.targets, self.metrics = (
+            dict(environment),
+            space,
+            targets,
+            targets.metrics,
+        )
         self.kind, self.model, self.feasibility, self.widths = kind, model, feasibility, widths
         self.default_objective = objective
         self.encoding = Encoding(space)
@@ -85,13 +90,16 @@ class ProxySimulator(Simulator):
         return {**columns, "feasible": self._feasible(x)}
 
     def interval(self, indices: Indices, level: float = 0.9) -> dict[str, tuple[Array, Array]]:
-        """Intervals that hold the true metrics of designs [B, P] with probability `level`: metric -> (low, high), [B] each.
+        """Intervals that hold the true metrics of designs [B, P] with probability `level`: metric -> (low,
+        high), [B] each.
 
         Raises:
             ArchGymError: a level that is not calibrated (`archgym.proxy.evaluate.LEVELS`).
         """
         if level not in LEVELS:
-            raise ArchGymError(f"expected a calibrated level, one of {', '.join(map(str, LEVELS))}, got {level}")
+            raise ArchGymError(
+                f"expected a calibrated level, one of {', '.join(map(str, LEVELS))}, got {level}"
+            )
         z, spread = self.model.predict(self.encoding(indices))
         half = self.widths[LEVELS.index(level)] * spread
         low, high = self.targets.restored(z - half), self.targets.restored(z + half)
@@ -111,7 +119,12 @@ class ProxySimulator(Simulator):
             "feasibility": self.feasibility is not None,
             "objective": None if self.default_objective is None else self.default_objective.to_dict(),
         }
-        arrays = {"log": self.targets.log, "mean": self.targets.mean, "scale": self.targets.scale, "widths": self.widths}
+        arrays = {
+            "log": self.targets.log,
+            "mean": self.targets.mean,
+            "scale": self.targets.scale,
+            "widths": self.widths,
+        }
         arrays |= {f"model.{name}": array for name, array in self.model.arrays().items()}
         if self.feasibility is not None:
             arrays |= {f"feasibility.{name}": array for name, array in self.feasibility.arrays().items()}
@@ -160,7 +173,9 @@ class ProxySimulator(Simulator):
             targets=targets,
             kind=about["model"],
             model=MODELS[about["model"]].from_arrays(with_prefix(arrays, "model."), features, outputs),
-            feasibility=Trees.from_arrays(with_prefix(arrays, "feasibility."), features, 1) if about["feasibility"] else None,
+            feasibility=Trees.from_arrays(with_prefix(arrays, "feasibility."), features, 1)
+            if about["feasibility"]
+            else None,
             widths=arrays["widths"],
             objective=None if objective is None else Objective.from_dict(objective),
         )

@@ -37,16 +37,24 @@ class Speed:
         return self.simulator_s / self.proxy_s
 
 
-def measure(proxy: ProxySimulator, simulator: Simulator, batches: Sequence[int] = BATCHES, seed: int = 0) -> list[Speed]:
+def measure(
+    proxy: ProxySimulator, simulator: Simulator, batches: Sequence[int] = BATCHES, seed: int = 0
+) -> list[Speed]:
     """Seconds per design of both on the same random designs, in turns; the fastest round counts."""
     rng = np.random.default_rng(seed)
     found, per_design_s = [], np.inf
     for batch in batches:
         designs = proxy.space.sample(batch, rng)
-        affordable = designs if per_design_s * batch < MAX_BATCH_S else designs[: max(1, int(MAX_BATCH_S / per_design_s))]
+        affordable = (
+            designs
+            if per_design_s * batch < MAX_BATCH_S
+            else designs[: max(1, int(MAX_BATCH_S / per_design_s))]
+        )
         times = []
         for _ in range(3 if batch > 1 else 9):
-            times.append((_seconds(proxy, designs) / len(designs), _seconds(simulator, affordable) / len(affordable)))
+            times.append(
+                (_seconds(proxy, designs) / len(designs), _seconds(simulator, affordable) / len(affordable))
+            )
             if sum(simulator_s * len(affordable) for _, simulator_s in times) > MAX_BATCH_S:
                 break
         fastest = np.min(times, axis=0)

@@ -1,8 +1,10 @@
 """Metrics as targets of models: logarithms where a metric spans a decade, then standardised.
 
-    z = (g(y) - mean) / scale,     g = log where all y > 0 and the largest is LOG_RATIO times the smallest, else the identity
+    z = (g(y) - mean) / scale,   g = log where all y > 0 and the largest is LOG_RATIO times the smallest, else
+                                 the identity
 
-Without standardisation, the absolute tolerances of libraries would end the fit of a metric in SI units at once.
+Without standardisation, the absolute tolerances of libraries would end the fit of a metric in SI units at
+once.
 """
 
 from __future__ import annotations
@@ -44,7 +46,9 @@ class Targets:
         """
         for metric, column in zip(metrics, values.T, strict=True):
             if np.ptp(column) == 0:
-                raise ArchGymError(f"{metric.name} is {column[0]:.6g} for all {len(column):,} designs: nothing can be learnt")
+                raise ArchGymError(
+                    f"{metric.name} is {column[0]:.6g} for all {len(column):,} designs: nothing can be learnt"
+                )
         low, high = values.min(axis=0), values.max(axis=0)
         log = (low > 0) & (high >= LOG_RATIO * np.maximum(low, np.finfo(float).tiny))
         g = np.where(log, np.log(np.where(log, values, 1.0)), values)

@@ -1,32 +1,34 @@
 """Studies: a file of environments, agents with configurations, budgets and seeds, expanded into runs.
 
-    [study]                                         runs = environments x sum over agents (configurations x budgets x seeds)
+    [study]                           runs = environments x sum over agents (configurations x budgets x seeds)
     name = "example"
-    budget = 1000                                   # samples per run
-    seeds = 5                                       # 0..4, or a list
+    budget = 1000                     # samples per run
+    seeds = 5                         # 0..4, or a list
 
     [[env]]
     id = "archgym/Softmax-v0"
     kwargs = { preset = "memory" }                  # arguments of the environment
     objective = { minimize = ["time_s"], reference = { time_s = 1e-2 } }   # replaces the environment's own
-    front = ["time_s", "sum_error"]                 # judge runs by the front of these metrics; nsga2 searches for it
+    front = ["time_s", "sum_error"]                 # judge runs by the front of these metrics; nsga2 searches
+                                                    for it
 
     [[agent]]
     name = "genetic"
-    configurations = 80                             # the defaults, then 79 drawn from the agent's declared hyperparameter space
+    configurations = 80           # the defaults, then 79 drawn from the agent's declared hyperparameter space
 
     [[agent]]
     name = "tpe"
-    [agent.grid]                                    # all combinations, the other hyperparameters at their defaults
+    [agent.grid]                               # all combinations, the other hyperparameters at their defaults
     startup = [10, 40]
 
-`archgym.study.file` reads the tables; this module checks them against the registry and makes configurations and runs.
+`archgym.study.file` reads the tables; this module checks them against the registry and makes configurations
+and runs.
 
-A run's identifier is a hash of its full specification (with the environment's versioned id, the simulator's arguments and the agent's
-version), so that equal runs have equal names in every study and on every machine.
+A run's identifier is a hash of its full specification (with the environment's versioned id, the simulator's
+arguments and the agent's version), so that equal runs have equal names in every study and on every machine.
 
-Drawn configurations are distinct, and the first N are the same for every larger N. An agent with fewer than N repeats them with further
-seeds, as replicates.
+Drawn configurations are distinct, and the first N are the same for every larger N. An agent with fewer than N
+repeats them with further seeds, as replicates.
 """
 
 from __future__ import annotations
@@ -59,7 +61,10 @@ from archgym.values import write
 SHIPPED = Path(__file__).parent.parent / "studies"
 _FORMAT = 1  # format of the hashed specification
 __getattr__ = old_names(
-    __name__, **{name: f"archgym.study.file:{name}" for name in ("MAX_RUNS", "MAX_BUDGET", "MAX_GB", "Name", "line_of")}
+    __name__,
+    **{
+        name: f"archgym.study.file:{name}" for name in ("MAX_RUNS", "MAX_BUDGET", "MAX_GB", "Name", "line_of")
+    },
 )
 
 
@@ -106,8 +111,10 @@ class Study:
     Attributes:
         name: the study's name.
         text: the file as it was read.
-        timeout_s, memory_gb, retries: limits of one run, in seconds, gigabytes and attempts (see `archgym.study.worker`).
-        history: "full" for run files with every sample, "improvements" for the improvements and the last sample.
+        timeout_s, memory_gb, retries: limits of one run, in seconds, gigabytes and attempts (see
+            `archgym.study.worker`).
+        history: "full" for run files with every sample, "improvements" for the improvements and the last
+            sample.
         cache: whether designs are cached on disk, so that interrupted runs replay without simulation.
         budget: samples per run, for agents without a budget of their own.
 
@@ -118,14 +125,20 @@ class Study:
     def __init__(self, text: str, source: str = "study file"):
         self._file = StudyFile(text, source)
         self.text, study = text, self._file.study
-        self.name, self.budget, self.history, self.cache = study.name, study.budget, study.history, study.cache
+        self.name, self.budget, self.history, self.cache = (
+            study.name,
+            study.budget,
+            study.history,
+            study.cache,
+        )
         self.timeout_s, self.memory_gb, self.retries = study.timeout_s, study.memory_gb, study.retries
         self._tasks = self._label_environments()
         self._agents = self._label_agents()
 
     @classmethod
     def read(cls, file: str | os.PathLike[str]) -> Study:
-        """The study in a TOML file, or a shipped one by its name without ".toml" ("quick", "lottery", "archgym-2023").
+        """The study in a TOML file, or a shipped one by its name without ".toml" ("quick", "lottery",
+        "archgym-2023").
 
         Raises:
             ArchGymError: a file that does not exist or is invalid.
@@ -141,7 +154,9 @@ class Study:
             return cls(text, str(file))
         except OSError as error:
             reason = f"cannot read the study file {file}: {error.strerror or error}"
-            raise ArchGymError(f"{reason}; {nearest(path.stem, sorted(p.stem for p in SHIPPED.glob('*.toml')))}") from error
+            raise ArchGymError(
+                f"{reason}; {nearest(path.stem, sorted(p.stem for p in SHIPPED.glob('*.toml')))}"
+            ) from error
         except UnicodeDecodeError as error:
             raise ArchGymError(f"expected a study file of UTF-8 text, got {file} ({error})") from error
 
@@ -153,12 +168,20 @@ class Study:
     @property
     def enumerated(self) -> frozenset[str]:
         """Labels of environments whose optimum a report may find by enumeration."""
-        return frozenset(label for label, env in zip(self._tasks, self._file.env, strict=True) if env.enumerate)
+        return frozenset(
+            label for label, env in zip(self._tasks, self._file.env, strict=True) if env.enumerate
+        )
 
     @property
     def front_references(self) -> dict[str, dict[str, float]]:
-        """Label of each environment with a front -> metric -> reference point of the hypervolume, where the file has one."""
-        return {label: dict(env.front_reference or {}) for label, env in zip(self._tasks, self._file.env, strict=True) if env.front}
+        """Label of each environment with a front -> metric -> reference point of the hypervolume, where
+        the file has one.
+        """
+        return {
+            label: dict(env.front_reference or {})
+            for label, env in zip(self._tasks, self._file.env, strict=True)
+            if env.front
+        }
 
     @property
     def agents(self) -> dict[str, list[Configuration]]:
@@ -168,7 +191,9 @@ class Study:
     @cached_property
     def size(self) -> int:
         """Number of runs."""
-        return len(self._tasks) * sum(len(c.seeds) for configurations in self._agents.values() for c in configurations)
+        return len(self._tasks) * sum(
+            len(c.seeds) for configurations in self._agents.values() for c in configurations
+        )
 
     def runs(self) -> Iterator[Run]:
         """Every run, in the file's order.
@@ -188,8 +213,9 @@ class Study:
                         if run.id in seen:
                             first = seen[run.id]
                             raise ArchGymError(
-                                f"{self._file.source}: two runs are the same, {run.id}: {first.task!r}, {first.agent!r}, configuration "
-                                f"{first.configuration}, seed {seed} and {task!r}, {agent!r}, configuration {c}; remove one of them"
+                                f"{self._file.source}: two runs are the same, {run.id}: {first.task!r}, "
+                                f"{first.agent!r}, configuration {first.configuration}, seed {seed} and "
+                                f"{task!r}, {agent!r}, configuration {c}; remove one of them"
                             )
                         seen[run.id] = run
                         yield run
@@ -252,7 +278,9 @@ class Study:
             stride = max(seeds) + 1
             found = agents.setdefault(label, [])
             for hyperparameters, round_ in self._settings(i, entry, cls):
-                found += self._with_budgets(i, cls, hyperparameters, [seed + round_ * stride for seed in seeds])
+                found += self._with_budgets(
+                    i, cls, hyperparameters, [seed + round_ * stride for seed in seeds]
+                )
         return agents
 
     def _settings(self, i: int, entry: AgentTable, cls: type[Agent]) -> Iterator[tuple[dict[str, Any], int]]:
@@ -270,11 +298,15 @@ class Study:
                 except (Exception, SystemExit) as error:
                     raise self._file.error(("agent", i, key, name), reason_of(error)) from error
             if len({repr(value) for value in values}) < len(values):
-                raise self._file.error(("agent", i, key, name), f"expected distinct values of {name}, got one twice")
+                raise self._file.error(
+                    ("agent", i, key, name), f"expected distinct values of {name}, got one twice"
+                )
         for combination in itertools.product(*given.values()):
             yield dict(zip(given, combination, strict=True)), 0
 
-    def _with_budgets(self, i: int, cls: type[Agent], hyperparameters: Mapping[str, Any], seeds: Sequence[int]) -> Iterator[Configuration]:
+    def _with_budgets(
+        self, i: int, cls: type[Agent], hyperparameters: Mapping[str, Any], seeds: Sequence[int]
+    ) -> Iterator[Configuration]:
         try:
             agent = cls(**hyperparameters)
             width = agent.preferred_num_envs
@@ -287,21 +319,31 @@ class Study:
 
 
 def identifier(specification: Mapping[str, Any], history: str) -> str:
-    """The hash that identifies a run: of its specification, and of `history` unless that is "improvements"."""
-    identity = {"format": _FORMAT, **what_decides_rows(specification), **({"history": history} if history != "improvements" else {})}
+    """The hash that identifies a run: of its specification, and of `history` unless that is
+    "improvements".
+    """
+    identity = {
+        "format": _FORMAT,
+        **what_decides_rows(specification),
+        **({"history": history} if history != "improvements" else {}),
+    }
     text = json.dumps(identity, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _drawn(cls: type[Agent], name: str, n: int) -> Iterator[tuple[dict[str, Any], int]]:
-    """The defaults and n - 1 distinct draws from the declared space, repeated where it has fewer: (hyperparameters, round)."""
+    """The defaults and n - 1 distinct draws from the declared space, repeated where it has fewer:
+    (hyperparameters, round).
+    """
     space = cls.hyperparameters
     entropy = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
-    rng = np.random.default_rng(np.random.SeedSequence(entropy, spawn_key=(3,)))  # 3: studies, as in archgym.seeding
+    # 3: studies, as in archgym.seeding
+    rng = np.random.default_rng(np.random.SeedSequence(entropy, spawn_key=(3,)))
     defaults = space.defaults()
     distinct = [defaults]
     seen = {json.dumps(write(defaults))}
-    available = space.size + any(defaults[p.name] not in p.plain for p in space)  # defaults may be off the grid
+    # defaults may be off the grid
+    available = space.size + any(defaults[p.name] not in p.plain for p in space)
     while len(distinct) < min(n, available):
         drawn = space.design(space.sample(1, rng)[0])
         if (text := json.dumps(write(drawn))) not in seen:

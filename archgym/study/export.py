@@ -1,4 +1,6 @@
-"""All rows of a study as one table, in constant memory: files are read one after the other, as the rows are consumed."""
+"""All rows of a study as one table, in constant memory: files are read one after the other, as the rows
+are consumed.
+"""
 
 from __future__ import annotations
 
@@ -23,13 +25,14 @@ _MAX_TABLES = 256  # small tables before they are joined
 class StudyRows:
     """Every stored row of every run of a study.
 
-    A row has the run's identifier, status, environment, agent, hyperparameters, seed and budget ("study_run", ...), then the columns of all
-    runs: null where a run lacks it. A column of integers in one task and floats in another has floats; other mixtures are
-    text. Where a parameter has the name of one of the first columns, such as "study_seed", that column is called "study_seed_".
+    A row has the run's identifier, status, environment, agent, hyperparameters, seed and budget ("study_run",
+    ...), then the columns of all runs: null where a run lacks it. A column of integers in one task and floats
+    in another has floats; other mixtures are text. Where a parameter has the name of one of the first
+    columns, such as "study_seed", that column is called "study_seed_".
 
     Args:
-        store: folder of the study, read once for the columns and again for every pass over the rows. Damaged files are passed over, with
-            a warning.
+        store: folder of the study, read once for the columns and again for every pass over the rows. Damaged
+            files are passed over, with a warning.
 
     Attributes:
         schema: the columns.
@@ -38,7 +41,8 @@ class StudyRows:
 
     def __init__(self, store: Store):
         self._store = store
-        self._places: dict[str, tuple[Path, bool]] = {}  # each run's file, if several have it, and whether it is finished
+        # each run's file, if several have it, and whether it is finished
+        self._places: dict[str, tuple[Path, bool]] = {}
         types: dict[str, pyarrow.DataType] = {}
         damaged: dict[Path, str] = {}
         for file in store.files(damaged):
@@ -66,7 +70,11 @@ class StudyRows:
         for file in self._store.files({}):
             runs = [run for run in file.runs if self._places.get(run.id, (None, False))[0] == file.path]
             for table, places in _pieces(file, runs):
-                if part.tables and (len(part.tables) == _MAX_TABLES or part.rows >= _MAX_ROWS or table.schema != part.tables[0].schema):
+                if part.tables and (
+                    len(part.tables) == _MAX_TABLES
+                    or part.rows >= _MAX_ROWS
+                    or table.schema != part.tables[0].schema
+                ):
                     yield self._whole(part)
                     part = _Part()
                 part.add(table, runs, places)
@@ -91,9 +99,15 @@ class StudyRows:
         self._seen.update(facts["study_run"].take(pyarrow.array(np.unique(places))).to_pylist())
         columns = [facts[name].take(places) for name in facts]
         for field in list(self.schema)[len(facts) :]:
-            column = rows[field.name] if field.name in rows.column_names else pyarrow.nulls(rows.num_rows, field.type)
+            column = (
+                rows[field.name]
+                if field.name in rows.column_names
+                else pyarrow.nulls(rows.num_rows, field.type)
+            )
             if column.type != field.type:
-                column = as_text(column) if field.type == pyarrow.string() else column.cast(field.type, safe=False)
+                column = (
+                    as_text(column) if field.type == pyarrow.string() else column.cast(field.type, safe=False)
+                )
             columns.append(column)
         return pyarrow.table(columns, schema=self.schema)
 
@@ -149,9 +163,13 @@ def _facts(runs: Sequence[Stored]) -> dict[str, Any]:
         "study_run": pyarrow.array([run.id for run in runs], pyarrow.string()),
         "study_status": pyarrow.array([run.result["status"] for run in runs], pyarrow.string()),
         "study_env": pyarrow.array([s.env.id for s in specifications], pyarrow.string()),
-        "study_env_kwargs": pyarrow.array([json.dumps(s.env.kwargs) for s in specifications], pyarrow.string()),
+        "study_env_kwargs": pyarrow.array(
+            [json.dumps(s.env.kwargs) for s in specifications], pyarrow.string()
+        ),
         "study_agent": pyarrow.array([s.agent.name for s in specifications], pyarrow.string()),
-        "study_hyperparameters": pyarrow.array([json.dumps(s.agent.hyperparameters) for s in specifications], pyarrow.string()),
+        "study_hyperparameters": pyarrow.array(
+            [json.dumps(s.agent.hyperparameters) for s in specifications], pyarrow.string()
+        ),
         "study_seed": pyarrow.array([s.seed for s in specifications], pyarrow.int64()),
         "study_budget": pyarrow.array([s.budget for s in specifications], pyarrow.int64()),
     }

@@ -1,18 +1,20 @@
 """One run of a study: from its specification to the bytes of its Parquet file.
 
-A run's table has the columns of a search's history (`sample`, parameters, metrics, `feasible`, `valid`, `reward`) and
-`elapsed_seconds`, the wall time since the run's start; metrics that an infeasible design does not have are null. By default it holds
-only the rows where the best valid reward improved, those that extended the front where metrics are traded off, and the last one.
-The file's metadata hold two JSON objects: "archgym", the specification that repeats the run, and "archgym.result",
+A run's table has the columns of a search's history (`sample`, parameters, metrics, `feasible`, `valid`,
+`reward`) and `elapsed_seconds`, the wall time since the run's start; metrics that an infeasible design does
+not have are null. By default it holds only the rows where the best valid reward improved, those that extended
+the front where metrics are traded off, and the last one. The file's metadata hold two JSON objects:
+"archgym", the specification that repeats the run, and "archgym.result",
 
-    status                  "done" or "failed" (then with the reason, and the rows of what was simulated before)
-    samples, unique         samples, distinct designs among them
-    feasible, valid         numbers of feasible and of valid samples
-    clipped                 valid samples with a reward that is cut at +-R (`archgym.objective`)
-    mean_valid_reward       of all valid samples: under random search, of the average design
-    best_reward             null where no sample was valid
-    failures, reasons       samples that the simulator could not evaluate; the most frequent reasons with their counts
-    seconds                 wall time of the run
+    status              "done" or "failed" (then with the reason, and the rows of what was simulated before)
+    samples, unique     samples, distinct designs among them
+    feasible, valid     numbers of feasible and of valid samples
+    clipped             valid samples with a reward that is cut at +-R (`archgym.objective`)
+    mean_valid_reward   of all valid samples: under random search, of the average design
+    best_reward         null where no sample was valid
+    failures, reasons   samples that the simulator could not evaluate; the most frequent reasons with their
+                        counts
+    seconds             wall time of the run
 """
 
 from __future__ import annotations
@@ -46,7 +48,9 @@ class VersionMismatch(ArchGymError):
     """The worker's environment or agent differs from the one that the study was written for."""
 
 
-def execute(specification: Mapping[str, Any], history: str = "improvements", cache: str | None = None) -> tuple[bytes, dict[str, Any]]:
+def execute(
+    specification: Mapping[str, Any], history: str = "improvements", cache: str | None = None
+) -> tuple[bytes, dict[str, Any]]:
     """Run a search.
 
     Args:
@@ -55,7 +59,8 @@ def execute(specification: Mapping[str, Any], history: str = "improvements", cac
         cache: file of simulated designs.
 
     Returns:
-        The run's Parquet file and its result, both as described above; also of a run that failed after its first sample.
+        The run's Parquet file and its result, both as described above; also of a run that failed after its
+        first sample.
 
     Raises:
         VersionMismatch: the environment or the agent differs here.
@@ -64,7 +69,8 @@ def execute(specification: Mapping[str, Any], history: str = "improvements", cac
     """
     failed: dict[str, Any] = {}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of clipped rewards and the like: useful for one search, not for twenty thousand
+        # of clipped rewards and the like: useful for one search, not for twenty thousand
+        warnings.simplefilter("ignore")
         search = specified(specification, cache)
         try:
             _check_same(search.specification, specification)
@@ -87,7 +93,12 @@ def execute(specification: Mapping[str, Any], history: str = "improvements", cac
 def failure(specification: Mapping[str, Any], reason: str) -> tuple[bytes, dict[str, Any]]:
     """The file and the result of a failed run without rows."""
     result = {"status": "failed", "reason": reason, "samples": 0, "seconds": 0.0}
-    schema = {"sample": pyarrow.int64(), "feasible": pyarrow.bool_(), "valid": pyarrow.bool_(), "reward": pyarrow.float64()}
+    schema = {
+        "sample": pyarrow.int64(),
+        "feasible": pyarrow.bool_(),
+        "valid": pyarrow.bool_(),
+        "reward": pyarrow.float64(),
+    }
     table = pyarrow.table({name: pyarrow.array([], type_) for name, type_ in schema.items()})
     return to_bytes(table, specification, result), result
 
@@ -98,15 +109,23 @@ def to_bytes(table: pyarrow.Table, specification: Mapping[str, Any], result: Map
     run = replace(run, version=run.version or __version__)
     metadata = {SPECIFICATION: json.dumps(run.to_dict()), RESULT: json.dumps(result)}
     small = table.num_rows < 1000  # of which dictionaries and statistics would be the larger part
-    return sealed(table.replace_schema_metadata(metadata), use_dictionary=not small, write_statistics=not small, write_page_checksum=True)
+    return sealed(
+        table.replace_schema_metadata(metadata),
+        use_dictionary=not small,
+        write_statistics=not small,
+        write_page_checksum=True,
+    )
 
 
 def _check_same(here: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
-    """Refuse a run that differs from the requested one: a worker may have another version of an agent or a simulator."""
+    """Refuse a run that differs from the requested one: a worker may have another version of an agent or a
+    simulator.
+    """
     for part, expected in what_decides_rows(asked).items():
         if here[part] != expected:
             raise VersionMismatch(
-                f"the run's {part} is {here[part]} here, but the study expects {expected}; run both with the same versions"
+                f"the run's {part} is {here[part]} here, but the study expects {expected}; run both with the "
+                "same versions"
             )
 
 
@@ -123,7 +142,9 @@ def _table(search: Search, start: float, history: str) -> pyarrow.Table:
 
 
 def _improvements(columns: Mapping[str, Array], front: Sequence[Metric]) -> Indices:
-    """Samples whose valid reward is above all before, those that extend the front of valid designs, and the last one: int64 [I]."""
+    """Samples whose valid reward is above all before, those that extend the front of valid designs, and
+    the last one: int64 [I].
+    """
     reward, valid = columns["reward"], columns["valid"]
     best = np.maximum.accumulate(np.where(valid, reward, -np.inf))
     improved = np.flatnonzero(best > np.concatenate([[-np.inf], best[:-1]]))

@@ -1,17 +1,21 @@
-"""Running a study: every run that is not stored yet, each in a separate process, each stored as soon as it is finished.
+"""Running a study: every run that is not stored yet, each in a separate process, each stored as soon as it is
+finished.
 
     left = runs of the file - runs in the folder
-    submit -> a worker executes -> its file is written here -> the next          (a few more runs than workers are under way)
+    submit -> a worker executes -> its file is written here -> the next   (a few more runs than workers are
+                                                                          under way)
 
     a run raises                        -> stored as failed, with the reason and what was simulated before
     its process crashes or is killed    -> tried again, up to `retries` times, then stored as failed
     it hangs, or takes too much memory  -> killed, tried again once, then stored as failed
-    it takes no sample, or too many     -> stored as failed; runs that end before their budget is spent are counted
-    Ctrl-C, SIGTERM, a full disk        -> the runs under way are abandoned, finished ones are stored; the same command resumes
+    it takes no sample, or too many     -> stored as failed; runs that end before their budget is spent are
+                                        counted
+    Ctrl-C, SIGTERM, a full disk        -> the runs under way are abandoned, finished ones are stored; the
+                                        same command resumes
     its folder is removed or moved      -> an error: nothing is stored outside the study's folder
 
-Runs are submitted in the order of their identifiers, which is random: after a tenth of the time about a tenth of every
-agent's runs is stored.
+Runs are submitted in the order of their identifiers, which is random: after a tenth of the time about a tenth
+of every agent's runs is stored.
 """
 
 from __future__ import annotations
@@ -121,8 +125,8 @@ def run_study(
         watch: function called once, before the first run, with the progress, which then changes in place.
 
     Raises:
-        ArchGymError: another runner is at work in the folder; the folder cannot be written, or is removed or moved; the executor
-            cannot be reached.
+        ArchGymError: another runner is at work in the folder; the folder cannot be written, or is removed or
+            moved; the executor cannot be reached.
         KeyboardInterrupt: Ctrl-C or SIGTERM, after all finished runs are stored.
     """
     runs = {run.id: run for run in study.runs()}
@@ -143,7 +147,9 @@ def run_study(
     return progress
 
 
-def _look(study: Study, store: Store, runs: dict[str, Run], retry_failed: bool) -> tuple[StudyProgress, list[Run], set[str]]:
+def _look(
+    study: Study, store: Store, runs: dict[str, Run], retry_failed: bool
+) -> tuple[StudyProgress, list[Run], set[str]]:
     """The progress so far, the runs that are left, in random order, and the names of the files."""
     before = len(store.damaged())
     stored = store.read(set_aside=True)
@@ -159,14 +165,21 @@ def _look(study: Study, store: Store, runs: dict[str, Run], retry_failed: bool) 
             versions[Specification.from_dict(found.specification).version or "an unknown version"] += 1
             progress.add(run, found.result)
     if damaged := len(store.damaged()) - before:
-        progress.notes.append(f"{damaged:,} files could not be read and are now in {store.folder / 'damaged'}; their runs are run again")
+        progress.notes.append(
+            f"{damaged:,} files could not be read and are now in {store.folder / 'damaged'}; their runs are "
+            "run again"
+        )
     if others := len(stored.keys() - runs.keys()):
-        progress.notes.append(f"{others:,} stored runs are of another version of the study file; they are kept, and not part of this study")
+        progress.notes.append(
+            f"{others:,} stored runs are of another version of the study file; they are kept, and not part "
+            "of this study"
+        )
     del versions[__version__]
     if versions:
         which = ", ".join(f"{count:,} of {version}" for version, count in sorted(versions.items()))
         progress.notes.append(
-            f"stored runs are of another version of archgym ({which}; this is {__version__}); another --out runs them again"
+            f"stored runs are of another version of archgym ({which}; this is {__version__}); another --out "
+            "runs them again"
         )
     return progress, left, {found.path.name for found in stored.values()}
 
@@ -174,13 +187,18 @@ def _look(study: Study, store: Store, runs: dict[str, Run], retry_failed: bool) 
 class _Runner:
     """The loop of one study."""
 
-    def __init__(self, study: Study, store: Store, progress: StudyProgress, files: set[str], pool: Executor, width: int):
+    def __init__(
+        self, study: Study, store: Store, progress: StudyProgress, files: set[str], pool: Executor, width: int
+    ):
         self.study, self.store, self.progress, self.pool = study, store, progress, pool
         self.folder = _identity(store.folder)
         self.files = set(files)
         self.under_way: dict[Future[Any], tuple[Run, int]] = {}
-        self.window = 1 if isinstance(pool, Inline) else width + max(2, width // 2)  # so that neither a worker nor a finished run waits
-        self.memory_bytes = int(study.memory_gb * 1e9) if study.memory_gb is not None else _share_of_memory(width)
+        # so that neither a worker nor a finished run waits
+        self.window = 1 if isinstance(pool, Inline) else width + max(2, width // 2)
+        self.memory_bytes = (
+            int(study.memory_gb * 1e9) if study.memory_gb is not None else _share_of_memory(width)
+        )
 
     def run(self, left: list[Run]) -> None:
         waiting = deque((run, 0) for run in left)
@@ -196,7 +214,9 @@ class _Runner:
                     waiting.append((run, deaths + 1))
         self._check_folder()
         if gone := len(self.files - {path.name for path in (self.store.folder / "runs").rglob("*.parquet")}):
-            raise ArchGymError(f"{gone:,} files were removed from {self.store.folder} while the study ran: {_AGAIN}")
+            raise ArchGymError(
+                f"{gone:,} files were removed from {self.store.folder} while the study ran: {_AGAIN}"
+            )
 
     def _submit(self, run: Run, deaths: int) -> None:
         study = self.study
@@ -225,7 +245,8 @@ class _Runner:
         except (CancelledError, BrokenExecutor, OSError) as error:
             raise _executor_is_gone(error) from error
         except Exception as error:
-            if type(error).__name__ == "KilledWorker" and deaths < self.study.retries:  # Dask's, after several deaths of its worker
+            # Dask's, after several deaths of its worker
+            if type(error).__name__ == "KilledWorker" and deaths < self.study.retries:
                 return True
             if isinstance(error, ArchGymError):  # no process can be started
                 raise
@@ -241,7 +262,8 @@ class _Runner:
     def _check_folder(self) -> None:
         if _identity(self.store.folder) != self.folder:
             raise ArchGymError(
-                f"{self.store.folder} was removed or moved while the study ran: {_AGAIN}, or with the folder's new place as --out"
+                f"{self.store.folder} was removed or moved while the study ran: {_AGAIN}, or with the "
+                "folder's new place as --out"
             )
 
 
@@ -256,7 +278,9 @@ def _identity(folder: Path) -> tuple[int, int] | None:
 
 def _executor_is_gone(error: BaseException) -> ArchGymError:
     text = str(error) or type(error).__name__
-    return ArchGymError(f"the connection to the executor is lost ({text}); finished runs are stored: {_AGAIN}")
+    return ArchGymError(
+        f"the connection to the executor is lost ({text}); finished runs are stored: {_AGAIN}"
+    )
 
 
 def _share_of_memory(width: int) -> int:
@@ -265,12 +289,15 @@ def _share_of_memory(width: int) -> int:
 
 @contextmanager
 def interruptible(*, last: bool = False) -> Iterator[None]:
-    """SIGTERM, which batch systems send before SIGKILL, ends a study as Ctrl-C does; later signals are ignored.
+    """SIGTERM, which batch systems send before SIGKILL, ends a study as Ctrl-C does; later signals are
+    ignored.
 
     Args:
         last: whether the program ends after an interruption, so that signals stay ignored.
     """
-    taken = [number for number in _SIGNALS if signal.getsignal(number) not in (_interrupt, signal.SIG_IGN, None)]
+    taken = [
+        number for number in _SIGNALS if signal.getsignal(number) not in (_interrupt, signal.SIG_IGN, None)
+    ]
     if threading.current_thread() is not threading.main_thread() or not taken:
         yield
         return

@@ -1,7 +1,8 @@
 """Sealed Parquet files: the SHA-256 of the whole file in its own metadata shows a later change.
 
-The file is written with 64 zeros in the digest's place, hashed, and the digest takes their place: it covers rows, names, specification and
-result, and a reader needs no second file. Files of older versions of archgym have no seal.
+The file is written with 64 zeros in the digest's place, hashed, and the digest takes their place: it covers
+rows, names, specification and result, and a reader needs no second file. Files of older versions of archgym
+have no seal.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ import pyarrow.parquet
 
 SEAL = b"archgym.sha256"  # metadata of the file, beside those of its schema
 _ZEROS = b"0" * 64
-_PLACE = SEAL + b"\x18\x40"  # in Parquet's footer (Thrift's compact protocol): the name, then a text of 64 bytes
+# in Parquet's footer (Thrift's compact protocol): the name, then a text of 64 bytes
+_PLACE = SEAL + b"\x18\x40"
 _BLOCK = 1 << 20
 
 

@@ -7,12 +7,13 @@
     DIR/cache/                              simulated designs, where the study has cache = true
     DIR/.lock                               held by the runner at work
 
-A file is written under a temporary name, synchronised and renamed, so that kill -9 and power cuts lose at most the runs under way. Run
-files are sealed (`archgym.study.seal`): one that has changed since, or that is not a regular file, is damaged. Nothing behind a link
-within DIR is written, moved or removed (`archgym.files.paths`).
+A file is written under a temporary name, synchronised and renamed, so that kill -9 and power cuts lose at
+most the runs under way. Run files are sealed (`archgym.study.seal`): one that has changed since, or that is
+not a regular file, is damaged. Nothing behind a link within DIR is written, moved or removed
+(`archgym.files.paths`).
 
-A failed run is a result too: a file with the rows before the failure, and the reason in its metadata (`archgym.study.run`). Reports and
-data sets leave it out; an export marks it.
+A failed run is a result too: a file with the rows before the failure, and the reason in its metadata
+(`archgym.study.run`). Reports and data sets leave it out; an export marks it.
 """
 
 from __future__ import annotations
@@ -55,7 +56,10 @@ _RUN_FILE = re.compile(r"[0-9a-f]{16}\.parquet")
 _COMPACT_FILE = re.compile(r"compact-[0-9a-f]{16}\.parquet")
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 _NOT_THE_FILE = (errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
-_OF_DONE, _OF_FAILED = {"samples", "seconds", "valid", "mean_valid_reward", "best_reward"}, {"samples", "seconds", "reason"}
+_OF_DONE, _OF_FAILED = (
+    {"samples", "seconds", "valid", "mean_valid_reward", "best_reward"},
+    {"samples", "seconds", "reason"},
+)
 _COLUMNS = {"sample", "feasible", "valid", "reward"}
 _MAX_NAMED = 3  # damaged files that a warning names
 
@@ -117,7 +121,9 @@ class Store:
         self.folder = Path(folder).expanduser()
         try:
             if kind_of(self.folder, follow=True) not in (None, "a folder"):
-                raise ArchGymError(f"expected a folder for the study, got the file {self.folder}; give another --out")
+                raise ArchGymError(
+                    f"expected a folder for the study, got the file {self.folder}; give another --out"
+                )
             kind_of(self.folder / "runs")
         except OSError as error:
             raise _cannot_read(self.folder, error) from error
@@ -142,11 +148,15 @@ class Store:
             try:
                 lock.acquire(timeout=0)
             except Timeout:
-                raise ArchGymError(f"another runner is at work in {self.folder}: wait for it, stop it, or give another --out") from None
+                raise ArchGymError(
+                    f"another runner is at work in {self.folder}: wait for it, stop it, or give another --out"
+                ) from None
             except (OSError, NotImplementedError) as error:
                 if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
                     raise
-                raise ArchGymError(f"cannot lock {path}: {error}; a study needs a file system with locks") from error
+                raise ArchGymError(
+                    f"cannot lock {path}: {error}; a study needs a file system with locks"
+                ) from error
         try:
             self._remove_orphans()
             yield
@@ -169,8 +179,8 @@ class Store:
         """All stored runs by identifier.
 
         Args:
-            set_aside: whether to move damaged files, and those with another run than their name says, to DIR/damaged; otherwise they
-                are passed over with a warning.
+            set_aside: whether to move damaged files, and those with another run than their name says, to
+                DIR/damaged; otherwise they are passed over with a warning.
         """
         found: dict[str, Stored] = {}
         with self._noticed(set_aside) as damaged:
@@ -216,7 +226,9 @@ class Store:
         """Files that were set aside."""
         return sorted((self.folder / "damaged").glob("*")) if self.folder.exists() else []
 
-    def table(self, runs: Iterable[Stored], columns: Sequence[str] | None = None) -> Iterator[tuple[Stored, pyarrow.Table]]:
+    def table(
+        self, runs: Iterable[Stored], columns: Sequence[str] | None = None
+    ) -> Iterator[tuple[Stored, pyarrow.Table]]:
         """The rows of stored runs, file by file.
 
         Args:
@@ -233,7 +245,11 @@ class Store:
             try:
                 with _opened(path) as file:
                     names = file.parquet.schema_arrow.names
-                    wanted = None if columns is None else [*names[: int(file.many)], *(name for name in columns if name in names)]
+                    wanted = (
+                        None
+                        if columns is None
+                        else [*names[: int(file.many)], *(name for name in columns if name in names)]
+                    )
                     content = file.parquet.read(columns=wanted, use_threads=False)
             except (_Damaged, FileNotFoundError, pyarrow.ArrowException) as error:
                 raise ArchGymError(f"{path} is damaged ({error}): run the study again") from error
@@ -247,7 +263,8 @@ class Store:
     def compact(self) -> tuple[int, int]:
         """Merge the runs of each task and agent into one file: (files before, files after).
 
-        An interruption loses nothing: single files are removed after the merged one is complete, and a run that is in both counts once.
+        An interruption loses nothing: single files are removed after the merged one is complete, and a run
+        that is in both counts once.
 
         Raises:
             ArchGymError: the file cannot be written.
@@ -306,10 +323,13 @@ class Store:
             tables.append(content.replace_schema_metadata(None).add_column(0, column, ids))
         try:
             merged = pyarrow.concat_tables(tables, promote_options="permissive")
-        except pyarrow.ArrowException:  # a column with texts in one run and numbers in another, of an older version
+        except pyarrow.ArrowException:
+            # a column with texts in one run and numbers in another, of an older version
             return len(old)
         metadata = {RUNS: json.dumps({run.id: [run.specification, run.result] for run in runs})}
-        content = sealed(merged.replace_schema_metadata(metadata), compression="zstd", write_page_checksum=True)
+        content = sealed(
+            merged.replace_schema_metadata(metadata), compression="zstd", write_page_checksum=True
+        )
         digest = hashlib.sha256(",".join(run.id for run in runs).encode()).hexdigest()[:16]
         target = folder / f"compact-{digest}.parquet"
         self._put(target, content)
@@ -347,7 +367,8 @@ class Store:
         except OSError as error:
             hint = "free some space" if is_full(error) else "give another --out, or change its permissions"
             raise ArchGymError(
-                f"cannot write {path}: {in_words(error)}; what was stored before is safe: {hint} and run the same command"
+                f"cannot write {path}: {in_words(error)}; what was stored before is safe: {hint} and run the "
+                "same command"
             ) from error
 
 
@@ -378,9 +399,12 @@ def _opened(path: Path) -> Iterator[StoredFile]:
         try:
             file = stack.enter_context(open_regular(path))
             is_sealed = check_seal(file)
-            parquet = stack.enter_context(pyarrow.parquet.ParquetFile(file, page_checksum_verification=not is_sealed))
+            parquet = stack.enter_context(
+                pyarrow.parquet.ParquetFile(file, page_checksum_verification=not is_sealed)
+            )
             runs = list(_runs(path, parquet.metadata.metadata or {}))
-            if not is_sealed and not set(parquet.read(use_threads=False).column_names) >= _COLUMNS:  # its pages have checksums of their own
+            # its pages have checksums of their own
+            if not is_sealed and not set(parquet.read(use_threads=False).column_names) >= _COLUMNS:
                 raise ValueError("it lacks columns of a run")
         except (FileNotFoundError, MemoryError):
             raise
@@ -396,7 +420,8 @@ def _runs(path: Path, metadata: Mapping[bytes, bytes]) -> Iterator[Stored]:
     """The runs in a file.
 
     Raises:
-        ValueError: a file that is not of a study, or has another run than its name says; nearly anything for damaged metadata.
+        ValueError: a file that is not of a study, or has another run than its name says; nearly anything for
+            damaged metadata.
     """
     if RUNS in metadata:
         members = json.loads(metadata[RUNS])
@@ -421,7 +446,9 @@ def _add(found: dict[str, Stored], runs: Iterable[Stored]) -> None:
 
 
 def _cannot_read(path: str | os.PathLike[str], error: OSError) -> ArchGymError:
-    return ArchGymError(f"cannot read {os.fspath(path)}: {in_words(error)}; change that, and run the same command again")
+    return ArchGymError(
+        f"cannot read {os.fspath(path)}: {in_words(error)}; change that, and run the same command again"
+    )
 
 
 def _refuse(error: OSError) -> None:

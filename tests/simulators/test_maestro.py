@@ -1,4 +1,6 @@
-"""MAESTRO's runtimes in closed form: against steps in space and time counted one by one, and cases worked out by hand."""
+"""MAESTRO's runtimes in closed form: against steps in space and time counted one by one, and cases worked
+out by hand.
+"""
 
 import accelerator_reference as reference
 import numpy as np
@@ -24,7 +26,9 @@ sizes = st.integers(1, 200)
     f=sizes,
 )
 def test_runtime_is_that_of_the_steps_counted_one_by_one(dataflow, pes, k, c, r, s, e, f):
-    assert maestro.runtime(dataflow, pes, k, c, r, s, e, f) == reference.maestro(dataflow, pes, k, c, r, s, e, f)
+    assert maestro.runtime(dataflow, pes, k, c, r, s, e, f) == reference.maestro(
+        dataflow, pes, k, c, r, s, e, f
+    )
 
 
 @pytest.mark.parametrize(
@@ -56,7 +60,9 @@ def test_arguments_broadcast(dataflow):
 @pytest.mark.parametrize(("dataflow", "least"), [("nvdla", 64), ("shidiannao", 8), ("eyeriss", 3)])
 def test_fewer_pes_than_a_template_needs_are_refused_with_how_many_it_needs(dataflow, least):
     assert maestro.runtime(dataflow, **{**SIZES, "pes": least}) > 0
-    with pytest.raises(ArchGymError, match=f"the {dataflow} template needs at least {least} PEs, not {least - 1}"):
+    with pytest.raises(
+        ArchGymError, match=f"the {dataflow} template needs at least {least} PEs, not {least - 1}"
+    ):
         maestro.runtime(dataflow, **{**SIZES, "pes": least - 1})
 
 

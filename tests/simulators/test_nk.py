@@ -89,7 +89,12 @@ def test_loci_interact_exactly_within_a_window_of_the_ring(n, k, seed):
 
 
 @settings(max_examples=30, deadline=None)
-@given(n=st.integers(1, 30), k=st.integers(0, 4), neighbourhood=st.sampled_from(["adjacent", "random"]), seed=st.integers(0, 99))
+@given(
+    n=st.integers(1, 30),
+    k=st.integers(0, 4),
+    neighbourhood=st.sampled_from(["adjacent", "random"]),
+    seed=st.integers(0, 99),
+)
 def test_a_batch_equals_its_rows_and_lies_between_0_and_1(n, k, neighbourhood, seed):
     landscape = NKLandscape(n=n, k=min(k, n - 1), seed=seed, neighbourhood=neighbourhood)
     designs = landscape.space.sample(20, np.random.default_rng(seed))

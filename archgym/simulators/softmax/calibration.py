@@ -1,13 +1,17 @@
-"""Calibrations of the softmax cost model: the costs of one machine's memory and arithmetic, recorded in one JSON file.
+"""Calibrations of the softmax cost model: the costs of one machine's memory and arithmetic, recorded in one
+JSON file.
 
-The format is described in the README.md beside this file; `Calibration.load` reads it, and an error names the entry that is wrong.
-A calibration gives the terms of the model's equations (`model`):
+The format is described in the README.md beside this file; `Calibration.load` reads it, and an error names the
+entry that is wrong. A calibration gives the terms of the model's equations (`model`):
 
-    m(pattern, bytes)      ns per float32 of a memory access pattern, linear in log2(bytes), constant beyond the measured ends; for each
+    m(pattern, bytes)   ns per float32 of a memory access pattern, linear in log2(bytes), constant beyond the
+                        measured ends; for each
                            of two threads, where two were measured
-    c(pass, isa, u, a)     ns per element of a pass with its data in L1; u unrolled vectors, a independent accumulators
+    c(pass, isa, u, a)     ns per element of a pass with its data in L1; u unrolled vectors, a independent
+                           accumulators
     phi(bytes, prefetch)   the part of the shorter of the two that the longer one does not hide, 0 <= phi <= 1
-    b(algorithm, ...)      a factor for the remaining error by algorithm, ISA, non-temporal stores and bytes, 1 unless it was fitted
+    b(algorithm, ...)      a factor for the remaining error by algorithm, ISA, non-temporal stores and bytes,
+                           1 unless it was fitted
 """
 
 from __future__ import annotations
@@ -66,16 +70,25 @@ class Calibration:
         """Read a calibration.
 
         Args:
-            source: name of a recorded calibration, "host" for this machine's (made by `archgym calibrate softmax`), path of a JSON file,
-                or None for the default recorded one.
+            source: name of a recorded calibration, "host" for this machine's (made by `archgym calibrate
+                softmax`), path of a JSON file, or None for the default recorded one.
 
         Raises:
-            ArchGymError: unknown calibration, unreadable file, or an entry that is missing or invalid (named in the message).
+            ArchGymError: unknown calibration, unreadable file, or an entry that is missing or invalid (named
+                in the message).
         """
         source = DEFAULT if source is None else source
-        path = cls.host() if source == "host" else RECORDED / f"{source}.json" if source in cls.recorded() else Path(source)
+        path = (
+            cls.host()
+            if source == "host"
+            else RECORDED / f"{source}.json"
+            if source in cls.recorded()
+            else Path(source)
+        )
         if source == "host" and not path.exists():
-            raise ArchGymError(f"this machine has no calibration ({path}) yet: make one with `archgym calibrate softmax`")
+            raise ArchGymError(
+                f"this machine has no calibration ({path}) yet: make one with `archgym calibrate softmax`"
+            )
         try:
             refuse_foreign(path)
             with path.open(encoding="utf-8-sig") as file:
@@ -89,7 +102,9 @@ class Calibration:
                 f"give the path of a JSON file or a recorded name: {', '.join(cls.recorded())}"
             ) from error
         except (ValueError, RecursionError) as error:
-            raise ArchGymError(f"the calibration {str(source)!r} is not a JSON text ({reason_of(error)}); {ADVICE}") from error
+            raise ArchGymError(
+                f"the calibration {str(source)!r} is not a JSON text ({reason_of(error)}); {ADVICE}"
+            ) from error
         return cls.from_json(document, name=path.stem)
 
     @staticmethod
@@ -112,11 +127,15 @@ class Calibration:
         from archgym.simulators.softmax.schema import read  # pydantic, which takes time to import
 
         entries = read(document, name)
-        content = {key: value for key, value in document.items() if key not in ("machine", "provenance", "units")}
+        content = {
+            key: value for key, value in document.items() if key not in ("machine", "provenance", "units")
+        }
         try:
             digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
         except (ValueError, RecursionError) as error:  # nested too deeply, or integers of thousands of digits
-            raise ArchGymError(f"the calibration {name!r} has values that no calibration has ({reason_of(error)}); {ADVICE}") from error
+            raise ArchGymError(
+                f"the calibration {name!r} has values that no calibration has ({reason_of(error)}); {ADVICE}"
+            ) from error
         lanes, overlap, bias = entries["lanes"], entries["overlap"], entries.get("bias")
         bandwidth = {1: entries["bandwidth"], 2: entries.get("two_threads", entries)["bandwidth"]}
         return cls(
@@ -128,14 +147,25 @@ class Calibration:
             tile_overhead_ns=entries.get("tile_overhead_ns", 0.0),
             thread_slowdown=entries["threads"]["slowdown"],
             thread_start_ns=entries["threads"]["start_ns"],
-            _bandwidth={n: {p: (c["log2_bytes"], c["ns_per_float"]) for p, c in curves.items()} for n, curves in bandwidth.items()},
-            _compute={what: {isa: sorted(points) for isa, points in by_isa.items()} for what, by_isa in entries["compute"].items()},
+            _bandwidth={
+                n: {p: (c["log2_bytes"], c["ns_per_float"]) for p, c in curves.items()}
+                for n, curves in bandwidth.items()
+            },
+            _compute={
+                what: {isa: sorted(points) for isa, points in by_isa.items()}
+                for what, by_isa in entries["compute"].items()
+            },
             _overlap_levels=overlap["log2_bytes"],
-            _overlap={d: [p * f for p, f in zip(overlap["phi"], overlap["prefetch_factor"][str(d)], strict=True)] for d in PREFETCH_BYTES},
+            _overlap={
+                d: [p * f for p, f in zip(overlap["phi"], overlap["prefetch_factor"][str(d)], strict=True)]
+                for d in PREFETCH_BYTES
+            },
             _bias_levels=bias["log2_bytes"] if bias else [],
             _bias=bias
             and {
-                (algorithm, isa, nontemporal): bias["factors"][algorithm][isa]["nontemporal" if nontemporal else "cached"]
+                (algorithm, isa, nontemporal): bias["factors"][algorithm][isa][
+                    "nontemporal" if nontemporal else "cached"
+                ]
                 for algorithm, isa, nontemporal in product(ALGORITHMS, lanes, (False, True))
             },
         )
@@ -147,8 +177,9 @@ class Calibration:
     def compute_ns(self, what: str, isa: str, unroll: int, accumulators: int) -> float:
         """c: ns per element of a pass with its data in L1.
 
-        Linear in log2(unroll) and constant beyond the measured ends, over the measured points with the largest number of accumulators
-        that does not exceed the given one. NaN where the machine lacks the ISA.
+        Linear in log2(unroll) and constant beyond the measured ends, over the measured points with the
+        largest number of accumulators that does not exceed the given one. NaN where the machine lacks the
+        ISA.
         """
         if isa not in self.lanes:
             return math.nan
@@ -158,12 +189,18 @@ class Calibration:
         return float(np.interp(math.log2(unroll), unrolls, costs))
 
     def overlap(self, size: float, prefetch: int) -> float:
-        """phi: the unhidden part of the shorter of memory and compute, at a footprint of `size` bytes and a prefetch distance in bytes."""
+        """phi: the unhidden part of the shorter of memory and compute, at a footprint of `size` bytes and
+        a prefetch distance in bytes.
+        """
         level = int(np.searchsorted(self._overlap_levels, math.log2(size), side="right"))
         return self._overlap[prefetch][level]
 
     def bias(self, algorithm: str, isa: str, nontemporal: bool, size: float) -> float:
-        """b: the factor on a kernel's time at a footprint of `size` bytes; 1 without a bias table, or for an ISA the machine lacks."""
+        """b: the factor on a kernel's time at a footprint of `size` bytes; 1 without a bias table, or for
+        an ISA the machine lacks.
+        """
         if self._bias is None or isa not in self.lanes:
             return 1.0
-        return self._bias[algorithm, isa, nontemporal][int(np.searchsorted(self._bias_levels, math.log2(size), side="right"))]
+        return self._bias[algorithm, isa, nontemporal][
+            int(np.searchsorted(self._bias_levels, math.log2(size), side="right"))
+        ]

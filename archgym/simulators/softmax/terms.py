@@ -4,8 +4,23 @@ from __future__ import annotations
 
 FORMAT, VERSION = "archgym-softmax-calibration", 1
 ISAS = ("scalar", "avx2", "avx512")
-ALGORITHMS = ("three_pass_recompute", "three_pass_reload", "two_pass", "online", "tiled_online", "tiled_reload")
-PATTERNS = ("read", "write", "write_nontemporal", "copy", "copy_nontemporal", "in_place", "in_place_nontemporal")
+ALGORITHMS = (
+    "three_pass_recompute",
+    "three_pass_reload",
+    "two_pass",
+    "online",
+    "tiled_online",
+    "tiled_reload",
+)
+PATTERNS = (
+    "read",
+    "write",
+    "write_nontemporal",
+    "copy",
+    "copy_nontemporal",
+    "in_place",
+    "in_place_nontemporal",
+)
 PASSES = (
     "maximum",  # max(x)
     "exponential_sum",  # sum exp(x - max)
@@ -18,4 +33,7 @@ PASSES = (
 )
 PREFETCH_BYTES = (0, 256, 1024)
 DEFAULT = "xeon-2mb-l2"  # recorded calibration
-ADVICE = f"see archgym/simulators/softmax/README.md for the format, or start from a copy of the recorded {DEFAULT}.json"
+ADVICE = (
+    "see archgym/simulators/softmax/README.md for the format, or start from a copy of the recorded "
+    f"{DEFAULT}.json"
+)

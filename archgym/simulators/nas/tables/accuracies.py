@@ -1,4 +1,4 @@
-"""What the importers of tables share: cells in order, accuracies as numbers, and the question of their unit."""
+"""Checks that the importers of tables share: cells in order, accuracies as numbers, and their unit."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from archgym.simulators.nas.tables.table import Table
 from archgym.space import Array, Indices
 from archgym.text import one_line, shown
 
-FEW = 0.05  # largest share of accuracies of at most 1 %: of 100 classes, every 46th network guesses
+MAX_GUESSING = 0.05  # share of accuracies of 1 per cent or less: with 100 classes, every 46th network guesses
 AnyPath = str | os.PathLike[str]
 
 
@@ -24,7 +24,8 @@ class UnclearUnit(ArchGymError):
 
 
 def ordinals(cells: Iterable[tuple[str, Any]], source: str) -> Indices:
-    """The ordinals of all 15,625 cells in the order of the source, from pairs (place in the source, the cell's string or tuple).
+    """The ordinals of all 15,625 cells in the order of the source, from pairs (place in the source, the
+    cell's string or tuple).
 
     Raises:
         ArchGymError: a string that is not a cell's, a duplicate cell, or missing cells.
@@ -36,7 +37,9 @@ def ordinals(cells: Iterable[tuple[str, Any]], source: str) -> Indices:
         except ArchGymError as error:
             raise ArchGymError(f"{source}, {where}: {error}") from None
         if ordinal in places:
-            raise ArchGymError(f"{source}, {where}: duplicate cell {one_line(str(string))}, first seen at {places[ordinal]}")
+            raise ArchGymError(
+                f"{source}, {where}: duplicate cell {one_line(str(string))}, first seen at {places[ordinal]}"
+            )
         places[ordinal] = where
     if len(places) != CELL_SPACE.size:
         raise ArchGymError(f"{source} lacks {CELL_SPACE.size - len(places):,} of {CELL_SPACE.size:,} cells")
@@ -53,7 +56,9 @@ def cell_table(
     provenance: Mapping[str, Any],
     seconds: Array | None = None,
 ) -> Table:
-    """A table of cells from fractions [cells, seeds, budgets] and [cells, seeds], and seconds [cells, budgets]."""
+    """A table of cells from fractions [cells, seeds, budgets] and [cells, seeds], and seconds [cells,
+    budgets].
+    """
     return Table(
         name,
         "cell",
@@ -67,8 +72,20 @@ def cell_table(
     )
 
 
-NUMPY_NUMBERS = (np.float16, np.float32, np.float64, np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32, np.uint64)
-RANGES = {False: "of 0 to 100 per cent", True: "from 0 to 1"}  # key: fractions
+NUMPY_NUMBERS = (
+    np.float16,
+    np.float32,
+    np.float64,
+    np.int8,
+    np.int16,
+    np.int32,
+    np.int64,
+    np.uint8,
+    np.uint16,
+    np.uint32,
+    np.uint64,
+)
+RANGES = {False: "of 0 to 100 per cent", True: "from 0 to 1"}  # by `fractions`
 
 
 def number(value: Any) -> float:
@@ -100,25 +117,27 @@ def check_unit(source: str, columns: Mapping[str, Array], fractions: bool | None
     """Refuse accuracies that were read as per cent and cannot be, and ask for their unit.
 
     Args:
-        source: the file.
+        source: name of the file.
         columns: name -> accuracies as fractions, NaN where missing.
         fractions: True if the user says fractions, False for per cent, None where not given.
     """
     if fractions is not None:
         return
-    at_most_1 = {name: float(np.mean(column[np.isfinite(column)] <= 0.01)) for name, column in columns.items()}
+    at_most_1 = {
+        name: float(np.mean(column[np.isfinite(column)] <= 0.01)) for name, column in columns.items()
+    }
     small = [name for name, share in at_most_1.items() if share == 1]
     if len(small) == len(columns):
         raise UnclearUnit(
-            f"{source}: all accuracies are from 0 to 1, where per cent are expected; say --fractions if they are fractions, or --per-cent "
-            "if they are per cent (fractions=True or False in Python)"
+            f"{source}: all accuracies are from 0 to 1, where per cent are expected; say --fractions if they "
+            "are fractions, or --per-cent if they are per cent (fractions=True or False in Python)"
         )
-    mixed = small or [name for name, share in at_most_1.items() if share > FEW]
+    mixed = small or [name for name, share in at_most_1.items() if share > MAX_GUESSING]
     if mixed:
         where = "" if small else " in many lines"
         raise ArchGymError(
-            f"{source}: accuracies of {', '.join(mixed)} are from 0 to 1{where}, others are not; bring all to per cent (times 100), or "
-            "say --per-cent if they are (fractions=False in Python)"
+            f"{source}: accuracies of {', '.join(mixed)} are from 0 to 1{where}, others are not; bring all "
+            "to per cent (times 100), or say --per-cent if they are (fractions=False in Python)"
         )
 
 

@@ -1,6 +1,6 @@
 """Plans, and how long they take: for a chunk of designs at once.
 
-A plan is what happens in order, [L, ...]: at each position an operation, layer * A + sub-accelerator.
+A plan [L, ...] is what happens in order: at each position an operation, layer * A + sub-accelerator.
 """
 
 from __future__ import annotations
@@ -16,26 +16,30 @@ Integers = npt.NDArray[np.intp]
 Bools = npt.NDArray[np.bool_]
 Number = TypeVar("Number", bound=np.generic)
 
-TIE_WEIGHT = 1e-6  # of the energy where the latency counts
+TIE_WEIGHT = 1e-6  # weight of the energy where the latency counts
 TOLERANCE = 1e-12  # relative; a smaller improvement is rounding
 
 
 @dataclass(frozen=True)
 class Chips:
-    """A chunk of designs, the designs last. Times and energies are scaled by powers of two to sums near 1: no comparison changes."""
+    """A chunk of designs, the designs last. Times and energies are scaled by powers of two to sums near 1:
+    no comparison changes.
+    """
 
     time: Floats  # [L, A, b], inf where a layer cannot run
     energy: Floats  # [L, A, b], 0 where a layer cannot run
     network: Integers  # [L]
-    before: Integers  # layer before in the network, [L], L where none
-    after: Integers  # layer after
+    before: Integers  # layer before in the network, [L]; L for the first
+    after: Integers  # layer after in the network, [L]; L for the last
     time_exponent: Integers  # [b]
-    layer_of: Integers  # of an operation, [L * A]
-    sub_accelerator_of: Integers
+    layer_of: Integers  # layer of an operation, [L * A]
+    sub_accelerator_of: Integers  # sub-accelerator of an operation, [L * A]
 
     @classmethod
     def scaled(cls, time: Floats, energy: Floats, network: Integers) -> Chips:
-        """Designs from times and energies [b, L, A], inf where a layer cannot run, and networks [L], numbered from 0."""
+        """Designs from times and energies [b, L, A], inf where a layer cannot run, and networks [L],
+        numbered from 0.
+        """
         layers = len(network)
         before, after = np.full(layers, layers, np.intp), np.full(layers, layers, np.intp)
         for n in range(network.max() + 1):
@@ -43,7 +47,10 @@ class Chips:
             before[members[1:]], after[members[:-1]] = members[:-1], members[1:]
         tables, exponents = [], []
         for table in (time, energy):
-            least, largest = total(table.min(axis=2).T), np.where(np.isinf(table), 0.0, table).max(axis=(1, 2))
+            least, largest = (
+                total(table.min(axis=2).T),
+                np.where(np.isinf(table), 0.0, table).max(axis=(1, 2)),
+            )
             exponent = np.frexp(np.where(least > 0, least, largest))[1]
             tables.append(np.ascontiguousarray(np.ldexp(table, -exponent[:, None, None]).transpose(1, 2, 0)))
             exponents.append(exponent.astype(np.intp))
@@ -54,23 +61,24 @@ class Chips:
     @property
     def accelerators(self) -> int:
         """Sub-accelerators of a design."""
-        return int(self.time.shape[1])
+        return self.time.shape[1]
 
     @property
     def networks(self) -> int:
-        """Networks."""
+        """Networks that run at once."""
         return int(self.network.max()) + 1
 
 
 def entries(table: Floats, operation: Integers, row: Integers) -> Floats:
     """Entries of a table [L, A, b] for operations [..., M] of the designs row [M]."""
-    found: Floats = table.reshape(-1).take(operation * table.shape[2] + row)
-    return found
+    return table.reshape(-1).take(operation * table.shape[2] + row)
 
 
 def total(values: Floats) -> Floats:
-    """Sum over the first axis in its order, whatever the shape: NumPy's own sum adds a single column in another order."""
-    added: Floats = values[0].copy()
+    """Sum over the first axis in its order for any shape: NumPy's sum adds a single column in a different
+    order.
+    """
+    added = values[0].copy()
     for value in values[1:]:
         added += value
     return added
@@ -80,28 +88,28 @@ def pick(values: npt.NDArray[Number], position: Integers) -> npt.NDArray[Number]
     """values[position[..., m], m] of values [L, M]."""
     index = position * values.shape[1]
     index += np.arange(values.shape[1])
-    found: npt.NDArray[Number] = values.reshape(-1).take(index)
-    return found
+    return values.reshape(-1).take(index)
 
 
 def by_layer(values: npt.NDArray[Number], layer: Integers) -> npt.NDArray[Number]:
-    """From the order of positions, where the layers are `layer`, to that of layers."""
+    """Values in the order of layers, from the order of positions, where the layers are `layer`."""
     out = np.empty_like(values)
     np.put_along_axis(out, layer, values, axis=0)
     return out
 
 
 def least_rows(values: Floats, count: int) -> Integers:
-    """Rows of the `count` least of each column, in no order; all where there are fewer."""
+    """Rows of the `count` smallest of each column, in any order; all where there are fewer."""
     if len(values) <= count:
         return np.broadcast_to(np.arange(len(values))[:, None], values.shape)
     return np.argpartition(values, count - 1, axis=0)[:count]
 
 
 def start_and_end(chips: Chips, plan: Integers, row: Integers) -> tuple[Floats, Floats]:
-    """Start and end by position, [L, ..., M]: each layer as soon as its sub-accelerator and its network are free.
+    """Start and end by position, [L, ..., M]: each layer as soon as its sub-accelerator and its network are
+    free.
 
-    The one loop over layers, and most of the cost.
+    The only loop over layers here, and most of the run time.
     """
     width = plan[0].size
     resource = np.empty((len(plan), 2, width), np.intp)
