@@ -1,4 +1,4 @@
-"""Generated pages of the site: one per environment and per agent, and README and other files from outside docs/.
+"""Generated pages of the site: one per environment and per agent, README and others from outside docs/.
 
 MkDocs runs this as a hook. An environment's page is its docstring and its schema.
 """
@@ -46,8 +46,8 @@ FIDELITY = {  # environment -> page and section about the fidelity of its figure
 }
 EXACT = {  # environments without a model error
     "archgym/NKLandscape-v0": "Nothing is approximated: the landscape is its own definition.",
-    "archgym/DramController-v0": "Every distinct design was run by DRAMSys 4.0; a query is a look-up of its output, to the last "
-    "digit ([DRAM](../dram.md)).",
+    "archgym/DramController-v0": "Every distinct design was run by DRAMSys 4.0; a query is a look-up of its "
+    "output, to the last digit ([DRAM](../dram.md)).",
     "archgym/NasMacro-v0": "A query is a look-up in the imported table ([networks and cells](../nas.md)).",
 }
 EFFICIENCY = ROOT / "benchmarks" / "results" / "sample_efficiency.csv"
@@ -176,7 +176,7 @@ def _agent_names() -> list[str]:
 
 
 def _agents() -> Iterator[tuple[str, str]]:
-    """A page for each agent: source and equations, suitable tasks, hyperparameters, measured sample efficiency."""
+    """A page for each agent: equations, suitable tasks, hyperparameters, measured sample efficiency."""
     from archgym.registry import get_agent
     from archgym.text import markdown_table
 
