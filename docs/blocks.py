@@ -8,8 +8,7 @@
 
             which continuous integration runs as they are printed, outside pytest, with this program:
 
-python docs/blocks.py KIND   runs the blocks of a kind, one after the other, in the folder that it is called
-                             from
+python docs/blocks.py KIND   runs the blocks of a kind, one after the other, in the current folder
 """
 
 from __future__ import annotations

@@ -1,8 +1,6 @@
-"""Pages of the site that are made from the code: one per environment and per agent, and README and others
-from outside docs/.
+"""Generated pages of the site: one per environment and per agent, README and others from outside docs/.
 
-MkDocs runs this as a hook. An environment's page is its docstring and its schema as they are; nothing of it
-is written twice.
+MkDocs runs this as a hook. An environment's page is its docstring and its schema.
 """
 
 from __future__ import annotations
@@ -27,7 +25,7 @@ OUTSIDE = {
     "security.md": "SECURITY.md",
     "contributing.md": "CONTRIBUTING.md",
 }
-LINKS = [  # where files lie in the repository -> where they lie on the site
+LINKS = [  # path in the repository -> path on the site
     (r"\]\(docs/", "]("),
     (r"\]\(\.\./docs/", "]("),
     (r"\]\((\.\./)?benchmarks/README\.md", "](benchmarks.md"),
@@ -37,7 +35,7 @@ LINKS = [  # where files lie in the repository -> where they lie on the site
     # files that are not on the site
     (r"\[([^\]]*)\]\((?:\.\./)?(?:archgym|benchmarks|results|examples)[^)]*\)", r"`\1`"),
 ]
-FIDELITY = {  # environment -> the page and the section that say how far its figures can be trusted
+FIDELITY = {  # environment -> page and section about the fidelity of its figures
     "archgym/Softmax-v0": ("softmax.md", "Fidelity"),
     "archgym/SoftmaxLibrary-v0": ("softmax.md", "Fidelity"),
     "archgym/Accelerator-v0": ("accelerator.md", "How far to trust it"),
@@ -46,11 +44,10 @@ FIDELITY = {  # environment -> the page and the section that say how far its fig
     "archgym/CoDesign-v0": ("accelerator.md", "How far to trust it"),
     "archgym/NasCell-v0": ("nas.md", "The table that ships"),
 }
-EXACT = {  # what needs no table
+EXACT = {  # environments without a model error
     "archgym/NKLandscape-v0": "Nothing is approximated: the landscape is its own definition.",
-    "archgym/DramController-v0": "Every design that differs was run by DRAMSys 4.0; a query is a look-up of "
-    "what it printed, to the last "
-    "digit ([DRAM](../dram.md)).",
+    "archgym/DramController-v0": "Every distinct design was run by DRAMSys 4.0; a query is a look-up of its "
+    "output, to the last digit ([DRAM](../dram.md)).",
     "archgym/NasMacro-v0": "A query is a look-up in the imported table ([networks and cells](../nas.md)).",
 }
 EFFICIENCY = ROOT / "benchmarks" / "results" / "sample_efficiency.csv"
@@ -105,7 +102,7 @@ def _environments() -> Iterator[tuple[str, str]]:
         text, summary = _environment(name)
         yield f"environments/{_slug(name)}.md", text
         rows.append([f"[{name}](environments/{_slug(name)}.md)", summary])
-    yield "environments.md", "# Environments\n\n" + markdown_table(["id", "what is searched"], rows) + "\n"
+    yield "environments.md", "# Environments\n\n" + markdown_table(["id", "search space"], rows) + "\n"
 
 
 def _environment(name: str) -> tuple[str, str]:
@@ -166,7 +163,7 @@ def _environment(name: str) -> tuple[str, str]:
 
 
 def _section(page: str, title: str) -> str:
-    """The text below a heading, with its links and figures as they are one folder further down."""
+    """The text below a heading, with its links and figures relative to a subfolder."""
     text = (ROOT / "docs" / page).read_text()
     (section,) = re.findall(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", text, re.DOTALL | re.MULTILINE)
     return re.sub(r"\]\((?!https?:|#)", "](../", section.strip())
@@ -179,9 +176,7 @@ def _agent_names() -> list[str]:
 
 
 def _agents() -> Iterator[tuple[str, str]]:
-    """A page for each agent: its source and equations, what it is good for, hyperparameters, measured
-    sample efficiency.
-    """
+    """A page for each agent: equations, suitable tasks, hyperparameters, measured sample efficiency."""
     from archgym.registry import get_agent
     from archgym.text import markdown_table
 
@@ -215,7 +210,7 @@ def _agents() -> Iterator[tuple[str, str]]:
 
 
 def _arguments(docstring: str) -> str:
-    """The class's own words, its Args and Raises as lists."""
+    """The prose of a class's docstring, with Args and Raises as lists."""
     prose, *sections = re.split(r"^(Args|Raises):\n", docstring, flags=re.MULTILINE)
     parts = [prose.strip()]
     for heading, items in zip(sections[::2], sections[1::2], strict=True):
@@ -227,7 +222,7 @@ def _arguments(docstring: str) -> str:
 
 
 def _efficiency() -> dict[str, dict[str, str]]:
-    """Task -> agent -> median samples in words, the best agent first."""
+    """Task -> agent -> median samples as text, the best agent first."""
     found: dict[str, dict[str, list[float]]] = {}
     with open(EFFICIENCY, newline="") as file:
         for row in csv.DictReader(file):

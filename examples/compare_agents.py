@@ -1,6 +1,6 @@
 """Compare agents on one task: python compare_agents.py [BUDGET]
 
-Each agent searches with several seeds; the optimum is known, so that each is judged by its true regret.
+Each agent searches with several seeds; the optimum is known, so the comparison uses the true regret.
 """
 
 import sys

@@ -1,6 +1,6 @@
 """An Optuna study of an archgym task: python optuna_study.py [TRIALS]
 
-The environment's space becomes Optuna's suggestions; any of its samplers, pruners and dashboards then work.
+The environment's space becomes Optuna's suggestions; all of its samplers, pruners and dashboards then work.
 """
 
 import sys

@@ -1,8 +1,8 @@
 """A slow program as a simulator: python slow_simulator.py [BUDGET]
 
-The program is started once per design. `Parallel` keeps two at work and kills one that hangs, which costs
-that design alone (`Isolated` is the same with one worker); `Cached` remembers every result in a file, so that
-a second search starts no program.
+The program is started once per design. `Parallel` runs two at once and kills a program that hangs, which
+costs only that design (`Isolated` is the same with one worker); `Cached` stores every result in a file, so
+that a second search starts no program.
 """
 
 import subprocess
@@ -46,5 +46,7 @@ if __name__ == "__main__":  # workers import this file
                 "mine/Pipeline-v0", "genetic", budget=int(sys.argv[1]) if sys.argv[1:] else 100, seed=0
             )
             print(
-                result.best_design, result.best_metrics, f"{result.cache_hits} of {result.samples} remembered"
+                result.best_design,
+                result.best_metrics,
+                f"{result.cache_hits} of {result.samples} from the cache",
             )

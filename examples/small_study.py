@@ -1,6 +1,6 @@
 """A study from Python, and the report of its lottery: python small_study.py [BUDGET] [FOLDER]
 
-Needs pip install "archgym[report]". Run it again: what is stored is not run again.
+Needs pip install "archgym[report]". A second call runs only the missing runs.
 """
 
 import sys

@@ -1,6 +1,6 @@
-"""An agent of your own: python your_agent.py [BUDGET]
+"""Your own agent: python your_agent.py [BUDGET]
 
-Hill climbing with a tabu list: it proposes neighbours of the best design that it has not asked for before.
+Hill climbing with a tabu list: it proposes new neighbours of the best design.
 """
 
 import sys
@@ -17,15 +17,15 @@ class Tabu(AskTellAgent):
     hyperparameters = DesignSpace([Real("jump", 0.01, 0.5, log=True, default=0.1)])
 
     def start(self, space, *, budget, rng):
-        self.space, self.rng, self.asked = space, rng, set()
+        self.space, self.rng, self.proposed = space, rng, set()
         self.best, self.reward = space.sample(1, rng)[0], -np.inf
 
     def ask(self, n):
         changed = self.rng.random((8 * n, len(self.space))) < np.maximum(self.jump, 1 / len(self.space))
         near = np.where(changed, self.space.sample(8 * n, self.rng), self.best)
-        fresh = [row for row in near if row.tobytes() not in self.asked]
+        fresh = [row for row in near if row.tobytes() not in self.proposed]
         rows = np.array([*fresh, *self.space.sample(n, self.rng)][:n])
-        self.asked.update(row.tobytes() for row in rows)
+        self.proposed.update(row.tobytes() for row in rows)
         return rows
 
     def tell(self, indices, rewards, metrics, feasible):

@@ -1,4 +1,4 @@
-"""A simulator of your own, searched and solved: python your_simulator.py [BUDGET]
+"""Your own simulator: python your_simulator.py [BUDGET]
 
 A direct-mapped loop tile: bytes moved against on-chip memory, for a matrix product C = A B of n x n matrices
 in tiles of m x m.

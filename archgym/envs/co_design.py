@@ -19,21 +19,21 @@ convolutions are the same.
 | 0 to 5 | cell_edge01, ..., cell_edge23 | the five operations of a cell | as in archgym/NasCell-v0 |
 | 6 to 15 | chip_dataflow, ..., chip_clock_mhz | as there | as in archgym/Accelerator-v0 |
 
-The precision is fp16 unless `fixed` changes it: the accuracy lost to other precisions is not modelled.
+The precision is fp16 unless `fixed` changes it: the effect of another one on accuracy is not modelled.
 
 ## Observation Space
 `Box`, float32: log(metric / reference) of the last design, then its feasibility. Metrics:
 
 | Num | Metric | Unit | Better |
 |---|---|---|---|
-| 0 | valid_accuracy: of the network of `dataset`, after `epochs` epochs | 1 | higher |
-| 1 | latency_s: of one image | s | lower |
-| 2 | energy_j: of one image | J | lower |
+| 0 | valid_accuracy: accuracy of the network of `dataset` after `epochs` epochs | 1 | higher |
+| 1 | latency_s: latency of one image | s | lower |
+| 2 | energy_j: energy of one image | J | lower |
 | 3 | area_mm2 | mm2 | lower |
 | 4 | power_w | W | lower |
 | 5 | edp: energy times delay | J s | lower |
-| 6 | params: of the network that is deployed | 1 | lower |
-| 7 | macs: of the same, for one image | 1 | lower |
+| 6 | params: parameters of the deployed network | 1 | lower |
+| 7 | macs: multiply-adds of the deployed network for one image | 1 | lower |
 | 8 | train_seconds: CPU time of one training up to `epochs`, where the table has it | s | lower |
 
 test_accuracy, after the last epoch of the longest budget, is in `info` and in results; no search sees it.

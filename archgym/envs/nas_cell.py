@@ -28,8 +28,8 @@ imported table that trained every cell by itself all 15,625 differ.
 
 | Num | Metric | Unit | Better |
 |---|---|---|---|
-| 0 | valid_accuracy: after `epochs` epochs | 1 | higher |
-| 1 | params: of the network | 1 | lower |
+| 0 | valid_accuracy: accuracy after `epochs` epochs | 1 | higher |
+| 1 | params: parameters of the network | 1 | lower |
 | 2 | macs: multiply-adds for one image | 1 | lower |
 | 3 | train_seconds: CPU time of one training up to `epochs` | s | lower |
 | 4 | train_macs: multiply-adds of one training up to `epochs`, forward and backward | 1 | lower |
@@ -84,7 +84,7 @@ BACKENDS = ("table", "train")
 def nas_cell(
     dataset: str = "digits-0.5", epochs: int | None = None, seed: str | int = "mean", backend: str = "table"
 ) -> Simulator:
-    """Cells looked up in a table, or trained at each query."""
+    """Cells looked up in a table, or trained at every query."""
     if backend == "table":
         cells = NasCell(dataset, epochs, seed)
         return cells if cells.stochastic else Tabulated(cells)

@@ -29,8 +29,8 @@ mb3_k3 is an inverted residual block of expansion 3 and kernel 3x3, mb6_k5 one o
 
 | Num | Metric | Unit | Better |
 |---|---|---|---|
-| 0 | test_accuracy: the best over 50 epochs | 1 | higher |
-| 1 | params: of the network | 1 | lower |
+| 0 | test_accuracy: best accuracy over 50 epochs | 1 | higher |
+| 1 | params: parameters of the network | 1 | lower |
 | 2 | macs: multiply-adds for one image | 1 | lower |
 
 ## Rewards
@@ -71,7 +71,7 @@ from archgym.simulators.nas.requirements import MACRO_TABLE
 
 
 def nas_macro(dataset: str = MACRO_TABLE, seed: str = "mean") -> Simulator:
-    """Networks looked up; all of them at once where no training is drawn, so that the optimum is known."""
+    """Networks looked up; tabulated, so that the optimum is known, unless a training is drawn per query."""
     networks = NasMacro(dataset, seed)
     return networks if networks.stochastic else Tabulated(networks)
 

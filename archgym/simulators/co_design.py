@@ -62,7 +62,7 @@ METRICS = (
 OF_CELL = ("valid_accuracy", "test_accuracy", "train_seconds")  # independent of the deployed network
 GROWING = ("latency_s", "energy_j", "edp", "params", "macs")  # with n1 and n3, on every chip
 OF_CHIP = ("area_mm2",)
-OF_COUNTS = (*GROWING, *OF_CHIP, "power_w")  # what chip, n1 and n3 determine
+OF_COUNTS = (*GROWING, *OF_CHIP, "power_w")  # determined by chip, n1 and n3
 
 _EDGES = len(CELL_SPACE)
 
@@ -80,7 +80,7 @@ class CoDesign(Simulator):
             precision too, which is free in accuracy.
 
     Raises:
-        ArchGymError: a data set that is not installed or not one of cells, an unknown deployment, table,
+        ArchGymError: the data set is not installed or not one of cells; an unknown deployment, table,
             parameter or value.
     """
 
@@ -115,9 +115,9 @@ class CoDesign(Simulator):
         self._network_costs = {
             name: column.astype(float) for name, column in self.network.costs(all_cells()).items()
         }
-        known = {metric.name for metric in self.cells.metrics}
+        of_cells = {metric.name for metric in self.cells.metrics}
         self.metrics = tuple(
-            metric for metric in METRICS if metric.name not in OF_CELL or metric.name in known
+            metric for metric in METRICS if metric.name not in OF_CELL or metric.name in of_cells
         )
 
     @cached_property
@@ -185,13 +185,13 @@ class CoDesign(Simulator):
         accuracy = self.cells.evaluate_indices(all_cells())["valid_accuracy"]
         # among equals those with fewer convolutions first
         order = np.lexsort((self._convolutions.sum(axis=1), -accuracy))
-        kept: list[int] = []
+        best: list[int] = []
         for cell in order.tolist():
-            before, own = self._convolutions[kept], self._convolutions[cell]
-            beaten = (before <= own).all(axis=1) if frugal else (before == own).all(axis=1)
+            others, counts = self._convolutions[best], self._convolutions[cell]
+            beaten = (others <= counts).all(axis=1) if frugal else (others == counts).all(axis=1)
             if not beaten.any():
-                kept.append(cell)
-        return CELL_SPACE.from_ordinal(np.array(kept))
+                best.append(cell)
+        return CELL_SPACE.from_ordinal(np.array(best))
 
 
 def _wants(part: Term | Constraint, what: str, metrics: tuple[str, ...]) -> bool:

@@ -101,7 +101,7 @@ def check_unit(source: str, columns: Mapping[str, Array], fractions: bool | None
     """Refuse accuracies that were read as per cent and cannot be, and ask for their unit.
 
     Args:
-        source: the file.
+        source: name of the file.
         columns: name -> accuracies as fractions, NaN where missing.
         fractions: the user's answer, None where not given.
     """

@@ -93,7 +93,7 @@ def import_nasbench201(
             present = [dataset for dataset, columns in CSV_COLUMNS.items() if {*columns} & {*there}]
             datasets = present or [*CSV_COLUMNS]
             columns = [column for dataset in datasets for column in CSV_COLUMNS[dataset]]
-            missing = [column for column in ("cell", *columns) if column not in there]
+            missing = [column for column in ("cell", *columns) if column not in header]
             if missing:
                 raise ArchGymError(f"{name} lacks the columns {', '.join(missing)}")
             for line in itertools.islice(reader, CELL_SPACE.size + 1):  # one more has a duplicate
@@ -215,7 +215,7 @@ def _count(entry: Any, column: str, where: str) -> int:
 def import_naslib(
     path: AnyPath, progress: Progress = silent, *, fractions: bool | None = None
 ) -> list[Table]:
-    """A pickle of NASLib, nb201_cifar10_full_training.pickle or the like -> a table for each data set in it.
+    """A pickle of NASLib, such as nb201_cifar10_full_training.pickle -> a table for each data set in it.
 
     It maps a cell's string to data sets, and those to lists by epoch. NASLib uses `eval_acc1es` as both
     validation and test accuracy; on CIFAR-10 it comes from training on half of the training set. It becomes
@@ -242,8 +242,8 @@ def import_naslib(
     first = next(iter(data.values()))
     names = {ours: theirs for ours, theirs in NASLIB_SETS.items() if theirs in first}
     if not names:
-        there = ", ".join(one_line(str(key), 40) for key in itertools.islice(first, 9))  # keys are flat
-        raise ArchGymError(f"{name} has the data sets {there}; known are {', '.join(NASLIB_SETS.values())}")
+        present = ", ".join(one_line(str(key), 40) for key in itertools.islice(first, 9))  # keys are flat
+        raise ArchGymError(f"{name} has the data sets {present}; known are {', '.join(NASLIB_SETS.values())}")
     tables = []
     curves_of = {theirs: _curves(data, theirs, name, fractions) for theirs in names.values()}
     check_unit(name, {theirs: curves[:, -1] for theirs, curves in curves_of.items()}, fractions)
@@ -255,8 +255,8 @@ def import_naslib(
         about = {
             "source": "NASLib, learning curves of NAS-Bench-201",
             "file": Path(path).name,
-            "note": f"one training of {last} epochs, seen on its way; NASLib states one accuracy, "
-            "which is taken for that of validation",
+            "note": f"one training of {last} epochs, with accuracies on the way; NASLib's one accuracy "
+            "is taken for validation accuracy",
         }
         tables.append(
             cell_table(f"naslib-{ours}", ours, rows, budgets, valid, np.full((len(curves), 1), np.nan), about)
@@ -270,14 +270,14 @@ def _curves(data: Mapping[Any, Any], dataset: str, name: str, fractions: bool | 
     curves: list[Array] = []
     for cell, entry in data.items():
         try:
-            found = entry[dataset]["eval_acc1es"]
-            if type(found) not in (list, tuple):
-                raise TypeError(f"expected a list of numbers, got {shown(found)}")
-            if not 0 < len(found) <= MAX_EPOCHS or len(found) != len((curves or [found])[0]):
-                raise ValueError(f"{len(found):,} epochs")
-            if not set(map(type, found)) <= {int, float, *NUMPY_NUMBERS}:
-                raise TypeError(f"expected a list of numbers, got {shown(found)}")
-            curve = np.array(found, float) / (1 if fractions else 100)
+            values = entry[dataset]["eval_acc1es"]
+            if type(values) not in (list, tuple):
+                raise TypeError(f"expected a list of numbers, got {shown(values)}")
+            if not 0 < len(values) <= MAX_EPOCHS or len(values) != len((curves or [values])[0]):
+                raise ValueError(f"{len(values):,} epochs")
+            if not set(map(type, values)) <= {int, float, *NUMPY_NUMBERS}:
+                raise TypeError(f"expected a list of numbers, got {shown(values)}")
+            curve = np.array(values, float) / (1 if fractions else 100)
             if not ((curve >= 0) & (curve <= 1)).all():
                 raise ValueError(f"an accuracy not {RANGES[bool(fractions)]}")
         except (KeyError, IndexError, TypeError, ValueError, OverflowError) as error:

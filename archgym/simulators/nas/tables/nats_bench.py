@@ -30,7 +30,7 @@ from archgym.space import Array
 from archgym.text import one_line, shown
 
 NATS_BUDGETS = (12, 200)  # epochs, each with trainings of its own
-NATS_SETS = {  # our name -> data set and part of the validation accuracy, and of the test accuracy
+NATS_SETS = {  # our name -> data set and part of validation accuracy, and of test accuracy
     # validated on half of the training set, tested after all of it
     "cifar10": (("cifar10-valid", "x-valid"), ("cifar10", "ori-test")),
     "cifar100": (("cifar100", "x-valid"), ("cifar100", "x-test")),
@@ -42,10 +42,10 @@ Figures = dict[tuple[str, int, int], float]
 
 @dataclass(frozen=True)
 class NatsRecord:
-    """One file of NATS-Bench: the record of one cell.
+    """One file of NATS-Bench: the trainings of one cell, by (data set, epochs, seed).
 
     Attributes:
-        index: position of the cell in NATS-Bench's order.
+        index: number of the cell in the order of NATS-Bench.
         cell: string of the cell.
         valid: (data set, epochs, seed) -> validation accuracy, a fraction.
         test: the same -> test accuracy.
@@ -146,7 +146,7 @@ def import_nats_bench(
     at = {(epochs, seed): (s, k) for k, epochs in enumerate(NATS_BUDGETS) for s, seed in enumerate(seeds)}
 
     def gathered(what: str, name: str) -> Array:
-        found = np.full(shape, np.nan)
+        values = np.full(shape, np.nan)
         for row, record in enumerate(records):
             for (dataset, epochs, seed), value in getattr(record, what).items():
                 if dataset == name:
@@ -159,8 +159,8 @@ def import_nats_bench(
     about = {
         "source": "NATS-Bench, topology space (v1.0)",
         "seeds": seeds,
-        "note": "12 and 200 epochs are trainings of their own; a seed that was not trained for as many "
-        "epochs has no figure there",
+        "note": "12 and 200 epochs are trainings of their own; a seed that was not trained for one "
+        "of them has no figure there",
     }
     tables = []
     for name in NATS_SETS:

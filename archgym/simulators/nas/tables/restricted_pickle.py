@@ -318,7 +318,7 @@ class _Reader(pickle._Unpickler):
     def _remember(self, number: int) -> None:
         # numbers count up; others could be chosen to collide
         if not 0 <= number < len(self.memo) + 256:
-            raise pickle.UnpicklingError("it numbers what it remembers in leaps")
+            raise pickle.UnpicklingError("its memo numbers are not consecutive")
         self.memo[number] = self.stack[-1]
 
     def _remember_by_line(self) -> None:

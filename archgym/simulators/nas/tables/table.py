@@ -36,7 +36,7 @@ FORMAT = 1
 HEADER = ("name", "space", "network", "provenance")  # fields in the file's header
 SPACES = {"cell": 5**6, "macro": 3**8}  # architectures of each space
 
-IMPORTERS = {  # how the names of tables that do not ship begin -> the command that makes them
+IMPORTERS = {  # start of the names of tables that do not ship -> the command that makes them
     "digits": "python -m archgym.simulators.nas.generate --noise NOISE",
     "nats": "archgym data import nats-bench PATH",
     "nasbench201": "archgym data import nasbench201 CSV",
@@ -54,7 +54,8 @@ class Table:
     Attributes:
         name: name of the data set, such as "digits-0.5" or "nats-cifar10".
         space: "cell" (NAS-Bench-201, ordinals of `cells.CELL_SPACE`) or "macro" (NAS-Bench-Macro).
-        network: name in `costs.NETWORKS`, for parameters and multiply-adds; "" where columns have them.
+        network: name in `costs.NETWORKS` of the network with the architectures' costs; "" where columns hold
+            the costs.
 
     Raises:
         ArchGymError: arrays that do not fit together, or accuracies that are not fractions.
@@ -88,7 +89,7 @@ class Table:
         for name, column in self.columns.items():
             expect(name, column, (rows,), np.number)
         if not len(self.budgets) or (np.diff(self.budgets) <= 0).any():
-            raise ArchGymError("budgets are epochs in increasing order, at least one")
+            raise ArchGymError("budgets must be epochs in increasing order, at least one")
         if len(self.row) and not (self.row.min() >= 0 and self.row.max() < rows):
             raise ArchGymError(f"expected row numbers in 0..{rows - 1}, got others")
         for name, accuracies in (
@@ -132,7 +133,7 @@ def read_table(path: str | os.PathLike[str]) -> Table:
     """The table that `save_table` wrote.
 
     Raises:
-        ArchGymError: no such file, a damaged one, or one whose figures are not those that were written.
+        ArchGymError: the file is missing or damaged, or its figures are not those that were written.
     """
     with reading(path, "an accuracy table of archgym", "import it again"):
         about, arrays = load_archive(path, FORMAT)
