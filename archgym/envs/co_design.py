@@ -1,17 +1,18 @@
-"""archgym/CoDesign-v0: choose a cell and its accelerator, for accuracy within latency, energy and area.
+"""archgym/CoDesign-v0: choose a network's cell and the accelerator that it runs on together, for accuracy
+within latency, energy and area.
 
 ## Description
 A large cell is accurate and slow, a large chip is fast and costly: neither is best without the other. The
-cell is one of NAS-Bench-201, with the accuracy of a trained network (`archgym/NasCell-v0`); latency, energy
-and area are those of the same network on an accelerator of `archgym/Accelerator-v0`
-(`archgym.simulators.co_design`). The network of the digits has a stage at 8 x 8 pixels and one at 4 x 4, of
-one cell each, both 16 channels wide: microseconds of work. With `deploy="cifar"` costs are those of the
-CIFAR-10 network with the same cell instead (16, 32 and 64 wide, five cells each), and accuracy is still that
-of `dataset`.
+cell is one of NAS-Bench-201, and its accuracy that of a network that was really trained
+(`archgym/NasCell-v0`); latency, energy and area are those of the network whose accuracy is stated, on an
+accelerator of `archgym/Accelerator-v0` (`archgym.simulators.co_design`). The network of the digits has a
+stage at 8 x 8 pixels and one at 4 x 4, of one cell each, both 16 channels wide: microseconds of work. With
+`deploy="cifar"` costs are those of the CIFAR-10 network with the same cell instead (16, 32 and 64 wide, five
+cells each), and accuracy is still that of `dataset`.
 
 ## Action Space
 `MultiDiscrete([5, 5, 5, 5, 5, 5, 6, 6, 6, 6, 9, 6, 7, 1, 2, 5])`: 76,545,000,000 designs, all feasible: no
-layer of these networks is too large for the smallest chip. Cells of the same function and number of
+layer of these networks is too large for the smallest chip. Cells of the same function and numbers of
 convolutions are the same.
 
 | Num | Parameter | Values | Meaning |
@@ -39,11 +40,11 @@ The precision is fp16 unless `fixed` changes it: the effect of another one on ac
 test_accuracy, after the last epoch of the longest budget, is in `info` and in results; no search sees it.
 
 ## Rewards
-With specs, NASAIC's penalised objective: valid_accuracy - 10 * sum over specs of
-max(0, (value - spec) / (bound - spec)), bound = 4 spec; with form="log", log(valid_accuracy / median over all
-cells) minus log(value / spec) of every spec missed. Without specs, a trade-off:
-accuracy_weight * log(valid_accuracy / median over all cells) - log(edp / reference). Other weights are other
-points of the Pareto front of accuracy and energy-delay product.
+With specs, NASAIC's penalised objective: valid_accuracy - 10 * sum over specs of max(0, (value - spec) /
+(bound - spec)), bound = 4 spec; with form="log", log(valid_accuracy / median over all cells) minus log(value
+/ spec) of every spec missed. Without specs, a trade-off: accuracy_weight * log(valid_accuracy / median over
+all cells) - log(edp / reference). Other weights are other points of the Pareto front of accuracy and
+energy-delay product.
 
 ## Starting State
 No design: an observation of zeros.
@@ -52,20 +53,21 @@ No design: an observation of zeros.
 After one design (`horizon=1`), or after `horizon` designs.
 
 ## Arguments
-| Argument | Type | Default | Meaning |
-|---|---|---|---|
-| dataset | str | "digits-0.5" | table of accuracies, one of `archgym data list` |
-| deploy | str | "dataset" | network whose costs count: that of `dataset`, or "cifar" for that of CIFAR-10 |
-| epochs | int or None | None | epochs before validation, as in archgym/NasCell-v0 |
-| seed | str or int | "mean" | training seeds, as in archgym/NasCell-v0 |
-| technology | str | "45nm" | table of energies and areas: "45nm", "65nm", or the path of your own |
-| fixed | dict | {"precision": "fp16"} | accelerator parameters to hold constant; {} for none |
-| specs | str, dict or None | "edge" | limits: "edge", "tight" or e.g. {"latency_s": 4e-6}; None for none |
-| form | str | "nasaic" | form of the reward with specs, "nasaic" or "log" |
-| accuracy_weight | float | 12 | weight of accuracy against the energy-delay product, without specs |
+| Argument | Default | Meaning |
+|---|---|---|
+| dataset | "digits-0.5" | str: name of `archgym data list`, for the accuracies |
+| deploy | "dataset" | str: network of the costs, "dataset" (the trained one) or "cifar" (for CIFAR-10) |
+| epochs | None | int: budget of the accuracy that is seen, as in archgym/NasCell-v0 |
+| seed | "mean" | str or int: training seeds, as in archgym/NasCell-v0 |
+| technology | "45nm" | str: energies and areas, "45nm", "65nm" or the path of a table of yours |
+| fixed | {"precision": "fp16"} | dict: parameters of the accelerator to hold constant, in place of this one |
+| specs | "edge" | dict: limits of metrics, e.g. {"latency_s": 4e-6}; or "edge", "tight", None for no limits |
+| form | "nasaic" | str: form of the reward with specs, "nasaic" or "log" |
+| accuracy_weight | 12 | float: weight of accuracy against the energy-delay product, without specs |
 
-Presets: `edge`, `tight`, and `cifar` (deploy="cifar", specs="edge"). Their specs, and the share of 100,000
-random designs that meets them at 45 nm:
+Presets: `edge`, `tight`, and `cifar` (deploy="cifar", specs="edge"). The specs named so, and the share of
+    random designs that meets them at
+45 nm (of 100,000):
 
 | Network | edge | | tight | |
 |---|---|---|---|---|
@@ -79,9 +81,9 @@ within reach take a chip made for them.
 
 ## Known optimum
 By enumeration of the cells that can be optimal, on every chip: `archgym optimum archgym/CoDesign-v0` takes
-about a minute and keeps the result. With a spec of power more cells can be optimal, so that the chips must be
-fewer: fix some of their parameters. Under objectives that prefer low accuracy, or that name train_seconds,
-the optimum is unknown.
+about a minute, and is remembered. With a spec of power more cells can be, so that the chips must be fewer:
+fix some of their parameters. Under objectives that want accuracy low, or that name train_seconds, no optimum
+is known.
 
 ## Version History
 - v0: first version.
@@ -136,7 +138,8 @@ def objective(
     form: str = "nasaic",
     accuracy_weight: float = 12.0,
 ) -> Objective:
-    """Accuracy within specs, in NASAIC's penalised form or in logarithms; without specs against edp.
+    """Accuracy within specs, by NASAIC's penalised form or by logarithms; without specs a trade-off with the
+    energy-delay product.
 
     Raises:
         ArchGymError: specs of an unknown name or metric, an unknown form, a limit or a weight that is not a
@@ -163,12 +166,14 @@ def objective(
 
 
 def references(simulator: CoDesign) -> dict[str, float]:
-    """Metrics of a table: medians over all cells; costs: within twice those of the median design."""
+    """Medians over all cells of the table's metrics; costs within a factor of two of the median design's,
+    for any network.
+    """
     table = simulator.cells.evaluate_indices(all_cells(), np.random.default_rng(0))
     # a cell has 1.2 of each on average
     layers = simulator.network.layers(np.array([CONV1, CONV3, NONE, NONE, NONE, NONE]))
     macs, words = sum(layer.macs for layer in layers), compulsory_words(layers)
-    # as in archgym/Accelerator-v0
+    # as of archgym/Accelerator-v0
     latency_s, energy_j = 12e-12 * macs + 250e-12 * words, 8e-12 * macs + 60e-12 * words
     costs = {
         "latency_s": latency_s,

@@ -2,26 +2,27 @@
 
 ## Description
 A cell is a small graph of operations that a network repeats (Dong & Yang, "NAS-Bench-201", ICLR 2020). Every
-cell was trained several times, and a query looks it up: the table of the default task, noisy handwritten
-digits, ships with archgym and comes from `python -m archgym.simulators.nas.generate`; tables of CIFAR-10,
-CIFAR-100 and ImageNet16-120 are imported with `archgym data import`. With `backend="train"` PyTorch trains
-each cell at its query, for a few seconds.
+cell has really been trained, several times, and a query looks it up: the table of the default task, noisy
+handwritten digits, ships with archgym and was trained by `python -m archgym.simulators.nas.generate`; tables
+of CIFAR-10, CIFAR-100 and ImageNet16-120 are imported with `archgym data import`. With `backend="train"`
+nothing is looked up: PyTorch trains each cell at every query, for a few seconds.
 
 ## Action Space
 `MultiDiscrete([5, 5, 5, 5, 5, 5])`: 15,625 cells, all feasible. Many are the same function: 5,044 differ, and
-5,364 where a different number of convolutions, which costs differently, counts too, as it does here. In an
-imported table that trained every cell by itself all 15,625 differ.
+5,364 where cells with different numbers of convolutions count as different, as they do here, since their
+costs differ. In an imported table that trained every cell by itself all 15,625 differ.
 
 | Num | Parameter | Values | Meaning |
 |---|---|---|---|
-| 0 | edge01 | none, skip_connect, nor_conv_1x1, nor_conv_3x3, avg_pool_3x3 | node 0 (input) to node 1 |
-| 1 | edge02 | the same | node 0 to node 2 |
-| 2 | edge12 | the same | node 1 to node 2 |
-| 3 | edge03 | the same | node 0 to node 3, the cell's output |
-| 4 | edge13 | the same | node 1 to node 3 |
-| 5 | edge23 | the same | node 2 to node 3 |
+| 0 | edge01 | none, skip_connect, nor_conv_1x1, nor_conv_3x3, avg_pool_3x3 | edge to node 1 from the input |
+| 1 | edge02 | the same | edge to node 2 from 0 |
+| 2 | edge12 | the same | edge to node 2 from 1 |
+| 3 | edge03 | the same | edge to node 3, the output, from 0 |
+| 4 | edge13 | the same | edge to node 3 from 1 |
+| 5 | edge23 | the same | edge to node 3 from 2 |
 
-`archgym.simulators.nas.cells.format` turns a row of indices into the string of NAS-Bench-201, `parse` back.
+`archgym.simulators.nas.cells.format` and `parse` convert between a row of indices and the string of
+NAS-Bench-201.
 
 ## Observation Space
 `Box`, float32: log(metric / reference) of the last design, then its feasibility. Metrics:
@@ -38,8 +39,8 @@ test_accuracy, after the last epoch of the longest budget, is in `info` and in r
 Tables without training times have no train_seconds.
 
 ## Rewards
-log(valid_accuracy / median over all cells), minus log(value / limit) where parameters or multiply-adds
-exceed a limit.
+log(valid_accuracy / median over all cells), minus log(value / limit) where parameters or multiply-adds exceed
+a limit.
 
 ## Starting State
 No design: an observation of zeros.
@@ -48,14 +49,14 @@ No design: an observation of zeros.
 After one design (`horizon=1`), or after `horizon` designs.
 
 ## Arguments
-| Argument | Type | Default | Meaning |
-|---|---|---|---|
-| dataset | str | "digits-0.5" | table of `archgym data list` |
-| epochs | int or None | None | epochs before validation, for digits 1, 2, 4, 8 or 16; None for the longest |
-| seed | str or int | "mean" | training seed: "mean" of all, "random" for one per query, or a number |
-| backend | str | "table" | source of results; "train": train each cell (`pip install 'archgym[nas]'`) |
-| params | float or None | None | limit on params |
-| macs | float or None | None | limit on macs |
+| Argument | Default | Meaning |
+|---|---|---|
+| dataset | "digits-0.5" | str: name of `archgym data list` |
+| epochs | None | int: budget of the accuracy that is seen; 1, 2, 4, 8 or 16 for digits; None: the longest |
+| seed | "mean" | str or int: "mean" over training seeds; "random": one per query; or the number of one |
+| backend | "table" | str: "table", or "train" to train at every query (`pip install 'archgym[nas]'`) |
+| params | None | float or None: limit on params |
+| macs | None | float or None: limit on macs |
 
 ## Known optimum
 Exact, from the table, unless the seed is random or cells are trained live.
@@ -112,7 +113,9 @@ def objective(simulator: Simulator, *, params: float | None = None, macs: float 
 
 
 def references(simulator: Simulator) -> dict[str, float]:
-    """The median over all cells of every metric; for cells that are trained, near that of the digits."""
+    """The median over all cells of every metric that a table has; for cells that are trained, near that of
+    the digits.
+    """
     cells = simulator.unwrapped
     if isinstance(cells, NasCell):
         columns = cells.evaluate_indices(all_cells(), np.random.default_rng(0))

@@ -1,15 +1,16 @@
-"""archgym/NasMacro-v0: find the best eight blocks of a small image network, in a table of trained networks.
+"""archgym/NasMacro-v0: choose the eight blocks of a small image network, looked up in a table of trained
+networks.
 
 ## Description
 Every network of NAS-Bench-Macro (Su et al., CVPR 2021) was trained three times on CIFAR-10, for 50 epochs.
-The source states the best test accuracy over the epochs and no validation accuracy: a search sees the test
-accuracy, so its result looks better than it would on new images. The table is imported once, from the
-source's nas-bench-macro_cifar10.json, by `archgym data import nas-bench-macro JSON`; until then, the
-environment is not registered.
+The source states test accuracy alone, the best over the epochs, and no validation accuracy: here a search
+sees the test accuracy, so its result looks better than it would on new images. The table is imported once,
+from the source's nas-bench-macro_cifar10.json, by `archgym data import nas-bench-macro JSON`; before that,
+the environment is not registered.
 
 ## Action Space
-`MultiDiscrete([3] * 8)`: 6,561 networks, all feasible. 3,969 differ, since the order of identities behind
-the first layer of a stage does not matter.
+`MultiDiscrete([3] * 8)`: 6,561 networks, all feasible. 3,969 differ, since the place of identities behind the
+first layer of a stage does not matter.
 
 | Num | Parameter | Values | Meaning |
 |---|---|---|---|
@@ -44,12 +45,12 @@ No design: an observation of zeros.
 After one design (`horizon=1`), or after `horizon` designs.
 
 ## Arguments
-| Argument | Type | Default | Meaning |
-|---|---|---|---|
-| dataset | str | "nas-bench-macro-cifar10" | table of `archgym data list` whose space is macro |
-| seed | str | "mean" | accuracy: mean of the three trainings, or "random": one of them, drawn per query |
-| params | float or None | None | limit on params |
-| macs | float or None | None | limit on macs |
+| Argument | Default | Meaning |
+|---|---|---|
+| dataset | "nas-bench-macro-cifar10" | str: name of `archgym data list` whose space is macro |
+| seed | "mean" | str: "mean" over the three trainings, or "random" for one of them per query |
+| params | None | float or None: limit on params |
+| macs | None | float or None: limit on macs |
 
 ## Known optimum
 Exact, from the table, unless the seed is random.

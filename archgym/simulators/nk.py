@@ -22,8 +22,8 @@ from archgym.simulator import Metric, Simulator
 from archgym.space import Array, DesignSpace, Indices, Integer
 
 NEIGHBOURHOODS = ("adjacent", "random")
-MAX_CONTRIBUTIONS = 2**27  # 1 GiB
-MAX_STEPS = 10**8  # of the dynamic program: about a second
+MAX_TABLE = 2**27  # contributions; 1 GiB
+MAX_STEPS = 10**8  # steps of the dynamic program; about a second
 
 
 class NKLandscape(Simulator):
@@ -54,9 +54,9 @@ class NKLandscape(Simulator):
             raise ArchGymError(f"k must be below n: each of n={n} loci has only {n - 1} others, not {k}")
         if neighbourhood not in NEIGHBOURHOODS:
             raise unknown("neighbourhood", neighbourhood, NEIGHBOURHOODS)
-        if n * int(alleles) ** (int(k) + 1) > MAX_CONTRIBUTIONS:
+        if n * int(alleles) ** (int(k) + 1) > MAX_TABLE:
             raise ArchGymError(
-                f"n * alleles^(k + 1) contributions do not fit into memory (above {MAX_CONTRIBUTIONS:,}); "
+                f"n * alleles^(k + 1) contributions do not fit into memory (above {MAX_TABLE:,}); "
                 "lower k or alleles"
             )
         self.n, self.k, self.alleles, self.neighbourhood = int(n), int(k), int(alleles), neighbourhood

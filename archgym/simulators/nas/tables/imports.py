@@ -88,9 +88,9 @@ def import_nasbench201(
         with open(path, newline="", encoding="utf-8-sig") as file:
             first = file.readline()
             delimiter = delimiter_of(first)
-            there = next(csv.reader([first], delimiter=delimiter, skipinitialspace=True), [])
-            reader = csv.DictReader(file, there, strict=True, delimiter=delimiter, skipinitialspace=True)
-            present = [dataset for dataset, columns in CSV_COLUMNS.items() if {*columns} & {*there}]
+            header = next(csv.reader([first], delimiter=delimiter, skipinitialspace=True), [])
+            reader = csv.DictReader(file, header, strict=True, delimiter=delimiter, skipinitialspace=True)
+            present = [dataset for dataset, columns in CSV_COLUMNS.items() if {*columns} & {*header}]
             datasets = present or [*CSV_COLUMNS]
             columns = [column for dataset in datasets for column in CSV_COLUMNS[dataset]]
             missing = [column for column in ("cell", *columns) if column not in header]

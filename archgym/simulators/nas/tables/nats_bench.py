@@ -146,7 +146,7 @@ def import_nats_bench(
     at = {(epochs, seed): (s, k) for k, epochs in enumerate(NATS_BUDGETS) for s, seed in enumerate(seeds)}
 
     def gathered(what: str, name: str) -> Array:
-        values = np.full(shape, np.nan)
+        found = np.full(shape, np.nan)
         for row, record in enumerate(records):
             for (dataset, epochs, seed), value in getattr(record, what).items():
                 if dataset == name:
