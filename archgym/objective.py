@@ -29,16 +29,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from archgym.errors import ArchGymError, unknown
 from archgym.space import Array, all_true
-
-if TYPE_CHECKING:
-    from archgym.simulator import Outcome
 
 R = 10.0
 INFEASIBLE_REWARD = -R - 1
@@ -115,6 +112,15 @@ CAPPED = (
     "or form='linear' where a metric is 0 at the optimum"
 )
 """Why nothing can be measured by an optimum (`Objective.caps`)."""
+
+
+class Results(Protocol):
+    """What `Objective.judge` needs of an `archgym.simulator.Outcome`."""
+
+    values: Array
+    feasible: Array
+
+    def fail(self, row: int, reason: str) -> None: ...
 
 
 class Rewards(NamedTuple):
@@ -210,11 +216,11 @@ class Objective:
         columns = {name: np.asarray(metrics[name], float) for name in self.metrics}
         return self._reward(columns, self._has_logarithms(columns, np.asarray(feasible, bool)))
 
-    def judge(self, outcome: Outcome, names: Sequence[str]) -> Rewards:
+    def judge(self, outcome: Results, names: Sequence[str]) -> Rewards:
         """Reward what a simulator said; designs that the form cannot reward become infeasible there, with the reason.
 
         Args:
-            outcome: results for B designs; changed in place.
+            outcome: results for B designs, an `archgym.simulator.Outcome`; changed in place.
             names: the metrics in the order of its columns.
         """
         columns = {name: outcome.values[:, names.index(name)] for name in self.metrics}

@@ -13,17 +13,15 @@ from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from decimal import Decimal
 from numbers import Real
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 
 from archgym.errors import ArchGymError, SimulatorUnavailable, reason_of
+from archgym.objective import Objective
 from archgym.space import Array, DesignSpace, Indices, all_true
 from archgym.text import REASON, is_unicode, one_line
 from archgym.values import Unwritable, identify, identity_of
-
-if TYPE_CHECKING:
-    from archgym.objective import Objective
 
 
 @dataclass(frozen=True)

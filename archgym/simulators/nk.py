@@ -13,20 +13,16 @@ since the window after N steps is the first one, s, again (Wright, Thompson & Zh
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
-from archgym.errors import ArchGymError, unknown
+from archgym.errors import ArchGymError, unknown, whole
+from archgym.objective import Maximize, Minimize, Objective
 from archgym.simulator import Metric, Simulator
 from archgym.space import Array, DesignSpace, Indices, Integer
 
-if TYPE_CHECKING:
-    from archgym.objective import Objective
-
 NEIGHBOURHOODS = ("adjacent", "random")
-LARGEST_TABLE = 2**27  # contributions: 1 GiB
-LARGEST_DYNAMIC_PROGRAM = 10**8  # steps: about a second
+MAX_CONTRIBUTIONS = 2**27  # 1 GiB
+MAX_STEPS = 10**8  # of dynamic programming: about a second
 
 
 class NKLandscape(Simulator):
@@ -34,13 +30,13 @@ class NKLandscape(Simulator):
 
     Args:
         n: number of loci (parameters x0, x1, ...).
-        k: other loci that each contribution depends on, 0 <= k < n.
-        alleles: values per locus.
-        seed: draws the contributions (and random neighbourhoods).
+        k: number of other loci that each contribution depends on, 0 <= k < n.
+        alleles: number of values per locus.
+        seed: seed for the contributions and for random neighbourhoods.
         neighbourhood: "adjacent" (the k loci that follow on the ring) or "random" (k others, drawn for each locus).
 
     Raises:
-        ArchGymError: an argument out of its range, or contributions that would not fit into memory.
+        ArchGymError: an argument out of its range, or contributions that do not fit into memory.
     """
 
     identity = "archgym.simulators.nk:NKLandscape"
@@ -48,16 +44,15 @@ class NKLandscape(Simulator):
     metrics = (Metric("fitness", unit="1", better="higher"),)
 
     def __init__(self, n: int = 20, k: int = 2, alleles: int = 4, seed: int = 0, neighbourhood: str = "adjacent"):
-        for name, value, low in (("n", n, 1), ("k", k, 0), ("alleles", alleles, 2), ("seed", seed, 0)):
-            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < low:
-                raise ArchGymError(f"{name} must be an integer from {low}, not {value!r}")
+        n, k, seed = whole("n", n, least=1), whole("k", k, least=0), whole("seed", seed, least=0)
+        alleles = whole("alleles", alleles, least=2)
         if k >= n:
-            raise ArchGymError(f"k must be below n: each of n={n} loci has only {n - 1} others, not {k}")
+            raise ArchGymError(f"expected k below n, got k={k}; each of n={n} loci has only {n - 1} others")
         if neighbourhood not in NEIGHBOURHOODS:
             raise unknown("neighbourhood", neighbourhood, NEIGHBOURHOODS)
-        if n * int(alleles) ** (int(k) + 1) > LARGEST_TABLE:
-            raise ArchGymError(f"n * alleles^(k + 1) contributions do not fit into memory (above {LARGEST_TABLE:,}); lower k or alleles")
-        self.n, self.k, self.alleles, self.neighbourhood = int(n), int(k), int(alleles), neighbourhood
+        if n * alleles ** (k + 1) > MAX_CONTRIBUTIONS:
+            raise ArchGymError(f"n * alleles^(k + 1) contributions do not fit into memory (above {MAX_CONTRIBUTIONS:,}); lower k or alleles")
+        self.n, self.k, self.alleles, self.neighbourhood = n, k, alleles, neighbourhood
         self.space = DesignSpace([Integer(f"x{i}", 0, alleles - 1) for i in range(n)])
         rng = np.random.default_rng([seed, n, k, alleles])
         self._contribution = rng.random((n, alleles ** (k + 1)))  # c[i, row], row = (x_i, x_j1, ..., x_jK) in base `alleles`
@@ -75,11 +70,12 @@ class NKLandscape(Simulator):
     def optimum(self, objective: Objective) -> Indices | None:
         """The fittest (or least fit) design, exactly: int64 [n].
 
-        None for random neighbourhoods, for more than about 10^8 steps, and for any objective but the plain maximum or minimum of fitness.
+        None for random neighbourhoods, for more than about 10^8 steps, and for objectives other than the plain maximum or minimum of
+        fitness.
         """
         sign = _direction(objective)
         steps = self.n * self.alleles ** (2 * self.k + 1)
-        if sign is None or self.neighbourhood != "adjacent" or steps > LARGEST_DYNAMIC_PROGRAM:
+        if sign is None or self.neighbourhood != "adjacent" or steps > MAX_STEPS:
             return None
         if self.k == 0:
             return np.asarray((sign * self._contribution).argmax(axis=1), np.int64)
@@ -105,18 +101,12 @@ class NKLandscape(Simulator):
 
 
 def _candidates(values: Array, c_i: Array) -> Array:
-    """V_i [S, windows] and c_i [x_i, between, x_{i+K}] -> what V_{i+1} is the maximum of: [S, x_i, between, x_{i+K}]."""
-    candidates: Array = values.reshape(len(values), *c_i.shape[:2], 1) + c_i
-    return candidates
+    """V_i [S, windows] and c_i [x_i, between, x_{i+K}] -> the sums [S, x_i, between, x_{i+K}] whose maximum over x_i is V_{i+1}."""
+    return values.reshape(len(values), *c_i.shape[:2], 1) + c_i
 
 
 def _direction(objective: Objective) -> float | None:
-    """+1 where the objective is to maximise fitness, -1 to minimise it, None where it is anything else."""
-    from archgym.objective import Maximize, Minimize
-
-    if len(objective.terms) != 1 or objective.constraints:
-        return None
-    term = objective.terms[0]
-    if not isinstance(term, Maximize | Minimize) or term.weight <= 0:
-        return None
-    return 1.0 if isinstance(term, Maximize) else -1.0
+    """+1 for objectives that maximise fitness, -1 for those that minimise it, None for all others."""
+    parts = (*objective.terms, *objective.constraints)
+    plain = len(parts) == 1 and isinstance(parts[0], Maximize | Minimize) and parts[0].weight > 0
+    return (1.0 if isinstance(parts[0], Maximize) else -1.0) if plain else None

@@ -287,7 +287,7 @@ def test_a_table_of_some_data_sets_gives_their_tables(table):
 
 def test_a_table_without_an_end_is_read_no_further_than_its_cells(table):
     text = csv_of()
-    with pytest.raises(ArchGymError, match=r"line 15627: the cell .* has been there before"):
+    with pytest.raises(ArchGymError, match=r"line 15627: duplicate cell .*, first seen at"):
         import_nasbench201(table(text + text[text.index("\n") + 1 :] * 20))
 
 

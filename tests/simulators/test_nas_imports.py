@@ -217,7 +217,7 @@ def test_a_folder_without_its_list_of_cells_or_with_a_wrong_one_is_refused(tmp_p
             import_nats_bench(place)
     for strings, message in (
         (STRINGS[:-1], "lacks 1 of 15,625 cells"),
-        ([*STRINGS[:-1], STRINGS[0]], "has been there before, at index 0"),
+        ([*STRINGS[:-1], STRINGS[0]], "duplicate cell .*, first seen at index 0"),
         (["|none~0|"], "index 0: .* is not the string of a cell"),
     ):
         (tmp_path / "meta.pickle.pbz2").write_bytes(pickle.dumps({"meta_archs": strings}, 4))
@@ -287,7 +287,7 @@ def test_a_csv_may_have_the_separators_of_a_spreadsheet(lines, tmp_path, separat
         (lambda lines: lines[:1], r"t\.csv lacks 15,625 of 15,625 cells"),
         (lambda lines: [], "lacks the columns cell, cifar10_valid"),
         (lambda lines: [lines[0].replace("cifar100_valid", "x"), *lines[1:]], "lacks the columns cifar100_valid"),
-        (lambda lines: [*lines, lines[5]], "line 15627: the cell .* has been there before, at line 6"),
+        (lambda lines: [*lines, lines[5]], "line 15627: duplicate cell .*, first seen at line 6"),
         (
             lambda lines: [*lines[:7], lines[7].replace("none~0", "nine~0", 1), *lines[8:]],
             "line 8: unknown operation 'nine'; did you mean 'none'",
@@ -341,8 +341,8 @@ def test_macro_networks_keep_their_three_accuracies_and_exact_costs():
         (lambda data: data["00000012"].update(test_acc=[1, 2]), "architecture 00000012: test_acc is not a list of 3"),
         (lambda data: data["00000012"].update(test_acc=[1, 2, 101]), "architecture 00000012, test_acc: 101 is not an accuracy"),
         (lambda data: data["00000012"].update(test_acc=[1, 2, float("nan")]), "architecture 00000012, test_acc: nan is not an accuracy"),
-        (lambda data: data["00000012"].update(params=1.5), "architecture 00000012: params is not a positive whole number, but 1.5"),
-        (lambda data: data["00000012"].pop("flops"), "architecture 00000012: flops is not a positive whole number, but None"),
+        (lambda data: data["00000012"].update(params=1.5), "architecture 00000012: expected a positive integer as params, got 1.5"),
+        (lambda data: data["00000012"].pop("flops"), "architecture 00000012: expected a positive integer as flops, got None"),
     ],
 )
 def test_macro_files_with_trouble_are_refused(tmp_path, change, message):

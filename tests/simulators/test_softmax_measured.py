@@ -115,7 +115,7 @@ def test_results_of_another_machine_or_compiler_are_not_taken_for_this_ones(monk
 
 @pytest.mark.parametrize("arguments", [{"cols": 0}, {"rows": -1}, {"cols": 2.5}, {"cols": True}])
 def test_a_workload_is_two_positive_integers(arguments):
-    with pytest.raises(ArchGymError, match="must be a positive integer"):
+    with pytest.raises(ArchGymError, match="as a whole number >= 1"):
         MeasuredSoftmax(**arguments)
 
 

@@ -39,7 +39,7 @@ from typing import Any
 
 import numpy as np
 
-from archgym.errors import ArchGymError
+from archgym.errors import whole
 from archgym.simulator import Metric, Simulator
 from archgym.simulators.softmax.calibration import ISAS, PREFETCH_BYTES, Calibration
 from archgym.space import Array, Categorical, DesignSpace, Indices, Ordinal
@@ -101,7 +101,7 @@ class SoftmaxCostModel(Simulator):
     )
 
     def __init__(self, rows: int = 1, cols: int = 65536, calibration: str | Path | Calibration | None = None):
-        self.rows, self.cols = check_shape(rows, cols)
+        self.rows, self.cols = whole("rows", rows, least=1), whole("cols", cols, least=1)
         self.calibration = calibration if isinstance(calibration, Calibration) else Calibration.load(calibration)
         shares = [(self.rows, self.cols), (ceil(self.rows / 2), self.cols) if self.rows > 1 else (1, ceil(self.cols / 2))]
 
@@ -215,18 +215,6 @@ class SoftmaxCostModel(Simulator):
     def specification(self) -> dict[str, Any]:
         """The class, its arguments and the digest of the calibration, whose file may change under its name."""
         return {**super().specification, "calibration": self.calibration.digest}
-
-
-def check_shape(rows: Any, cols: Any) -> tuple[int, int]:
-    """Rows and columns as integers.
-
-    Raises:
-        ArchGymError: one is not a positive integer.
-    """
-    for name, value in (("rows", rows), ("cols", cols)):
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-            raise ArchGymError(f"{name} must be a positive integer, not {value!r}")
-    return int(rows), int(cols)
 
 
 def canonical_tiles(indices: Indices, cols: int) -> Indices:
