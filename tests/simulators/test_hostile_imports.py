@@ -62,27 +62,30 @@ def in_a_list(unit: bytes, parts: int) -> bytes:
     return b"\x80\x04]" + (b"(" + unit * 1000 + b"e") * parts + b"."
 
 
-BOMBS = {
-    "brackets, compressed": packed(b"\x80\x04", b"]", 64),
-    "brackets": b"\x80\x04" + b"]" * (8 << 20),
-    "nothing": b"\x80\x04" + b"N" * (8 << 20),
-    "numbers": b"\x80\x04" + b"G\0\0\0\0\0\0\0\0" * (1 << 20),
-    "numbers, compressed": packed(b"\x80\x04](", b"G\0\0\0\0\0\0\0\0", 64),
-    "marks": b"\x80\x04" + b"(" * (8 << 20),
-    "sets": b"\x80\x04" + b"\x8f" * (8 << 20),
-    "memory": b"\x80\x04N" + b"\x94" * (8 << 20) + b".",
-    "lists in a list": in_a_list(b"]", 8000),
-    "texts in a list": in_a_list(b"\x8c\x02ab", 8000),
-    "a text of 4 GiB": b"\x80\x04X\xff\xff\xff\xff" + b"a" * 100,
-    "a text of 4 GiB, compressed": packed(b"\x80\x04X\xff\xff\xff\xff", b"a", 64),
-    "a frame of all bytes": packed(b"\x80\x04\x95" + b"\xff" * 8, b"a", 64),
-    "a line without an end": packed(b"V", b"a", 64),
-    "colliding keys": b"\x80\x02}(" + colliding(60_000, lambda key: key + b"N") + b"u.",
-    "colliding keys one by one": b"\x80\x02}" + colliding(60_000, lambda key: key + b"Ns") + b".",
-    "colliding keys of many dictionaries": b"\x80\x02](" + (b"}(" + colliding(999, lambda key: key + b"N") + b"u") * 500 + b"e.",
-    "colliding tuples": b"\x80\x02}(" + colliding(60_000, lambda key: key + b"\x85N") + b"u.",
-    "colliding memory": b"N" + b"".join(b"p%d\n" % (i * PRIME) for i in range(60_000)) + b".",
-}
+def bombs() -> dict[str, bytes]:
+    """Name -> content; made in a test, since compressing them takes seconds."""
+    return {
+        "brackets, compressed": packed(b"\x80\x04", b"]", 64),
+        "brackets": b"\x80\x04" + b"]" * (8 << 20),
+        "nothing": b"\x80\x04" + b"N" * (8 << 20),
+        "numbers": b"\x80\x04" + b"G\0\0\0\0\0\0\0\0" * (1 << 20),
+        "numbers, compressed": packed(b"\x80\x04](", b"G\0\0\0\0\0\0\0\0", 64),
+        "marks": b"\x80\x04" + b"(" * (8 << 20),
+        "sets": b"\x80\x04" + b"\x8f" * (8 << 20),
+        "memory": b"\x80\x04N" + b"\x94" * (8 << 20) + b".",
+        "lists in a list": in_a_list(b"]", 8000),
+        "texts in a list": in_a_list(b"\x8c\x02ab", 8000),
+        "a text of 4 GiB": b"\x80\x04X\xff\xff\xff\xff" + b"a" * 100,
+        "a text of 4 GiB, compressed": packed(b"\x80\x04X\xff\xff\xff\xff", b"a", 64),
+        "a frame of all bytes": packed(b"\x80\x04\x95" + b"\xff" * 8, b"a", 64),
+        "a line without an end": packed(b"V", b"a", 64),
+        "colliding keys": b"\x80\x02}(" + colliding(60_000, lambda key: key + b"N") + b"u.",
+        "colliding keys one by one": b"\x80\x02}" + colliding(60_000, lambda key: key + b"Ns") + b".",
+        "colliding keys of many dictionaries": b"\x80\x02](" + (b"}(" + colliding(999, lambda key: key + b"N") + b"u") * 500 + b"e.",
+        "colliding tuples": b"\x80\x02}(" + colliding(60_000, lambda key: key + b"\x85N") + b"u.",
+        "colliding memory": b"N" + b"".join(b"p%d\n" % (i * PRIME) for i in range(60_000)) + b".",
+    }
+
 
 MEASURED = """
 import sys, time
@@ -103,12 +106,12 @@ for path in sys.argv[1:]:
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is read from /proc")
 def test_bombs_are_refused_in_little_time_and_memory(tmp_path):
-    paths = []
-    for number, (name, content) in enumerate(BOMBS.items()):
+    paths, contents = [], bombs()
+    for number, (name, content) in enumerate(contents.items()):
         paths.append(tmp_path / f"{number} {name}")
         paths[-1].write_bytes(content)
     run = subprocess.run([sys.executable, "-c", MEASURED, *paths], capture_output=True, text=True, timeout=300)
-    told = dict(zip(BOMBS, run.stdout.splitlines(), strict=True))
+    told = dict(zip(contents, run.stdout.splitlines(), strict=True))
     for name, line in told.items():
         seconds, mebibytes, characters = map(float, line.split())
         assert seconds < 5 and mebibytes < 300 and characters < 600, (name, line)

@@ -130,7 +130,8 @@ def read_nats_record(path: AnyPath, *, fractions: bool = False) -> NatsRecord:
                     accuracies, key = training["eval_acc1es"], (name, epochs, int(seed))
                     if dataset == valid_set:
                         valid[key] = fraction_of(accuracies[f"{valid_part}@{epochs - 1}"], fractions)
-                        seconds[key] = sum(number_of(training["train_times"][epoch]) for epoch in range(epochs))
+                        times = [training["train_times"][epoch] for epoch in range(epochs)]
+                        seconds[key] = sum(times if {*map(type, times)} == {float} else map(number_of, times))
                         if not math.isfinite(seconds[key]):
                             raise ValueError("train_times has values that are not numbers")
                     if dataset == test_set:
