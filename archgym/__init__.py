@@ -1,7 +1,7 @@
 """archgym: a Gymnasium for architecture search.
 
-A simulator says what a design costs, an objective turns that into a reward, a Gymnasium environment wraps the two, an agent drives
-it through `reset` and `step`, and a ledger counts every simulated design.
+A simulator says what a design costs, an objective turns that into a reward, a Gymnasium environment wraps the
+two, an agent drives it through `reset` and `step`, and a ledger counts every simulated design.
 
 >>> import archgym
 >>> result = archgym.search("archgym/Softmax-v0", "genetic", budget=500, seed=0)   # doctest: +SKIP

@@ -52,7 +52,7 @@ class Incumbent:
     """A design that a search found good, measured twice.
 
     Attributes:
-        sample: its number among the search's samples, from 0.
+        sample: number among the search's samples, from 0.
         design: parameter values.
         reward, metrics: the first measurement, on which the search chose it.
         remeasured_reward, remeasured_metrics: the second measurement; None where it failed.
@@ -73,20 +73,23 @@ class SearchResult:
     """What a search found, and how.
 
     Attributes:
-        best_design: parameter values of the best valid design (the first, among equals); None if none was valid.
+        best_design: parameter values of the best valid design (the first, among equals); None if none was
+            valid.
         best_metrics: metrics of that design, report-only ones included; None if none was valid.
         best_reward: reward of that design; None if none was valid.
         samples: number of designs sent to the simulator.
         unique: number of distinct designs among them.
         cache_hits: number of samples answered from a cache.
-        history: columns [samples]: `sample`, every parameter (values), every metric, `feasible`, `valid`, `reward`, `cached`, `seconds`.
+        history: columns [samples]: `sample`, every parameter (values), every metric, `feasible`, `valid`,
+            `reward`, `cached`, `seconds`.
         failures: samples that the simulator could not evaluate, with reasons.
         optimum: the exact optimum, where it is known.
         specification: JSON; `search_again(specification)` repeats the search row for row.
         space: the design space.
-        incumbents: where the simulator measures, the five best designs, measured once more; best second measurement first. These
-            measurements are not samples.
-        front: Pareto front of the valid designs in the metrics given as `front`; None without them, or if none was valid.
+        incumbents: where the simulator measures, the five best designs, measured once more; best second
+            measurement first. These measurements are not samples.
+        front: Pareto front of the valid designs in the metrics given as `front`; None without them, or if
+            none was valid.
     """
 
     best_design: dict[str, Any] | None
@@ -105,13 +108,25 @@ class SearchResult:
 
     @property
     def regret(self) -> float | None:
-        """The optimum's reward minus the best found; None where the optimum is not known or nothing was valid."""
-        return None if self.optimum is None or self.best_reward is None else self.optimum.regret(self.best_reward)
+        """The optimum's reward minus the best found; None where the optimum is not known or nothing was
+        valid.
+        """
+        return (
+            None
+            if self.optimum is None or self.best_reward is None
+            else self.optimum.regret(self.best_reward)
+        )
 
     @property
     def percentile(self) -> float | None:
-        """The percentage of distinct valid designs that are at most as good as the best found; None where not known."""
-        return None if self.optimum is None or self.best_reward is None else self.optimum.percentile(self.best_reward)
+        """The percentage of distinct valid designs that are at most as good as the best found; None where
+        not known.
+        """
+        return (
+            None
+            if self.optimum is None or self.best_reward is None
+            else self.optimum.percentile(self.best_reward)
+        )
 
     @cached_property
     def best_so_far(self) -> Array:
@@ -122,13 +137,16 @@ class SearchResult:
     def to_arrow(self) -> pyarrow.Table:
         """The history as a PyArrow table, with the specification in the schema's metadata.
 
-        Parameters whose values have several types, or one that Arrow has not, are columns of text; `files.columns.read_columns` gives
-        their values back.
+        Parameters whose values have several types, or one that Arrow has not, are columns of text;
+        `files.columns.read_columns` gives their values back.
         """
-        return arrow_table(self.space, self.history).replace_schema_metadata({"archgym": json.dumps(self.specification)})
+        return arrow_table(self.space, self.history).replace_schema_metadata(
+            {"archgym": json.dumps(self.specification)}
+        )
 
     def to_parquet(self, path: str | os.PathLike[str]) -> Path:
-        """Write the history as Parquet, all of it or nothing; the specification is in the metadata under "archgym".
+        """Write the history as Parquet, all of it or nothing; the specification is in the metadata under
+        "archgym".
 
         Raises:
             ArchGymError: the path cannot be written.
@@ -146,7 +164,8 @@ class SearchResult:
 
 
 class Search:
-    """A search that can be observed while it runs: `run()` runs it, `ledger` counts its samples, `result()` returns what it has so far.
+    """A search that can be observed while it runs: `run()` runs it, `ledger` counts its samples, `result()`
+    returns what it has so far.
 
     Simulated designs are kept whatever ends the search: `result()` also works after an error or Ctrl-C.
 
@@ -168,18 +187,33 @@ class Search:
     ):
         self.budget = whole("budget", budget, least=1)
         self.seed = whole("seed", seed, least=0)
-        env_kwargs, agent_kwargs = _keywords("env_kwargs", env_kwargs), _keywords("agent_kwargs", agent_kwargs)
+        env_kwargs, agent_kwargs = (
+            _keywords("env_kwargs", env_kwargs),
+            _keywords("agent_kwargs", agent_kwargs),
+        )
         self.agent = make_any_agent(agent, agent_kwargs)
         version = whole(f"{type(self.agent).__name__}.version", getattr(self.agent, "version", None), least=0)
         if num_envs is None:
-            width = whole(f"{type(self.agent).__name__}.preferred_num_envs", self.agent.preferred_num_envs, least=1)
+            width = whole(
+                f"{type(self.agent).__name__}.preferred_num_envs", self.agent.preferred_num_envs, least=1
+            )
         else:
             width = whole("num_envs", num_envs, least=1)
         get_task(env)  # an unknown environment is refused here, with the nearest names
         for name in env_kwargs:
-            if name in ("task", "num_envs", "spec", "wrappers", "vectorization_mode", "vector_kwargs", "render_mode", "autoreset_mode"):
+            if name in (
+                "task",
+                "num_envs",
+                "spec",
+                "wrappers",
+                "vectorization_mode",
+                "vector_kwargs",
+                "render_mode",
+                "autoreset_mode",
+            ):
                 raise ArchGymError(
-                    f"{name!r} cannot be set through env_kwargs: a search makes its own vector environment; use search(num_envs=...)"
+                    f"{name!r} cannot be set through env_kwargs: a search makes its own vector environment; "
+                    "use search(num_envs=...)"
                 )
         objective, written, kwargs = _settled(env_kwargs)
         made = gymnasium.make_vec(env, num_envs=width, **objective, **kwargs)
@@ -189,7 +223,8 @@ class Search:
         self.ledger.budget = self.budget
         self.front = () if front is None else check_front(front, self.env.simulator)
         environment = EnvSpecification.from_dict(self.env.evaluator.specification())
-        kwargs = {name: written[name] for name in environment.kwargs}  # as they were before the simulator had them
+        # as they were before the simulator had them
+        kwargs = {name: written[name] for name in environment.kwargs}
         specification = Specification(
             replace(environment, id=env, kwargs=kwargs, front=tuple(front or ())),
             AgentSpecification(agent_name(self.agent), write(self.agent.configuration), version),
@@ -215,7 +250,8 @@ class Search:
 
         Raises:
             ArchGymError: the agent took no sample, or more than its budget.
-            Exception: whatever ended the search; what was found until then is in its attribute `partial`, a `SearchResult`.
+            Exception: whatever ended the search; what was found until then is in its attribute `partial`, a
+                `SearchResult`.
         """
         try:
             self.spend()
@@ -233,10 +269,13 @@ class Search:
         if self.ledger.samples:
             with suppress(Exception):
                 error.partial = self.result()  # type: ignore[attr-defined]
-                error.add_note(f"archgym: {self.progress}; the attribute `partial` of this exception has what was found")
+                error.add_note(
+                    f"archgym: {self.progress}; the attribute `partial` of this exception has what was found"
+                )
 
     def spend(self) -> None:
-        """Let the agent spend the budget; what it found is in the ledger. Whoever calls this closes the environment.
+        """Let the agent spend the budget; what it found is in the ledger. Whoever calls this closes the
+        environment.
 
         Raises:
             ArchGymError: the agent took no sample, or more than its budget.
@@ -251,8 +290,9 @@ class Search:
         agent, samples = agent_name(self.agent), self.ledger.samples
         if samples == 0 or (allowed is not None and samples > allowed):
             raise ArchGymError(
-                f"expected the agent {agent} to take {self.budget:,} samples, got {samples:,}; step the environment that its `search` is "
-                "given until BudgetExhausted is raised, and leave the ledger's budget alone"
+                f"expected the agent {agent} to take {self.budget:,} samples, got {samples:,}; step the "
+                "environment that its `search` is given until BudgetExhausted is raised, and leave the "
+                "ledger's budget alone"
             )
         if samples < self.budget:
             warnings.warn(f"the agent {agent} stopped early: {self.progress}", stacklevel=2)
@@ -267,11 +307,17 @@ class Search:
 
     @property
     def clipped(self) -> int:
-        """Number of valid samples whose reward, or a component of it, is clipped at +-R although it is finite."""
+        """Number of valid samples whose reward, or a component of it, is clipped at +-R although it is
+        finite.
+        """
         simulator, objective = self.env.simulator, self.env.objective
         values = self.ledger.column("values")[self.ledger.column("valid")]
         metrics = {metric.name: values[:, i] for i, metric in enumerate(simulator.metrics)}
-        given = VectorObjective(simulator, objective, self._followed).components if self._followed else [objective]
+        given = (
+            VectorObjective(simulator, objective, self._followed).components
+            if self._followed
+            else [objective]
+        )
         return int(np.any([each.clips(metrics) for each in given], axis=0).sum())
 
     @property
@@ -288,14 +334,20 @@ class Search:
                 warnings.warn(f"the optimum cannot be looked up: {reason_of(error)}", stacklevel=3)
 
     def result(self) -> SearchResult:
-        """What has been found so far, at any time: also after an error, and when the environment is closed."""
+        """What has been found so far, at any time: also after an error, and when the environment is
+        closed.
+        """
         self._look_up_optimum()
         ledger, simulator = self.ledger, self.env.simulator
         history = ledger.history()
         row = ledger.best
         return SearchResult(
-            best_design=None if row is None else {name: _item(history[name][row]) for name in simulator.space.names},
-            best_metrics=None if row is None else {m.name: float(history[m.name][row]) for m in simulator.metrics},
+            best_design=None
+            if row is None
+            else {name: _item(history[name][row]) for name in simulator.space.names},
+            best_metrics=None
+            if row is None
+            else {m.name: float(history[m.name][row]) for m in simulator.metrics},
             best_reward=ledger.best_reward,
             samples=ledger.samples,
             unique=ledger.unique,
@@ -306,7 +358,9 @@ class Search:
             specification=self.specification,
             space=simulator.space,
             incumbents=self._incumbents,
-            front=find_front(_columns(history, self.front), self.front) if self.front and row is not None else None,
+            front=find_front(_columns(history, self.front), self.front)
+            if self.front and row is not None
+            else None,
         )
 
 
@@ -329,18 +383,22 @@ def search(
         agent: an agent's name, class, or instance.
         budget: samples, counted at the simulator; spent exactly.
         seed: everything random derives from it; the same seed gives the same rows.
-        env_kwargs: arguments of the environment (`objective`, `horizon`, `preset` and those of its simulator).
+        env_kwargs: arguments of the environment (`objective`, `horizon`, `preset` and those of its
+            simulator).
         agent_kwargs: hyperparameters, where the agent is given by name or class.
         num_envs: designs per step; default: what the agent prefers.
-        cache: a file that remembers every simulated design, so that a search that was interrupted replays at no cost (`Cached`).
-        front: two metrics or more to trade off: an agent that can (`nsga2`) is paid a reward for each of them and searches for their
-            Pareto front, others keep the scalar reward; `result.front` is what was found either way.
+        cache: a file that remembers every simulated design, so that a search that was interrupted replays at
+            no cost (`Cached`).
+        front: two metrics or more to trade off: an agent that can (`nsga2`) is paid a reward for each of them
+            and searches for their Pareto front, others keep the scalar reward; `result.front` is what was
+            found either way.
 
     Raises:
-        ArchGymError: an unknown environment, agent, argument or hyperparameter (with the nearest names), or a value out of range.
-            Nothing is simulated then.
-        Exception: whatever ends the search before its budget is spent. If something was simulated, its attribute `partial` is a
-            `SearchResult` of what was found until then (of Ctrl-C's KeyboardInterrupt, too).
+        ArchGymError: an unknown environment, agent, argument or hyperparameter (with the nearest names), or a
+            value out of range. Nothing is simulated then.
+        Exception: whatever ends the search before its budget is spent. If something was simulated, its
+            attribute `partial` is a `SearchResult` of what was found until then (of Ctrl-C's
+            KeyboardInterrupt, too).
 
     Examples:
         >>> result = archgym.search("archgym/Softmax-v0", "genetic", budget=500, seed=0)   # doctest: +SKIP
@@ -358,18 +416,24 @@ def search(
     ).run()
 
 
-def search_again(specification: Mapping[str, Any], *, env_kwargs: Mapping[str, Any] | None = None) -> SearchResult:
+def search_again(
+    specification: Mapping[str, Any], *, env_kwargs: Mapping[str, Any] | None = None
+) -> SearchResult:
     """Repeat a search from its specification, row for row.
 
     Args:
         specification: JSON of a search, such as `SearchResult.specification`.
-        env_kwargs: the original objects of arguments that are stored as a hash only (frames, tensors, large arrays).
+        env_kwargs: the original objects of arguments that are stored as a hash only (frames, tensors, large
+            arrays).
 
     Raises:
-        ArchGymError: an error of `search`; an argument stored as a hash is missing or differs; or the agent has another version
-            here, so that the rows would differ.
+        ArchGymError: an error of `search`; an argument stored as a hash is missing or differs; or the agent
+            has another version here, so that the rows would differ.
     """
-    again, agent = specified(specification, env_kwargs=env_kwargs), Specification.from_dict(specification).agent
+    again, agent = (
+        specified(specification, env_kwargs=env_kwargs),
+        Specification.from_dict(specification).agent,
+    )
     if again.agent.version != agent.version:
         raise ArchGymError(
             f"expected version {agent.version!r} of the agent {agent.name!r}, got {again.agent.version}; "
@@ -383,13 +447,18 @@ def specified(
     cache: str | os.PathLike[str] | None = None,
     env_kwargs: Mapping[str, Any] | None = None,
 ) -> Search:
-    """The search that a specification describes, not yet run; whether the agent is of the same version is for the caller to check.
+    """The search that a specification describes, not yet run; whether the agent is of the same version is for
+    the caller to check.
 
     Raises:
-        ArchGymError: as `search`.
+        ArchGymError: arguments that `search` refuses.
     """
     run = Specification.from_dict(specification)
-    kwargs = {**read_arguments(run.env.kwargs, env_kwargs), "objective": run.env.objective, "horizon": run.env.horizon}
+    kwargs = {
+        **read_arguments(run.env.kwargs, env_kwargs),
+        "objective": run.env.objective,
+        "horizon": run.env.horizon,
+    }
     return Search(
         run.env.id,
         make_any_agent(run.agent.name, _keywords("hyperparameters", run.agent.configuration)),
@@ -412,7 +481,8 @@ def make_any_agent(agent: str | Agent | type[Agent], hyperparameters: Mapping[st
     if isinstance(agent, Agent):
         if hyperparameters:
             raise ArchGymError(
-                "expected no agent_kwargs beside an agent that is made already; pass its name or class, or leave agent_kwargs out"
+                "expected no agent_kwargs beside an agent that is made already; pass its name or class, or "
+                "leave agent_kwargs out"
             )
         return agent
     if isinstance(agent, str):
@@ -423,7 +493,9 @@ def make_any_agent(agent: str | Agent | type[Agent], hyperparameters: Mapping[st
         else:
             agent = get_agent(agent)
     if not (isinstance(agent, type) and issubclass(agent, Agent)) or inspect.isabstract(agent):
-        raise ArchGymError(f"expected an agent's name, a subclass of archgym.Agent, or an instance of one, got {agent!r}")
+        raise ArchGymError(
+            f"expected an agent's name, a subclass of archgym.Agent, or an instance of one, got {agent!r}"
+        )
     return agent(**hyperparameters)
 
 
@@ -453,16 +525,19 @@ def _item(value: Any) -> Any:
 
 
 def _settled(env_kwargs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    """An environment's objective, which a specification states in full, and its other arguments, as written and as they are passed on."""
+    """An environment's objective, which a specification states in full, and its other arguments, as
+    written and as they are passed on.
+    """
     objective = {name: value for name, value in env_kwargs.items() if name == "objective"}
     return objective, *settle({name: value for name, value in env_kwargs.items() if name != "objective"})
 
 
 def measure_again(evaluator: Evaluator, count: int = INCUMBENTS) -> tuple[Incumbent, ...]:
-    """Measure the best distinct valid designs in the ledger again, all together and uncounted; best second measurement first.
+    """Measure the best distinct valid designs in the ledger again, all together and uncounted; best second
+    measurement first.
 
-    The best of many noisy measurements is better than it can hold (the winner's curse). A second measurement, made of all rivals side by
-    side, was not chosen for being good: it is the one to report.
+    The best of many noisy measurements is better than it can hold (the winner's curse). A second measurement,
+    made of all rivals side by side, was not chosen for being good: it is the one to report.
     """
     ledger, space, metrics = evaluator.ledger, evaluator.simulator.space, evaluator.metric_names
     valid = np.flatnonzero(ledger.column("valid"))

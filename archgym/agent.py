@@ -1,7 +1,8 @@
 """Agents: search algorithms that drive an environment through `reset` and `step` alone.
 
-An agent declares its hyperparameters as a `DesignSpace`, so a lottery sweeps agents with the same class that agents sweep
-designs with. `AskTellAgent` supplies the loop for algorithms that propose designs and learn from their rewards:
+An agent declares its hyperparameters as a `DesignSpace`, so a lottery sweeps agents with the same class that
+agents sweep designs with. `AskTellAgent` supplies the loop for algorithms that propose designs and learn from
+their rewards:
 
     repeat: ask until the environment is full -> step -> tell         (until the ledger's budget is spent)
 """
@@ -13,17 +14,14 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+from gymnasium.vector import VectorEnv
 
 from archgym.errors import ArchGymError, BudgetExhausted, unknown
 from archgym.infos import core, finished
+from archgym.objective import Objective
 from archgym.seeding import stream
+from archgym.simulator import Metric
 from archgym.space import Array, DesignSpace, Indices
-
-if TYPE_CHECKING:
-    from gymnasium.vector import VectorEnv
-
-    from archgym.objective import Objective
-    from archgym.simulator import Metric
 
 
 class Agent(ABC):
@@ -33,11 +31,14 @@ class Agent(ABC):
         hyperparameters: the declared space; defaults stand in it. Each becomes an attribute of the instance.
         version: raised whenever the same seed gives other designs than before.
         multi_objective: True if it searches for a Pareto front where the environment pays a reward vector.
+        num_envs_from: designs to propose at once: a number, or the name of the hyperparameter that is the
+            number.
     """
 
     hyperparameters: ClassVar[DesignSpace]
     version: ClassVar[int]
     multi_objective: ClassVar[bool] = False
+    num_envs_from: ClassVar[str | int] = 1
 
     def __init__(self, **hyperparameters: Any) -> None:
         """Take hyperparameters as keywords; those not given have their declared defaults.
@@ -63,8 +64,11 @@ class Agent(ABC):
 
     @property
     def preferred_num_envs(self) -> int:
-        """How many designs the agent would like to propose at once; part of a run's specification."""
-        return 1
+        """Designs that the agent proposes at once unless the user sets a number; part of a run's
+        specification.
+        """
+        source = type(self).num_envs_from
+        return int(getattr(self, source)) if isinstance(source, str) else source
 
     @abstractmethod
     def search(self, env: VectorEnv, *, budget: int, seed: int) -> None:
@@ -86,8 +90,8 @@ def _declared(agent: type[Agent]) -> DesignSpace:
     declared = getattr(agent, "hyperparameters", None)
     if not isinstance(declared, DesignSpace):
         raise ArchGymError(
-            f"expected {agent.__name__}.hyperparameters to be a DesignSpace, got {declared!r}; "
-            "write DesignSpace([Real('rate', 0.01, 1.0, default=0.1)]), or DesignSpace([]) where there are none"
+            f"expected {agent.__name__}.hyperparameters to be a DesignSpace, got {declared!r}; write "
+            "DesignSpace([Real('rate', 0.01, 1.0, default=0.1)]), or DesignSpace([]) where there are none"
         )
     return declared
 
@@ -109,7 +113,9 @@ class AskTellAgent(Agent):
 
     @abstractmethod
     def ask(self, n: int) -> Array:
-        """Propose designs: int [m, P] with 1 <= m <= n. Asked again until the environment's width is filled."""
+        """Propose designs: int [m, P] with 1 <= m <= n. Asked again until the environment's width is
+        filled.
+        """
 
     @abstractmethod
     def tell(self, indices: Indices, rewards: Array, metrics: Mapping[str, Array], feasible: Array) -> None:
@@ -134,7 +140,12 @@ class AskTellAgent(Agent):
                 indices = self._ask_all(env.num_envs)
                 *_, info = env.step(indices)
                 done = finished(info)
-                self.tell(indices, done["reward"], {name: done["metrics"][name] for name in visible}, done["feasible"])
+                self.tell(
+                    indices,
+                    done["reward"],
+                    {name: done["metrics"][name] for name in visible},
+                    done["feasible"],
+                )
         except BudgetExhausted:
             return
 
@@ -145,7 +156,9 @@ class AskTellAgent(Agent):
             batch = np.asarray(self.ask(missing))
             if batch.ndim != 2 or not 1 <= len(batch) <= missing:
                 asked = f"{type(self).__name__}.ask({missing})"
-                raise ArchGymError(f"{asked} returned shape {batch.shape}; expected [m, P] with 1 <= m <= {missing}")
+                raise ArchGymError(
+                    f"{asked} returned shape {batch.shape}; expected [m, P] with 1 <= m <= {missing}"
+                )
             batches.append(batch)
             missing -= len(batch)
         return batches[0] if len(batches) == 1 else np.concatenate(batches)

@@ -1,10 +1,13 @@
 """Environments: a simulator and an objective behind Gymnasium's step API, single and natively vectorised.
 
-One step evaluates one whole design. With `horizon = 1` it ends the episode; with a longer horizon H, rewards are
+One step evaluates one whole design. With `horizon = 1` it ends the episode; with a longer horizon H, rewards
+are
 
-    r_1 = objective,   r_t = max(0, objective_t - best of the episode so far)          so an episode's rewards sum to its best.
+    r_1 = objective,   r_t = max(0, objective_t - best of the episode so far)   so an episode's rewards sum to
+                       its best.
 
-Both environments hold one `Evaluator`, where an action is checked, admitted by the ledger, simulated, rewarded and recorded:
+Both environments hold one `Evaluator`, where an action is checked, admitted by the ledger, simulated,
+rewarded and recorded:
 
     actions [B, P] -> admit -> simulate -> reward -> record -> Evaluation [B]
 """
@@ -37,7 +40,9 @@ _SMALLEST, _LARGEST = float(np.exp(-R)), float(np.exp(R))
 
 
 class Evaluation(NamedTuple):
-    """Evaluated designs: indices [B, P], metric values [B, M] (NaN where infeasible), feasible, valid, reward [B]."""
+    """Evaluated designs: indices [B, P], metric values [B, M] (NaN where infeasible), feasible, valid,
+    reward [B].
+    """
 
     indices: Indices
     values: Array
@@ -47,9 +52,13 @@ class Evaluation(NamedTuple):
 
 
 class Evaluator:
-    """What the environments share: the simulator, the objective, the ledger and the stream of simulator noise."""
+    """What the environments share: the simulator, the objective, the ledger and the stream of simulator
+    noise.
+    """
 
-    def __init__(self, task: str | Task, objective: ObjectiveSource | None, horizon: int, kwargs: Mapping[str, Any]):
+    def __init__(
+        self, task: str | Task, objective: ObjectiveSource | None, horizon: int, kwargs: Mapping[str, Any]
+    ):
         self.task = task if isinstance(task, Task) else get_task(task)
         self.kwargs = {name: restored(value) for name, value in kwargs.items()}
         self.simulator, self.objective = self.task.build(restored(objective), **self.kwargs)
@@ -110,7 +119,10 @@ class Evaluator:
         """A private int64 copy of legal actions."""
         given = np.asarray(actions)
         if given.shape != (n, len(self._nvec)):
-            raise ArchGymError(f"expected actions of shape {(n, len(self._nvec))}, one index per parameter, got {given.shape}")
+            raise ArchGymError(
+                f"expected actions of shape {(n, len(self._nvec))}, one index per parameter, got "
+                f"{given.shape}"
+            )
         if given.dtype.kind in "iu":
             indices = given.astype(np.int64)
         else:
@@ -118,15 +130,22 @@ class Evaluator:
             if given.dtype.kind == "f" and np.isfinite(given).all():
                 indices = given.astype(np.int64)
             if given.dtype.kind != "f" or not (indices == given).all():
-                raise ArchGymError(f"expected whole indices as an action, got {given.dtype} {given.flat[:4].tolist()}")
+                raise ArchGymError(
+                    f"expected whole indices as an action, got {given.dtype} {given.flat[:4].tolist()}"
+                )
         if np.count_nonzero(indices.view(np.uint64) >= self._nvec):
             row, column = np.argwhere(indices.view(np.uint64) >= self._nvec)[0]
             parameter = self.simulator.space.parameters[column]
-            raise ArchGymError(f"expected an index in 0..{len(parameter) - 1} for parameter {parameter.name!r}, got {indices[row, column]}")
+            raise ArchGymError(
+                f"expected an index in 0..{len(parameter) - 1} for parameter {parameter.name!r}, got "
+                f"{indices[row, column]}"
+            )
         return indices
 
     def observe(self, evaluation: Evaluation, remaining: Array | float) -> Array:
-        """Observations float32 [B, D]: log(metric / reference) clipped to +-R, the feasibility flag, and for H > 1 what remains."""
+        """Observations float32 [B, D]: log(metric / reference) clipped to +-R, the feasibility flag, and
+        for H > 1 what remains.
+        """
         visible = len(self._scale)
         observation = np.empty((len(evaluation.values), *self.observation_space.shape), np.float32)
         ratio = evaluation.values[:, self._visible] / self._scale
@@ -158,14 +177,25 @@ class Evaluator:
     def describe(self, evaluation: Evaluation, row: int = 0) -> str:
         """A design, its metrics and its reward as text."""
         design = self.simulator.space.design(evaluation.indices[row])
-        state = "valid" if evaluation.valid[row] else "violates a constraint" if evaluation.feasible[row] else "infeasible"
+        state = (
+            "valid"
+            if evaluation.valid[row]
+            else "violates a constraint"
+            if evaluation.feasible[row]
+            else "infeasible"
+        )
         lines = [f"{name} = {value}" for name, value in design.items()]
         if evaluation.feasible[row]:
-            lines += [f"{m.name}: {value:.6g} {m.unit}" for m, value in zip(self.simulator.metrics, evaluation.values[row], strict=True)]
+            lines += [
+                f"{m.name}: {value:.6g} {m.unit}"
+                for m, value in zip(self.simulator.metrics, evaluation.values[row], strict=True)
+            ]
         return "\n".join([*lines, f"reward: {evaluation.reward[row]:.6g} ({state})"])
 
     def specification(self) -> dict[str, Any]:
-        """What the environment is, as JSON: enough to build it again (options of the objective are in the objective)."""
+        """What the environment is, as JSON: enough to build it again (options of the objective are in the
+        objective).
+        """
         kwargs, _ = settle(self.task.without_options(self.kwargs))
         objective, simulator = self.objective.to_dict(), self.simulator.specification
         return EnvSpecification(self.task.id, kwargs, objective, self.horizon, simulator).as_dict
@@ -202,7 +232,8 @@ class _Shared:
         if spec is not None:
             spec.nondeterministic = not self.simulator.deterministic
             spec.kwargs = {
-                name: value.to_dict() if isinstance(value, Objective) else portable(value) for name, value in spec.kwargs.items()
+                name: value.to_dict() if isinstance(value, Objective) else portable(value)
+                for name, value in spec.kwargs.items()
             }
         self._spec = spec
 
@@ -214,14 +245,17 @@ class ArchEnv(_Shared, gymnasium.Env[Array, Array]):
         task: an environment id, or a Task.
         objective: objective in place of the task's own.
         horizon: number of designs per episode.
-        render_mode: None or "ansi" (the last design and its metrics as text); other modes become None with Gymnasium's warning.
+        render_mode: None or "ansi" (the last design and its metrics as text); other modes become None with
+            Gymnasium's warning.
         **kwargs: arguments of the task's simulator and objective; `preset=` names a set of them.
 
-    Action: `MultiDiscrete(nvec)`, 0-based indices. Observation: see `Evaluator.observe`. `info` of a step: `design`, `metrics`
+    Action: `MultiDiscrete(nvec)`, 0-based indices. Observation: see `Evaluator.observe`. `info` of a step:
+        `design`, `metrics`
     (None where infeasible), `feasible`, `valid`, and the objective's `reward`.
     """
 
-    metadata = {"render_modes": ["ansi"], "render_fps": 1}  # noqa: RUF012 - Gymnasium declares it as an instance's
+    # Gymnasium declares it as an instance's
+    metadata = {"render_modes": ["ansi"], "render_fps": 1}  # noqa: RUF012
 
     def __init__(
         self,
@@ -240,7 +274,9 @@ class ArchEnv(_Shared, gymnasium.Env[Array, Array]):
         self._best = -np.inf
         self._last: Evaluation | None = None
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Array, dict[str, Any]]:
         super().reset(seed=seed)
         self.evaluator.seed(seed)
         self._steps, self._best, self._last = 0, -np.inf, None
@@ -283,10 +319,12 @@ class ArchVectorEnv(_Shared, VectorEnv[Array, Array, Array]):
 
     Args:
         num_envs: designs per step.
-        autoreset_mode: "SameStep" (default), "NextStep" or "Disabled" (Gymnasium's `AutoresetMode`, or its name).
+        autoreset_mode: "SameStep" (default), "NextStep" or "Disabled" (Gymnasium's `AutoresetMode`, or its
+            name).
 
-    Under SAME_STEP the columns of finished designs lie in `info["final_info"]` (mask `_final_info`) and their observations in
-    `final_obs` (mask `_final_obs`); designs that end no episode lie at the top level. `finished(info)` reads either place.
+    Under SAME_STEP the columns of finished designs lie in `info["final_info"]` (mask `_final_info`) and their
+    observations in `final_obs` (mask `_final_obs`); designs that end no episode lie at the top level.
+    `finished(info)` reads either place.
     """
 
     def __init__(
@@ -318,9 +356,12 @@ class ArchVectorEnv(_Shared, VectorEnv[Array, Array, Array]):
         self._steps = np.zeros(num_envs, np.int64)
         self._best = np.full(num_envs, -np.inf)
         self._last: Evaluation | None = None
-        self._observation = self.evaluator.fresh(num_envs)  # the last one returned; a partial reset keeps rows of it
+        # the last one returned; a partial reset keeps rows of it
+        self._observation = self.evaluator.fresh(num_envs)
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Array, dict[str, Any]]:
         super().reset(seed=seed)
         self.evaluator.seed(seed)
         rows = np.ones(self.num_envs, bool)
@@ -348,7 +389,12 @@ class ArchVectorEnv(_Shared, VectorEnv[Array, Array, Array]):
         self._observation = observation = evaluator.observe(evaluation, 1 - self._steps / horizon)
         if self.autoreset_mode is not AutoresetMode.SAME_STEP or not terminated.any():
             return observation, rewards, terminated, truncated, columns
-        info = {"final_info": columns, "_final_info": terminated.copy(), "final_obs": observation, "_final_obs": terminated.copy()}
+        info = {
+            "final_info": columns,
+            "_final_info": terminated.copy(),
+            "final_obs": observation,
+            "_final_obs": terminated.copy(),
+        }
         fresh = evaluator.fresh(self.num_envs)
         if not terminated.all():
             fresh[~terminated] = observation[~terminated]
@@ -361,18 +407,31 @@ class ArchVectorEnv(_Shared, VectorEnv[Array, Array, Array]):
         """Count a step of some sub-environments and shape its rewards [B]."""
         first = self._steps[rows] == 0
         best = self._best[rows]
-        rewards = objective.copy() if first.all() else np.where(first, objective, np.maximum(0, objective - np.where(first, 0, best)))
+        rewards = (
+            objective.copy()
+            if first.all()
+            else np.where(first, objective, np.maximum(0, objective - np.where(first, 0, best)))
+        )
         self._best[rows] = np.maximum(best, objective)
         self._steps[rows] += 1
         return np.asarray(rewards, float)
 
-    def _step_past_the_end(self, actions: Array, over: Array) -> tuple[Array, Array, Array, Array, dict[str, Any]]:
-        """NEXT_STEP: finished sub-environments are reset, ignoring their actions; the others step. DISABLED: an error."""
+    def _step_past_the_end(
+        self, actions: Array, over: Array
+    ) -> tuple[Array, Array, Array, Array, dict[str, Any]]:
+        """NEXT_STEP: finished sub-environments are reset, ignoring their actions; the others step.
+        DISABLED: an error.
+        """
         if self.autoreset_mode is AutoresetMode.DISABLED:
             rows = np.flatnonzero(over).tolist()
-            raise ArchGymError(f"sub-environments {rows} are over: reset(options={{'reset_mask': ...}}) them first")
+            raise ArchGymError(
+                f"sub-environments {rows} are over: reset(options={{'reset_mask': ...}}) them first"
+            )
         if np.shape(actions)[:1] != (self.num_envs,):
-            raise ArchGymError(f"expected {self.num_envs} rows of actions, one per sub-environment, got shape {np.shape(actions)}")
+            raise ArchGymError(
+                f"expected {self.num_envs} rows of actions, one per sub-environment, got shape "
+                f"{np.shape(actions)}"
+            )
         horizon, going = self.evaluator.horizon, ~over
         rewards = np.zeros(self.num_envs)
         observation = self.evaluator.fresh(self.num_envs)
@@ -381,7 +440,9 @@ class ArchVectorEnv(_Shared, VectorEnv[Array, Array, Array]):
             evaluation = self.evaluator.evaluate(np.asarray(actions)[going], int(going.sum()))
             rewards[going] = self._advance(evaluation.reward, going)
             observation[going] = self.evaluator.observe(evaluation, 1 - self._steps[going] / horizon)
-            info = {name: _scatter(column, going) for name, column in self.evaluator.columns(evaluation).items()}
+            info = {
+                name: _scatter(column, going) for name, column in self.evaluator.columns(evaluation).items()
+            }
             info |= {f"_{name}": going.copy() for name in info}
         self._steps[over], self._best[over] = 0, -np.inf
         self._observation = observation
@@ -417,6 +478,10 @@ def _scatter(column: Any, rows: Array) -> Any:
     """A column of some rows as a column of all: NaN, False or the column's first value elsewhere."""
     if isinstance(column, dict):
         return {name: _scatter(inner, rows) for name, inner in column.items()}
-    full = np.full(len(rows), np.nan if column.dtype.kind == "f" else False if column.dtype.kind == "b" else column[0], column.dtype)
+    full = np.full(
+        len(rows),
+        np.nan if column.dtype.kind == "f" else False if column.dtype.kind == "b" else column[0],
+        column.dtype,
+    )
     full[rows] = column
     return full

@@ -18,7 +18,9 @@ class BudgetExhausted(ArchGymError):
 
 
 class SimulatorUnavailable(ArchGymError):
-    """The simulator cannot run (no worker starts, the cache's disk is full): the search ends, the design is not at fault."""
+    """The simulator cannot run (no worker starts, the cache's disk is full): the search ends, the design
+    is not at fault.
+    """
 
 
 class MissingDependency(ArchGymError, ImportError):
@@ -40,7 +42,11 @@ def nearest(name: object, known: Iterable[object]) -> str:
     """The known names nearest to a wrong one ("did you mean 'tpe'?"), or all of them where none is near."""
     names = [str(k) for k in known]
     near = get_close_matches(str(name), names, n=3, cutoff=0.6)
-    return f"did you mean {' or '.join(repr(n) for n in near)}?" if near else f"known: {', '.join(names) or 'none'}"
+    return (
+        f"did you mean {' or '.join(repr(n) for n in near)}?"
+        if near
+        else f"known: {', '.join(names) or 'none'}"
+    )
 
 
 def whole(what: str, value: object, *, least: int) -> int:
@@ -58,7 +64,9 @@ def whole(what: str, value: object, *, least: int) -> int:
 
 
 def reason_of(error: BaseException, limit: int = 4000) -> str:
-    """An error in one printable line of at most about `limit` characters: our own messages as they are, others with their type."""
+    """An error in one printable line of at most about `limit` characters: our own messages as they are,
+    others with their type.
+    """
     kind = type(error).__name__
     try:
         message = one_line(str(error), limit)

@@ -1,4 +1,6 @@
-"""What wrappers and agents take from an environment: the core below all wrappers, and the designs that a step evaluated."""
+"""What wrappers and agents take from an environment: the core below all wrappers, and the designs that a
+step evaluated.
+"""
 
 from __future__ import annotations
 
@@ -39,13 +41,17 @@ def core(env: Any) -> Core:
     """
     found = getattr(env, "unwrapped", env)
     if not hasattr(found, "evaluator"):
-        raise ArchGymError(f"expected an environment of archgym, got {type(found).__name__}; make one with gymnasium.make('archgym/...')")
+        raise ArchGymError(
+            f"expected an environment of archgym, got {type(found).__name__}; make one with "
+            "gymnasium.make('archgym/...')"
+        )
     unwrapped: Core = found
     return unwrapped
 
 
 def finished(info: Mapping[str, Any]) -> dict[str, Any]:
-    """The columns [B] of the designs that a vector environment's step evaluated, wherever its `info` holds them.
+    """The columns [B] of the designs that a vector environment's step evaluated, wherever its `info` holds
+    them.
 
     Returns:
         `design` and `metrics` (a column for each name), `feasible`, `valid`, `reward` (the objective's).
@@ -55,5 +61,8 @@ def finished(info: Mapping[str, Any]) -> dict[str, Any]:
     """
     place = info.get("final_info", info)
     if "design" not in place:
-        raise ArchGymError("expected the info of a step that evaluated designs, got that of a reset step (NEXT_STEP autoreset); skip it")
+        raise ArchGymError(
+            "expected the info of a step that evaluated designs, got that of a reset step (NEXT_STEP "
+            "autoreset); skip it"
+        )
     return {name: place[name] for name in ("design", "metrics", "feasible", "valid", "reward")}

@@ -1,7 +1,8 @@
 """The ledger: the only counter of samples, at the simulator call inside the environment.
 
-One sample is one design sent to the simulator; repeated designs and answers from a cache count too (and are also counted
-apart). Columns are append-only; a batch that would cross the budget is cut by the environment before it reaches the simulator.
+One sample is one design sent to the simulator; repeated designs and answers from a cache count too (and are
+also counted apart). Columns are append-only; a batch that would cross the budget is cut by the environment
+before it reaches the simulator.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ class Ledger:
         self._scanned = 0  # samples that `_best` covers: it is searched on demand, not at every record
         self._capacity = 0
         self._columns: dict[str, Array] = {}
-        self._batches: list[tuple[int, float, float]] = []  # (samples after the batch, seconds per sample in it, when it was recorded)
+        # (samples after the batch, seconds per sample in it, when it was recorded)
+        self._batches: list[tuple[int, float, float]] = []
         self._reserve(64 if budget is None else max(1, min(budget, 1 << 20)))
 
     @property
@@ -52,8 +54,12 @@ class Ledger:
 
     @budget.setter
     def budget(self, budget: int | None) -> None:
-        if budget is not None and (isinstance(budget, bool) or not isinstance(budget, (int, np.integer)) or budget < 0):
-            raise ArchGymError(f"expected a budget as a whole number >= 0, or None for no limit, got {budget!r}")
+        if budget is not None and (
+            isinstance(budget, bool) or not isinstance(budget, (int, np.integer)) or budget < 0
+        ):
+            raise ArchGymError(
+                f"expected a budget as a whole number >= 0, or None for no limit, got {budget!r}"
+            )
         self._budget = None if budget is None else int(budget)
 
     def admit(self, n: int) -> int:
@@ -89,10 +95,14 @@ class Ledger:
         self._batches.append((stop, seconds / len(indices), perf_counter()))
         self.samples = stop
         if outcome.failures:
-            self.failures.extend(Failure(start + row, reason) for row, reason in sorted(outcome.failures.items()))
+            self.failures.extend(
+                Failure(start + row, reason) for row, reason in sorted(outcome.failures.items())
+            )
 
     def _reserve(self, capacity: int) -> None:
-        """Room for `capacity` samples: three blocks, since fresh memory costs per page and large blocks come in large pages."""
+        """Room for `capacity` samples: three blocks, since fresh memory costs per page and large blocks
+        come in large pages.
+        """
         parameters, metrics = len(self._simulator.space), len(self._simulator.metrics)
         largest = int(self._simulator.space.nvec.max(initial=1)) - 1
         indices = np.empty((parameters, capacity), np.min_scalar_type(largest))
@@ -112,9 +122,11 @@ class Ledger:
         self._capacity = capacity
 
     def column(self, name: str) -> Array:
-        """Read-only `indices` [N, P], `values` [N, M], `feasible`, `cached`, `valid`, `reward`, `seconds` or `recorded` [N].
+        """Read-only `indices` [N, P], `values` [N, M], `feasible`, `cached`, `valid`, `reward`, `seconds` or
+        `recorded` [N].
 
-        `seconds` is the time each sample took in the simulator, `recorded` when it was recorded (`time.perf_counter`).
+        `seconds` is the time each sample took in the simulator, `recorded` when it was recorded
+        (`time.perf_counter`).
         """
         if name in ("seconds", "recorded"):
             stops, *times = np.array(self._batches, float).reshape(-1, 3).T
@@ -124,13 +136,18 @@ class Ledger:
         return view
 
     def history(self) -> dict[str, Array]:
-        """All columns [N] by name: `sample`, parameter VALUES, metrics, `feasible`, `valid`, `reward`, `cached`, `seconds`."""
+        """All columns [N] by name: `sample`, parameter VALUES, metrics, `feasible`, `valid`, `reward`,
+        `cached`, `seconds`.
+        """
         values = self.column("values")
         return {
             "sample": np.arange(self.samples),
             **self._simulator.space.decode(self.column("indices")),
             **{m.name: values[:, j].copy() for j, m in enumerate(self._simulator.metrics)},
-            **{name: self.column(name).copy() for name in ("feasible", "valid", "reward", "cached", "seconds")},
+            **{
+                name: self.column(name).copy()
+                for name in ("feasible", "valid", "reward", "cached", "seconds")
+            },
         }
 
     @property
@@ -166,7 +183,11 @@ class Ledger:
         """Number of distinct designs; designs of one meaning (`Simulator.canonical`) count once."""
         space = self._simulator.space
         rows = self._simulator.canonical(self.column("indices").astype(np.int64))
-        return len(set(space.to_ordinal(rows).tolist())) if space.size >= 2**63 else len(np.unique(space.to_ordinal(rows)))
+        return (
+            len(set(space.to_ordinal(rows).tolist()))
+            if space.size >= 2**63
+            else len(np.unique(space.to_ordinal(rows)))
+        )
 
     @property
     def duplicates(self) -> int:

@@ -1,27 +1,35 @@
 """Objectives: what a search is after, stated once per task and shared by all agents.
 
-With metrics m_i, references r_i, weights w_i and signs s_i (+1 where lower is better, -1 where higher is), R = 10:
+With metrics m_i, references r_i, weights w_i and signs s_i (+1 where lower is better, -1 where higher is), R
+= 10:
 
-    base       = - sum_i w_i s_i log(m_i / r_i)                     so a reward of +0.69 is "twice as good as the reference"
+    base       = - sum_i w_i s_i log(m_i / r_i)                so a reward of +0.69 is "twice as good as the
+                                                               reference"
     valid      : clip(base, -R, R)
-    violating  : clip(base - sum_j w_j log(excess_j), -R, R)        excess = m/limit for AtMost, limit/m for AtLeast, where above 1
+    violating  : clip(base - sum_j w_j log(excess_j), -R, R)   excess = m/limit for AtMost, limit/m for
+                                                               AtLeast, where above 1
     infeasible : -R - 1
 
-"Best" and "optimum" range over valid designs. No value ends a search: the logarithm of 0 is -inf, and clipping has its say, so that
+"Best" and "optimum" range over valid designs. No value ends a search: the logarithm of 0 is -inf and rewards
+are clipped, so that
 
-    minimised 0                  +R        the best reward
-    maximised 0, targeted 0      -R        the worst of valid designs
-    AtLeast violated by 0        the largest penalty: -R, under `strict` the end of the violating range
-    both +inf and -inf           -R        where one part could not be worse, no other part makes up for it
-    below 0                      infeasible: the logarithm does not exist, and the reason is recorded (`Objective.judge`)
+    minimised 0               +R        the best reward
+    maximised 0, targeted 0   -R        the worst of valid designs
+    AtLeast violated by 0     the largest penalty: -R, under `strict` the end of the violating range
+    both +inf and -inf        -R        where one part could not be worse, no other part makes up for it
+    below 0                   infeasible: the logarithm does not exist, and the reason is recorded
+                              (`Objective.judge`)
 
 The other forms replace the logarithms, and take any finite number:
 
-    linear     base = - sum_i w_i s_i m_i / r_i,    penalty_j = w_j |m - limit| / |limit|
-    nasaic     base as linear,                      penalty_j = 10 w_j (m - limit) / (bound - limit)     (Yang et al., DAC 2020)
-    archgym    base = prod_i (T_i / |m_i - T_i|)^w_i over targets T_i                                    (Krishnan et al., ISCA 2023)
+    linear    base = - sum_i w_i s_i m_i / r_i,    penalty_j = w_j |m - limit| / |limit|
+    nasaic    base as linear,                      penalty_j = 10 w_j (m - limit) / (bound - limit)   (Yang et
+                                                   al., DAC 2020)
+    archgym   base = prod_i (T_i / |m_i - T_i|)^w_i over targets T_i
+              (Krishnan et al., ISCA 2023)
 
-The archgym form has no upper clip, or all designs within 10 % of a target would tie; its factors end at 10^6, which an exact hit gets.
+The archgym form has no upper clip, or all designs within 10 % of a target would tie; its factors end at 10^6,
+which an exact hit gets.
 """
 
 from __future__ import annotations
@@ -75,7 +83,9 @@ class Target:
 
 @dataclass(frozen=True)
 class AtMost:
-    """A design above `limit` violates. `bound`: where the nasaic form's penalty reaches its weight (default twice the limit)."""
+    """A design above `limit` violates. `bound`: where the nasaic form's penalty reaches its weight
+    (default twice the limit).
+    """
 
     metric: str
     limit: float
@@ -85,7 +95,9 @@ class AtMost:
 
 @dataclass(frozen=True)
 class AtLeast:
-    """A design below `limit` violates. `bound`: where the nasaic form's penalty reaches its weight (default 0)."""
+    """A design below `limit` violates. `bound`: where the nasaic form's penalty reaches its weight
+    (default 0).
+    """
 
     metric: str
     limit: float
@@ -102,8 +114,8 @@ def clipping(share: float) -> str:
     if share < 0.5:
         return ""
     return (
-        f"{100 * share:.0f} % of the valid rewards are clipped at +-{R:g}, so agents cannot tell designs apart: "
-        "give the objective a reference near a typical design"
+        f"{100 * share:.0f} % of the valid rewards are clipped at +-{R:g}, so agents cannot tell designs "
+        "apart: give the objective a reference near a typical design"
     )
 
 
@@ -114,13 +126,14 @@ CAPPED = (
 """Why nothing can be measured by an optimum (`Objective.caps`)."""
 
 
-class Results(Protocol):
-    """What `Objective.judge` needs of an `archgym.simulator.Outcome`."""
+class Outcome(Protocol):
+    """What `Objective.judge` needs of a simulator's results (`archgym.simulator.Outcome`)."""
 
     values: Array
     feasible: Array
 
-    def fail(self, row: int, reason: str) -> None: ...
+    def fail(self, row: int, reason: str) -> None:
+        """Make a design infeasible, with the reason."""
 
 
 class Rewards(NamedTuple):
@@ -135,15 +148,19 @@ class Objective:
 
     Args:
         *parts: at least one of Minimize, Maximize, Target; any number of AtMost, AtLeast.
-        reference: metric -> positive number, in the metric's unit, that its logarithm (or its linear form) is taken against; default 1.
+        reference: metric -> positive number, in the metric's unit, that its logarithm (or its linear form) is
+            taken against; default 1.
         form: "log" (scale-free), "linear", "nasaic" or "archgym".
-        strict: every violating design ranks below every valid one: -R - v / (1 + v), v the summed weighted excess.
+        strict: every violating design ranks below every valid one: -R - v / (1 + v), v the summed weighted
+            excess.
 
     Raises:
-        ArchGymError: no term, a part of another type, a reference or limit that a logarithm does not admit, an unknown form.
+        ArchGymError: no term, a part of another type, a reference or limit that a logarithm does not admit,
+            an unknown form.
 
     Examples:
-        >>> objective = Objective(Minimize("latency_s"), AtMost("area_mm2", 4.0), reference={"latency_s": 1e-3})
+        >>> small = AtMost("area_mm2", 4.0)
+        >>> objective = Objective(Minimize("latency_s"), small, reference={"latency_s": 1e-3})
     """
 
     def __init__(
@@ -158,8 +175,12 @@ class Objective:
                 raise ArchGymError(f"expected Minimize, Maximize, Target, AtMost or AtLeast, got {part!r}")
         exact = [_with_numbers(part) for part in parts]
         # in the order of `to_dict`, since sums of another order differ in their last bits
-        self.terms: tuple[Term, ...] = _joined([p for kind in (Minimize, Maximize, Target) for p in exact if isinstance(p, kind)])
-        self.constraints: tuple[Constraint, ...] = tuple(p for kind in (AtMost, AtLeast) for p in exact if isinstance(p, kind))
+        self.terms: tuple[Term, ...] = _joined(
+            [p for kind in (Minimize, Maximize, Target) for p in exact if isinstance(p, kind)]
+        )
+        self.constraints: tuple[Constraint, ...] = tuple(
+            p for kind in (AtMost, AtLeast) for p in exact if isinstance(p, kind)
+        )
         self.reference = _reference(reference)
         self.form = form
         self.strict = bool(strict)
@@ -169,7 +190,9 @@ class Objective:
         named = [(part.metric, type(part).__name__) for part in (*self.terms, *self.constraints)]
         for metric, kind in named:
             if named.count((metric, kind)) > 1:
-                raise ArchGymError(f"expected at most one {kind} of {metric!r}, got several; give one, with a weight")
+                raise ArchGymError(
+                    f"expected at most one {kind} of {metric!r}, got several; give one, with a weight"
+                )
         if not self.terms:
             raise ArchGymError("expected at least one Minimize, Maximize or Target, got none")
         if self.form not in FORMS:
@@ -179,14 +202,22 @@ class Objective:
                 raise ArchGymError(f"expected a positive number as reference of {metric!r}, got {value}")
         for term in self.terms:
             if isinstance(term, Target) and not term.value > 0:
-                raise ArchGymError(f"expected a positive number as target of {term.metric!r}, got {term.value}")
+                raise ArchGymError(
+                    f"expected a positive number as target of {term.metric!r}, got {term.value}"
+                )
             if self.form == "archgym" and not isinstance(term, Target):
                 raise ArchGymError("form='archgym' is T / |x - T|: give Target(metric, T) terms only")
         for constraint in self.constraints:
             if not constraint.limit > 0 and (self.form == "log" or constraint.limit == 0):
-                raise ArchGymError(f"expected a positive limit of {constraint.metric!r} under form={self.form!r}, got {constraint.limit}")
+                raise ArchGymError(
+                    f"expected a positive limit of {constraint.metric!r} under form={self.form!r}, got "
+                    f"{constraint.limit}"
+                )
             if self._bound(constraint) == constraint.limit:
-                raise ArchGymError(f"expected a bound of {constraint.metric!r} that differs from its limit, got {constraint.limit} twice")
+                raise ArchGymError(
+                    f"expected a bound of {constraint.metric!r} that differs from its limit, got "
+                    f"{constraint.limit} twice"
+                )
 
     @cached_property
     def metrics(self) -> tuple[str, ...]:
@@ -197,7 +228,8 @@ class Objective:
         """Refuse metrics that a simulator lacks.
 
         Raises:
-            ArchGymError: a term, constraint or reference names a metric not in `known`; the message gives the nearest.
+            ArchGymError: a term, constraint or reference names a metric not in `known`; the message gives the
+                nearest.
         """
         names = tuple(known)
         for metric in (*self.metrics, *self.reference):
@@ -211,27 +243,33 @@ class Objective:
             metrics: a column [B] for each metric named; finite where feasible.
             feasible: bool [B].
 
-        A design whose metric is below 0 although the form takes its logarithm is rewarded as an infeasible one.
+        A design whose metric is below 0 although the form takes its logarithm is rewarded as an infeasible
+        one.
         """
         columns = {name: np.asarray(metrics[name], float) for name in self.metrics}
         return self._reward(columns, self._has_logarithms(columns, np.asarray(feasible, bool)))
 
-    def judge(self, outcome: Results, names: Sequence[str]) -> Rewards:
-        """Reward what a simulator said; designs that the form cannot reward become infeasible there, with the reason.
+    def judge(self, outcome: Outcome, names: Sequence[str]) -> Rewards:
+        """Reward a simulator's results; designs that the form cannot reward become infeasible in them, with
+        the reason.
 
         Args:
-            outcome: results for B designs, an `archgym.simulator.Outcome`; changed in place.
+            outcome: results for B designs; changed in place.
             names: the metrics in the order of its columns.
         """
         columns = {name: outcome.values[:, names.index(name)] for name in self.metrics}
         left = self._has_logarithms(columns, outcome.feasible)
         if left is not outcome.feasible:
             for row in np.flatnonzero(outcome.feasible & ~left).tolist():
-                outcome.fail(row, self._no_logarithm({name: float(column[row]) for name, column in columns.items()}))
+                outcome.fail(
+                    row, self._no_logarithm({name: float(column[row]) for name, column in columns.items()})
+                )
         return self(columns, left)
 
     def _has_logarithms(self, columns: Mapping[str, Array], feasible: Array) -> Array:
-        """The feasible designs without those whose logarithm does not exist; `feasible` itself if all exist."""
+        """The feasible designs without those whose logarithm does not exist; `feasible` itself if all
+        exist.
+        """
         for name in self._logarithmic:
             column = columns[name]
             if not all_true(column >= 0):
@@ -241,7 +279,9 @@ class Objective:
 
     @cached_property
     def _logarithmic(self) -> tuple[str, ...]:
-        """The metrics whose logarithm the form takes; of AtMost it takes only that of larger ones than the limit."""
+        """The metrics whose logarithm the form takes; of AtMost it takes only that of larger ones than the
+        limit.
+        """
         if self.form != "log":
             return ()
         parts = (*self.terms, *(c for c in self.constraints if isinstance(c, AtLeast)))
@@ -249,7 +289,9 @@ class Objective:
 
     def _no_logarithm(self, metrics: Mapping[str, float]) -> str:
         """Why a design is infeasible to this objective."""
-        below = ", ".join(f"{name} = {metrics[name]!r}" for name in self._logarithmic if not metrics[name] >= 0)
+        below = ", ".join(
+            f"{name} = {metrics[name]!r}" for name in self._logarithmic if not metrics[name] >= 0
+        )
         return f"expected metrics of at least 0 under a logarithm, got {below}; use form='linear'"
 
     @np.errstate(all="ignore")
@@ -278,14 +320,20 @@ class Objective:
 
     def _base(self, columns: Mapping[str, Array]) -> npt.NDArray[np.float64]:
         if self.form == "archgym":
-            factors = [(t.value / np.abs(columns[t.metric] - t.value)) ** t.weight for t in self.terms if isinstance(t, Target)]
+            factors = [
+                (t.value / np.abs(columns[t.metric] - t.value)) ** t.weight
+                for t in self.terms
+                if isinstance(t, Target)
+            ]
             product: npt.NDArray[np.float64] = np.prod(np.minimum(factors, HIT), axis=0)
             return product
         total: Array = np.zeros(len(next(iter(columns.values()))))
         for term in self.terms:
             column = columns[term.metric]
             if isinstance(term, Target):
-                merit = -np.abs(np.log(column / term.value) if self.form == "log" else (column - term.value) / term.value)
+                merit = -np.abs(
+                    np.log(column / term.value) if self.form == "log" else (column - term.value) / term.value
+                )
             else:
                 ratio = column / self.reference.get(term.metric, 1.0)
                 merit = -term.sign * (np.log(ratio) if self.form == "log" else ratio)
@@ -295,7 +343,9 @@ class Objective:
 
     @np.errstate(all="ignore")
     def uncut(self, metrics: Mapping[str, Array]) -> Array:
-        """Rewards of valid designs before they are cut at +-R, [B]: infinite where a metric is 0 under a logarithm."""
+        """Rewards of valid designs before they are cut at +-R, [B]: infinite where a metric is 0 under a
+        logarithm.
+        """
         return self._base({name: np.asarray(metrics[name], float) for name in self.metrics})
 
     def unbounded(self, metrics: Mapping[str, float]) -> bool:
@@ -309,7 +359,9 @@ class Objective:
         return cut
 
     def caps(self, reward: float | None) -> bool:
-        """Whether a reward is where this form cuts them above, so that better designs have it too; False for None."""
+        """Whether a reward is where this form cuts them above, so that better designs have it too; False
+        for None.
+        """
         return reward is not None and self.form != "archgym" and reward >= R
 
     def _clip(self, rewards: Array) -> Array:
@@ -317,7 +369,9 @@ class Objective:
         return clipped if self.form == "archgym" else np.minimum(clipped, R)
 
     def _satisfied(self, constraint: Constraint, column: Array) -> Array:
-        return np.asarray(column <= constraint.limit if isinstance(constraint, AtMost) else column >= constraint.limit)
+        return np.asarray(
+            column <= constraint.limit if isinstance(constraint, AtMost) else column >= constraint.limit
+        )
 
     def _penalty(self, columns: Mapping[str, Array]) -> npt.NDArray[np.float64]:
         """Summed weighted excess of violating designs."""
@@ -327,7 +381,8 @@ class Objective:
             over = ~self._satisfied(constraint, column)
             m, limit = column[over], constraint.limit
             if self.form == "log":
-                excess = np.log(m / limit if isinstance(constraint, AtMost) else limit / np.abs(m))  # -0.0 is 0
+                # -0.0 is 0
+                excess = np.log(m / limit if isinstance(constraint, AtMost) else limit / np.abs(m))
             elif self.form == "nasaic":
                 excess = NASAIC_PENALTY * (m - limit) / (self._bound(constraint) - limit)
             else:
@@ -344,11 +399,16 @@ class Objective:
     def to_dict(self) -> dict[str, Any]:
         """The form that study files and specifications use; `from_dict` gives an equal objective back."""
         data: dict[str, Any] = {}
-        several = len({t.metric for t in self.terms}) < len(self.terms)  # terms of one metric, with a weight each
+        # terms of one metric, with a weight each
+        several = len({t.metric for t in self.terms}) < len(self.terms)
         for key, kind in (("minimize", Minimize), ("maximize", Maximize)):
             goals = {t.metric: t.weight for t in self.terms if isinstance(t, kind)}
             data |= {key: goals if several else list(goals)} if goals else {}
-        targets = {t.metric: {"value": t.value, "weight": t.weight} if several else t.value for t in self.terms if isinstance(t, Target)}
+        targets = {
+            t.metric: {"value": t.value, "weight": t.weight} if several else t.value
+            for t in self.terms
+            if isinstance(t, Target)
+        }
         data |= {"target": targets} if targets else {}
         weights = {} if several else {t.metric: t.weight for t in self.terms if t.weight != 1.0}
         data |= {"weights": weights} if weights else {}
@@ -362,22 +422,36 @@ class Objective:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Objective:
-        """An objective from `{minimize = ["latency_s"], weights = {...}, at_most = {area_mm2 = 4.0}, reference = {...}, form = "log"}`.
+        """An objective from `{minimize = ["latency_s"], weights = {...}, at_most = {area_mm2 = 4.0},
+        reference = {...}, form = "log"}`.
 
-        A limit may also be a table `{limit = 4.0, weight = 2.0, bound = 8.0}`. Where one metric is in several terms, goals are a table of
-        weights, `minimize = {latency_s = 2.0}`, and a target is a table `{value = 4.0, weight = 2.0}`.
+        A limit may also be a table `{limit = 4.0, weight = 2.0, bound = 8.0}`. Where one metric is in several
+        terms, goals are a table of weights, `minimize = {latency_s = 2.0}`, and a target is a table `{value =
+        4.0, weight = 2.0}`.
 
         Raises:
             ArchGymError: an unknown key, or what the constructor refuses.
         """
-        keys = ("minimize", "maximize", "target", "weights", "at_most", "at_least", "reference", "form", "strict")
+        keys = (
+            "minimize",
+            "maximize",
+            "target",
+            "weights",
+            "at_most",
+            "at_least",
+            "reference",
+            "form",
+            "strict",
+        )
         for key in data:
             if key not in keys:
                 raise unknown("key of an objective", key, keys)
         try:
             return cls._from_dict(data)
         except (TypeError, ValueError, AttributeError) as error:
-            raise ArchGymError(f"not an objective: {dict(data)} ({error}); see Objective.from_dict for its form") from error
+            raise ArchGymError(
+                f"not an objective: {dict(data)} ({error}); see Objective.from_dict for its form"
+            ) from error
 
     @classmethod
     def _from_dict(cls, data: Mapping[str, Any]) -> Objective:
@@ -391,10 +465,18 @@ class Objective:
             goal = goal if isinstance(goal, Mapping) else {"value": goal, "weight": weights.pop(metric, 1.0)}
             parts.append(Target(metric, **{name: float(number) for name, number in goal.items()}))
         if weights:
-            raise ArchGymError(f"expected weights of metrics that are minimized, maximized or targeted, got {', '.join(weights)}")
+            raise ArchGymError(
+                "expected weights of metrics that are minimized, maximized or targeted, got "
+                f"{', '.join(weights)}"
+            )
         parts += [AtMost(m, **_limit_from_data(v)) for m, v in data.get("at_most", {}).items()]
         parts += [AtLeast(m, **_limit_from_data(v)) for m, v in data.get("at_least", {}).items()]
-        return cls(*parts, reference=data.get("reference"), form=data.get("form", "log"), strict=data.get("strict", False))
+        return cls(
+            *parts,
+            reference=data.get("reference"),
+            form=data.get("form", "log"),
+            strict=data.get("strict", False),
+        )
 
     def _key(self) -> tuple[Any, ...]:
         return self.terms, self.constraints, tuple(sorted(self.reference.items())), self.form, self.strict
@@ -438,13 +520,17 @@ def _reference(given: Mapping[str, float] | None) -> dict[str, float]:
     try:
         return {str(metric): float(value) for metric, value in (given or {}).items()}
     except (TypeError, ValueError, AttributeError, OverflowError):
-        raise ArchGymError(f"expected references as a dictionary of metrics and positive numbers, got {given!r}") from None
+        raise ArchGymError(
+            f"expected references as a dictionary of metrics and positive numbers, got {given!r}"
+        ) from None
 
 
 def _below_valid(excess: Array) -> Array:
     """Rewards of violating designs under `strict`, between those of valid and of infeasible ones."""
     excess = np.minimum(excess, np.finfo(float).max)
-    ranked: Array = np.clip(-R - excess / (1 + excess), np.nextafter(INFEASIBLE_REWARD, 0), np.nextafter(-R, INFEASIBLE_REWARD))
+    ranked: Array = np.clip(
+        -R - excess / (1 + excess), np.nextafter(INFEASIBLE_REWARD, 0), np.nextafter(-R, INFEASIBLE_REWARD)
+    )
     return ranked
 
 

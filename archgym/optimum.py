@@ -1,11 +1,13 @@
 """Exact optima: what makes regret true.
 
     regret(r)     = r* - r                                        r* the best reward of all valid designs
-    percentile(r) = 100 * |{valid d : reward(d) <= r}| / |{valid d}|        over distinct designs (`Simulator.canonical`)
+    percentile(r) = 100 * |{valid d : reward(d) <= r}| / |{valid d}|        over distinct designs
+                                                                            (`Simulator.canonical`)
 
-A space of up to 1e8 designs is enumerated in chunks with bounded memory. For a larger one a simulator may have the optimum in closed form,
-or up to 1e8 candidates among which it is (`Simulator.candidates`): these are enumerated instead, which gives regret but no percentile.
-Found optima are stored in the user's data folder and, when read back, checked against the simulator as it is now.
+A space of up to 1e8 designs is enumerated in chunks with bounded memory. For a larger one a simulator may
+have the optimum in closed form, or up to 1e8 candidates among which it is (`Simulator.candidates`): these are
+enumerated instead, which gives regret but no percentile. Found optima are stored in the user's data folder
+and, when read back, checked against the simulator as it is now.
 """
 
 from __future__ import annotations
@@ -28,20 +30,26 @@ from archgym.simulator import Candidates, Simulator, evaluate_safely, unidentifi
 from archgym.space import Array, DesignSpace, Indices
 
 LIMIT = 100_000_000
-_BINS = 1 << 19  # reward bins: half of them of 8e-5 over [-R - 1, R], half logarithmic up to _LARGEST (form="archgym" goes beyond R)
+# reward bins: half of them of 8e-5 over [-R - 1, R], half logarithmic up to _LARGEST (form="archgym" goes
+# beyond R)
+_BINS = 1 << 19
 _LARGEST = 1e12
 _PROBES = 64
 
 
 @dataclass(frozen=True)
 class Optimum:
-    """The best valid design of a task, and how the rewards of all valid designs are distributed where they were enumerated.
+    """The best valid design of a task, and how the rewards of all valid designs are distributed where they
+    were enumerated.
 
     Attributes:
         indices: int64 [P]; None where no design is valid.
-        best_design, best_metrics, best_reward: the same design in words and numbers; None where no design is valid.
-        designs, feasible, valid: numbers of distinct designs of each kind; None unless the whole space was enumerated.
-        at_most: number of distinct valid designs up to and including each reward bin, int64 [bins]; None likewise.
+        best_design, best_metrics, best_reward: the same design in words and numbers; None where no design is
+            valid.
+        designs, feasible, valid: numbers of distinct designs of each kind; None unless the whole space was
+            enumerated.
+        at_most: number of distinct valid designs up to and including each reward bin, int64 [bins]; None
+            likewise.
     """
 
     indices: Indices | None
@@ -58,10 +66,16 @@ class Optimum:
         return None if self.best_reward is None else self.best_reward - reward
 
     def percentile(self, reward: float) -> float | None:
-        """The percentage of distinct valid designs that are at most as good as this reward; the optimum has 100."""
+        """The percentage of distinct valid designs that are at most as good as this reward; the optimum
+        has 100.
+        """
         if self.at_most is None or self.best_reward is None or not self.valid:
             return None
-        return 100.0 if reward >= self.best_reward else 100.0 * float(self.at_most[_bin(np.array([reward]))[0]]) / self.valid
+        return (
+            100.0
+            if reward >= self.best_reward
+            else 100.0 * float(self.at_most[_bin(np.array([reward]))[0]]) / self.valid
+        )
 
 
 def _bin(rewards: Array) -> Indices:
@@ -72,8 +86,12 @@ def _bin(rewards: Array) -> Indices:
     return within
 
 
-def to_enumerate(simulator: Simulator, objective: Objective, limit: int = LIMIT) -> DesignSpace | Candidates | None:
-    """What `find_optimum` enumerates: the space, or its candidates where it is larger than `limit`; None where these are too many too."""
+def to_enumerate(
+    simulator: Simulator, objective: Objective, limit: int = LIMIT
+) -> DesignSpace | Candidates | None:
+    """What `find_optimum` enumerates: the space, or its candidates where it is larger than `limit`; None
+    where these are too many too.
+    """
     if simulator.space.size <= limit:
         return simulator.space
     candidates = simulator.candidates(objective)
@@ -88,9 +106,11 @@ def find_optimum(
     limit: int = LIMIT,
     progress: Progress = silent,
 ) -> Optimum:
-    """The exact optimum by enumeration in chunks, or in closed form where the space is larger than `limit` and the simulator has one.
+    """The exact optimum by enumeration in chunks, or in closed form where the space is larger than `limit`
+    and the simulator has one.
 
-    Of a larger space whose optimum is not known, the simulator's candidates are enumerated, if they are within the limit.
+    Of a larger space whose optimum is not known, the simulator's candidates are enumerated, if they are
+    within the limit.
 
     Args:
         progress: a function of (what is being done, the share that is done), called after each chunk.
@@ -99,7 +119,10 @@ def find_optimum(
         ArchGymError: a measured or noisy simulator, which has no exact optimum, or a space too large.
     """
     if not simulator.deterministic or simulator.stochastic:
-        raise ArchGymError("a measured or noisy simulator has no exact optimum; use search, which measures the best designs again")
+        raise ArchGymError(
+            "a measured or noisy simulator has no exact optimum; use search, which measures the best "
+            "designs again"
+        )
     space, names = simulator.space, [m.name for m in simulator.metrics]
     if space.size > limit:
         known = simulator.optimum(objective)
@@ -121,7 +144,11 @@ def find_optimum(
             outcome = evaluate_safely(simulator, indices)
             rewards = objective.judge(outcome, names)
             good = rewards.reward[rewards.valid]
-            designs, feasible, valid = designs + len(indices), feasible + int(outcome.feasible.sum()), valid + len(good)
+            designs, feasible, valid = (
+                designs + len(indices),
+                feasible + int(outcome.feasible.sum()),
+                valid + len(good),
+            )
             if len(good):
                 histogram += np.bincount(_bin(good), minlength=_BINS)
                 top = int(np.where(rewards.valid, rewards.reward, -np.inf).argmax())
@@ -131,7 +158,16 @@ def find_optimum(
     found = Optimum(None, None, None, None) if best is None else _optimum_at(simulator, objective, best[1])
     if not whole:
         return found
-    return Optimum(found.indices, found.best_design, found.best_metrics, found.best_reward, designs, feasible, valid, np.cumsum(histogram))
+    return Optimum(
+        found.indices,
+        found.best_design,
+        found.best_metrics,
+        found.best_reward,
+        designs,
+        feasible,
+        valid,
+        np.cumsum(histogram),
+    )
 
 
 def _too_many(simulator: Simulator, objective: Objective, limit: int) -> str:
@@ -149,8 +185,11 @@ def _optimum_at(simulator: Simulator, objective: Objective, indices: Indices) ->
 
 
 def known_optimum(simulator: Simulator, objective: Objective) -> Optimum | None:
-    """The optimum where it costs no search: stored earlier, in the simulator's table, or in its closed form; otherwise None."""
-    if not simulator.deterministic or simulator.stochastic:  # what a search saw would not be comparable with an exact optimum
+    """The optimum where it costs no search: stored earlier, in the simulator's table, or in its closed
+    form; otherwise None.
+    """
+    # what a search saw would not be comparable with an exact optimum
+    if not simulator.deterministic or simulator.stochastic:
         return None
     stored = load_optimum(simulator, objective)
     if stored is not None:
@@ -164,8 +203,11 @@ def known_optimum(simulator: Simulator, objective: Objective) -> Optimum | None:
     return _optimum_at(simulator, objective, indices)
 
 
-def stored_optimum(simulator: Simulator, objective: Objective, *, progress: Progress = silent) -> Optimum | None:
-    """`known_optimum`; where it is not known, it is found by enumeration and stored. None where no design is valid.
+def stored_optimum(
+    simulator: Simulator, objective: Objective, *, progress: Progress = silent
+) -> Optimum | None:
+    """`known_optimum`; where it is not known, it is found by enumeration and stored. None where no design is
+    valid.
 
     Args:
         progress: a function of (what is being done, the share that is done).
@@ -190,7 +232,8 @@ def stored_optimum(simulator: Simulator, objective: Objective, *, progress: Prog
 
 def _key(simulator: Simulator, objective: Objective) -> str:
     identity = {
-        "simulator": simulator.unwrapped.specification,  # wrappers change how results are obtained, not the results
+        # wrappers change how results are obtained, not the results
+        "simulator": simulator.unwrapped.specification,
         "space": simulator.space.to_json(),
         "metrics": [m.name for m in simulator.metrics],
         "objective": objective.to_dict(),
@@ -204,7 +247,7 @@ def optimum_path(simulator: Simulator, objective: Objective) -> Path:
 
 
 def _probe(simulator: Simulator, objective: Objective) -> Array:
-    """Rewards of designs spread evenly over the space: a changed simulator gives itself away here."""
+    """Rewards of designs spread evenly over the space, by which a changed simulator is detected."""
     size = simulator.space.size
     ordinals = [size * i // _PROBES for i in range(_PROBES)]
     indices = simulator.space.from_ordinal(np.array(ordinals, np.int64 if size < 2**63 else object))
@@ -215,21 +258,33 @@ def _probe(simulator: Simulator, objective: Objective) -> Array:
 def save_optimum(simulator: Simulator, objective: Objective, optimum: Optimum) -> Path:
     """Store an optimum, so that every later result of this task states its regret and percentile."""
     if optimum.indices is None:
-        raise ArchGymError("expected an optimum to store, got none: no design is valid under this objective; relax its constraints")
+        raise ArchGymError(
+            "expected an optimum to store, got none: no design is valid under this objective; relax its "
+            "constraints"
+        )
     if reason := unidentified(simulator.unwrapped.specification):
-        raise ArchGymError(f"the optimum cannot be stored, since an argument does not tell this simulator from others: {reason}")
+        raise ArchGymError(
+            "the optimum cannot be stored, since an argument does not tell this simulator from others: "
+            f"{reason}"
+        )
     path = optimum_path(simulator, objective)
     make_folder(path.parent)
     columns: dict[str, Any] = {"indices": optimum.indices, "probe": _probe(simulator, objective)}
     if optimum.at_most is not None:
         counts = np.diff(optimum.at_most, prepend=0)
         bins = np.flatnonzero(counts)
-        columns |= {"bins": bins, "counts": counts[bins], "designs": [optimum.designs or 0, optimum.feasible or 0, optimum.valid or 0]}
+        columns |= {
+            "bins": bins,
+            "counts": counts[bins],
+            "designs": [optimum.designs or 0, optimum.feasible or 0, optimum.valid or 0],
+        }
     return save_arrays(path, columns)
 
 
 def load_optimum(simulator: Simulator, objective: Objective) -> Optimum | None:
-    """The stored optimum of this simulator under this objective; None without one, or if the simulator has changed since."""
+    """The stored optimum of this simulator under this objective; None without one, or if the simulator has
+    changed since.
+    """
     path = optimum_path(simulator, objective)
     if not path.is_file() or unidentified(simulator.unwrapped.specification):
         return None
@@ -238,7 +293,11 @@ def load_optimum(simulator: Simulator, objective: Objective) -> Optimum | None:
             stored = {name: file[name] for name in file.files}
         same = np.allclose(stored["probe"], _probe(simulator, objective), rtol=1e-9, atol=1e-9)
         if not same:
-            warnings.warn(f"the stored optimum {path} is of another version of the simulator: run `archgym optimum` again", stacklevel=2)
+            warnings.warn(
+                f"the stored optimum {path} is of another version of the simulator: run `archgym optimum` "
+                "again",
+                stacklevel=2,
+            )
             return None
         found = _optimum_at(simulator, objective, stored["indices"])
         if "bins" not in stored:
@@ -247,8 +306,17 @@ def load_optimum(simulator: Simulator, objective: Objective) -> Optimum | None:
         histogram[stored["bins"]] = stored["counts"]
         designs, feasible, valid = stored["designs"].tolist()
         return Optimum(
-            found.indices, found.best_design, found.best_metrics, found.best_reward, designs, feasible, valid, np.cumsum(histogram)
+            found.indices,
+            found.best_design,
+            found.best_metrics,
+            found.best_reward,
+            designs,
+            feasible,
+            valid,
+            np.cumsum(histogram),
         )
     except Exception as error:  # a damaged archive raises nearly anything
-        warnings.warn(f"the stored optimum {path} cannot be read ({error}): run `archgym optimum` again", stacklevel=2)
+        warnings.warn(
+            f"the stored optimum {path} cannot be read ({error}): run `archgym optimum` again", stacklevel=2
+        )
         return None

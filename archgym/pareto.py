@@ -1,16 +1,19 @@
-"""Pareto fronts: the designs that no other beats in every metric, and how much of the metric space they dominate.
+"""Pareto fronts: the designs that no other beats in every metric, and how much of the metric space they
+dominate.
 
-With every metric to be minimised (those that are better high change their sign), a point p dominates q where p <= q in all metrics and
-p < q in one. The front is what nothing dominates; its quality is the hypervolume (Zitzler & Thiele, 1998) up to a reference point r,
+With every metric to be minimised (those that are better high change their sign), a point p dominates q where
+p <= q in all metrics and p < q in one. The front is what nothing dominates; its quality is the hypervolume
+(Zitzler & Thiele, 1998) up to a reference point r,
 
     H(P) = volume of the union over p in P of the boxes [p, r]
 
-computed exactly by WFG (While, Bradstreet & Barone, "A Fast Way of Calculating Exact Hypervolumes", 2012): the exclusive volumes
+computed exactly by WFG (While, Bradstreet & Barone, "A Fast Way of Calculating Exact Hypervolumes", 2012):
+the exclusive volumes
 
     H(P) = sum_k  volume [p_k, r] - H({ max(p_k, p_j) : j > k })
 
-with the points in descending order of the last metric, in which the limited points max(p_k, p_j) then all agree, so that each recursion
-has one dimension less; in two dimensions it is a sweep.
+with the points in descending order of the last metric, in which the limited points max(p_k, p_j) then all
+agree, so that each recursion has one dimension less; in two dimensions it is a sweep.
 """
 
 from __future__ import annotations
@@ -50,8 +53,11 @@ def non_dominated(points: Array) -> Array:
         front[:1] = True
         front[1:] = distinct[1:, 1] < np.minimum.accumulate(distinct[:-1, 1])
     else:
-        ranks = np.stack([np.unique(column, return_inverse=True)[1].reshape(-1) for column in distinct.T], axis=1)
-        left = np.argsort(ranks.sum(axis=1), kind="stable")  # nor does one in this order, which has those first that dominate many
+        ranks = np.stack(
+            [np.unique(column, return_inverse=True)[1].reshape(-1) for column in distinct.T], axis=1
+        )
+        # nor does one in this order, which has those first that dominate many
+        left = np.argsort(ranks.sum(axis=1), kind="stable")
         while len(left):
             first, left = left[0], left[1:]
             front[first] = True
@@ -95,7 +101,9 @@ def growing_hypervolume(points: Array, reference: Array) -> Array:
     for n, box in enumerate(corner - points):
         if (box > 0).all() and not (front >= box).all(axis=1).any():
             limited = np.minimum(front, box)
-            volume += float(box.prod()) - _union(limited[non_dominated(-limited)] if box.size > 2 else limited)
+            volume += float(box.prod()) - _union(
+                limited[non_dominated(-limited)] if box.size > 2 else limited
+            )
             front = np.concatenate([front[(front > box).any(axis=1)], box[None]])
         volumes[n] = volume
     return volumes
@@ -123,7 +131,10 @@ def extends_front(points: Array) -> Indices:
 def _points_and_corner(points: Array, reference: Array) -> tuple[Array, Array]:
     points, corner = _points(points), _points(np.asarray(reference, float)[None])
     if points.shape[1] != corner.shape[1]:
-        raise ArchGymError(f"expected a reference point of {points.shape[1]} metrics, as the points have, got {corner.shape[1]}")
+        raise ArchGymError(
+            f"expected a reference point of {points.shape[1]} metrics, as the points have, got "
+            f"{corner.shape[1]}"
+        )
     return points, corner
 
 
@@ -132,7 +143,9 @@ def _points(points: Any) -> Array:
     if found.ndim != 2 or found.shape[1] == 0:
         raise ArchGymError(f"expected points as an array [N, M] of M >= 1 metrics, got shape {found.shape}")
     if not np.isfinite(found).all():
-        raise ArchGymError("expected finite metrics, got a point with NaN or infinity; leave infeasible designs out")
+        raise ArchGymError(
+            "expected finite metrics, got a point with NaN or infinity; leave infeasible designs out"
+        )
     return found
 
 
@@ -165,8 +178,8 @@ class Front:
         values: metrics of these designs, float64 [F, M].
         reference: the point that the hypervolume reaches to, in the metrics' units, float64 [M].
         hypervolume: volume between the front and the reference, in the product of the metrics' units.
-        share: the hypervolume as a share of the box from the ideal point (the best of each metric) to the reference; None where that box
-            is empty, so that the share is undefined.
+        share: the hypervolume as a share of the box from the ideal point (the best of each metric) to the
+            reference; None where that box is empty, so that the share is undefined.
     """
 
     metrics: tuple[Metric, ...]
@@ -191,12 +204,15 @@ def choose_metrics(names: Sequence[str], known: Sequence[Metric]) -> tuple[Metri
             raise ArchGymError(f"expected distinct metrics, got {name!r} twice")
         if by_name[name].better is None:
             directed = ", ".join(metric.name for metric in known if metric.better)
-            raise ArchGymError(f"expected a metric with a direction, got {name!r}; those with one: {directed}")
+            raise ArchGymError(
+                f"expected a metric with a direction, got {name!r}; those with one: {directed}"
+            )
     return tuple(by_name[name] for name in names)
 
 
 def check_front(names: Sequence[str], simulator: Simulator) -> tuple[Metric, ...]:
-    """The metrics of these names, to be traded off by agents: two or more, that agents see and that have a direction.
+    """The metrics of these names, to be traded off by agents: two or more, that agents see and that have a
+    direction.
 
     Raises:
         ArchGymError: otherwise.
@@ -214,11 +230,13 @@ def _check_two(metrics: Sequence[Metric]) -> None:
 
 
 def directions(metrics: Sequence[Metric]) -> Array:
-    """What values are multiplied with so that lower is better: float64 [M], 1 or -1."""
+    """Factors of the metrics that make lower better: float64 [M], 1 or -1."""
     return np.array([-1.0 if metric.better == "higher" else 1.0 for metric in metrics])
 
 
-def find_front(values: Array, metrics: Sequence[Metric], reference: Mapping[str, float] | None = None) -> Front:
+def find_front(
+    values: Array, metrics: Sequence[Metric], reference: Mapping[str, float] | None = None
+) -> Front:
     """The front of designs and its hypervolume.
 
     Args:
@@ -239,11 +257,21 @@ def find_front(values: Array, metrics: Sequence[Metric], reference: Mapping[str,
     signs = directions(metrics)
     points = signs * values
     worst = points.max(axis=0)
-    corner = np.array([sign * given[m.name] if m.name in given else w for sign, m, w in zip(signs, metrics, worst, strict=True)])
+    corner = np.array(
+        [
+            sign * given[m.name] if m.name in given else w
+            for sign, m, w in zip(signs, metrics, worst, strict=True)
+        ]
+    )
     rows = np.flatnonzero(non_dominated(points))
     rows = rows[np.lexsort(points[rows].T[::-1])]
-    volume, box = hypervolume(points[rows], corner), float(np.prod(np.maximum(corner - points.min(axis=0), 0)))
-    return Front(tuple(metrics), rows, values[rows], signs * corner, volume, volume / box if box > 0 else None)
+    volume, box = (
+        hypervolume(points[rows], corner),
+        float(np.prod(np.maximum(corner - points.min(axis=0), 0))),
+    )
+    return Front(
+        tuple(metrics), rows, values[rows], signs * corner, volume, volume / box if box > 0 else None
+    )
 
 
 def exact_front(
@@ -263,13 +291,16 @@ def exact_front(
         progress: a function of (what is being done, the share that is done), called after each chunk.
 
     Returns:
-        The front's distinct points, float64 [F, M], and the least and largest value of each metric among all valid designs, [2, M].
+        The front's distinct points, float64 [F, M], and the least and largest value of each metric among all
+        valid designs, [2, M].
 
     Raises:
         ArchGymError: a measured or noisy simulator, or no design is valid.
     """
     if not simulator.deterministic or simulator.stochastic:
-        raise ArchGymError("a measured or noisy simulator has no exact front; find_front gives that of measured designs")
+        raise ArchGymError(
+            "a measured or noisy simulator has no exact front; find_front gives that of measured designs"
+        )
     columns = [metric.name for metric in metrics]
     names = [metric.name for metric in simulator.metrics]
     signs = directions(metrics)
@@ -281,11 +312,15 @@ def exact_front(
         valid = objective.judge(outcome, names).valid
         values = outcome.values[valid][:, [names.index(name) for name in columns]]
         if len(values):
-            ends = np.stack([np.minimum(ends[0], values.min(axis=0)), np.maximum(ends[1], values.max(axis=0))])
+            ends = np.stack(
+                [np.minimum(ends[0], values.min(axis=0)), np.maximum(ends[1], values.max(axis=0))]
+            )
             front = np.concatenate([front, signs * values])
             front = np.unique(front[non_dominated(front)], axis=0)
         done += len(indices)
         progress(what, done / simulator.space.size)
     if not len(front):
-        raise ArchGymError("expected at least one valid design, got none under this objective; relax its constraints")
+        raise ArchGymError(
+            "expected at least one valid design, got none under this objective; relax its constraints"
+        )
     return signs * front, ends

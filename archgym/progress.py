@@ -1,4 +1,5 @@
-"""Progress: one protocol, `Progress`, which long functions call, and its one display on stderr, `progress_bar`.
+"""Progress: one protocol, `Progress`, which long functions call, and its one display on stderr,
+`progress_bar`.
 
 Rich is imported when a bar is drawn, so that importing archgym stays cheap.
 """
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 Progress = Callable[[str, float], None]
-"""Called with what is being done, and the share of everything that is done: 0 to 1."""
+"""A function of the work at hand, in words, and the share of all work that is done, 0 to 1."""
 
 Look = Callable[[], tuple[str, float]]
 """Returns the two arguments of a `Progress`, cheaply and from any thread."""
@@ -45,17 +46,24 @@ def part(progress: Progress, start: float, end: float) -> Progress:
 def parts(progress: Progress, seconds: Sequence[float]) -> list[Progress]:
     """The progress of each of several steps that take about these times, or times in these ratios."""
     total = sum(seconds)
-    return [part(progress, start / total, end / total) for start, end in pairwise(accumulate(seconds, initial=0.0))]
+    return [
+        part(progress, start / total, end / total)
+        for start, end in pairwise(accumulate(seconds, initial=0.0))
+    ]
 
 
 @contextmanager
-def progress_bar(look: Look | None = None, below: Callable[[int], Sequence[str]] = lambda rows: ()) -> Iterator[Progress]:
+def progress_bar(
+    look: Look | None = None, below: Callable[[int], Sequence[str]] = lambda rows: ()
+) -> Iterator[Progress]:
     """A bar on stderr that names what is being done; where stderr is not a terminal, a line now and then.
 
-    Yields a `Progress`. The bar is drawn when that is called, and by no thread of its own: nothing runs beside what is being measured.
+    Yields a `Progress`. The bar is drawn when that is called, and by no thread of its own: nothing runs
+    beside a measurement.
 
     Args:
-        look: source of the progress of work that does not call one; a thread calls it and draws, so that the work is not slowed.
+        look: source of the progress of work that does not call one; a thread calls it and draws, so that the
+            work is not slowed.
         below: lines below the bar, given the terminal's rows.
     """
     with _drawn(look, below) if sys.stderr.isatty() else _in_lines(look) as progress:
@@ -71,7 +79,11 @@ def _in_lines(look: Look | None) -> Iterator[Progress]:
         left = pace.left(what, share)
         if monotonic() - last >= _LINE_EVERY_S:
             last = monotonic()
-            print(", ".join(filter(None, (one_line(what), f"{100 * share:.0f} % done", left))), file=sys.stderr, flush=True)
+            print(
+                ", ".join(filter(None, (one_line(what), f"{100 * share:.0f} % done", left))),
+                file=sys.stderr,
+                flush=True,
+            )
 
     def follow(look: Look) -> None:
         while not over.wait(_LINE_EVERY_S):
@@ -139,12 +151,17 @@ def progress_line(share: float, remarks: Sequence[str], width: int) -> Renderabl
             break
         shown += f"  {remark}"
     grid = Grid.grid()
-    grid.add_row(ProgressBar(total=1.0, completed=share, width=max(1, min(_MAX_BAR, width - len(shown)))), Text(shown, no_wrap=True))
+    grid.add_row(
+        ProgressBar(total=1.0, completed=share, width=max(1, min(_MAX_BAR, width - len(shown)))),
+        Text(shown, no_wrap=True),
+    )
     return grid
 
 
 class _Pace:
-    """How long the rest takes if it goes on like the step at hand; earlier steps say little, since what is kept takes no time."""
+    """How long the rest takes if it goes on like the step at hand; earlier steps are poor evidence, since
+    stored results take no time.
+    """
 
     def __init__(self) -> None:
         self._step, self._since, self._from = "", monotonic(), 0.0
@@ -160,7 +177,9 @@ class _Pace:
 
 
 def forget_unusable_size() -> None:
-    """Remove COLUMNS and LINES from the environment where they are not a size: 0, as under docker exec, would print nothing."""
+    """Remove COLUMNS and LINES from the environment where they are not a size: 0, as under docker exec,
+    would print nothing.
+    """
     for name in ("COLUMNS", "LINES"):
         text = os.environ.get(name, "1")
         if not (text.isascii() and text.isdigit() and len(text) < 6 and int(text) > 0):

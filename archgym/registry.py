@@ -2,17 +2,23 @@
 
 Entry-point groups (read from package metadata; nothing is imported until it is used):
 
-    archgym.agents      name = "module:Class"
-    archgym.envs        "mine/Thing-v0" = "module:Simulator"     (its objective is the class attribute `default_objective`)
-                        "mine/Thing-v0" = "module"               (a module that calls `register_env` when imported)
-    archgym.requirements  "mine/Thing-v0" = "module:function"    (what must be done before the environment can be made, "" for nothing;
-                                                                  imported and called with archgym, so its module is small)
+    archgym.agents   name = "module:Class"
+    archgym.envs     "mine/Thing-v0" = "module:Simulator"   (its objective is the class attribute
+                                                            `default_objective`)
+                        "mine/Thing-v0" = "module"          (a module that calls `register_env` when imported)
+    archgym.requirements  "mine/Thing-v0" = "module:function"   (what must be done before the environment can
+                                                                be made, "" for nothing;
+                                                                  imported and called with archgym, so its
+                                                                  module is small)
     archgym.commands    name = "module:typer_app_or_function"    (a sub-command of the `archgym` program)
-                        "group.name" = the same                  (`archgym group name`, in a group that others share)
-    archgym.findings    name = "module:function"                 (findings of `archgym doctor` on a plug-in's needs, in the names' order:
-                                                                  called without arguments, yields `archgym.registry.Finding`s)
+                        "group.name" = the same           (`archgym group name`, in a group that others share)
+    archgym.findings   name = "module:function"   (findings of `archgym doctor` on a plug-in's needs, in the
+                                                  names' order:
+                                                                  called without arguments, yields
+                                                                  `archgym.registry.Finding`s)
 
-or, at run time, `register_agent` and `register_env`. The registry is the only mutable module-level state of the kernel.
+or, at run time, `register_agent` and `register_env`. The registry is the only mutable module-level state of
+the kernel.
 """
 
 from __future__ import annotations
@@ -80,13 +86,17 @@ def discover() -> None:
         try:
             _register_with_gymnasium(name)
         except gymnasium.error.Error as error:
-            warnings.warn(f"the environment {name!r} of an installed package cannot be registered: {reason_of(error)}", stacklevel=2)
+            warnings.warn(
+                f"the environment {name!r} of an installed package cannot be registered: {reason_of(error)}",
+                stacklevel=2,
+            )
 
 
 def preload_in_fork_servers() -> None:
     """Import archgym in processes of a fork server, so that environments can be made by their ids there.
 
-    Stable-Baselines3's SubprocVecEnv starts such processes, and Gymnasium imports no packages by the names of environments.
+    Stable-Baselines3's SubprocVecEnv starts such processes, and Gymnasium imports no packages by the names of
+    environments.
     """
     try:
         from multiprocessing import forkserver
@@ -98,7 +108,9 @@ def preload_in_fork_servers() -> None:
 
 
 def requirement(env_id: str) -> str:
-    """What must be done before an environment can be made, such as importing its data; "" where nothing must."""
+    """What must be done before an environment can be made, such as importing its data; "" where nothing
+    must.
+    """
     point = _points("archgym.requirements").get(env_id)
     if point is None:
         return ""
@@ -111,7 +123,8 @@ def requirement(env_id: str) -> str:
 def _register_with_gymnasium(env_id: str) -> None:
     """Register an environment, or take it back where its requirement is not met."""
     spec = gymnasium.registry.get(env_id)
-    if spec is not None and spec.entry_point == "archgym.env:ArchEnv":  # ours to replace; Gymnasium warns about any other
+    # ours to replace; Gymnasium warns about any other
+    if spec is not None and spec.entry_point == "archgym.env:ArchEnv":
         del gymnasium.registry[env_id]
     if requirement(env_id):
         return
@@ -136,9 +149,11 @@ def register_env(
 
     Args:
         env: Gymnasium id with a version, "mine/Thing-v0".
-        simulator: "module:Class", a Simulator class or factory (called with the environment's keyword arguments), or an instance.
-        objective: an Objective, its dictionary form, a function `(simulator, *, option=default) -> Objective` (its options become
-            arguments of the environment), or "module:name" of one; default: the simulator's `default_objective`.
+        simulator: "module:Class", a Simulator class or factory (called with the environment's keyword
+            arguments), or an instance.
+        objective: an Objective, its dictionary form, a function `(simulator, *, option=default) -> Objective`
+            (its options become arguments of the environment), or "module:name" of one; default: the
+            simulator's `default_objective`.
         presets: named workloads, chosen with `gymnasium.make(id, preset="name")`.
         **kwargs: default arguments of the simulator.
 
@@ -146,7 +161,10 @@ def register_env(
         ArchGymError: an id that Gymnasium does not accept.
     """
     if not (isinstance(simulator, (str, Simulator)) or callable(simulator)):
-        raise ArchGymError(f'{env}: expected a Simulator, its class, a function that makes one, or "module:Class", got {simulator!r}')
+        raise ArchGymError(
+            f"{env}: expected a Simulator, its class, a function that makes one, or 'module:Class', "
+            f"got {simulator!r}"
+        )
     try:
         _register_with_gymnasium(env)
     except gymnasium.error.Error as error:
@@ -164,12 +182,16 @@ def get_task(env: str) -> Task:
     """The task behind an environment id ("module:ns/Name-v0" imports the module first).
 
     Raises:
-        ArchGymError: no such environment (with the nearest ids), one whose requirement is not met (with what to do), or one whose package
-            cannot be imported.
+        ArchGymError: no such environment (with the nearest ids), one whose requirement is not met (with what
+            to do), or one whose package cannot be imported.
     """
     if not isinstance(env, str):
         spec: Any = getattr(env, "spec", None)
-        got = f"an environment ({type(env).__name__}); pass its id, {spec.id!r}" if hasattr(spec, "id") else repr(env)
+        got = (
+            f"an environment ({type(env).__name__}); pass its id, {spec.id!r}"
+            if hasattr(spec, "id")
+            else repr(env)
+        )
         raise ArchGymError(f"expected an environment's id, such as 'archgym/Softmax-v0', got {got}")
     module, _, name = env.rpartition(":")
     if module:
@@ -185,7 +207,8 @@ def get_task(env: str) -> Task:
         if isinstance(found, ModuleType):
             if name not in _tasks:
                 raise ArchGymError(
-                    f"expected module {found.__name__} to register {name!r}, which is its entry point; call archgym.register_env there"
+                    f"expected module {found.__name__} to register {name!r}, which is its entry point; call "
+                    "archgym.register_env there"
                 )
             _tasks[name] = replace(_tasks[name], documentation=inspect.getdoc(found) or "")
         else:
@@ -241,5 +264,7 @@ def agent_names() -> dict[str, str]:
 
 
 def list_commands() -> dict[str, str]:
-    """Sub-commands of the `archgym` program that rooms and plug-ins bring: name, or "group.name" -> "module:name"."""
+    """Sub-commands of the `archgym` program that rooms and plug-ins bring: name, or "group.name" ->
+    "module:name".
+    """
     return {name: point.value for name, point in sorted(_points("archgym.commands").items())}

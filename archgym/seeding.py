@@ -1,4 +1,6 @@
-"""Random streams: everything random in a run derives from one seed, domain-separated so that no two parts share draws."""
+"""Random streams: everything random in a run derives from one seed, domain-separated so that no two parts
+share draws.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ _KEYS = {"agent": 1, "noise": 2, "study": 3, "dataset": 4, "proxy": 5}
 
 
 def stream(seed: int, part: Part) -> np.random.Generator:
-    """The generator of one part of a run: `default_rng` on `SeedSequence(seed, spawn_key=(part's number,))`."""
+    """The generator of one part of a run: `default_rng` on `SeedSequence(seed, spawn_key=(part's
+    number,))`.
+    """
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_KEYS[part],)))
 
 

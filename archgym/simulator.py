@@ -1,8 +1,9 @@
 """Simulators: what a design costs. Batch in, batch out, and nothing about rewards.
 
-A simulator maps columns of parameter values [B] to columns of metrics [B] and says which designs are feasible. Units and
-directions live in its `Metric` schema. `evaluate_safely` is the one place where a simulator is called on behalf of a search:
-there a design that raises, or whose metrics are not finite, becomes a recorded failure instead of a lost search.
+A simulator maps columns of parameter values [B] to columns of metrics [B] and says which designs are
+feasible. Units and directions live in its `Metric` schema. `evaluate_safely` is the one place where a
+simulator is called on behalf of a search: there a design that raises, or whose metrics are not finite,
+becomes a recorded failure instead of a lost search.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ class Metric:
         name: name, with its SI unit as suffix where it has one (`latency_s`, `energy_j`).
         unit: the unit in words for tables; "1" for a pure number.
         better: "lower", "higher", or None where neither is.
-        report_only: True for a metric of results alone, hidden from observations and agents (a test accuracy, a noise estimate).
+        report_only: True for a metric of results alone, hidden from observations and agents (a test accuracy,
+            a noise estimate).
     """
 
     name: str
@@ -43,11 +45,13 @@ class Metric:
 
 @dataclass(frozen=True)
 class Candidates:
-    """Designs among which the best valid one of a space is, where a simulator can name far fewer than the space has.
+    """Designs among which the best valid one of a space is, where a simulator can name far fewer than the
+    space has.
 
     Args:
         size: number of designs.
-        enumerate: function chunk -> iterator over all of them once, in arrays int64 [<= chunk, P]; can be called again.
+        enumerate: function chunk -> iterator over all of them once, in arrays int64 [<= chunk, P]; can be
+            called again.
     """
 
     size: int
@@ -63,8 +67,8 @@ class Simulator(ABC):
         deterministic: False for measured simulators, whose results differ between calls.
         stochastic: True where `evaluate` draws declared noise from `rng`, reproducible under a seed.
         default_objective: the objective of environments around this simulator, unless they name another.
-        identity: the name of this very class in results, caches and stored optima, "module:name" by default; set it to the old name when
-            the class moves, so that they stay valid. Subclasses have their own.
+        identity: the name of this very class in results, caches and stored optima, "module:name" by default;
+            set it to the old name when the class moves, so that they stay valid. Subclasses have their own.
     """
 
     space: DesignSpace
@@ -76,28 +80,36 @@ class Simulator(ABC):
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         if cls.evaluate is Simulator.evaluate and cls.evaluate_indices is Simulator.evaluate_indices:
-            raise ArchGymError(f"{cls.__name__} must define evaluate(designs, rng) or evaluate_indices(indices, rng)")
+            raise ArchGymError(
+                f"{cls.__name__} must define evaluate(designs, rng) or evaluate_indices(indices, rng)"
+            )
         simulator = super().__new__(cls)
         simulator._arguments = (args, kwargs)
         return simulator
 
     _arguments: tuple[tuple[Any, ...], dict[str, Any]]
 
-    def evaluate(self, designs: Mapping[str, Array], rng: np.random.Generator | None = None) -> dict[str, Array]:
+    def evaluate(
+        self, designs: Mapping[str, Array], rng: np.random.Generator | None = None
+    ) -> dict[str, Array]:
         """Simulate a batch of designs.
 
         Args:
             designs: a column [B] of values for every parameter of `space`.
-            rng: source of declared noise, drawn row by row (one `rng.random((B, k))`), so that a batch equals its rows.
+            rng: source of declared noise, drawn row by row (one `rng.random((B, k))`), so that a batch equals
+                its rows.
 
         Returns:
-            A column [B] for every metric, plus `feasible` (bool [B]); optionally `cached` (bool [B]: answered without simulating) and
-            `failure` (str [B]: why a row failed, "" where it did not). Metrics are real numbers, finite where feasible.
+            A column [B] for every metric, plus `feasible` (bool [B]); optionally `cached` (bool [B]: answered
+            without simulating) and `failure` (str [B]: why a row failed, "" where it did not). Metrics are
+            real numbers, finite where feasible.
         """
         return self.evaluate_indices(self.space.encode(designs), rng)
 
     def evaluate_indices(self, indices: Indices, rng: np.random.Generator | None = None) -> dict[str, Array]:
-        """`evaluate` for designs given as indices: int64 [B, P] in, columns [B] out. Environments call this."""
+        """`evaluate` for designs given as indices: int64 [B, P] in, columns [B] out. Environments call
+        this.
+        """
         return self.evaluate(self.space.decode(indices), rng)
 
     def remeasure(self, indices: Indices, rng: np.random.Generator | None = None) -> dict[str, Array]:
@@ -105,15 +117,20 @@ class Simulator(ABC):
         return self.evaluate_indices(indices, rng)
 
     def canonical(self, indices: Indices) -> Indices:
-        """The representative of designs that are the same thing: [B, P] -> [B, P], idempotent. By default each design stands for itself."""
+        """The representative of designs that are the same thing: [B, P] -> [B, P], idempotent. By default
+        each design stands for itself.
+        """
         return indices
 
     def optimum(self, objective: Objective) -> Indices | None:
-        """The exact best valid design under an objective, [P], where it is known without search; otherwise None."""
+        """The exact best valid design under an objective, [P], where it is known without search; otherwise
+        None.
+        """
         return None
 
     def candidates(self, objective: Objective) -> Candidates | None:
-        """Designs that contain an optimum under an objective, if any design is valid; None where that may be all of them.
+        """Designs that contain an optimum under an objective, if any design is valid; None where that may be
+        all of them.
 
         `find_optimum` evaluates these where the space is too large to enumerate.
         """
@@ -126,7 +143,9 @@ class Simulator(ABC):
 
     @property
     def specification(self) -> dict[str, Any]:
-        """What identifies this simulator in results, caches and stored optima: its class and the arguments it was made with."""
+        """What identifies this simulator in results, caches and stored optima: its class and the arguments
+        it was made with.
+        """
         return {"simulator": identity_of(type(self)), **_bound_arguments(self)}
 
     def close(self) -> None:  # noqa: B027 - most simulators have nothing to release
@@ -145,7 +164,9 @@ def _bound_arguments(simulator: Simulator) -> dict[str, Any]:
 
 
 def _identified(value: Any) -> Any:
-    """A constructor argument in a specification: a simulator by its own, what cannot be identified as "unknown"."""
+    """A constructor argument in a specification: a simulator by its own, what cannot be identified as
+    "unknown".
+    """
     if isinstance(value, Simulator):
         return value.specification
     if type(value) in (list, tuple) and any(isinstance(item, Simulator) for item in value):
@@ -186,10 +207,13 @@ class Outcome:
         self.values[row], self.feasible[row], self.failures[row] = np.nan, False, reason
 
 
-def evaluate_safely(simulator: Simulator, indices: Indices, rng: np.random.Generator | None = None, *, again: bool = False) -> Outcome:
+def evaluate_safely(
+    simulator: Simulator, indices: Indices, rng: np.random.Generator | None = None, *, again: bool = False
+) -> Outcome:
     """Evaluate designs [B, P]; failures become infeasible rows with a reason instead of exceptions.
 
-    A batch that raises, or comes back malformed, is evaluated again in halves, down to single rows, so that only the guilty rows fail.
+    A batch that raises, or comes back malformed, is evaluated again in halves, down to single rows, so that
+    only the guilty rows fail.
 
     Args:
         again: `remeasure` them.
@@ -209,7 +233,9 @@ def evaluate_safely(simulator: Simulator, indices: Indices, rng: np.random.Gener
     if rng is not None and state is not None:
         rng.bit_generator.state = state
     middle = len(indices) // 2
-    first, second = (evaluate_safely(simulator, half, rng, again=again) for half in (indices[:middle], indices[middle:]))
+    first, second = (
+        evaluate_safely(simulator, half, rng, again=again) for half in (indices[:middle], indices[middle:])
+    )
     return Outcome(
         values=np.concatenate([first.values, second.values]),
         feasible=np.concatenate([first.feasible, second.feasible]),
@@ -230,7 +256,9 @@ def _failed(simulator: Simulator, reason: str) -> Outcome:
 
 
 def _checked(simulator: Simulator, columns: Mapping[str, Array], n: int) -> Outcome:
-    """Check a simulator's columns against the contract; copies them, since simulators may reuse their buffers."""
+    """Check a simulator's columns against the contract; copies them, since simulators may reuse their
+    buffers.
+    """
     if isinstance(columns, (np.ndarray, str, bytes, list, tuple)) or not hasattr(columns, "__getitem__"):
         raise ArchGymError(f"the simulator returned {type(columns).__name__}; expected a dict of columns")
     names = [metric.name for metric in simulator.metrics]
@@ -245,7 +273,11 @@ def _checked(simulator: Simulator, columns: Mapping[str, Array], n: int) -> Outc
         feasible[list(failures)] = False
     if not all_true(np.isfinite(values)):
         for i in np.flatnonzero(feasible & ~np.isfinite(values).all(axis=1)).tolist():
-            guilty = [m.name for m, finite in zip(simulator.metrics, np.isfinite(values[i]), strict=True) if not finite]
+            guilty = [
+                m.name
+                for m, finite in zip(simulator.metrics, np.isfinite(values[i]), strict=True)
+                if not finite
+            ]
             failures[i] = f"not finite: {', '.join(guilty)}"
             feasible[i] = False
     if not all_true(feasible):
@@ -277,15 +309,21 @@ def _numbers(columns: Mapping[str, Array], name: str, n: int) -> Array:
     if column.dtype.kind == "O":
         for value in column.tolist():
             if not (value is None or _is_number(value)):
-                raise ArchGymError(f"the simulator returned {name!r} with a value of type {type(value).__name__}; expected a real number")
+                raise ArchGymError(
+                    f"the simulator returned {name!r} with a value of type {type(value).__name__}; expected "
+                    "a real number"
+                )
     elif column.dtype.kind not in _REAL:
-        raise ArchGymError(f"the simulator returned {name!r} as {column.dtype.type.__name__}; expected real numbers")
+        raise ArchGymError(
+            f"the simulator returned {name!r} as {column.dtype.type.__name__}; expected real numbers"
+        )
     numbers: Array = np.ma.filled(column.astype(float), np.nan)
     return numbers
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, (Real, Decimal, np.bool_)) and not isinstance(value, np.timedelta64)  # NumPy's durations are integers
+    # NumPy's durations are integers
+    return isinstance(value, (Real, Decimal, np.bool_)) and not isinstance(value, np.timedelta64)
 
 
 def _flags(columns: Mapping[str, Array], name: str, n: int) -> Array:
@@ -300,9 +338,17 @@ def _flags(columns: Mapping[str, Array], name: str, n: int) -> Array:
 
 
 def _reasons(column: Any, n: int) -> dict[int, str]:
-    """The column `failure` as row -> reason. Reasons are cut before they are gathered, since a batch has thousands."""
-    if isinstance(column, (str, bytes, Mapping, Set)) or not hasattr(column, "__len__") or getattr(column, "ndim", 1) != 1:
-        raise ArchGymError(f"the simulator returned 'failure' as {type(column).__name__}; expected a column of {n} texts")
+    """The column `failure` as row -> reason. Reasons are cut before they are gathered, since a batch has
+    thousands.
+    """
+    if (
+        isinstance(column, (str, bytes, Mapping, Set))
+        or not hasattr(column, "__len__")
+        or getattr(column, "ndim", 1) != 1
+    ):
+        raise ArchGymError(
+            f"the simulator returned 'failure' as {type(column).__name__}; expected a column of {n} texts"
+        )
     if len(column) != n:
         raise ArchGymError(f"the simulator returned 'failure' with shape ({len(column)},); expected ({n},)")
     lines = {row: one_line(str(reason)) for row, reason in enumerate(column) if _is_reason(reason)}
@@ -315,7 +361,9 @@ def _is_reason(reason: Any) -> bool:
     except TypeError:  # NA, where it has none either
         return False
     except ValueError:
-        raise ArchGymError(f"the simulator returned 'failure' with a value of type {type(reason).__name__}; expected text") from None
+        raise ArchGymError(
+            f"the simulator returned 'failure' with a value of type {type(reason).__name__}; expected text"
+        ) from None
 
 
 def _column(columns: Mapping[str, Array], name: str, n: int) -> Array:
@@ -333,25 +381,55 @@ def _column(columns: Mapping[str, Array], name: str, n: int) -> Array:
     return column
 
 
+def design_by_design(
+    simulator: Simulator, indices: Indices, simulate: Callable[[Mapping[str, Any]], Mapping[str, float]]
+) -> dict[str, Array]:
+    """Columns [B] of a batch of designs [B, P], from a function of one design; `failure` has the reason
+    where it raises.
+    """
+    columns: dict[str, Array] = {metric.name: np.full(len(indices), np.nan) for metric in simulator.metrics}
+    failures = [""] * len(indices)
+    for row, design in enumerate(map(simulator.space.design, indices)):
+        try:
+            for name, value in simulate(design).items():
+                columns[name][row] = value
+        except SimulatorUnavailable:
+            raise
+        except ArchGymError as error:
+            failures[row] = str(error)
+    columns["feasible"] = np.array([not reason for reason in failures], bool)
+    if any(failures):
+        columns["failure"] = np.array(failures)
+    return columns
+
+
 def check_schema(simulator: Simulator) -> None:
     """Refuse a simulator whose space and metrics do not fit together.
 
     Raises:
-        ArchGymError: no space or metrics, repeated metric names, or a metric named like a parameter or a reserved column.
+        ArchGymError: no space or metrics, repeated metric names, or a metric named like a parameter or a
+            reserved column.
     """
     what = type(simulator).__name__
     if not isinstance(getattr(simulator, "space", None), DesignSpace):
         raise ArchGymError(f"expected {what}.space to be a DesignSpace; set it in the class or in __init__")
     metrics = getattr(simulator, "metrics", ())
     if not metrics or not all(isinstance(m, Metric) for m in metrics):
-        raise ArchGymError(f"expected {what}.metrics to be a non-empty tuple of Metric; set it in the class or in __init__")
+        raise ArchGymError(
+            f"expected {what}.metrics to be a non-empty tuple of Metric; set it in the class or in __init__"
+        )
     names = [m.name for m in metrics]
     if not all(isinstance(name, str) and is_unicode(name) for name in names):
-        raise ArchGymError(f"{what}: expected names of metrics in Unicode, which files can store, got {names!r}")
+        raise ArchGymError(
+            f"{what}: expected names of metrics in Unicode, which files can store, got {names!r}"
+        )
     reserved = {*simulator.space.names, *RESERVED_COLUMNS}
     for name in names:
         if names.count(name) > 1 or name in reserved:
-            raise ArchGymError(f"{what}: metric name {name!r} is taken by another metric, a parameter or a column of the ledger")
+            raise ArchGymError(
+                f"{what}: metric name {name!r} is taken by another metric, a parameter or a column of the "
+                "ledger"
+            )
     for name in simulator.space.names:
         if name in RESERVED_COLUMNS:
             raise ArchGymError(f"{what}: parameter name {name!r} is taken by a column of the ledger")

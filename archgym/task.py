@@ -1,7 +1,8 @@
-"""Tasks, what an environment id stands for; specifications, what a run was.
+"""Tasks, which environment ids name, and specifications, which repeat runs.
 
-    Task:            simulator source + keyword arguments -> Simulator,  objective source + its options -> Objective
-    Specification:   environment, agent, budget, seed and width of a run  <->  the dictionary that is stored and hashed
+    Task:      simulator source + keyword arguments -> Simulator,  objective source + its options -> Objective
+    Specification:   environment, agent, budget, seed and width of a run  <->  the dictionary that is stored
+                                                                               and hashed
 
 No other module takes the dictionary apart.
 """
@@ -28,14 +29,15 @@ ObjectiveSource = str | Objective | Mapping[str, Any] | Callable[..., Objective]
 
 @dataclass(frozen=True)
 class Task:
-    """What an environment id stands for.
+    """The simulator and the objective of an environment id.
 
     Attributes:
         id: Gymnasium id.
         simulator: a Simulator, a class or factory of one, or "module:name" of those.
-        objective: an Objective, its dictionary form, a function `(simulator, **options) -> Objective`, or "module:name" of those.
-        presets: named workloads, each a set of keyword arguments.
-        kwargs: keyword arguments that always apply unless overridden.
+        objective: an Objective, its dictionary form, a function `(simulator, **options) -> Objective`, or
+            "module:name" of those.
+        presets: name -> keyword arguments of a workload.
+        kwargs: keyword arguments that apply unless overridden.
         documentation: prose for `archgym describe` (a module's docstring).
     """
 
@@ -46,21 +48,27 @@ class Task:
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     documentation: str = ""
 
-    def build(self, objective: ObjectiveSource | None = None, preset: str | None = None, **kwargs: Any) -> tuple[Simulator, Objective]:
+    def build(
+        self, objective: ObjectiveSource | None = None, preset: str | None = None, **kwargs: Any
+    ) -> tuple[Simulator, Objective]:
         """The simulator and the objective for these keyword arguments.
 
         Raises:
-            ArchGymError: an unknown preset or argument (with the nearest names), or a simulator and an objective that do not fit.
+            ArchGymError: an unknown preset or argument (with the nearest names), or a simulator and an
+                objective that do not fit.
         """
         if preset is not None and (not isinstance(preset, str) or preset not in self.presets):
             raise unknown(f"preset of {self.id}", preset, self.presets)
         settings = {**self.kwargs, **(self.presets[preset] if preset else {})}
-        if objective is not None:  # another objective does not take the options that presets give to the task's own
+        if objective is not None:  # presets may have options of the task's own objective
             settings = self.without_options(settings)
         settings |= kwargs
         factory = _resolve(self.simulator)
         if isinstance(objective, str) and ":" not in objective:
-            raise ArchGymError(f"{_OBJECTIVE}, got {objective!r}; write {{'minimize': [{objective!r}]}} to minimize that metric")
+            raise ArchGymError(
+                f"{_OBJECTIVE}, got {objective!r}; write {{'minimize': [{objective!r}]}} to minimize that "
+                "metric"
+            )
         goal = _resolve(objective if objective is not None else self.objective)
         goal = Objective.from_dict(goal) if isinstance(goal, Mapping) else goal
         if not (goal is None or isinstance(goal, Objective) or callable(goal)):
@@ -69,15 +77,25 @@ class Task:
         for name in settings:
             accepted = _parameters(factory)
             if accepted is not None and name not in accepted and name not in goal_options:
-                raise unknown(f"argument of {self.id}", name, [*accepted, *goal_options, "objective", "horizon", "preset"])
+                raise unknown(
+                    f"argument of {self.id}",
+                    name,
+                    [*accepted, *goal_options, "objective", "horizon", "preset"],
+                )
         options = {name: settings.pop(name) for name in goal_options if name in settings}
         simulator = factory if isinstance(factory, Simulator) else factory(**settings)
         if not isinstance(simulator, Simulator):
-            raise ArchGymError(f"{self.id}: expected {self.simulator!r} to make an archgym.Simulator, got {type(simulator).__name__}")
+            raise ArchGymError(
+                f"{self.id}: expected {self.simulator!r} to make an archgym.Simulator, got "
+                f"{type(simulator).__name__}"
+            )
         check_schema(simulator)
         goal = simulator.default_objective if goal is None else goal
         if goal is None:
-            raise ArchGymError(f"{self.id} has no objective: give objective=..., or set default_objective on {type(simulator).__name__}")
+            raise ArchGymError(
+                f"{self.id} has no objective: give objective=..., or set default_objective on "
+                f"{type(simulator).__name__}"
+            )
         if not isinstance(goal, Objective):
             goal = _called(goal, simulator, options, self.id)
         goal.check([m.name for m in simulator.metrics])
@@ -89,7 +107,9 @@ class Task:
         return {name: value for name, value in settings.items() if name not in options}
 
     def arguments(self) -> dict[str, Any]:
-        """Names and defaults of the keyword arguments that the environment takes besides objective, horizon and render_mode."""
+        """Names and defaults of the environment's keyword arguments, without objective, horizon and
+        render_mode.
+        """
         factory = _resolve(self.simulator)
         found = {**(_parameters(factory) or {}), **_options(_resolve(self.objective))}
         return {**found, **self.kwargs}
@@ -100,12 +120,12 @@ class EnvSpecification:
     """The environment of a run; `archgym.env.Evaluator.from_specification` builds it again.
 
     Attributes:
-        id: Gymnasium id, with the module that registers it where the user gave one.
+        id: Gymnasium id, with the module that registers it if the user gave one.
         kwargs: keyword arguments, as written by `archgym.values`.
         objective: dictionary form of the objective; None for the environment's own.
         horizon: designs per episode.
-        simulator: the simulator's specification; None where it is not stored.
-        front: metrics that are traded off; empty for the scalar reward alone.
+        simulator: the simulator's specification; None if not stored.
+        front: metrics to trade off; empty for the scalar reward.
     """
 
     id: str
@@ -120,11 +140,18 @@ class EnvSpecification:
         """The environment of a specification, a data set or a proxy.
 
         Raises:
-            ArchGymError: not a dictionary, or one without an id or arguments.
+            ArchGymError: not a dictionary with an id and arguments.
         """
         env = _table(given, "env", ("id", "kwargs"))
         kwargs = _table(env["kwargs"], "kwargs")
-        return cls(env["id"], kwargs, env.get("objective"), env.get("horizon", 1), env.get("simulator"), tuple(env.get("front") or ()))
+        return cls(
+            env["id"],
+            kwargs,
+            env.get("objective"),
+            env.get("horizon", 1),
+            env.get("simulator"),
+            tuple(env.get("front") or ()),
+        )
 
     @cached_property
     def as_dict(self) -> dict[str, Any]:
@@ -141,7 +168,9 @@ class EnvSpecification:
 
     @property
     def measured(self) -> dict[str, Any]:
-        """The part that a design's metrics depend on, as data sets and proxies store it: id, arguments and simulator."""
+        """The part that a design's metrics depend on, as data sets and proxies store it: id, arguments and
+        simulator.
+        """
         return {name: self.as_dict[name] for name in ("id", "kwargs", "simulator")}
 
 
@@ -151,8 +180,8 @@ class AgentSpecification:
 
     Attributes:
         name: registered name, or "module:Class".
-        hyperparameters: all of them, as written by `archgym.values`.
-        version: version of the class; None where it is not stored.
+        hyperparameters: all hyperparameters, as written by `archgym.values`.
+        version: version of the class; None if not stored.
     """
 
     name: str
@@ -164,7 +193,7 @@ class AgentSpecification:
         """The agent of a specification.
 
         Raises:
-            ArchGymError: not a dictionary, or one without a name or hyperparameters.
+            ArchGymError: not a dictionary with a name and hyperparameters.
         """
         agent = _table(given, "agent", ("name", "hyperparameters"))
         return cls(agent["name"], agent["hyperparameters"], agent.get("version"))
@@ -176,7 +205,7 @@ class AgentSpecification:
 
     @property
     def configuration(self) -> Any:
-        """Hyperparameters as the agent takes them.
+        """Hyperparameters as keyword arguments of the agent.
 
         Raises:
             ArchGymError: a value that cannot be read back.
@@ -186,13 +215,13 @@ class AgentSpecification:
 
 @dataclass(frozen=True)
 class Specification:
-    """A run: all that decides its rows, and the version of archgym that made it.
+    """A run: everything that determines its rows, and the version of archgym that made it.
 
     Attributes:
         env: the environment.
         agent: the agent.
-        budget: samples.
-        seed: seed of everything random.
+        budget: number of samples.
+        seed: seed of the run.
         num_envs: designs per step.
         version: version of archgym; None before the run.
     """
@@ -206,7 +235,7 @@ class Specification:
 
     @classmethod
     def from_dict(cls, given: Any) -> Specification:
-        """The specification behind its dictionary form.
+        """The specification of a dictionary form.
 
         Raises:
             ArchGymError: not the dictionary form of a specification.
@@ -221,7 +250,14 @@ class Specification:
         """The dictionary form, from which `archgym.search_again` repeats the run."""
         version = {} if self.version is None else {"archgym": self.version}
         env, agent = self.env.as_dict, self.agent.as_dict
-        return {**version, "env": env, "agent": agent, "budget": self.budget, "seed": self.seed, "num_envs": self.num_envs}
+        return {
+            **version,
+            "env": env,
+            "agent": agent,
+            "budget": self.budget,
+            "seed": self.seed,
+            "num_envs": self.num_envs,
+        }
 
 
 _ROWS = ("env", "agent", "budget", "seed", "num_envs")
@@ -247,14 +283,19 @@ def _table(given: Any, name: str, keys: Iterable[str] = ()) -> Mapping[str, Any]
     return given
 
 
-_OBJECTIVE = "expected an archgym.Objective, a mapping such as {'minimize': ['time_s']}, or a function of the simulator that returns one"
+_OBJECTIVE = (
+    "expected an archgym.Objective, a mapping such as {'minimize': ['time_s']}, or a function of the "
+    "simulator that returns one"
+)
 
 
-def _called(function: Callable[..., Any], simulator: Simulator, options: Mapping[str, Any], env_id: str) -> Objective:
-    """The objective that a function makes.
+def _called(
+    function: Callable[..., Any], simulator: Simulator, options: Mapping[str, Any], env_id: str
+) -> Objective:
+    """The objective that a function returns.
 
     Raises:
-        ArchGymError: it raises, or returns something else.
+        ArchGymError: the function raises, or returns something else.
     """
     try:
         made = function(simulator, **options)
@@ -262,7 +303,9 @@ def _called(function: Callable[..., Any], simulator: Simulator, options: Mapping
         raise
     except Exception as error:
         given = f" with {dict(options)}" if options else ""
-        raise ArchGymError(f"{env_id}: {_OBJECTIVE}, got {function!r}, which raised {reason_of(error)}{given}") from error
+        raise ArchGymError(
+            f"{env_id}: {_OBJECTIVE}, got {function!r}, which raised {reason_of(error)}{given}"
+        ) from error
     if not isinstance(made, Objective):
         raise ArchGymError(f"{env_id}: {_OBJECTIVE}, got {function!r}, which returned {made!r}")
     return made
@@ -273,10 +316,11 @@ def _resolve(source: Any) -> Any:
 
 
 def _parameters(factory: Any) -> dict[str, Any] | None:
-    """Keyword arguments of a factory with their defaults; None where it takes anything."""
+    """Keyword arguments of a factory with their defaults; None where it takes any."""
     if isinstance(factory, Simulator):
         return {}
-    if isinstance(factory, type) and inspect.getattr_static(factory, "__init__") is object.__init__:  # Python would ignore arguments here
+    # has *args for `inspect`
+    if isinstance(factory, type) and inspect.getattr_static(factory, "__init__") is object.__init__:
         return {}
     parameters = inspect.signature(factory).parameters.values()
     if any(p.kind is p.VAR_KEYWORD for p in parameters):
@@ -288,6 +332,10 @@ def _options(objective: Any) -> dict[str, Any]:
     """Keyword-only options of an objective function with their defaults."""
     if not callable(objective) or isinstance(objective, Objective):
         return {}
-    with suppress(ValueError):  # a function of C's may have no signature
-        return {p.name: p.default for p in inspect.signature(objective).parameters.values() if p.kind is p.KEYWORD_ONLY}
+    with suppress(ValueError):  # functions written in C may have no signature
+        return {
+            p.name: p.default
+            for p in inspect.signature(objective).parameters.values()
+            if p.kind is p.KEYWORD_ONLY
+        }
     return {}

@@ -1,8 +1,9 @@
 """Numbers and values as people read them, and text from elsewhere made fit for a terminal, a file and a page.
 
-Text from elsewhere is labels, failure reasons and the output of tools. Terminals act on its control characters: ESC sequences set
-titles, clear screens and reach the clipboard; format characters such as U+202E change the order in which a line is read. XML forbids
-most of them. `printable` writes each as an escape, which is visible and has no effect.
+Text from elsewhere is labels, failure reasons and the output of tools. Terminals act on its control
+characters: ESC sequences set titles, clear screens and reach the clipboard; format characters such as U+202E
+change the order in which a line is read. XML forbids most of them. `printable` writes each as an escape,
+which is visible and has no effect.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ _UNSAFE = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # control, format, surrogate, line and
 
 
 def printable(text: str) -> str:
-    """The text with every control and format character as an escape (ESC is `\\x1b`, a right-to-left mark `\\u200f`)."""
+    """The text with every control and format character as an escape (ESC is `\\x1b`, a right-to-left mark
+    `\\u200f`).
+    """
     if is_printable(text):
         return text
     return "".join(_escaped(c) if _is_unsafe(c) else c for c in text)
@@ -33,18 +36,28 @@ def _is_unsafe(character: str) -> bool:
 
 
 def _escaped(character: str) -> str:
-    return character.encode("ascii", "backslashreplace").decode() if ord(character) > 0x7F else f"\\x{ord(character):02x}"
+    return (
+        character.encode("ascii", "backslashreplace").decode()
+        if ord(character) > 0x7F
+        else f"\\x{ord(character):02x}"
+    )
 
 
 def shown(value: object, limit: int = 60) -> str:
-    """A value of any kind, however large or deep, as an error shows it: text in quotes, numbers, a list's first values; else its type."""
+    """A value of any kind, however large or deep, as an error shows it: text in quotes, numbers, a list's
+    first values; else its type.
+    """
     return one_line(_sketch(value, 2), limit)
 
 
 def _sketch(value: object, depth: int) -> str:
     if isinstance(value, str):
         return repr(value[:200])
-    if value is None or isinstance(value, (bool, float)) or (isinstance(value, int) and value.bit_length() < 1000):
+    if (
+        value is None
+        or isinstance(value, (bool, float))
+        or (isinstance(value, int) and value.bit_length() < 1000)
+    ):
         return repr(value)
     if type(value) in (list, tuple) and depth:
         items = [_sketch(item, depth - 1) for item in value[:4]]  # type: ignore[index]
@@ -54,7 +67,9 @@ def _sketch(value: object, depth: int) -> str:
 
 
 def one_line(text: str, limit: int = REASON) -> str:
-    """The text in one printable line: white space joined to single spaces, and what is longer than `limit` characters cut with a mark."""
+    """The text in one printable line: white space joined to single spaces, cut with a mark after `limit`
+    characters.
+    """
     head = text[: 2 * limit + 100]  # a text of many megabytes is not worked through
     line = printable(" ".join(head.split()))
     if len(head) == len(text) and len(line) <= limit:
@@ -70,7 +85,9 @@ def number(value: float) -> str:
 
 
 def plain(value: object) -> str:
-    """A parameter's value or an argument's default: four significant digits of a float, anything else in full."""
+    """A parameter's value or an argument's default: four significant digits of a float, anything else in
+    full.
+    """
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
@@ -80,7 +97,7 @@ def assignments(values: Mapping[str, object]) -> str:
 
 
 def significant(value: float, digits: int) -> str:
-    """A number with this many significant digits, without an exponent; "-" for NaN."""
+    """This many significant digits, but at most one decimal more, without an exponent; "-" for NaN."""
     if math.isnan(value):
         return "-"
     if value == 0:

@@ -1,19 +1,25 @@
 """Values as JSON and back: arguments of simulators, values of parameters, hyperparameters of agents.
 
-    write(value)      JSON that `read` turns back into an equal value of the same type, where the value allows it
-    identify(value)   JSON that differs wherever values differ: what caches, stored optima and identifiers of runs are keyed by
+    write(value)      JSON that `read` turns back into an equal value of the same type, where the value allows
+                      it
+    identify(value)   JSON that differs wherever values differ: what caches, stored optima and identifiers of
+                      runs are keyed by
 
-None, bools, integers, floats, text, lists and dictionaries with text as keys stand for themselves, NumPy scalars for the Python values that
-they hold. Everything else is an object {"$": kind, ...}:
+None, bools, integers, floats, text, lists and dictionaries with text as keys stand for themselves, NumPy
+scalars for the Python values that they hold. Everything else is an object {"$": kind, ...}:
 
-    tuple, set, frozenset, dict         "of" their items (sets in the order of their JSON, dictionaries with other keys as pairs)
-    int (very long), complex, range, bytes, fraction, decimal, date, path, dtype, array         "of" numbers or text
+    tuple, set, frozenset, dict         "of" their items (sets in the order of their JSON, dictionaries with
+                                        other keys as pairs)
+    int (very long), complex, range, bytes, fraction, decimal,
+    date, path, dtype, array            "of" numbers or text
     enum, flag, dataclass, namedtuple   "class" is "module:Class", "of" the member or the fields
     name                                a class or function, "of" its "module:name"
-    content                             any other object: its class and a SHA-256 of its content: identified, but not read back
+    content                             any other object: its class and a SHA-256 of its content: identified,
+                                        but not read back
 
-The content of an object is what it would be pickled as (`__reduce_ex__`), written by `identify`. Nothing is pickled or unpickled, and
-`read` calls no code of the classes that it makes objects of but `_make` of named tuples: a dataclass gets its fields, not its constructor.
+The content of an object is what it would be pickled as (`__reduce_ex__`), written by `identify`. Nothing is
+pickled or unpickled, and `read` calls no code of the classes that it makes objects of but `_make` of named
+tuples: a dataclass gets its fields, not its constructor.
 """
 
 from __future__ import annotations
@@ -66,10 +72,12 @@ class Unwritable(ArchGymError):
 
 
 def write(value: Any) -> Any:
-    """The JSON form of a value, which `read` turns back into an equal one, unless it holds an object of kind "content".
+    """The JSON form of a value, which `read` turns back into an equal one, unless it holds an object of kind
+    "content".
 
     Raises:
-        Unwritable: a lambda, an open file, an object that holds one, a class that its module does not have under its name.
+        Unwritable: a lambda, an open file, an object that holds one, a class that its module does not have
+            under its name.
     """
     return _guarded(value, exact=True)
 
@@ -87,7 +95,9 @@ def _guarded(value: Any, exact: bool) -> Any:
     try:
         return _written(value, exact, [])
     except RecursionError:
-        raise Unwritable(f"a {type(value).__name__} that contains itself or is nested too deeply cannot be written") from None
+        raise Unwritable(
+            f"a {type(value).__name__} that contains itself or is nested too deeply cannot be written"
+        ) from None
 
 
 def _written(value: Any, exact: bool, outer: list[Any]) -> Any:
@@ -102,7 +112,9 @@ def _written(value: Any, exact: bool, outer: list[Any]) -> Any:
     if kind in _SCALARS:
         name, to_json, _ = _SCALARS[kind]
         return {_KIND: name, _OF: to_json(value)}
-    if isinstance(value, (np.bool_, np.number, np.str_, np.bytes_)) and not isinstance(plain := value.item(), np.generic):
+    if isinstance(value, (np.bool_, np.number, np.str_, np.bytes_)) and not isinstance(
+        plain := value.item(), np.generic
+    ):
         return _written(plain, exact, outer)
     if isinstance(value, enum.Enum):
         name, of = ("enum", value.name) if value.name in kind.__members__ else ("flag", value.value)
@@ -114,7 +126,11 @@ def _written(value: Any, exact: bool, outer: list[Any]) -> Any:
     if kind is np.ndarray and (value.dtype == object or not value.dtype.hasobject):
         return _array(value, exact, outer)
     if issubclass(kind, tuple) and hasattr(kind, "_fields") and not getattr(value, "__dict__", None):
-        return {_KIND: "namedtuple", _CLASS: reference(kind, exact), _OF: [_written(item, exact, [*outer, value]) for item in value]}
+        return {
+            _KIND: "namedtuple",
+            _CLASS: reference(kind, exact),
+            _OF: [_written(item, exact, [*outer, value]) for item in value],
+        }
     if dataclasses.is_dataclass(value) and (written := _dataclass(value, exact, outer)):
         return written
     return _content(value, outer)
@@ -125,7 +141,9 @@ def _container(value: Any, kind: type, exact: bool, outer: list[Any]) -> Any:
     if kind is dict and all(type(key) is str for key in value) and _KIND not in value:
         return {key: _written(item, exact, inside) for key, item in value.items()}
     pairs = value.items() if kind is dict else ()
-    items = [[_written(part, exact, inside) for part in pair] for pair in pairs] or [_written(item, exact, inside) for item in value]
+    items = [[_written(part, exact, inside) for part in pair] for pair in pairs] or [
+        _written(item, exact, inside) for item in value
+    ]
     if kind is list:
         return items
     if kind in (set, frozenset) or (kind is dict and not exact):  # equal ones have their items in any order
@@ -141,7 +159,11 @@ def _array(array: Any, exact: bool, outer: list[Any]) -> Any:
     if exact and array.nbytes <= INLINE_BYTES:
         of = base64.b64encode(array.tobytes()).decode()
         return {_KIND: "array", "dtype": np.lib.format.dtype_to_descr(array.dtype), "shape": shape, _OF: of}
-    described = {"dtype": str(array.dtype), "shape": shape, "sha256": hashlib.sha256(array.tobytes()).hexdigest()}
+    described = {
+        "dtype": str(array.dtype),
+        "shape": shape,
+        "sha256": hashlib.sha256(array.tobytes()).hexdigest(),
+    }
     return {_KIND: "content", _CLASS: "numpy:ndarray", **described} if exact else described
 
 
@@ -149,7 +171,8 @@ def _dataclass(value: Any, exact: bool, outer: list[Any]) -> dict[str, Any] | No
     """A dataclass by its fields; None where these are not all that it holds."""
     names = {field.name for field in dataclasses.fields(value)}
     new: Any = type(value).__new__
-    more = set(getattr(value, "__dict__", ())) - names or new is not object.__new__  # such as the items of a dictionary
+    # such as the items of a dictionary
+    more = set(getattr(value, "__dict__", ())) - names or new is not object.__new__
     if more or not all(hasattr(value, name) for name in names):
         return None
     of = {name: _written(getattr(value, name), exact, [*outer, value]) for name in sorted(names)}
@@ -164,7 +187,9 @@ def _content(value: Any, outer: list[Any]) -> dict[str, Any]:
     try:
         reducer = copyreg.dispatch_table.get(type(value))
         reduced: Any
-        if hasattr(value, "evaluate_indices") and isinstance(getattr(type(value), "specification", None), property):
+        if hasattr(value, "evaluate_indices") and isinstance(
+            getattr(type(value), "specification", None), property
+        ):
             reduced = (type(value), value.specification)
             if '"$": "unknown"' in json.dumps(reduced[1]):
                 raise TypeError("it is made with an argument that cannot")
@@ -173,16 +198,29 @@ def _content(value: Any, outer: list[Any]) -> dict[str, Any]:
     except Exception as error:
         raise Unwritable(f"a {type(value).__name__} cannot be identified by its content ({error})") from None
     if isinstance(reduced, str):
-        return {_KIND: "name", _OF: f"{pickle.whichmodule(value, reduced)}:{reduced}"}  # type: ignore[attr-defined]
-    parts = [list(part) if isinstance(part, Iterator) else part for part in reduced]  # of the items of lists and dictionaries
+        module = pickle.whichmodule(value, reduced)  # type: ignore[attr-defined]
+        return {_KIND: "name", _OF: f"{module}:{reduced}"}
+    # of the items of lists and dictionaries
+    parts = [list(part) if isinstance(part, Iterator) else part for part in reduced]
     text = json.dumps(_written(parts, False, [*outer, value]), sort_keys=True)
-    return {_KIND: "content", _CLASS: reference(type(value), False), "sha256": hashlib.sha256(text.encode()).hexdigest()}
+    return {
+        _KIND: "content",
+        _CLASS: reference(type(value), False),
+        "sha256": hashlib.sha256(text.encode()).hexdigest(),
+    }
 
 
 def _tensor(value: Any) -> tuple[Any, ...] | None:
-    """What a dense tensor of PyTorch holds, which is pickled differently in every process; None of anything else."""
+    """What a dense tensor of PyTorch holds, which is pickled differently in every process; None of
+    anything else.
+    """
     torch = sys.modules.get("torch")
-    if torch is None or not isinstance(value, torch.Tensor) or value.layout is not torch.strided or value.is_quantized:
+    if (
+        torch is None
+        or not isinstance(value, torch.Tensor)
+        or value.layout is not torch.strided
+        or value.is_quantized
+    ):
         return None
     data = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
     return type(value), str(value.dtype), list(value.shape), value.requires_grad, data
@@ -192,7 +230,8 @@ def read(written: Any) -> Any:
     """The value that `write` was given.
 
     Raises:
-        ArchGymError: an object of kind "content", which is stored as a hash only; a class that cannot be loaded; not a written value.
+        ArchGymError: an object of kind "content", which is stored as a hash only; a class that cannot be
+            loaded; not a written value.
     """
     if isinstance(written, list):
         return [read(item) for item in written]
@@ -208,7 +247,9 @@ def read(written: Any) -> Any:
     except ArchGymError:
         raise
     except Exception as error:  # a damaged or foreign text raises nearly anything
-        raise ArchGymError(f"expected a written value of kind {kind!r}, got {str(dict(written))[:200]} ({error})") from error
+        raise ArchGymError(
+            f"expected a written value of kind {kind!r}, got {str(dict(written))[:200]} ({error})"
+        ) from error
 
 
 def _read(kind: str, written: Mapping[str, Any]) -> Any:
@@ -228,7 +269,11 @@ def _read(kind: str, written: Mapping[str, Any]) -> Any:
     if kind == "name":
         return load(of)
     if kind not in ("enum", "flag", "dataclass", "namedtuple"):
-        raise unknown("kind of written value", kind, [*_FROM_TEXT, "tuple", "set", "frozenset", "dict", "array", "dtype", "name", "enum"])
+        raise unknown(
+            "kind of written value",
+            kind,
+            [*_FROM_TEXT, "tuple", "set", "frozenset", "dict", "array", "dtype", "name", "enum"],
+        )
     cls = load(written[_CLASS])
     if kind in ("enum", "flag") and isinstance(cls, type) and issubclass(cls, enum.Enum):
         return cls[of] if kind == "enum" else cls(of)
@@ -240,7 +285,9 @@ def _read(kind: str, written: Mapping[str, Any]) -> Any:
 
 
 def _read_dataclass(cls: type, fields: Mapping[str, Any]) -> Any:
-    """An object with these fields; its constructor is not called, which may convert what it is given once more."""
+    """An object with these fields; its constructor is not called, which may convert what it is given once
+    more.
+    """
     names = {field.name for field in dataclasses.fields(cls)}
     if names != set(fields):
         raise ArchGymError(f"expected the fields {', '.join(sorted(names))}, got {', '.join(sorted(fields))}")
@@ -261,7 +308,9 @@ def _read_array(written: Mapping[str, Any]) -> Any:
 
 def _dtype(descr: Any) -> Any:
     """A dtype from its description, whose tuples JSON has made lists."""
-    return np.lib.format.descr_to_dtype([tuple(field) for field in descr] if isinstance(descr, list) else descr)
+    return np.lib.format.descr_to_dtype(
+        [tuple(field) for field in descr] if isinstance(descr, list) else descr
+    )
 
 
 def settle(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -278,8 +327,9 @@ def settle(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]
             written[name] = write(value)
         except Unwritable as error:
             raise ArchGymError(
-                f"argument {name!r} cannot be written down, so that the search could not be repeated: {error}; pass numbers, text, arrays "
-                "or objects of module-level classes, or register an environment whose simulator is made with it"
+                f"argument {name!r} cannot be written down, so that the search could not be repeated: "
+                f"{error}; pass numbers, text, arrays or objects of module-level classes, or register an "
+                "environment whose simulator is made with it"
             ) from error
         values[name] = value if hashed(written[name]) else read(written[name])
     return written, values
@@ -292,7 +342,8 @@ def read_arguments(written: Mapping[str, Any], given: Mapping[str, Any] | None =
         given: the objects of arguments that are stored as a hash only.
 
     Raises:
-        ArchGymError: an argument that is stored as a hash only and not given, or a given one that differs from the stored one.
+        ArchGymError: an argument that is stored as a hash only and not given, or a given one that differs
+            from the stored one.
     """
     values = {}
     for name in (given or {}).keys() - written.keys():
@@ -300,18 +351,23 @@ def read_arguments(written: Mapping[str, Any], given: Mapping[str, Any] | None =
     for name, form in written.items():
         if given is not None and name in given:
             if json.dumps(write(given[name]), sort_keys=True) != json.dumps(form, sort_keys=True):
-                raise ArchGymError(f"expected the stored argument {name!r}, got a different one; pass the same object")
+                raise ArchGymError(
+                    f"expected the stored argument {name!r}, got a different one; pass the same object"
+                )
             values[name] = given[name]
             continue
         try:
             values[name] = read(form)
         except ArchGymError as error:
-            raise ArchGymError(f"argument {name!r} cannot be read back: {error}, env_kwargs={{{name!r}: ...}}") from error
+            raise ArchGymError(
+                f"argument {name!r} cannot be read back: {error}, env_kwargs={{{name!r}: ...}}"
+            ) from error
     return values
 
 
 def portable(value: Any) -> Any:
-    """A value that any writer of JSON can write: itself, or its written form by the name `WRITTEN`, from which `restored` makes it again.
+    """A value that any writer of JSON can write: itself, or its written form by the name `WRITTEN`, from
+    which `restored` makes it again.
 
     What cannot be written, or not be read back, stays itself.
     """
@@ -366,9 +422,11 @@ def reference(thing: Any, check: bool = True) -> str:
 
 
 def identity_of(cls: type) -> str:
-    """The name of a class in results, caches and identifiers of runs: its own attribute `identity`, or "module:name".
+    """The name of a class in results, caches and identifiers of runs: its own attribute `identity`, or
+    "module:name".
 
-    A class that has the attribute can move to another module without orphaning what was stored; subclasses do not inherit it.
+    A class that has the attribute can move to another module without orphaning what was stored; subclasses do
+    not inherit it.
     """
     return str(vars(cls).get("identity") or f"{cls.__module__}:{cls.__qualname__}")
 

@@ -40,40 +40,63 @@ def main(name: str) -> None:
     pareto = best.mark_line(color=BLUE, interpolate="step-after").encode(COST, tested) + best.mark_point(
         color=BLUE, filled=True, size=40
     ).encode(COST, tested)
-    costs = (points + pareto).properties(width=300, height=HEIGHT, title="Accuracy and cost, with the Pareto front")
+    costs = (points + pareto).properties(
+        width=300, height=HEIGHT, title="Accuracy and cost, with the Pareto front"
+    )
 
     spread = (
         altair.Chart(shown)
         .mark_boxplot(extent="min-max", size=18, color=GREY, median={"color": "white"})
-        .encode(x=altair.X("live:O", title="live 3x3 convolutions of the cell", axis=altair.Axis(labelAngle=0)), y=tested)
+        .encode(
+            x=altair.X("live:O", title="live 3x3 convolutions of the cell", axis=altair.Axis(labelAngle=0)),
+            y=tested,
+        )
         .properties(width=220, height=HEIGHT, title="What convolutions are worth")
     )
 
-    known = pandas.DataFrame([(label(what), abs(value), kind(what)) for what, value in summarize(table).correlations.items()])
+    known = pandas.DataFrame(
+        [(label(what), abs(value), kind(what)) for what, value in summarize(table).correlations.items()]
+    )
     known.columns = ["what", "correlation", "kind"]
     bars = (
         altair.Chart(known)
         .mark_bar(size=12)
         .encode(
-            x=altair.X("correlation", title="|Spearman correlation| with test accuracy", scale=altair.Scale(domain=[0, 1])),
+            x=altair.X(
+                "correlation",
+                title="|Spearman correlation| with test accuracy",
+                scale=altair.Scale(domain=[0, 1]),
+            ),
             y=altair.Y("what", title=None, sort="-x"),
             color=altair.Color(
                 "kind",
                 title=None,
-                scale=altair.Scale(domain=["training", "cost", "zero-cost proxy"], range=[BLUE, GREY, ORANGE]),
+                scale=altair.Scale(
+                    domain=["training", "cost", "zero-cost proxy"], range=[BLUE, GREY, ORANGE]
+                ),
                 legend=altair.Legend(orient="bottom"),
             ),
         )
         .properties(width=240, height=HEIGHT, title="What predicts it")
     )
-    title = altair.TitleParams(f"{len(rows):,} cells, {table.test_accuracy.shape[1]} trainings of each: {name}", anchor="start", offset=14)
-    chart = altair.hconcat(costs, spread, bars, spacing=28).properties(title=title, background="white", padding=10)
+    title = altair.TitleParams(
+        f"{len(rows):,} cells, {table.test_accuracy.shape[1]} trainings of each: {name}",
+        anchor="start",
+        offset=14,
+    )
+    chart = altair.hconcat(costs, spread, bars, spacing=28).properties(
+        title=title, background="white", padding=10
+    )
     chart.resolve_scale(color="independent").configure_view(stroke=None).save(OUT)
     print(OUT)
 
 
 def label(what: str) -> str:
-    return what.replace("valid_accuracy at 1 epochs", "validation, 1 epoch").replace("valid_accuracy at", "validation,").replace("_", " ")
+    return (
+        what.replace("valid_accuracy at 1 epochs", "validation, 1 epoch")
+        .replace("valid_accuracy at", "validation,")
+        .replace("_", " ")
+    )
 
 
 def kind(what: str) -> str:

@@ -1,9 +1,14 @@
-"""Proxies: how far off they are on designs that they have not seen, how fast, and how many simulations they save.
+"""Proxies: how far off they are on designs that they have not seen, how fast, and how many simulations they
+save.
 
-python benchmarks/proxy.py accuracy [ENV]      three environments, or one; at most a tenth of each trained on; all models
-python benchmarks/proxy.py speed [N]           beside SCALE-Sim (archgym backends install scalesim) on a small layer, trained on N runs
-python benchmarks/proxy.py search [ENV]        simulations until within 1 % of the optimum: direct, and by a proxy
-python benchmarks/proxy.py astrasim FOLDER     the published AstraSim data (actions_feasible.csv, observations_feasible.csv)
+python benchmarks/proxy.py accuracy [ENV]    three environments, or one; at most a tenth of each trained on;
+                                             all models
+python benchmarks/proxy.py speed [N]         beside SCALE-Sim (archgym backends install scalesim) on a small
+                                             layer, trained on N runs
+python benchmarks/proxy.py search [ENV]      simulations until within 1 % of the optimum: direct, and by a
+                                             proxy
+python benchmarks/proxy.py astrasim FOLDER   the published AstraSim data (actions_feasible.csv,
+                                             observations_feasible.csv)
 """
 
 from __future__ import annotations
@@ -39,14 +44,20 @@ LAYER = """# title: one layer of ResNet-18
 name,kind,channels,filters,height,width,kernel_h,kernel_w,stride,padding_h,padding_w,groups,vectors,repeats
 layer2.1.conv1,conv,128,128,28,28,3,3,,1,1,,,
 """  # all of ResNet-18 takes SCALE-Sim seconds per design
-ASKED = ("dataflow", "rows", "cols")  # what SCALE-Sim is asked about; designs that differ in the rest share its answer
+# what SCALE-Sim is asked about; designs that differ in the rest share its answer
+ASKED = ("dataflow", "rows", "cols")
 TESTED = 20_000  # designs of a space that is too large to test all that are left
 TASKS = {  # environment -> designs trained on, targets
     "archgym/DramController-v0": (20_000, ("latency_s", "energy_j", "power_w")),
     "archgym/Softmax-v0": (1_700, ("time_s",)),
     "archgym/Accelerator-v0": (60_000, ("latency_s", "energy_j", "area_mm2")),
 }
-SEARCHED = ("archgym/Accelerator-v0", "archgym/AttentionAccelerator-v0", "archgym/Softmax-v0", "archgym/DramController-v0")
+SEARCHED = (
+    "archgym/Accelerator-v0",
+    "archgym/AttentionAccelerator-v0",
+    "archgym/Softmax-v0",
+    "archgym/DramController-v0",
+)
 DIRECT = ("random", "genetic", "aging_evolution", "local_search")
 SEEDS = 10
 LONGEST = 20_000  # samples of a direct search
@@ -63,7 +74,14 @@ def accuracy(tasks: Sequence[str]) -> None:
         n, targets = TASKS[env]
         data, simulator = sample(env, ceil(n / 0.99), seed=0), gymnasium.make(env).unwrapped.simulator
         for model in MODELS:
-            found = train(data, targets, model, designs=KNOWN if model == "gaussian_process" else n, test=0.01, folds=2).simulator
+            found = train(
+                data,
+                targets,
+                model,
+                train_size=KNOWN if model == "gaussian_process" else n,
+                test_size=0.01,
+                folds=2,
+            ).simulator
             known = data.indices  # what was trained on, and the few that the training tested itself
             unseen = _unseen(simulator, known)
             _print_errors(env, model, found, simulator, unseen, len(known), targets)
@@ -77,7 +95,11 @@ def _unseen(simulator: Simulator, known: Indices) -> Indices:
     """All other designs, or many of them at random."""
     space = simulator.space
     rng = np.random.default_rng(1)
-    designs = space.from_ordinal(np.arange(space.size)) if space.size <= 10**6 else np.unique(space.sample(TESTED, rng), axis=0)
+    designs = (
+        space.from_ordinal(np.arange(space.size))
+        if space.size <= 10**6
+        else np.unique(space.sample(TESTED, rng), axis=0)
+    )
     ordinals = space.to_ordinal(designs)
     return designs[~np.isin(ordinals, space.to_ordinal(known))]
 
@@ -90,7 +112,13 @@ def _of_unseen_kinds(simulator: Simulator, known: Indices, unseen: Indices) -> I
 
 
 def _print_errors(
-    title: str, model: str, proxy: ProxySimulator, simulator: Simulator, designs: Indices, trained: int, targets: Sequence[str]
+    title: str,
+    model: str,
+    proxy: ProxySimulator,
+    simulator: Simulator,
+    designs: Indices,
+    trained: int,
+    targets: Sequence[str],
 ) -> None:
     true = simulator.evaluate_indices(designs)
     designs = designs[true["feasible"]]
@@ -102,18 +130,21 @@ def _print_errors(
         rmse, of_mean, mape, r2, spearman, worst, mean = found.values()
         share = f"{known:,} ({known / simulator.space.size:.2%})"
         print(
-            f"{title.removeprefix('archgym/') + ' ' + target:40}{model:25}{share:>18}{rmse:8.3f}%{of_mean:8.3f}%{mape:8.3f}%{r2:9.5f}"
-            f"{spearman:9.5f}{worst:8.1f}%{mean:8.1f}%",
+            f"{title.removeprefix('archgym/') + ' ' + target:40}{model:25}{share:>18}{rmse:8.3f}%"
+            f"{of_mean:8.3f}%{mape:8.3f}%{r2:9.5f}{spearman:9.5f}{worst:8.1f}%{mean:8.1f}%",
             flush=True,
         )
 
 
 def speed(n: int) -> None:
-    with tempfile.TemporaryDirectory() as name:  # a data folder in which no result of SCALE-Sim is remembered yet
+    # a data folder in which no result of SCALE-Sim is remembered yet
+    with tempfile.TemporaryDirectory() as name:
         (Path(name) / "backends").symlink_to(data_folder("backends"))
         os.environ["ARCHGYM_HOME"] = name
         (Path(name) / "layer.csv").write_text(LAYER)
-        simulator = gymnasium.make("archgym/Accelerator-v0", backend="scalesim", workload=f"{name}/layer.csv").unwrapped.simulator
+        simulator = gymnasium.make(
+            "archgym/Accelerator-v0", backend="scalesim", workload=f"{name}/layer.csv"
+        ).unwrapped.simulator
         designs = simulator.canonical(simulator.space.sample(20 * n, np.random.default_rng(0)))
         designs = np.unique(designs, axis=0)
         seconds: list[float] = []
@@ -135,7 +166,10 @@ def speed(n: int) -> None:
     indices, latency = np.array(kept), np.array(answers)
     jobs = np.array(seconds)
     each, new = jobs.mean(), jobs[np.array(ran)].mean()
-    print(f"SCALE-Sim: {new:.3f} s where it runs, for {sum(ran)} of {n:,} designs that differ; {each:.3f} s each with answers it remembers")
+    print(
+        f"SCALE-Sim: {new:.3f} s where it runs, for {sum(ran)} of {n:,} designs that differ; {each:.3f} s "
+        "each with answers it remembers"
+    )
     data = _made("SCALE-Sim", simulator.space, {"latency_s": latency}, indices)
     found = train(data)
     print("  ".join(f"{key} {value:.4g}" for key, value in found.report["test"]["latency_s"].items()))
@@ -143,7 +177,8 @@ def speed(n: int) -> None:
         x = simulator.space.sample(batch, np.random.default_rng(1))
         proxy = min(_timed(found.simulator, x) for _ in range(9)) / batch
         print(
-            f"batch {batch:>6,}: proxy {1 / proxy:9,.0f} designs/s, {new / proxy:9,.0f} times as fast; with its memory {each / proxy:9,.0f}"
+            f"batch {batch:>6,}: proxy {1 / proxy:9,.0f} designs/s, {new / proxy:9,.0f} times as fast; with "
+            f"its memory {each / proxy:9,.0f}"
         )
 
 
@@ -178,25 +213,39 @@ def search(tasks: Sequence[str]) -> None:
         if best is None:
             print(f"{env} has no known optimum: run archgym optimum {env}")
             continue
-        print(f"\n{env}: simulations until within {CLOSE:.0%} of the optimum's reward scale, median of {SEEDS} seeds (found by)")
+        print(
+            f"\n{env}: simulations until within {CLOSE:.0%} of the optimum's reward scale, median of {SEEDS} "
+            "seeds (found by)"
+        )
         for agent in DIRECT:
             results = [archgym.search(env, agent, budget=LONGEST, seed=seed) for seed in range(SEEDS)]
             reached = [_first(result.best_so_far, best.best_reward) for result in results]
-            print(f"  {agent:30}{_median(reached):>10}   ({sum(r is not None for r in reached)} of {SEEDS})", flush=True)
+            print(
+                f"  {agent:30}{_median(reached):>10}   ({sum(r is not None for r in reached)} of {SEEDS})",
+                flush=True,
+            )
         for n in TRAINED:
             found = [_by_proxy(env, n, seed, best.best_reward) for seed in range(SEEDS)]
             totals = [None if verified is None else n + verified for verified in found]
-            print(f"  {f'proxy of {n:,} designs':30}{_median(totals):>10}   ({sum(t is not None for t in totals)} of {SEEDS})", flush=True)
+            print(
+                f"  {f'proxy of {n:,} designs':30}{_median(totals):>10}   "
+                f"({sum(t is not None for t in totals)} of {SEEDS})",
+                flush=True,
+            )
 
 
 def _by_proxy(env: str, n: int, seed: int, best: float) -> int | None:
-    """Verified designs until the search is close to the optimum, after training on n; None if 20 are not enough."""
+    """Verified designs until the search is close to the optimum, after training on n; None if 20 are not
+    enough.
+    """
     data = sample(env, n, seed=seed)
     goals = [term.metric for term in gymnasium.make(env).unwrapped.objective.terms]
     constraints = [part.metric for part in gymnasium.make(env).unwrapped.objective.constraints]
     varying = [m for m in dict.fromkeys([*goals, *constraints]) if np.ptp(data.column(m)[data.feasible]) > 0]
     with tempfile.TemporaryDirectory() as folder:
-        save_trained(train(data, varying, "hist_gradient_boosting", test=0.05, folds=2, seed=seed), folder)
+        save_trained(
+            train(data, varying, "hist_gradient_boosting", test_size=0.05, folds=2, seed=seed), folder
+        )
         result = archgym.search(env, ProxySearch(folder, "genetic", PREDICTIONS), budget=VERIFIED, seed=seed)
     return _first(result.best_so_far, best)
 
@@ -224,16 +273,27 @@ def astrasim(folder: Path) -> None:
             kind = Categorical if column.dtype == object or column.dtype.kind not in "iuf" else Ordinal
             parameters.append(kind(str(name), values))
     space = DesignSpace(parameters)
-    varying = [name for name in observed.columns if observed[name].nunique() > 1 and observed[name].dtype.kind in "iuf"]
+    varying = [
+        name
+        for name in observed.columns
+        if observed[name].nunique() > 1 and observed[name].dtype.kind in "iuf"
+    ]
     indices = space.encode({p.name: actions[p.name].tolist() for p in parameters})
     data = _made("AstraSim", space, {str(name): observed[name].to_numpy(float) for name in varying}, indices)
     distinct = data.distinct()
-    print(f"{len(data):,} rows, {len(distinct):,} distinct designs, {len(space)} parameters that vary; metrics {', '.join(varying)}")
+    print(
+        f"{len(data):,} rows, {len(distinct):,} distinct designs, {len(space)} parameters that vary; metrics "
+        f"{', '.join(varying)}"
+    )
     for model in MODELS:
         found = train(data, varying, model)
         for part in ("test", "cross_validated"):
             for name, errors in found.report[part].items():
-                print(f"{model:25}{part:18}{name:28}" + "  ".join(f"{key} {value:.4g}" for key, value in errors.items()), flush=True)
+                print(
+                    f"{model:25}{part:18}{name:28}"
+                    + "  ".join(f"{key} {value:.4g}" for key, value in errors.items()),
+                    flush=True,
+                )
 
 
 def _progress(done: int, of: int) -> None:

@@ -1,8 +1,10 @@
-"""How many samples each agent needs to come within 1 % of the known optimum, with its default hyperparameters.
+"""How many samples each agent needs to come within 1 % of the known optimum, with its default
+hyperparameters.
 
-Two tasks: NK landscapes (n = 8, k = 1, 3 alleles; seed s searches landscape s, so an agent cannot owe its rank to one landscape),
-and the softmax space at 2^16 columns. A run ends when a valid design within 1 % of the optimum's metric has been sampled, or at the
-agent's cap. One line per finished run is appended to a CSV file, so an interrupted benchmark goes on where it stopped:
+Two tasks: NK landscapes (n = 8, k = 1, 3 alleles; seed s searches landscape s, so an agent cannot owe its
+rank to one landscape), and the softmax space at 2^16 columns. A run ends when a valid design within 1 % of
+the optimum's metric has been sampled, or at the agent's cap. One line per finished run is appended to a CSV
+file, so an interrupted benchmark goes on where it stopped:
 
     python benchmarks/sample_efficiency.py run --seeds 30            # every agent; hours for the slow ones
     python benchmarks/sample_efficiency.py run --agents tpe,genetic
@@ -66,7 +68,9 @@ def samples_to_one_per_cent(task: str, agent: str, seed: int) -> int | None:
     search = archgym.Search(env_id, agent, budget=CAPS.get(agent, 10_000), seed=seed, env_kwargs=kwargs(seed))
     evaluator = search.env.evaluator
     optimum = known_optimum(evaluator.simulator, evaluator.objective)
-    evaluator.simulator = Watched(evaluator.simulator, evaluator.objective, optimum.best_reward - np.log(1.01) + 1e-12)
+    evaluator.simulator = Watched(
+        evaluator.simulator, evaluator.objective, optimum.best_reward - np.log(1.01) + 1e-12
+    )
     try:
         search.run()
     except Reached as reached:
@@ -90,7 +94,15 @@ def run(agents: list[str], seeds: int, tasks: list[str]) -> None:
                     start = time.perf_counter()
                     samples = samples_to_one_per_cent(task, agent, seed)
                     writer.writerow(
-                        [task, agent, version, seed, samples or "", CAPS.get(agent, 10_000), f"{time.perf_counter() - start:.3f}"]
+                        [
+                            task,
+                            agent,
+                            version,
+                            seed,
+                            samples or "",
+                            CAPS.get(agent, 10_000),
+                            f"{time.perf_counter() - start:.3f}",
+                        ]
                     )
                     file.flush()
                 print(task, agent, flush=True)
@@ -104,7 +116,9 @@ def rows() -> list[dict[str, str]]:
 
 
 def table() -> None:
-    """Median samples with a 95 % bootstrap interval over seeds; a run that hit its cap counts as infinitely long."""
+    """Median samples with a 95 % bootstrap interval over seeds; a run that hit its cap counts as
+    infinitely long.
+    """
     rng = np.random.default_rng(0)
     for task in TASKS:
         found = [row for row in rows() if row["task"] == task]
@@ -115,14 +129,18 @@ def table() -> None:
             low, high = medians[100], medians[-101]
             cap = next(row["cap"] for row in found if row["agent"] == agent)
             summary.append((np.median(runs), agent, low, high, np.isfinite(runs).sum(), len(runs), cap))
-        print(f"\n### {task}\n\n| agent | median samples to 1 % | 95 % interval | reached |\n|---|---|---|---|")
+        print(
+            f"\n### {task}\n\n| agent | median samples to 1 % | 95 % interval | reached |\n|---|---|---|---|"
+        )
         for median, agent, low, high, reached, n, cap in sorted(summary):
             show = [f"{x:,.0f}" if np.isfinite(x) else f"> {int(cap):,}" for x in (median, low, high)]
             print(f"| {agent} | {show[0]} | {show[1]} to {show[2]} | {reached} of {n} |")
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("action", choices=["run", "table"])
     parser.add_argument("--agents", default=",".join(archgym.list_agents()))
     parser.add_argument("--tasks", default=",".join(TASKS))

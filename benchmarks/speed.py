@@ -2,7 +2,8 @@
 
     python benchmarks/speed.py
 
-These figures are for reading and comparing, never asserted in tests: machines are noisy. Ratios travel better than rates.
+These figures are for reading and comparing, never asserted in tests: machines are noisy. Ratios travel better
+than rates.
 """
 
 from __future__ import annotations
@@ -49,7 +50,10 @@ def bare_loop(nvec, table, n, batch) -> None:
 
 def report(what: str, rate: float, unit: str, bare: float | None = None, goal: float | None = None) -> None:
     ratio = f"{rate / bare:8.3f} of bare NumPy" if bare else ""
-    print(f"{what:58s} {rate:14,.0f} {unit:12s} {ratio:28s} {'' if goal is None else f'(goal {goal:,.0f})'}", flush=True)
+    print(
+        f"{what:58s} {rate:14,.0f} {unit:12s} {ratio:28s} {'' if goal is None else f'(goal {goal:,.0f})'}",
+        flush=True,
+    )
 
 
 def main() -> None:
@@ -61,9 +65,15 @@ def main() -> None:
     table = rng.random(space.size)
     n, batch = 256 * 1000, 256
 
-    bare_gather = 1e4 / seconds(lambda: table[indices @ np.append(np.cumprod(space.nvec[::-1])[::-1][1:], 1)], 20)
+    bare_gather = 1e4 / seconds(
+        lambda: table[indices @ np.append(np.cumprod(space.nvec[::-1])[::-1][1:], 1)], 20
+    )
     report(
-        "softmax model, batches of 1e4, indices", 1e4 / seconds(lambda: model.evaluate_indices(indices), 20), "designs/s", bare_gather, 2e6
+        "softmax model, batches of 1e4, indices",
+        1e4 / seconds(lambda: model.evaluate_indices(indices), 20),
+        "designs/s",
+        bare_gather,
+        2e6,
     )
     report(
         "softmax model, batches of 1e4, columns of values",
@@ -82,7 +92,13 @@ def main() -> None:
             env.reset()
             env.step(action)
 
-        report(f"reset + step, gymnasium.make, tabulated={tabulated}", 1 / seconds(step, 5000), "steps/s", bare_single, goal)
+        report(
+            f"reset + step, gymnasium.make, tabulated={tabulated}",
+            1 / seconds(step, 5000),
+            "steps/s",
+            bare_single,
+            goal,
+        )
 
     bare = n / seconds(lambda: bare_loop(space.nvec, table, n, batch))
     for tabulated, goal in ((True, 500_000), (False, 250_000)):
@@ -90,30 +106,57 @@ def main() -> None:
 
             def whole(agent=agent, kwargs=kwargs, tabulated=tabulated):
                 env_kwargs = {"cols": 65536, "tabulated": tabulated}
-                search = archgym.Search("archgym/Softmax-v0", agent, budget=n, env_kwargs=env_kwargs, agent_kwargs=kwargs, num_envs=batch)
+                search = archgym.Search(
+                    "archgym/Softmax-v0",
+                    agent,
+                    budget=n,
+                    env_kwargs=env_kwargs,
+                    agent_kwargs=kwargs,
+                    num_envs=batch,
+                )
                 search.agent.search(search.env, budget=n, seed=0)
 
-            report(f"{agent} search, ledger on, tabulated={tabulated}", n / seconds(whole), "samples/s", bare, goal)
+            report(
+                f"{agent} search, ledger on, tabulated={tabulated}",
+                n / seconds(whole),
+                "samples/s",
+                bare,
+                goal,
+            )
 
     for agent in ("random", "genetic"):
         ledger_overhead(agent, n, batch)
     objective = gymnasium.make("archgym/Softmax-v0").unwrapped.objective
-    print(f"{'full enumeration of the softmax space, model':58s} {seconds(lambda: find_optimum(model, objective)) * 1e3:14,.1f} ms")
-    for what, command in (("import archgym", ["-c", "import archgym"]), ("archgym --help", ["-m", "archgym.cli", "--help"])):
-        took = seconds(lambda command=command: subprocess.run([sys.executable, *command], check=True, stdout=subprocess.DEVNULL))
+    print(
+        f"{'full enumeration of the softmax space, model':58s} "
+        f"{seconds(lambda: find_optimum(model, objective)) * 1e3:14,.1f} ms"
+    )
+    for what, command in (
+        ("import archgym", ["-c", "import archgym"]),
+        ("archgym --help", ["-m", "archgym.cli", "--help"]),
+    ):
+        took = seconds(
+            lambda command=command: subprocess.run(
+                [sys.executable, *command], check=True, stdout=subprocess.DEVNULL
+            )
+        )
         start = seconds(lambda: subprocess.run([sys.executable, "-c", "import numpy, gymnasium"], check=True))
         print(f"{what:58s} {took * 1e3:14,.0f} ms           {took / start:8.2f} of `import numpy, gymnasium`")
 
 
 def ledger_overhead(agent: str, n: int, batch: int) -> None:
-    """A search with and without recording, in turns, so that the machine's drift cancels; CPU time, fresh memory included."""
+    """A search with and without recording, in turns, so that the machine's drift cancels; CPU time, fresh
+    memory included.
+    """
     record = Ledger.record
 
     def count_only(self, indices, outcome, rewards, seconds):
         self.samples += len(indices)
 
     def whole():
-        search = archgym.Search("archgym/Softmax-v0", agent, budget=n, env_kwargs={"cols": 65536}, num_envs=batch)
+        search = archgym.Search(
+            "archgym/Softmax-v0", agent, budget=n, env_kwargs={"cols": 65536}, num_envs=batch
+        )
         start = time.process_time()
         search.agent.search(search.env, budget=n, seed=0)
         return time.process_time() - start

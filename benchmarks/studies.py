@@ -4,8 +4,8 @@
     python benchmarks/studies.py report DIR         wall time and memory of `archgym lottery DIR --no-run`
     python benchmarks/studies.py agents DIR         how the time of a study's runs divides among its agents
 
-The runner's own cost is (workers x wall time - seconds inside the runs) / runs, the start of the worker processes taken out by a run of
-the same study with nothing but one run per worker.
+The runner's own cost is (workers x wall time - seconds inside the runs) / runs, the start of the worker
+processes taken out by a run of the same study with nothing but one run per worker.
 """
 
 from __future__ import annotations
@@ -42,7 +42,10 @@ def runner() -> None:
     for runs in (500, 1000, 2000, 4000):
         wall, inside = _wall(runs)
         own = (WORKERS * (wall - start) - inside) / runs
-        print(f"{runs:5} runs: {wall:6.2f} s, {1e3 * inside / runs:.2f} ms inside a run, own cost {1e3 * own:.2f} ms per run")
+        print(
+            f"{runs:5} runs: {wall:6.2f} s, {1e3 * inside / runs:.2f} ms inside a run, own cost "
+            f"{1e3 * own:.2f} ms per run"
+        )
 
 
 def _wall(runs: int) -> tuple[float, float]:
@@ -60,12 +63,17 @@ def report(folder: Path) -> None:
     with tempfile.TemporaryDirectory() as out:
         before = perf_counter()
         subprocess.run(
-            [sys.executable, "-m", "archgym.cli", "lottery", str(folder), "--no-run", "--out", out], check=True, stdout=subprocess.DEVNULL
+            [sys.executable, "-m", "archgym.cli", "lottery", str(folder), "--no-run", "--out", out],
+            check=True,
+            stdout=subprocess.DEVNULL,
         )
         wall = perf_counter() - before
         memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
         size = os.path.getsize(Path(out) / "report.html") / 1e6
-        print(f"report of {len(Store(folder).read()):,} runs: {wall:.1f} s, {memory:.0f} MB of memory, report.html {size:.1f} MB")
+        print(
+            f"report of {len(Store(folder).read()):,} runs: {wall:.1f} s, {memory:.0f} MB of memory, "
+            f"report.html {size:.1f} MB"
+        )
 
 
 def agents(folder: Path) -> None:
@@ -75,7 +83,10 @@ def agents(folder: Path) -> None:
     total = sum(map(sum, seconds.values()))
     for name, times in sorted(seconds.items(), key=lambda item: -sum(item[1])):
         share, mean = sum(times) / total, 1e3 * sum(times) / len(times)
-        print(f"{name:16} {len(times):6,} runs {sum(times):8.0f} s {share:6.1%}  mean {mean:7.1f} ms  longest {max(times):5.2f} s")
+        print(
+            f"{name:16} {len(times):6,} runs {sum(times):8.0f} s {share:6.1%}  mean {mean:7.1f} ms  longest "
+            f"{max(times):5.2f} s"
+        )
     print(f"{'all':16} {sum(map(len, seconds.values())):6,} runs {total:8.0f} s")
 
 

@@ -2,13 +2,14 @@
 
 ```python   tests/test_readme.py executes it
 ```toml     tests/test_readme.py reads it as a study file, or a part of one
-```sh       tests/test_readme.py executes its commands, with small budgets; but for those with a mark on the line above,
+```sh       tests/test_readme.py executes its commands, with small budgets, except those with a mark above,
 
     <!-- install -->    <!-- test -->    <!-- cluster -->
 
             which continuous integration runs as they are printed, outside pytest, with this program:
 
-python docs/blocks.py KIND      runs the blocks of a kind, one after the other, in the folder that it is called from
+python docs/blocks.py KIND   runs the blocks of a kind, one after the other, in the folder that it is called
+                             from
 """
 
 from __future__ import annotations
@@ -20,9 +21,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = ["README.md", "benchmarks/README.md", *(path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "docs").rglob("*.md")))]
+PAGES = [
+    "README.md",
+    "benchmarks/README.md",
+    *(path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "docs").rglob("*.md"))),
+]
 MARKS = ("install", "test", "cluster")
-_BLOCK = re.compile(r"^(?:<!-- (?P<mark>\w+) -->\n)?```(?P<language>\w*)\n(?P<text>.*?)^```", re.DOTALL | re.MULTILINE)
+_BLOCK = re.compile(
+    r"^(?:<!-- (?P<mark>\w+) -->\n)?```(?P<language>\w*)\n(?P<text>.*?)^```", re.DOTALL | re.MULTILINE
+)
 
 
 @dataclass(frozen=True)

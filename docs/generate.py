@@ -1,6 +1,8 @@
-"""Pages of the site that are made from the code: one per environment and per agent, and README and others from outside docs/.
+"""Pages of the site that are made from the code: one per environment and per agent, and README and others
+from outside docs/.
 
-MkDocs runs this as a hook. An environment's page is its docstring and its schema as they are; nothing of it is written twice.
+MkDocs runs this as a hook. An environment's page is its docstring and its schema as they are; nothing of it
+is written twice.
 """
 
 from __future__ import annotations
@@ -32,7 +34,8 @@ LINKS = [  # where files lie in the repository -> where they lie on the site
     (r"\]\((\.\./)?README\.md", "](index.md"),
     (r"\]\((\.\./)?CHANGELOG\.md", "](changelog.md"),
     (r"\]\((\.\./)?SECURITY\.md", "](security.md"),
-    (r"\[([^\]]*)\]\((?:\.\./)?(?:archgym|benchmarks|results|examples)[^)]*\)", r"`\1`"),  # files that are not on the site
+    # files that are not on the site
+    (r"\[([^\]]*)\]\((?:\.\./)?(?:archgym|benchmarks|results|examples)[^)]*\)", r"`\1`"),
 ]
 FIDELITY = {  # environment -> the page and the section that say how far its figures can be trusted
     "archgym/Softmax-v0": ("softmax.md", "Fidelity"),
@@ -45,9 +48,10 @@ FIDELITY = {  # environment -> the page and the section that say how far its fig
 }
 EXACT = {  # what needs no table
     "archgym/NKLandscape-v0": "Nothing is approximated: the landscape is its own definition.",
-    "archgym/DramController-v0": "Every design that differs was run by DRAMSys 4.0; a query is a look-up of what it printed, to the last "
+    "archgym/DramController-v0": "Every design that differs was run by DRAMSys 4.0; a query is a look-up of "
+    "what it printed, to the last "
     "digit ([DRAM](../dram.md)).",
-    "archgym/NasMacro-v0": "A query is a look-up in the table that was imported ([networks and cells](../nas.md)).",
+    "archgym/NasMacro-v0": "A query is a look-up in the imported table ([networks and cells](../nas.md)).",
 }
 EFFICIENCY = ROOT / "benchmarks" / "results" / "sample_efficiency.csv"
 
@@ -69,7 +73,10 @@ def on_config(config: Any) -> Any:
     """The pages of environments and agents below their own headings of the navigation."""
     for entry in config.nav:
         if isinstance(entry, dict) and entry.get("Environments") == "environments.md":
-            entry["Environments"] = ["environments.md", *({name: f"environments/{_slug(name)}.md"} for name in _names())]
+            entry["Environments"] = [
+                "environments.md",
+                *({name: f"environments/{_slug(name)}.md"} for name in _names()),
+            ]
         if isinstance(entry, dict) and entry.get("Agents") == "agents.md":
             entry["Agents"] = ["agents.md", *({name: f"agents/{name}.md"} for name in _agent_names())]
     return config
@@ -81,7 +88,9 @@ def _outside() -> Iterator[tuple[str, str]]:
 
 
 def _names() -> list[str]:
-    return sorted(point.name for point in entry_points(group="archgym.envs") if point.name.startswith("archgym/"))
+    return sorted(
+        point.name for point in entry_points(group="archgym.envs") if point.name.startswith("archgym/")
+    )
 
 
 def _slug(name: str) -> str:
@@ -105,11 +114,18 @@ def _environment(name: str) -> tuple[str, str]:
     from archgym.registry import get_task, load, requirement
     from archgym.text import markdown_table
 
-    (module,) = (point.value.partition(":")[0] for point in entry_points(group="archgym.envs") if point.name == name)
+    (module,) = (
+        point.value.partition(":")[0] for point in entry_points(group="archgym.envs") if point.name == name
+    )
     prose = inspect.getdoc(load(module)) or ""
     first, _, rest = prose.partition("\n")
     summary = first.removeprefix(f"{name}: ")
-    parts = [f"# {name}", summary[:1].upper() + summary[1:], f'```py\ngymnasium.make("{name}")\n```', rest.strip()]
+    parts = [
+        f"# {name}",
+        summary[:1].upper() + summary[1:],
+        f'```py\ngymnasium.make("{name}")\n```',
+        rest.strip(),
+    ]
     missing = requirement(name)
     if missing:
         return "\n\n".join([*parts, f"!!! note\n    Before it can be made: {missing}"]), summary
@@ -117,7 +133,10 @@ def _environment(name: str) -> tuple[str, str]:
     simulator, objective = task.build()
     space = simulator.space
     parameters = [[p.name, type(p).__name__, p.describe(), str(p.default_value)] for p in space]
-    metrics = [[m.name, m.unit, m.better or "", "in reports only" if m.report_only else ""] for m in simulator.metrics]
+    metrics = [
+        [m.name, m.unit, m.better or "", "in reports only" if m.report_only else ""]
+        for m in simulator.metrics
+    ]
     parts += [
         f"## Schema\nDesigns: {space.size:,}. Objective: `{objective}`",
         markdown_table(["parameter", "kind", "values", "default"], parameters),
@@ -138,7 +157,9 @@ def _environment(name: str) -> tuple[str, str]:
     simulator.close()
     if name in FIDELITY:
         page, section = FIDELITY[name]
-        parts.append(f"## Fidelity\nFrom [{page.removesuffix('.md')}](../{page}):\n\n{_section(page, section)}")
+        parts.append(
+            f"## Fidelity\nFrom [{page.removesuffix('.md')}](../{page}):\n\n{_section(page, section)}"
+        )
     elif name in EXACT:
         parts.append(f"## Fidelity\n{EXACT[name]}")
     return "\n\n".join(parts) + "\n", summary
@@ -152,11 +173,15 @@ def _section(page: str, title: str) -> str:
 
 
 def _agent_names() -> list[str]:
-    return [point.name for point in entry_points(group="archgym.agents") if point.value.startswith("archgym.")]
+    return [
+        point.name for point in entry_points(group="archgym.agents") if point.value.startswith("archgym.")
+    ]
 
 
 def _agents() -> Iterator[tuple[str, str]]:
-    """A page for each agent: its source and equations, what it is good for, hyperparameters, measured sample efficiency."""
+    """A page for each agent: its source and equations, what it is good for, hyperparameters, measured
+    sample efficiency.
+    """
     from archgym.registry import get_agent
     from archgym.text import markdown_table
 
@@ -167,15 +192,25 @@ def _agents() -> Iterator[tuple[str, str]]:
         parts = [f"# {name}", about.strip(), f"**Good for:** {good}", _arguments(inspect.getdoc(agent) or "")]
         rows = [[p.name, type(p).__name__, p.describe(), str(p.default_value)] for p in agent.hyperparameters]
         if rows:
-            parts += ["## Hyperparameters", markdown_table(["hyperparameter", "kind", "values", "default"], rows)]
+            parts += [
+                "## Hyperparameters",
+                markdown_table(["hyperparameter", "kind", "values", "default"], rows),
+            ]
         measured = [
             [task, found[name], found["random"], f"{list(found).index(name) + 1} of {len(found)}"]
             for task, found in tasks.items()
             if name in found
         ]
         if measured:
-            words = "Samples until within 1 % of the optimum, median of 30 seeds, default hyperparameters ([all agents](../agents.md))."
-            parts += ["## Sample efficiency", words, markdown_table(["task", "samples", "random search", "rank"], measured)]
+            words = (
+                "Samples until within 1 % of the optimum, median of 30 seeds, default hyperparameters ([all "
+                "agents](../agents.md))."
+            )
+            parts += [
+                "## Sample efficiency",
+                words,
+                markdown_table(["task", "samples", "random search", "rank"], measured),
+            ]
         yield f"agents/{name}.md", "\n\n".join(filter(None, parts)) + "\n"
 
 
@@ -185,7 +220,9 @@ def _arguments(docstring: str) -> str:
     parts = [prose.strip()]
     for heading, items in zip(sections[::2], sections[1::2], strict=True):
         parts += ["Raises:"] if heading == "Raises" else []
-        parts.append(re.sub(r"^(\w[\w, ]*): ", r"- **\1**: ", textwrap.dedent(items).strip(), flags=re.MULTILINE))
+        parts.append(
+            re.sub(r"^(\w[\w, ]*): ", r"- **\1**: ", textwrap.dedent(items).strip(), flags=re.MULTILINE)
+        )
     return "\n\n".join(parts)
 
 
@@ -194,7 +231,9 @@ def _efficiency() -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, list[float]]] = {}
     with open(EFFICIENCY, newline="") as file:
         for row in csv.DictReader(file):
-            found.setdefault(row["task"], {}).setdefault(row["agent"], []).append(float(row["samples"] or "inf"))
+            found.setdefault(row["task"], {}).setdefault(row["agent"], []).append(
+                float(row["samples"] or "inf")
+            )
     return {
         task: {
             agent: f"{median(samples):,.0f}" if median(samples) < float("inf") else "not reached"

@@ -1,6 +1,7 @@
 """Policy gradients in one file, over a vector of environments: python cleanrl_style.py [SAMPLES]
 
-Needs pip install "archgym[gp]" for PyTorch. A categorical distribution per parameter, REINFORCE with a baseline (Williams, 1992):
+Needs pip install "archgym[gp]" for PyTorch. A categorical distribution per parameter, REINFORCE with a
+baseline (Williams, 1992):
 
     grad J = E[(r - b) grad log p(design)] + c grad H(p)
 """

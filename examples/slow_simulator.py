@@ -1,7 +1,8 @@
 """A slow program as a simulator: python slow_simulator.py [BUDGET]
 
-The program is started once per design. `Parallel` keeps two at work and kills one that hangs, which costs that design alone
-(`Isolated` is the same with one worker); `Cached` remembers every result in a file, so that a second search starts no program.
+The program is started once per design. `Parallel` keeps two at work and kills one that hangs, which costs
+that design alone (`Isolated` is the same with one worker); `Cached` remembers every result in a file, so that
+a second search starts no program.
 """
 
 import subprocess
@@ -13,7 +14,10 @@ from pathlib import Path
 import archgym
 from archgym import Cached, DesignSpace, Integer, Metric, Minimize, Objective, Parallel, Simulator
 
-PROGRAM = "import sys; width, depth = map(int, sys.argv[1:]); print('cycles', 10_000 // (width * depth) + 50 * depth)"
+PROGRAM = (
+    "import sys; width, depth = map(int, sys.argv[1:]); print('cycles', 10_000 // (width * depth) + 50 * "
+    "depth)"
+)
 
 
 class Pipeline(Simulator):
@@ -23,7 +27,10 @@ class Pipeline(Simulator):
 
     def evaluate(self, designs, rng=None):
         pairs = zip(designs["width"], designs["depth"], strict=True)
-        return {"cycles": [self.run(width, depth) for width, depth in pairs], "feasible": [True] * len(designs["width"])}
+        return {
+            "cycles": [self.run(width, depth) for width, depth in pairs],
+            "feasible": [True] * len(designs["width"]),
+        }
 
     def run(self, width, depth):
         command = [sys.executable, "-c", PROGRAM, str(width), str(depth)]
@@ -35,5 +42,9 @@ if __name__ == "__main__":  # workers import this file
     with closing(simulator):
         archgym.register_env("mine/Pipeline-v0", simulator=simulator)
         for _ in range(2):
-            result = archgym.search("mine/Pipeline-v0", "genetic", budget=int(sys.argv[1]) if sys.argv[1:] else 100, seed=0)
-            print(result.best_design, result.best_metrics, f"{result.cache_hits} of {result.samples} remembered")
+            result = archgym.search(
+                "mine/Pipeline-v0", "genetic", budget=int(sys.argv[1]) if sys.argv[1:] else 100, seed=0
+            )
+            print(
+                result.best_design, result.best_metrics, f"{result.cache_hits} of {result.samples} remembered"
+            )

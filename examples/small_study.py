@@ -15,7 +15,11 @@ from archgym.study.store import Store
 
 STUDY = """
 env = [{{ id = "archgym/NKLandscape-v0", kwargs = {{ n = 12, k = 3 }} }}]
-agent = [{{ name = "random" }}, {{ name = "local_search", configurations = 3 }}, {{ name = "genetic", configurations = 3 }}]
+agent = [
+    {{ name = "random" }},
+    {{ name = "local_search", configurations = 3 }},
+    {{ name = "genetic", configurations = 3 }},
+]
 study = {{ name = "small", budget = {budget}, seeds = 5 }}
 """
 

@@ -1,7 +1,7 @@
 """Stable-Baselines3 on an environment as it is: python stable_baselines.py [STEPS]
 
-Needs pip install "archgym[rl]". The wrapper turns one design of several parameters into one step per parameter, so that the policy
-chooses each in view of those before it.
+Needs pip install "archgym[rl]". The wrapper turns one design of several parameters into one step per
+parameter, so that the policy chooses each in view of those before it.
 """
 
 import sys

@@ -34,5 +34,7 @@ class Tabu(AskTellAgent):
 
 
 check_agent(Tabu)
-result = archgym.search("archgym/Softmax-v0", Tabu(jump=0.2), budget=int(sys.argv[1]) if sys.argv[1:] else 1000, seed=0)
+result = archgym.search(
+    "archgym/Softmax-v0", Tabu(jump=0.2), budget=int(sys.argv[1]) if sys.argv[1:] else 1000, seed=0
+)
 print(result.best_design, f"regret {result.regret:.4f}")

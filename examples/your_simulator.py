@@ -1,6 +1,7 @@
 """A simulator of your own, searched and solved: python your_simulator.py [BUDGET]
 
-A direct-mapped loop tile: bytes moved against on-chip memory, for a matrix product C = A B of n x n matrices in tiles of m x m.
+A direct-mapped loop tile: bytes moved against on-chip memory, for a matrix product C = A B of n x n matrices
+in tiles of m x m.
 
     traffic = 2 n^3 / m + n^2 elements,     memory = 3 m^2 elements
 """
@@ -14,7 +15,9 @@ from archgym.testing import check_simulator
 
 class Tiling(Simulator):
     metrics = (Metric("traffic_bytes", "B", "lower"), Metric("memory_bytes", "B", "lower"))
-    default_objective = Objective(Minimize("traffic_bytes"), AtMost("memory_bytes", 65536), reference={"traffic_bytes": 1e8})
+    default_objective = Objective(
+        Minimize("traffic_bytes"), AtMost("memory_bytes", 65536), reference={"traffic_bytes": 1e8}
+    )
     space = DesignSpace([Ordinal("tile", [2**k for k in range(2, 10)]), Ordinal("element_bytes", [1, 2, 4])])
 
     def __init__(self, n: int = 1024):
@@ -28,5 +31,11 @@ class Tiling(Simulator):
 
 check_simulator(Tiling())
 archgym.register_env("mine/Tiling-v0", simulator=Tiling)
-result = archgym.search("mine/Tiling-v0", "genetic", budget=int(sys.argv[1]) if sys.argv[1:] else 100, seed=0, env_kwargs={"n": 2048})
+result = archgym.search(
+    "mine/Tiling-v0",
+    "genetic",
+    budget=int(sys.argv[1]) if sys.argv[1:] else 100,
+    seed=0,
+    env_kwargs={"n": 2048},
+)
 print(result.best_design, result.best_metrics)

@@ -29,7 +29,9 @@ settings.load_profile("archgym")
 
 
 class Bowl(Simulator):
-    """144 designs: one optimum, a corner of infeasible designs, a parameter without effect. Counts the rows that reach it."""
+    """144 designs: one optimum, a corner of infeasible designs, a parameter without effect. Counts the
+    rows that reach it.
+    """
 
     space = DesignSpace(
         [
@@ -39,7 +41,11 @@ class Bowl(Simulator):
             Categorical("flag", [False, True]),
         ]
     )
-    metrics = (Metric("cost_j", "J", "lower"), Metric("area_mm2", "mm2", "lower"), Metric("secret", "1", "higher", report_only=True))
+    metrics = (
+        Metric("cost_j", "J", "lower"),
+        Metric("area_mm2", "mm2", "lower"),
+        Metric("secret", "1", "higher", report_only=True),
+    )
     default_objective = Objective(Minimize("cost_j"), AtMost("area_mm2", 12.0), reference={"cost_j": 4.0})
 
     def __init__(self, offset: float = 0.0):
@@ -49,9 +55,21 @@ class Bowl(Simulator):
     def evaluate(self, designs: Any, rng: np.random.Generator | None = None) -> dict[str, Any]:
         x, size = (np.asarray(designs[name], float) for name in ("x", "size"))
         self.rows += len(x)
-        cost = 1 + self.offset + (x - 3) ** 2 + (np.log2(size) - 2) ** 2 + (designs["isa"] == "scalar") + 2 * (designs["isa"] == "avx2")
+        cost = (
+            1
+            + self.offset
+            + (x - 3) ** 2
+            + (np.log2(size) - 2) ** 2
+            + (designs["isa"] == "scalar")
+            + 2 * (designs["isa"] == "avx2")
+        )
         feasible = ~((x == 6) & (size == 8))
-        return {"cost_j": np.where(feasible, cost, np.nan), "area_mm2": x * size, "secret": x, "feasible": feasible}
+        return {
+            "cost_j": np.where(feasible, cost, np.nan),
+            "area_mm2": x * size,
+            "secret": x,
+            "feasible": feasible,
+        }
 
     def canonical(self, indices: Any) -> Any:
         return indices * np.array([1, 1, 1, 0])
@@ -99,7 +117,9 @@ def own_data_folder(tmp_path_factory: pytest.TempPathFactory, compiled: Path) ->
 
 @pytest.fixture
 def register(request: pytest.FixtureRequest) -> Iterator[Register]:
-    """Registers a simulator under a fresh id, forgotten afterwards: register(simulator, objective=None) -> (id, simulator)."""
+    """Registers a simulator under a fresh id, forgotten afterwards: register(simulator, objective=None) ->
+    (id, simulator).
+    """
     ids: list[str] = []
     name = "".join(c if c.isalnum() else "-" for c in request.node.name)[:60]
 
@@ -125,7 +145,9 @@ def bowl(register: Register) -> tuple[str, Bowl]:
 
 @pytest.fixture
 def plugins(monkeypatch, tmp_path):
-    """The misbehaving simulators of tests/study can be imported, here and in processes; and a data folder of its own."""
+    """The misbehaving simulators of tests/study can be imported, here and in processes; and a data folder
+    of its own.
+    """
     folder = str(Path(__file__).parent / "study")
     monkeypatch.syspath_prepend(folder)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([folder, *filter(None, [os.environ.get("PYTHONPATH")])]))
@@ -138,7 +160,12 @@ def program():
     """The `archgym` program as a real process."""
 
     def run(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([sys.executable, "-m", "archgym.cli", *map(str, arguments)], capture_output=True, text=True, **options)
+        return subprocess.run(
+            [sys.executable, "-m", "archgym.cli", *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            **options,
+        )
 
     return run
 
@@ -150,7 +177,9 @@ def rows():
     def read(folder: Path) -> dict[str, pyarrow.Table]:
         tables = {path.stem: pyarrow.parquet.read_table(path) for path in sorted(folder.rglob("*.parquet"))}
         return {
-            id_: table.drop_columns([name for name in table.column_names if "seconds" in name]).replace_schema_metadata(None)
+            id_: table.drop_columns(
+                [name for name in table.column_names if "seconds" in name]
+            ).replace_schema_metadata(None)
             for id_, table in tables.items()
         }
 

@@ -1,4 +1,6 @@
-"""What simulators may answer: wrong types are failures of their rows with a reason, and never taken for numbers."""
+"""What simulators may answer: wrong types are failures of their rows with a reason, and never taken for
+numbers.
+"""
 
 from __future__ import annotations
 
@@ -74,9 +76,18 @@ class Unspeakable(Exception):
         (b"1.5", "the simulator returned 'time_s' as bytes_; expected real numbers"),
         (np.datetime64("2024-01-01"), "the simulator returned 'time_s' as datetime64; expected real numbers"),
         (np.timedelta64(5, "s"), "the simulator returned 'time_s' as timedelta64; expected real numbers"),
-        (datetime.datetime(2024, 1, 1), "the simulator returned 'time_s' with a value of type datetime; expected a real number"),
-        (datetime.timedelta(1), "the simulator returned 'time_s' with a value of type timedelta; expected a real number"),
-        (pathlib.PurePosixPath("x"), "the simulator returned 'time_s' with a value of type PurePosixPath; expected a real number"),
+        (
+            datetime.datetime(2024, 1, 1),
+            "the simulator returned 'time_s' with a value of type datetime; expected a real number",
+        ),
+        (
+            datetime.timedelta(1),
+            "the simulator returned 'time_s' with a value of type timedelta; expected a real number",
+        ),
+        (
+            pathlib.PurePosixPath("x"),
+            "the simulator returned 'time_s' with a value of type PurePosixPath; expected a real number",
+        ),
         (10**400, "OverflowError: int too large to convert to float"),
         ([1.0], "the simulator returned 'time_s' with shape (1, 1); expected (1,)"),
         (None, "not finite: time_s"),
@@ -87,7 +98,10 @@ def test_a_row_whose_metric_is_no_real_number_fails_alone_with_the_reason(value,
     columns = guilty("time_s", value, lambda x: x + 1)
     outcome = outcome_of(columns)
     assert outcome.failures == dict.fromkeys(GUILTY, reason)
-    assert np.flatnonzero(~outcome.feasible).tolist() == list(GUILTY) and np.isnan(outcome.values[~outcome.feasible]).all()
+    assert (
+        np.flatnonzero(~outcome.feasible).tolist() == list(GUILTY)
+        and np.isnan(outcome.values[~outcome.feasible]).all()
+    )
     assert (outcome.values[outcome.feasible, 0] - 1).tolist() == [x for x in range(ROWS) if x not in GUILTY]
     with pytest.raises(AssertionError, match=r"time_s|Answering raised"):
         check_simulator(Answering(columns))
@@ -96,14 +110,27 @@ def test_a_row_whose_metric_is_no_real_number_fails_alone_with_the_reason(value,
 @pytest.mark.parametrize("dtype", ["c8", "c16", "m8[s]", "M8[s]", "U9", "S9"])
 def test_a_column_that_is_wrong_as_a_whole_fails_in_every_row(dtype):
     outcome = outcome_of(whole(dtype))
-    assert not outcome.feasible.any() and len(outcome.failures) == ROWS and "expected real numbers" in outcome.failures[0]
+    assert (
+        not outcome.feasible.any()
+        and len(outcome.failures) == ROWS
+        and "expected real numbers" in outcome.failures[0]
+    )
     with pytest.raises(AssertionError, match=r"'time_s' as .*; return real numbers"):
         check_simulator(Answering(whole(dtype)))
 
 
 @pytest.mark.parametrize(
     ("value", "shown"),
-    [(np.nan, "nan"), (2, "2"), (-1.0, "-1.0"), (0.5, "0.5"), ("False", "str"), ("", "str"), (1j, "complex"), (None, "NoneType")],
+    [
+        (np.nan, "nan"),
+        (2, "2"),
+        (-1.0, "-1.0"),
+        (0.5, "0.5"),
+        ("False", "str"),
+        ("", "str"),
+        (1j, "complex"),
+        (None, "NoneType"),
+    ],
 )
 @pytest.mark.parametrize("name", ["feasible", "cached"])
 def test_a_row_whose_flag_is_neither_true_nor_false_fails_alone_with_the_reason(name, value, shown):
@@ -111,7 +138,8 @@ def test_a_row_whose_flag_is_neither_true_nor_false_fails_alone_with_the_reason(
     outcome = outcome_of(columns)
     assert sorted(outcome.failures) == np.flatnonzero(~outcome.feasible).tolist() == list(GUILTY)
     assert all(
-        r.startswith(f"the simulator returned {name!r} with {shown}") and r.endswith("; expected True or False")
+        r.startswith(f"the simulator returned {name!r} with {shown}")
+        and r.endswith("; expected True or False")
         for r in outcome.failures.values()
     )
     with pytest.raises(AssertionError, match=f"{name!r} as .*; return bool"):
@@ -125,13 +153,18 @@ def test_masked_values_are_no_values():
         return {"time_s": np.ma.array(a + 1, mask=masked[a])}
 
     assert outcome_of(metric).failures == dict.fromkeys(GUILTY, "not finite: time_s")
-    assert outcome_of(lambda a: {**metric(a), "feasible": ~masked[a]}).failures == {}  # where it is infeasible nothing is missing
+    # where it is infeasible nothing is missing
+    assert outcome_of(lambda a: {**metric(a), "feasible": ~masked[a]}).failures == {}
 
     def flag(a):
         return {"feasible": np.ma.array(a >= 0, mask=masked[a])}
 
-    assert outcome_of(flag).failures == dict.fromkeys(GUILTY, "the simulator returned 'feasible' with NoneType; expected True or False")
-    assert outcome_of(lambda a: {"time_s": np.ma.array(a + 1.0), "feasible": np.ma.array(a >= 0)}).failures == {}
+    assert outcome_of(flag).failures == dict.fromkeys(
+        GUILTY, "the simulator returned 'feasible' with NoneType; expected True or False"
+    )
+    assert (
+        outcome_of(lambda a: {"time_s": np.ma.array(a + 1.0), "feasible": np.ma.array(a >= 0)}).failures == {}
+    )
     for columns in (metric, flag):
         with pytest.raises(AssertionError, match="with masked values"):
             check_simulator(Answering(columns))
@@ -140,7 +173,10 @@ def test_masked_values_are_no_values():
 @pytest.mark.parametrize(
     "columns",
     [
-        lambda a: {"time_s": [1, 2.5, True, Fraction(1, 2), Decimal("0.5"), np.float32(1), np.int8(3)][: len(a)] + [1] * (len(a) - 7)},
+        lambda a: {
+            "time_s": [1, 2.5, True, Fraction(1, 2), Decimal("0.5"), np.float32(1), np.int8(3)][: len(a)]
+            + [1] * (len(a) - 7)
+        },
         lambda a: {"time_s": a > 3, "area_mm2": a > 5},  # counts as 1 and 0
         lambda a: {"time_s": np.array([int(x) + 2**70 for x in a], object)},
         lambda a: {"time_s": a.astype(np.float16), "area_mm2": a.astype(np.uint8)},
@@ -155,28 +191,46 @@ def test_masked_values_are_no_values():
 )
 def test_numbers_and_flags_in_any_dress_are_accepted(columns):
     outcome = outcome_of(columns)
-    assert outcome.feasible.all() and not outcome.failures and outcome.values.dtype == float and np.isfinite(outcome.values).all()
+    assert (
+        outcome.feasible.all()
+        and not outcome.failures
+        and outcome.values.dtype == float
+        and np.isfinite(outcome.values).all()
+    )
 
 
 def test_columns_of_pandas_are_accepted():
     pandas = pytest.importorskip("pandas")
 
     def series(a):
-        return {"time_s": pandas.Series(a + 1), "feasible": pandas.Series(a >= 0), "area_mm2": pandas.Series(a, dtype="Int64")}
+        return {
+            "time_s": pandas.Series(a + 1),
+            "feasible": pandas.Series(a >= 0),
+            "area_mm2": pandas.Series(a, dtype="Int64"),
+        }
 
-    outcome = outcome_of(lambda a: {**series(a), "failure": pandas.Series(["slow" if x in GUILTY else None for x in a.tolist()])})
+    outcome = outcome_of(
+        lambda a: {
+            **series(a),
+            "failure": pandas.Series(["slow" if x in GUILTY else None for x in a.tolist()]),
+        }
+    )
     assert outcome.failures == dict.fromkeys(GUILTY, "slow") and outcome.feasible.sum() == ROWS - 2
 
 
 def test_missing_reasons_of_pandas_are_none():
     reasons = pytest.importorskip("pandas").array(["slow", None] * (ROWS // 2), dtype="string")
-    assert outcome_of(lambda a: {"failure": reasons[: len(a)]}).failures == {row: "slow" for row in range(0, ROWS, 2)}
+    assert outcome_of(lambda a: {"failure": reasons[: len(a)]}).failures == {
+        row: "slow" for row in range(0, ROWS, 2)
+    }
 
 
 def test_a_column_that_numpy_cannot_read_says_so():
     torch = pytest.importorskip("torch")
     failures = outcome_of(lambda a: {"time_s": torch.ones(len(a), dtype=torch.bfloat16)}).failures
-    assert len(failures) == ROWS and "'time_s' as a Tensor of which NumPy makes no array" in failures[0]
+    assert (
+        len(failures) == ROWS and "'time_s' as a Tensor, which NumPy cannot turn into an array" in failures[0]
+    )
 
 
 @pytest.mark.parametrize("name", ["failure", "cached", "feasible", "time_s"])
@@ -187,7 +241,9 @@ def test_a_column_of_another_length_fails_where_it_is_so(name):
         return {name: [right for x in a.tolist() if x not in GUILTY]}
 
     outcome = outcome_of(columns)
-    assert outcome.failures == dict.fromkeys(GUILTY, f"the simulator returned {name!r} with shape (0,); expected (1,)")
+    assert outcome.failures == dict.fromkeys(
+        GUILTY, f"the simulator returned {name!r} with shape (0,); expected (1,)"
+    )
     with pytest.raises(AssertionError, match=rf"{name!r} with shape"):
         check_simulator(Answering(columns))
 
@@ -199,17 +255,25 @@ def test_a_column_of_another_length_fails_where_it_is_so(name):
 )
 def test_reasons_that_are_no_column_are_refused(reasons):
     outcome = outcome_of(lambda a: {"failure": reasons})
-    assert len(outcome.failures) == ROWS and "'failure'" in outcome.failures[0] and "expected" in outcome.failures[0]
+    assert (
+        len(outcome.failures) == ROWS
+        and "'failure'" in outcome.failures[0]
+        and "expected" in outcome.failures[0]
+    )
 
 
-@pytest.mark.parametrize("answer", [None, 5, "text", [1.0], np.zeros(2, [("time_s", "f8"), ("feasible", "?")])])
+@pytest.mark.parametrize(
+    "answer", [None, 5, "text", [1.0], np.zeros(2, [("time_s", "f8"), ("feasible", "?")])]
+)
 def test_an_answer_without_columns_says_what_is_expected(answer):
     class Odd(Answering):
         def evaluate_indices(self, indices, rng=None):
             return answer
 
     failures = evaluate_safely(Odd(None), np.zeros((2, 1), int)).failures
-    assert set(failures.values()) == {f"the simulator returned {type(answer).__name__}; expected a dict of columns"}
+    assert set(failures.values()) == {
+        f"the simulator returned {type(answer).__name__}; expected a dict of columns"
+    }
 
 
 def test_an_exception_without_words_is_a_failed_row():
@@ -221,7 +285,11 @@ def test_an_exception_without_words_is_a_failed_row():
 
 def test_reasons_are_one_printable_line_of_a_thousand_characters():
     told = "a\x1b[2J\nb" + "x" * 100_000
-    for columns in (raising(ValueError(told)), guilty("failure", told, lambda x: ""), guilty("failure", ValueError(told), lambda x: "")):
+    for columns in (
+        raising(ValueError(told)),
+        guilty("failure", told, lambda x: ""),
+        guilty("failure", ValueError(told), lambda x: ""),
+    ):
         failures = outcome_of(columns).failures
         assert sorted(failures) == list(GUILTY)
         for reason in failures.values():

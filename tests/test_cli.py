@@ -1,4 +1,6 @@
-"""The `archgym` program: in process where output matters, as real processes where exit codes, signals and terminals do."""
+"""The `archgym` program: in process where output matters, as real processes where exit codes, signals and
+terminals do.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,10 @@ def run(*arguments: object) -> Result:
 
 def program(*arguments: object, path: Path | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "archgym.cli", *map(str, arguments)], env=_environment(path), capture_output=True, text=True
+        [sys.executable, "-m", "archgym.cli", *map(str, arguments)],
+        env=_environment(path),
+        capture_output=True,
+        text=True,
     )
 
 
@@ -97,7 +102,8 @@ def test_describe_agent_states_hyperparameters_with_meaning_and_version():
 
 
 @pytest.mark.parametrize(
-    ("width", "arguments"), [(80, ["list"]), (80, ["describe", SOFTMAX]), (80, ["search", SOFTMAX, "random", "--budget", 9])]
+    ("width", "arguments"),
+    [(80, ["list"]), (80, ["describe", SOFTMAX]), (80, ["search", SOFTMAX, "random", "--budget", 9])],
 )
 def test_output_fits_the_terminal(width, arguments, monkeypatch):
     monkeypatch.setenv("COLUMNS", str(width))
@@ -130,13 +136,23 @@ def test_search_prints_the_best_design_its_metrics_and_regret_and_writes_the_his
     )
     assert result.exit_code == 0, result.output
     expected = archgym.search(
-        SOFTMAX, "genetic", budget=150, seed=3, num_envs=32, env_kwargs={"preset": "l1"}, agent_kwargs={"population": 32}
+        SOFTMAX,
+        "genetic",
+        budget=150,
+        seed=3,
+        num_envs=32,
+        env_kwargs={"preset": "l1"},
+        agent_kwargs={"population": 32},
     )
     for name, value in expected.best_design.items():
         assert re.search(rf"^{name} +{value}\b", result.stdout, re.MULTILINE)
-    assert re.search(rf"time_per_element_ns +{expected.best_metrics['time_per_element_ns']:.4g} +ns", result.stdout)
+    assert re.search(
+        rf"time_per_element_ns +{expected.best_metrics['time_per_element_ns']:.4g} +ns", result.stdout
+    )
     assert f"150 ({expected.unique} distinct)" in result.stdout
-    assert re.search(r"^Regret ", result.stdout, re.MULTILINE) and re.search(r"^Percentile ", result.stdout, re.MULTILINE)
+    assert re.search(r"^Regret ", result.stdout, re.MULTILINE) and re.search(
+        r"^Percentile ", result.stdout, re.MULTILINE
+    )
     table = pyarrow.parquet.read_table(out)
     assert table.column("reward").to_pylist() == expected.history["reward"].tolist()
 
@@ -144,7 +160,10 @@ def test_search_prints_the_best_design_its_metrics_and_regret_and_writes_the_his
 def test_search_states_the_distance_from_the_optimum_in_the_metric():
     result = archgym.search(SOFTMAX, "random", budget=5, seed=0)
     off = result.best_metrics["time_per_element_ns"] / result.optimum.best_metrics["time_per_element_ns"] - 1
-    assert f"{100 * off:.3f} % from the optimum's time_per_element_ns" in run("search", SOFTMAX, "random", "--budget", 5).stdout
+    assert (
+        f"{100 * off:.3f} % from the optimum's time_per_element_ns"
+        in run("search", SOFTMAX, "random", "--budget", 5).stdout
+    )
 
 
 def test_search_counts_failures_with_their_reasons(tmp_path):
@@ -185,10 +204,19 @@ def test_values_are_literals_where_they_can_be_and_strings_otherwise(text, value
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["search", "archgym/Sofmax-v0", "random"], "unknown environment 'archgym/Sofmax-v0'; did you mean 'archgym/Softmax-v0'"),
+        (
+            ["search", "archgym/Sofmax-v0", "random"],
+            "unknown environment 'archgym/Sofmax-v0'; did you mean 'archgym/Softmax-v0'",
+        ),
         (["search", SOFTMAX, "genetics"], "unknown agent 'genetics'; did you mean 'genetic'"),
-        (["search", SOFTMAX, "genetic", "--hp", "populaton=8"], "unknown hyperparameter of Genetic 'populaton'; did you mean 'population'"),
-        (["search", SOFTMAX, "genetic", "--hp", "population=7"], "7 is not a value of parameter 'population'"),
+        (
+            ["search", SOFTMAX, "genetic", "--hp", "populaton=8"],
+            "unknown hyperparameter of Genetic 'populaton'; did you mean 'population'",
+        ),
+        (
+            ["search", SOFTMAX, "genetic", "--hp", "population=7"],
+            "7 is not a value of parameter 'population'",
+        ),
         (["search", SOFTMAX, "random", "--set", "foo"], "--set takes name=value, not 'foo'"),
         (["search", SOFTMAX, "random", "--hp", "=1"], "--hp takes name=value, not '=1'"),
         (["search", SOFTMAX, "random", "--set", "cols=1", "--set", "cols=2"], "--set gives 'cols' twice"),
@@ -196,15 +224,23 @@ def test_values_are_literals_where_they_can_be_and_strings_otherwise(text, value
         (["search", SOFTMAX, "random", "--set", "cols=many"], "cols"),
         (["search", SOFTMAX, "random", "--set", "num_envs=3"], "use --num-envs"),
         (["search", SOFTMAX, "random", "--set", "preset=l9"], "unknown preset of archgym/Softmax-v0 'l9'"),
-        (["search", SOFTMAX, "random", "--set", 'objective={"minimize": ["latency"]}'], "unknown metric 'latency'"),
+        (
+            ["search", SOFTMAX, "random", "--set", 'objective={"minimize": ["latency"]}'],
+            "unknown metric 'latency'",
+        ),
         (["search", SOFTMAX, "random", "--budget", "-1"], "expected budget as a whole number >= 1, got -1"),
         (["describe", "genetik"], "did you mean 'genetic'"),
         (["describe", "genetic", "--set", "n=1"], "--set is for environments"),
         (["optimum", "archgym/Softmax-v1"], "did you mean 'archgym/Softmax-v0'"),
-        (["optimum", "archgym/NKLandscape-v0", "--set", "n=40", "--set", "neighbourhood=random"], "enumeration is for up to 100,000,000"),
+        (
+            ["optimum", "archgym/NKLandscape-v0", "--set", "n=40", "--set", "neighbourhood=random"],
+            "enumeration is for up to 100,000,000",
+        ),
     ],
 )
-def test_bad_input_is_one_line_on_stderr_with_exit_code_2_and_leaves_nothing_behind(arguments, message, tmp_path, home):
+def test_bad_input_is_one_line_on_stderr_with_exit_code_2_and_leaves_nothing_behind(
+    arguments, message, tmp_path, home
+):
     out = ["--out", tmp_path / "out.parquet"] if arguments[0] == "search" else []
     result = run(*arguments, *out)
     assert result.exit_code == 2, result.output
@@ -221,8 +257,13 @@ def test_bad_input_shows_no_traceback_in_a_real_process():
     assert result.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize(("out", "message"), [("missing/out.parquet", "does not exist"), ("out.csv", "takes the name of a .parquet file")])
-def test_a_file_that_cannot_be_written_is_refused_before_anything_is_simulated(out, message, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("out", "message"),
+    [("missing/out.parquet", "does not exist"), ("out.csv", "takes the name of a .parquet file")],
+)
+def test_a_file_that_cannot_be_written_is_refused_before_anything_is_simulated(
+    out, message, tmp_path, monkeypatch
+):
     monkeypatch.setattr("archgym.cli.search.Search", lambda *a, **k: pytest.fail("the search was made"))
     result = run("search", SOFTMAX, "random", "--out", tmp_path / out)
     assert result.exit_code == 2
@@ -232,7 +273,10 @@ def test_a_file_that_cannot_be_written_is_refused_before_anything_is_simulated(o
 
 def test_a_clipped_optimum_is_nothing_to_measure_a_result_by():
     found = run("search", SOFTMAX, "random", "--budget", 5, "--set", 'objective={"minimize": ["time_s"]}')
-    assert "not known: the optimum's reward is clipped at 10" in words(found.stdout) and "exact optimum" not in found.stdout
+    assert (
+        "not known: the optimum's reward is clipped at 10" in words(found.stdout)
+        and "exact optimum" not in found.stdout
+    )
 
 
 # --- optimum ---
@@ -277,7 +321,9 @@ def test_optimum_is_not_stored_when_told_so(home):
 
 def test_a_folder_for_optima_that_cannot_be_made_is_refused_before_the_enumeration(home, monkeypatch):
     home.write_text("in the way")
-    monkeypatch.setattr("archgym.cli.optimum.find_optimum", lambda *a, **k: pytest.fail("the enumeration began"))
+    monkeypatch.setattr(
+        "archgym.cli.optimum.find_optimum", lambda *a, **k: pytest.fail("the enumeration began")
+    )
     result = run("optimum", SOFTMAX)
     assert result.exit_code == 2
     assert "ARCHGYM_HOME" in result.stderr
@@ -311,10 +357,14 @@ def _slow_module(folder: Path, seconds: float, failing: bool = False) -> None:
 
 
 def _interrupted_on_a_terminal(arguments: list[object], path: Path, sign: str) -> tuple[int, str, str]:
-    """Run with stderr on a pseudo-terminal, press Ctrl-C once `sign` has been drawn there; exit code, stdout, stderr."""
+    """Run with stderr on a pseudo-terminal, press Ctrl-C once `sign` has been drawn there; exit code,
+    stdout, stderr.
+    """
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "archgym.cli", *map(str, arguments)]
-    process = subprocess.Popen(command, env=_environment(path), stdout=subprocess.PIPE, stderr=theirs, text=True)
+    process = subprocess.Popen(
+        command, env=_environment(path), stdout=subprocess.PIPE, stderr=theirs, text=True
+    )
     os.close(theirs)
     drawn, sent, deadline = "", False, time.monotonic() + 20
     while time.monotonic() < deadline:
@@ -335,7 +385,17 @@ def _interrupted_on_a_terminal(arguments: list[object], path: Path, sign: str) -
 def test_ctrl_c_prints_and_writes_what_was_found_so_far(tmp_path):
     _slow_module(tmp_path, seconds=0.01)
     out = tmp_path / "out.parquet"
-    arguments = ["search", "slow_env:slow/Slow-v0", "random", "--budget", 1000000, "--num-envs", 4, "--out", out]
+    arguments = [
+        "search",
+        "slow_env:slow/Slow-v0",
+        "random",
+        "--budget",
+        1000000,
+        "--num-envs",
+        4,
+        "--out",
+        out,
+    ]
     code, stdout, stderr = _interrupted_on_a_terminal(arguments, tmp_path, r"[1-9]\d*/1,000,000.*best reward")
     assert code == 130
     assert "Traceback" not in stderr
@@ -343,12 +403,17 @@ def test_ctrl_c_prints_and_writes_what_was_found_so_far(tmp_path):
     assert 0 < table.num_rows < 1000000
     assert f"interrupted after {table.num_rows:,} of 1,000,000 samples" in stdout
     assert re.search(rf"cost_j +{min(table.column('cost_j').to_pylist()):.0f} +J", stdout)
-    assert sorted(p.name for p in tmp_path.iterdir() if "__pycache__" not in p.name) == ["out.parquet", "slow_env.py"]
+    assert sorted(p.name for p in tmp_path.iterdir() if "__pycache__" not in p.name) == [
+        "out.parquet",
+        "slow_env.py",
+    ]
 
 
 def test_ctrl_c_stops_an_enumeration_and_stores_nothing(tmp_path, home):
     _slow_module(tmp_path, seconds=0.5)
-    code, stdout, stderr = _interrupted_on_a_terminal(["optimum", "slow_env:slow/Slow-v0"], tmp_path, r"65,536/1,000,000")
+    code, stdout, stderr = _interrupted_on_a_terminal(
+        ["optimum", "slow_env:slow/Slow-v0"], tmp_path, r"65,536/1,000,000"
+    )
     assert code == 130
     assert "Traceback" not in stderr and "nothing is stored" in stderr
     assert stdout == ""
@@ -387,7 +452,9 @@ def plugin(tmp_path):
         )
     )
     (folder / "broken_plugin.py").write_text("raise RuntimeError('half installed')\n")
-    (folder / "heavy_plugin.py").write_text("import archgym\nraise archgym.MissingDependency('install it with pip install heavy')\n")
+    (folder / "heavy_plugin.py").write_text(
+        "import archgym\nraise archgym.MissingDependency('install it with pip install heavy')\n"
+    )
     (folder / "good_plugin.py").write_text(
         textwrap.dedent(
             '''
@@ -421,7 +488,10 @@ def test_commands_of_plugins_run_and_a_broken_one_breaks_nothing_else(plugin):
     failed = program("hello", "nobody", path=plugin)
     assert (failed.returncode, failed.stderr) == (2, "error: nobody is here\n")
     broken = program("broken", "--anything", "x", path=plugin)
-    assert (broken.returncode, broken.stderr) == (2, "error: the command 'broken' cannot be loaded: RuntimeError: half installed\n")
+    assert (broken.returncode, broken.stderr) == (
+        2,
+        "error: the command 'broken' cannot be loaded: RuntimeError: half installed\n",
+    )
 
 
 def test_plugins_add_commands_to_groups_of_ours_of_others_and_of_their_own(plugin):
@@ -431,7 +501,8 @@ def test_plugins_add_commands_to_groups_of_ours_of_others_and_of_their_own(plugi
     assert program("shared", "one", "world", "--loud", path=plugin).stdout == "hello world!\n"
     assert program("shared", "app", "one", path=plugin).stdout == "one\n"
     assert "Commands: app, broken, one." in words(program("--help", path=plugin).stdout)
-    for own, printed in ((["one"], "one\n"), (["two", "world"], "hello world\n")):  # an application, and what is added to it
+    # an application, and what is added to it
+    for own, printed in ((["one"], "one\n"), (["two", "world"], "hello world\n")):
         assert program("group", *own, path=plugin).stdout == printed
     usage = program("shared", "one", "--help", path=plugin).stdout
     assert re.search(r"Usage: .* shared one \[OPTIONS\]", usage)
@@ -439,9 +510,15 @@ def test_plugins_add_commands_to_groups_of_ours_of_others_and_of_their_own(plugi
 
 def test_a_broken_command_of_a_group_breaks_nothing_but_itself(plugin):
     text = words(program("shared", "--help", path=plugin).stdout)
-    assert "Say hello." in text and "'shared broken' cannot be loaded: RuntimeError: half installed" in text.replace("│ │ ", "")
+    assert (
+        "Say hello." in text
+        and "'shared broken' cannot be loaded: RuntimeError: half installed" in text.replace("│ │ ", "")
+    )
     broken = program("shared", "broken", "--anything", "x", path=plugin)
-    assert (broken.returncode, broken.stderr) == (2, "error: the command 'shared broken' cannot be loaded: RuntimeError: half installed\n")
+    assert (broken.returncode, broken.stderr) == (
+        2,
+        "error: the command 'shared broken' cannot be loaded: RuntimeError: half installed\n",
+    )
     missing = program("shared", "nothing", path=plugin)
     assert missing.returncode == 2 and "No such command 'nothing'" in missing.stderr
     failed = program("shared", "one", "nobody", path=plugin)
@@ -485,7 +562,10 @@ class Measured(Bowl):
 
     def evaluate(self, designs, rng=None):
         columns = super().evaluate(designs)
-        return {**columns, "cost_j": columns["cost_j"] * np.random.default_rng().uniform(1, 1.1, len(columns["cost_j"]))}
+        return {
+            **columns,
+            "cost_j": columns["cost_j"] * np.random.default_rng().uniform(1, 1.1, len(columns["cost_j"])),
+        }
 
 
 def test_a_measured_search_shows_its_best_designs_measured_again(register):
@@ -503,7 +583,9 @@ def test_several_agents_are_compared_in_one_table_of_80_columns(tmp_path, monkey
     monkeypatch.setenv("COLUMNS", "80")
     result = run("search", "archgym/Softmax-v0", "random", "genetic", "--budget", "60")
     assert result.exit_code == 0
-    assert re.search(r"^random +\d", result.stdout, re.MULTILINE) and re.search(r"^genetic +\d", result.stdout, re.MULTILINE)
+    assert re.search(r"^random +\d", result.stdout, re.MULTILINE) and re.search(
+        r"^genetic +\d", result.stdout, re.MULTILINE
+    )
     assert max(map(len, result.stdout.splitlines())) <= 80
     refused = run("search", "archgym/Softmax-v0", "random", "genetic", "--out", str(tmp_path / "x.parquet"))
     assert refused.exit_code == 2 and "one agent" in refused.stderr
@@ -574,7 +656,11 @@ def test_no_emoji_is_made_of_names(bowl):
 def test_a_search_that_ends_early_shows_its_traceback_with_debug(register):
     env_id, _ = register(Tiring(archgym.SimulatorUnavailable("no worker starts")))
     with pytest.raises(archgym.ArchGymError) as raised:
-        CliRunner().invoke(app, ["--debug", "search", env_id, "random", "--budget", "100", "--num-envs", "10"], catch_exceptions=False)
+        CliRunner().invoke(
+            app,
+            ["--debug", "search", env_id, "random", "--budget", "100", "--num-envs", "10"],
+            catch_exceptions=False,
+        )
     assert isinstance(raised.value.__cause__, archgym.SimulatorUnavailable)
 
 
@@ -598,7 +684,12 @@ def test_results_are_printed_where_the_history_cannot_be_written(bowl, tmp_path,
 
     monkeypatch.setattr(archgym.SearchResult, "to_parquet", full)
     done = run("search", bowl[0], "random", "--budget", 20, "--out", tmp_path / "out.parquet")
-    assert done.exit_code == 1 and "the disk is full" in done.stderr and "Best design" in done.stdout and "History" not in done.stdout
+    assert (
+        done.exit_code == 1
+        and "the disk is full" in done.stderr
+        and "Best design" in done.stdout
+        and "History" not in done.stdout
+    )
 
 
 def test_a_metric_of_0_at_the_optimum_is_an_exact_optimum_and_everything_else_is_not_finitely_far(register):
@@ -607,9 +698,15 @@ def test_a_metric_of_0_at_the_optimum_is_an_exact_optimum_and_everything_else_is
             columns = super().evaluate(designs)
             return {**columns, "cost_j": columns["cost_j"] - 1}
 
-    env_id, _ = register(archgym.Tabulated(Stalls()), archgym.Objective(archgym.Minimize("cost_j"), reference={"cost_j": 4.0}))
-    assert "Regret 0: this is the exact optimum" in words(run("search", env_id, "exhaustive", "--budget", 144).stdout)
-    assert "Regret not finite: cost_j is 0 at the optimum" in words(run("search", env_id, "exhaustive", "--budget", 20).stdout)
+    env_id, _ = register(
+        archgym.Tabulated(Stalls()), archgym.Objective(archgym.Minimize("cost_j"), reference={"cost_j": 4.0})
+    )
+    assert "Regret 0: this is the exact optimum" in words(
+        run("search", env_id, "exhaustive", "--budget", 144).stdout
+    )
+    assert "Regret not finite: cost_j is 0 at the optimum" in words(
+        run("search", env_id, "exhaustive", "--budget", 20).stdout
+    )
 
 
 def test_an_optimum_of_0_to_maximise_is_compared_without_a_ratio(register):
@@ -619,7 +716,9 @@ def test_an_optimum_of_0_to_maximise_is_compared_without_a_ratio(register):
             return {**columns, "cost_j": columns["cost_j"] * 0}
 
     env_id, _ = register(archgym.Tabulated(Nothing()), archgym.Objective(archgym.Maximize("cost_j")))
-    assert "Regret 0: this is the exact optimum" in words(run("search", env_id, "random", "--budget", 20).stdout)
+    assert "Regret 0: this is the exact optimum" in words(
+        run("search", env_id, "random", "--budget", 20).stdout
+    )
 
 
 # --- examples, exit codes, tracebacks ---
@@ -643,13 +742,19 @@ def every_command():
 def test_every_command_has_an_example_in_its_help_that_it_accepts(words):
     command = every_command()[words]
     examples = [line.strip() for line in (command.help or "").split("\n\n")[-1].splitlines()]
-    assert examples and all(line.startswith(f"{words} ") or line == words for line in examples), f"no example in the help of {words}"
+    assert examples and all(line.startswith(f"{words} ") or line == words for line in examples), (
+        f"no example in the help of {words}"
+    )
     for line in examples:
         command.make_context(words, shlex.split(line)[len(words.split()) :])
 
 
 def test_a_typo_suggests_the_right_word():
-    for words, right in ((["serach"], "search"), (["calibrat"], "calibrate"), (["fidelity", "softmx"], "softmax")):
+    for words, right in (
+        (["serach"], "search"),
+        (["calibrat"], "calibrate"),
+        (["fidelity", "softmx"], "softmax"),
+    ):
         done = CliRunner().invoke(app, words)
         assert done.exit_code == 2 and f"Did you mean '{right}'" in done.output
 
@@ -661,7 +766,11 @@ def test_what_goes_wrong_is_one_line_and_exit_code_1_and_a_traceback_only_with_d
     monkeypatch.setattr("archgym.cli.search.Search", broken)
     arguments = ["search", "archgym/Softmax-v0", "random"]
     done = CliRunner(env={"COLUMNS": "200"}).invoke(app, arguments)
-    assert done.exit_code == 1 and "error: RuntimeError: a bug of ours; archgym --debug" in done.output and "Traceback" not in done.output
+    assert (
+        done.exit_code == 1
+        and "error: RuntimeError: a bug of ours; archgym --debug" in done.output
+        and "Traceback" not in done.output
+    )
     with pytest.raises(RuntimeError, match="a bug"):
         CliRunner().invoke(app, ["--debug", *arguments], catch_exceptions=False)
     monkeypatch.undo()

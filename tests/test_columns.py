@@ -1,4 +1,6 @@
-"""Parameters of any types: to the simulator, to Parquet, to data sets and studies and back with their types, or refused when made."""
+"""Parameters of any types: to the simulator, to Parquet, to data sets and studies and back with their
+types, or refused when made.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import archgym
-from archgym import ArchGymError, Categorical, DesignSpace, Integer, Metric, Minimize, Objective, Ordinal, Real, Simulator
+from archgym import (
+    ArchGymError,
+    Categorical,
+    DesignSpace,
+    Integer,
+    Metric,
+    Minimize,
+    Objective,
+    Ordinal,
+    Real,
+    Simulator,
+)
 from archgym.dataset import load_dataset, save_dataset
 from archgym.dataset.build import build
 from archgym.files.columns import arrow_table, read_columns, read_designs
@@ -67,7 +80,9 @@ class Any_(Simulator):
     default_objective = Objective(Minimize("t_s"))
 
     def __init__(self, kind):
-        self.space = DesignSpace([Categorical("p", KINDS[kind]), Integer("x", 1, 3), Real("r", 1.0, 2.0, levels=3)])
+        self.space = DesignSpace(
+            [Categorical("p", KINDS[kind]), Integer("x", 1, 3), Real("r", 1.0, 2.0, levels=3)]
+        )
 
     def evaluate(self, designs, rng=None):
         place = [self.space["p"].plain.index(value) for value in designs["p"].tolist()]
@@ -97,7 +112,9 @@ def test_values_reach_the_simulator_and_every_file_and_come_back_with_their_type
     column = space.decode(indices)["p"]
     assert typed(column.tolist()) == typed([parameter.plain[i] for i in indices[:, 0]])
     assert np.array_equal(space.encode(space.decode(indices)), indices)
-    assert np.array_equal(space.encode({name: values.tolist() for name, values in space.decode(indices).items()}), indices)
+    assert np.array_equal(
+        space.encode({name: values.tolist() for name, values in space.decode(indices).items()}), indices
+    )
     assert all(np.array_equal(space.encode(space.design(row))[0], row) for row in indices)
 
     result = archgym.search("tests/Any-v0", "genetic", budget=20, env_kwargs={"kind": kind})
@@ -107,12 +124,14 @@ def test_values_reach_the_simulator_and_every_file_and_come_back_with_their_type
     assert again.history["p"].tolist() == result.history["p"].tolist()
 
     data = load_dataset(save_dataset(build([tmp_path / "o.parquet"]), tmp_path / "data"))
-    assert {tuple(row) for row in data.indices.tolist()} == {tuple(row) for row in space.encode(dict_of(result, space)).tolist()}
+    assert {tuple(row) for row in data.indices.tolist()} == {
+        tuple(row) for row in space.encode(dict_of(result, space)).tolist()
+    }
 
     content, _ = execute(result.specification, "full")
-    assert typed(read_columns(pyarrow.parquet.read_table(pyarrow.BufferReader(content)))["p"].tolist()) == typed(
-        result.history["p"].tolist()
-    )
+    assert typed(
+        read_columns(pyarrow.parquet.read_table(pyarrow.BufferReader(content)))["p"].tolist()
+    ) == typed(result.history["p"].tolist())
 
 
 def dict_of(result, space):
@@ -120,7 +139,14 @@ def dict_of(result, space):
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(), min_size=1, max_size=5), st.randoms())
+@given(
+    st.lists(
+        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+        min_size=1,
+        max_size=5,
+    ),
+    st.randoms(),
+)
 def test_any_list_of_distinct_values_is_stored_and_read_back(values, random):
     values = [value for i, value in enumerate(values) if value not in values[:i]]
     space = DesignSpace([Ordinal("p", values)])
@@ -153,19 +179,32 @@ def test_values_that_cannot_be_stored_are_refused_when_the_space_is_made(make, s
 
 
 def test_bounds_may_be_numpy_numbers():
-    space = DesignSpace([Integer("x", np.int64(0), np.int32(7)), Real("r", np.float32(0.5), np.float64(2), levels=np.int64(3))])
+    space = DesignSpace(
+        [
+            Integer("x", np.int64(0), np.int32(7)),
+            Real("r", np.float32(0.5), np.float64(2), levels=np.int64(3)),
+        ]
+    )
     assert DesignSpace.from_json(space.to_json()) == space
     assert [type(p.value(1)) for p in space] == [int, float]
 
 
-@pytest.mark.parametrize("integer", [Integer("x", 0, 10**9), Integer("x", -(10**17), 10**18, 7), Integer("x", 0, 2**63 - 3)])
+@pytest.mark.parametrize(
+    "integer", [Integer("x", 0, 10**9), Integer("x", -(10**17), 10**18, 7), Integer("x", 0, 2**63 - 3)]
+)
 def test_a_long_integer_parameter_needs_no_table(integer):
     space = DesignSpace([integer, Ordinal("y", [1, 2])])
     indices = space.sample(50, np.random.default_rng(0))
     designs = space.decode(indices)
     assert np.array_equal(space.encode(designs), indices)
-    assert space.design(indices[3])["x"] == integer.value(int(indices[3, 0])) == integer.low + integer.step * int(indices[3, 0])
-    assert space.encode({"x": integer.high - (integer.high - integer.low) % integer.step, "y": 2})[0].tolist() == [len(integer) - 1, 1]
+    assert (
+        space.design(indices[3])["x"]
+        == integer.value(int(indices[3, 0]))
+        == integer.low + integer.step * int(indices[3, 0])
+    )
+    assert space.encode({"x": integer.high - (integer.high - integer.low) % integer.step, "y": 2})[
+        0
+    ].tolist() == [len(integer) - 1, 1]
     with pytest.raises(ArchGymError, match="'x'"):
         space.encode({"x": integer.low - 1, "y": 1})
     with pytest.raises(ArchGymError, match="too many to list"):

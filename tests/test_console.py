@@ -56,7 +56,11 @@ def run(*arguments: object, **environment: str) -> str:
 
 def raw(text: str) -> set[str]:
     """Characters that a terminal acts on, or that XML forbids."""
-    return {c for c in text if c != "\n" and (unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp") or c in "\ufffe\uffff")}
+    return {
+        c
+        for c in text
+        if c != "\n" and (unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp") or c in "\ufffe\uffff")
+    }
 
 
 # --- whole or absent ---
@@ -75,7 +79,9 @@ def test_numbers_and_names_are_whole_at_every_width(data):
     headers = data.draw(st.lists(choices, min_size=columns, max_size=columns))
     names = data.draw(st.lists(st.text("abcdef_", min_size=1, max_size=50), min_size=rows, max_size=rows))
     units = ["", "GB/s"]
-    table = new_table("Agent", *(part for i, header in enumerate(headers) for part in (f"{header}{'xyzuvw'[i % 6]}>", "")))
+    table = new_table(
+        "Agent", *(part for i, header in enumerate(headers) for part in (f"{header}{'xyzuvw'[i % 6]}>", ""))
+    )
     known = set()
     for name in names:
         cells = data.draw(st.lists(NUMBERS, min_size=columns, max_size=columns))
@@ -130,7 +136,9 @@ def test_prose_is_wrapped_between_words_at_its_own_indentation():
 
 def test_a_progress_line_shows_whole_remarks():
     for width in range(5, 120, 3):
-        text = shown(progress_line(0.5, ("1,234/5,678", "best reward 0.896", "99.5 samples/s"), width), width=width)
+        text = shown(
+            progress_line(0.5, ("1,234/5,678", "best reward 0.896", "99.5 samples/s"), width), width=width
+        )
         assert set(re.findall(r"\d[\d.,/]*", text)) <= {"1,234/5,678", "0.896", "99.5"}
 
 
@@ -140,8 +148,12 @@ def test_search_shows_whole_numbers_at_every_width(width):
     text = run("search", SOFTMAX, "random", "genetic", "--budget", 20, COLUMNS=str(width))
     pattern = r"(?<![\w.])-?\d[\d.,e-]*(?![\w.])"
     seconds = re.findall(r"(?:random|genetic) .* (\S+)$", wide, re.MULTILINE)
-    seconds += re.findall(r"Seconds: (\S+)", text) + re.findall(r"(?:random|genetic) .* (\S+)$", text, re.MULTILINE)
-    assert set(re.findall(pattern, text.replace("Left out at", ""))) - {str(width)} <= set(re.findall(pattern, wide)) | set(seconds)
+    seconds += re.findall(r"Seconds: (\S+)", text) + re.findall(
+        r"(?:random|genetic) .* (\S+)$", text, re.MULTILINE
+    )
+    assert set(re.findall(pattern, text.replace("Left out at", ""))) - {str(width)} <= set(
+        re.findall(pattern, wide)
+    ) | set(seconds)
     assert "genetic" in text and "0.3061" in text and "2.006e-05" in text and "memory_traffic_bytes" in text
 
 
@@ -156,7 +168,9 @@ def test_every_command_shows_whole_numbers(command):
     def numbers(width: int) -> set[str]:
         text = run(*command.split(), COLUMNS=str(width)).partition("ns per float32 that")
         rest = re.sub(r"Left out at \d+ columns:.*?\)\.", "", text[-1] or text[0], flags=re.DOTALL)
-        return {word.strip("():,;") for word in rest.split() if re.fullmatch(r"\(?-?\d[\d.,e-]*[),:;]?", word)}
+        return {
+            word.strip("():,;") for word in rest.split() if re.fullmatch(r"\(?-?\d[\d.,e-]*[),:;]?", word)
+        }
 
     known = numbers(200)
     for width in (24, 40, 60, 80):
@@ -189,7 +203,9 @@ def test_errors_warnings_and_long_texts_are_lines_of_bounded_length(capsys):
     assert not raw(capsys.readouterr().out)
 
 
-@pytest.mark.parametrize("words", [["--no\x1b]0;title\x07"], ["list", "--no\x1b[2J"], ["\x1b[2J"], ["list", "\u202e"]])
+@pytest.mark.parametrize(
+    "words", [["--no\x1b]0;title\x07"], ["list", "--no\x1b[2J"], ["\x1b[2J"], ["list", "\u202e"]]
+)
 def test_wrong_command_lines_are_quoted_printably(words):
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 2 and re.search(r"\\x1b|\\u202e", result.output) and not raw(result.output)
@@ -219,14 +235,19 @@ def hostile():
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("width", ["30", "80"])
 def test_texts_of_a_simulator_are_printed_printably(hostile, width):
-    for command in ("describe {}", "search {} random --budget 30", "search {} random genetic --budget 9", "list envs"):
+    for command in (
+        "describe {}",
+        "search {} random --budget 30",
+        "search {} random genetic --budget 9",
+        "list envs",
+    ):
         text = run(*command.format(hostile).split(), COLUMNS=width)
         assert not raw(text) and len(text) < 50_000
 
 
 def test_doctor_prints_findings_printably(monkeypatch):
     found = [Finding("Plug-ins", HOSTILE, "broken", HOSTILE + "x" * 10**6, HOSTILE, HOSTILE)]
-    monkeypatch.setattr("archgym.cli.doctor.examine", lambda dask, ray: found)
+    monkeypatch.setattr("archgym.cli.doctor.run_checks", lambda dask, ray: found)
     for arguments in ([], ["--json"]):
         assert not raw(run("doctor", *arguments))
 
@@ -236,19 +257,29 @@ def test_names_of_entry_points_are_printed_printably(tmp_path):
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: hostile\nVersion: 1.0\n")
     groups = ("agents", "envs", "requirements", "commands", "findings")
-    points = (f"[archgym.{group}]\nbad\x1b[2J\u202e<b>{group} = nowhere:x\nns/Bad\x1b[2J-v0 = nowhere:x\n" for group in groups)
+    points = (
+        f"[archgym.{group}]\nbad\x1b[2J\u202e<b>{group} = nowhere:x\nns/Bad\x1b[2J-v0 = nowhere:x\n"
+        for group in groups
+    )
     (info / "entry_points.txt").write_text("".join(points), encoding="utf-8")
     path = os.pathsep.join([str(tmp_path), *sys.path])
     for command in ("list", "doctor", "--help"):
         program = [sys.executable, "-m", "archgym", command]
-        result = subprocess.run(program, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path})
+        result = subprocess.run(
+            program, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path}
+        )
         assert result.returncode == 0 and not raw(result.stdout) and not raw(result.stderr)
 
 
 def test_charts_are_drawn_of_any_text():
     alt = pytest.importorskip("altair")
     rows = [{"agent": HOSTILE + "x" * 10**5, "reward": 1.0}]
-    chart = alt.Chart(alt.InlineData(values=rows)).mark_bar().encode(x="reward:Q", y="agent:N").properties(title=HOSTILE)
+    chart = (
+        alt.Chart(alt.InlineData(values=rows))
+        .mark_bar()
+        .encode(x="reward:Q", y="agent:N")
+        .properties(title=HOSTILE)
+    )
     drawing = svg(chart)
     assert not raw(drawing) and r"\x1b" in drawing
 
@@ -258,7 +289,13 @@ def test_charts_are_drawn_of_any_text():
 
 def started(*arguments: str) -> subprocess.Popen[str]:
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    return subprocess.Popen([sys.executable, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    return subprocess.Popen(
+        [sys.executable, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
 
 
 def test_python_m_archgym_is_the_program():
@@ -304,13 +341,19 @@ def test_ctrl_c_any_number_of_times_keeps_what_was_found(times, gap_s, tmp_path)
                 process.send_signal(signal.SIGINT)
                 time.sleep(gap_s)
         stdout_, stderr = process.communicate()
-    assert process.returncode == 130 and "Traceback" not in stderr and "interrupted after" in stdout_ and out.exists()
+    assert (
+        process.returncode == 130
+        and "Traceback" not in stderr
+        and "interrupted after" in stdout_
+        and out.exists()
+    )
 
 
 @pytest.mark.parametrize(
     ("place", "statement"),
     [
-        ("code that a library made from text", 'exec("os.kill(os.getpid(), signal.SIGINT)")'),  # after which Python would end by the signal
+        # after which Python would end by the signal
+        ("code that a library made from text", 'exec("os.kill(os.getpid(), signal.SIGINT)")'),
         ("a destructor", "Ignoring()"),
         ("an import", "import interrupts_imported; os.write(1, b'whole')"),  # an extension module may abort
     ],
@@ -336,7 +379,9 @@ def test_ctrl_c_ends_a_command_wherever_it_comes(place, statement, tmp_path):
         archgym.register_env("interrupts/Here-v0", simulator=Interrupted, objective=archgym.Objective(archgym.Maximize("fitness")))
     """
     (tmp_path / "interrupts_here.py").write_text(textwrap.dedent(module))
-    (tmp_path / "interrupts_imported.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    (tmp_path / "interrupts_imported.py").write_text(
+        "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n"
+    )
     command = [
         sys.executable,
         "-m",
@@ -349,9 +394,16 @@ def test_ctrl_c_ends_a_command_wherever_it_comes(place, statement, tmp_path):
         "--num-envs",
         "1",
     ]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]),
+    }
     result = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60)
-    assert result.returncode == 130 and "interrupted" in result.stderr + result.stdout and "Traceback" not in result.stderr
+    assert (
+        result.returncode == 130
+        and "interrupted" in result.stderr + result.stdout
+        and "Traceback" not in result.stderr
+    )
     assert (place == "an import") == ("whole" in result.stdout)
 
 

@@ -1,4 +1,6 @@
-"""What works on a machine and what is missing is told with a remedy; only what archgym cannot do without is a failure."""
+"""What works on a machine and what is missing is told with a remedy; only what archgym cannot do without
+is a failure.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,12 @@ def test_every_extra_of_the_project_is_known_to_the_doctor():
 
 def test_the_page_names_versions_and_commands():
     done = run()
-    assert done.exit_code == 0 and "gymnasium" in done.output and "Core" in done.output and "Backends" in done.output
+    assert (
+        done.exit_code == 0
+        and "gymnasium" in done.output
+        and "Core" in done.output
+        and "Backends" in done.output
+    )
 
 
 def test_a_missing_package_is_a_choice_in_an_extra_and_a_fault_in_the_core(monkeypatch):
@@ -59,7 +66,9 @@ def test_a_folder_that_cannot_be_written_fails(monkeypatch, tmp_path):
     assert done.exit_code == 1 and "ARCHGYM_HOME" in done.output
 
 
-@pytest.mark.parametrize(("option", "address"), [("--dask", "tcp://127.0.0.1:{}"), ("--ray", "ray://127.0.0.1:{}")])
+@pytest.mark.parametrize(
+    ("option", "address"), [("--dask", "tcp://127.0.0.1:{}"), ("--ray", "ray://127.0.0.1:{}")]
+)
 def test_a_cluster_that_does_not_answer_fails_and_says_so(option, address):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -70,7 +79,9 @@ def test_a_cluster_that_does_not_answer_fails_and_says_so(option, address):
 
 def test_a_dask_cluster_that_answers_is_counted():
     distributed = pytest.importorskip("distributed")
-    with distributed.LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as cluster:
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None
+    ) as cluster:
         if not cluster.scheduler_address.startswith("tcp://"):
             pytest.skip("the cluster listens on no port")
         done = run("--dask", cluster.scheduler_address)

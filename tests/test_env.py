@@ -1,4 +1,6 @@
-"""Environments: Gymnasium's API, the contract's rewards, observations and infos, and one answer from single and vector forms."""
+"""Environments: Gymnasium's API, the contract's rewards, observations and infos, and one answer from
+single and vector forms.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ from hypothesis import strategies as st
 import archgym
 from archgym import ArchGymError, BudgetExhausted, Minimize, Objective, finished
 
-ENVS = [name for name in archgym.list_envs() if name != "archgym/Proxy-v0"]  # which needs a model, and is registered once that is imported
+# which needs a model, and is registered once that is imported
+ENVS = [name for name in archgym.list_envs() if name != "archgym/Proxy-v0"]
 KEYS = ["design", "metrics", "feasible", "valid", "reward"]
 INFEASIBLE = np.array([5, 3, 0, 0])
 VIOLATING = np.array([4, 2, 0, 0])
@@ -54,7 +57,10 @@ def test_every_environment_is_made_by_gymnasium_with_its_passive_checker(env_id)
     env.close()
 
 
-@pytest.mark.parametrize(("action", "feasible", "valid"), [(VALID, True, True), (VIOLATING, True, False), (INFEASIBLE, False, False)])
+@pytest.mark.parametrize(
+    ("action", "feasible", "valid"),
+    [(VALID, True, True), (VIOLATING, True, False), (INFEASIBLE, False, False)],
+)
 def test_info_has_the_same_keys_whatever_the_design(bowl, action, feasible, valid):
     env = gymnasium.make(bowl[0])
     env.reset(seed=0)
@@ -62,13 +68,18 @@ def test_info_has_the_same_keys_whatever_the_design(bowl, action, feasible, vali
     assert list(info) == KEYS
     assert terminated is True and truncated is False
     assert info["feasible"] is feasible and info["valid"] is valid and info["reward"] == reward
-    assert info["design"] == Bowl.space.design(action) and list(info["metrics"]) == ["cost_j", "area_mm2", "secret"]
+    assert info["design"] == Bowl.space.design(action) and list(info["metrics"]) == [
+        "cost_j",
+        "area_mm2",
+        "secret",
+    ]
     if feasible:
         expected = Bowl().evaluate_indices(action[None])
         assert info["metrics"] == {name: expected[name][0] for name in ("cost_j", "area_mm2", "secret")}
         cost, area = info["metrics"]["cost_j"], info["metrics"]["area_mm2"]
         assert reward == pytest.approx(-np.log(cost / 4) - max(0, np.log(area / 12)))
-        assert observation == pytest.approx([np.log(cost / 4), np.log(area), 1], rel=1e-6)  # secret is not observed
+        # secret is not observed
+        assert observation == pytest.approx([np.log(cost / 4), np.log(area), 1], rel=1e-6)
     else:
         assert set(info["metrics"].values()) == {None} and reward == -11.0 and not observation.any()
 
@@ -120,13 +131,23 @@ def test_the_vector_environment_equals_single_environments(horizon, episodes, nu
         observations, rewards, terminated, truncated, info = vector.step(actions[t])
         over = (t + 1) % horizon == 0
         assert terminated.tolist() == [over] * num_envs and not truncated.any()
-        assert ("final_info" in info) == ("_final_info" in info) == ("final_obs" in info) == ("_final_obs" in info) == over
+        assert (
+            ("final_info" in info)
+            == ("_final_info" in info)
+            == ("final_obs" in info)
+            == ("_final_obs" in info)
+            == over
+        )
         done = finished(info)
         assert list(done) == KEYS
         for i, env in enumerate(singles):
             observation, reward, ended, _, said = env.step(actions[t, i])
             assert rewards[i] == reward and ended == over
-            assert done["reward"][i] == said["reward"] and done["feasible"][i] == said["feasible"] and done["valid"][i] == said["valid"]
+            assert (
+                done["reward"][i] == said["reward"]
+                and done["feasible"][i] == said["feasible"]
+                and done["valid"][i] == said["valid"]
+            )
             assert {k: v[i] for k, v in done["design"].items()} == said["design"]
             if said["feasible"]:
                 assert {k: v[i] for k, v in done["metrics"].items()} == said["metrics"]
@@ -149,12 +170,24 @@ def test_an_episodes_rewards_sum_to_its_best(horizon, data):
     assert sum(s[1] for s in steps) == pytest.approx(max(s[4]["reward"] for s in steps))
     assert [s[2] for s in steps] == [False] * (horizon - 1) + [True]
     if horizon > 1:
-        assert [s[0][-1] for s in steps] == pytest.approx([1 - (t + 1) / horizon for t in range(horizon)], abs=1e-6)
+        assert [s[0][-1] for s in steps] == pytest.approx(
+            [1 - (t + 1) / horizon for t in range(horizon)], abs=1e-6
+        )
 
 
 @pytest.mark.parametrize(
     "action",
-    [[6, 0, 0, 0], [-1, 0, 0, 0], [0, 0, 0], [[0, 0, 0, 0]], [0.5, 0, 0, 0], [np.nan, 0, 0, 0], ["a", "b", "c", "d"], [None] * 4, 2],
+    [
+        [6, 0, 0, 0],
+        [-1, 0, 0, 0],
+        [0, 0, 0],
+        [[0, 0, 0, 0]],
+        [0.5, 0, 0, 0],
+        [np.nan, 0, 0, 0],
+        ["a", "b", "c", "d"],
+        [None] * 4,
+        2,
+    ],
     ids=str,
 )
 def test_illegal_actions_are_refused_and_cost_nothing(bowl, action):
@@ -165,7 +198,11 @@ def test_illegal_actions_are_refused_and_cost_nothing(bowl, action):
     with pytest.raises(ArchGymError):
         env.step(np.array(action))
     with pytest.raises(ArchGymError):
-        vector.step(np.array([VALID.tolist(), action], dtype=object) if np.shape(action) != (4,) else np.array([VALID.tolist(), action]))
+        vector.step(
+            np.array([VALID.tolist(), action], dtype=object)
+            if np.shape(action) != (4,)
+            else np.array([VALID.tolist(), action])
+        )
     assert simulator.rows == env.unwrapped.ledger.samples == vector.unwrapped.ledger.samples == 0
     env.step(VALID)  # the episode goes on
     vector.step(np.array([VALID, VALID]))
@@ -185,7 +222,9 @@ def test_next_step_autoreset_gives_a_reset_step_that_costs_nothing(bowl):
     env.reset(seed=0)
     actions = np.array([VALID, INFEASIBLE, VIOLATING])
     observation, rewards, terminated, _, info = env.step(actions)
-    assert terminated.all() and observation.any() and "final_info" not in info and list(finished(info)) == KEYS
+    assert (
+        terminated.all() and observation.any() and "final_info" not in info and list(finished(info)) == KEYS
+    )
     observation, rewards, terminated, truncated, info = env.step(actions)
     assert not observation.any() and not rewards.any() and not terminated.any() and not truncated.any()
     with pytest.raises(ArchGymError, match="got that of a reset step"):
@@ -200,14 +239,16 @@ def test_next_step_autoreset_with_a_horizon_resets_only_what_is_over(bowl):
     env.reset(seed=0)
     actions = np.array([VALID, VIOLATING])
     env.step(actions)
-    env.reset(options={"reset_mask": np.array([False, True])})  # now out of step: the first is one design ahead
+    # now out of step: the first is one design ahead
+    env.reset(options={"reset_mask": np.array([False, True])})
     _, _, terminated, _, _ = env.step(actions)
     assert terminated.tolist() == [True, False]
     observation, rewards, terminated, _, info = env.step(actions)
     assert simulator.rows == 5 and terminated.tolist() == [False, True]
     assert observation[0].tolist() == [0, 0, 0, 1] and rewards[0] == 0 and observation[1].any()
     assert info["_reward"].tolist() == [False, True] and info["feasible"].tolist() == [False, True]
-    kept, _ = env.reset(options={"reset_mask": np.array([True, False])})  # what was shown of the other one stays
+    # what was shown of the other one stays
+    kept, _ = env.reset(options={"reset_mask": np.array([True, False])})
     assert np.array_equal(kept[1], observation[1]) and kept[0].tolist() == [0, 0, 0, 1]
     with pytest.raises(ArchGymError, match="sub-environment"):
         env.step(VALID[None])
@@ -235,7 +276,10 @@ def test_disabled_autoreset_asks_for_a_reset(bowl):
 
 @pytest.mark.parametrize("mode", ["SameStep", "same_step", AutoresetMode.SAME_STEP])
 def test_autoreset_modes_go_by_name(bowl, mode):
-    assert gymnasium.make_vec(bowl[0], num_envs=1, autoreset_mode=mode).metadata["autoreset_mode"] is AutoresetMode.SAME_STEP
+    assert (
+        gymnasium.make_vec(bowl[0], num_envs=1, autoreset_mode=mode).metadata["autoreset_mode"]
+        is AutoresetMode.SAME_STEP
+    )
 
 
 @pytest.mark.parametrize(
@@ -270,7 +314,11 @@ def test_an_unknown_render_mode_is_warned_of_as_gymnasium_does_and_is_none(bowl,
         made.reset(seed=0)
         made.step(made.action_space.sample())
         assert made.render_mode is None
-    assert env.unwrapped.render() is None and batch.render() is None and several.unwrapped.envs[0].unwrapped.render() is None
+    assert (
+        env.unwrapped.render() is None
+        and batch.render() is None
+        and several.unwrapped.envs[0].unwrapped.render() is None
+    )
 
 
 def test_numpys_integers_are_whole_numbers(register):
@@ -284,7 +332,16 @@ def test_numpys_integers_are_whole_numbers(register):
 
 @pytest.mark.parametrize(
     "objective",
-    ["cost_j", lambda metrics: metrics["cost_j"], lambda: 1, lambda simulator: 5.0, max, [Minimize("cost_j")], Minimize("cost_j"), 3],
+    [
+        "cost_j",
+        lambda metrics: metrics["cost_j"],
+        lambda: 1,
+        lambda simulator: 5.0,
+        max,
+        [Minimize("cost_j")],
+        Minimize("cost_j"),
+        3,
+    ],
 )
 def test_what_is_no_objective_is_refused_with_what_is_one(bowl, objective):
     with pytest.raises(ArchGymError, match=r"expected an archgym.Objective, a mapping such as \{'minimize'"):
@@ -307,7 +364,12 @@ def test_a_metric_that_has_no_logarithm_costs_its_design_and_nothing_else(regist
     env = gymnasium.make(env_id)
     env.reset(seed=0)
     observation, reward, _, _, info = env.step(np.array([0, 1]))
-    assert reward == -11.0 and not info["feasible"] and not info["valid"] and set(info["metrics"].values()) == {None}
+    assert (
+        reward == -11.0
+        and not info["feasible"]
+        and not info["valid"]
+        and set(info["metrics"].values()) == {None}
+    )
     assert not observation.any()
     ((sample, reason),) = env.unwrapped.ledger.failures
     assert sample == 0 and "slack = -2.0" in reason and "form='linear'" in reason
@@ -332,11 +394,22 @@ def test_all_that_rewards_designs_agrees_about_those_without_a_logarithm(registe
     found = archgym.find_optimum(Slack(), Slack.default_objective)
     table = archgym.Tabulated(Slack())
     reward, valid = table.table_rewards(Slack.default_objective)
-    assert (found.designs, found.feasible, found.valid) == (25, 15, 15) == (25, (reward > -11).sum(), valid.sum())
-    assert found.best_design == {"x": 0, "y": 1} == table.space.design(table.optimum(Slack.default_objective)) and found.best_reward == 10.0
+    assert (
+        (found.designs, found.feasible, found.valid)
+        == (25, 15, 15)
+        == (25, (reward > -11).sum(), valid.sum())
+    )
+    assert (
+        found.best_design == {"x": 0, "y": 1} == table.space.design(table.optimum(Slack.default_objective))
+        and found.best_reward == 10.0
+    )
     env_id, _ = register(table)
     result = archgym.search(env_id, "exhaustive", budget=25)
-    assert np.array_equal(result.history["reward"], reward) and len(result.failures) == 10 and result.regret == 0.0
+    assert (
+        np.array_equal(result.history["reward"], reward)
+        and len(result.failures) == 10
+        and result.regret == 0.0
+    )
 
 
 def test_arguments_of_a_simulator_without_a_constructor_are_refused_too(register):
@@ -359,7 +432,9 @@ def test_num_envs_is_a_whole_number(num_envs):
 @pytest.mark.parametrize("wrap", [None, archgym.SequentialDesign, archgym.ContinuousActions])
 def test_the_specification_of_a_made_environment_survives_json_and_makes_the_same_environment(register, wrap):
     env_id, _ = register(Bowl)
-    made = gymnasium.make(env_id, offset=2.0, horizon=2, objective=Objective(Minimize("cost_j"), reference={"cost_j": 7.0}))
+    made = gymnasium.make(
+        env_id, offset=2.0, horizon=2, objective=Objective(Minimize("cost_j"), reference={"cost_j": 7.0})
+    )
     made = made if wrap is None else wrap(made)
     again = gymnasium.make(EnvSpec.from_json(made.spec.to_json()))
     assert type(again) is type(made) and again.unwrapped.objective == made.unwrapped.objective
@@ -375,7 +450,10 @@ def test_the_specification_of_a_vector_environment_makes_the_same_environment(re
     env_id, _ = register(Bowl)
     made = gymnasium.make_vec(env_id, num_envs=3, offset=2.0, horizon=2, autoreset_mode="NextStep")
     again = gymnasium.make_vec(EnvSpec.from_json(made.spec.to_json()), num_envs=3)
-    assert again.metadata["autoreset_mode"] is AutoresetMode.NEXT_STEP and again.unwrapped.simulator.offset == 2.0
+    assert (
+        again.metadata["autoreset_mode"] is AutoresetMode.NEXT_STEP
+        and again.unwrapped.simulator.offset == 2.0
+    )
     made.reset(), again.reset()
     actions = made.action_space.sample()
     assert np.array_equal(made.step(actions)[0], again.step(actions)[0])
@@ -392,7 +470,9 @@ def test_environments_pickle_with_their_ledger(env_id):
         one, other = env.step(after), again.step(after)
         assert np.array_equal(one[1], other[1]) and np.array_equal(one[0], other[0])
         assert env.unwrapped.ledger.samples == again.unwrapped.ledger.samples
-        assert np.array_equal(env.unwrapped.ledger.column("indices"), again.unwrapped.ledger.column("indices"))
+        assert np.array_equal(
+            env.unwrapped.ledger.column("indices"), again.unwrapped.ledger.column("indices")
+        )
 
 
 def test_render_prints_the_design_its_metrics_and_its_state(bowl):
@@ -403,7 +483,9 @@ def test_render_prints_the_design_its_metrics_and_its_state(bowl):
         env.reset()
         env.step(action)
         text = env.render()
-        assert state in text and f"x = {action[0] + 1}" in text and ("cost_j" in text) == (state != "infeasible")
+        assert (
+            state in text and f"x = {action[0] + 1}" in text and ("cost_j" in text) == (state != "infeasible")
+        )
     vector = gymnasium.make_vec(bowl[0], num_envs=2, render_mode="ansi")
     vector.reset()
     vector.step(np.array([VALID, INFEASIBLE]))
@@ -460,4 +542,8 @@ def test_one_failing_row_fails_alone_and_is_recorded_with_its_reason(register):
 def test_the_evaluators_specification_is_json(bowl):
     env = gymnasium.make(bowl[0])
     said = json.loads(json.dumps(env.unwrapped.evaluator.specification()))
-    assert said["id"] == bowl[0] and said["horizon"] == 1 and Objective.from_dict(said["objective"]) == Bowl.default_objective
+    assert (
+        said["id"] == bowl[0]
+        and said["horizon"] == 1
+        and Objective.from_dict(said["objective"]) == Bowl.default_objective
+    )

@@ -17,7 +17,9 @@ ENV = "archgym/Softmax-v0"
 
 
 def test_ppo_as_cleanrl_writes_it_learns():
-    """The loop of CleanRL's ppo.py (Huang et al., 2022) for multi-discrete actions, on gymnasium.make_vec and nothing else of archgym."""
+    """The loop of CleanRL's ppo.py (Huang et al., 2022) for multi-discrete actions, on gymnasium.make_vec
+    and nothing else of archgym.
+    """
     torch = pytest.importorskip("torch")
     from torch import nn
     from torch.distributions import Categorical
@@ -51,7 +53,10 @@ def test_ppo_as_cleanrl_writes_it_learns():
         for _ in range(4):
             _, new, entropy, value = act(x, actions)
             ratio = (new - old).exp()
-            loss = -torch.min(advantage * ratio, advantage * ratio.clamp(0.8, 1.2)).mean() - 0.01 * entropy.mean()
+            loss = (
+                -torch.min(advantage * ratio, advantage * ratio.clamp(0.8, 1.2)).mean()
+                - 0.01 * entropy.mean()
+            )
             loss = loss + 0.5 * ((value - returns) ** 2).mean()
             optimizer.zero_grad()
             loss.backward()
@@ -66,7 +71,9 @@ def test_stable_baselines_learns_and_logs_to_tensorboard(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     env = SequentialDesign(gymnasium.make(ENV))
-    model = stable_baselines3.PPO("MlpPolicy", env, n_steps=64, seed=0, device="cpu", tensorboard_log=str(tmp_path))
+    model = stable_baselines3.PPO(
+        "MlpPolicy", env, n_steps=64, seed=0, device="cpu", tensorboard_log=str(tmp_path)
+    )
     model.learn(256, tb_log_name="softmax")
     events = EventAccumulator(str(tmp_path / "softmax_1")).Reload()
     assert {"rollout/ep_rew_mean", "train/loss"} <= set(events.Tags()["scalars"])
@@ -95,7 +102,13 @@ def test_stable_baselines_processes_make_environments_by_their_ids(env_id, start
     from stable_baselines3.common.env_util import make_vec_env
     from stable_baselines3.common.vec_env import SubprocVecEnv
 
-    env = make_vec_env(env_id, n_envs=2, vec_env_cls=SubprocVecEnv, vec_env_kwargs={"start_method": start}, wrapper_class=SequentialDesign)
+    env = make_vec_env(
+        env_id,
+        n_envs=2,
+        vec_env_cls=SubprocVecEnv,
+        vec_env_kwargs={"start_method": start},
+        wrapper_class=SequentialDesign,
+    )
     try:
         env.reset()
         assert env.step(np.zeros(2, int))[1].shape == (2,) and env.get_attr("render_mode") == [None, None]
@@ -123,7 +136,9 @@ def test_optunas_optimize_drives_an_environment():
     env.reset(seed=0)
 
     def objective(trial):
-        action = [trial.suggest_int(name, 0, int(n) - 1) for name, n in zip(space.names, space.nvec, strict=True)]
+        action = [
+            trial.suggest_int(name, 0, int(n) - 1) for name, n in zip(space.names, space.nvec, strict=True)
+        ]
         _, reward, *_ = env.step(action)
         env.reset()
         return reward
@@ -164,7 +179,10 @@ def test_gymnasiums_vector_wrappers_of_observations_ask_for_another_autoreset():
 def test_an_environment_is_made_from_its_specification_and_through_vector_environments_of_gymnasium():
     spec = gymnasium.make(ENV, cols=4096).spec
     again = gymnasium.make(gymnasium.envs.registration.EnvSpec.from_json(spec.to_json()))
-    assert again.unwrapped.simulator.specification == gymnasium.make(ENV, cols=4096).unwrapped.simulator.specification
+    assert (
+        again.unwrapped.simulator.specification
+        == gymnasium.make(ENV, cols=4096).unwrapped.simulator.specification
+    )
     envs = gymnasium.make_vec(ENV, num_envs=2, vectorization_mode="sync")
     envs.reset(seed=0)
     assert envs.step(envs.action_space.sample())[1].shape == (2,)

@@ -72,7 +72,9 @@ def test_it_keeps_copies_so_that_a_simulator_may_reuse_its_buffers(register):
         expected = evaluate_safely(fresh, batch)
         assert np.array_equal(info["metrics"]["area_mm2"], expected.values[:, 1], equal_nan=True)
     history = env.unwrapped.ledger.history()
-    assert np.array_equal(history["cost_j"], evaluate_safely(fresh, actions.reshape(15, 4)).values[:, 0], equal_nan=True)
+    assert np.array_equal(
+        history["cost_j"], evaluate_safely(fresh, actions.reshape(15, 4)).values[:, 0], equal_nan=True
+    )
 
 
 def test_the_actions_may_be_overwritten_after_the_step(bowl):
@@ -133,7 +135,13 @@ def test_duplicates_and_cache_hits_are_samples_and_counted_apart(register):
         env.reset()
         env.step(np.array([1, 1, 1, flag]))
     ledger = env.unwrapped.ledger
-    assert (ledger.samples, ledger.unique, ledger.duplicates, ledger.cache_hits, inner.rows) == (3, 1, 2, 1, 2)
+    assert (ledger.samples, ledger.unique, ledger.duplicates, ledger.cache_hits, inner.rows) == (
+        3,
+        1,
+        2,
+        1,
+        2,
+    )
 
 
 def test_failures_carry_their_sample_and_their_reason():
@@ -143,5 +151,10 @@ def test_failures_carry_their_sample_and_their_reason():
     record(ledger, simulator, rows)
     values = np.full((3, 3), np.nan)
     nothing = np.zeros(3, bool)
-    ledger.record(rows, Outcome(values, nothing, nothing, {2: "late", 0: "early"}), Rewards(np.full(3, -11.0), nothing), 0.0)
+    ledger.record(
+        rows,
+        Outcome(values, nothing, nothing, {2: "late", 0: "early"}),
+        Rewards(np.full(3, -11.0), nothing),
+        0.0,
+    )
     assert [tuple(f) for f in ledger.failures] == [(3, "early"), (5, "late")]

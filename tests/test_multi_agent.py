@@ -1,4 +1,6 @@
-"""The multi-agent view: PettingZoo's own checks, and the same designs, rewards and samples as the environment below."""
+"""The multi-agent view: PettingZoo's own checks, and the same designs, rewards and samples as the
+environment below.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ def make(id, arguments, groups):
     env = gymnasium.make(id, **arguments)
     if groups is not None:
         grouped = {name for names in groups.values() for name in names}
-        groups = groups | {name: [name] for name in env.unwrapped.simulator.space.names if name not in grouped}
+        groups = groups | {
+            name: [name] for name in env.unwrapped.simulator.space.names if name not in grouped
+        }
     return MultiAgentDesign(env, groups)
 
 
@@ -59,12 +63,16 @@ def test_a_joint_action_is_the_design_and_all_agents_have_its_reward(groups):
             assert list(observations) == joint.agents == joint.possible_agents
             design = single.simulator.space.sample(1, rng)[0]
             by_name = dict(zip(NAMES, design, strict=True))
-            actions = {agent: np.array([by_name[name] for name in names]) for agent, names in joint.groups.items()}
+            actions = {
+                agent: np.array([by_name[name] for name in names]) for agent, names in joint.groups.items()
+            }
             actions = {agent: action if len(action) > 1 else action[0] for agent, action in actions.items()}
             observations, rewards, terminations, truncations, infos = joint.step(actions)
             expected, reward, terminated, truncated, info = single.step(design)
             assert set(rewards.values()) == {reward} and set(terminations.values()) == {terminated} == {last}
-            assert set(truncations.values()) == {truncated} and all(said["metrics"] == info["metrics"] for said in infos.values())
+            assert set(truncations.values()) == {truncated} and all(
+                said["metrics"] == info["metrics"] for said in infos.values()
+            )
             assert np.array_equal(joint.state(), expected)
         assert joint.agents == []
     for column in ("indices", "values", "reward"):
@@ -98,7 +106,10 @@ def test_groups_that_do_not_share_out_the_parameters_are_refused(groups, message
     [
         (lambda actions: actions.pop(NAMES[0]), f"got none of '{NAMES[0]}'"),
         (lambda actions: actions.update(nobody=0), "unknown agent 'nobody'"),
-        (lambda actions: actions.update({NAMES[0]: 10_000}), f"expected an action of '{NAMES[0]}' in Discrete"),
+        (
+            lambda actions: actions.update({NAMES[0]: 10_000}),
+            f"expected an action of '{NAMES[0]}' in Discrete",
+        ),
     ],
 )
 def test_joint_actions_that_are_no_design_are_refused_and_cost_no_sample(change, message):

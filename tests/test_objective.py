@@ -30,7 +30,9 @@ def scalar(objective: Objective, m: dict[str, float]) -> tuple[float, bool]:
         reference = objective.reference.get(term.metric, 1.0)
         x = m[term.metric]
         if objective.form == "archgym":
-            base *= min((term.value / abs(x - term.value)) ** term.weight if x != term.value else math.inf, 1e6)
+            base *= min(
+                (term.value / abs(x - term.value)) ** term.weight if x != term.value else math.inf, 1e6
+            )
         elif isinstance(term, Target):
             distance = math.log(x / term.value) if objective.form == "log" else (x - term.value) / term.value
             base -= term.weight * abs(distance)
@@ -59,14 +61,23 @@ def scalar(objective: Objective, m: dict[str, float]) -> tuple[float, bool]:
 def objectives(draw: st.DrawFn) -> Objective:
     form = draw(st.sampled_from(["log", "linear", "nasaic", "archgym"]))
     targets = draw(
-        st.lists(st.builds(Target, st.sampled_from(METRICS), positive, weights), min_size=1, max_size=2, unique_by=lambda t: t.metric)
+        st.lists(
+            st.builds(Target, st.sampled_from(METRICS), positive, weights),
+            min_size=1,
+            max_size=2,
+            unique_by=lambda t: t.metric,
+        )
     )
-    plain = st.one_of(st.builds(Minimize, st.sampled_from(METRICS), weights), st.builds(Maximize, st.sampled_from(METRICS), weights))
+    plain = st.one_of(
+        st.builds(Minimize, st.sampled_from(METRICS), weights),
+        st.builds(Maximize, st.sampled_from(METRICS), weights),
+    )
     others = draw(st.lists(plain, max_size=3, unique_by=lambda t: t.metric))
     taken = {t.metric for t in others}
     terms = targets if form == "archgym" else [*others, *(t for t in targets if t.metric not in taken)]
     constraint = st.one_of(
-        st.builds(AtMost, st.sampled_from(METRICS), positive, weights), st.builds(AtLeast, st.sampled_from(METRICS), positive, weights)
+        st.builds(AtMost, st.sampled_from(METRICS), positive, weights),
+        st.builds(AtLeast, st.sampled_from(METRICS), positive, weights),
     )
     constraints = draw(st.lists(constraint, max_size=3, unique_by=lambda c: (type(c), c.metric)))
     reference = draw(st.dictionaries(st.sampled_from(METRICS), positive, max_size=3))
@@ -114,13 +125,21 @@ def test_the_dictionary_form_gives_the_same_objective_back_also_through_json(obj
     kinds = (Minimize, Maximize, Target)
     ordered = [t for kind in kinds for t in objective.terms if isinstance(t, kind)]
     assert list(again.terms) == ordered and set(again.constraints) == set(objective.constraints)
-    assert (again.reference, again.form, again.strict) == (objective.reference, objective.form, objective.strict)
-    assert Objective.from_dict(again.to_dict()) == again and hash(Objective.from_dict(again.to_dict())) == hash(again)
+    assert (again.reference, again.form, again.strict) == (
+        objective.reference,
+        objective.form,
+        objective.strict,
+    )
+    assert Objective.from_dict(again.to_dict()) == again and hash(
+        Objective.from_dict(again.to_dict())
+    ) == hash(again)
 
 
 def test_a_design_twice_as_good_as_the_reference_has_reward_log_2():
     objective = Objective(Minimize("latency_s"), reference={"latency_s": 1e-3})
-    assert objective({"latency_s": np.array([5e-4])}, np.array([True])).reward[0] == pytest.approx(math.log(2))
+    assert objective({"latency_s": np.array([5e-4])}, np.array([True])).reward[0] == pytest.approx(
+        math.log(2)
+    )
 
 
 def test_the_study_file_form_is_understood():
@@ -132,7 +151,10 @@ def test_the_study_file_form_is_understood():
         "form": "log",
     }
     expected = Objective(
-        Minimize("latency_s", 2.0), AtMost("area_mm2", 4.0), AtMost("energy_j", 1.0, 3.0, 5.0), reference={"latency_s": 1e-3}
+        Minimize("latency_s", 2.0),
+        AtMost("area_mm2", 4.0),
+        AtMost("energy_j", 1.0, 3.0, 5.0),
+        reference={"latency_s": 1e-3},
     )
     assert Objective.from_dict(data) == expected
 
@@ -148,7 +170,10 @@ def test_the_study_file_form_is_understood():
         (lambda: Objective(Minimize("latency_s"), reference={"latency_s": 0.0}), "reference"),
         (lambda: Objective(Target("latency_s", -1.0)), "target"),
         (lambda: Objective(Minimize("latency_s"), AtMost("area_mm2", 0.0)), "limit"),
-        (lambda: Objective(Minimize("latency_s"), AtMost("area_mm2", 1.0, bound=1.0), form="nasaic"), "bound"),
+        (
+            lambda: Objective(Minimize("latency_s"), AtMost("area_mm2", 1.0, bound=1.0), form="nasaic"),
+            "bound",
+        ),
         (lambda: Objective.from_dict({"minimise": ["latency_s"]}), "minimize"),
         (lambda: Objective.from_dict({"minimize": ["latency_s"], "weights": {"energy_j": 2.0}}), "energy_j"),
     ],
@@ -181,8 +206,12 @@ def rewards_of(objective: Objective, **columns: list[float]) -> tuple[list[float
 ZEROS = [0.0, -0.0]
 
 
-@pytest.mark.parametrize(("objective", "reward"), [(Minimize("m"), 10.0), (Maximize("m"), -10.0), (Target("m", 3.0), -10.0)])
-def test_a_metric_of_0_is_the_best_or_the_worst_that_there_is_whatever_its_weight_and_reference(objective, reward):
+@pytest.mark.parametrize(
+    ("objective", "reward"), [(Minimize("m"), 10.0), (Maximize("m"), -10.0), (Target("m", 3.0), -10.0)]
+)
+def test_a_metric_of_0_is_the_best_or_the_worst_that_there_is_whatever_its_weight_and_reference(
+    objective, reward
+):
     for weight, reference in ((1.0, 1.0), (1e-3, 1e300), (5.0, 1e-300)):
         term = dataclasses.replace(objective, weight=weight)
         assert rewards_of(Objective(term, reference={"m": reference}), m=ZEROS) == ([reward] * 2, [True] * 2)
@@ -190,17 +219,31 @@ def test_a_metric_of_0_is_the_best_or_the_worst_that_there_is_whatever_its_weigh
 
 def test_a_metric_of_0_that_violates_has_the_largest_penalty_and_still_ranks_above_infeasible():
     at_least = AtLeast("m", 2.0)
-    assert rewards_of(Objective(Minimize("x"), at_least), m=ZEROS, x=[1e-3, 1.0]) == ([-10.0] * 2, [False] * 2)
-    strict, valid = rewards_of(Objective(Minimize("x"), at_least, strict=True), m=[*ZEROS, 1e-300, 1.9], x=[1.0] * 4)
+    assert rewards_of(Objective(Minimize("x"), at_least), m=ZEROS, x=[1e-3, 1.0]) == (
+        [-10.0] * 2,
+        [False] * 2,
+    )
+    strict, valid = rewards_of(
+        Objective(Minimize("x"), at_least, strict=True), m=[*ZEROS, 1e-300, 1.9], x=[1.0] * 4
+    )
     assert -11 < strict[0] == strict[1] <= strict[2] < strict[3] < -10 and not any(valid)
-    assert rewards_of(Objective(Minimize("x"), AtMost("m", 2.0)), m=[0.0, -5.0], x=[1.0, 1.0]) == ([0.0] * 2, [True] * 2)
+    assert rewards_of(Objective(Minimize("x"), AtMost("m", 2.0)), m=[0.0, -5.0], x=[1.0, 1.0]) == (
+        [0.0] * 2,
+        [True] * 2,
+    )
 
 
 def test_where_a_perfect_part_meets_the_worst_of_another_the_worst_counts():
     both = Objective(Minimize("x"), Maximize("m"))
     assert rewards_of(both, x=[0, 0, 1], m=[0, 1, 0]) == ([-10, 10, -10], [True] * 3)
-    assert rewards_of(Objective(Minimize("x"), AtLeast("m", 2.0)), x=[0, 0], m=[0, 1]) == ([-10, 10], [False] * 2)
-    assert rewards_of(Objective(Minimize("x"), Maximize("m", weight=0.0)), x=[0, 1], m=[0, 0]) == ([10, 0], [True] * 2)
+    assert rewards_of(Objective(Minimize("x"), AtLeast("m", 2.0)), x=[0, 0], m=[0, 1]) == (
+        [-10, 10],
+        [False] * 2,
+    )
+    assert rewards_of(Objective(Minimize("x"), Maximize("m", weight=0.0)), x=[0, 1], m=[0, 0]) == (
+        [10, 0],
+        [True] * 2,
+    )
 
 
 @pytest.mark.parametrize("value", [5e-324, 1e-310, 1.7e308])
@@ -212,31 +255,57 @@ def test_the_smallest_and_largest_numbers_are_rewarded(value):
 
 @pytest.mark.parametrize(
     "objective",
-    [Objective(Minimize("energy_j")), Objective(Target("energy_j", 1.0)), Objective(Minimize("latency_s"), AtLeast("energy_j", 1.0))],
+    [
+        Objective(Minimize("energy_j")),
+        Objective(Target("energy_j", 1.0)),
+        Objective(Minimize("latency_s"), AtLeast("energy_j", 1.0)),
+    ],
 )
 def test_a_metric_below_0_under_a_logarithm_makes_its_design_infeasible_with_the_reason(objective):
     columns = {"energy_j": np.array([1.0, -1.5, -2.0]), "latency_s": np.ones(3)}
     reward, valid = objective(columns, np.array([True, True, False]))
     assert reward.tolist() == [0.0, -11.0, -11.0] and valid.tolist() == [True, False, False]
-    outcome = Outcome(np.stack([columns["energy_j"], columns["latency_s"]], axis=1), np.array([True, True, False]), failures={2: "no"})
+    outcome = Outcome(
+        np.stack([columns["energy_j"], columns["latency_s"]], axis=1),
+        np.array([True, True, False]),
+        failures={2: "no"},
+    )
     judged = objective.judge(outcome, ["energy_j", "latency_s"])
     assert judged.reward.tolist() == reward.tolist() and judged.valid.tolist() == valid.tolist()
-    assert outcome.feasible.tolist() == [True, False, False] and np.isnan(outcome.values[1]).all() and outcome.failures[2] == "no"
+    assert (
+        outcome.feasible.tolist() == [True, False, False]
+        and np.isnan(outcome.values[1]).all()
+        and outcome.failures[2] == ("no")
+    )
     assert all(word in outcome.failures[1] for word in ("energy_j = -1.5", "form='linear'"))
 
 
 def test_forms_without_logarithms_take_any_number():
     for form in ("linear", "nasaic"):
-        assert Objective(Minimize("energy_j"), form=form)({"energy_j": np.array([-2.0])}, np.array([True])).reward[0] == 2.0
+        assert (
+            Objective(Minimize("energy_j"), form=form)(
+                {"energy_j": np.array([-2.0])}, np.array([True])
+            ).reward[0]
+            == 2.0
+        )
 
 
 def test_one_metric_in_several_terms_keeps_their_weights_in_the_dictionary_form():
-    objective = Objective(Target("a", 2.0, 4.0), Maximize("a", 3.0), Minimize("b"), Minimize("a", 2.0), AtLeast("a", 1), AtMost("a", 9))
+    objective = Objective(
+        Target("a", 2.0, 4.0),
+        Maximize("a", 3.0),
+        Minimize("b"),
+        Minimize("a", 2.0),
+        AtLeast("a", 1),
+        AtMost("a", 9),
+    )
     assert Objective.from_dict(json.loads(json.dumps(objective.to_dict()))) == objective
 
 
 def test_terms_that_differ_in_their_weights_alone_are_one_term():
-    assert Objective(Minimize("a"), Minimize("b"), Minimize("a", 0.5)) == Objective(Minimize("a", 1.5), Minimize("b"))
+    assert Objective(Minimize("a"), Minimize("b"), Minimize("a", 0.5)) == Objective(
+        Minimize("a", 1.5), Minimize("b")
+    )
 
 
 def test_the_order_of_parts_of_different_kinds_changes_no_bit_of_a_reward():
@@ -264,6 +333,8 @@ def test_parts_that_a_specification_could_not_state_are_refused(parts, says):
 
 def test_numbers_of_an_objective_are_plain():
     objective = Objective(Minimize("a", np.float32(0.5)), AtMost("b", np.int64(3)))
-    assert json.dumps(objective.to_dict()) == '{"minimize": ["a"], "weights": {"a": 0.5}, "at_most": {"b": 3}}'
+    assert (
+        json.dumps(objective.to_dict()) == '{"minimize": ["a"], "weights": {"a": 0.5}, "at_most": {"b": 3}}'
+    )
     with pytest.raises(ArchGymError, match="references as a dictionary"):
         Objective(Minimize("a"), reference={"a": "x"})

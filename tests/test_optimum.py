@@ -1,4 +1,6 @@
-"""Exact optima: brute force agrees, files are used while they are true and ignored with a warning when they are not."""
+"""Exact optima: brute force agrees, files are used while they are true and ignored with a warning when
+they are not.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +10,27 @@ from conftest import Bowl, Noise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from archgym import ArchGymError, AtMost, Cached, Maximize, Minimize, Noisy, Objective, Tabulated, find_optimum, search
+from archgym import (
+    ArchGymError,
+    AtMost,
+    Cached,
+    Maximize,
+    Minimize,
+    Noisy,
+    Objective,
+    Tabulated,
+    find_optimum,
+    search,
+)
 from archgym.optimum import known_optimum, load_optimum, optimum_path, save_optimum
 from archgym.simulator import Candidates
 from archgym.simulators.nk import NKLandscape
 
 OBJECTIVE = Bowl.default_objective
 objectives = st.builds(
-    lambda low, weight, area, limit: Objective(Minimize(low, weight), Maximize(area), AtMost("cost_j", limit)),
+    lambda low, weight, area, limit: Objective(
+        Minimize(low, weight), Maximize(area), AtMost("cost_j", limit)
+    ),
     st.sampled_from(["cost_j", "area_mm2"]),
     st.floats(0.5, 3.0),
     st.sampled_from(["area_mm2", "secret"]),
@@ -45,7 +60,12 @@ def test_the_optimum_and_its_statistics_are_those_of_brute_force(objective, chun
     every, reward, valid, feasible = brute_force(simulator, objective)
     assert (found.designs, found.feasible, found.valid) == (len(every), feasible.sum(), valid.sum())
     if not valid.any():
-        assert found.best_reward is None and found.indices is None and found.regret(0.0) is None and found.percentile(0.0) is None
+        assert (
+            found.best_reward is None
+            and found.indices is None
+            and found.regret(0.0) is None
+            and found.percentile(0.0) is None
+        )
         return
     best = np.where(valid, reward, -np.inf).argmax()
     assert found.best_reward == reward[best] and np.array_equal(found.indices, every[best])
@@ -61,7 +81,9 @@ def test_the_optimum_and_its_statistics_are_those_of_brute_force(objective, chun
 @given(st.integers(2, 7), st.integers(0, 3), st.integers(2, 3), st.integers(0, 99))
 def test_an_optimum_in_closed_form_is_that_of_enumeration(n, k, alleles, seed):
     simulator, objective = NKLandscape(n, min(k, n - 1), alleles, seed), Objective(Maximize("fitness"))
-    assert known_optimum(simulator, objective).best_reward == pytest.approx(find_optimum(simulator, objective).best_reward, abs=1e-12)
+    assert known_optimum(simulator, objective).best_reward == pytest.approx(
+        find_optimum(simulator, objective).best_reward, abs=1e-12
+    )
 
 
 def test_progress_counts_every_design():
@@ -91,19 +113,27 @@ class Narrowed(Bowl):
             return None
         designs = np.concatenate(list(self.space.enumerate()))
         designs = designs[designs[:, 2] == 2]
-        return Candidates(len(designs), lambda chunk: (designs[i : i + chunk] for i in range(0, len(designs), chunk)))
+        return Candidates(
+            len(designs), lambda chunk: (designs[i : i + chunk] for i in range(0, len(designs), chunk))
+        )
 
 
 def test_candidates_are_enumerated_where_the_space_is_too_large_and_give_no_percentile():
     objective, seen = Objective(Minimize("cost_j")), []
     whole = find_optimum(Narrowed(), objective)
-    assert whole.designs == 72 and whole.percentile(whole.best_reward) == 100, "the whole space where it is within the limit"
+    assert whole.designs == 72 and whole.percentile(whole.best_reward) == 100, (
+        "the whole space where it is within the limit"
+    )
     for simulator in (Narrowed(), Cached(Narrowed())):
-        found = find_optimum(simulator, objective, chunk=20, limit=48, progress=lambda what, share: seen.append((what, share)))
+        found = find_optimum(
+            simulator, objective, chunk=20, limit=48, progress=lambda what, share: seen.append((what, share))
+        )
         assert np.array_equal(found.indices, whole.indices) and found.best_reward == whole.best_reward
         assert found.designs is None and found.at_most is None and found.percentile(found.best_reward) is None
     assert seen == 2 * [("enumerating 48 designs", done / 48) for done in (20, 40, 48)]
-    with pytest.raises(ArchGymError, match="144 designs, 48 of them candidates for the optimum; enumeration is for up to 47"):
+    with pytest.raises(
+        ArchGymError, match="144 designs, 48 of them candidates for the optimum; enumeration is for up to 47"
+    ):
         find_optimum(Narrowed(), objective, limit=47)
     with pytest.raises(ArchGymError, match="144 designs; enumeration"):
         find_optimum(Narrowed(), OBJECTIVE, limit=48)
@@ -121,7 +151,10 @@ def test_a_stored_optimum_gives_later_searches_their_regret_and_percentile(regis
     assert result.optimum.best_design == found.best_design and result.optimum.valid == found.valid
     other = search(env_id, "random", budget=20, env_kwargs={"offset": 1.0})
     assert other.regret is None  # another task
-    assert search(env_id, "random", budget=20, env_kwargs={"objective": {"minimize": ["area_mm2"]}}).regret is None
+    assert (
+        search(env_id, "random", budget=20, env_kwargs={"objective": {"minimize": ["area_mm2"]}}).regret
+        is None
+    )
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 
@@ -162,7 +195,11 @@ def test_a_damaged_file_is_ignored_with_a_warning(damage):
     else:
         middle = len(data) // 2
         flipped = data[:middle] + bytes(b ^ 255 for b in data[middle : middle + 40]) + data[middle + 40 :]
-        path.write_bytes({"empty": b"", "garbage": b"not an archive", "truncated": data[:middle], "flipped": flipped}[damage])
+        path.write_bytes(
+            {"empty": b"", "garbage": b"not an archive", "truncated": data[:middle], "flipped": flipped}[
+                damage
+            ]
+        )
     with pytest.warns(UserWarning, match="archgym optimum"):
         assert load_optimum(Bowl(), OBJECTIVE) is None
 
@@ -183,5 +220,9 @@ def test_a_noisy_search_states_no_regret_since_what_it_saw_is_not_comparable_wit
 
 
 def test_the_path_depends_on_simulator_arguments_and_objective():
-    paths = {optimum_path(Bowl(), OBJECTIVE), optimum_path(Bowl(1.0), OBJECTIVE), optimum_path(Bowl(), Objective(Minimize("cost_j")))}
+    paths = {
+        optimum_path(Bowl(), OBJECTIVE),
+        optimum_path(Bowl(1.0), OBJECTIVE),
+        optimum_path(Bowl(), Objective(Minimize("cost_j"))),
+    }
     assert len(paths) == 3 and optimum_path(Bowl(1.0), OBJECTIVE) == optimum_path(Bowl(offset=1.0), OBJECTIVE)

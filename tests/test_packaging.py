@@ -17,7 +17,11 @@ ROOT = Path(__file__).resolve().parent.parent
 def checkout_files() -> list[str]:
     """Tracked files and new ones that git does not ignore; links at the top count as files."""
     listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     return sorted({name for name in listed.stdout.split("\0") if name and os.path.lexists(ROOT / name)})
 
@@ -34,7 +38,10 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (copy / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / name, copy / name, follow_symlinks=False)
     done = subprocess.run(
-        [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(out), str(copy)], capture_output=True, text=True, timeout=300
+        [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(out), str(copy)],
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(list(out.glob("*.tar.gz"))) == 1
@@ -46,7 +53,12 @@ def test_the_wheel_holds_every_file_of_the_package_and_nothing_else(wheel):
     inside = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     expected = {name for name in checkout_files() if name.startswith("archgym/")}
     assert inside == expected
-    assert {"archgym/py.typed", "archgym/__init__.py", "archgym/agents/random.py", "archgym/envs/softmax.py"} <= inside
+    assert {
+        "archgym/py.typed",
+        "archgym/__init__.py",
+        "archgym/agents/random.py",
+        "archgym/envs/softmax.py",
+    } <= inside
     assert any(name.startswith("archgym/simulators/softmax/calibrations/") for name in inside)
 
 
@@ -57,8 +69,15 @@ def test_no_generic_package_lands_in_site_packages(wheel):
 
 def test_the_wheel_names_its_entry_points_and_licence(wheel):
     archive = zipfile.ZipFile(wheel)
-    (points,) = (archive.read(name).decode() for name in archive.namelist() if name.endswith("entry_points.txt"))
-    for needed in ("[archgym.agents]", "[archgym.envs]", "archgym = archgym.cli:main", "archgym/Softmax-v0 = archgym.envs.softmax"):
+    (points,) = (
+        archive.read(name).decode() for name in archive.namelist() if name.endswith("entry_points.txt")
+    )
+    for needed in (
+        "[archgym.agents]",
+        "[archgym.envs]",
+        "archgym = archgym.cli:main",
+        "archgym/Softmax-v0 = archgym.envs.softmax",
+    ):
         assert needed in points
     assert any(name.endswith("licenses/LICENSE") for name in archive.namelist())
 
@@ -75,7 +94,12 @@ assert archgym.search("archgym/Softmax-v0", "genetic", budget=100, seed=0).regre
 assert archgym.search("archgym/NKLandscape-v0", "random", budget=10, seed=0).samples == 10
 """
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120, env=os.environ | {"PYTHONPATH": str(site)}
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=os.environ | {"PYTHONPATH": str(site)},
     )
     assert done.returncode == 0, done.stderr
 

@@ -1,4 +1,6 @@
-"""Pareto fronts: against brute force, Monte Carlo and Optuna, in every direction; and the command on every kind of source."""
+"""Pareto fronts: against brute force, Monte Carlo and Optuna, in every direction; and the command on every
+kind of source.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ def shapes(most: int = 12, least: int = 0):
     return st.tuples(st.integers(least, most), st.integers(1, 5))
 
 
-few_values = shapes().flatmap(lambda shape: arrays(float, shape, elements=st.sampled_from([-1.0, -0.0, 0.0, 0.5, 1.0, 2.0])))
+few_values = shapes().flatmap(
+    lambda shape: arrays(float, shape, elements=st.sampled_from([-1.0, -0.0, 0.0, 0.5, 1.0, 2.0]))
+)
 any_values = shapes(8).flatmap(lambda shape: arrays(float, shape, elements=st.floats(-3, 3)))
 
 
@@ -75,7 +79,9 @@ def test_what_is_no_array_of_finite_points_is_refused(points):
 def test_the_hypervolume_is_the_volume_of_the_union_of_boxes(points):
     reference = np.full(points.shape[1], 1.5)
     points = points[:8]
-    assert hypervolume(points, reference) == pytest.approx(by_inclusion_and_exclusion(points, reference), rel=1e-9, abs=1e-9)
+    assert hypervolume(points, reference) == pytest.approx(
+        by_inclusion_and_exclusion(points, reference), rel=1e-9, abs=1e-9
+    )
 
 
 @given(st.one_of(few_values, any_values))
@@ -83,7 +89,9 @@ def test_each_point_adds_to_the_hypervolume_what_it_alone_dominates(points):
     reference = np.full(points.shape[1], 1.5)
     volumes = growing_hypervolume(points, reference)
     assert (np.diff(volumes) >= 0).all()
-    assert volumes == pytest.approx([hypervolume(points[: n + 1], reference) for n in range(len(points))], rel=1e-9, abs=1e-9)
+    assert volumes == pytest.approx(
+        [hypervolume(points[: n + 1], reference) for n in range(len(points))], rel=1e-9, abs=1e-9
+    )
 
 
 @settings(max_examples=30)
@@ -104,7 +112,9 @@ def test_the_hypervolume_is_what_darts_find(metrics):
     hit = np.zeros(len(darts), bool)
     for point in points:
         hit |= (darts >= point).all(axis=1)
-    assert hypervolume(points, np.ones(metrics)) == pytest.approx(hit.mean(), abs=5 * np.sqrt(0.25 / len(darts)))
+    assert hypervolume(points, np.ones(metrics)) == pytest.approx(
+        hit.mean(), abs=5 * np.sqrt(0.25 / len(darts))
+    )
 
 
 @given(any_values, st.integers(0, 2**32 - 1))
@@ -112,7 +122,9 @@ def test_the_hypervolume_minds_neither_order_nor_repetition_nor_the_metrics_orde
     rng, reference = np.random.default_rng(seed), np.linspace(1, 2, points.shape[1])
     columns = rng.permutation(points.shape[1])
     again = rng.permutation(np.concatenate([points, points]))[:, columns]
-    assert hypervolume(again, reference[columns]) == pytest.approx(hypervolume(points, reference), rel=1e-9, abs=1e-12)
+    assert hypervolume(again, reference[columns]) == pytest.approx(
+        hypervolume(points, reference), rel=1e-9, abs=1e-12
+    )
 
 
 def test_a_reference_of_other_dimension_is_refused():
@@ -145,7 +157,10 @@ def test_a_given_reference_counts_and_the_others_remain_the_worst():
     [
         (lambda: choose_metrics(["cost"], COST), "unknown metric 'cost'; did you mean 'cost_j'"),
         (lambda: choose_metrics(["speed", "speed"], COST), "distinct metrics, got 'speed' twice"),
-        (lambda: choose_metrics(["kind"], (*COST, Metric("kind"))), "metric with a direction, got 'kind'; those with one: cost_j, speed"),
+        (
+            lambda: choose_metrics(["kind"], (*COST, Metric("kind"))),
+            "metric with a direction, got 'kind'; those with one: cost_j, speed",
+        ),
         (lambda: find_front(np.ones((3, 1)), COST[:1]), "at least two metrics"),
         (lambda: find_front(np.ones((0, 2)), COST), "at least one feasible design, got none"),
         (lambda: find_front(np.ones((3, 2)), COST, {"sped": 1.0}), "did you mean 'speed'"),
@@ -160,10 +175,14 @@ def test_what_has_no_front_is_refused_with_what_to_do(call, message):
 
 
 def searched(env_id: str, agent: archgym.Agent, seed: int, *metrics: str):
-    """What a search of 600 samples sees of some metrics; on a reward vector, where the metrics are to be told to the agent."""
+    """What a search of 600 samples sees of some metrics; on a reward vector, where the metrics are to be
+    told to the agent.
+    """
     env = gymnasium.make_vec(env_id, num_envs=32)
     env.unwrapped.ledger.budget = 600
-    agent.search(vector_wrappers.RewardVector(env, metrics) if isinstance(agent, NSGA2) else env, budget=600, seed=seed)
+    agent.search(
+        vector_wrappers.RewardVector(env, metrics) if isinstance(agent, NSGA2) else env, budget=600, seed=seed
+    )
     ledger, names = env.unwrapped.ledger, env.unwrapped.evaluator.metric_names
     assert ledger.samples == 600
     return ledger.column("values")[ledger.column("valid")][:, [names.index(name) for name in metrics]]
@@ -172,11 +191,15 @@ def searched(env_id: str, agent: archgym.Agent, seed: int, *metrics: str):
 def test_nsga2_on_reward_vectors_finds_better_fronts_than_random_search():
     metrics = ("latency_s", "power_w")
     seen = {
-        name: [np.log(searched("archgym/Accelerator-v0", make_agent(name), seed, *metrics)) for seed in range(3)]
+        name: [
+            np.log(searched("archgym/Accelerator-v0", make_agent(name), seed, *metrics)) for seed in range(3)
+        ]
         for name in ("nsga2", "random")
     }
     every = np.concatenate([points for runs in seen.values() for points in runs])
-    nsga2, random = ([hypervolume(points, every.max(axis=0)) for points in seen[name]] for name in ("nsga2", "random"))
+    nsga2, random = (
+        [hypervolume(points, every.max(axis=0)) for points in seen[name]] for name in ("nsga2", "random")
+    )
     assert min(nsga2) > max(random)
 
 
@@ -231,7 +254,9 @@ def test_the_command_prints_the_front_its_units_and_its_hypervolume(search_file,
     assert f"{volume:.6g} J mm2" in result.stdout
     assert f"{volume / np.ptp(points, axis=0).prod():.6f} of the box" in result.stdout
     rows = list(csv.DictReader((tmp_path / "front.csv").open()))
-    assert sorted((float(r["cost_j"]), float(r["area_mm2"])) for r in rows) == sorted(map(tuple, front.tolist()))
+    assert sorted((float(r["cost_j"]), float(r["area_mm2"])) for r in rows) == sorted(
+        map(tuple, front.tolist())
+    )
 
 
 def test_the_command_reads_data_sets_and_several_sources_at_once(search_file, bowl, tmp_path):
@@ -249,7 +274,9 @@ def test_the_command_reads_a_task_of_a_study(tmp_path, monkeypatch):
         '[study]\nname = "s"\nbudget = 40\nhistory = "full"\n[[agent]]\nname = "random"\n'
         '[[env]]\nid = "archgym/Accelerator-v0"\nlabel = "one"\n[[env]]\nid = "archgym/DramController-v0"\nlabel = "two"\n'
     )
-    done = CliRunner().invoke(app, ["study", "run", str(study), "--out", str(tmp_path / "out"), "--workers", "1"])
+    done = CliRunner().invoke(
+        app, ["study", "run", str(study), "--out", str(tmp_path / "out"), "--workers", "1"]
+    )
     assert done.exit_code == 0, done.output
     for option in ("--env", "--task"):  # the latter is a former name
         result = run(tmp_path / "out", option, "two", "--metrics", "latency_s,energy_j")
@@ -257,7 +284,9 @@ def test_the_command_reads_a_task_of_a_study(tmp_path, monkeypatch):
     assert "these differ in id" in error_of(run(tmp_path / "out", "--metrics", "latency_s,energy_j"))
 
 
-@pytest.mark.parametrize(("suffix", "beginning"), [("html", b"<!doctype html>"), ("svg", b"<svg"), ("png", b"\x89PNG")])
+@pytest.mark.parametrize(
+    ("suffix", "beginning"), [("html", b"<!doctype html>"), ("svg", b"<svg"), ("png", b"\x89PNG")]
+)
 def test_charts_open_without_a_network(search_file, tmp_path, suffix, beginning):
     metrics = "cost_j,area_mm2,secret" if suffix == "svg" else "cost_j,area_mm2"
     path = tmp_path / f"front.{suffix}"
@@ -276,7 +305,10 @@ def test_charts_open_without_a_network(search_file, tmp_path, suffix, beginning)
         (("--metrics", "cost_j,area_mm2", "--reference", "cost_j=cheap"), "takes a number for 'cost_j'"),
         (("--metrics", "cost_j,area_mm2", "--reference", "cost_j"), "--reference takes name=value"),
         (("--metrics", "cost_j,area_mm2", "--reference", "secret=1"), "unknown metric of the front 'secret'"),
-        (("--metrics", "cost_j,area_mm2", "--out", "front.pdf"), "--out takes the name of a .html, .svg or .png file"),
+        (
+            ("--metrics", "cost_j,area_mm2", "--out", "front.pdf"),
+            "--out takes the name of a .html, .svg or .png file",
+        ),
         (("--metrics", "cost_j,area_mm2", "--csv", "/no/such/folder/front.csv"), "does not exist"),
     ],
 )

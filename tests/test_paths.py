@@ -1,4 +1,6 @@
-"""Files are written whole, in folders that others may have prepared, and what cannot be written is said in one line."""
+"""Files are written whole, in folders that others may have prepared, and what cannot be written is said in
+one line.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,14 @@ from typer.testing import CliRunner
 from archgym.cli import app
 from archgym.errors import ArchGymError
 from archgym.files.archive import save_arrays
-from archgym.files.paths import check_folder, check_writable, in_words, make_folder, open_regular, write_atomically
+from archgym.files.paths import (
+    check_folder,
+    check_writable,
+    in_words,
+    make_folder,
+    open_regular,
+    write_atomically,
+)
 from archgym.simulator_wrappers import Tabulated
 from archgym.simulators.nas.tables.table import read_table
 
@@ -81,14 +90,21 @@ class _Library(Exception):
 
 @pytest.mark.parametrize(
     "error",
-    [OSError(errno.ENOSPC, "No space left on device"), OSError(errno.EDQUOT, "quota"), _Library("No space left on device (os error 28)")],
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        OSError(errno.EDQUOT, "quota"),
+        _Library("No space left on device (os error 28)"),
+    ],
 )
 def test_a_full_disk_is_one_line_whoever_notices_it(tmp_path, error):
     def write(file):
         file.write(b"half")
         raise error
 
-    with pytest.raises(ArchGymError, match=r"^cannot write .*/a: the disk is full; free some space and run the same command again$"):
+    with pytest.raises(
+        ArchGymError,
+        match=r"^cannot write .*/a: the disk is full; free some space and run the same command again$",
+    ):
         write_atomically(tmp_path / "a", write)
     with pytest.raises(ArchGymError, match="the disk is full"):
         write_atomically(tmp_path / "b", lambda file: _raise_from(error))
@@ -121,13 +137,17 @@ def test_folders_are_made_and_no_link_is_entered_within_them(tmp_path):
     home, outside = tmp_path / "home", tmp_path / "outside"
     outside.mkdir()
     (tmp_path / "link").symlink_to(outside)
-    assert make_folder(tmp_path / "link" / "a" / "b", within=tmp_path / "link").is_dir(), "the folder itself may be a link"
+    assert make_folder(tmp_path / "link" / "a" / "b", within=tmp_path / "link").is_dir(), (
+        "the folder itself may be a link"
+    )
     home.mkdir()
     (home / "a").symlink_to(outside)
     (home / "f").touch()
     os.mkfifo(home / "p")
     for name, kind in (("a", "a link"), ("f", "a file"), ("p", "a FIFO")):
-        with pytest.raises(ArchGymError, match=f"{name} is {kind}, where archgym keeps a folder of its own: remove it"):
+        with pytest.raises(
+            ArchGymError, match=f"{name} is {kind}, where archgym keeps a folder of its own: remove it"
+        ):
             make_folder(home / name / "b", within=home)
     assert [path.name for path in outside.iterdir()] == ["a"]
 
@@ -148,7 +168,9 @@ def test_only_regular_files_are_read(tmp_path):
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc, where nobody can make a folder")
-@pytest.mark.parametrize("command", ["optimum archgym/NKLandscape-v0 --set n=6", "data import nasbench201 x.csv"])
+@pytest.mark.parametrize(
+    "command", ["optimum archgym/NKLandscape-v0 --set n=6", "data import nasbench201 x.csv"]
+)
 def test_a_home_that_cannot_be_written_is_said_before_the_work(command, monkeypatch):
     monkeypatch.setenv("ARCHGYM_HOME", "/proc/x")
     result = CliRunner().invoke(app, command.split())

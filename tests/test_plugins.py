@@ -1,4 +1,6 @@
-"""A third party's agent and simulator, in two packages of their own, appear beside ours, run, and pass the conformance checks."""
+"""A third party's agent and simulator, in two packages of their own, appear beside ours, run, and pass the
+conformance checks.
+"""
 
 from __future__ import annotations
 
@@ -73,7 +75,14 @@ packages = ["{module}"]
 """
 
 PACKAGES = [
-    {"name": "their-agent", "module": "their_agent", "group": "archgym.agents", "entry": "drunkard", "object": "Drunkard", "code": AGENT},
+    {
+        "name": "their-agent",
+        "module": "their_agent",
+        "group": "archgym.agents",
+        "entry": "drunkard",
+        "object": "Drunkard",
+        "code": AGENT,
+    },
     {
         "name": "their-thing",
         "module": "their_thing",
@@ -108,7 +117,10 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "--disable-pip-version-check",
     ]
     done = subprocess.run(
-        [*install, "--target", str(target), *(str(root / p["name"]) for p in PACKAGES)], capture_output=True, text=True, timeout=300
+        [*install, "--target", str(target), *(str(root / p["name"]) for p in PACKAGES)],
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr
     return target
@@ -116,7 +128,13 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(installed: Path, *arguments: str) -> str:
     path = os.pathsep.join(filter(None, [str(installed), os.environ.get("PYTHONPATH", "")]))
-    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=300, env=os.environ | {"PYTHONPATH": path})
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=os.environ | {"PYTHONPATH": path},
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -146,7 +164,19 @@ def test_the_command_line_lists_describes_and_searches_them(installed):
     assert "stride" in run(installed, "-m", "archgym.cli", "describe", "drunkard")
     found = run(
         installed,
-        *("-m", "archgym.cli", "search", "theirs/Thing-v0", "drunkard", "--budget", "80", "--set", "best=5", "--hp", "stride=3"),
+        *(
+            "-m",
+            "archgym.cli",
+            "search",
+            "theirs/Thing-v0",
+            "drunkard",
+            "--budget",
+            "80",
+            "--set",
+            "best=5",
+            "--hp",
+            "stride=3",
+        ),
     )
     assert "latency_s" in found
 
@@ -196,7 +226,8 @@ def test_a_package_that_cannot_be_imported_spoils_nothing_but_itself(installed, 
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text(
-        "[archgym.agents]\nbroken = no_such_module:X\n[archgym.envs]\nbad/Id = no_such_module:Y\nbad/B-v0 = no_such_module:Y\n"
+        "[archgym.agents]\nbroken = no_such_module:X\n[archgym.envs]\nbad/Id = no_such_module:Y\nbad/B-v0 = "
+        "no_such_module:Y\n"
     )
     code = """
         import archgym, warnings
@@ -211,6 +242,10 @@ def test_a_package_that_cannot_be_imported_spoils_nothing_but_itself(installed, 
     """
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": path}, timeout=120
+        [sys.executable, "-c", textwrap.dedent(code)],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": path},
+        timeout=120,
     )
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,6 @@
-"""README and documentation are run, not trusted: every block is executed, here or, where it is marked, by `.ci/run` (docs/blocks.py)."""
+"""README and documentation are run, not trusted: every block is executed, here or, where it is marked, by
+`.ci/run` (docs/blocks.py).
+"""
 
 import importlib.util
 import json
@@ -42,8 +44,14 @@ PAGES = documentation.PAGES
 def test_every_block_is_of_a_kind_that_something_runs():
     kinds = Counter(block.kind for block in BLOCKS)
     assert set(kinds) <= {"python", "sh", "toml", "install", "test", "cluster", ""}
-    assert {mark: kinds[mark] for mark in documentation.MARKS} == {"install": 3, "test": 1, "cluster": 1}, "run by .ci/run, one by one"
-    assert not [str(block) for block in BLOCKS if block.kind == "" and re.search(r"^(archgym|pip|python) ", block.text, re.MULTILINE)]
+    assert {mark: kinds[mark] for mark in documentation.MARKS} == {"install": 3, "test": 1, "cluster": 1}, (
+        "run by .ci/run, one by one"
+    )
+    assert not [
+        str(block)
+        for block in BLOCKS
+        if block.kind == "" and re.search(r"^(archgym|pip|python) ", block.text, re.MULTILINE)
+    ]
 
 
 def test_what_is_marked_is_run_by_the_program_that_continuous_integration_calls(tmp_path, monkeypatch, capfd):
@@ -51,12 +59,15 @@ def test_what_is_marked_is_run_by_the_program_that_continuous_integration_calls(
     monkeypatch.setattr(documentation, "PAGES", ["page.md"])
     monkeypatch.chdir(tmp_path)
     (tmp_path / "page.md").write_text(
-        "<!-- test -->\n```sh\necho one &&\\\n echo $((1 + 1))\n```\n\n```sh\necho no\n```\n<!-- test -->\n```sh\nfalse\n```\n"
+        "<!-- test -->\n```sh\necho one &&\\\n echo $((1 + 1))\n```\n\n```sh\necho no\n```\n<!-- test "
+        "-->\n```sh\nfalse\n```\n"
     )
     monkeypatch.setattr(sys, "argv", ["blocks.py", "test"])
     assert documentation.main() == 1
     told = capfd.readouterr()
-    assert "one\n2\n" in told.out and "no" not in told.out.splitlines() and "page.md:12 ended with 1" in told.err
+    assert (
+        "one\n2\n" in told.out and "no" not in told.out.splitlines() and "page.md:12 ended with 1" in told.err
+    )
     monkeypatch.setattr(sys, "argv", ["blocks.py", "tests"])
     assert documentation.main() == 2
 
@@ -105,10 +116,12 @@ SHORT = [  # what is made small, so that every command ends in seconds
     (r"^archgym proxy train (?!.*--model)", "archgym proxy train --model linear "),
     (r"^archgym fidelity softmax", "archgym fidelity softmax --cols 4096 --designs 10"),
     (r"^archgym lottery (lottery|archgym-2023|fronts)\b.*", r"archgym study expand \1"),  # of hours
-    (r"^archgym optimum (archgym/\S+)", rf"archgym optimum \1 --set 'fixed={json.dumps(FIXED)}'"),  # of millions of designs
+    # of millions of designs
+    (r"^archgym optimum (archgym/\S+)", rf"archgym optimum \1 --set 'fixed={json.dumps(FIXED)}'"),
     (r"/opt/DRAMSys/build/bin/", ""),  # where the tests have it
     (r"/opt/DRAMSys/DRAMSys/library/", ""),
-    (r"^archgym lottery --quick", "archgym study expand quick"),  # .ci/run runs it in full, as README's first command
+    # .ci/run runs it in full, as README's first command
+    (r"^archgym lottery --quick", "archgym study expand quick"),
 ]
 ONLY_READ = "backends install"  # from the network: docs/accelerator.md has it in a marked block
 ONCE = (
@@ -119,7 +132,7 @@ ONCE = (
 )  # on the first page that has them: they leave nothing
 SMALL = {  # measurements of a calibration
     "LOG2_FLOATS": [10, 12, 14, 15],
-    "LEAST_LOG2_SHARED": 12,
+    "MIN_LOG2_SHARED": 12,
     "POINTS": ((1, 1), (4, 4)),
     "SAMPLE_DESIGNS": 2,
     "SAMPLE_SHAPES": [(2, 256), (1, 4096)],
@@ -139,22 +152,40 @@ END
 def _write_network(path):
     """A convolution on images whose sizes have names."""
     onnx = pytest.importorskip("onnx")
-    images = onnx.helper.make_tensor_value_info("images", onnx.TensorProto.FLOAT, ["batch", 3, "height", "width"])
+    images = onnx.helper.make_tensor_value_info(
+        "images", onnx.TensorProto.FLOAT, ["batch", 3, "height", "width"]
+    )
     weights = onnx.numpy_helper.from_array(np.zeros((4, 3, 3, 3), np.float32), "weights")
     result = onnx.helper.make_tensor_value_info("result", onnx.TensorProto.FLOAT, None)
-    graph = onnx.helper.make_graph([onnx.helper.make_node("Conv", ["images", "weights"], ["result"])], "net", [images], [result], [weights])
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("Conv", ["images", "weights"], ["result"])],
+        "net",
+        [images],
+        [result],
+        [weights],
+    )
     onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)]), path)
 
 
 def what_users_bring(folder):
-    """The files that commands of the documentation name: a study, a table of NAS-Bench-201, DRAMSys with its resources."""
-    study = re.sub(r"^(configurations|seeds) = \d+", r"\1 = 2", (ROOT / "examples" / "study.toml").read_text(), flags=re.MULTILINE)
+    """The files that commands of the documentation name: a study, a table of NAS-Bench-201, DRAMSys with
+    its resources.
+    """
+    study = re.sub(
+        r"^(configurations|seeds) = \d+",
+        r"\1 = 2",
+        (ROOT / "examples" / "study.toml").read_text(),
+        flags=re.MULTILINE,
+    )
     accuracies = ("60,50,40,30,20,10", "61,51,41,31,21,11")
     columns = "cell,cifar10_test,cifar10_valid,cifar100_test,cifar100_valid,imagenet16_test,imagenet16_valid"
     files = {
         "examples/study.toml": study.replace("budget = 300", "budget = 40"),
         "nasbench201.csv": "\n".join(
-            [columns, *(f"{cell},{accuracies[i % 2]}" for i, cell in enumerate(map(nas.format, nas.all_cells())))]
+            [
+                columns,
+                *(f"{cell},{accuracies[i % 2]}" for i, cell in enumerate(map(nas.format, nas.all_cells()))),
+            ]
         ),
         "DRAMSys": DRAMSYS,
         f"resources/configs/amconfigs/{MEMORY['addressmapping']}": "{}",
@@ -178,7 +209,9 @@ def commands(block):
 SHELL = [(block, command) for block in BLOCKS if block.language == "sh" for command in commands(block)]
 
 
-@pytest.mark.parametrize(("block", "command"), SHELL, ids=[f"{block}-{n}" for n, (block, _) in enumerate(SHELL)])
+@pytest.mark.parametrize(
+    ("block", "command"), SHELL, ids=[f"{block}-{n}" for n, (block, _) in enumerate(SHELL)]
+)
 def test_every_command_is_one_that_the_program_accepts(block, command):
     parsed, words = typer.main.get_command(app), shlex.split(command)
     context = parsed.make_context("archgym", [], resilient_parsing=True)
@@ -200,7 +233,12 @@ def test_the_commands_of_a_page_run_one_after_the_other(page, tmp_path, monkeypa
         monkeypatch.setattr(calibrating, name, value)
     what_users_bring(tmp_path)
     if page == "docs/proxy.md":
-        assert CliRunner().invoke(app, shlex.split("study run examples/study.toml --out results/quick --workers 1")).exit_code == 0
+        assert (
+            CliRunner()
+            .invoke(app, shlex.split("study run examples/study.toml --out results/quick --workers 1"))
+            .exit_code
+            == 0
+        )
     ran, earlier = 0, set()
     for block in documentation.blocks("sh"):
         if block.page != page:

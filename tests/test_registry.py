@@ -11,12 +11,23 @@ import pytest
 from conftest import Bowl
 
 import archgym
-from archgym import Agent, ArchGymError, Objective, list_agents, list_envs, make_agent, register_agent, register_env
+from archgym import (
+    Agent,
+    ArchGymError,
+    Objective,
+    list_agents,
+    list_envs,
+    make_agent,
+    register_agent,
+    register_env,
+)
 from archgym.registry import get_agent, get_task
 
 
 def run(code: str) -> str:
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=120
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -78,7 +89,11 @@ def test_unknown_names_are_refused_with_the_nearest():
         get_agent("zzzzzz")
 
 
-@pytest.mark.parametrize("source", [Bowl, Bowl(), "conftest:Bowl", lambda: Bowl()], ids=["class", "instance", "reference", "factory"])
+@pytest.mark.parametrize(
+    "source",
+    [Bowl, Bowl(), "conftest:Bowl", lambda: Bowl()],
+    ids=["class", "instance", "reference", "factory"],
+)
 def test_a_simulator_is_registered_as_class_instance_factory_or_reference(register, source):
     env_id, _ = register(source)
     assert env_id in list_envs()
@@ -88,7 +103,10 @@ def test_a_simulator_is_registered_as_class_instance_factory_or_reference(regist
 
 def test_default_arguments_presets_and_arguments_override_one_another_in_this_order(register):
     env_id, _ = register(Bowl, presets={"far": {"offset": 9.0}}, offset=1.0)
-    offsets = [gymnasium.make(env_id, **k).unwrapped.simulator.offset for k in ({}, {"preset": "far"}, {"preset": "far", "offset": 2.0})]
+    offsets = [
+        gymnasium.make(env_id, **k).unwrapped.simulator.offset
+        for k in ({}, {"preset": "far"}, {"preset": "far", "offset": 2.0})
+    ]
     assert offsets == [1.0, 9.0, 2.0]
 
 
@@ -121,12 +139,18 @@ def test_a_simulator_without_an_objective_says_what_to_do(register):
     env_id, _ = register(Aimless)
     with pytest.raises(ArchGymError, match="default_objective"):
         gymnasium.make(env_id)
-    assert gymnasium.make(env_id, objective={"minimize": ["cost_j"]}).unwrapped.objective.metrics == ("cost_j",)
+    assert gymnasium.make(env_id, objective={"minimize": ["cost_j"]}).unwrapped.objective.metrics == (
+        "cost_j",
+    )
 
 
 @pytest.mark.parametrize(
     ("source", "says"),
-    [("no_such_module:Thing", "no_such_module"), ("conftest:Thing", "Thing"), (dict, "to make an archgym.Simulator, got")],
+    [
+        ("no_such_module:Thing", "no_such_module"),
+        ("conftest:Thing", "Thing"),
+        (dict, "to make an archgym.Simulator, got"),
+    ],
 )
 def test_what_is_not_a_simulator_is_refused_when_it_is_made(register, source, says):
     env_id, _ = register(source)

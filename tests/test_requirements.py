@@ -1,4 +1,6 @@
-"""Environments that need something first: not there until it is, with what to do in the message; plug-ins may say so too."""
+"""Environments that need something first: not there until it is, with what to do in the message; plug-ins
+may say so too.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ import pytest
 
 @pytest.fixture
 def run(tmp_path):
-    """Runs Python beside an installed plug-in whose environments need a file, something unknown, and nothing."""
+    """Runs Python beside an installed plug-in whose environments need a file, something unknown, and
+    nothing.
+    """
     folder = tmp_path / "site"
     information = folder / "needy-1.0.dist-info"
     information.mkdir(parents=True)

@@ -1,4 +1,6 @@
-"""`search`: exact budgets, results that carry their whole specification, and wrong input refused before anything is simulated."""
+"""`search`: exact budgets, results that carry their whole specification, and wrong input refused before
+anything is simulated.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +55,11 @@ def test_the_specification_keeps_options_of_the_objective_presets_and_replaced_o
 def test_hyperparameters_are_part_of_the_specification(bowl):
     result = search(bowl[0], "genetic", budget=60, agent_kwargs={"population": 16, "mutation": 2.0})
     said = result.specification["agent"]
-    assert said["name"] == "genetic" and said["hyperparameters"]["population"] == 16 and said["hyperparameters"]["mutation"] == 2.0
+    assert (
+        said["name"] == "genetic"
+        and said["hyperparameters"]["population"] == 16
+        and said["hyperparameters"]["mutation"] == 2.0
+    )
     assert result.specification["num_envs"] == 16
     same_rows(result, search_again(result.specification))
     other = json.loads(json.dumps(result.specification))
@@ -100,17 +106,28 @@ class Descending(AskTellAgent):
 
 def test_an_unregistered_agent_is_named_by_its_module_and_runs_again(bowl):
     result = search(bowl[0], Descending, budget=9, num_envs=5)
-    assert result.specification["agent"] == {"name": "test_search:Descending", "version": 3, "hyperparameters": {}}
+    assert result.specification["agent"] == {
+        "name": "test_search:Descending",
+        "version": 3,
+        "hyperparameters": {},
+    }
     same_rows(result, search_again(result.specification))
 
 
 def test_tell_receives_whole_steps_in_asked_order_without_report_only_metrics(bowl):
     agent = Descending()
     result = search(bowl[0], agent, budget=12, num_envs=5, env_kwargs={"horizon": 3})
-    assert agent.objective == Bowl.default_objective and [m.name for m in agent.metrics] == ["cost_j", "area_mm2"]
+    assert agent.objective == Bowl.default_objective and [m.name for m in agent.metrics] == [
+        "cost_j",
+        "area_mm2",
+    ]
     assert [len(told[0]) for told in agent.told] == [5, 5]  # the batch that was cut is not told
-    indices, rewards, _, feasible = (np.concatenate([np.asarray(told[i]) for told in agent.told]) if i != 2 else None for i in range(4))
-    assert np.array_equal(result.history["reward"][:10], rewards) and np.array_equal(result.history["feasible"][:10], feasible)
+    indices, rewards, _, feasible = (
+        np.concatenate([np.asarray(told[i]) for told in agent.told]) if i != 2 else None for i in range(4)
+    )
+    assert np.array_equal(result.history["reward"][:10], rewards) and np.array_equal(
+        result.history["feasible"][:10], feasible
+    )
     assert np.array_equal(Bowl.space.encode({n: result.history[n][:10] for n in Bowl.space.names}), indices)
     assert all(list(told[2]) == ["cost_j", "area_mm2"] for told in agent.told)
 
@@ -132,14 +149,23 @@ def test_best_is_the_first_best_valid_design(register):
     assert result.best_reward == h["reward"][best] == result.best_so_far[-1]
     assert result.best_design == {n: h[n][best] for n in Bowl.space.names}
     assert result.best_metrics == {n: h[n][best] for n in ("cost_j", "area_mm2", "secret")}
-    assert not any(isinstance(v, np.generic) for v in [*result.best_design.values(), *result.best_metrics.values()])
+    assert not any(
+        isinstance(v, np.generic) for v in [*result.best_design.values(), *result.best_metrics.values()]
+    )
     assert result.unique == Bowl.space.size / 2 and result.cache_hits == 0
 
 
 def test_without_a_valid_design_there_is_no_best(register):
     env_id, _ = register(Bowl(), {"minimize": ["cost_j"], "at_most": {"area_mm2": 0.5}})
     result = search(env_id, "random", budget=20)
-    assert result.best_design is result.best_metrics is result.best_reward is result.regret is result.percentile is None
+    assert (
+        result.best_design
+        is result.best_metrics
+        is result.best_reward
+        is result.regret
+        is result.percentile
+        is None
+    )
     assert (result.best_so_far == -np.inf).all()
 
 
@@ -176,7 +202,12 @@ def test_mixed_parameter_values_survive_parquet(register, tmp_path):
 
         def evaluate(self, designs, rng=None):
             n = len(designs["x"])
-            return {"cost_j": np.ones(n), "area_mm2": np.ones(n), "secret": np.ones(n), "feasible": np.ones(n, bool)}
+            return {
+                "cost_j": np.ones(n),
+                "area_mm2": np.ones(n),
+                "secret": np.ones(n),
+                "feasible": np.ones(n, bool),
+            }
 
         def canonical(self, indices):
             return indices
@@ -261,7 +292,10 @@ def test_wrong_input_is_refused_and_nothing_is_simulated(bowl, call, says):
     assert bowl[1].rows == 0
 
 
-@pytest.mark.parametrize("change", [{"env": None}, {"agent": 3}, {"env": {"id": "tests/Bowl-v0"}}, {"agent": {"name": "random"}}, None])
+@pytest.mark.parametrize(
+    "change",
+    [{"env": None}, {"agent": 3}, {"env": {"id": "tests/Bowl-v0"}}, {"agent": {"name": "random"}}, None],
+)
 def test_what_is_no_specification_is_refused(bowl, change):
     specification = search(bowl[0], "random", budget=5).specification
     with pytest.raises(ArchGymError, match="expected a search's specification"):
@@ -284,11 +318,17 @@ def test_rewards_that_are_mostly_clipped_are_warned_of(register):
 
 
 def test_clipped_are_the_rewards_that_the_agent_was_given():
-    """The sum of the two logarithms is not cut, the one of macs is: an agent that follows reward vectors sees no difference there."""
+    """The sum of the two logarithms is not cut, the one of macs is: an agent that follows reward vectors
+    sees no difference there.
+    """
     objective = {"maximize": ["valid_accuracy"], "minimize": ["macs"], "weights": {"macs": 0.5}}
     for agent, blind in (("nsga2", True), ("random", False)):
         found = archgym.Search(
-            "archgym/NasCell-v0", agent, budget=40, env_kwargs={"objective": objective}, front=["valid_accuracy", "macs"]
+            "archgym/NasCell-v0",
+            agent,
+            budget=40,
+            env_kwargs={"objective": objective},
+            front=["valid_accuracy", "macs"],
         )
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
@@ -330,12 +370,17 @@ def test_whatever_ends_a_search_hands_over_what_was_simulated(bowl, agent, tmp_p
     assert "140 of 200 samples were taken" in "".join(raised.value.__notes__)
     assert found.env.closed
     for partial in (found.result(), raised.value.partial):
-        assert partial.samples == 140 and partial.history["reward"].tolist() == whole.history["reward"][:140].tolist()
+        assert (
+            partial.samples == 140
+            and partial.history["reward"].tolist() == whole.history["reward"][:140].tolist()
+        )
         assert partial.best_reward == whole.best_so_far[139] and partial.best_design is not None
         assert pyarrow.parquet.read_table(partial.to_parquet(tmp_path / "part.parquet")).num_rows == 140
     with pytest.raises(agent.error) as raised:
         search(bowl[0], agent, budget=200)
-    assert pickle.loads(pickle.dumps(raised.value)).partial.samples == 7, "it comes back from a pool of processes"
+    assert pickle.loads(pickle.dumps(raised.value)).partial.samples == 7, (
+        "it comes back from a pool of processes"
+    )
 
 
 def test_an_objective_that_raises_and_a_simulator_that_cannot_say_its_optimum_lose_nothing(register):
@@ -354,7 +399,10 @@ def test_an_objective_that_raises_and_a_simulator_that_cannot_say_its_optimum_lo
 
     env_id, _ = register(Broken(), Callback(Minimize("cost_j")))
     found = archgym.Search(env_id, "random", budget=10, num_envs=2)
-    with pytest.raises(OSError, match="disk is full") as raised, pytest.warns(UserWarning, match="optimum cannot be looked up: it is gone"):
+    with (
+        pytest.raises(OSError, match="disk is full") as raised,
+        pytest.warns(UserWarning, match="optimum cannot be looked up: it is gone"),
+    ):
         found.run()
     assert found.result().samples == raised.value.partial.samples == 6 and found.result().optimum is None
 
@@ -419,7 +467,9 @@ def test_a_metric_of_0_at_the_optimum_costs_no_sample(register, agent):
         warnings.simplefilter("error")  # rewards that are infinite hide no difference, as clipped ones do
         result = search(env_id, agent, budget=300, seed=0)
     assert result.samples == simulator.rows == 300 and not result.failures
-    assert (result.history["reward"] == 10).sum() == (result.history["cost_j"] == 0).sum() > 0 and result.best_metrics["cost_j"] == 0
+    assert (result.history["reward"] == 10).sum() == (
+        result.history["cost_j"] == 0
+    ).sum() > 0 and result.best_metrics["cost_j"] == 0
 
 
 def test_an_environment_in_place_of_its_id_is_refused_with_the_id(bowl):
@@ -438,7 +488,9 @@ def test_hyperparameters_that_are_no_design_space_are_refused(bowl, declared):
         hyperparameters = declared
 
     for call in (lambda: search(bowl[0], Undeclared, budget=5), lambda: check_agent(Undeclared)):
-        with pytest.raises(ArchGymError, match=r"Undeclared.hyperparameters to be a DesignSpace.*write DesignSpace\("):
+        with pytest.raises(
+            ArchGymError, match=r"Undeclared.hyperparameters to be a DesignSpace.*write DesignSpace\("
+        ):
             call()
 
 
@@ -449,7 +501,9 @@ def test_what_an_agent_prefers_is_checked_as_what_is_asked_for(bowl):
     class NumPys(Descending):
         preferred_num_envs = np.int64(2)
 
-    with pytest.raises(ArchGymError, match=r"expected Two.preferred_num_envs as a whole number >= 1, got 2.0"):
+    with pytest.raises(
+        ArchGymError, match=r"expected Two.preferred_num_envs as a whole number >= 1, got 2.0"
+    ):
         search(bowl[0], Two, budget=5)
     assert search(bowl[0], NumPys, budget=5).specification["num_envs"] == 2
 
@@ -488,7 +542,9 @@ def test_the_simulator_is_closed_after_the_result_and_also_when_the_agent_fails(
 
 
 def test_regret_and_percentile_are_those_of_brute_force():
-    result = search("archgym/NKLandscape-v0", "random", budget=30, seed=0, env_kwargs={"n": 6, "k": 2, "alleles": 3})
+    result = search(
+        "archgym/NKLandscape-v0", "random", budget=30, seed=0, env_kwargs={"n": 6, "k": 2, "alleles": 3}
+    )
     env = archgym.ArchEnv("archgym/NKLandscape-v0", n=6, k=2, alleles=3)
     every = np.concatenate(list(env.simulator.space.enumerate()))
     best = np.log(env.simulator.evaluate_indices(every)["fitness"] / 0.5).max()

@@ -1,4 +1,6 @@
-"""Tabulated, Cached and Noisy: the same answers as the simulator they wrap, sooner, or with declared noise."""
+"""Tabulated, Cached and Noisy: the same answers as the simulator they wrap, sooner, or with declared
+noise.
+"""
 
 from __future__ import annotations
 
@@ -23,13 +25,21 @@ from archgym.simulator import Metric, Simulator, evaluate_safely
 from archgym.simulator_wrappers import Cached, Noisy, StoredTable, Tabulated
 from archgym.space import Categorical, DesignSpace, Integer, Ordinal
 
-SPACE = DesignSpace([Categorical("isa", ["scalar", "avx2", "avx512"]), Ordinal("unroll", [1, 2, 4, 8]), Integer("tile", 0, 4)])
+SPACE = DesignSpace(
+    [Categorical("isa", ["scalar", "avx2", "avx512"]), Ordinal("unroll", [1, 2, 4, 8]), Integer("tile", 0, 4)]
+)
 
 
 class Random(Simulator):
-    """Arbitrary but fixed metrics; designs with tile 0 are infeasible, isa and unroll of one kind raise. Counts what it simulates."""
+    """Arbitrary but fixed metrics; designs with tile 0 are infeasible, isa and unroll of one kind raise.
+    Counts what it simulates.
+    """
 
-    metrics = (Metric("latency_s", "s", "lower"), Metric("area_mm2", "mm2", "lower"), Metric("spread", report_only=True))
+    metrics = (
+        Metric("latency_s", "s", "lower"),
+        Metric("area_mm2", "mm2", "lower"),
+        Metric("spread", report_only=True),
+    )
 
     def __init__(self, seed: int = 0, raises: bool = False):
         self.space = SPACE
@@ -47,7 +57,8 @@ class Random(Simulator):
         return {**columns, "feasible": indices[:, 2] > 0}
 
     def canonical(self, indices):
-        return np.where(indices[:, :1] == 0, indices * [1, 0, 1], indices)  # unrolling scalar code changes nothing
+        # unrolling scalar code changes nothing
+        return np.where(indices[:, :1] == 0, indices * [1, 0, 1], indices)
 
     def close(self):
         self.closed = True
@@ -78,7 +89,9 @@ class Described(Random):
         super().__init__()
 
 
-rows = st.lists(st.integers(0, SPACE.size - 1), min_size=1, max_size=40).map(lambda ordinals: SPACE.from_ordinal(np.array(ordinals)))
+rows = st.lists(st.integers(0, SPACE.size - 1), min_size=1, max_size=40).map(
+    lambda ordinals: SPACE.from_ordinal(np.array(ordinals))
+)
 
 
 def same(one, other):
@@ -87,13 +100,17 @@ def same(one, other):
     assert one.failures == other.failures
 
 
-# ---------------------------------------------------------------------------------------------------------------- Tabulated
+# ----------------------------------------------------------------------------------------------------
+# Tabulated
 
 
 @given(indices=rows, seed=st.integers(0, 9), raises=st.booleans())
 @settings(deadline=None, max_examples=50)
 def test_a_table_answers_what_the_simulator_answers(indices, seed, raises):
-    same(evaluate_safely(Tabulated(Random(seed, raises)), indices), evaluate_safely(Random(seed, raises), indices))
+    same(
+        evaluate_safely(Tabulated(Random(seed, raises)), indices),
+        evaluate_safely(Random(seed, raises), indices),
+    )
 
 
 @given(seed=st.integers(0, 9), area=st.sampled_from([0.0001, 0.3, 2.0]))
@@ -106,7 +123,9 @@ def test_the_optimum_of_a_table_is_the_best_valid_design_of_all(seed, area):
         design = SPACE.from_ordinal(np.array([ordinal]))
         outcome = evaluate_safely(simulator, design)
         if outcome.feasible[0]:
-            reward, valid = objective({m.name: outcome.values[:, j] for j, m in enumerate(simulator.metrics)}, outcome.feasible)
+            reward, valid = objective(
+                {m.name: outcome.values[:, j] for j, m in enumerate(simulator.metrics)}, outcome.feasible
+            )
             if valid[0] and reward[0] > best_reward:
                 best, best_reward = design[0], reward[0]
     found = Tabulated(simulator).optimum(objective)
@@ -135,7 +154,9 @@ def test_a_saved_table_comes_back_whole_without_its_simulator(tmp_path):
     same(evaluate_safely(loaded, designs), evaluate_safely(table, designs))
     assert loaded.simulator is None and loaded.space == table.space and loaded.metrics == table.metrics
     assert loaded.specification == table.specification
-    assert np.array_equal(loaded.canonical(designs), table.canonical(designs)) and not np.array_equal(loaded.canonical(designs), designs)
+    assert np.array_equal(loaded.canonical(designs), table.canonical(designs)) and not np.array_equal(
+        loaded.canonical(designs), designs
+    )
     assert [file.name for file in tmp_path.iterdir()] == ["table.npz"]
     loaded.save(tmp_path / "again.npz")
     assert (tmp_path / "again.npz").read_bytes() == (tmp_path / "table.npz").read_bytes()
@@ -150,7 +171,8 @@ def test_what_is_not_a_table_is_refused_with_its_name(tmp_path):
         b"",
         b"not a zip",
         good.read_bytes()[:-100],
-        good.read_bytes().replace(arrays["values"].tobytes(), bytes(arrays["values"].nbytes)),  # the checksum is wrong
+        # the checksum is wrong
+        good.read_bytes().replace(arrays["values"].tobytes(), bytes(arrays["values"].nbytes)),
     ]
     for content in contents:
         bad.write_bytes(content)
@@ -198,7 +220,8 @@ def test_tables_refuse_noise_measurements_and_spaces_over_the_limit():
         Tabulated(Random(), limit=59)
 
 
-# ------------------------------------------------------------------------------------------------------------------- Cached
+# ----------------------------------------------------------------------------------------------------
+# Cached
 
 
 @pytest.fixture(params=["memory", "disk"])
@@ -237,13 +260,22 @@ def test_a_cache_on_disk_is_found_by_another_process(tmp_path):
         "out = t.evaluate_safely(cache, t.SPACE.from_ordinal(np.arange(20)))\n"
         "print(out.values.tobytes().hex(), out.cached.any())\n"
     )
-    printed = subprocess.run([sys.executable, "-c", program, str(path)], env=environment(), capture_output=True, text=True, check=True)
+    printed = subprocess.run(
+        [sys.executable, "-c", program, str(path)],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     replay = evaluate_safely(Cached(Measured(seed=4), path), designs)
     assert f"{replay.values.tobytes().hex()} False" == printed.stdout.strip() and replay.cached.all()
 
 
 def environment():
-    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])}
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)]),
+    }
 
 
 def test_killing_a_search_loses_nothing_that_was_returned(tmp_path):
@@ -255,7 +287,9 @@ def test_killing_a_search_loses_nothing_that_was_returned(tmp_path):
         "    t.evaluate_safely(cache, t.SPACE.from_ordinal(np.array([ordinal])))\n"
         "    print(ordinal, flush=True)\n"
     )
-    child = subprocess.Popen([sys.executable, "-c", program, str(path)], env=environment(), stdout=subprocess.PIPE, text=True)
+    child = subprocess.Popen(
+        [sys.executable, "-c", program, str(path)], env=environment(), stdout=subprocess.PIPE, text=True
+    )
     for _ in range(10):
         child.stdout.readline()
     child.send_signal(signal.SIGKILL)
@@ -276,7 +310,9 @@ def test_processes_share_a_cache_and_the_first_result_counts(tmp_path):
         "print(np.concatenate(out).tobytes().hex())\n"
     )
     command = [sys.executable, "-c", program, str(path)]
-    children = [subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    children = [
+        subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, text=True) for _ in range(4)
+    ]
     assert len({child.communicate()[0] for child in children}) == 1
     assert all(child.returncode == 0 for child in children)
 
@@ -286,7 +322,10 @@ def test_failures_are_passed_on_and_tried_again_but_infeasible_designs_are_remem
     designs = np.array([[0, 0, 0], [1, 2, 1], [2, 2, 2], [1, 2, 1]])
     outcome = evaluate_safely(cache, designs)
     assert outcome.feasible.tolist() == [False, False, True, False]
-    assert outcome.failures == {1: "ZeroDivisionError: no such kernel", 3: "ZeroDivisionError: no such kernel"}
+    assert outcome.failures == {
+        1: "ZeroDivisionError: no such kernel",
+        3: "ZeroDivisionError: no such kernel",
+    }
     cache.simulator.raises = False
     outcome = evaluate_safely(cache, designs)
     assert outcome.feasible.tolist() == [False, True, True, True] and not outcome.failures
@@ -334,10 +373,13 @@ def test_a_cache_is_one_ordinary_sqlite_file_with_a_row_per_design(tmp_path):
     evaluate_safely(cache, next(SPACE.enumerate()))
     cache.close()
     assert cache.simulator.closed and [file.name for file in tmp_path.iterdir()] == ["cache.sqlite"]
-    assert sqlite3.connect(tmp_path / "cache.sqlite").execute("SELECT count(*) FROM results").fetchone() == (SPACE.size,)
+    assert sqlite3.connect(tmp_path / "cache.sqlite").execute("SELECT count(*) FROM results").fetchone() == (
+        SPACE.size,
+    )
 
 
-# -------------------------------------------------------------------------------------------------------------------- Noisy
+# ----------------------------------------------------------------------------------------------------
+# Noisy
 
 
 def test_noise_multiplies_the_visible_metrics_by_the_stated_factor():
@@ -354,7 +396,10 @@ def test_noise_multiplies_the_visible_metrics_by_the_stated_factor():
 def test_a_noisy_batch_is_its_rows_one_after_another_even_if_some_raise(indices, raises):
     rng, rowwise = np.random.default_rng(1), np.random.default_rng(1)
     batch = evaluate_safely(Noisy(Random(raises=raises), metrics=["area_mm2"]), indices, rng)
-    single = [evaluate_safely(Noisy(Random(raises=raises), metrics=["area_mm2"]), row[None], rowwise) for row in indices]
+    single = [
+        evaluate_safely(Noisy(Random(raises=raises), metrics=["area_mm2"]), row[None], rowwise)
+        for row in indices
+    ]
     assert np.array_equal(batch.values, np.concatenate([row.values for row in single]), equal_nan=True)
     assert rng.random() == rowwise.random()
 
@@ -374,8 +419,16 @@ def test_wrappers_pass_on_schema_canonical_optimum_flags_specification_and_close
     objective = Objective(Minimize("latency_s"))
     inner = Random(7)
     outer = Noisy(Cached(Tabulated(inner)))
-    assert outer.space == SPACE and outer.metrics == inner.metrics and outer.stochastic and not Cached(Measured()).deterministic
-    assert outer.optimum(objective).tolist() == Tabulated(inner).optimum(objective).tolist() and Noisy(inner).optimum(objective) is None
+    assert (
+        outer.space == SPACE
+        and outer.metrics == inner.metrics
+        and outer.stochastic
+        and not Cached(Measured()).deterministic
+    )
+    assert (
+        outer.optimum(objective).tolist() == Tabulated(inner).optimum(objective).tolist()
+        and Noisy(inner).optimum(objective) is None
+    )
     designs = next(SPACE.enumerate())
     assert np.array_equal(outer.canonical(designs), inner.canonical(designs))
     nested = outer.specification["arguments"]["simulator"]["arguments"]["simulator"]["arguments"]["simulator"]

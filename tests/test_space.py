@@ -23,10 +23,18 @@ def parameters(draw: st.DrawFn, name: str) -> Parameter:
         return Integer(name, low, low + draw(st.integers(0, 12)), draw(st.integers(1, 4)))
     if kind == "real":
         low = draw(st.floats(0.01, 10.0))
-        return Real(name, low, low * draw(st.floats(1.5, 100.0)), log=draw(st.booleans()), levels=draw(st.integers(1, 9)))
+        return Real(
+            name,
+            low,
+            low * draw(st.floats(1.5, 100.0)),
+            log=draw(st.booleans()),
+            levels=draw(st.integers(1, 9)),
+        )
     if kind == "bools":
         return Categorical(name, draw(st.permutations([False, True])))
-    values = {"numbers": numbers, "words": words, "mixed": st.one_of(st.none(), words, st.integers(2, 9))}[kind]
+    values = {"numbers": numbers, "words": words, "mixed": st.one_of(st.none(), words, st.integers(2, 9))}[
+        kind
+    ]
     listed = draw(st.lists(values, min_size=1, max_size=6, unique=True))
     default = draw(st.sampled_from([None, *listed]))
     return draw(st.sampled_from([Categorical, Ordinal]))(name, listed, default)
@@ -102,7 +110,10 @@ def test_json_gives_an_equal_space_back(space):
 def test_neighbors_are_one_move_away_each_once_and_symmetric(space, data):
     row = np.array([data.draw(st.integers(0, int(n) - 1)) for n in space.nvec])
     neighbors = space.neighbors(row)
-    expected = sum((i > 0) + (i < n - 1) if p.ordered else n - 1 for p, i, n in zip(space, row.tolist(), space.nvec.tolist(), strict=True))
+    expected = sum(
+        (i > 0) + (i < n - 1) if p.ordered else n - 1
+        for p, i, n in zip(space, row.tolist(), space.nvec.tolist(), strict=True)
+    )
     assert len(neighbors) == expected == len({tuple(r) for r in neighbors.tolist()})
     for neighbor in neighbors:
         changed = np.flatnonzero(neighbor != row)
@@ -116,7 +127,10 @@ def test_neighbors_are_one_move_away_each_once_and_symmetric(space, data):
 def test_join_puts_two_spaces_side_by_side_and_split_takes_them_apart(cell, chip):
     joint = DesignSpace.join(cell=cell, chip=chip)
     assert joint.names == tuple(f"cell_{n}" for n in cell.names) + tuple(f"chip_{n}" for n in chip.names)
-    assert joint.size == cell.size * chip.size and joint.nvec.tolist() == [*cell.nvec.tolist(), *chip.nvec.tolist()]
+    assert joint.size == cell.size * chip.size and joint.nvec.tolist() == [
+        *cell.nvec.tolist(),
+        *chip.nvec.tolist(),
+    ]
     indices = samples(joint)
     designs = joint.decode(indices)
     assert np.array_equal(cell.encode(DesignSpace.split(designs, "cell")), indices[:, : len(cell)])
@@ -168,7 +182,13 @@ def test_wrong_parameters_are_refused_with_what_is_wrong(build, says):
         build()
 
 
-SPACE = DesignSpace([Ordinal("unroll", [1, 2, 4]), Categorical("isa", ["avx2", "avx512"]), Real("ratio", 0.1, 10.0, log=True, levels=3)])
+SPACE = DesignSpace(
+    [
+        Ordinal("unroll", [1, 2, 4]),
+        Categorical("isa", ["avx2", "avx512"]),
+        Real("ratio", 0.1, 10.0, log=True, levels=3),
+    ]
+)
 
 
 @pytest.mark.parametrize(
@@ -191,8 +211,16 @@ def test_designs_off_the_grid_are_refused(designs, says):
 @pytest.mark.parametrize(
     ("parameter", "good", "bad"),
     [
-        (Integer("n", 2, 10, step=4), [2, 3, 10, 4.0, np.int64(5)], [1, 11, 2.5, True, "3", None, float("nan")]),
-        (Real("r", 0.5, 2.0, levels=3), [0.5, 0.7, 2, np.float32(1.5)], [0.4, 2.1, True, "1", None, float("nan")]),
+        (
+            Integer("n", 2, 10, step=4),
+            [2, 3, 10, 4.0, np.int64(5)],
+            [1, 11, 2.5, True, "3", None, float("nan")],
+        ),
+        (
+            Real("r", 0.5, 2.0, levels=3),
+            [0.5, 0.7, 2, np.float32(1.5)],
+            [0.4, 2.1, True, "1", None, float("nan")],
+        ),
         (Ordinal("o", [1, 2, 4]), [1, 4, np.int32(2)], [3, True, "1"]),
         (Categorical("f", [False, True]), [True, np.False_], [0, 1, "True"]),
     ],

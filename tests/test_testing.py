@@ -41,7 +41,9 @@ def test_agents_may_be_checked_on_another_environment():
     check_agent("random", Task("tests/Noisy-v0", Noise), budget=67)
 
 
-@pytest.mark.parametrize("simulator", [Bowl(), Noise(), Tabulated(Bowl()), Noisy(Bowl())], ids=lambda s: type(s).__name__)
+@pytest.mark.parametrize(
+    "simulator", [Bowl(), Noise(), Tabulated(Bowl()), Noisy(Bowl())], ids=lambda s: type(s).__name__
+)
 def test_simulators_that_keep_the_contract_pass(simulator):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -59,7 +61,10 @@ def test_a_made_environment_passes_without_being_stepped(bowl):
 
 
 def test_the_checks_need_no_pytest():
-    code = "import sys; sys.modules['pytest'] = None; import archgym.testing as t; t.check_agent('random', budget=9, reach_budget=None)"
+    code = (
+        "import sys; sys.modules['pytest'] = None; import archgym.testing as t; t.check_agent('random', "
+        "budget=9, reach_budget=None)"
+    )
     assert subprocess.run([sys.executable, "-c", code], timeout=120).returncode == 0
 
 
@@ -358,11 +363,15 @@ def test_an_environments_fault_is_found(bowl, fault, monkeypatch):
         says = "differs from the single one"
     elif fault == "ranking":
         honest = archgym.Objective.__call__
-        monkeypatch.setattr(archgym.Objective, "__call__", lambda *a: honest(*a)._replace(reward=np.zeros(len(a[2]))))
+        monkeypatch.setattr(
+            archgym.Objective, "__call__", lambda *a: honest(*a)._replace(reward=np.zeros(len(a[2])))
+        )
         says = "infeasible design"
     else:
         honest_admit = archgym.Ledger.admit
-        monkeypatch.setattr(archgym.Ledger, "admit", lambda self, n: n if self.budget else honest_admit(self, n))
+        monkeypatch.setattr(
+            archgym.Ledger, "admit", lambda self, n: n if self.budget else honest_admit(self, n)
+        )
         says = "beyond the ledger's budget"
     with pytest.raises(AssertionError, match=says):
         check_env(bowl[0])

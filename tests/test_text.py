@@ -1,5 +1,6 @@
 """Text from elsewhere: nothing raw reaches a terminal, and nothing is longer than it may be."""
 
+import math
 import unicodedata
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from archgym import text
 from archgym.errors import ArchGymError, reason_of
 from archgym.simulators.accelerator.energy import TABLES, load_energy_table
 from archgym.simulators.accelerator.workloads import load_workload
@@ -43,7 +45,9 @@ def test_a_value_in_an_error_is_short_whatever_it_is():
         "<dict>",
         "<int>",
     ]
-    assert shown(endless) == "[[<list>, <list>, <list>, <list>, ...], [<list>, <list>, <li... (161 characters)"
+    assert shown(endless) == (
+        "[[<list>, <list>, <list>, <list>, ...], [<list>, <list>, <li... (161 characters)"
+    )
     assert len(shown("x" * 10**7)) < 100
 
 
@@ -83,5 +87,31 @@ def test_a_byte_order_mark_and_crlf_change_nothing(read, name, text, tmp_path):
             return f"refused: {error}"
 
     plain = outcome(text.encode())
-    assert outcome(b"\xef\xbb\xbf" + text.encode()) == plain == outcome(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
+    assert (
+        outcome(b"\xef\xbb\xbf" + text.encode())
+        == plain
+        == outcome(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
+    )
     assert "BOM" not in plain and "lacks the columns cell" not in plain
+
+
+@pytest.mark.parametrize(
+    ("shown", "expected"),
+    [
+        (text.percent(0.12345), "12.3 %"),
+        (text.percent(0.1236, 2), "12.36 %"),
+        (text.percent(math.nan), "-"),
+        (text.significant(0.0012345, 3), "0.0012"),
+        (text.significant(1234.5, 3), "1,234"),
+        (text.significant(0.0, 3), "0"),
+        (text.significant(math.nan, 3), "-"),
+        (text.duration(12.345), "12.3 s"),
+        (text.duration(125), "2 min 05 s"),
+        (text.duration(7500), "2 h 05 min"),
+        (text.plain(0.123456), "0.1235"),
+        (text.plain("two_pass"), "two_pass"),
+        (text.assignments({"rows": 1, "cols": 4096}), "rows=1, cols=4096"),
+    ],
+)
+def test_numbers_and_values_as_people_read_them(shown, expected):
+    assert shown == expected

@@ -133,7 +133,15 @@ hashable = (
     | st.decimals(allow_nan=False)
     | st.dates()
     | st.sampled_from(
-        [*Policy, *Access, Access.READ | Access.WRITE, Path("a/b.csv"), range(3, 9, 2), Point(1, "y"), Bank(4, Policy.CLOSED)]
+        [
+            *Policy,
+            *Access,
+            Access.READ | Access.WRITE,
+            Path("a/b.csv"),
+            range(3, 9, 2),
+            Point(1, "y"),
+            Bank(4, Policy.CLOSED),
+        ]
     )
     | st.sampled_from([int, np.float32, np.dtype("<f4"), len, json.dumps])
 )
@@ -268,14 +276,20 @@ def test_the_identity_of_an_object_is_the_same_in_every_process():
     here = str(Path(__file__).parent)
     texts = {
         subprocess.run(
-            [sys.executable, "-c", script, here], capture_output=True, text=True, check=True, env={**os.environ, "PYTHONHASHSEED": seed}
+            [sys.executable, "-c", script, here],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, "PYTHONHASHSEED": seed},
         ).stdout
         for seed in ("1", "2")
     }
     assert len(texts) == 1 and "sha256" in texts.pop()
 
 
-@pytest.mark.parametrize("value", [lambda: 0, (i for i in "ab"), Lock(), open, [lambda: 0], Holder(lambda: 0), {1: Lock()}])
+@pytest.mark.parametrize(
+    "value", [lambda: 0, (i for i in "ab"), Lock(), open, [lambda: 0], Holder(lambda: 0), {1: Lock()}]
+)
 def test_what_can_be_neither_written_nor_told_apart_is_refused(value):
     if value is open:  # an open file, closed again at once
         with open(__file__) as value, pytest.raises(Unwritable):
@@ -396,7 +410,9 @@ def test_a_simulator_that_changes_its_argument_does_not_change_what_is_repeated(
 @pytest.mark.parametrize("make", [frame, tensor, Holder, lambda value: (value, 8)])
 def test_a_cache_never_answers_for_another_argument(make, tmp_path):
     def found(value, **kwargs):
-        return archgym.search("tests/Told-v0", "exhaustive", budget=16, env_kwargs={"argument": make(value)}, **kwargs)
+        return archgym.search(
+            "tests/Told-v0", "exhaustive", budget=16, env_kwargs={"argument": make(value)}, **kwargs
+        )
 
     found(1, cache=tmp_path / "c")
     other = found(5, cache=tmp_path / "c")
@@ -405,7 +421,9 @@ def test_a_cache_never_answers_for_another_argument(make, tmp_path):
 
 
 def test_a_tuple_and_a_list_do_not_share_a_cache(tmp_path):
-    assert Cached(Told((8, 8)), tmp_path / "c")._identity() != Cached(Told([8, 8]), tmp_path / "c")._identity()
+    assert (
+        Cached(Told((8, 8)), tmp_path / "c")._identity() != Cached(Told([8, 8]), tmp_path / "c")._identity()
+    )
 
 
 def test_a_simulator_as_an_argument_is_told_apart_by_its_own_arguments():
@@ -417,10 +435,16 @@ def test_a_simulator_as_an_argument_is_told_apart_by_its_own_arguments():
 @pytest.mark.parametrize("kind", ARGUMENTS)
 def test_gymnasium_makes_the_same_environment_from_its_specification(kind):
     argument = ARGUMENTS[kind]
-    for env in (gymnasium.make("tests/Told-v0", argument=argument), gymnasium.make("tests/Told-v0", argument=[argument])):
+    for env in (
+        gymnasium.make("tests/Told-v0", argument=argument),
+        gymnasium.make("tests/Told-v0", argument=[argument]),
+    ):
         stored = EnvSpec.from_json(env.spec.to_json())
         for spec in (stored, env.spec, pickle.loads(pickle.dumps(env.spec))):
-            assert gymnasium.make(spec).unwrapped.evaluator.specification() == env.unwrapped.evaluator.specification()
+            assert (
+                gymnasium.make(spec).unwrapped.evaluator.specification()
+                == env.unwrapped.evaluator.specification()
+            )
 
 
 def test_gymnasium_makes_the_same_environment_with_an_objective_that_is_a_function():

@@ -1,4 +1,6 @@
-"""Reward vectors: consistent with the scalar objective, alike for one environment and many, and what MO-Gymnasium's wrappers expect."""
+"""Reward vectors: consistent with the scalar objective, alike for one environment and many, and what
+MO-Gymnasium's wrappers expect.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ from archgym.registry import Task
 from archgym.wrappers import RewardVector, VectorObjective
 from archgym.wrappers import vector as vector_wrappers
 
-TWO = Objective(Minimize("cost_j", 0.7), Minimize("area_mm2", 0.3), reference={"cost_j": 4.0, "area_mm2": 8.0})
+TWO = Objective(
+    Minimize("cost_j", 0.7), Minimize("area_mm2", 0.3), reference={"cost_j": 4.0, "area_mm2": 8.0}
+)
 TASK = Task("tests/Vector-v0", Bowl, TWO)
 DESIGNS = next(Bowl.space.enumerate())
 INFEASIBLE = np.array([5, 3, 0, 0])
@@ -71,7 +75,9 @@ def test_an_infeasible_design_has_the_worst_and_finite_reward_in_every_component
 
 
 def test_a_violating_design_loses_the_objectives_penalty_in_every_component():
-    task = Task("tests/Limited-v0", Bowl, Objective(*TWO.terms, AtMost("area_mm2", 12.0), reference=TWO.reference))
+    task = Task(
+        "tests/Limited-v0", Bowl, Objective(*TWO.terms, AtMost("area_mm2", 12.0), reference=TWO.reference)
+    )
     limited = rewards_of(RewardVector(archgym.ArchEnv(task)), DESIGNS)
     free = rewards_of(RewardVector(archgym.ArchEnv(TASK)), DESIGNS)
     columns = Bowl().evaluate_indices(DESIGNS)
@@ -86,7 +92,9 @@ def test_targets_and_the_archgym_form_have_components_too():
     env.reset()
     _, reward, _, _, info = env.step(np.array([0, 0, 1, 0]))
     metrics = info["metrics"]
-    assert reward == pytest.approx([2.5 / abs(metrics["cost_j"] - 2.5), 5 / abs(metrics["area_mm2"] - 5)], rel=1e-5)
+    assert reward == pytest.approx(
+        [2.5 / abs(metrics["cost_j"] - 2.5), 5 / abs(metrics["area_mm2"] - 5)], rel=1e-5
+    )
     assert info["reward"] == pytest.approx(float(reward[0]) ** 2 * reward[1], rel=1e-5)
     assert env.reward_space.contains(reward)
 
@@ -96,7 +104,10 @@ def test_targets_and_the_archgym_form_have_components_too():
 def test_reward_vectors_of_many_environments_are_those_of_single_ones(seed, horizon, mode, sequential):
     sequential = sequential and mode == "SameStep"
     rng = np.random.default_rng(seed)
-    many, one = archgym.ArchVectorEnv(TASK, 3, horizon=horizon, autoreset_mode=mode), archgym.ArchEnv(TASK, horizon=horizon)
+    many, one = (
+        archgym.ArchVectorEnv(TASK, 3, horizon=horizon, autoreset_mode=mode),
+        archgym.ArchEnv(TASK, horizon=horizon),
+    )
     many, one = (vector_wrappers.SequentialDesign(many), SequentialDesign(one)) if sequential else (many, one)
     vector, singles = vector_wrappers.RewardVector(many), [RewardVector(copy.deepcopy(one)) for _ in range(3)]
     vector.reset()
@@ -120,7 +131,9 @@ def test_reward_vectors_of_many_environments_are_those_of_single_ones(seed, hori
 
 
 def test_vectors_next_step_resets_and_steps_side_by_side():
-    vector = vector_wrappers.RewardVector(archgym.ArchVectorEnv(TASK, 2, horizon=2, autoreset_mode="NextStep"))
+    vector = vector_wrappers.RewardVector(
+        archgym.ArchVectorEnv(TASK, 2, horizon=2, autoreset_mode="NextStep")
+    )
     vector.reset()
     designs = DESIGNS[[0, 1]]
     for _ in range(2):
@@ -195,7 +208,9 @@ def test_the_interface_is_that_of_mo_gymnasium():
 
 def test_linear_reward_with_the_objectives_weights_is_the_scalar_environment(wrappers):
     linear, scalar = wrappers.LinearReward(make(), np.array([0.7, 0.3])), archgym.ArchEnv(TASK)
-    assert rewards_of(linear, DESIGNS[:100]) == pytest.approx(rewards_of(scalar, DESIGNS[:100]), rel=1e-5, abs=1e-6)
+    assert rewards_of(linear, DESIGNS[:100]) == pytest.approx(
+        rewards_of(scalar, DESIGNS[:100]), rel=1e-5, abs=1e-6
+    )
 
 
 def test_episode_statistics_sum_reward_vectors(wrappers):
@@ -223,7 +238,11 @@ def test_mo_gymnasiums_vector_environment_and_its_statistics_take_it(wrappers):
 
 
 def test_our_vector_environment_takes_its_statistics_too(wrappers):
-    env = wrappers.vector.MORecordEpisodeStatistics(vector_wrappers.RewardVector(archgym.ArchVectorEnv(TASK, 2, autoreset_mode="NextStep")))
+    env = wrappers.vector.MORecordEpisodeStatistics(
+        vector_wrappers.RewardVector(archgym.ArchVectorEnv(TASK, 2, autoreset_mode="NextStep"))
+    )
     env.reset(seed=0)
     _, rewards, _, _, info = env.step(DESIGNS[[0, 50]])
-    assert np.array_equal(info["episode"]["r"], rewards) and np.array_equal(rewards, rewards_of(make(), DESIGNS[[0, 50]]))
+    assert np.array_equal(info["episode"]["r"], rewards) and np.array_equal(
+        rewards, rewards_of(make(), DESIGNS[[0, 50]])
+    )

@@ -29,7 +29,9 @@ from archgym.space import DesignSpace, Integer
 
 
 class Troubled(Simulator):
-    """latency_s = x + 1, except where `trouble` names what happens at x; a marker file makes it happen only once."""
+    """latency_s = x + 1, except where `trouble` names what happens at x; a marker file makes it happen
+    only once.
+    """
 
     space = DesignSpace([Integer("x", 0, 999)])
     metrics = (Metric("latency_s", "s", "lower"), Metric("worker"))
@@ -116,7 +118,11 @@ def alive(pid):
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z" if Path("/proc/self").exists() else True
+    return (
+        Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+        if Path("/proc/self").exists()
+        else True
+    )
 
 
 def wait_until(condition, seconds=10.0):
@@ -187,7 +193,11 @@ def test_a_time_out_ends_the_programs_that_the_simulator_started(closing):
     simulator.evaluate_indices(designs(0))
     (worker,) = pids(simulator)
     assert evaluate_safely(simulator, designs(3)).failures == {0: "timed out after 0.5 s"}
-    groups = [stat.read_text().rsplit(")", 1)[1].split()[2] for stat in Path("/proc").glob("[0-9]*/stat") if alive(int(stat.parent.name))]
+    groups = [
+        stat.read_text().rsplit(")", 1)[1].split()[2]
+        for stat in Path("/proc").glob("[0-9]*/stat")
+        if alive(int(stat.parent.name))
+    ]
     assert str(worker) not in groups
 
 
@@ -200,13 +210,17 @@ def test_a_dying_row_fails_alone_and_names_the_exit_code(closing, trouble, reaso
     outcome = evaluate_safely(simulator, designs(*range(300)))  # several rows to a message
     assert list(outcome.failures) == [200] and reason in outcome.failures[200]
     assert np.flatnonzero(~outcome.feasible).tolist() == [13, 200]
-    assert np.array_equal(np.delete(outcome.values[:, 0], [13, 200]), np.delete(np.arange(300) + 1.0, [13, 200]))
+    assert np.array_equal(
+        np.delete(outcome.values[:, 0], [13, 200]), np.delete(np.arange(300) + 1.0, [13, 200])
+    )
 
 
 def test_a_row_that_killed_its_worker_once_is_tried_again(closing, tmp_path):
     once = closing(Isolated(Troubled({2: "exit"}, marker=str(tmp_path / "died"))))
     assert evaluate_safely(once, designs(1, 2, 3)).values[:, 0].tolist() == [2, 3, 4]
-    never = closing(Parallel(Troubled({2: "exit"}, marker=str(tmp_path / "died again")), workers=1, retries=0))
+    never = closing(
+        Parallel(Troubled({2: "exit"}, marker=str(tmp_path / "died again")), workers=1, retries=0)
+    )
     assert list(evaluate_safely(never, designs(1, 2, 3)).failures) == [1]
 
 
@@ -232,8 +246,14 @@ def test_noise_and_order_do_not_depend_on_the_number_of_workers(closing):
         simulator = closing(Parallel(Noisy(Troubled(), metrics=["latency_s"]), workers=workers))
         outcomes.append(evaluate_safely(simulator, rows, np.random.default_rng(8)).values[:, 0])
     halves = np.random.default_rng(8)
-    outcomes.append(np.concatenate([evaluate_safely(simulator, half, halves).values[:, 0] for half in (rows[:20], rows[20:])]))
-    assert np.array_equal(outcomes[0], outcomes[1], equal_nan=True) and np.array_equal(outcomes[0], outcomes[2], equal_nan=True)
+    outcomes.append(
+        np.concatenate(
+            [evaluate_safely(simulator, half, halves).values[:, 0] for half in (rows[:20], rows[20:])]
+        )
+    )
+    assert np.array_equal(outcomes[0], outcomes[1], equal_nan=True) and np.array_equal(
+        outcomes[0], outcomes[2], equal_nan=True
+    )
     assert not np.isclose(outcomes[0], rows[:, 0] + 1).any()
     with pytest.raises(ArchGymError, match="default_rng"):
         simulator.evaluate_indices(rows)
@@ -279,8 +299,13 @@ def test_killing_the_parent_ends_workers_even_in_the_middle_of_a_row():
         "print(*t.pids(simulator), flush=True)\n"
         "simulator.evaluate_indices(t.designs(1, 2))\n"
     )
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])}
-    parent = subprocess.Popen([sys.executable, "-c", program], env=environment, stdout=subprocess.PIPE, text=True)
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)]),
+    }
+    parent = subprocess.Popen(
+        [sys.executable, "-c", program], env=environment, stdout=subprocess.PIPE, text=True
+    )
     workers = [int(pid) for pid in parent.stdout.readline().split()]
     assert len(workers) == 2 and all(alive(pid) for pid in workers)
     time.sleep(0.2)
@@ -307,7 +332,9 @@ def test_results_cached_on_disk_do_not_depend_on_the_workers_that_made_them(clos
     first = evaluate_safely(closing(Cached(Parallel(Troubled({5: "exit"}), workers=2), path)), rows)
     again = evaluate_safely(closing(Cached(Isolated(Troubled({5: "exit"}), timeout_s=9), path)), rows)
     assert list(first.failures) == list(again.failures) == [5]
-    assert np.flatnonzero(~again.cached).tolist() == [5] and np.array_equal(first.values, again.values, equal_nan=True)
+    assert np.flatnonzero(~again.cached).tolist() == [5] and np.array_equal(
+        first.values, again.values, equal_nan=True
+    )
 
 
 def test_isolated_describes_itself_by_its_arguments():
@@ -318,14 +345,22 @@ def test_isolated_describes_itself_by_its_arguments():
 
 @pytest.mark.parametrize("timeout_s", [None, 60.0])
 @pytest.mark.parametrize("make", [Isolated, Parallel])
-def test_a_worker_that_dies_while_a_child_of_its_lives_costs_its_row_alone(closing, monkeypatch, make, timeout_s):
+def test_a_worker_that_dies_while_a_child_of_its_lives_costs_its_row_alone(
+    closing, monkeypatch, make, timeout_s
+):
     monkeypatch.setenv("MARK", mark := f"{make.__name__} {timeout_s} {os.getpid()}")
-    simulator = closing(make(Troubled({3: "fork and exit", 5: "fork and be killed", 7: "fork"}), timeout_s=timeout_s))
+    simulator = closing(
+        make(Troubled({3: "fork and exit", 5: "fork and be killed", 7: "fork"}), timeout_s=timeout_s)
+    )
     simulator.evaluate_indices(designs(0, 1))
     start = time.monotonic()
     outcome = evaluate_safely(simulator, designs(1, 2, 3, 4, 5, 6, 7))
     assert time.monotonic() - start < 20, "six workers start meanwhile"
-    assert list(outcome.failures) == [2, 4] and "exit code 3" in outcome.failures[2] and "SIGKILL" in outcome.failures[4]
+    assert (
+        list(outcome.failures) == [2, 4]
+        and "exit code 3" in outcome.failures[2]
+        and "SIGKILL" in outcome.failures[4]
+    )
     assert outcome.values[[0, 1, 3, 5, 6], 0].tolist() == [2, 3, 5, 7, 8]
     simulator.close()
     assert not left_behind(mark)
@@ -340,7 +375,9 @@ def test_a_time_out_ends_children_in_sessions_of_their_own(closing, monkeypatch)
 
 
 def test_a_fork_of_the_simulator_that_comes_back_answers_nothing(closing):
-    outcome = evaluate_safely(closing(Isolated(Troubled(dict.fromkeys(range(1, 9), "fork and come back")))), designs(*range(12)))
+    outcome = evaluate_safely(
+        closing(Isolated(Troubled(dict.fromkeys(range(1, 9), "fork and come back")))), designs(*range(12))
+    )
     assert outcome.values[:, 0].tolist() == list(range(1, 13))
 
 
@@ -390,7 +427,10 @@ def test_a_script_from_standard_input_may_use_what_can_be_imported_and_is_told_w
     )
     result = subprocess.run([sys.executable, "-"], input=program, capture_output=True, text=True, timeout=120)
     assert result.stdout.startswith("[")
-    assert result.stderr.count("Traceback") == 1 and "a script from standard input cannot" in result.stderr.splitlines()[-1]
+    assert (
+        result.stderr.count("Traceback") == 1
+        and "a script from standard input cannot" in result.stderr.splitlines()[-1]
+    )
 
 
 def test_a_script_without_a_guard_is_refused_with_advice(tmp_path):
@@ -428,7 +468,10 @@ def test_workers_that_no_process_is_left_for_end_the_search_and_no_design(closin
     def refuse(*arguments, **options):
         raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
 
-    with monkeypatch.context() as patch, pytest.raises(SimulatorUnavailable, match="Resource temporarily unavailable; raise the limit"):
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(SimulatorUnavailable, match="Resource temporarily unavailable; raise the limit"),
+    ):
         patch.setattr(subprocess, "Popen", refuse)
         evaluate_safely(closing(Isolated(Troubled())), designs(1))
 

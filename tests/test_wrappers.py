@@ -27,7 +27,9 @@ def test_sequential_designs_of_a_vector_equal_single_ones(seed, horizon, num_env
     observations, info = vector.reset(seed=0)
     for i, env in enumerate(singles):
         observation, said = env.reset(seed=0)
-        assert np.array_equal(observations[i], observation) and np.array_equal(info["action_mask"][i], said["action_mask"])
+        assert np.array_equal(observations[i], observation) and np.array_equal(
+            info["action_mask"][i], said["action_mask"]
+        )
     for t in range(len(NVEC) * horizon * 2):
         actions = rng.integers(NVEC.max(), size=num_envs)
         observations, rewards, terminated, truncated, info = vector.step(actions)

@@ -1,13 +1,17 @@
-"""What several agents do with designs: step to neighbours, move parameters, draw from a product of categorical distributions."""
+"""Operations on designs that several agents share: neighbours, moves, draws from categorical
+distributions, whole generations.
+"""
 
 from __future__ import annotations
 
 import numpy as np
+from gymnasium.vector import VectorEnv
 
 from archgym.errors import ArchGymError
+from archgym.infos import core
 from archgym.space import Array, DesignSpace, Indices
 
-MOST_VALUES = 1_000_000
+MAX_VALUES = 1_000_000
 
 
 def check_listable(agent: object, space: DesignSpace) -> None:
@@ -17,31 +21,66 @@ def check_listable(agent: object, space: DesignSpace) -> None:
         ArchGymError: the parameters have more than a million values together.
     """
     values = sum(map(len, space))
-    if values > MOST_VALUES:
+    if values > MAX_VALUES:
         longest = max(space, key=len)
         raise ArchGymError(
-            f"{type(agent).__name__} keeps a number for every value of every parameter: expected at most {MOST_VALUES:,} values, got "
-            f"{values:,}, most of them of {longest.name!r}; give it fewer, or use genetic, tpe, cmaes or sac"
+            f"{type(agent).__name__} keeps a number for every value of every parameter: expected at most "
+            f"{MAX_VALUES:,} values, got {values:,}, most of them of {longest.name!r}; give it fewer, or use "
+            "genetic, tpe, cmaes or sac"
         )
 
 
-def check_choices(space: DesignSpace, agent: str) -> None:
-    """Refuse a space without parameters to an agent that learns which values to choose.
+def space_to_learn(agent: object, env: VectorEnv, *, listed: bool = True) -> DesignSpace:
+    """The space of an environment for an agent that learns which values to choose.
+
+    Args:
+        agent: the agent.
+        env: the environment.
+        listed: whether the agent keeps a number for every value of every parameter.
 
     Raises:
-        ArchGymError: the space has one design and nothing to choose.
+        ArchGymError: the space has no parameters, or too many values.
     """
+    space = core(env).simulator.space
     if not len(space):
         raise ArchGymError(
-            f"the agent {agent} learns which values to choose, and a space without parameters has one design; use exhaustive"
+            f"the agent {type(agent).__name__} learns which values to choose, and a space without parameters "
+            "has one design; use exhaustive"
         )
+    if listed:
+        check_listable(agent, space)
+    return space
+
+
+class Generation:
+    """Collects evaluated designs until there are `size` of them.
+
+    Args:
+        size: designs of a generation; a batch that crosses it belongs to it.
+    """
+
+    def __init__(self, size: int):
+        self.size = size
+        self._batches: list[tuple[Array, ...]] = []
+
+    def collect(self, *columns: Array) -> tuple[Array, ...] | None:
+        """Take a batch: designs [B, P], rewards [B], ...; the columns of the whole generation once it is
+        complete, else None.
+        """
+        self._batches.append(columns)
+        if sum(len(batch[0]) for batch in self._batches) < self.size:
+            return None
+        batches, self._batches = self._batches, []
+        return tuple(np.concatenate(column) for column in zip(*batches, strict=True))
 
 
 def neighbours(space: DesignSpace, design: Indices) -> Indices:
     """Every neighbour of one design: indices [P] -> int64 [K, P]."""
     parameters, values = [], []
     for p, parameter in enumerate(space):
-        steps = 2 ** np.arange(len(parameter).bit_length()) if parameter.ordered else np.arange(1, len(parameter))
+        steps = (
+            2 ** np.arange(len(parameter).bit_length()) if parameter.ordered else np.arange(1, len(parameter))
+        )
         others = design[p] + np.concatenate([-steps, steps])
         others = others[(others >= 0) & (others < len(parameter))]
         parameters.append(np.full(len(others), p))
@@ -52,12 +91,17 @@ def neighbours(space: DesignSpace, design: Indices) -> Indices:
     return rows
 
 
-def other_values(space: DesignSpace, values: Indices, parameters: Indices, rng: np.random.Generator) -> Indices:
-    """Another value for each of K genes: a categorical parameter takes any other, an ordered one half of the time the next or previous.
+def other_values(
+    space: DesignSpace, values: Indices, parameters: Indices, rng: np.random.Generator
+) -> Indices:
+    """Another value for each of K genes: any other; of an ordered parameter in half of the cases the next or
+    the previous one.
 
     Args:
-        values: the present indices, int64 [K].
-        parameters: the parameter each one belongs to, int64 [K].
+        space: the design space.
+        values: present indices, int64 [K].
+        parameters: position of each one's parameter, int64 [K].
+        rng: generator of the draws.
 
     Returns:
         int64 [K], different from `values` wherever the parameter has more than one value.
@@ -65,7 +109,8 @@ def other_values(space: DesignSpace, values: Indices, parameters: Indices, rng: 
     n = space.nvec[parameters]
     u, step, up = rng.random((3, len(values)))
     step_on = 1 + (u * (n - 1)).astype(np.int64)
-    anywhere = values + np.where(values < n - step_on, step_on, step_on - n)  # a sum beyond n may need more than 64 bits
+    # a sum beyond n may need more than 64 bits
+    anywhere = values + np.where(values < n - step_on, step_on, step_on - n)
     ordered = np.array([p.ordered and len(p) > 2 for p in space], bool)[parameters]
     beside = values + np.where(((up < 0.5) | (values == 0)) & (values < n - 1), 1, -1)
     return np.where(ordered & (step < 0.5), beside, anywhere)
@@ -76,7 +121,10 @@ def moved(space: DesignSpace, designs: Indices, rng: np.random.Generator) -> Ind
     designs = designs.copy()
     free = np.flatnonzero(space.nvec > 1)
     if len(free):
-        rows, parameters = np.arange(len(designs)), free[(rng.random(len(designs)) * len(free)).astype(np.int64)]
+        rows, parameters = (
+            np.arange(len(designs)),
+            free[(rng.random(len(designs)) * len(free)).astype(np.int64)],
+        )
         designs[rows, parameters] = other_values(space, designs[rows, parameters], parameters, rng)
     return designs
 
@@ -85,13 +133,18 @@ def draw(probability: Array, nvec: Indices, n: int, rng: np.random.Generator) ->
     """Designs from a product of categorical distributions.
 
     Args:
-        probability: of every value of every parameter, laid end to end: [sum(nvec)], with sum 1 for each parameter.
+        probability: probabilities of every value of every parameter, end to end: [sum(nvec)], with sum 1 for
+            each parameter.
         nvec: values per parameter, [P].
+        n: number of designs.
+        rng: generator of the draws.
 
     Returns:
         int64 [n, P].
     """
-    # the cumulative sum rises from p to p + 1 over the values of parameter p, so one search serves all parameters
-    place = np.searchsorted(np.cumsum(probability), np.arange(len(nvec)) + rng.random((n, len(nvec))), side="right")
-    indices: Indices = np.clip(place - (np.cumsum(nvec) - nvec), 0, nvec - 1)  # the clip absorbs rounding
-    return indices
+    # the cumulative sum rises from p to p + 1 over the values of parameter p, so one search finds the values
+    # of all parameters
+    place = np.searchsorted(
+        np.cumsum(probability), np.arange(len(nvec)) + rng.random((n, len(nvec))), side="right"
+    )
+    return np.clip(place - (np.cumsum(nvec) - nvec), 0, nvec - 1)  # the clip absorbs rounding

@@ -1,8 +1,9 @@
-"""Optuna's samplers as agents: an in-memory study over indices, asked and told row by row.
+"""Optuna's samplers as agents: an in-memory study over indices, with a trial per row.
 
-An ordered parameter with n values is Optuna's integer in 0..n-1, so that its samplers see the order of the grid and not the values;
-a categorical one is a choice among 0..n-1. Trials that the end of the budget leaves untold stay behind in the study, which is dropped
-with the agent: the environment's ledger is the record.
+An ordered parameter with n values is Optuna's integer in 0..n-1, so that its samplers see the order of the
+grid and not the values; a categorical one is a choice among 0..n-1. Trials whose results the end of the
+budget cuts off stay open in the study, which is dropped with the agent: the environment's ledger is the
+record.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ class OptunaAgent(AskTellAgent):
     """Asks and tells an Optuna study that maximises the reward; subclasses choose the sampler.
 
     Attributes:
-        components: of the reward: 1, unless a subclass searches reward vectors and tells them as rewards [B, components].
+        components: components of the reward; more than 1 where a subclass searches reward vectors [B,
+            components].
     """
 
     components = 1
@@ -35,7 +37,7 @@ class OptunaAgent(AskTellAgent):
         """The sampler for one search."""
 
     def distribution(self, parameter: Parameter) -> BaseDistribution:
-        """What a parameter is to Optuna."""
+        """Optuna's distribution for a parameter."""
         n = len(parameter)
         return IntDistribution(0, n - 1) if parameter.ordered else CategoricalDistribution(range(n))
 
@@ -44,7 +46,8 @@ class OptunaAgent(AskTellAgent):
         self.distributions = {parameter.name: self.distribution(parameter) for parameter in space}
         with _quiet():
             self.study = optuna.create_study(
-                directions=["maximize"] * self.components, sampler=self.sampler(space, int(rng.integers(2**31)))
+                directions=["maximize"] * self.components,
+                sampler=self.sampler(space, int(rng.integers(2**31))),
             )
         self.trials: list[optuna.Trial] = []
 
@@ -62,7 +65,9 @@ class OptunaAgent(AskTellAgent):
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """No "A new study created", and no warnings about experimental or deprecated options: they are chosen on purpose here."""
+    """Without Optuna's log of new studies and its warnings about experimental options, which are chosen on
+    purpose here.
+    """
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:

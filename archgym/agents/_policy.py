@@ -1,9 +1,11 @@
 """Stable-Baselines3's actor-critic policy with all categorical distributions of a design in one tensor.
 
-Stable-Baselines3 keeps one distribution object per parameter, whose bookkeeping is most of a small network's time at 20 parameters.
-The same distributions, padded to the longest parameter with logits of probability 0, are one log-softmax:
+Stable-Baselines3 keeps one distribution object per parameter, whose bookkeeping is most of a small network's
+time at 20 parameters. The same distributions, padded to the longest parameter with logits of probability 0,
+are one log-softmax:
 
-    log pi(i) = sum_p log softmax(theta_p)_{i_p}        H = - sum_p sum_v pi_p(v) log pi_p(v)        theta: [B, P, max n]
+    log pi(i) = sum_p log softmax(theta_p)_{i_p}   H = - sum_p sum_v pi_p(v) log pi_p(v)   theta: [B, P, max
+                                                   n]
 """
 
 from __future__ import annotations
@@ -57,7 +59,8 @@ class DesignPolicy(ActorCriticPolicy):
     """Stable-Baselines3's "MlpPolicy" for spaces of designs: the same networks, called with fewer detours."""
 
     def _build(self, lr_schedule: Any) -> None:
-        self.action_dist = ProductOfCategoricals(self.action_space.nvec.tolist())  # type: ignore[attr-defined]
+        sizes = self.action_space.nvec.tolist()  # type: ignore[attr-defined]
+        self.action_dist = ProductOfCategoricals(sizes)
         super()._build(lr_schedule)
         actor, critic = self.mlp_extractor.policy_net, self.mlp_extractor.value_net
         self._actor = [m for m in (*actor, self.action_net) if isinstance(m, torch.nn.Linear)]
@@ -65,19 +68,23 @@ class DesignPolicy(ActorCriticPolicy):
         self._parameters_in_order = list(super().parameters())
 
     def parameters(self, recurse: bool = True) -> Iterator[torch.nn.Parameter]:
-        """All of them, found once: every gradient step asks."""
+        """All parameters, listed once, since every gradient step needs them."""
         found = self.__dict__.get("_parameters_in_order")
         return super().parameters(recurse) if found is None else iter(found)
 
     def set_training_mode(self, mode: bool) -> None:
-        """Nothing in these networks behaves differently in training."""
+        """Without effect: these networks are the same in training."""
 
-    def forward(self, obs: torch.Tensor, deterministic: bool = False) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def forward(
+        self, obs: torch.Tensor, deterministic: bool = False
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         distribution = self.action_dist.proba_distribution(_through(self._actor, obs))
         actions = distribution.get_actions(deterministic=deterministic)
         return actions, _through(self._critic, obs), distribution.log_prob(actions)
 
-    def evaluate_actions(self, obs: Any, actions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+    def evaluate_actions(
+        self, obs: Any, actions: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
         distribution = self.action_dist.proba_distribution(_through(self._actor, obs))
         return _through(self._critic, obs), distribution.log_prob(actions), distribution.entropy()
 

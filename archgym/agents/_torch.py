@@ -1,9 +1,9 @@
 """PyTorch for one search at a time.
 
-PyTorch has one generator and one number of threads per process, and Stable-Baselines3 reseeds the process's `random` and `numpy.random`
-too. So searches that use PyTorch take turns where they run in threads of one process, each of them with the rows that it has alone; those
-that are to run at once need processes. Code in other threads that draws from these generators meanwhile gets other numbers, and changes
-those of the search.
+PyTorch has one generator and one number of threads per process, and Stable-Baselines3 reseeds the process's
+`random` and `numpy.random` too. So searches with PyTorch in threads of one process run one after the other,
+and each gives the rows that it gives alone; for several at once use processes. Code in other threads that
+draws from these generators during a search gets other numbers, and changes those of the search.
 """
 
 from __future__ import annotations
@@ -30,12 +30,15 @@ if hasattr(os, "register_at_fork"):
 
 @contextmanager
 def alone_with_torch() -> Iterator[None]:
-    """One torch thread (small networks are slower on several), and the global random states left as they were."""
+    """One torch thread (small networks are slower on several), and the global random states left as they
+    were.
+    """
     import torch
 
     with _turn:
         threads, torch_state, python_state = torch.get_num_threads(), torch.get_rng_state(), random.getstate()
-        numpy_state = np.random.get_state()  # noqa: NPY002 - Stable-Baselines3 reseeds and draws from the global state
+        # Stable-Baselines3 reseeds and draws from the global state
+        numpy_state = np.random.get_state()  # noqa: NPY002
         torch.set_num_threads(1)
         try:
             yield

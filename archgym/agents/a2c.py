@@ -1,6 +1,8 @@
-"""Advantage actor-critic (Mnih et al., 2016), as implemented by Stable-Baselines3: one gradient step per rollout of whole designs.
+"""Advantage actor-critic (Mnih et al., 2016), as implemented by Stable-Baselines3: one gradient step per
+rollout of whole designs.
 
-Good for: the same as PPO with fewer hyperparameters; one gradient step per batch makes it the cheaper of the two.
+Good for: the same as PPO with fewer hyperparameters; one gradient step per batch makes it the cheaper of the
+two.
 """
 
 from __future__ import annotations
@@ -20,14 +22,19 @@ class A2C(StableBaselinesAgent):
 
     Args:
         num_envs: designs per step.
-        n_steps: steps per update, fewer where an eighth of the budget is less.
-        learning_rate: of RMSprop.
+        n_steps: steps per update; at most an eighth of the budget.
+        learning_rate: learning rate of RMSprop.
         entropy: weight of the entropy bonus; more explores longer.
-        normalize_advantage: bring the advantages of a rollout to mean 0 and deviation 1, so that the reward's scale does not matter.
+        normalize_advantage: bring the advantages of a rollout to mean 0 and deviation 1, so that the reward's
+            scale does not matter.
         gamma: discount between the designs of an episode (without effect at horizon 1).
+
+    Example:
+        >>> archgym.search("archgym/NKLandscape-v0", "a2c", budget=200)  # doctest: +SKIP
     """
 
     version = 2
+    whole_designs = True
     hyperparameters = DesignSpace(
         [
             Ordinal("num_envs", [1, 2, 4, 8, 16, 32, 64], default=16),
@@ -39,24 +46,13 @@ class A2C(StableBaselinesAgent):
         ]
     )
 
-    @property
-    def preferred_num_envs(self) -> int:
-        return int(self.num_envs)
-
-    def policy(self) -> Any:
-        from archgym.agents._policy import DesignPolicy
-
-        return DesignPolicy
-
     def model(self, env: VecEnv, *, budget: int, common: dict[str, Any]) -> BaseAlgorithm:
         from stable_baselines3 import A2C as Algorithm
 
         return Algorithm(
             env=env,
             n_steps=rollout_steps(self.n_steps, env.num_envs, budget),
-            learning_rate=self.learning_rate,
             ent_coef=self.entropy,
             normalize_advantage=self.normalize_advantage,
-            gamma=self.gamma,
             **common,
         )

@@ -1,11 +1,12 @@
-"""Aging (regularised) evolution (Real, Aggarwal, Huang & Le, 2019, "Regularized evolution for image classifier architecture search").
+"""Aging (regularised) evolution (Real, Aggarwal, Huang & Le, 2019, "Regularized evolution for image
+classifier architecture search").
 
     repeat: parent = the best of `sample_size` random members; child = parent with one parameter mutated;
-            the child joins the population, the OLDEST member leaves, however good it is
+            the child joins the population, the OLDEST member leaves, whatever its reward
 
 No design survives on one lucky evaluation: it stays only as long as its descendants keep being good.
 
-Good for: noisy measurements and the cells of networks: a design stays only while its descendants do well.
+Good for: noisy measurements and cells of networks.
 """
 
 from __future__ import annotations
@@ -25,10 +26,15 @@ class AgingEvolution(AskTellAgent):
     Args:
         population: designs alive at a time; the first ones are random.
         sample_size: members among which a parent is the best.
-        batch: children born at once (the environment's width, where a user sets it); 1 in the paper's serial form.
+        batch: children born at once (the environment's width, where a user sets it); 1 in the paper's serial
+            form.
+
+    Example:
+        >>> archgym.search("archgym/NKLandscape-v0", "aging_evolution", budget=200)  # doctest: +SKIP
     """
 
     version = 1
+    num_envs_from = "batch"
     hyperparameters = DesignSpace(
         [
             Integer("population", 2, 1024, default=100),
@@ -36,10 +42,6 @@ class AgingEvolution(AskTellAgent):
             Integer("batch", 1, 256, default=8),
         ]
     )
-
-    @property
-    def preferred_num_envs(self) -> int:
-        return int(self.batch)
 
     def start(self, space: DesignSpace, *, budget: int, rng: np.random.Generator) -> None:
         self.space, self.rng = space, rng

@@ -1,4 +1,5 @@
-"""Ant colony optimisation: the choice rule of Dorigo & Gambardella (1997) in the hyper-cube framework of Blum & Dorigo (2004).
+"""Ant colony optimisation: the choice rule of Dorigo & Gambardella (1997) in the hyper-cube framework of Blum
+& Dorigo (2004).
 
 An ant chooses a value v for every parameter p by its trails, which sum to 1 over the n_p values:
 
@@ -9,9 +10,11 @@ and when all ants are back, the `elite` best of them and the best since the colo
 
     tau_p(v) <- (1 - evaporation) tau_p(v) + evaporation * (share of those ants that chose v)
 
-When every parameter's trails have converged, sum_v tau_p(v)^2 > 0.9, they are levelled to 1 / n_p and a new colony starts.
+When every parameter's trails have converged, sum_v tau_p(v)^2 > 0.9, they are levelled to 1 / n_p and a new
+colony starts.
 
-Good for: categorical parameters whose best values do not depend much on each other, and a few thousand samples.
+Good for: categorical parameters whose best values do not depend much on each other, and a few thousand
+samples.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from archgym.agent import AskTellAgent
-from archgym.agents._designs import check_listable, draw
+from archgym.agents._designs import Generation, check_listable, draw
 from archgym.space import Array, DesignSpace, Indices, Integer, Real
 
 
@@ -30,13 +33,17 @@ class AntColony(AskTellAgent):
 
     Args:
         ants: designs per round.
-        evaporation: share of a trail that is lost, and laid anew, per round.
+        evaporation: share of a trail that is replaced per round.
         greediness: probability that an ant takes a parameter's strongest trail.
         elite: best ants of a round that lay pheromone, beside the best of the colony.
-        floor: share of the other choices that ignores the trails, so that no value is ever out of reach.
+        floor: share of the other choices that ignores the trails, so that every value stays in reach.
+
+    Example:
+        >>> archgym.search("archgym/NKLandscape-v0", "ant_colony", budget=200)  # doctest: +SKIP
     """
 
     version = 1
+    num_envs_from = "ants"
     hyperparameters = DesignSpace(
         [
             Integer("ants", 2, 256, default=16),
@@ -46,10 +53,6 @@ class AntColony(AskTellAgent):
             Real("floor", 0.001, 0.5, log=True, default=0.05),
         ]
     )
-
-    @property
-    def preferred_num_envs(self) -> int:
-        return int(self.ants)
 
     def start(self, space: DesignSpace, *, budget: int, rng: np.random.Generator) -> None:
         check_listable(self, space)
@@ -62,27 +65,32 @@ class AntColony(AskTellAgent):
         self.trails = 1.0 / self.nvec[self.parameter]
         self.fresh = True
         self.best, self.best_reward = np.empty((0, len(self.nvec)), np.int64), np.empty(0)
-        self.round, self.rewards = self.best, self.best_reward
+        self.round = Generation(self.ants)
 
     def ask(self, n: int) -> Indices:
-        chosen = draw((1 - self.floor) * self.trails + self.floor / self.nvec[self.parameter], self.nvec, n, self.rng)
-        if self.fresh:  # on level trails there is nothing to be greedy for
+        chosen = draw(
+            (1 - self.floor) * self.trails + self.floor / self.nvec[self.parameter], self.nvec, n, self.rng
+        )
+        if self.fresh:  # greed has no meaning on level trails
             return chosen
-        by_trail = np.lexsort((self.rng.random(len(self.trails)), self.trails, self.parameter))  # ties at random
+        # ties at random
+        by_trail = np.lexsort((self.rng.random(len(self.trails)), self.trails, self.parameter))
         strongest = by_trail[self.first + self.nvec - 1] - self.first
         return np.where(self.rng.random(chosen.shape) < self.greediness, strongest, chosen)
 
     def tell(self, indices: Indices, rewards: Array, metrics: Mapping[str, Array], feasible: Array) -> None:
-        self.round, self.rewards = np.concatenate([self.round, indices]), np.concatenate([self.rewards, rewards])
-        if len(self.round) < self.ants:
+        if (complete := self.round.collect(indices, rewards)) is None:
             return
-        top = np.argsort(-self.rewards, kind="stable")[: self.elite]
-        layers, layer_rewards = np.concatenate([self.best, self.round[top]]), np.concatenate([self.best_reward, self.rewards[top]])
+        designs, rewards = complete
+        top = np.argsort(-rewards, kind="stable")[: self.elite]
+        layers, layer_rewards = (
+            np.concatenate([self.best, designs[top]]),
+            np.concatenate([self.best_reward, rewards[top]]),
+        )
         share = np.bincount((layers + self.first).ravel(), minlength=len(self.trails)) / len(layers)
         self.trails = (1 - self.evaporation) * self.trails + self.evaporation * share
         self.fresh = False
         best = layer_rewards.argmax()
         self.best, self.best_reward = layers[best : best + 1], layer_rewards[best : best + 1]
-        self.round, self.rewards = self.round[:0], self.rewards[:0]
         if (np.bincount(self.parameter, self.trails**2) > 0.9).all():
             self._level()

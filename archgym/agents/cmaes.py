@@ -1,13 +1,15 @@
-"""CMA-ES with margin (Hansen, 2016; Hamano et al., 2022), as implemented by the `cmaes` package, with restarts.
+"""CMA-ES with margin (Hansen, 2016; Hamano et al., 2022), as implemented by the `cmaes` package, with
+restarts.
 
-    x ~ N(m, sigma^2 C),  x in [0, 1]^P,        i_p = floor(x_p n_p)        every value is a cell of the axis, 1 / n_p wide
+    x ~ N(m, sigma^2 C),  x in [0, 1]^P,   i_p = floor(x_p n_p)   every value is a cell of the axis, 1 / n_p
+                                                                  wide
 
-Each generation moves m, sigma and C towards its better half. The margin keeps a minimum probability on the neighbouring values of every
-parameter, without which a discrete search freezes.
+Each generation moves m, sigma and C towards its better half. The margin keeps a minimum probability on the
+neighbouring values of every parameter, without which a discrete search freezes.
 
-A distribution that has narrowed on the wrong optimum proposes what has been seen: after a generation of which no more than a quarter is
-new, or where the package's own criteria say so, the search starts again from a random mean (Auger & Hansen, 2005, who also double the
-population; within a few thousand samples that was no better).
+A distribution that has narrowed on the wrong optimum repeats designs: after a generation of which at most a
+quarter is new, or by the package's own criteria, the search starts again from a random mean (Auger & Hansen,
+2005, who also double the population; within a few thousand samples that was no better).
 
 Good for: long ordered axes; categorical parameters are ordered numbers to it.
 """
@@ -22,10 +24,13 @@ from cmaes import CMA, CMAwM
 from archgym.agent import AskTellAgent
 from archgym.space import Array, Categorical, DesignSpace, Indices, Ordinal, Real
 
-FEWEST_NEW = 0.25  # share of a generation, below which the search starts again
-RESAMPLED = 4  # without margin, a draw outside of [0, 1]^P is repeated so often, then clipped; more only cost time in many dimensions
-MOST_CELLS = 2**40  # of a parameter with margin: finer ones are no numbers of their own between 0 and 1
-LAST = float(np.nextafter(1.0, 0.0))  # of the points within the last cell
+MIN_NEW = 0.25  # share of new designs in a generation: at or below it, the search starts again
+# without margin, repetitions of a draw outside of [0, 1]^P before it is clipped; more cost time in many
+# dimensions
+MAX_RESAMPLING = 4
+# cells of a parameter with margin: centres of finer ones are not distinct numbers between 0 and 1
+MAX_CELLS = 2**40
+LAST = float(np.nextafter(1.0, 0.0))  # largest point within the last cell
 
 
 class CMAES(AskTellAgent):
@@ -35,9 +40,13 @@ class CMAES(AskTellAgent):
         population: designs per generation, rounded up to a multiple of the environment's width.
         sigma0: initial standard deviation, as a fraction of each parameter's range.
         margin: keep neighbouring values reachable (CMA-ES with margin).
+
+    Example:
+        >>> archgym.search("archgym/NKLandscape-v0", "cmaes", budget=200)  # doctest: +SKIP
     """
 
     version = 2
+    num_envs_from = "population"
     hyperparameters = DesignSpace(
         [
             Ordinal("population", [4, 8, 16, 32, 64, 128], default=16),
@@ -46,10 +55,6 @@ class CMAES(AskTellAgent):
         ]
     )
 
-    @property
-    def preferred_num_envs(self) -> int:
-        return int(self.population)
-
     def start(self, space: DesignSpace, *, budget: int, rng: np.random.Generator) -> None:
         self.rng, self.parameters = rng, len(space)
         self.free = np.flatnonzero(space.nvec > 1)
@@ -57,17 +62,23 @@ class CMAES(AskTellAgent):
         self.seen: set[bytes] = set()
         self.starts = 0
         self.optimizer: CMA | CMAwM | None = None
-        self.asked: list[Array] = []  # points that are not told yet
-        self.solutions: list[tuple[Array, float]] = []  # points of this generation, told
+        self.pending: list[Array] = []  # points whose rewards are not known yet
+        self.solutions: list[tuple[Array, float]] = []  # points of this generation, with negated rewards
         self.new = 0  # designs of this generation that were not seen before
 
     def _restarted(self, population: int) -> CMA | CMAwM:
-        mean = np.full(len(self.nvec), 0.5) if self.starts == 0 else (self.rng.integers(self.nvec) + 0.5) / self.nvec
+        mean = (
+            np.full(len(self.nvec), 0.5)
+            if self.starts == 0
+            else (self.rng.integers(self.nvec) + 0.5) / self.nvec
+        )
         self.starts += 1
         seed = int(self.rng.integers(2**31))
         if not self.margin:
-            return CMA(mean, self.sigma0, np.tile([0.0, 1.0], (len(mean), 1)), RESAMPLED, seed, population)
-        cell = 1 / np.minimum(self.nvec, MOST_CELLS)
+            return CMA(
+                mean, self.sigma0, np.tile([0.0, 1.0], (len(mean), 1)), MAX_RESAMPLING, seed, population
+            )
+        cell = 1 / np.minimum(self.nvec, MAX_CELLS)
         bounds = np.stack([cell / 2, 1 - cell / 2], axis=1)  # centres of the first and of the last cell
         return CMAwM(mean, self.sigma0, bounds, cell, seed=seed, population_size=population)
 
@@ -82,22 +93,22 @@ class CMAES(AskTellAgent):
                 cell, point = self.optimizer.ask()
             else:
                 cell = point = self.optimizer.ask()
-            self.asked.append(point)
+            self.pending.append(point)
             designs[row, self.free] = np.minimum(np.minimum(cell, LAST) * self.nvec, self.nvec - 1)
         return designs
 
     def tell(self, indices: Indices, rewards: Array, metrics: Mapping[str, Array], feasible: Array) -> None:
         if self.optimizer is None:
             return
-        self.solutions += zip(self.asked, (-rewards).tolist(), strict=True)
-        self.asked = []
+        self.solutions += zip(self.pending, (-rewards).tolist(), strict=True)
+        self.pending = []
         before = len(self.seen)
         self.seen.update(row.tobytes() for row in indices)
         self.new += len(self.seen) - before
         population = self.optimizer.population_size
         if len(self.solutions) >= population:
             self.optimizer.tell(self.solutions[:population])
-            stuck = self.new <= FEWEST_NEW * population
+            stuck = self.new <= MIN_NEW * population
             self.solutions, self.new = [], 0
             if stuck or self.optimizer.should_stop():
                 self.optimizer = self._restarted(population)

@@ -1,9 +1,12 @@
-"""Deep Q-learning (Mnih et al., 2015), as implemented by Stable-Baselines3, on designs built one parameter per step.
+"""Deep Q-learning (Mnih et al., 2015), as implemented by Stable-Baselines3, on designs built one parameter
+per step.
 
-A Q-network needs a single discrete action, so that a design of P parameters takes P steps and is rewarded at the last one. Values of
-later parameters are backed up through the partial designs that led to them; nothing is discounted by default.
+A Q-network needs a single discrete action, so that a design of P parameters takes P steps and is rewarded at
+the last one. Values of later parameters are backed up through the partial designs that led to them; nothing
+is discounted by default.
 
-Good for: budgets of many thousands: values must travel back through one step per parameter before it is ahead of random.
+Good for: budgets of many thousands: values must travel back through one step per parameter before it is ahead
+of random.
 """
 
 from __future__ import annotations
@@ -11,12 +14,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from gymnasium.vector import VectorEnv
 
 from archgym.agents._stable_baselines import StableBaselinesAgent
 from archgym.space import DesignSpace, Ordinal, Real
 
 if TYPE_CHECKING:
-    from gymnasium.vector import VectorEnv
     from stable_baselines3.common.base_class import BaseAlgorithm
     from stable_baselines3.common.vec_env import VecEnv
 
@@ -29,11 +32,14 @@ class DQN(StableBaselinesAgent):
         learning_starts: random steps before the first update; at most an eighth of the budget.
         batch: transitions per gradient step.
         gradient_steps: gradient steps per step of all environments.
-        learning_rate: of Adam.
+        learning_rate: learning rate of Adam.
         target_update: steps between copies of the network to its target.
         exploration: fraction of the search over which epsilon falls from 1 to `epsilon`.
         epsilon: probability of a random value, once fallen.
         gamma: discount between parameters.
+
+    Example:
+        >>> archgym.search("archgym/NKLandscape-v0", "dqn", budget=200)  # doctest: +SKIP
     """
 
     version = 1
@@ -51,10 +57,6 @@ class DQN(StableBaselinesAgent):
         ]
     )
 
-    @property
-    def preferred_num_envs(self) -> int:
-        return int(self.num_envs)
-
     def view(self, env: VectorEnv) -> VectorEnv:
         from archgym.wrappers.vector import SequentialDesign
 
@@ -67,26 +69,29 @@ class DQN(StableBaselinesAgent):
         from stable_baselines3 import DQN as Algorithm
 
         class RowwiseDQN(Algorithm):
-            """Explores for each design by itself: one draw for all, as in Stable-Baselines3, repeats the greedy design num_envs times."""
+            """Explores for each design by itself: one draw for all, as in Stable-Baselines3, repeats the
+            greedy design num_envs times.
+            """
 
-            def predict(self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False) -> Any:
+            def predict(
+                self,
+                observation: Any,
+                state: Any = None,
+                episode_start: Any = None,
+                deterministic: bool = False,
+            ) -> Any:
                 actions, state = super().predict(observation, state, episode_start, deterministic=True)
                 if not deterministic:
-                    explore = np.random.random(len(actions)) < self.exploration_rate  # noqa: NPY002 - the state that the model seeds
+                    # the state that the model seeds
+                    explore = np.random.random(len(actions)) < self.exploration_rate  # noqa: NPY002
                     actions[explore] = [self.action_space.sample() for _ in range(explore.sum())]
                 return actions, state
 
         return RowwiseDQN(
             env=env,
-            buffer_size=100_000,
-            learning_starts=min(self.learning_starts, budget // 8),
-            batch_size=self.batch,
-            train_freq=1,
-            gradient_steps=self.gradient_steps,
-            learning_rate=self.learning_rate,
             target_update_interval=self.target_update,
             exploration_fraction=self.exploration,
             exploration_final_eps=self.epsilon,
-            gamma=self.gamma,
+            **self.off_policy(budget),
             **common,
         )

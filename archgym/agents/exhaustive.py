@@ -4,7 +4,7 @@
 
 With a budget of at least the size of the space the best design found is the optimum.
 
-Good for: spaces small enough to finish: its last sample proves what is best.
+Good for: spaces small enough to finish: the result is the optimum.
 """
 
 from __future__ import annotations
@@ -18,17 +18,18 @@ from archgym.space import Array, DesignSpace, Indices
 
 
 class Exhaustive(AskTellAgent):
-    """Every design in order, the last parameter varying fastest; after the last design it starts over, so that any budget is spent.
+    """Every design in order, the last parameter varying fastest; after the last design it starts over, so
+    that any budget is spent.
 
     The seed changes nothing.
+
+    Example:
+        >>> archgym.search("archgym/NKLandscape-v0", "exhaustive", budget=200)  # doctest: +SKIP
     """
 
     version = 1
+    num_envs_from = 256
     hyperparameters = DesignSpace([])
-
-    @property
-    def preferred_num_envs(self) -> int:
-        return 256
 
     def start(self, space: DesignSpace, *, budget: int, rng: np.random.Generator) -> None:
         self.space, self.position = space, 0

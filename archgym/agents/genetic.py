@@ -1,7 +1,9 @@
-"""Genetic algorithm (Holland, 1975; Goldberg, 1989): tournament selection, uniform crossover, per-gene mutation, elitism.
+"""Genetic algorithm (Holland, 1975; Goldberg, 1989): tournament selection, uniform crossover, per-gene
+mutation, elitism.
 
     parent = best of `tournament` random members of the last generation
-    child  = per gene, the mother's or (with probability 1/2, in a share `crossover` of the children) the father's
+    child  = per gene, the mother's or (with probability 1/2, in a share `crossover` of the children) the
+           father's
     every gene of a child mutates with probability `mutation` / P
 
 Whole generations at once: one batch is one generation.
@@ -16,7 +18,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from archgym.agent import AskTellAgent
-from archgym.agents._designs import other_values
+from archgym.agents._designs import Generation, other_values
 from archgym.space import Array, DesignSpace, Indices, Integer, Ordinal, Real
 
 
@@ -27,11 +29,16 @@ class Genetic(AskTellAgent):
         population: designs per generation.
         tournament: contestants per parent; 1 is no selection pressure.
         crossover: probability that a child mixes two parents instead of copying one.
-        mutation: expected mutated genes per child (P times the probability per gene). A child that would copy its mother mutates anyway.
+        mutation: expected mutated genes per child (P times the probability per gene). A child that would copy
+            its mother mutates anyway.
         elite: best designs kept as parents' rivals from one generation to the next.
+
+    Example:
+        >>> archgym.search("archgym/NKLandscape-v0", "genetic", budget=200)  # doctest: +SKIP
     """
 
     version = 1
+    num_envs_from = "population"
     hyperparameters = DesignSpace(
         [
             Ordinal("population", [2, 4, 8, 16, 32, 64, 128, 256], default=64),
@@ -42,15 +49,11 @@ class Genetic(AskTellAgent):
         ]
     )
 
-    @property
-    def preferred_num_envs(self) -> int:
-        return int(self.population)
-
     def start(self, space: DesignSpace, *, budget: int, rng: np.random.Generator) -> None:
         self.space, self.rng = space, rng
         self.free = np.flatnonzero(space.nvec > 1)
         self.parents, self.fitness = np.empty((0, len(space)), np.int64), np.empty(0)
-        self.children, self.children_fitness = self.parents, self.fitness
+        self.generation = Generation(self.population)
 
     def ask(self, n: int) -> Indices:
         if len(self.parents) == 0:
@@ -63,21 +66,19 @@ class Genetic(AskTellAgent):
         return self._mutate(children, mothers, u[1])
 
     def tell(self, indices: Indices, rewards: Array, metrics: Mapping[str, Array], feasible: Array) -> None:
-        self.children = np.concatenate([self.children, indices])
-        self.children_fitness = np.concatenate([self.children_fitness, rewards])
-        if len(self.children) < self.population:
+        if (complete := self.generation.collect(indices, rewards)) is None:
             return
+        children, fitness = complete
         elite = np.argsort(-self.fitness)[: self.elite]
-        best = np.argsort(-self.children_fitness)[: self.population]  # all of them, unless the environment is wider than the population
-        self.parents = np.concatenate([self.parents[elite], self.children[best]])
-        self.fitness = np.concatenate([self.fitness[elite], self.children_fitness[best]])
-        self.children, self.children_fitness = self.children[:0], self.children_fitness[:0]
+        # all of them, unless the environment is wider than the population
+        best = np.argsort(-fitness)[: self.population]
+        self.parents = np.concatenate([self.parents[elite], children[best]])
+        self.fitness = np.concatenate([self.fitness[elite], fitness[best]])
 
     def _select(self, n: int) -> Indices:
         """The winners of n tournaments, as positions among the parents: int64 [n]."""
         contestants = (self.rng.random((self.tournament, n)) * len(self.parents)).astype(np.int64)
-        winners: Indices = contestants[self.fitness[contestants].argmax(axis=0), np.arange(n)]
-        return winners
+        return np.asarray(contestants[self.fitness[contestants].argmax(axis=0), np.arange(n)])
 
     def _mutate(self, children: Indices, mothers: Indices, u: Array) -> Indices:
         mutate = u < self.mutation / max(len(self.free), 1)

@@ -1,15 +1,15 @@
-"""Bayesian optimisation with a Gaussian process (Snoek et al., 2012; Garnett, 2023), as implemented by Optuna.
+"""Bayesian optimisation with a Gaussian process (Snoek et al., 2012; Garnett, 2023), as implemented by
+Optuna.
 
-A Matern-5/2 process with one length scale per parameter is fitted to all rewards; the proposal maximises the logarithm of the expected
-improvement. Some ten designs per second: for simulators that take seconds.
+A Matern-5/2 process with one length scale per parameter is fitted to all rewards; the proposal maximises the
+logarithm of the expected improvement. Some ten designs per second: for simulators that take seconds.
 
-Good for: simulators that take seconds, and budgets up to a few hundred: every sample is well spent, none is fast.
+Good for: simulators that take seconds, and budgets up to a few hundred: samples are few, proposals slow.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from gymnasium.vector import VectorEnv
 from optuna.samplers import BaseSampler, GPSampler
 
 from archgym.agents._designs import check_listable
@@ -18,9 +18,6 @@ from archgym.agents._torch import alone_with_torch
 from archgym.errors import MissingDependency
 from archgym.space import Categorical, DesignSpace, Ordinal
 
-if TYPE_CHECKING:
-    from gymnasium.vector import VectorEnv
-
 
 class GaussianProcess(OptunaAgent):
     """Gaussian-process Bayesian optimisation; needs `archgym[gp]`.
@@ -28,6 +25,9 @@ class GaussianProcess(OptunaAgent):
     Args:
         startup: random designs before the first fit.
         deterministic: fit no noise; right for simulators without it.
+
+    Example:
+        >>> archgym.search("archgym/NKLandscape-v0", "gp", budget=20)  # doctest: +SKIP
 
     Raises:
         MissingDependency: PyTorch is not installed (when a search starts).

@@ -1,39 +1,52 @@
-"""Independent PPO (de Witt et al., 2020): one learner per parameter or group of parameters, all on one reward.
+"""Independent PPO (de Witt et al., 2020): one learner per parameter or group of parameters, all on one
+reward.
 
-Learner g has an actor pi_g(a_g | o) and a critic V_g(o) of its own, and takes the others for part of the environment:
+Learner g has an actor pi_g(a_g | o) and a critic V_g(o); the other learners are part of its environment:
 
-    rho_g = pi_g(a_g | o) / pi_g,old(a_g | o)                          A_g: generalised advantages under V_g, normalised
+    rho_g = pi_g(a_g | o) / pi_g,old(a_g | o)                          A_g: generalised advantages under V_g,
+                                                                       normalised
     L_g   = - E[min(rho_g A_g, clip(rho_g, 1 - eps, 1 + eps) A_g)] + E[(R_g - V_g(o))^2] / 2 - c H(pi_g)
 
-The agent `ppo` clips the one ratio of the whole design, prod_g rho_g, under one critic. Learners share the observation and the reward of
-the environment, and nothing else. Their networks lie in common tensors, the learner being the first dimension.
+The agent `ppo` clips the one ratio of the whole design, prod_g rho_g, under one critic. Learners share the
+observation and the reward of the environment, and nothing else. Their networks are common tensors whose first
+dimension is the learner.
 
-Good for: the question whether parameters can learn on their own: compare it with `ppo`, which it shares all else with.
+Good for: the question whether parameters can learn on their own; all else is as in `ppo`.
 """
 
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from gymnasium.vector import VectorEnv
 
 from archgym.agent import Agent
-from archgym.agents._designs import check_choices, check_listable
+from archgym.agents._designs import space_to_learn
 from archgym.agents._torch import alone_with_torch
 from archgym.agents.ppo import rollout
 from archgym.errors import BudgetExhausted, MissingDependency
-from archgym.infos import core
 from archgym.seeding import integer_seed
 from archgym.space import DesignSpace, Indices, Integer, Ordinal, Real
 
 if TYPE_CHECKING:
     import torch
-    from gymnasium.vector import VectorEnv
 
 HIDDEN = 32  # units of both hidden layers, as in `ppo`
 GAE_LAMBDA = 0.95
-LARGEST_GRADIENT = 0.5  # norm, of each learner
+MAX_GRADIENT = 0.5  # norm of each learner's gradient
+
+
+class Step(NamedTuple):
+    """A step of B environments, for G learners of K parameters each."""
+
+    observations: torch.Tensor  # [B, D]
+    actions: torch.Tensor  # [G, B, K]
+    logprobs: torch.Tensor  # [G, B]
+    values: torch.Tensor  # [G, B]
+    rewards: torch.Tensor  # [B]
+    dones: torch.Tensor  # [B], bool
 
 
 class IndependentPPO(Agent):
@@ -42,19 +55,23 @@ class IndependentPPO(Agent):
     Args:
         group: parameters per learner, in the order of the space.
         num_envs: designs per step.
-        n_steps: steps per update, fewer where an eighth of the budget is less, more where they are not 8 designs.
-        minibatches: parts of a rollout per epoch, of at least 8 designs; else fewer.
+        n_steps: steps per update; at most an eighth of the budget, at least 8 designs.
+        minibatches: parts of a rollout per epoch; fewer where a part would be less than 8 designs.
         epochs: passes over a rollout.
-        learning_rate: of Adam.
+        learning_rate: learning rate of Adam.
         entropy: weight of the entropy bonus; more explores longer.
-        clip: how far a learner's probability ratio may move from 1 in one update.
+        clip: largest distance of a learner's probability ratio from 1 in one update.
         gamma: discount between the designs of an episode (without effect at horizon 1).
+
+    Example:
+        >>> archgym.search("archgym/NKLandscape-v0", "independent_ppo", budget=200)  # doctest: +SKIP
 
     Raises:
         MissingDependency: PyTorch is not installed (when a search starts).
     """
 
     version = 1
+    num_envs_from = "num_envs"
     hyperparameters = DesignSpace(
         [
             Ordinal("group", [1, 2, 4, 8, 16], default=1),
@@ -69,18 +86,14 @@ class IndependentPPO(Agent):
         ]
     )
 
-    @property
-    def preferred_num_envs(self) -> int:
-        return int(self.num_envs)
-
     def search(self, env: VectorEnv, *, budget: int, seed: int) -> None:
         try:
             import torch
         except ImportError as error:
-            raise MissingDependency('the agent IndependentPPO needs PyTorch: pip install "archgym[rl]"') from error
-        space = core(env).simulator.space
-        check_choices(space, "IndependentPPO")
-        check_listable(self, space)
+            raise MissingDependency(
+                'the agent IndependentPPO needs PyTorch: pip install "archgym[rl]"'
+            ) from error
+        space_to_learn(self, env)
         with alone_with_torch(), suppress(BudgetExhausted):
             torch.manual_seed(integer_seed(seed, "agent"))
             self._learn(env, budget, seed)
@@ -89,60 +102,80 @@ class IndependentPPO(Agent):
         import torch
 
         steps, parts = rollout(self.n_steps, self.minibatches, env.num_envs, budget)
-        learners = Learners(env.single_action_space.nvec, int(self.group), env.single_observation_space.shape[0])  # type: ignore[attr-defined,index]
+        observed = env.single_observation_space.shape[0]  # type: ignore[index]
+        sizes = env.single_action_space.nvec  # type: ignore[attr-defined]
+        learners = Learners(sizes, int(self.group), observed)
         optimizer = torch.optim.Adam(learners.parameters, lr=self.learning_rate, eps=1e-5, fused=True)
         observation = torch.as_tensor(env.reset(seed=seed)[0])
         while True:
-            seen: list[tuple[Any, ...]] = []
+            rollout_steps: list[Step] = []
             with torch.no_grad():
                 for _ in range(steps):
                     log_p = learners.log_policy(observation)
                     actions = learners.sample(log_p)
                     following, rewards, terminated, truncated, _ = env.step(learners.designs(actions))
-                    ends = torch.as_tensor(terminated | truncated)
+                    dones = torch.as_tensor(terminated | truncated)
                     reward = torch.as_tensor(rewards, dtype=torch.float32)
-                    seen.append((observation, actions, learners.log_prob(log_p, actions), learners.values(observation), reward, ends))
+                    logprobs, values = learners.log_prob(log_p, actions), learners.values(observation)
+                    rollout_steps.append(Step(observation, actions, logprobs, values, reward, dones))
                     observation = torch.as_tensor(following)
-                advantages, returns = self._advantages(seen, learners.values(observation))
-            observations = torch.cat([entry[0] for entry in seen])  # [N, D], N designs of the rollout
-            actions, old = (torch.cat([entry[i] for entry in seen], dim=1) for i in (1, 2))  # [G, N, K] and [G, N]
+                advantages, returns = self._advantages(rollout_steps, learners.values(observation))
+            # [N, D], N designs of the rollout
+            observations = torch.cat([step.observations for step in rollout_steps])
+            actions = torch.cat([step.actions for step in rollout_steps], dim=1)  # [G, N, K]
+            logprobs = torch.cat([step.logprobs for step in rollout_steps], dim=1)  # [G, N]
             for _ in range(self.epochs):
-                for part in torch.randperm(len(observations)).chunk(parts):
-                    loss = self._loss(learners, observations[part], actions[:, part], old[:, part], advantages[:, part], returns[:, part])
+                for rows in torch.randperm(len(observations)).chunk(parts):
+                    loss = self._loss(
+                        learners,
+                        observations[rows],
+                        actions[:, rows],
+                        logprobs[:, rows],
+                        advantages[:, rows],
+                        returns[:, rows],
+                    )
                     optimizer.zero_grad()
                     loss.backward()
-                    learners.limit_gradients(LARGEST_GRADIENT)
+                    learners.limit_gradients(MAX_GRADIENT)
                     optimizer.step()
 
-    def _advantages(self, seen: list[tuple[Any, ...]], following: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Generalised advantages and returns [G, N] of a rollout; nothing follows on the last design of an episode."""
+    def _advantages(self, steps: list[Step], following: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Generalised advantages and returns [G, N] of a rollout; the last design of an episode has no
+        following value.
+
+        Args:
+            steps: the rollout.
+            following: values of the observations after it, [G, B].
+        """
         import torch
 
         advantage = torch.zeros_like(following)  # [G, B]
         advantages: list[torch.Tensor] = []
-        for *_, value, reward, end in reversed(seen):
-            error = reward + self.gamma * following * ~end - value
-            advantage = error + self.gamma * GAE_LAMBDA * advantage * ~end
+        for step in reversed(steps):
+            error = step.rewards + self.gamma * following * ~step.dones - step.values
+            advantage = error + self.gamma * GAE_LAMBDA * advantage * ~step.dones
             advantages.insert(0, advantage)
-            following = value
+            following = step.values
         stacked = torch.cat(advantages, dim=1)
-        return stacked, stacked + torch.cat([entry[3] for entry in seen], dim=1)
+        return stacked, stacked + torch.cat([step.values for step in steps], dim=1)
 
     def _loss(
         self,
         learners: Learners,
         observations: torch.Tensor,
         actions: torch.Tensor,
-        old: torch.Tensor,
+        old_logprobs: torch.Tensor,
         advantages: torch.Tensor,
         returns: torch.Tensor,
     ) -> torch.Tensor:
         """The sum of the learners' losses, which have no parameter in common."""
         import torch
 
-        advantages = (advantages - advantages.mean(1, keepdim=True)) / (advantages.std(1, keepdim=True) + 1e-8)
+        advantages = (advantages - advantages.mean(1, keepdim=True)) / (
+            advantages.std(1, keepdim=True) + 1e-8
+        )
         log_p = learners.log_policy(observations)
-        ratio = torch.exp(learners.log_prob(log_p, actions) - old)
+        ratio = torch.exp(learners.log_prob(log_p, actions) - old_logprobs)
         clipped = torch.clamp(ratio, 1 - self.clip, 1 + self.clip)
         policy = -torch.minimum(ratio * advantages, clipped * advantages).mean(1)
         value = (returns - learners.values(observations)).pow(2).mean(1) / 2
@@ -152,24 +185,27 @@ class IndependentPPO(Agent):
 
 
 class Learners:
-    """Actors and critics of G learners with at most K parameters of at most n values each, D numbers observed.
+    """Actors and critics of G learners with at most K parameters of at most n values each, D numbers
+    observed.
 
     Args:
         nvec: values of each parameter.
         group: parameters per learner.
-        observed: D.
+        observed: numbers per observation, D.
     """
 
     def __init__(self, nvec: Indices, group: int, observed: int):
         import torch
 
         learners = -(-len(nvec) // group)
-        sizes = np.ones(learners * group, np.int64)  # the last learner may have parameters that do not exist, of one value each
+        # the last learner may have parameters that do not exist, of one value each
+        sizes = np.ones(learners * group, np.int64)
         sizes[: len(nvec)] = nvec
         self.designed = len(nvec)
         self.shape = learners, group, int(sizes.max())
         exists = torch.arange(self.shape[2]) < torch.as_tensor(sizes)[:, None]
-        self.never = torch.where(exists, 0.0, -1e9).view(learners, 1, group, -1)  # on logits of values that do not exist
+        # on logits of values that do not exist
+        self.never = torch.where(exists, 0.0, -1e9).view(learners, 1, group, -1)
         widths = (observed, HIDDEN, HIDDEN)
         self.actor = _network(learners, (*widths, group * self.shape[2]), last_gain=0.01)
         self.critic = _network(learners, (*widths, 1), last_gain=1.0)
@@ -197,8 +233,7 @@ class Learners:
 
     def designs(self, actions: torch.Tensor) -> Indices:
         """Actions [G, B, K] -> index rows [B, P]."""
-        joint: Indices = actions.transpose(0, 1).flatten(1)[:, : self.designed].numpy()
-        return joint
+        return np.asarray(actions.transpose(0, 1).flatten(1)[:, : self.designed].numpy())
 
     def limit_gradients(self, largest: float) -> None:
         """Scale each learner's gradient down to a norm of at most `largest`."""
@@ -219,8 +254,12 @@ def _network(learners: int, widths: tuple[int, ...], last_gain: float) -> Networ
     gains = [2**0.5] * (len(widths) - 2) + [last_gain]
     layers: Network = []
     for n_in, n_out, gain in zip(widths[:-1], widths[1:], gains, strict=True):
-        weights = torch.stack([torch.nn.init.orthogonal_(torch.empty(n_out, n_in), gain).T for _ in range(learners)])
-        layers.append((weights.contiguous().requires_grad_(), torch.zeros(learners, 1, n_out, requires_grad=True)))
+        weights = torch.stack(
+            [torch.nn.init.orthogonal_(torch.empty(n_out, n_in), gain).T for _ in range(learners)]
+        )
+        layers.append(
+            (weights.contiguous().requires_grad_(), torch.zeros(learners, 1, n_out, requires_grad=True))
+        )
     return layers
 
 

@@ -1,12 +1,16 @@
 """Iterated local search: hill climbing from one local optimum to the next (Lourenço, Martin & Stützle, 2003).
 
-    climb:    x <- best of the next `sample` neighbours of x, as soon as it is better than x, until no neighbour is
-    restart:  from a random design with probability `restart`, else from the best local optimum with `kick` parameters moved
+    climb:   x <- best of the next `sample` neighbours of x, as soon as it is better than x, until no
+             neighbour is
+    restart:  from a random design with probability `restart`, else from the best local optimum with `kick`
+              parameters moved
 
-Neighbours differ in one parameter: a categorical one takes any other value, an ordered one moves 1, 2, 4, 8, ... steps up or down.
-`sample` = 1 is first-improvement climbing; at the number of neighbours it is steepest ascent.
+Neighbours differ in one parameter: a categorical one takes any other value, an ordered one moves 1, 2, 4, 8,
+... steps up or down. `sample` = 1 is first-improvement climbing; at the number of neighbours it is steepest
+ascent.
 
-Good for: a first attempt at anything; few samples, parameters of few values each. Poor where neighbours say nothing of each other.
+Good for: a first attempt at anything; few samples, parameters of few values each. Poor where neighbours have
+unrelated rewards.
 """
 
 from __future__ import annotations
@@ -27,9 +31,13 @@ class LocalSearch(AskTellAgent):
         sample: neighbours tried at once; the best of them is taken if it improves.
         restart: probability that a restart is random rather than a kick of the best local optimum so far.
         kick: parameters moved by a kick.
+
+    Example:
+        >>> archgym.search("archgym/NKLandscape-v0", "local_search", budget=200)  # doctest: +SKIP
     """
 
     version = 1
+    num_envs_from = "sample"
     hyperparameters = DesignSpace(
         [
             Ordinal("sample", [1, 2, 4, 8, 16, 32, 64, 128], default=4),
@@ -37,10 +45,6 @@ class LocalSearch(AskTellAgent):
             Integer("kick", 1, 16, default=4),
         ]
     )
-
-    @property
-    def preferred_num_envs(self) -> int:
-        return int(self.sample)
 
     def start(self, space: DesignSpace, *, budget: int, rng: np.random.Generator) -> None:
         self.space, self.rng = space, rng
@@ -59,7 +63,7 @@ class LocalSearch(AskTellAgent):
         return starts
 
     def tell(self, indices: Indices, rewards: Array, metrics: Mapping[str, Array], feasible: Array) -> None:
-        rewards = np.where(feasible, rewards, -np.inf)  # nothing is climbed from a design that cannot exist
+        rewards = np.where(feasible, rewards, -np.inf)  # the climb never starts from an infeasible design
         top = rewards.argmax()
         if rewards[top] > self.reward:
             self.design, self.reward = indices[top].copy(), rewards[top]

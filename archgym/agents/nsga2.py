@@ -1,8 +1,9 @@
 """NSGA-II (Deb et al., 2002), as implemented by Optuna, on the scalar reward or on a reward vector.
 
-On an environment with a reward for each metric (`archgym.wrappers.vector.RewardVector`) it searches the Pareto front: designs are ranked by
-non-dominated sorting, then by crowding distance. With one objective, non-dominated sorting is sorting by reward and the crowding distance
-has nothing to spread: what remains is NSGA-II's elitist genetic algorithm, where parents and children compete for the next generation.
+On an environment with a reward for each metric (`archgym.wrappers.vector.RewardVector`) it searches the
+Pareto front: designs are ranked by non-dominated sorting, then by crowding distance. With one objective,
+non-dominated sorting is sorting by reward and the crowding distance has no effect: NSGA-II's elitist genetic
+algorithm remains, where parents and children compete for the next generation.
 
 Good for: several metrics that no weights settle: with `front` it searches for their Pareto front.
 """
@@ -10,17 +11,13 @@ Good for: several metrics that no weights settle: with `front` it searches for t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
+from gymnasium.vector import VectorEnv
 from optuna.samplers import BaseSampler, NSGAIISampler
 
 from archgym.agents._optuna import OptunaAgent
 from archgym.space import Array, DesignSpace, Indices, Ordinal, Real
-
-if TYPE_CHECKING:
-    from gymnasium.vector import VectorEnv
-
-    from archgym.wrappers import VectorObjective
+from archgym.wrappers import VectorObjective
 
 
 class NSGA2(OptunaAgent):
@@ -31,10 +28,14 @@ class NSGA2(OptunaAgent):
         crossover: probability that a child mixes two parents instead of copying one.
         swap: probability that a parameter comes from the second parent.
         mutation: expected mutated parameters per child.
+
+    Example:
+        >>> archgym.search("archgym/NKLandscape-v0", "nsga2", budget=200)  # doctest: +SKIP
     """
 
     vector_objective: VectorObjective | None = None
     version = 1
+    num_envs_from = "population"
     multi_objective = True
     hyperparameters = DesignSpace(
         [
@@ -44,10 +45,6 @@ class NSGA2(OptunaAgent):
             Real("mutation", 0.1, 4.0, log=True, default=1.0),
         ]
     )
-
-    @property
-    def preferred_num_envs(self) -> int:
-        return int(self.population)
 
     def search(self, env: VectorEnv, *, budget: int, seed: int) -> None:
         self.vector_objective = getattr(env, "vector_objective", None)

@@ -1,9 +1,10 @@
 """Proximal policy optimisation (Schulman et al., 2017), as implemented by Stable-Baselines3.
 
-The policy is a product of categorical distributions, one per parameter, that draws a whole design per step. With one design per episode
-this is a bandit: nothing is discounted, and learning must be fast, since a few thousand samples are a few dozen updates.
+The policy is a product of categorical distributions, one per parameter, that draws a whole design per step.
+With one design per episode this is a bandit: nothing is discounted, and learning must be fast, since a few
+thousand samples are a few dozen updates.
 
-Good for: thousands of samples in large batches; the usual choice where reinforcement learning is what is studied.
+Good for: thousands of samples in large batches; the usual choice for studies of reinforcement learning.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from stable_baselines3.common.vec_env import VecEnv
 
 
-SMALLEST_PART = 8  # designs whose advantages are normalised together: the sign is all that two would leave of them
+MIN_MINIBATCH = 8  # designs whose advantages are normalised together: of two, only the signs would be left
 
 
 class PPO(StableBaselinesAgent):
@@ -26,16 +27,21 @@ class PPO(StableBaselinesAgent):
 
     Args:
         num_envs: designs per step.
-        n_steps: steps per update, fewer where an eighth of the budget is less, more where they are not 8 designs.
-        minibatches: parts of a rollout per epoch, in whole steps of all environments and of at least 8 designs; else fewer.
+        n_steps: steps per update; at most an eighth of the budget, at least 8 designs.
+        minibatches: parts of a rollout per epoch; fewer where a part would be less than a step of all
+            environments, or 8 designs.
         epochs: passes over a rollout.
-        learning_rate: of Adam.
+        learning_rate: learning rate of Adam.
         entropy: weight of the entropy bonus; more explores longer.
-        clip: how far a probability ratio may move from 1 in one update.
+        clip: largest distance of a probability ratio from 1 in one update.
         gamma: discount between the designs of an episode (without effect at horizon 1).
+
+    Example:
+        >>> archgym.search("archgym/NKLandscape-v0", "ppo", budget=200)  # doctest: +SKIP
     """
 
     version = 2
+    whole_designs = True
     hyperparameters = DesignSpace(
         [
             Ordinal("num_envs", [1, 2, 4, 8, 16, 32, 64], default=16),
@@ -49,15 +55,6 @@ class PPO(StableBaselinesAgent):
         ]
     )
 
-    @property
-    def preferred_num_envs(self) -> int:
-        return int(self.num_envs)
-
-    def policy(self) -> Any:
-        from archgym.agents._policy import DesignPolicy
-
-        return DesignPolicy
-
     def model(self, env: VecEnv, *, budget: int, common: dict[str, Any]) -> BaseAlgorithm:
         from stable_baselines3 import PPO as Algorithm
 
@@ -67,16 +64,16 @@ class PPO(StableBaselinesAgent):
             n_steps=n_steps,
             batch_size=n_steps // parts * env.num_envs,
             n_epochs=self.epochs,
-            learning_rate=self.learning_rate,
             ent_coef=self.entropy,
             clip_range=self.clip,
-            gamma=self.gamma,
-            **common | {"policy_kwargs": common["policy_kwargs"] | {"optimizer_kwargs": {"fused": True, "eps": 1e-5}}},  # Adam in one call
+            # Adam in one call
+            **common
+            | {"policy_kwargs": common["policy_kwargs"] | {"optimizer_kwargs": {"fused": True, "eps": 1e-5}}},
         )
 
 
 def rollout(n_steps: int, minibatches: int, num_envs: int, budget: int) -> tuple[int, int]:
     """Steps per update and the parts they fall into, as PPO's arguments describe them."""
-    steps = max(rollout_steps(n_steps, num_envs, budget), -(-SMALLEST_PART // num_envs))
-    parts = min(minibatches, steps * num_envs // SMALLEST_PART, steps)
+    steps = max(rollout_steps(n_steps, num_envs, budget), -(-MIN_MINIBATCH // num_envs))
+    parts = min(minibatches, steps * num_envs // MIN_MINIBATCH, steps)
     return steps - steps % parts, parts

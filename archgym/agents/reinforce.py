@@ -1,11 +1,15 @@
 """REINFORCE (Williams, 1992) on a product of categorical distributions, one per parameter.
 
-    pi_p(v) = softmax(theta_p)_v                                  a design is drawn parameter by parameter, independently
-    A       = (r - b) / sigma                                     b: running mean of the rewards, sigma: their spread in the batch
-    theta_p(v) <- theta_p(v) + rate * mean[A (1{v chosen} - pi_p(v))] - rate * entropy * pi_p(v) (log pi_p(v) + H_p)
+    pi_p(v) = softmax(theta_p)_v                                  a design is drawn parameter by parameter,
+                                                                  independently
+    A       = (r - b) / sigma                                     b: running mean of the rewards, sigma: their
+                                                                  spread in the batch
+    theta_p(v) <- theta_p(v) + rate * mean[A (1{v chosen} - pi_p(v))] - rate * entropy * pi_p(v) (log pi_p(v)
+    + H_p)
 
-The last term is the gradient of the entropy H_p = -sum_v pi_p(v) log pi_p(v) (Williams & Peng, 1991), which slows convergence;
-a logit stays within `span` of its parameter's largest, so that no value ever dies out: pi_p(v) >= exp(-span) / n_p.
+The last term is the gradient of the entropy H_p = -sum_v pi_p(v) log pi_p(v) (Williams & Peng, 1991), which
+slows convergence; a logit stays within `span` of its parameter's largest, so that every value keeps a
+probability: pi_p(v) >= exp(-span) / n_p.
 
 Good for: many cheap samples in large batches, and as the simplest policy gradient to compare others with.
 """
@@ -17,7 +21,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from archgym.agent import AskTellAgent
-from archgym.agents._designs import check_listable, draw
+from archgym.agents._designs import Generation, check_listable, draw
 from archgym.space import Array, DesignSpace, Indices, Integer, Real
 
 
@@ -30,9 +34,13 @@ class Reinforce(AskTellAgent):
         entropy: weight of the entropy bonus, in units of the advantage.
         span: largest difference between two logits of a parameter.
         memory: share of the old baseline kept per update; 0 is the batch's own mean.
+
+    Example:
+        >>> archgym.search("archgym/NKLandscape-v0", "reinforce", budget=200)  # doctest: +SKIP
     """
 
     version = 1
+    num_envs_from = "batch"
     hyperparameters = DesignSpace(
         [
             Integer("batch", 2, 256, default=16),
@@ -43,10 +51,6 @@ class Reinforce(AskTellAgent):
         ]
     )
 
-    @property
-    def preferred_num_envs(self) -> int:
-        return int(self.batch)
-
     def start(self, space: DesignSpace, *, budget: int, rng: np.random.Generator) -> None:
         check_listable(self, space)
         self.nvec, self.rng = space.nvec, rng
@@ -54,37 +58,39 @@ class Reinforce(AskTellAgent):
         self.parameter = np.repeat(np.arange(len(space)), space.nvec)
         self.logits = np.zeros(len(self.parameter))
         self.baseline: float | None = None
-        self.designs, self.rewards = np.empty((0, len(space)), np.int64), np.empty(0)
-        self.feasible = np.empty(0, bool)
+        self.update = Generation(self.batch)
 
     @property
     def log_policy(self) -> Array:
-        """log pi_p(v) of every value of every parameter, laid end to end: [sum(nvec)]."""
+        """log pi_p(v) of every value of every parameter, end to end: [sum(nvec)]."""
         return self.logits - np.log(np.bincount(self.parameter, np.exp(self.logits)))[self.parameter]
 
     def ask(self, n: int) -> Indices:
         return draw(np.exp(self.log_policy), self.nvec, n, self.rng)
 
     def tell(self, indices: Indices, rewards: Array, metrics: Mapping[str, Array], feasible: Array) -> None:
-        self.designs, self.rewards = np.concatenate([self.designs, indices]), np.concatenate([self.rewards, rewards])
-        self.feasible = np.concatenate([self.feasible, feasible])
-        if len(self.designs) < self.batch:
+        if (complete := self.update.collect(indices, rewards, feasible)) is None:
             return
-        designs, rewards, feasible = self.designs, self.rewards, self.feasible
-        self.designs, self.rewards, self.feasible = designs[:0], rewards[:0], feasible[:0]
-        if feasible.any():  # what cannot exist counts as the worst that can, lest it drown the differences among the rest
+        designs, rewards, feasible = complete
+        # infeasible designs get the worst feasible reward, so that they do not dominate the gradient
+        if feasible.any():
             self._ascend(designs, np.where(feasible, rewards, rewards[feasible].min()))
 
     def _ascend(self, designs: Indices, rewards: Array) -> None:
         mean, spread = rewards.mean(), rewards.std()
-        self.baseline = mean if self.baseline is None else self.memory * self.baseline + (1 - self.memory) * mean
+        self.baseline = (
+            mean if self.baseline is None else self.memory * self.baseline + (1 - self.memory) * mean
+        )
         advantage = (rewards - self.baseline) / (spread or 1.0)
         log_policy = self.log_policy
         policy = np.exp(log_policy)
-        chosen = np.bincount((designs + self.first).ravel(), np.repeat(advantage, len(self.nvec)), len(policy)) / len(designs)
+        chosen = np.bincount(
+            (designs + self.first).ravel(), np.repeat(advantage, len(self.nvec)), len(policy)
+        ) / len(designs)
         information = np.bincount(self.parameter, policy * log_policy)[self.parameter]  # -H_p
         gradient = chosen - policy * advantage.mean() - self.entropy * policy * (log_policy - information)
-        self.logits += self.rate * len(designs) / self.batch * gradient  # a wider environment updates less often, by more
+        # a wider environment makes fewer, larger updates
+        self.logits += self.rate * len(designs) / self.batch * gradient
         largest = np.full(len(self.nvec), -np.inf)
         np.maximum.at(largest, self.parameter, self.logits)
         self.logits = np.maximum(self.logits - largest[self.parameter], -self.span)

@@ -1,20 +1,22 @@
-"""Soft actor-critic (Haarnoja et al., 2018), as implemented by Stable-Baselines3, on a continuous relaxation of the design.
+"""Soft actor-critic (Haarnoja et al., 2018), as implemented by Stable-Baselines3, on a continuous relaxation
+of the design.
 
-Each parameter p is a number a in [-1, 1] that stands for the value floor((a + 1) / 2 * n_p): a squashed normal distribution over each
-parameter's grid, whose width follows from a target entropy.
+Each parameter p is a number a in [-1, 1] that stands for the value floor((a + 1) / 2 * n_p): a squashed
+normal distribution over each parameter's grid, whose width follows from a target entropy.
 
-Good for: long ordered axes and reuse of every sample; slow, and categorical parameters are numbers to it.
+Good for: long ordered axes and reuse of every sample; slow, and categorical parameters become numbers.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from gymnasium.vector import VectorEnv
+
 from archgym.agents._stable_baselines import StableBaselinesAgent
 from archgym.space import DesignSpace, Ordinal, Real
 
 if TYPE_CHECKING:
-    from gymnasium.vector import VectorEnv
     from stable_baselines3.common.base_class import BaseAlgorithm
     from stable_baselines3.common.vec_env import VecEnv
 
@@ -26,10 +28,13 @@ class SAC(StableBaselinesAgent):
         num_envs: designs per step.
         learning_starts: random designs before the first update; at most an eighth of the budget.
         batch: designs per gradient step.
-        gradient_steps: gradient steps per step of all environments; they are what takes the time.
-        learning_rate: of Adam, for the actor, the critics and the entropy coefficient.
+        gradient_steps: gradient steps per step of all environments; most of the running time.
+        learning_rate: learning rate of Adam, for the actor, the critics and the entropy coefficient.
         entropy: initial entropy coefficient, adapted from there.
         gamma: discount between the designs of an episode (without effect at horizon 1).
+
+    Example:
+        >>> archgym.search("archgym/NKLandscape-v0", "sac", budget=200)  # doctest: +SKIP
     """
 
     version = 1
@@ -46,10 +51,6 @@ class SAC(StableBaselinesAgent):
         ]
     )
 
-    @property
-    def preferred_num_envs(self) -> int:
-        return int(self.num_envs)
-
     def view(self, env: VectorEnv) -> VectorEnv:
         from archgym.wrappers.vector import ContinuousActions
 
@@ -60,13 +61,7 @@ class SAC(StableBaselinesAgent):
 
         return Algorithm(
             env=env,
-            buffer_size=100_000,
-            learning_starts=min(self.learning_starts, budget // 8),
-            batch_size=self.batch,
-            train_freq=1,
-            gradient_steps=self.gradient_steps,
-            learning_rate=self.learning_rate,
             ent_coef=f"auto_{self.entropy}",
-            gamma=self.gamma,
+            **self.off_policy(budget),
             **common,
         )

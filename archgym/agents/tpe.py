@@ -1,21 +1,25 @@
-"""Tree-structured Parzen estimator (Bergstra et al., 2011; Watanabe, 2023): propose where good designs are dense and others are not.
+"""Tree-structured Parzen estimator (Bergstra et al., 2011; Watanabe, 2023): propose where good designs are
+dense and others are not.
 
-The designs seen split into the best, L, and the rest, G (with those still being simulated), with |L| = min(ceil(gamma t), 25) after t
-samples; a design that cannot exist is never among the best. Each set has a density: a mixture of a uniform prior and one kernel per design,
+The designs seen split into the best, L, and the rest, G (with those still being simulated), with |L| =
+min(ceil(gamma t), 25) after t samples; an infeasible design is never among the best. Each set has a density:
+a mixture of a uniform prior and one kernel per design,
 
     l(x) = (prod_p 1 / n_p + sum_{y in L} prod_p K_p(x_p | y_p)) / (|L| + 1)                  multivariate
     l(x) = prod_p (1 / n_p + sum_{y in L} K_p(x_p | y_p)) / (|L| + 1)                         univariate
     g(x) = the same with G
 
-    K_p(u | v) = (1 - epsilon) N_p(u | v) + epsilon / n_p,                                    epsilon = mutation / P
-    N_p(u | v) = 1{u = v} for a categorical parameter, exp(-(u - v)^2 / 2 h_p^2) / (its sum over u) for an ordered one
+    K_p(u | v) = (1 - epsilon) N_p(u | v) + epsilon / n_p,       epsilon = mutation / P
+    N_p(u | v) = 1{u = v} for a categorical parameter,
+                 exp(-(u - v)^2 / 2 h_p^2) / (its sum over u) for an ordered one
     h_p = 0.3 max(1, n_p / (|L| + 2))
 
 and of `candidates` draws from l, the one with the largest l(x) / g(x) that has not been seen yet is proposed.
 
-Where this differs from the papers: their kernels narrow as |L| grows until, in a finite space, every draw is a design seen before. The
-uniform share epsilon keeps a kernel as wide as a mutation (it is Aitchison & Aitken's kernel where the parameter is categorical), and G has
-L's kernels, so that one product of matrices serves both densities. On NK landscapes of 3^8 designs that halves the mean number of samples.
+Where this differs from the papers: their kernels narrow as |L| grows until, in a finite space, every draw is
+a design seen before. The uniform share epsilon keeps a kernel as wide as a mutation (it is Aitchison &
+Aitken's kernel where the parameter is categorical), and G has L's kernels, so that one product of matrices
+serves both densities. On NK landscapes of 3^8 designs that halves the mean number of samples.
 
 Good for: tens to a thousand samples of simulators that take a millisecond or more; any mixture of parameters.
 """
@@ -31,11 +35,11 @@ import numpy as np
 from archgym.agent import AskTellAgent
 from archgym.space import Array, Categorical, DesignSpace, Indices, Ordinal, Real
 
-MOST_GOOD = 25  # designs in L at most (Bergstra et al., 2013)
-NARROWEST = 0.3  # standard deviations of a kernel: in cells at least, and as a share of n_p / (|L| + 2)
-MOST_CELLS = 256  # a longer grid is seen as so many cells of (nearly) equal length: finer than any kernel is narrow
-REDRAWN = 64  # parameters of a repeated design, until it is accepted
-LARGEST_ONE_HOT = 512  # columns up to which one product of matrices is faster than a gather for each parameter
+MAX_GOOD = 25  # designs in L (Bergstra et al., 2013)
+MIN_BANDWIDTH = 0.3  # standard deviation of a kernel: smallest, in cells, and as a share of n_p / (|L| + 2)
+MAX_CELLS = 256  # a longer grid is divided into this number of (nearly) equal cells, finer than any kernel
+MAX_REDRAWS = 64  # redrawn parameters of a repeated design, before it is accepted
+MAX_ONE_HOT = 512  # columns up to which one product of matrices is faster than a gather for each parameter
 
 
 class TPE(AskTellAgent):
@@ -46,7 +50,11 @@ class TPE(AskTellAgent):
         candidates: draws from l(x) among which the proposal is chosen.
         multivariate: kernels of whole designs; otherwise the parameters are independent of each other.
         gamma: share of the designs seen that counts as good.
-        mutation: expected number of parameters that a draw takes anywhere, instead of near a good design.
+        mutation: expected number of parameters whose value a draw takes from the whole range, instead of near
+            a good design.
+
+    Example:
+        >>> archgym.search("archgym/NKLandscape-v0", "tpe", budget=200)  # doctest: +SKIP
     """
 
     version = 2
@@ -63,15 +71,18 @@ class TPE(AskTellAgent):
     def start(self, space: DesignSpace, *, budget: int, rng: np.random.Generator) -> None:
         self.space, self.rng = space, rng
         self.nvec, self.ordered = space.nvec, np.array([p.ordered for p in space], bool)
-        self.cells = np.minimum(space.nvec, MOST_CELLS)
-        self.exact = np.int64 if int(space.nvec.max(initial=1)) * MOST_CELLS < 2**63 else object  # of products of values and cells
-        self.width = int(self.cells.max(initial=1))  # tables are [P, width, width], padded where a parameter has fewer cells
+        self.cells = np.minimum(space.nvec, MAX_CELLS)
+        # of products of values and cells
+        self.exact = np.int64 if int(space.nvec.max(initial=1)) * MAX_CELLS < 2**63 else object
+        # tables are [P, width, width], padded where a parameter has fewer cells
+        self.width = int(self.cells.max(initial=1))
         self.parameter = np.arange(len(space))
         self.epsilon = min(self.mutation / max(int((space.nvec > 1).sum()), 1), 0.5)
         self.log_uniform = -float(np.log(self.cells).sum())
-        self.one_hot = len(space) * self.width <= LARGEST_ONE_HOT
-        self.told = self.asked = 0
-        self.ranked: list[tuple[float, int]] = []  # (-reward, place in order of asking) of designs that exist, best first
+        self.one_hot = len(space) * self.width <= MAX_ONE_HOT
+        self.n_told = self.n_asked = 0
+        # (-reward, position in order of proposal) of feasible designs, best first
+        self.ranked: list[tuple[float, int]] = []
         self.seen: set[bytes] = set()
         self.tabulated = -1
         self.places = np.zeros((0, len(space)), np.int64)
@@ -79,7 +90,7 @@ class TPE(AskTellAgent):
         self._reserve(64)
 
     def _reserve(self, capacity: int) -> None:
-        """Room for `capacity` designs, as cells [N, P] and one-hot [N, P * width]."""
+        """Allocate arrays for `capacity` designs: cells [N, P] and one-hot [N, P * width]."""
         more = capacity - len(self.places)
         self.places = np.pad(self.places, ((0, more), (0, 0)))
         self.columns = np.pad(self.columns, ((0, more), (0, 0)))
@@ -87,34 +98,36 @@ class TPE(AskTellAgent):
     def ask(self, n: int) -> Indices:
         designs = self.space.sample(n, self.rng)
         for row in range(n):
-            proposals = designs[row : row + 1] if self.told < self.startup else self._propose()
+            proposals = designs[row : row + 1] if self.n_told < self.startup else self._propose()
             designs[row] = self._unseen(proposals)
             self._add(designs[row])
         return designs
 
     def tell(self, indices: Indices, rewards: Array, metrics: Mapping[str, Array], feasible: Array) -> None:
-        for reward, exists in zip(rewards.tolist(), feasible.tolist(), strict=True):
-            if exists:
-                insort(self.ranked, (-reward, self.told))
-            self.told += 1
+        for reward, is_feasible in zip(rewards.tolist(), feasible.tolist(), strict=True):
+            if is_feasible:
+                insort(self.ranked, (-reward, self.n_told))
+            self.n_told += 1
 
     def _add(self, design: Indices) -> None:
-        if self.asked == len(self.places):
-            self._reserve(2 * self.asked)
+        if self.n_asked == len(self.places):
+            self._reserve(2 * self.n_asked)
         place = (design.astype(self.exact) * self.cells // self.nvec).astype(np.int64)
-        self.places[self.asked] = place
+        self.places[self.n_asked] = place
         if self.one_hot:
-            self.columns[self.asked, place + self.parameter * self.width] = 1
+            self.columns[self.n_asked, place + self.parameter * self.width] = 1
         self.seen.add(design.tobytes())
-        self.asked += 1
+        self.n_asked += 1
 
     def _unseen(self, proposals: Indices) -> Indices:
-        """The first proposal [C, P] not seen yet; else the first, with random parameters redrawn one by one until it is new."""
+        """The first proposal [C, P] not seen yet; else the first, with random parameters redrawn one by
+        one until it is new.
+        """
         for proposal in proposals:
             if proposal.tobytes() not in self.seen:
                 return np.asarray(proposal)
         design: Indices = proposals[0].copy()
-        for _ in range(REDRAWN if len(self.seen) < self.space.size else 0):
+        for _ in range(MAX_REDRAWS if len(self.seen) < self.space.size else 0):
             parameter = int(self.rng.integers(len(design)))
             design[parameter] = self.rng.integers(self.nvec[parameter])
             if design.tobytes() not in self.seen:
@@ -126,21 +139,19 @@ class TPE(AskTellAgent):
         good = self.good()
         drawn = self._draw(good)
         log_l, log_g = self.log_densities(drawn, good)
-        places: Indices = drawn[np.argsort(log_g - log_l, kind="stable")]
-        return self._in_cells(places)
+        return self._in_cells(drawn[np.argsort(log_g - log_l, kind="stable")])
 
     def _in_cells(self, places: Indices) -> Indices:
         """A random value of each cell: int64 [C, P]."""
-        if self.width < MOST_CELLS:
+        if self.width < MAX_CELLS:
             return places  # a cell is a value
         ends = np.stack([places, places + 1]).astype(self.exact)
         first, end = (-(-ends * self.nvec // self.cells)).astype(np.int64)
-        designs: Indices = first + (self.rng.random(places.shape) * (end - first)).astype(np.int64)
-        return designs
+        return np.asarray(first + (self.rng.random(places.shape) * (end - first)).astype(np.int64))
 
     def good(self) -> Indices:
-        """The places, in order of asking, of the designs in L: int64 [|L|]."""
-        size = min(int(np.ceil(self.gamma * self.told)), MOST_GOOD)
+        """Positions, in order of proposal, of the designs in L: int64 [|L|]."""
+        size = min(int(np.ceil(self.gamma * self.n_told)), MAX_GOOD)
         return np.array([place for _, place in islice(self.ranked, size)], np.int64)
 
     def _tabulate(self, size: int) -> None:
@@ -150,12 +161,17 @@ class TPE(AskTellAgent):
         self.tabulated = size
         u, n = np.arange(self.width), self.cells[:, None, None]
         inside = (u < n) & (u[:, None] < n)
-        h = NARROWEST * np.maximum(1, n / (size + 2))
-        near = np.where(self.ordered[:, None, None], np.exp(-0.5 * ((u - u[:, None]) / h) ** 2), u == u[:, None]) * inside
+        h = MIN_BANDWIDTH * np.maximum(1, n / (size + 2))
+        near = (
+            np.where(self.ordered[:, None, None], np.exp(-0.5 * ((u - u[:, None]) / h) ** 2), u == u[:, None])
+            * inside
+        )
         near /= np.maximum(near.sum(axis=2, keepdims=True), np.finfo(float).tiny)
         self.kernel: Array = (1 - self.epsilon) * near + self.epsilon * inside / n
         self.cumulative: Array = self.kernel.cumsum(axis=2)
-        self.log_kernel: Array = np.log(self.kernel, where=inside, out=np.zeros(inside.shape)).astype(np.float32)
+        self.log_kernel: Array = np.log(self.kernel, where=inside, out=np.zeros(inside.shape)).astype(
+            np.float32
+        )
 
     def _draw(self, good: Indices) -> Indices:
         """Draws from l(x), as cells: int64 [C, P]."""
@@ -168,8 +184,8 @@ class TPE(AskTellAgent):
             cumulative[component == len(good)] = np.arange(1, self.width + 1) / self.cells[:, None]
         else:
             cumulative = self._marginals(self.places[good]).cumsum(axis=1)
-        places: Indices = np.minimum((cumulative < u[:, :, None]).sum(axis=2), self.cells - 1)  # the minimum absorbs rounding
-        return places
+        # the minimum absorbs rounding
+        return np.asarray(np.minimum((cumulative < u[:, :, None]).sum(axis=2), self.cells - 1))
 
     def log_densities(self, x: Indices, good: Indices) -> tuple[Array, Array]:
         """log l(x) and log g(x), [C] each, of designs as cells, int64 [C, P]."""
@@ -179,10 +195,10 @@ class TPE(AskTellAgent):
             log_l = _log_sum(each[:, good], self.log_uniform)
             each[:, good] = -np.inf
             log_g = _log_sum(each, self.log_uniform)
-            return log_l - np.log(len(good) + 1), log_g - np.log(self.asked - len(good) + 1)
-        rest = np.ones(self.asked, bool)
+            return log_l - np.log(len(good) + 1), log_g - np.log(self.n_asked - len(good) + 1)
+        rest = np.ones(self.n_asked, bool)
         rest[good] = False
-        sets = self.places[good], self.places[: self.asked][rest]
+        sets = self.places[good], self.places[: self.n_asked][rest]
         log_l, log_g = (np.log(self._marginals(members)[self.parameter, x]).sum(axis=1) for members in sets)
         return log_l, log_g
 
@@ -190,11 +206,10 @@ class TPE(AskTellAgent):
         """sum_p log K_p(x_p | y_p) for every design y seen: float32 [C, N]."""
         tables = self.log_kernel[self.parameter, :, x]  # [C, P, width]
         if self.one_hot:
-            products: Array = tables.reshape(len(x), self.columns.shape[1]) @ self.columns[: self.asked].T
-            return products
-        total = np.zeros((self.asked, len(x)), np.float32)
+            return np.asarray(tables.reshape(len(x), self.columns.shape[1]) @ self.columns[: self.n_asked].T)
+        total = np.zeros((self.n_asked, len(x)), np.float32)
         for p in self.parameter:
-            total += tables[:, p].T[self.places[: self.asked, p]]
+            total += tables[:, p].T[self.places[: self.n_asked, p]]
         return total.T
 
     def _marginals(self, members: Indices) -> Array:
@@ -202,12 +217,12 @@ class TPE(AskTellAgent):
         flat = (members + self.parameter * self.width).ravel()
         counts = np.bincount(flat, minlength=len(self.cells) * self.width).reshape(-1, 1, self.width)
         uniform = (np.arange(self.width) < self.cells[:, None]) / self.cells[:, None]
-        marginals: Array = ((counts @ self.kernel)[:, 0] + uniform) / (len(members) + 1)
-        return marginals
+        return np.asarray(((counts @ self.kernel)[:, 0] + uniform) / (len(members) + 1))
 
 
 def _log_sum(terms: Array, prior: float) -> Array:
     """log(exp(prior) + sum_n exp(terms[c, n])): [C, N] -> [C]."""
     largest = terms.max(axis=1, initial=prior)
-    total: Array = np.log(np.exp(terms - largest[:, None]).sum(axis=1) + np.exp(prior - largest)) + largest
-    return total
+    return np.asarray(
+        np.log(np.exp(terms - largest[:, None]).sum(axis=1) + np.exp(prior - largest)) + largest
+    )

@@ -12,14 +12,16 @@ from archgym.simulators.accelerator.backends.environments import BACKENDS, insta
 from archgym.simulators.accelerator.backends.environments import install as make
 
 
-def install(name: Annotated[str, typer.Argument(metavar="BACKEND", help=f"Simulator: {' or '.join(BACKENDS)}.")]) -> None:
+def install(
+    name: Annotated[str, typer.Argument(metavar="BACKEND", help=f"Simulator: {' or '.join(BACKENDS)}.")],
+) -> None:
     """Install a real simulator in an environment of its own; about half a minute and half a gigabyte.
 
     archgym backends install scalesim
     """
     try:
         with progress_bar() as progress:
-            place = make(name, tell=progress)
+            place = make(name, progress=progress)
     except KeyboardInterrupt:
         end_interrupted("nothing was installed")
     print_to_copy("Installed", f"{name} {BACKENDS[name].version} in {place}")
@@ -40,6 +42,13 @@ def show() -> None:
         table.add_row(name, backend.version, state, backend.seconds_per_layer, style="" if there else "dim")
     console.print(table)
     console.print()
-    console.print(fact_sheet([(name, f"{backend.gives}; dataflows {backend.dataflows}") for name, backend in BACKENDS.items()]))
+    console.print(
+        fact_sheet(
+            [(name, f"{backend.gives}; dataflows {backend.dataflows}") for name, backend in BACKENDS.items()]
+        )
+    )
     console.print()
-    console.print("Time per layer is that of a new matrix multiplication on one core; results are kept on disk.", style="dim")
+    console.print(
+        "Time per layer is that of a new matrix multiplication on one core; results are kept on disk.",
+        style="dim",
+    )

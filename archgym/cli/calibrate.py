@@ -20,7 +20,8 @@ from archgym.errors import ArchGymError, whole
 from archgym.files.charts import check_chart, write_chart
 from archgym.files.paths import check_writable, make_folder, write_atomically
 from archgym.progress import Progress, parts, progress_bar
-from archgym.simulators.softmax.calibration import DEFAULT, PATTERNS, PREFETCH_BYTES, RECORDED, Calibration
+from archgym.simulators.softmax.calibration import RECORDED, Calibration
+from archgym.simulators.softmax.terms import DEFAULT, PATTERNS, PREFETCH_BYTES
 from archgym.text import number, percent, significant
 
 if TYPE_CHECKING:
@@ -67,7 +68,10 @@ def _calibrate(
         str | None,
         typer.Option(
             metavar="[NAME|PATH]",
-            help=f"Calibration to show: host, a recorded one ({DEFAULT}), or a file; without a name, host's if there is one.",
+            help=(
+                f"Calibration to show: host, a recorded one ({DEFAULT}), or a file; without a name, host's "
+                "if there is one."
+            ),
         ),
     ] = None,
     chart: ChartFile = None,
@@ -85,11 +89,20 @@ def _calibrate(
 @calibrate.command("softmax")
 def calibrate_softmax(
     bias: Annotated[
-        bool, typer.Option("--bias", help="Also measure more kernels and fit a table of the model's errors to them; some minutes more.")
+        bool,
+        typer.Option(
+            "--bias",
+            help=(
+                "Also measure more kernels and fit a table of the model's errors to them; some minutes more."
+            ),
+        ),
     ] = False,
     seed: Seed = 0,
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE.json", help="File for the calibration.", show_default="this machine's own")
+        Path | None,
+        typer.Option(
+            metavar="FILE.json", help="File for the calibration.", show_default="this machine's own"
+        ),
     ] = None,
 ) -> None:
     """Measure memory, arithmetic and softmax kernels of this machine; about a minute.
@@ -147,7 +160,9 @@ def _seconds_of_bias() -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class _BiasScores:
-    """The effect of a bias table: `fitted` designs went into it; (MAPE, Spearman) on `unseen` others `without` and `with_` it."""
+    """The effect of a bias table: `fitted` designs went into it; (MAPE, Spearman) on `unseen` others
+    `without` and `with_` it.
+    """
 
     fitted: int
     unseen: int
@@ -155,11 +170,21 @@ class _BiasScores:
     with_: Agreement
 
 
-def _with_bias(kernels: Kernels, document: Document, seed: int, compiling: Progress, sampling: Progress) -> tuple[Document, _BiasScores]:
-    """The calibration with a bias table fitted to two thirds of a sample's designs, and how well it predicts the others."""
+def _with_bias(
+    kernels: Kernels, document: Document, seed: int, compiling: Progress, sampling: Progress
+) -> tuple[Document, _BiasScores]:
+    """The calibration with a bias table fitted to two thirds of a sample's designs, and how well it
+    predicts the others.
+    """
     import numpy as np
 
-    from archgym.simulators.softmax.fitting.calibrate import BIAS_DESIGNS, BIAS_SHAPES, held_out, score, with_bias
+    from archgym.simulators.softmax.fitting.calibrate import (
+        BIAS_DESIGNS,
+        BIAS_SHAPES,
+        held_out,
+        score,
+        with_bias,
+    )
     from archgym.simulators.softmax.fitting.sample import build_and_check, measure_sample, random_designs
 
     rng = np.random.default_rng([seed, 1])
@@ -177,7 +202,9 @@ def _print_scores(console: Console, scores: _BiasScores) -> None:
     for title, (mape, spearman) in (("without it", scores.without), ("with it", scores.with_)):
         table.add_row(title, percent(mape), significant(spearman, 3))
     console.print(table)
-    console.print(f"Fitted to {scores.fitted:,} random designs, judged by {scores.unseen:,} others.", style="dim")
+    console.print(
+        f"Fitted to {scores.fitted:,} random designs, judged by {scores.unseen:,} others.", style="dim"
+    )
 
 
 def _signed(document: Document, seed: int, scores: _BiasScores | None) -> Document:
@@ -189,9 +216,17 @@ def _signed(document: Document, seed: int, scores: _BiasScores | None) -> Docume
     provenance = f"{datetime.now(UTC):%Y-%m-%d}, measured by archgym {__version__} (seed {seed})"
     if scores is not None:
         without, with_ = percent(scores.without.mape), percent(scores.with_.mape)
-        provenance += f"; bias fitted to {scores.fitted} designs: on {scores.unseen} others MAPE {without} without it, {with_} with it"
+        provenance += (
+            f"; bias fitted to {scores.fitted} designs: on {scores.unseen} others MAPE {without} without it, "
+            f"{with_} with it"
+        )
     first = {key: document[key] for key in ("format", "version", "machine")}
-    return {**first, "provenance": provenance, "units": UNITS, **{key: value for key, value in document.items() if key not in first}}
+    return {
+        **first,
+        "provenance": provenance,
+        "units": UNITS,
+        **{key: value for key, value in document.items() if key not in first},
+    }
 
 
 def _write_json(document: Document, file: BinaryIO) -> None:
@@ -204,7 +239,9 @@ def _in_lines(value: Any, depth: int = 0) -> str:
     if not isinstance(value, dict) or (depth and len(text) <= LINE):
         return text
     space = " " * (depth + 1)
-    entries = ",\n".join(f"{space}{json.dumps(key)}: {_in_lines(entry, depth + 1)}" for key, entry in value.items())
+    entries = ",\n".join(
+        f"{space}{json.dumps(key)}: {_in_lines(entry, depth + 1)}" for key, entry in value.items()
+    )
     return f"{{\n{entries}\n{' ' * depth}}}"
 
 
@@ -217,16 +254,31 @@ def _show(source: str, chart: Path | None) -> None:
         chart = check_chart(chart, "--chart")
     source = source or ("host" if Calibration.host().exists() else DEFAULT)
     calibration = Calibration.load(source)  # checks it
-    path = Calibration.host() if source == "host" else RECORDED / f"{source}.json" if source in Calibration.recorded() else Path(source)
+    path = (
+        Calibration.host()
+        if source == "host"
+        else RECORDED / f"{source}.json"
+        if source in Calibration.recorded()
+        else Path(source)
+    )
     document: Document = json.loads(path.read_text(encoding="utf-8-sig"))
     curves = {
-        pattern: (curve["log2_bytes"], curve["ns_per_float"]) for pattern, curve in document["bandwidth"].items() if pattern in PATTERNS
+        pattern: (curve["log2_bytes"], curve["ns_per_float"])
+        for pattern, curve in document["bandwidth"].items()
+        if pattern in PATTERNS
     }
     levels = document["overlap"]["log2_bytes"]
     if (largest := max(*levels, *(size for sizes, _ in curves.values() for size in sizes))) > MAX_LOG2_BYTES:
-        raise ArchGymError(f"the calibration {source!r} has log2_bytes of {largest:g}: they are logarithms of bytes, not bytes")
+        raise ArchGymError(
+            f"the calibration {source!r} has log2_bytes of {largest:g}: they are logarithms of bytes, not "
+            "bytes"
+        )
     console = stdout()
-    heading(console, f"Calibration {source}", "" if source == "host" or source in Calibration.recorded() else str(path))
+    heading(
+        console,
+        f"Calibration {source}",
+        "" if source == "host" or source in Calibration.recorded() else str(path),
+    )
     _print_calibration(console, document)
     console.print()
     console.print(_curves_in_numbers(calibration, curves))
@@ -234,12 +286,16 @@ def _show(source: str, chart: Path | None) -> None:
     if chart is not None:
         from archgym.simulators.softmax.fitting.charts import bandwidth
 
-        write_chart(bandwidth(curves, levels, f"Memory bandwidth, calibration {source}", calibration.machine), chart)
+        write_chart(
+            bandwidth(curves, levels, f"Memory bandwidth, calibration {source}", calibration.machine), chart
+        )
         console.print()
         print_to_copy("Chart", str(chart))
 
 
-def _curves_in_numbers(calibration: Calibration, curves: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> Table:
+def _curves_in_numbers(
+    calibration: Calibration, curves: Mapping[str, tuple[Sequence[float], Sequence[float]]]
+) -> Table:
     """ns per float at every fourth size."""
     from archgym.simulators.softmax.fitting.charts import size, words
 
@@ -248,7 +304,9 @@ def _curves_in_numbers(calibration: Calibration, curves: Mapping[str, tuple[Sequ
     high = max(sizes[-1] for sizes, _ in curves.values())
     for x in range(math.ceil(low / 2) * 2, math.floor(high) + 1, 2):
         cells = [
-            significant(calibration.bandwidth_ns(pattern, 2.0**x), 3) if sizes[0] - 0.01 <= x <= sizes[-1] + 0.01 else "-"
+            significant(calibration.bandwidth_ns(pattern, 2.0**x), 3)
+            if sizes[0] - 0.01 <= x <= sizes[-1] + 0.01
+            else "-"
             for pattern, (sizes, _) in curves.items()
         ]
         table.add_row(size(x), *cells)
@@ -271,7 +329,9 @@ def _print_calibration(console: Console, document: Document) -> None:
     console.print(fact_sheet(facts))
     console.print()
 
-    table = new_table("Memory, one thread", *(f"{level} {unit}>" for level in levels for unit in ("ns", "GB/s")))
+    table = new_table(
+        "Memory, one thread", *(f"{level} {unit}>" for level in levels for unit in ("ns", "GB/s"))
+    )
     for pattern in PATTERNS:
         cells = []
         for place in places:
@@ -286,16 +346,31 @@ def _print_calibration(console: Console, document: Document) -> None:
     for distance in PREFETCH_BYTES:
         factors = document["overlap"]["prefetch_factor"][str(distance)]
         phi = [value * factor for value, factor in zip(document["overlap"]["phi"], factors, strict=True)]
-        table.add_row(f"prefetching {distance:,} bytes ahead" if distance else "no prefetching", *(f"{value:.2f}" for value in phi))
+        table.add_row(
+            f"prefetching {distance:,} bytes ahead" if distance else "no prefetching",
+            *(f"{value:.2f}" for value in phi),
+        )
     console.print(table)
     console.print("Part of the shorter of memory time and arithmetic time that is not hidden.", style="dim")
     console.print()
 
-    facts = [("Start-up", f"{number(calibration.row_overhead_ns)} ns per row, {number(calibration.tile_overhead_ns)} ns per tile")]
-    text = f"{number(calibration.thread_start_ns)} ns to start the second; each takes {calibration.thread_slowdown:.3g} times as long"
+    facts = [
+        (
+            "Start-up",
+            f"{number(calibration.row_overhead_ns)} ns per row, {number(calibration.tile_overhead_ns)} ns "
+            "per tile",
+        )
+    ]
+    text = (
+        f"{number(calibration.thread_start_ns)} ns to start the second; each takes "
+        f"{calibration.thread_slowdown:.3g} times as long"
+    )
     if "two_threads" in document:
         slower = [
-            math.prod(calibration.bandwidth_ns(p, 2.0**x, 2) / calibration.bandwidth_ns(p, 2.0**x) for p in PATTERNS) ** (1 / len(PATTERNS))
+            math.prod(
+                calibration.bandwidth_ns(p, 2.0**x, 2) / calibration.bandwidth_ns(p, 2.0**x) for p in PATTERNS
+            )
+            ** (1 / len(PATTERNS))
             for x in places
         ]
         moving = ", ".join(f"{ratio:.2f} ({level})" for ratio, level in zip(slower, levels, strict=True))
@@ -304,7 +379,9 @@ def _print_calibration(console: Console, document: Document) -> None:
 
 
 def _places(document: Document) -> list[float]:
-    """log2 of the bytes that represent a level: half of the first, the middle of the others, the most measured for memory."""
+    """log2 of the bytes that represent a level: half of the first, the middle of the others, the most
+    measured for memory.
+    """
     levels = document["overlap"]["log2_bytes"]
     middles = [(a + b) / 2 for a, b in pairwise(levels)]
     return [levels[0] - 1, *middles, max(curve["log2_bytes"][-1] for curve in document["bandwidth"].values())]

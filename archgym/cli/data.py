@@ -17,9 +17,17 @@ from archgym.progress import progress_bar
 from archgym.registry import discover
 from archgym.simulators.nas import cells
 from archgym.simulators.nas.costs import get_network
-from archgym.simulators.nas.tables.imports import KINDS, UnclearUnit
+from archgym.simulators.nas.tables.accuracies import UnclearUnit
+from archgym.simulators.nas.tables.imports import KINDS
 from archgym.simulators.nas.tables.summary import Summary, first_cells, summarize
-from archgym.simulators.nas.tables.table import IMPORTERS, Table, list_tables, load_table, read_table, save_table
+from archgym.simulators.nas.tables.table import (
+    IMPORTERS,
+    Table,
+    list_tables,
+    load_table,
+    read_table,
+    save_table,
+)
 from archgym.text import percent
 
 _ENVIRONMENTS = {"cell": "archgym/NasCell-v0", "macro": "archgym/NasMacro-v0"}  # by space
@@ -28,13 +36,20 @@ WIDE = 110  # characters, from which on sources have a column of their own
 
 def import_table(
     kind: Annotated[str, typer.Argument(metavar="KIND", help=f"Benchmark: {', '.join(KINDS)}.")],
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="Folder of nats-bench; CSV, JSON or pickle file of the others.")],
+    path: Annotated[
+        Path,
+        typer.Argument(metavar="PATH", help="Folder of nats-bench; CSV, JSON or pickle file of the others."),
+    ],
     fractions: Annotated[
         bool | None,
-        typer.Option("--fractions/--per-cent", help="Unit of the accuracies, 0 to 1 or per cent, where the file leaves it unclear."),
+        typer.Option(
+            "--fractions/--per-cent",
+            help="Unit of the accuracies, 0 to 1 or per cent, where the file leaves it unclear.",
+        ),
     ] = None,
 ) -> None:
-    """Turn the files of a published benchmark into accuracy tables for environments; a pickle is never allowed to run code.
+    """Turn the files of a published benchmark into accuracy tables for environments; a pickle is never
+    allowed to run code.
 
     archgym data import nas-bench-macro nas-bench-macro_cifar10.json
     """
@@ -80,7 +95,9 @@ def show_tables() -> None:
     """
     out = stdout()
     wide = out.width >= WIDE
-    shown = new_table("Name", "Space", "Networks>", "Seeds>", "Epochs>", "Test, %>", *(["Source"] if wide else []))
+    shown = new_table(
+        "Name", "Space", "Networks>", "Seeds>", "Epochs>", "Test, %>", *(["Source"] if wide else [])
+    )
     sources = {}
     for name, path in list_tables().items():
         try:
@@ -90,7 +107,14 @@ def show_tables() -> None:
             continue
         best, sources[name] = _best(table).get("test"), str(table.provenance.get("source", ""))
         share = "-" if best is None else f"{100 * best:.2f}"
-        row = [name, table.space, f"{len(table.row):,}", str(table.test_accuracy.shape[1]), _epochs(table), share]
+        row = [
+            name,
+            table.space,
+            f"{len(table.row):,}",
+            str(table.test_accuracy.shape[1]),
+            _epochs(table),
+            share,
+        ]
         shown.add_row(*row, *([sources[name]] if wide else []))
     if sources:
         out.print(shown)
@@ -121,7 +145,11 @@ def show_table(
         out.print()
         _print_front(table, summary)
     out.print()
-    out.print(fact_sheet([(key.replace("_", " ").capitalize(), _joined(value)) for key, value in table.provenance.items()]))
+    out.print(
+        fact_sheet(
+            [(key.replace("_", " ").capitalize(), _joined(value)) for key, value in table.provenance.items()]
+        )
+    )
 
 
 def _figures(summary: Summary) -> dict[str, str]:
@@ -131,13 +159,19 @@ def _figures(summary: Summary) -> dict[str, str]:
         "By live 3x3 convolutions": f"{_each(summary.by_convolutions)} (0, 1, ... of them)",
         "Deviation between networks": percent(summary.between),
     }
-    if summary.within is None or summary.seeds is None or summary.reliability is None or summary.top_reliability is None:
+    if (
+        summary.within is None
+        or summary.seeds is None
+        or summary.reliability is None
+        or summary.top_reliability is None
+    ):
         return figures
     return {
         **figures,
         "Deviation between seeds": percent(summary.within),
         "Spearman between seeds": f"{summary.seeds:.3f}",
-        "Reliability of the mean": f"{summary.reliability:.3f}; {summary.top_reliability:.3f} in the best quarter",
+        "Reliability of the mean": f"{summary.reliability:.3f}; "
+        f"{summary.top_reliability:.3f} in the best quarter",
     }
 
 
@@ -173,7 +207,11 @@ def _epochs(table: Table) -> str:
 
 
 def _best(table: Table) -> dict[str, float]:
-    """The best mean over the trainings after the last epoch, of validation and of test accuracy where they are known."""
+    """The best mean over the trainings after the last epoch, of validation and test accuracy where known."""
     found = {"validation": table.valid_accuracy[:, :, -1], "test": table.test_accuracy}
-    known = {what: np.ma.masked_invalid(accuracies) for what, accuracies in found.items() if np.isfinite(accuracies).any()}
+    known = {
+        what: np.ma.masked_invalid(accuracies)
+        for what, accuracies in found.items()
+        if np.isfinite(accuracies).any()
+    }
     return {what: float(accuracies.mean(axis=1).max()) for what, accuracies in known.items()}

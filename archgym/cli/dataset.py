@@ -16,7 +16,9 @@ from archgym.text import assignments, number, percent
 if TYPE_CHECKING:
     from archgym.dataset.data import Dataset
 
-app = typer.Typer(no_args_is_help=True, help="Data sets of designs and their metrics, from searches or sampled.")
+app = typer.Typer(
+    no_args_is_help=True, help="Data sets of designs and their metrics, from searches or sampled."
+)
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a data set.")]
 Out = Annotated[Path, typer.Option(metavar="DIR", help="Folder for the data set.")]
@@ -41,7 +43,10 @@ class Format(StrEnum):
 @app.command("build")
 def build_(
     sources: Annotated[
-        list[Path], typer.Argument(metavar="FILE|DIR...", help="Files of archgym search --out, folders of studies, data sets.")
+        list[Path],
+        typer.Argument(
+            metavar="FILE|DIR...", help="Files of archgym search --out, folders of studies, data sets."
+        ),
     ],
     out: Out,
     env: TaskOrEnv = None,
@@ -67,7 +72,10 @@ def sample_(
     seed: Annotated[int, typer.Option(min=0, help="Seed for the random and Sobol designs.")] = 0,
     set_: Settings = None,
     cache: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Store of simulated designs, from which an interrupted command resumes.")
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Store of simulated designs, from which an interrupted command resumes."
+        ),
     ] = None,
     overwrite: Overwrite = False,
     n: Annotated[int | None, typer.Option("--n", min=1, hidden=True)] = None,  # the former name of --budget
@@ -94,7 +102,11 @@ def sample_(
             progress=progress,
         )
     if len(data) < budget:
-        say("note", f"the space has {len(data):,} designs, fewer than {budget:,}: the data set holds all of them", "yellow")
+        say(
+            "note",
+            f"the space has {len(data):,} designs, fewer than {budget:,}: the data set holds all of them",
+            "yellow",
+        )
     _save(data, out)
 
 
@@ -113,7 +125,9 @@ def show(folder: Folder) -> None:
 def export(
     folder: Folder,
     out: Annotated[Path, typer.Option(metavar="PATH", help="CSV file, or Minari's folder of data sets.")],
-    format: Annotated[Format, typer.Option("--format", help="Format: csv, or minari for offline reinforcement learning.")] = Format.csv,
+    format: Annotated[
+        Format, typer.Option("--format", help="Format: csv, or minari for offline reinforcement learning.")
+    ] = Format.csv,
     name: Annotated[str | None, typer.Option(help="Minari data set id, namespace/name-vN.")] = None,
 ) -> None:
     """Write a data set for other tools.
@@ -142,11 +156,9 @@ def _save(data: Dataset, out: Path) -> None:
 def _show(data: Dataset, folder: Path) -> None:
     import numpy as np
 
-    from archgym.task import EnvSpecification
-
     console = stdout()
     designs = data.distinct()
-    env = EnvSpecification.from_dict(data.environment)
+    env = data.env
     heading(console, env.id, assignments(env.kwargs))
     shares = percent(len(designs) / data.space.size, 2), percent(designs.feasible.mean())
     facts = [
@@ -161,5 +173,7 @@ def _show(data: Dataset, folder: Path) -> None:
     for metric in data.metrics:
         column = designs.column(metric.name)[designs.feasible]
         if len(column):
-            table.add_row(metric.name, metric.unit, *(number(float(q)) for q in np.quantile(column, [0, 0.5, 1])))
+            table.add_row(
+                metric.name, metric.unit, *(number(float(q)) for q in np.quantile(column, [0, 0.5, 1]))
+            )
     console.print(table)

@@ -14,12 +14,14 @@ import typer
 
 from archgym.cli.options import Settings, building, pairs
 from archgym.cli.screen import fact_sheet, heading, new_table, stdout
+from archgym.cli.tables import Table
 from archgym.cli.words import count, objective_in_words, quantity
 from archgym.errors import ArchGymError, MissingDependency, reason_of, unknown
 from archgym.objective import Objective
 from archgym.optimum import known_optimum
 from archgym.registry import Task, get_agent, get_task, list_agents, list_envs, load, requirement
-from archgym.simulator import Simulator
+from archgym.simulator import Metric, Simulator
+from archgym.space import DesignSpace
 from archgym.text import assignments, number, plain
 
 
@@ -30,7 +32,9 @@ class What(StrEnum):
     agents = "agents"
 
 
-def list_(what: Annotated[What | None, typer.Argument(help="Kind to list.", show_default="both")] = None) -> None:
+def list_(
+    what: Annotated[What | None, typer.Argument(help="Kind to list.", show_default="both")] = None,
+) -> None:
     """List environments and agents, installed plug-ins included.
 
     archgym list agents
@@ -53,11 +57,15 @@ def list_(what: Annotated[What | None, typer.Argument(help="Kind to list.", show
 
 
 def _or_reason(cells: Callable[[], Sequence[str]], nothing: Sequence[str]) -> tuple[Sequence[str], str]:
-    """The cells of a list's row and their style; a plug-in that cannot be loaded is dimmed, with the reason for its description ("?")."""
+    """The cells of a list's row and their style; a plug-in that cannot be loaded is dimmed, with the
+    reason for its description ("?").
+    """
     try:
         return cells(), ""
     except Exception as error:  # a plug-in may raise anything
-        reason = str(error) if isinstance(error, MissingDependency) else f"cannot be loaded: {reason_of(error)}"
+        reason = (
+            str(error) if isinstance(error, MissingDependency) else f"cannot be loaded: {reason_of(error)}"
+        )
         return [reason if cell == "?" else cell for cell in nothing], "dim"
 
 
@@ -105,7 +113,9 @@ def _describe_agent(name: str) -> None:
         meanings = _meanings(documentation)
         table = new_table("Hyperparameter", "Kind", "Values", "Default", "Meaning", expendable=["Kind"])
         for p in cls.hyperparameters:
-            table.add_row(p.name, type(p).__name__, p.describe(), plain(p.default_value), meanings.get(p.name, ""))
+            table.add_row(
+                p.name, type(p).__name__, p.describe(), plain(p.default_value), meanings.get(p.name, "")
+            )
         out.print(table)
     else:
         out.print("No hyperparameters.")
@@ -123,37 +133,71 @@ def _describe_env(name: str, settings: Mapping[str, Any]) -> None:
     description = re.search(r"^## Description\n(.*?)(?=^## |\Z)", documentation, re.MULTILINE | re.DOTALL)
     if description:
         out.print("\n" + _reflow(description[1].strip()))
-    declared = any(p.default is not None for p in simulator.space)
-    values = "Values" if declared else "Values (default first)"
-    table = new_table("Parameter", "Kind", values, "Default", "Meaning", expendable=["Kind"])
-    for p in simulator.space:
-        table.add_row(p.name, type(p).__name__, p.describe(), plain(p.default_value) if declared else "", meanings.get(p.name, ""))
     out.print()
-    out.print(table)
-    out.print()
-    table = new_table("Metric", "Unit", "Better", "Note")
-    for m in simulator.metrics:
-        table.add_row(m.name, "" if m.unit == "1" else m.unit, m.better or "-", "only reported" if m.report_only else "")
-    out.print(table)
-    out.print()
-    table = new_table("Argument", "Default", "Meaning")
-    table.add_row("objective", "as below", 'another objective: {"minimize": ["metric"], "reference": {"metric": 1.0}, "at_most": {...}}')
-    table.add_row("horizon", "1", "designs per episode")
-    for argument, default in task.arguments().items():
-        table.add_row(argument, "required" if default is inspect.Parameter.empty else plain(default), meanings.get(argument, ""))
-    if task.presets:
-        table.add_row("preset", "None", "named set of arguments, listed below")
-    out.print(table)
-    out.print()
-    if task.presets:
-        table = new_table("Preset", "Arguments")
-        for preset, arguments in task.presets.items():
-            table.add_row(preset, assignments(arguments))
+    for table in (
+        _parameters_table(simulator.space, meanings),
+        _metrics_table(simulator.metrics),
+        _arguments_table(task, meanings),
+        *([_presets_table(task)] if task.presets else []),
+    ):
         out.print(table)
         out.print()
-    goal, best = objective_in_words(objective, simulator.metrics), _optimum_in_words(simulator, objective, name)
+    goal, best = (
+        objective_in_words(objective, simulator.metrics),
+        _optimum_in_words(simulator, objective, name),
+    )
     out.print(fact_sheet([("Objective", goal), ("Optimum", best)]))
     simulator.close()
+
+
+def _parameters_table(space: DesignSpace, meanings: Mapping[str, str]) -> Table:
+    declared = any(p.default is not None for p in space)
+    values = "Values" if declared else "Values (default first)"
+    table = new_table("Parameter", "Kind", values, "Default", "Meaning", expendable=["Kind"])
+    for p in space:
+        table.add_row(
+            p.name,
+            type(p).__name__,
+            p.describe(),
+            plain(p.default_value) if declared else "",
+            meanings.get(p.name, ""),
+        )
+    return table
+
+
+def _metrics_table(metrics: Sequence[Metric]) -> Table:
+    table = new_table("Metric", "Unit", "Better", "Note")
+    for m in metrics:
+        table.add_row(
+            m.name, "" if m.unit == "1" else m.unit, m.better or "-", "only reported" if m.report_only else ""
+        )
+    return table
+
+
+def _arguments_table(task: Task, meanings: Mapping[str, str]) -> Table:
+    table = new_table("Argument", "Default", "Meaning")
+    table.add_row(
+        "objective",
+        "as below",
+        'another objective: {"minimize": ["metric"], "reference": {"metric": 1.0}, "at_most": {...}}',
+    )
+    table.add_row("horizon", "1", "designs per episode")
+    for argument, default in task.arguments().items():
+        table.add_row(
+            argument,
+            "required" if default is inspect.Parameter.empty else plain(default),
+            meanings.get(argument, ""),
+        )
+    if task.presets:
+        table.add_row("preset", "None", "named set of arguments, listed below")
+    return table
+
+
+def _presets_table(task: Task) -> Table:
+    table = new_table("Preset", "Arguments")
+    for preset, arguments in task.presets.items():
+        table.add_row(preset, assignments(arguments))
+    return table
 
 
 def _optimum_in_words(simulator: Simulator, objective: Objective, name: str) -> str:
@@ -164,7 +208,11 @@ def _optimum_in_words(simulator: Simulator, objective: Objective, name: str) -> 
         return f"not known; archgym optimum {name} finds it by enumeration"
     if optimum.best_metrics is None or optimum.best_reward is None:
         return "no design is valid"
-    values = ", ".join(f"{m.name} {quantity(optimum.best_metrics[m.name], m)}" for m in simulator.metrics if m.name in objective.metrics)
+    values = ", ".join(
+        f"{m.name} {quantity(optimum.best_metrics[m.name], m)}"
+        for m in simulator.metrics
+        if m.name in objective.metrics
+    )
     return f"known: {values}; reward {number(optimum.best_reward)}"
 
 
@@ -183,19 +231,27 @@ def _summary(documentation: str, name: str = "") -> str:
 
 
 def _reflow(prose: str) -> str:
-    """Paragraphs as one line each, for the terminal to wrap; indented lines (equations) and lists stay as they are."""
+    """Paragraphs as one line each, for the terminal to wrap; indented lines (equations) and lists stay as
+    they are.
+    """
     return re.sub(r"(?<=\S)\n(?=[^\s|\-*#>])", " ", prose)
 
 
 def _meanings(documentation: str) -> dict[str, str]:
-    """Meanings of names in a docstring: lines "name: text" under "Args:", and rows "| name | ... | text |" of tables."""
+    """Meanings of names in a docstring: lines "name: text" under "Args:", and rows "| name | ... | text |"
+    of tables.
+    """
     found: dict[str, str] = {}
     arguments = re.search(r"^Args:\n((?:[ \t]+.*\n?|\n)*)", documentation, re.MULTILINE)
     if arguments:
-        for name, text in re.findall(r"^    (\w+)(?: \([^)]*\))?: (.*(?:\n {5,}.*)*)", arguments[1], re.MULTILINE):
+        for name, text in re.findall(
+            r"^    (\w+)(?: \([^)]*\))?: (.*(?:\n {5,}.*)*)", arguments[1], re.MULTILINE
+        ):
             found[name] = " ".join(text.split())
     for row in re.findall(r"^\|(.*)\|\s*$", documentation, re.MULTILINE):
         *cells, meaning = (cell.strip() for cell in row.split("|"))
         if len(cells) >= 2:
-            found |= {name: meaning for name in (cell.strip("`") for cell in cells[:2]) if name.isidentifier()}
+            found |= {
+                name: meaning for name in (cell.strip("`") for cell in cells[:2]) if name.isidentifier()
+            }
     return found

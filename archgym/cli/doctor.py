@@ -1,7 +1,8 @@
-"""`archgym doctor`: what works on this machine, what is missing, what that would enable, and the command that installs it.
+"""`archgym doctor`: features that work on this machine, missing ones, their use, and the command that
+installs them.
 
-Only what archgym needs can be broken; everything else is present or missing. Nothing is downloaded, no heavy package is
-imported, and a plug-in is imported only where another package brings it.
+Only what archgym needs can be broken; everything else is present or missing. Nothing is downloaded, no heavy
+package is imported, and a plug-in is imported only where another package brings it.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import typer
 
 from archgym._search import search
 from archgym.cli.screen import fact_sheet, heading, stdout
+from archgym.deprecated.names import old_names
 from archgym.errors import ArchGymError, reason_of
 from archgym.files.paths import check_folder, data_folder
 from archgym.processes.exits import FAILED
@@ -51,28 +53,39 @@ SAMPLES = 16
 SLOW = ("cmaes",)  # imports SciPy's statistics, which takes a second
 COLOURS = {"ok": "green", "missing": "yellow", "broken": "red"}
 
+__getattr__ = old_names(__name__, examine="run_checks")
 
-def examine(dask: str | None = None, ray: str | None = None) -> list[Finding]:
+
+def run_checks(dask: str | None = None, ray: str | None = None) -> list[Finding]:
     """Run all checks.
 
     Args:
         dask: address of a scheduler to check, tcp://HOST:PORT, or None.
         ray: address of a cluster to check, ray://HOST:PORT, or None.
     """
-    findings = [*_core(), *_extras(), *_from_simulators(), *_waiting(), *_plugins()]
-    return findings + [_cluster(kind, address) for kind, address in (("dask", dask), ("ray", ray)) if address is not None]
+    findings = [*_core(), *_extras(), *_from_simulators(), *_unmet_requirements(), *_plugins()]
+    return findings + [
+        _cluster(kind, address) for kind, address in (("dask", dask), ("ray", ray)) if address is not None
+    ]
 
 
 def doctor(
-    dask: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Address of a Dask scheduler to check too, tcp://HOST:PORT.")] = None,
-    ray: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Address of a Ray cluster to check too, ray://HOST:PORT.")] = None,
+    dask: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Address of a Dask scheduler to check too, tcp://HOST:PORT."),
+    ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Address of a Ray cluster to check too, ray://HOST:PORT."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for a bug report.")] = False,
 ) -> None:
-    """Check this machine: what works, what is missing, and the command that installs it; exit code 1 if something needed is broken.
+    """Check this machine: what works, what is missing, and the command that installs it; exit code 1 if
+    something needed is broken.
 
     archgym doctor --json
     """
-    findings = examine(dask, ray)
+    findings = run_checks(dask, ray)
     about = {"archgym": __version__, "python": platform.python_version(), "platform": platform.platform()}
     if as_json:
         print(json.dumps({**about, "findings": [asdict(finding) for finding in findings]}, indent=1))
@@ -92,7 +105,9 @@ def _print(about: dict[str, str], findings: Iterable[Finding]) -> None:
             facts += [*([("", "")] if section else []), (finding.section, "")]
             styles += [*([""] if section else []), "bold"]
             section = finding.section
-        text = "\n".join(filter(None, (finding.found, finding.enables and f"enables {finding.enables}", finding.remedy)))
+        text = "\n".join(
+            filter(None, (finding.found, finding.enables and f"enables {finding.enables}", finding.remedy))
+        )
         facts.append((f"{finding.state:8}{one_line(finding.name)}", text))
         styles.append(COLOURS[finding.state])
     out.print(fact_sheet(facts, styles))
@@ -109,8 +124,10 @@ def _core() -> Iterator[Finding]:
         yield Finding("Core", "data folder", "broken", reason_of(error), needed=True)
     try:
         result = search("archgym/NKLandscape-v0", "random", budget=SAMPLES, seed=0)
-        yield Finding("Core", "search", "ok", f"{result.samples} samples of archgym/NKLandscape-v0", needed=True)
-    except Exception as error:  # the check is whether there is one
+        yield Finding(
+            "Core", "search", "ok", f"{result.samples} samples of archgym/NKLandscape-v0", needed=True
+        )
+    except Exception as error:  # any error is the finding
         remedy = "pip install --force-reinstall archgym"
         yield Finding("Core", "search", "broken", reason_of(error), remedy=remedy, needed=True)
 
@@ -118,7 +135,11 @@ def _core() -> Iterator[Finding]:
 def _requirements(extra: str = "") -> list[Requirement]:
     """Requirements of archgym, or those that one of its extras adds."""
     core = [r for r in _stated() if r.marker is None or r.marker.evaluate({"extra": ""})]
-    return [r for r in _stated() if r not in core and r.marker and r.marker.evaluate({"extra": extra})] if extra else core
+    return (
+        [r for r in _stated() if r not in core and r.marker and r.marker.evaluate({"extra": extra})]
+        if extra
+        else core
+    )
 
 
 @cache
@@ -129,7 +150,12 @@ def _stated() -> list[Requirement]:
 
 
 def _packages(
-    section: str, name: str, requirements: Iterable[Requirement], remedy: str, enables: str = "", needed: bool = False
+    section: str,
+    name: str,
+    requirements: Iterable[Requirement],
+    remedy: str,
+    enables: str = "",
+    needed: bool = False,
 ) -> Finding:
     """Whether packages are installed in versions that fit; those that are needed are imported too."""
     versions, wrong, missing = [], [], False
@@ -174,8 +200,8 @@ def _from_simulators() -> Iterator[Finding]:
             yield Finding("Findings", point.name, "broken", reason_of(error), remedy=f"look at {point.value}")
 
 
-def _waiting() -> Iterator[Finding]:
-    """Environments that wait for something."""
+def _unmet_requirements() -> Iterator[Finding]:
+    """Environments whose requirement is not met."""
     for point in entry_points(group="archgym.requirements"):
         if remedy := requirement(point.name):
             yield Finding("Data", point.name, "missing", remedy=remedy)
@@ -183,17 +209,28 @@ def _waiting() -> Iterator[Finding]:
 
 def _plugins() -> Iterator[Finding]:
     """Entry points of other packages, each of which is loaded as a check."""
-    for group in ("archgym.agents", "archgym.envs", "archgym.requirements", "archgym.commands", "archgym.findings"):
+    for group in (
+        "archgym.agents",
+        "archgym.envs",
+        "archgym.requirements",
+        "archgym.commands",
+        "archgym.findings",
+    ):
         for point in entry_points(group=group):
             if point.dist is None or point.dist.name == "archgym":
                 continue
-            package = f"{group.removeprefix('archgym.').removesuffix('s')} of {point.dist.name} {point.dist.version}"
+            package = (
+                f"{group.removeprefix('archgym.').removesuffix('s')} of {point.dist.name} "
+                f"{point.dist.version}"
+            )
             try:
                 LOADERS[group](point.name) if group in LOADERS else load(point.value)
                 yield Finding("Plug-ins", point.name, "ok", package)
             except Exception as error:  # a plug-in may raise anything
                 remedy = f"pip install --upgrade {point.dist.name}"
-                yield Finding("Plug-ins", point.name, "broken", f"{package}: {reason_of(error)}", remedy=remedy)
+                yield Finding(
+                    "Plug-ins", point.name, "broken", f"{package}: {reason_of(error)}", remedy=remedy
+                )
 
 
 def _cluster(kind: str, address: str) -> Finding:
@@ -207,7 +244,14 @@ def _cluster(kind: str, address: str) -> Finding:
         executor, width = make_executor(place.geturl(), None)
         executor.shutdown()
     except (ArchGymError, OSError, ValueError) as error:
-        return Finding("Cluster", address, "broken", reason_of(error), remedy=f"start it, or correct --{kind}", needed=True)
+        return Finding(
+            "Cluster",
+            address,
+            "broken",
+            reason_of(error),
+            remedy=f"start it, or correct --{kind}",
+            needed=True,
+        )
     return Finding("Cluster", address, "ok", f"{width} runs at once", needed=True)
 
 

@@ -1,9 +1,11 @@
-"""`archgym fidelity`: predictions of the cost models against measurements, other simulators and published tables.
+"""`archgym fidelity`: predictions of the cost models against measurements, other simulators and published
+tables.
 
-Other simulators' and published tables are not shipped: --data names the folder that has them, and a record of each comparison is printed
-where it is not given. The accelerator model's record is written by
+Other simulators' and published tables are not shipped: --data names the folder that has them, and a record of
+each comparison is printed where it is not given. The accelerator model's record is written by
 
-    archgym fidelity accelerator --data DIR --record archgym/simulators/accelerator/fidelity/records/accelerator_fidelity.json
+    archgym fidelity accelerator --data DIR \\
+        --record archgym/simulators/accelerator/fidelity/records/accelerator_fidelity.json
 """
 
 from __future__ import annotations
@@ -21,7 +23,15 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 import numpy as np
 import typer
 
-from archgym.cli.measuring import COMPILING_S, Seed, check_memory, find_kernels, measuring, measuring_seconds, shape_in_words
+from archgym.cli.measuring import (
+    COMPILING_S,
+    Seed,
+    check_memory,
+    find_kernels,
+    measuring,
+    measuring_seconds,
+    shape_in_words,
+)
 from archgym.cli.options import ChartFile, check_file
 from archgym.cli.screen import fact_sheet, heading, new_table, print_to_copy, stdout
 from archgym.errors import ArchGymError, whole
@@ -49,27 +59,35 @@ OFF = 0.10  # distance of a term's median from 1 beyond which it is marked
 
 def softmax(
     calibration: Annotated[
-        str, typer.Option(metavar="NAME|PATH", help="Recorded calibration, or a file.", show_default="this machine's")
+        str,
+        typer.Option(
+            metavar="NAME|PATH", help="Recorded calibration, or a file.", show_default="this machine's"
+        ),
     ] = "host",
     cols: Annotated[
-        list[int] | None, typer.Option(help="Elements per row (repeatable).", show_default="4096, 65536, 1048576 and 67108864")
+        list[int] | None,
+        typer.Option(help="Elements per row (repeatable).", show_default="4096, 65536, 1048576 and 67108864"),
     ] = None,
     rows: Annotated[int, typer.Option(help="Rows of every shape.")] = 1,
     designs: Annotated[int, typer.Option(help="Number of random designs, the same for every shape.")] = 300,
     seed: Seed = 0,
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE.csv", help="File for all points: designs, measured and predicted times.")
+        Path | None,
+        typer.Option(metavar="FILE.csv", help="File for all points: designs, measured and predicted times."),
     ] = None,
     chart: ChartFile = None,
 ) -> None:
-    """Measure random kernels and the model's own choices, and compare the model's predictions with them; some minutes.
+    """Measure random kernels and the model's own choices, and compare the model's predictions with them; some
+    minutes.
 
     archgym fidelity softmax
     """
     whole("--rows", rows, least=1)
     whole("--designs", designs, least=MIN_DESIGNS)
     whole("--seed", seed, least=0)
-    shapes = [(rows, whole("--cols", each, least=1)) for each in dict.fromkeys(cols or [2**12, 2**16, 2**20, 2**26])]
+    shapes = [
+        (rows, whole("--cols", each, least=1)) for each in dict.fromkeys(cols or [2**12, 2**16, 2**20, 2**26])
+    ]
     if out is not None:
         out = check_file("--out", out, ".csv")
     if chart is not None:
@@ -83,9 +101,13 @@ def softmax(
     if chart is not None:
         from archgym.simulators.softmax.fitting.charts import predictions
 
-        write_chart(predictions(found, f"Predicted against measured, calibration {calibration}", model.machine), chart)
+        write_chart(
+            predictions(found, f"Predicted against measured, calibration {calibration}", model.machine), chart
+        )
     console = stdout()
-    heading(console, "Softmax cost model", f"calibration {calibration}, {designs:,} random designs, seed {seed}")
+    heading(
+        console, "Softmax cost model", f"calibration {calibration}, {designs:,} random designs, seed {seed}"
+    )
     _print_softmax(console, found)
     if out or chart:
         console.print()
@@ -98,17 +120,24 @@ def _compared(model: Calibration, shapes: list[tuple[int, int]], designs: int, s
     """The model's predictions against measured kernels."""
     from archgym.simulators.softmax.fitting.fidelity import CHOICES, fidelity
 
-    seconds = (designs * COMPILING_S, measuring_seconds(designs, shapes), measuring_seconds(2 * CHOICES, shapes))
+    seconds = (
+        designs * COMPILING_S,
+        measuring_seconds(designs, shapes),
+        measuring_seconds(2 * CHOICES, shapes),
+    )
     kernels = find_kernels()
     with progress_bar() as progress, warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # statistics of too few reliable points, which are printed as a dash
+        # statistics of too few reliable points, which are printed as a dash
+        warnings.simplefilter("ignore", RuntimeWarning)
         compiling, sampling, again = parts(progress, seconds)
         compiling("compiling kernels", 0.0)
 
         def sampled(what: str, share: float) -> None:
             sampling(what, share) if share < 1 else again("measuring the best again", 0.0)
 
-        return fidelity(kernels, model, shapes, designs=designs, seed=seed, compiling=compiling, measuring=sampled)
+        return fidelity(
+            kernels, model, shapes, designs=designs, seed=seed, compiling=compiling, measuring=sampled
+        )
 
 
 def _model_to_judge(name: str) -> Calibration:
@@ -121,30 +150,52 @@ def _model_to_judge(name: str) -> Calibration:
 
     if name == "host" and not Calibration.host().exists():
         raise ArchGymError(
-            f"this machine has no calibration yet: run `archgym calibrate softmax`, or name one with --calibration "
-            f"(a file, or a recorded one: {', '.join(Calibration.recorded())})"
+            "this machine has no calibration yet: run `archgym calibrate softmax`, or name one with "
+            f"--calibration (a file, or a recorded one: {', '.join(Calibration.recorded())})"
         )
     calibration = Calibration.load(name)
     if missing := [isa for isa in instruction_sets() if isa not in calibration.lanes]:
         raise ArchGymError(
-            f"the calibration {name!r} is of a machine without {' and '.join(missing)}, which this machine has: name another"
+            f"the calibration {name!r} is of a machine without {' and '.join(missing)}, which this machine "
+            "has: name another"
         )
     return calibration
 
 
 def _print_softmax(console: Console, found: Fidelity) -> None:
-    table = new_table("Shape>", "Points>", "Unreliable>", "MAPE>", "Spearman>", "Regret>", "Top 10>", "Best ns>")
+    for table in (_shapes_table(found), _designs_table(found), _ratios_table(found)):
+        console.print(table)
+        console.print()
+    console.print(fact_sheet(_SOFTMAX_TERMS), style="dim")
+
+
+def _shapes_table(found: Fidelity) -> Table:
+    table = new_table(
+        "Shape>", "Points>", "Unreliable>", "MAPE>", "Spearman>", "Regret>", "Top 10>", "Best ns>"
+    )
     for each in found.shapes:
-        figures = significant(each.spearman, 3), f"{each.regret:.3f}", f"{each.top:.3f}", significant(each.best_ns, 3)
-        table.add_row(shape_in_words(each.shape), f"{each.points:,}", f"{each.unreliable:,}", percent(each.mape), *figures)
+        figures = (
+            significant(each.spearman, 3),
+            f"{each.regret:.3f}",
+            f"{each.top:.3f}",
+            significant(each.best_ns, 3),
+        )
+        table.add_row(
+            shape_in_words(each.shape),
+            f"{each.points:,}",
+            f"{each.unreliable:,}",
+            percent(each.mape),
+            *figures,
+        )
     sample = found.sample
     unreliable = int(sample.unreliable.sum())
     if len(found.shapes) > 1:
         overall = percent(found.agreement.mape), significant(found.agreement.spearman, 3)
         table.add_row("all", f"{len(sample):,}", f"{unreliable:,}", *overall, "", "", "", style="bold")
-    console.print(table)
-    console.print()
+    return table
 
+
+def _designs_table(found: Fidelity) -> Table:
     table = new_table("Shape>", "", "ns>", "Design")
     for each in found.shapes:
         same = each.best == each.choice
@@ -156,19 +207,30 @@ def _print_softmax(console: Console, found: Fidelity) -> None:
         )
         if not same:
             table.add_row("", "model's", significant(each.choice_ns, 3), _design_in_words(each.choice))
-    console.print(table)
-    console.print()
+    return table
 
+
+def _ratios_table(found: Fidelity) -> Table:
     table = new_table("Term", "Value", "Points>", "Median ratio>", "MAPE>", "The model is")
     for name, values in found.terms().items():
         shown = name
         for value, (points, median, mape) in values.items():
-            off = "" if abs(median - 1) <= OFF else f"{percent(abs(median - 1), 0)} too {'slow' if median > 1 else 'fast'}"
-            table.add_row(shown, str(value), f"{points:,}", f"{median:.2f}", percent(mape), off, style="yellow" if off else "")
+            off = (
+                ""
+                if abs(median - 1) <= OFF
+                else f"{percent(abs(median - 1), 0)} too {'slow' if median > 1 else 'fast'}"
+            )
+            table.add_row(
+                shown,
+                str(value),
+                f"{points:,}",
+                f"{median:.2f}",
+                percent(mape),
+                off,
+                style="yellow" if off else "",
+            )
             shown = ""
-    console.print(table)
-    console.print()
-    console.print(fact_sheet(_SOFTMAX_TERMS), style="dim")
+    return table
 
 
 _SOFTMAX_TERMS = (
@@ -186,7 +248,12 @@ def _design_in_words(design: Mapping[str, Any]) -> str:
     """The parameters that matter to a design: "two_pass, avx512, unroll 8, accumulators 4, non-temporal"."""
     from archgym.simulators.softmax.model import TILED
 
-    parts = [str(design["algorithm"]), str(design["isa"]), f"unroll {design['unroll']}", f"accumulators {design['accumulators']}"]
+    parts = [
+        str(design["algorithm"]),
+        str(design["isa"]),
+        f"unroll {design['unroll']}",
+        f"accumulators {design['accumulators']}",
+    ]
     parts += [f"prefetch {design['prefetch']}"] if design["prefetch"] else []
     parts += ["non-temporal"] if design["nontemporal"] else []
     parts += [f"tile {design['tile']}"] if design["algorithm"] in TILED else []
@@ -224,12 +291,19 @@ NOT_VALIDATED = (
 
 
 def accelerator(
-    data: Annotated[Path | None, typer.Option(metavar="DIR", help=f"Folder with {', '.join(arrays.COMPARED)}.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(metavar="DIR", help=f"Folder with {', '.join(arrays.COMPARED)}.")
+    ] = None,
     live: Annotated[
-        bool, typer.Option("--live", help=f"Also run {arrays.LIVE_RUNS} random cases through the installed SCALE-Sim.")
+        bool,
+        typer.Option(
+            "--live", help=f"Also run {arrays.LIVE_RUNS} random cases through the installed SCALE-Sim."
+        ),
     ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed for the random cases.")] = 0,
-    record: Annotated[Path | None, typer.Option(metavar="FILE.json", help="File for the comparison with --data.")] = None,
+    record: Annotated[
+        Path | None, typer.Option(metavar="FILE.json", help="File for the comparison with --data.")
+    ] = None,
 ) -> None:
     """Compare the accelerator model with the tables of other simulators; without --data, as recorded.
 
@@ -237,7 +311,9 @@ def accelerator(
     """
     if record is not None:
         if data is None:
-            raise ArchGymError("--record writes the comparison with --data DIR: give the folder of tables too")
+            raise ArchGymError(
+                "--record writes the comparison with --data DIR: give the folder of tables too"
+            )
         record = check_writable(record)
     found = _found(arrays.RECORD, arrays.compare, data)
     runs = None
@@ -270,7 +346,10 @@ def _print_accelerator(console: Console, found: dict[str, Any]) -> None:
         for quantity, largest in differences["largest"].items():
             table.add_row(quantity, tool, f"{differences['rows']:,}", f"{largest:,}")
     console.print(table)
-    console.print("Without stalls: SCALE-Sim's systolic arrays; MAESTRO's nvdla, shidiannao and eyeriss convolutions.", style="dim")
+    console.print(
+        "Without stalls: SCALE-Sim's systolic arrays; MAESTRO's nvdla, shidiannao and eyeriss convolutions.",
+        style="dim",
+    )
     console.print()
 
     table = new_table("Energy, buffer>", "Rows>", "Mean error>", "Largest>", "Spearman>")
@@ -279,20 +358,34 @@ def _print_accelerator(console: Console, found: dict[str, Any]) -> None:
         table.add_row(f"{int(size):,} KB", *_errors(each))
     table.add_row("all", *_errors(errors["overall"]), style="bold")
     console.print(table)
-    console.print("Matrix multiplications, weights stay, against accelforge's best mappings with its constants.", style="dim")
-    console.print("The nominal array that tiles are chosen for was set on these rows: 2.0 to 2.8 % from 64 to 256.", style="dim")
+    console.print(
+        "Matrix multiplications, weights stay, against accelforge's best mappings with its constants.",
+        style="dim",
+    )
+    console.print(
+        "The nominal array that tiles are chosen for was set on these rows: 2.0 to 2.8 % from 64 to 256.",
+        style="dim",
+    )
     console.print()
 
     order = found["zigzag"]
     table = new_table("Energy per multiply-add", "ZigZag pJ>", "ZigZag rank>", "Model pJ>", "Model rank>")
     simulated, predicted = order["simulated"], order["predicted"]
     for i, name in enumerate(order["names"]):
-        cells = [cell for values in (simulated, predicted) for cell in (f"{values[i]:.3f}", str(1 + sum(v < values[i] for v in values)))]
+        cells = [
+            cell
+            for values in (simulated, predicted)
+            for cell in (f"{values[i]:.3f}", str(1 + sum(v < values[i] for v in values)))
+        ]
         table.add_row(name, *cells)
     console.print(table)
     orders = (
         ("Spearman", f"{_rank(order['spearman'])} with the constants of ZigZag's tpu_like"),
-        ("", f"{_rank(order['spearman_compulsory'])} by off-chip traffic that nothing avoids, alone: a weak check"),
+        (
+            "",
+            f"{_rank(order['spearman_compulsory'])} by off-chip traffic that nothing avoids, alone: a weak "
+            "check",
+        ),
         ("", f"{_rank(order['spearman_45nm'])} with the 45nm table, whose buffer costs ten times ZigZag's"),
     )
     console.print(fact_sheet(orders), style="dim")
@@ -309,7 +402,12 @@ def _print_live(console: Console, runs: list[dict[str, Any]], seed: int) -> None
 
 
 def _errors(errors: dict[str, Any]) -> tuple[str, str, str, str]:
-    return f"{errors['rows']:,}", percent(errors["mean"], 2), percent(errors["largest"]), _rank(errors["spearman"])
+    return (
+        f"{errors['rows']:,}",
+        percent(errors["mean"], 2),
+        percent(errors["largest"]),
+        _rank(errors["spearman"]),
+    )
 
 
 def _rank(correlation: float) -> str:
@@ -321,7 +419,8 @@ def _rank(correlation: float) -> str:
 
 def attention(
     data: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder of the published tables, or one that has them as fusemax/.")
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder of the published tables, or one that has them as fusemax/."),
     ] = None,
 ) -> None:
     """Compare closed forms of FuseMax and FLAT with the published tables; without --data, as recorded.
@@ -338,7 +437,9 @@ def _print_attention(console: Console, found: dict[str, Any]) -> None:
     table = new_table("Design", "Table", "Rows>", "Latency>", "Traffic>", expendable=["Rows", "Table"])
     for name, design in published.FORMS.items():
         each = found["forms"][name]
-        table.add_row(design, name, str(each["rows"]), _scientific(each["latency"]), _scientific(each["traffic"]))
+        table.add_row(
+            design, name, str(each["rows"]), _scientific(each["latency"]), _scientific(each["traffic"])
+        )
     console.print(table)
     console.print()
     console.print(_ratios("Speed-up over FLAT", found["speed_up"], "{:.2f}x"))
@@ -347,7 +448,10 @@ def _print_attention(console: Console, found: dict[str, Any]) -> None:
     console.print()
     meanings = (
         ("Latency, traffic", "largest |closed form / published - 1| over the rows"),
-        ("Speed-up", f"published latencies; the mean by the closed forms is {found['speed_up_by_the_forms']:.2f}x"),
+        (
+            "Speed-up",
+            f"published latencies; the mean by the closed forms is {found['speed_up_by_the_forms']:.2f}x",
+        ),
         ("Energy", "FuseMax / FLAT, published; archgym does not compute it"),
         ("Validity", "these designs only: AttentionAccelerator-v0 also has others"),
     )

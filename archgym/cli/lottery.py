@@ -1,4 +1,6 @@
-"""`archgym lottery`: run or resume a study, and report which conclusions about agents and their hyperparameters it supports."""
+"""`archgym lottery`: run or resume a study, and report which conclusions about agents and their
+hyperparameters it supports.
+"""
 
 from __future__ import annotations
 
@@ -21,21 +23,40 @@ QUICK = "quick"
 
 def lottery(
     source: Annotated[
-        str | None, typer.Argument(metavar="FILE|DIR", help="Study file, the name of one that ships, or the folder of a study.")
+        str | None,
+        typer.Argument(
+            metavar="FILE|DIR", help="Study file, the name of one that ships, or the folder of a study."
+        ),
     ] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Use the study that ships for a first look: two minutes on two cores.")] = False,
+    quick: Annotated[
+        bool,
+        typer.Option("--quick", help="Use the study that ships for a first look: two minutes on two cores."),
+    ] = False,
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder for runs and report.", show_default="results/<name>, or the study's folder")
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder for runs and report.",
+            show_default="results/<name>, or the study's folder",
+        ),
     ] = None,
     workers: Workers = None,
     executor: Executor = "local",
     retry_failed: RetryFailed = False,
-    only_report: Annotated[bool, typer.Option("--no-run", help="Report the stored runs, and run nothing.")] = False,
-    margin: Annotated[float, typer.Option(min=1e-6, max=0.5, help="Largest relative difference between agents that is negligible.")] = 0.02,
+    only_report: Annotated[
+        bool, typer.Option("--no-run", help="Report the stored runs, and run nothing.")
+    ] = False,
+    margin: Annotated[
+        float,
+        typer.Option(
+            min=1e-6, max=0.5, help="Largest relative difference between agents that is negligible."
+        ),
+    ] = 0.02,
 ) -> None:
     """Run or resume a study, and report which conclusions about agents and hyperparameters it supports.
 
-    Writes report.html, which opens anywhere without a network, figures for papers (figures/), and tables (tables/).
+    Writes report.html, which opens anywhere without a network, figures for papers (figures/), and tables
+    (tables/).
 
     archgym lottery --quick
     """
@@ -75,11 +96,20 @@ def report(study: Study, store: Store, folder: Path, margin: float) -> None:
 
     start = monotonic()
     tasks = load_tasks(study, store)
-    stored = sum(trace is not None for task in tasks for agent in task.agents.values() for row in agent.traces for trace in row)
+    stored = sum(
+        trace is not None
+        for task in tasks
+        for agent in task.agents.values()
+        for row in agent.traces
+        for trace in row
+    )
     failed = sum(len(task.failures) for task in tasks)
     if not stored:
         reasons = sorted({reason for task in tasks for *_, reason in task.failures})
-        raise ArchGymError(f"{store.folder} has no finished run: {'all runs failed: ' + reasons[0] if reasons else 'run the study first'}")
+        raise ArchGymError(
+            f"{store.folder} has no finished run: "
+            f"{'all runs failed: ' + reasons[0] if reasons else 'run the study first'}"
+        )
     analysis = analyse(tasks, margin=margin)
     path = write_report(analysis, folder, title=study.name, provenance=_provenance(study, stored, failed))
     out = stdout()
@@ -90,7 +120,11 @@ def report(study: Study, store: Store, folder: Path, margin: float) -> None:
     out.print()
     print_to_copy("Report", str(path))
     if stored + failed < study.size:
-        say("note", f"{study.size - stored - failed:,} runs are missing; the same command without --no-run adds them", "yellow")
+        say(
+            "note",
+            f"{study.size - stored - failed:,} runs are missing; the same command without --no-run adds them",
+            "yellow",
+        )
     say("report", f"written in {monotonic() - start:.1f} s", "dim")
 
 

@@ -1,4 +1,6 @@
-"""Steps that `archgym calibrate` and `archgym fidelity softmax` share: both measure kernels on this machine."""
+"""Steps that `archgym calibrate` and `archgym fidelity softmax` share: both measure kernels on this
+machine.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +57,8 @@ def measuring_seconds(designs: int, shapes: Sequence[tuple[int, int]]) -> float:
 
 
 def check_memory(shapes: Sequence[tuple[int, int]]) -> None:
-    """Refuse inputs and outputs that would not fit: the two largest shapes are in memory at once, while one replaces the other.
+    """Refuse inputs and outputs that would not fit: the two largest shapes are in memory at once, while one
+    replaces the other.
 
     Raises:
         ArchGymError: they do not fit.

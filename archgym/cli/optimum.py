@@ -22,9 +22,18 @@ from archgym.text import assignments, number
 
 
 def optimum(
-    env: Annotated[str, typer.Argument(metavar="ENV", help="Id of an environment with up to 1e8 designs, or one that knows its optimum.")],
+    env: Annotated[
+        str,
+        typer.Argument(
+            metavar="ENV",
+            help="Id of an environment with up to 1e8 designs, or one with an optimum in closed form.",
+        ),
+    ],
     set_: Settings = None,
-    save: Annotated[bool, typer.Option("--save/--no-save", help="Store the optimum, so that later results state their regret.")] = True,
+    save: Annotated[
+        bool,
+        typer.Option("--save/--no-save", help="Store the optimum, so that later results state their regret."),
+    ] = True,
 ) -> None:
     """Find the exact optimum by enumeration in chunks, and store it for later results.
 
@@ -64,11 +73,16 @@ def _print_optimum(
     save: bool,
 ) -> None:
     if found.best_design is None or found.best_metrics is None or found.best_reward is None:
-        raise ArchGymError(f"no design of {env} is valid under {objective_in_words(objective, simulator.metrics)}: there is no optimum")
+        raise ArchGymError(
+            f"no design of {env} is valid under {objective_in_words(objective, simulator.metrics)}"
+        )
     console = stdout()
     heading(console, f"{env}  exact optimum", assignments(settings))
     print_design(console, found.best_design, found.best_metrics, simulator.metrics)
-    facts = [("Objective", objective_in_words(objective, simulator.metrics)), ("Reward", number(found.best_reward))]
+    facts = [
+        ("Objective", objective_in_words(objective, simulator.metrics)),
+        ("Reward", number(found.best_reward)),
+    ]
     rate = f"{seconds:.3g} s, {tried / max(seconds, 1e-9):,.0f} per second"
     if found.designs is not None:
         counts = f"{found.designs:,} distinct, {found.feasible:,} feasible, {found.valid:,} valid"
@@ -76,7 +90,7 @@ def _print_optimum(
     elif tried:
         facts.append(("Designs", f"{count(simulator.space.size)}; the best is one of {tried:,}; {rate}"))
     else:
-        facts.append(("Designs", f"{count(simulator.space.size)}; the simulator knows its optimum"))
+        facts.append(("Designs", f"{count(simulator.space.size)}; the optimum is known in closed form"))
     if save:
         facts.append(("Stored in", str(save_optimum(simulator, objective, found))))
     console.print(fact_sheet(facts))

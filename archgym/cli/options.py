@@ -19,14 +19,30 @@ from archgym.text import assignments
 Env = Annotated[str, typer.Argument(metavar="ENV", help="Environment id, such as archgym/Softmax-v0.")]
 Settings = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="NAME=VALUE", help="Argument of the environment (repeatable), such as preset=l2."),
+    typer.Option(
+        "--set", metavar="NAME=VALUE", help="Argument of the environment (repeatable), such as preset=l2."
+    ),
 ]
 TaskOrEnv = Annotated[
-    str | None, typer.Option("--env", help="Task label or environment id, to choose one of a study's tasks.", show_default=False)
+    str | None,
+    typer.Option(
+        "--env", help="Task label or environment id, to choose one of a study's tasks.", show_default=False
+    ),
 ]
-ChartFile = Annotated[Path | None, typer.Option(metavar="FILE", help="Chart to write: a .html, .svg or .png file.")]
+ChartFile = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Chart to write: a .html, .svg or .png file.")
+]
 
-_NOT_ARGUMENTS = ("autoreset_mode", "num_envs", "render_mode", "spec", "task", "vector_kwargs", "vectorization_mode", "wrappers")
+_NOT_ARGUMENTS = (
+    "autoreset_mode",
+    "num_envs",
+    "render_mode",
+    "spec",
+    "task",
+    "vector_kwargs",
+    "vectorization_mode",
+    "wrappers",
+)
 
 
 def pairs(option: str, pairs: Sequence[str] | None) -> dict[str, Any]:
@@ -65,7 +81,9 @@ def _parse(text: str) -> Any:
 
 @contextmanager
 def building(task: Task, settings: Mapping[str, Any]) -> Iterator[None]:
-    """Build an environment from what the user typed: a value of the wrong type is an error of theirs, not a traceback."""
+    """Build an environment from what the user typed: a value of the wrong type is an error of theirs, not
+    a traceback.
+    """
     for name in settings:
         if name in _NOT_ARGUMENTS:
             hint = "use --num-envs" if name == "num_envs" else "see archgym describe"
@@ -75,7 +93,9 @@ def building(task: Task, settings: Mapping[str, Any]) -> Iterator[None]:
     except (TypeError, ValueError) as error:
         if not settings:
             raise
-        raise ArchGymError(f"{task.id} cannot be made with {assignments(settings)}: {reason_of(error)}") from error
+        raise ArchGymError(
+            f"{task.id} cannot be made with {assignments(settings)}: {reason_of(error)}"
+        ) from error
 
 
 # --- progress ---

@@ -1,4 +1,6 @@
-"""`archgym pareto`: the non-dominated designs of searches, studies and data sets, as a table, a chart and a CSV file."""
+"""`archgym pareto`: the non-dominated designs of searches, studies and data sets, as a table, a chart and
+a CSV file.
+"""
 
 from __future__ import annotations
 
@@ -21,24 +23,34 @@ if TYPE_CHECKING:
 
 def pareto(
     sources: Annotated[
-        list[Path], typer.Argument(metavar="FILE|DIR...", help="Files of archgym search --out, folders of studies, data sets.")
+        list[Path],
+        typer.Argument(
+            metavar="FILE|DIR...", help="Files of archgym search --out, folders of studies, data sets."
+        ),
     ],
     metrics: Annotated[str, typer.Option(metavar="A,B[,C]", help="Metrics to trade off.")],
     env: TaskOrEnv = None,
     reference: Annotated[
         str | None,
         typer.Option(
-            metavar="A=..,B=..", help="Reference point of the hypervolume, in the metrics' units.", show_default="the worst values seen"
+            metavar="A=..,B=..",
+            help="Reference point of the hypervolume, in the metrics' units.",
+            show_default="the worst values seen",
         ),
     ] = None,
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Chart of the front to write: a .html, .svg or .png file.")] = None,
-    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="CSV file to write the front's designs to.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Chart of the front to write: a .html, .svg or .png file."),
+    ] = None,
+    csv: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="CSV file to write the front's designs to.")
+    ] = None,
     task: Annotated[str | None, typer.Option("--task", hidden=True)] = None,  # the former name of --env
 ) -> None:
     """Show the designs that no other beats in every metric, and the volume that they dominate.
 
     archgym pareto results/quick --env "softmax 4K" --metrics time_s,sum_error
-    archgym pareto search.parquet --metrics latency_s,energy_j --reference latency_s=1e-3,energy_j=2e-3 --out front.svg
+    archgym pareto search.parquet --metrics latency_s,energy_j --reference latency_s=1e-3,energy_j=2e-3
     """
     from archgym.dataset import build
     from archgym.dataset.export import to_csv
@@ -78,7 +90,7 @@ def _reference(text: str | None) -> dict[str, float]:
 def _show(designs: Dataset, front: Front, feasible: int) -> None:
     """The front, a row for each point with one of its designs, and its hypervolume."""
     console = stdout()
-    heading(console, str(designs.environment["id"]), f"{len(designs):,} of {feasible:,} feasible designs are on the front")
+    heading(console, designs.env.id, f"{len(designs):,} of {feasible:,} feasible designs are on the front")
     starts = np.flatnonzero(np.concatenate([[True], (np.diff(front.values, axis=0) != 0).any(axis=1)]))
     sizes = np.diff(starts, append=len(designs))
     several = sizes.max() > 1
@@ -86,7 +98,10 @@ def _show(designs: Dataset, front: Front, feasible: int) -> None:
         [*(number(float(value)) for value in front.values[row]), *([f"{size:,}"] if several else [])]
         for row, size in zip(starts.tolist(), sizes.tolist(), strict=True)
     ]
-    values = [[plain(value) for value in designs.space.design(designs.indices[row]).values()] for row in starts.tolist()]
+    values = [
+        [plain(value) for value in designs.space.design(designs.indices[row]).values()]
+        for row in starts.tolist()
+    ]
     titles = [*(f"{axis_title(m)}>" for m in front.metrics), *(["Designs>"] if several else [])]
     wide = [*titles, *designs.space.names]
     table = new_table(*wide)
@@ -95,13 +110,21 @@ def _show(designs: Dataset, front: Front, feasible: int) -> None:
     if table.natural > console.width:  # a column for each parameter does not fit
         table = new_table(*titles, "Design")
         for point, design in zip(points, values, strict=True):
-            table.add_row(*point, ", ".join(f"{name} {value}" for name, value in zip(designs.space.names, design, strict=True)))
+            table.add_row(
+                *point,
+                ", ".join(f"{name} {value}" for name, value in zip(designs.space.names, design, strict=True)),
+            )
     console.print(table)
     console.print()
     units = " ".join(m.unit for m in front.metrics if m.unit != "1")
     box = "the box from the best of each metric to the reference"
     facts = [
-        ("Reference", ", ".join(f"{m.name}={float(r):.6g}" for m, r in zip(front.metrics, front.reference, strict=True))),
+        (
+            "Reference",
+            ", ".join(
+                f"{m.name}={float(r):.6g}" for m, r in zip(front.metrics, front.reference, strict=True)
+            ),
+        ),
         ("Hypervolume", f"{front.hypervolume:.6g} {units}".rstrip()),
         ("Normalised", f"{box} is empty" if front.share is None else f"{front.share:.6f} of {box}"),
         ("Sources", "; ".join(designs.sources)),

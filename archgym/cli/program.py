@@ -1,11 +1,12 @@
 """The `archgym` program: its commands, those of plug-ins included, errors and exit codes.
 
-Results go to stdout, progress, warnings and errors to stderr. Exit codes: 0 done; 2 invalid input (one line says what and what to do);
-1 internal error; 130 interrupted by Ctrl-C. A search that ends in any of these ways prints and writes what was found so far.
+Results go to stdout, progress, warnings and errors to stderr. Exit codes: 0 done; 2 invalid input (one line
+with what was wrong and what to do); 1 internal error; 130 interrupted by Ctrl-C. A search that ends early
+prints and writes what it found.
 
-A command is "module:name", imported when it is invoked, or when help needs its text: ours from `_OURS`, those of rooms and plug-ins from
-the registry. A function becomes a command, a `typer.Typer` application a group of commands; a dotted name, such as "fidelity.softmax", is
-a command of a group that any room or plug-in adds to.
+A command is "module:name", imported when it is invoked, or when help needs its text: ours from `_OURS`, those
+of rooms and plug-ins from the registry. A function becomes a command, a `typer.Typer` application a group of
+commands; a dotted name, such as "fidelity.softmax", is a command of a group that any room or plug-in adds to.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ _OURS = {
 _GROUPS = {  # help of the groups that rooms share
     "backends": "Real simulators, installed in environments of their own.",
     "data": "Accuracy tables of trained networks: those that are installed, and those that users bring.",
-    "fidelity": "How far a cost model can be trusted: its predictions against measurements, or against other simulators.",
+    "fidelity": "Accuracy of a cost model: its predictions against measurements or other simulators.",
 }
 
 
@@ -61,7 +62,9 @@ class _Group(TyperGroup):
             return super().resolve_command(ctx, args)
         except Exception as error:
             if hasattr(error, "message") and (near := get_close_matches(args[0], self.list_commands(ctx))):
-                error.message = f"{str(error.message).rstrip('.')}. Did you mean {' or '.join(map(repr, near))}?"
+                error.message = (
+                    f"{str(error.message).rstrip('.')}. Did you mean {' or '.join(map(repr, near))}?"
+                )
             raise
 
 
@@ -92,31 +95,34 @@ class _Commands(_Group):
     def _invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except Unfinished as error:
-            say("error", f"{error}; archgym --debug, before the command, shows where", "red")
-            raise typer.Exit(FAILED) from None
-        except (ArchGymError, gymnasium.error.Error) as error:
-            say("error", str(error), "red")
-            raise typer.Exit(BAD_INPUT) from None
-        except KeyboardInterrupt:
-            say("interrupted", "", "yellow")
-            raise typer.Exit(INTERRUPTED) from None
         except (typer.Exit, typer.Abort, BrokenPipeError):
             raise
-        except (Exception, SystemExit, GeneratorExit) as error:  # a plug-in that exits does not choose the exit code
+        except (Exception, KeyboardInterrupt, SystemExit, GeneratorExit) as error:
+            # a plug-in that exits does not choose the exit code
             if hasattr(error, "exit_code"):  # a wrong command line, which Typer explains
                 raise
-            if interrupted():
-                say("interrupted", "", "yellow")
-                raise typer.Exit(INTERRUPTED) from None
-            if is_full(error):
-                say("error", "the disk is full: free some space and run the same command again", "red")
-                raise typer.Exit(BAD_INPUT) from None
-            if isinstance(error, PermissionError) and error.filename:
-                say("error", f"cannot use {error.filename}: {error.strerror}; change its permissions, or give another", "red")
-                raise typer.Exit(BAD_INPUT) from None
-            say("error", f"{reason_of(error)}; archgym --debug, before the command, shows where", "red")
-            raise typer.Exit(FAILED) from None
+            code, message = _outcome(error)
+            say("error" if message else "interrupted", message, "red" if message else "yellow")
+            raise typer.Exit(code) from None
+
+
+def _outcome(error: BaseException) -> tuple[int, str]:
+    """The exit code and the message of a command that an exception ended; no message after Ctrl-C."""
+    where = "archgym --debug, before the command, shows where"
+    if isinstance(error, Unfinished):
+        return FAILED, f"{error}; {where}"
+    if isinstance(error, (ArchGymError, gymnasium.error.Error)):
+        return BAD_INPUT, str(error) or reason_of(error)
+    if isinstance(error, KeyboardInterrupt) or interrupted():
+        return INTERRUPTED, ""
+    if is_full(error):
+        return BAD_INPUT, "the disk is full: free some space and run the same command again"
+    if isinstance(error, PermissionError) and error.filename:
+        return (
+            BAD_INPUT,
+            f"cannot use {error.filename}: {error.strerror}; change its permissions, or give another path",
+        )
+    return FAILED, f"{reason_of(error)}; {where}"
 
 
 @contextmanager
@@ -141,13 +147,17 @@ app = typer.Typer(
 
 
 def _registered(prefix: str) -> list[str]:
-    """The registry's commands and groups directly under a prefix, sorted; a name that cannot be shown is none."""
-    names = {name.removeprefix(prefix).partition(".")[0] for name in list_commands() if name.startswith(prefix)}
+    """The registry's commands and groups directly under a prefix, sorted; names that cannot be printed are
+    left out.
+    """
+    names = {
+        name.removeprefix(prefix).partition(".")[0] for name in list_commands() if name.startswith(prefix)
+    }
     return sorted(filter(is_printable, names))
 
 
 def _plugin(name: str) -> Any:
-    """The registry's command or group of this name, dotted if it lies in a group."""
+    """The registry's command or group of this name, dotted if it is in a group."""
     reference, members = list_commands().get(name), _registered(f"{name}.")
     found = None if reference is None else _loaded(name, reference)
     if not members:
@@ -164,7 +174,9 @@ def _plugin(name: str) -> Any:
 
 
 def _loaded(name: str, reference: str) -> Any:
-    """The command behind "module:name"; one that cannot be loaded says so in the help, and when it is invoked."""
+    """The command behind "module:name"; the error of one that cannot be loaded is its help, and its
+    result.
+    """
     last, holder = name.rpartition(".")[2], typer.Typer(add_completion=False)
     try:
         found = load(reference)
@@ -195,18 +207,28 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def _program(
-    version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
+    ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
     """A Gymnasium for architecture search: one step API, exact optima, honest agent comparisons."""
 
 
-def _show_warning(message: Warning | str, category: type[Warning], filename: str, lineno: int, file: Any = None, line: Any = None) -> None:
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: Any = None,
+    line: Any = None,
+) -> None:
     say("warning", str(message), "yellow")
 
 
 def _show_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    if not issubclass(kind, KeyboardInterrupt):  # an extension module tells of one that it ignores
+    if not issubclass(kind, KeyboardInterrupt):  # Python reports one that an extension module ignores
         stderr().print("".join(traceback.format_exception(kind, error, trace)), soft_wrap=True, end="")
 
 

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from archgym.proxy.speed import Speed
     from archgym.proxy.training import Trained
 
-app = typer.Typer(no_args_is_help=True, help="Models of a simulator, trained on a data set, that replace it in a search.")
+app = typer.Typer(
+    no_args_is_help=True, help="Models of a simulator, trained on a data set, that replace it in a search."
+)
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a proxy.")]
 
@@ -37,11 +39,19 @@ def train_(
     dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="Folder of a data set.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the proxy.")],
     target: Annotated[
-        list[str] | None, typer.Option("--target", metavar="METRIC", help="Metric to predict (repeatable).", show_default="all")
+        list[str] | None,
+        typer.Option(
+            "--target", metavar="METRIC", help="Metric to predict (repeatable).", show_default="all"
+        ),
     ] = None,
-    model: Annotated[Kind, typer.Option(help="Kind of model; a Gaussian process is for small data.")] = Kind.hist_gradient_boosting,
+    model: Annotated[
+        Kind, typer.Option(help="Kind of model; a Gaussian process is for small data.")
+    ] = Kind.hist_gradient_boosting,
     designs: Annotated[
-        int | None, typer.Option(min=1, help="Use at most this many designs for training.", show_default="all but the test's")
+        int | None,
+        typer.Option(
+            min=1, help="Use at most this many designs for training.", show_default="all but the test's"
+        ),
     ] = None,
     test: Annotated[float, typer.Option(help="Share of the designs that is held out for the test.")] = 0.2,
     folds: Annotated[int, typer.Option(min=2, help="Number of cross-validation folds.")] = 5,
@@ -88,11 +98,17 @@ def show(folder: Folder) -> None:
 def report(
     folder: Folder,
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Chart to write: a .html, .svg or .png file.", show_default="DIR/report.html")
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Chart to write: a .html, .svg or .png file.", show_default="DIR/report.html"
+        ),
     ] = None,
-    speed: Annotated[bool, typer.Option("--speed/--no-speed", help="Measure the speed of the proxy and of its simulator.")] = True,
+    speed: Annotated[
+        bool, typer.Option("--speed/--no-speed", help="Measure the speed of the proxy and of its simulator.")
+    ] = True,
 ) -> None:
-    """Draw predictions, errors by parameter, learning curve, agents and intervals, and compare the proxy's speed with its simulator's.
+    """Draw predictions, errors by parameter, learning curve, agents and intervals, and compare the proxy's
+    speed with its simulator's.
 
     archgym proxy report models/dram
     """
@@ -117,20 +133,27 @@ def report(
         stdout().print()
         _show_speed(found)
     most = max(found, key=lambda each: each.ratio, default=None)
-    line = f"{most.ratio:,.2g} times as fast as the simulator in batches of {most.batch:,}" if most is not None and most.ratio > 1 else ""
+    line = (
+        f"{most.ratio:,.2g} times as fast as the simulator in batches of {most.batch:,}"
+        if most is not None and most.ratio > 1
+        else ""
+    )
     write_chart(draw(trained, line), path)
     stdout().print()
     print_to_copy("Report", str(path))
 
 
 def _show(trained: Trained, folder: Path) -> None:
-    from archgym.task import EnvSpecification
 
     console, report = stdout(), trained.report
     designs = report["designs"]
-    heading(console, f"A proxy of {EnvSpecification.from_dict(trained.simulator.environment).id}", report["model"])
+    heading(console, f"A proxy of {trained.simulator.env.id}", report["model"])
     facts = [
-        ("Trained on", f"{designs['train']:,} designs of {designs['space']:,} ({percent(designs['train'] / designs['space'], 2)})"),
+        (
+            "Trained on",
+            f"{designs['train']:,} designs of {designs['space']:,} "
+            f"({percent(designs['train'] / designs['space'], 2)})",
+        ),
         ("Tested on", f"{designs['test']:,} designs that it has not seen"),
     ]
     if report["feasibility"]:
@@ -140,15 +163,29 @@ def _show(trained: Trained, folder: Path) -> None:
     console.print()
     table = new_table("Target", "RMSE>", "MAPE>", "R2>", "Spearman>", "Worst>", "Mean predictor>")
     for name, each in report["test"].items():
-        shares = ("rmse_percent_of_range", "mape_percent", "worst_percent_of_range", "mean_predictor_rmse_percent_of_range")
-        rmse, mape, worst, mean = ("-" if each[share] != each[share] else f"{each[share]:.3g} %" for share in shares)
+        shares = (
+            "rmse_percent_of_range",
+            "mape_percent",
+            "worst_percent_of_range",
+            "mean_predictor_rmse_percent_of_range",
+        )
+        rmse, mape, worst, mean = (
+            "-" if each[share] != each[share] else f"{each[share]:.3g} %" for share in shares
+        )
         table.add_row(name, rmse, mape, f"{each['r2']:.5f}", f"{each['spearman']:.5f}", worst, mean)
     console.print(table)
-    console.print("RMSE, worst error and the RMSE of predicting the mean in % of the metric's range", style="dim")
+    console.print(
+        "RMSE, worst error and the RMSE of predicting the mean in % of the metric's range", style="dim"
+    )
 
 
 def _show_speed(found: list[Speed]) -> None:
     table = new_table("Batch>", "Proxy, designs/s>", "Simulator, designs/s>", "Ratio>")
     for each in found:
-        table.add_row(f"{each.batch:,}", f"{1 / each.proxy_s:,.0f}", f"{1 / each.simulator_s:,.3g}", f"{each.ratio:,.3g}")
+        table.add_row(
+            f"{each.batch:,}",
+            f"{1 / each.proxy_s:,.0f}",
+            f"{1 / each.simulator_s:,.3g}",
+            f"{each.ratio:,.3g}",
+        )
     stdout().print(table)

@@ -1,4 +1,4 @@
-"""What the user reads: tables, facts, one-line errors; results on stdout, everything else on stderr.
+"""Output for the user: tables, facts, one-line errors; results on stdout, everything else on stderr.
 
 Rich is imported when something is printed, so that importing archgym stays cheap.
 """

@@ -36,30 +36,53 @@ _REASONS = 3  # distinct failures that a result shows
 
 def search(
     env: Env,
-    agents: Annotated[list[str], typer.Argument(metavar="AGENT...", help="Agent, such as genetic; several are compared.")],
+    agents: Annotated[
+        list[str], typer.Argument(metavar="AGENT...", help="Agent, such as genetic; several are compared.")
+    ],
     budget: Annotated[int, typer.Option(help="Samples, counted at the simulator; spent exactly.")] = 1000,
-    seed: Annotated[int, typer.Option(help="Seed of everything random; the same seed gives the same rows.")] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Seed of everything random; the same seed gives the same rows.")
+    ] = 0,
     set_: Settings = None,
     hp: Annotated[
         list[str] | None,
-        typer.Option("--hp", metavar="NAME=VALUE", help="Hyperparameter of the agent (repeatable), such as population=128."),
+        typer.Option(
+            "--hp",
+            metavar="NAME=VALUE",
+            help="Hyperparameter of the agent (repeatable), such as population=128.",
+        ),
     ] = None,
-    num_envs: Annotated[int | None, typer.Option(help="Designs per step.", show_default="the agent's preference")] = None,
+    num_envs: Annotated[
+        int | None, typer.Option(help="Designs per step.", show_default="the agent's preference")
+    ] = None,
     cache: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Store of simulated designs; an interrupted search replays from it at no cost.")
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Store of simulated designs; an interrupted search replays from it at no cost.",
+        ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE.parquet", help="File for the history of all samples, with the specification.")
+        Path | None,
+        typer.Option(
+            metavar="FILE.parquet", help="File for the history of all samples, with the specification."
+        ),
     ] = None,
     proxy: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Proxy to spend the budget on; only the best designs are simulated.")
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Proxy to spend the budget on; only the best designs are simulated."
+        ),
     ] = None,
     verify_top: Annotated[int, typer.Option(min=1, help="Number of designs to simulate, with --proxy.")] = 20,
     front: Annotated[
         str | None,
         typer.Option(
             metavar="A,B[,C]",
-            help="Metrics to trade off. nsga2 searches their Pareto front; for other agents it is computed afterwards.",
+            help=(
+                "Metrics to trade off. nsga2 searches their Pareto front; for other agents it is computed "
+                "afterwards."
+            ),
         ),
     ] = None,
 ) -> None:
@@ -70,7 +93,9 @@ def search(
     settings, hyperparameters = pairs("--set", set_), pairs("--hp", hp)
     if len(agents) > 1:
         if hyperparameters or any(option is not None for option in (out, cache, proxy, front)):
-            raise ArchGymError("--hp, --cache, --proxy, --front and --out go with one agent, not with several")
+            raise ArchGymError(
+                "--hp, --cache, --proxy, --front and --out go with one agent, not with several"
+            )
         _compare(env, agents, budget, seed, settings, num_envs)
         return
     agent: str | Agent = agents[0]
@@ -108,7 +133,10 @@ def _on_proxy(
 
     searcher = ProxySearch(proxy, agent, budget, hyperparameters)
     simulated = searcher.training + verify_top
-    text = f"{budget:,} predictions; {simulated:,} designs simulated in all, {searcher.training:,} of them to train and test it"
+    text = (
+        f"{budget:,} predictions; {simulated:,} designs simulated in all, {searcher.training:,} of them to "
+        "train and test it"
+    )
     return searcher, [("Proxy", text)]
 
 
@@ -121,7 +149,9 @@ class _Found(NamedTuple):
 
 
 def _run(run: Search, alone: bool = False) -> _Found:
-    """Run a search; whatever ends it, what it has found is the result. One that is alone and has found nothing raises what ended it."""
+    """Run a search; its result is what it found, whatever ended it. One that is alone and has no sample
+    raises the exception.
+    """
     ended: BaseException | None = None
     start = perf_counter()
     try:
@@ -137,17 +167,21 @@ def _run(run: Search, alone: bool = False) -> _Found:
 def _watched(run: Search) -> AbstractContextManager[Progress]:
     def look() -> tuple[str, float]:
         samples, best = run.ledger.samples, run.ledger.best_reward
-        return f"{samples:,}/{run.budget:,} samples" + ("" if best is None else f", best reward {number(best)}"), samples / run.budget
+        return f"{samples:,}/{run.budget:,} samples" + (
+            "" if best is None else f", best reward {number(best)}"
+        ), samples / run.budget
 
     return progress_bar(look)
 
 
 def _end(ended: Mapping[str, BaseException]) -> NoReturn:
-    """End a command some of whose agents could not finish, once what they found has been printed."""
+    """End a command whose agents did not all finish; their results have been printed."""
     for error in ended.values():
         if isinstance(error, KeyboardInterrupt):
             raise typer.Exit(INTERRUPTED)
-    raise Unfinished("; ".join(f"{name}: {reason_of(error)}" for name, error in ended.items())) from next(iter(ended.values()))
+    raise Unfinished("; ".join(f"{name}: {reason_of(error)}" for name, error in ended.items())) from next(
+        iter(ended.values())
+    )
 
 
 def _how_it_ended(error: BaseException) -> str:
@@ -157,23 +191,41 @@ def _how_it_ended(error: BaseException) -> str:
 # --- several agents ---
 
 
-def _compare(env: str, agents: Sequence[str], budget: int, seed: int, settings: dict[str, Any], num_envs: int | None) -> None:
-    """Run several agents on one task, one after the other, and print a table of what each found."""
+def _compare(
+    env: str, agents: Sequence[str], budget: int, seed: int, settings: dict[str, Any], num_envs: int | None
+) -> None:
+    """Run several agents on one task, one after the other, and print a table of their results."""
     with building(get_task(env), settings):
-        runs = [Search(env, name, budget=budget, seed=seed, env_kwargs=settings, num_envs=num_envs) for name in agents]
+        runs = [
+            Search(env, name, budget=budget, seed=seed, env_kwargs=settings, num_envs=num_envs)
+            for name in agents
+        ]
     simulator, goals = runs[0].env.simulator, _goals(runs[0].env.simulator, runs[0].env.objective)
     against = ["Regret>", "Percentile>"] if simulator.deterministic else ["Measured again>"]
-    table = new_table("Agent", *(f"{m.name if m.unit == '1' else f'{m.name} ({m.unit})'}>" for m in goals), "Reward>", *against, "Seconds>")
+    table = new_table(
+        "Agent",
+        *(f"{m.name if m.unit == '1' else f'{m.name} ({m.unit})'}>" for m in goals),
+        "Reward>",
+        *against,
+        "Seconds>",
+    )
     found: dict[str, _Found] = {}
     for name, run in zip(agents, runs, strict=True):
         found[name] = _run(run)
-        table.add_row(name, *_row(found[name].result, goals, simulator.deterministic), f"{found[name].seconds:.2f}")
+        table.add_row(
+            name, *_row(found[name].result, goals, simulator.deterministic), f"{found[name].seconds:.2f}"
+        )
         if isinstance(found[name].ended, KeyboardInterrupt):
             break
     console = stdout()
-    heading(console, env, ", ".join(filter(None, [assignments(settings), f"budget {budget:,}", f"seed {seed}"])))
+    heading(
+        console, env, ", ".join(filter(None, [assignments(settings), f"budget {budget:,}", f"seed {seed}"]))
+    )
     console.print(table)
-    winner = max((each.result for each in found.values()), key=lambda result: -np.inf if result.best_reward is None else result.best_reward)
+    winner = max(
+        (each.result for each in found.values()),
+        key=lambda result: -np.inf if result.best_reward is None else result.best_reward,
+    )
     if winner.best_design is not None and winner.best_metrics is not None:
         console.print()
         print_design(console, winner.best_design, winner.best_metrics, simulator.metrics)
@@ -185,11 +237,14 @@ def _compare(env: str, agents: Sequence[str], budget: int, seed: int, settings: 
 
 
 def _row(result: SearchResult, goals: Sequence[Metric], deterministic: bool) -> list[str]:
-    """Metrics, reward, and how it compares with the optimum, or what a second measurement gave."""
+    """Metrics, reward, and a comparison with the optimum, or a second measurement."""
     best = result.best_metrics
     again = result.incumbents[0].remeasured_reward if result.incumbents else None
     figures = [result.best_reward, *([result.regret, result.percentile] if deterministic else [again])]
-    return [*(number(best[m.name]) if best else "none valid" for m in goals), *("-" if x is None else number(x) for x in figures)]
+    return [
+        *(number(best[m.name]) if best else "none valid" for m in goals),
+        *("-" if x is None else number(x) for x in figures),
+    ]
 
 
 def _goals(simulator: Simulator, objective: Objective) -> list[Metric]:
@@ -201,17 +256,21 @@ def _goals(simulator: Simulator, objective: Objective) -> list[Metric]:
 # --- one agent ---
 
 
-def _show(run: Search, found: _Found, out: Path | None, facts: Sequence[tuple[str, str]]) -> BaseException | None:
+def _show(
+    run: Search, found: _Found, out: Path | None, facts: Sequence[tuple[str, str]]
+) -> BaseException | None:
     """Write and print a result; returns what ended the search or the writing early."""
     result, ended = found.result, found.ended
     if out is not None:
         try:
             result.to_parquet(out)
-        except Exception as error:  # a full disk; what was found is printed
+        except Exception as error:  # a full disk; the result is printed all the same
             ended, out = ended or error, None
     console = stdout()
     if ended is not None:
-        console.print(f"{_how_it_ended(ended)} after {result.samples:,} of {run.budget:,} samples", style="yellow")
+        console.print(
+            f"{_how_it_ended(ended)} after {result.samples:,} of {run.budget:,} samples", style="yellow"
+        )
     _print_result(console, result, run.env.simulator, run.env.objective, found.seconds, out, facts)
     return ended
 
@@ -227,7 +286,9 @@ def _print_result(
 ) -> None:
     if result.best_design is None or result.best_metrics is None or result.best_reward is None:
         infeasible = int((~result.history["feasible"]).sum())
-        console.print(f"no valid design found; {infeasible:,} of {result.samples:,} were infeasible", style="yellow")
+        console.print(
+            f"no valid design found; {infeasible:,} of {result.samples:,} were infeasible", style="yellow"
+        )
     else:
         print_design(console, result.best_design, result.best_metrics, simulator.metrics)
     facts = [] if result.best_reward is None else [("Reward", number(result.best_reward))]
@@ -237,7 +298,11 @@ def _print_result(
     facts += [*more_facts, *_comparison(result, simulator, objective)]
     if result.front is not None:
         names = ", ".join(metric.name for metric in result.front.metrics)
-        file = f"archgym pareto {out} --metrics {names.replace(' ', '')}" if out is not None else "archgym pareto, of a file of --out,"
+        file = (
+            f"archgym pareto {out} --metrics {names.replace(' ', '')}"
+            if out is not None
+            else "archgym pareto, with a file of --out,"
+        )
         facts.append(("Front", f"{len(result.front.rows):,} designs trade off {names}; {file} shows them"))
     if result.failures:
         reasons = Counter(" ".join(failure.reason.split()) for failure in result.failures)
@@ -253,29 +318,45 @@ def _print_result(
 
 
 def _measured_again(incumbents: Sequence[Incumbent], simulator: Simulator, objective: Objective) -> Table:
-    """The best designs of a measured search by their second measurements, with the parameters in which they differ."""
+    """The best designs of a measured search by their second measurements, with the parameters in which
+    they differ.
+    """
     goals = _goals(simulator, objective)
-    names = [name for name in simulator.space.names if len({incumbent.design[name] for incumbent in incumbents}) > 1]
-    table = new_table("Measured again", *(f"{m.name}>" for m in goals), "Before>", "Reward>", ", ".join(names))
+    names = [
+        name
+        for name in simulator.space.names
+        if len({incumbent.design[name] for incumbent in incumbents}) > 1
+    ]
+    table = new_table(
+        "Measured again", *(f"{m.name}>" for m in goals), "Before>", "Reward>", ", ".join(names)
+    )
     for rank, incumbent in enumerate(incumbents, start=1):
         again = incumbent.remeasured_metrics
         now = [number(again[m.name]) if again else "failed" for m in goals]
         before = ", ".join(number(incumbent.metrics[m.name]) for m in goals)
         reward = "-" if incumbent.remeasured_reward is None else number(incumbent.remeasured_reward)
         reward += "" if incumbent.valid else " (not valid)"
-        table.add_row(f"{rank}", *now, before, reward, ", ".join(plain(incumbent.design[name]) for name in names))
+        table.add_row(
+            f"{rank}", *now, before, reward, ", ".join(plain(incumbent.design[name]) for name in names)
+        )
     return table
 
 
 def _comparison(result: SearchResult, simulator: Simulator, objective: Objective) -> list[tuple[str, str]]:
-    """What the known optimum says of a result: regret, the distance in the metric itself, percentile."""
+    """A result against the known optimum: regret, distance in the metric itself, percentile."""
     regret, optimum = result.regret, result.optimum
     exact = simulator.deterministic and not simulator.stochastic
     if optimum is None and exact and (designs := to_enumerate(simulator, objective)) is not None:
         simulated = result.history["seconds"][~result.history["cached"]]
         days = designs.size * float(simulated.mean()) / 86_400 if simulated.size else 0.0
         if days > 1:
-            return [("Regret", f"not known: to enumerate {designs.size:,} designs at this rate would take {days:,.0f} days")]
+            return [
+                (
+                    "Regret",
+                    f"not known: to enumerate {designs.size:,} designs at this rate would take {days:,.0f} "
+                    "days",
+                )
+            ]
         return [("Regret", "not known: archgym optimum, with the same --set, finds the optimum")]
     if regret is None or optimum is None or optimum.best_metrics is None or result.best_metrics is None:
         return []
@@ -292,15 +373,24 @@ def _comparison(result: SearchResult, simulator: Simulator, objective: Objective
         text = ", ".join(filter(None, [number(regret), distance]))
     facts = [("Regret", text)]
     if result.percentile is not None:
-        shown = f"{result.percentile:.4g}" if result.percentile < 99.9 else f"{result.percentile:.4f}".rstrip("0").rstrip(".")
+        shown = (
+            f"{result.percentile:.4g}"
+            if result.percentile < 99.9
+            else f"{result.percentile:.4f}".rstrip("0").rstrip(".")
+        )
         facts.append(("Percentile", f"{shown} % of the {optimum.valid:,} valid designs are no better"))
     return facts
 
 
-def _distance(found: Mapping[str, float], best: Mapping[str, float], metrics: Sequence[Metric], objective: Objective) -> str:
-    """ "3.2 % from the optimum's latency_s (1.5e-05 s)" for a logarithmic objective of one metric, else ""."""
+def _distance(
+    found: Mapping[str, float], best: Mapping[str, float], metrics: Sequence[Metric], objective: Objective
+) -> str:
+    """For a logarithmic objective of one metric "3.2 % from the optimum's latency_s (1.5e-05 s)", else ""."""
     if objective.form != "log" or len(objective.terms) != 1 or isinstance(objective.terms[0], Target):
         return ""
     name = objective.terms[0].metric
     metric = next(m for m in metrics if m.name == name)
-    return f"{percent(abs(found[name] / best[name] - 1), 3)} from the optimum's {name} ({quantity(best[name], metric)})"
+    return (
+        f"{percent(abs(found[name] / best[name] - 1), 3)} from the optimum's {name} "
+        f"({quantity(best[name], metric)})"
+    )

@@ -32,17 +32,32 @@ _MAX_TASKS = 12  # that are named
 _BESIDE_TASKS = 8  # rows of a terminal that best rewards leave free
 _UNLIMITED = 1_000_000  # characters
 
-File = Annotated[str, typer.Argument(metavar="FILE", help="Study file (TOML), or the name of one that ships, such as quick or lottery.")]
+File = Annotated[
+    str,
+    typer.Argument(
+        metavar="FILE", help="Study file (TOML), or the name of one that ships, such as quick or lottery."
+    ),
+]
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a study.")]
-Workers = Annotated[int | None, typer.Option(min=1, help="Number of runs at once on this machine.", show_default="its processors")]
-Executor = Annotated[str, typer.Option(help="Place of the runs: local, inline, dask, dask://HOST:PORT, ray or ray://HOST:PORT.")]
-Out = Annotated[Path | None, typer.Option(metavar="DIR", help="Folder for the runs.", show_default="results/<name of the study>")]
+Workers = Annotated[
+    int | None,
+    typer.Option(min=1, help="Number of runs at once on this machine.", show_default="its processors"),
+]
+Executor = Annotated[
+    str,
+    typer.Option(help="Place of the runs: local, inline, dask, dask://HOST:PORT, ray or ray://HOST:PORT."),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Folder for the runs.", show_default="results/<name of the study>"),
+]
 RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Run failed runs again.")]
 
 
 @app.command()
 def expand(file: File) -> None:
-    """List the runs of a study file, a line for each: identifier, task, agent, configuration, seed, samples, hyperparameters.
+    """List the runs of a study file, a line for each: identifier, task, agent, configuration, seed, samples,
+    hyperparameters.
 
     archgym study expand quick
     """
@@ -55,11 +70,21 @@ def expand(file: File) -> None:
         out.width = _UNLIMITED  # for grep and the like, a line is a run
     heading(out, study.name, f"{study.size:,} runs: {len(study.tasks)} tasks, {len(study.agents)} agents")
     columns = ("Run", "Task", "Agent", "Configuration>", "Seed>", "Samples>", "Hyperparameters")
-    listing = new_table(*columns, expendable=["Hyperparameters", "Samples", "Configuration"], elsewhere="a pipe")
+    listing = new_table(
+        *columns, expendable=["Hyperparameters", "Samples", "Configuration"], elsewhere="a pipe"
+    )
     for run in study.runs():
         found = Specification.from_dict(run.specification)
         settings = " ".join(f"{name}={plain(value)}" for name, value in found.agent.hyperparameters.items())
-        listing.add_row(run.id, run.task, run.agent, f"{run.configuration}", f"{found.seed}", f"{found.budget:,}", settings)
+        listing.add_row(
+            run.id,
+            run.task,
+            run.agent,
+            f"{run.configuration}",
+            f"{found.seed}",
+            f"{found.budget:,}",
+            settings,
+        )
     out.print(listing)
 
 
@@ -71,7 +96,7 @@ def run(
     out: Out = None,
     retry_failed: RetryFailed = False,
 ) -> None:
-    """Run what is left of a study; the same command resumes it.
+    """Run the missing runs of a study; the same command resumes it.
 
     archgym study run my-study.toml --workers 8 --out results/mine
     """
@@ -109,16 +134,21 @@ def watched_run(study: Study, store: Store, workers: int | None, executor: str, 
                 view.enter_context(progress_bar(partial(_look, found), partial(_best, found)))
 
         try:
-            run_study(study, store, workers=workers, executor=executor, retry_failed=retry_failed, watch=watch)
+            run_study(
+                study, store, workers=workers, executor=executor, retry_failed=retry_failed, watch=watch
+            )
         except KeyboardInterrupt:
             view.close()
             stored = progress.stored + progress.done
-            end_interrupted(f"{stored:,} of {progress.total:,} runs are stored in {store.folder}; the same command resumes the study")
+            end_interrupted(
+                f"{stored:,} of {progress.total:,} runs are stored in {store.folder}; the same command "
+                "resumes the study"
+            )
     _print_progress(study, store, progress)
 
 
 def _look(progress: StudyProgress) -> tuple[str, float]:
-    """What a study's bar shows."""
+    """Text and share of a study's bar."""
     finished = progress.stored + progress.done
     rate = progress.samples / max(monotonic() - progress.started, 1e-9)
     parts = [f"{finished:,}/{progress.total:,} runs", f"{progress.failed:,} failed", f"{rate:,.0f} samples/s"]
@@ -130,7 +160,10 @@ def _best(progress: StudyProgress, rows: int) -> list[str]:
     """The best reward of each task, below the bar."""
     best = sorted(progress.best.items())[: min(_MAX_TASKS, max(rows - _BESIDE_TASKS, 1))]
     rewards = [number(reward) for _, (reward, _) in best]
-    lines = [f"{reward:>{max(map(len, rewards))}}  {task}, {agent}" for reward, (task, (_, agent)) in zip(rewards, best, strict=True)]
+    lines = [
+        f"{reward:>{max(map(len, rewards))}}  {task}, {agent}"
+        for reward, (task, (_, agent)) in zip(rewards, best, strict=True)
+    ]
     return ["Best rewards", *lines] if best else []
 
 
@@ -139,17 +172,31 @@ def _print_progress(study: Study, store: Store, progress: StudyProgress) -> None
     out = stdout()
     heading(out, study.name, f"{progress.total:,} runs in {store.folder}")
     now = f"{progress.done:,} now, in {duration(seconds)}" if progress.done else "none now"
-    facts = [("Runs", f"{progress.stored + progress.done:,} of {progress.total:,} stored ({progress.stored:,} before, {now})")]
+    facts = [
+        (
+            "Runs",
+            f"{progress.stored + progress.done:,} of {progress.total:,} stored ({progress.stored:,} before, "
+            f"{now})",
+        )
+    ]
     if progress.done:
-        facts.append(("Samples", f"{progress.samples:,} ({progress.samples / max(seconds, 1e-9):,.0f} per second)"))
+        facts.append(
+            ("Samples", f"{progress.samples:,} ({progress.samples / max(seconds, 1e-9):,.0f} per second)")
+        )
     if progress.failed:
         facts.append(("Failed", _reasons(progress.failed, progress.reasons)))
     if progress.retried:
         facts.append(("Tried again", f"{progress.retried:,} runs whose process died or hung"))
     out.print(fact_sheet(facts))
     if progress.early:
-        groups = [f"{runs:,} of {agent} on {task}" for (task, agent), runs in progress.early.most_common(_MAX_TASKS)]
-        more = [f"and {len(progress.early) - _MAX_TASKS:,} other groups"] if len(progress.early) > _MAX_TASKS else []
+        groups = [
+            f"{runs:,} of {agent} on {task}" for (task, agent), runs in progress.early.most_common(_MAX_TASKS)
+        ]
+        more = (
+            [f"and {len(progress.early) - _MAX_TASKS:,} other groups"]
+            if len(progress.early) > _MAX_TASKS
+            else []
+        )
         runs = f"{progress.early.total():,} runs ended before their budget was spent"
         say("note", f"{runs}: {', '.join([*groups, *more])}", "yellow")
     shares: dict[str, float] = {}
@@ -176,9 +223,18 @@ def status(folder: Folder) -> None:
     stored = store.read()
     out = stdout()
     runs = list(study.runs())
-    heading(out, study.name, f"{sum(run.id in stored for run in runs):,} of {len(runs):,} runs stored in {folder}")
+    heading(
+        out, study.name, f"{sum(run.id in stored for run in runs):,} of {len(runs):,} runs stored in {folder}"
+    )
     listing = new_table(
-        "Task", "Agent", "Stored>", "Failed>", "Missing>", "Seconds>", "Best reward>", expendable=["Seconds", "Missing", "Failed"]
+        "Task",
+        "Agent",
+        "Stored>",
+        "Failed>",
+        "Missing>",
+        "Seconds>",
+        "Best reward>",
+        expendable=["Seconds", "Missing", "Failed"],
     )
     groups: dict[tuple[str, str], list[Any]] = {}
     for run in runs:
@@ -189,9 +245,16 @@ def status(folder: Folder) -> None:
         best = [result["best_reward"] for result in done if result["best_reward"] is not None]
         mean = f"{sum(result['seconds'] for result in done) / len(done):.3g}" if done else "-"
         counts = len(there), len(there) - len(done), len(found) - len(there)
-        listing.add_row(task, agent, *(f"{count:,}" for count in counts), mean, number(max(best)) if best else "-")
+        listing.add_row(
+            task, agent, *(f"{count:,}" for count in counts), mean, number(max(best)) if best else "-"
+        )
     out.print(listing)
-    reasons = Counter(str(run.result["reason"]) for found in groups.values() for run in found if run is not None and not run.done)
+    reasons = Counter(
+        str(run.result["reason"])
+        for found in groups.values()
+        for run in found
+        if run is not None and not run.done
+    )
     if reasons:
         out.print()
         out.print(fact_sheet([("Failed", _reasons(sum(reasons.values()), reasons))]))
@@ -201,7 +264,8 @@ def status(folder: Folder) -> None:
 
 @app.command()
 def violations(folder: Folder) -> None:
-    """Show how often searches end without a design that meets all constraints, by task and agent, with 95 % intervals (Wilson).
+    """Show how often searches end without a design that meets all constraints, by task and agent, with 95 %
+    intervals (Wilson).
 
     archgym study violations results/mine
     """
@@ -231,9 +295,12 @@ def violations(folder: Folder) -> None:
 @app.command()
 def export(
     folder: Folder,
-    out: Annotated[Path, typer.Option(metavar="FILE", help="Table to write, .parquet or .csv.")] = Path("runs.parquet"),
+    out: Annotated[Path, typer.Option(metavar="FILE", help="Table to write, .parquet or .csv.")] = Path(
+        "runs.parquet"
+    ),
 ) -> None:
-    """Write the stored rows of all runs as one table, with environment, agent, hyperparameters and seed as columns.
+    """Write the stored rows of all runs as one table, with environment, agent, hyperparameters and seed as
+    columns.
 
     archgym study export results/mine --out runs.parquet
     """
@@ -250,7 +317,10 @@ def export(
 def verify(
     folder: Folder,
     set_aside: Annotated[
-        bool, typer.Option("--set-aside", help="Move damaged files to DIR/damaged; the next run repeats their runs.")
+        bool,
+        typer.Option(
+            "--set-aside", help="Move damaged files to DIR/damaged; the next run repeats their runs."
+        ),
     ] = False,
 ) -> None:
     """Read every file of a study, and list the damaged ones; exit code 1 if there are any.
@@ -265,10 +335,12 @@ def verify(
             store.set_aside(damaged)
     for path, reason in damaged.items():
         print(f"{one_line(str(path))}: {one_line(reason)}")
-    checked = f"{len(seals):,} files are what was written" if all(seals) else f"{len(seals):,} files can be read"
+    checked = f"{len(seals):,} files are intact" if all(seals) else f"{len(seals):,} files are readable"
     if unsealed := seals.count(False):
         checked += f"; {unsealed:,} of them, of an older archgym, have checksums of their rows only"
-    stdout().print(f"{checked}; {len(damaged):,} {'is' if len(damaged) == 1 else 'are'} damaged", soft_wrap=True)
+    stdout().print(
+        f"{checked}; {len(damaged):,} {'is' if len(damaged) == 1 else 'are'} damaged", soft_wrap=True
+    )
     if damaged:
         where = f"they are in {store.folder / 'damaged'} now; " if set_aside else ""
         say("note", f"{where}archgym study run FILE --out {folder} repeats their runs", "yellow")

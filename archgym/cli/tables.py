@@ -1,8 +1,9 @@
 """Tables and lists of facts for a terminal of any width, in which a number is whole or absent.
 
-A table is laid out in the first of these ways that fits: all columns, long texts wrapped between words; fewer columns, with a line that
-names those left out; one fact per line. No word is broken, so no number is either: a word that is wider than the terminal stands whole
-on a line of its own, and the terminal wraps it. A long path among facts is broken after a slash.
+A table is laid out in the first of these ways that fits: all columns, long texts wrapped between words; fewer
+columns, with a line that names those left out; one fact per line. No word is broken, so no number is either:
+a word that is wider than the terminal is printed whole on a line of its own, and the terminal wraps it. A
+long path among facts is broken after a slash.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ Line: TypeAlias = list[tuple[str, str]]
 
 PROSE = 20  # characters: a longer text is wrapped, and has at least this width
 _GAP, _WIDE_GAP = 2, 3  # characters between columns, the latter where there is room
-_INDENT = 2  # of facts below what they are about, and of lines that go on
+_INDENT = 2  # of facts below their subject, and of continued lines
 
 
 class Lines:
@@ -40,7 +41,9 @@ class Lines:
         plain = not options.encoding.startswith("utf")
         for line in self.lines(options.max_width):
             for text, style in line:
-                yield Segment(text.replace("─", "-") if plain else text, console.get_style(style) if style else None)
+                yield Segment(
+                    text.replace("─", "-") if plain else text, console.get_style(style) if style else None
+                )
             yield Segment.line()
 
 
@@ -77,15 +80,18 @@ class Table(Lines):
     """Rows under headers.
 
     Args:
-        columns: headers; ">" at the end of one is a column of numbers, aligned to the right; "/" one of names that may be broken after a
-            slash, a dot, a plus sign or a bar. A column without a header belongs to the one before it.
-        expendable: headers of columns that are left out first where there is no room, then those furthest to the right. A column of
-            long texts is only left out if it is named here.
+        columns: headers; ">" at the end of one is a column of numbers, aligned to the right; "/" one of names
+            that may be broken after a slash, a dot, a plus sign or a bar. A column without a header belongs
+            to the one before it.
+        expendable: headers of columns that are left out first where there is no room, then those furthest to
+            the right. A column of long texts is only left out if it is named here.
         elsewhere: another way to see the columns that are left out.
     """
 
     def __init__(self, *columns: str, expendable: Sequence[str] = (), elsewhere: str = ""):
-        self._columns = [_Column(one_line(each.rstrip(">/")), each.endswith(">"), each.endswith("/")) for each in columns]
+        self._columns = [
+            _Column(one_line(each.rstrip(">/")), each.endswith(">"), each.endswith("/")) for each in columns
+        ]
         self._styles: list[str] = []
         self._expendable, self._elsewhere = expendable, elsewhere
 
@@ -138,24 +144,38 @@ class Table(Lines):
 
     def _going(self) -> list[list[_Column]]:
         """Groups in the order in which they are left out; the first is kept."""
-        first = [group for header in self._expendable for group in self._groups[1:] if group[0].header == header]
+        first = [
+            group for header in self._expendable for group in self._groups[1:] if group[0].header == header
+        ]
         return first + [group for group in reversed(self._groups[1:]) if group not in first]
 
     def _side_by_side(self, columns: Sequence[_Column], widths: Sequence[int], gap: int) -> Iterator[Line]:
         headers = [wrapped(column.header, width) for column, width in zip(columns, widths, strict=True)]
         rows = [
-            [wrapped(column.cells[i], width, column.breakable) for column, width in zip(columns, widths, strict=True)]
+            [
+                wrapped(column.cells[i], width, column.breakable)
+                for column, width in zip(columns, widths, strict=True)
+            ]
             for i in range(len(self._styles))
         ]
-        widths = [max((_width(line) for cells in (headers, *rows) for line in cells[j]), default=0) for j in range(len(columns))]
+        widths = [
+            max((_width(line) for cells in (headers, *rows) for line in cells[j]), default=0)
+            for j in range(len(columns))
+        ]
 
         def joined(cells: Sequence[Sequence[str]]) -> Iterator[str]:
             for parts in zip_longest(*cells, fillvalue=""):
-                padded = [_padded(part, width, column.right) for part, width, column in zip(parts, widths, columns, strict=True)]
+                padded = [
+                    _padded(part, width, column.right)
+                    for part, width, column in zip(parts, widths, columns, strict=True)
+                ]
                 yield (" " * gap).join(padded).rstrip()
 
         tallest = max(map(len, headers))
-        yield from ([(line, "bold")] for line in joined([[""] * (tallest - len(header)) + header for header in headers]))
+        yield from (
+            [(line, "bold")]
+            for line in joined([[""] * (tallest - len(header)) + header for header in headers])
+        )
         yield [("─" * (sum(widths) + gap * (len(widths) - 1)), "")]
         for cells, style in zip(rows, self._styles, strict=True):
             yield from ([(line, style)] for line in joined(cells))
@@ -174,7 +194,9 @@ class Table(Lines):
             if len(others) == 1 and facts:  # its header would only be repeated
                 yield from _fact(name, facts[0][1], width, style or "bold", style)
             elif not others and beside:
-                yield from _fact(subject, " ".join(column.cells[i] for column in beside), width, style or "bold", style)
+                yield from _fact(
+                    subject, " ".join(column.cells[i] for column in beside), width, style or "bold", style
+                )
             else:
                 yield from ([(line, style or ("bold" if facts else ""))] for line in wrapped(name, width))
                 for header, text in facts:
@@ -182,36 +204,58 @@ class Table(Lines):
 
 
 class Facts(Lines):
-    """Names and texts, the texts in a column of their own where there is room; a text has a line for each of its own.
+    """Names and texts, the texts in a column of their own where there is room; a text has a line for each of
+    its own.
 
     Args:
         styles: styles of the names.
     """
 
     def __init__(self, facts: Sequence[tuple[str, str]], styles: Sequence[str] = ()):
-        self._facts = [(printable(name[:REASON]), [one_line(line) for line in text.split("\n")]) for name, text in facts]
+        self._facts = [
+            (printable(name[:REASON]), [one_line(line) for line in text.split("\n")]) for name, text in facts
+        ]
         self._styles = styles or ["bold"] * len(facts)
 
     def lines(self, width: int) -> Iterator[Line]:
         names = max((_width(name) for name, _ in self._facts), default=0)
         room = width - names - _WIDE_GAP
         texts = [line for _, lines in self._facts for line in lines]
-        beside = room >= max(map(_width, texts), default=0) or room >= max(PROSE, min(_longest(texts), width // 2))
-        parts = [[part for line in lines for part in wrapped(line, room, paths=True)] for _, lines in self._facts]
+        beside = room >= max(map(_width, texts), default=0) or room >= max(
+            PROSE, min(_longest(texts), width // 2)
+        )
+        parts = [
+            [part for line in lines for part in wrapped(line, room, paths=True)] for _, lines in self._facts
+        ]
         column = min(room, max((_width(part) for each in parts for part in each), default=0))
-        for (name, (first, *more)), style, (start, *rest) in zip(self._facts, self._styles, parts, strict=True):
+        for (name, (first, *more)), style, (start, *rest) in zip(
+            self._facts, self._styles, parts, strict=True
+        ):
             if not first:
                 yield [(name, style)]
             elif beside:
-                yield [(_padded(name, names, False), style), (" " * _WIDE_GAP + _padded(start, column, False), "")]
+                yield [
+                    (_padded(name, names, False), style),
+                    (" " * _WIDE_GAP + _padded(start, column, False), ""),
+                ]
                 yield from ([(" " * (names + _WIDE_GAP) + _padded(part, column, False), "")] for part in rest)
             else:
-                yield from _fact(name, first, width, style) if name else ([(line, "")] for line in wrapped(first, width, paths=True))
-                yield from ([(" " * _INDENT + part, "")] for line in more for part in wrapped(line, width - _INDENT, paths=True))
+                yield from (
+                    _fact(name, first, width, style)
+                    if name
+                    else ([(line, "")] for line in wrapped(first, width, paths=True))
+                )
+                yield from (
+                    [(" " * _INDENT + part, "")]
+                    for line in more
+                    for part in wrapped(line, width - _INDENT, paths=True)
+                )
 
 
 class Prose(Lines):
-    """Text that is wrapped between words, each line at its own indentation; lines that fit stay as they are."""
+    """Text that is wrapped between words, each line at its own indentation; lines that fit stay as they
+    are.
+    """
 
     def __init__(self, text: str, style: str = ""):
         self._lines, self._style = [printable(line) for line in text.split("\n")], style
@@ -231,7 +275,10 @@ class Heading(Lines):
 
     def lines(self, width: int) -> Iterator[Line]:
         if _width(self._title) + _WIDE_GAP + _width(self._remark) <= width:
-            yield [(self._title, "bold cyan"), (" " * _WIDE_GAP + self._remark if self._remark else "", "dim")]
+            yield [
+                (self._title, "bold cyan"),
+                (" " * _WIDE_GAP + self._remark if self._remark else "", "dim"),
+            ]
         else:
             yield from Prose(self._title, "bold cyan").lines(width)
             yield from Prose(self._remark, "dim").lines(width)
@@ -267,7 +314,9 @@ def wrapped(text: str, width: int, breakable: bool = False, paths: bool = False)
         return [text]
     pieces = (_PIECES if breakable else _WORDS).findall(text)
     if paths:
-        pieces = [part for piece in pieces for part in (_STEPS.findall(piece) if _width(piece) > width else [piece])]
+        pieces = [
+            part for piece in pieces for part in (_STEPS.findall(piece) if _width(piece) > width else [piece])
+        ]
     lines, line, space = [], "", ""
     for piece in pieces:
         if piece.isspace():
@@ -285,7 +334,9 @@ _PIECES = re.compile(r"\s+|[^\s/.+|]*[/.+|]+|[^\s/.+|]+")
 _STEPS = re.compile(r"[^/]*/+|[^/]+")
 
 
-def _fact(name: str, text: str, width: int, name_style: str = "bold", style: str = "", indent: int = 0) -> Iterator[Line]:
+def _fact(
+    name: str, text: str, width: int, name_style: str = "bold", style: str = "", indent: int = 0
+) -> Iterator[Line]:
     """ "name: text", the text on lines of its own where both do not fit on one and the name is long."""
     first, room, name = " " * indent, width - indent - _INDENT, f"{name}:"
     if _width(name) + 1 + _width(text) <= width - indent:
@@ -320,7 +371,7 @@ def _widths(columns: Sequence[_Column], width: int) -> tuple[list[int], int] | N
         room = width - sum(given) - _GAP * (len(columns) - 1)
         if room >= 0:
             wanting = sorted(prose, key=lambda j: columns[j].natural - columns[j].least)
-            for rank, j in enumerate(wanting):  # the least demanding first, so that the others share what is left
+            for rank, j in enumerate(wanting):  # the least demanding first, so that the others share the rest
                 more = min(columns[j].natural - columns[j].least, room // (len(wanting) - rank))
                 given[j], room = given[j] + more, room - more
             return given, _GAP
@@ -328,7 +379,9 @@ def _widths(columns: Sequence[_Column], width: int) -> tuple[list[int], int] | N
 
 
 def _longest(texts: Sequence[str], breakable: bool = False) -> int:
-    """Characters of the longest word; where words may be broken, of the longest piece on a line that goes on."""
+    """Characters of the longest word; where words may be broken, of the longest piece on a line that goes
+    on.
+    """
     if not breakable:
         return max((_width(word) for text in texts for word in text.split()), default=0)
     return max((_width(piece) + _INDENT for text in texts for piece in _PIECES.findall(text)), default=0)

@@ -20,7 +20,9 @@ from archgym.text import printable
 
 
 class Terminal(Console):
-    """Rich's console without markup and emoji (`module:A:` holds one), whose every text is printable (see `archgym.text`)."""
+    """Rich's console without markup and emoji (`module:A:` holds one), whose every text is printable (see
+    `archgym.text`).
+    """
 
     def __init__(self, *, stderr: bool = False):
         forget_unusable_size()
@@ -28,15 +30,24 @@ class Terminal(Console):
 
     def print(self, *objects: Any, **options: Any) -> None:
         if not options.get("soft_wrap"):
-            objects, options = tuple(Prose(each) if isinstance(each, str) else each for each in objects), {"crop": False, **options}
+            objects, options = (
+                tuple(Prose(each) if isinstance(each, str) else each for each in objects),
+                {"crop": False, **options},
+            )
         super().print(*objects, **options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         for segment in super().render(renderable, options):
-            yield segment if segment.control or not segment.text else Segment(_shown(segment.text, self.encoding), segment.style)
+            yield (
+                segment
+                if segment.control or not segment.text
+                else Segment(_shown(segment.text, self.encoding), segment.style)
+            )
 
     def on_broken_pipe(self) -> None:
-        """Write no more, and leave the end to Click: Rich's own SystemExit would look like that of a plug-in."""
+        """Stop writing and raise the error for Click: Rich's own SystemExit would be taken for a
+        plug-in's.
+        """
         with suppress(SystemExit):
             super().on_broken_pipe()
         raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))

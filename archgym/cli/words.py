@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-def print_design(console: Console, design: Mapping[str, Any], metrics: Mapping[str, float], schema: Sequence[Metric]) -> None:
+def print_design(
+    console: Console, design: Mapping[str, Any], metrics: Mapping[str, float], schema: Sequence[Metric]
+) -> None:
     """A design and its metrics, beside each other where there is room."""
     left = new_table("Best design", "")
     for name, value in design.items():
@@ -34,7 +36,13 @@ def quantity(value: float, metric: Metric) -> str:
 
 def count(size: int) -> str:
     """A number of designs: "17,280", "8.92e+16", "about 10^412"."""
-    return f"{size:,}" if size < 10**15 else f"{size:.3g}" if size < 10**300 else f"about 10^{len(str(size)) - 1}"
+    return (
+        f"{size:,}"
+        if size < 10**15
+        else f"{size:.3g}"
+        if size < 10**300
+        else f"about 10^{len(str(size)) - 1}"
+    )
 
 
 def objective_in_words(objective: Objective, metrics: Sequence[Metric]) -> str:
@@ -42,15 +50,32 @@ def objective_in_words(objective: Objective, metrics: Sequence[Metric]) -> str:
     schema = {m.name: m for m in metrics}
     terms = []
     for term in objective.terms:
-        verb = "minimize" if isinstance(term, Minimize) else "maximize" if isinstance(term, Maximize) else "bring to target"
+        verb = (
+            "minimize"
+            if isinstance(term, Minimize)
+            else "maximize"
+            if isinstance(term, Maximize)
+            else "bring to target"
+        )
         goal = f" {quantity(term.value, schema[term.metric])}" if isinstance(term, Target) else ""
         weight = f" (weight {number(term.weight)})" if term.weight != 1 else ""
         terms.append(f"{verb} {term.metric}{goal}{weight}")
-    limits = [f"{c.metric} {'<=' if isinstance(c, AtMost) else '>='} {quantity(c.limit, schema[c.metric])}" for c in objective.constraints]
+    limits = [
+        f"{c.metric} {'<=' if isinstance(c, AtMost) else '>='} {quantity(c.limit, schema[c.metric])}"
+        for c in objective.constraints
+    ]
     reference = [
         f"{t.metric} relative to {quantity(objective.reference[t.metric], schema[t.metric])}"
         for t in objective.terms
         if t.metric in objective.reference
     ]
-    text = " and ".join(terms) + (f", with {' and '.join(limits)}" if limits else "") + (f"; {', '.join(reference)}" if reference else "")
-    return text + (f"; form {objective.form}" if objective.form != "log" else "") + ("; strict" if objective.strict else "")
+    text = (
+        " and ".join(terms)
+        + (f", with {' and '.join(limits)}" if limits else "")
+        + (f"; {', '.join(reference)}" if reference else "")
+    )
+    return (
+        text
+        + (f"; form {objective.form}" if objective.form != "log" else "")
+        + ("; strict" if objective.strict else "")
+    )

@@ -16,12 +16,17 @@ from archgym.text import percent
 
 def workloads(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME|PATH]", help="Workload, or a .csv or .onnx file, to list the layers of.")
+        str | None,
+        typer.Argument(
+            metavar="[NAME|PATH]", help="Workload, or a .csv or .onnx file, to list the layers of."
+        ),
     ] = None,
     set_: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", metavar="dimensions={...}", help='Sizes of an .onnx file\'s dynamic dimensions, such as {"batch": 1, "height": 224}.'
+            "--set",
+            metavar="dimensions={...}",
+            help='Sizes of an .onnx file\'s dynamic dimensions, such as {"batch": 1, "height": 224}.',
         ),
     ] = None,
 ) -> None:
@@ -42,11 +47,20 @@ def workloads(
 
 def _print_all() -> None:
     console = stdout()
-    table = new_table("Workload", "Title", "Layers>", "MACs, G>", "Parameters, M>", "Top-1>", expendable=["Layers", "Top-1"])
+    table = new_table(
+        "Workload", "Title", "Layers>", "MACs, G>", "Parameters, M>", "Top-1>", expendable=["Layers", "Top-1"]
+    )
     for workload in map(load_workload, list_workloads()):
         count = f"{sum(layer.repeats for layer in workload.layers):,}"
         parameters = f"{workload.parameters / 1e6:,.2f}" if workload.parameters else "-"
-        table.add_row(workload.name, workload.title, count, f"{workload.macs / 1e9:,.2f}", parameters, _accuracy(workload))
+        table.add_row(
+            workload.name,
+            workload.title,
+            count,
+            f"{workload.macs / 1e9:,.2f}",
+            parameters,
+            _accuracy(workload),
+        )
     console.print(table)
     console.print()
     explained = {
@@ -60,10 +74,22 @@ def _print_all() -> None:
 def _print_one(workload: Workload) -> None:
     console = stdout()
     heading(console, workload.name, workload.title)
-    table = new_table("Layer/", "Kind", "Input>", "Weights>", "Output>", "Times>", "MACs>", "Share>", expendable=["Output", "Kind"])
+    table = new_table(
+        "Layer/",
+        "Kind",
+        "Input>",
+        "Weights>",
+        "Output>",
+        "Times>",
+        "MACs>",
+        "Share>",
+        expendable=["Output", "Kind"],
+    )
     for layer in workload.layers:
         share = percent(layer.macs / workload.macs)
-        table.add_row(layer.name, layer.kind, *_shapes(layer), f"{layer.repeats:,}", _scaled(layer.macs), share)
+        table.add_row(
+            layer.name, layer.kind, *_shapes(layer), f"{layer.repeats:,}", _scaled(layer.macs), share
+        )
     console.print(table)
     console.print()
     facts = {
@@ -90,7 +116,9 @@ def _scaled(count: int) -> str:
 
 
 def _shapes(layer: Layer) -> tuple[str, str, str]:
-    """Shapes of the input, the weights (or a matmul's second operand) and the output; images are channels x height x width."""
+    """Shapes of the input, the weights (or a matmul's second operand) and the output; images are channels
+    x height x width.
+    """
     m, n, k = layer.shape
     if layer.kind == "conv":
         batch = (layer.batch,) if layer.batch > 1 else ()

@@ -1,4 +1,6 @@
-"""Data sets: the measurements of searches and samplings, one row per design and agent, for models to learn from."""
+"""Data sets: the measurements of searches and samplings, one row per design and agent, for models to learn
+from.
+"""
 
 from archgym.dataset.build import build
 from archgym.dataset.data import Dataset

@@ -9,7 +9,6 @@ import numpy as np
 
 from archgym.dataset.data import Dataset
 from archgym.space import Array
-from archgym.task import EnvSpecification
 from archgym.text import markdown_table
 from archgym.version import __version__
 
@@ -30,15 +29,17 @@ def card(data: Dataset) -> str:
     """The data card, as Markdown."""
     even = np.mean(1 - 1 / data.space.nvec)
     sections = [
-        f"# {EnvSpecification.from_dict(data.environment).id}: {len(data.distinct()):,} designs",
+        f"# {data.env.id}: {len(data.distinct()):,} designs",
         _origin(data),
         "## Metrics\nOf feasible designs.",
         _metrics(data),
-        "## Parameters\nValues seen of those there are, and how evenly: the entropy of their frequencies over that of an even draw.",
+        "## Parameters\nValues seen of all values, and their evenness: the entropy of their frequencies, "
+        "divided by that of an even draw.",
         _parameters(data),
-        "## Pairs of parameters\nPairs of values seen of those there are, the least covered first.",
+        "## Pairs of parameters\nPairs of values seen of all pairs, least covered first.",
         _pairs(data),
-        f"## Agents\nDistance: the share of parameters in which two random designs of the agent differ; an even draw has {even:.2f}.",
+        "## Agents\nDistance: the share of parameters in which two random designs of the agent differ; an "
+        f"even draw has {even:.2f}.",
         _agents(data),
         _USE,
     ]
@@ -46,7 +47,7 @@ def card(data: Dataset) -> str:
 
 
 def _origin(data: Dataset) -> str:
-    designs, env = data.distinct(), EnvSpecification.from_dict(data.environment)
+    designs, env = data.distinct(), data.env
     facts = {
         "environment": f"`{env.id}` with `{json.dumps(env.kwargs)}`",
         "simulator": f"`{json.dumps(env.simulator)}`",
@@ -75,21 +76,34 @@ def _parameters(data: Dataset) -> str:
     rows = []
     for p, parameter in enumerate(data.space):
         counts = np.unique(indices[:, p], return_counts=True)[1]
-        rows.append([f"`{parameter.name}`", f"{len(counts)} of {len(parameter)}", f"{_evenness(counts, len(parameter)):.2f}"])
+        rows.append(
+            [
+                f"`{parameter.name}`",
+                f"{len(counts)} of {len(parameter)}",
+                f"{_evenness(counts, len(parameter)):.2f}",
+            ]
+        )
     return markdown_table(["parameter", "values seen", "evenness"], rows)
 
 
 def _pairs(data: Dataset) -> str:
     indices, nvec = data.distinct().indices, data.space.nvec.tolist()
-    ranks = [np.unique(column, return_inverse=True)[1] for column in indices.T]  # small, however many values there are
+    # ranks stay small where values do not
+    ranks = [np.unique(column, return_inverse=True)[1] for column in indices.T]
     found = []
     for a, b in itertools.combinations(range(len(nvec)), 2):
         seen, possible = len(np.unique(ranks[a] * len(indices) + ranks[b])), nvec[a] * nvec[b]
         found.append((seen / possible, seen, possible, f"`{data.space.names[a]}` x `{data.space.names[b]}`"))
     found.sort(key=lambda pair: pair[0])
     complete = sum(share == 1 for share, *_ in found)
-    rows = [[name, f"{seen} of {possible}", f"{share:.1%}"] for share, seen, possible, name in found[:_MAX_PAIRS] if share < 1]
-    return f"{complete} of {len(found)} pairs are complete." + ("\n\n" + markdown_table(["pair", "seen", "share"], rows) if rows else "")
+    rows = [
+        [name, f"{seen} of {possible}", f"{share:.1%}"]
+        for share, seen, possible, name in found[:_MAX_PAIRS]
+        if share < 1
+    ]
+    return f"{complete} of {len(found)} pairs are complete." + (
+        "\n\n" + markdown_table(["pair", "seen", "share"], rows) if rows else ""
+    )
 
 
 def _agents(data: Dataset) -> str:
@@ -100,7 +114,16 @@ def _agents(data: Dataset) -> str:
         a, b = rng.integers(len(own), size=(2, _N_DISTANCES))
         distance = (own.indices[a] != own.indices[b])[a != b].mean() if len(own) > 1 else 0.0
         share = f"{len(own) / data.space.size:.3%}"
-        rows.append([f"`{agent}`", f"{len(own):,}", share, f"{int(own.count.sum()):,}", f"{own.feasible.mean():.1%}", f"{distance:.2f}"])
+        rows.append(
+            [
+                f"`{agent}`",
+                f"{len(own):,}",
+                share,
+                f"{int(own.count.sum()):,}",
+                f"{own.feasible.mean():.1%}",
+                f"{distance:.2f}",
+            ]
+        )
     return markdown_table(["agent", "designs", "of the space", "evaluations", "feasible", "distance"], rows)
 
 

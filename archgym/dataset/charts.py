@@ -20,7 +20,8 @@ _HUE = "#1652dc"
 
 
 def draw(values: Array, designs: Dataset, front: Front) -> alt.ConcatChart:
-    """A panel for each pair of metrics: dominated designs in grey, the front in colour and, for two metrics, joined by a line.
+    """A panel for each pair of metrics: dominated designs in grey, the front in colour and, for two metrics,
+    joined by a line.
 
     Args:
         values: metrics of all feasible designs, float64 [N, M].
@@ -48,11 +49,17 @@ def draw(values: Array, designs: Dataset, front: Front) -> alt.ConcatChart:
         if len(names) == 2:
             line = colour.mark_line(interpolate="step-after", strokeWidth=1.5, opacity=0.7, color=_HUE)
             layers.append(line.encode(x=x, y=y, order="rank:Q"))
-        layers.append(colour.mark_point(filled=True, size=45, opacity=1, color=_HUE).encode(x=x, y=y, tooltip=tips))
+        layers.append(
+            colour.mark_point(filled=True, size=45, opacity=1, color=_HUE).encode(x=x, y=y, tooltip=tips)
+        )
         panels.append(alt.layer(*layers).properties(width=width, height=height))
     share = "" if front.share is None else f", normalised hypervolume {front.share:.4f}"
-    title = alt.TitleParams(f"Pareto front, {designs.environment['id']}", subtitle=f"{len(designs):,} designs{share}", offset=14)
-    return alt.concat(*panels, columns=3, spacing=28).properties(title=title, description="The Pareto front of the designs seen.")
+    title = alt.TitleParams(
+        f"Pareto front, {designs.env.id}", subtitle=f"{len(designs):,} designs{share}", offset=14
+    )
+    return alt.concat(*panels, columns=3, spacing=28).properties(
+        title=title, description="The Pareto front of the designs seen."
+    )
 
 
 def _columns(row: Array) -> dict[str, float]:

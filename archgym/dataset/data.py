@@ -1,7 +1,7 @@
 """A data set in memory; `archgym.dataset.files` writes and reads it.
 
-Rows of one design and one agent are one row with a count; equal means equal indices, never a simulator's `canonical`. Metrics that an
-infeasible design does not have are NaN.
+Equal designs of one agent are one row with a count. Equal means equal indices, not a simulator's `canonical`.
+The metrics of infeasible designs are NaN.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from archgym.deprecated.names import old_names
 from archgym.errors import ArchGymError, unknown
 from archgym.simulator import Metric
 from archgym.space import Array, DesignSpace, Indices
+from archgym.task import EnvSpecification
 
 _MOVED = ("save_dataset", "load_dataset", "to_arrow", "about", "FORMAT", "METADATA", "FILE")
 __getattr__ = old_names(__name__, **{name: f"archgym.dataset.files:{name}" for name in _MOVED})
@@ -28,7 +29,8 @@ class Dataset:
     """Designs of one environment and their measured metrics: N rows, one per design and agent.
 
     Attributes:
-        environment: the environment's id, its arguments ("kwargs") and its simulator's specification ("simulator").
+        environment: the environment's id, its arguments ("kwargs") and its simulator's specification
+            ("simulator").
         space: P parameters.
         metrics: M metrics.
         indices: designs, int64 [N, P].
@@ -58,6 +60,11 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.indices)
 
+    @property
+    def env(self) -> EnvSpecification:
+        """The environment as a specification."""
+        return EnvSpecification.from_dict(self.environment)
+
     def column(self, metric: str) -> Array:
         """A metric, float64 [N].
 
@@ -71,15 +78,20 @@ class Dataset:
 
     def rows(self, chosen: Any) -> Dataset:
         """The rows of a mask or of indices."""
-        return replace(self, **{name: getattr(self, name)[chosen] for name in ("indices", "values", *PROVENANCE)})
+        return replace(
+            self, **{name: getattr(self, name)[chosen] for name in ("indices", "values", *PROVENANCE)}
+        )
 
     def distinct(self) -> Dataset:
-        """One row per design, in order of first appearance: counts summed, provenance of the first row, metrics averaged by count."""
+        """One row per design, in order of first appearance: counts summed, provenance of the first row,
+        metrics averaged by count.
+        """
         return merged(self, by_agent=False)
 
 
 def merged(data: Dataset, *, by_agent: bool, deterministic: bool = False) -> Dataset:
-    """Equal designs (of equal agents) as one row: counts summed, provenance of the first, metrics averaged over the counts.
+    """Equal designs (of equal agents) as one row: counts summed, provenance of the first, metrics averaged
+    over the counts.
 
     Args:
         data: N rows.
@@ -87,7 +99,7 @@ def merged(data: Dataset, *, by_agent: bool, deterministic: bool = False) -> Dat
         deterministic: whether to refuse equal designs with different metrics.
 
     Raises:
-        ArchGymError: equal designs have different metrics, and `deterministic` is set.
+        ArchGymError: equal designs with different metrics, where `deterministic` is set.
     """
     if len(data) == 0:
         return data
@@ -98,14 +110,22 @@ def merged(data: Dataset, *, by_agent: bool, deterministic: bool = False) -> Dat
         keys = np.column_stack([keys, np.unique(data.agent, return_inverse=True)[1]])
     first, group = _groups(keys)
     size = len(first)
-    measured = np.bincount(group, data.count * data.feasible, size)
     weights = data.count * data.feasible
+    measured = np.bincount(group, weights, size)
     with np.errstate(invalid="ignore", divide="ignore"):
-        sums = [np.bincount(group, weights * np.where(data.feasible, column, 0.0), size) / measured for column in data.values.T]
+        sums = [
+            np.bincount(group, weights * np.where(data.feasible, column, 0.0), size) / measured
+            for column in data.values.T
+        ]
     values = np.stack(sums, axis=1) if sums else np.empty((size, 0))
-    same = _constant(data, group, size)  # an average of equal figures may differ from them in the last digit
+    same = _constant(data, group, size)  # an average of equal numbers may differ from them in the last digit
     values[same] = data.values[first[same]]
-    whole = replace(data.rows(first), values=values, feasible=measured > 0, count=np.bincount(group, data.count, size).astype(np.int64))
+    whole = replace(
+        data.rows(first),
+        values=values,
+        feasible=measured > 0,
+        count=np.bincount(group, data.count, size).astype(np.int64),
+    )
     return whole.rows(np.argsort(first))
 
 
@@ -121,7 +141,9 @@ def _constant(data: Dataset, group: Indices, size: int) -> Array:
     order = np.argsort(group, kind="stable")
     starts = np.searchsorted(group[order], np.arange(size))
     leader = order[starts][group]
-    equal = (data.feasible == data.feasible[leader]) & ((data.values == data.values[leader]) | np.isnan(data.values)).all(axis=1)
+    equal = (data.feasible == data.feasible[leader]) & (
+        (data.values == data.values[leader]) | np.isnan(data.values)
+    ).all(axis=1)
     return np.asarray(np.bincount(group, ~equal, size) == 0)
 
 
@@ -130,6 +152,7 @@ def _check_same(data: Dataset, first: Indices, group: Indices) -> None:
     if differing.any():
         row = first[differing][0]
         raise ArchGymError(
-            f"{differing.sum():,} designs have different metrics in different runs, among them {data.space.design(data.indices[row])}: "
-            f"{data.environment['id']} is deterministic, so that the simulator has changed between the runs; build a data set of each"
+            f"{differing.sum():,} designs have different metrics in different runs, among them "
+            f"{data.space.design(data.indices[row])}: {data.env.id} is deterministic, so the simulator has "
+            "changed between the runs; build a data set of each"
         )

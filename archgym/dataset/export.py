@@ -15,42 +15,50 @@ import gymnasium
 
 from archgym.dataset.data import Dataset
 from archgym.dataset.files import about, to_arrow
-from archgym.env import Evaluation
+from archgym.env import Evaluation, Evaluator
 from archgym.errors import ArchGymError, MissingDependency
 from archgym.files.csv import write_csv
 from archgym.files.paths import make_folder, write_atomically
 from archgym.simulator import Outcome
-from archgym.task import EnvSpecification
+from archgym.space import Array
 from archgym.values import read_arguments
 
 
 def to_csv(data: Dataset, path: str | os.PathLike[str]) -> Path:
-    """CSV that no spreadsheet runs, and beside it `PATH.schema.json` with the environment, the parameters and the units of metrics.
+    """Write CSV that a spreadsheet does not run, and `PATH.schema.json` with the environment, the parameters
+    and the metrics' units.
+
+    Args:
+        data: the data set.
+        path: the CSV file.
 
     Raises:
         ArchGymError: the path cannot be written.
     """
     table = to_arrow(data)
     target = write_atomically(path, lambda file: write_csv([table], table.schema, file))
-    text = json.dumps(about(data), indent=2) + "\n"
-    write_atomically(target.with_name(f"{target.name}.schema.json"), lambda file: file.write(text.encode()))
+    write_atomically(
+        target.with_name(f"{target.name}.schema.json"), (json.dumps(about(data), indent=2) + "\n").encode()
+    )
     return target
 
 
 def to_minari(data: Dataset, folder: str | os.PathLike[str], name: str | None = None) -> str:
-    """Write a Minari data set: an episode per row, its action the design, its reward that of the environment's default objective.
+    """Write a Minari data set: an episode per row, its action the design, its reward that of the
+    environment's default objective.
 
     Args:
+        data: the data set.
         folder: Minari's folder of data sets; set MINARI_DATASETS_PATH to it to load the data set by its name.
-        name: "namespace/name-vN"; by default made of the environment's id.
+        name: "namespace/name-vN"; default: derived from the environment's id.
 
     Returns:
-        The name.
+        Name of the Minari data set.
 
     Raises:
         MissingDependency: Minari is not installed.
-        ArchGymError: a data set of this name is there, Minari does not take the name, or the environment cannot be made or has no default
-            objective.
+        ArchGymError: a data set of this name exists, Minari does not take the name, or the environment cannot
+            be made or has no default objective.
     """
     try:
         import minari
@@ -58,39 +66,37 @@ def to_minari(data: Dataset, folder: str | os.PathLike[str], name: str | None = 
         from minari.dataset.minari_dataset import parse_dataset_id
     except ImportError as error:
         raise MissingDependency('an export to Minari needs it: pip install "archgym[minari]"') from error
-    specification = EnvSpecification.from_dict(data.environment)
+    specification = data.env
     env_id = specification.id
     chosen = name or f"{env_id.rpartition(':')[2].removesuffix('-v0').lower()}/designs-v0"
     try:
         parse_dataset_id(chosen)
     except ValueError:
         raise ArchGymError(
-            f"Minari's names are namespace/name-vN, the namespace of two characters or more, such as mine/designs-v0; got {chosen!r}"
+            "expected a Minari name, namespace/name-vN with at least two characters in the namespace, got "
+            f"{chosen!r}; give one such as mine/designs-v0"
         ) from None
     try:
         env = gymnasium.make(env_id, **read_arguments(specification.kwargs))
     except gymnasium.error.Error as error:
         raise ArchGymError(
-            f"{env_id} cannot be made here ({error}): install what brings it, or make the data set again with the id "
-            "module:namespace/Name-vN, which names the module that registers it"
+            f"{env_id} cannot be made here ({error}): install the package that registers it, or make the "
+            "data set again with the id module:namespace/Name-vN, which names the module that registers it"
         ) from error
     core: Any = env.unwrapped
     core.spec.kwargs["task"] = env_id  # so that Minari's readers import the module, too
     evaluator = core.evaluator
     target = Path(folder).expanduser().absolute()
     if (target / chosen).exists():
-        raise ArchGymError(f"{target / chosen} is there already: give another folder or name")
+        raise ArchGymError(f"{target / chosen} exists already: give another folder or name")
     make_folder((target / chosen).parent, within=target)
-    outcome = Outcome(data.values.copy(), data.feasible.copy())
-    rewards = evaluator.objective.judge(outcome, [m.name for m in data.metrics])
-    evaluation = Evaluation(data.indices, outcome.values, outcome.feasible, rewards.valid, rewards.reward)
-    observations, start = evaluator.observe(evaluation, 0.0), evaluator.fresh(1)[0]
+    observations, rewards = _observe(data, evaluator)
     episodes = [
         EpisodeBuffer(
             id=i,
-            observations=[start, observations[i]],
+            observations=[evaluator.fresh(1)[0], observations[i]],
             actions=[data.indices[i]],
-            rewards=[float(evaluation.reward[i])],
+            rewards=[float(rewards[i])],
             terminations=[True],
             truncations=[False],
         )
@@ -109,9 +115,17 @@ def to_minari(data: Dataset, folder: str | os.PathLike[str], name: str | None = 
     return chosen
 
 
+def _observe(data: Dataset, evaluator: Evaluator) -> tuple[Array, Array]:
+    """Observations and rewards of an environment after each design: [N, D] and [N]."""
+    outcome = Outcome(data.values.copy(), data.feasible.copy())
+    rewards = evaluator.objective.judge(outcome, [m.name for m in data.metrics])
+    evaluation = Evaluation(data.indices, outcome.values, outcome.feasible, rewards.valid, rewards.reward)
+    return evaluator.observe(evaluation, 0.0), rewards.reward
+
+
 @contextmanager
 def _whole_or_nothing(folder: Path) -> Iterator[None]:
-    """A folder that was not there before is not left half written."""
+    """Remove a new folder where writing it fails."""
     try:
         yield
     except BaseException:
@@ -121,12 +135,16 @@ def _whole_or_nothing(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _minari_folder(target: Path) -> Iterator[None]:
-    """Minari writes below an environment variable, and warns of what only the data set's owner can state."""
+    """Set the environment variable of Minari's folder, and silence warnings about facts that only the data
+    set's owner can state.
+    """
     before = os.environ.get("MINARI_DATASETS_PATH")
     os.environ["MINARI_DATASETS_PATH"] = str(target)
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "`(code_permalink|author|author_email|eval_env)` is set to None")
+            warnings.filterwarnings(
+                "ignore", "`(code_permalink|author|author_email|eval_env)` is set to None"
+            )
             yield
     finally:
         if before is None:

@@ -1,4 +1,6 @@
-"""Designed data sets: distinct designs drawn at random, by a Sobol sequence, or evenly from the enumeration, all simulated."""
+"""Sampled data sets: distinct designs drawn at random, by a Sobol sequence, or evenly from the
+enumeration, all simulated.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +14,7 @@ import numpy as np
 
 from archgym.agent import AskTellAgent
 from archgym.dataset.data import Dataset
+from archgym.deprecated.arguments import renamed
 from archgym.errors import ArchGymError, unknown
 from archgym.infos import core
 from archgym.progress import Progress, silent
@@ -24,12 +27,13 @@ from archgym.task import EnvSpecification
 
 METHODS = ("random", "sobol", "grid")
 _CHUNK = 4096
-_DRAWS = 64  # times n designs, before a method gives up on finding n distinct ones
+_MAX_DRAWS = 64  # rounds of n draws in which n distinct designs must be found
 
 
+@renamed(n="budget")
 def sample(
     env: str,
-    n: int,
+    budget: int,
     *,
     method: str = "random",
     seed: int = 0,
@@ -37,61 +41,68 @@ def sample(
     cache: str | os.PathLike[str] | None = None,
     progress: Progress = silent,
 ) -> Dataset:
-    """Simulate n distinct designs of an environment.
+    """Simulate distinct designs of an environment.
 
     Args:
         env: the environment's id.
-        n: number of designs; the whole space where it has fewer.
-        method: "random", "sobol" (scrambled; duplicates are left out, after which the points are no longer balanced) or "grid" (evenly
-            spaced in the enumeration).
+        budget: number of distinct designs to simulate; the whole space where it has fewer.
+        method: "random", "sobol" (scrambled; duplicates are left out, after which the points are no longer
+            balanced) or "grid" (evenly spaced in the enumeration).
         seed: seed for the draw and for declared noise.
         env_kwargs: the environment's arguments.
-        cache: a file of simulated designs, with which an interrupted sampling goes on.
+        cache: file of simulated designs, from which an interrupted sampling resumes.
         progress: receives the share of designs done.
 
     Raises:
-        ArchGymError: an unknown method, n below 1, or a space in which n distinct designs cannot be found.
+        ArchGymError: an unknown method, a budget below 1, or a space in which the method does not find that
+            many distinct designs.
     """
     if method not in METHODS:
         raise unknown("method of sampling", method, METHODS)
-    if n < 1:
-        raise ArchGymError(f"expected n, a number of designs, to be at least 1, got {n}")
+    if budget < 1:
+        raise ArchGymError(f"expected a budget of at least 1 design, got {budget}")
     evaluator = core(gymnasium.make(env, **(env_kwargs or {}))).evaluator
     simulator = evaluator.simulator if cache is None else Cached(evaluator.simulator, cache)
     try:
-        indices = draw(simulator.space, n, method, stream(seed, "dataset"))
+        indices = draw(simulator.space, budget, method, stream(seed, "dataset"))
         specification = EnvSpecification.from_dict(evaluator.specification())
-        specification = replace(specification, id=env)  # with the module that registers it, where the user has named one
+        # with the module that registers it, where the user has named one
+        specification = replace(specification, id=env)
         return _measured(simulator, indices, specification, method, seed, progress)
     finally:
         simulator.close()
 
 
 def draw(space: DesignSpace, n: int, method: str, rng: np.random.Generator) -> Indices:
-    """n distinct designs, int64 [n, P]; all of them where there are no more."""
+    """n distinct designs, int64 [n, P]; the whole space where it has at most n."""
     if space.size <= n:
         return np.concatenate(list(space.enumerate()))
     if method == "grid":
         if space.size > 2**62:
-            raise ArchGymError("a space of more than 2^62 designs has no numbered grid; use method 'sobol' or 'random'")
+            raise ArchGymError(
+                "a space of more than 2^62 designs has no numbered grid; use method 'sobol' or 'random'"
+            )
         return space.from_ordinal(np.array([space.size * i // n for i in range(n)]))
-    if method == "random" and space.size < 2**62 and n > space.size // _DRAWS:
+    if method == "random" and space.size < 2**62 and n > space.size // _MAX_DRAWS:
         return space.from_ordinal(rng.choice(space.size, n, replace=False))
     sobol = make_agent("qmc")
     assert isinstance(sobol, AskTellAgent)
     sobol.start(space, budget=n, rng=rng)
     found = np.empty((0, len(space)), np.int64)
-    for _ in range(_DRAWS):
+    for _ in range(_MAX_DRAWS):
         found = np.concatenate([found, sobol.ask(n) if method == "sobol" else space.sample(n, rng)])
         found = found[np.sort(np.unique(found, axis=0, return_index=True)[1])]
         if len(found) >= n:
             return found[:n]
     raise ArchGymError(
-        f"{_DRAWS * n:,} points of method {method!r} hold only {len(found):,} distinct designs; use method 'random' or 'grid'"
+        f"expected {n:,} distinct designs, got {len(found):,} from {_MAX_DRAWS * n:,} draws by method "
+        f"{method!r}; use 'random' or 'grid'"
     )
 
 
-def _measured(simulator: Simulator, indices: Indices, env: EnvSpecification, method: str, seed: int, progress: Progress) -> Dataset:
+def _measured(
+    simulator: Simulator, indices: Indices, env: EnvSpecification, method: str, seed: int, progress: Progress
+) -> Dataset:
     chunk = _CHUNK if simulator.deterministic else 1
     rng = stream(seed, "noise") if simulator.stochastic else None
     outcomes = []

@@ -1,4 +1,5 @@
-"""Old names that still work, each with a DeprecationWarning that names the new one: the place to delete from at a major version.
+"""Old names that still work, each with a DeprecationWarning that names the new one: the place to delete from
+at a major version.
 
 modules      modules that moved
 names        classes and functions that moved or were renamed

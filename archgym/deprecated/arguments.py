@@ -1,4 +1,6 @@
-"""Arguments that were renamed: the old name still works as a keyword, with a DeprecationWarning that names the new one."""
+"""Arguments that were renamed: the old name still works as a keyword, with a DeprecationWarning that names
+the new one.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ def renamed(**old_to_new: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
                     continue
                 if new in given:
                     raise TypeError(f"{name}() got {new!r} and its old name {old!r}; give {new!r} alone")
-                warnings.warn(f"{name}({old}=...) is deprecated: write {new}=...", DeprecationWarning, stacklevel=2)
+                warnings.warn(
+                    f"{name}({old}=...) is deprecated: write {new}=...", DeprecationWarning, stacklevel=2
+                )
                 given[new] = given.pop(old)
             return function(*args, **kwargs)
 

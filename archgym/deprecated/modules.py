@@ -40,6 +40,7 @@ MODULES = {
     "archgym.lottery.hypotheses": "archgym.lottery.claims",
     "archgym.lottery.charts": "archgym.lottery.report.charts",
     "archgym.proxy.encoding": "archgym.proxy.features",
+    "archgym.simulators.accelerator.area": "archgym.simulators.accelerator.energy",
     "archgym.simulators.accelerator.attention_fidelity": "archgym.simulators.accelerator.fidelity.attention",
     "archgym.simulators.accelerator.convolutions": "archgym.simulators.accelerator.workloads.convolutions",
     "archgym.simulators.accelerator.topologies": "archgym.simulators.accelerator.workloads.topologies",

@@ -1,4 +1,6 @@
-"""Names that moved to another module or were renamed: still found where they were, with a DeprecationWarning."""
+"""Names that moved to another module or were renamed: still found where they were, with a
+DeprecationWarning.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +11,13 @@ from typing import Any
 
 
 def old_names(module: str, **old_to_new: str) -> Callable[[str], Any]:
-    """A module's `__getattr__` for its old names: `__getattr__ = old_names(__name__, Old="New", moved="package.module:")`.
+    """A module's `__getattr__` for its old names: `__getattr__ = old_names(__name__, Old="New",
+    moved="package.module:")`.
 
     Args:
         module: name of the module.
-        **old_to_new: old name -> new name in the module, "module:name" elsewhere, or "module:" for the same name elsewhere.
+        **old_to_new: old name -> new name in the module, "module:name" elsewhere, or "module:" for the same
+            name elsewhere.
     """
 
     def find(name: str) -> Any:

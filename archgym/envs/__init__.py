@@ -1,1 +1,3 @@
-"""Environments: a simulator, an objective and named workloads under one Gymnasium id; each module's docstring is its documentation."""
+"""Environments: a simulator, an objective and named workloads under one Gymnasium id; each module's
+docstring is its documentation.
+"""

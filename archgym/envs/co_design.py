@@ -1,22 +1,26 @@
-"""archgym/CoDesign-v0: choose a network's cell and the accelerator that it runs on together, for accuracy within latency, energy and area.
+"""archgym/CoDesign-v0: choose a network's cell and the accelerator that it runs on together, for accuracy
+within latency, energy and area.
 
 ## Description
-A large cell is accurate and slow, a large chip is fast and costly: neither is best without the other. The cell is one of NAS-Bench-201, and
-its accuracy that of a network that was really trained (`archgym/NasCell-v0`); latency, energy and area are those of the very network whose
-accuracy is stated, on an accelerator of `archgym/Accelerator-v0` (`archgym.simulators.co_design`). The network of the digits has a stage at
-8 x 8 pixels and one at 4 x 4, of one cell each, both 16 channels wide: microseconds of work. With `deploy="cifar"` costs are those of the
-CIFAR-10 network with the same cell instead (16, 32 and 64 wide, five cells each), and accuracy is still that of `dataset`.
+A large cell is accurate and slow, a large chip is fast and costly: neither is best without the
+other. The cell is one of NAS-Bench-201, and its accuracy that of a network that was really trained
+(`archgym/NasCell-v0`); latency, energy and area are those of the very network whose accuracy is stated, on an
+accelerator of `archgym/Accelerator-v0` (`archgym.simulators.co_design`). The network of the digits has a
+stage at 8 x 8 pixels and one at 4 x 4, of one cell each, both 16 channels wide: microseconds of work. With
+`deploy="cifar"` costs are those of the CIFAR-10 network with the same cell instead (16, 32 and 64 wide, five
+cells each), and accuracy is still that of `dataset`.
 
 ## Action Space
-`MultiDiscrete([5, 5, 5, 5, 5, 5, 6, 6, 6, 6, 9, 6, 7, 1, 2, 5])`: 76,545,000,000 designs, all feasible: no layer of these networks is too
-large for the smallest chip. Cells of the same function and as many convolutions are the same.
+`MultiDiscrete([5, 5, 5, 5, 5, 5, 6, 6, 6, 6, 9, 6, 7, 1, 2, 5])`: 76,545,000,000 designs, all
+feasible: no layer of these networks is too large for the smallest chip. Cells of the same function and number
+of convolutions are the same.
 
 | Num | Parameter | Values | Meaning |
 |---|---|---|---|
-| 0 to 5 | cell_edge01, ..., cell_edge23 | none, skip_connect, nor_conv_1x1, nor_conv_3x3, avg_pool_3x3 | as in archgym/NasCell-v0 |
+| 0 to 5 | cell_edge01, ..., cell_edge23 | the five operations of a cell | as in archgym/NasCell-v0 |
 | 6 to 15 | chip_dataflow, ..., chip_clock_mhz | as there | as in archgym/Accelerator-v0 |
 
-The precision is fp16 unless `fixed` says otherwise: what another one costs in accuracy is not modelled.
+The precision is fp16 unless `fixed` changes it: the accuracy lost to other precisions is not modelled.
 
 ## Observation Space
 `Box`, float32: log(metric / reference) of the last design, then its feasibility. Metrics:
@@ -31,20 +35,22 @@ The precision is fp16 unless `fixed` says otherwise: what another one costs in a
 | 5 | edp: energy times delay | J s | lower |
 | 6 | params: of the network that is deployed | 1 | lower |
 | 7 | macs: of the same, for one image | 1 | lower |
-| 8 | train_seconds: CPU time of one training up to `epochs`, where the table knows it | s | lower |
+| 8 | train_seconds: CPU time of one training up to `epochs`, where the table has it | s | lower |
 
 test_accuracy, after the last epoch of the longest budget, is in `info` and in results; no search sees it.
 
 ## Rewards
-With specs, NASAIC's penalised objective: valid_accuracy - 10 * sum over specs of max(0, (value - spec) / (bound - spec)), bound = 4 spec;
-with form="log", log(valid_accuracy / median over all cells) less log(value / spec) of every spec missed. Without specs, a trade-off:
-accuracy_weight * log(valid_accuracy / median over all cells) - log(edp / reference). Other weights are other points of the Pareto front of
-accuracy and energy-delay product.
+With specs, NASAIC's penalised objective: valid_accuracy - 10 * sum over specs of max(0, (value -
+spec) / (bound - spec)), bound = 4 spec; with form="log", log(valid_accuracy / median over all cells) less
+log(value / spec) of every spec missed. Without specs, a trade-off: accuracy_weight * log(valid_accuracy /
+median over all cells) - log(edp / reference). Other weights are other points of the Pareto front of accuracy
+and energy-delay product.
 
 ## Starting State
 No design: an observation of zeros.
 
-## Episode End
+## Episode
+End
 After one design (`horizon=1`), or after `horizon` designs.
 
 ## Arguments
@@ -55,12 +61,13 @@ After one design (`horizon=1`), or after `horizon` designs.
 | epochs | None | budget of the accuracy that is seen, as in archgym/NasCell-v0 |
 | seed | "mean" | training seeds, as in archgym/NasCell-v0 |
 | technology | "45nm" | energies and areas: "45nm", "65nm", or the path of a table of yours |
-| fixed | {"precision": "fp16"} | parameters of the accelerator with the one value that they shall have, in place of this one |
-| specs | "edge" | limits on latency_s, energy_j, area_mm2 and power_w, such as {"latency_s": 4e-6}; "edge" or "tight"; None for no limits |
-| form | "nasaic" | of the reward where there are specs; "log" |
-| accuracy_weight | 12 | of accuracy against the energy-delay product, where there are no specs |
+| fixed | {"precision": "fp16"} | dict: accelerator parameters to hold constant, e.g. {"precision": "fp16"} |
+| specs | "edge" | dict: limits of metrics, e.g. {"latency_s": 4e-6}; or "edge", "tight", None for no limits |
+| form | "nasaic" | str: form of the reward within specs, "nasaic" or "log" |
+| accuracy_weight | 12 | float: weight of accuracy against the energy-delay product, without specs |
 
-Presets: `edge`, `tight`, and `cifar` (deploy="cifar", specs="edge"). The specs named so, and the share of random designs that meets them at
+Presets: `edge`, `tight`, and `cifar` (deploy="cifar", specs="edge"). The specs named so, and the share of
+    random designs that meets them at
 45 nm (of 100,000):
 
 | Network | edge | | tight | |
@@ -69,13 +76,15 @@ Presets: `edge`, `tight`, and `cifar` (deploy="cifar", specs="edge"). The specs 
 | CIFAR-10, CIFAR-100 | 500 us, 550 uJ, 9 mm2 | 1 in 22 | 400 us, 400 uJ, 5 mm2 | 1 in 67 |
 | ImageNet16-120 | 200 us, 190 uJ, 9 mm2 | 1 in 18 | 160 us, 140 uJ, 5 mm2 | 1 in 54 |
 
-Of 60,000 random chips none ran a cell of four 3x3 convolutions within the digits' "edge", and 15 one of three; within "tight" none ran
-three, and 5 ran two. So the most accurate cells are out of reach, and those within reach take a chip made for them.
+Of 60,000 random chips none ran a cell of four 3x3 convolutions within the digits' "edge", and 15 one of
+three; within "tight" none ran three, and 5 ran two. So the most accurate cells are out of reach, and those
+within reach take a chip made for them.
 
 ## Known optimum
-By enumeration of the cells that can be optimal, on every chip: `archgym optimum archgym/CoDesign-v0` takes about a minute, and is
-remembered. With a spec of power more cells can be, so that the chips must be fewer: fix some of their parameters. Under objectives that
-want accuracy low, or that name train_seconds, no optimum is known.
+By enumeration of the cells that can be optimal, on every chip: `archgym optimum
+archgym/CoDesign-v0` takes about a minute, and is remembered. With a spec of power more cells can be, so that
+the chips must be fewer: fix some of their parameters. Under objectives that want accuracy low, or that name
+train_seconds, no optimum is known.
 
 ## Version History
 - v0: first version.
@@ -116,16 +125,26 @@ SPECS: dict[str, dict[str, dict[str, float]]] = {  # of each network
     },
 }
 FORMS = ("nasaic", "log")  # with specs
-PRESETS = {"edge": {"specs": "edge"}, "tight": {"specs": "tight"}, "cifar": {"deploy": "cifar", "specs": "edge"}}
+PRESETS = {
+    "edge": {"specs": "edge"},
+    "tight": {"specs": "tight"},
+    "cifar": {"deploy": "cifar", "specs": "edge"},
+}
 
 
 def objective(
-    simulator: Simulator, *, specs: Mapping[str, float] | str | None = "edge", form: str = "nasaic", accuracy_weight: float = 12.0
+    simulator: Simulator,
+    *,
+    specs: Mapping[str, float] | str | None = "edge",
+    form: str = "nasaic",
+    accuracy_weight: float = 12.0,
 ) -> Objective:
-    """Accuracy within specs, by NASAIC's penalised form or by logarithms; a trade-off with the energy-delay product where there are none.
+    """Accuracy within specs, by NASAIC's penalised form or by logarithms; without specs a trade-off with the
+    energy-delay product.
 
     Raises:
-        ArchGymError: specs of an unknown name or metric, an unknown form, a limit or a weight that is not a positive number.
+        ArchGymError: specs of an unknown name or metric, an unknown form, a limit or a weight that is not a
+            positive number.
     """
     if form not in FORMS:
         raise unknown("form of archgym/CoDesign-v0", form, FORMS)
@@ -136,18 +155,27 @@ def objective(
         constraints = [AtMost(name, limit, bound=BOUND * limit) for name, limit in limits.items()]
         if form == "log":
             return Objective(Maximize("valid_accuracy"), *constraints, reference=reference)
-        return Objective(Maximize("valid_accuracy"), *constraints, reference={**reference, "valid_accuracy": 1.0}, form="nasaic")
+        return Objective(
+            Maximize("valid_accuracy"),
+            *constraints,
+            reference={**reference, "valid_accuracy": 1.0},
+            form="nasaic",
+        )
     if not _positive(accuracy_weight):
         raise ArchGymError(f"accuracy_weight must be a positive number, not {accuracy_weight!r}")
     return Objective(Maximize("valid_accuracy", float(accuracy_weight)), Minimize("edp"), reference=reference)
 
 
 def references(simulator: CoDesign) -> dict[str, float]:
-    """The median over all cells of what a table says; costs within twice those of the median design, for any network that there is."""
+    """The median over all cells of what a table says; costs within twice those of the median design, for
+    any network that there is.
+    """
     table = simulator.cells.evaluate_indices(all_cells(), np.random.default_rng(0))
-    layers = simulator.network.layers(np.array([CONV1, CONV3, NONE, NONE, NONE, NONE]))  # a cell has 1.2 of each on average
+    # a cell has 1.2 of each on average
+    layers = simulator.network.layers(np.array([CONV1, CONV3, NONE, NONE, NONE, NONE]))
     macs, words = sum(layer.macs for layer in layers), compulsory_words(layers)
-    latency_s, energy_j = 12e-12 * macs + 250e-12 * words, 8e-12 * macs + 60e-12 * words  # as of archgym/Accelerator-v0
+    # as of archgym/Accelerator-v0
+    latency_s, energy_j = 12e-12 * macs + 250e-12 * words, 8e-12 * macs + 60e-12 * words
     costs = {
         "latency_s": latency_s,
         "energy_j": energy_j,
@@ -157,7 +185,10 @@ def references(simulator: CoDesign) -> dict[str, float]:
         "params": float(sum(layer.parameters for layer in layers)),
         "macs": float(macs),
     }
-    return {m.name: costs[m.name] if m.name in costs else float(np.median(table[m.name])) for m in simulator.metrics}
+    return {
+        m.name: costs[m.name] if m.name in costs else float(np.median(table[m.name]))
+        for m in simulator.metrics
+    }
 
 
 def _limits(specs: Mapping[str, float] | str | None, network: str) -> dict[str, float]:
@@ -167,7 +198,8 @@ def _limits(specs: Mapping[str, float] | str | None, network: str) -> dict[str, 
         return SPECS[network][specs]
     if specs is not None and not isinstance(specs, Mapping):
         raise ArchGymError(
-            f'specs is a mapping of limits, such as {{"latency_s": 4e-6}}, or one of {", ".join(SPECS[network])}; not {specs!r}'
+            'expected specs as a mapping of limits, such as {"latency_s": 4e-6}, or one of '
+            f"{', '.join(SPECS[network])}, got {specs!r}"
         )
     for name, limit in (specs or {}).items():
         if name not in LIMITED:

@@ -1,39 +1,41 @@
-"""archgym/DramController-v0: set up the controller of a DRAM so that a trace of requests is served soon, or with little power.
+"""archgym/DramController-v0: set up the controller of a DRAM for low latency or low power on a trace of
+requests.
 
 ## Description
-A memory controller orders requests, opens and closes rows, and refreshes. How it does so decides how long a trace takes and what that
-costs. The cycle-level simulator DRAMSys 4.0 (DDR3-1600, 10,000 requests) has run every design of the grid, and a query looks one up. With
-`backend="dramsys"`, `executable=` and `resources=` it is run for every design, about a tenth of a second each.
+A memory controller orders requests, opens and closes rows, and refreshes, which determines the time and
+energy of a trace. Results come from a table of all designs, made with the cycle-level simulator DRAMSys 4.0
+(DDR3-1600, 10,000 requests). With `backend="dramsys"`, `executable=` and `resources=`, DRAMSys runs for every
+design, about 0.1 s each.
 
-This is the first environment of ArchGym (Krishnan et al., ISCA 2023) with the units of its latencies put right: the simulator prints ns or
-ps, whichever divides the time, and the published environment read both as the same.
+This is the first environment of ArchGym (Krishnan et al., ISCA 2023) with corrected units: the simulator
+prints latencies in ns or ps, and the published environment ignored the unit.
 
 ## Action Space
-`MultiDiscrete([4, 3, 3, 8, 2, 2, 4, 4, 3, 8])`: 442,368 designs, all feasible. 235,008 differ, since designs without refreshes ignore
-their bounds.
+`MultiDiscrete([4, 3, 3, 8, 2, 2, 4, 4, 3, 8])`: 442,368 designs, all feasible. 235,008
+differ, since designs without refreshes ignore their bounds.
 
 | Num | Parameter | Values | Meaning |
 |---|---|---|---|
-| 0 | page_policy | Open, OpenAdaptive, Closed, ClosedAdaptive | when a row is closed again |
-| 1 | scheduler | Fifo, FrFcfsGrp, FrFcfs | which request of the buffer is next |
-| 2 | scheduler_buffer | Bankwise, ReadWrite, Shared | what has a buffer of its own |
+| 0 | page_policy | Open, OpenAdaptive, Closed, ClosedAdaptive | time of closing a row |
+| 1 | scheduler | Fifo, FrFcfsGrp, FrFcfs | order of requests in the buffer |
+| 2 | scheduler_buffer | Bankwise, ReadWrite, Shared | granularity of request buffers |
 | 3 | request_buffer_size | 1, 2, 4, ..., 128 | requests per buffer |
 | 4 | resp_queue | Fifo, Reorder | order of responses |
-| 5 | refresh_policy | NoRefresh, AllBank | |
-| 6 | refresh_max_postponed | 1, 2, 4, 8 | refreshes that may be late |
-| 7 | refresh_max_pulledin | 1, 2, 4, 8 | refreshes that may be early |
-| 8 | arbiter | Simple, Fifo, Reorder | between initiators and channels |
-| 9 | max_active_transactions | 1, 2, 4, ..., 128 | that the arbiter lets in |
+| 5 | refresh_policy | NoRefresh, AllBank | refreshes of rows |
+| 6 | refresh_max_postponed | 1, 2, 4, 8 | maximum of late refreshes |
+| 7 | refresh_max_pulledin | 1, 2, 4, 8 | maximum of early refreshes |
+| 8 | arbiter | Simple, Fifo, Reorder | arbiter between initiators and channels |
+| 9 | max_active_transactions | 1, 2, 4, ..., 128 | maximum requests in flight |
 
 ## Observation Space
 `Box`, float32: log(metric / reference) of the last design, then its feasibility. Metrics:
 
 | Num | Metric | Unit | Better |
 |---|---|---|---|
-| 0 | latency_s: of the whole trace | s | lower |
-| 1 | energy_j: of the whole trace | J | lower |
-| 2 | power_w: average | W | lower |
-| 3 | bandwidth_bytes_s: average | B/s | higher |
+| 0 | latency_s: total time of the trace | s | lower |
+| 1 | energy_j: total energy of the trace | J | lower |
+| 2 | power_w: average power | W | lower |
+| 3 | bandwidth_bytes_s: average bandwidth | B/s | higher |
 
 ## Rewards
 By `goal`, with references near the medians of cloud-1 (115 us, 195 uJ, 1.8 W):
@@ -45,37 +47,40 @@ By `goal`, with references near the medians of cloud-1 (115 us, 195 uJ, 1.8 W):
 | both | the sum of these: -log of energy, within 0.13 % |
 | edp | -log(energy / reference) - log(latency / reference) |
 
-Low latency is the default since it is what a controller is for: a slow one takes little power and much energy.
+Low latency is the default as the purpose of a controller: a slow one has low power, but high energy.
 
-With `form="archgym"` they are those published, T / abs(x - T) for a target T, or the product of two for "both", on the corrected metrics;
-presets `archgym_latency`, `archgym_power` and `archgym_both`. Designs better than a target are punished like worse ones, and what wins is
-whichever design comes closest to a target that nobody asked for: rewards of 1 are common, the best are 2,105, 70 and 2,389.
-`time_unit="dropped"` gives the latencies, and so the rewards, that the published environment gave.
+`form="archgym"` has the published rewards, T / abs(x - T) for a target T, or the product of two for "both",
+on the corrected metrics (presets `archgym_latency`, `archgym_power` and `archgym_both`). They penalise
+designs better than the target like worse ones, and the best design is the one closest to an arbitrary target:
+rewards of 1 are common, the best are 2,105, 70 and 2,389. `time_unit="dropped"` gives the latencies and
+rewards of the published environment.
 
 ## Starting State
-No design: an observation of zeros.
+Observation of zeros.
 
-## Episode End
+## Episode
+End
 After one design (`horizon=1`), or after `horizon` designs.
 
 ## Arguments
-| Argument | Default | Meaning |
-|---|---|---|
-| trace | "cloud-1" | a name of `archgym.simulators.dram.list_traces()`, or of a file of `resources/traces` |
-| backend | "table" | "dramsys": run the simulator for every design |
-| executable | None | of "dramsys": the program |
-| resources | None | of "dramsys": its folder DRAMSys/library/resources |
-| time_unit | "printed" | "dropped": the published environment's wrong latencies (see docs/dram.md) |
-| timeout_s | 60 | of "dramsys": seconds that a run may take; then it fails |
-| workers | 1 | of "dramsys": runs at a time |
-| goal | "low_latency" | what is rewarded |
-| form | "log" | "archgym" for the published rewards |
-| target_power_w | 1.0 | of form="archgym" |
-| target_latency_s | 1e-4 | of form="archgym" |
+| Argument | Type | Default | Meaning |
+|---|---|---|---|
+| trace | str | "cloud-1" | name from `archgym.simulators.dram.list_traces()`, or a file of `resources` |
+| backend | str | "table" | source of results: "table", or "dramsys" for a run per design |
+| executable | path or None | None | DRAMSys program, for "dramsys" |
+| resources | path or None | None | folder DRAMSys/library/resources, for "dramsys" |
+| time_unit | str | "printed" | unit of latencies; "dropped" for the published wrong ones (docs/dram.md) |
+| timeout_s | float | 60.0 | time limit of one run, seconds, for "dramsys" |
+| workers | int | 1 | number of runs at once, for "dramsys" |
+| goal | str | "low_latency" | rewarded metrics, as above |
+| form | str | "log" | form of the rewards; "archgym" for the published ones |
+| target_power_w | float | 1.0 | target for form="archgym", W |
+| target_latency_s | float | 1e-4 | target for form="archgym", s |
 
 ## Known optimum
-Exact for every objective, from the table. Of the designs that differ, 160 tie for the lowest latency, 576 others for the lowest power,
-and 160 others for both and for edp. Not known with "dramsys", where `archgym optimum` would run every design.
+Exact for every objective, from the table. Of the distinct designs, 160 tie for the lowest
+latency, 576 others for the lowest power, and 160 others for both and for edp. Unknown with "dramsys", where
+`archgym optimum` would run every design.
 
 ## Version History
 - v0: first version.
@@ -110,10 +115,12 @@ def dram_controller(
     timeout_s: float = 60.0,
     workers: int = 1,
 ) -> Simulator:
-    """Controllers on one trace: looked up, or run through DRAMSys when they are asked for."""
+    """Controllers on one trace, from a table or run by DRAMSys."""
     if backend == "table":
         if executable is not None or resources is not None:
-            raise ArchGymError("executable and resources go with backend='dramsys'; backend='table' runs nothing")
+            raise ArchGymError(
+                "executable and resources go with backend='dramsys'; backend='table' runs nothing"
+            )
         return DramController(trace, time_unit)
     if backend != "dramsys":
         raise unknown("backend of archgym/DramController-v0", backend, ["table", "dramsys"])
@@ -121,7 +128,8 @@ def dram_controller(
         raise ArchGymError("time_unit='dropped' goes with backend='table'; backend='dramsys' reads the units")
     if executable is None or resources is None:
         raise ArchGymError(
-            "backend='dramsys' needs executable=, the path of DRAMSys 4.0, and resources=, that of its folder DRAMSys/library/resources"
+            "backend='dramsys' needs executable=, the path of DRAMSys 4.0, and resources=, the path of its "
+            "folder DRAMSys/library/resources"
         )
     simulator = DramSys(executable, resources, trace, timeout_s)
     return simulator if workers == 1 else Parallel(simulator, workers=workers)
@@ -135,7 +143,7 @@ def objective(
     target_power_w: float = 1.0,
     target_latency_s: float = 1e-4,
 ) -> Objective:
-    """The metrics of a goal as low as possible, or, in the published form, close to targets."""
+    """The minimum of a goal's metrics, or their closeness to targets in the published form."""
     if goal not in GOALS:
         raise unknown("goal of archgym/DramController-v0", goal, GOALS)
     if form == "log":
@@ -144,8 +152,12 @@ def objective(
         raise unknown("form of archgym/DramController-v0", form, ["log", "archgym"])
     targets = {"power_w": target_power_w, "latency_s": target_latency_s}
     if not set(GOALS[goal]) <= set(targets):
-        raise ArchGymError(f"goal={goal!r} has no published target: with form='archgym' it is low_latency, low_power or both")
-    return Objective(*(Target(name, targets[name]) for name in GOALS[goal]), reference=REFERENCE, form="archgym")
+        raise ArchGymError(
+            f"goal={goal!r} has no published target; with form='archgym' use low_latency, low_power or both"
+        )
+    return Objective(
+        *(Target(name, targets[name]) for name in GOALS[goal]), reference=REFERENCE, form="archgym"
+    )
 
 
 register_env(

@@ -1,26 +1,28 @@
 """archgym/NasCell-v0: find the cell whose network learns best, among the 15,625 of NAS-Bench-201.
 
 ## Description
-A cell is a small graph of operations that a network repeats (Dong & Yang, "NAS-Bench-201", ICLR 2020). Every cell has really been trained,
-several times, and a query looks it up: the table of the default task, noisy handwritten digits, ships with archgym and was trained by
-`python -m archgym.simulators.nas.generate`; tables of CIFAR-10, CIFAR-100 and ImageNet16-120 are imported with `archgym data import`. With
-`backend="train"` nothing is looked up: PyTorch trains each cell when it is asked for, for a few seconds.
+A cell is a small graph of operations that a network repeats (Dong & Yang, "NAS-Bench-201",
+ICLR 2020). Every cell has really been trained, several times, and a query looks it up: the table of the
+default task, noisy handwritten digits, ships with archgym and was trained by `python -m
+archgym.simulators.nas.generate`; tables of CIFAR-10, CIFAR-100 and ImageNet16-120 are imported with `archgym
+data import`. With `backend="train"` PyTorch trains each cell at its query, for a few seconds.
 
 ## Action Space
-`MultiDiscrete([5, 5, 5, 5, 5, 5])`: 15,625 cells, all feasible. Many are the same function: 5,044 differ, and 5,364 where cells with
-unequally many convolutions count as different, as they do here since they cost differently. An imported table that trained every cell by
-itself has 15,625 that differ.
+`MultiDiscrete([5, 5, 5, 5, 5, 5])`: 15,625 cells, all feasible. Many are the same function:
+5,044 differ, and 5,364 where cells with unequally many convolutions count as different, as they do here since
+they cost differently. An imported table that trained every cell by itself has 15,625 that differ.
 
 | Num | Parameter | Values | Meaning |
 |---|---|---|---|
-| 0 | edge01 | none, skip_connect, nor_conv_1x1, nor_conv_3x3, avg_pool_3x3 | what node 1 gets from node 0, the cell's input |
+| 0 | edge01 | none, skip_connect, nor_conv_1x1, nor_conv_3x3, avg_pool_3x3 | node 1 from node 0 (input) |
 | 1 | edge02 | the same | node 2 from node 0 |
 | 2 | edge12 | the same | node 2 from node 1 |
 | 3 | edge03 | the same | node 3, the cell's output, from node 0 |
 | 4 | edge13 | the same | node 3 from node 1 |
 | 5 | edge23 | the same | node 3 from node 2 |
 
-A row of indices and the string of NAS-Bench-201 are turned into each other by `archgym.simulators.nas.cells.format` and `parse`.
+A row of indices and the string of NAS-Bench-201 are turned into each other by
+`archgym.simulators.nas.cells.format` and `parse`.
 
 ## Observation Space
 `Box`, float32: log(metric / reference) of the last design, then its feasibility. Metrics:
@@ -33,16 +35,18 @@ A row of indices and the string of NAS-Bench-201 are turned into each other by `
 | 3 | train_seconds: CPU time of one training up to `epochs` | s | lower |
 | 4 | train_macs: multiply-adds of one training up to `epochs`, forward and backward | 1 | lower |
 
-test_accuracy, after the last epoch of the longest budget, is in `info` and in results; no search sees it. Tables without training times
-have no train_seconds.
+test_accuracy, after the last epoch of the longest budget, is in `info` and in results; no search sees it.
+Tables without training times have no train_seconds.
 
 ## Rewards
-log(valid_accuracy / median over all cells), less log(value / limit) where parameters or multiply-adds exceed a limit.
+log(valid_accuracy / median over all cells), less log(value / limit) where parameters or
+multiply-adds exceed a limit.
 
 ## Starting State
 No design: an observation of zeros.
 
-## Episode End
+## Episode
+End
 After one design (`horizon=1`), or after `horizon` designs.
 
 ## Arguments
@@ -50,8 +54,8 @@ After one design (`horizon=1`), or after `horizon` designs.
 |---|---|---|
 | dataset | "digits-0.5" | as `archgym data list` names them |
 | epochs | None | budget of the accuracy that is seen: 1, 2, 4, 8 or 16 of digits; None for the longest |
-| seed | "mean" | over the training seeds; "random": of one of them, drawn anew for every query; or the number of one, from 0 |
-| backend | "table" | "train": train each cell when it is asked for (needs `pip install 'archgym[nas]'`) |
+| seed | "mean" | mean over training seeds; "random": one of them, drawn per query; or the number of one |
+| backend | "table" | "train": train each cell at its query (needs `pip install 'archgym[nas]'`) |
 | params | None | limit on params |
 | macs | None | limit on macs |
 
@@ -79,8 +83,10 @@ from archgym.simulators.nas.tabular import NasCell
 BACKENDS = ("table", "train")
 
 
-def nas_cell(dataset: str = "digits-0.5", epochs: int | None = None, seed: str | int = "mean", backend: str = "table") -> Simulator:
-    """Cells looked up in a table, or trained when they are asked for."""
+def nas_cell(
+    dataset: str = "digits-0.5", epochs: int | None = None, seed: str | int = "mean", backend: str = "table"
+) -> Simulator:
+    """Cells looked up in a table, or trained at each query."""
     if backend == "table":
         cells = NasCell(dataset, epochs, seed)
         return cells if cells.stochastic else Tabulated(cells)
@@ -90,7 +96,10 @@ def nas_cell(dataset: str = "digits-0.5", epochs: int | None = None, seed: str |
 
     noise = re.fullmatch(r"digits-([0-9]*\.?[0-9]+)", str(dataset))
     if noise is None:
-        raise ArchGymError(f"cells are trained on noisy digits: dataset='digits-0.5', or another level of noise, not {dataset!r}")
+        raise ArchGymError(
+            "cells are trained on noisy digits: dataset='digits-0.5', or another level of noise, not "
+            f"{dataset!r}"
+        )
     return TrainedCell(float(noise[1]), **({} if epochs is None else {"epochs": epochs}), seed=seed)
 
 
@@ -105,12 +114,25 @@ def objective(simulator: Simulator, *, params: float | None = None, macs: float 
 
 
 def references(simulator: Simulator) -> dict[str, float]:
-    """The median over all cells of every metric that a table has; for cells that are trained, near that of the digits."""
+    """The median over all cells of every metric that a table has; for cells that are trained, near that of
+    the digits.
+    """
     cells = simulator.unwrapped
     if isinstance(cells, NasCell):
         columns = cells.evaluate_indices(all_cells(), np.random.default_rng(0))
         return {metric.name: float(np.median(columns[metric.name])) for metric in simulator.metrics}
-    return {"valid_accuracy": 0.5, "test_accuracy": 0.5, "params": 7_100.0, "macs": 270_000.0, "train_seconds": 0.6, "train_macs": 1.2e10}
+    return {
+        "valid_accuracy": 0.5,
+        "test_accuracy": 0.5,
+        "params": 7_100.0,
+        "macs": 270_000.0,
+        "train_seconds": 0.6,
+        "train_macs": 1.2e10,
+    }
 
 
-register_env("archgym/NasCell-v0", simulator="archgym.envs.nas_cell:nas_cell", objective="archgym.envs.nas_cell:objective")
+register_env(
+    "archgym/NasCell-v0",
+    simulator="archgym.envs.nas_cell:nas_cell",
+    objective="archgym.envs.nas_cell:objective",
+)

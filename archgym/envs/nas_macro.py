@@ -1,14 +1,16 @@
-"""archgym/NasMacro-v0: which eight blocks a small image network is best made of, looked up in a table of trained networks.
+"""archgym/NasMacro-v0: which eight blocks a small image network is best made of, looked up in a table of
+trained networks.
 
 ## Description
-Every network of NAS-Bench-Macro (Su et al., CVPR 2021) was trained three times on CIFAR-10, for 50 epochs. The source states test accuracy
-alone, the best over the epochs, and no validation accuracy: here a search sees the test accuracy, so what it finds looks better than it
-would on new images. The table is imported once, from the source's nas-bench-macro_cifar10.json, by
-`archgym data import nas-bench-macro JSON`; before that, the environment is not registered.
+Every network of NAS-Bench-Macro (Su et al., CVPR 2021) was trained three times on CIFAR-10,
+for 50 epochs. The source states test accuracy alone, the best over the epochs, and no validation accuracy:
+here a search sees the test accuracy, so what it finds looks better than it would on new images. The table is
+imported once, from the source's nas-bench-macro_cifar10.json, by `archgym data import nas-bench-macro JSON`;
+before that, the environment is not registered.
 
 ## Action Space
-`MultiDiscrete([3] * 8)`: 6,561 networks, all feasible. 3,969 differ, since identities within a stage may stand anywhere behind its first
-layer.
+`MultiDiscrete([3] * 8)`: 6,561 networks, all feasible. 3,969 differ, since identities within
+a stage may stand anywhere behind its first layer.
 
 | Num | Parameter | Values | Meaning |
 |---|---|---|---|
@@ -33,12 +35,14 @@ mb3_k3 is an inverted residual block of expansion 3 and kernel 3x3, mb6_k5 one o
 | 2 | macs: multiply-adds for one image | 1 | lower |
 
 ## Rewards
-log(test_accuracy / median over all networks), less log(value / limit) where parameters or multiply-adds exceed a limit.
+log(test_accuracy / median over all networks), less log(value / limit) where parameters or
+multiply-adds exceed a limit.
 
 ## Starting State
 No design: an observation of zeros.
 
-## Episode End
+## Episode
+End
 After one design (`horizon=1`), or after `horizon` designs.
 
 ## Arguments
@@ -77,7 +81,9 @@ def nas_macro(dataset: str = MACRO_TABLE, seed: str = "mean") -> Simulator:
 def objective(simulator: Simulator, *, params: float | None = None, macs: float | None = None) -> Objective:
     """The highest test accuracy within limits; references are medians over all networks."""
     limits = {"params": params, "macs": macs}
-    columns = simulator.evaluate_indices(simulator.space.from_ordinal(np.arange(simulator.space.size)), np.random.default_rng(0))
+    columns = simulator.evaluate_indices(
+        simulator.space.from_ordinal(np.arange(simulator.space.size)), np.random.default_rng(0)
+    )
     return Objective(
         Maximize("test_accuracy"),
         *(AtMost(name, limit) for name, limit in limits.items() if limit is not None),
@@ -85,4 +91,8 @@ def objective(simulator: Simulator, *, params: float | None = None, macs: float 
     )
 
 
-register_env("archgym/NasMacro-v0", simulator="archgym.envs.nas_macro:nas_macro", objective="archgym.envs.nas_macro:objective")
+register_env(
+    "archgym/NasMacro-v0",
+    simulator="archgym.envs.nas_macro:nas_macro",
+    objective="archgym.envs.nas_macro:objective",
+)

@@ -1,19 +1,20 @@
 """archgym/Softmax-v0: write the fastest softmax kernel for one CPU that is still accurate.
 
 ## Description
-y = exp(x - max(x)) / sum exp(x - max(x)) over `rows` rows of `cols` float32. The arithmetic is small, so that the kernel is a matter of
-memory traffic: the three-pass textbook algorithms move 4 or 5 floats per element, the two-pass ones 3 (Dukhan & Ablavatski, "The
-Two-Pass Softmax Algorithm", 2020). Which wins depends on the level of the memory hierarchy that holds a row, and only well-tuned
-vector code shows the difference. The simulator is an analytical model on measured curves (`archgym.simulators.softmax`), of a recorded
-machine or of yours (`archgym calibrate softmax`); with `backend="measured"` it is your machine itself: every design is compiled, checked
-against float64 and timed in a worker process.
+y = exp(x - max(x)) / sum exp(x - max(x)) over `rows` rows of `cols` float32. The arithmetic is
+small, so that the kernel is a matter of memory traffic: the three-pass textbook algorithms move 4 or 5 floats
+per element, the two-pass ones 3 (Dukhan & Ablavatski, "The Two-Pass Softmax Algorithm", 2020). Which wins
+depends on the level of the memory hierarchy that holds a row, and only well-tuned vector code shows the
+difference. The simulator is an analytical model on measured curves (`archgym.simulators.softmax`), of a
+recorded machine or of yours (`archgym calibrate softmax`); with `backend="measured"` it is your machine
+itself: every design is compiled, checked against float64 and timed in a worker process.
 
 ## Action Space
 `MultiDiscrete([6, 3, 4, 4, 3, 2, 5, 2])`: 17,280 designs. Designs with accumulators > unroll are infeasible.
 
 | Num | Parameter | Values | Meaning |
 |---|---|---|---|
-| 0 | algorithm | three_pass_recompute, three_pass_reload, two_pass, online, tiled_online, tiled_reload | passes over the row |
+| 0 | algorithm | six, from three_pass_recompute to tiled_reload | passes over the row |
 | 1 | isa | scalar, avx2, avx512 | 1, 8 or 16 float32 per instruction |
 | 2 | unroll | 1, 2, 4, 8 | vectors per loop iteration |
 | 3 | accumulators | 1, 2, 4, 8 | independent partial results of a reduction |
@@ -34,17 +35,19 @@ against float64 and timed in a worker process.
 | 4 | passes | 1 | lower |
 | 5 | sum_error: abs(sum(y) - 1) | 1 | lower |
 
-`backend="measured"` also reports `relative_time` (over a reference design measured beside it), `noise` (median over least of the rounds,
-less 1) and `unreliable` (1 where the measurement was disturbed); agents do not see them.
+`backend="measured"` also reports `relative_time` (over a reference design measured beside it), `noise`
+(median over least of the rounds, less 1) and `unreliable` (1 where the measurement was disturbed); agents do
+not see them.
 
 ## Rewards
--log(time_per_element_ns / 0.75 ns), less log(sum_error / tolerance) where the sum is less accurate than the tolerance. 0.75 ns is near
-the median design's time over rows from 2^10 to 2^26 elements.
+-log(time_per_element_ns / 0.75 ns), less log(sum_error / tolerance) where the sum is less accurate
+than the tolerance. 0.75 ns is near the median design's time over rows from 2^10 to 2^26 elements.
 
 ## Starting State
 No design: an observation of zeros.
 
-## Episode End
+## Episode
+End
 After one design (`horizon=1`), or after `horizon` designs.
 
 ## Arguments
@@ -52,7 +55,7 @@ After one design (`horizon=1`), or after `horizon` designs.
 |---|---|---|
 | rows | 1 | independent softmaxes |
 | cols | 65536 | elements per row |
-| calibration | None | "host" for this machine's, a recorded one's name, or a path; None is a 2-core Xeon with 2 MB of L2 per core |
+| calibration | None | "host" (this machine), a recorded name, or a path; None: a 2-core Xeon with 2 MB L2 |
 | tolerance | 1e-5 | limit on sum_error |
 | tabulated | True | look designs up in a table of all of them |
 | backend | "model" | "measured" compiles every design and times it on this machine |
@@ -60,8 +63,8 @@ After one design (`horizon=1`), or after `horizon` designs.
 Presets name common workloads: `gymnasium.make("archgym/Softmax-v0", preset="attention_4k")`; see `PRESETS`.
 
 ## Known optimum
-By enumeration: the table holds every design. Tiles that an algorithm does not use tie. Not known where designs are measured; a search
-then measures its five best designs again when it is over.
+By enumeration: the table holds every design. Tiles that an algorithm does not use tie. Not
+known where designs are measured; a search then measures its five best designs again when it is over.
 
 ## Version History
 - v0: first version.
@@ -93,10 +96,14 @@ def softmax(
     tabulated: bool = True,
     backend: str = "model",
 ) -> Simulator:
-    """One workload: the cost model, as a table of all designs unless `tabulated` is False, or kernels measured in a worker process."""
+    """One workload: the cost model, as a table of all designs unless `tabulated` is False, or kernels
+    measured in a worker process.
+    """
     if backend == "measured":
         if calibration is not None:
-            raise ArchGymError("a calibration goes with backend='model'; backend='measured' measures the kernels themselves")
+            raise ArchGymError(
+                "a calibration goes with backend='model'; backend='measured' measures the kernels themselves"
+            )
         return Isolated(MeasuredSoftmax(rows, cols), timeout_s=TIMEOUT_S, rows_at_once=INTERLEAVED)
     if backend != "model":
         raise unknown("backend of archgym/Softmax-v0", backend, ["model", "measured"])
@@ -110,8 +117,10 @@ def objective(simulator: Simulator, *, tolerance: float = 1e-5) -> Objective:
     elements = workload.rows * workload.cols
     traffic = 4 * elements * MEDIAN_FLOATS_PER_ELEMENT
     time_s = 1e-9 * MEDIAN_TIME_PER_ELEMENT_NS * elements
-    # Only the first is rewarded; the others keep what is observed of any workload within the bounds of the observation.
-    # With the tolerance as its reference, sum_error is observed as the logarithm of what it exceeds the limit by.
+    # Only the first is rewarded; the others keep what is observed of any workload within the bounds of the
+    # observation.
+    # With the tolerance as its reference, sum_error is observed as the logarithm of what it exceeds the limit
+    # by.
     reference = {
         "time_per_element_ns": MEDIAN_TIME_PER_ELEMENT_NS,
         "time_s": time_s,

@@ -1,13 +1,17 @@
-"""archgym/SoftmaxLibrary-v0: the fastest softmax kernels for several workloads at once, one kernel each, all of them accurate.
+"""archgym/SoftmaxLibrary-v0: the fastest softmax kernels for several workloads at once, one kernel each, all
+of them accurate.
 
 ## Description
-A program has more than one softmax: rows that fit the first cache and rows that fill memory, attention matrices and vocabularies. A
-library holds one kernel for each. Its time is the geometric mean over the workloads, as benchmark suites have it, so that no workload
-drowns the others (`archgym.simulators.softmax.library`). The kernels do not interact, which agents are not told: the space is that of
-`archgym/Softmax-v0` to the power of the number of workloads, its optimum is known all the same, and a thousand samples do not exhaust it.
+A program has more than one softmax: rows that fit the first cache and rows that fill memory,
+attention matrices and vocabularies. A library holds one kernel for each. Its time is the geometric mean over
+the workloads, as benchmark suites have it, so that no workload drowns the others
+(`archgym.simulators.softmax.library`). The kernels do not interact, which is hidden from agents: the space is
+that of `archgym/Softmax-v0` to the power of the number of workloads, its optimum is known all the same, and a
+thousand samples do not exhaust it.
 
 ## Action Space
-`MultiDiscrete([6, 3, 4, 4, 3, 2, 5, 2] * W)`: 17,280^W designs for W workloads. A library with an infeasible kernel is infeasible.
+`MultiDiscrete([6, 3, 4, 4, 3, 2, 5, 2] * W)`: 17,280^W designs for W workloads. A library
+with an infeasible kernel is infeasible.
 
 | Num | Parameter | Values | Meaning |
 |---|---|---|---|
@@ -24,22 +28,25 @@ drowns the others (`archgym.simulators.softmax.library`). The kernels do not int
 | 3 | sum_error: the largest abs(sum(y) - 1) | 1 | lower |
 
 ## Rewards
--log(time_per_element_ns / 0.75 ns), less log(sum_error / tolerance) where the sum is less accurate than the tolerance.
+-log(time_per_element_ns / 0.75 ns), less log(sum_error / tolerance) where the sum is less accurate
+than the tolerance.
 
 ## Starting State
 No design: an observation of zeros.
 
-## Episode End
+## Episode
+End
 After one design (`horizon=1`), or after `horizon` designs.
 
 ## Arguments
 | Argument | Default | Meaning |
 |---|---|---|
 | workloads | [[1, 4096], [1, 65536], [1, 1048576], [1, 16777216]] | rows and columns of each |
-| calibration | None | a recorded calibration's name or a path; None is a 2-core Xeon with 2 MB of L2 per core |
+| calibration | None | recorded name or path; None: a 2-core Xeon with 2 MB of L2 per core |
 | tolerance | 1e-5 | limit on sum_error |
 
-Presets: `hierarchy` (a row in each level of the memory), `transformer` (attention and vocabularies), `suite` (both).
+Presets: `hierarchy` (a row in each level of the memory), `transformer` (attention and vocabularies), `suite`
+    (both).
 
 ## Known optimum
 Exact: the best kernel of every workload, each by enumeration.
@@ -56,7 +63,11 @@ from archgym.objective import AtMost, Minimize, Objective
 from archgym.registry import register_env
 from archgym.simulator import Simulator
 from archgym.simulators.softmax.library import SoftmaxLibrary
-from archgym.simulators.softmax.workloads import MEDIAN_FLOATS_PER_ELEMENT, MEDIAN_TIME_PER_ELEMENT_NS, WORKLOADS
+from archgym.simulators.softmax.workloads import (
+    MEDIAN_FLOATS_PER_ELEMENT,
+    MEDIAN_TIME_PER_ELEMENT_NS,
+    WORKLOADS,
+)
 
 _HIERARCHY = ("l1", "l2", "l3", "memory")
 _TRANSFORMER = ("attention_1k", "attention_4k", "gpt2_vocabulary", "gemma_vocabulary")

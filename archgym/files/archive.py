@@ -1,4 +1,4 @@
-"""Arrays and a header in one npz file: written whole, read without pickle, and hashed so that other figures are noticed."""
+"""Arrays and a header in one npz file: written whole, read without pickle, hashed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from archgym.files.paths import kind_of, refuse_foreign, write_atomically
 from archgym.space import Array
 
 _HEADER = "about"
-_SMALL, _RATIO = 64 * 2**20, 32  # bytes that any archive may unpack to, and a large one for each of its own
+_SMALL, _RATIO = 64 * 2**20, 32  # limits on unpacked bytes: of any archive, and per byte of a larger one
 
 
 def save_archive(path: str | os.PathLike[str], about: Mapping[str, Any], arrays: Mapping[str, Array]) -> Path:
@@ -31,7 +31,8 @@ def save_archive(path: str | os.PathLike[str], about: Mapping[str, Any], arrays:
 
 
 def save_arrays(path: str | os.PathLike[str], arrays: Mapping[str, Array], *, compress: bool = True) -> Path:
-    """Write arrays as npz, complete or not at all, and never with pickle (`np.savez` takes `allow_pickle` only from NumPy 2.2 on).
+    """Write arrays as npz, complete or not at all, and never with pickle (`np.savez` takes `allow_pickle`
+    only from NumPy 2.2 on).
 
     Raises:
         ArchGymError: an array of Python objects, or the file cannot be written.
@@ -44,10 +45,12 @@ def save_arrays(path: str | os.PathLike[str], arrays: Mapping[str, Array], *, co
 
 
 def load_archive(path: str | os.PathLike[str], format: int) -> tuple[dict[str, Any], dict[str, Array]]:
-    """Header and arrays that `save_archive` wrote; raises nearly anything on a damaged file, so call it within `reading`.
+    """Header and arrays that `save_archive` wrote. A damaged file can raise almost any exception: call it
+    within `reading`.
 
     Raises:
-        ArchGymError: the header's `format` is another one, or the file would unpack to far more than arrays shrink by.
+        ArchGymError: an unknown `format` in the header, or a file that would unpack to far more than arrays
+            compress.
     """
     with zipfile.ZipFile(path) as archive:
         size = sum(entry.file_size for entry in archive.infolist())
@@ -61,37 +64,37 @@ def load_archive(path: str | os.PathLike[str], format: int) -> tuple[dict[str, A
 
 
 def check_format(found: Any, expected: int) -> None:
-    """Refuse a file of another format."""
+    """Refuse a file of an unknown format."""
     if found != expected:
         raise ArchGymError(f"it has format {found}; this version of archgym reads format {expected}")
 
 
 @contextmanager
 def reading(path: str | os.PathLike[str], what: str, remedy: str = "") -> Iterator[None]:
-    """Whatever goes wrong within becomes one error: the file is not `what`, why, and what to do.
-
-    Raises:
-        ArchGymError: anything else was raised.
-    """
+    """Turn any exception into one ArchGymError: the file is not `what`, the reason, and the remedy."""
     try:
-        if kind := kind_of(path, follow=True):  # a FIFO would be waited for
+        if kind := kind_of(path, follow=True):  # opening a FIFO would block
             raise ArchGymError(f"it is {kind}, not a file")
         refuse_foreign(path, b"PK", b"PAR1")
         yield
     except FileNotFoundError:
-        raise ArchGymError(f"{os.fspath(path)} is not {what}: there is no table at this path") from None
-    except Exception as error:  # a damaged archive raises nearly anything
-        raise ArchGymError(f"{os.fspath(path)} is not {what}: {reason_of(error)}" + (remedy and f"; {remedy}")) from error
+        raise ArchGymError(f"no file at {os.fspath(path)}; expected {what}") from None
+    except Exception as error:  # a damaged archive can raise almost any exception
+        raise ArchGymError(
+            f"{os.fspath(path)} is not {what}: {reason_of(error)}" + (remedy and f"; {remedy}")
+        ) from error
 
 
 def expect(name: str, array: Array, shape: tuple[int, ...], kind: Any) -> None:
-    """Refuse an array of another shape, or whose numbers are not of this kind (np.float64, np.integer, ...)."""
+    """Refuse an array of a different shape or kind of numbers (np.float64, np.integer, ...)."""
     if array.shape != shape or not np.issubdtype(array.dtype, kind):
-        raise ArchGymError(f"{name} is {array.dtype}{list(array.shape)}; expected {kind.__name__}{list(shape)}")
+        raise ArchGymError(
+            f"{name} is {array.dtype}{list(array.shape)}; expected {kind.__name__}{list(shape)}"
+        )
 
 
 def digest(text: str, arrays: Iterable[Array]) -> str:
-    """A hash of a text and of arrays, their types and shapes included: 16 hexadecimal digits."""
+    """A hash of a text and of arrays with their types and shapes: 16 hexadecimal digits."""
     sha = hashlib.sha256(text.encode())
     for array in arrays:
         sha.update(f"{array.dtype.str}{array.shape}".encode() + array.tobytes())

@@ -1,4 +1,6 @@
-"""Theme of all charts, light and dark, and conversion of a chart to a page, an SVG or a PNG (Altair and vl-convert)."""
+"""Theme of all charts, light and dark, and conversion of a chart to a page, an SVG or a PNG (Altair and
+vl-convert).
+"""
 
 from __future__ import annotations
 
@@ -21,8 +23,9 @@ FONT = "Inter, 'Helvetica Neue', Arial, 'Liberation Sans', sans-serif"
 GREY = "#8b929c"
 
 ON_DARK = {
-    "#1652dc": "#3d8bff", "#fb8900": "#fb9a2a", "#006f06": "#1f9d55", "#d90151": "#ff4d6d", "#894696": "#c25bd6", "#f487e3": "#fbc0f0",
-    "#8d77fe": "#a79dff", "#41c37b": "#1fc8a0", "#0583c7": "#2fb0ea", "#b47a0a": "#d9b04a", "#d3666b": "#ff9a8c", "#c34bb1": "#e58bd0",
+    "#1652dc": "#3d8bff", "#fb8900": "#fb9a2a", "#006f06": "#1f9d55", "#d90151": "#ff4d6d",
+    "#894696": "#c25bd6", "#f487e3": "#fbc0f0", "#8d77fe": "#a79dff", "#41c37b": "#1fc8a0",
+    "#0583c7": "#2fb0ea", "#b47a0a": "#d9b04a", "#d3666b": "#ff9a8c", "#c34bb1": "#e58bd0",
     "#b33911": "#e2713f", "#0cbaf6": "#6fd8f5", "#b50b76": "#f06aa8", "#039775": "#2cc79e",
 }  # fmt: skip
 """Lighter variants of the charts' hues, for the dark theme of a page."""
@@ -30,7 +33,9 @@ ON_DARK = {
 
 def config(dark: bool = False) -> dict[str, Any]:
     """Vega-Lite's configuration of all charts, with the named styles of marks."""
-    ink, soft, line, paper = ("#e8eaed", "#a3abb8", "#333a45", "#171b21") if dark else ("#1b2027", "#5c6673", "#dfe3e8", "#ffffff")
+    ink, soft, line, paper = (
+        ("#e8eaed", "#a3abb8", "#333a45", "#171b21") if dark else ("#1b2027", "#5c6673", "#dfe3e8", "#ffffff")
+    )
     return {
         "background": "transparent" if dark else "#ffffff",
         "font": FONT,
@@ -92,7 +97,10 @@ def check_chart(path: Path, option: str = "--chart") -> Path:
         MissingDependency: Altair or vl-convert is not installed; the message names the extra that brings it.
     """
     if path.suffix not in SUFFIXES:
-        raise ArchGymError(f"{option} takes the name of a {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]} file, not {str(path)!r}")
+        raise ArchGymError(
+            f"{option} takes the name of a {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]} file, not "
+            f"{str(path)!r}"
+        )
     require_drawing("a chart", "altair", "vl_convert")
     return check_writable(path)
 
@@ -120,7 +128,9 @@ def axis_title(metric: Metric) -> str:
 
 
 def specification(chart: Any) -> dict[str, Any]:
-    """The chart as Vega-Lite JSON with all its rows in `datasets`, not validated again after Altair's own checks."""
+    """The chart as Vega-Lite JSON with all its rows in `datasets`, not validated again after Altair's own
+    checks.
+    """
     import altair as alt
 
     with alt.data_transformers.enable("default", max_rows=None):
@@ -130,7 +140,9 @@ def specification(chart: Any) -> dict[str, Any]:
 
 
 def drawable(value: Any) -> Any:
-    """JSON with printable texts of bounded length, since characters that XML forbids crash the renderer. Markup is unchanged."""
+    """JSON with printable texts of bounded length, since characters that XML forbids crash the renderer.
+    Markup is unchanged.
+    """
     if isinstance(value, dict):
         return {drawable(key): drawable(entry) for key, entry in value.items()}
     if isinstance(value, list):
@@ -164,11 +176,16 @@ def svg(chart: Any) -> str:
     import vl_convert
 
     drawn = config() | {"aria": False}
-    return str(vl_convert.vegalite_to_svg(specification(chart), vl_version=vega_lite(), config=drawn, allowed_base_urls=[]))
+    return str(
+        vl_convert.vegalite_to_svg(
+            specification(chart), vl_version=vega_lite(), config=drawn, allowed_base_urls=[]
+        )
+    )
 
 
 def write_chart(chart: Any, path: Path) -> Path:
-    """Write a chart in the format of the path's suffix: .svg, .png, or .html, which needs no network and follows the system's theme.
+    """Write a chart in the format of the path's suffix: .svg, .png, or .html, which needs no network and
+    follows the system's theme.
 
     Raises:
         ArchGymError: the path cannot be written.
@@ -180,7 +197,9 @@ def write_chart(chart: Any, path: Path) -> Path:
     elif path.suffix == ".svg":
         content = svg(chart).encode()
     else:
-        png = vl_convert.vegalite_to_png(specification(chart), vl_version=vega_lite(), scale=2.0, config=config(), allowed_base_urls=[])
+        png = vl_convert.vegalite_to_png(
+            specification(chart), vl_version=vega_lite(), scale=2.0, config=config(), allowed_base_urls=[]
+        )
         content = bytes(png)
 
     def write(file: BinaryIO) -> None:
@@ -206,8 +225,10 @@ body {{ margin: 2rem; background: #fff; font-family: {font}; }}
 const light = {light}, dark = {dark}, onDark = {on_dark}, specification = {specification};
 const prefersDark = matchMedia("(prefers-color-scheme: dark)");
 function draw() {{
-  const text = JSON.stringify(specification).replace(/#[0-9a-f]{{6}}/g, (c) => (prefersDark.matches && onDark[c]) || c);
-  vegaEmbed("#chart", JSON.parse(text), {{config: prefersDark.matches ? dark : light, actions: false, renderer: "svg"}});
+  const shown = (c) => (prefersDark.matches && onDark[c]) || c;
+  const text = JSON.stringify(specification).replace(/#[0-9a-f]{{6}}/g, shown);
+  const config = prefersDark.matches ? dark : light;
+  vegaEmbed("#chart", JSON.parse(text), {{config, actions: false, renderer: "svg"}});
 }}
 prefersDark.addEventListener("change", draw);
 draw();
@@ -218,6 +239,11 @@ draw();
 
 def _page(chart: Any) -> str:
     """A page in one file, without network requests."""
-    data = {"light": config(), "dark": config(dark=True), "on_dark": ON_DARK, "specification": specification(chart)}
+    data = {
+        "light": config(),
+        "dark": config(dark=True),
+        "on_dark": ON_DARK,
+        "specification": specification(chart),
+    }
     shown = {name: json.dumps(value).replace("<", "\\u003c") for name, value in data.items()}
     return _PAGE.format(font=FONT, script=vega_script(), **shown)

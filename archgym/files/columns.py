@@ -1,11 +1,12 @@
 """Columns of parameter values as Arrow arrays, which Parquet stores, and back.
 
-    bools, text, integers or numbers, each with or without None       a column of that type, None as null
-    anything else: mixed types, tuples, enums, ...                    text: a label for each value of the parameter
+    bools, text, integers or numbers, each with or without None   a column of that type, None as null
+    anything else: mixed types, tuples, enums, ...                text: a label for each value of the
+                                                                  parameter
 
-A label is `str(value)` where these differ, otherwise the value's JSON. The field's metadata hold "archgym.values", a JSON list of pairs
-[label, value as `archgym.values.write` writes it], from which `read_columns` gives the values back with their types; [] where null is a
-value.
+A label is `str(value)` if these differ, otherwise the value's JSON. The field's metadata "archgym.values"
+hold a JSON list of pairs [label, value as in `archgym.values.write`], from which `read_columns` restores the
+values; [] where null is a value.
 """
 
 from __future__ import annotations
@@ -26,11 +27,13 @@ if TYPE_CHECKING:
 VALUES = b"archgym.values"
 
 
-def arrow_table(space: DesignSpace, columns: Mapping[str, Array], *, nan_is_null: bool = False) -> pyarrow.Table:
-    """A table of columns [B], of which those named like a parameter of the space hold its values.
+def arrow_table(
+    space: DesignSpace, columns: Mapping[str, Array], *, nan_is_null: bool = False
+) -> pyarrow.Table:
+    """A table of columns [B]; a column with the name of a parameter holds its values.
 
     Args:
-        nan_is_null: NaN as null, which unlike NaN equals itself.
+        nan_is_null: whether NaN is written as null, which unlike NaN equals itself.
     """
     import pyarrow
 
@@ -40,7 +43,9 @@ def arrow_table(space: DesignSpace, columns: Mapping[str, Array], *, nan_is_null
         if name in space.names and None in getattr(space[name], "values", ()):
             metadata = {VALUES: "[]"}  # null is a value here, and not a NaN
         if name not in space.names:
-            array = pyarrow.array(column.tolist() if column.dtype.kind in "OU" else column, from_pandas=nan_is_null)
+            array = pyarrow.array(
+                column.tolist() if column.dtype.kind in "OU" else column, from_pandas=nan_is_null
+            )
         elif (labels := _labels(space[name])) is None:
             array = pyarrow.array(column.tolist() if column.dtype.kind in "OU" else column)
         else:
@@ -54,7 +59,9 @@ def arrow_table(space: DesignSpace, columns: Mapping[str, Array], *, nan_is_null
 
 
 def read_columns(table: pyarrow.Table) -> dict[str, Array]:
-    """The columns of a table that archgym wrote, with the types that the values had: one array each, of objects where types are mixed."""
+    """The columns of a table that archgym wrote, with the values' types: one array each, of objects where
+    types are mixed.
+    """
     columns = {}
     for field in table.schema:
         pairs = (field.metadata or {}).get(VALUES)
@@ -72,10 +79,10 @@ def read_columns(table: pyarrow.Table) -> dict[str, Array]:
 
 
 def read_designs(space: DesignSpace, table: pyarrow.Table) -> Indices:
-    """The designs behind a table's columns of parameter values: int64 [N, P].
+    """The designs of a table's columns of parameter values: int64 [N, P].
 
     Raises:
-        ArchGymError: a value that its parameter does not take.
+        ArchGymError: a value that is not one of its parameter's.
     """
     columns: dict[str, Any] = {}
     for parameter in space:
@@ -85,12 +92,16 @@ def read_designs(space: DesignSpace, table: pyarrow.Table) -> Indices:
             value = dict(zip(labels, parameter.plain, strict=True))
             columns[parameter.name] = [value.get(label, label) for label in column.to_pylist()]
         else:
-            columns[parameter.name] = column.to_numpy() if parameter.take(np.zeros(1, np.int64)).dtype.kind in "iuf" else column.to_pylist()
+            columns[parameter.name] = (
+                column.to_numpy()
+                if parameter.take(np.zeros(1, np.int64)).dtype.kind in "iuf"
+                else column.to_pylist()
+            )
     return space.encode(columns) if len(space) else np.zeros((table.num_rows, 0), np.int64)
 
 
 def _labels(parameter: Parameter) -> list[str] | None:
-    """A text for each value; None where columns of the values have a type of their own."""
+    """A text for each value; None if Arrow has a type for the values."""
     if isinstance(parameter, (Integer, Real)) or parameter.grid.dtype.kind in "iufb":
         return None
     values = [value for value in parameter.plain if value is not None]

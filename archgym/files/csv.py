@@ -1,7 +1,8 @@
-"""CSV as spreadsheets write it, and CSV that a spreadsheet shows and does not run.
+"""CSV as spreadsheets write it, and CSV without formulas.
 
-Spreadsheets take a cell that begins with =, +, -, @, a tab or a line break for a formula, and formulas can start programs and send data.
-A text that begins so, in a cell or as a column's name, gets an apostrophe in front; numbers stay as they are.
+Spreadsheets read a cell that begins with =, +, -, @, a tab or a line break as a formula, and formulas can
+start programs and send data. Such a text, in a cell or as a column's name, gets an apostrophe in front;
+numbers do not change.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ _NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$|^[+-]?(inf|nan)$"
 
 
 def delimiter_of(header: str) -> str:
-    """What is between the columns of a file with this first line: a tab or a semicolon where it has one and no comma."""
+    """The delimiter of a file with this first line: a tab or a semicolon if it has one and no comma, else
+    a comma.
+    """
     return next((each for each in "\t;" if each in header and "," not in header), ",")
 
 
@@ -26,9 +29,9 @@ def write_csv(tables: Iterable[pyarrow.Table], schema: pyarrow.Schema, file: Bin
     """Write tables of one schema as one CSV file, with a line of names.
 
     Args:
-        tables: their rows, in this order.
-        schema: theirs; columns of lists and the like become JSON.
-        file: open for writing.
+        tables: tables with the rows, in order.
+        schema: schema of the tables; columns of lists and other nested types become JSON.
+        file: file opened for writing.
     """
     import pyarrow.csv
 
@@ -37,13 +40,19 @@ def write_csv(tables: Iterable[pyarrow.Table], schema: pyarrow.Schema, file: Bin
     written = pyarrow.schema(list(zip(*(n.to_pylist() for n in names), types, strict=True)))
     with pyarrow.csv.CSVWriter(file, written) as writer:
         for table in tables:
-            columns = [as_text(column) if type_ == pyarrow.string() else column for column, type_ in zip(table.columns, types, strict=True)]
-            columns = [inert(column) if type_ == pyarrow.string() else column for column, type_ in zip(columns, types, strict=True)]
+            columns = [
+                as_text(column) if type_ == pyarrow.string() else column
+                for column, type_ in zip(table.columns, types, strict=True)
+            ]
+            columns = [
+                inert(column) if type_ == pyarrow.string() else column
+                for column, type_ in zip(columns, types, strict=True)
+            ]
             writer.write_table(pyarrow.table(columns, schema=written))
 
 
 def inert(column: Any) -> Any:
-    """An Arrow column of texts, an apostrophe before those that a spreadsheet would run."""
+    """An Arrow column of texts, with an apostrophe before those that a spreadsheet would run."""
     import pyarrow.compute as pc
 
     runs = pc.and_not(pc.match_substring_regex(column, _FORMULA), pc.match_substring_regex(column, _NUMBER))
@@ -51,17 +60,20 @@ def inert(column: Any) -> Any:
 
 
 def as_text(column: Any) -> Any:
-    """An Arrow column as texts; lists and the like as JSON."""
+    """An Arrow column as texts; nested types as JSON."""
     import pyarrow
 
     try:
         return column.cast(pyarrow.string())
     except pyarrow.ArrowException:
-        return pyarrow.array([None if value is None else json.dumps(value, default=str) for value in column.to_pylist()], pyarrow.string())
+        return pyarrow.array(
+            [None if value is None else json.dumps(value, default=str) for value in column.to_pylist()],
+            pyarrow.string(),
+        )
 
 
 def _is_plain(type_: pyarrow.DataType) -> bool:
-    """Whether CSV has a way of its own to write it, which no spreadsheet runs."""
+    """Whether CSV has a native form of the type, which spreadsheets do not run."""
     from pyarrow import types
 
     return bool(types.is_primitive(type_) or types.is_boolean(type_) or types.is_null(type_))

@@ -1,8 +1,9 @@
-"""Where archgym keeps what it computes for a user (`$ARCHGYM_HOME`, or `~/.archgym`), and how it reads and writes files.
+"""The user's data folder (`$ARCHGYM_HOME`, or `~/.archgym`), and safe reading and writing of files.
 
-Others may have prepared the folder that a file goes to: any name in it may be a link to a file elsewhere, a FIFO or a device. So content
-is written to a new file, made exclusively under a random name, which then takes the place of whatever has the target's name: a link is
-replaced, and what it points to stays as it is. Folders that archgym makes within a folder of the user's are never entered through a link.
+Other users may have prepared the folder of a file: any name in it may be a link to a file elsewhere, a FIFO
+or a device. Content therefore goes to a new file, created exclusively under a random name, which then
+replaces the target: a link is replaced, and its target does not change. Folders that archgym makes within a
+user's folder are never entered through a link.
 """
 
 from __future__ import annotations
@@ -19,10 +20,19 @@ from typing import BinaryIO
 
 from archgym.errors import ArchGymError
 
-_TEMPORARY = re.compile(r"\..+\.[0-9a-f]+\.tmp")  # of ours; a process id stands where newer versions have a random number
-_KINDS = ((stat.S_ISLNK, "a link"), (stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a FIFO"), (stat.S_ISSOCK, "a socket"), (stat.S_ISREG, ""))
-_FOREIGN = {  # how files begin that are no data themselves, in small letters
-    b"version https://git-lfs": "a git-lfs pointer, not the data: run git lfs pull where it was cloned, or download it",
+# archgym's temporary files; older versions have a process id for the random number
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]+\.tmp")
+_KINDS = (
+    (stat.S_ISLNK, "a link"),
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a FIFO"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISREG, ""),
+)
+_FOREIGN = {  # first bytes of files that are not data themselves, in lower case
+    b"version https://git-lfs": (
+        "a git-lfs pointer, not the data: run git lfs pull where it was cloned, or download it"
+    ),
     **dict.fromkeys((b"<!doctype html", b"<html"), "a web page, not the data: download the file itself"),
     b"pk\x03\x04": "a zip archive: unpack it first",
     b"\x1f\x8b": "a gzip file: unpack it first",
@@ -33,25 +43,25 @@ _FOREIGN = {  # how files begin that are no data themselves, in small letters
     b"par1": "a Parquet file",
     b"\x93numpy": "an array of NumPy",
 }
-_NO_LINK = getattr(os, "O_NOFOLLOW", 0)  # Windows has none of these
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)  # Windows lacks these
 _READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 _MAKE = os.O_RDWR | os.O_CREAT | os.O_EXCL | _NO_LINK | getattr(os, "O_BINARY", 0)
 
 
 def data_folder(*parts: str) -> Path:
-    """A folder of the user's data, not created until something is written there."""
+    """A folder of the user's data, which may not exist yet."""
     return Path(os.environ.get("ARCHGYM_HOME") or Path.home() / ".archgym").joinpath(*parts)
 
 
 def make_folder(path: str | os.PathLike[str], *, within: Path | None = None) -> Path:
-    """Make a folder and those above it, where they are not there.
+    """Make a folder and those above it, unless they exist.
 
     Args:
         path: the folder.
-        within: a folder of the user's; no name below it may be a link.
+        within: folder of the user, below which links are refused.
 
     Raises:
-        ArchGymError: it cannot be made, or something else has its name.
+        ArchGymError: it cannot be made, or its name is taken.
     """
     target = Path(path).expanduser()
     place = within or target
@@ -63,12 +73,14 @@ def make_folder(path: str | os.PathLike[str], *, within: Path | None = None) -> 
                 place.mkdir()
             check_own_folder(place)
     except OSError as error:
-        raise ArchGymError(f"cannot make the folder {target}: {in_words(error)}{_remedy(target, error)}") from error
+        raise ArchGymError(
+            f"cannot make the folder {target}: {in_words(error)}{_remedy(target, error)}"
+        ) from error
     return target
 
 
 def check_folder(path: Path) -> None:
-    """Refuse, before hours of work, a folder of the user's data that cannot be made, or written to.
+    """Refuse a folder that cannot be made or written to, before hours of work.
 
     Raises:
         ArchGymError: the folder cannot be made or written to.
@@ -84,35 +96,41 @@ def check_folder(path: Path) -> None:
 
 
 def check_own_folder(path: Path) -> None:
-    """Refuse a link, or anything else, in the place of a folder of ours.
+    """Refuse a link, or anything else but a folder, in place of a folder of archgym's.
 
     Raises:
-        ArchGymError: it is none; nothing is said where nothing has the name.
+        ArchGymError: the path exists and is not a folder.
     """
     kind = kind_of(path)
     if kind not in (None, "a folder"):
-        raise ArchGymError(f"{path} is {kind or 'a file'}, where archgym keeps a folder of its own: remove it, or give another folder")
+        raise ArchGymError(
+            f"{path} is {kind or 'a file'}, where archgym keeps a folder of its own: remove it, or give "
+            "another folder"
+        )
 
 
 def check_own_file(path: Path) -> None:
-    """Refuse a link, a FIFO or the like in the place of a file of ours that is opened where it is, rather than replaced.
+    """Refuse a link, a FIFO or a device in place of a file of archgym's that is opened rather than replaced.
 
     Raises:
-        ArchGymError: it is one; nothing is said where nothing has the name.
+        ArchGymError: the path exists and is not a regular file with one name.
     """
     kind = kind_of(path)
     if kind == "" and os.lstat(path).st_nlink > 1:
         kind = "a file with a second name (a hard link)"
     if kind:
-        raise ArchGymError(f"{path} is {kind}, where archgym keeps a file of its own: remove it, or give another folder")
+        raise ArchGymError(
+            f"{path} is {kind}, where archgym keeps a file of its own: remove it, or give another folder"
+        )
 
 
 def kind_of(path: str | os.PathLike[str], *, follow: bool = False) -> str | None:
-    """What has this name: "" for a regular file, "a link", "a folder", "a FIFO", ...; None where nothing has it.
+    """The kind of a path: "" for a regular file, "a link", "a folder", "a FIFO", ...; None if it does not
+    exist.
 
     Args:
-        path: the name.
-        follow: tell of what a link points to instead.
+        path: the path.
+        follow: whether to follow links.
     """
     try:
         mode = os.stat(path, follow_symlinks=follow).st_mode
@@ -122,11 +140,11 @@ def kind_of(path: str | os.PathLike[str], *, follow: bool = False) -> str | None
 
 
 def open_regular(path: str | os.PathLike[str], *, follow: bool = False) -> BinaryIO:
-    """Open a file for reading, without waiting for the other end of a FIFO.
+    """Open a file for reading, without blocking on a FIFO.
 
     Args:
         path: the file.
-        follow: take a link to a file, as for a path that the user gave.
+        follow: whether to follow links, as for a path from the user.
 
     Raises:
         OSError: it cannot be read, or is not a regular file.
@@ -134,23 +152,25 @@ def open_regular(path: str | os.PathLike[str], *, follow: bool = False) -> Binar
     if kind := kind_of(path, follow=follow):
         raise OSError(errno.EINVAL, f"it is {kind}, not a file")
     descriptor = os.open(path, _READ | (0 if follow else _NO_LINK))
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):  # it was put there in between
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):  # it was replaced meanwhile
         os.close(descriptor)
         raise OSError(errno.EINVAL, "it is not a file")
     return os.fdopen(descriptor, "rb")
 
 
 def foreign(head: bytes) -> str:
-    """What a file that begins so is and what to do, if it is a pointer, a web page or packed: "a gzip file: unpack it first"; else ""."""
+    """Kind and remedy of a pointer, a web page or a packed file by its first bytes ("a gzip file: unpack
+    it first"); "" for others.
+    """
     return next((kind for start, kind in _FOREIGN.items() if head.lower().startswith(start)), "")
 
 
 def refuse_foreign(path: str | os.PathLike[str], *ours: bytes) -> None:
-    """Refuse a file that is `foreign`, before it is read as what it is not. A FIFO is not looked into.
+    """Refuse a file that is `foreign`; only regular files are opened.
 
     Args:
         path: the file.
-        ours: how files of the kind that is expected begin.
+        ours: first bytes of the expected kinds of files.
 
     Raises:
         ArchGymError: it is foreign.
@@ -164,11 +184,11 @@ def refuse_foreign(path: str | os.PathLike[str], *ours: bytes) -> None:
 
 
 def check_readable(path: Path, what: str) -> None:
-    """Refuse anything but a file, and one that is `foreign`, before it is opened.
+    """Refuse a path that is not a file, and a `foreign` file.
 
     Args:
         path: the file.
-        what: its role in the message, such as "the workload".
+        what: role of the file in the message, such as "the workload".
 
     Raises:
         ArchGymError: it is refused.
@@ -181,7 +201,7 @@ def check_readable(path: Path, what: str) -> None:
 
 
 def in_words(error: BaseException) -> str:
-    """Why a file could not be written: "the disk is full", or what the system says."""
+    """The reason of a failed write: "the disk is full", or the system's message."""
     found = system_error(error)
     if found is None:
         return str(error)
@@ -189,13 +209,13 @@ def in_words(error: BaseException) -> str:
 
 
 def is_full(error: BaseException) -> bool:
-    """Whether the disk, or the user's share of it, is full."""
+    """Whether the disk or the user's quota is full."""
     found = system_error(error)
     return found is not None and found.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def system_error(error: BaseException | None) -> OSError | None:
-    """The error of the system that is behind an error; libraries wrap it, or keep its number in a text."""
+    """The system's error behind an error: libraries wrap it, or keep its number in a text."""
     while error is not None:
         if isinstance(error, OSError) and error.errno is not None:
             return error
@@ -206,7 +226,7 @@ def system_error(error: BaseException | None) -> OSError | None:
 
 
 def check_writable(path: str | os.PathLike[str]) -> Path:
-    """The path as a Path, if a file can be written there; nothing is left behind.
+    """The path as a Path, if a file can be written there.
 
     Raises:
         ArchGymError: it is a folder, its folder does not exist, or permission is missing.
@@ -217,11 +237,11 @@ def check_writable(path: str | os.PathLike[str]) -> Path:
 
 
 def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], object] | bytes) -> Path:
-    """Write a file so that a reader sees all of it or none, and remove what killed processes left of earlier attempts.
+    """Write a file so that readers see all of it or nothing, and remove temporary files of killed processes.
 
     Args:
         path: the file.
-        write: its content, or a function that writes the content.
+        write: content, or a function that writes it.
 
     Raises:
         ArchGymError: the path cannot be written; nothing is left behind.
@@ -243,16 +263,16 @@ def replace(target: Path, write: Callable[[BinaryIO], object]) -> None:
         write(file)
         file.flush()
         os.fsync(file.fileno())
-        if os.name == "nt":  # which renames no open file
+        if os.name == "nt":  # Windows cannot rename an open file
             file.close()
         os.replace(temporary, target)
 
 
 def remove_abandoned(folder: Path, name: str | None = None) -> None:
-    """Remove temporary files that no process writes any more, as far as the folder's rights allow it.
+    """Remove temporary files without a writing process, as far as permissions allow.
 
     Args:
-        folder: where they are.
+        folder: folder of the files.
         name: name of the target file; by default any.
     """
     start = "." if name is None else _start(name)
@@ -273,7 +293,7 @@ def _target(path: str | os.PathLike[str]) -> Path:
 
 @contextmanager
 def _writing(target: Path) -> Iterator[None]:
-    """Errors of the system, also those that a library wraps, as one line."""
+    """Turn errors of the system, wrapped ones included, into one ArchGymError."""
     try:
         yield
     except ArchGymError:
@@ -285,21 +305,23 @@ def _writing(target: Path) -> Iterator[None]:
 
 
 def _remedy(target: Path, error: BaseException) -> str:
-    """What to do, where the path itself does not say it."""
+    """The remedy, where the path does not show it."""
     if is_full(error):
         return "; free some space and run the same command again"
-    return "; set ARCHGYM_HOME to a folder that can be written" if target.is_relative_to(data_folder()) else ""
+    return (
+        "; set ARCHGYM_HOME to a folder that can be written" if target.is_relative_to(data_folder()) else ""
+    )
 
 
 @contextmanager
 def _temporary(target: Path) -> Iterator[tuple[BinaryIO, Path]]:
-    """A new file beside a target, locked as long as it is written; gone afterwards, unless it was renamed."""
+    """A new file beside a target, locked while it is written; removed afterwards unless it was renamed."""
     while True:
         path = target.with_name(f"{_start(target.name)}{secrets.token_hex(8)}.tmp")
         try:
             with open(os.open(path, _MAKE, 0o666), "w+b") as file:
                 _lock(file.fileno(), wait=True)
-                if not path.exists():  # before it was locked it looked abandoned
+                if not path.exists():  # another process removed it before it was locked
                     continue
                 yield file, path
                 return
@@ -308,19 +330,19 @@ def _temporary(target: Path) -> Iterator[tuple[BinaryIO, Path]]:
 
 
 def _start(name: str) -> str:
-    """How the names of a file's temporary files begin; a name may have 255 bytes."""
+    """Prefix of the names of a file's temporary files; names have at most 255 bytes."""
     return f".{os.fsdecode(os.fsencode(name)[:200])}."
 
 
 def _abandoned(path: Path) -> bool:
-    """Whether no process writes a temporary file: the lock of one that does ends with it, however it ends."""
+    """Whether no process writes a temporary file: a process's lock ends with it."""
     with suppress(OSError), open_regular(path) as file:
         return _lock(file.fileno(), wait=False)
     return False
 
 
 def _lock(descriptor: int, *, wait: bool) -> bool:
-    """Lock a file for this process, where the file system has locks; whether it is locked now."""
+    """Lock a file for this process; False if another process holds it or the file system has no locks."""
     try:
         import fcntl
 

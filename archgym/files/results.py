@@ -1,9 +1,9 @@
-"""Results by key on disk, in an SQLite file that processes share: of simulators by design (`Cached`), of backends by job."""
+"""Results by key, in an SQLite file that processes share: of simulators by design (`Cached`), of backends
+by job.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -11,19 +11,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from archgym.errors import SimulatorUnavailable
-from archgym.files.paths import data_folder, make_folder
+from archgym.files.paths import data_folder
 
 if TYPE_CHECKING:
     import sqlite3
 
-WAIT_S = 60.0  # for another process that writes
+WAIT_S = 60.0  # time limit for the lock of another process
 
 
 class Records:
-    """Bytes or texts by key; of two for one key, the first counts. Several processes, and forks of one, may use a file at once.
+    """Bytes or texts by key; the first record of a key counts. Several processes, and forks of one, may use a
+    file at once.
 
     Args:
-        path: the file, in a folder that exists; network file systems without locks will not do.
+        path: the file, in an existing folder on a file system with locks.
 
     Raises:
         SimulatorUnavailable: the file cannot be opened and written.
@@ -31,7 +32,8 @@ class Records:
 
     def __init__(self, path: str | os.PathLike[str]):
         self.path = os.fspath(path)
-        self._connections: dict[int, sqlite3.Connection] = {}  # by process: a fork may neither use nor close its parent's
+        # by process: a fork may not use or close its parent's
+        self._connections: dict[int, sqlite3.Connection] = {}
         with self._errors():
             self._open()
 
@@ -39,7 +41,7 @@ class Records:
         """The records of those keys that have one.
 
         Raises:
-            SimulatorUnavailable: the file cannot be read any more.
+            SimulatorUnavailable: the file cannot be read.
         """
         found = {}
         with self._errors():
@@ -51,10 +53,10 @@ class Records:
         return found
 
     def put(self, records: Mapping[bytes, bytes | str]) -> None:
-        """Keep records, all of them or none.
+        """Store records, all or none.
 
         Raises:
-            SimulatorUnavailable: the file cannot be written any more.
+            SimulatorUnavailable: the file cannot be written.
         """
         with self._errors():
             connection = self._open()
@@ -79,10 +81,14 @@ class Records:
 
         connection = sqlite3.connect(self.path, timeout=WAIT_S, isolation_level=None, check_same_thread=False)
         connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")  # a killed process loses nothing; a power cut may lose the last batches
+        # safe if a process is killed; a power cut may lose the last batches
+        connection.execute("PRAGMA synchronous = NORMAL")
         with connection:
-            connection.execute("BEGIN IMMEDIATE")  # refuses a file that can only be read, before anything is simulated
-            connection.execute("CREATE TABLE IF NOT EXISTS results (key BLOB PRIMARY KEY, record BLOB NOT NULL) WITHOUT ROWID")
+            connection.execute("BEGIN IMMEDIATE")  # refuses a read-only file before anything is simulated
+            connection.execute(
+                "CREATE TABLE IF NOT EXISTS results (key BLOB PRIMARY KEY, record BLOB NOT NULL) WITHOUT "
+                "ROWID"
+            )
         self._connections[os.getpid()] = connection
         return connection
 
@@ -94,37 +100,11 @@ class Records:
             yield
         except sqlite3.Error as error:
             ours = Path(self.path).is_relative_to(data_folder())
-            remedy = "set ARCHGYM_HOME to a folder that can be written" if ours else "name a file in a folder that can be written"
-            raise SimulatorUnavailable(f"cannot use {self.path} as a cache of results: {error}; {remedy}") from error
-
-
-class Results:
-    """Results of jobs, both in JSON.
-
-    Args:
-        path: the file; its folder is made if it does not exist.
-
-    Raises:
-        ArchGymError: the folder cannot be made, or the file cannot be opened and written.
-    """
-
-    def __init__(self, path: Path):
-        self._records = Records(make_folder(path.parent) / path.name)
-
-    def get(self, job: Mapping[str, Any]) -> dict[str, Any] | None:
-        """The result of a job; None if it has none yet."""
-        key = _key(job)
-        found = self._records.get([key])
-        return dict(json.loads(found[key])) if found else None
-
-    def put(self, job: Mapping[str, Any], result: Mapping[str, Any]) -> None:
-        """Keep a result; of two, the first counts."""
-        self._records.put({_key(job): json.dumps(result)})
-
-    def close(self) -> None:
-        """Close the file."""
-        self._records.close()
-
-
-def _key(job: Mapping[str, Any]) -> bytes:
-    return hashlib.sha256(json.dumps(job, sort_keys=True).encode()).digest()
+            remedy = (
+                "set ARCHGYM_HOME to a folder that can be written"
+                if ours
+                else "name a file in a folder that can be written"
+            )
+            raise SimulatorUnavailable(
+                f"cannot use {self.path} as a cache of results: {error}; {remedy}"
+            ) from error

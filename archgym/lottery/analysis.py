@@ -1,11 +1,13 @@
-"""The analysis of a study: its tables (`archgym.lottery.tables`), ArchGym's claims with their verdicts, and conclusions in sentences.
+"""The analysis of a study: its tables (`archgym.lottery.tables`), ArchGym's claims with their verdicts, and
+conclusions in sentences.
 
-Scores are log ratios to the optimum where it is known, so that a ratio of 1 is optimal; otherwise log ratios to the average random design
-(Yang et al., NAS evaluation is frustratingly hard, 2020), or to the best design seen. Averages are means of scores, hence geometric means
-of ratios. Runs without a valid design stay in as the worst, with the worst finite score that any run of the task has at that moment;
-failed runs are missing.
+Scores are log ratios to the optimum where it is known, so that a ratio of 1 is optimal; otherwise log ratios
+to the average random design (Yang et al., NAS evaluation is frustratingly hard, 2020), or to the best design
+seen. Averages are means of scores, hence geometric means of ratios. Runs without a valid design stay in as
+the worst, with the worst finite score that any run of the task has at that moment; failed runs are missing.
 
-Agents are compared at equal samples: the budget that runs of every agent reached. A run with a smaller budget is missing there.
+Agents are compared at equal samples: the budget that runs of every agent reached. A run with a smaller budget
+is missing there.
 """
 
 from __future__ import annotations
@@ -52,7 +54,9 @@ _BLIND = 0.99  # share of clipped rewards above which nothing is concluded
 
 @dataclass(frozen=True)
 class Analysis:
-    """The tables of a study, each documented by the class of its rows in `archgym.lottery.tables.TABLES`, and its conclusions."""
+    """The tables of a study, each documented by the class of its rows in `archgym.lottery.tables.TABLES`,
+    and its conclusions.
+    """
 
     tasks: pl.DataFrame
     runs: pl.DataFrame
@@ -75,7 +79,14 @@ class Analysis:
         return [str(sentence) for sentence in self.sentences]
 
 
-def analyse(tasks: Sequence[TaskRuns], *, replicates: int = 1000, margin: float = 0.02, alpha: float = 0.05, seed: int = 0) -> Analysis:
+def analyse(
+    tasks: Sequence[TaskRuns],
+    *,
+    replicates: int = 1000,
+    margin: float = 0.02,
+    alpha: float = 0.05,
+    seed: int = 0,
+) -> Analysis:
     """Everything the report shows, from the runs of a study; partial studies give partial tables.
 
     Args:
@@ -98,7 +109,9 @@ def analyse(tasks: Sequence[TaskRuns], *, replicates: int = 1000, margin: float 
             continue
         scores = task.scores(task.samples)
         budget = {agent: s[..., task.samples.index(task.budget)] for agent, s in scores.items()}
-        saturated = at_the_ceiling(task, {a: float(statistics.quantiles(s, [0.5])[0]) for a, s in budget.items()})
+        saturated = at_the_ceiling(
+            task, {a: float(statistics.quantiles(s, [0.5])[0]) for a, s in budget.items()}
+        )
         tuned = tune(task, scores, replicates, seed)
         compared = families(task, budget, tuned, margin=margin, alpha=alpha, saturated=saturated)
         evidence = judge(task, budget, tuned, compared, margin=margin, alpha=alpha, saturated=saturated)
@@ -133,7 +146,11 @@ def _sizes(runs: TaskRuns) -> tuple[int, int, int]:
     """(configurations, seeds, finished runs)."""
     traces = [r.traces for r in runs.agents.values()]
     finished = sum(t is not None for agent in traces for row in agent for t in row)
-    return max(map(len, traces), default=0), max((len(row) for agent in traces for row in agent), default=0), finished
+    return (
+        max(map(len, traces), default=0),
+        max((len(row) for agent in traces for row in agent), default=0),
+        finished,
+    )
 
 
 def _failures(runs: TaskRuns) -> list[str]:
@@ -142,7 +159,7 @@ def _failures(runs: TaskRuns) -> list[str]:
 
 
 def _blind(runs: TaskRuns) -> str:
-    """Why rewards tell agents nothing about designs; "" where they do."""
+    """Why rewards do not distinguish designs; "" where they do."""
     if runs.clipped > _BLIND:
         return clipping(runs.clipped)
     return CAPPED if runs.capped else ""
@@ -158,19 +175,36 @@ def _task(task: ScoredTask, saturated: bool) -> TaskRow:
     runs = task.runs
     _, seeds, finished = _sizes(runs)
     planned = sum(len(r.traces) * len(r.traces[0]) for r in runs.agents.values() if r.traces)
-    invalid = sum(t is not None and not len(t.reward) for r in runs.agents.values() for row in r.traces for t in row)
+    invalid = sum(
+        t is not None and not len(t.reward) for r in runs.agents.values() for row in r.traces for t in row
+    )
     unit = "front" if runs.judged_by else "design"
     notes = [
-        (saturated, f"saturated: agents are at the optimum after {task.budget:,} samples; no conclusion is drawn"),
+        (
+            saturated,
+            f"saturated: agents are at the optimum after {task.budget:,} samples; no conclusion is drawn",
+        ),
         (bool(clipping(runs.clipped)), clipping(runs.clipped)),
         (bool(runs.judged_by), runs.judged_by),
-        (runs.optimum is None, f"the optimum is not known: winning tickets and targets are relative to the best {unit} seen"),
+        (
+            runs.optimum is None,
+            f"the optimum is not known: winning tickets and targets are relative to the best {unit} seen",
+        ),
         (not runs.log_scale, "rewards are not logarithms: differences are shown instead of ratios"),
         (RANDOM not in task.agents, "no random search to compare with"),
         (seeds < 2, "one seed: nothing can be resolved"),
-        (task.budget < runs.budget, f"agents are compared at {task.budget:,} samples, the budget that all of them reached"),
-        (invalid > 0, f"{invalid} run{'s' * (invalid != 1)} found no valid design and are scored as the worst"),
-        (finished + len(runs.failures) < planned, f"{planned - finished - len(runs.failures)} of {planned} runs are still to come"),
+        (
+            task.budget < runs.budget,
+            f"agents are compared at {task.budget:,} samples, the budget that all of them reached",
+        ),
+        (
+            invalid > 0,
+            f"{invalid} run{'s' * (invalid != 1)} found no valid design and are scored as the worst",
+        ),
+        (
+            finished + len(runs.failures) < planned,
+            f"{planned - finished - len(runs.failures)} of {planned} runs are still to come",
+        ),
         *((True, text) for text in _failures(runs)),
     ]
     return _task_row(runs, task.scale, saturated, "; ".join(text for holds, text in notes if holds))
@@ -195,7 +229,9 @@ def _task_row(runs: TaskRuns, scale: str, saturated: bool, note: str) -> TaskRow
 
 def _hypothesis(task: ScoredTask, evidence: Evidence) -> HypothesisRow:
     text = words.evidence_in_words(task, evidence)
-    return HypothesisRow(evidence.claim, words.STATEMENTS[evidence.claim], evidence.task, evidence.verdict, text)
+    return HypothesisRow(
+        evidence.claim, words.STATEMENTS[evidence.claim], evidence.task, evidence.verdict, text
+    )
 
 
 def _runs(task: ScoredTask, final: Mapping[str, Array]) -> list[RunRow]:
@@ -204,7 +240,9 @@ def _runs(task: ScoredTask, final: Mapping[str, Array]) -> list[RunRow]:
         spent, ratios = task.runs_of(agent).spent(), task.shown(final[agent])
         for c, s in np.argwhere(~np.isnan(final[agent])):
             samples, seconds = spent[c, s]
-            rows.append(RunRow(task.name, agent, c, s, int(samples), final[agent][c, s], ratios[c, s], seconds))
+            rows.append(
+                RunRow(task.name, agent, c, s, int(samples), final[agent][c, s], ratios[c, s], seconds)
+            )
     return rows
 
 
@@ -212,9 +250,14 @@ def _effort(tasks: Sequence[TaskRuns]) -> list[EffortRow]:
     seconds: dict[str, list[float]] = {}
     for runs in tasks:
         for agent, found in runs.agents.items():
-            seconds.setdefault(agent, []).extend(t.total_seconds for row in found.traces for t in row if t is not None)
+            seconds.setdefault(agent, []).extend(
+                t.total_seconds for row in found.traces for t in row if t is not None
+            )
     total = sum(map(sum, seconds.values()))
-    return [EffortRow(agent, len(times), sum(times), sum(times) / total if total else None) for agent, times in seconds.items()]
+    return [
+        EffortRow(agent, len(times), sum(times), sum(times) / total if total else None)
+        for agent, times in seconds.items()
+    ]
 
 
 # ------------------------------------------------------------------------------------------ distributions
@@ -235,7 +278,16 @@ def _configurations(task: ScoredTask, final: Mapping[str, Array]) -> list[Config
             hyperparameters = json.dumps(dict(runs.configurations[c]), default=str)
             is_default = c == runs.default or not runs.configurations[c]
             rows.append(
-                ConfigurationRow(task.name, agent, int(c), hyperparameters, bool(is_default), mean[c], float(task.shown(mean[c])), beats)
+                ConfigurationRow(
+                    task.name,
+                    agent,
+                    int(c),
+                    hyperparameters,
+                    bool(is_default),
+                    mean[c],
+                    float(task.shown(mean[c])),
+                    beats,
+                )
             )
     return rows
 
@@ -249,17 +301,25 @@ def _distribution(task: ScoredTask, scores: Mapping[str, Array], tuned: Tuned) -
     ]
 
 
-def _distribution_at(task: ScoredTask, agent: str, b: int, scores: Mapping[str, Array], tuned: Tuned) -> DistributionRow:
+def _distribution_at(
+    task: ScoredTask, agent: str, b: int, scores: Mapping[str, Array], tuned: Tuned
+) -> DistributionRow:
     """The runs of an agent at checkpoint b."""
     now, tunable = scores[agent][..., b], task.tunable(agent)
     runs, means, default = task.clusters(agent, now), known_mean(now, -1), task.defaults(agent, now)
     of_default = np.nan if default is None else float(known_mean(default))
     q05, q25, q50, q75, q95 = task.shown(statistics.quantiles(now, [0.05, 0.25, 0.5, 0.75, 0.95]))
     (tickets_1, low_1, high_1), (tickets_5, low_5, high_5) = (
-        statistics.share_of_runs(np.where(np.isnan(runs), np.nan, runs >= task.ceiling - task.distance(tolerance)))
+        statistics.share_of_runs(
+            np.where(np.isnan(runs), np.nan, runs >= task.ceiling - task.distance(tolerance))
+        )
         for tolerance in (0.01, 0.05)
     )
-    components = statistics.variance_components(now) if tunable else statistics.VarianceComponents(np.nan, np.nan, np.nan)
+    components = (
+        statistics.variance_components(now)
+        if tunable
+        else statistics.VarianceComponents(np.nan, np.nan, np.nan)
+    )
     drawn = statistics.interquartile_mean_resampled(runs, tuned.counts[agent])
     iqm_low, iqm_high = task.shown(statistics.quantiles(drawn[:, None], [0.025, 0.975]))
     return DistributionRow(
@@ -284,14 +344,18 @@ def _distribution_at(task: ScoredTask, agent: str, b: int, scores: Mapping[str, 
         variance_configurations=components.configurations,
         variance_seeds=components.seeds,
         share_configurations=components.share,
-        beats_random=statistics.probability_of_improvement(now, scores[RANDOM][..., b]) if RANDOM in task.agents else np.nan,
+        beats_random=statistics.probability_of_improvement(now, scores[RANDOM][..., b])
+        if RANDOM in task.agents
+        else np.nan,
         iqm=float(task.shown(np.asarray(statistics.interquartile_mean(runs)))),
         iqm_low=iqm_low,
         iqm_high=iqm_high,
     )
 
 
-def _importance(task: ScoredTask, scores: Mapping[str, Array], replicates: int, alpha: float, seed: int) -> list[ImportanceRow]:
+def _importance(
+    task: ScoredTask, scores: Mapping[str, Array], replicates: int, alpha: float, seed: int
+) -> list[ImportanceRow]:
     return [
         ImportanceRow(task.name, agent, found.name, found.importance, found.low, found.direction)
         for agent in task.agents
@@ -306,11 +370,13 @@ def _importance(task: ScoredTask, scores: Mapping[str, Array], replicates: int, 
     ]
 
 
-# ------------------------------------------------------------------------------------------ curves and targets
+# ------------------------------------------------------------------------------------------ curves and
+# targets
 
 
 def _curves(task: ScoredTask, scores: Mapping[str, Array]) -> list[CurveRow]:
-    """Quartiles over a grid of samples, and of wall times, for all configurations, the defaults and the best, chosen on other seeds.
+    """Quartiles over a grid of samples, and of wall times, for all configurations, the defaults and the best,
+    chosen on other seeds.
 
     Args:
         scores: of each agent at the budget, by which the best configuration is chosen.
@@ -329,7 +395,11 @@ def _curves(task: ScoredTask, scores: Mapping[str, Array]) -> list[CurveRow]:
         best = _best_on_other_seeds(scores[agent]) if task.tunable(agent) else None
         for axis, grid, along in grids:
             runs = along[agent]
-            series = {"all configurations": runs, "defaults": task.defaults(agent, runs), "best configuration, cross-fitted": runs}
+            series = {
+                "all configurations": runs,
+                "defaults": task.defaults(agent, runs),
+                "best configuration, cross-fitted": runs,
+            }
             if not task.tunable(agent) and series["defaults"] is not None:
                 series["defaults"] = runs
             if best is not None:
@@ -338,12 +408,18 @@ def _curves(task: ScoredTask, scores: Mapping[str, Array]) -> list[CurveRow]:
                 if kept is None or not kept.size:
                     continue
                 shown = task.shown(quartiles(kept.reshape(-1, 1, len(grid))))
-                rows += [CurveRow(task.name, agent, name, axis, x, *q) for x, q in zip(grid, shown.T, strict=True) if not np.isnan(q[1])]
+                rows += [
+                    CurveRow(task.name, agent, name, axis, x, *q)
+                    for x, q in zip(grid, shown.T, strict=True)
+                    if not np.isnan(q[1])
+                ]
     return rows
 
 
 def _best_on_other_seeds(scores: Array) -> tuple[Array, Array]:
-    """(configurations, seeds): for each seed the configuration with the best mean over all others, and all that tie with it."""
+    """(configurations, seeds): for each seed the configuration with the best mean over all others, and all
+    that tie with it.
+    """
     chosen = []
     for seed in range(scores.shape[1]):
         others = np.round(known_mean(np.delete(scores, seed, axis=1), -1), 12)
@@ -365,8 +441,13 @@ def _targets(task: ScoredTask) -> list[TargetRow]:
         latest = np.nanmax(task.runs_of(agent).spent()[..., 0])
         grid = np.unique(np.geomspace(1, latest, POINTS).astype(np.int64))
         for target in TARGETS:
-            reached = statistics.reached_within(task.runs_of(agent).samples_to(_reward_at(task, target)), grid)
-            rows += [TargetRow(task.name, agent, target, samples, share) for samples, share in zip(grid, reached, strict=True)]
+            reached = statistics.reached_within(
+                task.runs_of(agent).samples_to(_reward_at(task, target)), grid
+            )
+            rows += [
+                TargetRow(task.name, agent, target, samples, share)
+                for samples, share in zip(grid, reached, strict=True)
+            ]
     return rows
 
 
@@ -382,14 +463,23 @@ def _running_time(task: ScoredTask, tuned: Tuned) -> list[RunningTimeRow]:
     return rows
 
 
-# ------------------------------------------------------------------------------------------ tuning and comparisons
+# ------------------------------------------------------------------------------------------ tuning and
+# comparisons
 
 
 def _tuning(task: ScoredTask, scores: Mapping[str, Array], tuned: Tuned) -> list[TuningRow]:
-    products = sorted({k * b for k in tuned.configurations for b in tuned.samples if k * b <= max(task.samples)})
+    products = sorted(
+        {k * b for k in tuned.configurations for b in tuned.samples if k * b <= max(task.samples)}
+    )
     longer = {agent: task.defaults(agent, s) for agent, s in task.scores(products).items()}
-    untuned = {agent: dict(zip(products, known_mean(s.T, -1), strict=True)) for agent, s in longer.items() if s is not None}
-    pool = task.clusters(RANDOM, scores[RANDOM]) if RANDOM in task.agents and not task.tunable(RANDOM) else None
+    untuned = {
+        agent: dict(zip(products, known_mean(s.T, -1), strict=True))
+        for agent, s in longer.items()
+        if s is not None
+    }
+    pool = (
+        task.clusters(RANDOM, scores[RANDOM]) if RANDOM in task.agents and not task.tunable(RANDOM) else None
+    )
     rows = []
     for b, samples in enumerate(tuned.samples):
         search = np.full(len(tuned.configurations), np.nan)
@@ -398,7 +488,11 @@ def _tuning(task: ScoredTask, scores: Mapping[str, Array], tuned: Tuned) -> list
         for agent in task.agents:
             estimate = _estimates(tuned, agent, b)
             low, high = estimate.interval()
-            naive = statistics.naive_best_of_k(scores[agent][..., b], tuned.configurations) if task.tunable(agent) else search * np.nan
+            naive = (
+                statistics.naive_best_of_k(scores[agent][..., b], tuned.configurations)
+                if task.tunable(agent)
+                else search * np.nan
+            )
             for i, k in enumerate(tuned.configurations):
                 if np.isnan(estimate.value[i]):
                     continue

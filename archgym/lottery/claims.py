@@ -1,7 +1,9 @@
-"""ArchGym's claims (ISCA 2023), worded so that data can contradict them, and their verdicts: values, which `words` puts into sentences.
+"""ArchGym's claims (ISCA 2023), worded so that data can contradict them, and their verdicts: values, which
+`words` puts into sentences.
 
-Each claim is judged on each task. Claims about every agent are supported only if each single test rejects the opposite (an
-intersection-union test, which needs no correction), and contradicted if one test does, after Holm's correction over the agents.
+Each claim is judged on each task. Claims about every agent are supported only if each single test rejects the
+opposite (an intersection-union test, which needs no correction), and contradicted if one test does, after
+Holm's correction over the agents.
 """
 
 from __future__ import annotations
@@ -126,7 +128,8 @@ class Spread:
     Attributes:
         configurations: number of configurations that each agent is tuned over.
         early: samples of the early checkpoint.
-        before, after: standard deviation between agents at that checkpoint and at the budget, without its noise.
+        before, after: standard deviation between agents at that checkpoint and at the budget, without its
+            noise.
     """
 
     configurations: int
@@ -165,7 +168,14 @@ class Evidence:
 
 
 def judge(
-    task: ScoredTask, scores: Mapping[str, Array], tuned: Tuned, families: Sequence[Family], *, margin: float, alpha: float, saturated: bool
+    task: ScoredTask,
+    scores: Mapping[str, Array],
+    tuned: Tuned,
+    families: Sequence[Family],
+    *,
+    margin: float,
+    alpha: float,
+    saturated: bool,
 ) -> list[Evidence]:
     """All claims on one task.
 
@@ -176,7 +186,7 @@ def judge(
         families: comparisons of all pairs of agents, by effort.
         margin: largest relative difference between agents that is negligible.
         alpha: chance of a false verdict.
-        saturated: whether agents sit at the optimum, so that no claim is judged.
+        saturated: True if agents are at the optimum, so that no claim is judged.
     """
     if saturated:
         return [Evidence(claim, task.name, Verdict.SATURATED, Obstacle.SATURATED) for claim in Claim]
@@ -186,12 +196,18 @@ def judge(
         Evidence(Claim.LOTTERY, task.name, *_lottery(task, scores, tunable, alpha)),
         Evidence(Claim.CONVERGENCE, task.name, *_convergence(task, tuned, families, tunable, alpha)),
         Evidence(Claim.DEFAULTS, task.name, *_defaults(task, scores, tunable, margin, alpha)),
-        Evidence(Claim.BETTER_THAN_RANDOM, task.name, *_better_than_random(task, scores, tuned, families, margin, alpha)),
+        Evidence(
+            Claim.BETTER_THAN_RANDOM,
+            task.name,
+            *_better_than_random(task, scores, tuned, families, margin, alpha),
+        ),
     ]
 
 
 def largest_effort(families: Sequence[Family]) -> Family | Obstacle:
-    """The family tuned over the most configurations whose agents are not at the optimum, or why there is none."""
+    """The family tuned over the most configurations whose agents are not at the optimum, or why there is
+    none.
+    """
     over = [family for family in families if family.name != DEFAULTS]
     below = [family for family in over if not family.saturated]
     if below:
@@ -211,7 +227,9 @@ def _no_best_agent(families: Sequence[Family], tunable: Sequence[str], margin: f
         return Verdict.UNRESOLVED, Obstacle.TOO_FEW_AGENTS
     rows = [
         (pair, float(difference), float(p), verdict)
-        for pair, difference, p, verdict in zip(family.pairs, family.comparison.difference, family.p_holm, family.verdicts, strict=True)
+        for pair, difference, p, verdict in zip(
+            family.pairs, family.comparison.difference, family.p_holm, family.verdicts, strict=True
+        )
         if set(pair) <= set(tunable)
     ]
     verdicts = [verdict for *_, verdict in rows]
@@ -239,7 +257,12 @@ def _lottery(task: ScoredTask, scores: Mapping[str, Array], tunable: Sequence[st
     low, high = mean.interval(1 - alpha)
     shares = [statistics.variance_components(scores[a]).share for a in ratios]
     seeds = max(scores[a].shape[1] for a in tunable)
-    every = np.concatenate([np.pad(scores[a], ((0, 0), (0, seeds - scores[a].shape[1])), constant_values=np.nan) for a in tunable])
+    every = np.concatenate(
+        [
+            np.pad(scores[a], ((0, 0), (0, seeds - scores[a].shape[1])), constant_values=np.nan)
+            for a in tunable
+        ]
+    )
     hits = np.where(np.isnan(every), np.nan, every >= task.ceiling - task.distance(TICKET))
     tickets = statistics.share_of_runs(hits, 1 - alpha)
     _, lowest, highest = tickets
@@ -249,7 +272,9 @@ def _lottery(task: ScoredTask, scores: Mapping[str, Array], tunable: Sequence[st
     return (Verdict.CONTRADICTED if high < 0 or lowest > RARE else Verdict.UNRESOLVED), found
 
 
-def _convergence(task: ScoredTask, tuned: Tuned, families: Sequence[Family], tunable: Sequence[str], alpha: float) -> Judged:
+def _convergence(
+    task: ScoredTask, tuned: Tuned, families: Sequence[Family], tunable: Sequence[str], alpha: float
+) -> Judged:
     family = largest_effort(families)
     if isinstance(family, Obstacle):
         return _without_family(family)
@@ -274,7 +299,9 @@ def _convergence(task: ScoredTask, tuned: Tuned, families: Sequence[Family], tun
     return (Verdict.SUPPORTED if high < 0 else Verdict.CONTRADICTED if low > 0 else Verdict.UNRESOLVED), found
 
 
-def _defaults(task: ScoredTask, scores: Mapping[str, Array], tunable: Sequence[str], margin: float, alpha: float) -> Judged:
+def _defaults(
+    task: ScoredTask, scores: Mapping[str, Array], tunable: Sequence[str], margin: float, alpha: float
+) -> Judged:
     sides: dict[str, tuple[Estimate, Estimate]] = {}
     for agent in tunable:
         default, runs = task.runs_of(agent).default, scores[agent]
@@ -284,7 +311,10 @@ def _defaults(task: ScoredTask, scores: Mapping[str, Array], tunable: Sequence[s
         components = statistics.variance_components(others)
         seeds = (~np.isnan(others)).sum() - (~np.isnan(others).all(axis=1)).sum()
         least = (components.seeds, float(seeds)) if np.isfinite(components.seeds) else (0.0, np.inf)
-        sides[agent] = statistics.mean_of_runs(runs[default], least), statistics.mean_of_configurations(others)
+        sides[agent] = (
+            statistics.mean_of_runs(runs[default], least),
+            statistics.mean_of_configurations(others),
+        )
     if not sides:
         return Verdict.UNRESOLVED, Obstacle.NO_DEFAULTS
     distance = task.distance(margin)
@@ -305,7 +335,12 @@ def _defaults(task: ScoredTask, scores: Mapping[str, Array], tunable: Sequence[s
 
 
 def _better_than_random(
-    task: ScoredTask, scores: Mapping[str, Array], tuned: Tuned, families: Sequence[Family], margin: float, alpha: float
+    task: ScoredTask,
+    scores: Mapping[str, Array],
+    tuned: Tuned,
+    families: Sequence[Family],
+    margin: float,
+    alpha: float,
 ) -> Judged:
     if RANDOM not in task.agents or task.tunable(RANDOM):
         return Verdict.UNRESOLVED, Obstacle.NO_RANDOM_SEARCH
@@ -316,7 +351,14 @@ def _better_than_random(
     pools = {a: task.clusters(a, scores[a]) for a in task.agents}
     for k in [*sorted(efforts, reverse=True), 1]:
         best = {
-            a: Estimate(*(p[0] for p in statistics.resampled_best_of_k(runs, [k], tuned.counts[a], statistics.best_of_k_runs)[0]))
+            a: Estimate(
+                *(
+                    p[0]
+                    for p in statistics.resampled_best_of_k(
+                        runs, [k], tuned.counts[a], statistics.best_of_k_runs
+                    )[0]
+                )
+            )
             for a, runs in pools.items()
         }
         known = [a for a in others if np.isfinite(best[a].value)]  # agents with at least k runs
@@ -324,9 +366,13 @@ def _better_than_random(
             break
     else:
         return Verdict.SATURATED, Obstacle.RANDOM_SATURATED
-    tests = {a: statistics.compare(best[a], best[RANDOM], margin=task.distance(margin), alpha=alpha) for a in known}
+    tests = {
+        a: statistics.compare(best[a], best[RANDOM], margin=task.distance(margin), alpha=alpha) for a in known
+    }
     p_holm = _holm(tests)
-    groups: dict[Standing, list[str]] = {s: [] for s in (Standing.BETTER, Standing.EQUIVALENT, Standing.WORSE, Standing.UNRESOLVED)}
+    groups: dict[Standing, list[str]] = {
+        s: [] for s in (Standing.BETTER, Standing.EQUIVALENT, Standing.WORSE, Standing.UNRESOLVED)
+    }
     for agent, test in tests.items():
         groups[_standing(test, p_holm[agent], alpha)].append(agent)
     found = RandomStandings(k, _standings(groups, tests))
@@ -337,7 +383,9 @@ def _better_than_random(
 
 def _holm(tests: Mapping[str, Comparison]) -> dict[str, float]:
     """p values after Holm's correction over the agents."""
-    return dict(zip(tests, statistics.holm(np.array([float(t.p) for t in tests.values()])).tolist(), strict=True))
+    return dict(
+        zip(tests, statistics.holm(np.array([float(t.p) for t in tests.values()])).tolist(), strict=True)
+    )
 
 
 def _standing(test: Comparison, p_holm: float, alpha: float) -> Standing:
@@ -351,4 +399,8 @@ def _standing(test: Comparison, p_holm: float, alpha: float) -> Standing:
 
 
 def _standings(groups: Mapping[Standing, Sequence[str]], tests: Mapping[str, Comparison]) -> Standings:
-    return {standing: {a: float(tests[a].difference) for a in agents} for standing, agents in groups.items() if agents}
+    return {
+        standing: {a: float(tests[a].difference) for a in agents}
+        for standing, agents in groups.items()
+        if agents
+    }

@@ -1,8 +1,8 @@
 """Comparisons of agents: tuned scores, pairs of agents at equal effort, and the lottery map.
 
-A family is all pairs of agents on one task at one effort: with their defaults, or tuned over k configurations. Holm's correction is over
-one family, so that on each task and at each effort the chance of any false "different" is at most alpha. The chance of a false
-"equivalent" is at most alpha for each pair.
+A family is all pairs of agents on one task at one effort: with their defaults, or tuned over k
+configurations. Holm's correction is over one family, so that on each task and at each effort the chance of
+any false "different" is at most alpha. The chance of a false "equivalent" is at most alpha for each pair.
 """
 
 from __future__ import annotations
@@ -29,10 +29,12 @@ class Tuned:
     Attributes:
         configurations: numbers of configurations tried, K powers of two.
         samples: B checkpoints.
-        estimates: expected score of a new run of the best of k configurations, cross-fitted, [B, K], by agent. For an agent with a single
-            configuration it is the mean, for every k.
-        replicates: replicates of the estimates over configurations and the shared luck of the seeds, float64 [R, B, K], by agent.
-        counts: number of times that each configuration (or run) was drawn in each replicate, int64 [R, C], by agent.
+        estimates: expected score of a new run of the best of k configurations, cross-fitted, [B, K], by
+            agent. For an agent with a single configuration it is the mean, for every k.
+        replicates: replicates of the estimates over configurations and the shared luck of the seeds, float64
+            [R, B, K], by agent.
+        counts: number of times that each configuration (or run) was drawn in each replicate, int64 [R, C], by
+            agent.
     """
 
     configurations: tuple[int, ...]
@@ -61,8 +63,12 @@ def tune(task: ScoredTask, scores: Mapping[str, Array], replicates: int, seed: i
     for agent in task.agents:
         runs = task.clusters(agent, scores[agent])
         counts[agent] = statistics.resample(len(runs), replicates, task.generator(seed, agent))
-        parts = [_tuned(runs[..., b], ks, counts[agent], task.tunable(agent)) for b in range(len(task.samples))]
-        estimates[agent] = Estimate(*(np.stack(column) for column in zip(*(estimate for estimate, _ in parts), strict=True)))
+        parts = [
+            _tuned(runs[..., b], ks, counts[agent], task.tunable(agent)) for b in range(len(task.samples))
+        ]
+        estimates[agent] = Estimate(
+            *(np.stack(column) for column in zip(*(estimate for estimate, _ in parts), strict=True))
+        )
         luck = task.generator(seed, f"seeds of {agent}").standard_t(max(runs.shape[1] - 1, 1), replicates)
         shared = np.sqrt([statistics.shared_seed_variance(runs[..., b]) for b in range(len(task.samples))])
         drawn[agent] = np.stack([found for _, found in parts], axis=1) + (luck[:, None] * shared)[..., None]
@@ -109,12 +115,22 @@ class Family:
 
 
 def efforts(task: ScoredTask) -> list[int]:
-    """Numbers of configurations for comparisons: 4, 16, 64, ... up to a quarter of those drawn; if that is less than 4, then 2."""
+    """Numbers of configurations for comparisons: 4, 16, 64, ... up to a quarter of those drawn; if that is
+    less than 4, then 2.
+    """
     most = max((len(task.runs_of(a).traces) for a in task.agents if task.tunable(a)), default=0) // 4
     return [k for k in powers_of_two(most) if k > 1 and (k.bit_length() % 2 == 1 or most < 4)]
 
 
-def families(task: ScoredTask, scores: Mapping[str, Array], tuned: Tuned, *, margin: float, alpha: float, saturated: bool) -> list[Family]:
+def families(
+    task: ScoredTask,
+    scores: Mapping[str, Array],
+    tuned: Tuned,
+    *,
+    margin: float,
+    alpha: float,
+    saturated: bool,
+) -> list[Family]:
     """The defaults and the tuned agents, at the budget.
 
     Args:
@@ -126,17 +142,37 @@ def families(task: ScoredTask, scores: Mapping[str, Array], tuned: Tuned, *, mar
         saturated: whether agents are at the optimum, so that all verdicts are "not resolved".
     """
     defaults = {a: runs for a in task.agents if (runs := task.defaults(a, scores[a])) is not None}
-    found = [_family(task, DEFAULTS, 1, {a: statistics.mean_of_runs(runs) for a, runs in defaults.items()}, margin, alpha, saturated)]
+    found = [
+        _family(
+            task,
+            DEFAULTS,
+            1,
+            {a: statistics.mean_of_runs(runs) for a, runs in defaults.items()},
+            margin,
+            alpha,
+            saturated,
+        )
+    ]
     for k in efforts(task):
         estimates = {agent: tuned.estimate(agent, k, task.budget) for agent in task.agents}
         found.append(_family(task, f"tuned over {k}", k, estimates, margin, alpha, saturated))
     return [family for family in found if family.pairs]
 
 
-def _family(task: ScoredTask, name: str, k: int, estimates: Mapping[str, Estimate], margin: float, alpha: float, saturated: bool) -> Family:
+def _family(
+    task: ScoredTask,
+    name: str,
+    k: int,
+    estimates: Mapping[str, Estimate],
+    margin: float,
+    alpha: float,
+    saturated: bool,
+) -> Family:
     known = {agent: e for agent, e in estimates.items() if not np.isnan(e.value)}
     pairs = list(itertools.combinations(known, 2))
-    sides = [Estimate(*(np.array([float(known[p[side]][i]) for p in pairs]) for i in range(3))) for side in (0, 1)]
+    sides = [
+        Estimate(*(np.array([float(known[p[side]][i]) for p in pairs]) for i in range(3))) for side in (0, 1)
+    ]
     found = statistics.compare(*sides, margin=task.distance(margin), alpha=alpha)
     p_holm = statistics.holm(found.p)
     top = saturated or at_the_ceiling(task, {a: float(e.value) for a, e in known.items()})
@@ -149,11 +185,15 @@ def _family(task: ScoredTask, name: str, k: int, estimates: Mapping[str, Estimat
 
 def at_the_ceiling(task: ScoredTask, typical: Mapping[str, float]) -> bool:
     """Whether agents with these typical scores are at the optimum (`statistics.saturated`)."""
-    return statistics.saturated({a: v - task.ceiling for a, v in typical.items()}, tolerance=task.ticket, random=RANDOM)
+    return statistics.saturated(
+        {a: v - task.ceiling for a, v in typical.items()}, tolerance=task.ticket, random=RANDOM
+    )
 
 
 class MapCell(NamedTuple):
-    """The agent to pick where k configurations of B samples can be tried; cells at the ceiling are left out."""
+    """The agent to pick where k configurations of B samples can be tried; cells at the ceiling are left
+    out.
+    """
 
     task: str
     configurations: int
@@ -168,9 +208,9 @@ class MapCell(NamedTuple):
 def lottery_map(tasks: Sequence[tuple[ScoredTask, Tuned, bool]]) -> list[MapCell]:
     """The map of each task, and the map of all tasks that are not saturated, by mean scores.
 
-    Confidence is the share of bootstrap replicates, over configurations and shared luck of seeds, in which the agent is the best. Cells
-    at the ceiling, where all agents are equally good, are left out. So are agents with fewer than 2 k configurations, and cells where only
-    agents without hyperparameters are left.
+    Confidence is the share of bootstrap replicates, over configurations and shared luck of seeds, in which
+    the agent is the best. Cells at the ceiling, where all agents are equally good, are left out. So are
+    agents with fewer than 2 k configurations, and cells where only agents without hyperparameters are left.
 
     Args:
         tasks: (task, tuned scores, whether it is saturated) of each task.

@@ -1,8 +1,11 @@
-"""The input of the statistics: the improvements of every run, arranged as task -> agent -> configurations x seeds.
+"""The input of the statistics: the improvements of every run, arranged as task -> agent -> configurations x
+seeds.
 
-A trace is a run's strictly improving valid rewards. From traces follow, exactly, for any sample count b and any wall time t,
+A trace is a run's strictly improving valid rewards. From traces follow, exactly, for any sample count b and
+any wall time t,
 
-    best(b) = max {r_i : sample_i < b}        best(t) = max {r_i : seconds_i <= t}        hit(r) = 1 + min {sample_i : r_i >= r}
+    best(b) = max {r_i : sample_i < b}   best(t) = max {r_i : seconds_i <= t}   hit(r) = 1 + min {sample_i :
+                                         r_i >= r}
 """
 
 from __future__ import annotations
@@ -20,7 +23,8 @@ class Trace(NamedTuple):
     """One finished run.
 
     Attributes:
-        sample: 0-based samples at which the best valid reward improved, int64 [I], increasing; empty if no design was valid.
+        sample: 0-based samples at which the best valid reward improved, int64 [I], increasing; empty if no
+            design was valid.
         reward: new best rewards, float64 [I], increasing.
         seconds: wall time from the start of the run to each improvement, float64 [I].
         samples: budget of the run, samples.
@@ -40,8 +44,10 @@ class AgentRuns:
 
     Attributes:
         agent: name of the agent.
-        configurations: C hyperparameter settings. Replicates of an agent without hyperparameters are configurations that are all {}.
-        default: index of the configuration with the agent's default hyperparameters; None if the study has none.
+        configurations: C hyperparameter settings. Replicates of an agent without hyperparameters are
+            configurations that are all {}.
+        default: index of the configuration with the agent's default hyperparameters; None if the study has
+            none.
         traces: runs, [C][S]; None for one that failed or has not been run.
     """
 
@@ -87,12 +93,20 @@ class AgentRuns:
     def _best(self, at: Array, axis: str) -> Array:
         best = np.full((len(self.traces), len(self.traces[0]), len(at)), np.nan)
         for (c, s), trace in self._runs():
-            before = np.searchsorted(getattr(trace, axis), at, side="right") - 1  # the last improvement up to there
-            best[c, s] = np.where(before >= 0, trace.reward[before], -np.inf) if len(trace.reward) else -np.inf
+            # the last improvement up to there
+            before = np.searchsorted(getattr(trace, axis), at, side="right") - 1
+            best[c, s] = (
+                np.where(before >= 0, trace.reward[before], -np.inf) if len(trace.reward) else -np.inf
+            )
         return best
 
     def _runs(self) -> list[tuple[tuple[int, int], Trace]]:
-        return [((c, s), trace) for c, row in enumerate(self.traces) for s, trace in enumerate(row) if trace is not None]
+        return [
+            ((c, s), trace)
+            for c, row in enumerate(self.traces)
+            for s, trace in enumerate(row)
+            if trace is not None
+        ]
 
 
 @dataclass(frozen=True)
@@ -104,13 +118,16 @@ class TaskRuns:
         env: id of the environment.
         optimum: reward of the exact optimum; None if it is not known.
         average_random: mean reward of randomly drawn valid designs; None if the study has no random search.
-        log_scale: whether rewards are logarithms of ratios, so that exp(best - optimum) is a ratio of metrics.
+        log_scale: whether rewards are logarithms of ratios, so that exp(best - optimum) is a ratio of
+            metrics.
         agents: runs of each agent, in the study's order.
         budget: largest budget of a run, samples.
         failures: (agent, configuration, seed, reason) of failed runs.
-        clipped: share of the valid rewards that are clipped at +-R, which hides differences between designs; the largest over agents.
+        clipped: share of the valid rewards that are clipped at +-R, which hides differences between designs;
+            the largest over agents.
         capped: whether the optimum's reward is clipped, so that worse designs may have the same reward.
-        judged_by: the rule that replaces the reward, as a sentence, where runs are judged by their fronts (`archgym.lottery.fronts`).
+        judged_by: the rule that replaces the reward, as a sentence, where runs are judged by their fronts
+            (`archgym.lottery.fronts`).
     """
 
     task: str

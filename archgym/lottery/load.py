@@ -1,4 +1,6 @@
-"""Reads the stored runs of a study: the improvements of every run, arranged task by task, for the statistics."""
+"""Reads the stored runs of a study: the improvements of every run, arranged task by task, for the
+statistics.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,9 @@ def load_tasks(study: Study, store: Store) -> list[TaskRuns]:
         else:
             traces[found.id] = _trace(found, columns)
     judges = {task: _judge(study, task, members.values()) for task, members in samples.items()}
-    traces |= {id_: judges[task].trace(run) for task, members in samples.items() for id_, run in members.items()}
+    traces |= {
+        id_: judges[task].trace(run) for task, members in samples.items() for id_, run in members.items()
+    }
     by_place = {(run.task, run.agent, run.configuration, run.replicate): run for run in runs.values()}
     places: dict[str, list[Place]] = {
         task: [
@@ -65,7 +69,9 @@ def _trace(found: Stored, columns: Mapping[str, Array]) -> Trace:
     reward = np.where(valid, columns["reward"], -np.inf)
     before = np.concatenate([[-np.inf], np.maximum.accumulate(reward)])[: len(reward)]
     improved = np.flatnonzero(reward > before)
-    return Trace(columns["sample"][improved], reward[improved], columns["elapsed_seconds"][improved], *_spent(found))
+    return Trace(
+        columns["sample"][improved], reward[improved], columns["elapsed_seconds"][improved], *_spent(found)
+    )
 
 
 def _samples(found: Stored, columns: Mapping[str, Array], front: Sequence[str]) -> Samples:
@@ -107,7 +113,9 @@ def _task(
     else:
         form, optimum, capped, average_random = "log", judge.optimum, False, None
     agents = {
-        agent: _agent_runs(agent, configurations, {(c, s): traces.get(run.id) for a, c, s, run in places if a == agent})
+        agent: _agent_runs(
+            agent, configurations, {(c, s): traces.get(run.id) for a, c, s, run in places if a == agent}
+        )
         for agent, configurations in study.agents.items()
     }
     return TaskRuns(
@@ -123,19 +131,27 @@ def _task(
             for agent, c, s, run in places
             if not stored[run.id].done
         ],
-        clipped=max((_clipped([stored[run.id] for a, *_, run in places if a == agent]) for agent in study.agents), default=0.0),
+        clipped=max(
+            (_clipped([stored[run.id] for a, *_, run in places if a == agent]) for agent in study.agents),
+            default=0.0,
+        ),
         capped=capped,
         judged_by="" if judge is None else str(judge),
     )
 
 
-def _agent_runs(agent: str, configurations: Sequence[Configuration], traces: Mapping[tuple[int, int], Trace | None]) -> AgentRuns:
+def _agent_runs(
+    agent: str, configurations: Sequence[Configuration], traces: Mapping[tuple[int, int], Trace | None]
+) -> AgentRuns:
     replicates = max(len(c.seeds) for c in configurations)
     budgets = {c.budget for c in configurations}
     defaults = [c for c, configuration in enumerate(configurations) if configuration.is_default]
     return AgentRuns(
         agent,
-        tuple({**c.hyperparameters, **({"budget": c.budget} if len(budgets) > 1 else {})} for c in configurations),
+        tuple(
+            {**c.hyperparameters, **({"budget": c.budget} if len(budgets) > 1 else {})}
+            for c in configurations
+        ),
         defaults[0] if defaults else None,
         tuple(tuple(traces.get((c, s)) for s in range(replicates)) for c in range(len(configurations))),
     )
@@ -144,26 +160,36 @@ def _agent_runs(agent: str, configurations: Sequence[Configuration], traces: Map
 def _average_random(study: Study, places: Sequence[Place], stored: Mapping[str, Stored]) -> float | None:
     """The mean reward of the valid designs of random search."""
     results = [
-        stored[run.id].result for agent, c, _, run in places if study.agents[agent][c].agent.name == "random" and stored[run.id].done
+        stored[run.id].result
+        for agent, c, _, run in places
+        if study.agents[agent][c].agent.name == "random" and stored[run.id].done
     ]
-    means = np.array([(r["mean_valid_reward"], r["valid"]) for r in results if r["mean_valid_reward"] is not None], float).reshape(-1, 2)
+    means = np.array(
+        [(r["mean_valid_reward"], r["valid"]) for r in results if r["mean_valid_reward"] is not None], float
+    ).reshape(-1, 2)
     return float(np.average(means[:, 0], weights=means[:, 1])) if len(means) else None
 
 
 def _clipped(runs: Iterable[Stored]) -> float:
-    """Share of the valid rewards that are clipped; runs stored by versions that did not count them are left out."""
+    """Share of the valid rewards that are clipped; runs stored by versions that did not count them are
+    left out.
+    """
     counted = [run.result for run in runs if "clipped" in run.result]
     valid = sum(result["valid"] for result in counted)
     return sum(result["clipped"] for result in counted) / valid if valid else 0.0
 
 
 def _objective(env: EnvSpecification, enumerate_it: bool) -> tuple[str, float | None, bool]:
-    """The objective's form, the reward of the exact optimum (None where it is not known), and whether that is clipped."""
+    """The objective's form, the reward of the exact optimum (None where it is not known), and whether that
+    is clipped.
+    """
     with _evaluator(env) as evaluator:
         if enumerate_it:
             with progress_bar() as progress:
                 found = stored_optimum(
-                    evaluator.simulator, evaluator.objective, progress=lambda _, share: progress(f"optimum of {env.id}", share)
+                    evaluator.simulator,
+                    evaluator.objective,
+                    progress=lambda _, share: progress(f"optimum of {env.id}", share),
                 )
         else:
             found = known_optimum(evaluator.simulator, evaluator.objective)

@@ -1,4 +1,6 @@
-"""Turns rewards into comparable scores: one scale per task, one floor for runs without a valid design, equal samples."""
+"""Turns rewards into comparable scores: one scale per task, one floor for runs without a valid design,
+equal samples.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +24,9 @@ TICKET = 0.01
 class ScoredTask:
     """The runs of one task, on one scale.
 
-    Scores are differences of rewards to a reference: to the optimum's where it is known, else to the average random design's, else to the
-    best seen. Where rewards are logarithms, the ratio exp(score) is shown; other scores are shown unchanged.
+    Scores are differences of rewards to a reference: to the optimum's where it is known, else to the average
+    random design's, else to the best seen. Where rewards are logarithms, the ratio exp(score) is shown; other
+    scores are shown unchanged.
 
     Attributes:
         runs: the task's runs.
@@ -31,8 +34,10 @@ class ScoredTask:
         scale: the reference of the scores, in words.
         reference: reward that has score 0.
         ceiling: score of the optimum, or of the best design seen.
-        size: score of a relative difference of 1: 1 for logarithms, else the absolute value of the ceiling's reward.
-        budget: samples at which agents are compared: the smallest, over agents, of the largest budget of a run.
+        size: score of a relative difference of 1: 1 for logarithms, else the absolute value of the ceiling's
+            reward.
+        budget: samples at which agents are compared: the smallest, over agents, of the largest budget of a
+            run.
         samples: checkpoints up to the largest budget, on a logarithmic grid that includes `budget`.
     """
 
@@ -64,30 +69,43 @@ class ScoredTask:
 
     @property
     def ticket(self) -> float:
-        """Largest distance from the ceiling at which a run has reached it; about 0 where the ceiling is only the best design seen."""
+        """Largest distance from the ceiling at which a run has reached it; about 0 where the ceiling is
+        only the best design seen.
+        """
         return 1e-9 * self.size if self.runs.optimum is None else self.distance(TICKET)
 
     def scores(self, samples: Sequence[int] | Array) -> dict[str, Array]:
-        """Scores of each agent after numbers of samples [B]: float64 [C, S, B]; NaN for a missing run or a smaller budget."""
+        """Scores of each agent after numbers of samples [B]: float64 [C, S, B]; NaN for a missing run or a
+        smaller budget.
+        """
         return self._scored({agent: self.runs_of(agent).best_after(samples) for agent in self.agents})
 
     def scores_within(self, seconds: Array) -> dict[str, Array]:
-        """Scores of each agent after wall times [T]: float64 [C, S, T]; a run that has ended keeps its last."""
+        """Scores of each agent after wall times [T]: float64 [C, S, T]; a run that has ended keeps its
+        last.
+        """
         return self._scored({agent: self.runs_of(agent).best_within(seconds) for agent in self.agents})
 
     def final(self) -> dict[str, Array]:
         """Scores of each agent's runs at their own ends: float64 [C, S]."""
-        return {a: s[..., 0] for a, s in self._scored({a: self.runs_of(a).best_within([np.inf]) for a in self.agents}).items()}
+        return {
+            a: s[..., 0]
+            for a, s in self._scored({a: self.runs_of(a).best_within([np.inf]) for a in self.agents}).items()
+        }
 
     def _scored(self, best: Mapping[str, Array]) -> dict[str, Array]:
-        """Rewards [C, S, B] to scores; runs without a valid design get the worst finite score of the task at the same moment."""
+        """Rewards [C, S, B] to scores; runs without a valid design get the worst finite score of the task
+        at the same moment.
+        """
         flat = np.concatenate([b.reshape(-1, b.shape[-1]) for b in best.values()])
         floor = np.where(np.isfinite(flat), flat, np.inf).min(axis=0)
         floor = np.where(np.isfinite(floor), floor, np.nan)
         return {agent: np.where(np.isneginf(b), floor, b) - self.reference for agent, b in best.items()}
 
     def clusters(self, agent: str, scores: Array) -> Array:
-        """Scores [C, S, ...] with independent entries along the first axis: runs, [C S, 1, ...], if all configurations are equal."""
+        """Scores [C, S, ...] with independent entries along the first axis: runs, [C S, 1, ...], if all
+        configurations are equal.
+        """
         return scores.reshape(-1, 1, *scores.shape[2:]) if self.runs_of(agent).replicates else scores
 
     def tunable(self, agent: str) -> bool:
@@ -95,7 +113,9 @@ class ScoredTask:
         return not self.runs_of(agent).replicates
 
     def defaults(self, agent: str, scores: Array) -> Array | None:
-        """Scores [S, ...] of the agent's default configuration, or None; of an agent without hyperparameters, of its first."""
+        """Scores [S, ...] of the agent's default configuration, or None; of an agent without
+        hyperparameters, of its first.
+        """
         runs = self.runs_of(agent)
         first = 0 if runs.replicates and not runs.configurations[0] else runs.default
         return None if first is None else scores[first]
@@ -113,7 +133,11 @@ def scored(runs: TaskRuns) -> ScoredTask | None:
         return None
     agents = tuple(a for a, found in traces.items() if found)
     best = max(rewards)
-    known = [(runs.optimum, "the optimum"), (runs.average_random, "the average random design"), (best, "the best design seen")]
+    known = [
+        (runs.optimum, "the optimum"),
+        (runs.average_random, "the average random design"),
+        (best, "the best design seen"),
+    ]
     if runs.judged_by:
         known = [(runs.optimum, "the exact front's hypervolume"), (best, "the best front's hypervolume seen")]
     reference, words = next((float(r), w) for r, w in known if r is not None)
@@ -132,7 +156,9 @@ def scored(runs: TaskRuns) -> ScoredTask | None:
 
 
 def checkpoints(budget: int, largest: int, decades: float = 2.3) -> tuple[int, ...]:
-    """1, 2, 5, 10, ... over the last decades up to the largest number of samples, with that number and the budget included."""
+    """1, 2, 5, 10, ... over the last decades up to the largest number of samples, with that number and the
+    budget included.
+    """
     series = {m * 10**e for e in range(12) for m in (1, 2, 5)}
     return tuple(sorted({s for s in series if largest / 10**decades <= s < largest} | {budget, largest}))
 

@@ -1,40 +1,48 @@
 """Statistics of the hyperparameter lottery, as pure functions over arrays.
 
-Scores are float64 [C, S]: C configurations drawn from an agent's hyperparameters, S seeds of each; NaN for a missing run. The model is
+Scores are float64 [C, S]: C configurations drawn from an agent's hyperparameters, S seeds of each; NaN for a
+missing run. The model is
 
     x_cs = mu_c + nu_s + e_cs
 
-Configurations are drawn independently. The luck nu_s of a seed is shared by all of them, since an agent with a different learning rate
-begins with the same random designs. Higher is better; with logarithms of ratios (best reward - optimum <= 0) all differences are ratios.
+Configurations are drawn independently. The luck nu_s of a seed is shared by all of them, since an agent with
+a different learning rate begins with the same random designs. Higher is better; with logarithms of ratios
+(best reward - optimum <= 0) all differences are ratios.
 
-Every comparison uses an `Estimate` (a value, its standard error, its degrees of freedom), so that an interval, the test of a difference
-and the test of equivalence never contradict each other. Standard errors are Welch's for the seeds of one configuration and the
-bootstrap's over configurations otherwise: tasks are fixed, whole configurations are resampled, and their seeds stay with them. That is the
-cluster bootstrap; of the ways to resample a nested design it is the one whose variance is right (Davison and Hinkley, Bootstrap Methods
-and their Application, 1997, section 3.8): resampling seeds within the resampled configurations as well counts the variance of the seeds
-twice, and puts copies of a selected seed on the held-out side of a cross-fit. The bootstrap over configurations does not include the luck
-nu_s that all configurations share; it is added as a separate variance component (`shared_seed_variance`, S - 1 degrees of freedom).
+Every comparison uses an `Estimate` (a value, its standard error, its degrees of freedom), so that an
+interval, the test of a difference and the test of equivalence never contradict each other. Standard errors
+are Welch's for the seeds of one configuration and the bootstrap's over configurations otherwise: tasks are
+fixed, whole configurations are resampled, and their seeds stay with them. That is the cluster bootstrap; of
+the ways to resample a nested design it is the one whose variance is right (Davison and Hinkley, Bootstrap
+Methods and their Application, 1997, section 3.8): resampling seeds within the resampled configurations as
+well counts the variance of the seeds twice, and puts copies of a selected seed on the held-out side of a
+cross-fit. The bootstrap over configurations does not include the luck nu_s that all configurations share; it
+is added as a separate variance component (`shared_seed_variance`, S - 1 degrees of freedom).
 
-Coverage of 95 % intervals in simulations (400 to 1,500 studies each; tests/lottery/test_statistics.py repeats the main ones). Scores are
-normal, equal except for the seeds, log-normal gaps, or rarely good (one configuration in ten):
+Coverage of 95 % intervals in simulations (400 to 1,500 studies each; tests/lottery/test_statistics.py repeats
+the main ones). Scores are normal, equal except for the seeds, log-normal gaps, or rarely good (one
+configuration in ten):
 
     interval                                          80 configurations x 5 seeds        16 x 3 to 8 x 5
-    ================================================  =================================  ===========================================
-    best of k <= 16, cross-fitted, t on the           92-96 %                            93-99 %; rarely good 59-82 %
+    ================================================  =================================
+                                                      ===========================================
+    best of k <= 16, cross-fitted, t on the           92-96 %                            93-99 %; rarely good
+                                                      59-82 %
       bootstrap's error (percentile: 80-94 %,
       basic: 78-91 %)
-    best of k <= 16 runs, the same                    94-99 %                            93-98 %
-    mean of configurations, t                         92-96 %; log-normal 91 %           95 %; log-normal 81-84 %, rarely good 64-82 %
-    share of runs, Wilson on effective runs           90-96 %                            90-98 %
-    expected running time, wider of bootstrap and     93-96 %                            91-96 %
+    best of k <= 16 runs, the same                  94-99 %                    93-98 %
+    mean of configurations, t                       92-96 %; log-normal 91 %   95 %; log-normal 81-84 %,
+                                                                               rarely good 64-82 %
+    share of runs, Wilson on effective runs         90-96 %                    90-98 %
+    expected running time, wider of bootstrap and   93-96 %                    91-96 %
       Wilson (bootstrap alone: 82-95 %)
     ln(MSB / MSW), jackknife                          90-95 %                            86-96 %
     interquartile mean, percentile bootstrap          94-95 %                            93 %
     Welch's t, 5 seeds against 5                      96-99.8 %                          3 against 3: 97-99 %
 
-The table is for scores without shared luck. With shared luck, intervals without its component cover as little as 6 %, those with it 93 to
-96 % (shares of runs 77 to 94 %). Small studies stay small: if one configuration in ten is good and eight were drawn, no interval accounts
-for the good ones that were not drawn.
+The table is for scores without shared luck. With shared luck, intervals without its component cover as little
+as 6 %, those with it 93 to 96 % (shares of runs 77 to 94 %). Small studies stay small: if one configuration
+in ten is good and eight were drawn, no interval accounts for the good ones that were not drawn.
 """
 
 from __future__ import annotations
@@ -52,7 +60,9 @@ LEVEL = 0.95
 
 
 class Estimate(NamedTuple):
-    """A value, its standard error and the degrees of freedom of that error, each a float or an array; an unknown error is NaN."""
+    """A value, its standard error and the degrees of freedom of that error, each a float or an array; an
+    unknown error is NaN.
+    """
 
     value: Array
     error: Array
@@ -70,7 +80,9 @@ class Estimate(NamedTuple):
 
 
 def known_mean(values: Array, axis: int | None = None) -> Array:
-    """Mean of the values that are not NaN, over an axis or over everything; NaN, without a warning, if there are none."""
+    """Mean of the values that are not NaN, over an axis or over everything; NaN, without a warning, if
+    there are none.
+    """
     known = ~np.isnan(values)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.asarray(np.where(known, values, 0.0).sum(axis=axis) / known.sum(axis=axis))
@@ -95,7 +107,9 @@ def quantiles(scores: Array, probabilities: Sequence[float]) -> Array:
 
 
 def percentile_among(value: float, values: Array) -> float:
-    """Percentile of a value among values [N], with ties counted half: 100 (below + equal / 2) / N, 0 to 100."""
+    """Percentile of a value among values [N], with ties counted half: 100 (below + equal / 2) / N, 0 to
+    100.
+    """
     known = values[~np.isnan(values)]
     if not len(known) or np.isnan(value):
         return np.nan
@@ -105,8 +119,9 @@ def percentile_among(value: float, values: Array) -> float:
 def interquartile_mean(scores: Array) -> float:
     """Mean of the middle half of all runs, without missing ones: scores of any shape -> float.
 
-    As rliable's `aggregate_iqm`: SciPy's 25 % trimmed mean over everything, which drops int(N / 4) runs at each end
-    (Agarwal et al., Deep Reinforcement Learning at the Edge of the Statistical Precipice, NeurIPS 2021, section 4.3).
+    As rliable's `aggregate_iqm`: SciPy's 25 % trimmed mean over everything, which drops int(N / 4) runs at
+    each end (Agarwal et al., Deep Reinforcement Learning at the Edge of the Statistical Precipice, NeurIPS
+    2021, section 4.3).
     """
     known = scores[~np.isnan(scores)]
     return float(stats.trim_mean(known, 0.25)) if len(known) else np.nan
@@ -140,10 +155,12 @@ def interquartile_mean_resampled(scores: Array, counts: Array) -> Array:
 
 
 def wilson(share: float, size: float, freedom: float, level: float = LEVEL) -> tuple[float, float]:
-    """Wilson's interval of a proportion from `size` effective observations, widened by Student's t for `freedom` degrees.
+    """Wilson's interval of a proportion from `size` effective observations, widened by Student's t for
+    `freedom` degrees.
 
-    Korn and Graubard, Confidence intervals for proportions with small expected number of positive counts estimated from survey data,
-    1998; compared by Dean and Pagano, Evaluating confidence interval methods for binomial proportions in clustered surveys, 2015.
+    Korn and Graubard, Confidence intervals for proportions with small expected number of positive counts
+    estimated from survey data, 1998; compared by Dean and Pagano, Evaluating confidence interval methods for
+    binomial proportions in clustered surveys, 2015.
     """
     if not size > 0 or not freedom > 0:
         return 0.0, 1.0
@@ -163,9 +180,10 @@ def share_of_runs(hits: Array, level: float = LEVEL) -> tuple[float, float, floa
         hits: 1 for a hit, 0 for a miss, NaN for a missing run, float64 [C, S].
 
     Returns:
-        (share, low, high). The effective number of runs is share (1 - share) / variance, with the variance between configurations and
-        that of the seeds' shared luck. It is at most the number of runs, and at least the number of configurations (unless the shared luck
-        alone makes it smaller), which is also its value where all runs or none hit.
+        (share, low, high). The effective number of runs is share (1 - share) / variance, with the variance
+        between configurations and that of the seeds' shared luck. It is at most the number of runs, and at
+        least the number of configurations (unless the shared luck alone makes it smaller), which is also its
+        value where all runs or none hit.
     """
     runs = (~np.isnan(hits)).sum(axis=1)
     hits, runs = hits[runs > 0], runs[runs > 0]
@@ -176,17 +194,22 @@ def share_of_runs(hits: Array, level: float = LEVEL) -> tuple[float, float, floa
     if clusters == 1:  # the interval is of this configuration alone
         return share, *wilson(share, float(total), float(total - 1), level)
     residuals = np.nansum(hits, axis=1) - share * runs
-    parts = np.array([clusters / (clusters - 1) * (residuals**2).sum() / total**2, shared_seed_variance(hits)])
+    parts = np.array(
+        [clusters / (clusters - 1) * (residuals**2).sum() / total**2, shared_seed_variance(hits)]
+    )
     variance = parts.sum()
     if not variance > 0:
         return share, *wilson(share, float(clusters), clusters - 1.0, level)
     least = min(clusters, share * (1 - share) / parts[1]) if parts[1] > 0 else clusters
     freedom = _satterthwaite(parts, np.array([clusters - 1.0, max(hits.shape[1] - 1.0, 1.0)]))
-    return share, *wilson(share, float(np.clip(share * (1 - share) / variance, least, total)), float(freedom), level)
+    return share, *wilson(
+        share, float(np.clip(share * (1 - share) / variance, least, total)), float(freedom), level
+    )
 
 
 def probability_of_improvement(x: Array, y: Array) -> float:
-    """P(X > Y) + P(X = Y) / 2 over all pairs of runs, of any shapes: the Mann-Whitney statistic over its maximum.
+    """P(X > Y) + P(X = Y) / 2 over all pairs of runs, of any shapes: the Mann-Whitney statistic over its
+    maximum.
 
     As rliable's `probability_of_improvement` on one task (Agarwal et al. 2021, section 4.3).
     """
@@ -194,7 +217,9 @@ def probability_of_improvement(x: Array, y: Array) -> float:
 
 
 def placements(x: Array, y: Array) -> Array:
-    """Share of the runs of y that each run of x beats, with ties counted half: arrays of any shape; NaN where x is missing."""
+    """Share of the runs of y that each run of x beats, with ties counted half: arrays of any shape; NaN
+    where x is missing.
+    """
     known = np.sort(y[~np.isnan(y)])
     if not len(known):
         return np.full(x.shape, np.nan)
@@ -206,7 +231,9 @@ def placements(x: Array, y: Array) -> Array:
 
 
 class VarianceComponents(NamedTuple):
-    """Variance between configurations, between seeds of one configuration, and the configurations' share of both (NaN for 0 / 0)."""
+    """Variance between configurations, between seeds of one configuration, and the configurations' share
+    of both (NaN for 0 / 0).
+    """
 
     configurations: float
     seeds: float
@@ -218,8 +245,8 @@ def variance_components(scores: Array) -> VarianceComponents:
 
         seeds = MSW        configurations = max(0, (MSB - MSW) / n0)        n0 = (N - sum n_c^2 / N) / (C - 1)
 
-    In a complete study that is the variance of the configurations' means minus the seeds' variance / S (Searle, Casella and McCulloch,
-    Variance Components, 1992, section 3.6).
+    In a complete study that is the variance of the configurations' means minus the seeds' variance / S
+    (Searle, Casella and McCulloch, Variance Components, 1992, section 3.6).
 
     Args:
         scores: float64 [C, S].
@@ -227,17 +254,24 @@ def variance_components(scores: Array) -> VarianceComponents:
     Returns:
         NaN with fewer than two configurations, or no configuration with two seeds.
     """
-    between, within, n0 = (float(part[0]) for part in _mean_squares(scores, np.ones((1, len(scores)), np.int64)))
+    between, within, n0 = (
+        float(part[0]) for part in _mean_squares(scores, np.ones((1, len(scores)), np.int64))
+    )
     if not n0 > 0 or np.isnan(within):
         return VarianceComponents(np.nan, np.nan, np.nan)
     configurations = max(0.0, (between - within) / n0)
-    return VarianceComponents(configurations, within, configurations / (configurations + within) if configurations + within > 0 else np.nan)
+    return VarianceComponents(
+        configurations,
+        within,
+        configurations / (configurations + within) if configurations + within > 0 else np.nan,
+    )
 
 
 def variance_ratio(scores: Array) -> Estimate:
     """ln(MSB / MSW) - ln(1 + n0): positive where configurations have a larger variance than seeds.
 
-    The error is the jackknife's over configurations, on this scale because the bootstrap of the share itself covers only 80-94 %.
+    The error is the jackknife's over configurations, on this scale because the bootstrap of the share itself
+    covers only 80-94 %.
 
     Args:
         scores: float64 [C, S].
@@ -265,7 +299,9 @@ def _mean_squares(scores: Array, drawn: Array) -> tuple[Array, Array, Array]:
     mean = np.where(runs > 0, mean - centre, 0.0)
     with np.errstate(invalid="ignore", divide="ignore"):
         number, clusters = drawn @ runs, drawn @ (runs > 0)
-        between = np.maximum(0.0, drawn @ (runs * mean**2) - (drawn @ (runs * mean)) ** 2 / number) / (clusters - 1)
+        between = np.maximum(0.0, drawn @ (runs * mean**2) - (drawn @ (runs * mean)) ** 2 / number) / (
+            clusters - 1
+        )
         within = drawn @ np.nansum((scores - centre - mean[:, None]) ** 2, axis=1) / (number - clusters)
         return between, within, (number - (drawn @ runs**2) / number) / (clusters - 1)
 
@@ -274,7 +310,9 @@ def _mean_squares(scores: Array, drawn: Array) -> tuple[Array, Array, Array]:
 
 
 def resample(size: int, replicates: int, rng: np.random.Generator) -> Array:
-    """Bootstrap draws of `size` configurations (or runs): number of times that each was drawn with replacement, int64 [R, C]."""
+    """Bootstrap draws of `size` configurations (or runs): number of times that each was drawn with
+    replacement, int64 [R, C].
+    """
     return rng.multinomial(size, np.full(size, 1.0 / size), size=replicates)
 
 
@@ -282,19 +320,28 @@ def resample(size: int, replicates: int, rng: np.random.Generator) -> Array:
 
 
 def order_statistic_table(size: int, ks: Sequence[int]) -> Array:
-    """P(all k of a random subset of `size` are among the j smallest) = C(j, k) / C(size, k): float64 [size + 1, K]; NaN for k > size."""
+    """P(all k of a random subset of `size` are among the j smallest) = C(j, k) / C(size, k): float64 [size
+    + 1, K]; NaN for k > size.
+    """
     j, k = np.arange(size + 1.0)[:, None], np.asarray(ks, float)[None]
-    log = special.gammaln(j + 1) - special.gammaln(np.maximum(j - k, 0) + 1) - special.gammaln(size + 1) + _gammaln(size - k + 1)
+    log = (
+        special.gammaln(j + 1)
+        - special.gammaln(np.maximum(j - k, 0) + 1)
+        - special.gammaln(size + 1)
+        + _gammaln(size - k + 1)
+    )
     return np.where(k > size, np.nan, np.where(j >= k, np.exp(log), 0.0))
 
 
 def best_of_k(selection: Array, scores: Array, ks: Sequence[int], counts: Array | None = None) -> Array:
-    """Expected score of the configuration, out of k drawn without replacement, whose selection score is the highest.
+    """Expected score of the configuration, out of k drawn without replacement, whose selection score is the
+    highest.
 
         sum_i scores_(i) C(i - 1, k - 1) / C(n, k),        i the rank by selection score; averaged over folds
 
-    This is the average over all C(n, k) subsets (a U-statistic, hence unbiased), for all k at once. Configurations whose selection scores
-    tie share their weight equally. A configuration without a selection score or without a score is left out of that fold.
+    This is the average over all C(n, k) subsets (a U-statistic, hence unbiased), for all k at once.
+    Configurations whose selection scores tie share their weight equally. A configuration without a selection
+    score or without a score is left out of that fold.
 
     Args:
         selection, scores: selection scores and scores in F folds, float64 [F, C].
@@ -310,7 +357,8 @@ def best_of_k(selection: Array, scores: Array, ks: Sequence[int], counts: Array 
     rows = np.arange(replicates)[:, None] * (size + 1)
     total = np.zeros((replicates, len(ks)))
     folds = np.zeros((replicates, len(ks)))
-    for by, of in zip(np.round(selection, 12), scores, strict=True):  # the order in which seeds are summed must not break ties
+    # the order in which seeds are summed must not break ties
+    for by, of in zip(np.round(selection, 12), scores, strict=True):
         known = np.flatnonzero(~np.isnan(by) & ~np.isnan(of))
         if not len(known):
             continue
@@ -323,9 +371,12 @@ def best_of_k(selection: Array, scores: Array, ks: Sequence[int], counts: Array 
             times = grouped
         else:
             values = np.broadcast_to(values, times.shape)
-        # summed by parts, sum_g (T[n_g] - T[n_(g-1)]) v_g = T[n_G] v_G - sum_g T[n_g] (v_(g+1) - v_g): one histogram per replicate
+        # summed by parts, sum_g (T[n_g] - T[n_(g-1)]) v_g = T[n_G] v_G - sum_g T[n_g] (v_(g+1) - v_g): one
+        # histogram per replicate
         place = np.cumsum(times, axis=1)
-        steps = np.bincount((rows + place[:, :-1]).ravel(), np.diff(values, axis=1).ravel(), minlength=replicates * (size + 1))
+        steps = np.bincount(
+            (rows + place[:, :-1]).ravel(), np.diff(values, axis=1).ravel(), minlength=replicates * (size + 1)
+        )
         subsets = table[place[:, -1]]
         with np.errstate(invalid="ignore", divide="ignore"):
             found = values[:, -1:] - steps.reshape(replicates, size + 1) @ table / subsets
@@ -338,10 +389,12 @@ def best_of_k(selection: Array, scores: Array, ks: Sequence[int], counts: Array 
 
 
 def cross_fitted_best_of_k(scores: Array, ks: Sequence[int], counts: Array | None = None) -> Array:
-    """Expected score of a new run of the best of k configurations, chosen by the mean of all seeds but one and scored on that one.
+    """Expected score of a new run of the best of k configurations, chosen by the mean of all seeds but one
+    and scored on that one.
 
-    An unbiased estimate of tuning with S - 1 runs of each configuration: for equal configurations it is their mean, while
-    `naive_best_of_k` overestimates it by about 2.0 standard errors for k = 30. k = 1 selects nothing, so that one seed is enough.
+    An unbiased estimate of tuning with S - 1 runs of each configuration: for equal configurations it is their
+    mean, while `naive_best_of_k` overestimates it by about 2.0 standard errors for k = 30. k = 1 selects
+    nothing, so that one seed is enough.
 
     Args and returns as `best_of_k`, with scores [C, S].
     """
@@ -357,7 +410,8 @@ def cross_fitted_best_of_k(scores: Array, ks: Sequence[int], counts: Array | Non
 
 
 def naive_best_of_k(scores: Array, ks: Sequence[int], counts: Array | None = None) -> Array:
-    """Expected highest mean over seeds of k configurations: an overestimate of the winner's score (the winner's curse).
+    """Expected highest mean over seeds of k configurations: an overestimate of the winner's score (the
+    winner's curse).
 
     Args and returns as `best_of_k`, with scores [C, S].
     """
@@ -366,25 +420,28 @@ def naive_best_of_k(scores: Array, ks: Sequence[int], counts: Array | None = Non
 
 
 def best_of_k_runs(scores: Array, ks: Sequence[int], counts: Array | None = None) -> Array:
-    """Expected score of the best design that k runs with different configurations find: maximum over k runs, averaged over seeds.
+    """Expected score of the best design that k runs with different configurations find: maximum over k runs,
+    averaged over seeds.
 
-    It has no winner's curse, since the best design found is known and can be built. k runs of B samples spend k B samples in total. For
-    runs of a single configuration, such as random search, give each run its own row, [N, 1]: k runs of B samples are then one random search
-    of k B samples.
+    It has no winner's curse, since the best design found is known and can be built. k runs of B samples spend
+    k B samples in total. For runs of a single configuration, such as random search, give each run its own
+    row, [N, 1]: k runs of B samples are then one random search of k B samples.
 
     Args and returns as `best_of_k`, with scores [C, S].
     """
     return best_of_k(scores.T, scores.T, ks, counts)
 
 
-# --------------------------------------------------------------------------------------------- samples to a target
+# --------------------------------------------------------------------------------------------- samples to a
+# target
 
 
 def reached_within(samples_to: Array, samples: Array) -> Array:
     """Share of runs that reached the target within each number of samples.
 
     Args:
-        samples_to: samples of each run to the target, float64 [C, S]; inf if it was not reached, NaN for a missing run.
+        samples_to: samples of each run to the target, float64 [C, S]; inf if it was not reached, NaN for a
+            missing run.
         samples: numbers of samples, [X].
 
     Returns:
@@ -397,12 +454,15 @@ def reached_within(samples_to: Array, samples: Array) -> Array:
 
 
 def expected_running_time(samples_to: Array, spent: Array, counts: Array | None = None) -> Array:
-    """Expected samples to the target with restarts: samples spent until success or the end of each run, per success.
+    """Expected samples to the target with restarts: samples spent until success or the end of each run, per
+    success.
 
-    ERT = sum over runs of min(samples to the target, samples spent) / number of successes (Hansen et al., COCO, 2021, section 4).
+    ERT = sum over runs of min(samples to the target, samples spent) / number of successes (Hansen et al.,
+    COCO, 2021, section 4).
 
     Args:
-        samples_to: samples of each run to the target, float64 [C, S]; inf if it was not reached, NaN for a missing run.
+        samples_to: samples of each run to the target, float64 [C, S]; inf if it was not reached, NaN for a
+            missing run.
         spent: samples of each run, float64 [C, S].
         counts: number of times that each configuration was drawn, int64 [R, C]; once each if None.
 
@@ -416,12 +476,15 @@ def expected_running_time(samples_to: Array, spent: Array, counts: Array | None 
     return np.asarray(found if counts is not None else found[0])
 
 
-def expected_running_time_interval(samples_to: Array, spent: Array, counts: Array, level: float = LEVEL) -> tuple[float, float, float]:
+def expected_running_time_interval(
+    samples_to: Array, spent: Array, counts: Array, level: float = LEVEL
+) -> tuple[float, float, float]:
     """`expected_running_time` with an interval over configurations.
 
     Returns:
-        (time, low, high). The interval is the wider of the percentile bootstrap and the mean cost of a run over the interval of the share
-        of successes (`share_of_runs`), which is wider for few successes. If no run succeeds, time and high are inf and low is finite.
+        (time, low, high). The interval is the wider of the percentile bootstrap and the mean cost of a run
+        over the interval of the share of successes (`share_of_runs`), which is wider for few successes. If no
+        run succeeds, time and high are inf and low is finite.
     """
     time = float(expected_running_time(samples_to, spent))
     if np.isnan(time):
@@ -433,20 +496,23 @@ def expected_running_time_interval(samples_to: Array, spent: Array, counts: Arra
     if np.isfinite(time):
         replicates = expected_running_time(samples_to, spent, counts)
         levels = [(1 - level) / 2, (1 + level) / 2]
-        first, last = np.quantile(replicates[~np.isnan(replicates)], levels, method="nearest")  # inf cannot be interpolated
+        # inf cannot be interpolated
+        first, last = np.quantile(replicates[~np.isnan(replicates)], levels, method="nearest")
         low, high = min(low, float(first)), max(high, float(last))
     return time, low, high
 
 
-# --------------------------------------------------------------------------------------------- estimates and verdicts
+# --------------------------------------------------------------------------------------------- estimates and
+# verdicts
 
 
 def mean_of_runs(scores: Array, least: tuple[float, float] = (0.0, np.inf)) -> Estimate:
     """The mean of independent runs [N]; the error of a single run is NaN.
 
     Args:
-        least: lower bound of a run's variance, and its degrees of freedom, for comparisons of few runs with many. Few runs may miss rare
-            values; Welch's t is then wrong in up to 30 % of comparisons of 5 with 400 equal runs, but in less than 5 % of 5 with 5.
+        least: lower bound of a run's variance, and its degrees of freedom, for comparisons of few runs with
+            many. Few runs may miss rare values; Welch's t is then wrong in up to 30 % of comparisons of 5
+            with 400 equal runs, but in less than 5 % of 5 with 5.
     """
     known = scores[~np.isnan(scores)]
     n = len(known)
@@ -455,19 +521,25 @@ def mean_of_runs(scores: Array, least: tuple[float, float] = (0.0, np.inf)) -> E
     variance, freedom = (float(np.var(known, ddof=1)), n - 1.0) if n > 1 else (np.nan, 0.0)
     if least[0] > variance:
         variance, freedom = least
-    return Estimate(np.asarray(known.mean()), _without_rounding(np.sqrt(variance / n), known.mean()), np.asarray(freedom))
+    return Estimate(
+        np.asarray(known.mean()), _without_rounding(np.sqrt(variance / n), known.mean()), np.asarray(freedom)
+    )
 
 
 def mean_of_configurations(scores: Array) -> Estimate:
-    """The mean of configurations' means: scores [C, S]. Their variance includes that of e_cs, / S; that of nu_s is added."""
+    """The mean of configurations' means: scores [C, S]. Their variance includes that of e_cs, / S; that of
+    nu_s is added.
+    """
     return _with_shared_seeds(mean_of_runs(known_mean(scores, 1)), scores)
 
 
 def shared_seed_variance(scores: Array) -> float:
-    """Variance of a mean over configurations due to the luck of a seed that all configurations share: scores [C, S].
+    """Variance of a mean over configurations due to the luck of a seed that all configurations share: scores
+    [C, S].
 
-    With two-way mean squares, Var(nu) = max(0, (MS_seeds - MS_residual) / C), divided by S. It is 0 where C or S is 1, or where the
-    configurations have different seeds, whose luck is then part of the residual. Seeds that half of the configurations lack are left out.
+    With two-way mean squares, Var(nu) = max(0, (MS_seeds - MS_residual) / C), divided by S. It is 0 where C
+    or S is 1, or where the configurations have different seeds, whose luck is then part of the residual.
+    Seeds that half of the configurations lack are left out.
     """
     scores = scores[:, (~np.isnan(scores)).mean(axis=0) > 0.5]
     c, s = scores.shape
@@ -495,8 +567,8 @@ def resampled_best_of_k(
 ) -> tuple[Estimate, Array]:
     """A best of k with its error, from the bootstrap over configurations and the shared luck of the seeds.
 
-    The t interval has min(C, 1.5 C / k) - 1 degrees of freedom, since only about C / k of the configurations are ever the best of k. The
-    module's table has its coverage. For k > C / 2 the error is NaN.
+    The t interval has min(C, 1.5 C / k) - 1 degrees of freedom, since only about C / k of the configurations
+    are ever the best of k. The module's table has its coverage. For k > C / 2 the error is NaN.
 
     Args:
         scores: float64 [C, S].
@@ -505,8 +577,8 @@ def resampled_best_of_k(
         statistic: `cross_fitted_best_of_k` or `best_of_k_runs`.
 
     Returns:
-        The estimate, [K], and its replicates over configurations, float64 [R, K]. They are centred on it, since draws with replacement have
-        duplicates, which lower the best of k.
+        The estimate, [K], and its replicates over configurations, float64 [R, K]. They are centred on it,
+        since draws with replacement have duplicates, which lower the best of k.
     """
     size = int((~np.isnan(scores)).any(axis=1).sum())
     value = statistic(scores, ks)
@@ -522,32 +594,45 @@ def resampled_best_of_k(
 def sum_of(parts: Estimate, weight: float = 1.0) -> Estimate:
     """The weighted sum of independent estimates [N], a scalar; weight 1 / N makes it their mean."""
     variances = (weight * parts.error) ** 2
-    return Estimate(np.asarray(weight * parts.value.sum()), np.sqrt(variances.sum()), _satterthwaite(variances, parts.freedom))
+    return Estimate(
+        np.asarray(weight * parts.value.sum()),
+        np.sqrt(variances.sum()),
+        _satterthwaite(variances, parts.freedom),
+    )
 
 
-def change_of_spread(before: Estimate, after: Estimate, replicates_before: Array, replicates_after: Array) -> tuple[Array, Estimate]:
+def change_of_spread(
+    before: Estimate, after: Estimate, replicates_before: Array, replicates_after: Array
+) -> tuple[Array, Estimate]:
     """The change of the variance between agents from an earlier to a later checkpoint.
 
-    The mean squared error of the estimates is subtracted from their variance, so that a drop in measurement noise is not mistaken for
-    convergence. The error of the change is that of the replicates' variances.
+    The mean squared error of the estimates is subtracted from their variance, so that a drop in measurement
+    noise is not mistaken for convergence. The error of the change is that of the replicates' variances.
 
     Args:
         before, after: estimates of A agents, [A].
         replicates_before, replicates_after: replicates of the estimates from the same draws, float64 [R, A].
 
     Returns:
-        The two standard deviations between agents, float64 [2], 0 where they do not exceed the errors, and the change of their squares.
+        The two standard deviations between agents, float64 [2], 0 where they do not exceed the errors, and
+        the change of their squares.
     """
     moments = ((before, replicates_before), (after, replicates_after))
     variances = [float(np.var(e.value, ddof=1) - np.mean(e.error**2)) for e, _ in moments]
     drawn = [np.var(replicates, axis=1, ddof=1) for _, replicates in moments]
     freedom = min(float(np.min(e.freedom)) for e, _ in moments)
-    change = Estimate(np.asarray(variances[1] - variances[0]), np.asarray(np.std(drawn[1] - drawn[0], ddof=1)), np.asarray(freedom))
+    change = Estimate(
+        np.asarray(variances[1] - variances[0]),
+        np.asarray(np.std(drawn[1] - drawn[0], ddof=1)),
+        np.asarray(freedom),
+    )
     return np.sqrt(np.maximum(variances, 0.0)), change
 
 
 class Comparison(NamedTuple):
-    """A difference a - b, its interval, the p value of "equal", and that of "at least a margin apart"; floats or arrays."""
+    """A difference a - b, its interval, the p value of "equal", and that of "at least a margin apart";
+    floats or arrays.
+    """
 
     difference: Array
     low: Array
@@ -559,12 +644,14 @@ class Comparison(NamedTuple):
 def compare(a: Estimate, b: Estimate, *, margin: float, alpha: float = 0.05) -> Comparison:
     """Welch's t tests of a difference and of equivalence.
 
-    difference / error has Student's t distribution with Satterthwaite's degrees of freedom; p < alpha exactly where the 1 - alpha
-    interval excludes 0, and p_equivalence, the larger p of two one-sided tests, is < alpha exactly where the 1 - 2 alpha interval is within
-    +-margin (Schuirmann 1987). A known value may be given with error 0.
+    difference / error has Student's t distribution with Satterthwaite's degrees of freedom; p < alpha exactly
+    where the 1 - alpha interval excludes 0, and p_equivalence, the larger p of two one-sided tests, is <
+    alpha exactly where the 1 - 2 alpha interval is within +-margin (Schuirmann 1987). A known value may be
+    given with error 0.
 
-    If neither side has any spread, equal values are equivalent (p 1, p_equivalence 0); unequal values have no interval, and their p is
-    2^(1 - runs), the largest chance of this split of two groups drawn from the same two values. An unknown error gives NaN.
+    If neither side has any spread, equal values are equivalent (p 1, p_equivalence 0); unequal values have no
+    interval, and their p is 2^(1 - runs), the largest chance of this split of two groups drawn from the same
+    two values. An unknown error gives NaN.
 
     Args:
         a, b: estimates, scalars or arrays that broadcast.
@@ -588,7 +675,9 @@ def compare(a: Estimate, b: Estimate, *, margin: float, alpha: float = 0.05) -> 
 
 
 def holm(p: Array) -> Array:
-    """p values after Holm's correction over a family [N] (Holm 1979); NaN (no test) stays NaN and does not count."""
+    """p values after Holm's correction over a family [N] (Holm 1979); NaN (no test) stays NaN and does not
+    count.
+    """
     adjusted = np.full(len(p), np.nan)
     known = np.flatnonzero(~np.isnan(p))
     order = known[np.argsort(p[known], kind="stable")]
@@ -606,19 +695,24 @@ class PairVerdict(StrEnum):
 
 
 def verdict(p_holm: float, p_equivalence: float, alpha: float = 0.05) -> PairVerdict:
-    """Equivalent if closer than the margin, even where a difference is certain; else different if so after Holm; else not resolved."""
+    """Equivalent if closer than the margin, even where a difference is certain; else different if so after
+    Holm; else not resolved.
+    """
     if p_equivalence <= alpha:
         return PairVerdict.EQUIVALENT
     return PairVerdict.DIFFERENT if p_holm <= alpha else PairVerdict.UNRESOLVED
 
 
 def saturated(typical: Mapping[str, float], *, tolerance: float, random: str = "random") -> bool:
-    """Whether agents are at the ceiling, where differences between them cannot be seen and no conclusion is drawn.
+    """Whether agents are at the ceiling, where differences between them cannot be seen and no conclusion is
+    drawn.
 
-    They are if the typical score of at least half of the agents, or that of random search, is within the tolerance of the optimum.
+    They are if the typical score of at least half of the agents, or that of random search, is within the
+    tolerance of the optimum.
 
     Args:
-        typical: median run (or tuned score) of each agent, relative to the optimum: <= 0, NaN if it is not known.
+        typical: median run (or tuned score) of each agent, relative to the optimum: <= 0, NaN if it is not
+            known.
         tolerance: distance from the optimum in the units of the scores, such as ln 1.01.
         random: name of random search.
     """
@@ -626,7 +720,8 @@ def saturated(typical: Mapping[str, float], *, tolerance: float, random: str = "
     return bool(top) and (top.get(random, False) or 2 * sum(top.values()) >= len(top))
 
 
-# --------------------------------------------------------------------------------------------- hyperparameters
+# ---------------------------------------------------------------------------------------------
+# hyperparameters
 
 
 class Importance(NamedTuple):
@@ -634,11 +729,12 @@ class Importance(NamedTuple):
 
     Attributes:
         name: name of the hyperparameter.
-        importance: share of the variance between configurations' means that it explains alone, corrected for chance; 0 if it is not
-            significant.
+        importance: share of the variance between configurations' means that it explains alone, corrected for
+            chance; 0 if it is not significant.
         low: excess over the largest share of any hyperparameter in 95 % of permutations of the scores.
         p: share of permutations in which some hyperparameter explains at least this share.
-        direction: Spearman's correlation of value and score for ordered values; None for unordered ones and for importance 0.
+        direction: Spearman's correlation of value and score for ordered values; None for unordered ones and
+            for importance 0.
     """
 
     name: str
@@ -649,14 +745,22 @@ class Importance(NamedTuple):
 
 
 def importance(
-    configurations: Sequence[Mapping[str, Any]], scores: Array, *, replicates: int = 1000, alpha: float = 0.05, rng: np.random.Generator
+    configurations: Sequence[Mapping[str, Any]],
+    scores: Array,
+    *,
+    replicates: int = 1000,
+    alpha: float = 0.05,
+    rng: np.random.Generator,
 ) -> list[Importance]:
-    """Main effects of hyperparameters: functional analysis of variance (Hutter et al. 2014) on the scores themselves, without a model.
+    """Main effects of hyperparameters: functional analysis of variance (Hutter et al. 2014) on the scores
+    themselves, without a model.
 
-    Configurations are drawn independently, so that a mean over the other hyperparameters is a mean over configurations. Ordered values
-    (numbers, booleans) enter as a parabola over their ranks, which detects optima inside the range; others by the mean of each value. The
-    explained share is corrected for its degrees of freedom, epsilon^2 = 1 - (1 - R^2) (n - 1) / (n - 1 - d), and compared with the largest
-    share of any hyperparameter in permutations of the scores (Westfall and Young 1993), so that noise is not reported as importance.
+    Configurations are drawn independently, so that a mean over the other hyperparameters is a mean over
+    configurations. Ordered values (numbers, booleans) enter as a parabola over their ranks, which detects
+    optima inside the range; others by the mean of each value. The explained share is corrected for its
+    degrees of freedom, epsilon^2 = 1 - (1 - R^2) (n - 1) / (n - 1 - d), and compared with the largest share
+    of any hyperparameter in permutations of the scores (Westfall and Young 1993), so that noise is not
+    reported as importance.
 
     Args:
         configurations: hyperparameters of C configurations.
@@ -666,7 +770,8 @@ def importance(
         rng: generator of the permutations.
 
     Returns:
-        One entry per hyperparameter that varies, in the order of declaration; empty with fewer than 8 configurations, or equal scores.
+        One entry per hyperparameter that varies, in the order of declaration; empty with fewer than 8
+        configurations, or equal scores.
     """
     known = np.flatnonzero(~np.isnan(scores))
     values = scores[known] - scores[known].mean() if len(known) else scores[known]
@@ -681,7 +786,10 @@ def importance(
     square = float(values @ values)
 
     def explained(of: Array) -> Array:  # [..., C] -> [..., H]
-        shares = [1 - (1 - ((of @ q) ** 2).sum(-1) / square) * (len(known) - 1) / (len(known) - 1 - q.shape[1]) for q, _ in bases.values()]
+        shares = [
+            1 - (1 - ((of @ q) ** 2).sum(-1) / square) * (len(known) - 1) / (len(known) - 1 - q.shape[1])
+            for q, _ in bases.values()
+        ]
         return np.stack(shares, axis=-1)
 
     observed, chance = explained(values), explained(shuffled).max(axis=-1)
@@ -690,13 +798,25 @@ def importance(
     for (name, (_, ranks)), share in zip(bases.items(), observed, strict=True):
         p = (1 + int((chance >= share - 1e-12).sum())) / (1 + replicates)
         sure = p <= alpha
-        direction = float(np.corrcoef(ranks, stats.rankdata(values))[0, 1]) if sure and ranks is not None else None
-        found.append(Importance(name, float(share) if sure else 0.0, max(0.0, float(share) - limit) if sure else 0.0, p, direction))
+        direction = (
+            float(np.corrcoef(ranks, stats.rankdata(values))[0, 1]) if sure and ranks is not None else None
+        )
+        found.append(
+            Importance(
+                name,
+                float(share) if sure else 0.0,
+                max(0.0, float(share) - limit) if sure else 0.0,
+                p,
+                direction,
+            )
+        )
     return found
 
 
 def _basis(values: list[Any]) -> tuple[Array, Array | None]:
-    """Orthonormal contrasts of a hyperparameter, float64 [C, D] (D = 0 for a constant), and the ranks [C] of ordered values."""
+    """Orthonormal contrasts of a hyperparameter, float64 [C, D] (D = 0 for a constant), and the ranks [C]
+    of ordered values.
+    """
     ordered = all(isinstance(v, (int, float, np.number, np.bool_)) for v in values)
     ranks: Array | None = None
     if ordered:
@@ -713,13 +833,19 @@ def _basis(values: list[Any]) -> tuple[Array, Array | None]:
 
 
 def _satterthwaite(variances: Array, freedom: Array) -> Array:
-    """Degrees of freedom of a sum of variances: variances and freedom [N, ...] -> [...]; zero variances do not count."""
+    """Degrees of freedom of a sum of variances: variances and freedom [N, ...] -> [...]; zero variances do
+    not count.
+    """
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(variances.sum(axis=0) ** 2 / np.where(variances > 0, variances**2 / freedom, 0.0).sum(axis=0))
+        return np.asarray(
+            variances.sum(axis=0) ** 2 / np.where(variances > 0, variances**2 / freedom, 0.0).sum(axis=0)
+        )
 
 
 def _without_rounding(difference: Array | float, value: Array) -> Array:
-    """A difference or an error, or 0 where it is within rounding of the value, so that equal runs have no spread."""
+    """A difference or an error, or 0 where it is within rounding of the value, so that equal runs have no
+    spread.
+    """
     return np.where(np.abs(difference) <= 1e-12 * (1 + np.abs(value)), 0.0, difference)
 
 

@@ -1,8 +1,9 @@
-"""The tables of an analysis: one NamedTuple per table, whose fields are the columns in their order, with their types.
+"""The tables of an analysis: one NamedTuple per table, whose fields are the columns in their order, with
+their types.
 
-Schemas, CSV files and the report's list of tables derive from these classes: a column is added here and where its rows are made. Ratios
-are exp(score) on the task's scale. Rewards that are not logarithms are compared by difference; the "ratio" columns then hold differences.
-Unknown values are null.
+Schemas, CSV files and the report's list of tables derive from these classes: a column is added here and where
+its rows are made. Ratios are exp(score) on the task's scale. Rewards that are not logarithms are compared by
+difference; the "ratio" columns then hold differences. Unknown values are null.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from archgym.lottery.comparisons import MapCell
 
 
 class TaskRow(NamedTuple):
-    """One task; `configurations` and `seeds` are the maxima over agents, `note` says what to know about its data."""
+    """One task; `configurations` and `seeds` are the maxima over agents, `note` has what to know about its
+    data.
+    """
 
     task: str
     env: str
@@ -47,7 +50,9 @@ class RunRow(NamedTuple):
 
 
 class ConfigurationRow(NamedTuple):
-    """One configuration: mean over its seeds, and the probability that it beats random search at equal samples."""
+    """One configuration: mean over its seeds, and the probability that it beats random search at equal
+    samples.
+    """
 
     task: str
     agent: str
@@ -90,7 +95,9 @@ class DistributionRow(NamedTuple):
 
 
 class CurveRow(NamedTuple):
-    """One point of a curve: quartiles of the best score so far, at `x` samples or seconds of wall time (`axis`)."""
+    """One point of a curve: quartiles of the best score so far, at `x` samples or seconds of wall time
+    (`axis`).
+    """
 
     task: str
     agent: str
@@ -103,7 +110,9 @@ class CurveRow(NamedTuple):
 
 
 class TargetRow(NamedTuple):
-    """Share of runs within a relative distance of the optimum (or of the best design seen) after a number of samples."""
+    """Share of runs within a relative distance of the optimum (or of the best design seen) after a number
+    of samples.
+    """
 
     task: str
     agent: str
@@ -125,7 +134,9 @@ class RunningTimeRow(NamedTuple):
 
 
 class ImportanceRow(NamedTuple):
-    """Importance of one hyperparameter at the budget; `low` is 0 and `direction` null where it cannot be distinguished from chance."""
+    """Importance of one hyperparameter at the budget; `low` is 0 and `direction` null where it cannot be
+    distinguished from chance.
+    """
 
     task: str
     agent: str
@@ -217,7 +228,9 @@ def schema(name: str) -> dict[str, Any]:
 def frame(name: str, rows: Iterable[tuple[Any, ...]]) -> pl.DataFrame:
     """Rows of a table as a frame, with null for NaN."""
     plain = [tuple(map(_plain, row)) for row in rows]
-    return pl.DataFrame(plain, schema=schema(name), orient="row").with_columns(pl.col(pl.Float64).fill_nan(None))
+    return pl.DataFrame(plain, schema=schema(name), orient="row").with_columns(
+        pl.col(pl.Float64).fill_nan(None)
+    )
 
 
 def _plain(value: Any) -> Any:

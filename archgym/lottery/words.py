@@ -1,4 +1,4 @@
-"""What a study says, in sentences: the claims, the evidence on each, and the conclusions. The only module that words them."""
+"""A study in sentences: the claims, the evidence on each, and the conclusions; no other module words them."""
 
 from __future__ import annotations
 
@@ -28,19 +28,32 @@ from archgym.lottery.statistics import PairVerdict
 from archgym.text import percent
 
 STATEMENTS = {
-    Claim.NO_BEST_AGENT: "With tuned hyperparameters no agent is better than another: all pairs of agents that have "
-    "hyperparameters, each tuned over the same number of configurations, are equivalent within the margin.",
-    Claim.LOTTERY: "Hyperparameters are a lottery: averaged over the agents that have hyperparameters, the choice of "
-    "configuration changes a run's result more than the seed does, and fewer than "
-    f"{100 * RARE:.0f} % of runs with random configurations are winning tickets (within {100 * TICKET:.0f} % of the "
-    "optimum, or of the best design seen where the optimum is not known).",
-    Claim.CONVERGENCE: "With more samples agents converge: the variance between agents with tuned hyperparameters is "
-    "smaller at the budget than at a tenth of it. (Unlimited samples cannot be observed.)",
-    Claim.DEFAULTS: "Defaults are not a gamble: each agent's default configuration is, within the margin, not worse than "
-    "its average random configuration.",
-    Claim.BETTER_THAN_RANDOM: "Every agent beats random search when tuning counts as samples: the best design that k "
-    "runs with k different configurations find is better, by any amount, than the best that random search finds with "
-    "the same total number of samples, and not equivalent within the margin.",
+    Claim.NO_BEST_AGENT: (
+        "With tuned hyperparameters no agent is better than another: all pairs of agents that have "
+        "hyperparameters, each tuned over the same number of configurations, are equivalent within the "
+        "margin."
+    ),
+    Claim.LOTTERY: (
+        "Hyperparameters are a lottery: averaged over the agents that have hyperparameters, the choice of "
+        f"configuration changes a run's result more than the seed does, and fewer than {100 * RARE:.0f} % of "
+        f"runs with random configurations are winning tickets (within {100 * TICKET:.0f} % of the "
+        "optimum, or "
+        "of the best design seen where the optimum is not known)."
+    ),
+    Claim.CONVERGENCE: (
+        "With more samples agents converge: the variance between agents with tuned hyperparameters is "
+        "smaller at the budget than at a tenth of it. (Unlimited samples cannot be observed.)"
+    ),
+    Claim.DEFAULTS: (
+        "Defaults are not a gamble: each agent's default configuration is, within the margin, not worse than "
+        "its average random configuration."
+    ),
+    Claim.BETTER_THAN_RANDOM: (
+        "Every agent beats random search when tuning counts as samples: the best design that k "
+        "runs with k different configurations find is better, by any amount, than the best that random "
+        "search "
+        "finds with the same total number of samples, and not equivalent within the margin."
+    ),
 }
 """Each claim, as it is tested."""
 
@@ -84,8 +97,12 @@ class Conclusion(NamedTuple):
         return f"{self.task}: {self.sentence}" if self.task else self.sentence
 
 
-def conclude(task: ScoredTask, families: Sequence[Family], evidence: Sequence[Evidence], *, margin: float, seeds: int) -> list[Conclusion]:
-    """A few sentences on one task: tuned agents, untuned agents, the lottery, random search. None says more than the verdicts do."""
+def conclude(
+    task: ScoredTask, families: Sequence[Family], evidence: Sequence[Evidence], *, margin: float, seeds: int
+) -> list[Conclusion]:
+    """A few sentences on one task: tuned agents, untuned agents, the lottery, random search. No sentence
+    goes beyond the verdicts.
+    """
     by_claim = {e.claim: e for e in evidence}
     if all(e.findings is Obstacle.SATURATED for e in evidence):
         saturated = f"no conclusion, as agents are at the optimum after {task.budget:,} samples"
@@ -113,7 +130,8 @@ def conclude(task: ScoredTask, families: Sequence[Family], evidence: Sequence[Ev
 
 
 def overall(evidence: Sequence[Evidence], cells: Sequence[MapCell], min_tasks: int = 2) -> list[Conclusion]:
-    """What several tasks say together: verdicts counted by claim, and the two ends of the map of all tasks.
+    """Conclusions of several tasks together: verdicts counted by claim, and the two ends of the map of all
+    tasks.
 
     Args:
         evidence: evidence of all tasks.
@@ -126,15 +144,22 @@ def overall(evidence: Sequence[Evidence], cells: Sequence[MapCell], min_tasks: i
     counted = []
     for claim, words in CLAIMS.items():
         verdicts = [e.verdict for e in evidence if e.claim is claim]
-        found = [f"{verdict} on {verdicts.count(verdict)}" for verdict in (Verdict.SUPPORTED, Verdict.CONTRADICTED) if verdict in verdicts]
+        found = [
+            f"{verdict} on {verdicts.count(verdict)}"
+            for verdict in (Verdict.SUPPORTED, Verdict.CONTRADICTED)
+            if verdict in verdicts
+        ]
         counted.append(f"{words} is {' and '.join(found) or 'not resolved on any'}")
     sentences = [f"Over {tasks} tasks, the claim {'; '.join(counted)}."]
     everywhere = [cell for cell in cells if cell.task == "all tasks"]
     if everywhere:
-        ends = [min(everywhere, key=lambda c: (c.configurations, -c.samples)), max(everywhere, key=lambda c: (c.configurations, c.samples))]
+        ends = [
+            min(everywhere, key=lambda c: (c.configurations, -c.samples)),
+            max(everywhere, key=lambda c: (c.configurations, c.samples)),
+        ]
         picks = [
-            f"{cell.agent} with {cell.configurations:,} {_plural(cell.configurations, 'configuration')} of {cell.samples:,} samples "
-            f"(the best in {percent(cell.confidence, 0)} of resamplings)"
+            f"{cell.agent} with {cell.configurations:,} {_plural(cell.configurations, 'configuration')} of "
+            f"{cell.samples:,} samples (the best in {percent(cell.confidence, 0)} of resamplings)"
             for cell in dict.fromkeys(ends)
         ]
         sentences.append(f"Over all tasks that are not saturated, pick {' and '.join(picks)}.")
@@ -151,23 +176,27 @@ def evidence_in_words(task: ScoredTask, evidence: Evidence) -> str:
             example = ""
             if largest is not None:
                 gap = _by(task, largest.difference)
-                example = f"; e.g. {largest.better} is better than {largest.worse} by {gap} (p {largest.p_holm:.2g} after Holm)"
-            return f"tuned over {k} configurations: of {sum(counts.values())} pairs {pairs} (margin {percent(margin, 0)}){example}"
+                better, worse, p = largest.better, largest.worse, largest.p_holm
+                example = f"; e.g. {better} is better than {worse} by {gap} (p {p:.2g} after Holm)"
+            all_pairs = f"of {sum(counts.values())} pairs {pairs}"
+            return f"tuned over {k} configurations: {all_pairs} (margin {percent(margin, 0)}){example}"
         case Explained(mean, lowest, highest, (share, low, high)):
             return (
-                f"configurations explain {percent(mean, 0)} of the variance between runs ({percent(lowest, 0)} to "
-                f"{percent(highest, 0)} by agent); {percent(share)} of runs are winning tickets "
-                f"({percent(low)} to {percent(high)})"
+                f"configurations explain {percent(mean, 0)} of the variance between runs "
+                f"({percent(lowest, 0)} to {percent(highest, 0)} by agent); {percent(share)} of runs are "
+                f"winning tickets ({percent(low)} to {percent(high)})"
             )
         case Spread(k, early, before, after):
             return (
-                f"tuned over {k} configurations, agents typically (one standard deviation, without its noise) differ by "
-                f"{_by(task, before)} at {early:,} samples and by {_by(task, after)} at {task.budget:,}"
+                f"tuned over {k} configurations, agents typically (one standard deviation, without its "
+                f"noise) differ by {_by(task, before)} at {early:,} samples and by {_by(task, after)} at "
+                f"{task.budget:,}"
             )
         case DefaultStandings(standings):
             return f"defaults against the average random configuration: {_standings(task, standings)}"
         case RandomStandings(k, standings):
-            spent = f"{k} {_plural(k, 'run')} of {task.budget:,} samples against random search with {k * task.budget:,}"
+            runs = f"{k} {_plural(k, 'run')} of {task.budget:,} samples"
+            spent = f"{runs} against random search with {k * task.budget:,}"
             return f"{spent}: {_standings(task, standings)}"
 
 
@@ -179,7 +208,8 @@ def _order(task: ScoredTask, family: Family, margin: float, seeds: int) -> str:
     first, *others = sorted(family.estimates, key=lambda a: -float(family.estimates[a].value))
     verdicts = {a: family.verdict(first, a) for a in others}
     same, worse, open_ = (
-        [a for a in others if verdicts[a] is v] for v in (PairVerdict.EQUIVALENT, PairVerdict.DIFFERENT, PairVerdict.UNRESOLVED)
+        [a for a in others if verdicts[a] is v]
+        for v in (PairVerdict.EQUIVALENT, PairVerdict.DIFFERENT, PairVerdict.UNRESOLVED)
     )
     top = f"{first} ({_level(task, float(family.estimates[first].value))})"
     mutual = all(family.verdict(a, b) is PairVerdict.EQUIVALENT for a, b in itertools.combinations(same, 2))
@@ -190,7 +220,9 @@ def _order(task: ScoredTask, family: Family, margin: float, seeds: int) -> str:
         parts = [f"{top} has the best estimate{each}"]
     if worse:
         gaps = {a: float(family.estimates[a].value - family.estimates[first].value) for a in worse}
-        parts.append(f"{_list([f'{a} ({_change(task, gap)})' for a, gap in gaps.items()])} {_are(worse)} worse")
+        parts.append(
+            f"{_list([f'{a} ({_change(task, gap)})' for a, gap in gaps.items()])} {_are(worse)} worse"
+        )
     if open_:
         parts.append(f"{_list(open_)} {_are(open_)} not resolved by {data}")
     return "; ".join(parts)
@@ -198,7 +230,10 @@ def _order(task: ScoredTask, family: Family, margin: float, seeds: int) -> str:
 
 def _standings(task: ScoredTask, standings: Standings) -> str:
     """ "better: a (+3.1 %), b (+2.0 %); worse: c (-1.0 %)"."""
-    groups = {s: ", ".join(f"{a} ({_change(task, difference)})" for a, difference in agents.items()) for s, agents in standings.items()}
+    groups = {
+        s: ", ".join(f"{a} ({_change(task, difference)})" for a, difference in agents.items())
+        for s, agents in standings.items()
+    }
     return "; ".join(f"{standing}: {agents}" for standing, agents in groups.items())
 
 

@@ -1,1 +1,3 @@
-"""Processes: children that end with their parent, their supervisor, and Ctrl-C. Empty, since `interrupts` is imported before all else."""
+"""Processes: children that end with their parent, their supervisor, and Ctrl-C. No code here: `interrupts`
+must be imported first.
+"""

@@ -1,12 +1,14 @@
 """Child processes that end with the process that started them, together with everything they started.
 
-A program runs under a supervisor of its own (`archgym.processes.supervisor`), below which nothing gets out of sight: neither a
-daemon, nor a child in a session of its own, nor an orphan of a program that was killed. Everything ends when the program ends, when
-`Child.end` asks for it, and when this process ends, whatever ends it. If the supervisor itself is killed, the system kills its program,
-and what the program had started is found by a mark in its environment.
+A program runs under its own supervisor (`archgym.processes.supervisor`), which keeps track of everything
+below it: daemons, children in their own sessions, orphans of killed programs. Everything ends when the
+program ends, when `Child.end` is called, and when this process ends, even if it is killed. If the supervisor
+itself is killed, the system kills its program, and a mark in the environment identifies what the program had
+started.
 
-A `Server` is a Python process that answers messages. `wait` takes children beside connections, so that a caller that waits for an answer
-also sees the end of the process, even where some forgotten process holds the connection open.
+A `Server` is a Python process that answers messages. `wait` takes children as well as connections, so that a
+caller that waits for an answer also sees the end of the process, even if another process still holds the
+connection open.
 """
 
 from __future__ import annotations
@@ -26,28 +28,33 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from archgym.errors import ArchGymError
 from archgym.text import REASON, one_line
 
-if TYPE_CHECKING:
-    from multiprocessing.connection import Connection
-
 PYTHON = sys.executable
 SUPERVISE = f"import sys; sys.path.append({str(Path(__file__).parent)!a}); import supervisor; supervisor.main"
-MARK = "ARCHGYM_PROCESSES"  # an environment variable: the marks of the children that a process is below of
-END_S = 10.0  # within which a supervisor has ended everything
-NEW_JOB = b"\x1e"  # a record separator: what a process writes to its standard error before a job, so that earlier words are told apart
-KEPT = 2000  # bytes of what a process wrote, for its last words
-OUTPUT = 1 << 24  # bytes of what a program printed, if the program is run for that
-_HEAD = struct.Struct("<8sQ")  # of an answer: its mark, and the length of what follows
-_KILLS = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT} if os.name == "posix" else set()
+MARK = "ARCHGYM_PROCESSES"  # environment variable with the marks of all children above a process
+END_S = 10.0  # time limit for a supervisor to end everything
+# record separator, written to standard error before a job to set its output apart from earlier output
+NEW_JOB = b"\x1e"
+KEPT = 2000  # bytes of a process's output that are kept for error messages
+OUTPUT = 1 << 24  # bytes of output that `run` keeps
+_HEAD = struct.Struct("<8sQ")  # header of an answer: its mark, and the length of the rest
+_KILLS = (
+    {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT}
+    if os.name == "posix"
+    else set()
+)
 
 
-def wait(ends: Iterable[Connection[Any, Any] | Child], seconds: float | None = None) -> list[Any]:
-    """Connections on which something arrived, and children that ended, as soon as there are any; none where time is up before."""
-    return multiprocessing.connection.wait(list(ends), seconds)  # type: ignore[arg-type]  # what has a descriptor will do
+def wait(
+    ends: Iterable[multiprocessing.connection.Connection[Any, Any] | Child], seconds: float | None = None
+) -> list[Any]:
+    """Connections with data and children that ended, as soon as there are any; empty after `seconds`."""
+    # anything with a descriptor works
+    return multiprocessing.connection.wait(list(ends), seconds)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -55,10 +62,10 @@ class Ending:
     """How a program ended.
 
     Attributes:
-        code: its exit code, or the negative number of the signal that ended it.
-        output: the end of what it wrote, as far as it was kept.
-        errno: why it could not be started; 0 where it was.
-        garbled: whether something else than answers came from a `Server`'s process, so that it was ended.
+        code: exit code, or the negative number of the signal that ended it.
+        output: the kept end of its output.
+        errno: system error that prevented its start; 0 if it started.
+        garbled: whether a `Server`'s process was ended because it sent anything but answers.
     """
 
     code: int
@@ -68,21 +75,16 @@ class Ending:
 
     @property
     def killed(self) -> bool:
-        """Whether a signal from outside killed it, which is not the program's fault."""
+        """Whether an external signal killed it, which is not the program's fault."""
         return -self.code in _KILLS
 
     @property
     def text(self) -> str:
-        """What it wrote, as text, since the last `NEW_JOB`."""
+        """Its output since the last `NEW_JOB`, as text."""
         return self.output.rpartition(NEW_JOB)[2].decode(errors="replace")
 
     def with_last_words(self, lines: int = 4, limit: int = REASON) -> str:
-        """How it ended, and the last lines that it wrote.
-
-        Args:
-            lines: lines at most, empty ones not counted.
-            limit: characters of the lines at most.
-        """
+        """How it ended, and the last lines of its output (see `last_words`)."""
         words = last_words(self.text, lines, limit)
         return f"{self}: {words}" if words else str(self)
 
@@ -90,7 +92,10 @@ class Ending:
         if self.errno:
             return f"could not be started ({os.strerror(self.errno)})"
         if self.garbled:
-            return "was ended, since something else than answers came from it: does it write to descriptors that are not its own?"
+            return (
+                "was ended because it sent data that is not an answer; check that it writes only to "
+                "descriptors that it opened"
+            )
         if self.code == errno.ENOMEM:
             return f"ran out of memory (exit code {self.code})"
         if -self.code in set(signal.Signals):
@@ -99,13 +104,15 @@ class Ending:
 
 
 def last_words(text: str, lines: int = 4, limit: int = REASON) -> str:
-    """The last lines of what a program wrote that are not empty, in one line of at most `limit` characters."""
+    """The last non-empty lines of a program's output, joined to one line of at most `limit` characters."""
     kept = [line.strip() for line in text.splitlines() if line.strip()]
     return one_line(" / ".join(kept[-lines:]), limit)
 
 
 def exit_out_of_memory() -> NoReturn:
-    """End this process in a way that an `Ending` says in words: what was half allocated goes with it, and nowhere else."""
+    """End this process with the code that `Ending` reports as out of memory, which also frees partial
+    allocations.
+    """
     os._exit(errno.ENOMEM)
 
 
@@ -115,15 +122,16 @@ class Child:
     Args:
         command: the program and its arguments.
         fds: file descriptors that it inherits.
-        keep: bytes that are kept of what it writes to `kept`.
-        kept: 1 for its standard output, 2 for its standard error; the others are this process's, or as `options` say.
-        grace_s: seconds that it has to end by itself after this process.
-        memory_bytes: address space that it, and each process that it starts, may take; None for no limit.
-        options: options of `subprocess.Popen`: `stdin` (by default there is none), `stdout`, `cwd`, `env`, `encoding`.
+        keep: output to keep, bytes.
+        kept: descriptors whose output is kept: 1 for standard output, 2 for standard error.
+        grace_s: time to exit by itself after this process ended, seconds.
+        memory_bytes: limit on the address space of the program and of each process that it starts; None for
+            no limit.
+        options: options of `subprocess.Popen`: `stdin` (default: none), `stdout`, `cwd`, `env`, `encoding`.
 
     Raises:
         ArchGymError: not a POSIX system.
-        OSError: no process can be started.
+        OSError: the supervisor cannot be started.
     """
 
     def __init__(
@@ -138,7 +146,7 @@ class Child:
         **options: Any,
     ):
         if os.name != "posix":
-            raise ArchGymError("processes of their own need a POSIX system: Linux, macOS or WSL")
+            raise ArchGymError("child processes need a POSIX system: Linux, macOS or WSL")
         self.owner = os.getpid()
         self._mark = secrets.token_hex(8)
         self._ending: Ending | None = None
@@ -147,12 +155,21 @@ class Child:
         _take_standard_descriptors()
         environment[MARK] = " ".join(filter(None, (environment.get(MARK), self._mark)))
         self._control, theirs = multiprocessing.connection.Pipe()  # a pair of sockets
-        arguments = self.owner, theirs.fileno(), list(fds), list(kept), keep, grace_s, memory_bytes, list(map(os.fspath, command))
+        arguments = (
+            self.owner,
+            theirs.fileno(),
+            list(fds),
+            list(kept),
+            keep,
+            grace_s,
+            memory_bytes,
+            list(map(os.fspath, command)),
+        )
         try:
             self.popen = subprocess.Popen(
                 [PYTHON, "-I", "-S", "-c", f"{SUPERVISE}{arguments!a}"],
                 pass_fds=(theirs.fileno(), *fds),
-                start_new_session=True,  # Ctrl-C is for this process
+                start_new_session=True,  # Ctrl-C goes to this process only
                 env=environment,
                 **{"stdin": subprocess.DEVNULL, **options},
             )
@@ -164,7 +181,7 @@ class Child:
 
     @property
     def pid(self) -> int:
-        """Of the supervisor."""
+        """Process id of the supervisor."""
         return self.popen.pid
 
     def fileno(self) -> int:
@@ -181,7 +198,9 @@ class Child:
         return bool(wait([self], seconds))
 
     def end(self, grace_s: float = 0.0) -> Ending:
-        """End the program and all that it started, after a moment to end by itself; how it ended. A fork of this process ends nothing."""
+        """End the program and all that it started, after `grace_s` to exit by itself; how it ended. A fork
+        of this process ends nothing.
+        """
         if os.getpid() != self.owner:
             return Ending(0)
         with self._lock:
@@ -197,7 +216,7 @@ class Child:
         self.popen.kill()
         code = self.popen.wait()
         head, separator, output = report.partition(b"\n")
-        if not separator:  # the supervisor was killed, or did not start
+        if not separator:  # the supervisor was killed or did not start
             self._end_marked()
             return Ending(code)
         return Ending(127, errno=int(head[1:])) if head.startswith(b"!") else Ending(int(head), output)
@@ -211,15 +230,18 @@ class Child:
         return b"".join(parts)
 
     def _end_marked(self) -> None:
-        """Kill the processes that have this child's mark until there are none."""
+        """Kill the processes with this child's mark until none is left."""
         end, clean = time.monotonic() + END_S, 0
-        while clean < 2 and time.monotonic() < end:  # two, since a process that begins a program shows no environment for a moment
+        # two rounds: a process that starts a program briefly shows no environment
+        while clean < 2 and time.monotonic() < end:
             clean = clean + 1 if not _kill_marked(self._mark) else 0
             time.sleep(0.01)
 
 
 def _take_standard_descriptors() -> None:
-    """Open 0, 1 and 2 where this process has closed them: a pipe there would be taken for a child's standard input or output."""
+    """Open descriptors 0, 1 and 2 if this process has closed them: a child would use a pipe there as
+    standard input or output.
+    """
     while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(fd, True)
     os.close(fd)
@@ -241,22 +263,25 @@ class Server(Child):
     """A Python process that answers messages.
 
     Args:
-        function: "module:function" of what it runs with its `Line`; `answer` is the rest of its life.
+        function: "module:function" that it runs with its `Line`, and that ends by calling `answer`.
         options: options of `Child`.
 
     Raises:
-        ArchGymError, OSError: as of `Child`.
+        ArchGymError, OSError: see `Child`.
     """
 
     def __init__(self, function: str, **options: Any):
         module, _, name = function.partition(":")
         self.connection, theirs = multiprocessing.connection.Pipe()
-        self._answers = secrets.token_bytes(8)  # their mark
+        self._answers = secrets.token_bytes(8)  # mark of the answers
         self._arrived = bytearray()
         self._unreadable = False
-        path = [folder for folder in sys.path if isinstance(folder, str)]  # Python passes over other entries
+        path = [folder for folder in sys.path if isinstance(folder, str)]  # Python ignores other entries
         line = f"{Line.__module__}.Line({theirs.fileno()}, {self._answers!r})"
-        code = f"import sys; sys.path[:] = {path!a}; import {Line.__module__}; from {module} import {name}; {name}({line})"
+        code = (
+            f"import sys; sys.path[:] = {path!a}; import {Line.__module__}; from {module} import {name}; "
+            f"{name}({line})"
+        )
         flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
         try:
             super().__init__([sys.executable, *flags, "-c", code], fds=[theirs.fileno()], **options)
@@ -267,27 +292,27 @@ class Server(Child):
             theirs.close()
 
     def send(self, message: Any) -> None:
-        """Send a message; if the process has ended, waiting for an answer will tell."""
+        """Send a message. An error is left to `receive`, which notices the end of the process."""
         with suppress(OSError):
             self.connection.send(message)
 
     def ready(self, seconds: float | None = None) -> bool:
-        """Whether a whole message, or the end of the process, is there within some time."""
+        """Whether a whole message or the end of the process arrives within `seconds`."""
         while not (self._whole or self._garbled):
             ends = wait([self.connection, self], seconds)
             if not ends:
                 return False
             if self.connection not in ends:
-                self.end()  # and every process that holds the connection
+                self.end()  # ends every process that holds the connection
             elif not self._read():
                 return True
         return True
 
     def receive(self) -> Any:
-        """The next message, which may have arrived before the process ended.
+        """The next message, even if the process has ended since.
 
         Raises:
-            EOFError: the process ended without one, or said something else.
+            EOFError: the process ended without a message, or sent anything else.
         """
         self.ready()
         if not self._whole:
@@ -299,7 +324,7 @@ class Server(Child):
             return pickle.loads(content)
         except MemoryError:
             raise
-        except Exception as error:  # somebody wrote into the middle of it
+        except Exception as error:  # another process wrote into it
             self._unreadable = True
             raise EOFError from error
 
@@ -307,15 +332,19 @@ class Server(Child):
     def _whole(self) -> bool:
         """Whether a whole message has arrived."""
         size = len(self._arrived)
-        return not self._garbled and size >= _HEAD.size and size >= _HEAD.size + _HEAD.unpack_from(self._arrived)[1]
+        return (
+            not self._garbled
+            and size >= _HEAD.size
+            and size >= _HEAD.size + _HEAD.unpack_from(self._arrived)[1]
+        )
 
     @property
     def _garbled(self) -> bool:
-        """Whether something else than messages has arrived."""
+        """Whether anything but messages has arrived."""
         return self._unreadable or not self._answers.startswith(bytes(self._arrived[: len(self._answers)]))
 
     def _read(self) -> bool:
-        """Take what has arrived; False where nothing more will."""
+        """Read what has arrived; False at the end."""
         try:
             part = os.read(self.connection.fileno(), 1 << 20)
         except OSError:
@@ -325,13 +354,13 @@ class Server(Child):
 
     def _end(self, grace_s: float) -> Ending:
         if grace_s and not self._garbled:
-            self.connection.close()  # for the process to end by itself
+            self.connection.close()  # so that the process exits by itself
         ending = super()._end(0.0 if self._garbled else grace_s)
         return replace(ending, garbled=self._garbled)
 
 
 class Line:
-    """A `Server`'s process's end of the connection. Answers carry a mark, by which they are told from what others write there.
+    """The process's end of a `Server`'s connection. Answers carry a mark that no other output has.
 
     Args:
         descriptor: file descriptor of a socket.
@@ -339,19 +368,21 @@ class Line:
     """
 
     def __init__(self, descriptor: int, mark: bytes):
-        self._connection: Connection[Any, Any] = multiprocessing.connection.Connection(descriptor)
+        self._connection: multiprocessing.connection.Connection[Any, Any] = (
+            multiprocessing.connection.Connection(descriptor)
+        )
         self._mark = mark
 
     def receive(self) -> Any:
         """The next message.
 
         Raises:
-            EOFError: nobody sends any more.
+            EOFError: the other end is closed.
         """
         return self._connection.recv()
 
     def send(self, message: Any) -> None:
-        """Answer."""
+        """Send an answer."""
         content = pickle.dumps(message)
         view = memoryview(_HEAD.pack(self._mark, len(content)) + content)
         while view:
@@ -359,7 +390,9 @@ class Line:
 
 
 def answer(line: Line, reply: Callable[[Any], Any]) -> None:
-    """Answer messages, in a `Server`'s process, until the other end is closed; a reply that is out of memory ends the process."""
+    """Answer messages, in a `Server`'s process, until the other end is closed; a MemoryError in `reply`
+    ends the process.
+    """
     here = os.getpid()
     while True:
         try:
@@ -370,22 +403,22 @@ def answer(line: Line, reply: Callable[[Any], Any]) -> None:
             result = reply(message)
         except MemoryError:
             exit_out_of_memory()
-        if os.getpid() != here:  # a fork that came back: its answer would be taken for that of another message
+        if os.getpid() != here:  # a fork that returned: its answer would be read as that of the next message
             os._exit(1)
         line.send(result)
 
 
 def run(command: Sequence[str], timeout_s: float, **options: Any) -> Ending:
-    """Run a program to its end, and end what it leaves behind; of what it prints, the last 16 MiB are kept.
+    """Run a program, keep the last 16 MiB of its output, and end all that it leaves running.
 
     Args:
         command: the program and its arguments.
-        timeout_s: seconds until it is killed.
+        timeout_s: time limit, seconds.
         options: options of `Child`.
 
     Raises:
         OSError: it cannot be started.
-        subprocess.TimeoutExpired: it was killed.
+        subprocess.TimeoutExpired: it exceeded the limit and was killed.
     """
     child = Child(command, keep=OUTPUT, kept=(1, 2), **options)
     try:

@@ -1,6 +1,6 @@
-"""Memory of processes: limits on the address space of this one, and what others hold.
+"""Memory of processes: limits on the address space of this one, and the use of others.
 
-A limit lets an allocation that does not fit raise a MemoryError, before the system looks for a process to kill.
+Under a limit, an allocation that does not fit raises a MemoryError before the system kills a process.
 """
 
 from __future__ import annotations
@@ -11,17 +11,23 @@ from contextlib import contextmanager, suppress
 
 
 def limit_memory(extra: int) -> None:
-    """Let this process take at most `extra` bytes of address space on top of what it holds; soft limits that it inherited are replaced."""
+    """Limit this process to `extra` bytes of address space beyond what it holds, in place of an inherited
+    soft limit.
+    """
     import resource
 
     hard = resource.getrlimit(resource.RLIMIT_AS)[1]
     limit = min(_held() + extra, sys.maxsize)
-    resource.setrlimit(resource.RLIMIT_AS, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
+    resource.setrlimit(
+        resource.RLIMIT_AS, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard)
+    )
 
 
 @contextmanager
 def limited_memory(extra: int) -> Iterator[None]:
-    """Let this process take at most `extra` bytes of address space on top of what it holds, for a while and on Linux alone."""
+    """Limit this process to `extra` bytes of address space beyond what it holds, within a `with` block and
+    on Linux alone.
+    """
     held = _held()
     if not held:
         yield
@@ -30,7 +36,9 @@ def limited_memory(extra: int) -> Iterator[None]:
 
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     limit = held + extra
-    resource.setrlimit(resource.RLIMIT_AS, (limit if soft == resource.RLIM_INFINITY else min(soft, limit), hard))
+    resource.setrlimit(
+        resource.RLIMIT_AS, (limit if soft == resource.RLIM_INFINITY else min(soft, limit), hard)
+    )
     try:
         yield
     finally:
@@ -49,19 +57,14 @@ def _held() -> int:
 
 
 def physical_memory() -> int:
-    """Bytes of memory that this machine has."""
+    """Memory of this machine, bytes."""
     import psutil
 
     return int(psutil.virtual_memory().total)
 
 
 def resident_memory(pid: int, *, below: bool = False) -> int:
-    """Bytes of memory that a process holds; 0 where it has ended.
-
-    Args:
-        pid: the process.
-        below: count all processes below it instead.
-    """
+    """Resident memory of a process, or of all processes below it, bytes; 0 if it has ended."""
     import psutil
 
     total = 0

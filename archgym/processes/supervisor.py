@@ -1,13 +1,14 @@
 """Runs one program and ends with it, together with all that it started.
 
-    owner  --->  supervisor  --->  program  --->  whatever it starts, in sessions of their own too
+    owner  --->  supervisor  --->  program  --->  all that it starts, in any session
 
-Orphans below a supervisor become its children (`PR_SET_CHILD_SUBREAPER`), so that daemons, double forks and children of a program that was
-killed stay in sight. When the program ends, when the owner asks (a byte) or is gone (a pidfd), everything below is killed until nothing is
-left, and the owner is sent how the program ended: its exit code (or "!errno" where it could not be started), a line feed, and the end of
-what it wrote. `archgym.processes.children` is the other side.
+Orphans below a supervisor become its children (`PR_SET_CHILD_SUBREAPER`): daemons, double forks, children of
+a killed program. When the program ends, the owner sends a byte, or the owner ends (a pidfd), everything below
+is killed, and the supervisor reports to the owner: the program's exit code (or "!errno" if it could not be
+started), a line feed, and the end of its output. `archgym.processes.children` is the other side.
 
-Run by a Python without site-packages, since it must start in milliseconds: it needs the standard library alone, and little of that.
+A Python without site-packages runs it so that it starts in milliseconds: it needs little of the standard
+library and nothing else.
 """
 
 import ctypes
@@ -20,68 +21,77 @@ import time
 from contextlib import suppress
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
-POLL_S = 0.5  # where the system cannot tell that the owner is gone
-END_S = 5.0  # after which a process that cannot be killed is left
+POLL_S = 0.5  # where the system does not report the owner's end
+END_S = 5.0  # time limit for killing everything
 LINUX = sys.platform == "linux"
 
 
 def main(
-    owner: int, control: int, fds: list[int], output: list[int], keep: int, grace_s: float, memory: int | None, command: list[str]
+    owner: int,
+    control: int,
+    fds: list[int],
+    output: list[int],
+    keep: int,
+    grace_s: float,
+    memory: int | None,
+    command: list[str],
 ) -> None:
-    """Start the command and wait for the first of its end, a request, and the owner's end; then end everything.
+    """Start the command, wait for its end, a request or the owner's end, then end everything.
 
     Args:
-        owner: the process that started this one.
-        control: descriptor of a socket that ends at the owner.
+        owner: process id of the process that started this one.
+        control: descriptor of a socket to the owner.
         fds: further descriptors that the command inherits.
-        output: the command's own descriptors, 1 or 2, of which the last `keep` bytes are kept.
-        keep: bytes that are kept of what it writes there.
-        grace_s: seconds that the command has to end by itself after the owner.
-        memory: bytes of address space that the command may take; None for no limit.
+        output: descriptors of the command, 1 or 2, whose output is kept.
+        keep: output to keep, bytes.
+        grace_s: time for the command to exit by itself after the owner ended, seconds.
+        memory: limit on the command's address space, bytes; None for no limit.
         command: the program and its arguments.
     """
-    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):  # of a terminal: they are for the owner
-        signal.signal(number, _nothing)  # a handler, which the program does not inherit
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):  # a terminal's signals are for the owner
+        signal.signal(number, _nothing)  # the program inherits ignored signals, but not handlers
     woken, wake = os.pipe()
     os.set_blocking(wake, False)
     os.set_blocking(woken, False)
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
-    asked = []
-    signal.signal(signal.SIGTERM, lambda *_: asked.append(True))
+    requests = []
+    signal.signal(signal.SIGTERM, lambda *_: requests.append(True))
     signal.signal(signal.SIGCHLD, _nothing)
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
     os.set_inheritable(control, False)
     source, sink = os.pipe() if output else (-1, -1)
     program = _start(command, output, source, sink, control, memory)
     _let_go(fds, output, sink)
-    said = bytearray()
-    gone = _pidfd(owner)
+    written = bytearray()
+    owner_end = _pidfd(owner)
     poll = select.poll()
-    for fd in (control, woken, source, gone):
+    for fd in (control, woken, source, owner_end):
         if fd >= 0:
             poll.register(fd, select.POLLIN)
     code: int | None = None
-    while code is None and not asked:
-        ready = {fd for fd, _ in poll.poll(None if gone >= 0 else 1000 * POLL_S)}
-        if source in ready and not _take(source, said, keep):
+    while code is None and not requests:
+        ready = {fd for fd, _ in poll.poll(None if owner_end >= 0 else 1000 * POLL_S)}
+        if source in ready and not _take(source, written, keep):
             poll.unregister(source)
         if woken in ready:
             _drain(woken)
         code = _reap(program)
-        if code is None and (ready & {control, gone} or os.getppid() != owner):
-            if control not in ready or not os.read(control, 1):  # nobody asked: the owner is gone
+        if code is None and (ready & {control, owner_end} or os.getppid() != owner):
+            if control not in ready or not os.read(control, 1):  # not a request: the owner has ended
                 code = _within(program, grace_s)
             break
     code = _end_all(program, code)
-    for _ in range(64 if source >= 0 else 0):  # more than a pipe holds
-        if not _take(source, said, keep):
+    for _ in range(64 if source >= 0 else 0):  # reads more than a pipe holds
+        if not _take(source, written, keep):
             break
     ending = -signal.SIGKILL if code is None else code
-    _report(control, b"%d\n%b" % (ending, bytes(said[-keep:] if keep else b"")))
+    _report(control, b"%d\n%b" % (ending, bytes(written[-keep:] if keep else b"")))
 
 
-def _start(command: list[str], output: list[int], source: int, sink: int, control: int, memory: int | None) -> int:
-    """The program, in a session of its own; it dies with this process."""
+def _start(
+    command: list[str], output: list[int], source: int, sink: int, control: int, memory: int | None
+) -> int:
+    """Start the program in its own session; the system kills it with this process."""
     failed, failure = os.pipe()
     here = os.getpid()
     pid = os.fork()
@@ -95,12 +105,12 @@ def _start(command: list[str], output: list[int], source: int, sink: int, contro
                 os.dup2(sink, fd)
             if memory is not None:
                 _limit_memory(memory)
-            for ignored in (signal.SIGPIPE, signal.SIGXFSZ):  # by Python
+            for ignored in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them
                 signal.signal(ignored, signal.SIG_DFL)
             os.execvp(command[0], command)
         except OSError as error:
             os.write(failure, b"%d" % (error.errno or errno.EIO))
-        except ValueError:  # no name at all
+        except ValueError:  # an empty name
             os.write(failure, b"%d" % errno.ENOENT)
         finally:
             os._exit(127)
@@ -119,12 +129,14 @@ def _limit_memory(limit: int) -> None:
     import resource
 
     hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-    with suppress(ValueError, OSError):  # a system that has no such limit
-        resource.setrlimit(resource.RLIMIT_AS, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
+    with suppress(ValueError, OSError):  # a system without such a limit
+        resource.setrlimit(
+            resource.RLIMIT_AS, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard)
+        )
 
 
 def _let_go(fds: list[int], output: list[int], sink: int) -> None:
-    """Close what is the program's, so that the other ends see it end."""
+    """Close the program's descriptors here, so that the other ends notice its end."""
     nowhere = os.open(os.devnull, os.O_RDWR)
     for fd in (0, 1, *output):
         os.dup2(nowhere, fd)
@@ -133,20 +145,20 @@ def _let_go(fds: list[int], output: list[int], sink: int) -> None:
             os.close(fd)
 
 
-def _take(source: int, said: bytearray, keep: int) -> bool:
+def _take(source: int, written: bytearray, keep: int) -> bool:
     """Read a part of the program's output and keep the end; False at its end."""
     try:
         chunk = os.read(source, 1 << 16)
     except BlockingIOError:
         return False
-    said += chunk
-    if len(said) > 2 * keep + (1 << 16):
-        del said[:-keep]
+    written += chunk
+    if len(written) > 2 * keep + (1 << 16):
+        del written[:-keep]
     return bool(chunk)
 
 
 def _reap(program: int) -> int | None:
-    """Wait for all children that have ended; the program's exit code, if it is among them."""
+    """Reap all children that have ended; the program's exit code, if it is among them."""
     code = None
     while True:
         try:
@@ -160,7 +172,7 @@ def _reap(program: int) -> int | None:
 
 
 def _within(program: int, seconds: float) -> int | None:
-    """The exit code of a program that ends by itself in a while."""
+    """The exit code of a program that ends by itself within `seconds`."""
     end = time.monotonic() + seconds
     while (code := _reap(program)) is None and time.monotonic() < end:
         time.sleep(0.01)
@@ -171,7 +183,7 @@ def _end_all(program: int, code: int | None) -> int | None:
     """Kill everything below this process until nothing is left; the program's exit code."""
     end = time.monotonic() + END_S
     pause = 0.001
-    if not LINUX:  # orphans are out of sight there
+    if not LINUX:  # there, orphans leave the tree of processes
         _kill(-program)
     while _has_children() and time.monotonic() < end:
         for pid in _below():
@@ -211,7 +223,7 @@ def _below() -> list[int]:
 
 
 def _parents() -> list[tuple[int, int]]:
-    """Process and parent, of all processes."""
+    """Process and parent ids of all processes."""
     if not LINUX:
         import subprocess
 
@@ -227,7 +239,7 @@ def _parents() -> list[tuple[int, int]]:
 
 
 def _pidfd(owner: int) -> int:
-    """A descriptor that becomes readable when the owner ends; -1 where the system has none."""
+    """A descriptor that becomes readable when the owner ends; -1 if the system has none."""
     try:
         return os.pidfd_open(owner)
     except (AttributeError, OSError):

@@ -1,12 +1,13 @@
 """Small trees without walking them (Lucchese et al., "QuickScorer", SIGIR 2015).
 
-The leaves of a tree are numbered from left to right, a bit each. A node whose test x[f] <= threshold fails rules the leaves of its left
-subtree out. Of the leaves that no failed test has ruled out, x falls into the leftmost:
+Each leaf of a tree is a bit, numbered from left to right. A node whose test x[f] <= threshold fails excludes
+the leaves of its left subtree. x falls into the leftmost leaf that is not excluded:
 
     v(x) = AND over nodes with x[f] > threshold of mask(node),      leaf(x) = lowest set bit of v(x)
 
-The masks of all nodes of one feature depend only on the interval between thresholds that holds x[f], so they are combined in advance: one
-row of T masks for each interval of each feature, and F rows to combine for a design, whatever the depth of the trees.
+The masks of all nodes of one feature depend only on the interval of thresholds that holds x[f], so they are
+combined in advance: one row of T masks per interval and feature, F rows per design, independent of the depth
+of the trees.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from archgym.space import Array, Indices
 
 MAX_LEAVES = 32
 _LEAF = -1
-_CHUNK = 256  # rows at once: their intermediate arrays stay in the processor's cache
-_MULTIPLIER = np.uint32(0x077CB531)  # de Bruijn: a power of two times this has its exponent's code in the five highest bits
+_CHUNK = 256  # rows per chunk, whose intermediate arrays fit into the processor's cache
+# de Bruijn: a power of two times this has its exponent's code in the five highest bits
+_MULTIPLIER = np.uint32(0x077CB531)
 _EXPONENT = np.empty(32, np.int32)
 _EXPONENT[(np.uint32(1) << np.arange(32, dtype=np.uint32)) * _MULTIPLIER >> np.uint32(27)] = np.arange(32)
 
@@ -32,9 +34,12 @@ class BitVectors:
         value: values of the leaves, [V].
     """
 
-    def __init__(self, roots: Indices, feature: Indices, threshold: Array, left: Indices, right: Indices, value: Array):
+    def __init__(
+        self, roots: Indices, feature: Indices, threshold: Array, left: Indices, right: Indices, value: Array
+    ):
         below = leaf_counts(left, right)
-        tree, first = np.zeros(len(left), np.int64), np.zeros(len(left), np.int64)  # each node's tree and leftmost leaf
+        # each node's tree and leftmost leaf
+        tree, first = np.zeros(len(left), np.int64), np.zeros(len(left), np.int64)
         tree[roots] = np.arange(len(roots))
         level = roots
         while len(level := level[left[level] != _LEAF]):
@@ -45,9 +50,12 @@ class BitVectors:
         leaves, inner = np.flatnonzero(left == _LEAF), np.flatnonzero(left != _LEAF)
         self.values = np.zeros((len(roots), MAX_LEAVES))
         self.values[tree[leaves], first[leaves]] = value[leaves]
-        ruled_out = ((np.uint64(1) << below[left[inner]].astype(np.uint64)) - np.uint64(1)) << first[left[inner]].astype(np.uint64)
-        masks = ~ruled_out.astype(np.uint32)
-        self.tables: list[tuple[int, Array, Array]] = []  # feature, its thresholds [K], masks by interval [K + 1, T]
+        excluded = ((np.uint64(1) << below[left[inner]].astype(np.uint64)) - np.uint64(1)) << first[
+            left[inner]
+        ].astype(np.uint64)
+        masks = ~excluded.astype(np.uint32)
+        # feature, its thresholds [K], masks by interval [K + 1, T]
+        self.tables: list[tuple[int, Array, Array]] = []
         for f in np.unique(feature[inner]):
             tested = feature[inner] == f
             cuts, place = np.unique(threshold[inner][tested], return_inverse=True)
@@ -77,4 +85,4 @@ def leaf_counts(left: Indices, right: Indices) -> Indices:
     counts = (left == _LEAF).astype(np.int64)
     for node in np.flatnonzero(left != _LEAF)[::-1]:  # children come after their parents
         counts[node] = counts[left[node]] + counts[right[node]]
-    return np.asarray(counts, np.int64)
+    return counts

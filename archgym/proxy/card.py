@@ -30,36 +30,46 @@ def card(report: Mapping[str, Any]) -> str:
         "model": f"`{report['model']}`, seed {report['seed']}",
         "archgym": report["archgym"],
         "designs trained on": trained,
-        "designs tested on": f"{designs['test']:,}, none of them trained on",
+        "designs tested on": f"{designs['test']:,}, distinct from the training designs",
     }
     sections = [
         f"# A proxy of {env.id}",
         markdown_table(["", ""], [[name, text] for name, text in facts.items()]),
         "Data: " + "; ".join(report["sources"]),
-        "## Errors on designs that it has not seen",
+        "## Errors on unseen designs",
         errors(report["test"]),
         f"Cross-validated on the training designs, {report['folds']} folds:",
         errors(report["cross_validated"]),
     ]
     logs = [name for name, target in report["targets"].items() if target["log"]]
     if logs:
-        sections.append(f"Learnt as logarithms, since they span a decade: {', '.join(f'`{name}`' for name in logs)}.")
+        sections.append(
+            "Learnt as logarithms, since they span at least a decade: "
+            f"{', '.join(f'`{name}`' for name in logs)}."
+        )
     if report["feasibility"]:
         found = report["feasibility"]
         sections.append(
-            f"Feasibility is right for {found['accuracy']:.2%} of the test designs: {found['wrongly_feasible']:.2%} are wrongly called "
-            f"feasible, {found['wrongly_infeasible']:.2%} wrongly infeasible."
+            f"Feasibility is predicted correctly for {found['accuracy']:.2%} of the test designs; "
+            f"{found['wrongly_feasible']:.2%} are wrongly feasible, {found['wrongly_infeasible']:.2%} "
+            "wrongly infeasible."
         )
     sections += ["## Learning curve\nRMSE on the test designs, % of range.", _curve(report)]
     if report["agents"]:
         n = report["agents"]["designs"]
         sections += [
-            f"## Whose designs generalise\nRMSE, % of range, averaged over targets; rows: trained on {n:,} designs of an agent; columns: "
-            "tested on the unseen designs of an agent.",
+            "## Generalisation between agents\nRMSE, % of range, averaged over targets; rows: agent of the "
+            f"{n:,} training designs; columns: agent of the unseen test designs.",
             _agents(report["agents"]["errors"]),
         ]
-    sections += ["## Intervals\nShare of the test designs within the interval of each level.", _coverage(report["coverage"])]
-    sections.append('## Use\n```python\nfrom archgym.proxy import ProxySimulator\n\nmodel = ProxySimulator.load("DIR")\n```')
+    sections += [
+        "## Intervals\nShare of the test designs within the interval of each level.",
+        _coverage(report["coverage"]),
+    ]
+    sections.append(
+        "## Use\n```python\nfrom archgym.proxy import ProxySimulator\n\n"
+        'model = ProxySimulator.load("DIR")\n```'
+    )
     return "\n\n".join(sections) + "\n"
 
 
@@ -72,7 +82,10 @@ def errors(found: Mapping[str, Mapping[str, float]]) -> str:
 def _curve(report: Mapping[str, Any]) -> str:
     names = list(report["targets"])
     rows = [
-        [f"{point['designs']:,}", *(_figure(point["errors"][name]["rmse_percent_of_range"]) for name in names)]
+        [
+            f"{point['designs']:,}",
+            *(_figure(point["errors"][name]["rmse_percent_of_range"]) for name in names),
+        ]
         for point in report["learning_curve"]
     ]
     return markdown_table(["designs", *(f"`{name}`" for name in names)], rows)
@@ -80,7 +93,10 @@ def _curve(report: Mapping[str, Any]) -> str:
 
 def _agents(found: Mapping[str, Mapping[str, float]]) -> str:
     columns = list(next(iter(found.values())))
-    return markdown_table(["trained on", *columns], [[agent, *(_figure(each[name]) for name in columns)] for agent, each in found.items()])
+    return markdown_table(
+        ["trained on", *columns],
+        [[agent, *(_figure(each[name]) for name in columns)] for agent, each in found.items()],
+    )
 
 
 def _coverage(found: Mapping[str, Mapping[str, float]]) -> str:

@@ -14,7 +14,7 @@ from archgym.text import plain
 
 Chart: TypeAlias = Any  # Altair builds classes at run time
 
-_MAX_DOTS = 2000  # per panel
+_MAX_DOTS = 2000  # dots per panel
 _HUES = ("#1652dc", "#fb8900", "#d90151", "#41c37b", "#8d77fe", "#006f06")
 _SIZE = 240
 
@@ -31,18 +31,24 @@ def draw(trained: Trained, subtitle: str = "") -> Chart:
     colour = alt.Color(
         "target:N",
         sort=names,
-        scale=alt.Scale(domain=names, range=list(_HUES[: len(names)]) if len(names) <= len(_HUES) else {"scheme": "tableau20"}),
+        scale=alt.Scale(
+            domain=names,
+            range=list(_HUES[: len(names)]) if len(names) <= len(_HUES) else {"scheme": "tableau20"},
+        ),
         legend=alt.Legend(title=None, orient="bottom") if len(names) > 1 else None,
     )
+    last = [
+        _curve(trained, colour),
+        _intervals(trained, colour),
+        *([_agents(trained)] if trained.report["agents"] else []),
+    ]
     rows: list[Chart] = [
         alt.concat(*[_predictions(trained, k) for k in range(len(metrics))], columns=3, spacing=28),
         alt.concat(*[_by_parameter(trained, k) for k in range(len(metrics))], columns=3, spacing=28),
-        alt.hconcat(
-            _curve(trained, colour), _intervals(trained, colour), *([_agents(trained)] if trained.report["agents"] else []), spacing=40
-        ),
+        alt.hconcat(*last, spacing=40),
     ]
     title = alt.TitleParams(
-        f"A {trained.report['model'].replace('_', ' ')} proxy of {trained.simulator.environment['id']}",
+        f"A {trained.report['model'].replace('_', ' ')} proxy of {trained.simulator.env.id}",
         subtitle=[line for line in (_facts(trained), subtitle) if line],
         offset=16,
         limit=0,
@@ -52,7 +58,10 @@ def draw(trained: Trained, subtitle: str = "") -> Chart:
 
 def _facts(trained: Trained) -> str:
     designs = trained.report["designs"]
-    return f"{designs['train']:,} of {designs['space']:,} designs trained on, {designs['test']:,} others tested on"
+    return (
+        f"{designs['train']:,} of {designs['space']:,} designs for training, {designs['test']:,} others for "
+        "the test"
+    )
 
 
 def _predictions(trained: Trained, k: int) -> Chart:
@@ -67,15 +76,17 @@ def _predictions(trained: Trained, k: int) -> Chart:
     domain = [low / 1.1, high * 1.1] if log else [low - room, high + room]
     scale = alt.Scale(type="log" if log else "linear", domain=domain, nice=False, zero=False)
     axis = alt.Axis(format="~s" if high < 1e15 and low > 1e-15 else "~g", tickCount=5, labelOverlap="greedy")
-    dots = alt.Chart(alt.InlineData(values=[{"t": float(t), "p": float(p)} for t, p in zip(true, predicted, strict=True)])).mark_point(
-        filled=True, size=12, opacity=0.45, color=_HUES[0]
-    )
+    dots = alt.Chart(
+        alt.InlineData(values=[{"t": float(t), "p": float(p)} for t, p in zip(true, predicted, strict=True)])
+    ).mark_point(filled=True, size=12, opacity=0.45, color=_HUES[0])
     encoded = dots.encode(
         x=alt.X("t:Q", title=f"true {axis_title(metric)}", scale=scale, axis=axis),
         y=alt.Y("p:Q", title="predicted", scale=scale, axis=axis),
     )
     ends = [{"t": v, "p": v} for v in domain]
-    diagonal = alt.Chart(alt.InlineData(values=ends)).mark_line(style="diagonal", clip=True).encode(x="t:Q", y="p:Q")
+    diagonal = (
+        alt.Chart(alt.InlineData(values=ends)).mark_line(style="diagonal", clip=True).encode(x="t:Q", y="p:Q")
+    )
     title = alt.TitleParams(
         f"RMSE {errors['rmse_percent_of_range']:.3g} % of the range, R2 {errors['r2']:.5g}",
         subtitle=f"MAPE {errors['mape_percent']:.3g} %, Spearman {errors['spearman']:.5f}",
@@ -93,15 +104,8 @@ def _by_parameter(trained: Trained, k: int) -> Chart:
         rmse = [float(np.sqrt((error[trained.indices[:, p] == i] ** 2).mean())) for i in seen]
         worst = int(np.argmax(rmse))
         for j, (i, value) in enumerate(zip(seen, rmse, strict=True)):
-            shown = parameter.value(int(i))
-            values.append(
-                {
-                    "parameter": parameter.name,
-                    "value": plain(shown),
-                    "rmse": value,
-                    "worst": j == worst,
-                }
-            )
+            shown = plain(parameter.value(int(i)))
+            values.append({"parameter": parameter.name, "value": shown, "rmse": value, "worst": j == worst})
     base = alt.Chart(alt.InlineData(values=values)).encode(
         x=alt.X("rmse:Q", title=f"RMSE of {metric.name}, % of the range", scale=alt.Scale(zero=True)),
         y=alt.Y("parameter:N", title=None, sort=list(space.names), axis=alt.Axis(labelLimit=150)),
@@ -109,8 +113,14 @@ def _by_parameter(trained: Trained, k: int) -> Chart:
     dots = base.mark_point(filled=True, size=26, opacity=0.6, color=_HUES[0]).encode(
         tooltip=[alt.Tooltip("parameter:N"), alt.Tooltip("value:N"), alt.Tooltip("rmse:Q", format=".3g")]
     )
-    names = base.transform_filter("datum.worst").mark_text(style="name", align="left", dx=6).encode(text="value:N")
-    return alt.layer(dots, names).properties(width=_SIZE, height=max(90, 17 * len(space)), title="Errors by parameter")
+    names = (
+        base.transform_filter("datum.worst")
+        .mark_text(style="name", align="left", dx=6)
+        .encode(text="value:N")
+    )
+    return alt.layer(dots, names).properties(
+        width=_SIZE, height=max(90, 17 * len(space)), title="Errors by parameter"
+    )
 
 
 def _curve(trained: Trained, colour: Any) -> Chart:
@@ -126,11 +136,16 @@ def _curve(trained: Trained, colour: Any) -> Chart:
         .encode(
             x=alt.X(
                 "designs:Q",
-                title="designs trained on",
+                title="training designs",
                 scale=alt.Scale(type="log", nice=False),
                 axis=alt.Axis(format="~s", tickCount=5, labelOverlap="greedy", labelFlush=False),
             ),
-            y=alt.Y("rmse:Q", title="RMSE, % of the range", scale=alt.Scale(type="log"), axis=alt.Axis(format="~g", tickCount=4)),
+            y=alt.Y(
+                "rmse:Q",
+                title="RMSE, % of the range",
+                scale=alt.Scale(type="log"),
+                axis=alt.Axis(format="~g", tickCount=4),
+            ),
             color=colour,
         )
         .properties(width=_SIZE, height=_SIZE, title="Learning curve")
@@ -156,14 +171,20 @@ def _intervals(trained: Trained, colour: Any) -> Chart:
         )
     )
     ends = [{"level": v, "coverage": v} for v in (0.4, 1.0)]
-    diagonal = alt.Chart(alt.InlineData(values=ends)).mark_line(style="diagonal").encode(x="level:Q", y="coverage:Q")
+    diagonal = (
+        alt.Chart(alt.InlineData(values=ends)).mark_line(style="diagonal").encode(x="level:Q", y="coverage:Q")
+    )
     return alt.layer(diagonal, lines).properties(width=_SIZE, height=_SIZE, title="Intervals")
 
 
 def _agents(trained: Trained) -> Chart:
     """Generalisation from the designs of one agent to those of another."""
     found = trained.report["agents"]
-    values = [{"on": row, "to": column, "rmse": rmse} for row, errors in found["errors"].items() for column, rmse in errors.items()]
+    values = [
+        {"on": row, "to": column, "rmse": rmse}
+        for row, errors in found["errors"].items()
+        for column, rmse in errors.items()
+    ]
     columns = list(next(iter(found["errors"].values())))
     base = alt.Chart(alt.InlineData(values=values)).encode(
         x=alt.X("to:N", title="tested on unseen designs of", sort=columns, axis=alt.Axis(labelAngle=-40)),
@@ -171,13 +192,19 @@ def _agents(trained: Trained) -> Chart:
     )
     low, high = (float(f([v["rmse"] for v in values])) for f in (np.min, np.max))
     tiles = base.mark_rect().encode(
-        color=alt.Color("rmse:Q", scale=alt.Scale(type="log", scheme="blues", domain=[low, max(high, 1.01 * low)]), legend=None)
+        color=alt.Color(
+            "rmse:Q",
+            scale=alt.Scale(type="log", scheme="blues", domain=[low, max(high, 1.01 * low)]),
+            legend=None,
+        )
     )
     middle = float(np.sqrt(low * high))
     text = base.mark_text().encode(
-        text=alt.Text("rmse:Q", format=".2g"), color=alt.condition(f"datum.rmse > {middle}", alt.value("#ffffff"), alt.value("#1b2027"))
+        text=alt.Text("rmse:Q", format=".2g"),
+        color=alt.condition(f"datum.rmse > {middle}", alt.value("#ffffff"), alt.value("#1b2027")),
     )
-    size = 46
     return alt.layer(tiles, text).properties(
-        width=size * len(columns), height=26 * len(found["errors"]), title="Whose designs generalise: RMSE, % of the range"
+        width=46 * len(columns),
+        height=26 * len(found["errors"]),
+        title="Generalisation between agents: RMSE, % of the range",
     )

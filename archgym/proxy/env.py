@@ -1,23 +1,26 @@
 """archgym.proxy.env:archgym/Proxy-v0: search a model of a simulator.
 
 ## Description
-The designs of an environment, evaluated by a model of its simulator (`archgym proxy train`). An evaluation takes a
-fraction of a millisecond and is not exact; the model's report.json has its errors. The module's name in the id makes
-Gymnasium import it; studies take the id too, with `kwargs = { model = "DIR" }`.
+The designs of an environment, evaluated by a model of its simulator (`archgym proxy train`).
+An evaluation takes a fraction of a millisecond and is not exact; the model's report.json has its errors. The
+module's name in the id makes Gymnasium import it; studies take the id too, with `kwargs = { model = "DIR" }`.
 
 ## Action Space
-The action space of the environment that the model has learnt.
+The action space of the learnt environment.
 
 ## Observation Space
-`Box`, float32: log(metric / reference) of the last design's predicted metrics, then its predicted feasibility.
+`Box`, float32: log(metric / reference) of the last design's predicted metrics, then its
+predicted feasibility.
 
 ## Rewards
-The objective of that environment, on predicted metrics; give `objective=` if the model has not learnt all metrics that it needs.
+The objective of the learnt environment, on predicted metrics; give `objective=` if the model lacks
+a metric that it needs.
 
 ## Starting State
 No design: an observation of zeros.
 
-## Episode End
+## Episode
+End
 After one design (`horizon=1`), or after `horizon` designs.
 
 ## Arguments
@@ -49,12 +52,13 @@ def load_proxy(model: str | os.PathLike[str]) -> Simulator:
 
 
 def objective(simulator: Simulator) -> Objective:
-    """The objective of the environment that the proxy has learnt."""
+    """The objective of the learnt environment."""
     if simulator.default_objective is None:
         names = ", ".join(metric.name for metric in simulator.metrics)
         raise ArchGymError(
-            f"the environment's objective needs metrics that this proxy has not learnt: give another, such as "
-            f"objective={{'minimize': ['{simulator.metrics[0].name}']}}, of {names}, or train it on more targets"
+            "the environment's objective needs metrics that this proxy has not learnt: give an objective of "
+            f"{names}, such as objective={{'minimize': ['{simulator.metrics[0].name}']}}, or train it on "
+            "more targets"
         )
     return simulator.default_objective
 
@@ -63,15 +67,17 @@ def restrict_to(goal: Objective, names: Sequence[str]) -> Objective:
     """An objective without references of metrics that a proxy has not learnt.
 
     Raises:
-        ArchGymError: its terms or constraints need another metric.
+        ArchGymError: terms or constraints that need another metric.
     """
     references = {name: value for name, value in goal.reference.items() if name in names}
-    found = Objective(*goal.terms, *goal.constraints, reference=references, form=goal.form, strict=goal.strict)
+    found = Objective(
+        *goal.terms, *goal.constraints, reference=references, form=goal.form, strict=goal.strict
+    )
     for metric in found.metrics:
         if metric not in names:
             raise ArchGymError(
-                f"the objective needs {metric}, but this proxy has learnt {', '.join(names)}: train one with --target {metric}, "
-                f"or give an objective of these"
+                f"the objective needs {metric}, but this proxy has learnt {', '.join(names)}: train one with "
+                f"--target {metric}, or give an objective of these"
             )
     return found
 
@@ -86,7 +92,7 @@ def proxy_env(
 
     Args:
         model: folder of a proxy.
-        objective: an objective; default: that of the environment that the proxy has learnt.
+        objective: objective of the environment; default: that of the learnt environment.
         horizon: designs per episode.
 
     Raises:

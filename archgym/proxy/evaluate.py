@@ -38,8 +38,8 @@ def scores(true: Array, predicted: Array, span: float, mean: float) -> dict[str,
         mean: mean of the training targets, used as the baseline prediction.
 
     Returns:
-        rmse_percent_of_range, rmse_percent_of_mean, mape_percent (NaN where a value is 0), r2, spearman, worst_percent_of_range and
-        mean_predictor_rmse_percent_of_range.
+        rmse_percent_of_range, rmse_percent_of_mean, mape_percent (NaN where a value is 0), r2, spearman,
+        worst_percent_of_range and mean_predictor_rmse_percent_of_range.
     """
     error = predicted - true
     rmse = float(np.sqrt((error**2).mean()))
@@ -57,14 +57,22 @@ def scores(true: Array, predicted: Array, span: float, mean: float) -> dict[str,
     }
 
 
-def all_scores(targets: Targets, true: Array, predicted: Array, span: Array, mean: Array) -> dict[str, dict[str, float]]:
+def all_scores(
+    targets: Targets, true: Array, predicted: Array, span: Array, mean: Array
+) -> dict[str, dict[str, float]]:
     """`scores` of every metric: values [N, K], spans and means [K]."""
     columns = zip(targets.metrics, true.T, predicted.T, span, mean, strict=True)
     return {metric.name: scores(t, p, float(s), float(m)) for metric, t, p, s, m in columns}
 
 
 def cross_validated(
-    model: str, x: Array, z: Array, folds: int, rng: np.random.Generator, seed: int, progress: Progress = silent
+    model: str,
+    x: Array,
+    z: Array,
+    folds: int,
+    rng: np.random.Generator,
+    seed: int,
+    progress: Progress = silent,
 ) -> tuple[Array, Array]:
     """Predictions and spreads of every design by a model trained on the other folds: [N, K] each."""
     fold = rng.permutation(len(x)) % folds
@@ -77,24 +85,31 @@ def cross_validated(
 
 
 def widths(z: Array, predicted: Array, spread: Array) -> Array:
-    """Half-widths, as multiples of the spread, of intervals that hold LEVELS of the truth: float64 [levels, K].
+    """Half-widths, in multiples of the spread, of intervals with the coverages LEVELS: float64 [levels, K].
 
-    Quantiles of |z - prediction| / spread over designs outside the training folds: conformal prediction (Vovk et al., 2005), by
-    cross-validation.
+    Quantiles of |z - prediction| / spread over designs outside the training folds: conformal prediction (Vovk
+    et al., 2005), by cross-validation.
     """
-    half: Array = np.quantile(np.abs(z - predicted) / spread, LEVELS, axis=0)
-    return half
+    return np.quantile(np.abs(z - predicted) / spread, LEVELS, axis=0)
 
 
 def coverage(z: Array, predicted: Array, spread: Array, half: Array) -> Array:
-    """Share of truths within the intervals of each level: [levels, K]."""
+    """Share of true values within the intervals of each level: [levels, K]."""
     return np.stack([(np.abs(z - predicted) <= h * spread).mean(axis=0) for h in half])
 
 
 def learning_curve(
-    model: str, x: Array, z: Array, seed: int, judge: Callable[[Model], Mapping[str, Any]], whole: Model, progress: Progress = silent
+    model: str,
+    x: Array,
+    z: Array,
+    seed: int,
+    judge: Callable[[Model], Mapping[str, Any]],
+    whole: Model,
+    progress: Progress = silent,
 ) -> list[dict[str, Any]]:
-    """Errors of models of 1/2, 1/4, ... of the designs, which are in random order; `whole` is the model of all of them."""
+    """Errors of models of 1/2, 1/4, ... of the designs, which are in random order; `whole` is the model of
+    all of them.
+    """
     sizes = [len(x) >> k for k in range(N_POINTS)]
     points = [{"designs": len(x), "errors": judge(whole)}]
     for j, n in enumerate(sizes[1:], 1):
@@ -114,20 +129,22 @@ def by_agent(
     seed: int,
     progress: Progress = silent,
 ) -> dict[str, Any] | None:
-    """Errors of models trained on the designs of one agent, and of all agents together; all on the same number of designs.
+    """Errors of models trained on the designs of one agent, and of all agents together; all on the same
+    number of designs.
 
     Args:
-        model: a name of MODELS.
+        model: name of a model in MODELS.
         x: features, [N, F].
         z: standardised targets, [N, K].
-        owners: agent -> rows of the designs that it has proposed.
+        owners: agent -> rows of its designs.
         judge: errors of a model by test set.
         rng: generator of the draws.
         seed: seed of the fits.
         progress: receives the share of models fitted.
 
     Returns:
-        {"designs": number per model, "errors": agent -> test set -> mean over draws}; None with fewer than two agents.
+        {"designs": number per model, "errors": agent -> test set -> mean over draws}; None with fewer than
+        two agents.
     """
     enough = {agent: rows for agent, rows in owners.items() if len(rows) >= MIN_DESIGNS}
     if len(enough) < 2:

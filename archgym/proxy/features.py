@@ -1,8 +1,10 @@
-"""Designs as numbers that models can learn from.
+"""Designs as features of models.
 
-    numeric parameter (Integer, Real, Ordinal of numbers)   one feature: its place on [0, 1], logarithmic from MIN_LOG_RATIO on
-    other Ordinal                                           one feature: its position in the order, on [0, 1]
-    Categorical                                             one feature per value: 1 or 0; a single one for two values
+    numeric parameter (Integer, Real, Ordinal of numbers)   one feature: its place in [0, 1], logarithmic from
+                                                            MIN_LOG_RATIO on
+    other Ordinal                                           one feature: its position in the order, in [0, 1]
+    Categorical                                             one feature per value: 1 or 0; a single one for
+                                                            two values
 
 Features are float32 numbers, so that libraries with float32 arithmetic see the same values.
 """
@@ -17,7 +19,7 @@ from archgym.errors import ArchGymError
 from archgym.space import LONGEST_GRID, Array, Categorical, DesignSpace, Indices, Parameter
 
 MIN_LOG_RATIO = 16.0
-"""Largest over smallest value of the shortest logarithmic axis."""
+"""Ratio of a parameter's largest to its smallest value from which its axis is logarithmic."""
 
 
 class Encoding:
@@ -43,24 +45,27 @@ class Encoding:
 
     def __call__(self, indices: Indices) -> Array:
         """Features of designs: int64 [B, P] -> float64 [B, F]."""
-        features: Array = self._stacked[indices[:, self.parameter] + self._starts, self._column]
-        return features
+        stacked, starts, column = self._stacked
+        return stacked[indices[:, self.parameter] + starts, column]
 
     @cached_property
-    def _stacked(self) -> Array:
-        """The parameters' tables below each other, padded to one width."""
-        width = max((table.shape[1] for table in self._tables), default=0)
-        padded = [np.pad(table, ((0, 0), (0, width - table.shape[1]))) for table in self._tables]
-        return np.concatenate(padded) if padded else np.empty((0, 0))
-
-    @cached_property
-    def _starts(self) -> Indices:
-        starts = np.cumsum([0, *(len(table) for table in self._tables)])
-        return np.asarray(starts[self.parameter], np.int64)
-
-    @cached_property
-    def _column(self) -> Indices:
-        return np.concatenate([np.arange(table.shape[1]) for table in self._tables]) if self._tables else np.empty(0, np.int64)
+    def _stacked(self) -> tuple[Array, Indices, Indices]:
+        """The parameters' tables in one, padded to one width, and each feature's first row and column:
+        [rows, width], [F], [F].
+        """
+        if not self._tables:
+            return np.empty((0, 0)), np.empty(0, np.int64), np.empty(0, np.int64)
+        widths = [table.shape[1] for table in self._tables]
+        padded = [
+            np.pad(table, ((0, 0), (0, max(widths) - width)))
+            for table, width in zip(self._tables, widths, strict=True)
+        ]
+        starts = np.cumsum([0, *map(len, self._tables)])
+        return (
+            np.concatenate(padded),
+            starts[self.parameter],
+            np.concatenate([np.arange(width) for width in widths]),
+        )
 
 
 def _columns(parameter: Parameter) -> list[tuple[str, Array]]:
@@ -68,7 +73,10 @@ def _columns(parameter: Parameter) -> list[tuple[str, Array]]:
     n = len(parameter)
     if n > LONGEST_GRID:
         got = f"{n:,} of {parameter.name!r}"
-        raise ArchGymError(f"a proxy lists the values of every parameter: expected at most {LONGEST_GRID:,}, got {got}; give it a step")
+        raise ArchGymError(
+            f"a proxy lists the values of every parameter: expected at most {LONGEST_GRID:,}, got {got}; "
+            "give it a step"
+        )
     if isinstance(parameter, Categorical):
         shown = [1] if n == 2 else range(n)
         return [(f"{parameter.name}={parameter.value(k)}", (np.arange(n) == k).astype(float)) for k in shown]

@@ -1,4 +1,4 @@
-"""Models fitted by scikit-learn, and turned into the arrays that a proxy computes with."""
+"""Models fitted by scikit-learn, and converted to the arrays of `archgym.proxy.models`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def fit(model: str, x: Array, z: Array, seed: int) -> Model:
     """Fit a model to standardised targets.
 
     Args:
-        model: a name of MODELS.
+        model: name of a model in MODELS.
         x: features, [N, F].
         z: standardised targets, [N, K].
         seed: random seed, 31 bits.
@@ -41,7 +41,9 @@ def fit(model: str, x: Array, z: Array, seed: int) -> Model:
     try:
         import sklearn  # noqa: F401
     except ImportError as error:
-        raise MissingDependency('training a proxy needs scikit-learn: pip install "archgym[proxy]"') from error
+        raise MissingDependency(
+            'training a proxy needs scikit-learn: pip install "archgym[proxy]"'
+        ) from error
     return {
         "random_forest": _forest,
         "hist_gradient_boosting": _boosting,
@@ -68,11 +70,18 @@ def fit_classes(x: Array, feasible: Array, seed: int) -> Trees:
 def _forest(x: Array, z: Array, seed: int) -> Trees:
     from sklearn.ensemble import RandomForestRegressor
 
-    found = RandomForestRegressor(N_TREES, max_features=0.5, random_state=seed).fit(x, z if z.shape[1] > 1 else z[:, 0])
+    found = RandomForestRegressor(N_TREES, max_features=0.5, random_state=seed).fit(
+        x, z if z.shape[1] > 1 else z[:, 0]
+    )
     trees = [estimator.tree_ for estimator in found.estimators_]
     offsets = np.cumsum([0, *(tree.node_count for tree in trees)])
     left, right = (
-        np.concatenate([np.where(child < 0, LEAF, child + start) for child, start in zip(children, offsets, strict=False)])
+        np.concatenate(
+            [
+                np.where(child < 0, LEAF, child + start)
+                for child, start in zip(children, offsets, strict=False)
+            ]
+        )
         for children in ([tree.children_left for tree in trees], [tree.children_right for tree in trees])
     )
     inner = left != LEAF
@@ -104,14 +113,18 @@ def _boosting(x: Array, z: Array, seed: int) -> Separate:
 
 
 def _one_thread() -> AbstractContextManager[Any]:
-    """Boosting of up to 1e5 designs is no faster with two threads, and up to ten times slower on a busy processor."""
+    """One thread: for up to 1e5 designs two are not faster, and up to ten times slower on a busy
+    processor.
+    """
     from threadpoolctl import threadpool_limits  # comes with scikit-learn
 
     return threadpool_limits(1, user_api="openmp")
 
 
 def _boosted(found: Any) -> Trees:
-    """The trees of scikit-learn's histogram boosting of one output, from private attributes: hence the upper version in pyproject.toml."""
+    """The trees of scikit-learn's histogram boosting of one output, from private attributes: hence the
+    upper version in pyproject.toml.
+    """
     nodes = [stage[0].nodes for stage in found._predictors]
     offsets = np.cumsum([0, *map(len, nodes)])
     start = np.repeat(offsets[:-1], np.diff(offsets))
@@ -140,15 +153,35 @@ def _gaussian_process(x: Array, z: Array, seed: int) -> GaussianProcess:
             f"give --designs {MAX_GP_DESIGNS}, or another model"
         )
     chosen = np.random.default_rng(seed).permutation(len(x))[:GP_TUNING_DESIGNS]
-    kernel = ConstantKernel(1.0, (1e-3, 1e5)) * Matern(np.ones(x.shape[1]), (1e-2, 1e3), nu=2.5) + WhiteKernel(1e-4, (1e-8, 1.0))
+    kernel = ConstantKernel(1.0, (1e-3, 1e5)) * Matern(
+        np.ones(x.shape[1]), (1e-2, 1e3), nu=2.5
+    ) + WhiteKernel(1e-4, (1e-8, 1.0))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # a length at its bound is a result: the feature does not matter
-        found = GaussianProcessRegressor(kernel, alpha=JITTER, optimizer=_descend).fit(x[chosen], z[chosen]).kernel_
-    return GaussianProcess(x, z, np.asarray(found.k1.k2.length_scale, float), found.k1.k1.constant_value, found.k2.noise_level + JITTER)
+        # a length at its bound is a result: the feature does not matter
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        found = (
+            GaussianProcessRegressor(kernel, alpha=JITTER, optimizer=_descend)
+            .fit(x[chosen], z[chosen])
+            .kernel_
+        )
+    return GaussianProcess(
+        x,
+        z,
+        np.asarray(found.k1.k2.length_scale, float),
+        found.k1.k1.constant_value,
+        found.k2.noise_level + JITTER,
+    )
 
 
 def _descend(negative_log_likelihood: Any, start: Array, bounds: Array) -> tuple[Array, float]:
-    found = minimize(negative_log_likelihood, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": GP_TUNING_STEPS})
+    found = minimize(
+        negative_log_likelihood,
+        start,
+        jac=True,
+        method="L-BFGS-B",
+        bounds=bounds,
+        options={"maxiter": GP_TUNING_STEPS},
+    )
     return found.x, float(found.fun)
 
 
@@ -156,4 +189,7 @@ def _linear(x: Array, z: Array, seed: int) -> Linear:
     from sklearn.linear_model import Ridge
 
     found = Ridge(alpha=1e-6).fit(x, z)
-    return Linear(np.asarray(found.coef_, float).reshape(z.shape[1], -1).T, np.asarray(found.intercept_, float).reshape(-1))
+    return Linear(
+        np.asarray(found.coef_, float).reshape(z.shape[1], -1).T,
+        np.asarray(found.intercept_, float).reshape(-1),
+    )

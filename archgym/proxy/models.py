@@ -1,16 +1,20 @@
-"""The models of proxies, computed with NumPy from arrays: trees, a Gaussian process, a line.
+"""The models of proxies, computed with NumPy from arrays: trees, a Gaussian process, a linear model.
 
     Trees             y = base + scale * sum over trees of the value of the leaf that x falls into;
                       at an inner node x goes left where x[feature] <= threshold
-    GaussianProcess   y = k(x, X) a,  a = (K + noise I)^-1 Y,  variance = s^2 + noise - k(x, X) (K + noise I)^-1 k(X, x)
-                      k(x, x') = s^2 (1 + d + d^2 / 3) exp(-d),  d^2 = 5 sum_f (x_f - x'_f)^2 / l_f^2      (Matern 5/2)
+    GaussianProcess   y = k(x, X) a,  a = (K + noise I)^-1 Y,  variance = s^2 + noise - k(x, X) (K + noise
+                                                               I)^-1 k(X, x)
+                      k(x, x') = s^2 (1 + d + d^2 / 3) exp(-d),  d^2 = 5 sum_f (x_f - x'_f)^2 / l_f^2
+                                                                 (Matern 5/2)
     Linear            y = x A + b
 
-Outputs are K standardised targets. A `spread` is the uncertainty of a prediction up to a factor from calibration: the deviation among the
-trees of a forest, the standard deviation of a Gaussian process, 1 for the other models.
+Outputs are K standardised targets. A `spread` is the uncertainty of a prediction up to a calibrated factor:
+the deviation among the trees of a forest, the standard deviation of a Gaussian process, 1 for the other
+models.
 
-`archgym.proxy.fitting` fits them with scikit-learn; loading and using them needs NumPy and SciPy alone and runs no code of a file. Arrays
-of a file are checked before use: every node but the roots is the child of one earlier node, and every feature exists.
+`archgym.proxy.fitting` fits them with scikit-learn; loading and using them needs only NumPy and SciPy and
+runs no code of a file. Arrays of a file are checked: every node except the roots is the child of one earlier
+node, and every feature exists.
 """
 
 from __future__ import annotations
@@ -28,7 +32,7 @@ from archgym.proxy.bitvectors import MAX_LEAVES, BitVectors, leaf_counts
 from archgym.space import Array, Indices
 
 _MAX_NUMBERS = 2_000_000  # elements of an intermediate array
-_MIN_SPREAD = 1e-3  # of a forest: trees that all agree may still be wrong
+_MIN_SPREAD = 1e-3  # spread of a forest whose trees agree, which may still be wrong
 LEAF = -1
 MAX_GP_DESIGNS = 2000  # training designs of a Gaussian process
 
@@ -42,7 +46,7 @@ class Model(ABC):
 
     @abstractmethod
     def arrays(self) -> dict[str, Array]:
-        """The arrays from which `from_arrays` makes an equal model."""
+        """Arrays from which `from_arrays` makes an equal model."""
 
     @classmethod
     @abstractmethod
@@ -67,7 +71,15 @@ class Trees(Model):
     """
 
     def __init__(
-        self, roots: Indices, feature: Indices, threshold: Array, left: Indices, right: Indices, value: Array, base: Array, scale: float
+        self,
+        roots: Indices,
+        feature: Indices,
+        threshold: Array,
+        left: Indices,
+        right: Indices,
+        value: Array,
+        base: Array,
+        scale: float,
     ):
         self.roots, self.feature, self.threshold = roots, feature, threshold
         self.left, self.right, self.value, self.base, self.scale = left, right, value, base, scale
@@ -99,8 +111,12 @@ class Trees(Model):
 
     @cached_property
     def _bits(self) -> BitVectors | None:
-        """The same sums for boosted trees, which are small, several times as fast."""
-        if self.scale != 1.0 or len(self.base) != 1 or leaf_counts(self.left, self.right)[self.roots].max(initial=0) > MAX_LEAVES:
+        """A several times faster form of boosted trees, which are small."""
+        if (
+            self.scale != 1.0
+            or len(self.base) != 1
+            or leaf_counts(self.left, self.right)[self.roots].max(initial=0) > MAX_LEAVES
+        ):
             return None
         return BitVectors(self.roots, self.feature, self.threshold, self.left, self.right, self.value[:, 0])
 
@@ -137,24 +153,29 @@ class Trees(Model):
         expect("roots", roots, (len(roots),), np.integer)
         for name in ("feature", "left", "right"):
             expect(name, arrays[name], (nodes,), np.integer)
-        for name, shape in (("threshold", (nodes,)), ("value", (nodes, outputs)), ("base", (outputs,)), ("scale", ())):
-            expect(name, arrays[name], shape, np.floating)
-            if not np.isfinite(arrays[name]).all():
-                raise ArchGymError(f"{name} has numbers that are not finite")
+        expect_finite(arrays, threshold=(nodes,), value=(nodes, outputs), base=(outputs,), scale=())
         inner = left != LEAF
         children = np.concatenate([left[inner], right[inner]])
         parents = np.tile(np.flatnonzero(inner), 2)
         if not ((right != LEAF) == inner).all() or not ((children > parents) & (children < nodes)).all():
-            raise ArchGymError("a tree has a node with a child before it, or beyond the last")
+            raise ArchGymError("a tree has a node with a child before it or beyond the last node")
         if not ((roots >= 0) & (roots < nodes)).all():
             raise ArchGymError("a tree has a root that is not a node")
         if not (np.bincount(np.concatenate([roots, children]), minlength=nodes) == 1).all():
             raise ArchGymError("a tree has a node with no parent or with two")
         if not ((feature >= 0) & (feature < max(features, 1))).all():
-            raise ArchGymError(f"a tree tests a feature that does not exist: the space has {features}")
-        integers = (array.astype(np.int64) for array in (roots, feature, left, right))
-        roots, feature, left, right = integers
-        return cls(roots, feature, arrays["threshold"], left, right, arrays["value"], arrays["base"], float(arrays["scale"]))
+            raise ArchGymError(f"a tree tests a feature beyond the space's {features}")
+        roots, feature, left, right = (array.astype(np.int64) for array in (roots, feature, left, right))
+        return cls(
+            roots,
+            feature,
+            arrays["threshold"],
+            left,
+            right,
+            arrays["value"],
+            arrays["base"],
+            float(arrays["scale"]),
+        )
 
 
 class GaussianProcess(Model):
@@ -178,7 +199,7 @@ class GaussianProcess(Model):
         a, b = a / self.length, b / self.length
         squared = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - 2 * a @ b.T
         d = np.sqrt(5 * np.maximum(squared, 0.0))
-        return np.asarray(self.variance * (1 + d + d**2 / 3) * np.exp(-d))
+        return self.variance * (1 + d + d**2 / 3) * np.exp(-d)
 
     def predict(self, x: Array) -> tuple[Array, Array]:
         mean, spread = np.empty((len(x), self.y.shape[1])), np.empty((len(x), self.y.shape[1]))
@@ -192,19 +213,28 @@ class GaussianProcess(Model):
         return mean, spread
 
     def arrays(self) -> dict[str, Array]:
-        return {"x": self.x, "y": self.y, "length": self.length, "variance": np.array(self.variance), "noise": np.array(self.noise)}
+        return {
+            "x": self.x,
+            "y": self.y,
+            "length": self.length,
+            "variance": np.array(self.variance),
+            "noise": np.array(self.noise),
+        }
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Array], features: int, outputs: int) -> GaussianProcess:
         n = len(arrays["x"])
-        shapes = {"x": (n, features), "y": (n, outputs), "length": (features,), "variance": (), "noise": ()}
-        for name, shape in shapes.items():
-            expect(name, arrays[name], shape, np.floating)
-            if not np.isfinite(arrays[name]).all():
-                raise ArchGymError(f"{name} has numbers that are not finite")
-        if not 0 < n <= MAX_GP_DESIGNS or not all((arrays[name] > 0).all() for name in ("length", "variance", "noise")):
-            raise ArchGymError(f"a Gaussian process needs designs, {MAX_GP_DESIGNS:,} at most, and lengths and variances above 0")
-        return cls(arrays["x"], arrays["y"], arrays["length"], float(arrays["variance"]), float(arrays["noise"]))
+        expect_finite(arrays, x=(n, features), y=(n, outputs), length=(features,), variance=(), noise=())
+        if not 0 < n <= MAX_GP_DESIGNS or not all(
+            (arrays[name] > 0).all() for name in ("length", "variance", "noise")
+        ):
+            raise ArchGymError(
+                f"expected a Gaussian process of 1 to {MAX_GP_DESIGNS:,} designs, with lengths and variances "
+                "above 0"
+            )
+        return cls(
+            arrays["x"], arrays["y"], arrays["length"], float(arrays["variance"]), float(arrays["noise"])
+        )
 
 
 class Linear(Model):
@@ -215,7 +245,8 @@ class Linear(Model):
 
     def predict(self, x: Array) -> tuple[Array, Array]:
         mean = np.tile(self.intercept, (len(x), 1))
-        for column, weight in zip(x.T, self.weights, strict=True):  # a matrix product rounds a row differently in different batches
+        # a matrix product rounds a row differently in different batches
+        for column, weight in zip(x.T, self.weights, strict=True):
             mean += column[:, None] * weight
         return mean, np.ones_like(mean)
 
@@ -224,10 +255,7 @@ class Linear(Model):
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Array], features: int, outputs: int) -> Linear:
-        for name, shape in (("weights", (features, outputs)), ("intercept", (outputs,))):
-            expect(name, arrays[name], shape, np.floating)
-            if not np.isfinite(arrays[name]).all():
-                raise ArchGymError(f"{name} has numbers that are not finite")
+        expect_finite(arrays, weights=(features, outputs), intercept=(outputs,))
         return cls(arrays["weights"], arrays["intercept"])
 
 
@@ -239,14 +267,28 @@ class Separate(Model):
 
     def predict(self, x: Array) -> tuple[Array, Array]:
         parts = [model.predict(x) for model in self.models]
-        return np.concatenate([mean for mean, _ in parts], axis=1), np.concatenate([spread for _, spread in parts], axis=1)
+        return np.concatenate([mean for mean, _ in parts], axis=1), np.concatenate(
+            [spread for _, spread in parts], axis=1
+        )
 
     def arrays(self) -> dict[str, Array]:
-        return {f"{k}.{name}": array for k, model in enumerate(self.models) for name, array in model.arrays().items()}
+        return {
+            f"{k}.{name}": array
+            for k, model in enumerate(self.models)
+            for name, array in model.arrays().items()
+        }
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Array], features: int, outputs: int) -> Separate:
         return cls([Trees.from_arrays(with_prefix(arrays, f"{k}."), features, 1) for k in range(outputs)])
+
+
+def expect_finite(arrays: Mapping[str, Array], **shapes: tuple[int, ...]) -> None:
+    """Refuse arrays of another shape, or with values that are not finite floats."""
+    for name, shape in shapes.items():
+        expect(name, arrays[name], shape, np.floating)
+        if not np.isfinite(arrays[name]).all():
+            raise ArchGymError(f"{name} has numbers that are not finite")
 
 
 def with_prefix(arrays: Mapping[str, Array], prefix: str) -> dict[str, Array]:

@@ -1,10 +1,11 @@
 """Search a proxy, and simulate only the best designs.
 
     1  an agent searches the proxy                          `budget` predictions
-    2  its distinct designs, best prediction first          designs that are equal to the simulator count once
+    2  its distinct designs, best prediction first          equal designs of the simulator (`canonical`) count
+                                                            once
     3  the simulator evaluates them until the search's budget is spent
 
-The ledger counts the evaluations of step 3; those that the proxy was trained on come on top and are in `training`.
+The ledger counts the evaluations of step 3; `training` counts those for the proxy's data set.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from gymnasium.vector import VectorEnv
 
 from archgym._search import Search
 from archgym.agent import Agent, AskTellAgent
@@ -22,14 +24,9 @@ from archgym.deprecated.arguments import renamed
 from archgym.errors import ArchGymError
 from archgym.infos import core
 from archgym.proxy.env import ID, restrict_to
-from archgym.proxy.training import Trained, load_trained
+from archgym.proxy.training import load_trained
+from archgym.simulator import Simulator
 from archgym.space import Array, DesignSpace, Indices
-from archgym.task import EnvSpecification
-
-if TYPE_CHECKING:
-    from gymnasium.vector import VectorEnv
-
-    from archgym.simulator import Simulator
 
 
 class ProxySearch(AskTellAgent):
@@ -38,14 +35,14 @@ class ProxySearch(AskTellAgent):
     Args:
         model: folder of a proxy.
         agent: agent that searches the proxy.
-        budget: predictions that it takes.
-        hyperparameters: its hyperparameters.
+        budget: number of predictions.
+        hyperparameters: hyperparameters of that agent.
 
     Attributes:
         training: number of designs that the proxy was trained and tested on.
 
-    Example:
-        >>> archgym.search("archgym/DramController-v0", ProxySearch("models/dram", "genetic", budget=2000), budget=20)  # doctest: +SKIP
+    Example: `archgym.search("archgym/DramController-v0", ProxySearch("models/dram", "genetic", budget=2000),
+        budget=20)`
     """
 
     version = 1
@@ -60,15 +57,25 @@ class ProxySearch(AskTellAgent):
         hyperparameters: Mapping[str, Any] | None = None,
     ):
         super().__init__()
-        self.folder, self.agent, self.budget, self.given = Path(model).expanduser(), agent, budget, dict(hyperparameters or {})
-        self.trained: Trained = load_trained(self.folder)
-        self.training = int(self.trained.report["designs"]["train"]) + int(self.trained.report["designs"]["test"])
+        self.folder, self.agent, self.budget, self.given = (
+            Path(model).expanduser(),
+            agent,
+            budget,
+            dict(hyperparameters or {}),
+        )
+        self.trained = load_trained(self.folder)
+        self.training = sum(int(self.trained.report["designs"][part]) for part in ("train", "test"))
 
     @property
     def configuration(self) -> dict[str, Any]:
         agent = self.agent if isinstance(self.agent, str) else type(self.agent).__name__
         model = self.trained.simulator.specification
-        return {"model": {"path": str(self.folder), **model}, "agent": agent, "samples": self.budget, "hyperparameters": self.given}
+        return {
+            "model": {"path": str(self.folder), **model},
+            "agent": agent,
+            "samples": self.budget,
+            "hyperparameters": self.given,
+        }
 
     def search(self, env: VectorEnv, *, budget: int, seed: int) -> None:
         self.seed, self.real = seed, core(env).simulator
@@ -77,14 +84,18 @@ class ProxySearch(AskTellAgent):
     def start(self, space: DesignSpace, *, budget: int, rng: np.random.Generator) -> None:
         proxy = self.trained.simulator
         if proxy.space != space:
-            learnt = EnvSpecification.from_dict(proxy.environment).id
-            raise ArchGymError(f"the proxy in {self.folder} was trained on {learnt}, which has different parameters")
+            raise ArchGymError(
+                f"the proxy in {self.folder} was trained on {proxy.env.id}, which has different parameters"
+            )
         run = Search(
             ID,
             self.agent,
             budget=self.budget,
             seed=self.seed,
-            env_kwargs={"model": os.fspath(self.folder), "objective": restrict_to(self.objective, [m.name for m in proxy.metrics])},
+            env_kwargs={
+                "model": os.fspath(self.folder),
+                "objective": restrict_to(self.objective, [m.name for m in proxy.metrics]),
+            },
             agent_kwargs=self.given or None,
         )
         ledger = run.run().history
@@ -95,14 +106,15 @@ class ProxySearch(AskTellAgent):
     def ask(self, n: int) -> Indices:
         batch = self.queue[self.n_asked : self.n_asked + n]
         self.n_asked += len(batch)
-        return batch if len(batch) else self.space.sample(n, self.rng)  # fewer distinct designs than the budget
+        # fewer distinct designs than the budget
+        return batch if len(batch) else self.space.sample(n, self.rng)
 
     def tell(self, indices: Indices, rewards: Array, metrics: Mapping[str, Array], feasible: Array) -> None:
         pass
 
 
 def ranked(indices: Indices, rewards: Array, valid: Array, simulator: Simulator, n: int) -> Indices:
-    """The n best designs that are different to the simulator: int64 [<= n, P], best prediction first.
+    """The n best designs that differ for the simulator: int64 [<= n, P], best prediction first.
 
     Args:
         indices, rewards, valid: designs with predictions, [N, P], [N], [N].

@@ -1,9 +1,9 @@
-"""A proxy is a simulator: the space of the environment that it has learnt, and predicted metrics.
+"""A proxy is a simulator: the space of the learnt environment, and predicted metrics.
 
 DIR/model.npz     the model: a header (environment, space, metrics, objective) and arrays; read without pickle
 DIR/report.json   its errors
-DIR/test.npz      the test designs, true and predicted
-DIR/README.md     the report in words
+DIR/test.npz      the test designs with true and predicted metrics
+DIR/README.md     the report as Markdown
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from archgym.files.paths import make_folder
 from archgym.objective import Objective
 from archgym.proxy.evaluate import LEVELS
 from archgym.proxy.features import Encoding
-from archgym.proxy.models import MODELS, Model, Trees, with_prefix
+from archgym.proxy.models import MODELS, Model, Trees, expect_finite, with_prefix
 from archgym.proxy.targets import Targets
 from archgym.simulator import Metric, Simulator
 from archgym.space import Array, DesignSpace, Indices
@@ -43,8 +43,8 @@ class ProxySimulator(Simulator):
         targets: K metrics and their transformation.
         kind: a name of MODELS.
         model: model of the standardised targets.
-        feasibility: trees, above 0 for feasible designs; None where all designs are feasible.
-        widths: half-widths of intervals, multiples of the model's spread, [levels, K].
+        feasibility: trees with outputs above 0 for feasible designs; None where all designs are feasible.
+        widths: half-widths of the intervals, in multiples of the model's spread, [levels, K].
         objective: the environment's objective; None where it needs metrics that are not learnt.
     """
 
@@ -61,7 +61,12 @@ class ProxySimulator(Simulator):
         widths: Array,
         objective: Objective | None,
     ):
-        self.environment, self.space, self.targets, self.metrics = dict(environment), space, targets, targets.metrics
+        self.environment, self.space, self.targets, self.metrics = (
+            dict(environment),
+            space,
+            targets,
+            targets.metrics,
+        )
         self.kind, self.model, self.feasibility, self.widths = kind, model, feasibility, widths
         self.default_objective = objective
         self.encoding = Encoding(space)
@@ -69,10 +74,14 @@ class ProxySimulator(Simulator):
         self._digest = digest(json.dumps(about, sort_keys=True), [arrays[name] for name in sorted(arrays)])
 
     @property
+    def env(self) -> EnvSpecification:
+        """The learnt environment as a specification."""
+        return EnvSpecification.from_dict(self.environment)
+
+    @property
     def specification(self) -> dict[str, Any]:
-        """The class, the id of the environment that it has learnt, and a hash of the model."""
-        name = identity_of(type(self))
-        return {"simulator": name, "of": EnvSpecification.from_dict(self.environment).id, "model": self._digest}
+        """The class, the id of the learnt environment, and a hash of the model."""
+        return {"simulator": identity_of(type(self)), "of": self.env.id, "model": self._digest}
 
     def evaluate_indices(self, indices: Indices, rng: np.random.Generator | None = None) -> dict[str, Array]:
         x = self.encoding(indices)
@@ -81,13 +90,16 @@ class ProxySimulator(Simulator):
         return {**columns, "feasible": self._feasible(x)}
 
     def interval(self, indices: Indices, level: float = 0.9) -> dict[str, tuple[Array, Array]]:
-        """Intervals that hold the true metrics of designs [B, P] with probability `level`: metric -> (low, high), [B] each.
+        """Intervals that hold the true metrics of designs [B, P] with probability `level`: metric -> (low,
+        high), [B] each.
 
         Raises:
-            ArchGymError: the level is not a calibrated one (`archgym.proxy.evaluate.LEVELS`).
+            ArchGymError: a level that is not calibrated (`archgym.proxy.evaluate.LEVELS`).
         """
         if level not in LEVELS:
-            raise ArchGymError(f"expected a calibrated level, one of {', '.join(map(str, LEVELS))}, got {level}")
+            raise ArchGymError(
+                f"expected a calibrated level, one of {', '.join(map(str, LEVELS))}, got {level}"
+            )
         z, spread = self.model.predict(self.encoding(indices))
         half = self.widths[LEVELS.index(level)] * spread
         low, high = self.targets.restored(z - half), self.targets.restored(z + half)
@@ -107,7 +119,12 @@ class ProxySimulator(Simulator):
             "feasibility": self.feasibility is not None,
             "objective": None if self.default_objective is None else self.default_objective.to_dict(),
         }
-        arrays = {"log": self.targets.log, "mean": self.targets.mean, "scale": self.targets.scale, "widths": self.widths}
+        arrays = {
+            "log": self.targets.log,
+            "mean": self.targets.mean,
+            "scale": self.targets.scale,
+            "widths": self.widths,
+        }
         arrays |= {f"model.{name}": array for name, array in self.model.arrays().items()}
         if self.feasibility is not None:
             arrays |= {f"feasibility.{name}": array for name, array in self.feasibility.arrays().items()}
@@ -117,7 +134,7 @@ class ProxySimulator(Simulator):
         """Write DIR/model.npz; the folder is made.
 
         Raises:
-            ArchGymError: it cannot be written.
+            ArchGymError: the file cannot be written.
         """
         target = make_folder(folder)
         save_archive(target / FILE, *self._content())
@@ -125,7 +142,7 @@ class ProxySimulator(Simulator):
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> ProxySimulator:
-        """Read and check the model of a folder; no code of it runs.
+        """Read and check the model of a folder; no code in it runs.
 
         Raises:
             ArchGymError: the folder has no proxy, or a foreign or damaged one.
@@ -143,13 +160,10 @@ class ProxySimulator(Simulator):
         metrics = tuple(Metric(**metric) for metric in about["metrics"])
         features, outputs = len(Encoding(space)), len(metrics)
         expect("log", arrays["log"], (outputs,), np.bool_)
-        for name, shape in (("mean", (outputs,)), ("scale", (outputs,)), ("widths", (len(LEVELS), outputs))):
-            expect(name, arrays[name], shape, np.floating)
-            if not np.isfinite(arrays[name]).all():
-                raise ArchGymError(f"{name} has numbers that are not finite")
+        expect_finite(arrays, mean=(outputs,), scale=(outputs,), widths=(len(LEVELS), outputs))
         targets = Targets(metrics, arrays["log"], arrays["mean"], arrays["scale"])
         if not (targets.scale > 0).all() or not np.isfinite(targets.ends).all():
-            raise ArchGymError("mean and scale do not make finite metrics: a scale is above 0, and neither is near the largest number")
+            raise ArchGymError("expected scales above 0 that, with the means, give finite metrics")
         if about["model"] not in MODELS:
             raise unknown("model", about["model"], MODELS)
         objective = about["objective"]
@@ -159,7 +173,9 @@ class ProxySimulator(Simulator):
             targets=targets,
             kind=about["model"],
             model=MODELS[about["model"]].from_arrays(with_prefix(arrays, "model."), features, outputs),
-            feasibility=Trees.from_arrays(with_prefix(arrays, "feasibility."), features, 1) if about["feasibility"] else None,
+            feasibility=Trees.from_arrays(with_prefix(arrays, "feasibility."), features, 1)
+            if about["feasibility"]
+            else None,
             widths=arrays["widths"],
             objective=None if objective is None else Objective.from_dict(objective),
         )

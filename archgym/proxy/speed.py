@@ -1,4 +1,4 @@
-"""Speed of a proxy relative to the simulator that it has learnt, measured side by side."""
+"""Speed of a proxy relative to the learnt simulator, measured side by side."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from archgym.errors import ArchGymError
 from archgym.proxy.simulator import ProxySimulator
 from archgym.simulator import Simulator
 from archgym.space import Indices
-from archgym.task import EnvSpecification
 
 BATCHES = (1, 1000, 10_000)
 MAX_BATCH_S = 5.0  # time of the simulator for a batch
@@ -38,16 +37,24 @@ class Speed:
         return self.simulator_s / self.proxy_s
 
 
-def measure(proxy: ProxySimulator, simulator: Simulator, batches: Sequence[int] = BATCHES, seed: int = 0) -> list[Speed]:
-    """Time both on the same random designs, in turns; the fastest of some rounds counts."""
+def measure(
+    proxy: ProxySimulator, simulator: Simulator, batches: Sequence[int] = BATCHES, seed: int = 0
+) -> list[Speed]:
+    """Seconds per design of both on the same random designs, in turns; the fastest round counts."""
     rng = np.random.default_rng(seed)
     found, per_design_s = [], np.inf
     for batch in batches:
         designs = proxy.space.sample(batch, rng)
-        affordable = designs if per_design_s * batch < MAX_BATCH_S else designs[: max(1, int(MAX_BATCH_S / per_design_s))]
+        affordable = (
+            designs
+            if per_design_s * batch < MAX_BATCH_S
+            else designs[: max(1, int(MAX_BATCH_S / per_design_s))]
+        )
         times = []
         for _ in range(3 if batch > 1 else 9):
-            times.append((_seconds(proxy, designs) / len(designs), _seconds(simulator, affordable) / len(affordable)))
+            times.append(
+                (_seconds(proxy, designs) / len(designs), _seconds(simulator, affordable) / len(affordable))
+            )
             if sum(simulator_s * len(affordable) for _, simulator_s in times) > MAX_BATCH_S:
                 break
         fastest = np.min(times, axis=0)
@@ -57,20 +64,19 @@ def measure(proxy: ProxySimulator, simulator: Simulator, batches: Sequence[int] 
 
 
 def simulator_of(proxy: ProxySimulator) -> Simulator:
-    """The simulator that a proxy has learnt.
+    """The learnt simulator of a proxy.
 
     Raises:
-        ArchGymError: it cannot be made here.
+        ArchGymError: the simulator cannot be made here.
     """
-    env = EnvSpecification.from_dict(proxy.environment)
     try:
-        return Evaluator.from_specification(env).simulator
+        return Evaluator.from_specification(proxy.env).simulator
     except ArchGymError as error:
-        raise ArchGymError(f"{env.id} cannot be made here: {error}") from error
+        raise ArchGymError(f"{proxy.env.id} cannot be made here: {error}") from error
 
 
 def _seconds(simulator: Simulator, designs: Indices) -> float:
     rng = np.random.default_rng(0)
     start = perf_counter()
-    simulator.remeasure(designs, rng)  # caches are passed by
+    simulator.remeasure(designs, rng)  # bypasses caches
     return perf_counter() - start

@@ -1,8 +1,10 @@
-"""Metrics as models see them: logarithms where a metric spans a decade, standardised in any case.
+"""Metrics as targets of models: logarithms where a metric spans a decade, then standardised.
 
-    z = (g(y) - mean) / scale,     g = log where all y > 0 and the largest is LOG_RATIO times the smallest, else the identity
+    z = (g(y) - mean) / scale,   g = log where all y > 0 and the largest is LOG_RATIO times the smallest, else
+                                 the identity
 
-Standardising keeps absolute tolerances of libraries from ending the fit of a metric in SI units at once.
+Without standardisation, the absolute tolerances of libraries would end the fit of a metric in SI units at
+once.
 """
 
 from __future__ import annotations
@@ -44,7 +46,9 @@ class Targets:
         """
         for metric, column in zip(metrics, values.T, strict=True):
             if np.ptp(column) == 0:
-                raise ArchGymError(f"{metric.name} is {column[0]:.6g} for all {len(column):,} designs: nothing can be learnt")
+                raise ArchGymError(
+                    f"{metric.name} is {column[0]:.6g} for all {len(column):,} designs: nothing can be learnt"
+                )
         low, high = values.min(axis=0), values.max(axis=0)
         log = (low > 0) & (high >= LOG_RATIO * np.maximum(low, np.finfo(float).tiny))
         g = np.where(log, np.log(np.where(log, values, 1.0)), values)
@@ -52,7 +56,7 @@ class Targets:
 
     def standardised(self, values: Array) -> Array:
         """Metrics to targets, [B, K] each."""
-        return np.asarray((np.where(self.log, np.log(np.where(self.log, values, 1.0)), values) - self.mean) / self.scale)
+        return (np.where(self.log, np.log(np.where(self.log, values, 1.0)), values) - self.mean) / self.scale
 
     def restored(self, z: Array) -> Array:
         """Targets to metrics, [B, K] each; finite where `ends` are."""

@@ -26,6 +26,7 @@ from archgym.files.archive import expect, load_archive, reading, save_archive
 from archgym.files.paths import write_atomically
 from archgym.objective import Objective
 from archgym.progress import Progress, part, silent
+from archgym.proxy.card import card
 from archgym.proxy.env import restrict_to
 from archgym.proxy.evaluate import (
     LEVELS,
@@ -46,7 +47,6 @@ from archgym.proxy.targets import Targets
 from archgym.seeding import integer_seed, stream
 from archgym.simulator import Metric
 from archgym.space import Array, Indices
-from archgym.task import EnvSpecification
 from archgym.version import __version__
 
 FORMAT = 1
@@ -62,7 +62,7 @@ class Trained:
         simulator: the proxy.
         report: errors, as JSON (`archgym.proxy.card` makes Markdown of it).
         indices: feasible test designs, int64 [N, P].
-        true, predicted: their measured and predicted metrics, float64 [N, K].
+        true, predicted: measured and predicted metrics of the N designs, float64 [N, K].
     """
 
     simulator: ProxySimulator
@@ -88,22 +88,24 @@ def train(
 
     Args:
         data: a data set; equal designs count once, their metrics averaged.
-        targets: metrics to learn; default: all that agents may see.
+        targets: metrics to learn; default: all that are visible to agents.
         model: random_forest, hist_gradient_boosting, gaussian_process or linear.
-        train_size: largest number of designs to train on; default: all but the test designs.
-        test_size: share of the designs that are kept for the test.
+        train_size: maximum number of training designs; default: all but the test designs.
+        test_size: share of the designs in the test set.
         folds: number of cross-validation folds.
-        seed: seed of everything random.
+        seed: seed for the split, the folds and the models.
         progress: receives the share of models fitted.
 
     Raises:
-        ArchGymError: an unknown metric or model, a metric that is constant, too few designs, or infeasible ones only.
+        ArchGymError: an unknown metric or model, a constant metric, too few designs, or only infeasible ones.
         MissingDependency: scikit-learn is not installed.
     """
     if model not in MODELS:
         raise unknown("model", model, MODELS)
     if folds < 2 or not 0 < test_size < 1:
-        raise ArchGymError(f"expected at least 2 folds and a test_size between 0 and 1, got {folds} and {test_size}")
+        raise ArchGymError(
+            f"expected at least 2 folds and a test_size between 0 and 1, got {folds} and {test_size}"
+        )
     metrics = _metrics(data, targets)
     distinct = data.distinct()
     rng, fit_seed = stream(seed, "proxy"), integer_seed(seed, "proxy")
@@ -116,14 +118,18 @@ def train(
 
     fitted = fit(model, x, z, fit_seed)
     progress("the model", ends[0])
-    out_of_fold, out_spread = cross_validated(model, x, z, folds, rng, fit_seed, part(progress, ends[0], ends[1]))
+    out_of_fold, out_spread = cross_validated(
+        model, x, z, folds, rng, fit_seed, part(progress, ends[0], ends[1])
+    )
     half = widths(z, out_of_fold, out_spread)
     curve = learning_curve(model, x, z, fit_seed, problem.errors_of, fitted, part(progress, ends[1], ends[2]))
     agents = _generalisation(model, problem, owners, rng, fit_seed, part(progress, ends[2], ends[3]))
     feasibility, confusion = _fit_feasibility(problem, fit_seed)
 
     objective = _objective(data, [metric.name for metric in metrics])
-    simulator = ProxySimulator(data.environment, data.space, problem.targets, model, fitted, feasibility, half, objective)
+    simulator = ProxySimulator(
+        data.environment, data.space, problem.targets, model, fitted, feasibility, half, objective
+    )
     predicted, spread = fitted.predict(problem.x[split.test])
     report = {
         **_header(data, problem, model, seed),
@@ -161,15 +167,18 @@ def _split(distinct: Dataset, test_size: float, train_size: int | None, rng: np.
         ArchGymError: too few feasible designs on a side.
     """
     if not distinct.feasible.any():
-        raise ArchGymError(f"none of the {len(distinct):,} designs is feasible: no metric can be learnt")
+        raise ArchGymError(
+            f"expected feasible designs, got {len(distinct):,} infeasible ones, which have no metrics to "
+            "learn"
+        )
     order = rng.permutation(len(distinct))
     n_test = max(1, round(test_size * len(distinct)))
     test_all, train_all = order[:n_test], order[n_test:][:train_size]
     train, test = (rows[distinct.feasible[rows]] for rows in (train_all, test_all))
     if len(train) < MIN_DESIGNS or len(test) < 2:
         raise ArchGymError(
-            f"{len(train):,} feasible designs to train on and {len(test):,} to test on are too few: at least {MIN_DESIGNS} and 2; sample "
-            "more with archgym dataset sample"
+            f"expected at least {MIN_DESIGNS} feasible designs for training and 2 for the test, got "
+            f"{len(train):,} and {len(test):,}; sample more with archgym dataset sample"
         )
     return _Split(train, test, train_all, test_all)
 
@@ -200,7 +209,9 @@ class _Problem:
 
     def errors(self, predicted: Array, rows: Indices) -> dict[str, dict[str, float]]:
         """Errors of standardised predictions for these rows, by metric."""
-        return all_scores(self.targets, self.values[rows], self.targets.restored(predicted), self.span, self.mean)
+        return all_scores(
+            self.targets, self.values[rows], self.targets.restored(predicted), self.span, self.mean
+        )
 
     def errors_of(self, model: Model, rows: Indices | None = None) -> dict[str, dict[str, float]]:
         """Errors of a model on these rows; by default on the test designs."""
@@ -215,27 +226,39 @@ def _problem(distinct: Dataset, metrics: Sequence[Metric], split: _Split) -> _Pr
     z[distinct.feasible] = targets.standardised(values[distinct.feasible])
     span = np.ptp(values[np.concatenate([split.train, split.test])], axis=0)
     mean = values[split.train].mean(axis=0)
-    return _Problem(split, Encoding(distinct.space)(distinct.indices), values, z, targets, distinct.feasible, span, mean)
+    return _Problem(
+        split, Encoding(distinct.space)(distinct.indices), values, z, targets, distinct.feasible, span, mean
+    )
 
 
 def _generalisation(
-    model: str, problem: _Problem, owners: Mapping[str, Indices], rng: np.random.Generator, seed: int, progress: Progress
+    model: str,
+    problem: _Problem,
+    owners: Mapping[str, Indices],
+    rng: np.random.Generator,
+    seed: int,
+    progress: Progress,
 ) -> dict[str, Any] | None:
-    """Errors by agent that proposed the training designs and by agent that proposed the test designs (see `by_agent`)."""
+    """Errors by agent of the training designs and agent of the test designs (see `by_agent`)."""
     split = problem.split
     sets = {"all": split.test} | {agent: np.intersect1d(split.test, rows) for agent, rows in owners.items()}
     sets = {name: rows for name, rows in sets.items() if len(rows) >= 2}
 
     def judge(candidate: Model) -> dict[str, float]:
         found = {name: problem.errors_of(candidate, rows) for name, rows in sets.items()}
-        return {name: float(np.mean([e["rmse_percent_of_range"] for e in each.values()])) for name, each in found.items()}
+        return {
+            name: float(np.mean([e["rmse_percent_of_range"] for e in each.values()]))
+            for name, each in found.items()
+        }
 
     pools = {agent: np.intersect1d(split.train, rows) for agent, rows in owners.items()}
     return by_agent(model, problem.x, problem.z, pools, judge, rng, seed, progress)
 
 
 def _fit_feasibility(problem: _Problem, seed: int) -> tuple[Trees | None, dict[str, float] | None]:
-    """A model of feasibility and its errors on the test designs; None where all training designs are feasible."""
+    """A model of feasibility and its errors on the test designs; None where all training designs are
+    feasible.
+    """
     train, test, feasible = problem.split.train_all, problem.split.test_all, problem.feasible
     if feasible[train].all():
         return None, None
@@ -244,7 +267,7 @@ def _fit_feasibility(problem: _Problem, seed: int) -> tuple[Trees | None, dict[s
 
 
 def _header(data: Dataset, problem: _Problem, model: str, seed: int) -> dict[str, Any]:
-    """The part of a report that says where a proxy is from."""
+    """The part of a report on the origin of a proxy."""
     split, targets = problem.split, problem.targets
     feasible = float(problem.feasible.mean())
     return {
@@ -254,24 +277,36 @@ def _header(data: Dataset, problem: _Problem, model: str, seed: int) -> dict[str
         "sources": list(data.sources),
         "model": model,
         "seed": seed,
-        "designs": {"space": data.space.size, "train": len(split.train_all), "test": len(split.test_all), "feasible": feasible},
-        "targets": {m.name: {"unit": m.unit, "log": bool(log)} for m, log in zip(targets.metrics, targets.log, strict=True)},
+        "designs": {
+            "space": data.space.size,
+            "train": len(split.train_all),
+            "test": len(split.test_all),
+            "feasible": feasible,
+        },
+        "targets": {
+            m.name: {"unit": m.unit, "log": bool(log)}
+            for m, log in zip(targets.metrics, targets.log, strict=True)
+        },
     }
 
 
 def _metrics(data: Dataset, targets: Sequence[str] | None) -> tuple[Metric, ...]:
     known = {metric.name: metric for metric in data.metrics}
-    names = [metric.name for metric in data.metrics if not metric.report_only] if targets is None else list(targets)
+    names = (
+        [metric.name for metric in data.metrics if not metric.report_only]
+        if targets is None
+        else list(targets)
+    )
     for name in names:
         if name not in known:
             raise unknown("metric of the data set", name, known)
         if names.count(name) > 1:
-            raise ArchGymError(f"the target {name!r} is named twice")
+            raise ArchGymError(f"expected distinct targets, got {name!r} twice")
     return tuple(known[name] for name in names)
 
 
 def _owners(data: Dataset, distinct: Dataset) -> dict[str, Indices]:
-    """Agent -> rows, among the distinct designs, of those that it has proposed."""
+    """Agent -> rows of its designs among the distinct designs."""
     place = {row.tobytes(): i for i, row in enumerate(distinct.indices)}
     rows = np.array([place[row.tobytes()] for row in data.indices])
     return {str(agent): np.unique(rows[data.agent == agent]) for agent in np.unique(data.agent)}
@@ -280,7 +315,7 @@ def _owners(data: Dataset, distinct: Dataset) -> dict[str, Indices]:
 def _objective(data: Dataset, names: Sequence[str]) -> Objective | None:
     """The environment's objective, if it can be made here and needs no other metric."""
     try:
-        evaluator = Evaluator.from_specification(EnvSpecification.from_dict(data.environment))
+        evaluator = Evaluator.from_specification(data.env)
         evaluator.simulator.close()
         return restrict_to(evaluator.objective, names)
     except ArchGymError:
@@ -289,12 +324,15 @@ def _objective(data: Dataset, names: Sequence[str]) -> Objective | None:
 
 def _coverage(targets: Targets, found: Array) -> dict[str, dict[str, float]]:
     return {
-        m.name: {str(level): float(share) for level, share in zip(LEVELS, found[:, k], strict=True)} for k, m in enumerate(targets.metrics)
+        m.name: {str(level): float(share) for level, share in zip(LEVELS, found[:, k], strict=True)}
+        for k, m in enumerate(targets.metrics)
     }
 
 
 def _confusion(true: Array, predicted: Array) -> dict[str, float]:
-    """Shares of test designs: right, and wrongly called feasible or infeasible."""
+    """Shares of test designs whose feasibility is predicted correctly, wrongly feasible and wrongly
+    infeasible.
+    """
     return {
         "accuracy": float((true == predicted).mean()),
         "wrongly_feasible": float((predicted & ~true).mean()),
@@ -306,15 +344,13 @@ def save_trained(trained: Trained, folder: str | os.PathLike[str]) -> Path:
     """Write a proxy's folder.
 
     Raises:
-        ArchGymError: it cannot be written.
+        ArchGymError: the folder cannot be written.
     """
-    from archgym.proxy.card import card
-
     target = trained.simulator.save(folder)
     arrays = {"indices": trained.indices, "true": trained.true, "predicted": trained.predicted}
     save_archive(target / TEST, {"format": FORMAT}, arrays)
-    for name, text in ((REPORT, json.dumps(trained.report, indent=1) + "\n"), ("README.md", card(trained.report))):
-        write_atomically(target / name, lambda file, text=text: file.write(text.encode()))  # type: ignore[misc]
+    write_atomically(target / REPORT, (json.dumps(trained.report, indent=1) + "\n").encode())
+    write_atomically(target / "README.md", card(trained.report).encode())
     return target
 
 

@@ -1,9 +1,10 @@
-"""Simulators made of other simulators: tabulated, cached, noisy, in processes of their own.
+"""Simulators around other simulators: tabulated, cached, noisy, in worker processes.
 
 Each is a `Simulator` with the space and the metrics of the one it wraps, so they compose:
 
-    Noisy(Tabulated(simulator))            a noisy benchmark at the speed of a table
-    Cached(Parallel(simulator), path)      a slow search over worker processes that can be interrupted and replayed
+    Noisy(Tabulated(simulator))         a noisy benchmark at the speed of a table
+    Cached(Parallel(simulator), path)   a slow search over worker processes that can be interrupted and
+                                        replayed
 """
 
 from archgym.simulator_wrappers.base import SimulatorWrapper

@@ -1,22 +1,21 @@
-"""What simulators around another simulator have in common."""
+"""Base class of simulators around another simulator."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
+from archgym.objective import Objective
 from archgym.simulator import Candidates, Simulator
 from archgym.space import Indices
 
-if TYPE_CHECKING:
-    from archgym.objective import Objective
-
 
 class SimulatorWrapper(Simulator):
-    """A simulator around another one, which it keeps as `simulator`; subclasses define `evaluate_indices`.
+    """A simulator around another one; subclasses define `evaluate_indices`.
 
     Attributes:
         simulator: the wrapped simulator.
-        transparent: whether results are exactly those of the wrapped simulator, so that a cache may share them.
+        transparent: whether results equal those of the wrapped simulator exactly, so that a cache may share
+            them.
     """
 
     transparent: ClassVar[bool] = False
@@ -39,7 +38,7 @@ class SimulatorWrapper(Simulator):
         return self.simulator.canonical(indices)
 
     def optimum(self, objective: Objective) -> Indices | None:
-        """The wrapped simulator's optimum, [P], where it knows it."""
+        """The wrapped simulator's optimum, [P]; None if unknown."""
         return self.simulator.optimum(objective)
 
     def candidates(self, objective: Objective) -> Candidates | None:

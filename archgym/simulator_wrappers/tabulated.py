@@ -1,4 +1,4 @@
-"""Tables of all designs: of a simulator that fits in memory, and kept in the user's data folder."""
+"""Tables of all designs of a simulator, in memory or in the user's data folder."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import os
 from dataclasses import asdict
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,28 +15,26 @@ import numpy.typing as npt
 from archgym.errors import ArchGymError
 from archgym.files.archive import check_format, expect, reading, save_arrays
 from archgym.files.paths import data_folder, make_folder
+from archgym.objective import Objective
 from archgym.progress import Progress, progress_bar, silent
 from archgym.simulator import Metric, Simulator, evaluate_safely, unidentified
 from archgym.simulator_wrappers.base import SimulatorWrapper
 from archgym.space import Array, DesignSpace, Indices
 from archgym.values import identity_of
 
-if TYPE_CHECKING:
-    from archgym.objective import Objective
-
-
-TABLE_FORMAT = 1  # of the files of `Tabulated.save`
+TABLE_FORMAT = 1  # format of the files of `Tabulated.save`
 _TABLE_CHUNK = 16384  # designs
-_PROBES = 64
+_PROBES = 64  # designs that a stored table is checked on
 
 
 class Tabulated(Simulator):
-    """Every design evaluated once, then looked up: for spaces that fit in memory (8 bytes per metric and design).
+    """Evaluates every design once, then looks results up: for spaces that fit in memory (8 bytes per metric
+    and design).
 
     Args:
-        simulator: what fills the table; kept as `simulator` (None for a table that was loaded).
-        limit: refuse spaces with more designs than this.
-        progress: a function of (what is being done, the share that is done).
+        simulator: simulator that fills the table; its attribute is None in a loaded table.
+        limit: maximum number of designs.
+        progress: function of (current step, share done).
 
     Raises:
         ArchGymError: a stochastic or measured simulator, or a space over the limit.
@@ -46,13 +44,18 @@ class Tabulated(Simulator):
 
     def __init__(self, simulator: Simulator, limit: int = 50_000_000, progress: Progress = silent):
         if simulator.stochastic:
-            raise ArchGymError("a stochastic simulator cannot be tabulated; put the noise outside: Noisy(Tabulated(simulator))")
+            raise ArchGymError(
+                "a stochastic simulator cannot be tabulated; put the noise outside: "
+                "Noisy(Tabulated(simulator))"
+            )
         if not simulator.deterministic:
-            raise ArchGymError("a measured simulator cannot be tabulated; use Cached(simulator), which replays what was measured")
+            raise ArchGymError(
+                "a measured simulator cannot be tabulated; use Cached(simulator), which replays measurements"
+            )
         if simulator.space.size > limit:
             raise ArchGymError(
                 f"the space has {simulator.space.size:,} designs and the table's limit is {limit:,}; "
-                "raise limit=, or use Cached(simulator), which stores only the designs that are asked for"
+                "raise limit=, or use Cached(simulator), which stores only the designs that are evaluated"
             )
         self.simulator: Simulator | None = simulator
         self.space = simulator.space
@@ -71,16 +74,21 @@ class Tabulated(Simulator):
             progress(what, start / self.space.size)
         self._fill(values, feasible, failures, None)
 
-    def _fill(self, values: Array, feasible: Array, failures: dict[int, str], canonical: Array | None) -> None:
+    def _fill(
+        self, values: Array, feasible: Array, failures: dict[int, str], canonical: Array | None
+    ) -> None:
         self._values = values  # float64 [M, size]; NaN where infeasible
         self._feasible = feasible  # bool [size]
         self._failures = failures  # reason by ordinal
-        self._canonical = canonical  # int64 [size], ordinals; only of a loaded table whose designs do not all stand for themselves
+        # int64 [size], ordinals; None in a table with its simulator, or without equivalent designs
+        self._canonical = canonical
         self._names = tuple(metric.name for metric in self.metrics)
         self._optima: dict[Objective, Indices | None] = {}
 
     def evaluate_indices(self, indices: Indices, rng: np.random.Generator | None = None) -> dict[str, Array]:
-        """Look designs up: int64 [B, P] in, columns [B] out; `failure` among them where one of the designs failed in the simulator."""
+        """Look designs up: int64 [B, P] in, columns [B] out, with `failure` if any design of the table
+        failed.
+        """
         ordinals = self.space.to_ordinal(indices)
         columns = dict(zip(self._names, self._values.take(ordinals, axis=1), strict=True))
         columns["feasible"] = self._feasible.take(ordinals)
@@ -90,11 +98,13 @@ class Tabulated(Simulator):
 
     @property
     def unwrapped(self) -> Simulator:
-        """The simulator that filled the table; the table itself where it was loaded."""
+        """The simulator that filled the table; the table itself if it was loaded."""
         return self if self.simulator is None else self.simulator.unwrapped
 
     def canonical(self, indices: Indices) -> Indices:
-        """The representatives under the simulator that filled the table, also after `load`: [B, P] -> [B, P]."""
+        """The representatives under the simulator that filled the table, also after `load`: [B, P] -> [B,
+        P].
+        """
         if self.simulator is not None:
             return self.simulator.canonical(indices)
         if self._canonical is None:
@@ -107,7 +117,9 @@ class Tabulated(Simulator):
         return rewards.reward, rewards.valid
 
     def optimum(self, objective: Objective) -> Indices | None:
-        """The valid design with the highest reward, [P] (of equals the one with the lowest ordinal); None if no design is valid."""
+        """The valid design with the highest reward, [P], of equals that with the lowest ordinal; None if
+        no design is valid.
+        """
         if objective not in self._optima:
             reward, valid = self.table_rewards(objective)
             best = int(np.where(valid, reward, -np.inf).argmax())
@@ -116,10 +128,13 @@ class Tabulated(Simulator):
 
     @property
     def specification(self) -> dict[str, Any]:
-        """The class and the simulator that filled the table; a loaded table has that of the table that was saved."""
+        """The class and the simulator that filled the table; `load` restores the saved one."""
         if self.simulator is None:
             return self._saved_specification
-        return {"simulator": identity_of(type(self)), "arguments": {"simulator": self.simulator.specification}}
+        return {
+            "simulator": identity_of(type(self)),
+            "arguments": {"simulator": self.simulator.specification},
+        }
 
     def close(self) -> None:
         """Close the simulator that filled the table."""
@@ -127,7 +142,7 @@ class Tabulated(Simulator):
             self.simulator.close()
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the table as an npz file: complete under its name, or not at all.
+        """Write the table as an npz file, complete or not at all.
 
         Raises:
             ArchGymError: the file cannot be written.
@@ -142,14 +157,16 @@ class Tabulated(Simulator):
             "failed": np.array(list(self._failures), np.int64),
             "reasons": np.array(list(self._failures.values()), np.str_),
         }
-        canonical = np.concatenate([self.space.to_ordinal(self.canonical(indices)) for indices in self.space.enumerate()])
+        canonical = np.concatenate(
+            [self.space.to_ordinal(self.canonical(indices)) for indices in self.space.enumerate()]
+        )
         if not np.array_equal(canonical, np.arange(self.space.size)):
             arrays["canonical"] = canonical
         save_arrays(path, arrays, compress=False)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Tabulated:
-        """The table that `save` wrote, without the simulator that filled it.
+        """The table that `save` wrote, without its simulator.
 
         Raises:
             ArchGymError: no such file, or not a table.
@@ -166,7 +183,9 @@ class Tabulated(Simulator):
         self.metrics = tuple(Metric(**metric) for metric in json.loads(str(arrays["metrics"])))
         self._saved_specification = dict(json.loads(str(arrays["specification"])))
         size, canonical = self.space.size, arrays.get("canonical")
-        values, feasible, failed, reasons = (arrays[name] for name in ("values", "feasible", "failed", "reasons"))
+        values, feasible, failed, reasons = (
+            arrays[name] for name in ("values", "feasible", "failed", "reasons")
+        )
         expect("values", values, (len(self.metrics), size), np.float64)
         expect("feasible", feasible, (size,), np.bool_)
         expect("failed", failed, (len(reasons),), np.int64)
@@ -181,13 +200,15 @@ class Tabulated(Simulator):
 
 
 class StoredTable(SimulatorWrapper):
-    """`Tabulated(simulator)` from the user's data folder, for simulators that are too slow to tabulate every time.
+    """`Tabulated(simulator)` from the user's data folder, for simulators that are too slow to tabulate every
+    time.
 
-    When a design is first asked for, the table is read, or filled and written: by one process, while others wait for it. How far that is
-    goes to stderr. A table that does not agree with the simulator as it is now, on designs spread over the space, is filled again.
+    The first evaluation reads the table, or fills and writes it with its progress on stderr: one process does
+    so while others wait. A table that disagrees with the current simulator on designs spread over the space
+    is filled again.
 
     Args:
-        simulator: deterministic; identified by its specification, parameters and metrics.
+        simulator: deterministic simulator, identified by its specification, parameters and metrics.
     """
 
     identity = "archgym.simulator_wrappers:StoredTable"
@@ -203,20 +224,24 @@ class StoredTable(SimulatorWrapper):
         return self._table.evaluate_indices(indices)
 
     def table_rewards(self, objective: Objective) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-        """As of `Tabulated`."""
+        """See `Tabulated`."""
         return self._table.table_rewards(objective)
 
     def optimum(self, objective: Objective) -> Indices | None:
-        """As of `Tabulated`."""
+        """See `Tabulated`."""
         return self._table.optimum(objective)
 
     @cached_property
     def _table(self) -> Tabulated:
         from filelock import FileLock
 
-        if unidentified(self.simulator.specification):  # it could be taken for another one
+        if unidentified(self.simulator.specification):  # its table could be that of another simulator
             return self._filled()
-        identity = [self.simulator.specification, self.space.to_json(), [metric.name for metric in self.metrics]]
+        identity = [
+            self.simulator.specification,
+            self.space.to_json(),
+            [metric.name for metric in self.metrics],
+        ]
         key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
         path = data_folder("tables", f"{key}.npz")
         make_folder(path.parent)
@@ -235,4 +260,6 @@ class StoredTable(SimulatorWrapper):
         size = self.space.size
         probes = self.space.from_ordinal(np.array([size * i // _PROBES for i in range(_PROBES)]))
         now, then = evaluate_safely(self.simulator, probes), evaluate_safely(table, probes)
-        return bool((now.feasible == then.feasible).all()) and np.allclose(now.values, then.values, rtol=1e-9, equal_nan=True)
+        return bool((now.feasible == then.feasible).all()) and np.allclose(
+            now.values, then.values, rtol=1e-9, equal_nan=True
+        )

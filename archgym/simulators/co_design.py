@@ -6,22 +6,28 @@
     area       of the chip
     feasible   where every layer with count > 0 fits the chip
 
-count is 1 for layers of the network's skeleton, n1 or n3 for those that a 1x1 or a 3x3 convolution of the cell adds, of which a cell has n1
-and n3 (dead ones too, as in `nas.costs`). Cycles, energies and area are those of the analytical model (`accelerator.model`), for one image.
-The layers are those of the very network whose accuracy is stated. That of the
-digits is small: a stem of 16 channels, a stage of one cell at 8 x 8 pixels and one at 4 x 4, both 16 wide, a classifier. With
-deploy="cifar" the costs, and they alone, are of another network: the CIFAR-10 network with the same cell (16, 32 and 64 wide, five cells
-each). Accuracy is then that of the digits and says nothing of CIFAR-10: the trade-off, on layers of a size that accelerators are made for.
+count is 1 for layers of the network's skeleton, n1 or n3 for those that a 1x1 or a 3x3 convolution of the
+cell adds, of which a cell has n1 and n3 (dead ones too, as in `nas.costs`). Cycles, energies and area are
+those of the analytical model (`accelerator.model`), for one image. The layers are those of the very network
+whose accuracy is stated. That of the digits is small: a stem of 16 channels, a stage of one cell at 8 x 8
+pixels and one at 4 x 4, both 16 wide, a classifier. With deploy="cifar" the costs, and they alone, are of
+another network: the CIFAR-10 network with the same cell (16, 32 and 64 wide, five cells each). Accuracy is
+then that of the digits and says nothing of CIFAR-10: the trade-off, on layers of a size that accelerators are
+made for.
 
-What a precision costs in accuracy is not modelled, so that it is fixed rather than searched: fp16, which stands for bf16 too.
+What a precision costs in accuracy is not modelled, so that it is fixed rather than searched: fp16, which
+stands for bf16 too.
 
-The optimum. Among cells with equal n1 and n3 all metrics but accuracy are equal, so that one of the highest accuracy is as good as any: 28
-cells stand for 15,625. Let every other metric of an objective be, moreover, one that is to be low and that grows with n1 and n3 (latency,
-energy, their product, params, macs: sums and products of terms that are not negative) or the area, which no cell changes. Then a cell with
-no more convolutions of either kind and no less accuracy is as good on every chip: it is feasible where the other is, since its layers are
-among the other's. So only the cells remain that no other beats in this sense, in a smaller space: theirs times the chips.
+The optimum. Among cells with equal n1 and n3 all metrics but accuracy are equal, so that one of the highest
+accuracy is as good as any: 28 cells stand for 15,625. Let every other metric of an objective be, moreover,
+one that is to be low and that grows with n1 and n3 (latency, energy, their product, params, macs: sums and
+products of terms that are not negative) or the area, which no cell changes. Then a cell with no more
+convolutions of either kind and no less accuracy is as good on every chip: it is feasible where the other is,
+since its layers are among the other's. So only the cells remain that no other beats in this sense, in a
+smaller space: theirs times the chips.
 
-Source: Yang et al., "Co-exploration of neural architectures and heterogeneous ASIC accelerator designs targeting multiple tasks", DAC 2020
+Source: Yang et al., "Co-exploration of neural architectures and heterogeneous ASIC accelerator designs
+    targeting multiple tasks", DAC 2020
 (the joint search and its objective).
 """
 
@@ -73,14 +79,16 @@ class CoDesign(Simulator):
 
     Args:
         dataset: the accuracy table, "digits-0.5" or another of `archgym data list`.
-        deploy: whose costs are counted: "dataset", the network that was trained, or "cifar", the CIFAR-10 network with the same cell.
-        epochs, seed: of the accuracy, as of `NasCell`.
+        deploy: whose costs are counted: "dataset", the network that was trained, or "cifar", the CIFAR-10
+            network with the same cell.
+        epochs, seed: budget and seed of the accuracy, as `NasCell` takes them.
         technology: an energy table, by name or path: "45nm", "65nm".
-        fixed: parameters of the accelerator with the one value that they shall have; they replace the default, so that {} searches
-            precision too, which is free in accuracy.
+        fixed: accelerator parameters to hold constant, name -> value; they replace the default, so that {}
+            searches precision too, which is free in accuracy.
 
     Raises:
-        ArchGymError: a data set that is not installed or not one of cells, an unknown deployment, table, parameter or value.
+        ArchGymError: a data set that is not installed or not one of cells, an unknown deployment, table,
+            parameter or value.
     """
 
     identity = "archgym.simulators.co_design:CoDesign"
@@ -106,63 +114,97 @@ class CoDesign(Simulator):
         parts = (self.network.skeleton, self.network.edge_layers(1), self.network.edge_layers(3))
         self._layers = sum(parts, ())  # L of them, each shape once
         self._convolutions = convolutions(all_cells())  # [15625, 2]
-        self._counts = np.insert(self._convolutions, 0, 1, axis=1).repeat([len(part) for part in parts], axis=1)  # [15625, L]
-        self._network_costs = {name: column.astype(float) for name, column in self.network.costs(all_cells()).items()}  # [15625] each
+        # [15625, L]
+        self._counts = np.insert(self._convolutions, 0, 1, axis=1).repeat(
+            [len(part) for part in parts], axis=1
+        )
+        # [15625] each
+        self._network_costs = {
+            name: column.astype(float) for name, column in self.network.costs(all_cells()).items()
+        }
         known = {metric.name for metric in self.cells.metrics}
-        self.metrics = tuple(metric for metric in METRICS if metric.name not in OF_CELL or metric.name in known)
+        self.metrics = tuple(
+            metric for metric in METRICS if metric.name not in OF_CELL or metric.name in known
+        )
 
     @cached_property
     def model(self) -> LayerModel:
-        """The costs of the layers that a cell's network can have, the skeleton's first; made when it is first needed."""
+        """The costs of the layers that a cell's network can have, the skeleton's first; made when it is
+        first needed.
+        """
         return LayerModel(self._layers, self.energies)
 
     @property
     def specification(self) -> dict[str, Any]:
-        """The class, its arguments, the network whose costs are counted, and digests of the tables, which may change."""
-        named = {"network": self.network.name, "accuracies": self.cells.table.digest, "energies": self.energies.digest}
+        """The class, its arguments, the network whose costs are counted, and digests of the tables, which
+        may change.
+        """
+        named = {
+            "network": self.network.name,
+            "accuracies": self.cells.table.digest,
+            "energies": self.energies.digest,
+        }
         return {**super().specification, **named}
 
     def evaluate_indices(self, indices: Indices, rng: np.random.Generator | None = None) -> dict[str, Array]:
-        """Indices [B, 16] -> every metric, float64 [B], `feasible`, bool [B], and `failure`, str [B], where a design is not."""
+        """Indices [B, 16] -> every metric, float64 [B], `feasible`, bool [B], and `failure`, str [B],
+        where a design is not.
+        """
         accuracies = self.cells.evaluate_indices(indices[:, :_EDGES], rng)
         results = in_chunks(self._run, indices)
         results |= {metric.name: accuracies[metric.name] for metric in self.metrics if metric.name in OF_CELL}
         return results
 
     def _run(self, indices: Indices) -> dict[str, Array]:
-        """What the networks of designs cost: all metrics but those of the cell alone, and whether they are feasible."""
+        """What the networks of designs cost: all metrics but those of the cell alone, and whether they are
+        feasible.
+        """
         cell = CELL_SPACE.to_ordinal(indices[:, :_EDGES])
         designs = self.chips.decode(indices[:, _EDGES:])
         totals = self.model.totals(designs, self.model.costs(designs), self._counts[cell])
         return totals | {name: column[cell] for name, column in self._network_costs.items()}
 
     def canonical(self, indices: Indices) -> Indices:
-        """The first cell of the same function and as many convolutions, on the same chip: [B, 16] -> [B, 16]."""
+        """The first cell of the same function and number of convolutions, on the same chip: [B, 16] -> [B,
+        16].
+        """
         return np.concatenate([self.cells.canonical(indices[:, :_EDGES]), indices[:, _EDGES:]], axis=1)
 
     def candidates(self, objective: Objective) -> Candidates | None:
-        """The best cells of their numbers of convolutions, on every chip, less those that others beat where the objective allows it.
+        """The best cells of their numbers of convolutions, on every chip, less those that others beat where
+        the objective allows it.
 
-        None where the objective wants accuracy other than high, or names a metric that differs among cells of equal convolutions.
+        None where the objective wants accuracy other than high, or names a metric that differs among cells of
+        equal convolutions.
         """
         parts = (*objective.terms, *objective.constraints)
-        if self.stochastic or not all(part.metric in OF_COUNTS or _wants(part, "high", ("valid_accuracy",)) for part in parts):
+        if self.stochastic or not all(
+            part.metric in OF_COUNTS or _wants(part, "high", ("valid_accuracy",)) for part in parts
+        ):
             return None
-        frugal = all(part.metric in ("valid_accuracy", *OF_CHIP) or _wants(part, "low", GROWING) for part in parts)
+        frugal = all(
+            part.metric in ("valid_accuracy", *OF_CHIP) or _wants(part, "low", GROWING) for part in parts
+        )
         cells = self._best_cells(frugal)
 
         def enumerate_(chunk: int) -> Iterator[Indices]:
             for chips in self.chips.enumerate(max(chunk // len(cells), 1)):
-                for start in range(0, len(cells), chunk):  # all at once, unless the chunk is smaller than that
+                # all at once, unless the chunk is smaller than that
+                for start in range(0, len(cells), chunk):
                     part = cells[start : start + chunk]
-                    yield np.concatenate([np.tile(part, (len(chips), 1)), np.repeat(chips, len(part), axis=0)], axis=1)
+                    yield np.concatenate(
+                        [np.tile(part, (len(chips), 1)), np.repeat(chips, len(part), axis=0)], axis=1
+                    )
 
         return Candidates(len(cells) * self.chips.size, enumerate_)
 
     def _best_cells(self, frugal: bool) -> Indices:
-        """The most accurate cell of each (n1, n3), [K, 6]; `frugal` drops those that a cell of no more convolutions equals in accuracy."""
+        """The most accurate cell of each (n1, n3), [K, 6]; `frugal` drops those that a cell of no more
+        convolutions equals in accuracy.
+        """
         accuracy = self.cells.evaluate_indices(all_cells())["valid_accuracy"]
-        order = np.lexsort((self._convolutions.sum(axis=1), -accuracy))  # of equals those of fewer convolutions first
+        # of equals those of fewer convolutions first
+        order = np.lexsort((self._convolutions.sum(axis=1), -accuracy))
         kept: list[int] = []
         for cell in order.tolist():
             before, own = self._convolutions[kept], self._convolutions[cell]
@@ -173,7 +215,9 @@ class CoDesign(Simulator):
 
 
 def _wants(part: Term | Constraint, what: str, metrics: tuple[str, ...]) -> bool:
-    """Whether a part of an objective names one of these metrics and never prefers a design whose metric is not as low (or high)."""
+    """Whether a part of an objective names one of these metrics and never prefers a design whose metric is
+    not as low (or high).
+    """
     if part.metric not in metrics or part.weight < 0:
         return False
     return isinstance(part, (Minimize, AtMost) if what == "low" else (Maximize, AtLeast))

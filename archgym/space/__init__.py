@@ -1,11 +1,13 @@
 """Design spaces: ordered sets of finite parameters, with designs as rows of indices.
 
-A design is a row i of P indices, one per parameter p with n_p values. With the first parameter most significant,
+A design is a row i of P indices, one per parameter p with n_p values. With the first parameter most
+significant,
 
     size       = prod_p n_p
     ordinal(i) = sum_p i_p * prod_{q > p} n_q            (mixed radix, 0 <= ordinal < size)
 
-Agents act on indices; simulators read values. `decode` and `encode` go between the two, a column per parameter.
+Agents act on indices; simulators read values. `decode` and `encode` go between the two, a column per
+parameter.
 """
 
 from archgym.space.design_space import DesignSpace
@@ -21,4 +23,15 @@ from archgym.space.parameters import (
     all_true,
 )
 
-__all__ = ["LONGEST_GRID", "Array", "Categorical", "DesignSpace", "Indices", "Integer", "Ordinal", "Parameter", "Real", "all_true"]
+__all__ = [
+    "LONGEST_GRID",
+    "Array",
+    "Categorical",
+    "DesignSpace",
+    "Indices",
+    "Integer",
+    "Ordinal",
+    "Parameter",
+    "Real",
+    "all_true",
+]

@@ -18,7 +18,8 @@ class DesignSpace:
     """An ordered set of finite parameters.
 
     Args:
-        parameters: axes with distinct names; may be empty (a space of one design, as for an agent without hyperparameters).
+        parameters: axes with distinct names; may be empty (a space of one design, as for an agent without
+            hyperparameters).
 
     Raises:
         ArchGymError: two parameters of one name.
@@ -68,7 +69,8 @@ class DesignSpace:
 
     def sample(self, n: int, rng: np.random.Generator) -> Indices:
         """Uniform random designs: int64 [n, P]."""
-        # floor(u * n_p) stays below n_p for every u < 1 in double precision, and is three times as fast as rng.integers
+        # floor(u * n_p) stays below n_p for every u < 1 in double precision, and is three times as fast as
+        # rng.integers
         return (rng.random((n, len(self.parameters))) * self.nvec).astype(np.int64)
 
     def decode(self, indices: Indices) -> dict[str, Array]:
@@ -77,7 +79,9 @@ class DesignSpace:
 
     def design(self, indices: Indices) -> dict[str, Any]:
         """One design [P] as plain Python values by parameter name."""
-        return {name: values[i] for name, values, i in zip(self.names, self._plain, indices.tolist(), strict=True)}
+        return {
+            name: values[i] for name, values, i in zip(self.names, self._plain, indices.tolist(), strict=True)
+        }
 
     @cached_property
     def _plain(self) -> list[Sequence[Any]]:
@@ -87,7 +91,8 @@ class DesignSpace:
         """Columns of values (length B, or scalars for one design) -> indices [B, P].
 
         Raises:
-            ArchGymError: a parameter that is missing or unknown, a value that is not on its grid, columns of different lengths.
+            ArchGymError: a parameter that is missing or unknown, a value that is not on its grid, columns of
+                different lengths.
         """
         for name in designs:
             if name not in self.names:
@@ -102,7 +107,9 @@ class DesignSpace:
         return np.stack(columns, axis=1) if columns else np.zeros((1, 0), np.int64)
 
     def enumerate(self, chunk: int = 65536) -> Iterator[Indices]:
-        """Every design once, in the order of ordinals, in arrays of at most `chunk` rows: int64 [<= chunk, P]."""
+        """Every design once, in the order of ordinals, in arrays of at most `chunk` rows: int64 [<= chunk,
+        P].
+        """
         for start in range(0, self.size, chunk):
             stop = min(start + chunk, self.size)
             ordinals = np.arange(start, stop) if self._fits_int64 else np.array(range(start, stop), object)
@@ -118,7 +125,9 @@ class DesignSpace:
         return np.array(strides, np.int64 if self._fits_int64 else object)
 
     def to_ordinal(self, indices: Indices) -> Array:
-        """Indices [B, P] -> flat ordinals [B], int64 (Python integers where the space has 2^63 designs or more)."""
+        """Indices [B, P] -> flat ordinals [B], int64 (Python integers where the space has 2^63 designs or
+        more).
+        """
         rows = indices if self._fits_int64 else indices.astype(object)
         ordinals: Array = rows @ self._strides
         return ordinals
@@ -150,13 +159,19 @@ class DesignSpace:
 
     @classmethod
     def join(cls, **spaces: DesignSpace) -> DesignSpace:
-        """One space of several, for co-design: `join(cell=a, chip=b)` has the parameters `cell_...` then `chip_...`."""
+        """One space of several, for co-design: `join(cell=a, chip=b)` has the parameters `cell_...` then
+        `chip_...`.
+        """
         return cls([_renamed(p, f"{prefix}_{p.name}") for prefix, space in spaces.items() for p in space])
 
     @staticmethod
     def split(designs: Mapping[str, Array], prefix: str) -> dict[str, Array]:
         """The columns of one part of a joined space, without the prefix."""
-        return {name.removeprefix(f"{prefix}_"): column for name, column in designs.items() if name.startswith(f"{prefix}_")}
+        return {
+            name.removeprefix(f"{prefix}_"): column
+            for name, column in designs.items()
+            if name.startswith(f"{prefix}_")
+        }
 
     def to_json(self) -> str:
         """The space as JSON text; `from_json` gives an equal space back."""

@@ -1,8 +1,8 @@
 """Parameters: the axes of a design space, each a finite grid of values in index order.
 
-Values are numbers, text, bools, None, or anything else that is hashable and that `archgym.values` can write and read back: tuples, enums,
-bytes, fractions. A parameter may mix them. Columns of values are NumPy arrays of numbers, bools or text where all values are, of objects
-otherwise.
+Values are numbers, text, bools, None, or anything else that is hashable and that `archgym.values` can write
+and read back: tuples, enums, bytes, fractions. A parameter may mix them. Columns of values are NumPy arrays
+of numbers, bools or text where all values are, of objects otherwise.
 """
 
 from __future__ import annotations
@@ -108,7 +108,9 @@ class Parameter(ABC):
         return {value: i for i, value in enumerate(self.plain)}
 
     def _listed(self, column: Any) -> Sequence[Any]:
-        """A column, or one value, as a list of values; NumPy would make text of mixed values and a table of tuples."""
+        """A column, or one value, as a list of values; NumPy would make text of mixed values and a table
+        of tuples.
+        """
         if isinstance(column, np.ndarray):
             values: list[Any] = np.atleast_1d(column).tolist()
             return values
@@ -139,7 +141,9 @@ class Parameter(ABC):
         return np.asarray(grid_values == values, bool)
 
     def _refusal(self, value: Any) -> ArchGymError:
-        return ArchGymError(f"{_shown(value)} is not a value of parameter {self.name!r}: it takes {self.describe()}")
+        return ArchGymError(
+            f"{_shown(value)} is not a value of parameter {self.name!r}: it takes {self.describe()}"
+        )
 
     def describe(self) -> str:
         """The values in words, for tables and messages."""
@@ -176,13 +180,17 @@ class Parameter(ABC):
         try:
             object.__setattr__(self, name, convert(value))
         except (TypeError, ValueError, OverflowError):
-            raise ArchGymError(f"parameter {self.name!r}: expected {what} as {name}, got {_shown(value)}") from None
+            raise ArchGymError(
+                f"parameter {self.name!r}: expected {what} as {name}, got {_shown(value)}"
+            ) from None
 
     def _check(self) -> None:
         if not isinstance(self.name, str) or not self.name:
             raise ArchGymError(f"expected a non-empty string as a parameter's name, got {self.name!r}")
         if not is_unicode(self.name):
-            raise ArchGymError(f"expected a parameter's name in Unicode, which files can store, got {self.name!r}")
+            raise ArchGymError(
+                f"expected a parameter's name in Unicode, which files can store, got {self.name!r}"
+            )
         if len(self) == 0:
             raise ArchGymError(f"parameter {self.name!r} has no values")
         if self.default is not None:
@@ -197,8 +205,11 @@ class _Listed(Parameter):
     default: Any = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.values, Iterable) or isinstance(self.values, Set):  # whose order differs from process to process
-            raise ArchGymError(f"parameter {self.name!r}: expected a list of values, got {_shown(self.values)}; write [...]")
+        # whose order differs from process to process
+        if not isinstance(self.values, Iterable) or isinstance(self.values, Set):
+            raise ArchGymError(
+                f"parameter {self.name!r}: expected a list of values, got {_shown(self.values)}; write [...]"
+            )
         plain = tuple(_plain(v) for v in self.values)
         object.__setattr__(self, "values", plain)
         object.__setattr__(self, "default", _plain(self.default))
@@ -213,29 +224,45 @@ class _Listed(Parameter):
             hash(value)
         except TypeError:
             hint = f"; write the tuple {tuple(value)!r}" if isinstance(value, list) else ""
-            raise ArchGymError(f"parameter {self.name!r}: expected hashable values, got {_shown(value)}{hint}") from None
+            raise ArchGymError(
+                f"parameter {self.name!r}: expected hashable values, got {_shown(value)}{hint}"
+            ) from None
         if type(value) in (str, bool, float) and value == value:  # by far the most
             return
         try:
             written = write(value)
-            reason = "only a hash of it can be" if hashed(written) else "" if read(written) == value else "it does not equal itself"
+            reason = (
+                "only a hash of it can be"
+                if hashed(written)
+                else ""
+                if read(written) == value
+                else "it does not equal itself"
+            )
             str(value)
         except (ArchGymError, ValueError) as error:  # an integer of more digits than Python writes
             reason = str(error)
         if reason:
             got = f"the {type(value).__name__} {_shown(value)}"
             raise ArchGymError(
-                f"parameter {self.name!r}: expected numbers, text, tuples or enums, got {got}, which cannot be stored: {reason}"
+                f"parameter {self.name!r}: expected numbers, text, tuples or enums, got {got}, which cannot "
+                f"be stored: {reason}"
             )
 
     @cached_property
     def grid(self) -> Array:
         kinds = {type(v) for v in self.values}
-        if kinds == {bool} or (kinds == {str} and not any(v.endswith("\0") for v in self.values)):  # which NumPy would drop
+        # which NumPy would drop
+        if kinds == {bool} or (kinds == {str} and not any(v.endswith("\0") for v in self.values)):
             return np.array(self.values)
         if kinds == {int}:  # NumPy would make floats of integers beyond 2^63
             low, high = min(self.values), max(self.values)
-            fits = np.int64 if low >= -(2**63) and high < 2**63 else np.uint64 if low >= 0 and high < 2**64 else object
+            fits = (
+                np.int64
+                if low >= -(2**63) and high < 2**63
+                else np.uint64
+                if low >= 0 and high < 2**64
+                else object
+            )
             return np.array(self.values, fits)
         if kinds <= {int, float} and all(_is_float(v) for v in self.values):
             return np.array(self.values, float)
@@ -282,7 +309,9 @@ class Integer(Parameter):
             self._settle(name, "a whole number", _whole)
         if self.low < -(2**63) or self.high >= 2**63 or self.high - self.low >= 2**63 - 1:
             given = f"{_shown(self.low)} to {_shown(self.high)}"
-            raise ArchGymError(f"parameter {self.name!r}: expected at most 2^63 - 1 integers of 64 bits, got {given}")
+            raise ArchGymError(
+                f"parameter {self.name!r}: expected at most 2^63 - 1 integers of 64 bits, got {given}"
+            )
         if self.step < 1 or self.high < self.low:
             given = f"{self.low}, {self.high}, {_shown(self.step)}"
             raise ArchGymError(f"parameter {self.name!r}: expected low <= high and step >= 1, got {given}")
@@ -295,7 +324,10 @@ class Integer(Parameter):
     @cached_property
     def grid(self) -> Array:
         if len(self) > LONGEST_GRID:
-            raise ArchGymError(f"parameter {self.name!r} has {len(self):,} values, too many to list; use take, index or value instead")
+            raise ArchGymError(
+                f"parameter {self.name!r} has {len(self):,} values, too many to list; use take, index or "
+                "value instead"
+            )
         return np.arange(self.low, self.high + 1, self.step, dtype=np.int64)
 
     def take(self, indices: Indices) -> Array:
@@ -344,7 +376,9 @@ class Integer(Parameter):
 
 @dataclass(frozen=True)
 class Real(Parameter):
-    """A real range as a grid of `levels` values, equally spaced (geometrically with `log=True`), so that the space is finite."""
+    """A real range as a grid of `levels` values, equally spaced (geometrically with `log=True`), so that
+    the space is finite.
+    """
 
     identity: ClassVar[str] = "archgym.space:Real"
 
@@ -360,12 +394,24 @@ class Real(Parameter):
         self._settle("levels", "a whole number", _whole)
         object.__setattr__(self, "log", bool(self.log))
         if self.levels > LONGEST_GRID:
-            raise ArchGymError(f"parameter {self.name!r}: expected at most {LONGEST_GRID:,} levels, got {self.levels:,}")
-        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low <= self.high and self.levels >= 1):
+            raise ArchGymError(
+                f"parameter {self.name!r}: expected at most {LONGEST_GRID:,} levels, got {self.levels:,}"
+            )
+        if not (
+            math.isfinite(self.low)
+            and math.isfinite(self.high)
+            and self.low <= self.high
+            and self.levels >= 1
+        ):
             given = f"{self.low}, {self.high}, {self.levels}"
-            raise ArchGymError(f"parameter {self.name!r}: expected finite low <= high and levels >= 1, got {given}")
+            raise ArchGymError(
+                f"parameter {self.name!r}: expected finite low <= high and levels >= 1, got {given}"
+            )
         if not math.isfinite(float(self.high) - float(self.low)):
-            raise ArchGymError(f"parameter {self.name!r}: expected a range that a float can measure, got {self.low} to {self.high}")
+            raise ArchGymError(
+                f"parameter {self.name!r}: expected a range that a float can measure, got {self.low} to "
+                f"{self.high}"
+            )
         if self.log and self.low <= 0:
             raise ArchGymError(f"parameter {self.name!r}: expected low > 0 with log=True, got {self.low}")
         self._check()
@@ -401,9 +447,15 @@ class Real(Parameter):
             values = given.astype(float)
         except (TypeError, ValueError, OverflowError):
             raise self._refusal(given[0]) from None
-        after = np.clip(np.searchsorted(self.grid, values), 1, max(len(self) - 1, 1)) if len(self) > 1 else np.zeros(values.shape, int)
+        after = (
+            np.clip(np.searchsorted(self.grid, values), 1, max(len(self) - 1, 1))
+            if len(self) > 1
+            else np.zeros(values.shape, int)
+        )
         before = np.maximum(after - 1, 0)
-        nearest = np.where(np.abs(self.grid[before] - values) <= np.abs(self.grid[after] - values), before, after)
+        nearest = np.where(
+            np.abs(self.grid[before] - values) <= np.abs(self.grid[after] - values), before, after
+        )
         close = np.isclose(self.grid[nearest], values, rtol=1e-9, atol=0)
         if not close.all():
             raise self._refusal(values[~close][0])
@@ -421,7 +473,11 @@ _KINDS: dict[str, Any] = {kind.__name__: kind for kind in (Categorical, Ordinal,
 
 def _whole(value: Any) -> int:
     """A whole number as a Python int, from any integer type."""
-    return int(value) if isinstance(value, (float, np.floating)) and float(value).is_integer() else operator.index(value)
+    return (
+        int(value)
+        if isinstance(value, (float, np.floating)) and float(value).is_integer()
+        else operator.index(value)
+    )
 
 
 def _number(value: Any) -> int | float:

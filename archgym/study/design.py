@@ -1,32 +1,34 @@
-"""Studies: a file of environments, agents with their configurations, budgets and seeds, and the runs that it stands for.
+"""Studies: a file of environments, agents with configurations, budgets and seeds, expanded into runs.
 
-    [study]                                         runs = environments x sum over agents (configurations x budgets x seeds)
+    [study]                           runs = environments x sum over agents (configurations x budgets x seeds)
     name = "example"
-    budget = 1000                                   # samples per run
-    seeds = 5                                       # 0..4, or a list
+    budget = 1000                     # samples per run
+    seeds = 5                         # 0..4, or a list
 
     [[env]]
     id = "archgym/Softmax-v0"
     kwargs = { preset = "memory" }                  # arguments of the environment
     objective = { minimize = ["time_s"], reference = { time_s = 1e-2 } }   # replaces the environment's own
-    front = ["time_s", "sum_error"]                 # judge runs by the front of these metrics; nsga2 searches for it
+    front = ["time_s", "sum_error"]                 # judge runs by the front of these metrics; nsga2 searches
+                                                    for it
 
     [[agent]]
     name = "genetic"
-    configurations = 80                             # the defaults, then 79 drawn from the agent's declared hyperparameter space
+    configurations = 80           # the defaults, then 79 drawn from the agent's declared hyperparameter space
 
     [[agent]]
     name = "tpe"
-    [agent.grid]                                    # all combinations, the other hyperparameters at their defaults
+    [agent.grid]                               # all combinations, the other hyperparameters at their defaults
     startup = [10, 40]
 
-`archgym.study.file` reads the tables; here they become configurations, checked against the registry, and runs.
+`archgym.study.file` reads the tables; this module checks them against the registry and makes configurations
+and runs.
 
-A run is what `archgym.search` takes, in full: its identifier is a hash of that specification (with the environment's versioned id, the
-simulator's arguments and the agent's version), so that equal runs have equal names in every study and on every machine.
+A run's identifier is a hash of its full specification (with the environment's versioned id, the simulator's
+arguments and the agent's version), so that equal runs have equal names in every study and on every machine.
 
-Drawn configurations are prefix-stable: the first N are the same for every larger N. They are distinct; where an agent has fewer than N
-(an agent without hyperparameters has one), they come round again with further seeds, as replicates.
+Drawn configurations are distinct, and the first N are the same for every larger N. An agent with fewer than N
+repeats them with further seeds, as replicates.
 """
 
 from __future__ import annotations
@@ -57,9 +59,12 @@ from archgym.text import one_line
 from archgym.values import write
 
 SHIPPED = Path(__file__).parent.parent / "studies"
-_FORMAT = 1  # of the canonical specification behind identifiers
+_FORMAT = 1  # format of the hashed specification
 __getattr__ = old_names(
-    __name__, **{name: f"archgym.study.file:{name}" for name in ("MAX_RUNS", "MAX_BUDGET", "MAX_GB", "Name", "line_of")}
+    __name__,
+    **{
+        name: f"archgym.study.file:{name}" for name in ("MAX_RUNS", "MAX_BUDGET", "MAX_GB", "Name", "line_of")
+    },
 )
 
 
@@ -106,29 +111,37 @@ class Study:
     Attributes:
         name: the study's name.
         text: the file as it was read.
-        timeout_s, memory_gb, retries: limits of one run (see `archgym.study.worker`).
-        history: "full" for run files with every sample, "improvements" for those with the improvements and the last sample.
-        cache: whether designs are remembered on disk, so that interrupted runs replay without simulating.
-        budget: samples per run of agents without a budget of their own.
+        timeout_s, memory_gb, retries: limits of one run, in seconds, gigabytes and attempts (see
+            `archgym.study.worker`).
+        history: "full" for run files with every sample, "improvements" for the improvements and the last
+            sample.
+        cache: whether designs are cached on disk, so that interrupted runs replay without simulation.
+        budget: samples per run, for agents without a budget of their own.
 
     Raises:
-        ArchGymError: anything wrong with the file, with the line.
+        ArchGymError: an invalid file; the message has the line.
     """
 
     def __init__(self, text: str, source: str = "study file"):
         self._file = StudyFile(text, source)
         self.text, study = text, self._file.study
-        self.name, self.budget, self.history, self.cache = study.name, study.budget, study.history, study.cache
+        self.name, self.budget, self.history, self.cache = (
+            study.name,
+            study.budget,
+            study.history,
+            study.cache,
+        )
         self.timeout_s, self.memory_gb, self.retries = study.timeout_s, study.memory_gb, study.retries
         self._tasks = self._label_environments()
         self._agents = self._label_agents()
 
     @classmethod
     def read(cls, file: str | os.PathLike[str]) -> Study:
-        """The study in a TOML file; a name without ".toml" is one that ships with archgym ("quick", "lottery", "archgym-2023").
+        """The study in a TOML file, or a shipped one by its name without ".toml" ("quick", "lottery",
+        "archgym-2023").
 
         Raises:
-            ArchGymError: no such file, or anything wrong with it.
+            ArchGymError: a file that does not exist or is invalid.
         """
         path = Path(file).expanduser()
         shipped = SHIPPED / f"{file}.toml"
@@ -141,40 +154,52 @@ class Study:
             return cls(text, str(file))
         except OSError as error:
             reason = f"cannot read the study file {file}: {error.strerror or error}"
-            raise ArchGymError(f"{reason}; {nearest(path.stem, sorted(p.stem for p in SHIPPED.glob('*.toml')))}") from error
+            raise ArchGymError(
+                f"{reason}; {nearest(path.stem, sorted(p.stem for p in SHIPPED.glob('*.toml')))}"
+            ) from error
         except UnicodeDecodeError as error:
-            raise ArchGymError(f"{file} is not a study file: it is not UTF-8 text ({error})") from error
+            raise ArchGymError(f"expected a study file of UTF-8 text, got {file} ({error})") from error
 
     @cached_property
     def tasks(self) -> dict[str, dict[str, Any]]:
-        """Label -> the environment, as in a specification."""
+        """Label -> environment, in the form of a specification."""
         return {label: env.as_dict for label, env in self._tasks.items()}
 
     @property
     def enumerated(self) -> frozenset[str]:
-        """Labels of environments whose optimum, where it is not known, a report finds by enumeration."""
-        return frozenset(label for label, env in zip(self._tasks, self._file.env, strict=True) if env.enumerate)
+        """Labels of environments whose optimum a report may find by enumeration."""
+        return frozenset(
+            label for label, env in zip(self._tasks, self._file.env, strict=True) if env.enumerate
+        )
 
     @property
     def front_references(self) -> dict[str, dict[str, float]]:
-        """Label of each environment whose runs are judged by their fronts -> metric -> end of the hypervolume, where the file has one."""
-        return {label: dict(env.front_reference or {}) for label, env in zip(self._tasks, self._file.env, strict=True) if env.front}
+        """Label of each environment with a front -> metric -> reference point of the hypervolume, where
+        the file has one.
+        """
+        return {
+            label: dict(env.front_reference or {})
+            for label, env in zip(self._tasks, self._file.env, strict=True)
+            if env.front
+        }
 
     @property
     def agents(self) -> dict[str, list[Configuration]]:
-        """Label -> the agent's configurations."""
+        """Label -> configurations of the agent."""
         return self._agents
 
     @cached_property
     def size(self) -> int:
-        """Runs in all."""
-        return len(self._tasks) * sum(len(c.seeds) for configurations in self._agents.values() for c in configurations)
+        """Number of runs."""
+        return len(self._tasks) * sum(
+            len(c.seeds) for configurations in self._agents.values() for c in configurations
+        )
 
     def runs(self) -> Iterator[Run]:
         """Every run, in the file's order.
 
         Raises:
-            ArchGymError: two runs that are the same.
+            ArchGymError: two equal runs.
         """
         seen: dict[str, Run] = {}
         for task, env in self._tasks.items():
@@ -188,8 +213,9 @@ class Study:
                         if run.id in seen:
                             first = seen[run.id]
                             raise ArchGymError(
-                                f"{self._file.source}: two runs are the same, {run.id}: {first.task!r}, {first.agent!r}, configuration "
-                                f"{first.configuration}, seed {seed} and {task!r}, {agent!r}, configuration {c}; remove one of them"
+                                f"{self._file.source}: two runs are the same, {run.id}: {first.task!r}, "
+                                f"{first.agent!r}, configuration {first.configuration}, seed {seed} and "
+                                f"{task!r}, {agent!r}, configuration {c}; remove one of them"
                             )
                         seen[run.id] = run
                         yield run
@@ -209,7 +235,7 @@ class Study:
         return tasks
 
     def _check_environment(self, i: int, env: EnvTable) -> EnvSpecification:
-        """The i-th environment, made once to see that it can be."""
+        """Make the i-th environment once to check it."""
         where: Place = ("env", i, "id")
         try:
             get_task(env.id)
@@ -217,7 +243,7 @@ class Study:
             kwargs = dict(env.kwargs)
             horizon = kwargs.pop("horizon", 1)
             if "objective" in kwargs:
-                raise ArchGymError("the objective is a key of [[env]], not one of its kwargs")
+                raise ArchGymError("expected the objective as a key of [[env]], got it in kwargs")
             evaluator = Evaluator(env.id, None, horizon, kwargs)
             if env.objective is not None:
                 where = ("env", i, "objective")
@@ -232,7 +258,7 @@ class Study:
                 if name not in (env.front or []):
                     raise unknown("metric of the front", name, env.front or [])
             evaluator.simulator.close()
-        except (Exception, SystemExit) as error:  # a constructor may raise anything
+        except (Exception, SystemExit) as error:  # constructors may raise anything
             raise self._file.error(where, reason_of(error)) from error
         return replace(specification, id=env.id, front=tuple(env.front or ()))
 
@@ -252,11 +278,13 @@ class Study:
             stride = max(seeds) + 1
             found = agents.setdefault(label, [])
             for hyperparameters, round_ in self._settings(i, entry, cls):
-                found += self._with_budgets(i, cls, hyperparameters, [seed + round_ * stride for seed in seeds])
+                found += self._with_budgets(
+                    i, cls, hyperparameters, [seed + round_ * stride for seed in seeds]
+                )
         return agents
 
     def _settings(self, i: int, entry: AgentTable, cls: type[Agent]) -> Iterator[tuple[dict[str, Any], int]]:
-        """Hyperparameters of each configuration, and the number of earlier configurations with the same ones."""
+        """Hyperparameters of each configuration, and the number of earlier configurations with equal ones."""
         if entry.configurations is not None:
             yield from _drawn(cls, entry.name, entry.configurations)
             return
@@ -270,11 +298,15 @@ class Study:
                 except (Exception, SystemExit) as error:
                     raise self._file.error(("agent", i, key, name), reason_of(error)) from error
             if len({repr(value) for value in values}) < len(values):
-                raise self._file.error(("agent", i, key, name), f"{name} lists a value twice")
+                raise self._file.error(
+                    ("agent", i, key, name), f"expected distinct values of {name}, got one twice"
+                )
         for combination in itertools.product(*given.values()):
             yield dict(zip(given, combination, strict=True)), 0
 
-    def _with_budgets(self, i: int, cls: type[Agent], hyperparameters: Mapping[str, Any], seeds: Sequence[int]) -> Iterator[Configuration]:
+    def _with_budgets(
+        self, i: int, cls: type[Agent], hyperparameters: Mapping[str, Any], seeds: Sequence[int]
+    ) -> Iterator[Configuration]:
         try:
             agent = cls(**hyperparameters)
             width = agent.preferred_num_envs
@@ -287,21 +319,31 @@ class Study:
 
 
 def identifier(specification: Mapping[str, Any], history: str) -> str:
-    """The hash that names a run: of its specification, and of how much of its history is kept where that is all of it."""
-    identity = {"format": _FORMAT, **what_decides_rows(specification), **({"history": history} if history != "improvements" else {})}
+    """The hash that identifies a run: of its specification, and of `history` unless that is
+    "improvements".
+    """
+    identity = {
+        "format": _FORMAT,
+        **what_decides_rows(specification),
+        **({"history": history} if history != "improvements" else {}),
+    }
     text = json.dumps(identity, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _drawn(cls: type[Agent], name: str, n: int) -> Iterator[tuple[dict[str, Any], int]]:
-    """The defaults and n - 1 distinct draws from the declared space, repeated where it has fewer: (hyperparameters, round)."""
+    """The defaults and n - 1 distinct draws from the declared space, repeated where it has fewer:
+    (hyperparameters, round).
+    """
     space = cls.hyperparameters
     entropy = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
-    rng = np.random.default_rng(np.random.SeedSequence(entropy, spawn_key=(3,)))  # 3: studies, as in archgym.seeding
+    # 3: studies, as in archgym.seeding
+    rng = np.random.default_rng(np.random.SeedSequence(entropy, spawn_key=(3,)))
     defaults = space.defaults()
     distinct = [defaults]
     seen = {json.dumps(write(defaults))}
-    available = space.size + (0 if _on_grid(space, defaults) else 1)
+    # defaults may be off the grid
+    available = space.size + any(defaults[p.name] not in p.plain for p in space)
     while len(distinct) < min(n, available):
         drawn = space.design(space.sample(1, rng)[0])
         if (text := json.dumps(write(drawn))) not in seen:
@@ -311,12 +353,8 @@ def _drawn(cls: type[Agent], name: str, n: int) -> Iterator[tuple[dict[str, Any]
         yield distinct[j % len(distinct)], j // len(distinct)
 
 
-def _on_grid(space: Any, values: Mapping[str, Any]) -> bool:
-    return all(values[p.name] in p.plain for p in space)
-
-
 def _label(env: EnvTable) -> str:
-    """An environment in a few words: its id without our namespace, its arguments, its objective."""
+    """A short name of an environment: its id without "archgym/", its arguments, its objective, its front."""
     arguments = " ".join(f"{name}={value}" for name, value in env.kwargs.items())
     objective = "" if env.objective is None else json.dumps(env.objective)
     front = "" if env.front is None else f"front of {', '.join(env.front)}"

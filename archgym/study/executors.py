@@ -1,13 +1,15 @@
-"""Where runs are executed: in this process, in local processes, on a Dask cluster, on Ray. All are `concurrent.futures` executors.
+"""Executors of runs (`concurrent.futures`): this process, local processes, a Dask cluster, Ray.
 
-Whatever places a run, a `RunProcess` beside it executes it, so that time-outs, memory limits and crashes are handled alike everywhere
-(Dask's and Ray's own cancel cannot stop a running task):
+On all but the first, a `RunProcess` executes each run, so that time-outs, memory limits and crashes are
+handled alike everywhere (cancelling in Dask or Ray cannot stop a running task):
 
-    inline              in this process, one after the other: for debugging; nothing protects the study from its runs
-    local               a thread per worker, each with a process that outlives its runs
-    dask                Dask in this process: its scheduler and workers are threads that talk through memory, so that no port is opened
-    dask://HOST:PORT    an existing Dask cluster (tls://HOST:PORT too; SLURM, LSF and PBS through dask-jobqueue)
-    ray, ray://HOST:PORT    Ray on this machine, or an existing cluster
+    inline                 in this process, one after the other: for debugging; nothing protects the study
+                           from its runs
+    local                  a thread per worker, each with a process for its runs
+    dask                   Dask in this process: its scheduler and workers are threads without network ports
+    dask://HOST:PORT       an existing Dask cluster (tls://HOST:PORT too; SLURM, LSF and PBS through
+                           dask-jobqueue)
+    ray, ray://HOST:PORT   Ray on this machine, or an existing cluster
 """
 
 from __future__ import annotations
@@ -21,22 +23,21 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any
 
 from archgym.errors import ArchGymError, MissingDependency
-from archgym.study.worker import Job, RunProcess, answered, attempt
+from archgym.study.worker import RunProcess, RunRequest, try_run, unwrap
 
 Answer = tuple[bytes, dict[str, Any]]
-CONNECT_S = 20.0  # until an existing cluster has answered
+CONNECT_S = 20.0  # time limit for the connection to a cluster
 
 _mine = threading.local()  # each thread's process
-_started: dict[threading.Event | None, list[RunProcess]] = {}  # by what stops them
+_started: dict[threading.Event | None, list[RunProcess]] = {}  # by the event that stops them
 
 
-def run_in_process(job: Job, stop: threading.Event | None = None) -> Answer:
-    """Execute a run in a process that this thread keeps for its runs (see `RunProcess.run`), until the process that called ends."""
+def run_in_process(request: RunRequest, stop: threading.Event | None = None) -> Answer:
+    """Execute a run in the process that this thread keeps for its runs (see `RunProcess.run`)."""
     if not hasattr(_mine, "process"):
         _mine.process = RunProcess()
         _started.setdefault(stop, []).append(_mine.process)
-    process: RunProcess = _mine.process
-    return process.run(job, stop)
+    return _mine.process.run(request, stop)
 
 
 def _close_processes(stop: threading.Event | None) -> None:
@@ -44,13 +45,15 @@ def _close_processes(stop: threading.Event | None) -> None:
         process.close()
 
 
-def run_here(job: Job) -> Answer:
-    """Execute a run in this process: its limits of time and memory do not hold (errors as of `RunProcess.run`)."""
-    return answered(*attempt(job.specification, job.history, job.cache))
+def run_here(request: RunRequest) -> Answer:
+    """Execute a run in this process, without its limits of time and memory; for errors see
+    `RunProcess.run`.
+    """
+    return unwrap(*try_run(request.specification, request.history, request.cache))
 
 
 class Inline(Executor):
-    """Runs what is submitted at once, in this thread."""
+    """Executes submitted calls at once, in this thread."""
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         future: Future[Any] = Future()
@@ -62,7 +65,7 @@ class Inline(Executor):
 
 
 class Local(ThreadPoolExecutor):
-    """Threads that each keep a process; `shutdown` ends the processes."""
+    """Threads with a process each; `shutdown` ends the processes."""
 
     def __init__(self, workers: int):
         super().__init__(workers, thread_name_prefix="archgym-run")
@@ -73,20 +76,20 @@ class Local(ThreadPoolExecutor):
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         if cancel_futures:
-            self._stop.set()  # runs under way are abandoned
+            self._stop.set()  # abandons current runs
         super().shutdown(wait, cancel_futures=cancel_futures)
         _close_processes(self._stop)
 
 
 class _Dask(Executor):
-    """Dask's own executor, which closes its client and cluster with itself."""
+    """Dask's executor, together with its client and cluster."""
 
     def __init__(self, address: str | None, workers: int):
         try:
             import distributed as dask
         except ImportError as error:
             raise MissingDependency('this executor needs Dask: pip install "archgym[dask]"') from error
-        module: Any = dask  # it has no type annotations
+        module: Any = dask  # without type annotations
         self._scratch = tempfile.TemporaryDirectory(prefix="archgym-dask-", ignore_cleanup_errors=True)
         self._cluster = _cluster(module, workers, self._scratch.name) if address is None else None
         try:
@@ -98,39 +101,42 @@ class _Dask(Executor):
 
     @property
     def width(self) -> int:
-        """Runs that the cluster can execute at once, as it is now."""
+        """Runs that the cluster can currently execute at once."""
         return sum(self._client.nthreads().values())
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        future: Future[Any] = self._executor.submit(fn, *args, **kwargs)
-        return future
+        return self._executor.submit(fn, *args, **kwargs)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         self._executor.shutdown(wait=wait and not cancel_futures)
         self._client.close()
         if self._cluster is not None:
-            _close_processes(None)  # runs under way end, for which the cluster would wait
+            _close_processes(None)  # ends current runs, which the cluster would wait for
             self._cluster.close()
         self._scratch.cleanup()
 
 
 def _cluster(distributed: Any, workers: int, scratch: str) -> Any:
-    """A cluster in this process that listens nowhere: a port would let everybody on this machine run code as this user."""
+    """A cluster in this process without ports: through one, every user of this machine could run code as
+    this user.
+    """
 
-    def deaf(cls: Any) -> Any:
+    def portless(cls: Any) -> Any:
         return type(cls.__name__, (cls,), {"start_http_server": lambda *args, **options: None})
 
     import dask
 
     options = {"protocol": "inproc"}
-    worker = {"cls": deaf(distributed.Worker), "options": {**options, "nthreads": 1, "memory_limit": 0}}
-    scheduler = {"cls": deaf(distributed.Scheduler), "options": {**options, "dashboard": False}}
+    worker = {"cls": portless(distributed.Worker), "options": {**options, "nthreads": 1, "memory_limit": 0}}
+    scheduler = {"cls": portless(distributed.Scheduler), "options": {**options, "dashboard": False}}
     with dask.config.set({"temporary-directory": scratch}):
-        return distributed.SpecCluster(scheduler=scheduler, workers=dict.fromkeys(range(workers), worker), silence_logs=logging.CRITICAL)
+        return distributed.SpecCluster(
+            scheduler=scheduler, workers=dict.fromkeys(range(workers), worker), silence_logs=logging.CRITICAL
+        )
 
 
 class _Ray(Executor):
-    """Ray's tasks as futures."""
+    """Ray tasks as futures."""
 
     def __init__(self, address: str | None, workers: int):
         try:
@@ -147,28 +153,28 @@ class _Ray(Executor):
 
     @property
     def width(self) -> int:
-        """Runs that the cluster can execute at once, as it is now."""
+        """Runs that the cluster can currently execute at once."""
         return int(self._ray.cluster_resources().get("CPU", 1))
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         if fn is not run_in_process or kwargs:
             raise ArchGymError("Ray executes runs only")
-        future: Future[Any] = self._remote.remote(*args).future()
-        return future
+        return self._remote.remote(*args).future()
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         self._ray.shutdown()
 
 
 def make_executor(where: str, workers: int | None) -> tuple[Executor, int]:
-    """The executor that a user names, and how many runs it takes at once.
+    """The executor of a name, and the number of runs that it executes at once.
 
     Args:
         where: "inline", "local", "dask", "dask://HOST:PORT", "ray" or "ray://HOST:PORT".
-        workers: runs at once on this machine; None for the number of processors. A cluster has its own number.
+        workers: number of runs at once on this machine; None for the number of processors. An existing
+            cluster has its own number.
 
     Raises:
-        ArchGymError: another name, or a cluster that does not answer.
+        ArchGymError: an unknown name, or a cluster that does not answer.
     """
     here = workers or available_processors()
     if where == "inline":
@@ -177,12 +183,16 @@ def make_executor(where: str, workers: int | None) -> tuple[Executor, int]:
         return Local(here), here
     kind, separator, address = where.partition("://")
     if kind in ("dask", "tls", "tcp") and (address or not separator):
-        cluster: _Dask | _Ray = _Dask(f"{'tls' if kind == 'tls' else 'tcp'}://{address}" if address else None, here)
-        return cluster, max(cluster.width, 1)
-    if kind == "ray" and (address or not separator):
+        cluster: _Dask | _Ray = _Dask(
+            f"{'tls' if kind == 'tls' else 'tcp'}://{address}" if address else None, here
+        )
+    elif kind == "ray" and (address or not separator):
         cluster = _Ray(where if address else None, here)
-        return cluster, max(cluster.width, 1)
-    raise ArchGymError(f"an executor is inline, local, dask, dask://HOST:PORT, ray or ray://HOST:PORT, not {where!r}")
+    else:
+        raise ArchGymError(
+            f"an executor is inline, local, dask, dask://HOST:PORT, ray or ray://HOST:PORT, not {where!r}"
+        )
+    return cluster, max(cluster.width, 1)
 
 
 def available_processors() -> int:

@@ -1,8 +1,8 @@
-"""Study files: TOML text to tables whose form is checked. Errors name the line; nothing is looked up in the registry here.
+"""Study files: TOML text to checked tables, without the registry. Errors name the line.
 
-    text -> tomllib -> pydantic models -> seeds, budgets and the number of runs, counted and not made
+    text -> tomllib -> pydantic models -> seeds, budgets and the number of runs
 
-`archgym.study.design` describes the format and makes runs of it.
+`archgym.study.design` describes the format and makes the runs.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from archgym.text import is_printable, shown
 
 MAX_RUNS = 1_000_000
 MAX_BUDGET = 1_000_000_000
-MAX_CHARACTERS = 1_000_000  # of a study file
+MAX_CHARACTERS = 1_000_000  # characters of a study file
 MAX_NAME = 200  # characters of a name or a label
 MAX_GB = 1_000_000_000
 
@@ -86,8 +86,8 @@ class _Tables(_Table):
     agent: list[AgentTable] = Field(min_length=1)
 
 
-_NAME = f"a name of 1 to {MAX_NAME} characters, none of them a control or format character"
-_WHAT = {  # what a key takes, in the words of an error
+_NAME = f"a text of 1 to {MAX_NAME} characters, none of them a control or format character"
+_EXPECTED = {  # the values of a key, for errors
     "study": "a table [study]",
     "env": "at least one [[env]]",
     "agent": "at least one [[agent]]",
@@ -126,7 +126,8 @@ class StudyFile:
         agent: the tables [[agent]].
 
     Raises:
-        ArchGymError: text that is not TOML, an unknown key, a value of the wrong form, or too many runs; with the line.
+        ArchGymError: text that is not TOML, an unknown key, a value of the wrong form, or too many runs; the
+            message has the line.
     """
 
     def __init__(self, text: str, source: str):
@@ -141,7 +142,9 @@ class StudyFile:
         counts = [self._count(i) for i in range(len(self.agent))]
         if (total := len(self.env) * sum(counts)) > MAX_RUNS:
             largest = max(range(len(counts)), key=counts.__getitem__)
-            raise self.error(("agent", largest), f"the study has {total:,} runs; at most {MAX_RUNS:,} are allowed: shorten its grids")
+            raise self.error(
+                ("agent", largest), f"expected at most {MAX_RUNS:,} runs, got {total:,}; shorten the grids"
+            )
         for i, env in enumerate(self.env):
             for key in ("kwargs", "objective"):
                 self._check_json(getattr(env, key), ("env", i, key))
@@ -157,7 +160,7 @@ class StudyFile:
         return self._default_seeds if given is None else self._read_seeds(given, ("agent", i, "seeds"))
 
     def budgets(self, i: int, num_envs: int = 1) -> list[int]:
-        """Budgets of the i-th agent in samples; a step is `num_envs` of them."""
+        """Budgets of the i-th agent in samples; a step is `num_envs` samples."""
         agent = self.agent[i]
         if agent.steps is not None:
             return [steps * num_envs for steps in self._read_numbers(agent.steps, ("agent", i, "steps"))]
@@ -168,9 +171,14 @@ class StudyFile:
     def _count(self, i: int) -> int:
         """Runs of the i-th agent per environment."""
         agent = self.agent[i]
-        ways = [key for key in ("configurations", "grid", "hyperparameters") if getattr(agent, key) is not None]
+        ways = [
+            key for key in ("configurations", "grid", "hyperparameters") if getattr(agent, key) is not None
+        ]
         if len(ways) > 1:
-            raise self.error(("agent", i, ways[1]), f"expected at most one of configurations, grid and hyperparameters, got {ways}")
+            raise self.error(
+                ("agent", i, ways[1]),
+                f"expected at most one of configurations, grid and hyperparameters, got {ways}",
+            )
         if agent.steps is not None and agent.budget is not None:
             raise self.error(("agent", i, "steps"), "expected a budget in samples or in steps, not both")
         self._check_json(agent.hyperparameters, ("agent", i, "hyperparameters"))
@@ -178,40 +186,63 @@ class StudyFile:
         settings = 1 if agent.configurations is None else agent.configurations
         if agent.grid is not None:
             if not agent.grid:
-                raise self.error(("agent", i, "grid"), "the grid is empty: give lists of values, such as population = [16, 64]")
+                raise self.error(
+                    ("agent", i, "grid"),
+                    "expected lists of values in the grid, got none; give some, such as population = [16, "
+                    "64]",
+                )
             for name, values in agent.grid.items():
                 if not values:
-                    raise self.error(("agent", i, "grid", name), f"the grid has no values for {name}")
+                    raise self.error(
+                        ("agent", i, "grid", name), f"expected values of {name} in the grid, got none"
+                    )
             settings = math.prod(map(len, agent.grid.values()))
         return settings * len(self.seeds(i)) * len(self.budgets(i))
 
     def _read_seeds(self, value: Any, where: Place) -> Sequence[int]:
         seeds = range(value) if _is_whole(value, 1) else value
-        good = isinstance(seeds, range) or (isinstance(seeds, list) and seeds and all(_is_whole(s, 0) for s in seeds))
+        good = isinstance(seeds, range) or (
+            isinstance(seeds, list) and seeds and all(_is_whole(s, 0) for s in seeds)
+        )
         if not good or (isinstance(seeds, list) and (len(set(seeds)) < len(seeds) or max(seeds) >= 2**32)):
-            raise self.error(where, f"seeds is a number >= 1 (seeds 0, 1, ...) or a list of distinct numbers from 0, not {shown(value)}")
+            raise self.error(
+                where,
+                "seeds: expected a number >= 1 (0, 1, ...) or a list of distinct numbers >= 0, got "
+                f"{shown(value)}",
+            )
         if len(seeds) > MAX_RUNS:
-            raise self.error(where, f"the study has {len(seeds):,} seeds; at most {MAX_RUNS:,} runs are allowed")
+            raise self.error(where, f"expected at most {MAX_RUNS:,} runs, got {len(seeds):,} seeds")
         return seeds
 
     def _read_numbers(self, value: Any, where: Place) -> list[int]:
         numbers = value if isinstance(value, list) else [value]
-        if not numbers or not all(_is_whole(n, 1) and n <= MAX_BUDGET for n in numbers) or len(set(numbers)) < len(numbers):
-            raise self.error(where, f"{where[-1]} is a number from 1 to {MAX_BUDGET:,}, or a list of distinct ones, not {shown(value)}")
+        if (
+            not numbers
+            or not all(_is_whole(n, 1) and n <= MAX_BUDGET for n in numbers)
+            or len(set(numbers)) < len(numbers)
+        ):
+            raise self.error(
+                where,
+                f"{where[-1]}: expected a number from 1 to {MAX_BUDGET:,}, or distinct ones, got "
+                f"{shown(value)}",
+            )
         return numbers
 
     def _check_json(self, value: Any, where: Place) -> None:
         try:
             json.dumps(value, allow_nan=False)
         except (TypeError, ValueError, RecursionError) as error:
-            raise self.error(where, f"{where[-1]} holds a value that JSON cannot express (a date, inf or nan): {error}") from None
+            raise self.error(
+                where, f"{where[-1]} has a value that JSON cannot express (a date, inf or nan): {error}"
+            ) from None
 
     def _parse(self) -> dict[str, Any]:
         if len(self.text) > MAX_CHARACTERS:
             line, longest = max(_statements(self.text), key=lambda statement: len(statement[1]))
             raise ArchGymError(
-                f"{self.source}, line {line}: expected a study file of at most {MAX_CHARACTERS:,} characters, got more, "
-                f"{len(longest):,} in this value alone; give seeds as a number, and shorten names and grids"
+                f"{self.source}, line {line}: expected a study file of at most {MAX_CHARACTERS:,} "
+                f"characters, got more, {len(longest):,} in this value alone; give seeds as a number, and "
+                "shorten names and grids"
             )
         try:
             return tomllib.loads(self.text)
@@ -221,9 +252,10 @@ class StudyFile:
             raise ArchGymError(f"{self.source} cannot be read: {reason_of(error)}") from None
 
     def _explained(self, error: ValidationError, data: Mapping[str, Any]) -> ArchGymError:
-        """The first of pydantic's errors, in our words."""
+        """The first of pydantic's errors as one of ours."""
         errors = error.errors(include_url=False)
-        first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])  # a misspelt key is also a missing one
+        # a misspelt key is also reported as missing
+        first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
         where = tuple(first["loc"])
         key = next((part for part in reversed(where) if isinstance(part, str)), "study")
         if first["type"] == "extra_forbidden":
@@ -237,8 +269,10 @@ class StudyFile:
         while where and _at(data, where) is _ABSENT:
             where = where[:-1]
         names = [str(part) for part in where if isinstance(part, str)]
-        known = next((name for name in reversed(names) if name in _WHAT), key)
-        return self.error(where, f"{known} is {_WHAT.get(known, first['msg'])}, not {shown(_at(data, where))}")
+        known = next((name for name in reversed(names) if name in _EXPECTED), key)
+        return self.error(
+            where, f"{known}: expected {_EXPECTED.get(known, first['msg'])}, got {shown(_at(data, where))}"
+        )
 
 
 def _is_whole(value: Any, least: int) -> bool:
@@ -249,7 +283,7 @@ _ABSENT = object()
 
 
 def _at(data: Any, where: Sequence[str | int]) -> Any:
-    """The value at a place in parsed TOML; `_ABSENT` where nothing has the place."""
+    """The value at a place in parsed TOML; `_ABSENT` where the place does not exist."""
     for part in where:
         if not isinstance(data, dict | list):
             return _ABSENT
@@ -261,18 +295,23 @@ def _at(data: Any, where: Sequence[str | int]) -> Any:
 
 
 def line_of(text: str, where: Sequence[str | int]) -> int | None:
-    """The line (from 1) at which a key or table of a TOML text begins; where it is absent, or within a value, the line of what holds it.
+    """The line (from 1) at which a key or table of a TOML text begins, or that of the nearest table or key
+    around it.
 
-    None where the text has nothing of it.
+    None where the text has neither.
     """
     lines: dict[Place, int] = {}
     for line, place in _places(text):
         for n in range(1, len(place) + 1):
             lines.setdefault(place[:n], line)
-    return next((lines[tuple(where[:n])] for n in range(len(where), 0, -1) if tuple(where[:n]) in lines), None)
+    return next(
+        (lines[tuple(where[:n])] for n in range(len(where), 0, -1) if tuple(where[:n]) in lines), None
+    )
 
 
-_TOKEN = re.compile(r'''"""(?:[^\\]|\\.)*?"""|\'{3}.*?\'{3}|"(?:[^"\\\n]|\\.)*"|'[^'\n]*'|\#[^\n]*|[\[\]{}]|\n''', re.DOTALL)
+_TOKEN = re.compile(
+    r'''"""(?:[^\\]|\\.)*?"""|\'{3}.*?\'{3}|"(?:[^"\\\n]|\\.)*"|'[^'\n]*'|\#[^\n]*|[\[\]{}]|\n''', re.DOTALL
+)
 _PART = r"""(?:[A-Za-z0-9_-]+|"(?:[^"\\\n]|\\.)*"|'[^'\n]*')"""
 _KEY = rf"{_PART}(?:[ \t]*\.[ \t]*{_PART})*"
 _HEADER = re.compile(rf"[ \t]*(\[\[?)[ \t]*({_KEY})[ \t]*\]")
@@ -280,7 +319,7 @@ _VALUE = re.compile(rf"[ \t]*({_KEY})[ \t]*=")
 
 
 def _statements(text: str) -> Iterator[tuple[int, str]]:
-    """Lines of a TOML text with their numbers; a value that goes on over lines is one of them."""
+    """Lines of a TOML text with their numbers; a value over several lines counts as one."""
     line, start, depth = 1, 0, 0
     for token in _TOKEN.finditer(text):
         found = token[0]

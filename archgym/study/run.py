@@ -1,18 +1,20 @@
 """One run of a study: from its specification to the bytes of its Parquet file.
 
-A run's table has the columns of a search's history (`sample`, parameters, metrics, `feasible`, `valid`, `reward`) and
-`elapsed_seconds`, the wall time since the run's start; metrics that an infeasible design does not have are null. By default it holds
-only the rows where the best valid reward improved, those that extended the front where metrics are traded off, and the last one.
-The file's metadata hold two JSON objects: "archgym", the specification that repeats the run, and "archgym.result",
+A run's table has the columns of a search's history (`sample`, parameters, metrics, `feasible`, `valid`,
+`reward`) and `elapsed_seconds`, the wall time since the run's start; metrics that an infeasible design does
+not have are null. By default it holds only the rows where the best valid reward improved, those that extended
+the front where metrics are traded off, and the last one. The file's metadata hold two JSON objects:
+"archgym", the specification that repeats the run, and "archgym.result",
 
-    status                  "done" or "failed" (then with the reason, and the rows of what was simulated before)
-    samples, unique         designs asked for, distinct ones among them
-    feasible, valid         how many were
-    clipped                 valid ones of which a reward that the agent was given is cut at +-R (`archgym.objective`)
-    mean_valid_reward       of all valid samples: under random search, of the average design
-    best_reward             null where nothing was valid
-    failures, reasons       samples that the simulator could not evaluate; the most frequent reasons with their counts
-    seconds                 wall time of the run
+    status              "done" or "failed" (then with the reason, and the rows of what was simulated before)
+    samples, unique     samples, distinct designs among them
+    feasible, valid     numbers of feasible and of valid samples
+    clipped             valid samples with a reward that is cut at +-R (`archgym.objective`)
+    mean_valid_reward   of all valid samples: under random search, of the average design
+    best_reward         null where no sample was valid
+    failures, reasons   samples that the simulator could not evaluate; the most frequent reasons with their
+                        counts
+    seconds             wall time of the run
 """
 
 from __future__ import annotations
@@ -23,9 +25,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pyarrow
 
 from archgym._search import Search, specified
 from archgym.errors import ArchGymError, MissingDependency, reason_of
@@ -37,35 +40,37 @@ from archgym.study.seal import sealed
 from archgym.task import Specification, what_decides_rows
 from archgym.version import __version__
 
-if TYPE_CHECKING:
-    import pyarrow
-
 SPECIFICATION, RESULT = b"archgym", b"archgym.result"
-_REASONS = 5
+_MAX_REASONS = 5
 
 
 class VersionMismatch(ArchGymError):
     """The worker's environment or agent differs from the one that the study was written for."""
 
 
-def execute(specification: Mapping[str, Any], history: str = "improvements", cache: str | None = None) -> tuple[bytes, dict[str, Any]]:
+def execute(
+    specification: Mapping[str, Any], history: str = "improvements", cache: str | None = None
+) -> tuple[bytes, dict[str, Any]]:
     """Run a search.
 
     Args:
-        specification: as in `Run.specification`.
+        specification: specification of the run, as in `Run.specification`.
         history: "full" or "improvements".
-        cache: a file that remembers simulated designs.
+        cache: file of simulated designs.
 
     Returns:
-        The run's Parquet file, and its result (both as described above): of a run that failed, too, if something was simulated.
+        The run's Parquet file and its result, both as described above; also of a run that failed after its
+        first sample.
 
     Raises:
-        VersionMismatch: the run would be another one here.
-        ArchGymError: the run cannot be made here; whatever the agent raises before its first sample.
+        VersionMismatch: the environment or the agent differs here.
+        ArchGymError: the run cannot be made here.
+        Exception: an error of the agent before its first sample.
     """
     failed: dict[str, Any] = {}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # clipped rewards and the like are for whoever runs one search, not twenty thousand
+        # of clipped rewards and the like: useful for one search, not for twenty thousand
+        warnings.simplefilter("ignore")
         search = specified(specification, cache)
         try:
             _check_same(search.specification, specification)
@@ -86,11 +91,14 @@ def execute(specification: Mapping[str, Any], history: str = "improvements", cac
 
 
 def failure(specification: Mapping[str, Any], reason: str) -> tuple[bytes, dict[str, Any]]:
-    """The file and the result of a run of which nothing is left but the reason."""
-    import pyarrow
-
+    """The file and the result of a failed run without rows."""
     result = {"status": "failed", "reason": reason, "samples": 0, "seconds": 0.0}
-    schema = {"sample": pyarrow.int64(), "feasible": pyarrow.bool_(), "valid": pyarrow.bool_(), "reward": pyarrow.float64()}
+    schema = {
+        "sample": pyarrow.int64(),
+        "feasible": pyarrow.bool_(),
+        "valid": pyarrow.bool_(),
+        "reward": pyarrow.float64(),
+    }
     table = pyarrow.table({name: pyarrow.array([], type_) for name, type_ in schema.items()})
     return to_bytes(table, specification, result), result
 
@@ -100,21 +108,31 @@ def to_bytes(table: pyarrow.Table, specification: Mapping[str, Any], result: Map
     run = Specification.from_dict(specification)
     run = replace(run, version=run.version or __version__)
     metadata = {SPECIFICATION: json.dumps(run.to_dict()), RESULT: json.dumps(result)}
-    small = table.num_rows < 1000  # dictionaries and statistics would be most of a small file
-    return sealed(table.replace_schema_metadata(metadata), use_dictionary=not small, write_statistics=not small, write_page_checksum=True)
+    small = table.num_rows < 1000  # of which dictionaries and statistics would be the larger part
+    return sealed(
+        table.replace_schema_metadata(metadata),
+        use_dictionary=not small,
+        write_statistics=not small,
+        write_page_checksum=True,
+    )
 
 
 def _check_same(here: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
-    """Refuse to label a run as another one: a worker may have another version of an agent or a simulator."""
+    """Refuse a run that differs from the requested one: a worker may have another version of an agent or a
+    simulator.
+    """
     for part, expected in what_decides_rows(asked).items():
         if here[part] != expected:
-            raise VersionMismatch(f"the run's {part} is {here[part]} here, but the study asked for {expected}: are the versions the same?")
+            raise VersionMismatch(
+                f"the run's {part} is {here[part]} here, but the study expects {expected}; run both with the "
+                "same versions"
+            )
 
 
 def _table(search: Search, start: float, history: str) -> pyarrow.Table:
     ledger = search.ledger
     columns = ledger.history()
-    for name in ("cached", "seconds"):  # differ between executions, or say little
+    for name in ("cached", "seconds"):  # differ between executions
         del columns[name]
     columns["elapsed_seconds"] = ledger.column("recorded") - start
     if history != "full":
@@ -124,7 +142,9 @@ def _table(search: Search, start: float, history: str) -> pyarrow.Table:
 
 
 def _improvements(columns: Mapping[str, Array], front: Sequence[Metric]) -> Indices:
-    """Samples whose valid reward is above all before, those that extend the front of valid designs, and the last one: int64 [I]."""
+    """Samples whose valid reward is above all before, those that extend the front of valid designs, and
+    the last one: int64 [I].
+    """
     reward, valid = columns["reward"], columns["valid"]
     best = np.maximum.accumulate(np.where(valid, reward, -np.inf))
     improved = np.flatnonzero(best > np.concatenate([[-np.inf], best[:-1]]))
@@ -148,6 +168,6 @@ def _result(search: Search, seconds: float) -> dict[str, Any]:
         "mean_valid_reward": float(ledger.column("reward")[valid].mean()) if valid.any() else None,
         "best_reward": ledger.best_reward,
         "failures": len(ledger.failures),
-        "reasons": dict(reasons.most_common(_REASONS)),
+        "reasons": dict(reasons.most_common(_MAX_REASONS)),
         "seconds": seconds,
     }

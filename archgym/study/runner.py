@@ -1,16 +1,21 @@
-"""Running a study: every run that is not stored yet, each in a process of its own, each stored the moment it is finished.
+"""Running a study: every run that is not stored yet, each in a separate process, each stored as soon as it is
+finished.
 
     left = runs of the file - runs in the folder
-    submit -> a worker executes -> its file is written here -> the next          (a few more than the workers are under way at a time)
+    submit -> a worker executes -> its file is written here -> the next   (a few more runs than workers are
+                                                                          under way)
 
     a run raises                        -> stored as failed, with the reason and what was simulated before
-    its process dies                    -> tried again, up to `retries` times, then stored as failed
+    its process crashes or is killed    -> tried again, up to `retries` times, then stored as failed
     it hangs, or takes too much memory  -> killed, tried again once, then stored as failed
-    it takes no sample, or too many     -> stored as failed; one that ends before its budget is spent is counted
-    Ctrl-C, SIGTERM, a full disk        -> the runs under way are abandoned, all others are stored; the same command goes on
+    it takes no sample, or too many     -> stored as failed; runs that end before their budget is spent are
+                                        counted
+    Ctrl-C, SIGTERM, a full disk        -> the runs under way are abandoned, finished ones are stored; the
+                                        same command resumes
     its folder is removed or moved      -> an error: nothing is stored outside the study's folder
 
-Runs are taken in the order of their identifiers, which is random: after a tenth of the time about a tenth of every agent's runs is there.
+Runs are submitted in the order of their identifiers, which is random: after a tenth of the time about a tenth
+of every agent's runs is stored.
 """
 
 from __future__ import annotations
@@ -26,13 +31,15 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+import psutil
+
 from archgym.deprecated.names import old_names
 from archgym.errors import ArchGymError, reason_of
 from archgym.study.design import Run, Study
 from archgym.study.executors import Inline, make_executor, run_here, run_in_process
 from archgym.study.run import failure
 from archgym.study.store import Store
-from archgym.study.worker import Job, RunDied, RunFailed, RunHung, RunImpossible, RunTooLarge, Stopped
+from archgym.study.worker import RunDied, RunFailed, RunHung, RunImpossible, RunRequest, RunTooLarge, Stopped
 from archgym.task import Specification
 from archgym.text import REASON
 from archgym.version import __version__
@@ -40,23 +47,24 @@ from archgym.version import __version__
 __getattr__ = old_names(__name__, Progress="StudyProgress")
 _AGAIN = "run the same command again"
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_SHARE_OF_MEMORY = 0.8  # of this machine's, for all runs at once, unless the study sets a limit
+_SHARE_OF_MEMORY = 0.8  # of the machine's memory, for all runs at once, unless the study sets a limit
 
 
 @dataclass
 class StudyProgress:
-    """How far a study is; updated in place while it runs.
+    """Progress of a study, updated in place while it runs.
 
     Attributes:
         total: runs of the study.
         stored: runs that were stored before.
-        done, failed: runs finished since, and those that failed, now or before.
-        samples: simulated since.
+        done: runs finished since.
+        failed: failed runs, stored before or since.
+        samples: samples simulated since.
         started: `time.monotonic()` at the start.
         retried: runs that were tried again.
         best: task -> (best reward, agent).
-        valid, clipped: (task, agent) -> valid samples, and those whose reward is cut.
-        reasons: why runs failed.
+        valid, clipped: (task, agent) -> valid samples, and those among them whose reward is cut.
+        reasons: reason of failure -> runs.
         early: (task, agent) -> runs that ended before their budget was spent.
         notes: remarks on the study, one sentence each.
     """
@@ -80,8 +88,8 @@ class StudyProgress:
         """Runs still to do."""
         return self.total - self.stored - self.done
 
-    def saw(self, run: Run, result: Mapping[str, Any]) -> None:
-        """Take a run's result into account."""
+    def add(self, run: Run, result: Mapping[str, Any]) -> None:
+        """Count a run's result."""
         task, agent = run.task, run.agent
         if result["status"] != "done":
             self.failed += 1
@@ -89,7 +97,7 @@ class StudyProgress:
             return
         if result["samples"] < Specification.from_dict(run.specification).budget:
             self.early[task, agent] += 1
-        if "clipped" in result:  # finished, by a version that counts them
+        if "clipped" in result:  # written by a version that counts them
             self.valid[task, agent] += result["valid"]
             self.clipped[task, agent] += result["clipped"]
         reward = result.get("best_reward")
@@ -109,16 +117,17 @@ def run_study(
     """Run what is left of a study.
 
     Args:
-        study: what to run.
-        store: where runs are stored, and were stored before.
-        workers: runs at once on this machine; default: its processors.
-        executor: see `archgym.study.executors`.
-        retry_failed: run failed runs again.
-        watch: called once, before the first run, with the progress, which then changes in place.
+        study: the study.
+        store: folder of its runs.
+        workers: number of runs at once on this machine; default: the number of processors.
+        executor: name of an executor (`archgym.study.executors`).
+        retry_failed: whether to run failed runs again.
+        watch: function called once, before the first run, with the progress, which then changes in place.
 
     Raises:
-        ArchGymError: another runner is at work in the folder; it cannot be written, or is removed or moved; the executor is not there.
-        KeyboardInterrupt: Ctrl-C or SIGTERM, once everything that was finished is stored.
+        ArchGymError: another runner is at work in the folder; the folder cannot be written, or is removed or
+            moved; the executor cannot be reached.
+        KeyboardInterrupt: Ctrl-C or SIGTERM, after all finished runs are stored.
     """
     runs = {run.id: run for run in study.runs()}
     with store.locked(), interruptible():
@@ -138,8 +147,10 @@ def run_study(
     return progress
 
 
-def _look(study: Study, store: Store, runs: dict[str, Run], retry_failed: bool) -> tuple[StudyProgress, list[Run], set[str]]:
-    """What is stored, what is left, in random order, and the names of the files."""
+def _look(
+    study: Study, store: Store, runs: dict[str, Run], retry_failed: bool
+) -> tuple[StudyProgress, list[Run], set[str]]:
+    """The progress so far, the runs that are left, in random order, and the names of the files."""
     before = len(store.damaged())
     stored = store.read(set_aside=True)
     progress = StudyProgress(total=len(runs))
@@ -152,16 +163,23 @@ def _look(study: Study, store: Store, runs: dict[str, Run], retry_failed: bool) 
         else:
             progress.stored += 1
             versions[Specification.from_dict(found.specification).version or "an unknown version"] += 1
-            progress.saw(run, found.result)
+            progress.add(run, found.result)
     if damaged := len(store.damaged()) - before:
-        progress.notes.append(f"{damaged:,} files could not be read and lie in {store.folder / 'damaged'}; their runs are run again")
+        progress.notes.append(
+            f"{damaged:,} files could not be read and are now in {store.folder / 'damaged'}; their runs are "
+            "run again"
+        )
     if others := len(stored.keys() - runs.keys()):
-        progress.notes.append(f"{others:,} stored runs are of another version of the study file; they are kept, and not part of this study")
+        progress.notes.append(
+            f"{others:,} stored runs are of another version of the study file; they are kept, and not part "
+            "of this study"
+        )
     del versions[__version__]
     if versions:
         which = ", ".join(f"{count:,} of {version}" for version, count in sorted(versions.items()))
         progress.notes.append(
-            f"stored runs are of another version of archgym ({which}; this is {__version__}); another --out runs them again"
+            f"stored runs are of another version of archgym ({which}; this is {__version__}); another --out "
+            "runs them again"
         )
     return progress, left, {found.path.name for found in stored.values()}
 
@@ -169,13 +187,18 @@ def _look(study: Study, store: Store, runs: dict[str, Run], retry_failed: bool) 
 class _Runner:
     """The loop of one study."""
 
-    def __init__(self, study: Study, store: Store, progress: StudyProgress, files: set[str], pool: Executor, width: int):
+    def __init__(
+        self, study: Study, store: Store, progress: StudyProgress, files: set[str], pool: Executor, width: int
+    ):
         self.study, self.store, self.progress, self.pool = study, store, progress, pool
         self.folder = _identity(store.folder)
         self.files = set(files)
         self.under_way: dict[Future[Any], tuple[Run, int]] = {}
-        self.window = 1 if isinstance(pool, Inline) else width + max(2, width // 2)  # so that no worker waits for us, and no finished run
-        self.memory_bytes = int(study.memory_gb * 1e9) if study.memory_gb is not None else _share_of_memory(width)
+        # so that neither a worker nor a finished run waits
+        self.window = 1 if isinstance(pool, Inline) else width + max(2, width // 2)
+        self.memory_bytes = (
+            int(study.memory_gb * 1e9) if study.memory_gb is not None else _share_of_memory(width)
+        )
 
     def run(self, left: list[Run]) -> None:
         waiting = deque((run, 0) for run in left)
@@ -191,12 +214,14 @@ class _Runner:
                     waiting.append((run, deaths + 1))
         self._check_folder()
         if gone := len(self.files - {path.name for path in (self.store.folder / "runs").rglob("*.parquet")}):
-            raise ArchGymError(f"{gone:,} files were removed from {self.store.folder} while the study ran: {_AGAIN}")
+            raise ArchGymError(
+                f"{gone:,} files were removed from {self.store.folder} while the study ran: {_AGAIN}"
+            )
 
     def _submit(self, run: Run, deaths: int) -> None:
         study = self.study
         cache = self.store.cache_file(run.task) if study.cache else None
-        job = Job(run.specification, study.history, cache, study.timeout_s, self.memory_bytes)
+        job = RunRequest(run.specification, study.history, cache, study.timeout_s, self.memory_bytes)
         try:
             future = self.pool.submit(run_here if isinstance(self.pool, Inline) else run_in_process, job)
         except (BrokenExecutor, RuntimeError) as error:
@@ -204,7 +229,7 @@ class _Runner:
         self.under_way[future] = run, deaths
 
     def _finish(self, run: Run, deaths: int, future: Future[Any]) -> bool:
-        """Store a finished run; whether it must be tried again instead."""
+        """Store a finished run; True if it must be tried again instead."""
         try:
             content, result = future.result()
         except (RunFailed, RunHung, RunTooLarge) as error:
@@ -220,7 +245,8 @@ class _Runner:
         except (CancelledError, BrokenExecutor, OSError) as error:
             raise _executor_is_gone(error) from error
         except Exception as error:
-            if type(error).__name__ == "KilledWorker" and deaths < self.study.retries:  # Dask's: its worker died again and again
+            # Dask's, after several deaths of its worker
+            if type(error).__name__ == "KilledWorker" and deaths < self.study.retries:
                 return True
             if isinstance(error, ArchGymError):  # no process can be started
                 raise
@@ -230,18 +256,19 @@ class _Runner:
         self.files.add(f"{run.id}.parquet")
         self.progress.done += 1
         self.progress.samples += result["samples"]
-        self.progress.saw(run, result)
+        self.progress.add(run, result)
         return False
 
     def _check_folder(self) -> None:
         if _identity(self.store.folder) != self.folder:
             raise ArchGymError(
-                f"{self.store.folder} was removed or moved while the study ran: {_AGAIN}, or with the folder's new place as --out"
+                f"{self.store.folder} was removed or moved while the study ran: {_AGAIN}, or with the "
+                "folder's new place as --out"
             )
 
 
 def _identity(folder: Path) -> tuple[int, int] | None:
-    """What a folder is, whatever its name; None where there is none."""
+    """Device and inode of a folder, which stay when it is moved; None where it does not exist."""
     try:
         found = folder.stat()
     except OSError:
@@ -251,23 +278,26 @@ def _identity(folder: Path) -> tuple[int, int] | None:
 
 def _executor_is_gone(error: BaseException) -> ArchGymError:
     text = str(error) or type(error).__name__
-    return ArchGymError(f"the executor is gone ({text}); what was finished is stored: run the same command again")
+    return ArchGymError(
+        f"the connection to the executor is lost ({text}); finished runs are stored: {_AGAIN}"
+    )
 
 
 def _share_of_memory(width: int) -> int:
-    import psutil
-
     return int(_SHARE_OF_MEMORY * psutil.virtual_memory().total / width)
 
 
 @contextmanager
 def interruptible(*, last: bool = False) -> Iterator[None]:
-    """SIGTERM, which batch systems send before they kill, ends a study as Ctrl-C does; those that follow the first change nothing.
+    """SIGTERM, which batch systems send before SIGKILL, ends a study as Ctrl-C does; later signals are
+    ignored.
 
     Args:
-        last: the program ends after an interruption, and is not to be interrupted at that.
+        last: whether the program ends after an interruption, so that signals stay ignored.
     """
-    taken = [number for number in _SIGNALS if signal.getsignal(number) not in (_interrupt, signal.SIG_IGN, None)]
+    taken = [
+        number for number in _SIGNALS if signal.getsignal(number) not in (_interrupt, signal.SIG_IGN, None)
+    ]
     if threading.current_thread() is not threading.main_thread() or not taken:
         yield
         return

@@ -1,7 +1,8 @@
-"""Parquet files that say whether they are still what was written: with the SHA-256 of the whole file in their own metadata.
+"""Sealed Parquet files: the SHA-256 of the whole file in its own metadata shows a later change.
 
-The file is written with 64 zeros in the digest's place, hashed, and the digest is put there: so it covers rows, names, specification and
-result, and a reader needs no second file. Files of archgym before the seal have none.
+The file is written with 64 zeros in the digest's place, hashed, and the digest takes their place: it covers
+rows, names, specification and result, and a reader needs no second file. Files of older versions of archgym
+have no seal.
 """
 
 from __future__ import annotations
@@ -9,14 +10,15 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
-if TYPE_CHECKING:
-    import pyarrow
+import pyarrow
+import pyarrow.parquet
 
 SEAL = b"archgym.sha256"  # metadata of the file, beside those of its schema
 _ZEROS = b"0" * 64
-_PLACE = SEAL + b"\x18\x40"  # in Parquet's footer (Thrift's compact protocol) the name, then: a text of 64 bytes
+# in Parquet's footer (Thrift's compact protocol): the name, then a text of 64 bytes
+_PLACE = SEAL + b"\x18\x40"
 _BLOCK = 1 << 20
 
 
@@ -24,11 +26,9 @@ def sealed(table: pyarrow.Table, **options: Any) -> bytes:
     """A table as a sealed Parquet file.
 
     Args:
-        table: its schema's metadata become the file's.
+        table: the rows; metadata of its schema become those of the file.
         options: options of `pyarrow.parquet.ParquetWriter`.
     """
-    import pyarrow.parquet
-
     buffer = io.BytesIO()
     with pyarrow.parquet.ParquetWriter(buffer, table.schema, **options) as writer:
         writer.write_table(table)
@@ -42,7 +42,7 @@ def check_seal(file: BinaryIO) -> bool:
     """Whether a Parquet file has a seal; read from the start to the end.
 
     Raises:
-        ValueError: it has been changed since it was sealed, or is not a whole Parquet file.
+        ValueError: the file has changed since it was sealed, or is not a whole Parquet file.
     """
     size = file.seek(0, os.SEEK_END)
     file.seek(max(0, size - 8))

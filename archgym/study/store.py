@@ -1,17 +1,19 @@
-"""Where a study's runs lie: one folder, one Parquet file per finished run, complete under its name or not there at all.
+"""The folder of a study: one Parquet file per finished run, complete under its name or absent.
 
     DIR/study.toml                          the study file as it was last run
     DIR/runs/<task>/<agent>/<run id>.parquet
     DIR/runs/<task>/<agent>/compact-<hash>.parquet      many runs in one file (`archgym study compact`)
-    DIR/damaged/                            damaged files, kept aside; their runs are run again
-    DIR/cache/                              remembered designs, where the study asks for them
+    DIR/damaged/                            damaged files, set aside; their runs are run again
+    DIR/cache/                              simulated designs, where the study has cache = true
     DIR/.lock                               held by the runner at work
 
-A file is written under a temporary name, synchronised and renamed, so that kill -9 and power cuts lose at most the runs under way. Run
-files are sealed (`archgym.study.seal`): one that has changed since, or that is not a regular file, is damaged. Nothing that is reached
-through a link within DIR is written, moved or removed (`archgym.files.paths`).
-A run that failed is a result too: a file with the rows that it came to, and the reason in its metadata (`archgym.study.run` describes
-both). Reports and data sets leave it out, an export says which it is.
+A file is written under a temporary name, synchronised and renamed, so that kill -9 and power cuts lose at
+most the runs under way. Run files are sealed (`archgym.study.seal`): one that has changed since, or that is
+not a regular file, is damaged. Nothing behind a link within DIR is written, moved or removed
+(`archgym.files.paths`).
+
+A failed run is a result too: a file with the rows before the failure, and the reason in its metadata
+(`archgym.study.run`). Reports and data sets leave it out; an export marks it.
 """
 
 from __future__ import annotations
@@ -26,7 +28,12 @@ from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pyarrow
+import pyarrow.compute
+import pyarrow.parquet
+from filelock import FileLock, Timeout
 
 from archgym.errors import ArchGymError, reason_of
 from archgym.files.paths import (
@@ -44,18 +51,17 @@ from archgym.study.design import Run, identifier
 from archgym.study.run import RESULT, SPECIFICATION
 from archgym.study.seal import check_seal, sealed
 
-if TYPE_CHECKING:
-    import pyarrow
-    import pyarrow.parquet
-
 RUNS = b"archgym.runs"  # metadata of a compacted file: {id: [specification, result]}
 _RUN_FILE = re.compile(r"[0-9a-f]{16}\.parquet")
 _COMPACT_FILE = re.compile(r"compact-[0-9a-f]{16}\.parquet")
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 _NOT_THE_FILE = (errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
-_OF_DONE, _OF_FAILED = {"samples", "seconds", "valid", "mean_valid_reward", "best_reward"}, {"samples", "seconds", "reason"}
+_OF_DONE, _OF_FAILED = (
+    {"samples", "seconds", "valid", "mean_valid_reward", "best_reward"},
+    {"samples", "seconds", "reason"},
+)
 _COLUMNS = {"sample", "feasible", "valid", "reward"}
-_NAMED = 3  # damaged files
+_MAX_NAMED = 3  # damaged files that a warning names
 
 
 @dataclass(frozen=True)
@@ -64,8 +70,8 @@ class Stored:
 
     Attributes:
         id: the run's identifier.
-        path: the file that holds it, alone or with others.
-        specification, result: its metadata (see `archgym.study.run`).
+        path: the file with the run, alone or with others.
+        specification, result: metadata of the run (see `archgym.study.run`).
     """
 
     id: str
@@ -75,7 +81,7 @@ class Stored:
 
     @property
     def done(self) -> bool:
-        """Whether it was finished, rather than failed."""
+        """Whether the run was finished; otherwise it failed."""
         return bool(self.result.get("status") == "done")
 
 
@@ -84,10 +90,10 @@ class StoredFile:
     """A file of a study.
 
     Attributes:
-        path: where it is.
-        parquet: the file, open; of many runs, the first column says whose the row is.
+        path: path of the file.
+        parquet: the file, open; in a file of many runs, the first column is the run's identifier.
         runs: the runs in the file.
-        sealed: whether it says itself that it is what was written.
+        sealed: whether the file has a seal.
     """
 
     path: Path
@@ -97,7 +103,7 @@ class StoredFile:
 
     @property
     def many(self) -> bool:
-        """Whether it is one of `compact`."""
+        """Whether `compact` wrote the file."""
         return bool(_COMPACT_FILE.fullmatch(self.path.name))
 
 
@@ -105,17 +111,19 @@ class Store:
     """The folder of a study.
 
     Args:
-        folder: made when something is written.
+        folder: path of the folder, which is made at the first write.
 
     Raises:
-        ArchGymError: it is a file, or this process may not enter it.
+        ArchGymError: the path is a file, or a folder that this process may not enter.
     """
 
     def __init__(self, folder: str | os.PathLike[str]):
         self.folder = Path(folder).expanduser()
         try:
             if kind_of(self.folder, follow=True) not in (None, "a folder"):
-                raise ArchGymError(f"{self.folder} is a file; a study needs a folder")
+                raise ArchGymError(
+                    f"expected a folder for the study, got the file {self.folder}; give another --out"
+                )
             kind_of(self.folder / "runs")
         except OSError as error:
             raise _cannot_read(self.folder, error) from error
@@ -127,13 +135,11 @@ class Store:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """For one runner at a time; the lock ends with the process, however it ends.
+        """Lock the folder for one runner; the lock ends with the process, also if that is killed.
 
         Raises:
             ArchGymError: another runner is at work in the folder, or the folder cannot be written.
         """
-        from filelock import FileLock, Timeout
-
         path = self.folder / ".lock"
         with self._errors(path):
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -142,11 +148,15 @@ class Store:
             try:
                 lock.acquire(timeout=0)
             except Timeout:
-                raise ArchGymError(f"another runner is at work in {self.folder}: wait for it, stop it, or give another --out") from None
+                raise ArchGymError(
+                    f"another runner is at work in {self.folder}: wait for it, stop it, or give another --out"
+                ) from None
             except (OSError, NotImplementedError) as error:
                 if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
                     raise
-                raise ArchGymError(f"cannot lock {path}: {error}; a study needs a file system with locks") from error
+                raise ArchGymError(
+                    f"cannot lock {path}: {error}; a study needs a file system with locks"
+                ) from error
         try:
             self._remove_orphans()
             yield
@@ -169,8 +179,8 @@ class Store:
         """All stored runs by identifier.
 
         Args:
-            set_aside: move damaged files, and those that are not what their name says, to DIR/damaged; otherwise they are passed over
-                with a warning.
+            set_aside: whether to move damaged files, and those with another run than their name says, to
+                DIR/damaged; otherwise they are passed over with a warning.
         """
         found: dict[str, Stored] = {}
         with self._noticed(set_aside) as damaged:
@@ -179,13 +189,13 @@ class Store:
         return found
 
     def files(self, damaged: dict[Path, str]) -> Iterator[StoredFile]:
-        """Every intact file, open as long as it is the last one.
+        """Every intact file, open until the next one is.
 
         Args:
-            damaged: gets the other files, with the reason.
+            damaged: receives the other files, with the reason.
 
         Raises:
-            ArchGymError: the folder cannot be read, or holds a link where runs lie.
+            ArchGymError: the folder cannot be read, or has a link in the place of a folder of runs.
         """
         check_own_folder(self.folder / "runs")
         for path in self._paths():
@@ -198,7 +208,7 @@ class Store:
                 damaged[path] = str(error)
 
     def set_aside(self, files: Iterable[Path]) -> None:
-        """Move files to DIR/damaged, each under a name of its own; only for who holds the lock.
+        """Move files to DIR/damaged, each under a distinct name; the caller holds the lock.
 
         Raises:
             ArchGymError: the folder cannot be written.
@@ -216,18 +226,18 @@ class Store:
         """Files that were set aside."""
         return sorted((self.folder / "damaged").glob("*")) if self.folder.exists() else []
 
-    def table(self, runs: Iterable[Stored], columns: Sequence[str] | None = None) -> Iterator[tuple[Stored, pyarrow.Table]]:
+    def table(
+        self, runs: Iterable[Stored], columns: Sequence[str] | None = None
+    ) -> Iterator[tuple[Stored, pyarrow.Table]]:
         """The rows of stored runs, file by file.
 
         Args:
-            runs: as from `read`.
-            columns: the columns to read; None for all. Columns that a file lacks are left out.
+            runs: stored runs, from `read`.
+            columns: names of the columns to read; None for all. Columns that a file lacks are left out.
 
         Raises:
-            ArchGymError: a file that has been damaged since.
+            ArchGymError: a file that was damaged after `read`.
         """
-        import pyarrow.compute
-
         by_file: dict[Path, list[Stored]] = {}
         for run in runs:
             by_file.setdefault(run.path, []).append(run)
@@ -235,7 +245,11 @@ class Store:
             try:
                 with _opened(path) as file:
                     names = file.parquet.schema_arrow.names
-                    wanted = None if columns is None else [*names[: int(file.many)], *(name for name in columns if name in names)]
+                    wanted = (
+                        None
+                        if columns is None
+                        else [*names[: int(file.many)], *(name for name in columns if name in names)]
+                    )
                     content = file.parquet.read(columns=wanted, use_threads=False)
             except (_Damaged, FileNotFoundError, pyarrow.ArrowException) as error:
                 raise ArchGymError(f"{path} is damaged ({error}): run the study again") from error
@@ -249,11 +263,11 @@ class Store:
     def compact(self) -> tuple[int, int]:
         """Merge the runs of each task and agent into one file: (files before, files after).
 
-        Interrupted at any moment it loses nothing: single files are removed after the merged one is complete, and a run that is in both
-        counts once.
+        An interruption loses nothing: single files are removed after the merged one is complete, and a run
+        that is in both counts once.
 
         Raises:
-            ArchGymError: as `write`.
+            ArchGymError: the file cannot be written.
         """
         before = after = 0
         stored: dict[str, Stored] = {}
@@ -275,7 +289,7 @@ class Store:
         return before, after
 
     def cache_file(self, task: str) -> str:
-        """Where designs of a task are remembered.
+        """The file of a task's simulated designs.
 
         Raises:
             ArchGymError: the folder cannot be written, or the file is a link, which SQLite would follow.
@@ -286,7 +300,7 @@ class Store:
         return str(path.resolve())
 
     def _paths(self) -> Iterator[Path]:
-        """Whatever has the name of a file of ours."""
+        """Every path with the name of a run file."""
         for folder, folders, names in os.walk(self.folder / "runs", onerror=_refuse):
             folders.sort()
             yield from (Path(folder, name) for name in sorted([*names, *folders]) if _ours(name))
@@ -299,9 +313,7 @@ class Store:
         return self.folder / "runs" / _folder_name(task) / _folder_name(agent)
 
     def _merge(self, folder: Path, runs: Sequence[Stored], old: Sequence[Path]) -> int:
-        """Write runs as one file, and remove those that they were in; how many files there are then."""
-        import pyarrow
-
+        """Write runs as one file and remove their former files: the number of files afterwards."""
         contents = list(self.table(runs))
         taken = {name for _, content in contents for name in content.column_names}
         column = unused("run", taken)
@@ -311,10 +323,13 @@ class Store:
             tables.append(content.replace_schema_metadata(None).add_column(0, column, ids))
         try:
             merged = pyarrow.concat_tables(tables, promote_options="permissive")
-        except pyarrow.ArrowException:  # a column with texts in one run and numbers in another, of an older version
+        except pyarrow.ArrowException:
+            # a column with texts in one run and numbers in another, of an older version
             return len(old)
         metadata = {RUNS: json.dumps({run.id: [run.specification, run.result] for run in runs})}
-        content = sealed(merged.replace_schema_metadata(metadata), compression="zstd", write_page_checksum=True)
+        content = sealed(
+            merged.replace_schema_metadata(metadata), compression="zstd", write_page_checksum=True
+        )
         digest = hashlib.sha256(",".join(run.id for run in runs).encode()).hexdigest()[:16]
         target = folder / f"compact-{digest}.parquet"
         self._put(target, content)
@@ -337,7 +352,7 @@ class Store:
 
     @contextmanager
     def _noticed(self, set_aside: bool = False) -> Iterator[dict[Path, str]]:
-        """Damaged files, which are set aside afterwards, or said to be passed over."""
+        """Damaged files, which are afterwards set aside, or passed over with a warning."""
         damaged: dict[Path, str] = {}
         yield damaged
         if set_aside:
@@ -352,20 +367,23 @@ class Store:
         except OSError as error:
             hint = "free some space" if is_full(error) else "give another --out, or change its permissions"
             raise ArchGymError(
-                f"cannot write {path}: {in_words(error)}; what was stored before is safe: {hint} and run the same command"
+                f"cannot write {path}: {in_words(error)}; what was stored before is safe: {hint} and run the "
+                "same command"
             ) from error
 
 
 def warn_of(damaged: Mapping[Path, str], folder: Path) -> None:
-    """Say which files are passed over, and what to do about it."""
-    names = "; ".join(f"{path} ({reason})" for path, reason in list(damaged.items())[:_NAMED]) + ("; ..." if len(damaged) > _NAMED else "")
+    """Warn of files that are passed over, with the remedy."""
+    names = "; ".join(f"{path} ({reason})" for path, reason in list(damaged.items())[:_MAX_NAMED]) + (
+        "; ..." if len(damaged) > _MAX_NAMED else ""
+    )
     count = "1 damaged file is" if len(damaged) == 1 else f"{len(damaged):,} damaged files are"
-    remedy = f"archgym study run FILE --out {folder} sets what is damaged aside, and runs its runs again"
+    remedy = f"archgym study run FILE --out {folder} sets damaged files aside and runs their runs again"
     warnings.warn(f"{count} passed over: {names}; {remedy}", stacklevel=2)
 
 
 class _Damaged(Exception):
-    """Why a file is not what was stored, or foreign."""
+    """The reason why a file is damaged or foreign."""
 
 
 @contextmanager
@@ -373,19 +391,20 @@ def _opened(path: Path) -> Iterator[StoredFile]:
     """A file of a study, and the runs in it.
 
     Raises:
-        FileNotFoundError: it is gone.
-        ArchGymError: this process may not read it.
-        _Damaged: it is not what was stored, is foreign, or of another run than its name says.
+        FileNotFoundError: the file was removed.
+        ArchGymError: this process may not read the file.
+        _Damaged: the file has changed, is foreign, or has another run than its name says.
     """
-    import pyarrow.parquet
-
     with ExitStack() as stack:
         try:
             file = stack.enter_context(open_regular(path))
             is_sealed = check_seal(file)
-            parquet = stack.enter_context(pyarrow.parquet.ParquetFile(file, page_checksum_verification=not is_sealed))
+            parquet = stack.enter_context(
+                pyarrow.parquet.ParquetFile(file, page_checksum_verification=not is_sealed)
+            )
             runs = list(_runs(path, parquet.metadata.metadata or {}))
-            if not is_sealed and not set(parquet.read(use_threads=False).column_names) >= _COLUMNS:  # its pages have checksums of their own
+            # its pages have checksums of their own
+            if not is_sealed and not set(parquet.read(use_threads=False).column_names) >= _COLUMNS:
                 raise ValueError("it lacks columns of a run")
         except (FileNotFoundError, MemoryError):
             raise
@@ -401,7 +420,8 @@ def _runs(path: Path, metadata: Mapping[bytes, bytes]) -> Iterator[Stored]:
     """The runs in a file.
 
     Raises:
-        ValueError: a file that is not one of ours, or not of the run that its name says; nearly anything for damaged metadata.
+        ValueError: a file that is not of a study, or has another run than its name says; nearly anything for
+            damaged metadata.
     """
     if RUNS in metadata:
         members = json.loads(metadata[RUNS])
@@ -419,18 +439,20 @@ def _runs(path: Path, metadata: Mapping[bytes, bytes]) -> Iterator[Stored]:
 
 
 def _add(found: dict[str, Stored], runs: Iterable[Stored]) -> None:
-    """Take runs of one more file; of two with one identifier the finished one counts, and the first of two."""
+    """Add the runs of a file; of two with one identifier the finished one counts, else the first."""
     for run in runs:
         if run.id not in found or not found[run.id].done:
             found[run.id] = run
 
 
 def _cannot_read(path: str | os.PathLike[str], error: OSError) -> ArchGymError:
-    return ArchGymError(f"cannot read {os.fspath(path)}: {in_words(error)}; change that, and run the same command again")
+    return ArchGymError(
+        f"cannot read {os.fspath(path)}: {in_words(error)}; change that, and run the same command again"
+    )
 
 
 def _refuse(error: OSError) -> None:
-    """A folder of runs that cannot be read, unless it has gone since it was listed."""
+    """Refuse a folder of runs that cannot be read, unless it was removed after it was listed."""
     if not isinstance(error, FileNotFoundError):
         raise _cannot_read(error.filename, error) from error
 
@@ -447,6 +469,6 @@ def _ours(name: str) -> bool:
 
 
 def _folder_name(label: str) -> str:
-    """A label as the name of a folder: readable, and distinct for distinct labels."""
+    """The folder name of a label: readable, and distinct for distinct labels."""
     plain = re.sub(r"[^A-Za-z0-9._=-]+", "-", label).strip("-.")[:60]
     return plain if plain == label else f"{plain or 'x'}-{hashlib.sha256(label.encode()).hexdigest()[:6]}"

@@ -1,13 +1,14 @@
-"""A process that executes runs, one after the other, and whose loss costs one run.
+"""A process that executes runs, one after the other; its loss costs one run.
 
     the run raises, or calls sys.exit          -> RunFailed (or RunImpossible), the process goes on
     the run takes longer than timeout_s        -> the process and all it started are killed: RunHung
     the run holds more than memory_bytes       -> the same: RunTooLarge
-    the process dies (a crash, kill -9)        -> RunDied, also as it starts
+    the process ends (a crash, kill -9)        -> RunDied, also as it starts
 
-The process may start processes of its own (`Isolated`, `Parallel`), it can be started from within a Dask worker, and a script that starts
-it needs no `if __name__ == "__main__":`. It ends with the process that started it, and all that its runs have started ends with it
-(`archgym.processes.children`). What runs print is dropped, except the last words of a process that died.
+The process may start processes (`Isolated`, `Parallel`), a Dask worker may start it, and a script that starts
+it needs no `if __name__ == "__main__":`. It ends with the process that started it, and so does all that its
+runs have started (`archgym.processes.children`). The output of runs is dropped, except the end of it where
+the process fails.
 """
 
 from __future__ import annotations
@@ -26,41 +27,45 @@ from archgym.processes.children import KEPT, NEW_JOB, Line, Server, answer
 from archgym.processes.memory import resident_memory
 from archgym.text import REASON
 
-_POLL_S = 0.05  # how often a running process is looked at
-_POLL_DESCENDANTS_S = 2.0  # finding them takes milliseconds
-_START_S = 120.0  # within which a process must have imported archgym
-_GRACE_S = 1.0  # until a process that answers no more has died
-_LAST_WORDS = 200  # characters
-_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1")
+_POLL_S = 0.05  # interval of checks on a process
+_POLL_DESCENDANTS_S = 2.0  # interval of checks on its descendants, which take milliseconds
+_START_S = 120.0  # time limit for importing archgym
+_GRACE_S = 1.0  # time for a process that closed its connection to exit
+_LAST_WORDS = 200  # characters of output in an error
+_ONE_THREAD = dict.fromkeys(
+    ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1"
+)
 
 
 class RunFailed(ArchGymError):
-    """The run raised: it would again."""
+    """The run raised, and would raise again."""
 
 
 class RunImpossible(ArchGymError):
-    """No run of this kind can be made here: a package is missing, or has another version than where the study was read."""
+    """Such runs are impossible here: a package is missing, or its version differs from the one the study
+    was written for.
+    """
 
 
 class RunDied(ArchGymError):
-    """The process died during the run."""
+    """The process ended during the run."""
 
 
 class RunHung(RunDied):
-    """The run took longer than its time-out."""
+    """The run exceeded its time limit."""
 
 
 class RunTooLarge(RunDied):
-    """The run took more memory than its limit."""
+    """The run exceeded its memory limit."""
 
 
 class Stopped(ArchGymError):
-    """The study was stopped while the run was under way."""
+    """The study was stopped during the run."""
 
 
 @dataclass(frozen=True)
-class Job:
-    """What a process is asked to do: the arguments of `archgym.study.run.execute`, and the run's limits."""
+class RunRequest:
+    """The arguments of `archgym.study.run.execute`, and the run's limits."""
 
     specification: Mapping[str, Any]
     history: str = "improvements"
@@ -70,82 +75,91 @@ class Job:
 
 
 class RunProcess:
-    """A process for runs, started at the first one."""
+    """A process for runs, started at the first run."""
 
     def __init__(self) -> None:
         self._process: Server | None = None
-        self._pid = 0  # of the Python process, which the supervisor above it is not
+        self._pid = 0  # the Python process, below its supervisor
 
-    def run(self, job: Job, stop: threading.Event | None = None) -> tuple[bytes, dict[str, Any]]:
+    def run(self, request: RunRequest, stop: threading.Event | None = None) -> tuple[bytes, dict[str, Any]]:
         """Execute a run in the process.
 
         Args:
-            job: the run.
-            stop: set by another thread to abandon it.
+            request: the run.
+            stop: event that abandons the run, set by another thread.
 
         Returns:
-            What `archgym.study.run.execute` returns.
+            The values of `archgym.study.run.execute`.
 
         Raises:
-            RunFailed, RunImpossible, RunDied, RunHung, RunTooLarge, Stopped: as above.
-            ArchGymError: no process can be started.
+            RunFailed, RunImpossible, RunDied, RunHung, RunTooLarge, Stopped: see each class.
+            ArchGymError: the process cannot be started.
         """
         if self._process is None or self._process.ended:
             self._process = self._start(stop)
         try:
-            self._process.send((job.specification, job.history, job.cache))
-            self._wait(self._process, job, stop)
+            self._process.send((request.specification, request.history, request.cache))
+            self._wait(self._process, request, stop)
             kind, result = self._process.receive()
         except EOFError:
             raise RunDied(f"the process {self._end()}") from None
         except BaseException:
             self.close()
             raise
-        return answered(kind, result)
+        return unwrap(kind, result)
 
     def close(self) -> None:
-        """End the process and what it started."""
+        """End the process and all that it started."""
         process, self._process = self._process, None
         if process is not None:
             process.end()
 
     def _end(self) -> str:
-        """How a process ended that answers no more, and its last words."""
+        """End a process that closed its connection: how it ended, and the end of its output."""
         process, self._process = self._process, None
         if process is None:  # closed by another thread
             raise Stopped("the study was stopped")
         return process.end(_GRACE_S).with_last_words(1, _LAST_WORDS)
 
-    def _wait(self, process: Server, job: Job, stop: threading.Event | None) -> None:
-        """Until there is an answer; an end of the process is one."""
+    def _wait(self, process: Server, request: RunRequest, stop: threading.Event | None) -> None:
+        """Wait for an answer or the end of the process."""
         start = looked = time.monotonic()
         while not process.ready(_POLL_S):
             now = time.monotonic()
             if stop is not None and stop.is_set():
                 raise Stopped("the study was stopped")
-            if job.timeout_s is not None and now - start > job.timeout_s:
-                raise RunHung(f"timed out after {job.timeout_s:g} s")
-            if job.memory_bytes is not None:
+            if request.timeout_s is not None and now - start > request.timeout_s:
+                raise RunHung(f"timed out after {request.timeout_s:g} s")
+            if request.memory_bytes is not None:
                 everything = now - looked > _POLL_DESCENDANTS_S
                 looked = now if everything else looked
                 held = resident_memory(process.pid if everything else self._pid, below=everything)
-                if held > job.memory_bytes:
-                    raise RunTooLarge(f"took {held / 1e9:.2f} GB of memory; the limit is {job.memory_bytes / 1e9:.2f} GB")
+                if held > request.memory_bytes:
+                    raise RunTooLarge(
+                        f"took {held / 1e9:.2f} GB of memory; the limit is {request.memory_bytes / 1e9:.2f} "
+                        "GB"
+                    )
 
     def _start(self, stop: threading.Event | None) -> Server:
-        """A process that is ready.
+        """A started process.
 
         Raises:
             RunDied: it was killed as it started.
-            Stopped: as above.
+            Stopped: the study was stopped meanwhile.
             ArchGymError: it cannot be started.
         """
         self.close()
         try:
-            process = Server(f"{__name__}:serve", keep=KEPT, kept=[2], stdout=subprocess.DEVNULL, env={**os.environ, **_ONE_THREAD})
+            process = Server(
+                f"{__name__}:serve",
+                keep=KEPT,
+                kept=[2],
+                stdout=subprocess.DEVNULL,
+                env={**os.environ, **_ONE_THREAD},
+            )
         except OSError as error:
             raise ArchGymError(f"cannot start a process for runs: {error}") from error
-        self._process = process  # from now on `close` ends it, whichever thread calls it
+        self._process = process  # from now on `close` ends it from any thread
         try:
             end = time.monotonic() + _START_S
             while not process.ready(_POLL_S):
@@ -166,11 +180,11 @@ class RunProcess:
         return process
 
 
-def attempt(specification: Mapping[str, Any], history: str, cache: str | None) -> tuple[str, Any]:
-    """Execute a run and say how it went: ("done", what `execute` returns), ("failed", why) or ("impossible", why).
+def try_run(specification: Mapping[str, Any], history: str, cache: str | None) -> tuple[str, Any]:
+    """Execute a run: ("done", result), ("failed", reason) or ("impossible", reason).
 
     Raises:
-        MemoryError: for whoever owns the process to decide.
+        MemoryError: left to the owner of the process.
     """
     from archgym.study.run import VersionMismatch, execute
 
@@ -180,33 +194,33 @@ def attempt(specification: Mapping[str, Any], history: str, cache: str | None) -
         raise
     except (MissingDependency, VersionMismatch) as error:
         return "impossible", str(error)
-    except BaseException as error:  # sys.exit, too
+    except BaseException as error:  # includes SystemExit
         return "failed", reason_of(error, REASON)
 
 
-def answered(kind: str, answer: Any) -> tuple[bytes, dict[str, Any]]:
-    """What an attempt gave.
+def unwrap(kind: str, result: Any) -> tuple[bytes, dict[str, Any]]:
+    """The result of `try_run`.
 
     Raises:
-        RunFailed, RunImpossible: it gave nothing.
+        RunFailed, RunImpossible: the run has none.
     """
     if kind != "done":
-        raise (RunImpossible if kind == "impossible" else RunFailed)(answer)
-    return answer
+        raise (RunImpossible if kind == "impossible" else RunFailed)(result)
+    return result
 
 
 def serve(line: Line) -> NoReturn:
-    """The process's main loop: answer runs until the parent is gone."""
-    import archgym.study.run  # noqa: F401 - before the first run's time begins
+    """The process's main loop: answer requests until the parent ends."""
+    import archgym.study.run  # noqa: F401 - not part of the first run's time
 
     line.send(os.getpid())
 
     def reply(run: tuple[Mapping[str, Any], str, str | None]) -> tuple[str, Any]:
-        with suppress(OSError):  # an earlier run has closed it
+        with suppress(OSError):  # an earlier run closed it
             os.write(2, NEW_JOB)
         try:
-            return attempt(*run)
-        except KeyboardInterrupt as error:  # Ctrl-C goes to the parent alone, so the run raised this
+            return try_run(*run)
+        except KeyboardInterrupt as error:  # Ctrl-C goes to the parent, so the run raised this
             return "failed", reason_of(error)
 
     answer(line, reply)

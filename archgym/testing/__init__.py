@@ -1,11 +1,13 @@
 """Conformance checks for simulators, environments and agents, in the spirit of Gymnasium's `check_env`.
 
     check_simulator(simulator)     what the kernel relies on in a simulator
-    check_env(id or environment)   Gymnasium's and Stable-Baselines3's checks, and that the vector environment gives the same results
-    check_agent(agent)             exact budgets, one seed one trajectory, legal actions, no value out of reach
+    check_env(id or environment)   Gymnasium's and Stable-Baselines3's checks, and that the vector environment
+                                   gives the same results
+    check_agent(agent)             exact budgets, one seed one trajectory, legal actions, no value out of
+                                   reach
 
-Each returns None, or raises AssertionError (ArchGymError where the kernel itself refuses) with what is wrong and what to do. They need
-no test framework; a plug-in's test is one line:
+Each returns None, or raises AssertionError (ArchGymError where the kernel itself refuses) with what is wrong
+and what to do. They need no test framework; a plug-in's test is one line:
 
 >>> def test_my_simulator():
 ...     check_simulator(MySimulator())   # doctest: +SKIP

@@ -22,7 +22,9 @@ from archgym.testing._common import must
 
 
 class _Plateau(Simulator):
-    """Nearly flat, so that every agent keeps looking: 840 designs of every kind of parameter, some of them infeasible."""
+    """Nearly flat, so that every agent keeps looking: 840 designs of every kind of parameter, some of them
+    infeasible.
+    """
 
     space = DesignSpace(
         [
@@ -70,7 +72,9 @@ class _Watched(ArchVectorEnv):
         except BudgetExhausted:
             self.refused += 1
             if self.refused > 100:
-                raise AssertionError("the agent goes on stepping after BudgetExhausted: stop searching then") from None
+                raise AssertionError(
+                    "the agent goes on stepping after BudgetExhausted: stop searching then"
+                ) from None
             raise
         except ArchGymError as error:
             self.illegal = self.illegal or str(error)
@@ -93,7 +97,8 @@ def check_agent(
         env: an environment's id; default: a small one with every kind of parameter and nearly equal rewards.
         budget: samples of each search; odd, so that batches cross it.
         seed: seed of the searches.
-        reach_budget: samples within which every value of every parameter must be proposed; None leaves that check out.
+        reach_budget: samples within which every value of every parameter must be proposed; None leaves that
+            check out.
         reach_searches: searches (of other seeds) that may share in doing so.
 
     Raises:
@@ -102,10 +107,15 @@ def check_agent(
     """
     make = _agent_maker(agent)
     first = make()
-    must(isinstance(first, Agent), f"{agent!r} made {type(first).__name__}: derive the class from archgym.Agent or AskTellAgent")
+    must(
+        isinstance(first, Agent),
+        f"{agent!r} made {type(first).__name__}: derive the class from archgym.Agent or AskTellAgent",
+    )
     what = type(first).__name__
     _check_hyperparameters(type(first), what)
-    task = Task("check/Plateau-v0", _Plateau) if env is None else env if isinstance(env, Task) else get_task(env)
+    task = (
+        Task("check/Plateau-v0", _Plateau) if env is None else env if isinstance(env, Task) else get_task(env)
+    )
     simulator, objective = task.build()
 
     preferred = _check_width(first, what)
@@ -114,39 +124,62 @@ def check_agent(
         again = _search(make(), simulator, objective, budget, seed, preferred, what)
         once_more = _search(first, simulator, objective, budget, seed, preferred, what)
     if simulator.deterministic:
-        must(np.array_equal(rows, again), f"{what} asks for other designs under the same seed: draw from the given rng or seed only")
-        must(np.array_equal(rows, once_more), f"{what} searches differently the second time: reset everything when a search starts")
+        must(
+            np.array_equal(rows, again),
+            f"{what} asks for other designs under the same seed: draw from the given rng or seed only",
+        )
+        must(
+            np.array_equal(rows, once_more),
+            f"{what} searches differently the second time: reset everything when a search starts",
+        )
     for odd, width in ((1, preferred), (3, preferred), (budget, 7)):
         _search(make(), simulator, objective, odd, seed, width, what)
 
     if reach_budget is not None:
-        missing = {name: set(range(n)) for name, n in zip(simulator.space.names, simulator.space.nvec.tolist(), strict=True)}
+        missing = {
+            name: set(range(n))
+            for name, n in zip(simulator.space.names, simulator.space.nvec.tolist(), strict=True)
+        }
         for offset in range(reach_searches):
             rows = _search(make(), simulator, objective, reach_budget, seed + offset, preferred, what)
-            missing = {name: left - set(rows[:, j].tolist()) for j, (name, left) in enumerate(missing.items())}
+            missing = {
+                name: left - set(rows[:, j].tolist()) for j, (name, left) in enumerate(missing.items())
+            }
             if not any(missing.values()):
                 return
         unseen = "; ".join(
-            f"{name} = {', '.join(str(simulator.space[name].value(i)) for i in sorted(left)[:8])}" for name, left in missing.items() if left
+            f"{name} = {', '.join(str(simulator.space[name].value(i)) for i in sorted(left)[:8])}"
+            for name, left in missing.items()
+            if left
         )
         raise AssertionError(
-            f"{what} never proposed {unseen} in {reach_searches} searches of {reach_budget} samples: every design must be within reach"
+            f"{what} never proposed {unseen} in {reach_searches} searches of {reach_budget} samples: every "
+            "design must be within reach"
         )
 
 
 def _agent_maker(agent: str | type[Agent] | Callable[..., Agent]) -> Callable[..., Agent]:
     if not isinstance(agent, str):
-        must(callable(agent), f"{agent!r} is neither an agent's name, nor its class, nor a function that makes one")
+        must(
+            callable(agent),
+            f"{agent!r} is neither an agent's name, nor its class, nor a function that makes one",
+        )
         return agent
     return load(agent) if ":" in agent and agent not in list_agents() else get_agent(agent)
 
 
 def _check_hyperparameters(cls: type[Agent], what: str) -> None:
     declared = getattr(cls, "hyperparameters", None)
-    must(isinstance(declared, DesignSpace), f"{what}.hyperparameters must be a DesignSpace (DesignSpace([]) where there are none)")
+    must(
+        isinstance(declared, DesignSpace),
+        f"{what}.hyperparameters must be a DesignSpace (DesignSpace([]) where there are none)",
+    )
     assert isinstance(declared, DesignSpace)
     version = getattr(cls, "version", None)
-    must(isinstance(version, int) and not isinstance(version, bool), f"{what}.version must be an integer, not {version!r}")
+    must(
+        isinstance(version, int) and not isinstance(version, bool),
+        f"{what}.version must be an integer, not {version!r}",
+    )
     must(
         DesignSpace.from_json(declared.to_json()) == declared,
         f"{what}.hyperparameters change in a JSON round trip: use numbers, strings and bools as values",
@@ -157,12 +190,15 @@ def _check_hyperparameters(cls: type[Agent], what: str) -> None:
             chosen = cls(**{parameter.name: value})
             must(
                 getattr(chosen, parameter.name) == value == chosen.configuration[parameter.name],
-                f"{what}({parameter.name}={value!r}) does not keep its hyperparameter as an attribute: leave the constructor to Agent",
+                f"{what}({parameter.name}={value!r}) does not keep its hyperparameter as an attribute: "
+                "leave the constructor to Agent",
             )
             _check_width(chosen, f"{what}({parameter.name}={value!r})")
     with suppress(ArchGymError):
         cls(no_such_hyperparameter=1)
-        raise AssertionError(f"{what} takes hyperparameters that it does not declare: leave the constructor to archgym.Agent")
+        raise AssertionError(
+            f"{what} takes hyperparameters that it does not declare: leave the constructor to archgym.Agent"
+        )
 
 
 def _check_width(agent: Agent, what: str) -> int:
@@ -174,7 +210,9 @@ def _check_width(agent: Agent, what: str) -> int:
     return int(width)
 
 
-def _search(agent: Agent, simulator: Simulator, objective: Objective, budget: int, seed: int, width: int, what: str) -> Indices:
+def _search(
+    agent: Agent, simulator: Simulator, objective: Objective, budget: int, seed: int, width: int, what: str
+) -> Indices:
     """Run a search as `archgym.search` does; the designs that reached the simulator, [budget, P]."""
     counting = _Counting(simulator)
     env = _Watched(Task("check/Counting-v0", counting, objective), num_envs=int(width))
@@ -191,19 +229,21 @@ def _search(agent: Agent, simulator: Simulator, objective: Objective, budget: in
     counted = sum(len(batch) for batch in counting.rows)
     must(
         counted == budget == env.ledger.samples,
-        f"{what} spent {counted} samples of a budget of {budget} ({width} designs per step): search until BudgetExhausted, "
-        "and ask nothing but the environment",
+        f"{what} spent {counted} samples of a budget of {budget} ({width} designs per step): search until "
+        "BudgetExhausted, and ask nothing but the environment",
     )
     for name, state in before.items():
         must(
             _equal_states(state, _global_random_states()[name]),
-            f"{what} drew from the global state of {name}, or reseeded it: use a generator of its own, or restore the state",
+            f"{what} drew from the global state of {name}, or reseeded it: use a generator of its own, or "
+            "restore the state",
         )
     return np.concatenate(counting.rows)
 
 
 def _global_random_states() -> dict[str, Any]:
-    states: dict[str, Any] = {"random": random.getstate(), "numpy.random": np.random.get_state()}  # noqa: NPY002
+    numpy_state = np.random.get_state()  # noqa: NPY002
+    states: dict[str, Any] = {"random": random.getstate(), "numpy.random": numpy_state}
     if "torch" in sys.modules:
         states["torch"] = sys.modules["torch"].get_rng_state().numpy().copy()
     return states

@@ -24,8 +24,9 @@ from archgym.wrappers import ContinuousActions, SequentialDesign
 def check_env(env: str | gymnasium.Env[Any, Any], *, seed: int = 0, **kwargs: Any) -> None:
     """Check an environment by id, or one that was made: it, its wrappers and its vector form.
 
-    Runs Gymnasium's `check_env` on the bare environment and under `SequentialDesign` and `ContinuousActions`, Stable-Baselines3's on
-    each where it is installed, and compares the vector environment with the single one, row for row.
+    Runs Gymnasium's `check_env` on the bare environment and under `SequentialDesign` and `ContinuousActions`,
+    Stable-Baselines3's on each where it is installed, and compares the vector environment with the single
+    one, row for row.
 
     Args:
         env: an id, or an `ArchEnv` (wrapped or not). Of the latter fresh copies are made; it is not stepped.
@@ -38,7 +39,10 @@ def check_env(env: str | gymnasium.Env[Any, Any], *, seed: int = 0, **kwargs: An
     """
     single = _maker(env, kwargs)
     raw = single()
-    must(isinstance(raw, ArchEnv), f"{env!r} is not an environment of archgym: register it with archgym.register_env(id, simulator=...)")
+    must(
+        isinstance(raw, ArchEnv),
+        f"{env!r} is not an environment of archgym: register it with archgym.register_env(id, simulator=...)",
+    )
     opened: list[Any] = [raw]
     try:
         wrappers: list[Callable[[Any], Any]] = [lambda made: made, ContinuousActions]
@@ -71,7 +75,13 @@ def _maker(env: str | gymnasium.Env[Any, Any], kwargs: Mapping[str, Any]) -> Cal
     def again() -> ArchEnv:
         evaluator = core.evaluator
         kwargs = evaluator.task.without_options(evaluator.kwargs)
-        made = ArchEnv(evaluator.task, objective=evaluator.objective, horizon=evaluator.horizon, render_mode=core.render_mode, **kwargs)
+        made = ArchEnv(
+            evaluator.task,
+            objective=evaluator.objective,
+            horizon=evaluator.horizon,
+            render_mode=core.render_mode,
+            **kwargs,
+        )
         made.spec = core.spec
         return made
 
@@ -81,13 +91,17 @@ def _maker(env: str | gymnasium.Env[Any, Any], kwargs: Mapping[str, Any]) -> Cal
 def _vector_of(env: ArchEnv, num_envs: int) -> ArchVectorEnv:
     evaluator = env.evaluator
     kwargs = evaluator.task.without_options(evaluator.kwargs)
-    return ArchVectorEnv(evaluator.task, num_envs, objective=evaluator.objective, horizon=evaluator.horizon, **kwargs)
+    return ArchVectorEnv(
+        evaluator.task, num_envs, objective=evaluator.objective, horizon=evaluator.horizon, **kwargs
+    )
 
 
 def _foreign_checks(env: gymnasium.Env[Any, Any]) -> None:
     with warnings.catch_warnings():
         # wrappers are ours, and checked on purpose
-        warnings.filterwarnings("ignore", message=".*The environment .* is different from the unwrapped version.*")
+        warnings.filterwarnings(
+            "ignore", message=".*The environment .* is different from the unwrapped version.*"
+        )
         gymnasium_check_env(env, skip_render_check=True, skip_close_check=True)
         if find_spec("stable_baselines3") is not None:
             from stable_baselines3.common.env_checker import check_env as stable_baselines_check_env
@@ -96,9 +110,13 @@ def _foreign_checks(env: gymnasium.Env[Any, Any]) -> None:
 
 
 def _check_vector_equals_single(vector: ArchVectorEnv, single: ArchEnv, seed: int) -> None:
-    """Sub-environment 0 of a vector of one is the single environment; a wider one equals single steps, row by row."""
+    """Sub-environment 0 of a vector of one is the single environment; a wider one equals single steps, row
+    by row.
+    """
     space, horizon, width = single.simulator.space, single.evaluator.horizon, vector.num_envs
-    actions = space.sample(2 * horizon * width, np.random.default_rng(seed)).reshape(2 * horizon, width, len(space))
+    actions = space.sample(2 * horizon * width, np.random.default_rng(seed)).reshape(
+        2 * horizon, width, len(space)
+    )
     # noise is drawn row by row, which is another order than episode by episode
     if not single.simulator.deterministic or (single.simulator.stochastic and horizon > 1):
         return
@@ -117,11 +135,19 @@ def _check_vector_equals_single(vector: ArchVectorEnv, single: ArchEnv, seed: in
             observation, reward, over, _, said = expected[t, i]
             where = f"the vector environment differs from the single one (step {t}, sub-environment {i}):"
             must(rewards[i] == reward, f"{where} reward {rewards[i]} and {reward}")
-            must(terminated[i] == over and not truncated[i], f"{where} terminated {terminated[i]} and {over}; truncated is always False")
+            must(
+                terminated[i] == over and not truncated[i],
+                f"{where} terminated {terminated[i]} and {over}; truncated is always False",
+            )
             for name in ("feasible", "valid", "reward"):
-                must(done[name][i] == said[name], f"{where} info[{name!r}] is {done[name][i]} and {said[name]}")
+                must(
+                    done[name][i] == said[name], f"{where} info[{name!r}] is {done[name][i]} and {said[name]}"
+                )
             for name, value in said["design"].items():
-                must(done["design"][name][i] == value, f"{where} info['design'][{name!r}] is {done['design'][name][i]} and {value}")
+                must(
+                    done["design"][name][i] == value,
+                    f"{where} info['design'][{name!r}] is {done['design'][name][i]} and {value}",
+                )
             if over:
                 must(np.array_equal(info["final_obs"][i], observation), f"{where} other observations")
 
@@ -131,13 +157,20 @@ def _check_ranking(single: ArchEnv, vector: ArchVectorEnv, seed: int) -> None:
     evaluation = vector.evaluator.evaluate(indices, len(indices))
     must(
         (evaluation.reward[~evaluation.feasible] == INFEASIBLE_REWARD).all(),
-        f"an infeasible design is rewarded with other than {INFEASIBLE_REWARD}: give the environment an archgym.Objective",
+        f"an infeasible design is rewarded with other than {INFEASIBLE_REWARD}: give the environment an "
+        "archgym.Objective",
     )
     feasible = evaluation.reward[evaluation.feasible]
-    must((feasible > INFEASIBLE_REWARD).all() and np.isfinite(feasible).all(), "a feasible design is not ranked above infeasible ones")
+    must(
+        (feasible > INFEASIBLE_REWARD).all() and np.isfinite(feasible).all(),
+        "a feasible design is not ranked above infeasible ones",
+    )
     largest = np.inf if vector.evaluator.objective.form == "archgym" else R
     valid = evaluation.reward[evaluation.valid]
-    must(((valid >= -R) & (valid <= largest)).all(), f"a valid design's reward is outside [-{R:g}, {largest:g}]")
+    must(
+        ((valid >= -R) & (valid <= largest)).all(),
+        f"a valid design's reward is outside [-{R:g}, {largest:g}]",
+    )
 
 
 def _check_ledger(env: ArchEnv, seed: int) -> None:
@@ -147,7 +180,10 @@ def _check_ledger(env: ArchEnv, seed: int) -> None:
             with suppress(ArchGymError):
                 env.step(illegal)
                 raise AssertionError(f"the illegal action {illegal.tolist()} was taken: raise ArchGymError")
-    must(env.ledger.samples == 0, "an illegal action or a reset was counted as a sample: count at the simulator call only")
+    must(
+        env.ledger.samples == 0,
+        "an illegal action or a reset was counted as a sample: count at the simulator call only",
+    )
     env.ledger.budget = 1
     action = np.zeros(len(env.simulator.space), np.int64)
     env.reset()

@@ -1,4 +1,5 @@
-"""The same task for those who need another interface: other action spaces, a vector of rewards, or an agent per parameter.
+"""The same task for those who need another interface: other action spaces, a vector of rewards, or an agent
+per parameter.
 
     SequentialDesign    one parameter per step
     ContinuousActions   the whole design as a point of [-1, 1]^P
@@ -17,7 +18,14 @@ from archgym.wrappers.continuous import ContinuousActions
 from archgym.wrappers.reward_vector import RewardVector, VectorObjective
 from archgym.wrappers.sequential import SequentialDesign
 
-__all__ = ["ContinuousActions", "MultiAgentDesign", "RewardVector", "SequentialDesign", "VectorObjective", "vector"]
+__all__ = [
+    "ContinuousActions",
+    "MultiAgentDesign",
+    "RewardVector",
+    "SequentialDesign",
+    "VectorObjective",
+    "vector",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -34,7 +34,9 @@ class ContinuousActions(gymnasium.Wrapper[Array, Array, Array, Array], RecordCon
         self.action_space = Box(-1, 1, (len(self._nvec),), np.float32)
 
     def step(self, action: Array) -> tuple[Array, float, bool, bool, dict[str, Any]]:
-        observation, reward, terminated, truncated, info = self.env.step(_to_indices(action, self._nvec, (len(self._nvec),)))
+        observation, reward, terminated, truncated, info = self.env.step(
+            _to_indices(action, self._nvec, (len(self._nvec),))
+        )
         return observation, float(reward), terminated, truncated, info
 
 

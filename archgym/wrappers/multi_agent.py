@@ -1,7 +1,8 @@
 """One agent per parameter, all on one reward: a design space as a cooperative game.
 
-After Krishnan et al., "Multi-Agent Reinforcement Learning for Microprocessor Design Space Exploration" (2022): each agent chooses the
-values of its own parameters, the joint action is the design, and all agents receive its reward. In PettingZoo's parallel interface:
+After Krishnan et al., "Multi-Agent Reinforcement Learning for Microprocessor Design Space Exploration"
+(2022): each agent chooses the values of its own parameters, the joint action is the design, and all agents
+receive its reward. In PettingZoo's parallel interface:
 
     action of agent g       Discrete(n_p), or MultiDiscrete of its group's n_p
     observation, reward     those of the environment, the same for all
@@ -32,7 +33,8 @@ class MultiAgentDesign(ParallelEnv):  # type: ignore[misc]
 
     Args:
         env: an `ArchEnv` (wrapped by Gymnasium or not).
-        groups: agent -> parameters of this agent, each parameter with one agent; by default one agent per parameter, under its name.
+        groups: agent -> parameters of this agent, each parameter with one agent; by default one agent per
+            parameter, under its name.
 
     Raises:
         MissingDependency: PettingZoo is not installed.
@@ -47,13 +49,23 @@ class MultiAgentDesign(ParallelEnv):  # type: ignore[misc]
     def __init__(self, env: gymnasium.Env[Array, Array], groups: Mapping[str, Sequence[str]] | None = None):
         self.env = env
         self.space = core(env).simulator.space
-        self.groups = {name: (name,) for name in self.space.names} if groups is None else {a: tuple(names) for a, names in groups.items()}
+        self.groups = (
+            {name: (name,) for name in self.space.names}
+            if groups is None
+            else {a: tuple(names) for a, names in groups.items()}
+        )
         self._check_groups()
         self.possible_agents = list(self.groups)
         self.agents: list[str] = []
         self.render_mode = env.render_mode
-        self.metadata = {**env.metadata, "name": env.spec.id if env.spec else type(env.unwrapped).__name__, "is_parallelizable": True}
-        self._columns = {agent: [self.space.names.index(name) for name in names] for agent, names in self.groups.items()}
+        self.metadata = {
+            **env.metadata,
+            "name": env.spec.id if env.spec else type(env.unwrapped).__name__,
+            "is_parallelizable": True,
+        }
+        self._columns = {
+            agent: [self.space.names.index(name) for name in names] for agent, names in self.groups.items()
+        }
         self.action_spaces: dict[str, Space[Any]] = {}
         for agent, columns in self._columns.items():
             sizes = self.space.nvec[columns]
@@ -76,7 +88,7 @@ class MultiAgentDesign(ParallelEnv):  # type: ignore[misc]
 
     @property
     def unwrapped(self) -> MultiAgentDesign:
-        """Itself: nothing wraps it."""
+        """This environment itself, which has no wrapper."""
         return self
 
     def observation_space(self, agent: str) -> Space[Any]:
@@ -91,7 +103,9 @@ class MultiAgentDesign(ParallelEnv):  # type: ignore[misc]
         """What all agents observe."""
         return self._observation
 
-    def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict[str, Array], dict[str, dict[str, Any]]]:
+    def reset(
+        self, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, Array], dict[str, dict[str, Any]]]:
         """Start an episode: observations and infos by agent."""
         self._observation, info = self.env.reset(seed=seed, options=options)
         self.agents = list(self.possible_agents)
@@ -99,7 +113,9 @@ class MultiAgentDesign(ParallelEnv):  # type: ignore[misc]
 
     def step(
         self, actions: Mapping[str, Any]
-    ) -> tuple[dict[str, Array], dict[str, float], dict[str, bool], dict[str, bool], dict[str, dict[str, Any]]]:
+    ) -> tuple[
+        dict[str, Array], dict[str, float], dict[str, bool], dict[str, bool], dict[str, dict[str, Any]]
+    ]:
         """Simulate the joint design: observations, rewards, terminations, truncations and infos by agent.
 
         Raises:
@@ -111,9 +127,14 @@ class MultiAgentDesign(ParallelEnv):  # type: ignore[misc]
                 raise unknown("agent", agent, self.possible_agents)
         for agent, columns in self._columns.items():
             if agent not in actions:
-                raise ArchGymError(f"expected an action of each agent ({', '.join(self.possible_agents)}), got none of {agent!r}")
+                raise ArchGymError(
+                    f"expected an action of each agent ({', '.join(self.possible_agents)}), got none of "
+                    f"{agent!r}"
+                )
             if not self.action_spaces[agent].contains(actions[agent]):
-                raise ArchGymError(f"expected an action of {agent!r} in {self.action_spaces[agent]}, got {actions[agent]!r}")
+                raise ArchGymError(
+                    f"expected an action of {agent!r} in {self.action_spaces[agent]}, got {actions[agent]!r}"
+                )
             design[columns] = actions[agent]
         self._observation, reward, terminated, truncated, info = self.env.step(design)
         observations, rewards = self._for_all(self._observation), self._for_all(float(reward))

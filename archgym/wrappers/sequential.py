@@ -20,14 +20,18 @@ from archgym.space import LONGEST_GRID, Array, Indices
 class _PartialDesigns:
     """Designs under construction, all at the same parameter: chosen indices [B, P] and the position p.
 
-    Observation float32 [B, 2 P]: the chosen index as (i + 1) / n_p, 0 where not chosen yet; then the position, one-hot.
+    Observation float32 [B, 2 P]: the chosen index as (i + 1) / n_p, 0 where not chosen yet; then the
+    position, one-hot.
     """
 
     def __init__(self, nvec: Indices, n: int):
         if len(nvec) == 0:
             raise ArchGymError("expected a space with parameters to choose one by one, got one without")
         if nvec.max() > LONGEST_GRID:
-            raise ArchGymError(f"expected parameters of at most {LONGEST_GRID:,} values to choose one by one, got {nvec.max():,}")
+            raise ArchGymError(
+                f"expected parameters of at most {LONGEST_GRID:,} values to choose one by one, got "
+                f"{nvec.max():,}"
+            )
         self.nvec = np.asarray(nvec)
         self.n = n
         self.action_space = Discrete(int(self.nvec.max()))
@@ -41,8 +45,16 @@ class _PartialDesigns:
     def choose(self, actions: Any) -> bool:
         """Take the next parameter's indices [B]; True when the designs are complete."""
         given = np.asarray(actions)
-        if given.shape != (self.n,) or given.dtype.kind not in "iu" or (given < 0).any() or (given >= self.action_space.n).any():
-            raise ArchGymError(f"expected one whole index in 0..{self.action_space.n - 1} per environment as an action, got {given!r}")
+        if (
+            given.shape != (self.n,)
+            or given.dtype.kind not in "iu"
+            or (given < 0).any()
+            or (given >= self.action_space.n).any()
+        ):
+            raise ArchGymError(
+                f"expected one whole index in 0..{self.action_space.n - 1} per environment as an action, got "
+                f"{given!r}"
+            )
         self.indices[:, self.position] = given % self.nvec[self.position]
         self.position += 1
         return self.position == len(self.nvec)
@@ -51,18 +63,23 @@ class _PartialDesigns:
         position = np.zeros((self.n, len(self.nvec)), np.float32)
         if self.position < len(self.nvec):
             position[:, self.position] = 1
-        observation: Array = np.concatenate([((self.indices + 1) / self.nvec).astype(np.float32), position], axis=1)
+        observation: Array = np.concatenate(
+            [((self.indices + 1) / self.nvec).astype(np.float32), position], axis=1
+        )
         return observation
 
     def mask(self) -> Array:
-        """Which actions name a value of the next parameter: int8 [max n_p] (all of them once the design is complete)."""
+        """Which actions name a value of the next parameter: int8 [max n_p] (all of them once the design is
+        complete).
+        """
         position = min(self.position, len(self.nvec) - 1)
         distinct: Array = (np.arange(self.action_space.n) < self.nvec[position]).astype(np.int8)
         return distinct
 
 
 class SequentialDesign(gymnasium.Wrapper[Array, Any, Array, Array], RecordConstructorArgs):
-    """One parameter per step. Rewards are 0 until the design is complete; `info["action_mask"]` marks the distinct actions.
+    """One parameter per step. Rewards are 0 until the design is complete; `info["action_mask"]` marks the
+    distinct actions.
 
     Args:
         env: an `ArchEnv` (wrapped or not).
@@ -79,10 +96,14 @@ class SequentialDesign(gymnasium.Wrapper[Array, Any, Array, Array], RecordConstr
         self.observation_space = self._partial.observation_space
 
     def action_masks(self) -> Array:
-        """The mask of the next action, bool [max n_p], under the name that sb3-contrib's MaskablePPO asks for."""
+        """The mask of the next action, bool [max n_p], under the name that sb3-contrib's MaskablePPO asks
+        for.
+        """
         return self._partial.mask().astype(bool)
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Array, dict[str, Any]]:
         _, info = self.env.reset(seed=seed, options=options)
         self._partial.clear()
         return self._partial.observe()[0], {**info, "action_mask": self._partial.mask()}
@@ -95,4 +116,10 @@ class SequentialDesign(gymnasium.Wrapper[Array, Any, Array, Array], RecordConstr
         _, reward, terminated, truncated, info = self.env.step(design)
         if not terminated:
             observation = self._partial.observe()[0]
-        return observation, float(reward), terminated, truncated, {**info, "action_mask": self._partial.mask()}
+        return (
+            observation,
+            float(reward),
+            terminated,
+            truncated,
+            {**info, "action_mask": self._partial.mask()},
+        )

@@ -38,7 +38,11 @@ def grid(n, parameters):
 
 @margins
 def test_the_first_generation_is_centred_in_the_space_and_every_value_is_a_cell(margin):
-    agent = started(DesignSpace([Integer("x", 0, 8), Categorical("y", list("abc")), Integer("only", 4, 4)]), margin=margin, sigma0=0.3)
+    agent = started(
+        DesignSpace([Integer("x", 0, 8), Categorical("y", list("abc")), Integer("only", 4, 4)]),
+        margin=margin,
+        sigma0=0.3,
+    )
     designs = agent.ask(4000)
     assert set(designs[:, 0]) == set(range(9)) and set(designs[:, 1]) == {0, 1, 2} and not designs[:, 2].any()
     assert designs[:, :2].mean(axis=0) == pytest.approx([4, 1], abs=0.15)
@@ -47,7 +51,9 @@ def test_the_first_generation_is_centred_in_the_space_and_every_value_is_a_cell(
 
 
 @margins
-@pytest.mark.parametrize(("population", "width", "generation"), [(16, 16, 16), (16, 7, 21), (4, 10, 10), (8, 1, 8)])
+@pytest.mark.parametrize(
+    ("population", "width", "generation"), [(16, 16, 16), (16, 7, 21), (4, 10, 10), (8, 1, 8)]
+)
 def test_a_generation_is_the_population_rounded_up_to_whole_steps(margin, population, width, generation):
     agent = started(grid(16, 3), population=population, margin=margin)
     optimizer = None
@@ -61,7 +67,9 @@ def test_a_generation_is_the_population_rounded_up_to_whole_steps(margin, popula
 
 @margins
 def test_the_distribution_moves_to_the_better_designs(margin):
-    designs = run(started(grid(32, 5), margin=margin), lambda d: -((d - 25.0) ** 2).sum(axis=1), steps=25, width=16)
+    designs = run(
+        started(grid(32, 5), margin=margin), lambda d: -((d - 25.0) ** 2).sum(axis=1), steps=25, width=16
+    )
     distance = np.abs(designs.reshape(25, 16, 5).mean(axis=1) - 25).max(axis=1)  # of each generation's mean
     assert distance[0] > 7 and distance.min() < 1
 
@@ -79,21 +87,37 @@ def test_restarts_leave_a_deceptive_slope(margin):
     def trap(designs):  # the optimum at 15, 15, 15 lies at the end of a slope that rises the other way
         return np.where((designs >= 13).all(axis=1), 100.0, -designs.sum(axis=1))
 
-    found = [(run(started(grid(16, 3), margin=margin, seed=s), trap, steps=150, width=16) >= 13).all(axis=1).any() for s in range(5)]
+    found = [
+        (run(started(grid(16, 3), margin=margin, seed=s), trap, steps=150, width=16) >= 13).all(axis=1).any()
+        for s in range(5)
+    ]
     assert sum(found) >= 4
 
 
 @margins
 @pytest.mark.parametrize("reward", [0.0, -11.0])
 def test_a_flat_reward_neither_fails_nor_warns(margin, reward):
-    designs = run(started(grid(16, 6), margin=margin, population=4), lambda d: np.full(len(d), reward), steps=500, width=4)
+    designs = run(
+        started(grid(16, 6), margin=margin, population=4),
+        lambda d: np.full(len(d), reward),
+        steps=500,
+        width=4,
+    )
     assert designs.min() >= 0 and designs.max() <= 15
 
 
 @margins
 @pytest.mark.parametrize(
-    "space", [grid(1, 3), grid(9, 1), DesignSpace([Categorical("isa", ["a", "b"]), Integer("only", 5, 5)]), DesignSpace([])]
+    "space",
+    [
+        grid(1, 3),
+        grid(9, 1),
+        DesignSpace([Categorical("isa", ["a", "b"]), Integer("only", 5, 5)]),
+        DesignSpace([]),
+    ],
 )
 def test_spaces_with_fewer_than_two_free_parameters_are_searched(margin, space):
-    designs = run(started(space, margin=margin, population=8), lambda d: -d.sum(axis=1).astype(float), steps=40, width=8)
+    designs = run(
+        started(space, margin=margin, population=8), lambda d: -d.sum(axis=1).astype(float), steps=40, width=8
+    )
     assert all(len(np.unique(designs[:, p])) == n for p, n in enumerate(space.nvec))

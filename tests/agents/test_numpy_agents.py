@@ -1,4 +1,6 @@
-"""The agents written in NumPy, driven by a bare ask-and-tell loop: legal, repeatable, reaching everything, and true to their papers."""
+"""The agents written in NumPy, driven by a bare ask-and-tell loop: legal, repeatable, reaching everything,
+and true to their papers.
+"""
 
 from __future__ import annotations
 
@@ -34,9 +36,24 @@ learning = pytest.mark.parametrize("agent", LEARNING, ids=lambda a: a.__name__)
 WIDE = DesignSpace([Integer(f"p{i}", 0, 15) for i in range(6)])
 
 
+def test_a_class_says_how_many_designs_it_proposes_at_once():
+    class Own(Genetic):
+        @property
+        def preferred_num_envs(self):
+            return 3
+
+    assert Genetic(population=8).preferred_num_envs == 8 and Random().preferred_num_envs == 256
+    assert Own().preferred_num_envs == 3, "a property of a user's class still counts"
+
+
 def space_of(nvec: list[int]) -> DesignSpace:
     """Ordered and categorical parameters by turns."""
-    return DesignSpace([Integer(f"p{i}", 1, n) if i % 2 else Categorical(f"p{i}", [str(v) for v in range(n)]) for i, n in enumerate(nvec)])
+    return DesignSpace(
+        [
+            Integer(f"p{i}", 1, n) if i % 2 else Categorical(f"p{i}", [str(v) for v in range(n)])
+            for i, n in enumerate(nvec)
+        ]
+    )
 
 
 def bowl(designs: Indices) -> Array:
@@ -51,7 +68,12 @@ def with_infeasible(designs: Indices) -> Array:
 
 
 def search(
-    agent: AskTellAgent, space: DesignSpace, reward: Callable[[Indices], Array], budget: int, seed: int = 0, width: int | None = None
+    agent: AskTellAgent,
+    space: DesignSpace,
+    reward: Callable[[Indices], Array],
+    budget: int,
+    seed: int = 0,
+    width: int | None = None,
 ) -> tuple[Indices, Array]:
     """All designs asked and their rewards; the batch that crosses the budget is cut and not told."""
     agent.start(space, budget=budget, rng=np.random.default_rng(seed))
@@ -106,7 +128,9 @@ def test_the_seed_decides_every_row(agent, width):
 @pytest.mark.parametrize("width", [None, 1, 64])
 def test_learning_agents_beat_random_search(agent, width):
     def best(name, width):
-        return np.median([search(name(), WIDE, bowl, budget=1000, seed=s, width=width)[1].max() for s in range(5)])
+        return np.median(
+            [search(name(), WIDE, bowl, budget=1000, seed=s, width=width)[1].max() for s in range(5)]
+        )
 
     assert best(agent, width) > best(Random, None) + 0.3
 
@@ -147,7 +171,9 @@ def test_moves_change_exactly_one_free_parameter(seed):
 def test_another_value_is_any_other_with_steps_preferred_where_ordered():
     space, rng = space_of([5, 5]), np.random.default_rng(0)
     for start in range(5):
-        drawn = [Counter(other_values(space, np.full(4000, start), np.full(4000, p), rng).tolist()) for p in (0, 1)]
+        drawn = [
+            Counter(other_values(space, np.full(4000, start), np.full(4000, p), rng).tolist()) for p in (0, 1)
+        ]
         assert set(drawn[0]) == set(drawn[1]) == set(range(5)) - {start}
         assert max(drawn[0].values()) < 1200 < max(drawn[1].values())
         assert abs(drawn[1].most_common(1)[0][0] - start) == 1
@@ -156,7 +182,9 @@ def test_another_value_is_any_other_with_steps_preferred_where_ordered():
 def test_neighbours_differ_in_one_parameter_and_are_distinct():
     space = space_of([4, 9, 1])
     rows = neighbours(space, np.array([1, 3, 0]))
-    assert sorted(map(tuple, rows.tolist())) == sorted([(v, 3, 0) for v in (0, 2, 3)] + [(1, v, 0) for v in (1, 2, 4, 5, 7)])
+    assert sorted(map(tuple, rows.tolist())) == sorted(
+        [(v, 3, 0) for v in (0, 2, 3)] + [(1, v, 0) for v in (1, 2, 4, 5, 7)]
+    )
 
 
 def test_local_search_tries_all_neighbours_of_a_local_optimum_before_it_restarts():
@@ -244,7 +272,9 @@ def test_annealing_scales_its_temperature_with_the_rewards():
 def test_reinforce_raises_the_probability_of_what_was_better():
     agent = Reinforce(batch=4)
     agent.start(space_of([2, 2]), budget=100, rng=np.random.default_rng(0))
-    agent.tell(np.array([[0, 0], [0, 1], [1, 0], [1, 1]]), np.array([1.0, 1.0, 0.0, 0.0]), {}, np.ones(4, bool))
+    agent.tell(
+        np.array([[0, 0], [0, 1], [1, 0], [1, 1]]), np.array([1.0, 1.0, 0.0, 0.0]), {}, np.ones(4, bool)
+    )
     probability = np.exp(agent.log_policy)
     assert probability[0] > 0.5 > probability[1] and probability[2:] == pytest.approx(0.5)
 
@@ -268,7 +298,9 @@ def test_exhaustive_visits_every_design_once_and_starts_over(nvec, width):
 
 
 def test_exhaustive_walks_spaces_beyond_64_bits():
-    designs, _ = search(Exhaustive(), DesignSpace([Integer(f"p{i}", 0, 9) for i in range(30)]), with_infeasible, budget=300)
+    designs, _ = search(
+        Exhaustive(), DesignSpace([Integer(f"p{i}", 0, 9) for i in range(30)]), with_infeasible, budget=300
+    )
     assert designs[-1].tolist() == [0] * 27 + [2, 9, 9]
 
 

@@ -22,11 +22,20 @@ from archgym.simulator import Metric, Simulator
 from archgym.space import Categorical, DesignSpace, Integer, Ordinal
 
 AGENTS = [TPE, CMAES, NSGA2]
-SPACE = DesignSpace([Integer("x", 1, 16), Ordinal("size", [1, 2, 4, 8, 16]), Categorical("isa", ["b", "a", "c"]), Integer("only", 5, 5)])
+SPACE = DesignSpace(
+    [
+        Integer("x", 1, 16),
+        Ordinal("size", [1, 2, 4, 8, 16]),
+        Categorical("isa", ["b", "a", "c"]),
+        Integer("only", 5, 5),
+    ]
+)
 
 
 class Bowl(Simulator):
-    """The cost of a design is 1 plus its squared distance, in indices, from index n // 3 of every parameter."""
+    """The cost of a design is 1 plus its squared distance, in indices, from index n // 3 of every
+    parameter.
+    """
 
     metrics = (Metric("cost", "1", "lower"),)
 
@@ -42,7 +51,9 @@ class Bowl(Simulator):
 
 
 def search(agent, *, budget, seed=0, num_envs=None, space=SPACE):
-    env = ArchVectorEnv(Task("test/Bowl-v0", Bowl(space), Objective(Minimize("cost"))), num_envs or agent.preferred_num_envs)
+    env = ArchVectorEnv(
+        Task("test/Bowl-v0", Bowl(space), Objective(Minimize("cost"))), num_envs or agent.preferred_num_envs
+    )
     env.ledger.budget = budget
     agent.search(env, budget=budget, seed=seed)
     return env.ledger
@@ -73,7 +84,10 @@ def test_the_same_seed_gives_the_same_designs_and_another_seed_others(agent):
 def test_agents_beat_random_search_on_a_bowl(agent):
     space = DesignSpace([Integer(f"p{i}", 0, 15) for i in range(6)])
     bowl = Bowl(space)
-    random = [bowl.evaluate_indices(space.sample(300, np.random.default_rng(seed)))["cost"].min() for seed in range(3)]
+    random = [
+        bowl.evaluate_indices(space.sample(300, np.random.default_rng(seed)))["cost"].min()
+        for seed in range(3)
+    ]
     best = [-search(agent(), budget=300, seed=seed, space=space).best_reward for seed in range(3)]
     assert np.median(np.exp(best)) < np.median(random)
 
@@ -86,7 +100,13 @@ def test_every_value_of_every_parameter_is_reached(agent):
 
 @pytest.mark.parametrize("agent", AGENTS)
 @pytest.mark.parametrize(
-    "parameters", [[], [Integer("only", 5, 5)], [Integer("x", 0, 9)], [Categorical("isa", ["a", "b"]), Integer("only", 5, 5)]]
+    "parameters",
+    [
+        [],
+        [Integer("only", 5, 5)],
+        [Integer("x", 0, 9)],
+        [Categorical("isa", ["a", "b"]), Integer("only", 5, 5)],
+    ],
 )
 def test_empty_single_valued_and_one_dimensional_spaces_work(agent, parameters):
     assert search(agent(), budget=40, space=DesignSpace(parameters)).samples == 40

@@ -36,11 +36,20 @@ pytest.importorskip("stable_baselines3")
 
 STABLE_BASELINES = [PPO, A2C, DQN, SAC]
 AGENTS = [*STABLE_BASELINES, IndependentPPO]
-SPACE = DesignSpace([Integer("x", 1, 16), Ordinal("size", [1, 2, 4, 8, 16]), Categorical("isa", ["b", "a", "c"]), Integer("only", 5, 5)])
+SPACE = DesignSpace(
+    [
+        Integer("x", 1, 16),
+        Ordinal("size", [1, 2, 4, 8, 16]),
+        Categorical("isa", ["b", "a", "c"]),
+        Integer("only", 5, 5),
+    ]
+)
 
 
 class Bowl(Simulator):
-    """The cost of a design is 1 plus its squared distance, in indices, from index n // 3 of every parameter; design 0 cannot exist."""
+    """The cost of a design is 1 plus its squared distance, in indices, from index n // 3 of every
+    parameter; design 0 cannot exist.
+    """
 
     metrics = (Metric("cost", "1", "lower"),)
 
@@ -56,7 +65,9 @@ class Bowl(Simulator):
 
 
 def make(num_envs, *, space=SPACE, horizon=1):
-    return ArchVectorEnv(Task("test/Bowl-v0", Bowl(space), Objective(Minimize("cost"))), num_envs, horizon=horizon)
+    return ArchVectorEnv(
+        Task("test/Bowl-v0", Bowl(space), Objective(Minimize("cost"))), num_envs, horizon=horizon
+    )
 
 
 def search(agent, *, budget, seed=0, num_envs=None, **kwargs):
@@ -87,7 +98,9 @@ def test_episodes_of_several_designs_work(agent):
 
 @pytest.mark.parametrize("agent", AGENTS)
 def test_the_same_seed_gives_the_same_designs_and_another_seed_others(agent):
-    first, again, other = (search(agent(), budget=150, seed=seed).column("indices").tolist() for seed in (3, 3, 4))
+    first, again, other = (
+        search(agent(), budget=150, seed=seed).column("indices").tolist() for seed in (3, 3, 4)
+    )
     assert first == again != other
 
 
@@ -100,7 +113,10 @@ def test_every_value_of_every_parameter_is_reached(agent):
 @pytest.mark.parametrize("agent", AGENTS)
 def test_agents_learn_to_propose_better_designs_than_random_ones(agent):
     space = DesignSpace([Integer(f"p{i}", 0, 7) for i in range(4)])
-    late = [search(agent(), budget=1000, seed=seed, space=space).column("reward")[-200:].mean() for seed in range(3)]
+    late = [
+        search(agent(), budget=1000, seed=seed, space=space).column("reward")[-200:].mean()
+        for seed in range(3)
+    ]
     uniform = -np.log(Bowl(space).evaluate_indices(space.sample(1000, np.random.default_rng(0)))["cost"])
     assert np.mean(late) > uniform.mean() + uniform.std()
 
@@ -250,7 +266,9 @@ def test_a_learner_is_moved_by_its_own_loss_alone_and_its_gradient_is_limited_al
     assert norms[0] == pytest.approx(0.5, rel=1e-3) and norms[1] == 0
 
 
-@pytest.mark.parametrize("view", [lambda env: env, vector_wrappers.SequentialDesign, vector_wrappers.ContinuousActions])
+@pytest.mark.parametrize(
+    "view", [lambda env: env, vector_wrappers.SequentialDesign, vector_wrappers.ContinuousActions]
+)
 def test_the_adapter_keeps_the_promises_of_a_vec_env(view):
     from stable_baselines3.common.vec_env import VecEnv
 
@@ -262,7 +280,9 @@ def test_the_adapter_keeps_the_promises_of_a_vec_env(view):
     for _ in range(10):
         assert observations.shape == (3, *env.observation_space.shape) and observations.dtype == np.float32
         assert all(env.observation_space.contains(row) for row in observations)
-        observations, rewards, dones, infos = env.step(np.array([env.action_space.sample() for _ in range(3)]))
+        observations, rewards, dones, infos = env.step(
+            np.array([env.action_space.sample() for _ in range(3)])
+        )
         assert rewards.shape == dones.shape == (3,) and rewards.dtype == np.float32 and dones.dtype == bool
         assert len({id(info) for info in infos}) == len(infos) == 3
         for done, info in zip(dones, infos, strict=True):
@@ -276,7 +296,9 @@ def test_the_adapter_returns_the_rewards_and_last_observations_of_the_designs():
     observations, rewards, dones, infos = adapted.step(np.array([[0, 0, 0, 0], [5, 1, 1, 0]]))
     assert dones.all() and not observations.any()
     assert rewards.tolist() == [-11.0, 0.0]
-    assert infos[0]["terminal_observation"].tolist() == [0.0, 0.0] and infos[1]["terminal_observation"].tolist() == [0.0, 1.0]
+    assert infos[0]["terminal_observation"].tolist() == [0.0, 0.0] and infos[1][
+        "terminal_observation"
+    ].tolist() == [0.0, 1.0]
 
 
 def test_the_models_action_space_is_not_the_environments():
@@ -293,7 +315,10 @@ def test_the_product_of_categoricals_is_stable_baselines_own(nvec, seed):
 
     torch.manual_seed(seed)
     logits = torch.randn(64, sum(nvec)) * 3
-    ours, theirs = ProductOfCategoricals(nvec).proba_distribution(logits), MultiCategoricalDistribution(nvec).proba_distribution(logits)
+    ours, theirs = (
+        ProductOfCategoricals(nvec).proba_distribution(logits),
+        MultiCategoricalDistribution(nvec).proba_distribution(logits),
+    )
     actions = theirs.sample()
     torch.testing.assert_close(ours.log_prob(actions), theirs.log_prob(actions))
     torch.testing.assert_close(ours.entropy(), theirs.entropy())
@@ -320,5 +345,7 @@ def test_a_part_of_a_rollout_is_at_least_eight_designs():
     import archgym
 
     for num_envs, n_steps, minibatches in [(1, 1, 8), (1, 16, 8), (4, 2, 8), (64, 1, 2)]:
-        agent = archgym.make_agent("ppo", num_envs=num_envs, n_steps=n_steps, minibatches=minibatches, epochs=1)
+        agent = archgym.make_agent(
+            "ppo", num_envs=num_envs, n_steps=n_steps, minibatches=minibatches, epochs=1
+        )
         assert archgym.search("archgym/Softmax-v0", agent, budget=130).samples == 130

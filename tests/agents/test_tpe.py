@@ -13,7 +13,9 @@ from archgym.agents import tpe
 from archgym.agents.tpe import TPE
 from archgym.space import Categorical, DesignSpace, Integer
 
-SPACE = DesignSpace([Integer("x", 0, 4), Categorical("isa", ["a", "b", "c"]), Integer("only", 5, 5), Integer("y", 0, 1)])
+SPACE = DesignSpace(
+    [Integer("x", 0, 4), Categorical("isa", ["a", "b", "c"]), Integer("only", 5, 5), Integer("y", 0, 1)]
+)
 EVERY = np.concatenate(list(SPACE.enumerate()))
 
 densities = pytest.mark.parametrize("multivariate", [True, False])
@@ -26,7 +28,12 @@ def told(designs, rewards, *, space=SPACE, feasible=None, seed=0, **hyperparamet
     for design in np.asarray(designs, np.int64):
         agent._add(design)
     rewards = np.asarray(rewards, float)
-    agent.tell(np.asarray(designs), rewards, {}, np.ones(len(rewards), bool) if feasible is None else np.asarray(feasible))
+    agent.tell(
+        np.asarray(designs),
+        rewards,
+        {},
+        np.ones(len(rewards), bool) if feasible is None else np.asarray(feasible),
+    )
     return agent
 
 
@@ -47,7 +54,10 @@ def density(space, x, members, *, epsilon, good, multivariate):
 
     def terms(p):
         parameter = space.parameters[p]
-        return [1 / len(parameter), *(kernel(parameter, x[p], y[p], epsilon=epsilon, good=good) for y in members)]
+        return [
+            1 / len(parameter),
+            *(kernel(parameter, x[p], y[p], epsilon=epsilon, good=good) for y in members),
+        ]
 
     columns = [terms(p) for p in range(len(space))]
     if multivariate:
@@ -63,13 +73,15 @@ def test_both_densities_are_those_of_the_equations(multivariate, one_hot, seed, 
     rng = np.random.default_rng(seed)
     designs = SPACE.sample(seen, rng)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tpe, "LARGEST_ONE_HOT", 512 if one_hot else 0)
+        patch.setattr(tpe, "MAX_ONE_HOT", 512 if one_hot else 0)
         agent = told(designs, rng.random(seen), multivariate=multivariate, mutation=mutation, seed=seed)
         good = agent.good()
         log_l, log_g = agent.log_densities(EVERY, good)
     rest = [y for i, y in enumerate(designs) if i not in good]
     options = {"epsilon": min(mutation / 3, 0.5), "good": len(good), "multivariate": multivariate}
-    assert np.exp(log_l) == pytest.approx([density(SPACE, x, designs[good], **options) for x in EVERY], rel=1e-4)
+    assert np.exp(log_l) == pytest.approx(
+        [density(SPACE, x, designs[good], **options) for x in EVERY], rel=1e-4
+    )
     assert np.exp(log_g) == pytest.approx([density(SPACE, x, rest, **options) for x in EVERY], rel=1e-4)
 
 
@@ -77,7 +89,9 @@ def test_both_densities_are_those_of_the_equations(multivariate, one_hot, seed, 
 def test_both_densities_sum_to_one_over_the_space(multivariate):
     rng = np.random.default_rng(1)
     agent = told(SPACE.sample(60, rng), rng.random(60), multivariate=multivariate)
-    assert [np.exp(log).sum() for log in agent.log_densities(EVERY, agent.good())] == pytest.approx([1, 1], rel=1e-5)
+    assert [np.exp(log).sum() for log in agent.log_densities(EVERY, agent.good())] == pytest.approx(
+        [1, 1], rel=1e-5
+    )
 
 
 @pytest.mark.parametrize("size", [0, 1, 7, 25])
@@ -106,7 +120,12 @@ def test_the_good_are_the_best_tenth_of_what_can_exist():
     rewards = np.arange(40.0)
     assert told(SPACE.sample(40, np.random.default_rng(0)), rewards).good().tolist() == [39, 38, 37, 36]
     feasible = rewards < 38
-    assert told(SPACE.sample(40, np.random.default_rng(0)), rewards, feasible=feasible).good().tolist() == [37, 36, 35, 34]
+    assert told(SPACE.sample(40, np.random.default_rng(0)), rewards, feasible=feasible).good().tolist() == [
+        37,
+        36,
+        35,
+        34,
+    ]
     nothing = told(SPACE.sample(40, np.random.default_rng(0)), rewards, feasible=rewards < 0)
     assert len(nothing.good()) == 0 and nothing.ask(5).shape == (5, 4)
 
@@ -134,7 +153,14 @@ def test_a_joint_density_sees_that_two_values_are_good_together_only():
     designs = np.array([[0, 0], [1, 1], [0, 1], [1, 0]] * 10)
     ratio = {}
     for multivariate in (True, False):
-        agent = told(designs, designs[:, 0] == designs[:, 1], space=space, multivariate=multivariate, gamma=0.5, mutation=0.1)
+        agent = told(
+            designs,
+            designs[:, 0] == designs[:, 1],
+            space=space,
+            multivariate=multivariate,
+            gamma=0.5,
+            mutation=0.1,
+        )
         log_l, log_g = agent.log_densities(np.array([[0, 0], [0, 1]]), agent.good())
         ratio[multivariate] = np.diff(log_g - log_l)[0]
     assert ratio[True] > 3 and abs(ratio[False]) < 0.1

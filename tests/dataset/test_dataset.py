@@ -1,4 +1,6 @@
-"""Data sets: what studies, searches and samplings have measured, one row per design and agent, on disk and for other tools."""
+"""Data sets: what studies, searches and samplings have measured, one row per design and agent, on disk and
+for other tools.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,17 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 import archgym
-from archgym import ArchGymError, Categorical, DesignSpace, Integer, Metric, Noisy, Ordinal, Real, register_env
+from archgym import (
+    ArchGymError,
+    Categorical,
+    DesignSpace,
+    Integer,
+    Metric,
+    Noisy,
+    Ordinal,
+    Real,
+    register_env,
+)
 from archgym.cli import app
 from archgym.dataset import METHODS, Dataset, build, load_dataset, sample, save_dataset
 from archgym.dataset.card import card
@@ -42,7 +54,11 @@ def program(*arguments: object):
 def equal(a: Dataset, b: Dataset) -> bool:
     same = all(np.array_equal(getattr(a, name), getattr(b, name)) for name in ("indices", *PROVENANCE))
     about = ("environment", "space", "metrics", "sources")
-    return same and np.array_equal(a.values, b.values, equal_nan=True) and all(getattr(a, name) == getattr(b, name) for name in about)
+    return (
+        same
+        and np.array_equal(a.values, b.values, equal_nan=True)
+        and all(getattr(a, name) == getattr(b, name) for name in about)
+    )
 
 
 # --- sampled ---
@@ -54,7 +70,9 @@ def test_a_sample_has_distinct_designs_with_the_simulators_metrics(method, bowl)
     assert len(np.unique(data.indices, axis=0)) == len(data) == 40
     expected = Bowl().evaluate_indices(data.indices)
     for metric in data.metrics:
-        assert np.array_equal(data.column(metric.name), np.where(data.feasible, expected[metric.name], np.nan), equal_nan=True)
+        assert np.array_equal(
+            data.column(metric.name), np.where(data.feasible, expected[metric.name], np.nan), equal_nan=True
+        )
     assert (data.agent == method).all() and data.sample.tolist() == list(range(40))
     assert equal(data, sample("test/Bowl-v0", 40, method=method, seed=3))
     if method != "grid":
@@ -67,7 +85,12 @@ def test_a_sample_of_more_designs_than_there_are_is_the_whole_space(bowl):
 
 
 @settings(max_examples=40)
-@given(st.lists(st.integers(1, 7), min_size=1, max_size=6), st.integers(1, 400), st.sampled_from(METHODS), st.integers(0, 5))
+@given(
+    st.lists(st.integers(1, 7), min_size=1, max_size=6),
+    st.integers(1, 400),
+    st.sampled_from(METHODS),
+    st.integers(0, 5),
+)
 def test_draws_are_distinct_and_within_the_space(nvec, n, method, seed):
     space = DesignSpace([Integer(f"p{i}", 0, k) for i, k in enumerate(nvec)])
     found = draw(space, n, method, np.random.default_rng(seed))
@@ -85,11 +108,19 @@ def test_a_vast_space_is_sampled_but_has_no_grid():
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"method": "sobel"}, "did you mean 'sobol'"), ({"n": 0}, "expected n, a number of designs, to be at least 1, got 0")],
+    [
+        ({"method": "sobel"}, "did you mean 'sobol'"),
+        ({"budget": 0}, "expected a budget of at least 1 design, got 0"),
+    ],
 )
 def test_a_sample_that_cannot_be_says_why(options, message, bowl):
     with pytest.raises(ArchGymError, match=message):
-        sample("test/Bowl-v0", **{"n": 10, **options})
+        sample("test/Bowl-v0", **{"budget": 10, **options})
+
+
+def test_the_former_name_of_the_budget_still_works(bowl):
+    with pytest.warns(DeprecationWarning, match=r"sample\(n=...\) is deprecated: write budget="):
+        assert len(sample("test/Bowl-v0", n=10)) == 10
 
 
 def test_an_interrupted_sample_goes_on_from_its_cache(tmp_path):
@@ -113,7 +144,14 @@ def test_an_interrupted_sample_goes_on_from_its_cache(tmp_path):
 
 def everything() -> Dataset:
     """Every kind of parameter, an infeasible design, and names that CSV has to quote."""
-    space = DesignSpace([Categorical("kind", ["a", 'b, "c"']), Ordinal("size", [1, 2, 4]), Real("share", 0.0, 1.0), Integer("n", -2, 3)])
+    space = DesignSpace(
+        [
+            Categorical("kind", ["a", 'b, "c"']),
+            Ordinal("size", [1, 2, 4]),
+            Real("share", 0.0, 1.0),
+            Integer("n", -2, 3),
+        ]
+    )
     rng = np.random.default_rng(0)
     indices = space.sample(60, rng)
     feasible = rng.random(60) < 0.8
@@ -138,7 +176,11 @@ def test_a_data_set_comes_back_from_disk_exactly(tmp_path):
     assert equal(load_dataset(save_dataset(data, tmp_path / "data")), data)
     table = pyarrow.parquet.read_table(tmp_path / "data" / "data.parquet")
     assert table.schema.field("time_s").metadata == {b"unit": b"s"}
-    assert table["kind"].type == pyarrow.string() and table["n"].type == pyarrow.int64() and table["share"].type == pyarrow.float64()
+    assert (
+        table["kind"].type == pyarrow.string()
+        and table["n"].type == pyarrow.int64()
+        and table["share"].type == pyarrow.float64()
+    )
     assert table["time_s"].null_count == (~data.feasible).sum()
 
 
@@ -147,7 +189,9 @@ def test_a_card_of_a_wide_parameter_counts_what_was_seen_alone():
     space = DesignSpace([Integer("wide", 0, 2**60), Integer("other", 0, 2**60)])
     indices = np.stack([np.arange(60) % 6 * 2**57, np.arange(60) % 4 * 2**58], axis=1)
     text = card(replace(data, space=space, indices=indices))
-    assert f"`wide` | 6 of {2**60 + 1}" in text and f"`wide` x `other` | 12 of {(2**60 + 1) ** 2} | 0.0%" in text
+    assert (
+        f"`wide` | 6 of {2**60 + 1}" in text and f"`wide` x `other` | 12 of {(2**60 + 1) ** 2} | 0.0%" in text
+    )
 
 
 def test_the_card_tells_what_the_data_cover(tmp_path):
@@ -155,7 +199,15 @@ def test_the_card_tells_what_the_data_cover(tmp_path):
     save_dataset(data, tmp_path)
     text = (tmp_path / "README.md").read_text()
     seen = len(np.unique(data.distinct().indices[:, :2], axis=0))
-    for fact in ("test/Any-v0", "made up", f"`kind` | {2} of 2", "`random`", "`genetic`", "time_s", "pairs are complete"):
+    for fact in (
+        "test/Any-v0",
+        "made up",
+        f"`kind` | {2} of 2",
+        "`random`",
+        "`genetic`",
+        "time_s",
+        "pairs are complete",
+    ):
         assert fact in text
     assert seen == 6 or f"`kind` x `size` | {seen} of 6" in text
 
@@ -186,7 +238,9 @@ def test_damage_is_told(tmp_path, damage):
         case "format":
             table = pyarrow.parquet.read_table(path)
             about = json.loads(table.schema.metadata[b"archgym.dataset"])
-            pyarrow.parquet.write_table(table.replace_schema_metadata({b"archgym.dataset": json.dumps(about | {"format": 99})}), path)
+            pyarrow.parquet.write_table(
+                table.replace_schema_metadata({b"archgym.dataset": json.dumps(about | {"format": 99})}), path
+            )
     with pytest.raises(ArchGymError):
         load_dataset(tmp_path)
 
@@ -199,7 +253,10 @@ def test_equal_designs_of_an_agent_are_one_row_with_a_count_and_the_mean_of_what
     data = data.rows(np.concatenate([np.arange(60), np.arange(0, 60, 3), np.arange(0, 60, 6)]))
     for by_agent in (True, False):
         whole = merged(data, by_agent=by_agent)
-        keys = [(*row, agent if by_agent else "") for row, agent in zip(data.indices.tolist(), data.agent.tolist(), strict=True)]
+        keys = [
+            (*row, agent if by_agent else "")
+            for row, agent in zip(data.indices.tolist(), data.agent.tolist(), strict=True)
+        ]
         assert len(whole) == len(set(keys)) and whole.count.sum() == len(data)
         order = list(dict.fromkeys(keys))
         for key, row in zip(order, range(len(whole)), strict=True):
@@ -263,7 +320,9 @@ def test_a_data_set_of_a_study_has_every_design_once_per_agent_and_the_metrics_o
 
 def test_searches_studies_and_data_sets_are_one_if_they_are_of_one_environment(study, tmp_path):
     small = {"n": 6, "k": 2}
-    archgym.search("archgym/NKLandscape-v0", "random", budget=50, seed=7, env_kwargs=small).to_parquet(tmp_path / "run.parquet")
+    archgym.search("archgym/NKLandscape-v0", "random", budget=50, seed=7, env_kwargs=small).to_parquet(
+        tmp_path / "run.parquet"
+    )
     part = save_dataset(sample("archgym/NKLandscape-v0", 30, env_kwargs=small), tmp_path / "part")
     save_dataset(build([study], env="small"), tmp_path / "study")
     whole = build([tmp_path / "study", tmp_path / "run.parquet", part])
@@ -276,17 +335,23 @@ def test_environments_are_not_mixed(study, tmp_path):
         build([study])
     with pytest.raises(ArchGymError, match="its tasks are small, large"):
         build([study], env="smal")
-    other = save_dataset(sample("archgym/NKLandscape-v0", 30, env_kwargs={"n": 6, "k": 3}), tmp_path / "other")
+    other = save_dataset(
+        sample("archgym/NKLandscape-v0", 30, env_kwargs={"n": 6, "k": 3}), tmp_path / "other"
+    )
     with pytest.raises(ArchGymError, match="differ in kwargs"):
         build([save_dataset(build([study], env="small"), tmp_path / "small"), other])
 
 
 def test_versions_are_not_mixed(tmp_path):
-    archgym.search("archgym/NKLandscape-v0", "random", budget=20, env_kwargs={"n": 6}).to_parquet(tmp_path / "run.parquet")
+    archgym.search("archgym/NKLandscape-v0", "random", budget=20, env_kwargs={"n": 6}).to_parquet(
+        tmp_path / "run.parquet"
+    )
     table = pyarrow.parquet.read_table(tmp_path / "run.parquet")
     about = json.loads(table.schema.metadata[b"archgym"])
     about["env"]["simulator"]["version"] = 99
-    pyarrow.parquet.write_table(table.replace_schema_metadata({b"archgym": json.dumps(about)}), tmp_path / "run.parquet")
+    pyarrow.parquet.write_table(
+        table.replace_schema_metadata({b"archgym": json.dumps(about)}), tmp_path / "run.parquet"
+    )
     with pytest.raises(ArchGymError, match="read them with the version"):
         build([tmp_path / "run.parquet"])
 
@@ -307,7 +372,9 @@ def test_repeated_measurements_of_a_noisy_simulator_are_averaged(tmp_path):
     whole = build([tmp_path / "0", tmp_path / "1"])
     parts = [load_dataset(tmp_path / name) for name in "01"]
     assert (whole.count == 2).all() and not np.array_equal(parts[0].values, parts[1].values)
-    assert whole.column("cost_j") == pytest.approx((parts[0].column("cost_j") + parts[1].column("cost_j")) / 2, nan_ok=True)
+    assert whole.column("cost_j") == pytest.approx(
+        (parts[0].column("cost_j") + parts[1].column("cost_j")) / 2, nan_ok=True
+    )
 
 
 @pytest.mark.parametrize("source", ["nothing", "empty", "file"])
@@ -328,7 +395,9 @@ def test_csv_has_all_rows_and_a_schema_beside_it(tmp_path):
     with open(tmp_path / "data.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["kind"] for row in rows] == data.space.decode(data.indices)["kind"].tolist()
-    assert [float(row["time_s"] or "nan") for row in rows] == pytest.approx(data.column("time_s").tolist(), nan_ok=True, abs=0)
+    assert [float(row["time_s"] or "nan") for row in rows] == pytest.approx(
+        data.column("time_s").tolist(), nan_ok=True, abs=0
+    )
     about = json.loads((tmp_path / "data.csv.schema.json").read_text())
     assert about["metrics"][0] == {"name": "time_s", "unit": "s", "better": "lower", "report_only": False}
 
@@ -336,13 +405,19 @@ def test_csv_has_all_rows_and_a_schema_beside_it(tmp_path):
 def test_csv_holds_no_formula(tmp_path):
     """Names and values that a spreadsheet would run; numbers stay numbers."""
     evil = Categorical("=cmd|' /C calc'!A0", ["+1+1", "@SUM(A1)", "-1", "plain"])
-    data = replace(everything(), space=DesignSpace([evil, *list(everything().space)[1:]]), indices=np.zeros((60, 4), np.int64))
+    data = replace(
+        everything(),
+        space=DesignSpace([evil, *list(everything().space)[1:]]),
+        indices=np.zeros((60, 4), np.int64),
+    )
     data.indices[1:4, 0] = 1, 2, 3
     save_dataset(data, tmp_path / "data")
     assert program("export", tmp_path / "data", "--out", tmp_path / "data.csv").exit_code == 0
     with open(tmp_path / "data.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [row[f"'{evil.name}"] for row in rows[:4]] == ["'+1+1", "'@SUM(A1)", "-1", "plain"] and rows[0]["n"] == "-2"
+    assert [row[f"'{evil.name}"] for row in rows[:4]] == ["'+1+1", "'@SUM(A1)", "-1", "plain"] and rows[0][
+        "n"
+    ] == "-2"
 
 
 def test_a_data_set_is_not_written_through_a_link(tmp_path):
@@ -351,7 +426,9 @@ def test_a_data_set_is_not_written_through_a_link(tmp_path):
     for name in ("data.parquet", "README.md"):
         (tmp_path / "data" / name).symlink_to(tmp_path / "precious")
     save_dataset(everything(), tmp_path / "data")
-    assert (tmp_path / "precious").read_text() == "precious" and equal(load_dataset(tmp_path / "data"), everything())
+    assert (tmp_path / "precious").read_text() == "precious" and equal(
+        load_dataset(tmp_path / "data"), everything()
+    )
     (tmp_path / "data" / "data.parquet").unlink()
     os.mkfifo(tmp_path / "data" / "data.parquet")
     with pytest.raises(ArchGymError, match="holds no data set"):
@@ -372,9 +449,11 @@ def test_minari_reads_the_export(tmp_path, monkeypatch, recwarn):
     for episode in offline.iterate_episodes():
         env.reset()
         observation, reward, *_ = env.step(episode.actions[0])
-        assert reward == pytest.approx(float(episode.rewards[0])) and np.array_equal(observation, episode.observations[1])
+        assert reward == pytest.approx(float(episode.rewards[0])) and np.array_equal(
+            observation, episode.observations[1]
+        )
     again = program("export", tmp_path / "data", "--format", "minari", "--out", tmp_path / "minari")
-    assert again.exit_code == 2 and "is there already" in again.output
+    assert again.exit_code == 2 and "exists already" in again.output
 
 
 @pytest.fixture
@@ -408,8 +487,18 @@ def test_a_data_set_keeps_the_module_of_a_plug_in_and_other_processes_read_it(pl
     searched.to_parquet(tmp_path / "searched.parquet")
     text = f'[study]\nname = "s"\nbudget = 5\nseeds = 1\nhistory = "full"\n[[env]]\nid = "{plug_in}"\n[[agent]]\nname = "random"\n'
     assert run_study(Study(text), Store(tmp_path / "study"), workers=1).failed == 0
-    assert program("build", tmp_path / "searched.parquet", tmp_path / "sampled", "--out", tmp_path / "built").exit_code == 0
-    assert program("build", tmp_path / "study", "--env", "theirs/Line-v0", "--out", tmp_path / "studied").exit_code == 0
+    assert (
+        program(
+            "build", tmp_path / "searched.parquet", tmp_path / "sampled", "--out", tmp_path / "built"
+        ).exit_code
+        == 0
+    )
+    assert (
+        program(
+            "build", tmp_path / "study", "--env", "theirs/Line-v0", "--out", tmp_path / "studied"
+        ).exit_code
+        == 0
+    )
     for name in ("sampled", "built", "studied"):
         assert load_dataset(tmp_path / name).environment["id"] == plug_in
     code = f"""
@@ -420,11 +509,18 @@ for name in ("sampled", "built", "studied"):
     assert to_minari(load_dataset({str(tmp_path)!r} + "/" + name), "m", f"{{name}}/line-v0")
 """
     read = (
-        "import minari; env = minari.load_dataset('built/line-v0').recover_environment(); env.reset(); print(env.step([0])[4]['metrics'])"
+        "import minari; env = minari.load_dataset('built/line-v0').recover_environment(); env.reset(); "
+        "print(env.step([0])[4]['metrics'])"
     )
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path]), "MINARI_DATASETS_PATH": str(tmp_path / "m")}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path]),
+        "MINARI_DATASETS_PATH": str(tmp_path / "m"),
+    }
     for text in (code, read):
-        done = subprocess.run([sys.executable, "-c", text], cwd=tmp_path, env=environment, capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, "-c", text], cwd=tmp_path, env=environment, capture_output=True, text=True
+        )
         assert done.returncode == 0, done.stderr
     assert "{'cost_j': 1.0}" in done.stdout
 
@@ -432,13 +528,17 @@ for name in ("sampled", "built", "studied"):
 def test_an_export_that_cannot_be_says_what_to_do(plug_in, tmp_path):
     pytest.importorskip("minari")
     assert program("sample", plug_in, "--n", 20, "--out", tmp_path / "data").exit_code == 0
-    named = program("export", tmp_path / "data", "--format", "minari", "--out", tmp_path / "m", "--name", "a/z-v0")
-    assert named.exit_code == 2 and "namespace of two characters or more" in named.output
+    named = program(
+        "export", tmp_path / "data", "--format", "minari", "--out", tmp_path / "m", "--name", "a/z-v0"
+    )
+    assert named.exit_code == 2 and "at least two characters in the namespace" in named.output
     data = load_dataset(tmp_path / "data")
     save_dataset(replace(data, environment={**data.environment, "id": "nobodys/Line-v0"}), tmp_path / "data")
     unknown = program("export", tmp_path / "data", "--format", "minari", "--out", tmp_path / "m")
     assert (
-        unknown.exit_code == 2 and "nobodys/Line-v0 cannot be made here" in unknown.output and "module:namespace/Name-vN" in unknown.output
+        unknown.exit_code == 2
+        and "nobodys/Line-v0 cannot be made here" in unknown.output
+        and "module:namespace/Name-vN" in unknown.output
     )
 
 
@@ -449,3 +549,24 @@ def test_the_commands_say_what_they_made_and_do_not_overwrite(study, tmp_path):
     assert again.exit_code == 2 and "--overwrite" in again.output
     assert program("build", study, "--env", "large", "--out", tmp_path / "data", "--overwrite").exit_code == 0
     assert "genetic 4" in program("show", tmp_path / "data").output
+
+
+def test_progress_of_a_sample_rises_to_the_end(bowl):
+    seen = []
+    sample(
+        "archgym/NKLandscape-v0",
+        5000,
+        env_kwargs={"n": 14, "k": 1},
+        progress=lambda what, share: seen.append((what, share)),
+    )
+    assert [share for _, share in seen] == [4096 / 5000, 1.0] and {what for what, _ in seen} == {
+        "5,000 designs"
+    }
+
+
+@pytest.mark.parametrize("name", ["save_dataset", "load_dataset", "to_arrow", "about", "FILE"])
+def test_names_that_moved_are_still_found(name):
+    from archgym.dataset import data, files
+
+    with pytest.warns(DeprecationWarning, match=f"use archgym.dataset.files.{name}"):
+        assert getattr(data, name) is getattr(files, name)

@@ -1,4 +1,6 @@
-"""The accelerator model against what SCALE-Sim, MAESTRO, accelforge and ZigZag say, and the command that prints it."""
+"""The accelerator model against what SCALE-Sim, MAESTRO, accelforge and ZigZag say, and the command that
+prints it.
+"""
 
 import csv
 import json
@@ -23,7 +25,8 @@ from archgym.simulators.accelerator.model import LayerModel
 HOME = str(data_folder().absolute())  # the user's: tests are given one of their own
 DATA = Path(__file__).parents[3] / "shared" / "data" / "accelerator"
 needs_data = pytest.mark.skipif(
-    not DATA.is_dir(), reason="the simulators' tables (shared/data/accelerator beside the project) are not here"
+    not DATA.is_dir(),
+    reason=("the simulators' tables (shared/data/accelerator beside the project) are not here"),
 )
 
 
@@ -63,7 +66,9 @@ def test_runtimes_are_maestros_on_every_row_of_a_convolution_without_a_limit_on_
 )
 def test_a_difference_of_one_in_one_row_is_seen(name, function, column):
     rows = read(name)
-    place = next(i for i, row in enumerate(rows) if name == "scalesim.csv" or (row["noc_bw"] == "100000" and row["S"]))
+    place = next(
+        i for i, row in enumerate(rows) if name == "scalesim.csv" or (row["noc_bw"] == "100000" and row["S"])
+    )
     rows[place][column] = str(int(rows[place][column]) + 1)
     assert sorted(function(rows).largest.values())[-1] == 1
 
@@ -75,7 +80,11 @@ def test_a_difference_of_one_in_one_row_is_seen(name, function, column):
 def test_energy_is_accelforges_within_five_per_cent_on_average():
     found = fidelity.accelforge(read("accelforge_nvdla.csv"))
     for size, errors in {**found.by_buffer_kb, "all": found.overall}.items():
-        print(f"\n{size} KB: mean {errors.mean:.2%}, largest {errors.largest:.2%}, Spearman {errors.spearman:.4f}", end="")
+        print(
+            f"\n{size} KB: mean {errors.mean:.2%}, largest {errors.largest:.2%}, Spearman "
+            f"{errors.spearman:.4f}",
+            end="",
+        )
     assert found.overall.rows == 32
     assert found.overall.mean <= 0.05
     assert found.overall.largest <= 0.15
@@ -91,7 +100,9 @@ def test_energy_of_accelforges_multiply_adds_and_off_chip_traffic_is_ours_where_
         m, n, k = (int(row[size]) for size in "MNK")
         assert 1e-12 * m * n * k * table.mac_pj("int8") == pytest.approx(float(row["E_MAC"]), rel=0.01)
         if int(row["gb_bytes"]) == 2**20:
-            assert 1e-12 * (m * k + k * n + m * n) * table.dram_pj_per_byte == pytest.approx(float(row["E_MainMemory"]), rel=0.02)
+            assert 1e-12 * (m * k + k * n + m * n) * table.dram_pj_per_byte == pytest.approx(
+                float(row["E_MainMemory"]), rel=0.02
+            )
 
 
 @needs_data
@@ -107,8 +118,12 @@ def test_energy_per_multiply_add_has_the_order_of_zigzags_with_its_constants():
 def test_what_the_comparison_with_zigzag_does_not_show_is_stated():
     found = fidelity.zigzag(read("zigzag.csv"))
     assert found.spearman_compulsory >= 0.9  # the order is that of compulsory traffic, almost
-    layers = tuple(Layer.gemm(row["wl"], *(int(row[size]) for size in "MNK")) for row in read("zigzag.csv")[:8])
-    costs = LayerModel(layers, load_energy_table("45nm")).costs({name: np.array([v]) for name, v in fidelity.TPU_LIKE_DESIGN.items()})
+    layers = tuple(
+        Layer.gemm(row["wl"], *(int(row[size]) for size in "MNK")) for row in read("zigzag.csv")[:8]
+    )
+    costs = LayerModel(layers, load_energy_table("45nm")).costs(
+        {name: np.array([v]) for name, v in fidelity.TPU_LIKE_DESIGN.items()}
+    )
     per_mac = costs.energy_j[0] / [layer.macs for layer in layers]
     ranks = [np.argsort(np.argsort(values)) for values in (per_mac, found.simulated)]
     assert found.spearman_45nm == pytest.approx(np.corrcoef(ranks)[0, 1])
@@ -167,12 +182,18 @@ def test_with_data_the_command_compares_anew_and_writes_what_it_found(tmp_path):
     ("content", "message"),
     [
         ("dataflow,rows\nws,8\n", "scalesim.csv has no column 'cols'"),
-        ("dataflow,rows,cols,M,N,Kdim\n", "scalesim.csv is not the table that it should be: it has no rows"),
-        ("dataflow,rows,cols,M,N,Kdim\nws,8,8,x,4,4\n", "scalesim.csv is not the table that it should be: invalid literal"),
-        ("dataflow,rows,cols,M,N,Kdim\nws,8,8,0,4,4\n", "scalesim.csv is not the table that it should be: m must be a positive integer"),
-        ("dataflow,rows,cols,M,N,Kdim\nxs,8,8,4,4,4\n", "scalesim.csv is not the table that it should be: unknown dataflow"),
-        ("dataflow,rows,cols,M,N,Kdim\nws,8,8\n", "scalesim.csv is not the table that it should be"),
-        (b"\xff\xfe\x00", "scalesim.csv is not the table that it should be"),
+        ("dataflow,rows,cols,M,N,Kdim\n", "scalesim.csv is not a valid table: it has no rows"),
+        ("dataflow,rows,cols,M,N,Kdim\nws,8,8,x,4,4\n", "scalesim.csv is not a valid table: invalid literal"),
+        (
+            "dataflow,rows,cols,M,N,Kdim\nws,8,8,0,4,4\n",
+            "scalesim.csv is not a valid table: m must be a positive integer",
+        ),
+        (
+            "dataflow,rows,cols,M,N,Kdim\nxs,8,8,4,4,4\n",
+            "scalesim.csv is not a valid table: unknown dataflow",
+        ),
+        ("dataflow,rows,cols,M,N,Kdim\nws,8,8\n", "scalesim.csv is not a valid table"),
+        (b"\xff\xfe\x00", "scalesim.csv is not a valid table"),
     ],
 )
 def test_a_table_that_is_malformed_is_refused_by_name(tmp_path, content, message):
@@ -204,7 +225,7 @@ def test_a_cell_that_cannot_be_is_refused_with_the_name_of_its_file(tmp_path, na
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-    with pytest.raises(ArchGymError, match=f"{name} is not the table that it should be: {message}"):
+    with pytest.raises(ArchGymError, match=f"{name} is not a valid table: {message}"):
         compare(tmp_path)
 
 
@@ -212,7 +233,7 @@ def test_missing_tables_are_named(tmp_path):
     (tmp_path / "zigzag.csv").write_text("")
     result = run("--data", tmp_path)
     assert result.exit_code == 2
-    assert "lacks scalesim.csv, maestro.csv, accelforge_nvdla.csv:" in " ".join(result.stderr.split())
+    assert "lacks scalesim.csv, maestro.csv, accelforge_nvdla.csv;" in " ".join(result.stderr.split())
     assert run("--data", tmp_path / "nowhere").exit_code == 2
 
 
@@ -229,7 +250,9 @@ def test_a_single_row_has_no_order():
     assert list(found["by_buffer_kb"]) == [16]
 
 
-@pytest.mark.skipif(not installed("scalesim"), reason="SCALE-Sim is not installed (archgym backends install scalesim)")
+@pytest.mark.skipif(
+    not installed("scalesim"), reason="SCALE-Sim is not installed (archgym backends install scalesim)"
+)
 def test_cycles_and_accesses_are_scale_sims_where_it_is_run_on_random_cases(monkeypatch):
     monkeypatch.setenv("ARCHGYM_HOME", HOME)
     assert [case["difference"] for case in run_live(seed=1)] == [0] * 12

@@ -1,4 +1,6 @@
-"""The closed forms of attention accelerators against the published tables of FuseMax, and the page that shows it."""
+"""The closed forms of attention accelerators against the published tables of FuseMax, and the page that
+shows it.
+"""
 
 import csv
 import json
@@ -18,14 +20,18 @@ from archgym.simulators.accelerator.fusemax import CLOCK_HZ, LENGTHS, MODELS, At
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT.parent / "shared" / "data" / "accelerator"
-published = pytest.mark.skipif(not (DATA / "fusemax").is_dir(), reason="the published tables (shared/data/accelerator) are not here")
+published = pytest.mark.skipif(
+    not (DATA / "fusemax").is_dir(), reason="the published tables (shared/data/accelerator) are not here"
+)
 
 app = typer.Typer()
 app.command()(fidelity.attention)
 
 
 def shown(*arguments):
-    result = CliRunner().invoke(app, list(map(str, arguments)), env={"COLUMNS": "100"}, catch_exceptions=False)
+    result = CliRunner().invoke(
+        app, list(map(str, arguments)), env={"COLUMNS": "100"}, catch_exceptions=False
+    )
     assert result.exit_code == 0
     return result.stdout
 
@@ -46,22 +52,46 @@ def edit(path, column, value, row=0):
 
 @pytest.fixture
 def tables(tmp_path):
-    """A folder of tables that are the forms themselves, FLAT keeping everything on chip, with energies 3 and 4."""
+    """A folder of tables that are the forms themselves, FLAT keeping everything on chip, with energies 3
+    and 4.
+    """
     rows = {name: [] for name in page.FILES}
     for model, length in page.ROWS:
         attention = Attention.of_model(model, LENGTHS[length])
         compulsory = forms.compulsory_bytes(attention)
         figures = {
-            "attn-binding.csv": (forms.fusemax_cycles(attention) / CLOCK_HZ, forms.fusemax_bytes(attention), 3),
-            "attn-arch.csv": (forms.fusemax_cycles(attention, interleaved=False) / CLOCK_HZ, forms.fusemax_bytes(attention), 3),
-            "attn-cascade.csv": (forms.one_pass_on_flat_cycles(attention) / CLOCK_HZ, forms.one_pass_on_flat_bytes(attention), 3),
+            "attn-binding.csv": (
+                forms.fusemax_cycles(attention) / CLOCK_HZ,
+                forms.fusemax_bytes(attention),
+                3,
+            ),
+            "attn-arch.csv": (
+                forms.fusemax_cycles(attention, interleaved=False) / CLOCK_HZ,
+                forms.fusemax_bytes(attention),
+                3,
+            ),
+            "attn-cascade.csv": (
+                forms.one_pass_on_flat_cycles(attention) / CLOCK_HZ,
+                forms.one_pass_on_flat_bytes(attention),
+                3,
+            ),
             "attn-flat.csv": (forms.flat_latency_s(attention, compulsory), compulsory, 4),
         }
         for name, (latency, traffic, energy) in figures.items():
             rows[name].append(
-                {"model": model, "seq_len": length, "traffic": float(traffic), "latency": float(latency), "energy": energy, "more": "text"}
+                {
+                    "model": model,
+                    "seq_len": length,
+                    "traffic": float(traffic),
+                    "latency": float(latency),
+                    "energy": energy,
+                    "more": "text",
+                }
             )
-        places = dict.fromkeys(["Q_loc", "K_loc", "V_loc", "QK_loc"], "onchip") | {"proportion_spilled": 0, "P1": 256}
+        places = dict.fromkeys(["Q_loc", "K_loc", "V_loc", "QK_loc"], "onchip") | {
+            "proportion_spilled": 0,
+            "P1": 256,
+        }
         rows[page.PLACEMENTS] += [
             {"platform": "cloud", "models": model, "seq_len": length, **places},
             {"platform": "edge", "models": model, "seq_len": length, **places, "P1": "none"},
@@ -87,7 +117,9 @@ def test_every_form_equals_all_rows_of_its_table():
 def test_the_papers_speed_up_and_energy_come_out():
     found = page.compare(DATA / "fusemax")
     assert np.mean(list(found["speed_up"].values())) == pytest.approx(6.72, abs=0.005)
-    assert found["speed_up_by_the_forms"] == pytest.approx(np.mean(list(found["speed_up"].values())), rel=1e-6)
+    assert found["speed_up_by_the_forms"] == pytest.approx(
+        np.mean(list(found["speed_up"].values())), rel=1e-6
+    )
     assert np.mean(list(found["energy"].values())) == pytest.approx(0.787, abs=0.0005)
 
 
@@ -147,9 +179,15 @@ def test_a_difference_is_seen_wherever_it_is(tables):
 
 def test_a_folder_without_the_tables_names_what_it_lacks(tables):
     (tables / "attn-flat.csv").unlink()
-    with pytest.raises(ArchGymError, match=r"lacks attn-flat\.csv: give the folder with attn-binding\.csv, .*flat_validation\.csv"):
+    with pytest.raises(
+        ArchGymError,
+        match=r"lacks attn-flat\.csv; give the folder with attn-binding\.csv, .*flat_validation\.csv",
+    ):
         page.compare(tables)
-    with pytest.raises(ArchGymError, match=r"lacks attn-binding\.csv, attn-arch\.csv, .*flat_validation\.csv: give the folder with"):
+    with pytest.raises(
+        ArchGymError,
+        match=r"lacks attn-binding\.csv, attn-arch\.csv, .*flat_validation\.csv; give the folder with",
+    ):
         page.compare(tables / "nowhere")
 
 
@@ -159,7 +197,12 @@ def test_a_folder_without_the_tables_names_what_it_lacks(tables):
         ("attn-arch.csv", "latency", "fast", "could not convert string to float: 'fast'"),
         ("attn-arch.csv", "latency", "nan", "'nan' is not a positive number"),
         ("attn-flat.csv", "traffic", "-3", "'-3' is not a positive number"),
-        ("attn-flat.csv", "model", "BART", r"has no \('BERT', '1K'\): give FuseMax's table with columns model, seq_len, latency"),
+        (
+            "attn-flat.csv",
+            "model",
+            "BART",
+            r"has no \('BERT', '1K'\); give FuseMax's table with columns model, seq_len, latency",
+        ),
         (page.PLACEMENTS, "Q_loc", "nearby", "'nearby' is neither offchip nor onchip"),
         (page.PLACEMENTS, "proportion_spilled", "1.5", "'1.5' is not a share from 0 to 1"),
         (page.PLACEMENTS, "P1", "", "could not convert"),

@@ -13,7 +13,9 @@ from archgym.simulators.softmax import SoftmaxCostModel
 ROOT = Path(__file__).parents[2]
 DATA = ROOT.parent / "shared" / "data" / "softmax"
 CALIBRATION = ROOT / "archgym" / "simulators" / "softmax" / "calibrations" / "xeon-2mb-l2.json"
-pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason="the measured kernels (shared/data/softmax beside the project) are not here")
+pytestmark = pytest.mark.skipif(
+    not DATA.is_dir(), reason="the measured kernels (shared/data/softmax beside the project) are not here"
+)
 
 PATTERNS = {
     "st_read": "read",
@@ -43,18 +45,25 @@ def read(name):
 
 @pytest.fixture(scope="module")
 def measured():
-    """Every measured point of a design in the space: (rows, cols, threads, predicted ns, measured ns) as columns."""
+    """Every measured point of a design in the space: (rows, cols, threads, predicted ns, measured ns) as
+    columns.
+    """
     points = []
     tiles = SoftmaxCostModel.space["tile"].grid
     rows = [row for row in read("measured_kernels.csv") if int(row["tile"]) in tiles]
     for shape in sorted({(int(row["rows"]), int(row["cols"])) for row in rows}):
         here = [row for row in rows if (int(row["rows"]), int(row["cols"])) == shape]
-        designs = {name: [int(row[name]) for row in here] for name in ("unroll", "accumulators", "tile", "threads")}
+        designs = {
+            name: [int(row[name]) for row in here] for name in ("unroll", "accumulators", "tile", "threads")
+        }
         designs |= {name: [row[name] for row in here] for name in ("algorithm", "isa")}
         designs["prefetch"] = [int(row["prefetch_bytes"]) for row in here]
         designs["nontemporal"] = [row["nontemporal"] == "1" for row in here]
         predicted = SoftmaxCostModel(*shape).evaluate(designs)["time_s"] * 1e9
-        points += [(*shape, int(row["threads"]), p, float(row["median_cpu_ns"])) for row, p in zip(here, predicted, strict=True)]
+        points += [
+            (*shape, int(row["threads"]), p, float(row["median_cpu_ns"]))
+            for row, p in zip(here, predicted, strict=True)
+        ]
     return np.array(points).T
 
 
@@ -63,7 +72,9 @@ def test_one_thread_is_predicted_within_15_percent_and_in_the_right_order(measur
     assert len(rows) > 6000
     error = np.abs(predicted / actual - 1).mean()
     rank = spearmanr(predicted / (rows * cols), actual / (rows * cols)).statistic
-    print(f"\n{len(rows)} points on one thread: MAPE {error:.2%}, Spearman of the time per element {rank:.3f}")
+    print(
+        f"\n{len(rows)} points on one thread: MAPE {error:.2%}, Spearman of the time per element {rank:.3f}"
+    )
     assert error <= 0.15
     assert rank >= 0.90
 
@@ -95,7 +106,9 @@ def test_the_recorded_calibration_holds_the_measured_curves():
     recorded = json.loads(CALIBRATION.read_text())["bandwidth"]
     for kernel, pattern in PATTERNS.items():
         rows = sorted(
-            (int(r["log2_elements"]), float(r["ns_per_element"])) for r in read("bandwidth_calibration.csv") if r["kernel"] == kernel
+            (int(r["log2_elements"]), float(r["ns_per_element"]))
+            for r in read("bandwidth_calibration.csv")
+            if r["kernel"] == kernel
         )
         log2_bytes_per_element = 3 if kernel == "st_copy" else 2
         assert recorded[pattern]["log2_bytes"] == [n + log2_bytes_per_element for n, _ in rows]
@@ -104,7 +117,12 @@ def test_the_recorded_calibration_holds_the_measured_curves():
 
 def test_the_recorded_calibration_holds_the_measured_passes():
     recorded = json.loads(CALIBRATION.read_text())["compute"]
-    points = {(what, isa, u, a): ns for what, by_isa in recorded.items() for isa, points in by_isa.items() for u, a, ns in points}
+    points = {
+        (what, isa, u, a): ns
+        for what, by_isa in recorded.items()
+        for isa, points in by_isa.items()
+        for u, a, ns in points
+    }
     measured = {
         (PASSES[r["pass"]], r["isa"], int(r["unroll"]), int(r["accumulators"])): float(r["ns_per_element_l1"])
         for r in read("pass_compute.csv")

@@ -10,11 +10,16 @@ import numpy as np
 from archgym.lottery.data import AgentRuns, TaskRuns, Trace
 from archgym.space import Array
 
-SPEED = {"random": 20000.0, "local_search": 15000.0, "genetic": 12000.0, "tpe": 400.0, "ppo": 900.0}  # samples per second
+# samples per second
+SPEED = {"random": 20000.0, "local_search": 15000.0, "genetic": 12000.0, "tpe": 400.0, "ppo": 900.0}
 
 
-def trace(rate: float, spread: float, ceiling: float, samples: int, seconds: float, rng: np.random.Generator) -> Trace:
-    """One run whose best reward approaches `ceiling` from below: the gap shrinks like samples^-rate times a random walk's luck."""
+def trace(
+    rate: float, spread: float, ceiling: float, samples: int, seconds: float, rng: np.random.Generator
+) -> Trace:
+    """One run whose best reward approaches `ceiling` from below: the gap shrinks like samples^-rate times
+    a random walk's luck.
+    """
     at = np.unique(np.r_[rng.integers(0, 3), np.geomspace(2, samples, 40).astype(np.int64) - 1])
     at = at[(at < samples) & (rng.random(len(at)) < 0.7)]
     if not len(at):
@@ -22,7 +27,8 @@ def trace(rate: float, spread: float, ceiling: float, samples: int, seconds: flo
     luck = np.exp(spread * rng.normal())
     gap = 1.2 * luck * (1.0 + at) ** -rate * np.exp(0.1 * rng.normal(size=len(at)))
     reward = ceiling - np.minimum.accumulate(gap)
-    reward = np.where(ceiling - reward < 2e-3, ceiling, reward)  # a finite space: what is close enough is the optimum
+    # a finite space: what is close enough is the optimum
+    reward = np.where(ceiling - reward < 2e-3, ceiling, reward)
     better = np.r_[True, np.diff(reward) > 0]
     at, reward = at[better], reward[better]
     return Trace(at, reward, seconds * (1.0 + at) / samples, samples, seconds)
@@ -60,8 +66,13 @@ def agent_runs(
     """Runs of one agent whose log10(rate) moves the speed of convergence by `importance` per decade."""
     settings = hyperparameters(agent, configurations, rng)
     seconds = budget / SPEED.get(agent, 2000.0)
-    rates = [level if not s else level + importance * (np.log10(s["rate"]) + 1.5) + 0.03 * rng.normal() for s in settings]
-    traces = tuple(tuple(trace(max(r, 0.02), spread, ceiling, budget, seconds, rng) for _ in range(seeds)) for r in rates)
+    rates = [
+        level if not s else level + importance * (np.log10(s["rate"]) + 1.5) + 0.03 * rng.normal()
+        for s in settings
+    ]
+    traces = tuple(
+        tuple(trace(max(r, 0.02), spread, ceiling, budget, seconds, rng) for _ in range(seeds)) for r in rates
+    )
     return AgentRuns(agent, tuple(settings), 0, traces)
 
 
@@ -73,7 +84,9 @@ def tasks(
     budget: int = 1000,
     seed: int = 0,
 ) -> list[TaskRuns]:
-    """A study: random search is the slowest, the others differ a little in their mean speed of convergence."""
+    """A study: random search is the slowest, the others differ a little in their mean speed of
+    convergence.
+    """
     study = []
     for task in range(tasks):
         rng = np.random.default_rng([seed, task])
@@ -112,6 +125,10 @@ def without_runs(task: TaskRuns, share: float, seed: int = 0) -> TaskRuns:
     for name, runs in task.agents.items():
         gone: Array = rng.random((len(runs.traces), len(runs.traces[0]))) < share
         failures += [(name, int(c), int(s), "time-out") for c, s in np.argwhere(gone)]
-        traces = tuple(tuple(None if gone[c, s] else t for s, t in enumerate(row)) for c, row in enumerate(runs.traces))
+        traces = tuple(
+            tuple(None if gone[c, s] else t for s, t in enumerate(row)) for c, row in enumerate(runs.traces)
+        )
         agents[name] = AgentRuns(name, runs.configurations, runs.default, traces)
-    return TaskRuns(task.task, task.env, task.optimum, task.average_random, task.log_scale, agents, task.budget, failures)
+    return TaskRuns(
+        task.task, task.env, task.optimum, task.average_random, task.log_scale, agents, task.budget, failures
+    )

@@ -1,4 +1,6 @@
-"""Charts of a lottery: what is drawn, from frames alone; and `fake`, an analysis with every column, for these tests and the report's."""
+"""Charts of a lottery: what is drawn, from frames alone; and `fake`, an analysis with every column, for
+these tests and the report's.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,11 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         "saturated": _FLAG,
         "note": _TEXT,
     },
-    "runs": {**_columns(_TEXT, "task agent"), **_columns(_WHOLE, "configuration seed samples"), **_columns(_NUMBER, "score ratio seconds")},
+    "runs": {
+        **_columns(_TEXT, "task agent"),
+        **_columns(_WHOLE, "configuration seed samples"),
+        **_columns(_NUMBER, "score ratio seconds"),
+    },
     "configurations": {
         **_columns(_TEXT, "task agent"),
         "configuration": _WHOLE,
@@ -61,8 +67,14 @@ SCHEMAS: dict[str, dict[str, Any]] = {
     },
     "curves": {**_columns(_TEXT, "task agent series axis"), **_columns(_NUMBER, "x q25 q50 q75")},
     "targets": {**_columns(_TEXT, "task agent"), "target": _NUMBER, "samples": _WHOLE, "reached": _NUMBER},
-    "running_time": {**_columns(_TEXT, "task agent"), **_columns(_NUMBER, "target reached expected_samples low high")},
-    "importance": {**_columns(_TEXT, "task agent hyperparameter"), **_columns(_NUMBER, "importance direction")},
+    "running_time": {
+        **_columns(_TEXT, "task agent"),
+        **_columns(_NUMBER, "target reached expected_samples low high"),
+    },
+    "importance": {
+        **_columns(_TEXT, "task agent hyperparameter"),
+        **_columns(_NUMBER, "importance direction"),
+    },
     "tuning": {
         **_columns(_TEXT, "task agent"),
         **_columns(_WHOLE, "configurations samples"),
@@ -88,7 +100,9 @@ SCHEMAS: dict[str, dict[str, Any]] = {
 
 def empty() -> SimpleNamespace:
     """An analysis of nothing."""
-    return SimpleNamespace(**{name: pl.DataFrame(schema=schema) for name, schema in SCHEMAS.items()}, sentences=[])
+    return SimpleNamespace(
+        **{name: pl.DataFrame(schema=schema) for name, schema in SCHEMAS.items()}, sentences=[]
+    )
 
 
 def fake(
@@ -99,7 +113,9 @@ def fake(
     seed: int = 0,
     hyperparameter: str = "rate",
 ) -> SimpleNamespace:
-    """An analysis of runs that nobody ran: agents differ, hyperparameters matter, one task is saturated, one has no known optimum."""
+    """An analysis of runs that nobody ran: agents differ, hyperparameters matter, one task is saturated,
+    one has no known optimum.
+    """
     rng = np.random.default_rng(seed)
     budget, rows = 1000, {name: [] for name in SCHEMAS}  # type: ignore[var-annotated]
     checkpoints, ks = (10, 30, 100, 300, 1000), (1, 2, 4, 8, 16, 32)
@@ -127,7 +143,13 @@ def fake(
         for agent in agents:
             rate = rng.normal(size=configurations)
             rate[0] = 0.3
-            regret = np.exp(-hard - 3.5 * (skill[agent] + 0.15 * rng.normal()) - 0.5 * rate + 0.3 * rng.normal(size=configurations) - 3.2)
+            regret = np.exp(
+                -hard
+                - 3.5 * (skill[agent] + 0.15 * rng.normal())
+                - 0.5 * rate
+                + 0.3 * rng.normal(size=configurations)
+                - 3.2
+            )
             runs = regret[:, None] * np.exp(0.35 * rng.normal(size=(configurations, seeds)))
             ratio = np.clip(1 - np.where(runs < 2e-3, 0, runs), 0, 1)
             means = ratio.mean(1)
@@ -138,7 +160,9 @@ def fake(
                         task,
                         agent,
                         c,
-                        json.dumps({hyperparameter: round(float(np.exp(rate[c])), 4), "population": 2 ** (c % 7)}),
+                        json.dumps(
+                            {hyperparameter: round(float(np.exp(rate[c])), 4), "population": 2 ** (c % 7)}
+                        ),
                         c == 0,
                         float(np.log(means[c] + 1e-9)),
                         float(means[c]),
@@ -193,7 +217,11 @@ def fake(
                 for k in ks:
                     top = np.sort(r)[::-1]
                     tuned = float(top[len(top) // (k + 1)])
-                    naive, untuned, low = float(top[0] * 0.3 + tuned * 0.7), float(r[0] * 0.8 + 0.2 * tuned), float(1 - (1 - tuned) * 1.3)
+                    naive, untuned, low = (
+                        float(top[0] * 0.3 + tuned * 0.7),
+                        float(r[0] * 0.8 + 0.2 * tuned),
+                        float(1 - (1 - tuned) * 1.3),
+                    )
                     rows["tuning"].append(
                         (
                             task,
@@ -209,40 +237,87 @@ def fake(
                         )
                     )
             xs = np.unique(np.geomspace(1, budget, 48).astype(int))
-            for name, better in (("all configurations", 1.0), ("defaults", 0.8), ("best configuration, cross-fitted", 0.5)):
+            for name, better in (
+                ("all configurations", 1.0),
+                ("defaults", 0.8),
+                ("best configuration, cross-fitted", 0.5),
+            ):
                 for axis, scale in (("samples", 1.0), ("seconds", hours.get(agent, 1) / budget)):
                     for x in xs:
                         gap = np.clip(
-                            (1 - means.mean()) * better * (budget / x) ** (0.2 + 0.3 * skill[agent]) * np.array([1.6, 1, 0.6]), 0, 1
+                            (1 - means.mean())
+                            * better
+                            * (budget / x) ** (0.2 + 0.3 * skill[agent])
+                            * np.array([1.6, 1, 0.6]),
+                            0,
+                            1,
                         )
-                        rows["curves"].append((task, agent, name, axis, float(x * scale), *map(float, 1 - gap)))
+                        rows["curves"].append(
+                            (task, agent, name, axis, float(x * scale), *map(float, 1 - gap))
+                        )
             for target in (0.01, 0.02, 0.05):
-                reach = np.clip(np.linspace(0, 1, len(xs)) ** 2 * 1.5 * skill[agent] / (3 - 40 * target), 0, 1)
-                rows["targets"] += [(task, agent, target, int(x), float(f)) for x, f in zip(xs, reach, strict=True)]
+                reach = np.clip(
+                    np.linspace(0, 1, len(xs)) ** 2 * 1.5 * skill[agent] / (3 - 40 * target), 0, 1
+                )
+                rows["targets"] += [
+                    (task, agent, target, int(x), float(f)) for x, f in zip(xs, reach, strict=True)
+                ]
                 expected = None if saturated else float(800 / (skill[agent] + 0.1))
                 rows["running_time"].append(
-                    (task, agent, target, float(reach[-1]), expected, expected and expected * 0.8, expected and expected * 1.3)
+                    (
+                        task,
+                        agent,
+                        target,
+                        float(reach[-1]),
+                        expected,
+                        expected and expected * 0.8,
+                        expected and expected * 1.3,
+                    )
                 )
             if agent != "random":
                 names = (hyperparameter, "population", "mutation")
                 rows["importance"] += [
-                    (task, agent, h, float(abs(rng.normal()) * 0.3 % 1), None if h == "mutation" else float(rng.uniform(-1, 1)))
+                    (
+                        task,
+                        agent,
+                        h,
+                        float(abs(rng.normal()) * 0.3 % 1),
+                        None if h == "mutation" else float(rng.uniform(-1, 1)),
+                    )
                     for h in names
                 ]
     for task in ("all tasks", *tasks):
         for k in ks:
             for b in checkpoints:
                 order = sorted(agents, key=lambda a: -skill[a] - 0.25 * rng.random() * (a != "random"))
-                rows["lottery_map"].append((task, k, b, order[0], 0.97, float(rng.uniform(0.25, 1)), order[-1], 0.95))
+                rows["lottery_map"].append(
+                    (task, k, b, order[0], 0.97, float(rng.uniform(0.25, 1)), order[-1], 0.95)
+                )
     for task in tasks:
         for i, a in enumerate(agents):
             for b_ in agents[i + 1 :]:
                 quotient = float(finals[task, a].mean() / finals[task, b_].mean())
                 verdict = (
-                    "different" if abs(math.log(quotient)) > 0.02 else "equivalent" if abs(math.log(quotient)) < 0.006 else "not resolved"
+                    "different"
+                    if abs(math.log(quotient)) > 0.02
+                    else "equivalent"
+                    if abs(math.log(quotient)) < 0.006
+                    else "not resolved"
                 )
                 rows["comparisons"].append(
-                    ("defaults after 1,000 samples", task, a, b_, quotient, quotient * 0.99, quotient * 1.01, 0.01, 0.04, 0.3, verdict)
+                    (
+                        "defaults after 1,000 samples",
+                        task,
+                        a,
+                        b_,
+                        quotient,
+                        quotient * 0.99,
+                        quotient * 1.01,
+                        0.01,
+                        0.04,
+                        0.3,
+                        verdict,
+                    )
                 )
     claims = {
         "H1": "With unlimited samples and tuned hyperparameters no agent family is better than another.",
@@ -252,14 +327,24 @@ def fake(
     words = ("supported", "contradicted", "not resolved", "no conclusion: saturated")
     for n, (h, statement) in enumerate(claims.items()):
         rows["hypotheses"] += [
-            (h, statement, t, words[(n + i) % 4], f"largest difference {3 + i}.1 % [1.2, 5.0] between tpe and ppo, Holm p = 0.003")
+            (
+                h,
+                statement,
+                t,
+                words[(n + i) % 4],
+                f"largest difference {3 + i}.1 % [1.2, 5.0] between tpe and ppo, Holm p = 0.003",
+            )
             for i, t in enumerate(tasks)
         ]
     total = sum(hours.get(a, 1) for a in agents) or 1
-    rows["effort"] = [(a, len(tasks) * configurations * seeds, 3600.0 * hours.get(a, 1), hours.get(a, 1) / total) for a in agents]
+    rows["effort"] = [
+        (a, len(tasks) * configurations * seeds, 3600.0 * hours.get(a, 1), hours.get(a, 1) / total)
+        for a in agents
+    ]
     frames = {name: pl.DataFrame(rows[name], schema=schema, orient="row") for name, schema in SCHEMAS.items()}
     sentences = [
-        "Tuned over 16 configurations of 1,000 samples, genetic and tpe are equivalent within 2 %; ppo is not resolved by 5 seeds.",
+        "Tuned over 16 configurations of 1,000 samples, genetic and tpe are equivalent within 2 %; ppo is "
+        "not resolved by 5 seeds.",
         "Untuned, aging_evolution is 3.1 % better than a2c [1.2 %, 5.0 %] on Accelerator.",
         "On NKLandscape the ceiling is reached: no conclusion is drawn from it.",
     ]
@@ -267,7 +352,13 @@ def fake(
 
 
 HOSTILE = """<script>window.pwned=1</script>"'&</script>"""
-FEW = fake(("Softmax", "NKLandscape", HOSTILE), ("random", "genetic", "tpe", HOSTILE), configurations=8, seeds=3, hyperparameter=HOSTILE)
+FEW = fake(
+    ("Softmax", "NKLandscape", HOSTILE),
+    ("random", "genetic", "tpe", HOSTILE),
+    configurations=8,
+    seeds=3,
+    hyperparameter=HOSTILE,
+)
 LISTED = ("tpe", "genetic", HOSTILE, "random")
 
 
@@ -292,8 +383,12 @@ DRAWN = {
     "importance": lambda a: charts.importance(a.importance.filter(pl.col("agent") == HOSTILE)),
     "variance": lambda a: charts.variance(one(a.distribution), LISTED),
     "comparisons": lambda a: charts.comparisons(one(a.comparisons), LISTED),
-    "comparisons of differences": lambda a: charts.comparisons(one(a.comparisons), LISTED, scale="difference from the optimum"),
-    "effort": lambda a: charts.effort(a.runs.group_by("task", "agent").agg(pl.col("seconds").sum(), runs=pl.len()), LISTED),
+    "comparisons of differences": lambda a: charts.comparisons(
+        one(a.comparisons), LISTED, scale="difference from the optimum"
+    ),
+    "effort": lambda a: charts.effort(
+        a.runs.group_by("task", "agent").agg(pl.col("seconds").sum(), runs=pl.len()), LISTED
+    ),
 }
 
 
@@ -320,7 +415,9 @@ def test_every_chart_can_be_empty(name: str) -> None:
 def test_every_chart_can_do_without_its_numbers(name: str) -> None:
     nothing = SimpleNamespace(
         **{
-            n: getattr(FEW, n).with_columns(pl.lit(None, dtype=kind).alias(c) for c, kind in SCHEMAS[n].items() if kind is pl.Float64)
+            n: getattr(FEW, n).with_columns(
+                pl.lit(None, dtype=kind).alias(c) for c, kind in SCHEMAS[n].items() if kind is pl.Float64
+            )
             for n in SCHEMAS
         }
     )
@@ -330,13 +427,32 @@ def test_every_chart_can_do_without_its_numbers(name: str) -> None:
 def test_ratios_are_shown_as_percent_below_the_best_and_other_values_as_they_are() -> None:
     frame = pl.DataFrame({"r": [1.0, 0.99999, 0.99, 0.0, -1.0, None, float("nan")]})
     for scale in ("ratio to the optimum", "ratio to the best design seen"):
-        assert frame.select(x=scales.below(pl.col("r"), scale))["x"].round(6).to_list() == [0.01, 0.01, 1.0, 100.0, 100.0, None, None]
+        assert frame.select(x=scales.below(pl.col("r"), scale))["x"].round(6).to_list() == [
+            0.01,
+            0.01,
+            1.0,
+            100.0,
+            100.0,
+            None,
+            None,
+        ]
     for scale in ("ratio to the average random design", "difference from the optimum"):
-        assert frame.select(x=scales.below(pl.col("r"), scale))["x"].to_list() == [1.0, 0.99999, 0.99, 0.0, -1.0, None, None]
+        assert frame.select(x=scales.below(pl.col("r"), scale))["x"].to_list() == [
+            1.0,
+            0.99999,
+            0.99,
+            0.0,
+            -1.0,
+            None,
+            None,
+        ]
 
 
 def test_better_is_to_the_right_on_every_scale() -> None:
-    for scale, better_is_larger in (("ratio to the optimum", False), ("ratio to the average random design", True)):
+    for scale, better_is_larger in (
+        ("ratio to the optimum", False),
+        ("ratio to the average random design", True),
+    ):
         spec = specification(charts.distributions(one(FEW.configurations), LISTED, scale=scale))
         first, last = spec["layer"][0]["encoding"]["x"]["scale"]["domain"]
         assert (first < last) is better_is_larger
@@ -346,7 +462,10 @@ def test_agents_of_archgym_have_their_colour_in_every_study_and_others_a_colour_
     alone, together = scales.colours(["tpe"]), scales.colours(["mine", "tpe", "yours", "random"])
     assert alone["tpe"] == together["tpe"] == scales.COLOURS["tpe"]
     assert len(set(together.values())) == 4
-    assert len(set(scales.colours([*scales.COLOURS, *(f"agent {i}" for i in range(40))]).values())) == len(scales.COLOURS) + 40
+    assert (
+        len(set(scales.colours([*scales.COLOURS, *(f"agent {i}" for i in range(40))]).values()))
+        == len(scales.COLOURS) + 40
+    )
     assert set(ON_DARK) == set(scales.COLOURS.values()) - {GREY}
 
 
@@ -367,47 +486,77 @@ def test_distributions_hold_each_configuration_and_the_quartiles_of_each_agent()
 
 
 def test_defaults_are_marked_only_where_there_are_other_configurations() -> None:
-    rows = one(FEW.configurations).with_columns(is_default=pl.col("is_default") | (pl.col("agent") == "random"))
+    rows = one(FEW.configurations).with_columns(
+        is_default=pl.col("is_default") | (pl.col("agent") == "random")
+    )
     marked = min(datasets(charts.distributions(rows, LISTED)), key=len)
     assert {row["agent"] for row in marked} == {"tpe", "genetic", HOSTILE}
 
 
 def test_a_pair_is_compared_in_both_directions() -> None:
     pair = (
-        one(FEW.comparisons).head(1).with_columns(agent_a=pl.lit("a"), agent_b=pl.lit("b"), verdict=pl.lit("different"), ratio=pl.lit(1.25))
+        one(FEW.comparisons)
+        .head(1)
+        .with_columns(
+            agent_a=pl.lit("a"), agent_b=pl.lit("b"), verdict=pl.lit("different"), ratio=pl.lit(1.25)
+        )
     )
     there, back = datasets(charts.comparisons(pair, ["a", "b"]))[0]
     assert (there["agent_a"], there["says"], there["word"]) == ("a", "better", "+25")
     assert (back["agent_a"], back["says"], back["word"]) == ("b", "worse", "−20")
     assert back["ratio"] == pytest.approx(0.8) and back["low"] == pytest.approx(1 / there["high"])
-    there, back = datasets(charts.comparisons(pair.with_columns(ratio=pl.lit(-0.031)), ["a", "b"], scale="difference from the optimum"))[0]
-    assert (there["says"], there["word"], back["says"], back["word"]) == ("worse", "−0.031", "better", "+0.031")
+    there, back = datasets(
+        charts.comparisons(
+            pair.with_columns(ratio=pl.lit(-0.031)), ["a", "b"], scale="difference from the optimum"
+        )
+    )[0]
+    assert (there["says"], there["word"], back["says"], back["word"]) == (
+        "worse",
+        "−0.031",
+        "better",
+        "+0.031",
+    )
     for verdict, word in (("equivalent", "≈"), ("not resolved", "·")):
         shown = datasets(charts.comparisons(pair.with_columns(verdict=pl.lit(verdict)), ["a", "b"]))[0]
         assert [(row["says"], row["word"]) for row in shown] == [(verdict, word)] * 2
 
 
 def test_tuning_leaves_out_what_is_not_known() -> None:
-    rows = one(FEW.tuning).filter(pl.col("configurations") == 32, pl.col("samples") == 1000)  # 32,000 samples: nobody ran so many untuned
+    # 32,000 samples: nobody ran so many untuned
+    rows = one(FEW.tuning).filter(pl.col("configurations") == 32, pl.col("samples") == 1000)
     kinds = {row["kind"] for row in datasets(charts.tuning(rows, LISTED))[0]}
     assert kinds == {"tuned", "naive", "random search"}
 
 
 def test_importance_says_in_which_direction_a_hyperparameter_helps() -> None:
     schema = SCHEMAS["importance"]
-    rows = [("t", "a", "up", 0.5, 0.9), ("t", "a", "down", 0.3, -0.9), ("t", "a", "unordered", 0.2, None), ("t", "a", "none", 0.0, None)]
+    rows = [
+        ("t", "a", "up", 0.5, 0.9),
+        ("t", "a", "down", 0.3, -0.9),
+        ("t", "a", "unordered", 0.2, None),
+        ("t", "a", "none", 0.0, None),
+    ]
     drawn = datasets(charts.importance(pl.DataFrame(rows, schema=schema, orient="row")))[0]
-    assert {row["hyperparameter"]: row["word"] for row in drawn} == {"up": "50 ↑", "down": "30 ↓", "unordered": "20", "none": "·"}
+    assert {row["hyperparameter"]: row["word"] for row in drawn} == {
+        "up": "50 ↑",
+        "down": "30 ↓",
+        "unordered": "20",
+        "none": "·",
+    }
 
 
 def test_hyperparameters_of_equal_importance_stay_in_their_order() -> None:
     names = [f"parameter {i}" for i in range(12)]
-    rows = pl.DataFrame([("t", "a", name, 0.0, None) for name in names], schema=SCHEMAS["importance"], orient="row")
+    rows = pl.DataFrame(
+        [("t", "a", name, 0.0, None) for name in names], schema=SCHEMAS["importance"], orient="row"
+    )
     assert specification(charts.importance(rows))["layer"][0]["encoding"]["y"]["sort"] == names
 
 
 def test_a_figure_has_one_panel_for_each_task() -> None:
-    figure = charts.compose({task: charts.targets(one(FEW.targets, task), LISTED, hover=False) for task in ("Softmax", HOSTILE)})
+    figure = charts.compose(
+        {task: charts.targets(one(FEW.targets, task), LISTED, hover=False) for task in ("Softmax", HOSTILE)}
+    )
     drawing = svg(figure)
     text = " ".join(ElementTree.fromstring(drawing).itertext())
     assert "Softmax" in text and HOSTILE[:20] in text

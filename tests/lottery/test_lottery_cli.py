@@ -37,7 +37,9 @@ configurations = 4
 
 
 def program(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "archgym.cli", *map(str, arguments)], capture_output=True, text=True, cwd=cwd)
+    return subprocess.run(
+        [sys.executable, "-m", "archgym.cli", *map(str, arguments)], capture_output=True, text=True, cwd=cwd
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +57,11 @@ def test_a_study_file_becomes_a_report_and_its_folder_another(tmp_path):
     page = (folder / "report.html").read_text()
     assert "small &lt;b&gt;" in page and "small <b>" not in page
     runs = polars.read_csv(folder / "tables" / "runs.csv")
-    assert runs.height == 24 and set(runs["agent"]) == {"random", "genetic"} and (runs["ratio"] <= 1 + 1e-12).all()
+    assert (
+        runs.height == 24
+        and set(runs["agent"]) == {"random", "genetic"}
+        and (runs["ratio"] <= 1 + 1e-12).all()
+    )
     assert list((folder / "figures").glob("*.svg")) and list((folder / "figures").glob("*.pdf"))
     again = program("lottery", folder, "--out", tmp_path / "elsewhere", cwd=tmp_path)
     assert again.returncode == 0 and "none now" in again.stdout
@@ -63,25 +69,35 @@ def test_a_study_file_becomes_a_report_and_its_folder_another(tmp_path):
 
 
 def test_clipped_rewards_are_warned_of_and_nothing_is_concluded_from_them(tmp_path):
-    cells = 'id = "archgym/NasCell-v0"\nlabel = "cells"\nobjective = { minimize = ["macs"], weights = { macs = 2 } }'  # 2 log(2e5) > 10
-    (tmp_path / "small.toml").write_text(STUDY.replace('id = "archgym/NKLandscape-v0"\nkwargs = { n = 8, k = 1 }', cells))
+    # 2 log(2e5) > 10
+    cells = 'id = "archgym/NasCell-v0"\nlabel = "cells"\nobjective = { minimize = ["macs"], weights = { macs = 2 } }'
+    (tmp_path / "small.toml").write_text(
+        STUDY.replace('id = "archgym/NKLandscape-v0"\nkwargs = { n = 8, k = 1 }', cells)
+    )
     result = program("lottery", "small.toml", "--out", "out", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "cells: 100 % of the valid rewards are clipped" in result.stderr and "reference" in result.stderr
-    assert "cells: no conclusion, as 100 % of the valid rewards are clipped" in " ".join(result.stdout.split())
+    assert "cells: no conclusion, as 100 % of the valid rewards are clipped" in " ".join(
+        result.stdout.split()
+    )
 
 
 def test_a_task_is_capped_where_the_optimum_is_cut_and_as_clipped_as_the_agent_that_suffers_most(tmp_path):
-    softmax = 'id = "archgym/Softmax-v0"\nkwargs = { cols = 1024 }\nobjective = { minimize = ["time_s"] }'  # log(1e-7) < -10
+    # log(1e-7) < -10
+    softmax = 'id = "archgym/Softmax-v0"\nkwargs = { cols = 1024 }\nobjective = { minimize = ["time_s"] }'
     front = 'id = "archgym/NasCell-v0"\nlabel = "cells"\nobjective = { minimize = ["macs"], weights = { macs = 0.5 } }\n'
     front += 'front = ["valid_accuracy", "macs"]'
-    text = STUDY.replace('id = "archgym/NKLandscape-v0"\nkwargs = { n = 8, k = 1 }', f"{softmax}\n\n[[env]]\n{front}")
+    text = STUDY.replace(
+        'id = "archgym/NKLandscape-v0"\nkwargs = { n = 8, k = 1 }', f"{softmax}\n\n[[env]]\n{front}"
+    )
     study, store = Study(text.replace('"genetic"', '"nsga2"')), Store(tmp_path / "out")
     run_study(study, store, executor="inline")
     softmax, cells = load_tasks(study, store)
     assert softmax.capped and not cells.capped
     by_agent = {
-        run.specification["agent"]["name"]: run.result["clipped"] for run in store.read().values() if "Cell" in str(run.specification)
+        run.specification["agent"]["name"]: run.result["clipped"]
+        for run in store.read().values()
+        if "Cell" in str(run.specification)
     }
     assert by_agent["random"] == 0 < by_agent["nsga2"] and cells.clipped > 0.5
 
@@ -106,14 +122,18 @@ def test_wrong_input_is_one_line(tmp_path):
         (["small.toml", "--no-run", "--out", "nothing"], "has no finished run"),
     ]:
         result = program("lottery", *arguments, cwd=tmp_path)
-        assert result.returncode == 2 and message in result.stderr and "Traceback" not in result.stderr, result.stderr
+        assert result.returncode == 2 and message in result.stderr and "Traceback" not in result.stderr, (
+            result.stderr
+        )
         assert len(result.stderr.strip().splitlines()) == 1
 
 
 def test_where_every_run_failed_the_reason_is_said(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent.parent / "study"))
     environment = 'id = "misbehaving:test/Exits-v0"'
-    (tmp_path / "small.toml").write_text(STUDY.replace('id = "archgym/NKLandscape-v0"\nkwargs = { n = 8, k = 1 }', environment))
+    (tmp_path / "small.toml").write_text(
+        STUDY.replace('id = "archgym/NKLandscape-v0"\nkwargs = { n = 8, k = 1 }', environment)
+    )
     result = program("lottery", "small.toml", "--out", "out", "--workers", 2, cwd=tmp_path)
     assert result.returncode == 2 and "all runs failed: SystemExit: 3" in result.stderr, result.stderr
 
@@ -136,4 +156,6 @@ def test_a_study_may_ask_for_an_optimum_that_is_not_known(tmp_path):
     (unknown,), (known,) = load_tasks(Study(rugged), store), load_tasks(asking, store)
     assert unknown.optimum is None and known.optimum is not None
     assert len(list((tmp_path / "home" / "optima").glob("*.npz"))) == 1, "it is stored for later results"
-    assert run_study(asking, store, workers=2).done == 0 and len(store.read()) == 24, "and no run is another for it"
+    assert run_study(asking, store, workers=2).done == 0 and len(store.read()) == 24, (
+        "and no run is another for it"
+    )

@@ -1,4 +1,6 @@
-"""The report: its files without a browser, then the page in a real headless Chromium (Debian's), opened from disk."""
+"""The report: its files without a browser, then the page in a real headless Chromium (Debian's), opened
+from disk.
+"""
 
 from __future__ import annotations
 
@@ -33,10 +35,14 @@ PROVENANCE = {"study": "studies/test.toml", HOSTILE: HOSTILE}
 
 
 def hostile() -> SimpleNamespace:
-    """A study whose task, agent, hyperparameter, note, family, claims and conclusions are named by an attacker."""
+    """A study whose task, agent, hyperparameter, note, family, claims and conclusions are named by an
+    attacker.
+    """
     analysis = SimpleNamespace(**vars(FEW))
     evil = pl.lit(HOSTILE)
-    analysis.tasks = FEW.tasks.with_columns(note=pl.concat_str(evil, pl.lit(" is why 3 runs failed")), env=evil)
+    analysis.tasks = FEW.tasks.with_columns(
+        note=pl.concat_str(evil, pl.lit(" is why 3 runs failed")), env=evil
+    )
     analysis.hypotheses = FEW.hypotheses.with_columns(evidence=evil, statement=evil)
     analysis.comparisons = pl.concat([FEW.comparisons, FEW.comparisons.with_columns(family=evil)])
     analysis.sentences = [
@@ -50,10 +56,16 @@ def hostile() -> SimpleNamespace:
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The report of the hostile study."""
-    return write_report(hostile(), tmp_path_factory.mktemp("report") / "new", title=f"A study {HOSTILE}", provenance=PROVENANCE)  # type: ignore[arg-type]
+    return write_report(
+        hostile(),
+        tmp_path_factory.mktemp("report") / "new",
+        title=f"A study {HOSTILE}",
+        provenance=PROVENANCE,
+    )  # type: ignore[arg-type]
 
 
-# ------------------------------------------------------------------------------------------------------------------------------- files
+# ----------------------------------------------------------------------------------------------------
+# files
 
 
 def test_tables_are_the_frames(written: Path) -> None:
@@ -66,7 +78,10 @@ def test_tables_are_the_frames(written: Path) -> None:
 
 def test_each_figure_is_a_drawing_and_a_pdf(written: Path) -> None:
     drawings = sorted((written.parent / "figures").glob("*.svg"))
-    kinds = "lottery-map distributions winning-tickets curves-samples curves-seconds samples-to-target tuning importance variance"
+    kinds = (
+        "lottery-map distributions winning-tickets curves-samples curves-seconds samples-to-target tuning "
+        "importance variance"
+    )
     for kind in [*kinds.split(), "comparisons", "effort"]:
         assert any(path.name.startswith(kind) for path in drawings), kind
     for path in drawings:
@@ -116,7 +131,14 @@ def test_rows_are_packed_without_loss_but_for_digits() -> None:
 
 
 def test_agents_are_listed_by_their_mean_rank_over_tasks() -> None:
-    rows = [("t", "b", 10, 0.9), ("t", "a", 10, 0.8), ("t", "c", 10, None), ("u", "b", 10, 0.9), ("u", "a", 10, 0.1), ("t", "a", 5, 0.99)]
+    rows = [
+        ("t", "b", 10, 0.9),
+        ("t", "a", 10, 0.8),
+        ("t", "c", 10, None),
+        ("u", "b", 10, 0.9),
+        ("u", "a", 10, 0.1),
+        ("t", "a", 5, 0.99),
+    ]
     frame = pl.DataFrame(rows, schema=["task", "agent", "samples", "q50"], orient="row")
     analysis = empty()
     analysis.distribution = pl.concat([analysis.distribution, frame], how="diagonal")
@@ -128,7 +150,11 @@ def test_partial_analyses_are_reported(tmp_path: Path, hidden: str) -> None:
     small = fake(("one",), ("alone",), configurations=1, seeds=1)
     if hidden == "all numbers":
         for name, schema in SCHEMAS.items():
-            gone = [pl.lit(None, dtype=kind).alias(c) for c, kind in schema.items() if kind in (pl.Float64, pl.Boolean)]
+            gone = [
+                pl.lit(None, dtype=kind).alias(c)
+                for c, kind in schema.items()
+                if kind in (pl.Float64, pl.Boolean)
+            ]
             setattr(small, name, getattr(small, name).with_columns(gone))
     else:
         for name in hidden.split(" and "):
@@ -141,12 +167,16 @@ def test_an_analysis_of_nothing_is_reported(tmp_path: Path) -> None:
     page = write_report(empty(), tmp_path, title="Nothing", provenance={}).read_text(encoding="utf-8")
     assert page.count("This study has no data for this part.") == 10
     assert "supports no conclusion" in page
-    assert not list((tmp_path / "figures").iterdir()) and len(list((tmp_path / "tables").iterdir())) == len(TABLES)
+    assert not list((tmp_path / "figures").iterdir()) and len(list((tmp_path / "tables").iterdir())) == len(
+        TABLES
+    )
 
 
 def test_the_statistics_of_a_study_are_reported(tmp_path: Path) -> None:
     analysis = pytest.importorskip("archgym.lottery.analysis")
-    tasks = pytest.importorskip("synthetic").tasks(1, ("random", "genetic"), configurations=12, seeds=3, budget=100)
+    tasks = pytest.importorskip("synthetic").tasks(
+        1, ("random", "genetic"), configurations=12, seeds=3, budget=100
+    )
     found = analysis.analyse(tasks, replicates=50)
     page = write_report(found, tmp_path, title="Synthetic", provenance={}).read_text(encoding="utf-8")
     assert "This study has no data for this part." not in page
@@ -154,7 +184,9 @@ def test_the_statistics_of_a_study_are_reported(tmp_path: Path) -> None:
 
 def test_tables_are_no_formulas_and_nothing_is_written_through_a_link(tmp_path: Path) -> None:
     analysis, folder, outside = empty(), tmp_path / "report", tmp_path / "outside"
-    analysis.hypotheses = pl.DataFrame([{name: "=1+1" for name, kind in SCHEMAS["hypotheses"].items() if kind == pl.String}])
+    analysis.hypotheses = pl.DataFrame(
+        [{name: "=1+1" for name, kind in SCHEMAS["hypotheses"].items() if kind == pl.String}]
+    )
     analysis.hypotheses = pl.concat([empty().hypotheses, analysis.hypotheses], how="diagonal")
     outside.mkdir()
     (outside / "precious").write_text("precious")
@@ -166,7 +198,9 @@ def test_tables_are_no_formulas_and_nothing_is_written_through_a_link(tmp_path: 
     assert "'=1+1" in lines[1] and '"=1+1' not in lines[1] and ",=1+1" not in lines[1]
     shutil.rmtree(folder / "figures")
     (folder / "figures").symlink_to(outside)
-    with pytest.raises(ArchGymError, match="figures is a link, where archgym keeps a folder of its own: remove it"):
+    with pytest.raises(
+        ArchGymError, match="figures is a link, where archgym keeps a folder of its own: remove it"
+    ):
         write_report(analysis, folder, title="", provenance={})  # type: ignore[arg-type]
     assert (outside / "precious").read_text() == "precious" and len(list(outside.iterdir())) == 1
 
@@ -188,7 +222,12 @@ def test_without_the_extra_nothing_is_written(tmp_path: Path, monkeypatch: pytes
 
 
 def test_every_verdict_has_its_colour() -> None:
-    colours = {"supported": "yes", "contradicted": "no", "not resolved": "open", "no conclusion: saturated": "open"}
+    colours = {
+        "supported": "yes",
+        "contradicted": "no",
+        "not resolved": "open",
+        "no conclusion: saturated": "open",
+    }
     assert {str(verdict): colour_of(verdict) for verdict in Verdict} == colours
     assert {verdict: colour_of(verdict) for verdict in colours} == colours and colour_of("?") == "open"
 
@@ -196,13 +235,21 @@ def test_every_verdict_has_its_colour() -> None:
 def test_conclusions_are_listed_under_their_task(written: Path) -> None:
     page = html.unescape(written.read_text(encoding="utf-8"))
     listed = page.split('<section id="conclusions">')[1].split("</section>")[0]
-    assert listed.index(f"In general {HOSTILE}") < listed.index("<h3>Softmax</h3>") < listed.index(f"<li>{HOSTILE} wins</li>")
+    assert (
+        listed.index(f"In general {HOSTILE}")
+        < listed.index("<h3>Softmax</h3>")
+        < listed.index(f"<li>{HOSTILE} wins</li>")
+    )
     assert listed.index(f"<h3>{HOSTILE}</h3>") < listed.index(f"<li>{HOSTILE} loses</li>")
 
 
-# ------------------------------------------------------------------------------------------------------------------------------ browser
+# ----------------------------------------------------------------------------------------------------
+# browser
 
-FLAGS = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync"
+FLAGS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+)
 
 
 @pytest.fixture(scope="module")
@@ -257,7 +304,18 @@ class Opened:
         self.settle()
 
 
-SECTIONS = ("map", "distributions", "tickets", "curves", "targets", "tuning", "importance", "variance", "comparisons", "effort")
+SECTIONS = (
+    "map",
+    "distributions",
+    "tickets",
+    "curves",
+    "targets",
+    "tuning",
+    "importance",
+    "variance",
+    "comparisons",
+    "effort",
+)
 
 
 @pytest.fixture(scope="module")
@@ -271,7 +329,10 @@ def shared(browser: Any, written: Path) -> Iterator[Opened]:
 def test_all_charts_are_drawn_without_errors_and_without_the_network(shared: Opened, written: Path) -> None:
     for section in SECTIONS:
         assert shared.marks(section) > 3, section
-    undrawn = "[...document.querySelectorAll('figure.panel:not([hidden]) .chart')].filter(e => !e.querySelector('svg')).length"
+    undrawn = (
+        "[...document.querySelectorAll('figure.panel:not([hidden]) .chart')].filter(e => "
+        "!e.querySelector('svg')).length"
+    )
     assert shared.page.evaluate(undrawn) == 0
     assert shared.errors == []
     assert shared.requests == [written.as_uri()]
@@ -279,17 +340,31 @@ def test_all_charts_are_drawn_without_errors_and_without_the_network(shared: Ope
 
 def test_names_are_inert_and_shown_as_they_are(shared: Opened) -> None:
     assert shared.page.evaluate("window.pwned") is None
-    assert shared.page.evaluate("document.querySelectorAll('main script, #filters script, header script').length") == 0
-    places = "h1 | #filters | .provenance | #conclusions | .claims | #distributions figcaption | #importance figcaption | #targets table"
+    assert (
+        shared.page.evaluate(
+            "document.querySelectorAll('main script, #filters script, header script').length"
+        )
+        == 0
+    )
+    places = (
+        "h1 | #filters | .provenance | #conclusions | .claims | #distributions figcaption | #importance "
+        "figcaption | #targets table"
+    )
     for selector in [*places.split(" | "), "#study table", "#comparisons .choices"]:
         assert HOSTILE.lower() in shared.text(selector).lower(), selector
     assert shared.page.title() == f"A study {HOSTILE}"
 
 
 def test_tool_tips_show_names_as_they_are(shared: Opened) -> None:
-    figure = next(f for f in shared.page.query_selector_all("#distributions figure.panel") if HOSTILE in f.inner_text())
+    figure = next(
+        f for f in shared.page.query_selector_all("#distributions figure.panel") if HOSTILE in f.inner_text()
+    )
     figure.scroll_into_view_if_needed()
-    point = next(m for m in figure.query_selector_all(".mark-symbol path") if HOSTILE in (m.get_attribute("aria-label") or ""))
+    point = next(
+        m
+        for m in figure.query_selector_all(".mark-symbol path")
+        if HOSTILE in (m.get_attribute("aria-label") or "")
+    )
     point.dispatch_event("pointermove", {"bubbles": True})
     box = point.bounding_box()
     shared.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
@@ -301,7 +376,8 @@ def test_tool_tips_show_names_as_they_are(shared: Opened) -> None:
 
 def test_charts_have_names_for_those_who_cannot_see_them(shared: Opened) -> None:
     labels = shared.page.evaluate(
-        "[...document.querySelectorAll('figure.panel:not([hidden]) .chart')].map(e => e.getAttribute('aria-label'))"
+        "[...document.querySelectorAll('figure.panel:not([hidden]) .chart')].map(e => "
+        "e.getAttribute('aria-label'))"
     )
     assert all(labels) and len(set(labels)) == len(labels)
     levels = shared.page.evaluate("[...document.querySelectorAll('h1, h2, h3')].map(e => +e.tagName[1])")
@@ -346,7 +422,9 @@ def test_nothing_selected_is_said_and_all_brings_it_back(shared: Opened) -> None
     before = shared.marks("distributions")
     shared.page.click("#filters fieldset[data-kind=agents] [data-set=none]")
     shared.settle()
-    assert shared.marks("distributions") == 0 and "Nothing is selected" in shared.text("#distributions .empty")
+    assert shared.marks("distributions") == 0 and "Nothing is selected" in shared.text(
+        "#distributions .empty"
+    )
     shared.page.click("#filters fieldset[data-kind=agents] [data-set=all]")
     shared.settle()
     assert shared.marks("distributions") == before and shared.text("#distributions .empty") == ""
@@ -355,7 +433,10 @@ def test_nothing_selected_is_said_and_all_brings_it_back(shared: Opened) -> None
 
 def test_choices_change_what_a_section_shows(shared: Opened) -> None:
     def choose(section: str, column: str, value: str) -> None:
-        shared.page.evaluate("s => document.querySelector(s).click()", f'[data-section={section}][data-column={column}][value="{value}"]')
+        shared.page.evaluate(
+            "s => document.querySelector(s).click()",
+            f'[data-section={section}][data-column={column}][value="{value}"]',
+        )
         shared.settle()
 
     assert "wall time" not in shared.drawn("curves")
@@ -372,12 +453,16 @@ def test_choices_change_what_a_section_shows(shared: Opened) -> None:
 
 def brightness(opened: Opened, selector: str, what: str) -> float:
     """Mean of red, green and blue of a colour as the browser computes it."""
-    colour = opened.page.evaluate("([s, w]) => getComputedStyle(document.querySelector(s))[w]", [selector, what])
+    colour = opened.page.evaluate(
+        "([s, w]) => getComputedStyle(document.querySelector(s))[w]", [selector, what]
+    )
     return sum(map(float, re.findall(r"[\d.]+", colour)[:3])) / 3
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_page_and_its_charts_follow_the_colour_scheme_and_its_button(browser: Any, written: Path, scheme: str) -> None:
+def test_the_page_and_its_charts_follow_the_colour_scheme_and_its_button(
+    browser: Any, written: Path, scheme: str
+) -> None:
     opened = Opened(browser, written, color_scheme=scheme)
     label = "#distributions svg .role-axis-label text"
     for dark in (scheme == "dark", scheme != "dark"):
@@ -393,7 +478,8 @@ def test_a_phone_scrolls_downwards_only(browser: Any, written: Path) -> None:
     opened = Opened(browser, written, viewport={"width": 390, "height": 844}, device_scale_factor=2)
     assert opened.page.evaluate("document.documentElement.scrollWidth") == 390
     widths = opened.page.evaluate(
-        "[...document.querySelectorAll('figure.panel:not([hidden]) .chart svg')].map(e => e.getBoundingClientRect().width)"
+        "[...document.querySelectorAll('figure.panel:not([hidden]) .chart svg')].map(e => "
+        "e.getBoundingClientRect().width)"
     )
     assert widths and max(widths) <= 390
     assert opened.page.evaluate("document.querySelector('#filters').offsetHeight") < 844 / 4

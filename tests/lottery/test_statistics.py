@@ -1,4 +1,6 @@
-"""Statistics: against SciPy, published definitions and enumeration, and by simulation where they claim to cover or not to err."""
+"""Statistics: against SciPy, published definitions and enumeration, and by simulation where they claim to
+cover or not to err.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +17,9 @@ from archgym.lottery import statistics
 from archgym.lottery.statistics import Estimate
 
 LN2 = math.log(1.02)
-scores_with_ties = st.lists(st.lists(st.sampled_from([-1.0, -0.5, -0.1, 0.0]), min_size=3, max_size=3), min_size=2, max_size=6).map(
-    np.array
-)
+scores_with_ties = st.lists(
+    st.lists(st.sampled_from([-1.0, -0.5, -0.1, 0.0]), min_size=3, max_size=3), min_size=2, max_size=6
+).map(np.array)
 gappy = st.lists(
     st.lists(st.sampled_from([-1.0, -0.3, -0.2, 0.0, np.nan]), min_size=3, max_size=3), min_size=2, max_size=6
 ).map(np.array)  # fmt: skip
@@ -55,7 +57,9 @@ def test_the_interquartile_mean_is_the_published_trimmed_mean(values):
 def test_the_interquartile_mean_of_a_replicate_is_that_of_its_runs(scores, seed):
     counts = statistics.resample(len(scores), 5, np.random.default_rng(seed))
     for found, times in zip(statistics.interquartile_mean_resampled(scores, counts), counts, strict=True):
-        assert found == pytest.approx(statistics.interquartile_mean(np.repeat(scores, times, axis=0)), nan_ok=True)
+        assert found == pytest.approx(
+            statistics.interquartile_mean(np.repeat(scores, times, axis=0)), nan_ok=True
+        )
 
 
 @given(scores_with_ties, scores_with_ties)
@@ -83,7 +87,8 @@ def test_the_share_of_runs_counts_configurations_where_their_runs_agree():
     share, low, high = statistics.share_of_runs(same)
     assert share == 0.3
     z, t = stats.norm.ppf(0.975), stats.t.ppf(0.975, 19)
-    assert np.allclose((low, high), statistics.wilson(0.3, 20, 19), atol=0.01)  # 20 independent things, not 100
+    # 20 independent things, not 100
+    assert np.allclose((low, high), statistics.wilson(0.3, 20, 19), atol=0.01)
     assert high - low > (z / t) * 2 * 0.15
     assert statistics.share_of_runs(np.zeros((20, 5)))[2] == pytest.approx(statistics.wilson(0.0, 20, 19)[1])
     assert statistics.share_of_runs(np.array([[1.0, 0.0], [np.nan, 1.0]]))[0] == pytest.approx(2 / 3)
@@ -105,7 +110,9 @@ def test_variance_components_are_those_of_a_textbook_analysis_of_variance():
     f = stats.f_oneway(*[row[~np.isnan(row)] for row in holes]).statistic
     runs = (~np.isnan(holes)).sum(axis=1)
     n0 = (runs.sum() - (runs**2).sum() / runs.sum()) / 11
-    assert statistics.variance_components(holes).configurations == pytest.approx(statistics.variance_components(holes).seeds * (f - 1) / n0)
+    assert statistics.variance_components(holes).configurations == pytest.approx(
+        statistics.variance_components(holes).seeds * (f - 1) / n0
+    )
 
 
 def test_variance_components_are_truncated_and_need_two_of_each():
@@ -131,10 +138,15 @@ def cross_fit_by_hand(scores, k):
     """Every subset of k configurations, every held-out seed; tied winners share."""
     folds = []
     for held in range(scores.shape[1]):
-        kept = [c for c in range(len(scores)) if not np.isnan(scores[c, held]) and (~np.isnan(np.delete(scores[c], held))).any()]
+        kept = [
+            c
+            for c in range(len(scores))
+            if not np.isnan(scores[c, held]) and (~np.isnan(np.delete(scores[c], held))).any()
+        ]
         by = {c: np.round(np.nanmean(np.delete(scores[c], held)), 9) for c in kept}
         subsets = [
-            np.mean([scores[c, held] for c in subset if by[c] == max(by[c] for c in subset)]) for subset in itertools.combinations(kept, k)
+            np.mean([scores[c, held] for c in subset if by[c] == max(by[c] for c in subset)])
+            for subset in itertools.combinations(kept, k)
         ]
         if subsets:
             folds.append(_mean_with_fair_ties(scores, held, by, kept, k))
@@ -154,7 +166,9 @@ def _mean_with_fair_ties(scores, held, by, kept, k):
 @settings(max_examples=60)
 @given(gappy, st.integers(2, 5))
 def test_cross_fitting_selects_on_the_other_seeds_and_scores_on_the_held_out_one(scores, k):
-    assert statistics.cross_fitted_best_of_k(scores, [k])[0] == pytest.approx(cross_fit_by_hand(scores, k), nan_ok=True)
+    assert statistics.cross_fitted_best_of_k(scores, [k])[0] == pytest.approx(
+        cross_fit_by_hand(scores, k), nan_ok=True
+    )
 
 
 @settings(max_examples=60)
@@ -172,7 +186,8 @@ def test_best_of_k_orders():
     scores = np.random.default_rng(0).normal(size=(30, 4))
     ks = [1, 2, 4, 8, 16, 30, 31]
     honest, naive, runs = (
-        f(scores, ks) for f in (statistics.cross_fitted_best_of_k, statistics.naive_best_of_k, statistics.best_of_k_runs)
+        f(scores, ks)
+        for f in (statistics.cross_fitted_best_of_k, statistics.naive_best_of_k, statistics.best_of_k_runs)
     )
     assert honest[0] == pytest.approx(scores.mean()) == pytest.approx(naive[0]) == pytest.approx(runs[0])
     assert (np.diff(naive[:6]) > 0).all() and naive[5] == pytest.approx(scores.mean(axis=1).max())
@@ -194,20 +209,25 @@ def test_one_seed_can_be_averaged_but_not_cross_fitted():
 
 def test_many_runs_do_not_overflow():
     values = np.arange(2000.0)
-    assert statistics.best_of_k(values[None], values[None], [1, 1000, 2000]) == pytest.approx([999.5, 2001 * 1000 / 1001 - 1, 1999])
+    assert statistics.best_of_k(values[None], values[None], [1, 1000, 2000]) == pytest.approx(
+        [999.5, 2001 * 1000 / 1001 - 1, 1999]
+    )
 
 
 def test_under_equal_configurations_cross_fitting_is_unbiased_while_the_naive_form_claims_two_standard_errors():
     rng = np.random.default_rng(1)
     runs = rng.normal(size=(600, 30, 5))
     honest = np.array([statistics.cross_fitted_best_of_k(r, [30])[0] for r in runs]) * math.sqrt(5)
-    naive = np.array([statistics.naive_best_of_k(r, [30])[0] for r in runs]) * math.sqrt(5)  # in standard errors of a mean
+    # in standard errors of a mean
+    naive = np.array([statistics.naive_best_of_k(r, [30])[0] for r in runs]) * math.sqrt(5)
     assert naive.mean() == pytest.approx(2.04, abs=0.06)  # the expected maximum of 30 standard normal values
     assert abs(honest.mean()) < 3 * honest.std() / math.sqrt(600)
 
 
 def test_where_configurations_differ_the_naive_form_claims_two_sigma_and_the_truth_is_one_and_a_half():
-    """Configurations and seeds with equal variance: means over S = 5 seeds have variance 1.2, those over the 4 selected on 1.25."""
+    """Configurations and seeds with equal variance: means over S = 5 seeds have variance 1.2, those over
+    the 4 selected on 1.25.
+    """
     rng = np.random.default_rng(2)
     k, honest, naive, truth = 16, [], [], []
     for _ in range(500):
@@ -220,13 +240,16 @@ def test_where_configurations_differ_the_naive_form_claims_two_sigma_and_the_tru
     top = stats.norm.expect(lambda z: z * k * stats.norm.cdf(z) ** (k - 1))  # 1.766 sigma
     assert np.mean(naive) == pytest.approx(top * math.sqrt(1.2), abs=0.06)
     assert np.mean(truth) == pytest.approx(top / math.sqrt(1.25), abs=0.06)
-    assert abs(np.mean(honest) - np.mean(truth)) < 3 * math.hypot(np.std(honest), np.std(truth)) / math.sqrt(500)
+    assert abs(np.mean(honest) - np.mean(truth)) < 3 * math.hypot(np.std(honest), np.std(truth)) / math.sqrt(
+        500
+    )
 
 
 def test_pooled_runs_of_random_search_are_one_longer_random_search():
     rng = np.random.default_rng(3)
     short = rng.random((400, 50)).max(axis=1)[:, None]  # 400 runs of 50 samples
-    assert statistics.best_of_k_runs(short, [8])[0] == pytest.approx(400 / 401, abs=5e-4)  # the expected maximum of 400 uniform samples
+    # the expected maximum of 400 uniform samples
+    assert statistics.best_of_k_runs(short, [8])[0] == pytest.approx(400 / 401, abs=5e-4)
 
 
 def test_replicates_are_centred_on_the_estimate():
@@ -235,18 +258,24 @@ def test_replicates_are_centred_on_the_estimate():
     found, replicates = statistics.resampled_best_of_k(rng.normal(size=(30, 4)), [1, 8, 16, 31], counts)
     assert np.allclose(replicates[:, :2].mean(axis=0), found.value[:2]) and replicates.shape == (200, 4)
     assert np.allclose(found.error[:2], replicates[:, :2].std(axis=0) * math.sqrt(30 / 29))
-    assert np.isfinite(found.value[2]) and np.isnan(found.error[2:]).all() and np.isnan(found.value[3])  # more than half; more than all
+    # more than half; more than all
+    assert np.isfinite(found.value[2]) and np.isnan(found.error[2:]).all() and np.isnan(found.value[3])
 
 
-# ------------------------------------------------------------------------------------------ samples to a target
+# ------------------------------------------------------------------------------------------ samples to a
+# target
 
 
 def test_expected_running_time_counts_failed_runs_until_a_success():
     samples = np.array([[10.0, np.inf], [30.0, np.nan]])
     spent = np.array([[100.0, 100.0], [100.0, np.nan]])
     assert statistics.expected_running_time(samples, spent) == pytest.approx((10 + 100 + 30) / 2)
-    assert np.allclose(statistics.expected_running_time(samples, spent, np.array([[2, 0], [0, 2], [1, 1]])), [110, 30, 70])
-    assert np.allclose(statistics.reached_within(samples, np.array([9, 10, 29, 30, 1000])), [0, 1 / 3, 1 / 3, 2 / 3, 2 / 3])
+    assert np.allclose(
+        statistics.expected_running_time(samples, spent, np.array([[2, 0], [0, 2], [1, 1]])), [110, 30, 70]
+    )
+    assert np.allclose(
+        statistics.reached_within(samples, np.array([9, 10, 29, 30, 1000])), [0, 1 / 3, 1 / 3, 2 / 3, 2 / 3]
+    )
 
 
 def test_expected_running_time_is_the_cost_of_restarting():
@@ -261,14 +290,23 @@ def test_expected_running_time_is_the_cost_of_restarting():
             if np.isfinite(run):
                 break
         costs.append(cost)
-    assert statistics.expected_running_time(samples, np.full((400, 1), 100.0)) == pytest.approx(np.mean(costs), rel=0.05)
+    assert statistics.expected_running_time(samples, np.full((400, 1), 100.0)) == pytest.approx(
+        np.mean(costs), rel=0.05
+    )
 
 
 def test_a_target_that_is_never_reached_has_a_lower_limit_only():
     counts = statistics.resample(80, 100, np.random.default_rng(0))
-    time, low, high = statistics.expected_running_time_interval(np.full((80, 5), np.inf), np.full((80, 5), 1000.0), counts)
-    assert np.isinf(time) and np.isinf(high) and 10_000 < low < 100_000  # 3.8 successes in 80 could have been missed
-    assert np.isnan(statistics.expected_running_time_interval(np.full((8, 1), np.nan), np.full((8, 1), np.nan), counts[:, :8])).all()
+    time, low, high = statistics.expected_running_time_interval(
+        np.full((80, 5), np.inf), np.full((80, 5), 1000.0), counts
+    )
+    # 3.8 successes in 80 could have been missed
+    assert np.isinf(time) and np.isinf(high) and 10_000 < low < 100_000
+    assert np.isnan(
+        statistics.expected_running_time_interval(
+            np.full((8, 1), np.nan), np.full((8, 1), np.nan), counts[:, :8]
+        )
+    ).all()
     rare = np.full((80, 5), np.inf)
     rare[0, 0] = 10.0
     time, low, high = statistics.expected_running_time_interval(rare, np.full((80, 5), 1000.0), counts)
@@ -304,15 +342,20 @@ def test_intervals_and_p_values_never_contradict_each_other(value, error, freedo
 
 
 def test_groups_without_spread():
-    same, other, spread = (statistics.mean_of_runs(np.array(x)) for x in ([0.0] * 5, [-0.5] * 5, [0.0, -0.1, 0.0, 0.0, 0.0]))
+    same, other, spread = (
+        statistics.mean_of_runs(np.array(x)) for x in ([0.0] * 5, [-0.5] * 5, [0.0, -0.1, 0.0, 0.0, 0.0])
+    )
     equal = statistics.compare(same, same, margin=LN2)
-    assert (equal.p, equal.p_equivalence) == (1, 0) and statistics.verdict(1.0, float(equal.p_equivalence)) == "equivalent"
+    assert (equal.p, equal.p_equivalence) == (1, 0) and statistics.verdict(
+        1.0, float(equal.p_equivalence)
+    ) == ("equivalent")
     apart = statistics.compare(same, other, margin=LN2)
     assert apart.p == 2**-9 and apart.p_equivalence == 1 and np.isnan(apart.low)
     assert 0.05 < statistics.compare(same, spread, margin=LN2).p < 1
     third = statistics.mean_of_runs(np.full(3, 0.1))
     assert (
-        third.error == 0 and statistics.compare(third, statistics.mean_of_runs(np.full(7, 0.1)), margin=LN2).p == 1
+        third.error == 0
+        and statistics.compare(third, statistics.mean_of_runs(np.full(7, 0.1)), margin=LN2).p == 1
     )  # rounding is no spread
 
 
@@ -331,7 +374,8 @@ def test_verdicts():
 
 
 def test_holms_correction():
-    assert np.allclose(statistics.holm(np.array([0.01, 0.04, 0.03, 0.005])), [0.03, 0.06, 0.06, 0.02])  # R: p.adjust(p, "holm")
+    # R: p.adjust(p, "holm")
+    assert np.allclose(statistics.holm(np.array([0.01, 0.04, 0.03, 0.005])), [0.03, 0.06, 0.06, 0.02])
     assert np.allclose(statistics.holm(np.array([0.02, np.nan, 0.6])), [0.04, np.nan, 0.6], equal_nan=True)
     assert len(statistics.holm(np.array([]))) == 0
 
@@ -365,7 +409,12 @@ def test_agents_that_become_easier_to_measure_do_not_seem_to_converge():
             moments = []
             for spread, error in ((0.02 if late else 0.0, 0.01), (late, 0.003)):
                 values = spread * place + error * rng.normal(size=6)
-                moments.append((estimate(values, np.full(6, error), np.full(6, 6.0)), values + error * rng.normal(size=(200, 6))))
+                moments.append(
+                    (
+                        estimate(values, np.full(6, error), np.full(6, 6.0)),
+                        values + error * rng.normal(size=(200, 6)),
+                    )
+                )
             (before, drawn_before), (after, drawn_after) = moments
             low, high = statistics.change_of_spread(before, after, drawn_before, drawn_after)[1].interval()
             claims[name] += bool(high < 0 or low > 0)
@@ -394,7 +443,9 @@ def test_importance_finds_what_matters_its_direction_and_its_share():
     found = {i.name: i for i in statistics.importance(settings_, scores, rng=rng)}
     assert list(found) == ["population", "rate", "kind", "flag"]
     assert found["rate"].importance == pytest.approx(1 / 1.74, abs=0.12) and found["rate"].direction < -0.6
-    assert found["kind"].importance == pytest.approx(0.49 / 1.74, abs=0.12) and found["kind"].direction is None
+    assert (
+        found["kind"].importance == pytest.approx(0.49 / 1.74, abs=0.12) and found["kind"].direction is None
+    )
     assert found["flag"].importance == 0 == found["flag"].low and found["flag"].direction is None
     assert 0 < found["rate"].low < found["rate"].importance
 
@@ -410,7 +461,13 @@ def test_importance_sees_an_optimum_inside_the_range():
 def test_noise_is_reported_as_importance_no_more_often_than_alpha():
     rng = np.random.default_rng(2)
     settings_ = configurations(40, rng)
-    false = [any(i.importance for i in statistics.importance(settings_, rng.normal(size=40), replicates=200, rng=rng)) for _ in range(300)]
+    false = [
+        any(
+            i.importance
+            for i in statistics.importance(settings_, rng.normal(size=40), replicates=200, rng=rng)
+        )
+        for _ in range(300)
+    ]
     assert np.mean(false) <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 300)
 
 
@@ -421,7 +478,8 @@ def test_importance_says_nothing_of_what_does_not_vary_or_of_too_few():
     assert statistics.importance([{}] * 20, rng.normal(size=20), rng=rng) == []
 
 
-# ------------------------------------------------------------------------------------------ coverage and errors, by simulation
+# ------------------------------------------------------------------------------------------ coverage and
+# errors, by simulation
 
 
 def covered(intervals, truth, at_least, repetitions):
@@ -430,16 +488,23 @@ def covered(intervals, truth, at_least, repetitions):
     return np.all(share >= at_least - 3 * math.sqrt(at_least * (1 - at_least) / repetitions)), share
 
 
-@pytest.mark.parametrize(("size", "seeds", "ks", "at_least"), [(80, 5, [1, 4, 16], 0.945), (16, 3, [1, 4], 0.94), (8, 5, [1, 2], 0.94)])
+@pytest.mark.parametrize(
+    ("size", "seeds", "ks", "at_least"),
+    [(80, 5, [1, 4, 16], 0.945), (16, 3, [1, 4], 0.94), (8, 5, [1, 2], 0.94)],
+)
 def test_the_interval_of_the_tuned_score_covers(size, seeds, ks, at_least):
     rng = np.random.default_rng(4)
     many = rng.normal(size=(20000, max(ks)))
     chosen = many + rng.normal(size=many.shape) / math.sqrt(seeds - 1)
-    truth = [np.take_along_axis(many[:, :k], chosen[:, :k].argmax(axis=1)[:, None], axis=1).mean() for k in ks]
+    truth = [
+        np.take_along_axis(many[:, :k], chosen[:, :k].argmax(axis=1)[:, None], axis=1).mean() for k in ks
+    ]
     found = []
     for _ in range(400):
         scores = rng.normal(size=(size, 1)) + rng.normal(size=(size, seeds))
-        found.append(statistics.resampled_best_of_k(scores, ks, statistics.resample(size, 200, rng))[0].interval())
+        found.append(
+            statistics.resampled_best_of_k(scores, ks, statistics.resample(size, 200, rng))[0].interval()
+        )
     fine, share = covered(found, truth, at_least, 400)
     assert fine, share
 
@@ -453,7 +518,9 @@ def test_the_interval_of_the_best_of_k_runs_covers():
     for _ in range(300):
         scores = rng.normal(size=(80, 1)) + rng.normal(size=(80, 5))
         counts = statistics.resample(80, 200, rng)
-        found.append(statistics.resampled_best_of_k(scores, ks, counts, statistics.best_of_k_runs)[0].interval())
+        found.append(
+            statistics.resampled_best_of_k(scores, ks, counts, statistics.best_of_k_runs)[0].interval()
+        )
     fine, share = covered(found, truth, 0.94, 300)
     assert fine, share
 
@@ -477,7 +544,9 @@ def test_resampling_seeds_as_well_would_overstate_the_error():
 def test_the_interval_of_winning_tickets_covers(size, seeds, at_least, a, b):
     rng = np.random.default_rng(6)
     hits = rng.random((800, size, seeds)) < rng.beta(a, b, size=(800, size, 1))
-    fine, share = covered([statistics.share_of_runs(h.astype(float))[1:] for h in hits], a / (a + b), at_least, 800)
+    fine, share = covered(
+        [statistics.share_of_runs(h.astype(float))[1:] for h in hits], a / (a + b), at_least, 800
+    )
     assert fine, share
 
 
@@ -486,24 +555,38 @@ def test_the_interval_of_the_expected_running_time_covers(harder):
     rng = np.random.default_rng(8)
 
     def samples(*shape):
-        times = np.exp(math.log(1000) + harder + 1.2 * (rng.normal(size=(*shape[:-1], 1)) + 0.7 * rng.normal(size=shape)))
+        times = np.exp(
+            math.log(1000) + harder + 1.2 * (rng.normal(size=(*shape[:-1], 1)) + 0.7 * rng.normal(size=shape))
+        )
         return np.where(times <= 1000, times, np.inf)
 
     everything = samples(200_000, 1)
     truth = np.minimum(everything, 1000).mean() / np.isfinite(everything).mean()
     spent = np.full((80, 5), 1000.0)
-    found = [statistics.expected_running_time_interval(samples(80, 5), spent, statistics.resample(80, 200, rng))[1:] for _ in range(300)]
+    found = [
+        statistics.expected_running_time_interval(samples(80, 5), spent, statistics.resample(80, 200, rng))[
+            1:
+        ]
+        for _ in range(300)
+    ]
     fine, share = covered(found, truth, 0.93, 300)
     assert fine, share
 
 
 def test_the_interval_of_the_interquartile_mean_covers():
     rng = np.random.default_rng(9)
-    truth = statistics.interquartile_mean(-np.exp(rng.normal(size=(400_000, 1))) - np.exp(rng.normal(size=(400_000, 1))))
+    truth = statistics.interquartile_mean(
+        -np.exp(rng.normal(size=(400_000, 1))) - np.exp(rng.normal(size=(400_000, 1)))
+    )
     found = []
     for _ in range(300):
         scores = -np.exp(rng.normal(size=(80, 1))) - np.exp(rng.normal(size=(80, 5)))
-        found.append(np.quantile(statistics.interquartile_mean_resampled(scores, statistics.resample(80, 200, rng)), [0.025, 0.975]))
+        found.append(
+            np.quantile(
+                statistics.interquartile_mean_resampled(scores, statistics.resample(80, 200, rng)),
+                [0.025, 0.975],
+            )
+        )
     fine, share = covered(found, truth, 0.93, 300)
     assert fine, share
 
@@ -512,7 +595,9 @@ def test_the_interval_of_the_interquartile_mean_covers():
 def test_the_interval_of_the_variance_ratio_covers(ratio):
     rng = np.random.default_rng(10)
     scores = ratio * rng.normal(size=(400, 80, 1)) + rng.normal(size=(400, 80, 5))
-    fine, share = covered([statistics.variance_ratio(s).interval() for s in scores], math.log((1 + 5 * ratio**2) / 6), 0.94, 400)
+    fine, share = covered(
+        [statistics.variance_ratio(s).interval() for s in scores], math.log((1 + 5 * ratio**2) / 6), 0.94, 400
+    )
     assert fine, share
 
 
@@ -530,13 +615,18 @@ def test_equal_defaults_are_called_different_no_more_often_than_alpha(name):
     a, b = (estimate(*_moments(DRAWS[name](rng, (4000, 5)))) for _ in range(2))
     found = statistics.compare(a, b, margin=LN2)
     assert np.mean(found.p <= 0.05) <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 4000)
-    apart = statistics.compare(Estimate(a.value + LN2, a.error, a.freedom), b, margin=LN2)  # at the margin they are not equivalent
+    # at the margin they are not equivalent
+    apart = statistics.compare(Estimate(a.value + LN2, a.error, a.freedom), b, margin=LN2)
     assert np.mean(apart.p_equivalence <= 0.05) <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 4000)
 
 
 def _moments(runs):
     """`mean_of_runs` for many groups at once."""
-    return runs.mean(axis=1), runs.std(axis=1, ddof=1) / math.sqrt(runs.shape[1]), np.full(len(runs), runs.shape[1] - 1.0)
+    return (
+        runs.mean(axis=1),
+        runs.std(axis=1, ddof=1) / math.sqrt(runs.shape[1]),
+        np.full(len(runs), runs.shape[1] - 1.0),
+    )
 
 
 def test_few_defaults_against_many_runs_need_a_variance_that_they_cannot_fall_below():
@@ -573,17 +663,27 @@ def test_a_family_of_equal_tuned_agents_is_called_different_no_more_often_than_a
 
 def crossed(rng, c, s, configurations, shared, own):
     """Scores [C, S] whose seeds are lucky or not for all configurations alike."""
-    return configurations * rng.standard_normal((c, 1)) + shared * rng.standard_normal((1, s)) + own * rng.standard_normal((c, s))
+    return (
+        configurations * rng.standard_normal((c, 1))
+        + shared * rng.standard_normal((1, s))
+        + own * rng.standard_normal((c, s))
+    )
 
 
 def test_the_variance_of_shared_luck_is_estimated_without_bias():
     rng = np.random.default_rng(0)
     found = [statistics.shared_seed_variance(crossed(rng, 40, 5, 1.0, 0.7, 0.5)) for _ in range(1500)]
     assert np.mean(found) == pytest.approx(0.7**2 / 5, rel=0.07)
-    assert statistics.shared_seed_variance(np.ones((1, 5))) == statistics.shared_seed_variance(np.ones((5, 1))) == 0
+    assert (
+        statistics.shared_seed_variance(np.ones((1, 5)))
+        == statistics.shared_seed_variance(np.ones((5, 1)))
+        == 0
+    )
 
 
-@pytest.mark.parametrize(("configurations", "shared", "own"), [(0.0, 1.0, 0.3), (0.5, 0.5, 0.5), (1.0, 0.0, 1.0)])
+@pytest.mark.parametrize(
+    ("configurations", "shared", "own"), [(0.0, 1.0, 0.3), (0.5, 0.5, 0.5), (1.0, 0.0, 1.0)]
+)
 def test_intervals_cover_when_configurations_share_the_luck_of_their_seeds(configurations, shared, own):
     rng = np.random.default_rng(1)
     covered, best, intervals = 0, [], []

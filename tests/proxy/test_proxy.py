@@ -1,4 +1,6 @@
-"""Proxies from a data set to a search: no leakage, the same model twice, errors on unseen designs, clear refusals."""
+"""Proxies from a data set to a search: no leakage, the same model twice, errors on unseen designs, clear
+refusals.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +15,31 @@ from conftest import Bowl
 from typer.testing import CliRunner
 
 import archgym
-from archgym import ArchGymError, DesignSpace, Integer, Maximize, Metric, Minimize, Objective, Simulator, Tabulated, register_env
+from archgym import (
+    ArchGymError,
+    DesignSpace,
+    Integer,
+    Maximize,
+    Metric,
+    Minimize,
+    Objective,
+    Simulator,
+    Tabulated,
+    register_env,
+)
 from archgym.cli import app
 from archgym.dataset import build, load_dataset, sample, save_dataset
 from archgym.files.archive import load_archive, save_archive
-from archgym.proxy import ProxySearch, ProxySimulator, evaluate, fitting, load_trained, proxy_env, save_trained, train
+from archgym.proxy import (
+    ProxySearch,
+    ProxySimulator,
+    evaluate,
+    fitting,
+    load_trained,
+    proxy_env,
+    save_trained,
+    train,
+)
 from archgym.proxy.evaluate import LEVELS
 from archgym.proxy.features import Encoding
 from archgym.proxy.search import ranked
@@ -82,13 +104,18 @@ def program(*arguments: object):
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_errors_told_are_those_on_designs_that_the_saved_model_has_not_seen(kind, hills, monkeypatch):
     seen = []
-    monkeypatch.setattr("archgym.proxy.training.fit", lambda model, x, z, seed: seen.append(x) or fitting.fit(model, x, z, seed))
+    monkeypatch.setattr(
+        "archgym.proxy.training.fit",
+        lambda model, x, z, seed: seen.append(x) or fitting.fit(model, x, z, seed),
+    )
     found = train(hills, ["cost_s"], kind, folds=3)
     (x,) = seen
     assert not {row.tobytes() for row in x} & {row.tobytes() for row in Encoding(hills.space)(found.indices)}
     true = Hills().evaluate_indices(found.indices)["cost_s"]
     predicted = found.simulator.evaluate_indices(found.indices)["cost_s"]
-    assert np.array_equal(found.true[:, 0], true) and found.predicted[:, 0] == pytest.approx(predicted, rel=1e-9)
+    assert np.array_equal(found.true[:, 0], true) and found.predicted[:, 0] == pytest.approx(
+        predicted, rel=1e-9
+    )
     error, told = predicted - true, found.report["test"]["cost_s"]
     span = np.ptp(hills.column("cost_s")[hills.feasible])
     assert told["rmse_percent_of_range"] == pytest.approx(100 * np.sqrt((error**2).mean()) / span)
@@ -128,9 +155,11 @@ def test_intervals_hold_the_truth_as_often_as_they_say(kind, monkeypatch):
     for level in LEVELS:
         low, high = found.simulator.interval(everything[answers["feasible"]], level)["cost_s"]
         covered = ((low <= true) & (true <= high)).mean()
-        assert level - 0.08 < covered < level + 0.2, "the folds' models have seen less than the one that is kept"
+        assert level - 0.08 < covered < level + 0.2, (
+            "the folds' models have seen less than the one that is kept"
+        )
         assert set(found.report["coverage"]["cost_s"]) == {str(level) for level in LEVELS}
-    with pytest.raises(ArchGymError, match="calibrated for levels"):
+    with pytest.raises(ArchGymError, match="expected a calibrated level, one of"):
         found.simulator.interval(everything, 0.42)
 
 
@@ -141,14 +170,20 @@ def test_agents_that_look_everywhere_leave_better_data_than_one_that_does_not(hi
         agent=np.array(["wide"] * len(hills) + ["narrow"] * len(corner)),
     )
     errors = train(both, ["cost_s"], "random_forest", folds=2).report["agents"]["errors"]
-    assert errors["wide"]["all"] < errors["narrow"]["all"] and errors["narrow"]["narrow"] < errors["narrow"]["wide"]
+    assert (
+        errors["wide"]["all"] < errors["narrow"]["all"]
+        and errors["narrow"]["narrow"] < errors["narrow"]["wide"]
+    )
 
 
 def test_learning_curves_fall_and_end_at_the_model_itself(trained):
     curve = trained.report["learning_curve"]
     assert [point["designs"] for point in curve] == sorted(point["designs"] for point in curve)
     assert curve[-1]["errors"] == trained.report["test"]
-    assert curve[-1]["errors"]["gain"]["rmse_percent_of_range"] < curve[0]["errors"]["gain"]["rmse_percent_of_range"]
+    assert (
+        curve[-1]["errors"]["gain"]["rmse_percent_of_range"]
+        < curve[0]["errors"]["gain"]["rmse_percent_of_range"]
+    )
 
 
 def test_feasibility_is_learnt_where_some_designs_are_not(trained, hills):
@@ -166,13 +201,18 @@ def test_feasibility_is_learnt_where_some_designs_are_not(trained, hills):
     ("change", "targets", "options", "message"),
     [
         ({}, ["cost"], {}, "unknown metric of the data set 'cost'; did you mean 'cost_s'"),
-        ({}, ["gain", "gain"], {}, "named twice"),
+        ({}, ["gain", "gain"], {}, "expected distinct targets, got 'gain' twice"),
         ({}, ["gain"], {"model": "forest"}, "unknown model 'forest'"),
-        ({}, ["gain"], {"folds": 1}, "folds are at least 2"),
-        ({}, ["gain"], {"test": 1.0}, "share between 0 and 1"),
-        ({}, ["gain"], {"designs": 19}, "too few: at least 20"),
+        ({}, ["gain"], {"folds": 1}, "expected at least 2 folds .*, got 1 and"),
+        ({}, ["gain"], {"test_size": 1.0}, "a test_size between 0 and 1, got 5 and 1.0"),
+        ({}, ["gain"], {"train_size": 19}, "at least 20 feasible designs for training and 2 for the test"),
         ({"values": np.ones((400, 2))}, ["gain"], {}, "gain is 1 for all"),
-        ({"feasible": np.zeros(400, bool)}, ["gain"], {}, "none of the 400 designs is feasible"),
+        (
+            {"feasible": np.zeros(400, bool)},
+            ["gain"],
+            {},
+            "expected feasible designs, got 400 infeasible ones",
+        ),
     ],
 )
 def test_what_cannot_be_learnt_is_told(hills, change, targets, options, message):
@@ -222,7 +262,9 @@ def test_a_proxy_that_lacks_a_metric_of_the_objective_says_which(hills, tmp_path
 def test_a_proxy_can_be_tabulated_searched_and_studied(folder, tmp_path):
     table = Tabulated(ProxySimulator.load(folder))
     assert table.optimum(table.default_objective) is not None
-    result = archgym.search("archgym.proxy.env:archgym/Proxy-v0", "genetic", budget=300, env_kwargs={"model": str(folder)})
+    result = archgym.search(
+        "archgym.proxy.env:archgym/Proxy-v0", "genetic", budget=300, env_kwargs={"model": str(folder)}
+    )
     assert result.best_metrics["cost_s"] < 3e-6
     text = f"""
 [study]
@@ -238,7 +280,9 @@ name = "random"
     assert run_study(Study(text), Store(tmp_path / "out"), workers=1).failed == 0
 
 
-@pytest.mark.parametrize("damage", ["missing", "truncated", "foreign", "pickle", "format", "features", "kind", "space"])
+@pytest.mark.parametrize(
+    "damage", ["missing", "truncated", "foreign", "pickle", "format", "features", "kind", "space"]
+)
 def test_foreign_and_damaged_files_are_refused_without_running_anything(folder, damage):
     path = folder / "model.npz"
     match damage:
@@ -273,7 +317,15 @@ def test_foreign_and_damaged_files_are_refused_without_running_anything(folder, 
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("scale", 1e308), ("scale", 0.0), ("scale", -1.0), ("scale", 5e306), ("mean", 1.7e308), ("mean", -np.inf), ("widths", np.nan)],
+    [
+        ("scale", 1e308),
+        ("scale", 0.0),
+        ("scale", -1.0),
+        ("scale", 5e306),
+        ("mean", 1.7e308),
+        ("mean", -np.inf),
+        ("widths", np.nan),
+    ],
 )
 def test_a_proxy_whose_predictions_would_not_be_finite_is_refused(folder, name, value):
     about, arrays = load_archive(folder / "model.npz", 1)
@@ -283,10 +335,15 @@ def test_a_proxy_whose_predictions_would_not_be_finite_is_refused(folder, name, 
 
 
 def test_an_array_that_nobody_asks_for_is_not_unpacked(folder):
-    with zipfile.ZipFile(folder / "model.npz", "a", zipfile.ZIP_DEFLATED) as file, file.open("more.npy", "w") as member:
+    with (
+        zipfile.ZipFile(folder / "model.npz", "a", zipfile.ZIP_DEFLATED) as file,
+        file.open("more.npy", "w") as member,
+    ):
         for _ in range(200):
             member.write(bytes(2**20))
-    with pytest.raises(ArchGymError, match=r"is not a proxy of archgym: it would unpack to 20\d MiB, far more than its kind"):
+    with pytest.raises(
+        ArchGymError, match=r"is not a proxy of archgym: it would unpack to 20\d MiB, far more than its kind"
+    ):
         ProxySimulator.load(folder)
 
 
@@ -301,7 +358,10 @@ def test_only_the_designs_that_are_verified_are_simulated_and_they_are_good(fold
     assert result.best_metrics["cost_s"] == pytest.approx(optimum)
     again = archgym.search("test/Hills-v0", ProxySearch(folder, "genetic", 1000), budget=10, seed=2)
     assert np.array_equal(result.history["reward"], again.history["reward"])
-    assert result.specification["agent"]["hyperparameters"]["model"]["model"] == agent.trained.simulator.specification["model"]
+    assert (
+        result.specification["agent"]["hyperparameters"]["model"]["model"]
+        == agent.trained.simulator.specification["model"]
+    )
 
 
 def test_designs_that_the_simulator_calls_the_same_are_verified_once():
@@ -311,7 +371,7 @@ def test_designs_that_the_simulator_calls_the_same_are_verified_once():
 
 
 def test_a_proxy_of_another_space_is_refused(folder):
-    with pytest.raises(ArchGymError, match="whose parameters are others"):
+    with pytest.raises(ArchGymError, match="was trained on test/Hills-v0, which has different parameters"):
         archgym.search("test/Bowl-v0", ProxySearch(folder, "random", 50), budget=5)
 
 
@@ -327,7 +387,17 @@ def test_speeds_are_measured_side_by_side(trained):
 def test_the_commands_train_show_report_and_search(tmp_path):
     assert (
         program(
-            "dataset", "sample", "archgym/NKLandscape-v0", "--set", "n=6", "--set", "k=1", "--budget", 800, "--out", tmp_path / "data"
+            "dataset",
+            "sample",
+            "archgym/NKLandscape-v0",
+            "--set",
+            "n=6",
+            "--set",
+            "k=1",
+            "--budget",
+            800,
+            "--out",
+            tmp_path / "data",
         ).exit_code
         == 0
     )
@@ -346,10 +416,29 @@ def test_the_commands_train_show_report_and_search(tmp_path):
     assert drawn.exit_code == 0, drawn.output
     svg = (tmp_path / "r.svg").read_text()
     assert "Learning curve" in svg and "Intervals" in svg and "designs/s" in drawn.output
-    search = ("search", "archgym/NKLandscape-v0", "genetic", "--budget", 500, "--proxy", tmp_path / "model", "--verify-top", 7)
+    search = (
+        "search",
+        "archgym/NKLandscape-v0",
+        "genetic",
+        "--budget",
+        500,
+        "--proxy",
+        tmp_path / "model",
+        "--verify-top",
+        7,
+    )
     found = program(*search, "--set", "n=6", "--set", "k=1")
-    assert found.exit_code == 0 and "7 (7 distinct)" in found.output and "807 designs simulated in all" in found.output, found.output
-    assert program("search", "archgym/NKLandscape-v0", "random", "genetic", "--proxy", tmp_path / "model").exit_code == 2
+    assert (
+        found.exit_code == 0
+        and "7 (7 distinct)" in found.output
+        and "807 designs simulated in all" in found.output
+    ), found.output
+    assert (
+        program(
+            "search", "archgym/NKLandscape-v0", "random", "genetic", "--proxy", tmp_path / "model"
+        ).exit_code
+        == 2
+    )
 
 
 def test_every_studys_data_train_a_proxy_and_compare_its_agents(tmp_path):
@@ -375,12 +464,40 @@ name = "genetic"
     from archgym.files.charts import svg
     from archgym.proxy.charts import draw
 
-    assert "Whose designs generalise" in svg(draw(found))
+    assert "Generalisation between agents" in svg(draw(found))
 
 
 def test_scores_of_perfect_and_of_constant_predictions():
     true = np.array([1.0, 2.0, 3.0])
     perfect, constant = (evaluate.scores(true, p, 2.0, 2.0) for p in (true, np.full(3, 2.0)))
     assert perfect["rmse_percent_of_range"] == 0 and perfect["r2"] == perfect["spearman"] == 1
-    assert constant["rmse_percent_of_range"] == constant["mean_predictor_rmse_percent_of_range"] and constant["r2"] == 0
-    assert np.isnan(constant["spearman"]) and np.isnan(evaluate.scores(true - 1, true, 2.0, 1.0)["mape_percent"])
+    assert (
+        constant["rmse_percent_of_range"] == constant["mean_predictor_rmse_percent_of_range"]
+        and constant["r2"] == 0
+    )
+    assert np.isnan(constant["spearman"]) and np.isnan(
+        evaluate.scores(true - 1, true, 2.0, 1.0)["mape_percent"]
+    )
+
+
+def test_progress_rises_to_the_end_and_old_names_of_arguments_work(hills, folder):
+    seen = []
+    with pytest.warns(DeprecationWarning, match=r"train\(designs=\.\.\.\) is deprecated: write train_size"):
+        found = train(
+            hills,
+            ["gain"],
+            "linear",
+            designs=100,
+            folds=2,
+            progress=lambda what, share: seen.append((what, share)),
+        )
+    assert found.report["designs"]["train"] == 100
+    shares = [share for _, share in seen]
+    assert shares == sorted(shares) and shares[0] > 0 and shares[-1] == 1
+    assert list(dict.fromkeys(what for what, _ in seen)) == [
+        "the model",
+        "cross-validation",
+        "learning curve",
+    ]
+    with pytest.warns(DeprecationWarning, match=r"ProxySearch\(samples=\.\.\.\) is deprecated: write budget"):
+        assert ProxySearch(folder, samples=7).configuration["samples"] == 7

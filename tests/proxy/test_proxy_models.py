@@ -1,4 +1,6 @@
-"""Encodings and models: what NumPy computes is what scikit-learn computes, and what is no model is refused."""
+"""Encodings and models: what NumPy computes is what scikit-learn computes, and what is no model is
+refused.
+"""
 
 from __future__ import annotations
 
@@ -46,9 +48,24 @@ def problem(n: int = 150, outputs: int = 2):
 
 def test_ordered_parameters_keep_their_order_and_categories_have_none():
     encoding = Encoding(SPACE)
-    assert encoding.names == ("x", "size", "quality", "isa=scalar", "isa=avx2", "isa=avx512", "flag=True", "share")
+    assert encoding.names == (
+        "x",
+        "size",
+        "quality",
+        "isa=scalar",
+        "isa=avx2",
+        "isa=avx512",
+        "flag=True",
+        "share",
+    )
     assert encoding.parameter.tolist() == [0, 1, 2, 3, 3, 3, 4, 5]
-    designs = {"x": [1, 6], "size": [4, 8], "quality": ["middle", "high"], "isa": ["avx2", "avx512"], "flag": [False, True]}
+    designs = {
+        "x": [1, 6],
+        "size": [4, 8],
+        "quality": ["middle", "high"],
+        "isa": ["avx2", "avx512"],
+        "flag": [False, True],
+    }
     x = encoding(SPACE.encode({**designs, "share": [0.0, 1.0]}))
     assert x[:, :3].tolist() == [[0, 0.5, 0.5], [1, 0.75, 1]], "sizes that span 16 lie on a logarithmic axis"
     assert x[:, 3:].tolist() == [[0, 1, 0, 0, 0], [0, 0, 1, 1, 1]]
@@ -100,7 +117,9 @@ def test_a_forest_predicts_what_scikit_learn_predicts(outputs):
     from sklearn.ensemble import RandomForestRegressor
 
     x, z, new = problem(outputs=outputs)
-    theirs = RandomForestRegressor(fitting.N_TREES, max_features=0.5, random_state=3).fit(x, z if outputs > 1 else z[:, 0])
+    theirs = RandomForestRegressor(fitting.N_TREES, max_features=0.5, random_state=3).fit(
+        x, z if outputs > 1 else z[:, 0]
+    )
     mean, spread = fit("random_forest", x, z, 3).predict(new)
     each = np.stack([tree.predict(new).reshape(len(new), outputs) for tree in theirs.estimators_])
     assert mean == pytest.approx(theirs.predict(new).reshape(mean.shape), abs=1e-9)
@@ -131,7 +150,11 @@ def test_feasibility_is_what_scikit_learn_says():
     x, z, new = problem()
     feasible = z[:, 0] > -0.5
     theirs = HistGradientBoostingClassifier(
-        max_iter=fitting.N_ITERATIONS // 5, learning_rate=0.1, min_samples_leaf=5, early_stopping=False, random_state=3
+        max_iter=fitting.N_ITERATIONS // 5,
+        learning_rate=0.1,
+        min_samples_leaf=5,
+        early_stopping=False,
+        random_state=3,
     ).fit(x, feasible)
     assert np.array_equal(fit_classes(x, feasible, 3).predict(new)[0][:, 0] > 0, theirs.predict(new))
 
@@ -155,7 +178,7 @@ def test_a_line_predicts_a_line_and_large_data_are_refused_by_a_gaussian_process
     weights = np.arange(16.0).reshape(8, 2)
     assert fit("linear", x, x @ weights + 2, 0).predict(new)[0] == pytest.approx(new @ weights + 2, abs=1e-4)
     monkeypatch.setattr(fitting, "MAX_GP_DESIGNS", 100)
-    with pytest.raises(ArchGymError, match="at most 100 designs, not 150: give --designs 100"):
+    with pytest.raises(ArchGymError, match="at most 100 designs, got 150; give --designs 100"):
         fit("gaussian_process", x, x @ weights, 0)
     with pytest.raises(ArchGymError, match="did you mean 'random_forest'"):
         fit("random_forrest", x, x @ weights, 0)
@@ -180,7 +203,12 @@ def test_trees_walk_as_one_would_by_hand(seed, depth, count):
     def grow(left_over: int) -> int:
         node = len(parts["left"])
         inner = left_over > 0 and rng.random() < 0.8
-        for name, value in (("feature", int(rng.integers(3))), ("threshold", rng.random()), ("left", LEAF), ("right", LEAF)):
+        for name, value in (
+            ("feature", int(rng.integers(3))),
+            ("threshold", rng.random()),
+            ("left", LEAF),
+            ("right", LEAF),
+        ):
             parts[name].append(value)
         parts["value"].append([rng.random()])
         if inner:
@@ -188,7 +216,10 @@ def test_trees_walk_as_one_would_by_hand(seed, depth, count):
         return node
 
     parts["roots"] = [grow(depth) for _ in range(count)]
-    arrays = {name: np.array(values) for name, values in parts.items()} | {"base": np.array([0.5]), "scale": np.array(1.0)}
+    arrays = {name: np.array(values) for name, values in parts.items()} | {
+        "base": np.array([0.5]),
+        "scale": np.array(1.0),
+    }
     trees = Trees.from_arrays(arrays, 3, 1)
     x = rng.random((20, 3))
 
@@ -210,9 +241,9 @@ def test_trees_walk_as_one_would_by_hand(seed, depth, count):
         ("left", lambda a: np.where(a == LEAF, a, 0), "child before it"),
         ("right", lambda a: np.full_like(a, LEAF), "child before it"),
         ("right", lambda a: np.where(a == LEAF, a, a - 1), "no parent or with two"),
-        ("feature", lambda a: a + 99, "feature that does not exist"),
+        ("feature", lambda a: a + 99, "feature beyond the space's"),
         ("feature", lambda a: a.astype(float), "feature is float64"),
-        ("roots", lambda a: a - 1, "root that is no node"),
+        ("roots", lambda a: a - 1, "root that is not a node"),
         ("value", lambda a: a[:-1], "value is float64"),
         ("value", lambda a: a * np.nan, "not finite"),
         ("threshold", lambda a: a[:3], "threshold is float64"),

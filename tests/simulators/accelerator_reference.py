@@ -1,7 +1,9 @@
-"""The accelerator model once more, in plain integers and loops: what `archgym.simulators.accelerator` is held against.
+"""The accelerator model once more, in plain integers and loops: what `archgym.simulators.accelerator` is held
+against.
 
-Nothing is vectorised and no form is used where counting will do: folds and tiles are walked one by one, a systolic array is simulated PE by
-PE, and off-chip traffic is counted by running the loop nest with a buffer that keeps the last tile of each operand.
+Nothing is vectorised and no form is used where counting will do: folds and tiles are walked one by one, a
+systolic array is simulated PE by PE, and off-chip traffic is counted by running the loop nest with a buffer
+that keeps the last tile of each operand.
 """
 
 import itertools
@@ -49,12 +51,18 @@ def systolic(dataflow, rows, cols, m, n, k):
             ifmap, filters, ofmap = ifmap + len(i) * len(j), filters + n * len(i), ofmap + n * len(j)
         else:
             cycles += k + rows + cols - 2
-            ifmap, filters, ofmap = ifmap + k * len(i), filters + k * len(j), ofmap + len(i) * len(j) + rows + cols
+            ifmap, filters, ofmap = (
+                ifmap + k * len(i),
+                filters + k * len(j),
+                ofmap + len(i) * len(j) + rows + cols,
+            )
     return cycles, ifmap, filters, ofmap
 
 
 def weight_stationary_array(x, w, rows, cols):
-    """(product of x [m][k] by w [k][n], cycles) on one fold, k <= rows and n <= cols, PE by PE and cycle by cycle."""
+    """(product of x [m][k] by w [k][n], cycles) on one fold, k <= rows and n <= cols, PE by PE and cycle
+    by cycle.
+    """
     m, k, n = len(x), len(w), len(w[0])
     weight = [[0] * cols for _ in range(rows)]
     cycle = 0
@@ -68,7 +76,10 @@ def weight_stationary_array(x, w, rows, cols):
     while any(value is None for row in product for value in row):
         incoming = [x[streamed - r][r] if 0 <= streamed - r < m and r < k else 0 for r in range(rows)]
         new_right = [[incoming[r] if c == 0 else right[r][c - 1] for c in range(cols)] for r in range(rows)]
-        down = [[(0 if r == 0 else down[r - 1][c]) + weight[r][c] * new_right[r][c] for c in range(cols)] for r in range(rows)]
+        down = [
+            [(0 if r == 0 else down[r - 1][c]) + weight[r][c] * new_right[r][c] for c in range(cols)]
+            for r in range(rows)
+        ]
         right = new_right
         for c in range(cols):
             row = streamed - (rows - 1) - c  # of the product, that leaves at the foot of column c
@@ -118,6 +129,13 @@ def maestro(dataflow, pes, k, c, r, s, e, f):
     return steps * (2 * min(4, c) * s + 1) + 1
 
 
+def layer_runtime(dataflow, pes, layer):
+    """All groups and repeats of a convolution, one after the other."""
+    e, f, _, filters, channels, _ = sizes(layer)
+    once = maestro(dataflow, pes, filters, channels, layer.kernel_h, layer.kernel_w, e, f)
+    return once * layer.batch * layer.groups * layer.repeats
+
+
 # Tiling
 
 
@@ -130,7 +148,9 @@ def sizes(layer):
 
 
 def pixels(outputs, kernel, stride, front=0, size=None):
-    """Positions along one axis that a range of outputs reads; those of the padding left out where `size` is given."""
+    """Positions along one axis that a range of outputs reads; those of the padding left out where `size`
+    is given.
+    """
     read = {o * stride - front + tap for o in outputs for tap in range(kernel)}
     return read if size is None else {i for i in read if 0 <= i < size}
 
@@ -141,23 +161,47 @@ def tile_sizes(size):
 
 @cache
 def pixel_tiles(layer):
-    """Tiles in output pixels, in order: what they hold, how many, and input pixels that all of them read, less padding."""
+    """Tiles in output pixels, in order: what they hold, how many, and input pixels that all of them read,
+    less padding.
+    """
     e, f, *_ = sizes(layer)
     shapes = [(1, et, ft) for et in tile_sizes(e) for ft in tile_sizes(f)]
     shapes += [(images, e, f) for images in tile_sizes(layer.batch) if images > 1]
     tiles = []
     for images, et, ft in shapes:
-        rows = [pixels(part, layer.kernel_h, layer.stride, layer.padding_h // 2, layer.height) for part in parts(e, et)]
-        cols = [pixels(part, layer.kernel_w, layer.stride, layer.padding_w // 2, layer.width) for part in parts(f, ft)]
-        held = images * len(pixels(range(et), layer.kernel_h, layer.stride)) * len(pixels(range(ft), layer.kernel_w, layer.stride))
+        rows = [
+            pixels(part, layer.kernel_h, layer.stride, layer.padding_h // 2, layer.height)
+            for part in parts(e, et)
+        ]
+        cols = [
+            pixels(part, layer.kernel_w, layer.stride, layer.padding_w // 2, layer.width)
+            for part in parts(f, ft)
+        ]
+        held = (
+            images
+            * len(pixels(range(et), layer.kernel_h, layer.stride))
+            * len(pixels(range(ft), layer.kernel_w, layer.stride))
+        )
         read = layer.batch * sum(map(len, rows)) * sum(map(len, cols))
         count = len(parts(layer.batch, images)) * len(rows) * len(cols)
-        tiles.append({"images": images, "et": et, "ft": ft, "mt": images * et * ft, "held": held, "read": read, "nm": count})
+        tiles.append(
+            {
+                "images": images,
+                "et": et,
+                "ft": ft,
+                "mt": images * et * ft,
+                "held": held,
+                "read": read,
+                "nm": count,
+            }
+        )
     return tiles
 
 
 def fetches(order, trips, own, absent):
-    """How often an operand of the loops `own` is fetched, per piece of it: the loop nest is run and keeps the last piece."""
+    """How often an operand of the loops `own` is fetched, per piece of it: the loop nest is run and keeps
+    the last piece.
+    """
     kept, count = None, 0
     for place in itertools.product(*(range(trips[loop]) for loop in order)):
         at = dict(zip(order, place, strict=True))
@@ -197,13 +241,27 @@ def tiles(layer, b, a, double):
         for order in itertools.permutations("mnk"):
             x = fetched(order, nm, nn, nk)
             spilled = a * m * n * (x["k"] - 1)
-            moved.append((b * c * pixel["read"] * x["n"] + b * kd * n * x["m"] + spilled, b * m * n + spilled))
+            moved.append(
+                (b * c * pixel["read"] * x["n"] + b * kd * n * x["m"] + spilled, b * m * n + spilled)
+            )
         reads, writes = min(moved, key=sum)
         passes = nk * up(ct * kernel, NOMINAL_LANES)
-        buffer = b * (m * kd * nn * up(nt, NOMINAL_LANES) + kd * n * nm + m * n) + 2 * a * m * n * (passes - 1)
-        cost = 25 * (reads + writes) + (reads + writes) + buffer  # J in 25ths, so that it stays whole: rho = 1/25
+        buffer = b * (m * kd * nn * up(nt, NOMINAL_LANES) + kd * n * nm + m * n) + 2 * a * m * n * (
+            passes - 1
+        )
+        # J in 25ths, so that it stays whole: rho = 1/25
+        cost = 25 * (reads + writes) + (reads + writes) + buffer
         shape = {**pixel, "nt": nt, "ct": ct, "nn": nn, "nk": nk}
-        found.append({**shape, "need": need, "reads": reads, "writes": writes, "cost": cost, "first": held[0] + held[1]})
+        found.append(
+            {
+                **shape,
+                "need": need,
+                "reads": reads,
+                "writes": writes,
+                "cost": cost,
+                "first": held[0] + held[1],
+            }
+        )
     return found
 
 
@@ -211,19 +269,29 @@ def tiles(layer, b, a, double):
 def curve(layer, b, a, double):
     kept = []
     for tile in sorted(tiles(layer, b, a, double), key=lambda tile: (tile["need"], tile["cost"])):
-        if not kept or (tile["cost"] < kept[-1]["cost"] and tile["reads"] + tile["writes"] <= kept[-1]["reads"] + kept[-1]["writes"]):
+        if not kept or (
+            tile["cost"] < kept[-1]["cost"]
+            and tile["reads"] + tile["writes"] <= kept[-1]["reads"] + kept[-1]["writes"]
+        ):
             kept.append(tile)
     return kept
 
 
 def traffic_of_the_loop_nest(layer, b, a, order, images, et, ft, nt, ct):
-    """(bytes read, bytes written) off chip: the loops over tiles are run, and every element that is not in the buffer is counted.
+    """(bytes read, bytes written) off chip: the loops over tiles are run, and every element that is not in
+    the buffer is counted.
 
-    The buffer keeps the last tile of each operand. An output tile that it gives up before its last channels is written as partial sums,
-    and read again when it comes back; one that is complete is written as operands.
+    The buffer keeps the last tile of each operand. An output tile that it gives up before its last channels
+    is written as partial sums, and read again when it comes back; one that is complete is written as
+    operands.
     """
     e, f, _, n, c, _ = sizes(layer)
-    of_pixels = [(len(batch), es, fs) for batch in parts(layer.batch, images) for es in parts(e, et) for fs in parts(f, ft)]
+    of_pixels = [
+        (len(batch), es, fs)
+        for batch in parts(layer.batch, images)
+        for es in parts(e, et)
+        for fs in parts(f, ft)
+    ]
     loops = {"m": of_pixels, "n": parts(n, nt), "k": parts(c, ct)}
     kept = {"I": None, "W": None, "O": None}
     channels_done, reads, writes = {}, 0, 0
@@ -290,7 +358,9 @@ def mapped(dataflow, rows, cols, l1, b, a, layer, tile):
             filters, channels = min(p, n), min(q, c)  # a PE holds no more than there are
             if (filters * channels * s + channels * s) * b + filters * a > l1:
                 continue
-            steps = len(parts(n, p)) * len(parts(c, q * replicas)) * row_groups * len(parts(e, cols)) * batch * f
+            steps = (
+                len(parts(n, p)) * len(parts(c, q * replicas)) * row_groups * len(parts(e, cols)) * batch * f
+            )
             cycles = steps * (filters * channels * s + 1)
             if best is None or cycles < best[0]:
                 best = cycles, p, q
@@ -300,7 +370,12 @@ def mapped(dataflow, rows, cols, l1, b, a, layer, tile):
         row_folds, read_rows = folds(e, tile["et"], cols, r, st)
         col_folds, read_cols = folds(f, tile["ft"], tile["ft"], s, st)
         inputs = nn * up(tile["nt"], p) * c * batch * row_groups * read_rows * read_cols
-        return cycles, inputs, kd * n * batch * row_folds * col_folds, nk * up(tile["ct"], q * replicas) * row_groups
+        return (
+            cycles,
+            inputs,
+            kd * n * batch * row_folds * col_folds,
+            nk * up(tile["ct"], q * replicas) * row_groups,
+        )
     if l1 < a + b:
         return None
     if dataflow == "shidiannao":
@@ -386,13 +461,21 @@ def evaluate(layers, design, technology="45nm"):
         pj_of_buffer = (b * (inputs + weights) + spilled + tile["writes"]) * buffer_cost[0]
         pj_of_buffer += (b * outputs + spilled + tile["reads"]) * buffer_cost[1]
         count = layer.groups * layer.repeats
-        terms = {"compute": count * compute, "noc": count * noc / per_cycle["noc"], "dram": count * moved / per_cycle["dram"]}
+        terms = {
+            "compute": count * compute,
+            "noc": count * noc / per_cycle["noc"],
+            "dram": count * moved / per_cycle["dram"],
+        }
         if design["double_buffering"]:
             taken = max(terms.values()) + layer.repeats * tile["first"] / per_cycle["dram"]
         else:
             taken = sum(terms.values())
         binding[max(terms, key=terms.get)] += taken
-        cycles, dram_bytes, compute_cycles = cycles + taken, dram_bytes + count * moved, compute_cycles + terms["compute"]
+        cycles, dram_bytes, compute_cycles = (
+            cycles + taken,
+            dram_bytes + count * moved,
+            compute_cycles + terms["compute"],
+        )
         macs += count * m * n * kd
         pj += count * (m * n * kd * mac_pj + noc * noc_pj + pj_of_buffer + moved * dram_pj)
     latency = cycles / clock
@@ -401,7 +484,9 @@ def evaluate(layers, design, technology="45nm"):
         "latency_s": latency,
         "cycles": cycles,
         "energy_j": energy,
-        "area_mm2": area_mm2(technology, rows, cols, l1, buffer, design["noc_bytes_per_cycle"], design["precision"]),
+        "area_mm2": area_mm2(
+            technology, rows, cols, l1, buffer, design["noc_bytes_per_cycle"], design["precision"]
+        ),
         "power_w": energy / latency,
         "edp": energy * latency,
         "utilization": macs / (cycles * rows * cols),

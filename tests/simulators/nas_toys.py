@@ -9,7 +9,9 @@ BUDGETS = (1, 4, 16)
 
 
 def toy_table(name: str = "toy", *, seeds: int = 3, network: str = "digits") -> Table:
-    """Accuracies that grow with live 3x3 convolutions and with epochs, and training seeds that differ by noise."""
+    """Accuracies that grow with live 3x3 convolutions and with epochs, and training seeds that differ by
+    noise.
+    """
     rng = np.random.default_rng(0)
     row = canonical_classes(all_cells(), shared_weights=False)
     rows, first = np.unique(row, return_index=True)

@@ -1,4 +1,6 @@
-"""The backends of the accelerator environments: against stand-ins of the tools, and against the tools where they are installed."""
+"""The backends of the accelerator environments: against stand-ins of the tools, and against the tools
+where they are installed.
+"""
 
 from __future__ import annotations
 
@@ -23,14 +25,14 @@ from packaging.requirements import Requirement
 
 from archgym.cli import backends as cli
 from archgym.errors import ArchGymError, SimulatorUnavailable
-from archgym.files.paths import data_folder
-from archgym.files.results import Results
+from archgym.files.paths import data_folder, make_folder
+from archgym.files.results import Records
 from archgym.simulator_wrappers.parallel import Isolated
 from archgym.simulators.accelerator import backends, systolic
 from archgym.simulators.accelerator.backends import ScaleSim, ZigZag, backend_simulator, environments
 from archgym.simulators.accelerator.backends.jobs import gemms
 from archgym.simulators.accelerator.backends.session import WORKERS, Session
-from archgym.simulators.accelerator.backends.tool import Tool
+from archgym.simulators.accelerator.backends.tool import Tool, key_of
 from archgym.simulators.accelerator.backends.zigzag import hardware
 from archgym.simulators.accelerator.design import accelerator_space
 from archgym.simulators.accelerator.layers import Layer
@@ -131,10 +133,14 @@ def stand_in(home, tmp_path):
         folder = tmp_path / name
         folder.mkdir(exist_ok=True)
         (folder / "stub.py").write_text(STUB)
-        (folder / f"{name}_worker.py").write_text(f"import os, signal, sys, time\nhome = {str(folder)!r}\n{code}")
+        (folder / f"{name}_worker.py").write_text(
+            f"import os, signal, sys, time\nhome = {str(folder)!r}\n{code}"
+        )
         place = home / "backends" / name
         python = program(place / "bin" / "python", f'exec {sys.executable} {folder}/stub.py "$@"')
-        (place / environments.MARKER).write_text(json.dumps({"lock": environments.lock_digest(name), "packages": []}))
+        (place / environments.MARKER).write_text(
+            json.dumps({"lock": environments.lock_digest(name), "packages": []})
+        )
         return python
 
     return make
@@ -180,7 +186,10 @@ def run(job):
 @pytest.mark.parametrize(
     ("death", "message"),
     [
-        ("print('the last words', file=sys.stderr); sys.stderr.flush(); os._exit(3)", "ended with exit code 3: .*the last words"),
+        (
+            "print('the last words', file=sys.stderr); sys.stderr.flush(); os._exit(3)",
+            "ended with exit code 3: .*the last words",
+        ),
         ("os.kill(os.getpid(), signal.SIGKILL)", "was killed by SIGKILL"),
         ("os.write(4, b'no JSON\\n'); time.sleep(60)", "a line that is not JSON: 'no JSON'"),
         ("os.write(4, b'[1]\\n'); time.sleep(60)", "a line that is not JSON"),
@@ -214,7 +223,9 @@ def run(job):
 
 
 @POSIX
-@pytest.mark.parametrize("code", ["raise ImportError('no module named tool')", "print('bye'); os._exit(0)", "run ="])
+@pytest.mark.parametrize(
+    "code", ["raise ImportError('no module named tool')", "print('bye'); os._exit(0)", "run ="]
+)
 def test_a_tool_that_cannot_be_started_is_not_the_design_s_fault(stand_in, code):
     with pytest.raises(SimulatorUnavailable, match="cannot start scalesim"):
         Session(stand_in("scalesim", code), "scalesim")
@@ -224,9 +235,11 @@ def test_a_tool_that_cannot_be_started_is_not_the_design_s_fault(stand_in, code)
 def test_a_python_that_is_none_cannot_be_started(tmp_path):
     with pytest.raises(SimulatorUnavailable, match=r"cannot start zigzag.*archgym backends install zigzag"):
         Session(tmp_path / "python", "zigzag")
-    with pytest.raises(SimulatorUnavailable, match="cannot start zigzag: zigzag sent a line that is not JSON: 'hello'"):
+    with pytest.raises(
+        SimulatorUnavailable, match="cannot start zigzag: zigzag sent a line that is not JSON: 'hello'"
+    ):
         Session(program(tmp_path / "python", "echo hello; sleep 60"), "zigzag")
-    with pytest.raises(SimulatorUnavailable, match=r"it said \{\} first"):
+    with pytest.raises(SimulatorUnavailable, match=r"True} first, got \{\}"):
         Session(program(tmp_path / "python", "echo '{}'; sleep 60"), "zigzag")
 
 
@@ -251,8 +264,15 @@ def test_an_interrupted_job_closes_the_session(stand_in):
 @POSIX
 @pytest.mark.parametrize("how", ["SIGKILL", "SIGTERM", "SIGINT"])
 def test_no_tool_outlives_the_process_that_asked_it_not_even_in_the_middle_of_a_job(stand_in, tmp_path, how):
-    stand_in("scalesim", "def run(job):\n    Path = home + '/pid'\n    open(Path, 'w').write(str(os.getpid()))\n    while True: pass\n")
-    script = "from archgym.simulators.accelerator.backends import ScaleSim\nScaleSim('resnet18').gemm('ws', 8, 8, 1, 1, 1)"
+    stand_in(
+        "scalesim",
+        "def run(job):\n    Path = home + '/pid'\n    open(Path, 'w').write(str(os.getpid()))\n    while "
+        "True: pass\n",
+    )
+    script = (
+        "from archgym.simulators.accelerator.backends import ScaleSim\nScaleSim('resnet18').gemm('ws', 8, "
+        "8, 1, 1, 1)"
+    )
     parent = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.DEVNULL)
     note = tmp_path / "scalesim" / "pid"
     while not (note.exists() and note.read_text()):
@@ -270,24 +290,27 @@ def test_no_tool_outlives_the_process_that_asked_it_not_even_in_the_middle_of_a_
 
 
 def test_results_are_found_by_any_process_and_the_first_counts(tmp_path):
-    first, second = Results(tmp_path / "new" / "results.sqlite"), Results(tmp_path / "new" / "results.sqlite")
-    assert first.get({"a": 1, "b": 2}) is None
-    first.put({"a": 1, "b": 2}, {"cycles": 0.1})
-    second.put({"b": 2, "a": 1}, {"cycles": 7})
-    assert second.get({"b": 2, "a": 1}) == {"cycles": 0.1}
-    assert second.get({"a": 1, "b": 3}) is None
+    first, second = Records(tmp_path / "results.sqlite"), Records(tmp_path / "results.sqlite")
+    key, other = key_of({"a": 1, "b": 2}), key_of({"a": 1, "b": 3})
+    assert key == key_of({"b": 2, "a": 1}) != other
+    assert first.get([key]) == {}
+    first.put({key: '{"cycles": 0.1}'})
+    second.put({key: '{"cycles": 7}'})
+    assert second.get([key, other]) == {key: '{"cycles": 0.1}'}
     first.close()
     second.close()
 
 
 def test_results_that_cannot_be_kept_are_not_the_design_s_fault(home):
     home.mkdir()
-    (home / "results.sqlite").write_text("this is no database, however long it may be, and so it cannot be opened as one")
+    (home / "results.sqlite").write_text(
+        "this is no database, however long it may be, and so it cannot be opened as one"
+    )
     with pytest.raises(SimulatorUnavailable, match=r"results\.sqlite as a cache of results: .*ARCHGYM_HOME"):
-        Results(home / "results.sqlite")
+        Records(home / "results.sqlite")
     (home / "file").touch()
     with pytest.raises(ArchGymError, match=r"cannot make the folder .*ARCHGYM_HOME"):
-        Results(home / "file" / "results.sqlite")
+        make_folder(home / "file" / "cache")
 
 
 @POSIX
@@ -298,7 +321,10 @@ def test_a_tool_is_asked_once_per_job_by_all_who_want_to_know(stand_in, tmp_path
     answers = [tool.ask(job), tool.ask(dict(reversed(job.items())))]
     tool.close()
     answers += [tool.ask(job), Tool("scalesim").ask(job)]
-    assert all(answer == {"cycles": 26, "ifmap_reads": 35, "filter_reads": 21, "ofmap_writes": 15} for answer in answers)
+    assert all(
+        answer == {"cycles": 26, "ifmap_reads": 35, "filter_reads": 21, "ofmap_writes": 15}
+        for answer in answers
+    )
     assert (tmp_path / "scalesim" / "asked").read_text() == "x"
 
 
@@ -333,7 +359,9 @@ def test_layers_are_counted_by_their_matrix_multiplication():
 def test_scalesim_adds_up_groups_and_repeats(stand_in, tmp_path, dataflow):
     stand_in("scalesim", SCALESIM)
     simulator = ScaleSim(WORKLOAD)
-    cycles = 3 * systolic.cycles(dataflow, 16, 32, 37, 101, 59) + 3 * systolic.cycles(dataflow, 16, 32, 20, 16, 30)
+    cycles = 3 * systolic.cycles(dataflow, 16, 32, 37, 101, 59) + 3 * systolic.cycles(
+        dataflow, 16, 32, 20, 16, 30
+    )
     macs = 3 * 37 * 101 * 59 + 3 * 20 * 16 * 30
     assert evaluate(simulator, dataflow=f"systolic_{dataflow}") == {
         "latency_s": pytest.approx(cycles / 800e6, rel=1e-15),
@@ -342,7 +370,14 @@ def test_scalesim_adds_up_groups_and_repeats(stand_in, tmp_path, dataflow):
         "utilization": pytest.approx(macs / (cycles * 512), rel=1e-15),
         "feasible": True,
     }
-    others = {"l1_bytes": 1024, "buffer_kb": 16, "noc_bytes_per_cycle": 16, "dram_gb_s": 4, "precision": "fp32", "double_buffering": False}
+    others = {
+        "l1_bytes": 1024,
+        "buffer_kb": 16,
+        "noc_bytes_per_cycle": 16,
+        "dram_gb_s": 4,
+        "precision": "fp32",
+        "double_buffering": False,
+    }
     assert evaluate(simulator, dataflow=f"systolic_{dataflow}", **others)["cycles"] == cycles
     assert (tmp_path / "scalesim" / "asked").read_text() == "xx"
     simulator.close()
@@ -352,13 +387,20 @@ def test_scalesim_adds_up_groups_and_repeats(stand_in, tmp_path, dataflow):
 def test_dataflows_that_a_tool_does_not_have_fail_with_those_that_it_has(stand_in):
     stand_in("scalesim", SCALESIM)
     stand_in("zigzag", ZIGZAG)
-    scalesim, zigzag = evaluate(ScaleSim(WORKLOAD), dataflow="eyeriss"), evaluate(ZigZag(WORKLOAD), dataflow="systolic_os")
+    scalesim, zigzag = (
+        evaluate(ScaleSim(WORKLOAD), dataflow="eyeriss"),
+        evaluate(ZigZag(WORKLOAD), dataflow="systolic_os"),
+    )
     assert not scalesim["feasible"]
     assert scalesim["failure"] == (
-        "SCALE-Sim simulates systolic arrays; choose dataflow systolic_ws, systolic_os or systolic_is, not eyeriss"
+        "SCALE-Sim simulates systolic arrays; choose dataflow systolic_ws, systolic_os or systolic_is, not "
+        "eyeriss"
     )
     assert not zigzag["feasible"]
-    assert zigzag["failure"] == "ZigZag is given weight-stationary arrays; choose dataflow nvdla or systolic_ws, not systolic_os"
+    assert (
+        zigzag["failure"]
+        == "ZigZag is given weight-stationary arrays; choose dataflow nvdla or systolic_ws, not systolic_os"
+    )
 
 
 @POSIX
@@ -369,7 +411,9 @@ def test_zigzag_adds_up_groups_and_repeats_in_si_units(stand_in):
     accesses, port_bits = 3 * 59 + 3 * 30, 160  # 16 GB/s at 800 MHz are 20 bytes per cycle
     found = evaluate(simulator)
     assert found["feasible"]
-    assert {name: found[name] for name in ("latency_s", "cycles", "energy_j", "edp", "utilization", "dram_bytes")} == pytest.approx(
+    assert {
+        name: found[name] for name in ("latency_s", "cycles", "energy_j", "edp", "utilization", "dram_bytes")
+    } == pytest.approx(
         {
             "latency_s": cycles / 800e6,
             "cycles": cycles,
@@ -384,8 +428,12 @@ def test_zigzag_adds_up_groups_and_repeats_in_si_units(stand_in):
 
 
 @POSIX
-@pytest.mark.parametrize(("kind", "name", "code"), [(ScaleSim, "scalesim", SCALESIM), (ZigZag, "zigzag", ZIGZAG)])
-def test_the_simulators_keep_the_contract_and_their_canonical_designs_have_equal_results(stand_in, kind, name, code):
+@pytest.mark.parametrize(
+    ("kind", "name", "code"), [(ScaleSim, "scalesim", SCALESIM), (ZigZag, "zigzag", ZIGZAG)]
+)
+def test_the_simulators_keep_the_contract_and_their_canonical_designs_have_equal_results(
+    stand_in, kind, name, code
+):
     stand_in(name, code)
     simulator = kind(WORKLOAD)
     check_simulator(simulator, samples=16)
@@ -412,8 +460,16 @@ def test_a_simulator_s_specification_follows_its_layers(stand_in):
 
 @POSIX
 def test_a_backend_is_cached_and_survives_tools_that_hang(stand_in, monkeypatch, tmp_path):
-    hanging = SCALESIM + "\nsimulate = run\ndef run(job):\n    while job['rows'] == 64: time.sleep(1)\n    return simulate(job)\n"
-    stand_in("scalesim", hanging.replace("    with open", "    open(home + '/pid', 'w').write(str(os.getpid()))\n    with open"))
+    hanging = (
+        SCALESIM
+        + "\nsimulate = run\ndef run(job):\n    while job['rows'] == 64: time.sleep(1)\n    return simulate(job)\n"
+    )
+    stand_in(
+        "scalesim",
+        hanging.replace(
+            "    with open", "    open(home + '/pid', 'w').write(str(os.getpid()))\n    with open"
+        ),
+    )
     monkeypatch.setattr(backends, "TIMEOUT_S", 60.0)
     simulator = backend_simulator("scalesim", "resnet18")
     assert isinstance(simulator.simulator, Isolated)
@@ -453,7 +509,9 @@ def test_every_off_chip_bandwidth_is_met_within_two_per_cent():
     space = accelerator_space()
     for gb_s in space["dram_gb_s"].grid.tolist():
         for mhz in space["clock_mhz"].grid.tolist():
-            (port,) = hardware(DESIGN | {"dram_gb_s": gb_s, "clock_mhz": mhz})["memories"]["off_chip"]["ports"]
+            (port,) = hardware(DESIGN | {"dram_gb_s": gb_s, "clock_mhz": mhz})["memories"]["off_chip"][
+                "ports"
+            ]
             assert port["bandwidth_max"] / 8 * mhz / 1e3 == pytest.approx(gb_s, rel=0.02)
             assert port["bandwidth_min"] <= port["bandwidth_max"]
 
@@ -465,7 +523,9 @@ def scalesim_worker():
     before = {name: sys.modules.get(name) for name in names}
     for name in names:
         sys.modules[name] = types.SimpleNamespace(scale_config=None, single_layer_sim=None, topologies=None)
-    spec = importlib.util.spec_from_file_location("scalesim_worker_of_the_tests", WORKERS / "scalesim_worker.py")
+    spec = importlib.util.spec_from_file_location(
+        "scalesim_worker_of_the_tests", WORKERS / "scalesim_worker.py"
+    )
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     for name, module_before in before.items():
@@ -479,8 +539,17 @@ def scalesim_worker():
 SIZES = st.integers(1, 3000)
 
 
-@given(dataflow=st.sampled_from(systolic.DATAFLOWS), rows=st.integers(1, 256), cols=st.integers(1, 256), m=SIZES, n=SIZES, k=SIZES)
-def test_the_blocks_that_scalesim_is_given_add_up_to_the_whole(scalesim_worker, dataflow, rows, cols, m, n, k):
+@given(
+    dataflow=st.sampled_from(systolic.DATAFLOWS),
+    rows=st.integers(1, 256),
+    cols=st.integers(1, 256),
+    m=SIZES,
+    n=SIZES,
+    k=SIZES,
+)
+def test_the_blocks_that_scalesim_is_given_add_up_to_the_whole(
+    scalesim_worker, dataflow, rows, cols, m, n, k
+):
     rows, cols = max(rows, m // 500, k // 500), max(cols, m // 500, n // 500)  # some blocks, not thousands
     job = {"dataflow": dataflow, "rows": rows, "cols": cols, "m": m, "n": n, "k": k}
     blocks = list(scalesim_worker._blocks(job))
@@ -496,19 +565,29 @@ def test_the_blocks_that_scalesim_is_given_add_up_to_the_whole(scalesim_worker, 
 @pytest.mark.parametrize("make", [ScaleSim, ZigZag])
 def test_a_backend_that_is_not_installed_says_how_to_install_it(home, make):
     name = make.__name__.lower()
-    with pytest.raises(ArchGymError, match=rf"{name} \S+ is not installed: run `archgym backends install {name}`"):
+    with pytest.raises(
+        ArchGymError, match=rf"{name} \S+ is not installed: run `archgym backends install {name}`"
+    ):
         make(WORKLOAD)
 
 
 def test_unknown_backends_are_named(home):
-    for look_up in (backend_simulator, environments.install, environments.python_of, environments.installed, Tool):
+    for look_up in (
+        backend_simulator,
+        environments.install,
+        environments.python_of,
+        environments.installed,
+        Tool,
+    ):
         with pytest.raises(ArchGymError, match=r"unknown backend 'scale-sim'; did you mean 'scalesim'\?"):
             look_up("scale-sim")
 
 
 @pytest.fixture
 def pretend(home, tmp_path, monkeypatch):
-    """pretend(pip): from now on, `python -m venv` makes an environment whose pip is this shell code, and whose tool starts."""
+    """pretend(pip): from now on, `python -m venv` makes an environment whose pip is this shell code, and
+    whose tool starts.
+    """
 
     def make(pip):
         (tmp_path / "stub.py").write_text(STUB)
@@ -527,9 +606,15 @@ def pretend(home, tmp_path, monkeypatch):
 def test_an_environment_is_made_once_and_again_for_another_lock(pretend, tmp_path, monkeypatch):
     place = pretend("echo Collecting tool; echo Installing collected packages: tool")
     told = []
-    assert environments.install("scalesim", tell=lambda what, share: told.append((what, share))) == place
+    assert environments.install("scalesim", progress=lambda what, share: told.append((what, share))) == place
     assert environments.python_of("scalesim") == place / "bin" / "python"
-    assert [what for what, _ in told] == ["making an environment", "downloading tool", "installing", "starting it", "installed"]
+    assert [what for what, _ in told] == [
+        "making an environment",
+        "downloading tool",
+        "installing",
+        "starting it",
+        "installed",
+    ]
     assert [share for _, share in told] == sorted(share for _, share in told)
     assert json.loads((place / environments.MARKER).read_text())["packages"] == ["tool==1.0"]
     environments.install("scalesim")
@@ -546,7 +631,11 @@ def test_pip_is_given_the_lock_and_takes_nothing_but_wheels_with_its_hashes(pret
     place = pretend('echo "$@" > $(dirname "$0")/given')
     environments.install("scalesim")
     given = (place / "bin" / "given").read_text().split()
-    assert given[given.index("--only-binary") + 1] == ":all:" and "--require-hashes" in given and "--no-deps" in given
+    assert (
+        given[given.index("--only-binary") + 1] == ":all:"
+        and "--require-hashes" in given
+        and "--no-deps" in given
+    )
     assert given[-2:] == ["-r", str(environments.LOCKS / "scalesim.txt")]
 
 
@@ -555,13 +644,18 @@ def test_a_lock_has_one_version_of_every_package_with_its_hashes_and_names_no_ho
     lock = (environments.LOCKS / f"{name}.txt").read_text()
     assert "://" not in lock
     lines = [line for line in lock.replace("\\\n", "").splitlines() if not line.startswith("#")]
-    wanted = [(Requirement(line.partition(" --hash")[0]), re.findall(r" --hash=sha256:([0-9a-f]{64})(?= |$)", line)) for line in lines]
+    wanted = [
+        (Requirement(line.partition(" --hash")[0]), re.findall(r" --hash=sha256:([0-9a-f]{64})(?= |$)", line))
+        for line in lines
+    ]
     for requirement, hashes in wanted:
         assert str(requirement.specifier).startswith("==") and hashes, requirement
     assert Requirement(environments.BACKENDS[name].tool) in [requirement for requirement, _ in wanted]
     for python in ("3.11.0", "3.12.1", "3.13.2"):
         there = [
-            r.name for r, _ in wanted if r.marker is None or r.marker.evaluate({"python_full_version": python, "sys_platform": "linux"})
+            r.name
+            for r, _ in wanted
+            if r.marker is None or r.marker.evaluate({"python_full_version": python, "sys_platform": "linux"})
         ]
         assert {"numpy", "pandas", "matplotlib"} <= set(there) and len(there) == len(set(there))
 
@@ -583,7 +677,10 @@ def test_an_installation_that_was_killed_is_made_again(pretend):
             "echo first; echo ERROR: no such version; exit 7",
             r"pip cannot install scalesim==\S+: it ended with exit code 7: .*no such",
         ),
-        ("echo '#!/bin/sh' > $0; echo exit 3 >> $0", "cannot start scalesim: scalesim ended with exit code 3"),
+        (
+            "echo '#!/bin/sh' > $0; echo exit 3 >> $0",
+            "cannot start scalesim: scalesim ended with exit code 3",
+        ),
     ],
 )
 def test_a_failed_installation_says_why_and_leaves_nothing(pretend, pip, message):
@@ -602,7 +699,7 @@ def test_an_interrupted_installation_leaves_nothing(pretend):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        environments.install("scalesim", tell=interrupt)
+        environments.install("scalesim", progress=interrupt)
     assert not place.exists()
 
 
@@ -626,7 +723,9 @@ def test_the_commands_install_and_list_backends(pretend, capsys):
 
 @pytest.fixture
 def live(home):
-    """live(name): the user's own installation of a backend, in the test's data folder; skips where there is none."""
+    """live(name): the user's own installation of a backend, in the test's data folder; skips where there
+    is none.
+    """
 
     def use(name):
         os.environ["ARCHGYM_HOME"] = str(USERS_HOME)
@@ -682,7 +781,10 @@ def test_live_zigzag_answers_within_what_is_possible(live):
     simulator = ZigZag(WORKLOAD)
     # inputs, weights and outputs, each once at least
     compulsory = sum(count * (m * k + k * n + m * n) for (m, n, k), count in gemms(WORKLOAD.layers).items())
-    small, large = evaluate(simulator, buffer_kb=16, l1_bytes=32), evaluate(simulator, buffer_kb=4096, l1_bytes=1024)
+    small, large = (
+        evaluate(simulator, buffer_kb=16, l1_bytes=32),
+        evaluate(simulator, buffer_kb=4096, l1_bytes=1024),
+    )
     for found in (small, large, evaluate(simulator, dataflow="nvdla")):
         assert found["feasible"]
         assert 0 < found["utilization"] <= 1
@@ -701,16 +803,26 @@ def test_live_zigzag_reproduces_recorded_runs_of_its_own_tpu_like(live):
     python = environments.python_of("zigzag")
     inputs = "pathlib.Path(zigzag.__file__).parent / 'inputs/hardware/tpu_like.yaml'"
     read = f"import json, pathlib, yaml, zigzag; print(json.dumps(yaml.safe_load(({inputs}).open())))"
-    described = json.loads(subprocess.run([python, "-c", read], capture_output=True, text=True, check=True).stdout)
+    described = json.loads(
+        subprocess.run([python, "-c", read], capture_output=True, text=True, check=True).stdout
+    )
     links = {"I": "I1", "W": "I2", "O": "O"}
-    space = [{"name": "default", "spatial_mapping": {"D1": ["N, 32"], "D2": ["K, 32"]}, "memory_operand_links": links}]
+    space = [
+        {
+            "name": "default",
+            "spatial_mapping": {"D1": ["N, 32"], "D2": ["K, 32"]},
+            "memory_operand_links": links,
+        }
+    ]
     with open(path) as file:
         rows = [row for row in csv.DictReader(file) if row["arch"] == "tpu_like"]
     assert len(rows) == 8
     session = Session(python, "zigzag")
     for row in rows:
         sizes = {"m": int(row["M"]), "n": int(row["N"]), "k": int(row["K"])}
-        found = session.ask({**sizes, "operand": 8, "accumulator": 16, "hardware": described, "mapping": space})
+        found = session.ask(
+            {**sizes, "operand": 8, "accumulator": 16, "hardware": described, "mapping": space}
+        )
         assert found["cycles"] == float(row["latency_cyc"])
         assert found["energy_pj"] == pytest.approx(float(row["energy_pJ"]), rel=1e-12)
     session.close()

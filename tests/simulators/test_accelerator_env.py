@@ -33,19 +33,33 @@ def test_references_are_near_the_median_design(workload):
 
 def test_limits_become_constraints():
     goal = evaluator(power_w=2.0, area_mm2=None, latency_s=0.01).objective
-    assert goal.terms == (Minimize("edp"),) and goal.constraints == (AtMost("power_w", 2.0), AtMost("latency_s", 0.01))
+    assert goal.terms == (Minimize("edp"),) and goal.constraints == (
+        AtMost("power_w", 2.0),
+        AtMost("latency_s", 0.01),
+    )
     assert evaluator().objective.constraints == (AtMost("area_mm2", 16.0),)
 
 
 def test_parameters_may_be_fixed():
-    result = archgym.search("archgym/Accelerator-v0", "random", budget=50, seed=0, env_kwargs={"fixed": {"precision": "fp16", "rows": 32}})
+    result = archgym.search(
+        "archgym/Accelerator-v0",
+        "random",
+        budget=50,
+        seed=0,
+        env_kwargs={"fixed": {"precision": "fp16", "rows": 32}},
+    )
     assert set(result.history["precision"]) == {"fp16"} and set(result.history["rows"]) == {32}
 
 
 def test_designs_that_do_not_fit_are_failures_with_reasons():
-    result = archgym.search("archgym/Accelerator-v0", "random", budget=600, seed=0, env_kwargs={"workload": "vit_b_16"})
+    result = archgym.search(
+        "archgym/Accelerator-v0", "random", budget=600, seed=0, env_kwargs={"workload": "vit_b_16"}
+    )
     assert 0 < len(result.failures) < 100
-    assert all("bytes does not hold a row of the kernel of conv_proj for dataflow eyeriss" in f.reason for f in result.failures)
+    assert all(
+        "bytes does not hold a row of the kernel of conv_proj for dataflow eyeriss" in f.reason
+        for f in result.failures
+    )
 
 
 @pytest.mark.parametrize(
@@ -53,12 +67,15 @@ def test_designs_that_do_not_fit_are_failures_with_reasons():
     [
         ({"workload": "resnet19"}, "unknown workload.*did you mean"),
         ({"technology": "5nm"}, "unknown energy table '5nm'"),
-        ({"backend": "timeloop"}, "unknown backend of archgym/Accelerator-v0 'timeloop'; known: model, scalesim, zigzag"),
+        (
+            {"backend": "timeloop"},
+            "unknown backend of archgym/Accelerator-v0 'timeloop'; known: model, scalesim, zigzag",
+        ),
         ({"backend": "scalesim", "technology": "65nm"}, "technology and fixed go with backend='model'"),
         ({"backend": "scalesim"}, "archgym backends install scalesim"),
         ({"fixed": {"row": 8}}, "unknown parameter 'row'; did you mean 'rows'"),
         ({"fixed": {"rows": 9}}, "unknown value of rows '9'"),
-        ({"area_mm2": -1.0}, "the limit of 'area_mm2' must be positive"),
+        ({"area_mm2": -1.0}, "expected a positive limit of 'area_mm2'"),
     ],
 )
 def test_bad_arguments_are_refused_with_what_to_do(arguments, message):

@@ -1,4 +1,6 @@
-"""The accelerator model: equal to a scalar reference, what must hold of any design, and designs that cannot be."""
+"""The accelerator model: equal to a scalar reference, what must hold of any design, and designs that
+cannot be.
+"""
 
 import accelerator_reference as reference
 import numpy as np
@@ -60,7 +62,10 @@ def sweep(simulator, name, **changes):
 
 
 def designs_of(simulator, indices):
-    return [{name: column[i].item() for name, column in simulator.space.decode(indices).items()} for i in range(len(indices))]
+    return [
+        {name: column[i].item() for name, column in simulator.space.decode(indices).items()}
+        for i in range(len(indices))
+    ]
 
 
 designs = st.fixed_dictionaries({name: st.sampled_from(SPACE[name].grid.tolist()) for name in SPACE.names})
@@ -214,7 +219,9 @@ def test_batches_chunks_and_single_designs_give_the_same_bits(monkeypatch, workl
         return simulator(*LAYERS) if workload == "small" else Accelerator(workload)
 
     accelerator = make()
-    indices = np.concatenate([SPACE.sample(60, np.random.default_rng(3)), SPACE.encode({**DESIGN, **NO_ROOM})])
+    indices = np.concatenate(
+        [SPACE.sample(60, np.random.default_rng(3)), SPACE.encode({**DESIGN, **NO_ROOM})]
+    )
     batch = accelerator.evaluate_indices(indices)
     monkeypatch.setattr(module, "CHUNK", 7)
     chunked = accelerator.evaluate_indices(indices)
@@ -246,7 +253,11 @@ def test_a_buffer_too_small_for_a_tile_is_infeasible_and_says_so():
     huge = Layer("huge kernel", "conv", 1, 1, 300, 300, 200, 200)
     accelerator = simulator(LAYERS[0], huge)
     found = accelerator.evaluate(
-        {**{name: [value] * 2 for name, value in DESIGN.items()}, "buffer_kb": [64, 256], "double_buffering": [False, False]}
+        {
+            **{name: [value] * 2 for name, value in DESIGN.items()},
+            "buffer_kb": [64, 256],
+            "double_buffering": [False, False],
+        }
     )
     assert found["feasible"].tolist() == [False, True]
     need = 2 * 200 * 200 + 4
@@ -269,7 +280,8 @@ def test_the_smallest_buffer_holds_a_tile_of_one_output(precision):
     model = LayerModel((Layer("kernel", "conv", 1, 1, 130, 130, 64, 64),), load_energy_table())
     b, a = reference.BYTES[precision]
     assert model.least_buffer_bytes(0, precision, False) == 2 * 64 * 64 * b + a
-    assert model.least_buffer_bytes(0, precision, True) == (2 + 1) * 64 * 64 * b + 2 * a  # several tiles of inputs and outputs
+    # several tiles of inputs and outputs
+    assert model.least_buffer_bytes(0, precision, True) == (2 + 1) * 64 * 64 * b + 2 * a
 
 
 def test_an_l1_too_small_for_a_row_of_the_kernel_is_infeasible_for_eyeriss_and_says_so():
@@ -279,7 +291,10 @@ def test_an_l1_too_small_for_a_row_of_the_kernel_is_infeasible_for_eyeriss_and_s
         found = evaluate(accelerator, dataflow="eyeriss", precision="fp32", l1_bytes=l1_bytes)
         assert found["feasible"] == (l1_bytes >= least)
     found = evaluate(accelerator, dataflow="eyeriss", precision="fp32", l1_bytes=32)
-    assert found["failure"] == "an L1 of 32 bytes does not hold a row of the kernel of stem for dataflow eyeriss in fp32: raise l1_bytes"
+    assert found["failure"] == (
+        "an L1 of 32 bytes does not hold a row of the kernel of stem for dataflow eyeriss in fp32: "
+        "raise l1_bytes"
+    )
     for dataflow in DATAFLOWS:
         if dataflow != "eyeriss":
             assert evaluate(accelerator, dataflow=dataflow, precision="fp32", l1_bytes=32)["feasible"]
@@ -304,7 +319,7 @@ def test_fixed_parameters_have_one_value_and_the_others_all_of_theirs():
         ({"rows": 12}, "unknown value of rows '12'"),
         ({"dataflow": "nvldla"}, "unknown value of dataflow 'nvldla'; did you mean 'nvdla'"),
         ({"precision": "int4"}, "unknown value of precision 'int4'"),
-        (["rows"], "fixed is a mapping of parameters to values"),
+        (["rows"], "fixed must be a mapping of parameters to values"),
     ],
 )
 def test_a_fixed_parameter_that_cannot_be_is_refused(fixed, message):
@@ -324,7 +339,9 @@ def test_the_space_has_as_many_accelerators_as_it_says():
     assert f"{SPACE.size:,} accelerators" in accelerator_space.__doc__
 
 
-@pytest.mark.parametrize("others", [{}, {"technology": "65nm"}, {"fixed": {"dataflow": "eyeriss", "l1_bytes": 32}}])
+@pytest.mark.parametrize(
+    "others", [{}, {"technology": "65nm"}, {"fixed": {"dataflow": "eyeriss", "l1_bytes": 32}}]
+)
 def test_it_keeps_the_contract_of_simulators(others):
     check_simulator(simulator(*LAYERS, **others))
     check_simulator(Accelerator(**others))

@@ -1,4 +1,6 @@
-"""Co-design: what a design costs is what its network costs on its chip, and the optimum among candidates is that of brute force."""
+"""Co-design: what a design costs is what its network costs on its chip, and the optimum among candidates
+is that of brute force.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,8 @@ SMALL = {  # all of it but dataflows, buffers and clocks
     "clock_mhz": 800,
 }
 shipped = pytest.mark.skipif(
-    not (Path(tables.__file__).parent / "tables" / "digits-0.5.npz").is_file(), reason="the table of the digits does not ship yet"
+    not (Path(tables.__file__).parent / "tables" / "digits-0.5.npz").is_file(),
+    reason="the table of the digits does not ship yet",
 )
 
 
@@ -66,7 +69,11 @@ def designs(simulator: CoDesign, n: int, seed: int = 0) -> np.ndarray:
 
 @pytest.mark.parametrize(
     ("dataset", "deploy", "network"),
-    [("toy", "dataset", "digits"), ("toy", "cifar", "cifar10"), ("toy-imagenet", "dataset", "imagenet16-120")],
+    [
+        ("toy", "dataset", "digits"),
+        ("toy", "cifar", "cifar10"),
+        ("toy-imagenet", "dataset", "imagenet16-120"),
+    ],
 )
 @pytest.mark.parametrize("technology", ["45nm", "65nm"])
 def test_a_design_costs_what_its_own_network_costs_on_its_own_chip(dataset, deploy, network, technology):
@@ -76,7 +83,9 @@ def test_a_design_costs_what_its_own_network_costs_on_its_own_chip(dataset, depl
     found = simulator.evaluate_indices(indices)
     for row, design in enumerate(indices):
         layers = get_network(network).layers(design[:6])
-        alone = Accelerator(Workload("cell", "", "", None, layers), technology).evaluate_indices(design[None, 6:])
+        alone = Accelerator(Workload("cell", "", "", None, layers), technology).evaluate_indices(
+            design[None, 6:]
+        )
         assert bool(alone["feasible"][0]) == bool(found["feasible"][row])
         for name in ("latency_s", "energy_j", "area_mm2", "power_w", "edp"):
             assert found[name][row] == pytest.approx(alone[name][0], rel=1e-12), name
@@ -97,7 +106,17 @@ def test_accuracies_are_the_tables_whatever_is_deployed():
 
 def test_metrics_are_those_that_the_table_has():
     names = [metric.name for metric in CoDesign("toy-untimed").metrics]
-    assert names == ["valid_accuracy", "test_accuracy", "latency_s", "energy_j", "area_mm2", "power_w", "edp", "params", "macs"]
+    assert names == [
+        "valid_accuracy",
+        "test_accuracy",
+        "latency_s",
+        "energy_j",
+        "area_mm2",
+        "power_w",
+        "edp",
+        "params",
+        "macs",
+    ]
     assert [metric.name for metric in CoDesign("toy").metrics] == [*names, "train_seconds"]
     assert [metric.name for metric in CoDesign("toy").metrics if metric.report_only] == ["test_accuracy"]
 
@@ -105,7 +124,10 @@ def test_metrics_are_those_that_the_table_has():
 def test_a_layer_that_is_not_there_need_not_fit_and_costs_nothing():
     small, large = Layer.gemm("small", 64, 16, 16), Layer("large", "conv", 3, 16, 400, 400, 3, 300)
     model = LayerModel((small, large), load_energy_table("45nm"))
-    chips = Accelerator(Workload("one", "", "", None, (small,)), fixed={"dataflow": "eyeriss", "l1_bytes": 32, "precision": "fp32"})
+    chips = Accelerator(
+        Workload("one", "", "", None, (small,)),
+        fixed={"dataflow": "eyeriss", "l1_bytes": 32, "precision": "fp32"},
+    )
     chip = chips.space.decode(chips.space.sample(20, np.random.default_rng(0)))
     chip["buffer_kb"] = np.full(20, 16)
     costs = model.costs(chip)
@@ -120,9 +142,13 @@ def test_a_layer_that_is_not_there_need_not_fit_and_costs_nothing():
 
 
 def test_every_chip_runs_every_network():
-    """As the documentation of the environment says; that of 3x3 convolutions everywhere has every layer but the 1x1."""
+    """As the documentation of the environment says; that of 3x3 convolutions everywhere has every layer
+    but the 1x1.
+    """
     for deploy in ("dataset", "cifar"):
-        simulator = CoDesign("toy", deploy, fixed={"noc_bytes_per_cycle": 16, "dram_gb_s": 4, "clock_mhz": 200})
+        simulator = CoDesign(
+            "toy", deploy, fixed={"noc_bytes_per_cycle": 16, "dram_gb_s": 4, "clock_mhz": 200}
+        )
         smallest = {"buffer_kb": 16, "l1_bytes": 32, "precision": "fp32", "double_buffering": True}
         chips = np.concatenate(list(CoDesign("toy", deploy, fixed=smallest).chips.enumerate()))[::7]
         chip = CoDesign("toy", deploy, fixed=smallest).chips.decode(chips)
@@ -134,7 +160,9 @@ def test_cells_of_one_function_and_cost_are_the_same_design():
     indices = designs(simulator, 500)
     first = simulator.canonical(indices)
     assert (simulator.canonical(first) == first).all() and (first != indices).any()
-    assert (first[:, 6:] == indices[:, 6:]).all() and (first[:, :6] == simulator.cells.canonical(indices[:, :6])).all()
+    assert (first[:, 6:] == indices[:, 6:]).all() and (
+        first[:, :6] == simulator.cells.canonical(indices[:, :6])
+    ).all()
     before, after = simulator.evaluate_indices(indices), simulator.evaluate_indices(first)
     for metric in simulator.metrics:
         np.testing.assert_array_equal(before[metric.name], after[metric.name])
@@ -147,7 +175,10 @@ def test_it_keeps_the_contract():
 
 def test_what_results_depend_on_is_in_the_specification():
     specification = CoDesign("toy").specification
-    assert specification["network"] == "digits" and CoDesign("toy", "cifar").specification["network"] == "cifar10"
+    assert (
+        specification["network"] == "digits"
+        and CoDesign("toy", "cifar").specification["network"] == "cifar10"
+    )
     assert specification["accuracies"] == tables.load_table("toy").digest
     assert specification["energies"] != CoDesign("toy", technology="65nm").specification["energies"]
 
@@ -202,8 +233,12 @@ def test_specs_are_met_by_a_few_random_designs_and_references_are_near_their_med
 def test_the_reward_is_accuracy_less_a_penalty_within_specs_and_a_trade_off_without():
     simulator, objective = get_task(ENV).build(dataset="toy", specs={"power_w": 0.3, "area_mm2": 20.0})
     columns = simulator.evaluate_indices(designs(simulator, 1000))
-    over = sum(np.maximum(columns[name] / limit - 1, 0) / 3 for name, limit in (("power_w", 0.3), ("area_mm2", 20.0)))
-    np.testing.assert_allclose(objective(columns, columns["feasible"]).reward, np.maximum(columns["valid_accuracy"] - 10 * over, -10))
+    over = sum(
+        np.maximum(columns[name] / limit - 1, 0) / 3 for name, limit in (("power_w", 0.3), ("area_mm2", 20.0))
+    )
+    np.testing.assert_allclose(
+        objective(columns, columns["feasible"]).reward, np.maximum(columns["valid_accuracy"] - 10 * over, -10)
+    )
     _, objective = get_task(ENV).build(dataset="toy", specs={"power_w": 0.3}, form="log")
     excess = np.log(np.maximum(columns["power_w"] / 0.3, 1))
     expected = np.log(columns["valid_accuracy"] / objective.reference["valid_accuracy"]) - excess
@@ -233,7 +268,12 @@ OBJECTIVES = [
     Objective(Maximize("valid_accuracy"), AtMost("power_w", 0.2), AtMost("latency_s", 1e-5)),
     Objective(Maximize("valid_accuracy", 10.0), Minimize("edp")),
     Objective(Maximize("valid_accuracy", 3.0), Minimize("power_w", 0.5), Minimize("area_mm2")),
-    Objective(Maximize("valid_accuracy", 30.0), Minimize("macs"), AtLeast("valid_accuracy", 0.45), AtMost("area_mm2", 4.0)),
+    Objective(
+        Maximize("valid_accuracy", 30.0),
+        Minimize("macs"),
+        AtLeast("valid_accuracy", 0.45),
+        AtMost("area_mm2", 4.0),
+    ),
     Objective(Maximize("valid_accuracy"), Maximize("params", 0.1), AtMost("energy_j", 5e-6)),
     Objective(Target("macs", 200_000.0), AtLeast("valid_accuracy", 0.42)),
     Objective(Target("energy_j", 2e-6), Target("latency_s", 5e-6), form="archgym"),
@@ -244,7 +284,9 @@ OBJECTIVES = [
 @pytest.fixture(scope="module", params=["dataset", "cifar"])
 def every_design(request):
     """A simulator of few chips, and all of its designs evaluated."""
-    simulator = CoDesign("toy", request.param, fixed={name: value for name, value in SMALL.items() if name != "buffer_kb"})
+    simulator = CoDesign(
+        "toy", request.param, fixed={name: value for name, value in SMALL.items() if name != "buffer_kb"}
+    )
     indices = next(simulator.space.enumerate(simulator.space.size))
     return simulator, simulator.evaluate_indices(indices)
 
@@ -253,7 +295,10 @@ def every_design(request):
 def test_the_optimum_among_candidates_is_that_of_brute_force(every_design, objective):
     simulator, columns = every_design
     scale = 1.0 if simulator.network.name == "digits" else 100.0  # of costs
-    constraints = [replace(c, limit=scale * c.limit) if c.metric in ("latency_s", "energy_j") else c for c in objective.constraints]
+    constraints = [
+        replace(c, limit=scale * c.limit) if c.metric in ("latency_s", "energy_j") else c
+        for c in objective.constraints
+    ]
     objective = Objective(*objective.terms, *constraints, form=objective.form)
     reward, valid = objective(columns, columns["feasible"])
     candidates = simulator.candidates(objective)
@@ -263,7 +308,11 @@ def test_the_optimum_among_candidates_is_that_of_brute_force(every_design, objec
         assert found.best_reward is None
         return
     assert found.best_reward == pytest.approx(reward[valid].max(), abs=1e-12)
-    assert found.designs is None and found.percentile(found.best_reward) is None and found.regret(found.best_reward) == 0
+    assert (
+        found.designs is None
+        and found.percentile(found.best_reward) is None
+        and found.regret(found.best_reward) == 0
+    )
 
 
 @given(st.sampled_from(OBJECTIVES), st.integers(1, 300))
@@ -285,7 +334,9 @@ def test_costs_grow_with_convolutions_on_every_chip():
     chips = simulator.chips.sample(300, np.random.default_rng(1))
     cells = simulator._best_cells(frugal=False)
     counts = convolutions(cells)
-    columns = simulator.evaluate_indices(np.concatenate([np.repeat(cells, 300, axis=0), np.tile(chips, (28, 1))], axis=1))
+    columns = simulator.evaluate_indices(
+        np.concatenate([np.repeat(cells, 300, axis=0), np.tile(chips, (28, 1))], axis=1)
+    )
     fewer = (counts[:, None] <= counts[None]).all(axis=2)
     for name in ("latency_s", "energy_j", "edp", "params", "macs"):
         column = columns[name].reshape(28, 300)
@@ -340,17 +391,29 @@ def test_the_noise_of_a_single_training_leaves_no_exact_optimum():
         find_optimum(simulator, OBJECTIVES[0])
 
 
-FEW = {name: value for name, value in SMALL.items() if name not in ("rows", "l1_bytes", "buffer_kb", "dram_gb_s")}  # 13,608 chips
+# 13,608 chips
+FEW = {
+    name: value for name, value in SMALL.items() if name not in ("rows", "l1_bytes", "buffer_kb", "dram_gb_s")
+}
 
 
 def test_an_optimum_among_candidates_is_stored_and_read_again():
     simulator, objective = get_task(ENV).build(dataset="toy", fixed=FEW)
     assert simulator.space.size > 100_000_000
     seen = []
-    found = stored_optimum(Cached(simulator), objective, progress=lambda what, share: seen.append((what, share)))
-    assert seen[-1] == (f"enumerating {simulator.candidates(objective).size:,} designs", 1.0) and found.best_design is not None
+    found = stored_optimum(
+        Cached(simulator), objective, progress=lambda what, share: seen.append((what, share))
+    )
+    assert (
+        seen[-1] == (f"enumerating {simulator.candidates(objective).size:,} designs", 1.0)
+        and found.best_design is not None
+    )
     again = load_optimum(simulator, objective)
-    assert np.array_equal(again.indices, found.indices) and again.at_most is None and again.best_reward == found.best_reward
+    assert (
+        np.array_equal(again.indices, found.indices)
+        and again.at_most is None
+        and again.best_reward == found.best_reward
+    )
     columns = simulator.evaluate_indices(designs(simulator, 50_000))
     reward, valid = objective(columns, columns["feasible"])
     assert valid.any() and reward[valid].max() <= found.best_reward

@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from archgym.errors import ArchGymError
-from archgym.simulators.accelerator.area import area_mm2
-from archgym.simulators.accelerator.energy import TABLES, list_energy_tables, load_energy_table
+from archgym.simulators.accelerator.energy import TABLES, area_mm2, list_energy_tables, load_energy_table
 
 TABLE = """
 node_nm = 7
@@ -82,7 +81,11 @@ def test_memories_cost_what_the_reference_says(name, capacity):
 @pytest.mark.parametrize("name", ["45nm", "65nm"])
 def test_larger_memories_and_wider_operands_cost_more(name):
     table, capacities = load_energy_table(name), 2 ** np.arange(4, 25)
-    for costs in (*table.sram_pj_per_byte(capacities), table.sram_um2(capacities), table.sram_leakage_w(capacities)):
+    for costs in (
+        *table.sram_pj_per_byte(capacities),
+        table.sram_um2(capacities),
+        table.sram_leakage_w(capacities),
+    ):
         assert (np.diff(costs) > 0).all()
     precisions = np.array(["int8", "fp16", "fp32"])
     assert (np.diff(table.mac_pj(precisions)) > 0).all()
@@ -102,8 +105,13 @@ def test_area_is_that_of_pes_buffer_and_wires(mine):
     pe = 100 + 2000
     wires = 8 * 16 * 0.1 * (4 * math.sqrt(pe) + 8 * math.sqrt(pe))  # a trunk along the rows, a bus in each
     assert area_mm2(table, 4, 8, 1024, 4096, 16, "int8") == pytest.approx(1e-6 * (32 * pe + 8000 + wires))
-    columns = [np.array(values) for values in ([4, 4], [8, 8], [1024, 1024], [4096, 4096], [16, 32], ["int8", "int8"])]
-    np.testing.assert_allclose(area_mm2(table, *columns), [1e-6 * (32 * pe + 8000 + wires * more) for more in (1, 2)])
+    columns = [
+        np.array(values)
+        for values in ([4, 4], [8, 8], [1024, 1024], [4096, 4096], [16, 32], ["int8", "int8"])
+    ]
+    np.testing.assert_allclose(
+        area_mm2(table, *columns), [1e-6 * (32 * pe + 8000 + wires * more) for more in (1, 2)]
+    )
 
 
 def test_the_tables_that_ship_are_listed_and_load():
@@ -137,5 +145,7 @@ def test_an_unknown_table_or_precision_is_refused_with_what_there_is():
 def test_a_table_that_is_not_complete_is_refused_by_name(mine, old, new):
     assert old in TABLE
     mine.write_text(TABLE.replace(old, new))
-    with pytest.raises(ArchGymError, match=r"mine\.toml is not an energy table .*start from a copy of 45nm\.toml"):
+    with pytest.raises(
+        ArchGymError, match=r"mine\.toml is not an energy table .*start from a copy of 45nm\.toml"
+    ):
         load_energy_table(str(mine))

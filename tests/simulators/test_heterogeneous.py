@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from schedule_reference import brute_force
 
 import archgym
 from archgym.env import Evaluator
@@ -15,7 +16,6 @@ from archgym.simulators.accelerator.design import KIB
 from archgym.simulators.accelerator.heterogeneous import BANDWIDTH_BUDGET, PE_BUDGET, HeterogeneousAccelerator
 from archgym.simulators.accelerator.layers import Layer
 from archgym.simulators.accelerator.model import LayerModel
-from archgym.simulators.accelerator.scheduler import brute_force
 from archgym.simulators.accelerator.workloads import Workload, load_workload
 from archgym.testing import check_env, check_simulator
 
@@ -25,7 +25,9 @@ def workload(name: str, *layers: Layer, accuracy: float | None = None) -> Worklo
 
 
 def conv(name: str, channels: int, filters: int, size: int, kernel: int = 3, groups: int = 1) -> Layer:
-    return Layer(name, "conv", channels, filters, size, size, kernel, kernel, 1, kernel - 1, kernel - 1, groups)
+    return Layer(
+        name, "conv", channels, filters, size, size, kernel, kernel, 1, kernel - 1, kernel - 1, groups
+    )
 
 
 SMALL = [
@@ -54,7 +56,10 @@ def test_it_keeps_the_contract():
 def test_budgets_are_what_makes_a_chip_infeasible(chips):
     indices = chips.space.sample(500, np.random.default_rng(1))
     columns = chips.space.decode(indices)
-    pes, bandwidth = columns["pes0"] + columns["pes1"], columns["bandwidth0_gb_s"] + columns["bandwidth1_gb_s"]
+    pes, bandwidth = (
+        columns["pes0"] + columns["pes1"],
+        columns["bandwidth0_gb_s"] + columns["bandwidth1_gb_s"],
+    )
     within = (pes <= PE_BUDGET) & (bandwidth <= BANDWIDTH_BUDGET)
     assert 0.1 < within.mean() < 0.4
     np.testing.assert_array_equal(chips.evaluate_indices(indices)["feasible"], within)
@@ -97,16 +102,25 @@ def sub(design: dict[str, object], a: int) -> dict[str, object]:
         "double_buffering": True,
         "clock_mhz": 1000,
     }
-    return {"dataflow": dataflow, "rows": rows, "cols": pes // rows, "dram_gb_s": design[f"bandwidth{a}_gb_s"], **fixed}
+    return {
+        "dataflow": dataflow,
+        "rows": rows,
+        "cols": pes // rows,
+        "dram_gb_s": design[f"bandwidth{a}_gb_s"],
+        **fixed,
+    }
 
 
 @pytest.mark.parametrize("dataflow", ["nvdla", "shidiannao"])
 def test_pes_are_arranged_as_maestro_has_them(chips, dataflow):
     layer = conv("c", 64, 128, 28)
     costs = LayerModel((layer,), chips.table).costs(
-        {name: np.array([v]) for name, v in sub({"dataflow0": dataflow, "pes0": 1024, "bandwidth0_gb_s": 64}, 0).items()}
+        {
+            name: np.array([v])
+            for name, v in sub({"dataflow0": dataflow, "pes0": 1024, "bandwidth0_gb_s": 64}, 0).items()
+        }
     )
-    assert costs.terms[0, 0, 0] == maestro.layer_runtime(dataflow, 1024, layer) - 1
+    assert costs.terms[0, 0, 0] == maestro.runtime(dataflow, 1024, 128, 64, 3, 3, 28, 28) - 1
 
 
 def test_energy_is_minimised_among_schedules_within_the_latency_spec():
@@ -118,13 +132,14 @@ def test_energy_is_minimised_among_schedules_within_the_latency_spec():
     attainable = fastest["latency_s"] <= spec
     assert attainable.sum() > 30
     assert (bound["latency_s"][attainable] <= spec).all()
-    assert (bound["energy_j"][attainable] <= fastest["energy_j"][attainable] * (1 + 1e-4)).all()  # leakage for longer
+    # leakage for longer
+    assert (bound["energy_j"][attainable] <= fastest["energy_j"][attainable] * (1 + 1e-4)).all()
     assert (bound["energy_j"] < 0.999 * fastest["energy_j"]).any()
     np.testing.assert_allclose(bound["latency_s"][~attainable], fastest["latency_s"][~attainable], rtol=0.02)
 
 
 def test_area_and_power_and_edp_follow(chips):
-    from archgym.simulators.accelerator.area import area_mm2
+    from archgym.simulators.accelerator.energy import area_mm2
 
     indices = designs(chips, 20, seed=4)
     found = chips.evaluate_indices(indices)
@@ -138,7 +153,9 @@ def test_area_and_power_and_edp_follow(chips):
 
 
 def test_networks_are_parameters_where_there_is_a_choice():
-    options = [workload(w.name, *w.layers, accuracy=accuracy) for w, accuracy in zip(SMALL, (0.7, 0.8), strict=True)]
+    options = [
+        workload(w.name, *w.layers, accuracy=accuracy) for w, accuracy in zip(SMALL, (0.7, 0.8), strict=True)
+    ]
     joint = HeterogeneousAccelerator([options, options])
     assert joint.space.names[-2:] == ("network0", "network1") and joint.metrics[0].name == "accuracy"
     chip = designs(joint, 1)[0][:6]
@@ -156,7 +173,10 @@ def test_accuracy_is_searched_within_specs_by_nasaics_objective():
     goal = evaluator.objective
     assert goal.form == "nasaic" and goal.terms == (Maximize("accuracy"),)
     specs = evaluator.simulator.unwrapped.specs
-    columns = {"accuracy": np.array([0.75, 0.75]), **{name: np.array([limit, limit]) for name, limit in specs.items()}}
+    columns = {
+        "accuracy": np.array([0.75, 0.75]),
+        **{name: np.array([limit, limit]) for name, limit in specs.items()},
+    }
     columns["latency_s"] = columns["latency_s"] * [1.0, 1.3]
     reward, valid = goal(columns, np.ones(2, bool))
     np.testing.assert_allclose(reward, [0.75, 0.75 - 10 * 0.3 / 3])  # the bound is 4 specs
@@ -166,23 +186,29 @@ def test_accuracy_is_searched_within_specs_by_nasaics_objective():
 
 
 def test_a_layer_that_fits_nowhere_is_a_failure_with_a_reason():
-    wide = workload("wide", Layer("huge", "conv", 4, 8, 2000, 2000, 1400, 1400))  # a tile of it takes megabytes
+    # a tile of it takes megabytes
+    wide = workload("wide", Layer("huge", "conv", 4, 8, 2000, 2000, 1400, 1400))
     chips = HeterogeneousAccelerator([wide])
     found = chips.evaluate_indices(designs(chips, 3))
-    assert not found["feasible"].any() and all("fits none of the sub-accelerators" in reason for reason in found["failure"])
+    assert not found["feasible"].any() and all(
+        "fits none of the sub-accelerators" in reason for reason in found["failure"]
+    )
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"networks": []}, "networks is a list with a workload each"),
-        ({"networks": "resnet18"}, "networks is a list with a workload each"),
+        ({"networks": []}, "networks must be a list of workloads"),
+        ({"networks": "resnet18"}, "networks must be a list of workloads"),
         ({"networks": ["resnet81"]}, "unknown workload"),
-        ({"networks": [["resnet18", "bert_base"]]}, "need a published accuracy, which bert_base lacks"),
-        ({"subs": 0}, "subs is the number of sub-accelerators"),
+        (
+            {"networks": [["resnet18", "bert_base"]]},
+            "bert_base has no published accuracy, so it cannot be one of several options",
+        ),
+        ({"subs": 0}, "expected subs as a whole number >= 1, got 0"),
         ({"specs": {"latency": 1.0}}, "unknown spec 'latency'; did you mean 'latency_s'"),
         ({"specs": {"latency_s": -1}}, "must be a positive number"),
-        ({"specs": [1]}, "specs is a mapping"),
+        ({"specs": [1]}, "specs must be a mapping"),
     ],
 )
 def test_bad_arguments_are_refused_with_what_to_do(arguments, message):
@@ -202,7 +228,9 @@ def test_a_table_of_all_chips_answers_as_the_scheduler_does(tmp_path, monkeypatc
 
 
 def test_a_search_finds_a_chip_within_specs():
-    result = archgym.search("archgym/HeterogeneousAccelerator-v0", "genetic", budget=600, seed=0, env_kwargs={"preset": "light"})
+    result = archgym.search(
+        "archgym/HeterogeneousAccelerator-v0", "genetic", budget=600, seed=0, env_kwargs={"preset": "light"}
+    )
     assert result.best_metrics is not None
     specs = {"latency_s": 3e-3, "energy_j": 6e-3, "area_mm2": 9.0}
     assert all(result.best_metrics[name] <= limit for name, limit in specs.items())

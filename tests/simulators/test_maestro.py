@@ -1,4 +1,6 @@
-"""MAESTRO's runtimes in closed form: against steps in space and time counted one by one, and cases worked out by hand."""
+"""MAESTRO's runtimes in closed form: against steps in space and time counted one by one, and cases worked
+out by hand.
+"""
 
 import accelerator_reference as reference
 import numpy as np
@@ -8,7 +10,6 @@ from hypothesis import strategies as st
 
 from archgym.errors import ArchGymError
 from archgym.simulators.accelerator import maestro
-from archgym.simulators.accelerator.layers import Layer
 
 SIZES = {"pes": 256, "k": 64, "c": 64, "r": 3, "s": 3, "e": 8, "f": 8}
 sizes = st.integers(1, 200)
@@ -25,7 +26,9 @@ sizes = st.integers(1, 200)
     f=sizes,
 )
 def test_runtime_is_that_of_the_steps_counted_one_by_one(dataflow, pes, k, c, r, s, e, f):
-    assert maestro.runtime(dataflow, pes, k, c, r, s, e, f) == reference.maestro(dataflow, pes, k, c, r, s, e, f)
+    assert maestro.runtime(dataflow, pes, k, c, r, s, e, f) == reference.maestro(
+        dataflow, pes, k, c, r, s, e, f
+    )
 
 
 @pytest.mark.parametrize(
@@ -57,7 +60,9 @@ def test_arguments_broadcast(dataflow):
 @pytest.mark.parametrize(("dataflow", "least"), [("nvdla", 64), ("shidiannao", 8), ("eyeriss", 3)])
 def test_fewer_pes_than_a_template_needs_are_refused_with_how_many_it_needs(dataflow, least):
     assert maestro.runtime(dataflow, **{**SIZES, "pes": least}) > 0
-    with pytest.raises(ArchGymError, match=f"the {dataflow} template needs at least {least} PEs, not {least - 1}"):
+    with pytest.raises(
+        ArchGymError, match=f"the {dataflow} template needs at least {least} PEs, not {least - 1}"
+    ):
         maestro.runtime(dataflow, **{**SIZES, "pes": least - 1})
 
 
@@ -72,17 +77,3 @@ def test_a_size_that_is_not_a_positive_integer_is_refused_by_name(name, value):
 def test_an_unknown_dataflow_is_refused(dataflow):
     with pytest.raises(ArchGymError, match="unknown dataflow template"):
         maestro.runtime(dataflow, **SIZES)
-
-
-@pytest.mark.parametrize("dataflow", maestro.DATAFLOWS)
-def test_groups_images_and_repeats_of_a_layer_are_one_after_the_other(dataflow):
-    layer = Layer("grouped", "conv", 12, 8, 15, 17, 3, 3, 2, 2, 2, groups=4, batch=3, repeats=2)
-    assert maestro.layer_runtime(dataflow, 256, layer) == 4 * 3 * 2 * reference.maestro(dataflow, 256, 2, 3, 3, 3, 8, 9)
-
-
-def test_a_layer_to_which_the_forms_do_not_apply_is_refused():
-    assert maestro.layer_runtime("nvdla", 64, Layer("stride of the kernel", "conv", 4, 4, 8, 8, 2, 2, 2)) > 0
-    with pytest.raises(ArchGymError, match="layer 'down': MAESTRO's forms are not valid for stride 2 beyond a kernel of 1 x 1"):
-        maestro.layer_runtime("nvdla", 64, Layer("down", "conv", 4, 4, 8, 8, stride=2))
-    with pytest.raises(ArchGymError, match="layer 'fc': MAESTRO's forms are of convolutions, not of a gemm"):
-        maestro.layer_runtime("nvdla", 64, Layer.gemm("fc", 4, 4, 4))

@@ -1,4 +1,6 @@
-"""Cells: strings, and which are the same function, held against networks that are really run and against symbolic algebra."""
+"""Cells: strings, and which are the same function, held against networks that are really run and against
+symbolic algebra.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ def test_a_cell_and_its_string_turn_into_each_other(row):
 def test_strings_have_the_order_of_edges_and_operations_of_the_published_benchmark():
     string = "|avg_pool_3x3~0|+|nor_conv_1x1~0|skip_connect~1|+|nor_conv_3x3~0|none~1|skip_connect~2|"
     assert nas.parse(string).tolist() == [POOL, CONV1, SKIP, CONV3, NONE, SKIP]
-    assert nas.format([0, 1, 2, 3, 4, 0]) == "|none~0|+|skip_connect~0|nor_conv_1x1~1|+|nor_conv_3x3~0|avg_pool_3x3~1|none~2|"
+    assert nas.format([0, 1, 2, 3, 4, 0]) == (
+        "|none~0|+|skip_connect~0|nor_conv_1x1~1|+|nor_conv_3x3~0|avg_pool_3x3~1|none~2|"
+    )
 
 
 def test_all_cells_are_the_rows_of_the_space_by_ordinal():
@@ -61,7 +65,10 @@ def test_all_cells_are_the_rows_of_the_space_by_ordinal():
     ],
 )
 def test_what_is_no_cells_string_is_refused_with_an_example(string):
-    with pytest.raises(ArchGymError, match=r"is not the string of a cell: it has three groups of \|operation~node\|, such as \|none~0\|"):
+    with pytest.raises(
+        ArchGymError,
+        match=r"is not the string of a cell: it has three groups of \|operation~node\|, such as \|none~0\|",
+    ):
         nas.parse(string)
 
 
@@ -80,10 +87,10 @@ def test_an_unknown_operation_is_named_with_its_neighbour():
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
-        ([0, 1, 2, 3, 4, 0], r"rows of 6 integers, not int64 of shape \(6,\)"),
-        ([[0, 1, 2, 3, 4]], r"rows of 6 integers, not int64 of shape \(1, 5\)"),
-        ([[0.0] * 6], "rows of 6 integers, not float64"),
-        ([[True] * 6], "rows of 6 integers, not bool"),
+        ([0, 1, 2, 3, 4, 0], r"rows of 6 integers, got int64 of shape \(6,\)"),
+        ([[0, 1, 2, 3, 4]], r"rows of 6 integers, got int64 of shape \(1, 5\)"),
+        ([[0.0] * 6], "rows of 6 integers, got float64"),
+        ([[True] * 6], "rows of 6 integers, got bool"),
         ([[0, 0, 0, 0, 0, 5]], "an operation is an index from 0 to 4: none, skip_connect"),
         ([[-1, 0, 0, 0, 0, 0]], "an operation is an index from 0 to 4"),
     ],
@@ -135,8 +142,10 @@ def test_341_cells_let_nothing_through_and_are_one_class():
         np.testing.assert_array_equal(classes == classes[0], dead)
 
 
-# Classes, against networks that are run. Images of 4 channels and 4 x 3 pixels are vectors, operations matrices; a convolution is
-# ReLU, convolution and batch norm as it is after training (an offset for each channel, its scale part of the weights), and zero of zero.
+# Classes, against networks that are run. Images of 4 channels and 4 x 3 pixels are vectors, operations
+# matrices; a convolution is
+# ReLU, convolution and batch norm as it is after training (an offset for each channel, its scale part of the
+# weights), and zero of zero.
 # Without the offset conv(2 x) = 2 conv(x), which has fewer classes.
 
 CHANNELS, HEIGHT, WIDTH = 4, 4, 3
@@ -158,11 +167,15 @@ def pooling():
 
 def random_convolution(kind, rng):
     neighbours = [np.eye(HEIGHT * WIDTH)] if kind == CONV1 else NEIGHBOURS
-    return sum(np.kron(rng.normal(size=(CHANNELS, CHANNELS)), neighbour) for neighbour in neighbours) / np.sqrt(len(neighbours))
+    return sum(
+        np.kron(rng.normal(size=(CHANNELS, CHANNELS)), neighbour) for neighbour in neighbours
+    ) / np.sqrt(len(neighbours))
 
 
 def run(cells, labels, seed=0):
-    """Outputs [n, images * 48] of networks: labels [n, 6] say which weights of its kind each convolution has."""
+    """Outputs [n, images * 48] of networks: labels [n, 6] say which weights of its kind each convolution
+    has.
+    """
     rng = np.random.default_rng(seed)
     weights = {(kind, label): random_convolution(kind, rng) for kind in (CONV1, CONV3) for label in range(6)}
     offsets = {key: np.repeat(rng.normal(size=CHANNELS), HEIGHT * WIDTH) for key in weights}
@@ -187,13 +200,19 @@ def classes_of(outputs):
 
 @cache
 def labelled():
-    """Every cell with every way to give its live convolutions the weights 0, 1, ... of their kind: ordinals [m], labels [m, 6]."""
+    """Every cell with every way to give its live convolutions the weights 0, 1, ... of their kind:
+    ordinals [m], labels [m, 6].
+    """
     ordinals, labels = [], []
     for ordinal, row in enumerate(CELLS.tolist()):
         live = on_a_path(row)
         kinds = [[edge for edge in live if row[edge] == kind] for kind in (CONV1, CONV3)]
         for orders in itertools.product(*(itertools.permutations(range(len(edges))) for edges in kinds)):
-            given_labels = dict(itertools.chain(*(zip(edges, order, strict=True) for edges, order in zip(kinds, orders, strict=True))))
+            given_labels = dict(
+                itertools.chain(
+                    *(zip(edges, order, strict=True) for edges, order in zip(kinds, orders, strict=True))
+                )
+            )
             ordinals.append(ordinal)
             labels.append([given_labels.get(edge, 0) for edge in range(6)])
     return np.array(ordinals), np.array(labels)
@@ -235,7 +254,9 @@ def test_two_convolutions_of_one_input_are_not_twice_one_of_them():
 
 
 def polynomial(row, labels):
-    """A cell's output as a sum: (poolings, atom) -> how often, an atom the input or a convolution with its weights and its own input."""
+    """A cell's output as a sum: (poolings, atom) -> how often, an atom the input or a convolution with its
+    weights and its own input.
+    """
     nodes = [{(0, "x"): 1}, {}, {}, {}]
     for edge, (source, target) in enumerate(EDGES):
         operation, value = row[edge], nodes[source]
@@ -262,7 +283,9 @@ def test_separate_classes_are_the_distinct_polynomials_up_to_the_names_of_weight
     for ordinal, labels in zip(*(part.tolist() for part in labelled()), strict=True):
         text = polynomial(CELLS[ordinal].tolist(), labels)
         least[ordinal] = min(least[ordinal] or text, text)
-    assert_same_partition(nas.canonical_classes(CELLS, shared_weights=False), np.unique(least, return_inverse=True)[1])
+    assert_same_partition(
+        nas.canonical_classes(CELLS, shared_weights=False), np.unique(least, return_inverse=True)[1]
+    )
 
 
 def test_classes_are_numbered_by_first_appearance_whatever_the_rows():
@@ -272,7 +295,9 @@ def test_classes_are_numbered_by_first_appearance_whatever_the_rows():
         _, first = np.unique(classes, return_index=True)
         assert (np.diff(first) > 0).all()
         assert classes.min() == 0
-        everywhere = nas.canonical_classes(CELLS, shared_weights=shared_weights)[nas.CELL_SPACE.to_ordinal(some)]
+        everywhere = nas.canonical_classes(CELLS, shared_weights=shared_weights)[
+            nas.CELL_SPACE.to_ordinal(some)
+        ]
         assert_same_partition(classes, everywhere)
     assert nas.canonical_classes(some[:0]).shape == (0,)
     assert nas.canonical_classes(some.astype(np.uint8)).tolist() == nas.canonical_classes(some).tolist()
@@ -290,9 +315,13 @@ def test_the_published_6466_follow_from_their_own_description():
 
 def test_the_published_description_is_that_of_the_published_package():
     models = pytest.importorskip("nats_bench.genotype_utils", reason="nats_bench is not installed")
-    published = [models.topology_str2structure(nas.format(row)).to_unique_str(consider_zero=True) for row in CELLS[::7]]
+    published = [
+        models.topology_str2structure(nas.format(row)).to_unique_str(consider_zero=True) for row in CELLS[::7]
+    ]
     ours = [nas.nats_unique_string(row) for row in CELLS[::7]]
-    assert_same_partition(np.unique(published, return_inverse=True)[1], np.unique(ours, return_inverse=True)[1])
+    assert_same_partition(
+        np.unique(published, return_inverse=True)[1], np.unique(ours, return_inverse=True)[1]
+    )
 
 
 def test_a_representative_is_the_first_cell_of_the_same_function_and_the_same_convolutions():
@@ -304,7 +333,8 @@ def test_a_representative_is_the_first_cell_of_the_same_function_and_the_same_co
     assert counts.tolist() == [[row.count(CONV1), row.count(CONV3)] for row in CELLS.tolist()]
     groups: dict[tuple[int, ...], int] = {}
     expected = [
-        groups.setdefault((number, *count), o) for o, (number, count) in enumerate(zip(classes.tolist(), counts.tolist(), strict=True))
+        groups.setdefault((number, *count), o)
+        for o, (number, count) in enumerate(zip(classes.tolist(), counts.tolist(), strict=True))
     ]
     assert ordinals.tolist() == expected
     assert len(groups) == 5364

@@ -1,4 +1,6 @@
-"""Parameters and multiply-adds of cells' networks, held against formulas, PyTorch builds and published records."""
+"""Parameters and multiply-adds of cells' networks, held against formulas, PyTorch builds and published
+records.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,12 @@ FORMULAS = {  # params and macs: of the skeleton, of a 1x1 edge, of a 3x3 edge
     "imagenet16-120": ((80_456, 28_000, 243_040), (1_953_280, 983_040, 8_847_360)),
     "digits": ((666, 576, 4_672), (13_472, 20_480, 184_320)),
 }
-IMAGES = {"cifar10": (3, 32, 10), "cifar100": (3, 32, 100), "imagenet16-120": (3, 16, 120), "digits": (1, 8, 10)}
+IMAGES = {
+    "cifar10": (3, 32, 10),
+    "cifar100": (3, 32, 100),
+    "imagenet16-120": (3, 16, 120),
+    "digits": (1, 8, 10),
+}
 
 
 def sample(count=6):
@@ -42,7 +49,9 @@ def test_costs_are_linear_in_the_convolutions_as_published(network):
 
 def test_the_ranges_of_cifar10_are_the_published_ones():
     costs = get_network("cifar10").costs(CELLS)
-    assert (costs["params"].min() / 1e6, costs["params"].max() / 1e6) == pytest.approx((0.073, 1.53), abs=0.005)
+    assert (costs["params"].min() / 1e6, costs["params"].max() / 1e6) == pytest.approx(
+        (0.073, 1.53), abs=0.005
+    )
     assert (costs["macs"].min() / 1e6, costs["macs"].max() / 1e6) == pytest.approx((7.78, 220), abs=0.2)
 
 
@@ -93,12 +102,18 @@ def build(network, cell):
                 CONV3: lambda: nn.Sequential(nn.ReLU(), *norm_conv(width, width, 3)),
                 POOL: lambda: nn.AvgPool2d(3, 1, 1, count_include_pad=False),
             }
-            self.edges = nn.ModuleDict({f"{s}{t}": kinds[op]() for (s, t), op in zip(EDGES, cell, strict=True) if op in kinds})
+            self.edges = nn.ModuleDict(
+                {f"{s}{t}": kinds[op]() for (s, t), op in zip(EDGES, cell, strict=True) if op in kinds}
+            )
 
         def forward(self, x):
             nodes = [x]
             for target in (1, 2, 3):
-                terms = [self.edges[f"{s}{target}"](nodes[s]) for s in range(target) if f"{s}{target}" in self.edges]
+                terms = [
+                    self.edges[f"{s}{target}"](nodes[s])
+                    for s in range(target)
+                    if f"{s}{target}" in self.edges
+                ]
                 nodes.append(sum(terms, torch.zeros_like(x)))
             return nodes[3]
 
@@ -130,7 +145,9 @@ def measured_costs(network, cell):
     module, counted = build(network, cell).eval(), []
     for layer in module.modules():
         if isinstance(layer, (torch.nn.Conv2d, torch.nn.Linear)):
-            layer.register_forward_hook(lambda layer, _, output: counted.append(layer.weight[0].numel() * output.numel()))
+            layer.register_forward_hook(
+                lambda layer, _, output: counted.append(layer.weight[0].numel() * output.numel())
+            )
     channels, side, _ = IMAGES[network]
     with torch.no_grad():
         module(torch.zeros(1, channels, side, side))
@@ -165,9 +182,19 @@ def test_the_network_that_is_trained_computes_what_the_build_does():
     from archgym.simulators.nas.training.train import CellNetwork
 
     images = torch.from_numpy(np.random.default_rng(0).normal(size=(5, 1, 8, 8)).astype(np.float32))
-    for cell in [[CONV3] * 6, [CONV1, POOL, SKIP, CONV3, POOL, CONV1], [0, POOL, 0, SKIP, 0, CONV3], [POOL] * 6, [SKIP] * 6, [0] * 6]:
+    for cell in [
+        [CONV3] * 6,
+        [CONV1, POOL, SKIP, CONV3, POOL, CONV1],
+        [0, POOL, 0, SKIP, 0, CONV3],
+        [POOL] * 6,
+        [SKIP] * 6,
+        [0] * 6,
+    ]:
         ours, built = CellNetwork(np.array(cell), (7,)), build("digits", cell)
-        layers = [[layer for layer in module.modules() if isinstance(layer, torch.nn.Conv2d)] for module in (ours, built)]
+        layers = [
+            [layer for layer in module.modules() if isinstance(layer, torch.nn.Conv2d)]
+            for module in (ours, built)
+        ]
         with torch.no_grad():
             for layer, other in zip(*layers, strict=True):
                 other.weight.copy_(layer.weight)
@@ -181,7 +208,9 @@ def test_dead_convolutions_are_counted_though_they_are_not_trained():
     alive = np.array([[0, SKIP, 0, 0, 0, SKIP]])
     for network in NETWORKS.values():
         difference = network.costs(dead)["params"] - network.costs(alive)["params"]
-        assert difference == sum(layer.parameters for kernel in (1, 3) for layer in network.edge_layers(kernel))
+        assert difference == sum(
+            layer.parameters for kernel in (1, 3) for layer in network.edge_layers(kernel)
+        )
 
 
 # Published records
@@ -202,6 +231,8 @@ def test_costs_are_those_of_the_published_records(index):
             costs = get_network(name).costs(cell[None])
             assert round(result["params"] * 1e6) == costs["params"][0]
             bias_of_the_classifier = get_network(name).classes
-            assert result["flop"] == pytest.approx((costs["macs"][0] + bias_of_the_classifier) / 1e6, abs=2e-5)
+            assert result["flop"] == pytest.approx(
+                (costs["macs"][0] + bias_of_the_classifier) / 1e6, abs=2e-5
+            )
             compared += 1
     assert compared >= 8

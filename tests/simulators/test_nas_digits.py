@@ -35,7 +35,11 @@ def test_it_is_small_and_says_where_it_is_from():
     assert PATH.stat().st_size <= 1_000_000
     provenance = TABLE.provenance
     assert provenance["source"] == "python -m archgym.simulators.nas.generate"
-    assert provenance["training_seeds"] == [0, 1, 2] and provenance["noise"] == 0.5 and provenance["split_seed"] == 0
+    assert (
+        provenance["training_seeds"] == [0, 1, 2]
+        and provenance["noise"] == 0.5
+        and provenance["split_seed"] == 0
+    )
     assert {"torch", "numpy", "scikit-learn"} <= set(provenance["versions"])
 
 
@@ -86,6 +90,10 @@ def test_the_environment_by_default_is_this_table():
     for cell in all_cells()[[0, 777, 15624]]:
         _, _, _, _, info = env.step(cell)
         row = TABLE.row[env.unwrapped.simulator.space.to_ordinal(cell[None])[0]]
-        assert info["metrics"]["valid_accuracy"] == pytest.approx(TABLE.valid_accuracy[row, :, -1].astype(float).mean())
-        assert info["metrics"]["test_accuracy"] == pytest.approx(TABLE.test_accuracy[row].astype(float).mean())
+        assert info["metrics"]["valid_accuracy"] == pytest.approx(
+            TABLE.valid_accuracy[row, :, -1].astype(float).mean()
+        )
+        assert info["metrics"]["test_accuracy"] == pytest.approx(
+            TABLE.test_accuracy[row].astype(float).mean()
+        )
         env.reset()

@@ -1,4 +1,6 @@
-"""NAS-Bench-Macro: the simulator against the source's file and the network's own arithmetic, the environment, and its commands."""
+"""NAS-Bench-Macro: the simulator against the source's file and the network's own arithmetic, the
+environment, and its commands.
+"""
 
 from __future__ import annotations
 
@@ -139,7 +141,10 @@ def test_wrong_arguments_are_refused(installed):
     with pytest.raises(ArchGymError, match="unknown seed of NasMacro 'men'; did you mean 'mean'"):
         NasMacro(seed="men")
     save_table(import_nasbench201(DATA / "nasbench201_12epochs.csv")[0])
-    with pytest.raises(ArchGymError, match="'nasbench201-cifar10' is not one of networks of eight layers; use archgym/NasCell-v0"):
+    with pytest.raises(
+        ArchGymError,
+        match="'nasbench201-cifar10' is not one of networks of eight layers; use archgym/NasCell-v0",
+    ):
         NasMacro("nasbench201-cifar10")
 
 
@@ -152,7 +157,9 @@ def test_it_is_registered_once_its_table_is_imported_and_not_before(home):
     with pytest.raises(gymnasium.error.Error):
         gymnasium.make(ID)
     for call in (lambda: get_task(ID), lambda: archgym.search(ID, "random", budget=3)):
-        with pytest.raises(ArchGymError, match=r"NasMacro-v0 cannot be made yet: .*archgym data import nas-bench-macro JSON"):
+        with pytest.raises(
+            ArchGymError, match=r"NasMacro-v0 cannot be made yet: .*archgym data import nas-bench-macro JSON"
+        ):
             call()
     save_table(import_nas_bench_macro(SOURCE)[0])
     archgym.discover()
@@ -176,7 +183,11 @@ def test_the_optimum_is_known_and_searches_have_regret(installed, source):
     result = archgym.search(ID, "exhaustive", budget=6561)
     assert result.regret == pytest.approx(0, abs=1e-12)
     small = archgym.search(ID, "exhaustive", budget=6561, env_kwargs={"macs": 3e7, "params": 1e6})
-    assert small.best_metrics["macs"] <= 3e7 and small.best_metrics["params"] <= 1e6 and small.best_reward < result.best_reward
+    assert (
+        small.best_metrics["macs"] <= 3e7
+        and small.best_metrics["params"] <= 1e6
+        and small.best_reward < result.best_reward
+    )
 
 
 def test_rewards_are_relative_to_the_median_network(installed, source):
@@ -194,7 +205,14 @@ def test_import_says_what_came_of_it_and_the_environment_appears(home):
     done = run("data", "import", "nas-bench-macro", SOURCE)
     assert done.exit_code == 0, done.output
     text = " ".join(done.stdout.split())
-    for part in ("nas-bench-macro-cifar10 NAS-Bench-Macro", "6,561", "Seeds 3", "Epochs 50", "93.13 % test", "archgym/NasMacro-v0"):
+    for part in (
+        "nas-bench-macro-cifar10 NAS-Bench-Macro",
+        "6,561",
+        "Seeds 3",
+        "Epochs 50",
+        "93.13 % test",
+        "archgym/NasMacro-v0",
+    ):
         assert part in text
     assert (home / "nas" / "nas-bench-macro-cifar10.npz").exists()
     assert ID in archgym.list_envs() and max(map(len, done.stdout.splitlines())) <= 80
@@ -204,14 +222,21 @@ def test_import_says_what_came_of_it_and_the_environment_appears(home):
 
 def test_list_shows_installed_tables_and_how_to_import_others(home):
     empty = run("data", "list")
-    assert empty.exit_code == 0 and "archgym data import nats-bench PATH" in empty.stdout and "nas-bench-macro-cifar10" not in empty.stdout
+    assert (
+        empty.exit_code == 0
+        and "archgym data import nats-bench PATH" in empty.stdout
+        and "nas-bench-macro-cifar10" not in empty.stdout
+    )
     run("data", "import", "nas-bench-macro", SOURCE)
     run("data", "import", "nasbench201", DATA / "nasbench201_12epochs.csv")
     listed = run("data", "list").stdout
     lines = {line.split()[0]: line.split()[1:] for line in listed.splitlines() if line.strip()}
     assert lines["nas-bench-macro-cifar10"] == ["macro", "6,561", "3", "50", "93.13"]
     assert lines["nasbench201-cifar10"] == ["cell", "15,625", "1", "12", "89.16"]
-    assert "nasbench201-cifar100: NAS-Bench-201, 12 epochs (CSV)" in listed and max(map(len, listed.splitlines())) <= 80
+    assert (
+        "nasbench201-cifar100: NAS-Bench-201, 12 epochs (CSV)" in listed
+        and max(map(len, listed.splitlines())) <= 80
+    )
 
 
 @pytest.mark.parametrize(
@@ -232,5 +257,7 @@ def test_import_of_wrong_files_is_one_line_and_writes_nothing(home, arguments, m
 
 
 def test_a_search_without_the_table_says_what_to_do(program, tmp_path):
-    done = program("search", ID, "random", env={"ARCHGYM_HOME": str(tmp_path), "PATH": "/usr/bin", "COLUMNS": "80"})
+    done = program(
+        "search", ID, "random", env={"ARCHGYM_HOME": str(tmp_path), "PATH": "/usr/bin", "COLUMNS": "80"}
+    )
     assert done.returncode == 2 and "get it with: archgym data import nas-bench-macro JSON" in done.stderr

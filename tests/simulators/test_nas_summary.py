@@ -33,7 +33,10 @@ def test_the_front_is_what_no_other_row_beats():
     rng = np.random.default_rng(0)
     cost, accuracy = rng.integers(0, 20, 300), rng.integers(0, 50, 300) / 50
     front = pareto_front(cost, accuracy)
-    beaten = [((cost <= c) & (accuracy >= a) & ((cost < c) | (accuracy > a))).any() for c, a in zip(cost, accuracy, strict=True)]
+    beaten = [
+        ((cost <= c) & (accuracy >= a) & ((cost < c) | (accuracy > a))).any()
+        for c, a in zip(cost, accuracy, strict=True)
+    ]
     points = {(c, a) for c, a, b in zip(cost, accuracy, beaten, strict=True) if not b}
     assert {(cost[i], accuracy[i]) for i in front} == points
     assert len(front) == len(points)

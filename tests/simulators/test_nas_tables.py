@@ -1,4 +1,6 @@
-"""The format of accuracy tables: what is written comes back, and what is damaged, foreign or not installed is named."""
+"""The format of accuracy tables: what is written comes back, and what is damaged, foreign or not installed
+is named.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,14 @@ import numpy as np
 import pytest
 
 from archgym.errors import ArchGymError
-from archgym.simulators.nas.tables.table import IMPORTERS, Table, list_tables, load_table, read_table, save_table
+from archgym.simulators.nas.tables.table import (
+    IMPORTERS,
+    Table,
+    list_tables,
+    load_table,
+    read_table,
+    save_table,
+)
 
 
 def made_up(name: str = "nats-made-up", space: str = "macro", **changes) -> Table:
@@ -42,7 +51,12 @@ def home(tmp_path, monkeypatch) -> Path:
 
 
 def assert_equal(found: Table, table: Table) -> None:
-    assert (found.name, found.space, found.network, found.provenance) == (table.name, table.space, table.network, table.provenance)
+    assert (found.name, found.space, found.network, found.provenance) == (
+        table.name,
+        table.space,
+        table.network,
+        table.provenance,
+    )
     for name in ("row", "budgets", "valid_accuracy", "test_accuracy", "train_seconds"):
         left, right = getattr(found, name), getattr(table, name)
         assert (left is None) == (right is None)
@@ -53,7 +67,9 @@ def assert_equal(found: Table, table: Table) -> None:
     }
 
 
-@pytest.mark.parametrize("changes", [{}, {"train_seconds": None}, {"columns": {}}], ids=["whole", "no seconds", "no columns"])
+@pytest.mark.parametrize(
+    "changes", [{}, {"train_seconds": None}, {"columns": {}}], ids=["whole", "no seconds", "no columns"]
+)
 def test_a_table_comes_back_as_it_was_written(tmp_path, changes):
     table = made_up(**changes)
     path = save_table(table, tmp_path / "t.npz")
@@ -74,17 +90,29 @@ def test_whole_numbers_beyond_single_precision_stay_exact(tmp_path):
         ({"space": "cells"}, "unknown space of a table 'cells'; did you mean 'cell'"),
         ({"space": "cell"}, r"row is int64\[6561\]; expected integer\[15625\]"),
         ({"row": np.zeros(6561)}, "row is float64"),
-        ({"row": np.full(6561, 10)}, "rows lie from 0 to 9"),
-        ({"row": np.full(6561, -1)}, "rows lie from 0 to 9"),
+        ({"row": np.full(6561, 10)}, r"row numbers in 0\.\.9"),
+        ({"row": np.full(6561, -1)}, r"row numbers in 0\.\.9"),
         ({"budgets": np.array([9, 4])}, "epochs in increasing order"),
         ({"budgets": np.array([4, 4])}, "epochs in increasing order"),
         ({"budgets": np.array([4])}, r"valid_accuracy is .*expected floating\[10, 3, 1\]"),
-        ({"valid_accuracy": np.full((10, 3, 2), 1.5, np.float32)}, "valid_accuracy has values that are not fractions"),
-        ({"test_accuracy": np.full((10, 3), -0.1, np.float32)}, "test_accuracy has values that are not fractions"),
-        ({"test_accuracy": np.full((10, 3), np.inf, np.float32)}, "test_accuracy has values that are not fractions"),
+        (
+            {"valid_accuracy": np.full((10, 3, 2), 1.5, np.float32)},
+            "valid_accuracy has values that are not fractions",
+        ),
+        (
+            {"test_accuracy": np.full((10, 3), -0.1, np.float32)},
+            "test_accuracy has values that are not fractions",
+        ),
+        (
+            {"test_accuracy": np.full((10, 3), np.inf, np.float32)},
+            "test_accuracy has values that are not fractions",
+        ),
         ({"test_accuracy": np.full((9, 3), 0.1, np.float32)}, r"expected floating\[9, 3, 2\]"),
         ({"test_accuracy": np.full(10, 0.1, np.float32)}, "expected"),
-        ({"train_seconds": np.zeros((10, 3), np.float32)}, r"train_seconds is float32\[10, 3\]; expected floating\[10, 2\]"),
+        (
+            {"train_seconds": np.zeros((10, 3), np.float32)},
+            r"train_seconds is float32\[10, 3\]; expected floating\[10, 2\]",
+        ),
         ({"columns": {"macs": np.zeros(9)}}, r"macs is float64\[9\]; expected number\[10\]"),
         ({"columns": {"names": np.array(["x"] * 10)}}, "names is <U1"),
     ],
@@ -94,7 +122,10 @@ def test_arrays_that_do_not_fit_together_are_refused(changes, message):
         made_up(**changes)
 
 
-@pytest.mark.parametrize("part", ["row", "budgets", "valid_accuracy", "test_accuracy", "train_seconds", "column.macs", "column.synflow"])
+@pytest.mark.parametrize(
+    "part",
+    ["row", "budgets", "valid_accuracy", "test_accuracy", "train_seconds", "column.macs", "column.synflow"],
+)
 def test_a_figure_that_was_changed_is_noticed(tmp_path, part):
     path = save_table(made_up(), tmp_path / "t.npz")
     with np.load(path) as archive:
@@ -114,7 +145,9 @@ def test_a_table_cut_off_or_damaged_anywhere_is_refused(tmp_path):
         content[:at] + b"\0\xff" * 8 + content[at + 16 :] for at in (0, 500)
     ]:
         path.write_bytes(damaged)
-        with pytest.raises(ArchGymError, match=r"bad\.npz is not an accuracy table of archgym, or is damaged.*import it again"):
+        with pytest.raises(
+            ArchGymError, match=r"bad\.npz is not an accuracy table of archgym: .*import it again"
+        ):
             read_table(path)
 
 
@@ -184,7 +217,9 @@ def test_a_table_is_read_once_until_its_file_is_replaced(home):
     ],
 )
 def test_a_table_that_is_not_installed_is_named_with_its_command(home, name, start):
-    with pytest.raises(ArchGymError, match=f"data set '{name}' is not installed; get it with: {IMPORTERS[start]}"):
+    with pytest.raises(
+        ArchGymError, match=f"data set '{name}' is not installed; get it with: {IMPORTERS[start]}"
+    ):
         load_table(name)
 
 
@@ -205,5 +240,14 @@ def test_a_damaged_table_in_the_data_folder_says_which(home):
 def test_the_file_holds_plain_arrays_and_what_they_are(tmp_path):
     with zipfile.ZipFile(save_table(made_up(), tmp_path / "t.npz")) as archive:
         assert {name.removesuffix(".npy") for name in archive.namelist()} == {
-            *("about", "row", "budgets", "valid_accuracy", "test_accuracy", "train_seconds", "column.macs", "column.synflow")
+            *(
+                "about",
+                "row",
+                "budgets",
+                "valid_accuracy",
+                "test_accuracy",
+                "train_seconds",
+                "column.macs",
+                "column.synflow",
+            )
         }

@@ -34,8 +34,12 @@ def test_a_cell_has_the_mean_accuracies_of_its_row_and_the_costs_of_its_network(
     columns = NasCell("toy").evaluate_indices(cells)
     row = int(np.flatnonzero((cells == parse(CELL)).all(axis=1))[0])
     own = toy.row[row]
-    assert columns["valid_accuracy"][row] == pytest.approx(toy.valid_accuracy[own, :, -1].astype(float).mean(), abs=1e-12)
-    assert columns["test_accuracy"][row] == pytest.approx(toy.test_accuracy[own].astype(float).mean(), abs=1e-12)
+    assert columns["valid_accuracy"][row] == pytest.approx(
+        toy.valid_accuracy[own, :, -1].astype(float).mean(), abs=1e-12
+    )
+    assert columns["test_accuracy"][row] == pytest.approx(
+        toy.test_accuracy[own].astype(float).mean(), abs=1e-12
+    )
     assert columns["train_seconds"][row] == toy.train_seconds[own, -1]
     costs = get_network("digits").costs(parse(CELL)[None])
     assert (columns["params"][row], columns["macs"][row]) == (costs["params"][0], costs["macs"][0])
@@ -56,7 +60,9 @@ def test_a_random_seed_draws_one_training_per_query_and_a_number_chooses_it(toy)
     cell = parse(CELL)[None].repeat(600, axis=0)
     own = toy.row[simulator.space.to_ordinal(cell[:1])[0]]
     drawn = simulator.evaluate_indices(cell, rng)
-    seen, times = np.unique(np.stack([drawn["valid_accuracy"], drawn["test_accuracy"]]), axis=1, return_counts=True)
+    seen, times = np.unique(
+        np.stack([drawn["valid_accuracy"], drawn["test_accuracy"]]), axis=1, return_counts=True
+    )
     expected = np.stack([toy.valid_accuracy[own, :, -1], toy.test_accuracy[own]]).astype(float)
     assert {*map(tuple, seen.T)} == {*map(tuple, expected.T)}  # validation and test of the same training
     assert (times > 150).all()
@@ -73,14 +79,23 @@ def test_missing_trainings_are_not_drawn_and_untested_ones_have_the_mean_test(to
     at_hand = toy.valid_accuracy[toy.row, 1:, -1].astype(float)
     assert (columns["valid_accuracy"][:, None] == at_hand).any(axis=1).all()
     second = (columns["valid_accuracy"] == at_hand[:, 0]) & (at_hand[:, 0] != at_hand[:, 1])
-    np.testing.assert_allclose(columns["test_accuracy"][second], test[:, [0, 2]].astype(float).mean(axis=1)[toy.row][second])
+    np.testing.assert_allclose(
+        columns["test_accuracy"][second], test[:, [0, 2]].astype(float).mean(axis=1)[toy.row][second]
+    )
     with pytest.raises(ArchGymError, match="seed='mean'"):
         NasCell("holes", seed=0)
 
 
 def test_without_test_accuracies_or_times_there_are_no_such_metrics(toy):
-    save_table(replace(toy, name="bare", test_accuracy=np.full_like(toy.test_accuracy, np.nan), train_seconds=None))
-    assert [metric.name for metric in NasCell("bare").metrics] == ["valid_accuracy", "params", "macs", "train_macs"]
+    save_table(
+        replace(toy, name="bare", test_accuracy=np.full_like(toy.test_accuracy, np.nan), train_seconds=None)
+    )
+    assert [metric.name for metric in NasCell("bare").metrics] == [
+        "valid_accuracy",
+        "params",
+        "macs",
+        "train_macs",
+    ]
     check_simulator(NasCell("bare"))
 
 
@@ -95,8 +110,12 @@ def test_canonical_cells_have_equal_metrics():
 
 def test_cells_that_a_table_trained_by_themselves_are_not_the_same(toy):
     rows, rng = np.arange(15625), np.random.default_rng(0)
-    each = {name: getattr(toy, name)[toy.row] for name in ("valid_accuracy", "test_accuracy", "train_seconds")}
-    each["valid_accuracy"] = np.clip(each["valid_accuracy"] + 0.01 * rng.standard_normal((15625, 1, 1), np.float32), 0, 1)
+    each = {
+        name: getattr(toy, name)[toy.row] for name in ("valid_accuracy", "test_accuracy", "train_seconds")
+    }
+    each["valid_accuracy"] = np.clip(
+        each["valid_accuracy"] + 0.01 * rng.standard_normal((15625, 1, 1), np.float32), 0, 1
+    )
     save_table(replace(toy, name="each", row=rows, **each))
     cells = all_cells()
     assert (NasCell("each").canonical(cells) == cells).all()

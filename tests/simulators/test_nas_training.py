@@ -1,4 +1,6 @@
-"""Cells that are really trained, here with short budgets: the task, the training, proxies of it, and the live simulator."""
+"""Cells that are really trained, here with short budgets: the task, the training, proxies of it, and the
+live simulator.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +8,7 @@ import json
 from functools import cache
 from pathlib import Path
 
+import gymnasium
 import numpy as np
 import pytest
 
@@ -57,14 +60,18 @@ def first_batch(seeds, noise=0.5):
 
 @cache
 def originals():
-    """Every image of the data set, shifted by up to a pixel each way, as bytes -> the images and labels that look so."""
+    """Every image of the data set, shifted by up to a pixel each way, as bytes -> the images and labels
+    that look so.
+    """
     digits = sklearn_datasets.load_digits()
     found: dict[bytes, set[tuple[int, int]]] = {}
     for number, (image, label) in enumerate(zip(digits.images, digits.target, strict=True)):
         padded = np.pad((image / 16).astype(np.float32), 1)
         for down in range(3):
             for right in range(3):
-                found.setdefault(padded[down : down + 8, right : right + 8].tobytes(), set()).add((number, int(label)))
+                found.setdefault(padded[down : down + 8, right : right + 8].tobytes(), set()).add(
+                    (number, int(label))
+                )
     return found
 
 
@@ -191,7 +198,8 @@ def test_batch_norm_forgets_the_scale_of_its_input():
     images, _ = first_batch((0,))
     once, twice = [NONE, SKIP, NONE, NONE, NONE, CONV3], [SKIP, SKIP, SKIP, NONE, NONE, CONV3]
     outputs = [CellNetwork(np.array(cell), (0,))(images) for cell in (once, twice)]
-    torch.testing.assert_close(*outputs, rtol=0, atol=1e-3)  # though conv(2 x) and conv(x) count as two classes
+    # though conv(2 x) and conv(x) count as two classes
+    torch.testing.assert_close(*outputs, rtol=0, atol=1e-3)
 
 
 def test_two_cells_trained_anew_lie_within_the_tables_seed_noise():
@@ -213,7 +221,9 @@ def test_synflow_is_layers_times_what_flows_through_a_chain():
     for cell, layers in ((SKIPPED, 3), (np.array([NONE, NONE, NONE, CONV1, NONE, NONE]), 5)):
         network = CellNetwork(cell, (0, 4))
         weights = [
-            np.abs(module.weight.detach().numpy().astype(float)) for module in network.modules() if isinstance(module, torch.nn.Conv2d)
+            np.abs(module.weight.detach().numpy().astype(float))
+            for module in network.modules()
+            if isinstance(module, torch.nn.Conv2d)
         ]
         stem, *rest = (weight.reshape(2, 16, *weight.shape[1:]) for weight in weights)
         for copy, value in enumerate(synflow(network)):
@@ -237,7 +247,9 @@ def test_grad_norm_sums_the_norms_of_the_layers_gradients():
         network = CellNetwork(CELL, (seed,))
         torch.nn.functional.cross_entropy(network(images[:, [copy]])[0], labels[:, copy]).backward()
         layers = [module.weight for module in network.modules() if isinstance(module, torch.nn.Conv2d)]
-        assert found[copy] == pytest.approx(sum(float(weight.grad.norm()) for weight in (*layers, network.weight)), rel=1e-4)
+        assert found[copy] == pytest.approx(
+            sum(float(weight.grad.norm()) for weight in (*layers, network.weight)), rel=1e-4
+        )
 
 
 def test_nwot_is_the_determinant_of_the_agreements_of_codes():
@@ -255,7 +267,9 @@ def test_nwot_sees_every_rectified_node_once():
     sizes = {"skip": 16 * 16 + 16 * 16, "conv": 16 * 64 + 16 * 16 + 16 * 16 + 16 * 16}
     for cell, size in ((SKIPPED, sizes["skip"]), ([NONE, NONE, NONE, CONV3, NONE, NONE], sizes["conv"])):
         same = torch.zeros(2, 1, 8, 8)  # two equal images agree in all N: |K + k I| = (N + k)^2 - N^2
-        assert nwot(CellNetwork(np.array(cell), (0,)), same)[0] == pytest.approx(np.log(2e-5 * size + 1e-10), rel=1e-4)
+        assert nwot(CellNetwork(np.array(cell), (0,)), same)[0] == pytest.approx(
+            np.log(2e-5 * size + 1e-10), rel=1e-4
+        )
 
 
 def test_jacov_is_that_of_the_correlations_of_the_images_gradients():
@@ -264,7 +278,9 @@ def test_jacov_is_that_of_the_correlations_of_the_images_gradients():
     images.requires_grad_()
     network(images).sum().backward()
     eigenvalues = np.linalg.eigvalsh(np.corrcoef(images.grad.flatten(1).numpy().astype(float)))
-    assert jacov(network, images)[0] == pytest.approx(-(np.log(eigenvalues + 1e-5) + 1 / (eigenvalues + 1e-5)).sum(), rel=1e-4)
+    assert jacov(network, images)[0] == pytest.approx(
+        -(np.log(eigenvalues + 1e-5) + 1 / (eigenvalues + 1e-5)).sum(), rel=1e-4
+    )
 
 
 @pytest.mark.parametrize("cell", [CELL, SKIPPED, DISCONNECTED, np.array([POOL] * 6), np.array([CONV3] * 6)])
@@ -299,7 +315,12 @@ def test_proxies_leave_the_weights_as_they_are():
     network, fresh = CellNetwork(CELL, (0,)), CellNetwork(CELL, (0,))
     images, labels = first_batch((0,))
     before = images.clone()
-    for value in (synflow(network), grad_norm(network, images, labels), nwot(network, images), jacov(network, images)):
+    for value in (
+        synflow(network),
+        grad_norm(network, images, labels),
+        nwot(network, images),
+        jacov(network, images),
+    ):
         assert value.shape == (1,)
     for parameter, other in zip(network.parameters(), fresh.parameters(), strict=True):
         assert torch.equal(parameter, other)
@@ -338,7 +359,9 @@ def test_a_trained_cell_is_measured_and_described_by_its_arguments():
     assert described["arguments"] == {"noise": 0.3, "epochs": 2, "seed": 1}
     assert described["torch"] == torch.__version__
     cells = nas.all_cells()[::97]
-    np.testing.assert_array_equal(nas.CELL_SPACE.to_ordinal(simulator.canonical(cells)), nas.representatives()[::97])
+    np.testing.assert_array_equal(
+        nas.CELL_SPACE.to_ordinal(simulator.canonical(cells)), nas.representatives()[::97]
+    )
 
 
 def test_a_random_seed_is_one_of_the_three_drawn_row_by_row():
@@ -347,7 +370,10 @@ def test_a_random_seed_is_one_of_the_three_drawn_row_by_row():
     cells = np.array([CELL, CELL, CELL])
     drawn = (np.random.default_rng(5).random((3, 1))[:, 0] * 3).astype(int)
     assert len(set(drawn.tolist())) > 1
-    alone = {seed: TrainedCell(epochs=1, seed=int(seed)).evaluate_indices(cells[:1])["valid_accuracy"][0] for seed in set(drawn.tolist())}
+    alone = {
+        seed: TrainedCell(epochs=1, seed=int(seed)).evaluate_indices(cells[:1])["valid_accuracy"][0]
+        for seed in set(drawn.tolist())
+    }
     found = simulator.evaluate_indices(cells, np.random.default_rng(5))["valid_accuracy"]
     assert found.tolist() == [alone[seed] for seed in drawn.tolist()]
     with pytest.raises(ArchGymError, match="seed='random' draws a training seed for every query: give rng="):
@@ -365,9 +391,9 @@ def test_the_process_keeps_its_threads_and_they_change_nothing():
     ("arguments", "message"),
     [
         ({"epochs": 3}, "unknown budget, in epochs, '3'; .*1, 2, 4, 8, 16"),
-        ({"seed": "median"}, "seed is 'mean', 'random' or an integer from 0, not 'median'"),
-        ({"seed": -1}, "seed is 'mean', 'random' or an integer from 0, not -1"),
-        ({"seed": True}, "seed is 'mean', 'random' or an integer from 0, not True"),
+        ({"seed": "median"}, "expected seed as 'mean', 'random' or an integer >= 0, got 'median'"),
+        ({"seed": -1}, "expected seed as 'mean', 'random' or an integer >= 0, got -1"),
+        ({"seed": True}, "expected seed as 'mean', 'random' or an integer >= 0, got True"),
         ({"noise": -1.0}, "the noise is a standard deviation"),
     ],
 )
@@ -379,8 +405,8 @@ def test_arguments_that_make_no_sense_are_refused(arguments, message):
 def test_without_pytorch_the_error_names_what_to_install(monkeypatch):
     import sys
 
-    for module in ("torch", "archgym.simulators.nas.training.train"):
-        monkeypatch.setitem(sys.modules, module, None)
-    monkeypatch.delitem(sys.modules, "archgym.simulators.nas.training.train")
+    monkeypatch.setitem(sys.modules, "torch", None)
+    for module in ("live", "training.train"):
+        monkeypatch.delitem(sys.modules, f"archgym.simulators.nas.{module}")
     with pytest.raises(ArchGymError, match=r"pip install 'archgym\[nas\]'"):
-        TrainedCell()
+        gymnasium.make("archgym/NasCell-v0", backend="train")

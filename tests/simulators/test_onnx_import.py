@@ -1,4 +1,6 @@
-"""Workloads from ONNX files: layers as ONNX itself shapes them, and what cannot be expressed is refused by the node's name."""
+"""Workloads from ONNX files: layers as ONNX itself shapes them, and what cannot be expressed is refused by
+the node's name.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,9 @@ def model(nodes, inputs, initializers=(), outputs=("y",), opset=17):
         list(initializers),
     )
     return helper.make_model(
-        graph, producer_name="tests", opset_imports=[helper.make_opsetid("", opset), helper.make_opsetid("com.microsoft", 1)]
+        graph,
+        producer_name="tests",
+        opset_imports=[helper.make_opsetid("", opset), helper.make_opsetid("com.microsoft", 1)],
     )
 
 
@@ -82,7 +86,11 @@ def test_a_convolution_gives_as_many_pixels_as_onnx_infers(load, data):
     channels, filters = groups * data.draw(small), groups * data.draw(small)
     attributes = {"group": groups, "strides": [stride] * spatial}
     mode = data.draw(st.sampled_from(["pads", "VALID", "SAME_UPPER", "SAME_LOWER"]))
-    attributes |= {"pads": data.draw(st.lists(small, min_size=2 * spatial, max_size=2 * spatial))} if mode == "pads" else {"auto_pad": mode}
+    attributes |= (
+        {"pads": data.draw(st.lists(small, min_size=2 * spatial, max_size=2 * spatial))}
+        if mode == "pads"
+        else {"auto_pad": mode}
+    )
     biased = data.draw(st.booleans())
     built = model(
         [conv(["x", "w", "b"][: 2 + biased], **attributes)],
@@ -115,12 +123,16 @@ def test_a_product_has_a_multiply_add_for_every_output_and_inner_index_as_numpy_
     shapes = {"a": left, "b": right}
     node = helper.make_node("MatMul", ["a", "b"], ["y"])
     built = model(
-        [node], {name: shape for name, shape in shapes.items() if name != learned}, weights(**{learned: shapes[learned]} if learned else {})
+        [node],
+        {name: shape for name, shape in shapes.items() if name != learned},
+        weights(**{learned: shapes[learned]} if learned else {}),
     )
     workload = load(built)
     assert workload.macs == np.matmul(np.zeros(left), np.zeros(right)).size * k
     assert workload.layers[0].kind == ("gemm" if learned else "matmul")
-    assert workload.layers[0].parameters == workload.parameters == (math.prod(shapes[learned]) if learned else 0)
+    assert (
+        workload.layers[0].parameters == workload.parameters == (math.prod(shapes[learned]) if learned else 0)
+    )
 
 
 @pytest.mark.parametrize("transposed", [(0, 0), (0, 1), (1, 0), (1, 1)])
@@ -135,7 +147,9 @@ def test_a_gemm_is_transposed_as_it_says(load, transposed):
 
 @settings(max_examples=100)
 @given(data=st.data())
-def test_any_convolution_has_the_multiply_adds_that_onnx_infers_also_where_it_takes_several_layers(load, data):
+def test_any_convolution_has_the_multiply_adds_that_onnx_infers_also_where_it_takes_several_layers(
+    load, data
+):
     spatial = data.draw(st.sampled_from([1, 2, 2]))
 
     def drawn(numbers):
@@ -145,9 +159,16 @@ def test_any_convolution_has_the_multiply_adds_that_onnx_infers_also_where_it_ta
     image = [d * (k - 1) + data.draw(st.integers(1, 12)) for d, k in zip(dilations, kernel, strict=True)]
     groups = data.draw(st.integers(1, 2))
     channels, filters = groups * data.draw(small), groups * data.draw(small)
-    attributes = {"group": groups, "strides": strides, "dilations": dilations, "pads": drawn(st.integers(0, 3)) * 2}
+    attributes = {
+        "group": groups,
+        "strides": strides,
+        "dilations": dilations,
+        "pads": drawn(st.integers(0, 3)) * 2,
+    }
     built = model(
-        [conv(["x", "w", "b"], **attributes)], {"x": [2, channels, *image]}, weights(w=[filters, channels // groups, *kernel], b=[filters])
+        [conv(["x", "w", "b"], **attributes)],
+        {"x": [2, channels, *image]},
+        weights(w=[filters, channels // groups, *kernel], b=[filters]),
     )
     (inferred,) = onnx.shape_inference.infer_shapes(built).graph.output
     pixels = math.prod(dimension.dim_value for dimension in inferred.type.tensor_type.shape.dim)
@@ -160,7 +181,9 @@ def test_any_convolution_has_the_multiply_adds_that_onnx_infers_also_where_it_ta
 
 
 def taken_apart(layers, image, kernels, step):
-    """Sums of products along one axis, as the layers of a convolution by other rows have them; kernels and rows are [phase::step]."""
+    """Sums of products along one axis, as the layers of a convolution by other rows have them; kernels and
+    rows are [phase::step].
+    """
     results = [
         np.correlate(image[phase::step], kernel)[: layer.output_h]
         for phase, (layer, kernel) in enumerate(zip(layers, kernels, strict=True))
@@ -169,7 +192,9 @@ def taken_apart(layers, image, kernels, step):
 
 
 def test_a_convolution_of_unequal_strides_is_the_sum_of_its_layers(load):
-    """Five taps by a stride of 2, beside a stride of 1: three even taps on even rows and two odd taps on odd rows."""
+    """Five taps by a stride of 2, beside a stride of 1: three even taps on even rows and two odd taps on
+    odd rows.
+    """
     rng = np.random.default_rng(0)
     image, kernel = rng.normal(size=13), rng.normal(size=5)
     layers = load(model([conv(strides=[2, 1])], {"x": [1, 1, 13, 4]}, weights(w=[1, 1, 5, 1]))).layers
@@ -201,7 +226,9 @@ def test_a_convolution_that_one_layer_expresses_is_one(load, shape, kernel, attr
     (inferred,) = onnx.shape_inference.infer_shapes(built).graph.output
     (layer,) = load(built).layers
     assert (layer.output_h, layer.output_w, layer.stride) == sizes
-    assert layer.macs == math.prod(d.dim_value for d in inferred.type.tensor_type.shape.dim) * math.prod(kernel[1:])
+    assert layer.macs == math.prod(d.dim_value for d in inferred.type.tensor_type.shape.dim) * math.prod(
+        kernel[1:]
+    )
 
 
 @pytest.mark.parametrize(
@@ -217,32 +244,52 @@ def test_a_convolution_that_one_layer_expresses_is_one(load, shape, kernel, attr
     ],
 )
 def test_an_einsum_of_two_is_a_batch_of_products(load, equation, left, right, macs, groups):
-    workload = load(model([helper.make_node("Einsum", ["x", "z"], ["y"], equation=equation)], {"x": left, "z": right}))
+    workload = load(
+        model([helper.make_node("Einsum", ["x", "z"], ["y"], equation=equation)], {"x": left, "z": right})
+    )
     assert (workload.macs, workload.layers[0].groups, workload.layers[0].kind) == (macs, groups, "matmul")
 
 
 @pytest.mark.parametrize("equation", ["ii,ij->j", "ij,jk->k", "ij,kj->ikl", "i,j"])
 def test_another_einsum_is_refused(load, equation):
     with pytest.raises(ArchGymError):
-        load(model([helper.make_node("Einsum", ["x", "z"], ["y"], equation=equation)], {"x": [3, 3], "z": [3, 3]}))
+        load(
+            model(
+                [helper.make_node("Einsum", ["x", "z"], ["y"], equation=equation)], {"x": [3, 3], "z": [3, 3]}
+            )
+        )
 
 
 @pytest.mark.parametrize(("operator", "gates"), [("LSTM", 4), ("GRU", 3), ("RNN", 1)])
 @pytest.mark.parametrize("directions", [1, 2])
-def test_a_recurrent_operator_multiplies_inputs_at_once_and_states_one_after_the_other(load, operator, gates, directions):
+def test_a_recurrent_operator_multiplies_inputs_at_once_and_states_one_after_the_other(
+    load, operator, gates, directions
+):
     steps, batch, inputs, hidden = 5, 2, 3, 7
     node = helper.make_node(
-        operator, ["x", "w", "r", "b"], ["y"], name="rnn", hidden_size=hidden, direction=("forward", "bidirectional")[directions - 1]
+        operator,
+        ["x", "w", "r", "b"],
+        ["y"],
+        name="rnn",
+        hidden_size=hidden,
+        direction=("forward", "bidirectional")[directions - 1],
     )
     built = model(
         [node],
         {"x": [steps, batch, inputs]},
-        weights(w=[directions, gates * hidden, inputs], r=[directions, gates * hidden, hidden], b=[directions, 2 * gates * hidden]),
+        weights(
+            w=[directions, gates * hidden, inputs],
+            r=[directions, gates * hidden, hidden],
+            b=[directions, 2 * gates * hidden],
+        ),
     )
     workload = load(built)
     assert workload.macs == steps * batch * directions * gates * hidden * (inputs + hidden)
     assert workload.parameters == directions * gates * hidden * (inputs + hidden + 2)
-    assert [(layer.name, layer.repeats) for layer in workload.layers] == [("rnn.inputs", 1), ("rnn.state", steps)]
+    assert [(layer.name, layer.repeats) for layer in workload.layers] == [
+        ("rnn.inputs", 1),
+        ("rnn.state", steps),
+    ]
 
 
 def test_a_transposed_convolution_multiplies_every_input_pixel_by_every_weight(load):
@@ -277,7 +324,9 @@ def residual_network(torch):
             self.bn2 = nn.BatchNorm2d(filters)
             self.downsample = nn.Identity()
             if stride > 1:
-                self.downsample = nn.Sequential(nn.Conv2d(channels, filters, 1, stride, bias=False), nn.BatchNorm2d(filters))
+                self.downsample = nn.Sequential(
+                    nn.Conv2d(channels, filters, 1, stride, bias=False), nn.BatchNorm2d(filters)
+                )
 
         def forward(self, x):
             y = self.bn2(self.conv2(torch.relu(self.bn1(self.conv1(x)))))
@@ -323,14 +372,23 @@ def test_resnet18_as_pytorch_exports_it_is_the_shipped_one(tmp_path, training):
 
     def shapes(workload):
         return sorted(
-            (layer.kind, layer.channels, layer.height, layer.width, layer.stride, layer.padding_h, *layer.shape)
+            (
+                layer.kind,
+                layer.channels,
+                layer.height,
+                layer.width,
+                layer.stride,
+                layer.padding_h,
+                *layer.shape,
+            )
             for layer in workload.layers
             for _ in range(layer.repeats)
         )
 
     assert shapes(found) == shapes(shipped)
     assert found.macs == shipped.macs
-    folded = 0 if training else 4800  # the normalisations of 4,800 filters become biases: one vector instead of two
+    # the normalisations of 4,800 filters become biases: one vector instead of two
+    folded = 0 if training else 4800
     assert found.parameters == shipped.parameters - folded
 
 
@@ -340,21 +398,30 @@ def test_a_transformers_block_as_pytorch_exports_it_is_the_shipped_one(tmp_path)
     torch.onnx.export(block(torch), (torch.zeros(1, 197, 768),), tmp_path / "block.onnx", dynamo=False)
     found = load_workload(tmp_path / "block.onnx")
     shipped = [layer for layer in load_workload("vit_b_16").layers if layer.repeats == 12]
-    assert [(layer.kind, layer.shape, layer.groups) for layer in found.layers] == [(x.kind, x.shape, x.groups) for x in shipped]
+    assert [(layer.kind, layer.shape, layer.groups) for layer in found.layers] == [
+        (x.kind, x.shape, x.groups) for x in shipped
+    ]
     assert found.macs == sum(layer.macs for layer in shipped) // 12
     assert found.parameters == sum(layer.parameters for layer in shipped) // 12
 
 
 def test_weights_may_be_stripped_or_lie_in_files_that_are_absent(load, folder):
-    built = model([conv(["x", "w", "b"], pads=[1, 1, 1, 1])], {"x": [1, 3, 8, 8]}, weights(w=[16, 3, 3, 3], b=[16]))
+    built = model(
+        [conv(["x", "w", "b"], pads=[1, 1, 1, 1])], {"x": [1, 3, 8, 8]}, weights(w=[16, 3, 3, 3], b=[16])
+    )
     whole = load(built)
-    onnx.save(built, folder / "outside.onnx", save_as_external_data=True, location="weights.bin", size_threshold=0)
+    onnx.save(
+        built, folder / "outside.onnx", save_as_external_data=True, location="weights.bin", size_threshold=0
+    )
     (folder / "weights.bin").unlink()
     assert load_onnx(folder / "outside.onnx").layers == whole.layers
     for tensor in built.graph.initializer:
         tensor.ClearField("raw_data")
     stripped = load(built)
-    assert (stripped.layers, stripped.parameters) == (whole.layers, whole.parameters) and whole.parameters == 16 * 27 + 16
+    assert (stripped.layers, stripped.parameters) == (
+        whole.layers,
+        whole.parameters,
+    ) and whole.parameters == 16 * 27 + 16
 
 
 def test_weights_may_be_computed_from_weights_and_cost_nothing(load):
@@ -416,7 +483,11 @@ QUANTISED = {
         FLOAT,
         4 * 27 + 4,
     ),
-    "QLinearConv": ([node("QLinearConv", ["x", "s", "z", "q", "sv", "zv", "s", "z", "i"], **PADS)], TensorProto.INT8, 4 * 27 + 4),
+    "QLinearConv": (
+        [node("QLinearConv", ["x", "s", "z", "q", "sv", "zv", "s", "z", "i"], **PADS)],
+        TensorProto.INT8,
+        4 * 27 + 4,
+    ),
     "ConvInteger": ([node("ConvInteger", ["x", "q", "z", "zv"], **PADS)], TensorProto.INT8, 4 * 27),
 }
 
@@ -425,7 +496,13 @@ QUANTISED = {
 def test_quantised_convolutions_count_their_weights_but_neither_scales_nor_zero_points(load, case):
     nodes, kind, parameters = QUANTISED[case]
     read = {name for each in nodes for name in each.input}
-    tensors = [*integers(np.int8, q=[4, 3, 3, 3], zv=[4]), *integers(np.int32, i=[4]), *weights(sv=[4]), *SCALE, *ZERO]
+    tensors = [
+        *integers(np.int8, q=[4, 3, 3, 3], zv=[4]),
+        *integers(np.int32, i=[4]),
+        *weights(sv=[4]),
+        *SCALE,
+        *ZERO,
+    ]
     built = model(nodes, {"x": [1, 3, 8, 8]}, [tensor for tensor in tensors if tensor.name in read])
     built.graph.input[0].type.tensor_type.elem_type = kind
     built.graph.output[0].type.tensor_type.elem_type = TensorProto.INT32 if case == "ConvInteger" else kind
@@ -442,26 +519,58 @@ def packed(kind, bits):
     "made",
     [
         ([node("MatMulInteger", ["x", "q", "z"])], [*integers(np.int8, q=[8, 4]), *ZERO]),
-        ([node("QLinearMatMul", ["x", "s", "z", "q", "s", "z", "s", "z"])], [*integers(np.int8, q=[8, 4]), *SCALE, *ZERO]),
-        ([node("DequantizeLinear", ["q", "s"], ["w"]), node("MatMul", ["x", "w"])], [packed(TensorProto.INT4, 4), *SCALE]),
-        ([node("DequantizeLinear", ["q", "s"], ["w"]), node("MatMul", ["x", "w"])], [packed(TensorProto.FLOAT8E4M3FN, 8), *SCALE]),
         (
-            [node("DequantizeLinear", ["q", "blocks"], ["w"], axis=0, block_size=2), node("MatMul", ["x", "w"])],
+            [node("QLinearMatMul", ["x", "s", "z", "q", "s", "z", "s", "z"])],
+            [*integers(np.int8, q=[8, 4]), *SCALE, *ZERO],
+        ),
+        (
+            [node("DequantizeLinear", ["q", "s"], ["w"]), node("MatMul", ["x", "w"])],
+            [packed(TensorProto.INT4, 4), *SCALE],
+        ),
+        (
+            [node("DequantizeLinear", ["q", "s"], ["w"]), node("MatMul", ["x", "w"])],
+            [packed(TensorProto.FLOAT8E4M3FN, 8), *SCALE],
+        ),
+        (
+            [
+                node("DequantizeLinear", ["q", "blocks"], ["w"], axis=0, block_size=2),
+                node("MatMul", ["x", "w"]),
+            ],
             [*integers(np.uint8, q=[8, 4]), *weights(blocks=[4, 4])],
         ),
         ([node("Cast", ["q"], ["w"], to=FLOAT), node("MatMul", ["x", "w"])], integers(np.int32, q=[8, 4])),
-        ([node("ConstantOfShape", ["shape"], ["w"]), node("MatMul", ["x", "w"])], [numpy_helper.from_array(np.array([8, 4]), "shape")]),
+        (
+            [node("ConstantOfShape", ["shape"], ["w"]), node("MatMul", ["x", "w"])],
+            [numpy_helper.from_array(np.array([8, 4]), "shape")],
+        ),
         (
             [node("Expand", ["one", "shape"], ["w"]), node("MatMul", ["x", "w"])],
             [*weights(one=[1]), numpy_helper.from_array(np.array([8, 4]), "shape")],
         ),
         (
-            [node("Constant", [], ["c"], value_floats=[0.0] * 32), node("Reshape", ["c", "shape"], ["w"]), node("MatMul", ["x", "w"])],
+            [
+                node("Constant", [], ["c"], value_floats=[0.0] * 32),
+                node("Reshape", ["c", "shape"], ["w"]),
+                node("MatMul", ["x", "w"]),
+            ],
             [numpy_helper.from_array(np.array([8, 4]), "shape")],
         ),
-        ([node("Transpose", ["w"], ["u"]), node("MatMul", ["x", "w"], ["h"]), node("MatMul", ["h", "u"])], weights(w=[8, 4])),
         (
-            [node("MatMulNBits", ["x", "b", "scales", "zeros"], domain="com.microsoft", K=8, N=4, bits=4, block_size=16)],
+            [node("Transpose", ["w"], ["u"]), node("MatMul", ["x", "w"], ["h"]), node("MatMul", ["h", "u"])],
+            weights(w=[8, 4]),
+        ),
+        (
+            [
+                node(
+                    "MatMulNBits",
+                    ["x", "b", "scales", "zeros"],
+                    domain="com.microsoft",
+                    K=8,
+                    N=4,
+                    bits=4,
+                    block_size=16,
+                )
+            ],
             [*integers(np.uint8, b=[4, 1, 8], zeros=[4]), *weights(scales=[4])],
         ),
         ([node("FusedMatMul", ["x", "w"], domain="com.microsoft", transB=1)], weights(w=[4, 8])),
@@ -480,8 +589,14 @@ def test_weights_of_8_by_4_are_32_parameters_however_they_are_stored(load, made)
 
 
 def test_a_mask_that_is_computed_is_no_parameter(load):
-    nodes = [node("ConstantOfShape", ["shape"], ["mask"]), node("MatMul", ["x", "w"], ["h"]), node("Add", ["h", "mask"])]
-    built = model(nodes, {"x": [5, 8]}, [*weights(w=[8, 4]), numpy_helper.from_array(np.array([5, 4]), "shape")])
+    nodes = [
+        node("ConstantOfShape", ["shape"], ["mask"]),
+        node("MatMul", ["x", "w"], ["h"]),
+        node("Add", ["h", "mask"]),
+    ]
+    built = model(
+        nodes, {"x": [5, 8]}, [*weights(w=[8, 4]), numpy_helper.from_array(np.array([5, 4]), "shape")]
+    )
     assert load(built).parameters == 32
 
 
@@ -514,8 +629,12 @@ def test_operators_of_com_microsoft_that_multiply_nothing_are_passed_over(load):
 
 def outside(folder, location, size=2, offset=0):
     """A model whose only shape lies elsewhere: 2 x 4 numbers as 1 x 8, by weights [8, 4]."""
-    built = model([node("Reshape", ["x", "shape"], ["r"]), node("MatMul", ["r", "w"])], {"x": [2, 4]}, weights(w=[8, 4]))
-    tensor = built.graph.initializer.add(name="shape", data_type=TensorProto.INT64, dims=[size], data_location=TensorProto.EXTERNAL)
+    built = model(
+        [node("Reshape", ["x", "shape"], ["r"]), node("MatMul", ["r", "w"])], {"x": [2, 4]}, weights(w=[8, 4])
+    )
+    tensor = built.graph.initializer.add(
+        name="shape", data_type=TensorProto.INT64, dims=[size], data_location=TensorProto.EXTERNAL
+    )
     for key, value in (("location", location), ("offset", str(offset))):
         tensor.external_data.add(key=key, value=value)
     onnx.save(built, folder / "model.onnx")
@@ -538,8 +657,8 @@ def test_shapes_that_lie_beside_the_model_are_read(tmp_path):
             b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 16\n",
             "is a git-lfs pointer, not the data: run git lfs pull",
         ),
-        ("../shape.bin", np.array([1, 8]).tobytes(), "lies outside its folder and is not read"),
-        ("link.bin", np.array([1, 8]).tobytes(), "lies outside its folder and is not read"),
+        ("../shape.bin", np.array([1, 8]).tobytes(), "is outside its folder and is not read"),
+        ("link.bin", np.array([1, 8]).tobytes(), "is outside its folder and is not read"),
         ("", None, "is missing"),
         ("\0", None, "cannot be read"),
     ],
@@ -581,13 +700,22 @@ def doubling(depth):
             f"f{i}",
             ["a"],
             ["b"],
-            [node(f"f{i + 1}", ["a"], ["c"], domain="local"), node(f"f{i + 1}", ["c"], ["b"], domain="local")],
+            [
+                node(f"f{i + 1}", ["a"], ["c"], domain="local"),
+                node(f"f{i + 1}", ["c"], ["b"], domain="local"),
+            ],
             local,
         )
         for i in range(depth)
     ]
-    functions.append(helper.make_function("local", f"f{depth}", ["a"], ["b"], [node("Relu", ["a"], ["b"])], local))
-    built = model([node("f0", ["x"], ["h"], domain="local"), node("MatMul", ["h", "w"])], {"x": [1, 8]}, weights(w=[8, 4]))
+    functions.append(
+        helper.make_function("local", f"f{depth}", ["a"], ["b"], [node("Relu", ["a"], ["b"])], local)
+    )
+    built = model(
+        [node("f0", ["x"], ["h"], domain="local"), node("MatMul", ["h", "w"])],
+        {"x": [1, 8]},
+        weights(w=[8, 4]),
+    )
     built.opset_import.append(local[1])
     built.functions.extend(functions)
     return built
@@ -595,7 +723,9 @@ def doubling(depth):
 
 HOSTILE = {
     "rows": lambda: model(
-        [node("Expand", ["x", "s"], ["e"]), node("MatMul", ["e", "w"])], {"x": [1, 8]}, [int64("s", 2**40, 8), *weights(w=[8, 4])]
+        [node("Expand", ["x", "s"], ["e"]), node("MatMul", ["e", "w"])],
+        {"x": [1, 8]},
+        [int64("s", 2**40, 8), *weights(w=[8, 4])],
     ),
     "numbers": lambda: model(
         [
@@ -607,7 +737,9 @@ HOSTILE = {
         {"x": [1, 8]},
         [int64("s", 2**40), *weights(w=[8, 4])],
     ),
-    "dimensions": lambda: model([node("MatMul", ["x", "w"])], {"x": [1] * 58 + [8, 8]}, weights(w=[1] * 58 + [8, 4])),
+    "dimensions": lambda: model(
+        [node("MatMul", ["x", "w"])], {"x": [1] * 58 + [8, 8]}, weights(w=[1] * 58 + [8, 4])
+    ),
     "nodes": lambda: model([node("Relu", ["x"], ["y"])] * 100_000, {"x": [1]}),
     "layers": lambda: model([node("MatMul", ["x", "w"])] * 5_000, {"x": [1, 8]}, weights(w=[8, 4])),
     "functions": lambda: doubling(25),
@@ -622,7 +754,10 @@ HOSTILE = {
 @pytest.mark.parametrize("case", HOSTILE)
 def test_a_model_that_would_take_all_memory_or_time_is_refused_with_the_count(load, case):
     with pytest.raises(
-        ArchGymError, match=r"1,099,511,627,776|do not fit into memory|60 dimensions|100,000 nodes|5,000 layers|33,554,4|1,048,576 layers"
+        ArchGymError,
+        match=(
+            r"1,099,511,627,776|do not fit into memory|60 dimensions|100,000 nodes|5,000 layers|33,554,4|1,048,576 layers"
+        ),
     ):
         load(HOSTILE[case]())
 
@@ -643,7 +778,9 @@ def pasted(error):
 
 def test_symbolic_dimensions_are_named_and_can_be_given(load):
     built = model([conv()], {"x": ["batch", 3, "size", 8]}, weights(w=[16, 3, 3, 3]))
-    with pytest.raises(ArchGymError, match=r"input 'x' has dynamic dimensions \(batch, size\): give their sizes") as error:
+    with pytest.raises(
+        ArchGymError, match=r"input 'x' has dynamic dimensions \(batch, size\): give their sizes"
+    ) as error:
         load(built)
     assert pasted(error.value) == {"batch": 1, "size": 224}
     (layer,) = load(built, dimensions={"batch": 2, "size": 8}).layers
@@ -666,8 +803,12 @@ def test_a_dimension_without_a_name_is_given_by_input_and_axis_or_with_all_of_it
 
 
 def test_an_input_and_its_axis_may_have_colons_and_mean_a_named_dimension(load):
-    built = model([helper.make_node("MatMul", ["in:0", "w"], ["y"])], {"in:0": ["batch", 8]}, weights(w=[8, 4]))
-    assert load(built, dimensions={"in:0:0": 3}).macs == load(built, dimensions={"batch": 3}).macs == 3 * 8 * 4
+    built = model(
+        [helper.make_node("MatMul", ["in:0", "w"], ["y"])], {"in:0": ["batch", 8]}, weights(w=[8, 4])
+    )
+    assert (
+        load(built, dimensions={"in:0:0": 3}).macs == load(built, dimensions={"batch": 3}).macs == 3 * 8 * 4
+    )
 
 
 def test_an_input_without_a_shape_is_given_one(load):
@@ -675,13 +816,21 @@ def test_an_input_without_a_shape_is_given_one(load):
     with pytest.raises(ArchGymError, match="input 'x' has no shape") as error:
         load(built)
     assert load(built, dimensions=pasted(error.value)).macs == 222 * 222 * 16 * 27
-    with pytest.raises(ArchGymError, match=r"the shape of the input 'x' is a list with a size per dimension, such as \[1, 3, 224, 224\]"):
+    with pytest.raises(
+        ArchGymError,
+        match=(
+            r"the shape of the input 'x' must be a list with a size per dimension, such as \[1, 3, 224, 224\]"
+        ),
+    ):
         load(built, dimensions={"x:0": 1})
 
 
 def test_a_fixed_size_may_be_repeated(load):
     built = model([conv()], {"x": ["batch", 3, 8, 8]}, weights(w=[16, 3, 3, 3]))
-    assert load(built, dimensions={"batch": 2, "x:1": 3}).macs == load(built, dimensions={"x": [2, 3, 8, 8]}).macs
+    assert (
+        load(built, dimensions={"batch": 2, "x:1": 3}).macs
+        == load(built, dimensions={"x": [2, 3, 8, 8]}).macs
+    )
 
 
 def test_a_model_of_an_early_format_need_not_have_its_weights_as_inputs(load):
@@ -691,7 +840,11 @@ def test_a_model_of_an_early_format_need_not_have_its_weights_as_inputs(load):
 
 
 def test_what_a_file_says_of_other_tensors_gives_way_to_the_sizes_that_are_given(load):
-    built = model([conv(), helper.make_node("MatMul", ["y", "v"], ["z"])], {"x": ["n", 3, 8, 8]}, weights(w=[16, 3, 3, 3], v=[6, 2]))
+    built = model(
+        [conv(), helper.make_node("MatMul", ["y", "v"], ["z"])],
+        {"x": ["n", 3, 8, 8]},
+        weights(w=[16, 3, 3, 3], v=[6, 2]),
+    )
     built.graph.value_info.append(helper.make_tensor_value_info("y", FLOAT, [1, 16, 6, 6]))
     assert load(built, dimensions={"n": 5}).macs == 5 * (16 * 36 * 27 + 16 * 6 * 6 * 2)
 
@@ -700,7 +853,7 @@ def test_what_a_file_says_of_other_tensors_gives_way_to_the_sizes_that_are_given
     ("dimensions", "message"),
     [
         ({"size": 1}, "a kernel that spans 3 pixels does not fit a padded input of 1"),
-        ({"size": 0}, "the size of 'size' is a whole number from 1, not 0"),
+        ({"size": 0}, "the size of 'size' must be a whole number from 1, not 0"),
         ({"size": -1}, "a whole number from 1, not -1"),
         ({"size": 2.5}, "a whole number from 1, not 2.5"),
         ({"size": True}, "a whole number from 1, not True"),
@@ -708,11 +861,11 @@ def test_what_a_file_says_of_other_tensors_gives_way_to_the_sizes_that_are_given
         ({"x": [1, 3, 8]}, "has 4 dimensions, not the 3 of [1, 3, 8]"),
         ({"x": [1, 4, 8, 8]}, "dimension 1 of the input 'x' is fixed at 3, and cannot be 4"),
         ({"x": [1, 3, 8, 8], "size": 9}, "'size' has two sizes, 8 and 9"),
-        ({"x": 8}, "the shape of the input 'x' is a list"),
+        ({"x": 8}, "the shape of the input 'x' must be a list"),
         ({"x:1": 4}, "dimension 1 of the input 'x' is fixed at 3"),
         ({"x:7": 4}, "has no dimension 'x:7'; it has size"),
         ({"z": [4]}, "has no input 'z'; it has x"),
-        ("size", "dimensions is a mapping of names to sizes"),
+        ("size", "dimensions must be a mapping of names to sizes"),
     ],
 )
 def test_sizes_that_do_not_fit_are_refused_with_a_command_that_works(load, dimensions, message):
@@ -725,13 +878,18 @@ def test_sizes_that_do_not_fit_are_refused_with_a_command_that_works(load, dimen
 def test_a_model_that_no_sizes_make_readable_says_why(load):
     nodes = [helper.make_node("NonZero", ["x"], ["i"]), helper.make_node("Cast", ["i"], ["f"], to=FLOAT)]
     nodes.append(helper.make_node("MatMul", ["w", "f"], ["y"], name="late"))
-    with pytest.raises(ArchGymError, match=r'dynamic dimensions \(n\).*with dimensions={"n": 1} it is still refused: .*node \'late\''):
+    with pytest.raises(
+        ArchGymError,
+        match=r'dynamic dimensions \(n\).*with dimensions={"n": 1} it is still refused: .*node \'late\'',
+    ):
         load(model(nodes, {"x": ["n", 4]}, weights(w=[3, 2])))
 
 
 @pytest.fixture
 def dynamic(folder):
-    onnx.save(model([conv()], {"x": ["batch", 3, 8, 8]}, weights(w=[16, 3, 3, 3])), folder / "dynamic model.onnx")
+    onnx.save(
+        model([conv()], {"x": ["batch", 3, 8, 8]}, weights(w=[16, 3, 3, 3])), folder / "dynamic model.onnx"
+    )
     return str(folder / "dynamic model.onnx")
 
 
@@ -742,8 +900,13 @@ def test_the_command_of_an_error_can_be_pasted(dynamic, monkeypatch):
     words = shlex.split(refused.stderr.rpartition("such as: ")[2])
     shown = CliRunner().invoke(app, words[1:])
     assert shown.exit_code == 0 and re.search(r"\nMACs +15,552 ", shown.stdout)
-    assert "did you mean 'dimensions'" in CliRunner().invoke(app, ["workloads", dynamic, "--set", "dimension={}"]).stderr
-    assert CliRunner().invoke(app, ["workloads", "resnet18", "--set", 'dimensions={"batch": 2}']).exit_code == 2
+    assert (
+        "did you mean 'dimensions'"
+        in CliRunner().invoke(app, ["workloads", dynamic, "--set", "dimension={}"]).stderr
+    )
+    assert (
+        CliRunner().invoke(app, ["workloads", "resnet18", "--set", 'dimensions={"batch": 2}']).exit_code == 2
+    )
     assert CliRunner().invoke(app, ["workloads", "--set", 'dimensions={"batch": 2}']).exit_code == 2
 
 
@@ -753,7 +916,9 @@ def test_sizes_are_an_argument_of_environments_and_part_of_a_specification(dynam
     assert result.specification["env"]["kwargs"] == arguments
     again = search_again(json.loads(json.dumps(result.specification)))
     np.testing.assert_array_equal(again.history["latency_s"], result.history["latency_s"])
-    other = search("archgym/Accelerator-v0", "random", budget=30, env_kwargs=arguments | {"dimensions": {"batch": 1}})
+    other = search(
+        "archgym/Accelerator-v0", "random", budget=30, env_kwargs=arguments | {"dimensions": {"batch": 1}}
+    )
     assert not np.array_equal(other.history["latency_s"], result.history["latency_s"], equal_nan=True)
     command = ["search", "archgym/Accelerator-v0", "random", "--budget", "5", "--set", f"workload={dynamic}"]
     assert CliRunner().invoke(app, [*command, "--set", 'dimensions={"batch": 4}']).exit_code == 0
@@ -771,7 +936,9 @@ def test_networks_of_a_chip_may_be_paths_and_nothing_but_networks(dynamic):
 
 def test_sizes_are_for_all_networks_of_a_chip_or_for_one(dynamic):
     def macs(dimensions, networks=(dynamic, "resnet18")):
-        return [network.macs for (network,) in HeterogeneousAccelerator(networks, dimensions=dimensions).workloads]
+        return [
+            network.macs for (network,) in HeterogeneousAccelerator(networks, dimensions=dimensions).workloads
+        ]
 
     assert macs({"batch": 4}) == macs({dynamic: {"batch": 4}}) == macs({"batch": 2, dynamic: {"batch": 4}})
     assert macs({"batch": 4})[0] == 4 * 15_552
@@ -786,13 +953,17 @@ def test_sizes_are_for_all_networks_of_a_chip_or_for_one(dynamic):
 
 
 def branch(*nodes, output, initializers=()):
-    return helper.make_graph(list(nodes), "branch", [], [helper.make_tensor_value_info(output, FLOAT, None)], list(initializers))
+    return helper.make_graph(
+        list(nodes), "branch", [], [helper.make_tensor_value_info(output, FLOAT, None)], list(initializers)
+    )
 
 
 def two_branches(condition):
     """x of 5 x 3 by weights of 4 columns, or of 7."""
     then = branch(helper.make_node("MatMul", ["x", "w"], ["t"], name="then"), output="t")
-    other = branch(helper.make_node("MatMul", ["x", "v"], ["t"], name="else"), output="t", initializers=weights(v=[3, 7]))
+    other = branch(
+        helper.make_node("MatMul", ["x", "v"], ["t"], name="else"), output="t", initializers=weights(v=[3, 7])
+    )
     return helper.make_node("If", [condition], ["y"], name="choice", then_branch=then, else_branch=other)
 
 
@@ -814,7 +985,9 @@ def test_a_branch_whose_condition_follows_from_sizes_is_taken(load):
 def test_branches_on_other_conditions_are_read_where_they_multiply_alike(load):
     def built(rows, columns):
         then = branch(helper.make_node("MatMul", ["x", "w"], ["t"]), output="t")
-        other = branch(helper.make_node("MatMul", ["x", "v"], ["e"]), output="e", initializers=weights(v=[rows, columns]))
+        other = branch(
+            helper.make_node("MatMul", ["x", "v"], ["e"]), output="e", initializers=weights(v=[rows, columns])
+        )
         node = helper.make_node("If", ["c"], ["y"], name="choice", then_branch=then, else_branch=other)
         made = model([node], {"x": [5, 3], "c": []}, weights(w=[3, 4]))
         made.graph.input[1].type.tensor_type.elem_type = TensorProto.BOOL
@@ -827,11 +1000,17 @@ def test_branches_on_other_conditions_are_read_where_they_multiply_alike(load):
 
 def test_a_condition_on_an_input_that_is_a_number_is_given_its_value(load):
     nodes = [helper.make_node("Equal", ["rate", "limit"], ["condition"]), two_branches("condition")]
-    built = model(nodes, {"x": [5, 3], "rate": []}, [*weights(w=[3, 4]), numpy_helper.from_array(np.array(16000), "limit")])
+    built = model(
+        nodes,
+        {"x": [5, 3], "rate": []},
+        [*weights(w=[3, 4]), numpy_helper.from_array(np.array(16000), "limit")],
+    )
     built.graph.input[1].type.tensor_type.elem_type = TensorProto.INT64
     assert load(built, dimensions={"rate": 16000}).macs == 5 * 3 * 4
     assert load(built, dimensions={"rate": 8000}).macs == 5 * 3 * 7
-    with pytest.raises(ArchGymError, match=r"give the number that it depends on, such as dimensions=\{\"rate\": 1\}"):
+    with pytest.raises(
+        ArchGymError, match=r"give the number it depends on, such as dimensions=\{\"rate\": 1\}"
+    ):
         load(built)
 
 
@@ -846,14 +1025,18 @@ def test_a_shape_that_is_computed_from_shapes_is_followed(load):
         helper.make_node("Reshape", ["x", "target"], ["row"]),
         helper.make_node("MatMul", ["row", "w"], ["y"]),
     ]
-    built = model(nodes, {"x": ["n", 3, 4]}, [*weights(w=[24, 5]), numpy_helper.from_array(np.array([1]), "one")])
+    built = model(
+        nodes, {"x": ["n", 3, 4]}, [*weights(w=[24, 5]), numpy_helper.from_array(np.array([1]), "one")]
+    )
     assert load(built, dimensions={"n": 2}).layers == (Layer.gemm("y", 1, 5, 24),)
 
 
 def test_a_shape_that_depends_on_values_is_refused_at_the_node(load):
     nodes = [helper.make_node("NonZero", ["x"], ["i"]), helper.make_node("Cast", ["i"], ["f"], to=FLOAT)]
     nodes.append(helper.make_node("MatMul", ["w", "f"], ["y"], name="late"))
-    with pytest.raises(ArchGymError, match="node 'late' \\(MatMul\\): the shape of its input 'f' does not follow"):
+    with pytest.raises(
+        ArchGymError, match="node 'late' \\(MatMul\\): the shape of its input 'f' does not follow"
+    ):
         load(model(nodes, {"x": [4, 4]}, weights(w=[3, 2])))
 
 
@@ -864,7 +1047,7 @@ def test_a_shape_that_depends_on_values_is_refused_at_the_node(load):
     ("attributes", "message"),
     [
         ({"group": 2}, "3 channels do not fit weights of 3 channels in 2 groups"),
-        ({"pads": [-4, -4, -4, -4]}, "padding_h must be an integer from 0"),
+        ({"pads": [-4, -4, -4, -4]}, "expected padding_h of layer '/features/conv' as a whole number >= 0"),
         ({"pads": [1, 1]}, "are not of 2 dimensions"),
         ({"auto_pad": "SAME"}, "auto_pad is 'SAME'"),
         ({"strides": [0, 0]}, "are not positive"),
@@ -883,8 +1066,14 @@ def test_a_convolution_that_no_layer_expresses_is_refused_by_name(load, attribut
         (helper.make_node("ConvTranspose", ["x", "w"], ["y"], name="up"), ([1, 3, 8, 8], [4, 16, 2, 2])),
         (helper.make_node("Einsum", ["x", "w"], ["y"], name="up", equation="ij,kl->ik"), ([2, 3], [3, 4])),
         (helper.make_node("DeformConv", ["x", "w", "x"], ["y"], name="up"), ([1, 3, 8, 8], [16, 3, 2, 2])),
-        (helper.make_node("Attention", ["x", "w"], ["y"], name="up", domain="com.microsoft"), ([1, 3, 8], [8, 24])),
-        (helper.make_node("FusedConv", ["x", "w"], ["y"], name="up", domain="com.microsoft"), ([1, 3, 8, 8], [3, 16, 2, 2])),
+        (
+            helper.make_node("Attention", ["x", "w"], ["y"], name="up", domain="com.microsoft"),
+            ([1, 3, 8], [8, 24]),
+        ),
+        (
+            helper.make_node("FusedConv", ["x", "w"], ["y"], name="up", domain="com.microsoft"),
+            ([1, 3, 8, 8], [3, 16, 2, 2]),
+        ),
         (helper.make_node("Conv", ["x", "w"], ["y"], name="up"), ([1, 3, 8, 8, 8], [4, 3, 2, 2, 2])),
         (helper.make_node("MatMul", ["x", "w"], ["y"], name="up"), ([2, 3], [4, 5])),
         (helper.make_node("Gemm", ["x", "w"], ["y"], name="up"), ([2, 3], [4, 5])),
@@ -921,10 +1110,16 @@ def test_a_damaged_model_is_read_or_refused_but_never_a_traceback(folder, data):
         helper.make_node("Gemm", ["f", "v"], ["g"], transB=1),
         helper.make_node("MatMul", ["g", "u"], ["y"]),
     ]
-    content = bytearray(model(nodes, {"x": [1, 3, 4, 4]}, weights(w=[2, 3, 3, 3], b=[2], v=[5, 8], u=[5, 2])).SerializeToString())
+    content = bytearray(
+        model(
+            nodes, {"x": [1, 3, 4, 4]}, weights(w=[2, 3, 3, 3], b=[2], v=[5, 8], u=[5, 2])
+        ).SerializeToString()
+    )
     for _ in range(data.draw(st.integers(1, 4))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
-    (folder / "damaged.onnx").write_bytes(content[: data.draw(st.integers(1, len(content)))] if data.draw(st.booleans()) else content)
+    (folder / "damaged.onnx").write_bytes(
+        content[: data.draw(st.integers(1, len(content)))] if data.draw(st.booleans()) else content
+    )
     try:
         assert load_onnx(folder / "damaged.onnx").macs > 0
     except ArchGymError as error:
@@ -961,14 +1156,18 @@ RIGHT = {
 }
 
 
-@pytest.mark.skipif(not FAULTS.is_dir(), reason="needs the inputs of public bug reports in ../shared/data/faults")
+@pytest.mark.skipif(
+    not FAULTS.is_dir(), reason="needs the inputs of public bug reports in ../shared/data/faults"
+)
 @pytest.mark.parametrize("name", RIGHT)
 def test_models_of_public_bug_reports_have_their_right_totals(name):
     dimensions, macs = RIGHT[name]
     assert load_onnx(FAULTS / name, dimensions).macs == macs
 
 
-@pytest.mark.skipif(not FAULTS.is_dir(), reason="needs the inputs of public bug reports in ../shared/data/faults")
+@pytest.mark.skipif(
+    not FAULTS.is_dir(), reason="needs the inputs of public bug reports in ../shared/data/faults"
+)
 def test_every_model_of_public_bug_reports_is_read_or_refused_with_what_to_do():
     for path in sorted(FAULTS.glob("*.onnx")):
         try:

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from schedule_reference import brute_force, every_schedule, lower_bound
 from scipy.optimize import linprog
 
 from archgym.errors import ArchGymError
-from archgym.simulators.accelerator.scheduler import brute_force, every_schedule, lower_bound, schedule
+from archgym.simulators.accelerator.scheduler import schedule
 
 SLACKS = (1.0, 1.1, 1.5)  # specs, times the least latency
 
@@ -29,7 +30,9 @@ SHAPES = [
 
 
 def designs(networks, accelerators, count, seed):
-    """Times and energies that go with the work of a layer; some layers suit a sub-accelerator ten times better, a few it cannot run."""
+    """Times and energies that go with the work of a layer; some layers suit a sub-accelerator ten times
+    better, a few it cannot run.
+    """
     rng = np.random.default_rng([seed, len(networks), accelerators, networks[-1]])
     shape = (count, len(networks), accelerators)
     work = rng.lognormal(0, 0.8, (count, len(networks), 1))
@@ -55,12 +58,19 @@ def problems(draw, most=7):
     for cell in draw(st.lists(st.integers(0, cells - 1), max_size=3)):
         time.reshape(-1)[cell] = np.inf
     spec = draw(st.one_of(st.none(), st.floats(0.5, 3)))
-    return time, energy, networks, None if spec is None else spec * np.nan_to_num(lower_bound(time, networks), posinf=1.0)
+    return (
+        time,
+        energy,
+        networks,
+        None if spec is None else spec * np.nan_to_num(lower_bound(time, networks), posinf=1.0),
+    )
 
 
 @pytest.fixture(scope="module")
 def compared():
-    """Per question, the gaps to brute force of every case: how much longer, how much more energy, over the spec by how much."""
+    """Per question, the gaps to brute force of every case: how much longer, how much more energy, over the
+    spec by how much.
+    """
     gaps = {question: [] for question in (None, *SLACKS)}
     for networks, accelerators in SHAPES:
         time, energy = designs(networks, accelerators, 20, seed=0)
@@ -68,7 +78,9 @@ def compared():
         least = np.array([latency.min() for latency, _, _ in references])
         for slack in gaps:
             spec = least * (slack or 1.0)
-            least_energy = np.array([spent[latency <= s].min() for (latency, spent, _), s in zip(references, spec, strict=True)])
+            least_energy = np.array(
+                [spent[latency <= s].min() for (latency, spent, _), s in zip(references, spec, strict=True)]
+            )
             found = schedule(time, energy, networks, None if slack is None else spec)
             over = np.maximum(found.latency / spec - 1, 0)
             gaps[slack].append((over, np.where(over > 0, np.nan, found.energy / least_energy - 1)))
@@ -88,7 +100,9 @@ def test_among_schedules_of_the_least_latency_the_energy_is_least(compared):
 
 
 @pytest.mark.parametrize("slack", SLACKS)
-def test_the_energy_under_an_attainable_spec_is_within_2_per_cent_of_brute_force_in_every_case(compared, slack):
+def test_the_energy_under_an_attainable_spec_is_within_2_per_cent_of_brute_force_in_every_case(
+    compared, slack
+):
     over, energy = compared[slack]
     assert over.max() <= 0.02
     assert (over == 0).mean() >= 0.99
@@ -97,7 +111,9 @@ def test_the_energy_under_an_attainable_spec_is_within_2_per_cent_of_brute_force
 
 
 def fractional_energy(time, energy, networks, spec):
-    """The least energy [] if layers could be split and need not wait: loads of sub-accelerators and lengths of networks within the spec."""
+    """The least energy [] if layers could be split and need not wait: loads of sub-accelerators and
+    lengths of networks within the spec.
+    """
     layers, accelerators = time.shape
     time = np.where(np.isinf(time), 1e6, time)
     loads = [time * (np.arange(accelerators) == a) for a in range(accelerators)]
@@ -113,17 +129,23 @@ def test_with_44_layers_the_energy_is_near_that_of_layers_that_could_be_split(sl
     time, energy = designs(networks, 2, 20, seed=4)
     spec = slack * schedule(time, energy, networks).latency
     found = schedule(time, energy, networks, spec)
-    bound = np.array([fractional_energy(*each, networks, limit) for *each, limit in zip(time, energy, spec, strict=True)])
+    bound = np.array(
+        [fractional_energy(*each, networks, limit) for *each, limit in zip(time, energy, spec, strict=True)]
+    )
     assert (found.latency <= spec).all()
     assert (found.energy >= bound * (1 - 1e-6)).all()
     assert (found.energy / bound).mean() <= 1 + gap
 
 
 def planted(seed, networks=3, layers=20):
-    """A design whose least latency is 1: two sub-accelerators without a pause, every layer where it is fastest and takes least energy."""
+    """A design whose least latency is 1: two sub-accelerators without a pause, every layer where it is
+    fastest and takes least energy.
+    """
     rng = np.random.default_rng(seed)
     ends = [np.append(np.sort(rng.random(layers // 2 - 1)), 1.0) for _ in range(2)]
-    pieces = sorted((start, end, a) for a in range(2) for start, end in zip([0.0, *ends[a]], ends[a], strict=False))
+    pieces = sorted(
+        (start, end, a) for a in range(2) for start, end in zip([0.0, *ends[a]], ends[a], strict=False)
+    )
     busy, network, time, energy = np.zeros(networks), [], np.empty((1, layers, 2)), np.empty((1, layers, 2))
     for layer, (start, end, a) in enumerate(pieces):
         network.append(rng.choice(np.flatnonzero(busy <= start)))
@@ -149,7 +171,8 @@ def test_a_planted_least_energy_is_found_when_the_spec_leaves_5_per_cent():
 
 
 def test_a_layer_that_suits_one_sub_accelerator_waits_for_it():
-    # Two networks of one layer, both ten times faster on the first: one after the other there is better than one on each.
+    # Two networks of one layer, both ten times faster on the first: one after the other there is better than
+    # one on each.
     found = schedule([[[1.0, 10.0], [1.0, 10.0]]], np.ones((1, 2, 2)), [0, 1])
     assert found.assignment.tolist() == [[0, 0]]
     assert found.latency.tolist() == [2.0]
@@ -164,7 +187,10 @@ def test_a_looser_spec_moves_layers_to_where_they_take_less_energy():
 
 def test_where_no_schedule_meets_the_spec_the_least_latency_is_found():
     time, energy = designs([0, 0, 0, 1, 1, 1], 2, 10, seed=1)
-    fastest, missed = schedule(time, energy, [0, 0, 0, 1, 1, 1]), schedule(time, energy, [0, 0, 0, 1, 1, 1], 1e-3)
+    fastest, missed = (
+        schedule(time, energy, [0, 0, 0, 1, 1, 1]),
+        schedule(time, energy, [0, 0, 0, 1, 1, 1], 1e-3),
+    )
     np.testing.assert_array_equal(missed.latency, fastest.latency)
     np.testing.assert_array_equal(missed.energy, fastest.energy)
 
@@ -265,12 +291,15 @@ def test_a_looser_spec_never_costs_more_energy(problem, slack, more):
     if not np.isfinite(time[0]).any(axis=1).all():
         return
     least, _, _ = brute_force(time[0], energy[0], networks)
-    tight, loose = (brute_force(time[0], energy[0], networks, spec) for spec in (slack * least, slack * more * least))
+    tight, loose = (
+        brute_force(time[0], energy[0], networks, spec) for spec in (slack * least, slack * more * least)
+    )
     assert loose[1] <= tight[1]
     assert loose[0] <= slack * more * least
 
 
-FREE = np.zeros((1, 5, 3))  # a chip on which nearly everything is free: nothing but the largest number says what the unit is
+# a chip on which nearly everything is free: nothing but the largest number says what the unit is
+FREE = np.zeros((1, 5, 3))
 FREE[0, 4, 2] = 1e-6
 COSTLY = np.zeros((1, 5, 3))
 COSTLY[0, 3, 0] = 1.0
@@ -282,7 +311,12 @@ COSTLY[0, 3, 0] = 1.0
 def test_units_change_no_schedule(problem, time_unit, energy_unit):
     time, energy, networks, spec = problem
     here = schedule(time, energy, networks, spec)
-    there = schedule(time * 2.0**time_unit, energy * 2.0**energy_unit, networks, None if spec is None else spec * 2.0**time_unit)
+    there = schedule(
+        time * 2.0**time_unit,
+        energy * 2.0**energy_unit,
+        networks,
+        None if spec is None else spec * 2.0**time_unit,
+    )
     np.testing.assert_array_equal(here.assignment, there.assignment)
     np.testing.assert_array_equal(here.latency * 2.0**time_unit, there.latency)
     np.testing.assert_array_equal(here.energy * 2.0**energy_unit, there.energy)

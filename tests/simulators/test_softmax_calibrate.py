@@ -10,7 +10,15 @@ import pytest
 
 from archgym.simulators.softmax import Calibration, SoftmaxCostModel
 from archgym.simulators.softmax.calibration import RECORDED
-from archgym.simulators.softmax.fitting.calibrate import _with_small_sizes, fitted, level_of, overlap, predicted, score, with_bias
+from archgym.simulators.softmax.fitting.calibrate import (
+    _with_small_sizes,
+    fitted,
+    level_of,
+    overlap,
+    predicted,
+    score,
+    with_bias,
+)
 from archgym.simulators.softmax.fitting.sample import Sample
 
 SHAPES = [(64, 256), *((1, 2**k) for k in (11, 13, 15, 17, 19, 21, 23, 25))]
@@ -79,7 +87,9 @@ def test_fitting_improves_on_the_start_and_leaves_it_as_it_was(machine):
 def test_unreliable_points_do_not_count(machine):
     sample = measured(machine)
     wrong = np.arange(len(sample)) % 5 == 0
-    spoilt = Sample(sample.designs, sample.rows, sample.cols, np.where(wrong, 100 * sample.seconds, sample.seconds), wrong)
+    spoilt = Sample(
+        sample.designs, sample.rows, sample.cols, np.where(wrong, 100 * sample.seconds, sample.seconds), wrong
+    )
     assert fitted(unknown(machine), spoilt) == fitted(unknown(machine), sample.where(~wrong))
     assert score(machine, spoilt).mape == pytest.approx(0, abs=1e-12)
 
@@ -94,7 +104,13 @@ def test_a_bias_table_takes_out_what_the_model_misses(machine):
     def biased(seed):
         sample = measured(machine, seed=seed)
         off = (sample["algorithm"] == "tiled_reload") & sample["nontemporal"]
-        return Sample(sample.designs, sample.rows, sample.cols, np.where(off, 2 * sample.seconds, sample.seconds), sample.unreliable)
+        return Sample(
+            sample.designs,
+            sample.rows,
+            sample.cols,
+            np.where(off, 2 * sample.seconds, sample.seconds),
+            sample.unreliable,
+        )
 
     document = with_bias(machine, biased(0))
     Calibration.from_json(document, "biased")

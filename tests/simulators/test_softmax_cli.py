@@ -1,4 +1,6 @@
-"""`archgym calibrate` and `archgym fidelity`: what they write and say, and what they refuse before anything is measured."""
+"""`archgym calibrate` and `archgym fidelity`: what they write and say, and what they refuse before
+anything is measured.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +11,8 @@ import os
 import subprocess
 import sys
 import textwrap
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -18,11 +22,12 @@ from archgym import progress
 from archgym.cli import app
 from archgym.cli import calibrate as softmax_cli
 from archgym.simulators.softmax import Calibration, SoftmaxCostModel
-from archgym.simulators.softmax.calibration import DEFAULT, RECORDED
+from archgym.simulators.softmax.calibration import RECORDED
 from archgym.simulators.softmax.fitting import calibrate as calibrating
 from archgym.simulators.softmax.fitting import sample
 from archgym.simulators.softmax.machine import compiler
 from archgym.simulators.softmax.machine.compiler import CompilerError, find_compiler
+from archgym.simulators.softmax.terms import DEFAULT
 
 try:
     find_compiler()
@@ -41,7 +46,6 @@ SMALL = {
     "SAMPLE_SHAPES": [(2, 256), (1, 4096)],
     "BIAS_DESIGNS": 6,
     "BIAS_SHAPES": [(1, 256), (2, 1000)],
-    "PAUSE_S": 0.0,
 }
 
 
@@ -103,7 +107,11 @@ def test_a_calibration_is_written_for_this_machine_and_a_search_can_use_it():
     calibration = Calibration.load("host")
     assert calibration.machine in " ".join(result.stdout.split())
     assert str(Calibration.host()) in result.stdout
-    (command,) = [line.split("archgym ", 1)[1] for line in result.stdout.splitlines() if "--set calibration=host" in line]
+    (command,) = [
+        line.split("archgym ", 1)[1]
+        for line in result.stdout.splitlines()
+        if "--set calibration=host" in line
+    ]
     searched = run(*command.split(), "--budget", "20")
     assert searched.exit_code == 0, searched.output
     tables = [line for line in result.stdout.splitlines() if not line.startswith(("Written", "Next"))]
@@ -120,7 +128,8 @@ def test_the_file_says_when_and_by_what_it_was_measured_and_can_be_read_by_peopl
     assert Calibration.load(path).name == "mine"
     assert "measured by archgym" in document["provenance"] and document["units"]["log2_bytes"]
     assert list(document)[:5] == ["format", "version", "machine", "provenance", "units"]
-    assert not [line for line in text.splitlines() if line.strip() in ("[", "]", "],")]  # every list stands on one line
+    # every list stands on one line
+    assert not [line for line in text.splitlines() if line.strip() in ("[", "]", "],")]
     assert len(text.splitlines()) < 300
     assert f"--set calibration={path}" in result.stdout
     assert not Calibration.host().exists()
@@ -130,8 +139,16 @@ def test_the_file_says_when_and_by_what_it_was_measured_and_can_be_read_by_peopl
 def test_the_bias_table_is_fitted_to_some_designs_and_scored_on_others(monkeypatch):
     fitted, scored = [], []
     with_bias, score = calibrating.with_bias, calibrating.score
-    monkeypatch.setattr(calibrating, "with_bias", lambda document, points: fitted.append(points) or with_bias(document, points))
-    monkeypatch.setattr(calibrating, "score", lambda document, points: scored.append((document, points)) or score(document, points))
+    monkeypatch.setattr(
+        calibrating,
+        "with_bias",
+        lambda document, points: fitted.append(points) or with_bias(document, points),
+    )
+    monkeypatch.setattr(
+        calibrating,
+        "score",
+        lambda document, points: scored.append((document, points)) or score(document, points),
+    )
     result = run("calibrate", "softmax", "--bias")
     assert result.exit_code == 0, result.output
     written = json.loads(Calibration.host().read_text())
@@ -154,7 +171,10 @@ def test_all_points_of_a_design_are_held_out_or_none():
     designs = sample.random_designs(30, rng, isa="scalar", threads=1)
     shapes = 4
     points = sample.Sample(
-        {name: np.tile([design[name] for design in designs], shapes) for name in SoftmaxCostModel.space.names},
+        {
+            name: np.tile([design[name] for design in designs], shapes)
+            for name in SoftmaxCostModel.space.names
+        },
         np.ones(30 * shapes, int),
         np.repeat([256, 512, 1024, 2048], 30),
         np.ones(30 * shapes),
@@ -203,7 +223,9 @@ def test_an_interruption_writes_nothing_and_keeps_what_was_there(monkeypatch, be
         (["--seed", "-1"], "expected --seed as a whole number >= 0, got -1"),
     ],
 )
-def test_a_calibration_that_could_not_be_written_is_refused_before_it_is_measured(never_measured, arguments, message):
+def test_a_calibration_that_could_not_be_written_is_refused_before_it_is_measured(
+    never_measured, arguments, message
+):
     assert message in error_of(run("calibrate", "softmax", *arguments))
 
 
@@ -213,13 +235,17 @@ def test_a_data_folder_that_cannot_be_made_is_refused_before_measuring(never_mea
     assert "set ARCHGYM_HOME" in error_of(run("calibrate", "softmax"))
 
 
-@pytest.mark.parametrize("command", [["calibrate", "softmax"], ["fidelity", "softmax", "--calibration", DEFAULT]])
+@pytest.mark.parametrize(
+    "command", [["calibrate", "softmax"], ["fidelity", "softmax", "--calibration", DEFAULT]]
+)
 def test_what_would_not_fit_into_memory_is_refused(never_measured, monkeypatch, command):
     monkeypatch.setattr("psutil.virtual_memory", lambda: type("Memory", (), {"available": 1000})())
     assert "GB of memory" in error_of(run(*command))
 
 
-@pytest.mark.parametrize("command", [["calibrate", "softmax"], ["fidelity", "softmax", "--calibration", DEFAULT]])
+@pytest.mark.parametrize(
+    "command", [["calibrate", "softmax"], ["fidelity", "softmax", "--calibration", DEFAULT]]
+)
 def test_without_a_compiler_one_line_says_so(monkeypatch, tmp_path, command):
     monkeypatch.setenv("CC", str(tmp_path / "no-such-compiler"))
     assert "needs a C compiler" in error_of(run(*command))
@@ -249,10 +275,14 @@ def test_this_machines_calibration_is_shown_where_there_is_one(host):
 def test_all_numbers_are_shown_at_any_width_and_in_plain_ascii(monkeypatch, columns):
     monkeypatch.setenv("COLUMNS", columns)
     command = [sys.executable, "-m", "archgym.cli", "calibrate", "--show", DEFAULT]
-    done = subprocess.run(command, capture_output=True, encoding="ascii", env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    done = subprocess.run(
+        command, capture_output=True, encoding="ascii", env={**os.environ, "PYTHONIOENCODING": "ascii"}
+    )
     assert done.returncode == 0 and not done.stderr
     numbers = done.stdout[done.stdout.rindex("Bytes") :]
-    assert all(word in numbers for word in ("read", "write", "copy", "place", "non-temporal", "256 MB", "0.251"))
+    assert all(
+        word in numbers for word in ("read", "write", "copy", "place", "non-temporal", "256 MB", "0.251")
+    )
     assert max(map(len, done.stdout.splitlines())) <= int(columns)
 
 
@@ -287,14 +317,36 @@ def test_bytes_in_the_place_of_their_logarithms_are_said(tmp_path):
 def test_fidelity_prints_every_shape_and_writes_all_points(tmp_path):
     path = tmp_path / "points.csv"
     shapes = ("--cols", 256, "--cols", 3000, "--cols", 256)
-    result = run("fidelity", "softmax", "--calibration", DEFAULT, "--rows", 2, *shapes, "--designs", 10, "--out", path)
+    result = run(
+        "fidelity", "softmax", "--calibration", DEFAULT, "--rows", 2, *shapes, "--designs", 10, "--out", path
+    )
     assert result.exit_code == 0, result.output
-    for word in ("2 x 256", "2 x 3,000", "MAPE", "Spearman", "Regret", "Top 10", "algorithm", "accumulators", str(path)):
+    for word in (
+        "2 x 256",
+        "2 x 3,000",
+        "MAPE",
+        "Spearman",
+        "Regret",
+        "Top 10",
+        "algorithm",
+        "accumulators",
+        str(path),
+    ):
         assert word in result.stdout
     with open(path, newline="") as file:
         points = list(csv.DictReader(file))
-    assert list(points[0]) == [*SoftmaxCostModel.space.names, "rows", "cols", "measured_s", "predicted_s", "unreliable"]
-    assert len(points) == 20 and {(point["rows"], point["cols"]) for point in points} == {("2", "256"), ("2", "3000")}
+    assert list(points[0]) == [
+        *SoftmaxCostModel.space.names,
+        "rows",
+        "cols",
+        "measured_s",
+        "predicted_s",
+        "unreliable",
+    ]
+    assert len(points) == 20 and {(point["rows"], point["cols"]) for point in points} == {
+        ("2", "256"),
+        ("2", "3000"),
+    }
     for point in points:
         assert float(point["measured_s"]) > 0 and point["unreliable"] in ("true", "false")
         assert point["algorithm"] in SoftmaxCostModel.space["algorithm"].grid
@@ -323,7 +375,9 @@ def test_an_interrupted_comparison_writes_nothing(monkeypatch, tmp_path):
 
     monkeypatch.setattr("archgym.simulators.softmax.fitting.fidelity.measure_sample", interrupt)
     path = tmp_path / "points.csv"
-    result = run("fidelity", "softmax", "--calibration", DEFAULT, "--cols", 256, "--designs", 10, "--out", path)
+    result = run(
+        "fidelity", "softmax", "--calibration", DEFAULT, "--cols", 256, "--designs", 10, "--out", path
+    )
     assert (result.exit_code, result.stdout, result.stderr) == (130, "", "interrupted: nothing was written\n")
     assert not list(tmp_path.iterdir())
 
@@ -334,7 +388,10 @@ def test_an_interrupted_comparison_writes_nothing(monkeypatch, tmp_path):
         ([], "run `archgym calibrate softmax`, or name one with --calibration"),
         (["--calibration", "nope"], "cannot read the calibration 'nope'"),
         (["--calibration", DEFAULT, "--designs", "9"], "expected --designs as a whole number >= 10, got 9"),
-        (["--calibration", DEFAULT, "--cols", "256", "--cols", "0"], "expected --cols as a whole number >= 1, got 0"),
+        (
+            ["--calibration", DEFAULT, "--cols", "256", "--cols", "0"],
+            "expected --cols as a whole number >= 1, got 0",
+        ),
         (["--calibration", DEFAULT, "--rows", "0"], "expected --rows as a whole number >= 1, got 0"),
         (["--calibration", DEFAULT, "--seed", "-1"], "expected --seed as a whole number >= 0, got -1"),
         (["--calibration", DEFAULT, "--out", "x.parquet"], "takes the name of a .csv file"),
@@ -351,7 +408,9 @@ def test_a_calibration_that_lacks_an_instruction_set_of_this_machine_is_refused(
     document = json.loads((RECORDED / f"{DEFAULT}.json").read_text())
     del document["lanes"]["scalar"]
     (tmp_path / "other.json").write_text(json.dumps(document))
-    assert "a machine without scalar" in error_of(run("fidelity", "softmax", "--calibration", tmp_path / "other.json"))
+    assert "a machine without scalar" in error_of(
+        run("fidelity", "softmax", "--calibration", tmp_path / "other.json")
+    )
 
 
 # --- charts ---
@@ -368,7 +427,18 @@ def test_charts_are_written_in_every_format(tmp_path):
         assert path.read_bytes().startswith(beginning)
     for suffix in ("html", "svg"):
         path = tmp_path / f"points.{suffix}"
-        arguments = ("--calibration", DEFAULT, "--cols", 256, "--cols", 1000, "--designs", 10, "--chart", path)
+        arguments = (
+            "--calibration",
+            DEFAULT,
+            "--cols",
+            256,
+            "--cols",
+            1000,
+            "--designs",
+            10,
+            "--chart",
+            path,
+        )
         result = run("fidelity", "softmax", *arguments)
         assert result.exit_code == 0, result.output
         assert path.read_bytes().startswith(beginnings[suffix])
@@ -376,7 +446,9 @@ def test_charts_are_written_in_every_format(tmp_path):
     assert "memory" in (tmp_path / "curves.svg").read_text()
 
 
-@pytest.mark.parametrize("command", [["calibrate", "--show"], ["fidelity", "softmax", "--calibration", DEFAULT]])
+@pytest.mark.parametrize(
+    "command", [["calibrate", "--show"], ["fidelity", "softmax", "--calibration", DEFAULT]]
+)
 def test_without_altair_the_extra_is_named_before_measuring(never_measured, monkeypatch, command):
     monkeypatch.setitem(sys.modules, "altair", None)
     assert "archgym[report]" in error_of(run(*command, "--chart", "x.svg"))
@@ -393,6 +465,30 @@ def test_progress_is_a_line_now_and_then_without_a_terminal(monkeypatch, capsys)
     with progress.progress_bar() as tell:
         tell("measuring", 0.25)
     assert capsys.readouterr() == ("", "measuring, 25 % done\n")
+
+
+def test_progress_of_work_that_calls_none_is_looked_up(monkeypatch, capsys):
+    monkeypatch.setattr(progress, "_LINE_EVERY_S", 0.01)
+    seen = threading.Event()
+
+    def look():
+        seen.set()
+        return "3/12 runs", 0.25
+
+    with progress.progress_bar(look):
+        assert seen.wait(5)
+        time.sleep(0.1)
+    assert "3/12 runs, 25 % done\n" in capsys.readouterr().err
+    assert not [each for each in threading.enumerate() if each.name.endswith("(follow)")]
+
+
+def test_parts_of_the_progress_follow_one_another():
+    told = []
+    first, second = progress.parts(lambda what, share: told.append((what, share)), [1, 3])
+    for each in (first, second):
+        each("a", 0.0)
+        each("a", 1.0)
+    assert told == [("a", 0.0), ("a", 0.25), ("a", 0.25), ("a", 1.0)]
 
 
 def test_progress_on_a_terminal_names_what_is_done_and_leaves_nothing_behind(monkeypatch):
@@ -418,6 +514,9 @@ def test_the_time_left_follows_from_the_step_at_hand(monkeypatch):
     assert pace.left("measuring", 0.5) == ""
     now = 10.0
     assert pace.left("measuring", 0.6) == "40 s left"
+    assert pace.left("1/9 runs, 3 failed", 0.1) == ""
+    now = 20.0
+    assert pace.left("2/9 runs, 4 failed", 0.2) == "1 min 20 s left"  # the same step
 
 
 def test_helping_imports_neither_scipy_nor_altair():

@@ -1,4 +1,6 @@
-"""Compiling kernels: which compiler is taken, what is kept of its work, and what is said when it fails. Fake compilers are scripts."""
+"""Compiling kernels: which compiler is taken, what is kept of its work, and what is said when it fails.
+Fake compilers are scripts.
+"""
 
 from __future__ import annotations
 
@@ -55,13 +57,17 @@ def no_chosen_compiler(monkeypatch):
 
 @pytest.fixture
 def fake(tmp_path):
-    """Writes a script that answers --version with `version` and otherwise does `does`: fake(name, does, version) -> its path."""
+    """Writes a script that answers --version with `version` and otherwise does `does`: fake(name, does,
+    version) -> its path.
+    """
 
     def write(name, does, version="fake 1.0"):
         path = tmp_path / "bin" / name
         path.parent.mkdir(exist_ok=True)
         head = f"#!/bin/sh\nPATH={shlex.quote(PATH)}\n"
-        path.write_text(f'{head}if [ "$1" = --version ]; then echo {shlex.quote(version)}; exit; fi\n{does}\n')
+        path.write_text(
+            f'{head}if [ "$1" = --version ]; then echo {shlex.quote(version)}; exit; fi\n{does}\n'
+        )
         path.chmod(0o755)
         return path
 
@@ -99,7 +105,12 @@ def files(folder):
 def test_without_any_compiler_the_error_says_what_to_install_and_what_needs_none(only_path, tmp_path):
     with pytest.raises(CompilerError) as caught:
         find_compiler(tmp_path / "kept")
-    for hint in ("install gcc or clang", "pip install 'archgym[compiler]'", "backend='model'", "found none of cc, gcc, clang, ziglang"):
+    for hint in (
+        "install gcc or clang",
+        "pip install 'archgym[compiler]'",
+        "backend='model'",
+        "found none of cc, gcc, clang, ziglang",
+    ):
         assert hint in str(caught.value)
     assert isinstance(caught.value, ArchGymError)
     assert files(tmp_path / "kept") == []
@@ -123,7 +134,10 @@ def test_a_compiler_that_fails_gives_way_to_the_next(fake, compiles, only_path, 
 def test_all_that_fail_are_named_with_their_reasons(fake, only_path, tmp_path):
     fake("cc", "exit 3")
     fake("gcc", "echo 'in file x'; echo 'fatal error: no stdlib.h'; exit 1")
-    with pytest.raises(CompilerError, match=r"cc ended with exit code 3: no message; gcc ended with exit code 1: fatal error: no stdlib.h"):
+    with pytest.raises(
+        CompilerError,
+        match=r"cc ended with exit code 3: no message; gcc ended with exit code 1: fatal error: no stdlib.h",
+    ):
         find_compiler(tmp_path / "kept")
     assert files(tmp_path / "kept") == []
 
@@ -147,7 +161,10 @@ GARBAGE = r"printf '\377\376\001 garbage'"
 @pytest.mark.parametrize(
     ("does", "reason"),
     [
-        ("echo 'cc1: error: out of memory' >&2; exit 4", r"ended with exit code 4: cc1: error: out of memory"),
+        (
+            "echo 'cc1: error: out of memory' >&2; exit 4",
+            r"ended with exit code 4: cc1: error: out of memory",
+        ),
         ("kill -9 $$", r"was killed by SIGKILL"),
         (f"{GARBAGE}; exit 1", "garbage"),
         (GARBAGE, ""),
@@ -155,9 +172,19 @@ GARBAGE = r"printf '\377\376\001 garbage'"
         (OUT + "rm $out", ""),
         (OUT + "echo not a library > $out", ""),
     ],
-    ids=["fails", "is killed", "prints garbage and fails", "prints garbage", "does nothing", "no file", "no library"],
+    ids=[
+        "fails",
+        "is killed",
+        "prints garbage and fails",
+        "prints garbage",
+        "does nothing",
+        "no file",
+        "no library",
+    ],
 )
-def test_a_chosen_compiler_that_makes_no_library_is_refused_and_leaves_nothing(fake, real, monkeypatch, tmp_path, does, reason):
+def test_a_chosen_compiler_that_makes_no_library_is_refused_and_leaves_nothing(
+    fake, real, monkeypatch, tmp_path, does, reason
+):
     monkeypatch.setenv("CC", str(fake("mine", does)))
     with pytest.raises(CompilerError, match=rf"none works here \((?s:.*){reason}(?s:.*)correct or unset CC"):
         find_compiler(tmp_path / "kept")
@@ -210,7 +237,8 @@ def test_a_compiler_that_hangs_is_killed_with_its_children(fake, monkeypatch, tm
 @pytest.mark.parametrize("ends", ["exit 1", "sleep 1000"])
 def test_what_a_compiler_detached_ends_with_it(fake, monkeypatch, tmp_path, ends):
     detach = (
-        f"setsid sh -c 'echo $$ >> {tmp_path}/processes; exec sleep 1000' &\nwhile ! [ -s {tmp_path}/processes ]; do sleep 0.01; done\n"
+        f"setsid sh -c 'echo $$ >> {tmp_path}/processes; exec sleep 1000' &\nwhile ! [ -s "
+        f"{tmp_path}/processes ]; do sleep 0.01; done\n"
     )
     monkeypatch.setenv("CC", str(fake("mine", detach + ends)))
     monkeypatch.setattr(module, "TIMEOUT_S", 2.0)
@@ -223,7 +251,10 @@ def test_a_compiler_that_makes_another_library_is_refused(fake, real, monkeypatc
     (tmp_path / "other.c").write_text("int other(void) { return 0; }\n")
     compile_other = f"{OUT}{shlex.join(real)} -shared -fPIC {tmp_path}/other.c -o $out"
     monkeypatch.setenv("CC", str(fake("mine", compile_other)))
-    with pytest.raises(CompilerError, match=r"the library that \S*mine made of harness.c cannot be used: .*undefined symbol: run"):
+    with pytest.raises(
+        CompilerError,
+        match=r"the library that \S*mine made of harness.c cannot be used: .*undefined symbol: run",
+    ):
         find_compiler(tmp_path / "kept")
     assert files(tmp_path / "kept") == []
 
@@ -293,14 +324,18 @@ def test_other_sources_give_another_library(counting, monkeypatch, tmp_path):
 def test_a_compiler_that_ends_half_way_leaves_no_file(fake, tmp_path, ends):
     kept = tmp_path / "kept"
     path = fake("mine", f"{OUT}printf partial > $out\n{ends}")
-    with pytest.raises(CompilerError, match=r"mine (ended with exit code 1|was killed by SIGKILL): no message"):
+    with pytest.raises(
+        CompilerError, match=r"mine (ended with exit code 1|was killed by SIGKILL): no message"
+    ):
         Compiler((str(path),), "1", kept).build("harness.c")
     assert files(kept) == []
 
 
 def test_a_build_that_is_interrupted_leaves_no_file_and_no_process(fake, tmp_path):
     path = fake(
-        "mine", f"{OUT}printf partial > $out; echo $$ > {tmp_path}/started.new; mv {tmp_path}/started.new {tmp_path}/started; sleep 1000"
+        "mine",
+        f"{OUT}printf partial > $out; echo $$ > {tmp_path}/started.new; mv {tmp_path}/started.new "
+        f"{tmp_path}/started; sleep 1000",
     )
     code = f"""
 from pathlib import Path
@@ -343,7 +378,9 @@ def start(real):
 
     def start(folder):
         words = [sys.executable, "-c", RUN, folder, repr(DESIGN), *real]
-        return subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        return subprocess.Popen(
+            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
 
     return start
 
@@ -363,7 +400,9 @@ def test_a_damaged_library_is_compiled_again(built, start, tmp_path, source, dam
     folder = shutil.copytree(built, tmp_path / "kept")
     (path,) = folder.glob(f"{source}-*.so")
     content = path.read_bytes()
-    path.write_bytes({"emptied": b"", "cut": content[: len(content) // 2], "overwritten": bytes(len(content))}[damage])
+    path.write_bytes(
+        {"emptied": b"", "cut": content[: len(content) // 2], "overwritten": bytes(len(content))}[damage]
+    )
     process = start(folder)
     output, errors = process.communicate("go\n", timeout=120)
     assert (process.returncode, output) == (0, "ready\nright\n"), errors
@@ -384,7 +423,10 @@ def test_a_data_folder_that_cannot_be_written_gives_way_to_a_temporary_one(real,
     (tmp_path / "file").touch()
     monkeypatch.setenv("ARCHGYM_HOME", str(tmp_path / "file" / "home"))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    with pytest.warns(UserWarning, match=r"cannot write to .*/file/home/kernels.* set ARCHGYM_HOME to a folder that can be written"):
+    with pytest.warns(
+        UserWarning,
+        match=r"cannot write to .*/file/home/kernels.* set ARCHGYM_HOME to a folder that can be written",
+    ):
         found = find_compiler()
     assert found.folder.parent == tmp_path
     softmax_is_right(Kernels(found))
@@ -401,20 +443,27 @@ def test_libraries_are_kept_in_the_data_folder(real, monkeypatch, tmp_path):
 
 def test_a_chosen_folder_that_cannot_be_written_is_an_error_that_says_so(real, tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(CompilerError, match=r"cannot keep compiled kernels in .*/file/kept .*; set ARCHGYM_HOME"):
+    with pytest.raises(
+        CompilerError, match=r"cannot keep compiled kernels in .*/file/kept .*; set ARCHGYM_HOME"
+    ):
         Compiler(tuple(real), "1", tmp_path / "file" / "kept").build("harness.c")
 
 
 # --- what a compiler is told ---
 
 
-@pytest.mark.parametrize("word", [">TOUCHED", "$(>TOUCHED)", "`>TOUCHED`", "X;>TOUCHED", "X&&>TOUCHED", 'X">TOUCHED"', "X'>TOUCHED'", "*"])
+@pytest.mark.parametrize(
+    "word",
+    [">TOUCHED", "$(>TOUCHED)", "`>TOUCHED`", "X;>TOUCHED", "X&&>TOUCHED", 'X">TOUCHED"', "X'>TOUCHED'", "*"],
+)
 def test_words_of_a_shell_reach_the_compiler_as_one_word(fake, monkeypatch, tmp_path, word):
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
     path = fake("mine", f"printf '%s\\n' \"$@\" > {tmp_path}/log; exit 1")
     with pytest.raises(CompilerError):
-        Compiler((str(path),), "1", tmp_path / "kept").build("softmax.c", Kernel.from_design(DESIGN | {"algorithm": word}).options)
+        Compiler((str(path),), "1", tmp_path / "kept").build(
+            "softmax.c", Kernel.from_design(DESIGN | {"algorithm": word}).options
+        )
     assert f"-DALGORITHM_{word.upper()}" in (tmp_path / "log").read_text().splitlines()
     assert files(tmp_path / "work") == []
 

@@ -15,14 +15,19 @@ from archgym.simulators.softmax.library import SoftmaxLibrary
 from archgym.testing import check_env, check_simulator
 
 WORKLOADS = [[1, 4096], [1024, 1024], [1, 50257]]
-GOAL = Objective(Minimize("time_per_element_ns"), AtMost("sum_error", 1e-5), reference={"time_per_element_ns": 0.75})
+GOAL = Objective(
+    Minimize("time_per_element_ns"), AtMost("sum_error", 1e-5), reference={"time_per_element_ns": 0.75}
+)
 
 
 def test_a_library_costs_what_its_kernels_cost():
     library = SoftmaxLibrary(WORKLOADS)
     indices = library.space.sample(500, np.random.default_rng(0))
     together = library.evaluate_indices(indices)
-    apart = [SoftmaxCostModel(*w).evaluate_indices(part) for w, part in zip(WORKLOADS, np.split(indices, 3, axis=1), strict=True)]
+    apart = [
+        SoftmaxCostModel(*w).evaluate_indices(part)
+        for w, part in zip(WORKLOADS, np.split(indices, 3, axis=1), strict=True)
+    ]
     feasible = np.all([kernel["feasible"] for kernel in apart], axis=0)
     assert 0 < feasible.sum() < 500 and (together["feasible"] == feasible).all()
     per_element = np.prod([kernel["time_per_element_ns"] for kernel in apart], axis=0) ** (1 / 3)
@@ -36,7 +41,9 @@ def test_a_library_costs_what_its_kernels_cost():
         np.testing.assert_allclose(together[name][feasible], column[feasible], rtol=1e-12)
 
 
-@pytest.mark.parametrize("goal", [GOAL, Objective(Minimize("time_s"), AtMost("sum_error", 1e-6), form="linear")])
+@pytest.mark.parametrize(
+    "goal", [GOAL, Objective(Minimize("time_s"), AtMost("sum_error", 1e-6), form="linear")]
+)
 def test_no_kernel_of_the_optimum_can_be_replaced_by_a_better_one(goal):
     library = SoftmaxLibrary(WORKLOADS)
     best = library.optimum(goal)
@@ -63,7 +70,9 @@ def test_the_optimum_of_other_objectives_is_not_claimed_to_be_known():
         Objective(Minimize("time_s", weight=-1.0)),
     ):
         assert library.optimum(goal) is None
-    assert library.optimum(Objective(Minimize("time_s"), AtMost("sum_error", 1e-30))) is None, "no library is that accurate"
+    assert library.optimum(Objective(Minimize("time_s"), AtMost("sum_error", 1e-30))) is None, (
+        "no library is that accurate"
+    )
 
 
 def test_the_environment_keeps_the_contract_and_knows_its_optimum():
@@ -71,7 +80,9 @@ def test_the_environment_keeps_the_contract_and_knows_its_optimum():
     check_env("archgym/SoftmaxLibrary-v0")
     for preset in PRESETS:
         env = gymnasium.make("archgym/SoftmaxLibrary-v0", preset=preset)
-        result = archgym.search("archgym/SoftmaxLibrary-v0", "local_search", budget=300, env_kwargs={"preset": preset})
+        result = archgym.search(
+            "archgym/SoftmaxLibrary-v0", "local_search", budget=300, env_kwargs={"preset": preset}
+        )
         assert result.regret is not None and result.regret > 0
         assert len(env.unwrapped.simulator.space) == 8 * len(PRESETS[preset]["workloads"])
 

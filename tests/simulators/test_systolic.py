@@ -1,4 +1,6 @@
-"""Systolic arrays in closed form: against folds counted one by one, arrays simulated PE by PE, and cases worked out by hand."""
+"""Systolic arrays in closed form: against folds counted one by one, arrays simulated PE by PE, and cases
+worked out by hand.
+"""
 
 import accelerator_reference as reference
 import numpy as np
@@ -22,28 +24,39 @@ def random_matrices(m, n, k, seed=0):
 @given(dataflow=dataflows, rows=lanes, cols=lanes, m=sizes, n=sizes, k=sizes)
 def test_cycles_and_accesses_are_those_of_the_folds_counted_one_by_one(dataflow, rows, cols, m, n, k):
     counted = reference.systolic(dataflow, rows, cols, m, n, k)
-    assert (systolic.cycles(dataflow, rows, cols, m, n, k), *systolic.sram_accesses(dataflow, rows, cols, m, n, k)) == counted
+    assert (
+        systolic.cycles(dataflow, rows, cols, m, n, k),
+        *systolic.sram_accesses(dataflow, rows, cols, m, n, k),
+    ) == counted
 
 
 @pytest.mark.parametrize(
-    ("rows", "cols", "m", "n", "k"), [(3, 4, 5, 4, 3), (4, 2, 1, 1, 2), (1, 1, 3, 1, 1), (5, 5, 9, 3, 4), (2, 7, 6, 7, 2)]
+    ("rows", "cols", "m", "n", "k"),
+    [(3, 4, 5, 4, 3), (4, 2, 1, 1, 2), (1, 1, 3, 1, 1), (5, 5, 9, 3, 4), (2, 7, 6, 7, 2)],
 )
 def test_a_fold_of_weights_takes_as_long_as_an_array_simulated_pe_by_pe(rows, cols, m, n, k):
     x, w = random_matrices(m, n, k)
     product, cycles = reference.weight_stationary_array(x, w, rows, cols)
     np.testing.assert_array_equal(product, np.array(x) @ np.array(w))
-    assert systolic.cycles("ws", rows, cols, m, n, k) == cycles - 1  # SCALE-Sim reports the number of the last cycle, from 0
+    # SCALE-Sim reports the number of the last cycle, from 0
+    assert systolic.cycles("ws", rows, cols, m, n, k) == cycles - 1
 
 
-@pytest.mark.parametrize(("rows", "cols", "m", "n", "k"), [(3, 4, 4, 5, 3), (4, 2, 1, 1, 2), (1, 1, 1, 3, 1), (5, 5, 3, 9, 4)])
+@pytest.mark.parametrize(
+    ("rows", "cols", "m", "n", "k"), [(3, 4, 4, 5, 3), (4, 2, 1, 1, 2), (1, 1, 1, 3, 1), (5, 5, 3, 9, 4)]
+)
 def test_a_fold_of_inputs_takes_as_long_as_an_array_simulated_pe_by_pe(rows, cols, m, n, k):
     x, w = random_matrices(m, n, k)
-    transposed, cycles = reference.weight_stationary_array(np.transpose(w).tolist(), np.transpose(x).tolist(), rows, cols)
+    transposed, cycles = reference.weight_stationary_array(
+        np.transpose(w).tolist(), np.transpose(x).tolist(), rows, cols
+    )
     np.testing.assert_array_equal(np.transpose(transposed), np.array(x) @ np.array(w))
     assert systolic.cycles("is", rows, cols, m, n, k) == cycles - 1
 
 
-@pytest.mark.parametrize(("rows", "cols", "m", "n", "k"), [(3, 4, 3, 4, 5), (4, 2, 1, 2, 7), (2, 1, 2, 1, 3), (5, 5, 4, 3, 1)])
+@pytest.mark.parametrize(
+    ("rows", "cols", "m", "n", "k"), [(3, 4, 3, 4, 5), (4, 2, 1, 2, 7), (2, 1, 2, 1, 3), (5, 5, 4, 3, 1)]
+)
 def test_a_fold_of_outputs_takes_as_long_as_an_array_simulated_pe_by_pe(rows, cols, m, n, k):
     x, w = random_matrices(m, n, k)
     product, cycles = reference.output_stationary_array(x, w, rows, cols)
@@ -91,7 +104,9 @@ def test_arguments_broadcast_and_stay_64_bit_integers(dataflow):
         arguments = int(rows[i, 0]), 4, int(m[j]), 5, 2**40
         assert cycles[i, j] == systolic.cycles(dataflow, *arguments)
         for column, value in zip(
-            systolic.sram_accesses(dataflow, rows, 4, m, 5, 2**40), systolic.sram_accesses(dataflow, *arguments), strict=True
+            systolic.sram_accesses(dataflow, rows, 4, m, 5, 2**40),
+            systolic.sram_accesses(dataflow, *arguments),
+            strict=True,
         ):
             assert column.shape == (2, 3)
             assert column[i, j] == value
@@ -110,3 +125,8 @@ def test_a_size_that_is_not_a_positive_integer_is_refused_by_name(call, name, va
 def test_an_unknown_dataflow_is_refused_with_those_that_there_are(call, dataflow):
     with pytest.raises(ArchGymError, match="unknown dataflow of a systolic array"):
         call(dataflow, 4, 4, 4, 4, 4)
+
+
+def test_ceil_div_has_its_old_name_too():
+    with pytest.warns(DeprecationWarning, match="ceil_div"):
+        assert systolic.up(7, 2) == systolic.ceil_div(7, 2) == 4

@@ -28,7 +28,12 @@ pes = pytest.mark.parametrize("pes", [64, 256, 1024])
 
 
 def array(rows, cols, l1_bytes=ENOUGH, precision=INT8):
-    return Arrays(*(np.array([[value]]) for value in (rows, cols, l1_bytes, precision.operand_bytes, precision.accumulator_bytes)))
+    return Arrays(
+        *(
+            np.array([[value]])
+            for value in (rows, cols, l1_bytes, precision.operand_bytes, precision.accumulator_bytes)
+        )
+    )
 
 
 def tile_of(layer, et=None, ft=None, nt=None, ct=None, images=None):
@@ -37,19 +42,37 @@ def tile_of(layer, et=None, ft=None, nt=None, ct=None, images=None):
     et, ft, nt, ct = et or e, ft or f, nt or n, ct or c
     images = images or (layer.batch if (et, ft) == (e, f) else 1)
     nm = -(-layer.batch // images) * -(-e // et) * -(-f // ft)
-    sizes = {"mt": images * et * ft, "et": et, "ft": ft, "nt": nt, "ct": ct, "nm": nm, "nn": -(-n // nt), "nk": -(-c // ct)}
+    sizes = {
+        "mt": images * et * ft,
+        "et": et,
+        "ft": ft,
+        "nt": nt,
+        "ct": ct,
+        "nm": nm,
+        "nn": -(-n // nt),
+        "nk": -(-c // ct),
+    }
     return Tiles(**{name: np.array([[sizes.get(name, 0)]]) for name in Tiles.__dataclass_fields__})
 
 
 def run(dataflow, layer, rows, cols, l1_bytes=ENOUGH, precision=INT8, **tile):
-    mapped = TEMPLATES[dataflow](array(rows, cols, l1_bytes, precision), columns((layer,)), tile_of(layer, **tile))
+    mapped = TEMPLATES[dataflow](
+        array(rows, cols, l1_bytes, precision), columns((layer,)), tile_of(layer, **tile)
+    )
     assert all(np.shape(column) == (1, 1) for column in mapped)
     return {name: column.item() for name, column in mapped._asdict().items()}
 
 
 def sizes_of(layer):
     """Arguments of maestro.runtime."""
-    return {"k": layer.filters, "c": layer.channels, "r": layer.kernel_h, "s": layer.kernel_w, "e": layer.output_h, "f": layer.output_w}
+    return {
+        "k": layer.filters,
+        "c": layer.channels,
+        "r": layer.kernel_h,
+        "s": layer.kernel_w,
+        "e": layer.output_h,
+        "f": layer.output_w,
+    }
 
 
 def test_there_is_a_template_for_every_dataflow():
@@ -59,20 +82,26 @@ def test_there_is_a_template_for_every_dataflow():
 @layers
 @pes
 def test_nvdla_on_64_rows_with_l1_for_the_kernel_is_maestros(layer, pes):
-    assert run("nvdla", layer, 64, pes // 64)["cycles"] == maestro.runtime("nvdla", pes, **sizes_of(layer)) - 1
+    assert (
+        run("nvdla", layer, 64, pes // 64)["cycles"] == maestro.runtime("nvdla", pes, **sizes_of(layer)) - 1
+    )
 
 
 @layers
 @pes
 def test_shidiannao_on_8_columns_is_maestros(layer, pes):
-    assert run("shidiannao", layer, pes // 8, 8)["cycles"] == maestro.runtime("shidiannao", pes, **sizes_of(layer)) - 1
+    assert (
+        run("shidiannao", layer, pes // 8, 8)["cycles"]
+        == maestro.runtime("shidiannao", pes, **sizes_of(layer)) - 1
+    )
 
 
 @layers
 @pes
 def test_eyeriss_with_l1_for_two_filters_and_four_channels_is_maestros(layer, pes):
     p, q = 2, min(4, layer.channels)
-    l1_bytes = (p * q + q) * layer.kernel_w + p * INT8.accumulator_bytes  # of which nothing else makes better use
+    # of which nothing else makes better use
+    l1_bytes = (p * q + q) * layer.kernel_w + p * INT8.accumulator_bytes
     found = run("eyeriss", layer, layer.kernel_h, pes // layer.kernel_h, l1_bytes)
     assert found["cycles"] == maestro.runtime("eyeriss", pes, **sizes_of(layer)) - 1
 
@@ -146,12 +175,27 @@ def test_shidiannao_lays_out_the_result_of_a_matrix_multiplication():
 @pytest.mark.parametrize(("stride", "kernel"), [(1, 3), (2, 3), (3, 3), (4, 3), (2, 1)])
 def test_outputs_that_stay_read_the_pixels_of_every_fold_with_their_halos(stride, kernel):
     e, f, rows, cols = 12, 8, 2, 4
-    layer = Layer("conv", "conv", 3, 5, (e - 1) * stride + kernel, (f - 1) * stride + kernel, kernel, kernel, stride, batch=2)
+    layer = Layer(
+        "conv",
+        "conv",
+        3,
+        5,
+        (e - 1) * stride + kernel,
+        (f - 1) * stride + kernel,
+        kernel,
+        kernel,
+        stride,
+        batch=2,
+    )
     for et, ft in ((12, 8), (6, 4), (4, 8)):
         read = weights = 0
         for of_rows, of_cols in itertools.product(reference.parts(e, et), reference.parts(f, ft)):
-            for fold_rows, fold_cols in itertools.product(reference.parts(len(of_rows), rows), reference.parts(len(of_cols), cols)):
-                read += len(reference.pixels(fold_rows, kernel, stride)) * len(reference.pixels(fold_cols, kernel, stride))
+            for fold_rows, fold_cols in itertools.product(
+                reference.parts(len(of_rows), rows), reference.parts(len(of_cols), cols)
+            ):
+                read += len(reference.pixels(fold_rows, kernel, stride)) * len(
+                    reference.pixels(fold_cols, kernel, stride)
+                )
                 weights += kernel * kernel
         found = run("shidiannao", layer, rows, cols, et=et, ft=ft)
         assert found["inputs"] == layer.batch * layer.channels * layer.filters * read
@@ -161,14 +205,26 @@ def test_outputs_that_stay_read_the_pixels_of_every_fold_with_their_halos(stride
 @pytest.mark.parametrize(("stride", "kernel"), [(1, 3), (2, 3), (4, 3), (2, 1)])
 def test_kernel_rows_that_stay_read_whole_rows_of_the_tile_once_per_fold_of_filters(stride, kernel):
     e, f, cols = 12, 8, 4
-    layer = Layer("conv", "conv", 3, 5, (e - 1) * stride + kernel, (f - 1) * stride + kernel, kernel, kernel, stride, batch=2)
+    layer = Layer(
+        "conv",
+        "conv",
+        3,
+        5,
+        (e - 1) * stride + kernel,
+        (f - 1) * stride + kernel,
+        kernel,
+        kernel,
+        stride,
+        batch=2,
+    )
     l1_bytes = (2 + 1) * 2 * kernel + 4 * 2  # two filters, two channels
     filters = min(
         ((-(-5 // p) * -(-3 // q) * (p * min(q, 3) * kernel + 1), q, p) for p in (1, 2, 4, 8) for q in (1, 2, 4)
          if (min(p, 5) + 1) * min(q, 3) * kernel + 4 * min(p, 5) <= l1_bytes),
     )[2]  # fmt: skip
     read = sum(
-        len(reference.pixels(fold, kernel, stride)) * len(reference.pixels(range(f), kernel, stride)) for fold in reference.parts(e, cols)
+        len(reference.pixels(fold, kernel, stride)) * len(reference.pixels(range(f), kernel, stride))
+        for fold in reference.parts(e, cols)
     )
     found = run("eyeriss", layer, kernel, cols, l1_bytes)
     assert found["inputs"] == layer.batch * layer.channels * -(-5 // filters) * read
@@ -193,7 +249,9 @@ def test_no_template_does_more_than_one_multiply_add_per_pe_and_cycle_or_leaves_
     dataflow, rows, cols, l1_bytes, c, k, kernel, extra, stride, batch, place
 ):
     assume(not (dataflow == "systolic_os" and rows == cols == 1))
-    layer = Layer("any", "conv", c, k, kernel[0] + extra[0], kernel[1] + extra[1], *kernel, stride, batch=batch)
+    layer = Layer(
+        "any", "conv", c, k, kernel[0] + extra[0], kernel[1] + extra[1], *kernel, stride, batch=batch
+    )
     tiles = curve(layer, INT8, False)
     tile = tiles[np.array([[int(place * (len(tiles.need) - 1))]])]
     found = TEMPLATES[dataflow](array(rows, cols, l1_bytes), columns((layer,)), tile)
@@ -202,14 +260,21 @@ def test_no_template_does_more_than_one_multiply_add_per_pe_and_cycle_or_leaves_
         assert found.cycles.item() * rows * cols >= layer.macs
         assert found.weights.item() >= kd * n
         assert found.passes.item() >= 1
-        pixels = pixels_read(layer.output_h, kernel[0], stride) * pixels_read(layer.output_w, kernel[1], stride)
+        pixels = pixels_read(layer.output_h, kernel[0], stride) * pixels_read(
+            layer.output_w, kernel[1], stride
+        )
         assert found.inputs.item() >= batch * c * pixels
 
 
 def test_arrays_and_layers_broadcast():
     two = Arrays(*(np.array([[a], [b]]) for a, b in ((8, 64), (16, 32), (64, 256), (1, 2), (4, 4))))
     tiles = [tile_of(layer) for layer in LAYERS]
-    both = Tiles(*(np.repeat(np.concatenate([getattr(t, name) for t in tiles], axis=1), 2, axis=0) for name in Tiles.__dataclass_fields__))
+    both = Tiles(
+        *(
+            np.repeat(np.concatenate([getattr(t, name) for t in tiles], axis=1), 2, axis=0)
+            for name in Tiles.__dataclass_fields__
+        )
+    )
     for dataflow in DATAFLOWS:
         mapped = TEMPLATES[dataflow](two, columns(tuple(LAYERS)), both)
         for (i, (rows, cols, l1, precision)), (j, layer) in itertools.product(

@@ -1,4 +1,6 @@
-"""Tiling: every tile and loop order against a loop nest that is run and counted, and the traffic-capacity curve."""
+"""Tiling: every tile and loop order against a loop nest that is run and counted, and the traffic-capacity
+curve.
+"""
 
 import accelerator_reference as reference
 import numpy as np
@@ -8,7 +10,15 @@ from hypothesis import strategies as st
 
 from archgym.simulators.accelerator.design import PRECISIONS, Precision
 from archgym.simulators.accelerator.layers import Layer
-from archgym.simulators.accelerator.tiling import _all_tiles, _fetches, candidates, compulsory_bytes, compulsory_words, curve, pixels_read
+from archgym.simulators.accelerator.tiling import (
+    _all_tiles,
+    _fetches,
+    candidates,
+    compulsory_bytes,
+    compulsory_words,
+    curve,
+    pixels_read,
+)
 
 ORDERS = ["mnk", "mkn", "nmk", "nkm", "kmn", "knm"]
 TINY = [
@@ -38,11 +48,23 @@ SOME = [
 layers = pytest.mark.parametrize("layer", SOME, ids=lambda layer: layer.name)
 tiny_layers = pytest.mark.parametrize("layer", TINY, ids=lambda layer: layer.name)
 precisions = pytest.mark.parametrize(
-    "precision", [*PRECISIONS.values(), Precision(1, 1)], ids=lambda p: f"{p.operand_bytes},{p.accumulator_bytes}"
+    "precision",
+    [*PRECISIONS.values(), Precision(1, 1)],
+    ids=lambda p: f"{p.operand_bytes},{p.accumulator_bytes}",
 )
 random_layers = st.builds(
     lambda groups, c, k, kernel, extra, stride, padding, batch: Layer(
-        "random", "conv", groups * c, groups * k, kernel[0] + extra[0], kernel[1] + extra[1], *kernel, stride, *padding, groups, batch
+        "random",
+        "conv",
+        groups * c,
+        groups * k,
+        kernel[0] + extra[0],
+        kernel[1] + extra[1],
+        *kernel,
+        stride,
+        *padding,
+        groups,
+        batch,
     ),
     st.integers(1, 3),
     st.integers(1, 6),
@@ -57,7 +79,10 @@ random_layers = st.builds(
 
 def rows_of(columns):
     """Columns [T] as dicts of plain numbers."""
-    return [dict(zip(columns, row, strict=True)) for row in zip(*(column.tolist() for column in columns.values()), strict=True)]
+    return [
+        dict(zip(columns, row, strict=True))
+        for row in zip(*(column.tolist() for column in columns.values()), strict=True)
+    ]
 
 
 def images_of(layer, tile):
@@ -65,7 +90,9 @@ def images_of(layer, tile):
 
 
 @pytest.mark.parametrize("order", ORDERS)
-@pytest.mark.parametrize("trips", [(1, 1, 1), (3, 1, 1), (1, 4, 1), (1, 1, 2), (3, 4, 1), (3, 1, 2), (1, 4, 2), (3, 4, 2)])
+@pytest.mark.parametrize(
+    "trips", [(1, 1, 1), (3, 1, 1), (1, 4, 1), (1, 1, 2), (3, 4, 1), (3, 1, 2), (1, 4, 2), (3, 4, 2)]
+)
 def test_operands_are_fetched_as_often_as_when_the_loops_are_run(order, trips):
     trips = dict(zip("mnk", trips, strict=True))
     columns = {loop: np.array([count]) for loop, count in trips.items()}
@@ -94,7 +121,9 @@ def test_traffic_of_a_tile_of_any_layer_is_the_least_that_a_loop_nest_moves(laye
     tiles = rows_of(_all_tiles(layer, Precision(b, a), True))
     tile = data.draw(st.sampled_from(tiles))
     moved = [
-        reference.traffic_of_the_loop_nest(layer, b, a, order, images_of(layer, tile), *(tile[name] for name in ("et", "ft", "nt", "ct")))
+        reference.traffic_of_the_loop_nest(
+            layer, b, a, order, images_of(layer, tile), *(tile[name] for name in ("et", "ft", "nt", "ct"))
+        )
         for order in ORDERS
     ]
     assert (tile["reads"], tile["writes"]) in moved
@@ -113,7 +142,9 @@ def test_a_buffer_holds_a_tile_of_each_operand_and_two_of_those_that_come_in_sev
         weights = b * tile["ct"] * layer.kernel_h * layer.kernel_w * tile["nt"]
         outputs = a * tile["mt"] * tile["nt"]
         several = [(inputs, nm * nk), (weights, nn * nk), (outputs, nm * nn)]
-        assert tile["need"] == sum(size * (2 if double_buffering and count > 1 else 1) for size, count in several)
+        assert tile["need"] == sum(
+            size * (2 if double_buffering and count > 1 else 1) for size, count in several
+        )
         assert tile["first"] == inputs + weights
 
 
@@ -122,7 +153,9 @@ def test_tiles_cover_the_layer(layer):
     _, n, _ = layer.shape
     for tile in rows_of(_all_tiles(layer, Precision(1, 4), True)):
         images = images_of(layer, tile)
-        assert tile["nm"] == -(-layer.batch // images) * -(-layer.output_h // tile["et"]) * -(-layer.output_w // tile["ft"])
+        assert tile["nm"] == -(-layer.batch // images) * -(-layer.output_h // tile["et"]) * -(
+            -layer.output_w // tile["ft"]
+        )
         assert tile["nn"] == -(-n // tile["nt"])
         assert tile["nk"] == -(-layer.channels // layer.groups // tile["ct"])
         assert images == 1 or (tile["et"], tile["ft"]) == (layer.output_h, layer.output_w)
@@ -131,7 +164,9 @@ def test_tiles_cover_the_layer(layer):
 @layers
 @precisions
 @pytest.mark.parametrize("double_buffering", [False, True])
-def test_the_curve_is_that_of_every_tile_and_order_looked_at_in_plain_loops(layer, precision, double_buffering):
+def test_the_curve_is_that_of_every_tile_and_order_looked_at_in_plain_loops(
+    layer, precision, double_buffering
+):
     found = curve(layer, precision, double_buffering)
     expected = reference.curve(layer, precision.operand_bytes, precision.accumulator_bytes, double_buffering)
     for name in ("need", "mt", "et", "ft", "nt", "ct", "nm", "nn", "nk", "reads", "writes", "first"):
@@ -139,8 +174,14 @@ def test_the_curve_is_that_of_every_tile_and_order_looked_at_in_plain_loops(laye
 
 
 @settings(max_examples=60, deadline=None)
-@given(layer=random_layers, precision=st.sampled_from([*PRECISIONS.values(), Precision(1, 1)]), double_buffering=st.booleans())
-def test_more_buffer_never_means_more_traffic_and_the_largest_moves_each_operand_once(layer, precision, double_buffering):
+@given(
+    layer=random_layers,
+    precision=st.sampled_from([*PRECISIONS.values(), Precision(1, 1)]),
+    double_buffering=st.booleans(),
+)
+def test_more_buffer_never_means_more_traffic_and_the_largest_moves_each_operand_once(
+    layer, precision, double_buffering
+):
     found, least = curve(layer, precision, double_buffering), compulsory_bytes(layer, precision)
     traffic = found.reads + found.writes
     assert (np.diff(found.need) >= 0).all()
@@ -155,7 +196,9 @@ def test_compulsory_traffic_is_each_element_that_is_used_once(layer):
     e, f, m, n, c, kd = reference.sizes(layer)
     rows = reference.pixels(range(e), layer.kernel_h, layer.stride, layer.padding_h // 2, layer.height)
     cols = reference.pixels(range(f), layer.kernel_w, layer.stride, layer.padding_w // 2, layer.width)
-    assert compulsory_bytes(layer, Precision(2, 4)) == 2 * (layer.batch * len(rows) * len(cols) * c + kd * n + m * n)
+    assert compulsory_bytes(layer, Precision(2, 4)) == 2 * (
+        layer.batch * len(rows) * len(cols) * c + kd * n + m * n
+    )
 
 
 def test_compulsory_words_of_a_network_count_groups_and_repeats():
@@ -193,7 +236,11 @@ def test_of_tiles_that_cost_the_same_the_one_with_less_traffic_is_kept():
     kept = curve(layer, precision, False)
     for i, need in enumerate(kept.need):
         fits = every["need"] <= need
-        here = fits & (every["need"] == need) & (every["cost"] == every["cost"][fits & (every["need"] == need)].min())
+        here = (
+            fits
+            & (every["need"] == need)
+            & (every["cost"] == every["cost"][fits & (every["need"] == need)].min())
+        )
         assert kept.reads[i] + kept.writes[i] == (every["reads"] + every["writes"])[here].min()
 
 

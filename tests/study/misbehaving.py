@@ -9,7 +9,16 @@ from pathlib import Path
 
 import numpy as np
 
-from archgym import DesignSpace, Integer, Maximize, Metric, Objective, Simulator, SimulatorUnavailable, register_env
+from archgym import (
+    DesignSpace,
+    Integer,
+    Maximize,
+    Metric,
+    Objective,
+    Simulator,
+    SimulatorUnavailable,
+    register_env,
+)
 from archgym.agents.random import Random
 
 
@@ -137,5 +146,17 @@ class Overruns(Stops):
         super().search(env, budget=budget, seed=seed)
 
 
-for simulator in (Well, Hangs, Exits, Crashes, Raises, Eats, CrashesOnce, Tires, ForksAndDies, Prints, Interrupts):
+for simulator in (
+    Well,
+    Hangs,
+    Exits,
+    Crashes,
+    Raises,
+    Eats,
+    CrashesOnce,
+    Tires,
+    ForksAndDies,
+    Prints,
+    Interrupts,
+):
     register_env(f"test/{simulator.__name__}-v0", simulator=f"misbehaving:{simulator.__name__}")

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 
 def study_text(
-    *environments: str, budget: int = 40, seeds: int = 2, configurations: int = 2, agents=("random", "genetic"), more: str = ""
+    *environments: str,
+    budget: int = 40,
+    seeds: int = 2,
+    configurations: int = 2,
+    agents=("random", "genetic"),
+    more: str = "",
 ) -> str:
     lines = ["[study]", 'name = "test"', f"budget = {budget}", f"seeds = {seeds}", more]
     lines += [f"[[env]]\n{environment}" for environment in environments]

@@ -19,7 +19,7 @@ from archgym.study.design import Study
 from archgym.study.executors import make_executor, run_in_process
 from archgym.study.runner import run_study
 from archgym.study.store import Store
-from archgym.study.worker import Job
+from archgym.study.worker import RunRequest
 
 pytestmark = pytest.mark.usefixtures("plugins")
 
@@ -31,7 +31,9 @@ SLOW = 'id = "misbehaving:test/Well-v0"\nkwargs = { sleep_s = 0.002 }'
 
 @pytest.fixture(scope="module")
 def cluster():
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, processes=True) as cluster:
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, dashboard_address=None, processes=True
+    ) as cluster:
         yield cluster
 
 
@@ -48,7 +50,14 @@ def test_dask_gives_the_rows_of_local_processes_and_the_cluster_stays(tmp_path, 
 
 def test_a_run_that_hangs_or_crashes_on_dask_costs_only_itself(tmp_path, cluster):
     environments = [f'id = "misbehaving:test/{name}-v0"' for name in ("Hangs", "Crashes", "Well")]
-    text = study_text(*environments, agents=("random",), seeds=1, configurations=1, budget=10, more="timeout_s = 0.5\nretries = 1")
+    text = study_text(
+        *environments,
+        agents=("random",),
+        seeds=1,
+        configurations=1,
+        budget=10,
+        more="timeout_s = 0.5\nretries = 1",
+    )
     store = Store(tmp_path / "out")
     progress = run_study(Study(text), store, executor=cluster.scheduler_address.replace("tcp://", "dask://"))
     assert (progress.done, progress.failed) == (3, 2)
@@ -59,7 +68,9 @@ def test_a_run_that_hangs_or_crashes_on_dask_costs_only_itself(tmp_path, cluster
 def test_dask_workers_that_are_killed_lose_and_repeat_nothing(tmp_path, rows):
     study = Study(study_text(SLOW, budget=60, seeds=10, configurations=2))  # 40 runs of 0.12 s
     run_study(study, Store(tmp_path / "local"), workers=2)
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, processes=True) as cluster:
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, dashboard_address=None, processes=True
+    ) as cluster:
         over = threading.Event()
 
         def kill() -> None:
@@ -67,14 +78,22 @@ def test_dask_workers_that_are_killed_lose_and_repeat_nothing(tmp_path, rows):
                 if over.wait(1.0):
                     return
                 nannies = list(cluster.workers.values())
-                pids = [nanny.process.process.pid for nanny in nannies if nanny.process is not None and nanny.process.process is not None]
+                pids = [
+                    nanny.process.process.pid
+                    for nanny in nannies
+                    if nanny.process is not None and nanny.process.process is not None
+                ]
                 if pids and psutil.pid_exists(pids[0]):
                     psutil.Process(pids[0]).kill()
 
         killer = threading.Thread(target=kill)
         killer.start()
         try:
-            progress = run_study(study, Store(tmp_path / "dask"), executor=cluster.scheduler_address.replace("tcp://", "dask://"))
+            progress = run_study(
+                study,
+                Store(tmp_path / "dask"),
+                executor=cluster.scheduler_address.replace("tcp://", "dask://"),
+            )
         finally:
             over.set()
             killer.join()
@@ -86,7 +105,9 @@ def test_dask_workers_that_are_killed_lose_and_repeat_nothing(tmp_path, rows):
 def test_a_run_s_process_that_dies_while_its_child_lives_costs_only_its_run_on_dask(tmp_path, monkeypatch):
     monkeypatch.setenv("MARK", str(tmp_path))
     environments = [f'id = "misbehaving:test/{name}-v0"' for name in ("ForksAndDies", "Well")]
-    text = study_text(*environments, agents=("random",), seeds=1, configurations=1, budget=10, more="retries = 0")
+    text = study_text(
+        *environments, agents=("random",), seeds=1, configurations=1, budget=10, more="retries = 0"
+    )
     progress = run_study(Study(text), Store(tmp_path / "out"), executor="dask", workers=2)
     assert (progress.done, progress.failed) == (2, 1)
     assert not [process for process in psutil.process_iter() if marked(process, str(tmp_path))]
@@ -107,7 +128,7 @@ def test_dask_on_this_machine_opens_no_port_lets_nobody_in_and_leaves_nothing(tm
     executor, width = make_executor("dask", 2)
     try:
         assert width == 2
-        assert executor.submit(run_in_process, Job(run.specification)).result()[1]["status"] == "done"
+        assert executor.submit(run_in_process, RunRequest(run.specification)).result()[1]["status"] == "done"
         assert listening() == before
         code = f"""if True:
             import os, distributed
@@ -115,7 +136,9 @@ def test_dask_on_this_machine_opens_no_port_lets_nobody_in_and_leaves_nothing(tm
                 os.setuid(65534)
             print(distributed.Client({executor._cluster.scheduler_address!r}, timeout=3).submit(os.getuid).result())
         """
-        stranger = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd="/", timeout=120)
+        stranger = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, cwd="/", timeout=120
+        )
         assert stranger.returncode != 0 and not stranger.stdout
     finally:
         executor.shutdown()
@@ -128,7 +151,11 @@ def listening():
     found = set()
     for process in [here, *here.children(recursive=True)]:
         with contextlib.suppress(psutil.Error):
-            found |= {connection.laddr for connection in process.net_connections() if connection.status == psutil.CONN_LISTEN}
+            found |= {
+                connection.laddr
+                for connection in process.net_connections()
+                if connection.status == psutil.CONN_LISTEN
+            }
     return found
 
 
@@ -143,7 +170,13 @@ def listening():
 def test_job_scripts_of_batch_systems_start_workers_that_archgym_can_use(system, walltime, directive):
     """What dask-jobqueue would submit; no batch system is needed to see it."""
     jobqueue = pytest.importorskip("dask_jobqueue")
-    options = {"cores": 8, "processes": 8, "memory": "32GB", "queue": "normal", "job_script_prologue": ["source venv/bin/activate"]}
+    options = {
+        "cores": 8,
+        "processes": 8,
+        "memory": "32GB",
+        "queue": "normal",
+        "job_script_prologue": ["source venv/bin/activate"],
+    }
     options |= {"lsf_units": "MB", "use_stdin": True} if system == "LSF" else {}
     make = getattr(jobqueue, f"{system}Cluster")
     with make(walltime=walltime, scheduler_options={"dashboard_address": None}, **options) as cluster:

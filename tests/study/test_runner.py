@@ -1,4 +1,6 @@
-"""Studies run as real processes: what is killed, hangs, crashes or eats memory costs its own run and nothing else."""
+"""Studies run as real processes: what is killed, hangs, crashes or eats memory costs its own run and
+nothing else.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,7 @@ from archgym.study.export import StudyRows
 from archgym.study.run import execute
 from archgym.study.runner import run_study
 from archgym.study.store import Store
-from archgym.study.worker import Job, RunDied, RunFailed, RunProcess
+from archgym.study.worker import RunDied, RunFailed, RunProcess, RunRequest
 
 pytestmark = pytest.mark.usefixtures("plugins")
 
@@ -53,7 +55,11 @@ def ended(processes: list[psutil.Process], within_s: float = 10.0) -> bool:
 
 def marked(process: psutil.Process, mark: str) -> bool:
     try:
-        return process.environ().get("MARK") == mark and process.status() != psutil.STATUS_ZOMBIE and process.pid != os.getpid()
+        return (
+            process.environ().get("MARK") == mark
+            and process.status() != psutil.STATUS_ZOMBIE
+            and process.pid != os.getpid()
+        )
     except psutil.Error:
         return False
 
@@ -73,7 +79,8 @@ def test_twenty_kills_of_runners_and_workers_lose_and_repeat_nothing(tmp_path, r
         if process.poll() is not None:
             assert process.returncode == -signal.SIGKILL, process.stderr.read()
             process = start(file, "--workers", 2, "--out", tmp_path / "out")
-        goal = finished(tmp_path / "out") + chance.randint(1, 7)  # so that kills meet runs under way: 20 of them take at most 140 runs
+        # so that kills meet runs under way: 20 of them take at most 140 runs
+        goal = finished(tmp_path / "out") + chance.randint(1, 7)
         while finished(tmp_path / "out") < goal:
             assert process.poll() is None, process.stderr.read()
             time.sleep(0.005)
@@ -99,8 +106,16 @@ def test_twenty_kills_of_runners_and_workers_lose_and_repeat_nothing(tmp_path, r
 
 
 def test_runs_are_the_same_with_one_worker_four_workers_and_inline(tmp_path, rows):
-    text = study_text('id = "archgym/Softmax-v0"', 'id = "archgym/NKLandscape-v0"', agents=("random", "genetic", "tpe", "cmaes"))
-    for name, options in {"one": {"workers": 1}, "four": {"workers": 4}, "inline": {"executor": "inline"}}.items():
+    text = study_text(
+        'id = "archgym/Softmax-v0"',
+        'id = "archgym/NKLandscape-v0"',
+        agents=("random", "genetic", "tpe", "cmaes"),
+    )
+    for name, options in {
+        "one": {"workers": 1},
+        "four": {"workers": 4},
+        "inline": {"executor": "inline"},
+    }.items():
         progress = run_study(Study(text), Store(tmp_path / name), **options)
         assert progress.done == progress.total == 32 and progress.failed == 0
     one = rows(tmp_path / "one")
@@ -121,7 +136,15 @@ def test_runs_are_the_same_with_one_worker_four_workers_and_inline(tmp_path, row
 )
 def test_a_simulator_that_misbehaves_costs_only_its_own_run(tmp_path, monkeypatch, name, limits, reason):
     monkeypatch.setenv("MARK", str(tmp_path))
-    text = study_text(f'id = "misbehaving:test/{name}-v0"', SLOW, agents=("random",), seeds=1, configurations=1, budget=20, more=limits)
+    text = study_text(
+        f'id = "misbehaving:test/{name}-v0"',
+        SLOW,
+        agents=("random",),
+        seeds=1,
+        configurations=1,
+        budget=20,
+        more=limits,
+    )
     store = Store(tmp_path / "out")
     progress = run_study(Study(text), store, workers=2)
     assert (progress.done, progress.failed) == (2, 1)
@@ -135,8 +158,17 @@ def test_a_simulator_that_misbehaves_costs_only_its_own_run(tmp_path, monkeypatc
 
 
 @pytest.mark.parametrize("executor", ["local", "inline"])
-def test_a_run_that_ends_early_is_stored_as_failed_with_its_rows_and_counts_nowhere_as_finished(tmp_path, executor, program):
-    text = study_text('id = "misbehaving:test/Tires-v0"', SLOW, agents=("annealing",), seeds=1, configurations=1, more='history = "full"')
+def test_a_run_that_ends_early_is_stored_as_failed_with_its_rows_and_counts_nowhere_as_finished(
+    tmp_path, executor, program
+):
+    text = study_text(
+        'id = "misbehaving:test/Tires-v0"',
+        SLOW,
+        agents=("annealing",),
+        seeds=1,
+        configurations=1,
+        more='history = "full"',
+    )
     store = Store(tmp_path / "out")
     progress = run_study(Study(text), store, workers=1, executor=executor)
     assert (progress.done, progress.failed) == (2, 1) and progress.reasons == {"the licence has run out": 1}
@@ -147,14 +179,19 @@ def test_a_run_that_ends_early_is_stored_as_failed_with_its_rows_and_counts_nowh
     assert stored[False].result["best_reward"] is not None
     store.compact()
     exported = polars.concat(polars.from_arrow(table) for table in StudyRows(store).tables())
-    assert dict(exported.group_by("study_status").len().rows()) == {"done": 40, "failed": rows[False].num_rows}
+    assert dict(exported.group_by("study_status").len().rows()) == {
+        "done": 40,
+        "failed": rows[False].num_rows,
+    }
     status = program("study", "status", tmp_path / "out")
     assert status.returncode == 0 and "the licence has run out" in status.stdout
     assert run_study(Study(text), store, executor="inline", retry_failed=True).done == 1
 
 
 def test_a_simulator_that_raises_fails_design_by_design(tmp_path):
-    text = study_text('id = "misbehaving:test/Raises-v0"', agents=("random",), seeds=1, configurations=1, budget=20)
+    text = study_text(
+        'id = "misbehaving:test/Raises-v0"', agents=("random",), seeds=1, configurations=1, budget=20
+    )
     store = Store(tmp_path / "out")
     assert run_study(Study(text), store, workers=1).failed == 0
     (run,) = store.read().values()
@@ -171,13 +208,20 @@ def test_a_process_that_dies_once_is_replaced_and_its_run_tried_again(tmp_path):
 def test_a_process_goes_on_after_a_run_that_failed():
     process = RunProcess()
     (well,) = [run for run in Study(study_text(SLOW, agents=("random",), seeds=1, configurations=1)).runs()]
-    (exits,) = [run for run in Study(study_text('id = "misbehaving:test/Exits-v0"', agents=("random",), seeds=1, configurations=1)).runs()]
+    (exits,) = [
+        run
+        for run in Study(
+            study_text('id = "misbehaving:test/Exits-v0"', agents=("random",), seeds=1, configurations=1)
+        ).runs()
+    ]
     try:
-        assert process.run(Job(well.specification))[1]["status"] == "done"
+        assert process.run(RunRequest(well.specification))[1]["status"] == "done"
         pid = process._process.pid
         with pytest.raises(RunFailed, match="SystemExit"):
-            process.run(Job(exits.specification))
-        assert process.run(Job(well.specification))[1]["status"] == "done" and process._process.pid == pid
+            process.run(RunRequest(exits.specification))
+        assert (
+            process.run(RunRequest(well.specification))[1]["status"] == "done" and process._process.pid == pid
+        )
     finally:
         process.close()
 
@@ -192,7 +236,11 @@ def test_control_c_stops_cleanly_and_the_same_command_goes_on(tmp_path, program)
     workers = children(process)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=20)
-    assert process.returncode == 130 and "the same command resumes the study" in errors and "Traceback" not in errors
+    assert (
+        process.returncode == 130
+        and "the same command resumes the study" in errors
+        and "Traceback" not in errors
+    )
     assert ended(workers)
     stored = finished(tmp_path / "out")
     assert 5 <= stored < 40
@@ -203,7 +251,9 @@ def test_control_c_stops_cleanly_and_the_same_command_goes_on(tmp_path, program)
 def test_a_run_that_was_finished_inline_is_stored_before_the_next_begins(tmp_path, monkeypatch):
     store, stored = Store(tmp_path), []
     execute = archgym.study.executors.run_here
-    monkeypatch.setattr("archgym.study.runner.run_here", lambda job: stored.append(finished(tmp_path)) or execute(job))
+    monkeypatch.setattr(
+        "archgym.study.runner.run_here", lambda job: stored.append(finished(tmp_path)) or execute(job)
+    )
     run_study(Study(study_text(SLOW, budget=5)), store, executor="inline")
     assert stored == list(range(len(stored))) and len(stored) > 2
 
@@ -227,18 +277,28 @@ def test_two_runners_on_one_folder_are_one_too_many(tmp_path, program):
         while finished(tmp_path / "out") < 1:
             time.sleep(0.02)
         second = program("study", "run", file, "--workers", 1, "--out", tmp_path / "out")
-        assert second.returncode == 2 and "another runner is at work" in second.stderr and "Traceback" not in second.stderr
+        assert (
+            second.returncode == 2
+            and "another runner is at work" in second.stderr
+            and "Traceback" not in second.stderr
+        )
     finally:
         process.kill()
         process.wait()
-    assert program("study", "run", file, "--workers", 2, "--out", tmp_path / "out").returncode == 0, "the lock ended with its process"
+    assert program("study", "run", file, "--workers", 2, "--out", tmp_path / "out").returncode == 0, (
+        "the lock ended with its process"
+    )
 
 
 def test_an_interrupted_search_on_a_slow_simulator_replays_from_the_cache(tmp_path, rows):
     log = tmp_path / "log"
     environment = f'id = "misbehaving:test/Well-v0"\nkwargs = {{ sleep_s = 0.02, log = "{log}" }}'
     file = tmp_path / "study.toml"
-    file.write_text(study_text(environment, budget=100, seeds=1, configurations=1, agents=("local_search",), more="cache = true"))
+    file.write_text(
+        study_text(
+            environment, budget=100, seeds=1, configurations=1, agents=("local_search",), more="cache = true"
+        )
+    )
     process = start(file, "--workers", 1, "--out", tmp_path / "out")
     while not log.exists() or len(log.read_text().splitlines()) < 30:
         time.sleep(0.02)
@@ -309,25 +369,32 @@ def test_what_runs_print_stays_nowhere_and_last_words_are_of_the_run_that_died(t
         f'id = "misbehaving:test/Prints-v0"\nlabel = "{label}"\nkwargs = {{ {more} }}'
         for label, more in (("goes on", ""), ("dies", 'log = "/dev/null"'))
     ]
-    file = study_text(*environments, SLOW + '\nlabel = "well"', agents=("random",), seeds=1, configurations=1, budget=2)
+    file = study_text(
+        *environments, SLOW + '\nlabel = "well"', agents=("random",), seeds=1, configurations=1, budget=2
+    )
     runs = {run.task: run for run in Study(file).runs()}
     well = runs.pop("well")
     process = RunProcess()
     try:
-        process.run(Job(runs["goes on"].specification))
+        process.run(RunRequest(runs["goes on"].specification))
         threading.Timer(0.3, lambda: os.kill(process._process.pid, signal.SIGTERM)).start()
         with pytest.raises(RunDied, match=r"^the process was killed by SIGKILL$"):
-            process.run(Job({**well.specification, "budget": 10**6}))
-        with pytest.raises(RunDied, match=r"exit code 7: printed to pipe:"):  # of which a supervisor keeps the last words
-            process.run(Job(runs["dies"].specification))
+            process.run(RunRequest({**well.specification, "budget": 10**6}))
+        # of which a supervisor keeps the last words
+        with pytest.raises(RunDied, match=r"exit code 7: printed to pipe:"):
+            process.run(RunRequest(runs["dies"].specification))
     finally:
         process.close()
 
 
 def test_a_run_that_raises_keyboard_interrupt_failed_and_interrupts_nothing(tmp_path):
-    text = study_text('id = "misbehaving:test/Interrupts-v0"', SLOW, agents=("random",), seeds=1, configurations=1)
+    text = study_text(
+        'id = "misbehaving:test/Interrupts-v0"', SLOW, agents=("random",), seeds=1, configurations=1
+    )
     progress = run_study(Study(text), Store(tmp_path / "out"), workers=1)
-    assert (progress.done, progress.failed, progress.retried) == (2, 1, 0) and progress.reasons == {"KeyboardInterrupt": 1}
+    assert (progress.done, progress.failed, progress.retried) == (2, 1, 0) and progress.reasons == {
+        "KeyboardInterrupt": 1
+    }
 
 
 def test_kills_of_workers_as_they_start_are_deaths_of_their_runs_and_end_no_study(tmp_path, monkeypatch):
@@ -342,7 +409,9 @@ def test_kills_of_workers_as_they_start_are_deaths_of_their_runs_and_end_no_stud
                 threading.Timer(delay_s, os.kill, [self.pid, signal.SIGKILL]).start()
 
     monkeypatch.setattr(archgym.study.worker, "Server", Doomed)
-    progress = run_study(Study(study_text(SLOW, budget=5, more="retries = 3")), Store(tmp_path / "out"), workers=1)
+    progress = run_study(
+        Study(study_text(SLOW, budget=5, more="retries = 3")), Store(tmp_path / "out"), workers=1
+    )
     assert (progress.done, progress.failed, progress.retried) == (8, 0, 10)
     started.clear()
     text = study_text(SLOW, budget=5, agents=("random",), configurations=1, seeds=1, more="retries = 3")
@@ -355,7 +424,9 @@ def test_a_process_that_cannot_start_ends_the_study_with_the_reason(tmp_path, mo
     broken.write_text("#!/bin/sh\necho no Python here >&2\nexit 3\n")
     broken.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(broken))
-    with pytest.raises(ArchGymError, match=r"did not start: the process ended with exit code 3: no Python here"):
+    with pytest.raises(
+        ArchGymError, match=r"did not start: the process ended with exit code 3: no Python here"
+    ):
         run_study(Study(study_text(SLOW)), Store(tmp_path / "out"), workers=2)
     monkeypatch.setattr(sys, "executable", str(tmp_path / "absent"))
     with pytest.raises(ArchGymError, match="did not start: the process could not be started"):
@@ -375,22 +446,38 @@ def test_a_folder_that_goes_while_a_study_runs_ends_it_with_an_error(tmp_path, h
     else:
         shutil.rmtree(folder if how == "removed" else folder / "runs", ignore_errors=True)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 2 and "while the study ran: run the same command again" in errors and "Traceback" not in errors
+    assert (
+        process.returncode == 2
+        and "while the study ran: run the same command again" in errors
+        and "Traceback" not in errors
+    )
     if how == "moved":
-        assert finished(tmp_path / "elsewhere") >= 3 and run_study(Study(file.read_text()), Store(tmp_path / "elsewhere")).stored >= 3
+        assert (
+            finished(tmp_path / "elsewhere") >= 3
+            and run_study(Study(file.read_text()), Store(tmp_path / "elsewhere")).stored >= 3
+        )
 
 
-def test_agents_that_take_no_sample_or_too_many_failed_and_those_that_stop_early_are_counted(tmp_path, program):
+def test_agents_that_take_no_sample_or_too_many_failed_and_those_that_stop_early_are_counted(
+    tmp_path, program
+):
     agents = ("misbehaving:Stops", "misbehaving:NeverStarts", "misbehaving:Overruns", "random")
     (tmp_path / "study.toml").write_text(study_text(SLOW, agents=agents, configurations=1))
     for when in ("now", "before"):
         result = program("study", "run", tmp_path / "study.toml", "--workers", 1, "--out", tmp_path / "out")
         assert result.returncode == 0, result.stderr
-        assert "2 runs ended before their budget was spent: 2 of misbehaving:Stops on " in " ".join(result.stderr.split()), when
+        assert "2 runs ended before their budget was spent: 2 of misbehaving:Stops on " in " ".join(
+            result.stderr.split()
+        ), when
     runs = [run for run in Store(tmp_path / "out").read().values()]
-    reasons = {run.specification["agent"]["name"].rpartition(":")[2]: run.result.get("reason") for run in runs}
+    reasons = {
+        run.specification["agent"]["name"].rpartition(":")[2]: run.result.get("reason") for run in runs
+    }
     assert reasons["Stops"] is reasons["random"] is None
-    assert "to take 40 samples, got 0;" in reasons["NeverStarts"] and "to take 40 samples, got 120;" in reasons["Overruns"]
+    assert (
+        "to take 40 samples, got 0;" in reasons["NeverStarts"]
+        and "to take 40 samples, got 120;" in reasons["Overruns"]
+    )
 
 
 def test_runs_of_another_archgym_are_named(tmp_path, monkeypatch):
@@ -415,18 +502,31 @@ def test_twenty_interrupts_end_a_study_as_one_does(tmp_path):
         process.send_signal(signal.SIGINT)
         time.sleep(0.01)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130 and "the same command resumes the study" in errors and "Traceback" not in errors
+    assert (
+        process.returncode == 130
+        and "the same command resumes the study" in errors
+        and "Traceback" not in errors
+    )
     assert ended(workers)
 
 
 def test_searches_that_end_without_a_valid_design_are_counted(tmp_path, program):
     hopeless = 'id = "archgym/NKLandscape-v0"\nlabel = "hopeless"\nobjective = { maximize = ["fitness"], at_least = { fitness = 0.999 } }'
     easy = 'id = "archgym/NKLandscape-v0"\nlabel = "easy"\nobjective = { maximize = ["fitness"], at_least = { fitness = 0.001 } }'
-    (tmp_path / "specs.toml").write_text(study_text(hopeless, easy, seeds=10, configurations=1, agents=("random",)))
+    (tmp_path / "specs.toml").write_text(
+        study_text(hopeless, easy, seeds=10, configurations=1, agents=("random",))
+    )
     assert program("study", "run", "specs.toml", "--out", "out", cwd=tmp_path).returncode == 0
     result = program("study", "violations", "out", cwd=tmp_path, env={**os.environ, "COLUMNS": "120"})
     lines = {line.split()[0]: line.split() for line in result.stdout.splitlines() if "random" in line}
-    assert lines["hopeless"][2:8] == ["10", "100", "%", "72", "to", "100"] and lines["easy"][2:8] == ["10", "0", "%", "0", "to", "28"]
+    assert lines["hopeless"][2:8] == ["10", "100", "%", "72", "to", "100"] and lines["easy"][2:8] == [
+        "10",
+        "0",
+        "%",
+        "0",
+        "to",
+        "28",
+    ]
     empty = tmp_path / "nothing"
     empty.mkdir()
     refused = program("study", "violations", "nothing", cwd=tmp_path)

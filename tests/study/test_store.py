@@ -59,7 +59,9 @@ def test_a_run_file_holds_its_improvements_and_the_specification_that_repeats_it
         best = again.best_so_far
         improved = [i for i in range(60) if best[i] > (best[i - 1] if i else -float("inf"))]
         assert samples.tolist() == sorted({*improved, 59})
-        assert (rewards == again.history["reward"][samples]).all() and (valid == again.history["valid"][samples]).all()
+        assert (rewards == again.history["reward"][samples]).all() and (
+            valid == again.history["valid"][samples]
+        ).all()
         for name in again.best_design:
             assert table[name].to_pylist() == again.history[name][samples].tolist()
         assert (table["elapsed_seconds"].to_numpy() >= 0).all() and run.result["samples"] == 60
@@ -87,8 +89,13 @@ def test_a_truncated_file_is_set_aside_and_its_run_is_run_again(store, rows):
 
 
 def test_no_flipped_bit_is_taken_for_a_result(tmp_path):
-    """Every 50th byte of a run's file and of a compact file: the flip is noticed, or the rows, names and results are equal."""
-    study, store = Study(study_text(NK, budget=30, agents=("random",), configurations=1)), Store(tmp_path / "out")
+    """Every 50th byte of a run's file and of a compact file: the flip is noticed, or the rows, names and
+    results are equal.
+    """
+    study, store = (
+        Study(study_text(NK, budget=30, agents=("random",), configurations=1)),
+        Store(tmp_path / "out"),
+    )
     run_study(study, store, executor="inline")
     whole = everything(store)
     for merged in (False, True):
@@ -116,7 +123,9 @@ def test_no_flipped_bit_is_taken_for_a_result(tmp_path):
             again.append(run_study(study, store, executor="inline").done)
             repeated = {run.id: table for run, table in store.table(store.read().values())}
             assert all(reproducible(repeated[id_]).equals(reproducible(whole[id_][2])) for id_ in whole)
-        assert again == [len(runs), 0 if merged else len(runs)], "after the first the runs of a compact file have files of their own"
+        assert again == [len(runs), 0 if merged else len(runs)], (
+            "after the first the runs of a compact file have files of their own"
+        )
         names = [damaged.name for damaged in store.damaged() if damaged.name.startswith(path.stem)]
         assert names == [f"{path.stem}-2.parquet", path.name], "none replaces an earlier one"
 
@@ -124,7 +133,9 @@ def test_no_flipped_bit_is_taken_for_a_result(tmp_path):
 def everything(store: Store) -> dict[str, tuple]:
     """Identifier -> specification, result, rows, of all that is not passed over; and the export works."""
     exported = [table["study_run"].unique().to_pylist() for table in StudyRows(store).tables()]
-    found = {run.id: (run.specification, run.result, table) for run, table in store.table(store.read().values())}
+    found = {
+        run.id: (run.specification, run.result, table) for run, table in store.table(store.read().values())
+    }
     assert {id_ for ids in exported for id_ in ids} == found.keys()
     return found
 
@@ -134,7 +145,9 @@ def same_run(a, b) -> bool:
 
 
 def reproducible(table: pyarrow.Table) -> pyarrow.Table:
-    return table.drop_columns([name for name in table.column_names if "seconds" in name]).replace_schema_metadata(None)
+    return table.drop_columns(
+        [name for name in table.column_names if "seconds" in name]
+    ).replace_schema_metadata(None)
 
 
 def test_files_of_versions_without_a_seal_are_read_and_their_damage_is_noticed(store):
@@ -144,10 +157,17 @@ def test_files_of_versions_without_a_seal_are_read_and_their_damage_is_noticed(s
     assert store.read().keys() == before
     path = max(files(store), key=lambda p: p.stat().st_size)
     content = path.read_bytes()
-    page = content.rindex(struct.pack("<d", store.read()[path.stem].result["best_reward"]), 0, len(content) - 2000)
-    for damage in (content[:page] + b"\x17" + content[page + 1 :], content.replace(b"best_reward", b"best_bewarr")):
+    page = content.rindex(
+        struct.pack("<d", store.read()[path.stem].result["best_reward"]), 0, len(content) - 2000
+    )
+    for damage in (
+        content[:page] + b"\x17" + content[page + 1 :],
+        content.replace(b"best_reward", b"best_bewarr"),
+    ):
         path.write_bytes(damage)
-        with pytest.warns(UserWarning, match=f"1 damaged file is passed over: .*{path.name}.*archgym study run FILE --out"):
+        with pytest.warns(
+            UserWarning, match=f"1 damaged file is passed over: .*{path.name}.*archgym study run FILE --out"
+        ):
             assert store.read().keys() == before - {path.stem}
 
 
@@ -155,7 +175,11 @@ def without_seal(path: Path) -> None:
     table = pyarrow.parquet.read_table(path)
     metadata = {name: text for name, text in table.schema.metadata.items() if name != b"archgym.sha256"}
     pyarrow.parquet.write_table(
-        table.replace_schema_metadata(metadata), path, use_dictionary=False, write_statistics=False, write_page_checksum=True
+        table.replace_schema_metadata(metadata),
+        path,
+        use_dictionary=False,
+        write_statistics=False,
+        write_page_checksum=True,
     )
 
 
@@ -163,7 +187,7 @@ def test_verify_names_what_is_damaged(store):
     def verify(*arguments: object):
         return CliRunner().invoke(app, ["study", "verify", *map(str, arguments)])
 
-    assert "16 files are what was written; 0 are damaged" in verify(store.folder).stdout
+    assert "16 files are intact; 0 are damaged" in verify(store.folder).stdout
     first, second, third = files(store)[:3]
     flipped = bytearray(first.read_bytes())
     flipped[-60] ^= 1
@@ -174,8 +198,14 @@ def test_verify_names_what_is_damaged(store):
     found = verify(store.folder)
     assert found.exit_code == 1
     lines = found.stdout.splitlines()
-    assert lines[0] == f"{first}: its content has changed since it was written" and lines[1] == f"{third}: it is a FIFO, not a file"
-    assert lines[2] == "14 files can be read; 1 of them, of an older archgym, have checksums of their rows only; 2 are damaged"
+    assert (
+        lines[0] == f"{first}: its content has changed since it was written"
+        and lines[1] == f"{third}: it is a FIFO, not a file"
+    )
+    assert lines[2] == (
+        "14 files are readable; 1 of them, of an older archgym, have checksums of their rows only; 2 are "
+        "damaged"
+    )
     assert "archgym study run FILE --out" in found.stderr
     assert verify(store.folder, "--set-aside").exit_code == 1
     assert {path.name for path in store.damaged()} == {first.name, third.name}
@@ -203,7 +233,9 @@ def test_a_changed_study_file_keeps_old_runs_and_runs_the_new(store):
     changed = Study(BOTH.replace("seeds = 2", "seeds = 3").replace('name = "random"', 'name = "qmc"'))
     progress = run_study(changed, store, executor="inline")
     assert (progress.total, progress.stored) == (24, 8)
-    assert progress.notes == ["8 stored runs are of another version of the study file; they are kept, and not part of this study"]
+    assert progress.notes == [
+        "8 stored runs are of another version of the study file; they are kept, and not part of this study"
+    ]
     assert run_study(Study(BOTH), store, executor="inline").done == 0, "the old file finds all its runs again"
 
 
@@ -216,7 +248,10 @@ def test_compaction_changes_no_row_and_can_be_resumed(store, monkeypatch):
     assert store.compact() == (5, 4)
     assert {id_: (run.specification, run.result) for id_, run in store.read().items()} == results
     after = {run.id: table for run, table in store.table(store.read().values())}
-    assert all(after[id_].replace_schema_metadata(None).equals(before[id_].replace_schema_metadata(None)) for id_ in before)
+    assert all(
+        after[id_].replace_schema_metadata(None).equals(before[id_].replace_schema_metadata(None))
+        for id_ in before
+    )
     assert run_study(Study(BOTH), store, executor="inline").done == 0
     run_study(Study(BOTH.replace("seeds = 2", "seeds = 3")), store, executor="inline")
     assert store.compact()[1] == 4 and len(store.read()) == 24
@@ -225,8 +260,14 @@ def test_compaction_changes_no_row_and_can_be_resumed(store, monkeypatch):
 def test_a_parameter_may_be_named_run(store, tmp_path):
     for path in files(store):
         table = pyarrow.parquet.read_table(path)
-        metadata = {name.decode(): json.loads(text) for name, text in table.schema.metadata.items() if name.startswith(b"archgym.r")}
-        specification = {name: value for name, value in store.read()[path.stem].specification.items() if name != "archgym"}
+        metadata = {
+            name.decode(): json.loads(text)
+            for name, text in table.schema.metadata.items()
+            if name.startswith(b"archgym.r")
+        }
+        specification = {
+            name: value for name, value in store.read()[path.stem].specification.items() if name != "archgym"
+        }
         table = table.append_column("run", pyarrow.array(range(table.num_rows)))
         path.write_bytes(to_bytes(table, specification, metadata["archgym.result"]))
     before = {run.id: table["run"].to_pylist() for run, table in store.table(store.read().values())}
@@ -255,23 +296,38 @@ def test_failed_runs_survive_compaction_and_a_later_success_replaces_them(tmp_pa
 
 
 def test_an_export_has_the_rows_of_all_runs(store, tmp_path):
-    result = CliRunner().invoke(app, ["study", "export", str(store.folder), "--out", str(tmp_path / "runs.parquet")])
+    result = CliRunner().invoke(
+        app, ["study", "export", str(store.folder), "--out", str(tmp_path / "runs.parquet")]
+    )
     table = polars.read_parquet(tmp_path / "runs.parquet")
     assert result.stdout.startswith(f"{table.height:,} rows of 16 runs in ")
-    assert table["study_run"].n_unique() == 16 and {"study_env", "study_agent", "study_seed", "x0", "algorithm", "reward"} <= {
-        *table.columns
-    }
+    assert table["study_run"].n_unique() == 16 and {
+        "study_env",
+        "study_agent",
+        "study_seed",
+        "x0",
+        "algorithm",
+        "reward",
+    } <= {*table.columns}
     assert (
         table.filter(polars.col("study_env") == "archgym/NKLandscape-v0")["algorithm"].null_count()
         == table.filter(polars.col("study_env") == "archgym/NKLandscape-v0").height
     )
     for run, rows in store.table(store.read().values()):
         own = table.filter(polars.col("study_run") == run.id)
-        assert own["sample"].to_list() == rows["sample"].to_pylist() and own["reward"].to_list() == rows["reward"].to_pylist()
+        assert (
+            own["sample"].to_list() == rows["sample"].to_pylist()
+            and own["reward"].to_list() == rows["reward"].to_pylist()
+        )
         assert own["study_agent"].unique().to_list() == [run.specification["agent"]["name"]]
         assert json.loads(own["study_hyperparameters"][0]) == run.specification["agent"]["hyperparameters"]
     store.compact()
-    assert CliRunner().invoke(app, ["study", "export", str(store.folder), "--out", str(tmp_path / "again.parquet")]).exit_code == 0
+    assert (
+        CliRunner()
+        .invoke(app, ["study", "export", str(store.folder), "--out", str(tmp_path / "again.parquet")])
+        .exit_code
+        == 0
+    )
     order = ["study_run", "sample"]
     assert polars.read_parquet(tmp_path / "again.parquet").sort(order).equals(table.sort(order))
     CliRunner().invoke(app, ["study", "export", str(store.folder), "--out", str(tmp_path / "runs.csv")])
@@ -282,7 +338,9 @@ def test_an_export_has_the_rows_of_all_runs(store, tmp_path):
 def test_an_export_keeps_parameters_that_have_the_names_of_its_own_columns(store):
     for path in files(store):
         table = pyarrow.parquet.read_table(path)
-        path.write_bytes(to_bytes(table.append_column("study_seed", pyarrow.array(["mine"] * len(table))), *metadata(path)))
+        path.write_bytes(
+            to_bytes(table.append_column("study_seed", pyarrow.array(["mine"] * len(table))), *metadata(path))
+        )
     table = next(StudyRows(store).tables())
     assert set(table["study_seed"].to_pylist()) == {"mine"} and table["study_seed_"].type == pyarrow.int64()
 
@@ -304,7 +362,9 @@ def test_a_folder_that_may_not_be_read_is_said_to_be_so_by_every_command(store, 
 
         def invoke(command):
             out = {"study export": "made.parquet", "dataset build": "made"}.get(command)
-            return CliRunner().invoke(app, [*command.split(), str(folder), *(["--out", f"{everybodys}/{out}"] if out else [])])
+            return CliRunner().invoke(
+                app, [*command.split(), str(folder), *(["--out", f"{everybodys}/{out}"] if out else [])]
+            )
 
         for command in COMMANDS:  # so that all modules are imported
             invoke(command)
@@ -347,7 +407,7 @@ def test_a_compaction_that_cannot_remove_a_file_says_so(store, monkeypatch):
 
 def test_an_export_reads_file_after_file(store, monkeypatch):
     """However many runs there are, only some are held at a time."""
-    monkeypatch.setattr("archgym.study.export._TABLES", 3)
+    monkeypatch.setattr("archgym.study.export._MAX_TABLES", 3)
     tables = list(StudyRows(store).tables())
     assert len(tables) >= 6 and len({str(table.schema) for table in tables}) == 1
     assert max(len(table["study_run"].unique()) for table in tables) <= 3
@@ -427,7 +487,9 @@ def test_nothing_outside_is_touched_whatever_has_the_name(prepared, tmp_path, na
         place.hardlink_to(outside / "file")
     else:
         deep = outside / "folder" / name if name.startswith("runs") else outside / "folder"
-        place.symlink_to(outside / "absent" if kind != "link" else deep if name in FOLDERS else outside / "file")
+        place.symlink_to(
+            outside / "absent" if kind != "link" else deep if name in FOLDERS else outside / "file"
+        )
     before = {path: path.read_bytes() if path.is_file() else None for path in outside.rglob("*")}
     study = tmp_path / "study.toml"
     study.write_text(CACHED)
@@ -446,8 +508,14 @@ def test_nothing_outside_is_touched_whatever_has_the_name(prepared, tmp_path, na
     refused = name in (*FOLDERS, *CACHE, ".lock")
     assert (codes[3] == 2) == refused, "what is replaced or passed over does not stop a study"
     if refused:
-        result = CliRunner().invoke(app, ["study", "run", str(study), "--out", str(folder), "--executor", "inline"])
-        assert f"{place} is a " in result.stderr and f"{kind.split()[-1]}" in result.stderr and "where archgym keeps" in result.stderr
+        result = CliRunner().invoke(
+            app, ["study", "run", str(study), "--out", str(folder), "--executor", "inline"]
+        )
+        assert (
+            f"{place} is a " in result.stderr
+            and f"{kind.split()[-1]}" in result.stderr
+            and "where archgym keeps" in result.stderr
+        )
         assert "remove it, or give another folder" in result.stderr
     else:
         assert len(Store(folder).read()) == 4
@@ -495,7 +563,12 @@ while time.monotonic() < end:
 print(sorted(said))
 """
     runners = [
-        subprocess.Popen([sys.executable, "-c", code, tmp_path / "out"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        subprocess.Popen(
+            [sys.executable, "-c", code, tmp_path / "out"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
         for _ in range(3)
     ]
     said = {line for runner in runners for line in ast.literal_eval(runner.communicate()[0])}
@@ -513,7 +586,10 @@ def test_a_full_disk_is_one_clear_message_and_loses_nothing(tmp_path, monkeypatc
         synchronise(descriptor)
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(ArchGymError, match=r"the disk is full; what was stored before is safe: free some space and run the same command"):
+    with pytest.raises(
+        ArchGymError,
+        match=r"the disk is full; what was stored before is safe: free some space and run the same command",
+    ):
         run_study(Study(BOTH), store, executor="inline")
     monkeypatch.undo()
     assert len(files(store)) == 5 and not list(store.folder.rglob("*.tmp"))  # the sixth was the study file
@@ -524,14 +600,32 @@ def test_a_really_full_disk(tmp_path):
     """A file system of 300 KB, where the user may mount one."""
     mount = tmp_path / "small"
     mount.mkdir()
-    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", mount], capture_output=True).returncode:
+    if (
+        os.geteuid() != 0
+        or subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", mount], capture_output=True
+        ).returncode
+    ):
         pytest.skip("needs the right to mount a file system")
     try:
         file = tmp_path / "study.toml"
         file.write_text(BOTH.replace("seeds = 2", "seeds = 20"))
-        command = [sys.executable, "-m", "archgym.cli", "study", "run", str(file), "--out", str(mount / "out"), "--workers", "1"]
+        command = [
+            sys.executable,
+            "-m",
+            "archgym.cli",
+            "study",
+            "run",
+            str(file),
+            "--out",
+            str(mount / "out"),
+            "--workers",
+            "1",
+        ]
         full = subprocess.run(command, capture_output=True, text=True)
-        assert full.returncode == 2 and "the disk is full" in full.stderr and "Traceback" not in full.stderr, full.stderr
+        assert (
+            full.returncode == 2 and "the disk is full" in full.stderr and "Traceback" not in full.stderr
+        ), full.stderr
         stored = len(Store(mount / "out").read())
         assert stored > 10
         subprocess.run(["mount", "-o", "remount,size=30m", mount], check=True)
@@ -542,7 +636,7 @@ def test_a_really_full_disk(tmp_path):
 
 
 def test_a_folder_that_cannot_be_written_is_said_before_the_first_run(tmp_path, monkeypatch):
-    with pytest.raises(ArchGymError, match="is a file; a study needs a folder"):
+    with pytest.raises(ArchGymError, match="expected a folder for the study, got the file"):
         (tmp_path / "file").write_text("x")
         Store(tmp_path / "file")
 

@@ -1,4 +1,6 @@
-"""The report: one HTML page that opens offline, its figures and its tables. Importing it does not import the extra that it needs."""
+"""The report: one HTML page that opens offline, its figures and its tables. Importing it does not import
+the extra that it needs.
+"""
 
 from __future__ import annotations
 
@@ -28,9 +30,11 @@ def write_report(analysis: Analysis, folder: Path, *, title: str, provenance: Ma
 
     Args:
         analysis: the analysis to report.
-        folder: folder of the report, created if needed; files of an earlier report are replaced, each atomically.
+        folder: folder of the report, created if needed; files of an earlier report are replaced, each
+            atomically.
         title: heading of the page.
-        provenance: where the numbers come from (study, version, machine, date, ...), in the order in which it is listed.
+        provenance: where the numbers come from (study, version, machine, date, ...), in the order in which it
+            is listed.
 
     Returns:
         The path of report.html.
@@ -46,7 +50,9 @@ def write_report(analysis: Analysis, folder: Path, *, title: str, provenance: Ma
 
 
 def agents_by_rank(analysis: Analysis) -> list[str]:
-    """All agents of the study, the best first: by the mean over tasks of the rank of the median at the largest number of samples."""
+    """All agents of the study, the best first: by the mean over tasks of the rank of the median at the
+    largest number of samples.
+    """
     from archgym.lottery.report.sections import ranked_agents
 
     return ranked_agents(analysis)

@@ -1,9 +1,11 @@
-"""The report's page and files: one HTML page that opens offline, its figures as SVG and PDF, its tables as CSV.
+"""The report's page and files: one HTML page that opens offline, its figures as SVG and PDF, its tables as
+CSV.
 
-The page has every chart once, as Vega-Lite with its rows packed by column. A bar of check boxes chooses environments and agents for all
-charts and tables. Names come from users and are treated as text alone: Jinja2 escapes them in HTML, the data block cannot end its script
-element, Vega's tool tips escape their values, and a content security policy with the hashes of the page's two scripts refuses all other
-scripts and every network request.
+The page has every chart once, as Vega-Lite with its rows packed by column. A bar of check boxes chooses
+environments and agents for all charts and tables. Names come from users and are treated as text alone: Jinja2
+escapes them in HTML, the data block cannot end its script element, Vega's tool tips escape their values, and
+a content security policy with the hashes of the page's two scripts refuses all other scripts and every
+network request.
 """
 
 from __future__ import annotations
@@ -63,7 +65,13 @@ def _page(report: ReportInput, sections: Sequence[Section], title: str, provenan
     """The page's HTML."""
     analysis, agents = report.analysis, report.agents
     templates = Path(__file__).parent / "templates"
-    environment = Environment(loader=FileSystemLoader(templates), autoescape=True, trim_blocks=True, lstrip_blocks=True, finalize=drawable)
+    environment = Environment(
+        loader=FileSystemLoader(templates),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=drawable,
+    )
     environment.filters["short"] = _short
     vega, script = vega_script(), (templates / "report.js").read_text(encoding="utf-8")
     patterns = dashes(agents)
@@ -90,7 +98,9 @@ def _page(report: ReportInput, sections: Sequence[Section], title: str, provenan
 
 
 def script_safe_json(value: Any) -> str:
-    """JSON for a script element: no part of it ends the element, starts a comment or ends a line of JavaScript."""
+    """JSON for a script element: no part of it ends the element, starts a comment or ends a line of
+    JavaScript.
+    """
     text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return re.sub("[<>&\u2028\u2029]", lambda match: f"\\u{ord(match[0]):04x}", text)
 
@@ -102,7 +112,10 @@ def pack_columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         values = [_plain(row[name]) for row in rows]
         if any(isinstance(v, str) for v in values):
             levels: dict[str | None, int] = {}
-            packed[name] = {"codes": [levels.setdefault(v, len(levels)) for v in values], "levels": list(levels)}
+            packed[name] = {
+                "codes": [levels.setdefault(v, len(levels)) for v in values],
+                "levels": list(levels),
+            }
         else:
             packed[name] = values
     return {"rows": len(rows), "columns": packed}
@@ -114,7 +127,8 @@ def _plain(value: Any) -> Any:
     return value if value is None or isinstance(value, bool | int | str) else str(value)
 
 
-# ------------------------------------------------------------------------------------------------------------------------------- tables
+# ----------------------------------------------------------------------------------------------------
+# tables
 
 
 def colour_of(verdict: str) -> str:
@@ -126,9 +140,17 @@ def _claims(hypotheses: pl.DataFrame) -> list[dict[str, Any]]:
     """Claims in the order of their rows, each with its verdicts."""
     claims: dict[str, dict[str, Any]] = {}
     for row in hypotheses.to_dicts():
-        claim = claims.setdefault(str(row["hypothesis"]), {"hypothesis": row["hypothesis"], "statement": row["statement"], "verdicts": []})
+        claim = claims.setdefault(
+            str(row["hypothesis"]),
+            {"hypothesis": row["hypothesis"], "statement": row["statement"], "verdicts": []},
+        )
         claim["verdicts"].append(
-            {"task": row["task"], "verdict": row["verdict"], "evidence": row["evidence"], "tone": colour_of(str(row["verdict"]))}
+            {
+                "task": row["task"],
+                "verdict": row["verdict"],
+                "evidence": row["evidence"],
+                "tone": colour_of(str(row["verdict"])),
+            }
         )
     return list(claims.values())
 
@@ -149,14 +171,18 @@ def _counts(report: ReportInput) -> dict[str, int]:
 
 
 def _running_times(running_time: pl.DataFrame, agents: Sequence[str]) -> dict[str, Any]:
-    """Expected samples to each target: the targets, and one row per task and agent with a cell for each target."""
+    """Expected samples to each target: the targets, and one row per task and agent with a cell for each
+    target.
+    """
     running_time = running_time.filter(running_time["target"].is_not_null())
-    targets = {target: within(target) for target in running_time["target"].unique(maintain_order=True).to_list()}
+    targets = {
+        target: within(target) for target in running_time["target"].unique(maintain_order=True).to_list()
+    }
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     for row in running_time.to_dicts():
-        rows.setdefault((row["task"], row["agent"]), {"task": row["task"], "agent": row["agent"], "cells": {}})["cells"][row["target"]] = (
-            row
-        )
+        rows.setdefault(
+            (row["task"], row["agent"]), {"task": row["task"], "agent": row["agent"], "cells": {}}
+        )["cells"][row["target"]] = row
     tasks = {task: i for i, task in enumerate(running_time["task"].unique(maintain_order=True).to_list())}
     place = {agent: i for i, agent in enumerate(agents)}
     ordered = sorted(rows.values(), key=lambda r: (tasks[r["task"]], place.get(r["agent"], len(place))))
@@ -180,11 +206,14 @@ def _short(value: Any, form: str = ".3g") -> str:
     if form == ".0%" and 0 < value < 0.005:
         return "< 1%"
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return f"{value:,.0f}" if form == "," or (form == ".3g" and abs(value) >= 1000) else format(value, form)
+        return (
+            f"{value:,.0f}" if form == "," or (form == ".3g" and abs(value) >= 1000) else format(value, form)
+        )
     return str(value)
 
 
-# --------------------------------------------------------------------------------------------------------------------------------- data
+# ----------------------------------------------------------------------------------------------------
+# data
 
 
 def _data(report: ReportInput, sections: Sequence[Section]) -> dict[str, Any]:
@@ -197,7 +226,10 @@ def _data(report: ReportInput, sections: Sequence[Section]) -> dict[str, Any]:
             spec["autosize"] = {"type": "fit-x", "contains": "padding"}
             bands = None
             if isinstance(spec["height"], dict):  # the script counts the bands that remain after filtering
-                bands = {"step": spec.pop("height")["step"], "field": spec.get("layer", [spec])[0]["encoding"]["y"]["field"]}
+                bands = {
+                    "step": spec.pop("height")["step"],
+                    "field": spec.get("layer", [spec])[0]["encoding"]["y"]["field"],
+                }
             datasets = {name: pack_columns(rows) for name, rows in spec.pop("datasets", {}).items()}
             drawn.append(
                 {"section": section.id, "title": panel.title, "about": panel.about, "when": panel.when}

@@ -4,8 +4,9 @@ Ratios to the optimum (or to the best design seen) are shown as what is missing,
 
     100 (1 - ratio),
 
-on a reversed logarithmic axis that ends at `FLOOR`, so that better is always to the right or up and the last percent, where agents differ,
-gets as much space as the first ninety. Values on any other scale are shown unchanged.
+on a reversed logarithmic axis that ends at `FLOOR`, so that better is always to the right or up and the last
+percent, where agents differ, gets as much space as the first ninety. Values on any other scale are shown
+unchanged.
 """
 
 from __future__ import annotations
@@ -28,8 +29,10 @@ OPTIMUM = "ratio to the optimum"
 FLOOR = 0.01
 """Smallest distance from the optimum that is shown, percent; closer values are drawn here."""
 
-# Eight hues (and grey for random search) maximise the smallest OKLab distance between any two for normal, protanopic and deuteranopic
-# sight, at lightnesses that are readable on white and on near-black. Each of the other eight is the farthest from all before it.
+# Eight hues (and grey for random search) maximise the smallest OKLab distance between any two for normal,
+# protanopic and deuteranopic
+# sight, at lightnesses that are readable on white and on near-black. Each of the other eight is the farthest
+# from all before it.
 COLOURS = {
     "random": GREY,
     "genetic": "#1652dc",
@@ -56,12 +59,16 @@ DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3])
 
 
 def colours(agents: Iterable[str]) -> dict[str, str]:
-    """The colour of each agent: fixed for agents of archgym, else the first that no agent of the study has."""
+    """The colour of each agent: fixed for agents of archgym, else the first that no agent of the study
+    has.
+    """
     agents = list(agents)
     spare = [c for name, c in COLOURS.items() if name not in agents and c != GREY]
     # Further colours go around the wheel by the golden angle, dark and light in turn.
     wheel = (colorsys.hls_to_rgb(0.618034 * i % 1, (0.42, 0.6)[i % 2], 0.55) for i in range(len(agents)))
-    others = itertools.chain(spare, ("#" + "".join(f"{round(255 * part):02x}" for part in rgb) for rgb in wheel))
+    others = itertools.chain(
+        spare, ("#" + "".join(f"{round(255 * part):02x}" for part in rgb) for rgb in wheel)
+    )
     return {a: COLOURS[a] if a in COLOURS else next(others) for a in agents}
 
 
@@ -70,7 +77,8 @@ def dashes(agents: Iterable[str]) -> dict[str, list[int]]:
     return {a: [2, 2] if a == "random" else list(DASHES[i // 9 % len(DASHES)]) for i, a in enumerate(agents)}
 
 
-# ------------------------------------------------------------------------------------------------------------------------------ scores
+# ----------------------------------------------------------------------------------------------------
+# scores
 
 
 def in_percent(scale: str) -> bool:
@@ -79,7 +87,9 @@ def in_percent(scale: str) -> bool:
 
 
 def below(value: pl.Expr, scale: str) -> pl.Expr:
-    """The number drawn for a value on a scale: percent below the best, from `FLOOR` to 100, or the value itself."""
+    """The number drawn for a value on a scale: percent below the best, from `FLOOR` to 100, or the value
+    itself.
+    """
     value = value.cast(pl.Float64).fill_nan(None)
     return (100 * (1 - value)).clip(FLOOR, 100) if in_percent(scale) else value
 
@@ -97,7 +107,11 @@ def score_encoding(frame: pl.DataFrame, columns: Sequence[str], scale: str) -> d
     if not percent:
         room = 0.04 * (high - low) or 0.05 * abs(high) or 0.05
         axis = alt.Axis(format="~g", tickCount=5)
-        return {"scale": alt.Scale(domain=[low - room, high + room], nice=False, zero=False), "axis": axis, "title": scale}
+        return {
+            "scale": alt.Scale(domain=[low - room, high + room], nice=False, zero=False),
+            "axis": axis,
+            "title": scale,
+        }
     title = f"% below {scale.removeprefix('ratio to ')}"
     label = f"datum.value <= {FLOOR * 1.001} ? '≤ {FLOOR:g}' : format(datum.value, '~g')"
     if high / low >= 6:
@@ -106,10 +120,17 @@ def score_encoding(frame: pl.DataFrame, columns: Sequence[str], scale: str) -> d
         ticks = [t for t in ticks if t != 2 * FLOOR or FLOOR not in ticks]  # their labels would touch
         if len(ticks) > 8:
             ticks = [
-                t for t in ticks if math.isclose(math.log10(t) % 1, 0, abs_tol=1e-9) or math.isclose(math.log10(t) % 1, 1, abs_tol=1e-9)
+                t
+                for t in ticks
+                if math.isclose(math.log10(t) % 1, 0, abs_tol=1e-9)
+                or math.isclose(math.log10(t) % 1, 1, abs_tol=1e-9)
             ]
         axis = alt.Axis(values=ticks, labelExpr=label, labelOverlap="greedy", labelSeparation=6)
-        return {"scale": alt.Scale(type="log", domain=[high, low], nice=False), "axis": axis, "title": f"{title}, log axis"}
+        return {
+            "scale": alt.Scale(type="log", domain=[high, low], nice=False),
+            "axis": axis,
+            "title": f"{title}, log axis",
+        }
     room = 0.06 * (high - low) or 0.1 * high
     linear = alt.Scale(domain=[high + room, max(low - room, 0.0)], nice=False, zero=False)
     return {"scale": linear, "axis": alt.Axis(tickCount=5, labelExpr=label), "title": title}
@@ -123,7 +144,9 @@ def agent_axis(agents: Sequence[str]) -> alt.Y:
 def agent_colour(agents: Sequence[str], legend: bool = False) -> alt.Color:
     known = colours(agents)
     scale = alt.Scale(domain=list(known), range=list(known.values()))
-    lines = alt.Legend(title=None, symbolType="stroke", symbolOpacity=1, symbolStrokeWidth=2.5, symbolSize=200)
+    lines = alt.Legend(
+        title=None, symbolType="stroke", symbolOpacity=1, symbolStrokeWidth=2.5, symbolSize=200
+    )
     return alt.Color("agent:N", scale=scale, legend=lines if legend else None)
 
 
@@ -138,12 +161,17 @@ def samples_axis(frame: pl.DataFrame, column: str, title: str) -> alt.X:
     scale = alt.Scale(type="log", domain=[domain[0], max(domain[1], domain[0] * 1.5)], nice=False)
     whole = domain[1] >= 10
     return alt.X(
-        f"{column}:Q", scale=scale, title=title, axis=alt.Axis(format="~s" if whole else "~g", tickCount=6, grid=False, labelFlush=False)
+        f"{column}:Q",
+        scale=scale,
+        title=title,
+        axis=alt.Axis(format="~s" if whole else "~g", tickCount=6, grid=False, labelFlush=False),
     )
 
 
 def tooltip(**fields: str) -> list[alt.Tooltip]:
-    """Lines of a tooltip, each given as title="field" or title="field|format"; underscores in titles become spaces."""
+    """Lines of a tooltip, each given as title="field" or title="field|format"; underscores in titles
+    become spaces.
+    """
     lines = []
     for title, field in fields.items():
         name, _, form = field.partition("|")

@@ -26,57 +26,61 @@ SATURATED = "saturated: no conclusion"
 SECTION_TEXT = {
     "map": (
         "The lottery map: which agent to pick",
-        "Vertical: the number of configurations you can afford to try. Horizontal: the samples of each run. Each cell "
-        "names the agent whose best configuration, chosen on some seeds, scores best on the others. The stronger the "
-        "colour, the more certain the pick: the small number is the share of resamplings in which the agent stays the "
-        "best. Hover for the runner-up. Cells won by agents that you filtered out are blank.",
+        "Vertical: the number of configurations you can afford to try. Horizontal: the samples of each "
+        "run. Each cell names the agent whose best configuration, chosen on some seeds, scores best on the "
+        "others. The stronger the colour, the more certain the pick: the small number is the share of "
+        "resamplings in which the agent stays the best. Hover for the runner-up. Cells won by agents that "
+        "you filtered out are blank.",
     ),
     "distributions": (
         "The lottery: one dot per configuration",
-        "Each dot is the mean over seeds of one hyperparameter configuration at the full budget. Further right is "
-        "better; the axis is logarithmic, so that the last percent is visible, and values closer than 0.01 % are drawn "
-        "at its end. The bar spans the middle half of the configurations, the circle is their median, the diamond the "
-        "agent's defaults. Hover over a dot for its hyperparameters.",
+        "Each dot is the mean over seeds of one hyperparameter configuration at the full budget. Further "
+        "right is better; the axis is logarithmic, so that the last percent is visible, and values closer "
+        "than 0.01 % are drawn at its end. The bar spans the middle half of the configurations, the circle "
+        "is their median, the diamond the agent's defaults. Hover over a dot for its hyperparameters.",
     ),
     "tickets": (
         "Winning tickets",
-        "The chance to win with randomly drawn hyperparameters: the share of runs within 1 % (strong bar) and 5 % (pale "
-        "bar) of the optimum, or of the best design seen where the optimum is not known, with 95 % intervals.",
+        "The chance to win with randomly drawn hyperparameters: the share of runs within 1 % (strong bar) "
+        "and 5 % (pale bar) of the optimum, or of the best design seen where the optimum is not known, "
+        "with 95 % intervals.",
     ),
     "curves": (
         "How fast: equal samples and equal wall time",
-        "The best design so far: median over runs, with the middle half as a band; higher is better. Equal samples is "
-        "the fair comparison where simulation dominates the cost; equal wall time also counts the agents' own "
-        "computation.",
+        "The best design so far: median over runs, with the middle half as a band; higher is better. Equal "
+        "samples is the fair comparison where simulation dominates the cost; equal wall time also counts "
+        "the agents' own computation.",
     ),
     "targets": (
         "Samples to reach a target",
-        "The share of runs that are within a distance of the optimum (or of the best design seen), over samples: "
-        "further left and higher is better. Unlike final scores, this does not saturate. Runs that never reach the "
-        "target keep the curve below 100 %.",
+        "The share of runs that are within a distance of the optimum (or of the best design seen), over "
+        "samples: further left and higher is better. Unlike final scores, this does not saturate. Runs "
+        "that never reach the target keep the curve below 100 %.",
     ),
     "tuning": (
         "Tuning is not free",
-        "The same total of samples, spent in four ways. Diamond: a new run of the best of k configurations of B samples, "
-        "chosen on some seeds and scored on the others, with its interval. Ring: the naive claim, scored on the same "
-        "seeds that chose it; the gap is the winner's curse. Triangle: the untuned defaults, with all k × B samples in "
-        "one run. Stroke: random search with k × B samples.",
+        "The same total of samples, spent in four ways. Diamond: a new run of the best of k configurations "
+        "of B samples, chosen on some seeds and scored on the others, with its interval. Ring: the naive "
+        "claim, scored on the same seeds that chose it; the gap is the winner's curse. Triangle: the "
+        "untuned defaults, with all k × B samples in one run. Stroke: random search with k × B samples.",
     ),
     "importance": (
         "Which hyperparameters matter",
-        "The percentage of the variation between an agent's configurations that each of its hyperparameters explains, "
-        "task by task. For ordered hyperparameters, an arrow shows whether larger values are better (↑) or worse (↓).",
+        "The percentage of the variation between an agent's configurations that each of its "
+        "hyperparameters explains, task by task. For ordered hyperparameters, an arrow shows whether "
+        "larger values are better (↑) or worse (↓).",
     ),
     "variance": (
         "Hyperparameters or luck",
-        "The variance of a run's score, split into the part that hyperparameters explain and the part that is left to "
-        "the seed (the seeds' part of the variance between configurations is subtracted).",
+        "The variance of a run's score, split into the part that hyperparameters explain and the part that "
+        "is left to the seed (the seeds' part of the variance between configurations is subtracted).",
     ),
     "comparisons": (
         "Every pair of agents",
-        "How much better the agent of the row is than that of the column, in percent. Only differences that are "
-        "significant after Holm's correction over the family are coloured; ≈ is equivalent within the study's margin, "
-        "shown by an equivalence test; a dot is not resolved by this number of seeds, which is not the same as equal.",
+        "How much better the agent of the row is than that of the column, in percent. Only differences "
+        "that are significant after Holm's correction over the family are coloured; ≈ is equivalent within "
+        "the study's margin, shown by an equivalence test; a dot is not resolved by this number of seeds, "
+        "which is not the same as equal.",
     ),
     "effort": ("Where the time went", "Wall time of all runs: simulation and the agents' own computation."),
 }
@@ -91,7 +95,8 @@ class Panel:
         title: name of its task or agent.
         chart: the chart, as wide as its box.
         about: filter that hides it: "task", "agent" or "" (none).
-        when: values of the section's choices at which it is shown; choices that are columns of its rows filter the rows.
+        when: values of the section's choices at which it is shown; choices that are columns of its rows
+            filter the rows.
         note: warning beside the title.
         min_width: smallest readable width, pixels; a narrower box scrolls.
     """
@@ -156,7 +161,9 @@ class Section:
 
 @dataclass(frozen=True)
 class ReportInput:
-    """The input of all sections: the analysis, its agents, the best first, and its tasks, one dictionary each."""
+    """The input of all sections: the analysis, its agents, the best first, and its tasks, one dictionary
+    each.
+    """
 
     analysis: Analysis
     agents: Sequence[str]
@@ -167,16 +174,27 @@ class ReportInput:
         """The input from an analysis alone."""
         return cls(analysis, ranked_agents(analysis), _tasks(analysis))
 
-    def panels(self, frame: pl.DataFrame, draw: Draw, when: Mapping[str, str] | None = None, min_width: int = 0) -> list[Panel]:
-        """A panel for all tasks together and one for each task of a frame, in the study's order, drawn by `draw(rows, scale)`."""
-        rows = {str(key): part for (key,), part in frame.partition_by("task", as_dict=True, maintain_order=True).items()}
+    def panels(
+        self, frame: pl.DataFrame, draw: Draw, when: Mapping[str, str] | None = None, min_width: int = 0
+    ) -> list[Panel]:
+        """A panel for all tasks together and one for each task of a frame, in the study's order, drawn by
+        `draw(rows, scale)`.
+        """
+        rows = {
+            str(key): part
+            for (key,), part in frame.partition_by("task", as_dict=True, maintain_order=True).items()
+        }
         panels = []
         for task in [{"task": ALL_TASKS}, *self.tasks]:
             name = str(task["task"])
             if name in rows:
                 chart = draw(rows[name], str(task.get("scale") or OPTIMUM))
                 about = "" if name == ALL_TASKS else "task"
-                panels.append(Panel(name, chart, about, when or {}, SATURATED if task.get("saturated") else "", min_width))
+                panels.append(
+                    Panel(
+                        name, chart, about, when or {}, SATURATED if task.get("saturated") else "", min_width
+                    )
+                )
         return panels
 
 
@@ -186,12 +204,21 @@ def _figures(name: str, panels: Sequence[Panel]) -> dict[str, dict[str, Chart]]:
 
 
 def ranked_agents(analysis: Analysis) -> list[str]:
-    """All agents of the report, the best first: by the mean over tasks of the rank of the median at the largest number of samples."""
-    columns = ((analysis.distribution, "agent"), (analysis.configurations, "agent"), (analysis.runs, "agent"), (analysis.effort, "agent"),
-               (analysis.importance, "agent"), (analysis.curves, "agent"), (analysis.tuning, "agent"), (analysis.comparisons, "agent_a"),
-               (analysis.comparisons, "agent_b"), (analysis.lottery_map, "agent"))  # fmt: skip
-    names = dict.fromkeys(str(name) for frame, column in columns for name in frame[column].drop_nulls().to_list())
-    final = final_rows(analysis.distribution).with_columns(rank=pl.col("q50").cast(pl.Float64).rank(descending=True).over("task"))
+    """All agents of the report, the best first: by the mean over tasks of the rank of the median at the
+    largest number of samples.
+    """
+    frames = (
+        analysis.distribution, analysis.configurations, analysis.runs, analysis.effort, analysis.importance,
+        analysis.curves, analysis.tuning, analysis.lottery_map,
+    )  # fmt: skip
+    pairs = [(analysis.comparisons, "agent_a"), (analysis.comparisons, "agent_b")]
+    columns = [*((frame, "agent") for frame in frames), *pairs]
+    names = dict.fromkeys(
+        str(name) for frame, column in columns for name in frame[column].drop_nulls().to_list()
+    )
+    final = final_rows(analysis.distribution).with_columns(
+        rank=pl.col("q50").cast(pl.Float64).rank(descending=True).over("task")
+    )
     means = dict(final.group_by("agent").agg(pl.col("rank").mean()).iter_rows())
     last = len(names) + 1.0
     return sorted(names, key=lambda name: last if means.get(name) is None else means[name])
@@ -200,21 +227,33 @@ def ranked_agents(analysis: Analysis) -> list[str]:
 def build_sections(report: ReportInput) -> list[Section]:
     """The page's charts, in their order."""
     return [
-        _map(report), _distributions(report), _tickets(report), _curves(report), _targets(report), _tuning(report), _importance(report),
-        _variance(report), _comparisons(report), _effort(report),
+        _map(report), _distributions(report), _tickets(report), _curves(report), _targets(report),
+        _tuning(report), _importance(report), _variance(report), _comparisons(report), _effort(report),
     ]  # fmt: skip
 
 
 def _map(report: ReportInput) -> Section:
     frame = report.analysis.lottery_map
     min_width = 50 + 44 * frame["samples"].n_unique()
-    panels = report.panels(frame, lambda rows, scale: charts.lottery_map(rows, report.agents), min_width=min_width)
-    return Section("map", panels, figures=_figures("lottery-map", panels), tables=["lottery_map"], panel_width=320)
+    panels = report.panels(
+        frame, lambda rows, scale: charts.lottery_map(rows, report.agents), min_width=min_width
+    )
+    return Section(
+        "map", panels, figures=_figures("lottery-map", panels), tables=["lottery_map"], panel_width=320
+    )
 
 
 def _distributions(report: ReportInput) -> Section:
-    panels = report.panels(report.analysis.configurations, lambda rows, scale: charts.distributions(rows, report.agents, scale=scale))
-    return Section("distributions", panels, figures=_figures("distributions", panels), tables=["configurations", "distribution"])
+    panels = report.panels(
+        report.analysis.configurations,
+        lambda rows, scale: charts.distributions(rows, report.agents, scale=scale),
+    )
+    return Section(
+        "distributions",
+        panels,
+        figures=_figures("distributions", panels),
+        tables=["configurations", "distribution"],
+    )
 
 
 def _tickets(report: ReportInput) -> Section:
@@ -259,9 +298,13 @@ def _targets(report: ReportInput) -> Section:
     figures: dict[str, dict[str, Chart]] = {}
     for distance in shown:
         rows = frame.filter(pl.col("target") == distance)
-        figures |= _figures(f"samples-to-target-{_slug(within(distance))}", report.panels(rows, partial(draw, paper=True)))
+        figures |= _figures(
+            f"samples-to-target-{_slug(within(distance))}", report.panels(rows, partial(draw, paper=True))
+        )
     values = [str(d) for d in distances]
-    choices = _choice("target", "Target", values, [str(d) for d in shown[-1:]], {str(d): within(d) for d in distances})
+    choices = _choice(
+        "target", "Target", values, [str(d) for d in shown[-1:]], {str(d): within(d) for d in distances}
+    )
     return Section("targets", report.panels(frame, draw), choices, figures, ["targets", "running_time"])
 
 
@@ -276,7 +319,13 @@ def _tuning(report: ReportInput) -> Section:
         *_choice("configurations", "Configurations tried (k)", _numbers(frame, "configurations"), [str(k)]),
         *_choice("samples", "Samples each (B)", _numbers(frame, "samples"), [str(samples)]),
     ]
-    return Section("tuning", report.panels(frame, draw), choices, _figures("tuning", report.panels(rows, draw)), ["tuning"])
+    return Section(
+        "tuning",
+        report.panels(frame, draw),
+        choices,
+        _figures("tuning", report.panels(rows, draw)),
+        ["tuning"],
+    )
 
 
 def _importance(report: ReportInput) -> Section:
@@ -305,21 +354,42 @@ def _comparisons(report: ReportInput) -> Section:
     families = _values(frame, "family")
     figures: dict[str, dict[str, Chart]] = {}
     for family in families:
-        figures |= _figures(f"comparisons-{_slug(family)}", report.panels(frame.filter(pl.col("family") == family), draw))
+        figures |= _figures(
+            f"comparisons-{_slug(family)}", report.panels(frame.filter(pl.col("family") == family), draw)
+        )
     choices = _choice("family", "Family", families, families[:1])
     panels = report.panels(frame, draw, min_width=130 + 22 * len(report.agents))
-    return Section("comparisons", panels, choices, figures, ["comparisons"], panel_width=480 if len(report.agents) > 10 else 0)
+    return Section(
+        "comparisons",
+        panels,
+        choices,
+        figures,
+        ["comparisons"],
+        panel_width=480 if len(report.agents) > 10 else 0,
+    )
 
 
 def _effort(report: ReportInput) -> Section:
-    spent = report.analysis.runs.group_by("task", "agent", maintain_order=True).agg(pl.col("seconds").sum(), runs=pl.len())
+    spent = report.analysis.runs.group_by("task", "agent", maintain_order=True).agg(
+        pl.col("seconds").sum(), runs=pl.len()
+    )
     if not len(spent):  # an analysis without its table of runs
-        spent = report.analysis.effort.select(pl.lit(None, dtype=pl.String).alias("task"), "agent", "seconds", "runs")
+        spent = report.analysis.effort.select(
+            pl.lit(None, dtype=pl.String).alias("task"), "agent", "seconds", "runs"
+        )
     panels = [Panel("All runs", charts.effort(spent, report.agents))] if len(spent) else []
-    return Section("effort", panels, figures=_figures("effort", panels), tables=["effort", "runs"], panel_width=420)
+    return Section(
+        "effort", panels, figures=_figures("effort", panels), tables=["effort", "runs"], panel_width=420
+    )
 
 
-def _choice(column: str, title: str, values: Sequence[str], chosen: Sequence[str], labels: Mapping[str, str] | None = None) -> list[Choice]:
+def _choice(
+    column: str,
+    title: str,
+    values: Sequence[str],
+    chosen: Sequence[str],
+    labels: Mapping[str, str] | None = None,
+) -> list[Choice]:
     """A choice, if there are options; one with a single option is made but not shown."""
     return [Choice(column, title, values, chosen[0], labels or {})] if values else []
 
@@ -341,11 +411,17 @@ def _numbers(frame: pl.DataFrame, column: str) -> list[str]:
 
 
 def _pair(tuning: pl.DataFrame) -> tuple[int, int]:
-    """The (configurations, samples) shown first: most agents with all four ways, up to 16 configurations, most samples in total."""
+    """The (configurations, samples) shown first: most agents with all four ways, up to 16 configurations,
+    most samples in total.
+    """
     known = tuning.filter(pl.col("tuned").is_not_null())
-    pairs = known.group_by("configurations", "samples", maintain_order=True).agg(rows=pl.len(), both=pl.col("untuned").is_not_null().sum())
+    pairs = known.group_by("configurations", "samples", maintain_order=True).agg(
+        rows=pl.len(), both=pl.col("untuned").is_not_null().sum()
+    )
     k, samples = pl.col("configurations"), pl.col("samples")
-    best = pairs.sort(k > 1, "both", "rows", pl.min_horizontal(k, 16), k * samples, descending=True, maintain_order=True).head(1)
+    best = pairs.sort(
+        k > 1, "both", "rows", pl.min_horizontal(k, 16), k * samples, descending=True, maintain_order=True
+    ).head(1)
     return (int(best["configurations"][0]), int(best["samples"][0])) if len(best) else (1, 1)
 
 
@@ -359,7 +435,12 @@ def _tasks(analysis: Analysis) -> list[dict[str, Any]]:
     rows = analysis.tasks.to_dicts()
     known = {row["task"] for row in rows}
     frames = (analysis.configurations, analysis.distribution, analysis.runs, analysis.curves)
-    others = dict.fromkeys(t for frame in frames for t in frame["task"].drop_nulls().to_list() if t not in known and t != ALL_TASKS)
+    others = dict.fromkeys(
+        t
+        for frame in frames
+        for t in frame["task"].drop_nulls().to_list()
+        if t not in known and t != ALL_TASKS
+    )
     return rows + [{name: None for name in analysis.tasks.columns} | {"task": task} for task in others]
 
 

@@ -1,1 +1,3 @@
-"""DNN accelerators: dataflow templates, attention and heterogeneous chips, in closed form and checked against real simulators."""
+"""DNN accelerators: dataflow templates, attention and heterogeneous chips, in closed form and checked
+against real simulators.
+"""

@@ -1,11 +1,22 @@
-"""Energy and area per access and per operation, read from tables with a technology node and a source for every number (`tables/`).
+"""Energy and area of memories, operations and networks, from tables with a technology node and a source for
+every number (`tables/`).
 
-    e_sram(b)   log-log interpolation of measured capacities; outside of them  e(b) = e(b0) (b / b0)^0.57        (pJ per byte)
-    a_sram(b)   log-log interpolation; outside of them proportional to b                                         (um2)
-    e_noc       a fixed number of accesses to a register file of 512 bytes                                       (pJ per byte)
-    energy      = MACs e_mac + sum over levels of bytes moved * e_level + leakage * time                         (J)
+    e_sram(b)   log-log interpolation of measured capacities; outside of them  e(b) = e(b0) (b / b0)^0.57
+                                                                               (pJ per byte)
+    a_sram(b)   log-log interpolation; outside of them proportional to b
+                (um2)
+    e_noc       a fixed number of accesses to a register file of 512 bytes
+                (pJ per byte)
+    energy      = MACs e_mac + sum over levels of bytes moved * e_level + leakage * time
+                (J)
+    area        = P (a_mac + a_L1) + a_sram(buffer) + bits * pitch * (height + width)
+                (um2)
 
-Tables of different tools differ 2 to 10 times, so that absolute joules are no claim: ratios of designs under one table are.
+The area of P PEs has a network with a trunk of `bits` wires along the rows, and a bus with an equal share of
+them in each row; height and width are those of the array. Control, pads and the memory chip are left out.
+
+Tables of different tools differ by factors of 2 to 10: rely on ratios of designs under one table, not on
+absolute joules.
 """
 
 from __future__ import annotations
@@ -13,7 +24,7 @@ from __future__ import annotations
 import hashlib
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,21 +36,21 @@ from archgym.errors import ArchGymError, unknown
 from archgym.files.paths import refuse_foreign
 
 TABLES = Path(__file__).parent / "tables"
-REGISTER_FILE_BYTES = 512  # that inter-PE transfers are measured in
+REGISTER_FILE_BYTES = 512  # register file whose accesses are the unit of transfers between PEs
 
 Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class EnergyTable:
-    """What accesses and operations cost in one technology.
+    """Costs of accesses and operations in one technology.
 
     Attributes:
-        name: of the file.
-        node_nm: technology node.
-        dram_pj_per_byte: of off-chip memory, read or written.
-        noc_pj_per_byte: of a transfer between the global buffer and a PE.
-        wire_pitch_um: of a wire of that network.
+        name: name of the file.
+        node_nm: technology node, nm.
+        dram_pj_per_byte: energy of off-chip reads and writes, pJ per byte.
+        noc_pj_per_byte: energy of transfers between the global buffer and a PE, pJ per byte.
+        wire_pitch_um: pitch of the wires of that network, um.
     """
 
     name: str
@@ -55,7 +66,7 @@ class EnergyTable:
 
     @property
     def digest(self) -> str:
-        """Stands for all of its numbers."""
+        """A hash of all its numbers."""
         numbers = (
             self.dram_pj_per_byte,
             self.noc_pj_per_byte,
@@ -67,30 +78,45 @@ class EnergyTable:
         return hashlib.sha256(repr((numbers, memories)).encode()).hexdigest()[:16]
 
     def mac_pj(self, precision: Any) -> Floats:
-        """Energy of a multiply-add, pJ, for a precision or an array [B] of them."""
+        """Energy of a multiply-add for a precision or an array of precisions [B], pJ."""
         return _by_precision(self._mac_pj, precision)
 
     def mac_um2(self, precision: Any) -> Floats:
-        """Area of a multiply-adder, um2, for a precision or an array [B] of them."""
+        """Area of a multiply-adder for a precision or an array of precisions [B], um2."""
         return _by_precision(self._mac_um2, precision)
 
     def sram_pj_per_byte(self, capacity_bytes: Any) -> tuple[Floats, Floats]:
-        """Energy of a byte read from and written to a memory of this capacity (any shape): pJ."""
+        """Energy of reading and of writing a byte in a memory of this capacity (any shape), pJ."""
         return self._cost(0, capacity_bytes, self._exponent), self._cost(1, capacity_bytes, self._exponent)
 
     def sram_um2(self, capacity_bytes: Any) -> Floats:
-        """Area of a memory of this capacity (any shape): um2."""
+        """Area of a memory of this capacity (any shape), um2."""
         return self._cost(2, capacity_bytes, 1.0)
 
     def sram_leakage_w(self, capacity_bytes: Any) -> Floats:
-        """Power of a memory of this capacity that is not accessed (any shape): W."""
+        """Leakage power of a memory of this capacity (any shape), W."""
         return self._cost(3, capacity_bytes, 1.0)
 
     def _cost(self, row: int, capacity_bytes: Any, exponent: float) -> Floats:
         wanted = np.log(np.asarray(capacity_bytes, float))
         inside = np.clip(wanted, self._log_bytes[0], self._log_bytes[-1])
-        cost: Floats = np.exp(np.interp(inside, self._log_bytes, self._log_costs[row]) + exponent * (wanted - inside))
-        return cost
+        return np.exp(np.interp(inside, self._log_bytes, self._log_costs[row]) + exponent * (wanted - inside))
+
+
+def area_mm2(
+    table: EnergyTable,
+    rows: Any,
+    cols: Any,
+    l1_bytes: Any,
+    buffer_bytes: Any,
+    noc_bytes_per_cycle: Any,
+    precision: Any,
+) -> Floats:
+    """Area of B accelerators, mm2, from columns [B]."""
+    pe = table.mac_um2(precision) + table.sram_um2(l1_bytes)
+    wires = 8 * np.asarray(noc_bytes_per_cycle) * table.wire_pitch_um
+    network = wires * (np.asarray(rows) + np.asarray(cols)) * np.sqrt(pe)
+    return 1e-6 * (np.asarray(rows) * np.asarray(cols) * pe + table.sram_um2(buffer_bytes) + network)
 
 
 def _by_precision(costs: Mapping[str, float], precision: Any) -> Floats:
@@ -98,8 +124,7 @@ def _by_precision(costs: Mapping[str, float], precision: Any) -> Floats:
     for name in np.unique(names).tolist():
         if name not in costs:
             raise unknown("precision of this energy table", name, costs)
-    cost: Floats = np.select([names == name for name in costs], list(costs.values()), np.nan)
-    return cost
+    return np.select([names == name for name in costs], list(costs.values()), np.nan)
 
 
 def list_energy_tables() -> list[str]:
@@ -109,10 +134,10 @@ def list_energy_tables() -> list[str]:
 
 @cache
 def load_energy_table(name: str = "45nm") -> EnergyTable:
-    """A table that ships with archgym, by name, or one of your own, by path.
+    """A shipped table by name, or your own table by path; start from a copy of `tables/45nm.toml`.
 
     Raises:
-        ArchGymError: no such table, or one that is not complete; start from a copy of `tables/45nm.toml`.
+        ArchGymError: an unknown or incomplete table.
     """
     if not isinstance(name, str):
         raise unknown("energy table", name, list_energy_tables())
@@ -140,6 +165,8 @@ def load_energy_table(name: str = "45nm") -> EnergyTable:
             _log_costs=log_costs,
         )
         noc = float(data["noc_register_accesses"]) * float(table.sram_pj_per_byte(REGISTER_FILE_BYTES)[0])
-        return EnergyTable(**{**table.__dict__, "noc_pj_per_byte": noc})
+        return replace(table, noc_pj_per_byte=noc)
     except (KeyError, ValueError, TypeError, IndexError) as error:
-        raise ArchGymError(f"{path} is not an energy table ({type(error).__name__}: {error}); start from a copy of 45nm.toml") from error
+        raise ArchGymError(
+            f"{path} is not an energy table ({type(error).__name__}: {error}); start from a copy of 45nm.toml"
+        ) from error

@@ -1,21 +1,26 @@
-"""What a DNN costs on an accelerator: the analytical model, vectorised over designs and layers.
+"""The analytical model of a DNN on an accelerator, vectorised over designs and layers.
 
-For every layer, with Br, Bn the bytes per cycle of off-chip memory and of the network between global buffer and array (NoC),
+For every layer, with Br, Bn the bytes per cycle of off-chip memory and of the network between global buffer
+and array (NoC),
 
-    cycles  = max(compute, noc bytes / Bn, dram bytes / Br) + first tile / Br                     double-buffered; once per repeat
+    cycles  = max(compute, noc bytes / Bn, dram bytes / Br) + first tile / Br   double-buffered; once per
+            repeat
             = compute + noc bytes / Bn + dram bytes / Br                                          otherwise
-    energy  = MACs e_mac + L1 bytes e_L1 + noc bytes e_noc + buffer bytes e_buffer + dram bytes e_dram + leakage * time
+    energy  = MACs e_mac + L1 bytes e_L1 + noc bytes e_noc + buffer bytes e_buffer + dram bytes e_dram +
+            leakage * time
     noc     = b (inputs + weights + O) + 2 a O (passes - 1)
-    buffer  reads  b (inputs + weights) + a O (passes - 1) + what is written to DRAM
-            writes b O + a O (passes - 1) + what is read from DRAM
+    buffer  reads  b (inputs + weights) + a O (passes - 1) + DRAM writes
+            writes b O + a O (passes - 1) + DRAM reads
 
-compute, inputs, weights and passes from the dataflow (`templates`), dram bytes from the best tile that fits (`tiling`), energies from a
-table (`energy`), area from `area`. Layers run one after the other, their groups too, and each takes its operands from off-chip memory and
-leaves its result there.
+`templates` give compute, inputs, weights and passes of a dataflow, `tiling` the DRAM bytes of the best tile
+that fits, `energy` and `area` the costs. Layers and their groups run one after the other; each reads its
+operands from off-chip memory and writes its result there.
 
-What is validated: compute cycles against SCALE-Sim and MAESTRO, without difference; traffic and energy of weight-stationary matrix
-multiplications against accelforge's mapper. What is not: stalls where bandwidth binds, absolute joules, words of the shidiannao and eyeriss
-templates, area beyond its memories and multiply-adders. `archgym fidelity accelerator` prints the figures.
+Validated: compute cycles equal SCALE-Sim's and MAESTRO's; traffic and energy of weight-stationary matrix
+    multiplications are close to
+accelforge's. Not validated: stalls where bandwidth binds, absolute joules, words of the shidiannao and
+eyeriss templates, area beyond memories and multiply-adders. `archgym fidelity accelerator` prints the
+figures.
 """
 
 from __future__ import annotations
@@ -27,34 +32,41 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from archgym.simulator import Metric, Simulator
-from archgym.simulators.accelerator.area import area_mm2
-from archgym.simulators.accelerator.design import DATAFLOWS, KIB, PRECISIONS, accelerator_space
-from archgym.simulators.accelerator.energy import EnergyTable, load_energy_table
+from archgym.simulator import Simulator
+from archgym.simulators.accelerator.design import (
+    DATAFLOWS,
+    KIB,
+    PRECISIONS,
+    accelerator_space,
+    select_metrics,
+)
+from archgym.simulators.accelerator.energy import EnergyTable, area_mm2, load_energy_table
 from archgym.simulators.accelerator.layers import Layer, columns
 from archgym.simulators.accelerator.templates import L1_ACCESSES, TEMPLATES, Arrays
-from archgym.simulators.accelerator.tiling import Tiles, curve
+from archgym.simulators.accelerator.tiling import Indexed, Tiles, curve
 from archgym.simulators.accelerator.workloads import Dimensions, Workload, load_workload
 from archgym.space import Array, Indices
 
-CHUNK = 4096  # designs at a time: bounds memory to a few hundred MB for networks of 100 layers
-TERMS = ("compute", "noc", "dram")  # that may bind, in the order of the metric `bound`, from 1
+CHUNK = 4096  # designs at a time: a few hundred MB for networks of 100 layers
+TERMS = ("compute", "noc", "dram")  # terms that may bind; the metric `bound` numbers them from 1
 
-_MAPPING = ("dataflow", "rows", "cols", "l1_bytes", "buffer_kb", "precision", "double_buffering")  # what the mapping of a layer depends on
+# Parameters that the mapping of a layer depends on.
+_MAPPING = ("dataflow", "rows", "cols", "l1_bytes", "buffer_kb", "precision", "double_buffering")
 
 Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Mappings:
-    """Layers mapped onto arrays, whatever the bandwidths and the clock: [B, L], all repeats of a layer together.
+class Mappings(Indexed):
+    """Layers mapped onto arrays, independent of bandwidths and clock: [B, L], all repeats of a layer
+    together.
 
     Attributes:
         compute: cycles of computation alone.
-        noc, dram: bytes.
-        first: bytes that the first tile waits for.
-        energy: pJ, without leakage.
-        fits: whether buffer and L1 hold what is needed.
+        noc, dram: traffic of the network and of off-chip memory, bytes.
+        first: operands of the first tile, bytes.
+        energy: energy without leakage, pJ.
+        fits: whether the layer fits buffer and L1.
     """
 
     compute: Floats
@@ -64,20 +76,17 @@ class Mappings:
     energy: Floats
     fits: npt.NDArray[np.bool_]
 
-    def __getitem__(self, index: Any) -> Mappings:
-        return Mappings(*(getattr(self, f.name)[index] for f in fields(self)))
-
 
 @dataclass(frozen=True)
 class LayerCosts:
-    """What L layers cost B designs, [B, L], all repeats of a layer together; meaningless where not `fits`.
+    """Costs of L layers on B designs, [B, L], all repeats of a layer together; undefined where not `fits`.
 
     Attributes:
-        cycles: of the layer.
+        cycles: cycles of the layer.
         terms: cycles of computation, NoC and DRAM, [3, B, L].
-        energy_j: without leakage.
-        dram_bytes: read and written.
-        fits: whether buffer and L1 hold what is needed.
+        energy_j: energy without leakage, J.
+        dram_bytes: off-chip traffic, bytes.
+        fits: whether the layer fits buffer and L1.
     """
 
     cycles: Floats
@@ -88,51 +97,63 @@ class LayerCosts:
 
 
 class LayerModel:
-    """The cost of layers, one by one.
+    """Costs of single layers.
 
     Args:
-        layers: L of them.
-        table: energies.
+        layers: the layers, [L].
+        table: energies and areas of a technology.
     """
 
     def __init__(self, layers: tuple[Layer, ...], table: EnergyTable):
         self.layers, self.table = layers, table
         self.macs = np.array([layer.macs for layer in layers], float)  # [L], all repeats
         self._columns = columns(layers)
-        curves = [curve(layer, p, bool(d)) for p in PRECISIONS.values() for d in (False, True) for layer in layers]
+        curves = [
+            curve(layer, p, bool(d)) for p in PRECISIONS.values() for d in (False, True) for layer in layers
+        ]
         sizes = [len(c.need) for c in curves]
-        self._offset = np.cumsum([0, *sizes[:-1]]).reshape(2 * len(PRECISIONS), len(layers))  # of a precision, buffering and layer
+        # by precision and buffering, and layer
+        self._offset = np.cumsum([0, *sizes[:-1]]).reshape(2 * len(PRECISIONS), len(layers))
         self._curves = Tiles(*(np.concatenate([getattr(c, f.name) for c in curves]) for f in fields(Tiles)))
         self._needs = [c.need for c in curves]
         self._places: dict[int, npt.NDArray[np.int64]] = {}
 
     def least_buffer_bytes(self, layer: int, precision: str, double_buffering: bool) -> int:
-        """The smallest global buffer that holds a tile of a layer."""
+        """The smallest global buffer that holds a tile of a layer, bytes."""
         kind = 2 * list(PRECISIONS).index(precision) + int(double_buffering)
         return int(self._needs[kind * len(self.layers) + layer][0])
 
     def costs(self, designs: Mapping[str, Array]) -> LayerCosts:
-        """Cycles and energy of every layer on designs given as columns [B] (see `design.accelerator_space`)."""
+        """Costs of every layer on designs, columns [B] (see `design.accelerator_space`)."""
         _, first, inverse = np.unique(_keys(designs), return_index=True, return_inverse=True)
         mapped = self._map({name: np.asarray(designs[name])[first] for name in _MAPPING})[inverse]
         clock_hz = 1e6 * designs["clock_mhz"][:, None]
         dram_bytes_per_cycle = 1e9 * designs["dram_gb_s"][:, None] / clock_hz
-        terms = np.stack([mapped.compute, mapped.noc / designs["noc_bytes_per_cycle"][:, None], mapped.dram / dram_bytes_per_cycle])
+        terms = np.stack(
+            [
+                mapped.compute,
+                mapped.noc / designs["noc_bytes_per_cycle"][:, None],
+                mapped.dram / dram_bytes_per_cycle,
+            ]
+        )
         overlapped = terms.max(axis=0) + mapped.first / dram_bytes_per_cycle
         cycles = np.where(designs["double_buffering"][:, None], overlapped, terms.sum(axis=0))
         return LayerCosts(cycles, terms, 1e-12 * mapped.energy, mapped.dram, mapped.fits)
 
-    def totals(self, designs: Mapping[str, Array], costs: LayerCosts, counts: npt.NDArray[np.int64] | None = None) -> dict[str, Array]:
+    def totals(
+        self, designs: Mapping[str, Array], costs: LayerCosts, counts: npt.NDArray[np.int64] | None = None
+    ) -> dict[str, Array]:
         """One inference of all layers, one after the other.
 
         Args:
             designs: columns [B].
-            costs: of the layers on these designs.
-            counts: how often each design computes a layer and its repeats, [B, L]; none that it does not compute has to fit.
+            costs: costs of the layers on these designs.
+            counts: computations of each layer and its repeats by each design, [B, L]; a layer with 0 need not
+                fit.
 
         Returns:
-            latency_s, cycles, energy_j, area_mm2, power_w and edp, float64 [B], `feasible`, bool [B], and `failure`, str [B], where one
-            is not.
+            latency_s, cycles, energy_j, area_mm2, power_w and edp, float64 [B], `feasible`, bool [B], and
+            `failure`, str [B], if any design is infeasible.
         """
         cycles, energy_j, fits = costs.cycles, costs.energy_j, costs.fits
         if counts is not None:
@@ -140,7 +161,9 @@ class LayerModel:
         total_cycles = cycles.sum(axis=1)
         latency_s = total_cycles / (1e6 * designs["clock_mhz"])
         leakage_w = self.table.sram_leakage_w(KIB * designs["buffer_kb"])
-        leakage_w = leakage_w + designs["rows"] * designs["cols"] * self.table.sram_leakage_w(designs["l1_bytes"])
+        leakage_w = leakage_w + designs["rows"] * designs["cols"] * self.table.sram_leakage_w(
+            designs["l1_bytes"]
+        )
         total_j = energy_j.sum(axis=1) + leakage_w * latency_s
         results: dict[str, Array] = {
             "latency_s": latency_s,
@@ -160,22 +183,31 @@ class LayerModel:
             "feasible": np.asarray(fits.all(axis=1)),
         }
         if not results["feasible"].all():
-            reasons = {row: self._reason(designs, row, fits[row]) for row in np.flatnonzero(~results["feasible"]).tolist()}
+            reasons = {
+                row: self._reason(designs, row, fits[row])
+                for row in np.flatnonzero(~results["feasible"]).tolist()
+            }
             results["failure"] = np.array([reasons.get(row, "") for row in range(len(fits))])
         return results
 
     def _reason(self, designs: Mapping[str, Array], row: int, fits: npt.NDArray[np.bool_]) -> str:
-        """Why a design is infeasible, by its first layer that does not fit."""
+        """The reason why a design is infeasible, by its first layer that does not fit."""
         layer = int(fits.argmin())
         name, precision = self.layers[layer].name, str(designs["precision"][row])
         need = self.least_buffer_bytes(layer, precision, bool(designs["double_buffering"][row]))
         if need > KIB * designs["buffer_kb"][row]:
-            return f"a buffer of {designs['buffer_kb'][row]} KiB holds no tile of {name}, which takes {need:,} bytes: raise buffer_kb"
+            return (
+                f"a buffer of {designs['buffer_kb'][row]} KiB holds no tile of {name}, which takes {need:,} "
+                "bytes: raise buffer_kb"
+            )
         dataflow, l1 = designs["dataflow"][row], designs["l1_bytes"][row]
-        return f"an L1 of {l1} bytes does not hold a row of the kernel of {name} for dataflow {dataflow} in {precision}: raise l1_bytes"
+        return (
+            f"an L1 of {l1} bytes does not hold a row of the kernel of {name} for dataflow {dataflow} in "
+            f"{precision}: raise l1_bytes"
+        )
 
     def _map(self, designs: Mapping[str, Array]) -> Mappings:
-        """Distinct mappings, columns [U]."""
+        """Mappings of distinct designs, columns [U]."""
         layer, size = self._columns, len(designs["rows"])
         precision = _precision(designs)
         operand = np.array([p.operand_bytes for p in PRECISIONS.values()])[precision]
@@ -189,7 +221,12 @@ class LayerModel:
             own = np.flatnonzero(designs["dataflow"] == dataflow)
             if len(own):
                 mapped = TEMPLATES[dataflow](arrays[own], layer, tiles[own])
-                cycles[own], inputs[own], weights[own], passes[own] = mapped.cycles, mapped.inputs, mapped.weights, mapped.passes
+                cycles[own], inputs[own], weights[own], passes[own] = (
+                    mapped.cycles,
+                    mapped.inputs,
+                    mapped.weights,
+                    mapped.passes,
+                )
                 fits[own] &= mapped.fits
                 l1_words[:, own, 0] = np.array(L1_ACCESSES[dataflow])[:, None]
         b, a, count = arrays.operand_bytes, arrays.accumulator_bytes, layer["count"]
@@ -203,8 +240,10 @@ class LayerModel:
 
         table = self.table
         buffer_read_pj, buffer_write_pj = table.sram_pj_per_byte(KIB * designs["buffer_kb"])
-        l1_pj = np.mean(table.sram_pj_per_byte(designs["l1_bytes"]), axis=0)  # reads and writes are about as frequent
-        mac_pj = table.mac_pj(designs["precision"])[:, None] + (l1_words[0] * b + l1_words[1] * a) * l1_pj[:, None]
+        l1_pj = np.mean(table.sram_pj_per_byte(designs["l1_bytes"]), axis=0)  # about as many reads as writes
+        mac_pj = (
+            table.mac_pj(designs["precision"])[:, None] + (l1_words[0] * b + l1_words[1] * a) * l1_pj[:, None]
+        )
         energy = (
             self.macs * mac_pj
             + count * noc * table.noc_pj_per_byte
@@ -224,12 +263,14 @@ class LayerModel:
         """The tile of every layer in every design's buffer, [U, L], and whether there is one."""
         kind = 2 * _precision(designs) + designs["double_buffering"]
         sizes, inverse = np.unique(KIB * designs["buffer_kb"], return_inverse=True)
-        places = np.array([self._place(int(size)) for size in sizes], np.int64).reshape(-1, *self._offset.shape)
+        places = np.array([self._place(int(size)) for size in sizes], np.int64).reshape(
+            -1, *self._offset.shape
+        )
         place = places[inverse, kind]  # [U, L]
         return place >= 0, self._curves[self._offset[kind] + np.maximum(place, 0)]
 
     def _place(self, buffer_bytes: int) -> npt.NDArray[np.int64]:
-        """Where on every curve a buffer is: [precisions x bufferings, L], -1 where no tile fits."""
+        """Place of a buffer on every curve, [precisions x bufferings, L], -1 where no tile fits."""
         if buffer_bytes not in self._places:
             found = [np.searchsorted(need, buffer_bytes, side="right") - 1 for need in self._needs]
             self._places[buffer_bytes] = np.array(found, np.int64).reshape(self._offset.shape)
@@ -237,9 +278,8 @@ class LayerModel:
 
 
 def _precision(designs: Mapping[str, Array]) -> npt.NDArray[np.int64]:
-    """Which of `PRECISIONS` each design has, [B]."""
-    which: npt.NDArray[np.int64] = np.stack([designs["precision"] == name for name in PRECISIONS]).argmax(axis=0)
-    return which
+    """Index of each design's precision in `PRECISIONS`, [B]."""
+    return np.stack([designs["precision"] == name for name in PRECISIONS]).argmax(axis=0)
 
 
 def _keys(designs: Mapping[str, Array]) -> npt.NDArray[np.int64]:
@@ -255,10 +295,10 @@ class Accelerator(Simulator):
     """One network on one accelerator.
 
     Args:
-        workload: a name (`archgym workloads`), the path of an .onnx or .csv file, or a Workload.
-        technology: an energy table, by name or path: "45nm", "65nm".
-        fixed: parameters with the one value that they shall have, such as {"precision": "fp16"}.
-        dimensions: sizes of dynamic dimensions of an .onnx file, such as {"batch": 1}, as of `load_onnx`.
+        workload: workload by name (`archgym workloads`) or path (.onnx, .csv), or a Workload.
+        technology: energy table by name ("45nm", "65nm") or path.
+        fixed: parameters to hold constant, e.g. {"precision": "fp16"}.
+        dimensions: sizes of dynamic dimensions of an .onnx file, e.g. {"batch": 1}; see `load_onnx`.
 
     Raises:
         ArchGymError: an unknown workload, table, parameter or value, or a file that cannot be read.
@@ -266,17 +306,17 @@ class Accelerator(Simulator):
 
     identity = "archgym.simulators.accelerator.model:Accelerator"
 
-    metrics = (
-        Metric("latency_s", unit="s", better="lower"),
-        Metric("cycles", unit="1", better="lower"),
-        Metric("energy_j", unit="J", better="lower"),
-        Metric("area_mm2", unit="mm2", better="lower"),
-        Metric("power_w", unit="W", better="lower"),
-        Metric("edp", unit="J s", better="lower"),
-        Metric("utilization", unit="1", better="higher"),
-        Metric("dram_bytes", unit="B", better="lower"),
-        Metric("compute_cycles", unit="1", better="lower"),
-        Metric("bound", unit="1"),
+    metrics = select_metrics(
+        "latency_s",
+        "cycles",
+        "energy_j",
+        "area_mm2",
+        "power_w",
+        "edp",
+        "utilization",
+        "dram_bytes",
+        "compute_cycles",
+        "bound",
     )
 
     def __init__(
@@ -288,23 +328,30 @@ class Accelerator(Simulator):
     ):
         self.workload = load_workload(workload, dimensions)
         self.table = load_energy_table(technology)
-        self.table.mac_pj(list(PRECISIONS))  # a table without one of them is refused here
+        self.table.mac_pj(list(PRECISIONS))  # refuses a table without one of them
         self.space = accelerator_space(fixed)
         self.model = LayerModel(self.workload.layers, self.table)
 
     @property
     def specification(self) -> dict[str, Any]:
-        """The class, its arguments, and digests of what they name: a file may change."""
+        """The class, its arguments, and digests of the files that they name."""
         return {**super().specification, "workload": self.workload.digest, "table": self.table.digest}
 
     def evaluate_indices(self, indices: Indices, rng: np.random.Generator | None = None) -> dict[str, Array]:
-        """Indices [B, 10] -> every metric, float64 [B], `feasible`, bool [B], and `failure`, str [B], where a design is not."""
+        """Indices [B, 10] -> every metric, float64 [B], `feasible`, bool [B], and `failure`, str [B], if
+        any design is infeasible.
+        """
         return in_chunks(lambda chunk: self._evaluate(self.space.decode(chunk)), indices)
 
     def _evaluate(self, designs: dict[str, Array]) -> dict[str, Array]:
         costs = self.model.costs(designs)
         results = self.model.totals(designs, costs)
-        share = np.stack([np.where(costs.terms.argmax(axis=0) == term, costs.cycles, 0).sum(axis=1) for term in range(len(TERMS))])
+        share = np.stack(
+            [
+                np.where(costs.terms.argmax(axis=0) == term, costs.cycles, 0).sum(axis=1)
+                for term in range(len(TERMS))
+            ]
+        )
         return results | {
             "utilization": self.model.macs.sum() / (results["cycles"] * designs["rows"] * designs["cols"]),
             "dram_bytes": costs.dram_bytes.sum(axis=1),
@@ -314,9 +361,11 @@ class Accelerator(Simulator):
 
 
 def in_chunks(evaluate: Callable[[Indices], dict[str, Array]], indices: Indices) -> dict[str, Array]:
-    """Designs [B, P] evaluated `CHUNK` at a time: columns [B], `failure` among them where one of the parts has it."""
+    """Evaluate designs [B, P], `CHUNK` at a time: columns [B], with `failure` if any chunk has it."""
     parts = [evaluate(indices[start : start + CHUNK]) for start in range(0, max(len(indices), 1), CHUNK)]
     results = {name: np.concatenate([part[name] for part in parts]) for name in parts[0] if name != "failure"}
     if any("failure" in part for part in parts):
-        results["failure"] = np.concatenate([part.get("failure", np.full(len(part["feasible"]), "")) for part in parts])
+        results["failure"] = np.concatenate(
+            [part.get("failure", np.full(len(part["feasible"]), "")) for part in parts]
+        )
     return results

@@ -1,67 +1,73 @@
-"""Dataflow templates: what an array of PEs does with one group of a layer, in closed form.
+"""Dataflow templates: one group of a layer on an array of PEs, in closed form.
 
-An array of Ra rows and Ca columns; a layer of N filters, C channels, kernel R x S and output E x F, as a matrix multiplication of
-M = batch E F by N by Kd = R S C; / / rounded up. b and a are the bytes of an operand and of a partial sum.
+An array of Ra rows and Ca columns; a layer of N filters, C channels, kernel R x S and output E x F, as a
+matrix multiplication of M = batch E F by N by Kd = R S C; divisions round up. b and a are the bytes of an
+operand and of a partial sum.
 
-    dataflow        compute cycles
-    nvdla           (N / Ca)(C / Ra) batch E F (R S + g)                           g = R S / w kernel positions that L1 holds: w b + a <= L1
-    shidiannao      N C (E / Ra)(F / Ca) batch (R S + 1)                           a matrix multiplication: (M / Ra)(N / Ca)(Kd + 1)
-    eyeriss         (N / p)(C / (q [Ra / R]))(R / Ra)(E / Ca) batch F (p q S + 1)  p filters, q channels per PE: (p q S + q S) b + p a <= L1
-    systolic_*      SCALE-Sim's forms (`systolic.cycles`)
+    dataflow     compute cycles
+    nvdla        (N / Ca)(C / Ra) batch E F (R S + g)                           g = R S / w kernel positions
+                 that L1 holds: w b + a <= L1
+    shidiannao   N C (E / Ra)(F / Ca) batch (R S + 1)                           a matrix multiplication: (M /
+                 Ra)(N / Ca)(Kd + 1)
+    eyeriss      (N / p)(C / (q [Ra / R]))(R / Ra)(E / Ca) batch F (p q S + 1)  p filters, q channels per PE:
+                 (p q S + q S) b + p a <= L1
+    systolic_*   SCALE-Sim's forms (`systolic.cycles`)
 
-nvdla, shidiannao and eyeriss are MAESTRO's forms (`maestro.runtime`) for any array: each hands a result on in one cycle of its own, so that
-nvdla reaches half of its peak with 1 x 1 kernels. p counts as at most N, q as at most C, [Ra / R] as at least 1; of the p and q that fit L1
-eyeriss takes those with the fewest cycles, of equals the smaller q, then the smaller p. Cycles are those of the whole layer.
+nvdla, shidiannao and eyeriss are MAESTRO's forms (`maestro.runtime`) for any array: each passes a result on
+in an extra cycle, so that nvdla reaches half of its peak with 1 x 1 kernels. p counts as at most N, q as at
+most C, [Ra / R] as at least 1; eyeriss takes the p and q in L1 with the fewest cycles, of equals the smaller
+q, then the smaller p. Cycles are those of the whole layer.
 
-Words between the array and the global buffer are counted per tile (`tiling.Tiles`), with nm, nn, nk tiles of mt pixels (et x ft), nt
-filters and ct channels, h(x) the input pixels that x neighbouring outputs read along an axis, and folds and input pixels of an output axis
+Words between the array and the global buffer are counted per tile (`tiling.Tiles`): nm, nn, nk tiles of mt
+pixels (et x ft), nt filters and ct channels; h(x) is the input pixels that x neighbouring outputs read along
+an axis. Folds and input pixels of an output axis are
 
     fold(n, t, lanes) = (n / t)(t / lanes),   read(n, t, lanes) = fold(n, t, lanes) h(min(t, lanes))
 
                     inputs                                          weights                          passes
-    nvdla           M Kd nn (nt / Ca)                               Kd N nm                          nk (ct / Ra) g
-    shidiannao      N C batch read(E, et, Ra) read(F, ft, Ca)       Kd N batch fold(E) fold(F)       nk
-    eyeriss         nn (nt / p) C batch (R / Ra)                    Kd N batch fold(E, et, Ca)       nk (ct / (q [Ra / R])) (R / Ra)
+    nvdla        M Kd nn (nt / Ca)                           Kd N nm                      nk (ct / Ra) g
+    shidiannao   N C batch read(E, et, Ra) read(F, ft, Ca)   Kd N batch fold(E) fold(F)   nk
+    eyeriss      nn (nt / p) C batch (R / Ra)                Kd N batch fold(E, et, Ca)   nk (ct / (q [Ra /
+                                                             R])) (R / Ra)
                         read(E, et, Ca) read(F, ft, ft)                 fold(F, ft, ft)
-    systolic_ws     M Kd nn (nt / Ca)                               Kd N nm                          nk (ct R S / Ra)
-    systolic_os     M Kd nn (nt / Ca)                               Kd N nm (mt / Ra)                nk
-    systolic_is     M Kd nn                                         Kd N nm (mt / Ca)                nk (ct R S / Ra)
+    systolic_ws   M Kd nn (nt / Ca)                          Kd N nm                          nk (ct R S / Ra)
+    systolic_os   M Kd nn (nt / Ca)                          Kd N nm (mt / Ra)                nk
+    systolic_is   M Kd nn                                    Kd N nm (mt / Ca)                nk (ct R S / Ra)
 
-A matrix multiplication on shidiannao has the words of systolic_os. A partial sum leaves the array `passes` times; all but the last are read
-back.
-
-Cycles of the first three are validated against MAESTRO, those of systolic_* against SCALE-Sim; words of nvdla against accelforge. The
-words of shidiannao and eyeriss and all accesses to L1 are not validated.
+A matrix multiplication on shidiannao has the words of systolic_os. A partial sum leaves the array `passes`
+times, and returns after all but the last. Validated: cycles of the first three against MAESTRO, those of
+systolic_* against SCALE-Sim, words of nvdla against accelforge. Not validated: words of shidiannao and
+eyeriss, accesses to L1.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from itertools import product
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from archgym.simulators.accelerator import systolic
 from archgym.simulators.accelerator.layers import Columns
-from archgym.simulators.accelerator.systolic import up
-from archgym.simulators.accelerator.tiling import Tiles, pixels_read
+from archgym.simulators.accelerator.systolic import ceil_div
+from archgym.simulators.accelerator.tiling import Indexed, Tiles, pixels_read
 
-PER_PE = (1, 2, 4, 8, 16, 32)  # filters and channels that an eyeriss PE may hold
+PER_PE = (1, 2, 4, 8, 16, 32)  # possible numbers of filters and of channels in an eyeriss PE
 
 Integers = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Arrays:
+class Arrays(Indexed):
     """PE arrays of B designs, each column [B, 1].
 
     Attributes:
-        rows, cols: PEs.
-        l1_bytes: memory of a PE.
-        operand_bytes, accumulator_bytes: b and a.
+        rows, cols: rows and columns of PEs.
+        l1_bytes: memory of a PE, bytes.
+        operand_bytes, accumulator_bytes: bytes of an operand and of a partial sum, b and a.
     """
 
     rows: Integers
@@ -70,18 +76,15 @@ class Arrays:
     operand_bytes: Integers
     accumulator_bytes: Integers
 
-    def __getitem__(self, index: Any) -> Arrays:
-        return Arrays(*(getattr(self, f.name)[index] for f in fields(self)))
-
 
 class Mapped(NamedTuple):
     """One group of L layers on B arrays, each [B, L].
 
     Attributes:
-        cycles: of computation alone; 0 where the array cannot run the layer.
+        cycles: cycles of computation alone; 0 where the array cannot run the layer.
         inputs, weights: words read from the global buffer.
-        passes: times that each output leaves the array.
-        fits: whether L1 holds what the dataflow needs.
+        passes: number of times that each output leaves the array.
+        fits: whether the layer fits L1.
     """
 
     cycles: Integers
@@ -95,28 +98,46 @@ def nvdla(array: Arrays, layer: Columns, tile: Tiles) -> Mapped:
     """Weights stay in the PEs; rows take channels and columns filters."""
     kernel = layer["r"] * layer["s"]
     held = (array.l1_bytes - array.accumulator_bytes) // array.operand_bytes
-    groups = up(kernel, np.maximum(held, 1))
+    groups = ceil_div(kernel, np.maximum(held, 1))
     return Mapped(
-        cycles=up(layer["n"], array.cols) * up(layer["c"], array.rows) * layer["m"] * (kernel + groups),
-        inputs=layer["m"] * layer["kd"] * tile.nn * up(tile.nt, array.cols),
+        cycles=ceil_div(layer["n"], array.cols)
+        * ceil_div(layer["c"], array.rows)
+        * layer["m"]
+        * (kernel + groups),
+        inputs=layer["m"] * layer["kd"] * tile.nn * ceil_div(tile.nt, array.cols),
         weights=layer["kd"] * layer["n"] * tile.nm,
-        passes=tile.nk * up(tile.ct, array.rows) * groups,
+        passes=tile.nk * ceil_div(tile.ct, array.rows) * groups,
         fits=np.broadcast_to(held >= 1, tile.nn.shape),
     )
 
 
 def shidiannao(array: Arrays, layer: Columns, tile: Tiles) -> Mapped:
-    """Outputs stay in the PEs; rows and columns take output pixels, of matrix multiplications rows and columns of the result."""
+    """Outputs stay in the PEs; rows and columns take output pixels, or rows and columns of a matrix
+    product.
+    """
     m, n, kd, gemm = layer["m"], layer["n"], layer["kd"], layer["is_gemm"] == 1
     kernel = layer["r"] * layer["s"]
     rows, read_rows = _folds(layer["e"], tile.et, array.rows, layer["r"], layer["stride"])
     cols, read_cols = _folds(layer["f"], tile.ft, array.cols, layer["s"], layer["stride"])
-    conv_cycles = n * layer["c"] * layer["batch"] * up(layer["e"], array.rows) * up(layer["f"], array.cols) * (kernel + 1)
-    gemm_cycles = up(m, array.rows) * up(n, array.cols) * (kd + 1)
+    conv_cycles = (
+        n
+        * layer["c"]
+        * layer["batch"]
+        * ceil_div(layer["e"], array.rows)
+        * ceil_div(layer["f"], array.cols)
+        * (kernel + 1)
+    )
+    gemm_cycles = ceil_div(m, array.rows) * ceil_div(n, array.cols) * (kd + 1)
     return Mapped(
         cycles=np.where(gemm, gemm_cycles, conv_cycles),
-        inputs=np.where(gemm, m * kd * tile.nn * up(tile.nt, array.cols), n * layer["c"] * layer["batch"] * read_rows * read_cols),
-        weights=kd * n * np.where(gemm, tile.nm * up(tile.mt, array.rows), layer["batch"] * rows * cols),
+        inputs=np.where(
+            gemm,
+            m * kd * tile.nn * ceil_div(tile.nt, array.cols),
+            n * layer["c"] * layer["batch"] * read_rows * read_cols,
+        ),
+        weights=kd
+        * n
+        * np.where(gemm, tile.nm * ceil_div(tile.mt, array.rows), layer["batch"] * rows * cols),
         passes=tile.nk + np.zeros_like(array.rows),
         fits=np.broadcast_to(array.l1_bytes >= array.operand_bytes + array.accumulator_bytes, tile.nn.shape),
     )
@@ -125,65 +146,56 @@ def shidiannao(array: Arrays, layer: Columns, tile: Tiles) -> Mapped:
 def eyeriss(array: Arrays, layer: Columns, tile: Tiles) -> Mapped:
     """Rows of the kernel stay in the PEs; rows take kernel rows, then channels; columns take output rows."""
     n, c, r, s = layer["n"], layer["c"], layer["r"], layer["s"]
-    replicas, row_groups = np.maximum(array.rows // r, 1), up(r, array.rows)
-    spatial = row_groups * up(layer["e"], array.cols) * layer["batch"] * layer["f"]
+    replicas, row_groups = np.maximum(array.rows // r, 1), ceil_div(r, array.rows)
+    spatial = row_groups * ceil_div(layer["e"], array.cols) * layer["batch"] * layer["f"]
     cycles = np.full(tile.nn.shape, np.iinfo(np.int64).max)
     filters, channels = np.ones_like(cycles), np.ones_like(cycles)
     for q, p in product(PER_PE, PER_PE):
         held_p, held_q = np.minimum(p, n), np.minimum(q, c)
-        fits = (held_p + 1) * held_q * s * array.operand_bytes + held_p * array.accumulator_bytes <= array.l1_bytes
-        taken = up(n, p) * up(c, q * replicas) * spatial * (held_p * held_q * s + 1)
+        fits = (
+            held_p + 1
+        ) * held_q * s * array.operand_bytes + held_p * array.accumulator_bytes <= array.l1_bytes
+        taken = ceil_div(n, p) * ceil_div(c, q * replicas) * spatial * (held_p * held_q * s + 1)
         better = fits & (taken < cycles)
-        cycles, filters, channels = np.where(better, taken, cycles), np.where(better, p, filters), np.where(better, q, channels)
+        cycles, filters, channels = (
+            np.where(better, taken, cycles),
+            np.where(better, p, filters),
+            np.where(better, q, channels),
+        )
     fits = cycles < np.iinfo(np.int64).max
     rows, read_rows = _folds(layer["e"], tile.et, array.cols, r, layer["stride"])
     cols, read_cols = _folds(layer["f"], tile.ft, tile.ft, s, layer["stride"])
     return Mapped(
         cycles=np.where(fits, cycles, 0),
-        inputs=tile.nn * up(tile.nt, filters) * c * layer["batch"] * row_groups * read_rows * read_cols,
+        inputs=tile.nn * ceil_div(tile.nt, filters) * c * layer["batch"] * row_groups * read_rows * read_cols,
         weights=layer["kd"] * n * layer["batch"] * rows * cols,
-        passes=tile.nk * up(tile.ct, channels * replicas) * row_groups,
+        passes=tile.nk * ceil_div(tile.ct, channels * replicas) * row_groups,
         fits=fits,
     )
 
 
 def systolic_ws(array: Arrays, layer: Columns, tile: Tiles) -> Mapped:
     """Weights stay; inputs and partial sums are pumped."""
-    return _systolic(
-        "ws",
-        array,
-        layer,
-        inputs=tile.nn * up(tile.nt, array.cols),
-        weights=tile.nm,
-        passes=tile.nk * up(tile.ct * layer["r"] * layer["s"], array.rows),
-    )
+    passes = tile.nk * ceil_div(tile.ct * layer["r"] * layer["s"], array.rows)
+    return _systolic("ws", array, layer, tile.nn * ceil_div(tile.nt, array.cols), tile.nm, passes)
 
 
 def systolic_os(array: Arrays, layer: Columns, tile: Tiles) -> Mapped:
     """Outputs stay; inputs and weights are pumped."""
-    return _systolic(
-        "os",
-        array,
-        layer,
-        inputs=tile.nn * up(tile.nt, array.cols),
-        weights=tile.nm * up(tile.mt, array.rows),
-        passes=tile.nk,
-    )
+    inputs, weights = tile.nn * ceil_div(tile.nt, array.cols), tile.nm * ceil_div(tile.mt, array.rows)
+    return _systolic("os", array, layer, inputs, weights, tile.nk)
 
 
 def systolic_is(array: Arrays, layer: Columns, tile: Tiles) -> Mapped:
     """Inputs stay; weights and partial sums are pumped."""
-    return _systolic(
-        "is",
-        array,
-        layer,
-        inputs=tile.nn,
-        weights=tile.nm * up(tile.mt, array.cols),
-        passes=tile.nk * up(tile.ct * layer["r"] * layer["s"], array.rows),
-    )
+    passes = tile.nk * ceil_div(tile.ct * layer["r"] * layer["s"], array.rows)
+    return _systolic("is", array, layer, tile.nn, tile.nm * ceil_div(tile.mt, array.cols), passes)
 
 
-def _systolic(dataflow: str, array: Arrays, layer: Columns, inputs: Integers, weights: Integers, passes: Integers) -> Mapped:
+def _systolic(
+    dataflow: str, array: Arrays, layer: Columns, inputs: Integers, weights: Integers, passes: Integers
+) -> Mapped:
+    """The mapping with `inputs` and `weights` as reads per operand."""
     shape = np.broadcast_shapes(array.rows.shape, layer["m"].shape)
     return Mapped(
         cycles=systolic.cycles(dataflow, array.rows, array.cols, layer["m"], layer["n"], layer["kd"]),
@@ -194,9 +206,13 @@ def _systolic(dataflow: str, array: Arrays, layer: Columns, inputs: Integers, we
     )
 
 
-def _folds(outputs: Integers, tile: Integers, lanes: Integers, kernel: Integers, stride: Integers) -> tuple[Integers, Integers]:
-    """Folds of an output axis over its tiles, `lanes` outputs at a time, and the input pixels that all of them read."""
-    folds = up(outputs, tile) * up(tile, lanes)
+def _folds(
+    outputs: Integers, tile: Integers, lanes: Integers, kernel: Integers, stride: Integers
+) -> tuple[Integers, Integers]:
+    """Folds of an output axis over its tiles, `lanes` outputs at a time, and the input pixels that they
+    read.
+    """
+    folds = ceil_div(outputs, tile) * ceil_div(tile, lanes)
     return folds, folds * pixels_read(np.minimum(tile, lanes), kernel, stride)
 
 
@@ -209,10 +225,11 @@ TEMPLATES: Mapping[str, Callable[[Arrays, Columns, Tiles], Mapped]] = {
     "systolic_is": systolic_is,
 }
 
-# Accesses to L1 (or to the registers of a systolic array) per multiply-add: of operands, and of partial sums.
+# Accesses to L1 (or to the registers of a systolic array) per multiply-add: operands, and partial sums.
 L1_ACCESSES: Mapping[str, tuple[int, int]] = {
-    "nvdla": (1, 0),  # the weight; an adder tree adds up the channels
-    "shidiannao": (2, 2),  # an input comes from the neighbour and goes on; a partial sum is read and written
+    "nvdla": (1, 0),  # the weight; an adder tree sums the channels
+    # an input arrives from the neighbour and moves on; a partial sum is read and written
+    "shidiannao": (2, 2),
     "eyeriss": (2, 2),
     "systolic_ws": (3, 2),  # the weight; an input and a partial sum are written and read on their way through
     "systolic_os": (4, 2),

@@ -1,4 +1,4 @@
-"""DRAM controllers on traces of memory requests: complete grids of a cycle-level simulator, and the simulator itself."""
+"""DRAM controllers on traces of memory requests: tables of complete grids, and the cycle-level simulator."""
 
 from archgym.simulators.dram.dramsys import DramSys
 from archgym.simulators.dram.model import DramController

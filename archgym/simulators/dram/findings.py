@@ -1,4 +1,4 @@
-"""What `archgym doctor` says of DRAM traces."""
+"""Checks of `archgym doctor`: DRAM traces."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ from archgym.simulators.dram.table import list_traces
 
 
 def findings() -> Iterator[Finding]:
-    """The traces that have tables."""
+    """One check with the names of the traces."""
     yield Finding("Data", "DRAM traces", "ok", ", ".join(list_traces()))

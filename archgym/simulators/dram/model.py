@@ -1,18 +1,19 @@
-"""A DRAM controller on a trace of memory requests, looked up in a table of every design.
+"""A DRAM controller on a trace of memory requests, looked up in a table of all designs.
 
-The table holds what the cycle-level simulator DRAMSys 4.0 printed (DDR3-1600, 10,000 requests), with the units that it printed:
+The table holds the output of the cycle-level simulator DRAMSys 4.0 (DDR3-1600, 10,000 requests), read with
+its units:
 
     latency_s          total time of the trace
     energy_j           total energy of the DRAM
-    power_w            average power as printed; within 0.13 % of energy_j / latency_s, which the simulator averages differently
+    power_w            average power; within 0.13 % of energy_j / latency_s, as the simulator averages
+                       differently
     bandwidth_bytes_s  average bandwidth
 
-The published environment (Krishnan et al., "ArchGym", ISCA 2023) read the time without its unit. The simulator prints the largest unit
-that divides the time exactly, ns or ps, so that its latencies were off by 1000 against each other:
+The published environment (Krishnan et al., "ArchGym", ISCA 2023) read the time without its unit, the largest
+one that divides the time exactly, so that latencies in ns and ps differ by a factor of 1000.
+`time_unit="dropped"` reproduces this:
 
-    latency without its unit   t where t is no multiple of 1 ns, t / 1000 where it is
-
-which `time_unit="dropped"` repeats, to see what it did to published rankings.
+    latency without its unit   t / 1000 where t is a multiple of 1 ns, else t
 """
 
 from __future__ import annotations
@@ -29,21 +30,21 @@ from archgym.simulators.dram.space import METRICS, SPACE, canonical
 from archgym.simulators.dram.table import load_table
 from archgym.space import Array, Indices
 
-PER_UNIT = np.array([1e12, 1e14, 1e5])  # a figure of the table over its metric: ps, hundredths of a pJ, hundredths of a mW
-BYTES_S = 1e7 / 8  # of a hundredth of a Gbit/s
+PER_UNIT = np.array([1e12, 1e14, 1e5])  # figures per unit of the metrics: ps, 0.01 pJ, 0.01 mW
+BYTES_S = 1e7 / 8  # B/s per 0.01 Gbit/s
 PS_PER_NS = 1000
 TIME_UNITS = ("printed", "dropped")
 
 
 class DramController(Simulator):
-    """Every design looked up, so that the optimum of any objective is known.
+    """Looks designs up, so that the optimum of any objective is known.
 
     Args:
-        trace: a name of `list_traces()`.
+        trace: name from `list_traces()`.
         time_unit: "printed", or "dropped" for the wrong latencies of the published environment.
 
     Raises:
-        ArchGymError: an unknown trace, a damaged table, or another `time_unit`.
+        ArchGymError: an unknown trace or `time_unit`, or a damaged table.
     """
 
     identity = "archgym.simulators.dram.model:DramController"
@@ -59,7 +60,8 @@ class DramController(Simulator):
         self.table = load_table(trace)
         self._outcome = self.table.outcome
         figures = self.table.figures.T
-        self._values = np.concatenate([figures[:3] / PER_UNIT[:, None], figures[3:] * BYTES_S])  # float64 [4, K]
+        # float64 [4, K]
+        self._values = np.concatenate([figures[:3] / PER_UNIT[:, None], figures[3:] * BYTES_S])
         if time_unit == "dropped":
             self._values[0] /= np.where(self.table.figures[:, 0] % PS_PER_NS == 0, PS_PER_NS, 1)
         self._names = tuple(metric.name for metric in self.metrics)
@@ -72,21 +74,25 @@ class DramController(Simulator):
         return columns
 
     def canonical(self, indices: Indices) -> Indices:
-        """[B, 10] -> [B, 10]: the refresh bounds of designs without refreshes become the first."""
+        """Set the refresh bounds of designs without refreshes to their first value: [B, 10] -> [B, 10]."""
         return canonical(indices)
 
     def table_rewards(self, objective: Objective) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
         """Reward float64 [442368] and validity bool [442368] of every design, by ordinal."""
-        rewards = objective(dict(zip(self._names, self._values, strict=True)), np.ones(self._values.shape[1], bool))
+        rewards = objective(
+            dict(zip(self._names, self._values, strict=True)), np.ones(self._values.shape[1], bool)
+        )
         return rewards.reward.take(self._outcome), rewards.valid.take(self._outcome)
 
     def optimum(self, objective: Objective) -> Indices | None:
-        """The valid design with the highest reward, [10] (of equals the one with the lowest ordinal); None if no design is valid."""
+        """The valid design with the highest reward, [10], of equals that with the lowest ordinal; None if
+        no design is valid.
+        """
         reward, valid = self.table_rewards(objective)
         best = int(np.where(valid, reward, -np.inf).argmax())
         return self.space.from_ordinal(np.array([best]))[0] if valid[best] else None
 
     @property
     def specification(self) -> dict[str, Any]:
-        """The class, its arguments and the digest of the table, which a name does not pin."""
+        """The class, its arguments, and a digest of the table."""
         return {**super().specification, "table": self.table.digest}

@@ -1,8 +1,9 @@
-"""Make a table of a complete grid of runs: python -m archgym.simulators.dram.pack CSV OUT.
+"""Make a table from a complete grid of runs: python -m archgym.simulators.dram.pack CSV OUT.
 
-The CSV file (or .csv.gz) has a column for every parameter of the design space, in any order, and time_ps, energy_pj, power_mw and
-bandwidth_gbit_s as the simulator printed them: one row for every design that differs. Designs without refreshes have one row, with the
-refresh bounds at their first value. OUT is an .npz file named after the trace.
+The CSV file (or .csv.gz) has a column per parameter of the design space, in any order, and time_ps,
+energy_pj, power_mw and bandwidth_gbit_s as the simulator printed them, with one row per distinct design.
+Designs without refreshes have their refresh bounds at the first value. OUT is an .npz file named after the
+trace.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from archgym.simulators.dram.space import SPACE, canonical
 from archgym.simulators.dram.table import COLUMNS, Table, save_table
 from archgym.space import Indices
 
-RUNS = {  # facts that are not in the CSV file
+RUNS = {  # provenance that is not in the CSV file
     "simulator": "DRAMSys 4.0",
     "memory": "MICRON_1Gb_DDR3-1600_8bit_G, 8 x 1Gb x8 DIMM, 800 MHz",
     "requests": 10_000,
@@ -34,10 +35,10 @@ RUNS = {  # facts that are not in the CSV file
 
 
 def pack(path: Path, trace: str) -> Table:
-    """The table of a CSV file's runs.
+    """The table of the runs in a CSV file.
 
     Raises:
-        ArchGymError: a file that cannot be read; columns, designs or figures that are missing, duplicate or invalid.
+        ArchGymError: an unreadable file; missing, duplicate or invalid columns, designs or figures.
     """
     try:
         content = path.read_bytes()
@@ -48,7 +49,9 @@ def pack(path: Path, trace: str) -> Table:
     if not rows or set(rows[0]) != {*SPACE.names, *COLUMNS}:
         raise ArchGymError(f"{path} must have the columns {', '.join([*SPACE.names, *COLUMNS])}, and rows")
 
-    figures, outcome = np.unique(np.array([_figures(row) for row in rows], np.int64), axis=0, return_inverse=True)
+    figures, outcome = np.unique(
+        np.array([_figures(row) for row in rows], np.int64), axis=0, return_inverse=True
+    )
     if len(figures) > np.iinfo(np.uint16).max:
         raise ArchGymError(f"{path} has {len(figures):,} distinct outcomes; a table holds 65,535")
     by_ordinal = np.full(SPACE.size, -1, np.int64)
@@ -56,13 +59,22 @@ def pack(path: Path, trace: str) -> Table:
     everything = SPACE.from_ordinal(np.arange(SPACE.size))
     of_design = by_ordinal[SPACE.to_ordinal(canonical(everything))]
     if (of_design < 0).any():
-        raise ArchGymError(f"{path} has no row for {SPACE.design(everything[of_design.argmin()])}: run it and the other missing designs")
-    provenance = {**RUNS, "trace": trace, "source": path.name, "sha256": hashlib.sha256(content).hexdigest(), "rows": len(rows)}
+        raise ArchGymError(
+            f"{path} has no row for {SPACE.design(everything[of_design.argmin()])}: run it and the other "
+            "missing designs"
+        )
+    provenance = {
+        **RUNS,
+        "trace": trace,
+        "source": path.name,
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "rows": len(rows),
+    }
     return Table(of_design.astype(np.uint16), figures, provenance)
 
 
 def _figures(row: dict[str, str]) -> list[int]:
-    """The figures of a row as integers, in units of their last decimal."""
+    """The figures of a row as integers, in units of their last digit."""
     numbers = []
     for name, decimals in COLUMNS.items():
         try:
@@ -71,13 +83,13 @@ def _figures(row: dict[str, str]) -> list[int]:
         except (InvalidOperation, TypeError, ValueError, OverflowError):
             raise ArchGymError(f"{name} is {row[name]!r}, which is not a number") from None
         if whole != number:
-            raise ArchGymError(f"{name} is {row[name]}, but a table keeps {decimals} decimals of it")
+            raise ArchGymError(f"{name} is {row[name]}, but a table stores {decimals} decimals")
         numbers.append(whole)
     return numbers
 
 
 def _designs(rows: list[dict[str, str]]) -> Indices:
-    """The designs of the rows, each of them once: int64 [rows, 10]."""
+    """The designs of the rows, int64 [rows, 10]."""
     columns: dict[str, Any] = {}
     for parameter in SPACE:
         index = {str(value): i for i, value in enumerate(parameter.grid.tolist())}
@@ -87,16 +99,20 @@ def _designs(rows: list[dict[str, str]]) -> Indices:
             raise ArchGymError(f"{parameter.name} is {error}; it takes {parameter.describe()}") from None
     indices = np.array([columns[name] for name in SPACE.names], np.int64).T
     if not np.array_equal(canonical(indices), indices):
-        raise ArchGymError("designs without refreshes have one row, with refresh_max_postponed and refresh_max_pulledin at 1")
+        raise ArchGymError(
+            "designs without refreshes have one row, with refresh_max_postponed and refresh_max_pulledin at 1"
+        )
     if len(np.unique(SPACE.to_ordinal(indices))) != len(indices):
-        raise ArchGymError("duplicate design: leave one of its rows out")
+        raise ArchGymError("duplicate design; remove one of its rows")
     return indices
 
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m archgym.simulators.dram.pack", description="Make a table of a complete grid of runs.")
-    parser.add_argument("csv", type=Path, help="file of runs, .csv or .csv.gz")
+    parser = argparse.ArgumentParser(
+        "python -m archgym.simulators.dram.pack", description="Make a table from a complete grid of runs."
+    )
+    parser.add_argument("csv", type=Path, help="file with the runs, .csv or .csv.gz")
     parser.add_argument("out", type=Path, help="file for the table, TRACE.npz")
     options = parser.parse_args(arguments)
     try:

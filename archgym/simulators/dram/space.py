@@ -1,7 +1,8 @@
-"""The DRAM controller's design space, and what is measured of a design.
+"""The DRAM controller's design space and metrics.
 
-The parameters and their values are those of the simulator DRAMSys 4.0, on the grid of the published environment (Krishnan et al.,
-"ArchGym", ISCA 2023): 4 * 3 * 3 * 8 * 2 * 2 * 4 * 4 * 3 * 8 = 442,368 controllers, 235,008 of which differ.
+The parameters are those of the simulator DRAMSys 4.0, on the grid of the published environment (Krishnan et
+al., "ArchGym", ISCA 2023): 4 * 3 * 3 * 8 * 2 * 2 * 4 * 4 * 3 * 8 = 442,368 controllers, 235,008 of which
+differ.
 """
 
 from __future__ import annotations
@@ -39,9 +40,9 @@ _NO_REFRESH = SPACE["refresh_policy"].grid.tolist().index("NoRefresh")
 
 
 def canonical(indices: Indices) -> Indices:
-    """[B, 10] -> [B, 10]: without refreshes their bounds are never looked at (-> the first); nothing else is merged.
+    """Set the refresh bounds of designs without refreshes to their first value: [B, 10] -> [B, 10].
 
-    Many more designs have equal metrics on one trace, but would differ on another.
+    Many more designs have equal metrics on one trace, but differ on others.
     """
     representatives = indices.copy()
     representatives[:, _BOUNDS] *= (indices[:, _REFRESH_POLICY] != _NO_REFRESH)[:, None]

@@ -1,13 +1,11 @@
-"""Tables of complete grids: what the simulator printed for every design, digit by digit.
+"""Tables of complete grids: the exact output of the simulator for every design on one trace.
 
-A table holds, for one trace,
+    outcome   uint16 [442368]   number of a design's outcome, by its ordinal in `SPACE`
+    figures   int64 [K, 4]      the K distinct outcomes, by `COLUMNS`: printed figures times 10^decimals
+    about     JSON              format, columns, provenance, and a hash of the above
 
-    outcome   uint16 [442368]   which outcome a design has, by its ordinal in `SPACE`
-    figures   int64 [K, 4]      the K distinct outcomes, by `COLUMNS`; integers, the figure as printed times 10^decimals
-    about     JSON              format, space, provenance, and a hash of the above
-
-Ours lie beside this module; those that `python -m archgym.simulators.dram.pack` makes of a user's own runs are found in the data folder,
-in `dram`. Tables are read without pickle.
+Shipped tables are in `tables/`; tables that `python -m archgym.simulators.dram.pack` makes of a user's runs
+are in the data folder, in `dram`.
 """
 
 from __future__ import annotations
@@ -28,15 +26,15 @@ from archgym.files.paths import data_folder
 from archgym.simulators.dram.space import SPACE
 
 FORMAT = 1
-COLUMNS = {"time_ps": 0, "energy_pj": 2, "power_mw": 2, "bandwidth_gbit_s": 2}  # and the decimals that are kept of each
+COLUMNS = {"time_ps": 0, "energy_pj": 2, "power_mw": 2, "bandwidth_gbit_s": 2}  # and their decimals
 
 
 @dataclass(frozen=True)
 class Table:
-    """Every design's outcome on one trace; see the module for shapes.
+    """The outcomes of all designs on one trace; the module has the shapes.
 
     Raises:
-        ArchGymError: arrays that do not fit together.
+        ArchGymError: invalid or inconsistent arrays.
     """
 
     identity: ClassVar[str] = "archgym.simulators.dram.table:Table"
@@ -46,16 +44,19 @@ class Table:
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name, shape, kind in (("outcome", (SPACE.size,), np.uint16), ("figures", (len(self.figures), len(COLUMNS)), np.int64)):
+        for name, shape, kind in (
+            ("outcome", (SPACE.size,), np.uint16),
+            ("figures", (len(self.figures), len(COLUMNS)), np.int64),
+        ):
             array = getattr(self, name)
             expect(name, array, shape, kind)
-            array.flags.writeable = False  # simulators share it
+            array.flags.writeable = False  # simulators share the array
         if not self.outcome.max() < len(self.figures) or not (self.figures > 0).all():
             raise ArchGymError("an outcome is missing, or has a figure that is not positive")
 
     @property
     def digest(self) -> str:
-        """A hash of everything that results depend on."""
+        """A hash of the space, outcomes and figures."""
         return digest(SPACE.to_json(), (self.outcome, self.figures))
 
 
@@ -65,7 +66,12 @@ def save_table(table: Table, path: str | os.PathLike[str]) -> Path:
     Raises:
         ArchGymError: the file cannot be written.
     """
-    about = {"format": FORMAT, "columns": COLUMNS, "provenance": dict(table.provenance), "sha256": table.digest}
+    about = {
+        "format": FORMAT,
+        "columns": COLUMNS,
+        "provenance": dict(table.provenance),
+        "sha256": table.digest,
+    }
     return save_archive(path, about, {"outcome": table.outcome, "figures": table.figures})
 
 
@@ -73,10 +79,10 @@ def read_table(path: str | os.PathLike[str]) -> Table:
     """The table that `save_table` wrote.
 
     Raises:
-        ArchGymError: no such file, a damaged one, or one whose figures are not those that were written.
+        ArchGymError: a missing, damaged or modified file.
     """
     remedy = "install archgym again, or make it again with `python -m archgym.simulators.dram.pack CSV OUT`"
-    with reading(path, "a table of the DRAM controller, or is damaged", remedy):
+    with reading(path, "a table of the DRAM controller", remedy):
         about, arrays = load_archive(path, FORMAT)
         if about["columns"] != COLUMNS:
             raise ArchGymError("another version of archgym wrote it, with other columns")
@@ -87,20 +93,20 @@ def read_table(path: str | os.PathLike[str]) -> Table:
 
 
 def list_traces() -> list[str]:
-    """Traces whose complete grid is there to look up: those that ship, and the user's own."""
+    """Names of the traces with a table: shipped ones and the user's own."""
     return sorted(_paths())
 
 
 def _paths() -> dict[str, Path]:
-    folders = (data_folder("dram"), Path(__file__).parent / "tables")  # a name of ours is always ours
+    folders = (data_folder("dram"), Path(__file__).parent / "tables")  # shipped names take precedence
     return {path.stem: path for folder in folders for path in folder.glob("*.npz")}
 
 
 def load_table(trace: str) -> Table:
-    """The table of a trace; the same object again as long as its file is not replaced.
+    """The table of a trace, the same object until its file is replaced.
 
     Raises:
-        ArchGymError: there is none (with the names that there are), or it is damaged.
+        ArchGymError: an unknown trace, or a damaged table.
     """
     paths = _paths()
     if not isinstance(trace, str) or trace not in paths:

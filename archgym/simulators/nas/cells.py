@@ -1,26 +1,31 @@
 """The cells of NAS-Bench-201: their strings, and which of them are the same function.
 
-A cell is a complete directed graph of four nodes; every edge has one of five operations, and a node is the sum of its inputs:
+A cell is a complete directed graph of four nodes; every edge has one of five operations, and a node is the
+sum of its inputs:
 
-    x_j = sum_{i < j} op_ij(x_i)        x_0 the cell's input, x_3 its output        6 edges, 5^6 = 15,625 cells
+    x_j = sum_{i < j} op_ij(x_i)       x_0 the cell's input, x_3 its output        6 edges, 5^6 = 15,625 cells
 
-A row of six operation indices is a cell, edges in the order (0,1), (0,2), (1,2), (0,3), (1,3), (2,3). Many rows are one function: `none`
-is zero, `skip_connect` the identity, average pooling linear (it ignores padding and has no batch norm), and a convolution (ReLU,
-convolution, batch norm) some nonlinearity that maps zero to zero. So a function is identified by one 64-bit hash per node,
+A row of six operation indices is a cell, edges in the order (0,1), (0,2), (1,2), (0,3), (1,3), (2,3). Many
+rows are one function: `none` is zero, `skip_connect` the identity, average pooling linear (it ignores padding
+and has no batch norm), and a convolution (ReLU, convolution, batch norm) some nonlinearity that maps zero to
+zero. So a function is identified by one 64-bit hash per node,
 
-    h_j = sum_i t(op_ij, h_i) mod 2^64      t(none, h) = 0, t(skip, h) = h, t(pool, h) = p h (p odd), t(conv_k, h) = mix(h ^ salt_k),
+    h_j = sum_i t(op_ij, h_i) mod 2^64   t(none, h) = 0, t(skip, h) = h, t(pool, h) = p h (p odd), t(conv_k,
+                                         h) = mix(h ^ salt_k),
                                             and t(op, 0) = 0
 
-which equates `conv(x) + conv(x)` with `2 conv(x)`: the classes of cells whose convolutions of one kind share their weights (4,660). Where
-every edge has weights of its own, as in any trained network, the two differ. There the hash is taken once more for each convolution with
-a salt of that edge's own; the sum of these marked hashes, over the convolutions that reach the output, tells a function that uses one
-convolution twice from one that uses two (5,044).
+which equates `conv(x) + conv(x)` with `2 conv(x)`: the classes of cells whose convolutions of one kind share
+their weights (4,660). Where every edge has weights of its own, as in any trained network, the two differ.
+There the hash is taken once more for each convolution with a salt of that edge's own; the sum of these marked
+hashes, over the convolutions that reach the output, tells a function that uses one convolution twice from one
+that uses two (5,044).
 
-Two effects are neglected. A convolution maps zero to its batch norm's bias, zero at the start of training and learned in a full network;
-here it stays zero, and such an edge is not built. And batch norm cancels a factor, conv(2 x) = conv(x), which merges a few more classes up
-to its epsilon; they are kept apart.
+Two effects are neglected. A convolution maps zero to its batch norm's bias, zero at the start of training and
+learned in a full network; here it stays zero, and such an edge is not built. And batch norm cancels a factor,
+conv(2 x) = conv(x), which merges a few more classes up to its epsilon; they are kept apart.
 
-Source: Dong & Yang, "NAS-Bench-201", ICLR 2020 (space and strings); the count of 6,466 is that of Dong et al., "NATS-Bench", TPAMI 2021.
+Source: Dong & Yang, "NAS-Bench-201", ICLR 2020 (space and strings); the count of 6,466 is that of Dong et
+    al., "NATS-Bench", TPAMI 2021.
 """
 
 from __future__ import annotations
@@ -41,10 +46,13 @@ OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_
 NONE, SKIP, CONV1, CONV3, POOL = range(5)
 EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))  # (from, to), in the order of a row
 NODES = 4
-NASLIB_OPERATIONS = ("skip_connect", "none", "nor_conv_3x3", "nor_conv_1x1", "avg_pool_3x3")  # in the order of NASLib's tuples
+# in the order of NASLib's tuples
+NASLIB_OPERATIONS = ("skip_connect", "none", "nor_conv_3x3", "nor_conv_1x1", "avg_pool_3x3")
 NASLIB_EDGES = ((0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3))
 
-CELL_SPACE = DesignSpace([Categorical(f"edge{source}{target}", OPERATIONS, default="nor_conv_3x3") for source, target in EDGES])
+CELL_SPACE = DesignSpace(
+    [Categorical(f"edge{source}{target}", OPERATIONS, default="nor_conv_3x3") for source, target in EDGES]
+)
 
 _POOLED = np.uint64(0x9E3779B97F4A7C15)  # odd, so that no number of poolings is the identity
 _SALTS = np.array([0, 0, 0xD1B54A32D192ED03, 0x8CB92BA72F3D8DD7, 0], np.uint64)  # by operation
@@ -63,12 +71,12 @@ def all_cells() -> Indices:
 def parse(cell: str | tuple[int, ...]) -> Indices:
     """A cell's string, or its tuple in NASLib (as text too) -> its operation indices, int64 [6].
 
-    NASLib numbers operations and edges in its own order: `skip_connect`, `none`, `nor_conv_3x3`, `nor_conv_1x1`, `avg_pool_3x3` on the
-    edges (0,1), (0,2), (0,3), (1,2), (1,3), (2,3).
+    NASLib numbers operations and edges in its own order: `skip_connect`, `none`, `nor_conv_3x3`,
+    `nor_conv_1x1`, `avg_pool_3x3` on the edges (0,1), (0,2), (0,3), (1,2), (1,3), (2,3).
 
     Examples:
-        >>> parse("|avg_pool_3x3~0|+|nor_conv_1x1~0|skip_connect~1|+|nor_conv_1x1~0|skip_connect~1|skip_connect~2|").tolist()
-        [4, 2, 1, 2, 1, 1]
+        >>> parse("|avg_pool_3x3~0|+|none~0|skip_connect~1|+|none~0|skip_connect~1|skip_connect~2|").tolist()
+        [4, 0, 1, 0, 1, 1]
         >>> parse((4, 0, 3, 1, 4, 3)).tolist()
         [4, 1, 0, 2, 4, 2]
 
@@ -83,7 +91,9 @@ def parse(cell: str | tuple[int, ...]) -> Indices:
     if re.fullmatch(r"\(\d(, ?\d){5}\)", cell.strip()):
         return _from_naslib(tuple(map(int, re.findall(r"\d", cell))))
     whole, part = r"\|(?:[^|~+]+~[0-2]\|)+", r"([^|~+]+)~([0-2])"
-    groups = [re.findall(part, group) if re.fullmatch(whole, group) else [] for group in cell.strip().split("+")]
+    groups = [
+        re.findall(part, group) if re.fullmatch(whole, group) else [] for group in cell.strip().split("+")
+    ]
     sources = [[int(source) for _, source in group] for group in groups]
     if sources != [list(range(node)) for node in range(1, NODES)]:
         raise ArchGymError(f"{shown(cell)} is not the string of a cell: it has {wanted}")
@@ -96,9 +106,12 @@ def parse(cell: str | tuple[int, ...]) -> Indices:
 
 def _from_naslib(cell: tuple[int, ...]) -> Indices:
     operations = range(len(NASLIB_OPERATIONS))
-    if len(cell) != len(EDGES) or not all(isinstance(operation, int) and operation in operations for operation in cell):
+    if len(cell) != len(EDGES) or not all(
+        isinstance(operation, int) and operation in operations for operation in cell
+    ):
         raise ArchGymError(
-            f"{shown(cell)} is not the tuple of a cell in NASLib: it has {len(EDGES)} integers from 0 to {len(operations) - 1}"
+            f"{shown(cell)} is not the tuple of a cell in NASLib: it has {len(EDGES)} integers from 0 to "
+            f"{len(operations) - 1}"
         )
     by_edge = dict(zip(NASLIB_EDGES, cell, strict=True))
     return np.array([OPERATIONS.index(NASLIB_OPERATIONS[by_edge[edge]]) for edge in EDGES], np.int64)
@@ -111,7 +124,10 @@ def format(indices: Sequence[int] | Indices) -> str:
         ArchGymError: not six integers from 0 to 4.
     """
     names = [OPERATIONS[operation] for operation in _checked([indices])[0]]
-    groups = [[(name, source) for name, (source, to) in zip(names, EDGES, strict=True) if to == node] for node in range(1, NODES)]
+    groups = [
+        [(name, source) for name, (source, to) in zip(names, EDGES, strict=True) if to == node]
+        for node in range(1, NODES)
+    ]
     return "+".join("|" + "".join(f"{name}~{source}|" for name, source in group) for group in groups)
 
 
@@ -120,8 +136,8 @@ def canonical_classes(cells: Indices, *, shared_weights: bool = True) -> Indices
 
     Args:
         cells: operation indices [n, 6].
-        shared_weights: True where all convolutions of one kernel size share their weights (4,660 classes), False where every edge has
-            its own, as in a trained network (5,044 classes).
+        shared_weights: True where all convolutions of one kernel size share their weights (4,660 classes),
+            False where every edge has its own, as in a trained network (5,044 classes).
 
     Raises:
         ArchGymError: not rows of six integers from 0 to 4.
@@ -133,7 +149,8 @@ def canonical_classes(cells: Indices, *, shared_weights: bool = True) -> Indices
         for edge in range(len(EDGES)):
             rows = np.flatnonzero((cells[:, edge] == CONV1) | (cells[:, edge] == CONV3))
             with_mark = _output_hash(cells[rows], marked_edge=edge)
-            marked[rows] += np.where(with_mark == output[rows], np.uint64(0), _mix(with_mark))  # equal: a dead convolution
+            # equal: a dead convolution
+            marked[rows] += np.where(with_mark == output[rows], np.uint64(0), _mix(with_mark))
         output = _mix(output) + marked
     _, first, inverse = np.unique(output, return_index=True, return_inverse=True)
     rank = np.empty(len(first), np.int64)
@@ -156,10 +173,12 @@ def live_edges(cells: Indices) -> npt.NDArray[np.bool_]:
 
 
 def nats_unique_string(indices: Indices) -> str:
-    """NATS-Bench's own description of a cell's function, from indices [6]; it merges `skip_connect` and, in part, `none` (6,466 classes).
+    """NATS-Bench's own description of a cell's function, from indices [6]; it merges `skip_connect` and, in
+    part, `none` (6,466 classes).
 
-    Nodes are written recursively, the terms of a sum sorted: a skipped node is its source's text, and a term is zero ("#") where its
-    operation is `none` or its source is exactly zero. A sum of several zeros does not count as zero, hence the larger number of classes.
+    Nodes are written recursively, the terms of a sum sorted: a skipped node is its source's text, and a term
+    is zero ("#") where its operation is `none` or its source is exactly zero. A sum of several zeros does not
+    count as zero, hence the larger number of classes.
     """
     nodes = ["0"]
     for node in range(1, NODES):
@@ -170,7 +189,9 @@ def nats_unique_string(indices: Indices) -> str:
             if operation == NONE or nodes[source] == "#":
                 terms.append("#")
             else:
-                terms.append(nodes[source] if operation == SKIP else f"({nodes[source]})@{OPERATIONS[operation]}")
+                terms.append(
+                    nodes[source] if operation == SKIP else f"({nodes[source]})@{OPERATIONS[operation]}"
+                )
         nodes.append("+".join(sorted(terms)))
     return nodes[-1]
 
@@ -182,7 +203,8 @@ def convolutions(cells: Indices) -> Indices:
 
 @cache
 def representatives() -> Indices:
-    """For every cell, by ordinal, the ordinal of the first cell of its function (own weights per edge) and numbers of convolutions.
+    """For every cell, by ordinal, the ordinal of the first cell of its function (own weights per edge) and
+    numbers of convolutions.
 
     Cells of one function may differ in dead convolutions, which cost parameters and operations too.
 
@@ -195,7 +217,9 @@ def representatives() -> Indices:
 
 
 def first_of_equals(labels: Indices) -> Indices:
-    """For every cell, by ordinal, the ordinal of the first of its label and numbers of convolutions: int64 [15625] -> int64 [15625]."""
+    """For every cell, by ordinal, the ordinal of the first of its label and numbers of convolutions: int64
+    [15625] -> int64 [15625].
+    """
     counts = convolutions(all_cells())
     key = (labels * 7 + counts[:, 0]) * 7 + counts[:, 1]  # at most 6 of a kind
     _, first, inverse = np.unique(key, return_index=True, return_inverse=True)
@@ -203,7 +227,9 @@ def first_of_equals(labels: Indices) -> Indices:
 
 
 def _output_hash(cells: Indices, marked_edge: int | None = None) -> Hashes:
-    """The hash of every cell's output, uint64 [n]; a convolution on the marked edge counts as a different one."""
+    """The hash of every cell's output, uint64 [n]; a convolution on the marked edge counts as a different
+    one.
+    """
     nodes = np.zeros((NODES, len(cells)), np.uint64)
     nodes[0] = _INPUT
     for edge, (source, target) in enumerate(EDGES):
@@ -226,9 +252,13 @@ def _checked(rows: Any) -> Indices:
     try:
         cells: Indices = np.asarray(rows)
     except ValueError:
-        raise ArchGymError(f"cells are rows of {len(EDGES)} integers, not {rows!r}") from None
+        raise ArchGymError(f"expected cells as rows of {len(EDGES)} integers, got {rows!r}") from None
     if cells.ndim != 2 or cells.shape[1] != len(EDGES) or cells.dtype.kind not in "iu":
-        raise ArchGymError(f"cells are rows of {len(EDGES)} integers, not {cells.dtype} of shape {cells.shape}")
+        raise ArchGymError(
+            f"expected cells as rows of {len(EDGES)} integers, got {cells.dtype} of shape {cells.shape}"
+        )
     if cells.size and (cells.min() < 0 or cells.max() >= len(OPERATIONS)):
-        raise ArchGymError(f"an operation is an index from 0 to {len(OPERATIONS) - 1}: {', '.join(OPERATIONS)}")
+        raise ArchGymError(
+            f"an operation is an index from 0 to {len(OPERATIONS) - 1}: {', '.join(OPERATIONS)}"
+        )
     return cells

@@ -1,9 +1,9 @@
 """python -m archgym.simulators.nas.generate: train every class of cells, and make an accuracy table of them.
 
-The 5,044 classes of cells (weights of their own on every edge) are shuffled once and cut into shards. A worker process, one per core,
-trains one shard at a time and writes it whole, so that an interrupted run loses at most the shards at work and goes on where it stopped.
-When all shards are there, the zero-cost proxies are computed and everything becomes one table. A level of noise takes about four
-core-hours.
+The 5,044 classes of cells (weights of their own on every edge) are shuffled once and cut into shards. A
+worker process, one per core, trains one shard at a time and writes it whole, so that an interrupted run loses
+at most the shards at work and goes on where it stopped. When all shards are there, the zero-cost proxies are
+computed and everything becomes one table. A level of noise takes about four core-hours.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from archgym.simulators.nas.cells import all_cells, canonical_classes
 from archgym.simulators.nas.tables.table import Table, save_table
 from archgym.space import Array, Indices
 
-VERSION = 1  # of what is trained and how; another version, another table
+VERSION = 1  # of the networks and their training; results of different versions differ
 SEEDS = (0, 1, 2)
 SHARD = 32  # classes: about a minute and a half of one core
 SHUFFLE_SEED = 0
@@ -61,7 +61,10 @@ def train_shard(shard: int, folder: Path, noise: float) -> None:
     from archgym.simulators.nas.training.train import train
 
     cells, classes = class_cells(), shards()[shard]
-    columns: dict[str, Any] = {"classes": classes, **_stacked(asdict(train(cells[c], SEEDS, noise)) for c in classes)}
+    columns: dict[str, Any] = {
+        "classes": classes,
+        **_stacked(asdict(train(cells[c], SEEDS, noise)) for c in classes),
+    }
     save_arrays(shard_file(folder, shard), columns)
 
 
@@ -77,7 +80,14 @@ def train_missing(folder: Path, noise: float, workers: Pool, progress: Progress)
     make_folder(folder)
     count = len(shards())
     missing = [shard for shard in range(count) if not shard_file(folder, shard).exists()]
-    _run(partial(train_shard, folder=folder, noise=noise), missing, workers, progress, f"training cells, noise {noise}", count)
+    _run(
+        partial(train_shard, folder=folder, noise=noise),
+        missing,
+        workers,
+        progress,
+        f"training cells, noise {noise}",
+        count,
+    )
 
 
 def make_table(folder: Path, noise: float, workers: Pool, progress: Progress) -> Table:
@@ -94,7 +104,9 @@ def make_table(folder: Path, noise: float, workers: Pool, progress: Progress) ->
 
     trained = read_shards(folder)
     cells = class_cells()
-    known = _stacked(_run(partial(proxies, noise=noise), list(cells), workers, progress, "zero-cost proxies", len(cells)))
+    known = _stacked(
+        _run(partial(proxies, noise=noise), list(cells), workers, progress, "zero-cost proxies", len(cells))
+    )
     images = COPIES * HELD_OUT
     return Table(
         name=f"digits-{noise}",
@@ -136,15 +148,22 @@ def read_shards(folder: Path) -> dict[str, Array]:
     parts = shards()
     missing = [shard for shard in range(len(parts)) if not shard_file(folder, shard).exists()]
     if missing:
-        raise ArchGymError(f"{len(missing)} of {len(parts)} shards are missing in {folder}; run it again to train them")
+        raise ArchGymError(
+            f"{len(missing)} of {len(parts)} shards are missing in {folder}; run it again to train them"
+        )
     columns: dict[str, Array] = {}
     for shard, classes in enumerate(parts):
         with np.load(shard_file(folder, shard), allow_pickle=False) as file:
             if not np.array_equal(file["classes"], classes):
-                raise ArchGymError(f"{shard_file(folder, shard)} holds other classes: remove {folder}, or give another --folder")
+                raise ArchGymError(
+                    f"{shard_file(folder, shard)} holds other classes: remove {folder}, or give another "
+                    "--folder"
+                )
             for name in file.files:
                 if name != "classes":
-                    columns.setdefault(name, np.empty((len(class_cells()), *file[name].shape[1:]), file[name].dtype))[classes] = file[name]
+                    columns.setdefault(
+                        name, np.empty((len(class_cells()), *file[name].shape[1:]), file[name].dtype)
+                    )[classes] = file[name]
     return columns
 
 
@@ -153,8 +172,12 @@ def _stacked(rows: Iterable[dict[str, Any]]) -> dict[str, Array]:
     return {name: np.stack([row[name] for row in listed]) for name in listed[0]}
 
 
-def _run(function: Callable[[Any], Any], tasks: list[Any], workers: Pool, progress: Progress, what: str, count: int) -> list[Any]:
-    """The results of all tasks, each done by a worker, in the tasks' order; the rest of `count` was done before."""
+def _run(
+    function: Callable[[Any], Any], tasks: list[Any], workers: Pool, progress: Progress, what: str, count: int
+) -> list[Any]:
+    """The results of all tasks, each done by a worker, in the tasks' order; the rest of `count` was done
+    before.
+    """
     done = count - len(tasks)
     progress(what, done / count)
     results = []
@@ -185,11 +208,21 @@ def _start() -> None:
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
     description = (__doc__ or "").partition(": ")[2].partition("\n")[0]
-    parser = argparse.ArgumentParser(prog="python -m archgym.simulators.nas.generate", description=description)
-    parser.add_argument("--noise", type=float, default=0.5, help="standard deviation of the pixels' noise (default 0.5)")
-    parser.add_argument("--processes", type=int, default=os.cpu_count(), help="worker processes (default: one per core)")
+    parser = argparse.ArgumentParser(
+        prog="python -m archgym.simulators.nas.generate", description=description
+    )
+    parser.add_argument(
+        "--noise", type=float, default=0.5, help="standard deviation of the pixels' noise (default 0.5)"
+    )
+    parser.add_argument(
+        "--processes", type=int, default=os.cpu_count(), help="worker processes (default: one per core)"
+    )
     parser.add_argument("--folder", type=Path, help="folder of the shards (default: in the data folder)")
-    parser.add_argument("--out", type=Path, help="file for the table (default: in the data folder, where `archgym data list` finds it)")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help="file for the table (default: in the data folder, where `archgym data list` finds it)",
+    )
     options = parser.parse_args(arguments)
     folder = options.folder or data_folder("nas", f"digits-{options.noise}-shards")
     try:
@@ -200,7 +233,10 @@ def main(arguments: list[str] | None = None) -> int:
             train_missing(folder, options.noise, workers, progress)
             path = save_table(make_table(folder, options.noise, workers, progress), options.out)
     except KeyboardInterrupt:
-        print(f"interrupted: finished shards are in {folder}; the same command resumes from them", file=sys.stderr)
+        print(
+            f"interrupted: finished shards are in {folder}; the same command resumes from them",
+            file=sys.stderr,
+        )
         return INTERRUPTED
     except ArchGymError as error:
         print(f"error: {reason_of(error)}", file=sys.stderr)

@@ -2,14 +2,16 @@
 
 A query takes about one CPU second per seed at 16 epochs. The metrics are those of `tabular`:
 
-    valid_accuracy, test_accuracy   after `epochs` epochs of the schedule of 16 epochs (`training.train`), stopped early
+    valid_accuracy, test_accuracy   after `epochs` epochs of the schedule of 16 epochs (`training.train`),
+                                    stopped early
     train_seconds                   measured CPU time of training one seed up to `epochs`
     params, macs, train_macs        as in `tabular`
 
-In tables the test accuracy is that after the last epoch, whatever the budget; here training ends at the budget. The accuracies of a cell
-and a seed repeat bit for bit on one machine with one version of PyTorch and on one thread; cells are trained on one thread whatever the
-process is set to. Seconds do not repeat, so the simulator is not deterministic. Cells of one function may differ as two seeds do: their
-live convolutions are on different edges, with different initial weights.
+In tables the test accuracy is that after the last epoch, whatever the budget; here training ends at the
+budget. The accuracies of a cell and a seed repeat bit for bit on one machine with one version of PyTorch and
+on one thread; cells are trained on one thread whatever the process is set to. Seconds do not repeat, so the
+simulator is not deterministic. Cells of one function may differ as two seeds do: their live convolutions are
+on different edges, with different initial weights.
 """
 
 from __future__ import annotations
@@ -36,8 +38,8 @@ class TrainedCell(Simulator):
     Args:
         noise: standard deviation of the pixels' noise (pixels are from 0 to 1).
         epochs: epochs after which training stops: 1, 2, 4, 8 or 16.
-        seed: "mean" over the training seeds 0, 1 and 2, "random" (one of them per query, drawn from `rng`: the noise of a single
-            training), or a training seed.
+        seed: "mean" over the training seeds 0, 1 and 2, "random" (one of them per query, drawn from `rng`:
+            the noise of a single training), or a training seed.
 
     Raises:
         ArchGymError: scikit-learn is not installed; a negative noise, other epochs, or another seed.
@@ -53,8 +55,10 @@ class TrainedCell(Simulator):
         load_digits_task(noise)
         if epochs not in BUDGETS:
             raise unknown("budget, in epochs,", epochs, BUDGETS)
-        if seed not in ("mean", "random") and (isinstance(seed, (str, bool)) or not isinstance(seed, int) or seed < 0):
-            raise ArchGymError(f"seed must be 'mean', 'random' or an integer from 0, not {seed!r}")
+        if seed not in ("mean", "random") and (
+            isinstance(seed, (str, bool)) or not isinstance(seed, int) or seed < 0
+        ):
+            raise ArchGymError(f"expected seed as 'mean', 'random' or an integer >= 0, got {seed!r}")
         self.noise, self.epochs, self.seed = noise, epochs, seed
         self.stochastic = seed == "random"
 
@@ -66,12 +70,17 @@ class TrainedCell(Simulator):
     def evaluate_indices(self, indices: Indices, rng: np.random.Generator | None = None) -> dict[str, Array]:
         """Train cells [B, 6] one by one -> every metric, float64 [B], and `feasible`, bool [B], all True."""
         trained = np.array(
-            [self._train(cell, seeds) for cell, seeds in zip(self.canonical(indices), self._seeds(len(indices), rng), strict=True)]
+            [
+                self._train(cell, seeds)
+                for cell, seeds in zip(self.canonical(indices), self._seeds(len(indices), rng), strict=True)
+            ]
         )
         costs = get_network("digits").costs(indices)
         columns: dict[str, Array] = {name: np.asarray(column, np.float64) for name, column in costs.items()}
         columns["train_macs"] = PASSES * self.epochs * TRAINING_IMAGES["digits"] * columns["macs"]
-        columns |= zip(("valid_accuracy", "test_accuracy", "train_seconds"), trained.reshape(-1, 3).T, strict=True)
+        columns |= zip(
+            ("valid_accuracy", "test_accuracy", "train_seconds"), trained.reshape(-1, 3).T, strict=True
+        )
         columns["feasible"] = np.ones(len(indices), bool)
         return columns
 

@@ -1,4 +1,6 @@
-"""Requirements of environments that look up tables. Imported with archgym, so it only looks into the data folder."""
+"""Requirements of environments that look up tables. Imported with archgym, so it only looks into the data
+folder.
+"""
 
 from __future__ import annotations
 

@@ -1,13 +1,14 @@
 """Cells looked up in a table of trained networks.
 
-A search sees the validation accuracy of the budget that it chose: with fewer epochs training is cheaper and the ranking worse. Test
-accuracy, a cell's true worth, is only reported. Metrics:
+A search sees the validation accuracy of the budget that it chose: with fewer epochs training is cheaper and
+the ranking worse. Test accuracy, a cell's true worth, is only reported. Metrics:
 
     valid_accuracy  after the budget's epochs: mean over the training seeds, or one seed's
     test_accuracy   after the table's last budget, over the same seeds
     params, macs    parameters and multiply-adds of the network (`costs`)
     train_seconds   time of training one seed up to the budget
-    train_macs      multiply-adds of training one seed up to the budget: 3 macs per training image and epoch, forward and backward
+    train_macs      multiply-adds of training one seed up to the budget: 3 macs per training image and epoch,
+                    forward and backward
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from archgym.simulators.nas.costs import get_network
 from archgym.simulators.nas.tables.table import Table, load_table
 from archgym.space import Array, Indices
 
-TRAINING_IMAGES = {"digits": 896, "cifar10": 25_000, "cifar100": 50_000, "imagenet16-120": 151_700}  # per epoch
+# per epoch
+TRAINING_IMAGES = {"digits": 896, "cifar10": 25_000, "cifar100": 50_000, "imagenet16-120": 151_700}
 PASSES = 3  # times the multiply-adds: forward, and backward to inputs and to weights
 
 METRICS = (
@@ -42,11 +44,12 @@ class NasCell(Simulator):
     Args:
         dataset: name of a table of cells: "digits-0.5" or another of `archgym data list`.
         epochs: budget, one of the table's; None for its last.
-        seed: "mean" over the training seeds, "random" (one seed per query, drawn from `rng`: the noise of a single training), or the
-            number of one of the table's seeds, from 0.
+        seed: "mean" over the training seeds, "random" (one seed per query, drawn from `rng`: the noise of a
+            single training), or the number of one of the table's seeds, from 0.
 
     Raises:
-        ArchGymError: the data set is not installed or not one of cells, or its table lacks the budget or the seed.
+        ArchGymError: the data set is not installed or not one of cells, or its table lacks the budget or the
+            seed.
     """
 
     identity = "archgym.simulators.nas.benchmark:NasCell"
@@ -68,9 +71,12 @@ class NasCell(Simulator):
         self._representatives = first_of_equals(row)
         self._fixed = {name: np.asarray(column, np.float64) for name, column in fixed.items()}  # [15625] each
         accuracies = _by_seed(self.table, budget, seed)
-        self._by_seed = {name: column[row] for name, column in accuracies.items()}  # [15625, seeds to choose from] each
+        # [15625, seeds to choose from] each
+        self._by_seed = {name: column[row] for name, column in accuracies.items()}
         self._n_seeds = np.isfinite(accuracies["valid_accuracy"]).sum(axis=1)[row]  # [15625]
-        self.metrics = tuple(metric for metric in METRICS if metric.name in self._by_seed or metric.name in self._fixed)
+        self.metrics = tuple(
+            metric for metric in METRICS if metric.name in self._by_seed or metric.name in self._fixed
+        )
 
     @property
     def specification(self) -> dict[str, Any]:
@@ -93,7 +99,8 @@ class NasCell(Simulator):
     def canonical(self, indices: Indices) -> Indices:
         """The first cell of the same row of the table and the same numbers of convolutions: [B, 6] -> [B, 6].
 
-        The table that ships has a row for each function; tables that trained every cell by itself have a row for each cell.
+        The table that ships has a row for each function; tables that trained every cell by itself have a row
+        for each cell.
         """
         return self.space.from_ordinal(self._representatives[self.space.to_ordinal(indices)])
 
@@ -109,8 +116,13 @@ def _budget(table: Table, epochs: int | None) -> tuple[int, int]:
 
 
 def _by_seed(table: Table, budget: int, seed: str | int) -> dict[str, Array]:
-    """Validation accuracy, and test accuracy where it is known, of the trainings to choose from: float64 [rows, seeds], missing last."""
-    known = {"valid_accuracy": table.valid_accuracy[:, :, budget].astype(float), "test_accuracy": table.test_accuracy.astype(float)}
+    """Validation accuracy, and test accuracy where it is known, of the trainings to choose from: float64
+    [rows, seeds], missing last.
+    """
+    known = {
+        "valid_accuracy": table.valid_accuracy[:, :, budget].astype(float),
+        "test_accuracy": table.test_accuracy.astype(float),
+    }
     if np.isnan(known["test_accuracy"]).all():
         del known["test_accuracy"]
     means = {name: _mean(accuracies) for name, accuracies in known.items()}
@@ -120,13 +132,21 @@ def _by_seed(table: Table, budget: int, seed: str | int) -> dict[str, Array]:
         order = np.argsort(np.isnan(known["valid_accuracy"]), axis=1, kind="stable")
         chosen = {name: np.take_along_axis(accuracies, order, axis=1) for name, accuracies in known.items()}
         if np.isfinite(chosen["valid_accuracy"]).sum(axis=1).max() < 2:
-            raise ArchGymError(f"data set {table.name!r} has one training per cell at {table.budgets[budget]} epochs; use seed='mean'")
+            raise ArchGymError(
+                f"data set {table.name!r} has one training per cell at {table.budgets[budget]} epochs; use "
+                "seed='mean'"
+            )
     elif isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed < table.test_accuracy.shape[1]:
         chosen = {name: accuracies[:, [seed]] for name, accuracies in known.items()}
     else:
-        raise ArchGymError(f"seed must be 'mean', 'random' or a number from 0 to {table.test_accuracy.shape[1] - 1}, not {seed!r}")
+        raise ArchGymError(
+            f"expected seed as 'mean', 'random' or a number from 0 to {table.test_accuracy.shape[1] - 1}, "
+            f"got {seed!r}"
+        )
     if "test_accuracy" in chosen:  # trainings that were not tested get the mean of those that were
-        chosen["test_accuracy"] = np.where(np.isnan(chosen["test_accuracy"]), means["test_accuracy"][:, None], chosen["test_accuracy"])
+        chosen["test_accuracy"] = np.where(
+            np.isnan(chosen["test_accuracy"]), means["test_accuracy"][:, None], chosen["test_accuracy"]
+        )
     if not all(np.isfinite(accuracies[:, 0]).all() for accuracies in chosen.values()):
         raise ArchGymError(f"data set {table.name!r} lacks that training for some cells; use seed='mean'")
     return chosen

@@ -1,7 +1,8 @@
 """Softmax kernels on one CPU: a cost model on measured curves, and the kernels themselves.
 
 model         SoftmaxCostModel: time, traffic and accuracy predicted from a calibration
-calibration   Calibration: costs of one machine's memory and arithmetic, one JSON file (`calibrations/`, README.md)
+calibration   Calibration: costs of one machine's memory and arithmetic, one JSON file (`calibrations/`,
+              README.md)
 library       SoftmaxLibrary: one kernel for each of several workloads
 measured      MeasuredSoftmax: kernels compiled and timed on this machine
 function      softmax: an array's softmax by a kernel of choice

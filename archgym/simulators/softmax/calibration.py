@@ -1,13 +1,17 @@
-"""Calibrations of the softmax cost model: the costs of one machine's memory and arithmetic, recorded in one JSON file.
+"""Calibrations of the softmax cost model: the costs of one machine's memory and arithmetic, recorded in one
+JSON file.
 
-The format is described in the README.md beside this file; `Calibration.load` reads it, and an error names the entry that is wrong.
-A calibration gives the terms of the model's equations (`model`):
+The format is described in the README.md beside this file; `Calibration.load` reads it, and an error names the
+entry that is wrong. A calibration gives the terms of the model's equations (`model`):
 
-    m(pattern, bytes)      ns per float32 of a memory access pattern, linear in log2(bytes), constant beyond the measured ends; for each
+    m(pattern, bytes)   ns per float32 of a memory access pattern, linear in log2(bytes), constant beyond the
+                        measured ends; for each
                            of two threads, where two were measured
-    c(pass, isa, u, a)     ns per element of a pass with its data in L1; u unrolled vectors, a independent accumulators
+    c(pass, isa, u, a)     ns per element of a pass with its data in L1; u unrolled vectors, a independent
+                           accumulators
     phi(bytes, prefetch)   the part of the shorter of the two that the longer one does not hide, 0 <= phi <= 1
-    b(algorithm, ...)      a factor for the remaining error by algorithm, ISA, non-temporal stores and bytes, 1 unless it was fitted
+    b(algorithm, ...)      a factor for the remaining error by algorithm, ISA, non-temporal stores and bytes,
+                           1 unless it was fitted
 """
 
 from __future__ import annotations
@@ -15,40 +19,20 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache, partial
-from itertools import pairwise, product
+from itertools import product
 from pathlib import Path
-from typing import Annotated, Any, NotRequired
+from typing import Any
 
 import numpy as np
-from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
-from pydantic_core import PydanticCustomError
-from typing_extensions import TypedDict  # that of Python 3.12, which pydantic needs
 
 from archgym.errors import ArchGymError, reason_of
 from archgym.files.paths import data_folder, refuse_foreign
-from archgym.text import shown
-
-FORMAT, VERSION = "archgym-softmax-calibration", 1
-ISAS = ("scalar", "avx2", "avx512")
-ALGORITHMS = ("three_pass_recompute", "three_pass_reload", "two_pass", "online", "tiled_online", "tiled_reload")
-PATTERNS = ("read", "write", "write_nontemporal", "copy", "copy_nontemporal", "in_place", "in_place_nontemporal")
-PASSES = (
-    "maximum",  # max(x)
-    "exponential_sum",  # sum exp(x - max)
-    "stored_exponential_sum",  # the same, also storing y = exp(x - max)
-    "normalised_exponential",  # y = exp(x - max) / sum
-    "extended_sum",  # sum exp(x) with an extended exponent
-    "extended_output",  # y = exp(x) / sum with an extended exponent
-    "online_sum",  # running (max, sum)
-    "scale",  # y *= 1 / sum, in place
-)
-PREFETCH_BYTES = (0, 256, 1024)
+from archgym.simulators.softmax.terms import ADVICE, ALGORITHMS, DEFAULT, PREFETCH_BYTES
 
 RECORDED = Path(__file__).parent / "calibrations"
-DEFAULT = "xeon-2mb-l2"
+MAX_CHARACTERS = 2**20  # characters of a file; the recorded ones have 12,000
 
 
 @dataclass(frozen=True)
@@ -86,16 +70,25 @@ class Calibration:
         """Read a calibration.
 
         Args:
-            source: name of a recorded calibration, "host" for this machine's (made by `archgym calibrate softmax`), path of a JSON file,
-                or None for the default recorded one.
+            source: name of a recorded calibration, "host" for this machine's (made by `archgym calibrate
+                softmax`), path of a JSON file, or None for the default recorded one.
 
         Raises:
-            ArchGymError: unknown calibration, unreadable file, or an entry that is missing or invalid (named in the message).
+            ArchGymError: unknown calibration, unreadable file, or an entry that is missing or invalid (named
+                in the message).
         """
         source = DEFAULT if source is None else source
-        path = cls.host() if source == "host" else RECORDED / f"{source}.json" if source in cls.recorded() else Path(source)
+        path = (
+            cls.host()
+            if source == "host"
+            else RECORDED / f"{source}.json"
+            if source in cls.recorded()
+            else Path(source)
+        )
         if source == "host" and not path.exists():
-            raise ArchGymError(f"this machine has no calibration ({path}) yet: make one with `archgym calibrate softmax`")
+            raise ArchGymError(
+                f"this machine has no calibration ({path}) yet: make one with `archgym calibrate softmax`"
+            )
         try:
             refuse_foreign(path)
             with path.open(encoding="utf-8-sig") as file:
@@ -109,7 +102,9 @@ class Calibration:
                 f"give the path of a JSON file or a recorded name: {', '.join(cls.recorded())}"
             ) from error
         except (ValueError, RecursionError) as error:
-            raise ArchGymError(f"the calibration {str(source)!r} is not a JSON text ({reason_of(error)}); {_ADVICE}") from error
+            raise ArchGymError(
+                f"the calibration {str(source)!r} is not a JSON text ({reason_of(error)}); {ADVICE}"
+            ) from error
         return cls.from_json(document, name=path.stem)
 
     @staticmethod
@@ -129,12 +124,18 @@ class Calibration:
         Raises:
             ArchGymError: an entry is missing or invalid (named in the message).
         """
-        entries = _read(document, name)
-        content = {key: value for key, value in document.items() if key not in ("machine", "provenance", "units")}
+        from archgym.simulators.softmax.schema import read  # pydantic, which takes time to import
+
+        entries = read(document, name)
+        content = {
+            key: value for key, value in document.items() if key not in ("machine", "provenance", "units")
+        }
         try:
             digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
         except (ValueError, RecursionError) as error:  # nested too deeply, or integers of thousands of digits
-            raise ArchGymError(f"the calibration {name!r} has values that no calibration has ({reason_of(error)}); {_ADVICE}") from error
+            raise ArchGymError(
+                f"the calibration {name!r} has values that no calibration has ({reason_of(error)}); {ADVICE}"
+            ) from error
         lanes, overlap, bias = entries["lanes"], entries["overlap"], entries.get("bias")
         bandwidth = {1: entries["bandwidth"], 2: entries.get("two_threads", entries)["bandwidth"]}
         return cls(
@@ -146,14 +147,25 @@ class Calibration:
             tile_overhead_ns=entries.get("tile_overhead_ns", 0.0),
             thread_slowdown=entries["threads"]["slowdown"],
             thread_start_ns=entries["threads"]["start_ns"],
-            _bandwidth={n: {p: (c["log2_bytes"], c["ns_per_float"]) for p, c in curves.items()} for n, curves in bandwidth.items()},
-            _compute={what: {isa: sorted(points) for isa, points in by_isa.items()} for what, by_isa in entries["compute"].items()},
+            _bandwidth={
+                n: {p: (c["log2_bytes"], c["ns_per_float"]) for p, c in curves.items()}
+                for n, curves in bandwidth.items()
+            },
+            _compute={
+                what: {isa: sorted(points) for isa, points in by_isa.items()}
+                for what, by_isa in entries["compute"].items()
+            },
             _overlap_levels=overlap["log2_bytes"],
-            _overlap={d: [p * f for p, f in zip(overlap["phi"], overlap["prefetch_factor"][str(d)], strict=True)] for d in PREFETCH_BYTES},
+            _overlap={
+                d: [p * f for p, f in zip(overlap["phi"], overlap["prefetch_factor"][str(d)], strict=True)]
+                for d in PREFETCH_BYTES
+            },
             _bias_levels=bias["log2_bytes"] if bias else [],
             _bias=bias
             and {
-                (algorithm, isa, nontemporal): bias["factors"][algorithm][isa]["nontemporal" if nontemporal else "cached"]
+                (algorithm, isa, nontemporal): bias["factors"][algorithm][isa][
+                    "nontemporal" if nontemporal else "cached"
+                ]
                 for algorithm, isa, nontemporal in product(ALGORITHMS, lanes, (False, True))
             },
         )
@@ -165,8 +177,9 @@ class Calibration:
     def compute_ns(self, what: str, isa: str, unroll: int, accumulators: int) -> float:
         """c: ns per element of a pass with its data in L1.
 
-        Linear in log2(unroll) and constant beyond the measured ends, over the measured points with the largest number of accumulators
-        that does not exceed the given one. NaN where the machine lacks the ISA.
+        Linear in log2(unroll) and constant beyond the measured ends, over the measured points with the
+        largest number of accumulators that does not exceed the given one. NaN where the machine lacks the
+        ISA.
         """
         if isa not in self.lanes:
             return math.nan
@@ -176,113 +189,18 @@ class Calibration:
         return float(np.interp(math.log2(unroll), unrolls, costs))
 
     def overlap(self, size: float, prefetch: int) -> float:
-        """phi: the unhidden part of the shorter of memory and compute, at a footprint of `size` bytes and a prefetch distance in bytes."""
+        """phi: the unhidden part of the shorter of memory and compute, at a footprint of `size` bytes and
+        a prefetch distance in bytes.
+        """
         level = int(np.searchsorted(self._overlap_levels, math.log2(size), side="right"))
         return self._overlap[prefetch][level]
 
     def bias(self, algorithm: str, isa: str, nontemporal: bool, size: float) -> float:
-        """b: the factor on a kernel's time at a footprint of `size` bytes; 1 without a bias table, or for an ISA the machine lacks."""
+        """b: the factor on a kernel's time at a footprint of `size` bytes; 1 without a bias table, or for
+        an ISA the machine lacks.
+        """
         if self._bias is None or isa not in self.lanes:
             return 1.0
-        return self._bias[algorithm, isa, nontemporal][int(np.searchsorted(self._bias_levels, math.log2(size), side="right"))]
-
-
-MAX_CHARACTERS = 2**20  # characters of a file; the recorded ones have 12,000
-MAX_VALUES = 10_000  # values of one list
-_ADVICE = f"see README.md in {Path(__file__).parent.name}/ for the format, or start from a copy of the recorded {DEFAULT}.json"
-
-
-def _must_be(expected: str, is_right: Callable[[Any], bool]) -> AfterValidator:
-    """Refuse other values: they "must be `expected`"."""
-
-    def check(value: Any) -> Any:
-        if not is_right(value):
-            raise PydanticCustomError("refused", f"Input should be {expected}")
-        return value
-
-    return AfterValidator(check)
-
-
-def _list(values: Any, *checks: AfterValidator) -> Any:
-    return Annotated[list[values], Field(min_length=1, max_length=MAX_VALUES), *checks]
-
-
-def _object(entries: Mapping[str, Any]) -> Any:
-    """An object with these entries; others are ignored."""
-    make: Any = TypedDict
-    return make("_Object", entries)
-
-
-def _each(names: Iterable[str], entry: Any) -> Any:
-    """An object with an entry of this type under each name."""
-    return _object(dict.fromkeys(names, entry))
-
-
-@cache
-def _format(isas: tuple[str, ...]) -> TypeAdapter[dict[str, Any]]:
-    """The documents of machines that have these ISAs."""
-    strict: Any = partial(Field, strict=True, allow_inf_nan=False)
-    number, positive, share = (Annotated[float, strict(**limits)] for limits in ({"ge": 0}, {"gt": 0}, {"ge": 0, "le": 1}))
-    whole = Annotated[int, Field(strict=True, ge=1, lt=2**31)]
-    sizes = _list(number, _must_be("a list of increasing numbers", lambda v: all(a < b for a, b in pairwise(v))))
-    points = _list(
-        tuple[whole, whole, positive],  # type: ignore[valid-type]  # unroll, accumulators, ns per element
-        _must_be("a list with each (unroll, accumulators) once", lambda v: len({point[:2] for point in v}) == len(v)),
-        _must_be("a list with a point for one accumulator at least", lambda v: any(point[1] == 1 for point in v)),
-    )
-    curves = _each(PATTERNS, _object({"log2_bytes": sizes, "ns_per_float": _list(positive)}))
-    prefetch_factor = _each(map(str, PREFETCH_BYTES), _list(share))
-    bias_factors = _each(ALGORITHMS, _each(isas, _each(("cached", "nontemporal"), _list(positive))))
-    known_isas = _must_be(f"an object with keys among {', '.join(ISAS)}", lambda v: set() < {*v} <= {*ISAS})
-    entries = {
-        "format": Annotated[Any, _must_be(repr(FORMAT), lambda v: v == FORMAT)],
-        "version": Annotated[Any, _must_be(f"{VERSION}, the version that this archgym reads", lambda v: v == VERSION)],
-        "machine": str,
-        "lanes": Annotated[dict[str, whole], known_isas],
-        "bandwidth": curves,
-        "two_threads": NotRequired[_object({"bandwidth": curves})],
-        "compute": _each(PASSES, _each(isas, points)),
-        "overlap": _object({"log2_bytes": sizes, "phi": _list(share), "prefetch_factor": prefetch_factor}),
-        "row_overhead_ns": number,
-        "tile_overhead_ns": NotRequired[number],
-        "threads": _object({"slowdown": positive, "start_ns": number}),
-        "bias": NotRequired[_object({"log2_bytes": sizes, "factors": bias_factors})],
-    }
-    return TypeAdapter(_object(entries))
-
-
-def _read(document: Any, name: str) -> dict[str, Any]:
-    """The entries of a document.
-
-    Raises:
-        ArchGymError: one is missing or invalid (named in the message).
-    """
-
-    def invalid(path: str, rule: str, value: Any) -> ArchGymError:
-        return ArchGymError(f"the calibration {name!r}: {path or 'the document'} must {rule}, not {shown(value)}; {_ADVICE}")
-
-    lanes = document.get("lanes") if isinstance(document, dict) else None
-    try:
-        entries = _format(tuple(isa for isa in ISAS if isinstance(lanes, dict) and isa in lanes)).validate_python(document)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        path = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in first["loc"]).lstrip(".")
-        if first["type"] == "missing":
-            raise ArchGymError(f"the calibration {name!r} lacks {path}; {_ADVICE}") from None
-        rule = first["msg"].partition(" should ")[2].partition(" after validation")[0]  # of "Input should be ...", "List should have ..."
-        raise invalid(path, rule.replace("a valid dictionary", "an object").replace("valid tuple", "valid list"), first["input"]) from None
-    for path, values, count in _beside_sizes(entries):
-        if len(values) != count:
-            relation = "one per log2_bytes" if path.endswith("ns_per_float") else "one more than log2_bytes"
-            raise invalid(path, f"be a list of {count} numbers, {relation}", values)
-    return entries
-
-
-def _beside_sizes(entries: Mapping[str, Any], sizes: Sequence[float] = (), path: str = "") -> Iterator[tuple[str, list[float], int]]:
-    """The lists that belong to a `log2_bytes`, with their paths and the lengths that they must have."""
-    sizes = entries.get("log2_bytes", sizes)
-    for key, value in entries.items():
-        if isinstance(value, dict):
-            yield from _beside_sizes(value, sizes, f"{path}{key}.")
-        elif sizes and isinstance(value, list) and key != "log2_bytes":
-            yield path + key, value, len(sizes) + (key != "ns_per_float")
+        return self._bias[algorithm, isa, nontemporal][
+            int(np.searchsorted(self._bias_levels, math.log2(size), side="right"))
+        ]

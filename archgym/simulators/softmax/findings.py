@@ -14,9 +14,21 @@ from archgym.simulators.softmax.machine.cpu import cache_bytes, instruction_sets
 def findings() -> Iterator[Finding]:
     """Processor and compiler."""
     caches = ", ".join(f"{level} {size // 1024:,} KiB" for level, size in cache_bytes().items())
-    yield Finding("Machine", "processor", "ok", f"{processor()}, {len(processors())} usable; {', '.join(instruction_sets())}; {caches}")
+    yield Finding(
+        "Machine",
+        "processor",
+        "ok",
+        f"{processor()}, {len(processors())} usable; {', '.join(instruction_sets())}; {caches}",
+    )
     try:
         yield Finding("Machine", "C compiler", "ok", find_compiler(data_folder("kernels")).version)
     except CompilerError as error:
         remedy = 'pip install "archgym[compiler]"'
-        yield Finding("Machine", "C compiler", "missing", reason_of(error), "measured kernels: --set backend=measured", remedy)
+        yield Finding(
+            "Machine",
+            "C compiler",
+            "missing",
+            reason_of(error),
+            "measured kernels: --set backend=measured",
+            remedy,
+        )

@@ -20,21 +20,25 @@ TOLERANCE = 1e-5  # largest |sum(y) - 1|
 
 
 def softmax(x: Floats, design: Mapping[str, Any] | None = None, out: Floats | None = None) -> Floats:
-    """Softmax over the last axis, e^(x - max(x)) / sum e^(x - max(x)), by a kernel that is compiled when it is first used.
+    """Softmax over the last axis, e^(x - max(x)) / sum e^(x - max(x)), by a kernel that is compiled when it
+    is first used.
 
-    As `scipy.special.softmax(x, axis=-1)`: -inf gives 0; NaN, +inf or nothing but -inf gives NaN for the whole row.
+    As `scipy.special.softmax(x, axis=-1)`: -inf gives 0; NaN, +inf or nothing but -inf gives NaN for the
+    whole row.
 
     Args:
         x: float32, with at least one element along its last axis.
-        design: a design of `SoftmaxCostModel.space`, such as a search's `best_design`; default: `best_design` for the shape of x.
-        out: array for the result: C-contiguous, float32, of the shape of x, or x itself; default: a new array.
+        design: a design of `SoftmaxCostModel.space`, such as a search's `best_design`; default: `best_design`
+            for the shape of x.
+        out: array for the result: C-contiguous, float32, of the shape of x, or x itself; default: a new
+            array.
 
     Returns:
         The result, float32, of the shape of x.
 
     Raises:
-        ArchGymError: x is not float32, or its rows are empty; `out` does not fit; the design does not exist or this machine cannot run
-            it; no compiler works here.
+        ArchGymError: x is not float32, or its rows are empty; `out` does not fit; the design does not exist
+            or this machine cannot run it; no compiler works here.
 
     Examples:
         >>> softmax(np.zeros((2, 4), np.float32))   # doctest: +SKIP
@@ -43,7 +47,10 @@ def softmax(x: Floats, design: Mapping[str, Any] | None = None, out: Floats | No
     if x.dtype != np.float32:
         raise ArchGymError(f"softmax works on float32, not {x.dtype}; convert with x.astype(np.float32)")
     if x.ndim == 0 or x.shape[-1] == 0:
-        raise ArchGymError(f"softmax needs rows of at least one element along the last axis; this array has the shape {x.shape}")
+        raise ArchGymError(
+            "softmax needs rows of at least one element along the last axis; this array has the shape "
+            f"{x.shape}"
+        )
     if out is None:
         out = aligned((1, x.size)).reshape(x.shape)
     elif out.dtype != np.float32 or out.shape != x.shape or not out.flags.c_contiguous:
@@ -58,9 +65,11 @@ def softmax(x: Floats, design: Mapping[str, Any] | None = None, out: Floats | No
 
 
 def best_design(rows: int, cols: int) -> dict[str, Any]:
-    """The design of least predicted time on this machine among those with a predicted sum_error of at most 1e-5.
+    """The design of least predicted time on this machine among those with a predicted sum_error of at most
+    1e-5.
 
-    The calibration is this machine's where `archgym calibrate softmax` has made one, else the recorded default.
+    The calibration is this machine's where `archgym calibrate softmax` has made one, else the recorded
+    default.
     """
     return dict(_best_design(rows, cols))
 
@@ -93,5 +102,7 @@ def _usable(items: tuple[tuple[str, Any], ...]) -> dict[str, Any]:
     if reason := why_unsupported(design):
         raise ArchGymError(f"this machine cannot run the design: {reason}")
     if wrong := why_wrong(_kernels(), design):
-        raise CompilerError(f"the compiled kernel gives wrong results: {wrong}; try another compiler (CC=...)")
+        raise CompilerError(
+            f"the compiled kernel gives wrong results: {wrong}; try another compiler (CC=...)"
+        )
     return design

@@ -13,22 +13,29 @@ from typing import Any
 
 import numpy as np
 
-from archgym.errors import whole
 from archgym.simulator import Metric, Simulator
 from archgym.simulators.softmax.machine.checking import Workload, why_wrong
 from archgym.simulators.softmax.machine.compiler import Compiler, find_compiler, sources_digest
 from archgym.simulators.softmax.machine.cpu import processor
 from archgym.simulators.softmax.machine.kernels import Kernel, Kernels, why_unsupported
 from archgym.simulators.softmax.machine.timing import Timer
-from archgym.simulators.softmax.model import PASSES_OVER_MEMORY, TRAFFIC, SoftmaxCostModel, canonical_tiles
+from archgym.simulators.softmax.model import (
+    PASSES_OVER_MEMORY,
+    TRAFFIC,
+    SoftmaxCostModel,
+    canonical_tiles,
+    check_shape,
+)
 from archgym.space import Array, Indices
 
 
 class MeasuredSoftmax(Simulator):
-    """Time and accuracy of softmax kernels on this machine. Run it in a worker process (`Isolated`): machine code can crash.
+    """Time and accuracy of softmax kernels on this machine. Run it in a worker process (`Isolated`): machine
+    code can crash.
 
-    Designs whose instructions this processor lacks, that need more processors than this process may use, or with more accumulators
-    than unrolled vectors are infeasible; one that does not compile or gives wrong results fails, with the reason.
+    Designs whose instructions this processor lacks, that need more processors than this process may use, or
+    with more accumulators than unrolled vectors are infeasible; one that does not compile or gives wrong
+    results fails, with the reason.
 
     Args:
         rows, cols: shape of the workload, as for `SoftmaxCostModel`.
@@ -44,13 +51,14 @@ class MeasuredSoftmax(Simulator):
     space = SoftmaxCostModel.space
     metrics = (
         *SoftmaxCostModel.metrics,
-        Metric("relative_time", unit="1", better="lower", report_only=True),  # of the reference design, measured beside it
+        # of the reference design, measured beside it
+        Metric("relative_time", unit="1", better="lower", report_only=True),
         Metric("noise", unit="1", better="lower", report_only=True),
         Metric("unreliable", unit="1", better="lower", report_only=True),
     )
 
     def __init__(self, rows: int = 1, cols: int = 65536, seed: int = 0):
-        self.rows, self.cols = whole("rows", rows, least=1), whole("cols", cols, least=1)
+        self.rows, self.cols = check_shape(rows, cols)
         self.seed = seed
         self.compiler = find_compiler()
         self._workshop: _Workshop | None = None
@@ -59,7 +67,9 @@ class MeasuredSoftmax(Simulator):
         return {**self.__dict__, "_workshop": None}
 
     def evaluate_indices(self, indices: Indices, rng: np.random.Generator | None = None) -> dict[str, Array]:
-        """Measure designs in turns: int64 [B, 8] -> every metric [B], `feasible`, and `failure` if any design was wrong or not compiled."""
+        """Measure designs in turns: int64 [B, 8] -> every metric [B], `feasible`, and `failure` if any
+        design was wrong or not compiled.
+        """
         designs = [self.space.design(row) for row in indices]
         supported = [i for i, design in enumerate(designs) if not why_unsupported(design)]
         if self._workshop is None:
@@ -80,7 +90,9 @@ class MeasuredSoftmax(Simulator):
 
     @property
     def specification(self) -> dict[str, Any]:
-        """The class, its arguments, and the processor, the compiler and the kernels' code, on which times depend too."""
+        """The class, its arguments, and the processor, the compiler and the kernels' code, on which times
+        depend too.
+        """
         machine = {"processor": processor(), "compiler": self.compiler.version, "kernels": sources_digest()}
         return {**super().specification, **machine}
 

@@ -1,47 +1,57 @@
-"""Softmax kernels over `rows` rows of `cols` float32: algorithms, vector code and memory traffic (Dukhan & Ablavatski, 2020).
+"""Softmax kernels over `rows` rows of `cols` float32: algorithms, vector code and memory traffic (Dukhan &
+Ablavatski, 2020).
 
-An algorithm is two or three passes over a row. A pass takes the time of the slower of memory and arithmetic, and a part of the other.
-A `Calibration` gives the costs of one machine:
+An algorithm is two or three passes over a row. A pass takes the time of the slower of memory and arithmetic,
+and a part of the other. A `Calibration` gives the costs of one machine:
 
     t1(rows, cols) = b * (rows * cols * sum_pass [ max(m, c) + phi * min(m, c) ]
-                          + rows * (t0 + tiles * t3))                                          (ns, one thread)
+                          + rows * (t0 + tiles * t3))                                         (ns, one thread)
     t              = t1(rows, cols)                                                            (threads = 1)
                    = a * t1(ceil(rows / 2), cols) + t2       or, for a single row,
                      a * t1(1, ceil(cols / 2)) + t2                                            (threads = 2)
     traffic        = 4 * rows * cols * k                                                       (bytes)
     sum_error      = 3e-8 + 1.3e-9 * n / (lanes * accumulators) + 1.5e-10 * tiles
 
-    m      ns per element of the pass's access pattern at its footprint: read for a reduction, copy for an output, in place for a
-           rescaling; the last two non-temporal where y is stored so; with two threads, the curves of two where they were measured
+    m   ns per element of the pass's access pattern at its footprint: read for a reduction, copy for an
+        output, in place for a
+           rescaling; the last two non-temporal where y is stored so; with two threads, the curves of two
+           where they were measured
     c      ns per element of the pass's arithmetic (pass, ISA, unroll, accumulators)
-    phi    the part of the shorter of the two that is not hidden at footprint F * rows; 0 is perfect overlap, prefetching lowers it
+    phi    the part of the shorter of the two that is not hidden at footprint F * rows; 0 is perfect overlap,
+           prefetching lowers it
     F      bytes of one row in the caches: 8 * cols, or 4 * cols where y is stored non-temporally
-    b      measured over predicted time, by algorithm, ISA, non-temporal stores and level; 1 unless it was fitted
+    b      measured over predicted time, by algorithm, ISA, non-temporal stores and level; 1 unless it was
+           fitted
     t0     start-up cost of a row; t3, of a tile; a and t2, slow-down and start of a second thread
     tiles  tiles of a row, 0 where the algorithm has none
-    k      passes over x and y, write-allocation not counted: 4 three_pass_recompute, 5 three_pass_reload, 3 two_pass, 3 online,
+    k      passes over x and y, write-allocation not counted: 4 three_pass_recompute, 5 three_pass_reload, 3
+           two_pass, 3 online,
            3 tiled_online, 4 tiled_reload
 
-A tile is still cached when a tiled algorithm needs it again: the sum of tiled_online then takes no memory time, the store of
-tiled_reload the time of a copy minus that of a read. With several rows the first pass reads at F * rows, and an output pass takes at
-least the time of writing at F * rows.
+A tile is still cached when a tiled algorithm needs it again: the sum of tiled_online then takes no memory
+time, the store of tiled_reload the time of a copy minus that of a read. With several rows the first pass
+reads at F * rows, and an output pass takes at least the time of writing at F * rows.
 
-|sum(y) - 1| (`sum_error`) is the rounding of a float32 sum of n terms, n = cols or the tile, in lanes * accumulators partial sums; its
-constants are fitted to N(0, 4^2) inputs of 2^12 to 2^24 columns, within about 2.5 times (order of magnitude where tiled).
+|sum(y) - 1| (`sum_error`) is the rounding of a float32 sum of n terms, n = cols or the tile, in lanes *
+accumulators partial sums; its constants are fitted to N(0, 4^2) inputs of 2^12 to 2^24 columns, within about
+2.5 times (order of magnitude where tiled).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from functools import partial
+from itertools import product
 from math import ceil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from archgym.errors import whole
+from archgym.errors import ArchGymError
 from archgym.simulator import Metric, Simulator
-from archgym.simulators.softmax.calibration import ISAS, PREFETCH_BYTES, Calibration
+from archgym.simulators.softmax.calibration import Calibration
+from archgym.simulators.softmax.terms import ISAS, PREFETCH_BYTES
 from archgym.space import Array, Categorical, DesignSpace, Indices, Ordinal
 
 ALGORITHMS = {
@@ -52,8 +62,23 @@ ALGORITHMS = {
     "tiled_online": ("maximum", "exponential_sum", "normalised_exponential"),
     "tiled_reload": ("maximum", "stored_exponential_sum", "scale"),
 }
-TRAFFIC = {"three_pass_recompute": 4, "three_pass_reload": 5, "two_pass": 3, "online": 3, "tiled_online": 3, "tiled_reload": 4}  # k
-PASSES_OVER_MEMORY = {"three_pass_recompute": 3, "three_pass_reload": 3, "two_pass": 2, "online": 2, "tiled_online": 2, "tiled_reload": 2}
+# k
+TRAFFIC = {
+    "three_pass_recompute": 4,
+    "three_pass_reload": 5,
+    "two_pass": 3,
+    "online": 3,
+    "tiled_online": 3,
+    "tiled_reload": 4,
+}
+PASSES_OVER_MEMORY = {
+    "three_pass_recompute": 3,
+    "three_pass_reload": 3,
+    "two_pass": 2,
+    "online": 2,
+    "tiled_online": 2,
+    "tiled_reload": 2,
+}
 TILED = ("tiled_online", "tiled_reload")
 
 REDUCTIONS = ("maximum", "exponential_sum", "extended_sum", "online_sum")
@@ -65,13 +90,14 @@ TILES = (256, 1024, 4096, 16384, 65536)
 class SoftmaxCostModel(Simulator):
     """Time, traffic and accuracy of a softmax kernel, predicted from a calibration of one machine.
 
-    Designs with more accumulators than unrolled vectors do not exist (infeasible), nor do those of an ISA the machine lacks.
+    Designs with more accumulators than unrolled vectors do not exist (infeasible), nor do those of an ISA the
+    machine lacks.
 
     Args:
         rows: independent softmaxes; two threads share the rows, or the columns of a single row.
         cols: elements per row.
-        calibration: name of a recorded calibration, path of a calibration file (format: README.md beside this module), a `Calibration`,
-            or None for the default recorded one.
+        calibration: name of a recorded calibration, path of a calibration file (format: README.md beside this
+            module), a `Calibration`, or None for the default recorded one.
 
     Raises:
         ArchGymError: rows or cols is not a positive integer, or the calibration is unknown or invalid.
@@ -101,58 +127,76 @@ class SoftmaxCostModel(Simulator):
     )
 
     def __init__(self, rows: int = 1, cols: int = 65536, calibration: str | Path | Calibration | None = None):
-        self.rows, self.cols = whole("rows", rows, least=1), whole("cols", cols, least=1)
-        self.calibration = calibration if isinstance(calibration, Calibration) else Calibration.load(calibration)
-        shares = [(self.rows, self.cols), (ceil(self.rows / 2), self.cols) if self.rows > 1 else (1, ceil(self.cols / 2))]
+        self.rows, self.cols = check_shape(rows, cols)
+        self.calibration = (
+            calibration if isinstance(calibration, Calibration) else Calibration.load(calibration)
+        )
+        shares = [
+            (self.rows, self.cols),
+            (ceil(self.rows / 2), self.cols) if self.rows > 1 else (1, ceil(self.cols / 2)),
+        ]
 
-        # Tables over parameter indices, in the order of their subscripts; [.., pass] is padded with passes of no cost.
+        # Tables over parameter indices, in the order of their subscripts; [.., pass] is padded with passes of
+        # no cost.
+        cost, both = self.calibration, (False, True)
         algorithms = [[*passes, *[None] * (MAX_PASSES - len(passes))] for passes in ALGORITHMS.values()]
-        unrolls, accumulators, tiles = (self.space[name].grid.tolist() for name in ("unroll", "accumulators", "tile"))
-        self._memory = np.array(  # m[algorithm, nontemporal, threads, pass]
-            [
-                [
-                    [[self._memory_ns(name, j, nt, i + 1, *share) for j in range(MAX_PASSES)] for i, share in enumerate(shares)]
-                    for nt in (False, True)
-                ]
-                for name in ALGORITHMS
-            ]
+        unrolls, accumulators, tiles = (
+            self.space[name].grid.tolist() for name in ("unroll", "accumulators", "tile")
         )
-        self._compute = np.array(  # c[algorithm, isa, unroll, accumulators, pass], NaN where infeasible
-            [
-                [[[[self._compute_ns(p, isa, u, a) for p in passes] for a in accumulators] for u in unrolls] for isa in ISAS]
-                for passes in algorithms
-            ]
+        self._memory = _table(  # m[algorithm, nontemporal, threads, pass]
+            lambda name, nt, i, j: self._memory_ns(name, j, nt, i + 1, *shares[i]),
+            ALGORITHMS,
+            both,
+            (0, 1),
+            range(MAX_PASSES),
         )
-        self._overlap = np.array(  # phi[nontemporal, prefetch, threads]
-            [[[self.calibration.overlap(_footprint(nt, c) * r, d) for r, c in shares] for d in PREFETCH_BYTES] for nt in (False, True)]
+        self._compute = _table(  # c[algorithm, isa, unroll, accumulators, pass], NaN where infeasible
+            lambda k, isa, u, a, j: self._compute_ns(algorithms[k][j], isa, u, a),
+            *(range(len(algorithms)), ISAS, unrolls, accumulators, range(MAX_PASSES)),
         )
-        self._bias = np.array(  # b[algorithm, isa, nontemporal, threads]
-            [
-                [[[self.calibration.bias(name, isa, nt, _footprint(nt, c) * r) for r, c in shares] for nt in (False, True)] for isa in ISAS]
-                for name in ALGORITHMS
-            ]
+        self._overlap = _table(  # phi[nontemporal, prefetch, threads]
+            lambda nt, d, share: cost.overlap(_footprint(nt, share[1]) * share[0], d),
+            both,
+            PREFETCH_BYTES,
+            shares,
         )
-        self._sum_error = np.array(  # [algorithm, isa, accumulators, tile]
-            [
-                [[[self._rounding(name in TILED, isa, a, tile) for tile in tiles] for a in accumulators] for isa in ISAS]
-                for name in ALGORITHMS
-            ]
+        self._bias = _table(  # b[algorithm, isa, nontemporal, threads]
+            lambda name, isa, nt, share: cost.bias(name, isa, nt, _footprint(nt, share[1]) * share[0]),
+            ALGORITHMS,
+            ISAS,
+            both,
+            shares,
+        )
+        self._sum_error = _table(  # [algorithm, isa, accumulators, tile]
+            lambda name, isa, a, tile: self._rounding(name in TILED, isa, a, tile),
+            ALGORITHMS,
+            ISAS,
+            accumulators,
+            tiles,
         )
         slowdown, start_ns = self.calibration.thread_slowdown, self.calibration.thread_start_ns
         self._share = np.array([r * c for r, c in shares], float)  # elements of a thread [threads]
-        self._overhead_ns = np.array(  # of a thread [algorithm, tile, threads]
-            [[[r * self._start_up_ns(name, c, tile) for r, c in shares] for tile in tiles] for name in ALGORITHMS]
+        self._overhead_ns = _table(  # of a thread [algorithm, tile, threads]
+            lambda name, tile, share: share[0] * self._start_up_ns(name, share[1], tile),
+            ALGORITHMS,
+            tiles,
+            shares,
         )
         self._slowdown, self._start_ns = np.array([1.0, slowdown]), np.array([0.0, start_ns])  # [threads]
         self._traffic = 4.0 * self.rows * self.cols * np.array(list(TRAFFIC.values()))  # [algorithm]
         self._passes = np.array(list(PASSES_OVER_MEMORY.values()), float)  # [algorithm]
 
-    def _memory_ns(self, algorithm: str, j: int, nontemporal: bool, threads: int, rows: int, cols: int) -> float:
+    def _memory_ns(
+        self, algorithm: str, j: int, nontemporal: bool, threads: int, rows: int, cols: int
+    ) -> float:
         """m of the j-th pass of an algorithm, in ns per element."""
         if j >= len(ALGORITHMS[algorithm]):
             return 0.0
         what, footprint = ALGORITHMS[algorithm][j], _footprint(nontemporal, cols)
-        curve, stored = partial(self.calibration.bandwidth_ns, threads=threads), "_nontemporal" if nontemporal else ""
+        curve, stored = (
+            partial(self.calibration.bandwidth_ns, threads=threads),
+            "_nontemporal" if nontemporal else "",
+        )
         if what in REDUCTIONS:
             cached = algorithm == "tiled_online" and what == "exponential_sum"
             return 0.0 if cached else curve("read", footprint * rows if j == 0 else footprint)
@@ -179,7 +223,9 @@ class SoftmaxCostModel(Simulator):
     def _rounding(self, tiled: bool, isa: str, accumulators: int, tile: int) -> float:
         """sum_error of a design."""
         terms, tiles = (min(self.cols, tile), ceil(self.cols / tile)) if tiled else (self.cols, 0)
-        return 3e-8 + 1.3e-9 * terms / (self.calibration.lanes.get(isa, np.nan) * accumulators) + 1.5e-10 * tiles
+        return (
+            3e-8 + 1.3e-9 * terms / (self.calibration.lanes.get(isa, np.nan) * accumulators) + 1.5e-10 * tiles
+        )
 
     def evaluate_indices(self, indices: Indices, rng: np.random.Generator | None = None) -> dict[str, Array]:
         """Indices [B, 8] -> every metric, float64 [B], and `feasible`, bool [B]."""
@@ -205,25 +251,50 @@ class SoftmaxCostModel(Simulator):
         }
 
     def canonical(self, indices: Indices) -> Indices:
-        """[B, 8] -> [B, 8]: algorithms without tiles ignore `tile` (-> the first); tiles that hold a whole row are one (-> the smallest).
+        """[B, 8] -> [B, 8]: algorithms without tiles ignore `tile` (-> the first); tiles that hold a whole
+        row are one (-> the smallest).
 
-        Nothing else is merged: kernels of equal predicted time, such as scalar code unrolled 4 and 8 times, are different programs.
+        Nothing else is merged: kernels of equal predicted time, such as scalar code unrolled 4 and 8 times,
+        are different programs.
         """
         return canonical_tiles(indices, self.cols)
 
     @property
     def specification(self) -> dict[str, Any]:
-        """The class, its arguments and the digest of the calibration, whose file may change under its name."""
+        """The class, its arguments and the digest of the calibration, whose file may change under its
+        name.
+        """
         return {**super().specification, "calibration": self.calibration.digest}
 
 
+def check_shape(rows: Any, cols: Any) -> tuple[int, int]:
+    """Rows and columns as integers.
+
+    Raises:
+        ArchGymError: one is not a positive integer.
+    """
+    for name, value in (("rows", rows), ("cols", cols)):
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+            raise ArchGymError(f"{name} must be a positive integer, not {value!r}")
+    return int(rows), int(cols)
+
+
 def canonical_tiles(indices: Indices, cols: int) -> Indices:
-    """Designs [B, 8] whose `tile` is the first where the algorithm has none, else at most the smallest that holds a row."""
+    """Designs [B, 8] whose `tile` is the first where the algorithm has none, else at most the smallest
+    that holds a row.
+    """
     whole = int(np.searchsorted(TILES, cols))
     tiled = np.isin(indices[:, 0], [list(ALGORITHMS).index(name) for name in TILED])
     canonical = indices.copy()
     canonical[:, 6] = np.where(tiled, np.minimum(indices[:, 6], whole), 0)
     return canonical
+
+
+def _table(value: Callable[..., float], *axes: Collection[Any]) -> Array:
+    """The value at every combination of the axes' elements, float64 [len(axis), ...]."""
+    return np.array([value(*elements) for elements in product(*axes)], float).reshape(
+        [len(axis) for axis in axes]
+    )
 
 
 def _footprint(nontemporal: bool, cols: int) -> int:

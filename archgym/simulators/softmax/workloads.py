@@ -1,6 +1,7 @@
 """Softmax shapes of common programs, and the cost of a typical kernel."""
 
-MEDIAN_TIME_PER_ELEMENT_NS = 0.75  # medians of all feasible designs: 0.47 to 1.4 over one row of 2^10 to 2^26 elements
+# medians of all feasible designs: 0.47 to 1.4 over one row of 2^10 to 2^26 elements
+MEDIAN_TIME_PER_ELEMENT_NS = 0.75
 MEDIAN_FLOATS_PER_ELEMENT = 4  # memory traffic, reads and writes
 
 WORKLOADS = {

@@ -1,4 +1,6 @@
-"""The base of wrappers of vector environments: Gymnasium's `VectorWrapper`, which takes type arguments from Gymnasium 1.4 on."""
+"""The base of wrappers of vector environments: Gymnasium's `VectorWrapper`, which takes type arguments
+from Gymnasium 1.4 on.
+"""
 
 from __future__ import annotations
 

@@ -14,7 +14,8 @@ from archgym.wrappers.vector._base import BatchWrapper
 
 
 class RewardVector(BatchWrapper):
-    """Reward vectors float32 [num_envs, M], zeros in rows that completed no design; otherwise as `archgym.wrappers.RewardVector`.
+    """Reward vectors float32 [num_envs, M], zeros in rows that completed no design; otherwise as
+    `archgym.wrappers.RewardVector`.
 
     As in MO-Gymnasium's vector environments, `reward_space` is that of one sub-environment.
 
@@ -27,7 +28,9 @@ class RewardVector(BatchWrapper):
         ArchGymError: an environment of another package, or metrics that `VectorObjective` refuses.
     """
 
-    def __init__(self, env: Any, metrics: Sequence[str] | None = None, reference: Mapping[str, float] | None = None):
+    def __init__(
+        self, env: Any, metrics: Sequence[str] | None = None, reference: Mapping[str, float] | None = None
+    ):
         super().__init__(env)
         self.vector_objective = VectorObjective(core(env).simulator, core(env).objective, metrics, reference)
         self.reward_space = env.unwrapped.reward_space = self.vector_objective.reward_space

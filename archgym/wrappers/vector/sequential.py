@@ -16,7 +16,8 @@ from archgym.wrappers.vector._base import BatchWrapper
 
 
 class SequentialDesign(BatchWrapper):
-    """One parameter per step, as `archgym.wrappers.SequentialDesign`; every sub-environment is at the same parameter.
+    """One parameter per step, as `archgym.wrappers.SequentialDesign`; every sub-environment is at the same
+    parameter.
 
     Args:
         env: an `ArchVectorEnv` (wrapped or not) under SAME_STEP autoreset.
@@ -34,7 +35,9 @@ class SequentialDesign(BatchWrapper):
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
 
-    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
+    def reset(
+        self, *, seed: Any = None, options: dict[str, Any] | None = None
+    ) -> tuple[Array, dict[str, Any]]:
         _, info = self.env.reset(seed=seed, options=options)
         self._partial.clear()
         return self._partial.observe(), {**info, "action_mask": self._masks()}
@@ -42,7 +45,13 @@ class SequentialDesign(BatchWrapper):
     def step(self, actions: Any) -> tuple[Array, Array, Array, Array, dict[str, Any]]:
         if not self._partial.choose(actions):
             never = np.zeros(self.num_envs, bool)
-            return self._partial.observe(), np.zeros(self.num_envs), never, never.copy(), {"action_mask": self._masks()}
+            return (
+                self._partial.observe(),
+                np.zeros(self.num_envs),
+                never,
+                never.copy(),
+                {"action_mask": self._masks()},
+            )
         designs, complete = self._partial.indices, self._partial.observe()
         self._partial.clear()
         _, rewards, terminated, truncated, info = self.env.step(designs)
@@ -57,4 +66,7 @@ class SequentialDesign(BatchWrapper):
 def _needs_same_step(env: Any) -> None:
     mode = env.metadata.get("autoreset_mode")
     if mode is not AutoresetMode.SAME_STEP:
-        raise ArchGymError(f"expected autoreset_mode='SameStep', got {mode}; make the environment with autoreset_mode='SameStep'")
+        raise ArchGymError(
+            f"expected autoreset_mode='SameStep', got {mode}; make the environment with "
+            "autoreset_mode='SameStep'"
+        )

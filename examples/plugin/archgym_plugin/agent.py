@@ -1,4 +1,6 @@
-"""Tabu search (Glover, 1986): move to the best neighbour that has not been visited lately, even if it is worse."""
+"""Tabu search (Glover, 1986): move to the best neighbour that has not been visited lately, even if it is
+worse.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +20,10 @@ class Tabu(AskTellAgent):
     """
 
     version = 1  # raise it whenever the same seed gives other designs
-    hyperparameters = DesignSpace([Integer("tenure", 1, 200, default=50), Integer("neighbours", 2, 64, default=16)])
-
-    @property
-    def preferred_num_envs(self) -> int:
-        return int(self.neighbours)
+    num_envs_from = "neighbours"  # the hyperparameter that sets how many designs are proposed at once
+    hyperparameters = DesignSpace(
+        [Integer("tenure", 1, 200, default=50), Integer("neighbours", 2, 64, default=16)]
+    )
 
     def start(self, space, *, budget, rng):
         self.space, self.rng = space, rng

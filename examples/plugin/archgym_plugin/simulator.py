@@ -1,7 +1,9 @@
-"""Two levels of cache in front of memory: the average memory access time of a program whose misses follow a power law.
+"""Two levels of cache in front of memory: the average memory access time of a program whose misses follow a
+power law.
 
     AMAT    = t1 + m1 (t2 + m2 t_memory)
-    m(S)    = m0 (S0 / S)^(1/2)                 misses of a cache of size S (Chow, 1974), less what associativity saves
+    m(S)    = m0 (S0 / S)^(1/2)                 misses of a cache of size S (Chow, 1974), less what
+                                                associativity saves
     t(S, a) = 0.4 ns (S / 16 KB)^(1/3) (1 + 0.08 log2 a),    area = 0.9 mm2 per MB, 5 % more per doubling of a
 
 The figures are those of no machine: replace them with yours.
@@ -30,13 +32,17 @@ class CacheHierarchy(Simulator):
         ]
     )
     metrics = (Metric("access_ns", "ns", "lower"), Metric("area_mm2", "mm2", "lower"))
-    default_objective = Objective(Minimize("access_ns"), AtMost("area_mm2", 2.0), reference={"access_ns": 2.0})
+    default_objective = Objective(
+        Minimize("access_ns"), AtMost("area_mm2", 2.0), reference={"access_ns": 2.0}
+    )
 
     def __init__(self, memory_ns: float = 80.0):
         self.memory_ns = memory_ns
 
     def evaluate(self, designs, rng=None):
-        l1, l2, a1, a2 = (np.asarray(designs[name], float) for name in ("l1_kb", "l2_kb", "l1_ways", "l2_ways"))
+        l1, l2, a1, a2 = (
+            np.asarray(designs[name], float) for name in ("l1_kb", "l2_kb", "l1_ways", "l2_ways")
+        )
 
         def time(size_kb, ways):
             return 0.4 * np.cbrt(size_kb / 16) * (1 + 0.08 * np.log2(ways))

@@ -1,8 +1,9 @@
-"""Real simulators as backends of the accelerator environments: SCALE-Sim and ZigZag, each in a virtual environment of its own.
+"""Real simulators as backends of the accelerator environments: SCALE-Sim and ZigZag, each in its own virtual
+environment.
 
-Their requirements clash with each other's and with ours, so that each is run by a Python of its own (`environments`), in one process that
-lives as long as the simulator (`session`), and asked for one matrix multiplication at a time (`tool`). Results are kept on disk per
-multiplication: they serve every design and workload that has it again.
+Their requirements conflict with each other's and with archgym's, so each runs under its own Python
+(`environments`), in one process per simulator (`session`), one matrix multiplication at a time (`tool`).
+Results are stored on disk per multiplication, and serve every design and workload that contains it.
 """
 
 from __future__ import annotations
@@ -23,17 +24,17 @@ from archgym.simulators.accelerator.workloads import Dimensions, Workload
 __all__ = ["BACKENDS", "ScaleSim", "ZigZag", "backend_simulator"]
 
 SIMULATORS: dict[str, type[ScaleSim] | type[ZigZag]] = {"scalesim": ScaleSim, "zigzag": ZigZag}
-TIMEOUT_S = 1800.0  # for one design, all of its layers
+TIMEOUT_S = 1800.0  # for all layers of one design
 
 
 def backend_simulator(
     name: str, workload: str | os.PathLike[str] | Workload = "resnet18", dimensions: Dimensions | None = None
 ) -> Simulator:
-    """A backend in a worker process, with results kept on disk.
+    """A backend in a worker process, with results stored on disk.
 
     Args:
         name: "scalesim" or "zigzag".
-        workload, dimensions: as of `load_workload`.
+        workload, dimensions: arguments of `load_workload`.
 
     Raises:
         ArchGymError: an unknown backend or workload, or a backend that is not installed.

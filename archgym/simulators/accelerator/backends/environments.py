@@ -1,10 +1,10 @@
-"""Virtual environments of backends, under `$ARCHGYM_HOME/backends`: one each, complete or not there.
+"""Virtual environments of backends, one each, in `$ARCHGYM_HOME/backends`.
 
-What is installed is in `locks/NAME.txt`: the tool and all that it needs, each in one version and with the hashes of its files. pip takes
-nothing else, and wheels alone, so that no package runs code while it is installed.
+`locks/NAME.txt` lists the tool and its requirements with versions and hashes of files. pip installs these
+alone, and only wheels, so that no package runs code during the installation.
 
-An environment cannot be built elsewhere and moved, since it names its own place. So what makes it complete is a file that is written
-last, with the packages that it holds; one without that file, or made of another lock, is made again from nothing.
+An environment contains its own path and cannot be built elsewhere and moved. The marker, written last, makes
+it complete: an environment without it, or of a different lock, is made again.
 """
 
 from __future__ import annotations
@@ -20,15 +20,16 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from archgym.deprecated.arguments import renamed
 from archgym.errors import ArchGymError, SimulatorUnavailable, unknown
 from archgym.files.paths import data_folder, make_folder, write_atomically
 from archgym.processes.children import Child, last_words
-from archgym.progress import Progress
+from archgym.progress import Progress, silent
 from archgym.simulators.accelerator.backends.session import Session
 
 MARKER = "archgym.json"
 LOCKS = Path(__file__).with_name("locks")
-LAST_LINES = 8  # of pip's output, in an error
+LAST_LINES = 8  # lines of pip's output in an error
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,10 @@ class Backend:
     """A simulator that pip installs.
 
     Attributes:
-        tool: its package and version, one of those in its lock.
-        gives: what it reports, in words.
-        seconds_per_layer: a typical matrix multiplication that was not met before.
-        dataflows: those of the design space that it simulates.
+        tool: package and version, as in its lock.
+        gives: reported metrics, in words.
+        seconds_per_layer: typical time of a new matrix multiplication, in words.
+        dataflows: simulated dataflows of the design space, in words.
     """
 
     tool: str
@@ -49,7 +50,7 @@ class Backend:
 
     @property
     def version(self) -> str:
-        """Of the tool."""
+        """Version of the tool."""
         return self.tool.partition("==")[2]
 
 
@@ -69,15 +70,16 @@ BACKENDS = {
 }
 
 
-def install(name: str, *, tell: Progress | None = None) -> Path:
-    """Make the environment of a backend, unless it is there; its folder.
+@renamed(tell="progress")
+def install(name: str, *, progress: Progress = silent) -> Path:
+    """Make the environment of a backend unless it exists; its folder.
 
     Args:
-        name: of `BACKENDS`.
-        tell: is told what is being done and the share of everything that is done.
+        name: name in `BACKENDS`.
+        progress: function of (current step, share done).
 
     Raises:
-        ArchGymError: an unknown backend; the environment cannot be made; pip fails; the tool does not start. Nothing is left then.
+        ArchGymError: an unknown backend, or an environment that cannot be made; a part of one is removed.
     """
     from filelock import FileLock
 
@@ -85,63 +87,74 @@ def install(name: str, *, tell: Progress | None = None) -> Path:
     place = _place(name)
     make_folder(place.parent)
     with FileLock(f"{place}.lock"):
-        if not _complete(name):
+        if not installed(name):
             try:
-                _build(name, place, tell or (lambda what, share: None))
+                _build(name, place, progress)
             except BaseException:
                 shutil.rmtree(place, ignore_errors=True)
                 raise
     return place
 
 
-def _build(name: str, place: Path, tell: Progress) -> None:
-    """An environment from nothing, its marker last."""
+def _build(name: str, place: Path, progress: Progress) -> None:
+    """Make an environment."""
     tool, python = BACKENDS[name].tool, _python(place)
-    tell("making an environment", 0.0)
-    _run([sys.executable, "-m", "venv", "--clear", str(place)], f"cannot make an environment for {name} in {place}")
+    progress("making an environment", 0.0)
+    _run(
+        [sys.executable, "-m", "venv", "--clear", str(place)],
+        f"cannot make an environment for {name} in {place}",
+    )
     collected = 0
 
-    def progress(line: str) -> None:
+    def read(line: str) -> None:
         nonlocal collected
         word, _, what = line.partition(" ")
         if word == "Collecting" and what:
             collected += 1
-            tell(f"downloading {what.split()[0]}", 0.1 + 0.6 * (1 - 0.95**collected))
+            progress(f"downloading {what.split()[0]}", 0.1 + 0.6 * (1 - 0.95**collected))
         elif word == "Installing":
-            tell("installing", 0.7)
+            progress("installing", 0.7)
 
     pip = [str(python), "-I", "-m", "pip", "--disable-pip-version-check", "--no-input"]
-    locked = ["--require-hashes", "--only-binary", ":all:", "--no-deps", "-r", str(_lock(name))]  # the lock names all that is needed
-    _run([*pip, "install", "--progress-bar", "off", *locked], f"pip cannot install {tool}", progress)
-    tell("starting it", 0.9)
-    Session(python, name).close()  # a tool that cannot be imported is noticed here
+    locked = ["--require-hashes", "--only-binary", ":all:", "--no-deps", "-r", str(_lock(name))]
+    _run([*pip, "install", "--progress-bar", "off", *locked], f"pip cannot install {tool}", read)
+    progress("starting it", 0.9)
+    Session(python, name).close()  # checks that the tool can be imported
     packages = _run([*pip, "freeze"], "pip cannot list what it installed")
     marker = json.dumps({"lock": lock_digest(name), "packages": packages}, indent=1).encode()
     write_atomically(place / MARKER, marker)
-    tell("installed", 1.0)
+    progress("installed", 1.0)
 
 
 def python_of(name: str) -> Path:
-    """The Python that has a backend.
+    """The Python executable of a backend.
 
     Raises:
         ArchGymError: an unknown backend.
-        SimulatorUnavailable: one that is not installed; says how to install it.
+        SimulatorUnavailable: a backend that is not installed.
     """
     backend = _backend(name)
-    if not _complete(name):
-        raise SimulatorUnavailable(f"{name} {backend.version} is not installed: run `archgym backends install {name}`")
+    if not installed(name):
+        raise SimulatorUnavailable(
+            f"{name} {backend.version} is not installed: run `archgym backends install {name}`"
+        )
     return _python(_place(name))
 
 
 def installed(name: str) -> bool:
-    """Whether a backend can be used.
+    """Whether a backend is installed.
 
     Raises:
         ArchGymError: an unknown backend.
     """
     _backend(name)
-    return _complete(name)
+    place = _place(name)
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        return (
+            bool(json.loads((place / MARKER).read_text())["lock"] == lock_digest(name))
+            and _python(place).exists()
+        )
+    return False
 
 
 def _backend(name: str) -> Backend:
@@ -155,7 +168,7 @@ def _lock(name: str) -> Path:
 
 
 def lock_digest(name: str) -> str:
-    """A hash of what is to be installed."""
+    """A hash of the lock."""
     return hashlib.sha256(_lock(name).read_bytes()).hexdigest()
 
 
@@ -167,18 +180,11 @@ def _python(place: Path) -> Path:
     return place / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
 
-def _complete(name: str) -> bool:
-    place = _place(name)
-    with suppress(OSError, ValueError, TypeError, KeyError):
-        return bool(json.loads((place / MARKER).read_text())["lock"] == lock_digest(name)) and _python(place).exists()
-    return False
-
-
-def _run(command: Sequence[str], otherwise: str, hear: Callable[[str], None] = lambda line: None) -> list[str]:
-    """Run a program, its output line by line to `hear`; all lines.
+def _run(command: Sequence[str], failure: str, read: Callable[[str], None] = lambda line: None) -> list[str]:
+    """Run a program and pass each line of its output to `read`; all lines.
 
     Raises:
-        ArchGymError: it fails; says what (`otherwise`), and the last lines.
+        ArchGymError: it fails; the message is `failure`, and the last lines.
     """
     process = Child(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
     lines = []
@@ -186,11 +192,11 @@ def _run(command: Sequence[str], otherwise: str, hear: Callable[[str], None] = l
         with process.popen.stdout as output:  # type: ignore[union-attr]  # a pipe
             for line in output:
                 lines.append(line.rstrip())
-                hear(line.strip())
+                read(line.strip())
         process.wait()
     finally:
         ending = process.end()
     if ending.errno or ending.code:
         text = "\n".join(lines)
-        raise ArchGymError(f"{otherwise}: it {ending}: {last_words(text, LAST_LINES)}")
+        raise ArchGymError(f"{failure}: it {ending}: {last_words(text, LAST_LINES)}")
     return lines

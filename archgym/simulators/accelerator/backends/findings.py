@@ -1,4 +1,4 @@
-"""What `archgym doctor` says of the real simulators."""
+"""Checks of `archgym doctor`: real simulators."""
 
 from __future__ import annotations
 
@@ -9,9 +9,16 @@ from archgym.simulators.accelerator.backends.environments import BACKENDS, insta
 
 
 def findings() -> Iterator[Finding]:
-    """One for each backend."""
+    """One check per backend."""
     for name, backend in BACKENDS.items():
         if installed(name):
             yield Finding("Backends", name, "ok", backend.version)
         else:
-            yield Finding("Backends", name, "missing", "", f"{backend.gives} of the tool itself", f"archgym backends install {name}")
+            yield Finding(
+                "Backends",
+                name,
+                "missing",
+                "",
+                f"{backend.gives} of the tool itself",
+                f"archgym backends install {name}",
+            )

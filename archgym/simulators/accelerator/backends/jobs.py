@@ -1,21 +1,17 @@
-"""What both backends have in common: a workload as matrix multiplications, and a batch as one design after the other."""
+"""Shared by the backends: workloads as matrix multiplications, and supported dataflows."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from archgym.errors import ArchGymError, SimulatorUnavailable
-from archgym.simulator import Simulator
+from archgym.errors import ArchGymError
 from archgym.simulators.accelerator.layers import Layer
-from archgym.space import Array, Indices
 
 
 class Gemm(NamedTuple):
-    """[m, k] times [k, n]."""
+    """A matrix multiplication [m, k] x [k, n]."""
 
     m: int
     n: int
@@ -23,7 +19,7 @@ class Gemm(NamedTuple):
 
 
 def gemms(layers: tuple[Layer, ...]) -> dict[Gemm, int]:
-    """The matrix multiplications of layers, and how often each is computed: once per group and repeat."""
+    """The matrix multiplications of layers -> number of computations, one per group and repeat."""
     counts: Counter[Gemm] = Counter()
     for layer in layers:
         counts[Gemm(*layer.shape)] += layer.groups * layer.repeats
@@ -31,37 +27,19 @@ def gemms(layers: tuple[Layer, ...]) -> dict[Gemm, int]:
 
 
 def macs(counts: Mapping[Gemm, int]) -> int:
-    """Multiply-adds of all of them."""
+    """Multiply-adds of all multiplications."""
     return sum(count * gemm.m * gemm.n * gemm.k for gemm, count in counts.items())
 
 
-def design_by_design(
-    simulator: Simulator, indices: Indices, simulate: Callable[[Mapping[str, Any]], Mapping[str, float]]
-) -> dict[str, Array]:
-    """The columns [B] of a batch of designs [B, P], from a function of one design; where that raises, `failure` says why."""
-    columns: dict[str, Array] = {metric.name: np.full(len(indices), np.nan) for metric in simulator.metrics}
-    failures = [""] * len(indices)
-    for row, design in enumerate(map(simulator.space.design, indices)):
-        try:
-            for name, value in simulate(design).items():
-                columns[name][row] = value
-        except SimulatorUnavailable:
-            raise
-        except ArchGymError as error:
-            failures[row] = str(error)
-    columns["feasible"] = np.array([not reason for reason in failures], bool)
-    if any(failures):
-        columns["failure"] = np.array(failures)
-    return columns
-
-
-def only(design: Mapping[str, Any], dataflows: tuple[str, ...], why: str) -> str:
+def require_dataflow(design: Mapping[str, Any], dataflows: tuple[str, ...], why: str) -> str:
     """The design's dataflow.
 
     Raises:
-        ArchGymError: it is none of these.
+        ArchGymError: it is not one of `dataflows`.
     """
     dataflow = str(design["dataflow"])
     if dataflow not in dataflows:
-        raise ArchGymError(f"{why}; choose dataflow {', '.join(dataflows[:-1])} or {dataflows[-1]}, not {dataflow}")
+        raise ArchGymError(
+            f"{why}; choose dataflow {', '.join(dataflows[:-1])} or {dataflows[-1]}, not {dataflow}"
+        )
     return dataflow

@@ -1,14 +1,17 @@
-"""SCALE-Sim as a simulator of accelerators: cycles of systolic arrays, from the tool itself.
+"""SCALE-Sim as a simulator of accelerators: cycles of systolic arrays.
 
-    cycles      = sum over layers of groups * repeats * cycles(M, N, Kd)        every group a matrix multiplication, one after the other
+    cycles      = sum over layers of groups * repeats * cycles(M, N, Kd)   every group is a matrix
+                                                                           multiplication
     latency     = cycles / clock
     utilization = MACs / (cycles * rows * columns)
 
-The same cycles in closed form are `archgym.simulators.accelerator.systolic.cycles`. The tool goes through the array cycle by cycle, and is
-asked for no more than that: an array that never waits for memory, so that buffers, bandwidths, precision and L1 are without effect. Its
-simulation of the memories takes 10 to 100 times as long, minutes for a layer on a small array, and is left out, with off-chip traffic.
+The tool simulates the array cycle by cycle without stalls, so that buffers, bandwidths, precision and L1 have
+no effect. Its simulation of the memories takes 10 to 100 times longer, minutes for a layer on a small array,
+and is left out, with off-chip traffic. `archgym.simulators.accelerator.systolic.cycles` has the same cycles
+in closed form.
 
-Samajdar et al., "A systematic methodology for characterizing scalability of DNN accelerators using SCALE-Sim", ISPASS 2020.
+Samajdar et al., "A systematic methodology for characterizing scalability of DNN accelerators using
+SCALE-Sim", ISPASS 2020.
 """
 
 from __future__ import annotations
@@ -19,22 +22,23 @@ from typing import Any
 
 import numpy as np
 
-from archgym.simulator import Metric, Simulator
-from archgym.simulators.accelerator.backends.jobs import Gemm, design_by_design, gemms, macs, only
+from archgym.simulator import Simulator, design_by_design
+from archgym.simulators.accelerator.backends.jobs import Gemm, gemms, macs, require_dataflow
 from archgym.simulators.accelerator.backends.tool import Tool
-from archgym.simulators.accelerator.design import accelerator_space
+from archgym.simulators.accelerator.design import accelerator_space, select_metrics
 from archgym.simulators.accelerator.workloads import Dimensions, Workload, load_workload
 from archgym.space import Array, Indices
 
 DATAFLOWS = ("systolic_ws", "systolic_os", "systolic_is")
-USED = ("dataflow", "rows", "cols", "clock_mhz")  # parameters that results depend on
+USED = ("dataflow", "rows", "cols", "clock_mhz")  # parameters with an effect
 
 
 class ScaleSim(Simulator):
-    """A workload on systolic arrays. Designs with other dataflows, and layers that this machine's memory does not hold, fail.
+    """A workload on systolic arrays. Designs with other dataflows, and layers that exceed this machine's
+    memory, fail.
 
     Args:
-        workload, dimensions: as of `load_workload`.
+        workload, dimensions: arguments of `load_workload`.
 
     Raises:
         ArchGymError: an unknown workload; SCALE-Sim is not installed.
@@ -42,27 +46,29 @@ class ScaleSim(Simulator):
 
     identity = "archgym.simulators.accelerator.backends.scalesim:ScaleSim"
 
-    metrics = (
-        Metric("latency_s", unit="s", better="lower"),
-        Metric("cycles", unit="1", better="lower"),
-        Metric("compute_cycles", unit="1", better="lower"),  # the same: memory is never waited for
-        Metric("utilization", unit="1", better="higher"),
-    )
+    # cycles without stalls are all compute_cycles
+    metrics = select_metrics("latency_s", "cycles", "compute_cycles", "utilization")
 
-    def __init__(self, workload: str | os.PathLike[str] | Workload = "resnet18", dimensions: Dimensions | None = None):
+    def __init__(
+        self, workload: str | os.PathLike[str] | Workload = "resnet18", dimensions: Dimensions | None = None
+    ):
         self.space = accelerator_space()
         self.workload = load_workload(workload, dimensions)
         self.gemms = gemms(self.workload.layers)
         self.tool = Tool("scalesim")
 
     def evaluate_indices(self, indices: Indices, rng: np.random.Generator | None = None) -> dict[str, Array]:
-        """Cycles of designs, int64 [B, 10] -> columns [B], with `failure` if any failed; multiplications met before are not run again."""
+        """Simulate designs, int64 [B, 10] -> columns [B], with `failure` if any failed; stored
+        multiplications are not run again.
+        """
         return design_by_design(self, indices, self._simulate)
 
     def _simulate(self, design: Mapping[str, Any]) -> dict[str, float]:
-        dataflow = only(design, DATAFLOWS, "SCALE-Sim simulates systolic arrays")
+        dataflow = require_dataflow(design, DATAFLOWS, "SCALE-Sim simulates systolic arrays")
         rows, cols = design["rows"], design["cols"]
-        cycles = sum(count * self.gemm(dataflow, rows, cols, *gemm)["cycles"] for gemm, count in self.gemms.items())
+        cycles = sum(
+            count * self.gemm(dataflow, rows, cols, *gemm)["cycles"] for gemm, count in self.gemms.items()
+        )
         return {
             "latency_s": cycles / (1e6 * design["clock_mhz"]),
             "cycles": cycles,
@@ -79,12 +85,12 @@ class ScaleSim(Simulator):
         return self.tool.ask(_job(dataflow, rows, cols, Gemm(m, n, k)))
 
     def canonical(self, indices: Indices) -> Indices:
-        """The design with the first value of every parameter that is without effect: [B, 10] -> [B, 10]."""
+        """Set parameters without effect to their first value: [B, 10] -> [B, 10]."""
         return indices * np.isin(self.space.names, USED)
 
     @property
     def specification(self) -> dict[str, Any]:
-        """The class, its arguments, and what the tool is asked for."""
+        """The class, its arguments, and a digest of the tool's jobs."""
         jobs = [_job(DATAFLOWS[0], 8, 8, gemm) | {"count": count} for gemm, count in self.gemms.items()]
         return {**super().specification, "jobs": self.tool.digest(jobs)}
 

@@ -1,9 +1,10 @@
-"""A backend's process: jobs go to it and results come from it as lines of JSON, one at a time.
+"""A backend's process: takes jobs and returns results as lines of JSON, one at a time.
 
-    {"dataflow": "ws", "rows": 16, ...}     ->     {"result": {"cycles": 338751, ...}}    or    {"error": "ValueError: ..."}
+    {"dataflow": "ws", "rows": 16, ...}   ->   {"result": {"cycles": 338751, ...}}   or   {"error":
+                                               "ValueError: ..."}
 
-It ends with the session, and with the process that holds it, whatever ends that, even in the middle of a job, and what it started ends with
-it (`archgym.processes.children`). The last lines that it printed are shown where it fails.
+It ends with the session and with the parent process, even in the middle of a job, together with all that it
+started (`archgym.processes.children`). Errors show the last lines of its output.
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ from archgym.processes.memory import physical_memory
 from archgym.text import one_line
 
 WORKERS = Path(__file__).with_name("workers")
-GRACE_S = 1.0  # to end by itself, once nobody sends jobs any more
-SHARE_OF_MEMORY = 0.75  # that a tool may take
+GRACE_S = 1.0  # time to exit by itself after its input is closed
+SHARE_OF_MEMORY = 0.75  # limit on the tool's memory, as a share of this machine's
 
 
 def worker_of(name: str) -> Path:
-    """The code that puts a backend's jobs to the tool."""
+    """The program that runs a backend's jobs with the tool."""
     return WORKERS / f"{name}_worker.py"
 
 
@@ -37,8 +38,8 @@ class Session:
     """One process of a backend, started and ready.
 
     Args:
-        python: of the environment that has the backend.
-        name: of the backend; `workers/<name>_worker.py` is what it runs.
+        python: Python executable of the backend's environment.
+        name: name of the backend, which runs `workers/<name>_worker.py`.
 
     Raises:
         SimulatorUnavailable: it does not start.
@@ -47,9 +48,17 @@ class Session:
     def __init__(self, python: Path, name: str):
         self.name = name
         self._folder = tempfile.TemporaryDirectory(prefix=f"archgym-{name}-", ignore_cleanup_errors=True)
-        # A fixed order of sets, since searches within the tools may depend on it; and one core, since searches share the others.
-        fixed = {"PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1", "MPLBACKEND": "agg", "TMPDIR": self._folder.name}
-        environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONHOME")}
+        # The order of sets is fixed, since a tool's search may depend on it; one core, since other workers
+        # need the rest.
+        fixed = {
+            "PYTHONHASHSEED": "0",
+            "OMP_NUM_THREADS": "1",
+            "MPLBACKEND": "agg",
+            "TMPDIR": self._folder.name,
+        }
+        environment = {
+            key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONHOME")
+        }
         try:
             self._process = Child(
                 [str(python), "-s", str(WORKERS / "worker.py"), name, self._folder.name],
@@ -75,14 +84,18 @@ class Session:
             raise SimulatorUnavailable(f"cannot start {name}: {error}") from error
         if not ready.get("ready"):
             self.close()
-            raise SimulatorUnavailable(f"cannot start {name}: it said {ready!r} first")
+            raise SimulatorUnavailable(
+                f"cannot start {name}: expected {{'ready': True}} first, got {ready!r}"
+            )
 
     def _absent(self, error: OSError) -> SimulatorUnavailable:
-        return SimulatorUnavailable(f"cannot start {self.name}: {error.strerror}; run `archgym backends install {self.name}`")
+        return SimulatorUnavailable(
+            f"cannot start {self.name}: {error.strerror}; run `archgym backends install {self.name}`"
+        )
 
     @property
     def pid(self) -> int:
-        """Of the process."""
+        """Process id of the supervisor."""
         return self._process.pid
 
     @property
@@ -91,20 +104,23 @@ class Session:
         return self._end.alive
 
     def ask(self, job: Mapping[str, Any]) -> dict[str, Any]:
-        """The result of a job. The session closes if the process dies or is not understood, or if waiting for it is interrupted.
+        """The result of a job. The session closes if the process ends or sends an invalid line, or if waiting
+        is interrupted.
 
         Raises:
-            ArchGymError: the tool could not do the job, or died of it.
+            ArchGymError: the tool failed on the job, or its process ended.
         """
         stdin = self._process.popen.stdin
         assert stdin is not None
-        with suppress(BrokenPipeError):  # it died while idle; reading its answer will tell
+        with suppress(BrokenPipeError):  # it ended while idle, which reading reports
             stdin.write(json.dumps(job) + "\n")
             stdin.flush()
         answer = self._answer()
         if isinstance(answer.get("result"), dict):
             return dict(answer["result"])
-        raise ArchGymError(f"{self.name}: {answer.get('error', f'it said {answer!r}')}")
+        raise ArchGymError(
+            f"{self.name}: {answer.get('error', f'expected a result or an error, got {answer!r}')}"
+        )
 
     def close(self) -> None:
         """End the process and remove its files."""
@@ -126,7 +142,14 @@ class Session:
                 answer = None
             if not isinstance(answer, dict):
                 words = last_words(self._process.end().text)
-                raise ArchGymError(": ".join(filter(None, [f"{self.name} sent a line that is not JSON: {one_line(line, 200)!r}", words])))
+                raise ArchGymError(
+                    ": ".join(
+                        filter(
+                            None,
+                            [f"{self.name} sent a line that is not JSON: {one_line(line, 200)!r}", words],
+                        )
+                    )
+                )
             return answer
         except BaseException:
             self.close()

@@ -1,23 +1,28 @@
-"""ZigZag as a simulator of accelerators: energy and latency of weight-stationary arrays, from the tool itself.
+"""ZigZag as a simulator of accelerators: energy and latency of weight-stationary arrays.
 
-    cycles, energy  = sums over layers of groups * repeats * those of a matrix multiplication [M, Kd] x [Kd, N]
-    latency         = cycles / clock,   edp = energy * latency,   utilization = MACs / (cycles * rows * columns)
+    cycles, energy  = sums over layers of groups * repeats * those of a matrix multiplication [M, Kd] x [Kd,
+                    N]
+    latency         = cycles / clock,   edp = energy * latency,   utilization = MACs / (cycles * rows *
+                                                                  columns)
 
 The design is described to the tool as
 
     PE              a multiplier, l1_bytes of memory for weights, a register for one partial sum
-    array           rows take Kd, columns take N; operands are broadcast (nvdla) or move one PE per cycle (systolic_ws)
+    array           rows take Kd, columns take N; operands are broadcast (nvdla) or move one PE per cycle
+                    (systolic_ws)
     global buffer   inputs and outputs; ports of noc_bytes_per_cycle for reading and for writing
     off-chip        one port of dram_gb_s / clock, rounded to whole bits per cycle
 
-as its own `tpu_like` is. Weights come to the PEs straight from off-chip memory, unlike in the analytical model: the tool lets a memory hold
-all that lies in the memories below it, which the weights of many PEs would outgrow. The tool looks for the order of loops, and their
-division among the memories, that takes the least energy. Energy per access is archgym's own table, the same as the analytical model's;
-leakage is not part of it. What fills less than half of a memory is replaced while it is used, by the tool's own rule, so that the
-parameter double_buffering is without effect. Dataflows that keep outputs, inputs or kernel rows in the PEs would be other hierarchies and
-are not described.
+like its own `tpu_like`. Unlike in the analytical model, weights move directly from off-chip memory to the
+PEs: in the tool a memory holds all data of the memories below it, and the weights of many PEs would exceed
+the buffer. The tool searches for the loop order and its division among the memories with the least energy.
+Energies per access are those of the analytical model's table, without leakage. By the tool's own rule, data
+that fill less than half of a memory are double-buffered, so that the parameter double_buffering has no
+effect. Dataflows that keep outputs, inputs or kernel rows in the PEs need other hierarchies and are not
+described.
 
-Mei et al., "ZigZag: Enlarging joint architecture-mapping design space exploration for DNN accelerators", IEEE TC 2021.
+Mei et al., "ZigZag: Enlarging joint architecture-mapping design space exploration for DNN accelerators", IEEE
+TC 2021.
 """
 
 from __future__ import annotations
@@ -28,26 +33,27 @@ from typing import Any
 
 import numpy as np
 
-from archgym.simulator import Metric, Simulator
-from archgym.simulators.accelerator.backends.jobs import Gemm, design_by_design, gemms, macs, only
+from archgym.simulator import Simulator, design_by_design
+from archgym.simulators.accelerator.backends.jobs import Gemm, gemms, macs, require_dataflow
 from archgym.simulators.accelerator.backends.tool import Tool
-from archgym.simulators.accelerator.design import KIB, PRECISIONS, accelerator_space
+from archgym.simulators.accelerator.design import KIB, PRECISIONS, accelerator_space, select_metrics
 from archgym.simulators.accelerator.energy import load_energy_table
 from archgym.simulators.accelerator.workloads import Dimensions, Workload, load_workload
 from archgym.space import Array, Indices
 
 DATAFLOWS = ("nvdla", "systolic_ws")
 UNUSED = ("double_buffering",)  # parameters without effect
-BUFFER_WORD_BITS = 64  # the least that an access to the global buffer or off-chip memory moves
+BUFFER_WORD_BITS = 64  # minimum of an access to the global buffer or off-chip memory
 OFF_CHIP_BYTES = 2**40  # more than any workload
 
 
 class ZigZag(Simulator):
-    """A workload on weight-stationary arrays. Designs with other dataflows, and those that no loop order fits on, fail with the reason.
+    """A workload on weight-stationary arrays. Designs with other dataflows, and those that fit no loop order,
+    fail with the reason.
 
     Args:
-        workload, dimensions: as of `load_workload`.
-        technology: an energy table, as of `load_energy_table`.
+        workload, dimensions: arguments of `load_workload`.
+        technology: energy table by name or path.
 
     Raises:
         ArchGymError: an unknown workload or table; ZigZag is not installed.
@@ -55,14 +61,7 @@ class ZigZag(Simulator):
 
     identity = "archgym.simulators.accelerator.backends.zigzag:ZigZag"
 
-    metrics = (
-        Metric("latency_s", unit="s", better="lower"),
-        Metric("cycles", unit="1", better="lower"),
-        Metric("energy_j", unit="J", better="lower"),
-        Metric("edp", unit="J s", better="lower"),
-        Metric("utilization", unit="1", better="higher"),
-        Metric("dram_bytes", unit="B", better="lower"),
-    )
+    metrics = select_metrics("latency_s", "cycles", "energy_j", "edp", "utilization", "dram_bytes")
 
     def __init__(
         self,
@@ -78,11 +77,13 @@ class ZigZag(Simulator):
         self.tool = Tool("zigzag")
 
     def evaluate_indices(self, indices: Indices, rng: np.random.Generator | None = None) -> dict[str, Array]:
-        """Simulate designs, int64 [B, 10] -> columns [B], with `failure` if any failed; multiplications met before are not run again."""
+        """Simulate designs, int64 [B, 10] -> columns [B], with `failure` if any failed; stored
+        multiplications are not run again.
+        """
         return design_by_design(self, indices, self._simulate)
 
     def _simulate(self, design: Mapping[str, Any]) -> dict[str, float]:
-        only(design, DATAFLOWS, "ZigZag is given weight-stationary arrays")
+        require_dataflow(design, DATAFLOWS, "ZigZag is given weight-stationary arrays")
         results = {gemm: self.tool.ask(self._job(design, gemm)) for gemm in self.gemms}
         totals = {
             name: sum(count * results[gemm][name] for gemm, count in self.gemms.items())
@@ -109,12 +110,12 @@ class ZigZag(Simulator):
         }
 
     def canonical(self, indices: Indices) -> Indices:
-        """The design with the first value of every parameter that is without effect: [B, 10] -> [B, 10]."""
+        """Set parameters without effect to their first value: [B, 10] -> [B, 10]."""
         return indices * ~np.isin(self.space.names, UNUSED)
 
     @property
     def specification(self) -> dict[str, Any]:
-        """The class, its arguments, and what the tool is asked for."""
+        """The class, its arguments, and a digest of the tool's jobs."""
         first = self.space.design(np.zeros(len(self.space.names), np.int64))
         jobs = [self._job(first, gemm) | {"count": count} for gemm, count in self.gemms.items()]
         return {**super().specification, "jobs": self.tool.digest(jobs)}
@@ -125,7 +126,9 @@ class ZigZag(Simulator):
 
 
 def hardware(design: Mapping[str, Any], technology: str = "45nm") -> dict[str, Any]:
-    """An accelerator in ZigZag's terms: sizes in bits, bandwidths in bits per cycle, costs in pJ per access of a port's full width."""
+    """An accelerator in ZigZag's terms: sizes in bits, bandwidths in bits per cycle, costs in pJ per
+    access of a port's full width.
+    """
     table, precision = load_energy_table(technology), PRECISIONS[design["precision"]]
     operand, accumulator = precision.operand_bytes, precision.accumulator_bytes
     buffer_bytes, off_chip_bits = KIB * design["buffer_kb"], _off_chip_bits(design)
@@ -135,14 +138,18 @@ def hardware(design: Mapping[str, Any], technology: str = "45nm") -> dict[str, A
         read, write = table.sram_pj_per_byte(capacity)
         return float(read) * port_bytes, float(write) * port_bytes
 
-    weights = [_port("r_port_1", "read", 8 * operand, ["I2, tl"]), _port("w_port_1", "write", 8 * operand, ["I2, fh"])]
+    weights = [
+        _port("r_port_1", "read", 8 * operand, ["I2, tl"]),
+        _port("w_port_1", "write", 8 * operand, ["I2, fh"]),
+    ]
     sums = [
         _port("r_port_1", "read", 8 * accumulator, ["O, tl"]),
         _port("r_port_2", "read", 8 * accumulator, ["O, th"]),
         _port("w_port_1", "write", 8 * accumulator, ["O, fh"]),
         _port("w_port_2", "write", 8 * accumulator, ["O, fl"]),
     ]
-    # Directions, seen from a memory: to the level below (tl), from the one above (fh); outputs also back up (th) and from below (fl).
+    # Directions, from a memory's view: to the level below (tl), from the level above (fh); for outputs also
+    # to above (th), from below (fl).
     reads, writes = ["I1, tl", "O, tl", "O, th"], ["I1, fh", "O, fh", "O, fl"]
     buffer_bits = 8 * design["noc_bytes_per_cycle"]
     buffer = [_port("r_port_1", "read", buffer_bits, reads), _port("w_port_1", "write", buffer_bits, writes)]
@@ -150,9 +157,13 @@ def hardware(design: Mapping[str, Any], technology: str = "45nm") -> dict[str, A
     return {
         "name": "archgym",
         "memories": {
-            "l1": _memory(design["l1_bytes"], on_chip(design["l1_bytes"], operand), ["I2"], weights, shared=False),
+            "l1": _memory(
+                design["l1_bytes"], on_chip(design["l1_bytes"], operand), ["I2"], weights, shared=False
+            ),
             "accumulator": _memory(accumulator, on_chip(accumulator, accumulator), ["O"], sums, shared=False),
-            "buffer": _memory(buffer_bytes, on_chip(buffer_bytes, design["noc_bytes_per_cycle"]), ["I1", "O"], buffer),
+            "buffer": _memory(
+                buffer_bytes, on_chip(buffer_bytes, design["noc_bytes_per_cycle"]), ["I1", "O"], buffer
+            ),
             "off_chip": _memory(OFF_CHIP_BYTES, (off_chip_pj, off_chip_pj), ["I1", "I2", "O"], off_chip),
         },
         "operational_array": {
@@ -166,7 +177,7 @@ def hardware(design: Mapping[str, Any], technology: str = "45nm") -> dict[str, A
 
 
 def mapping(design: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What the array takes in space, in ZigZag's terms."""
+    """The dimensions that the array takes in space, in ZigZag's terms."""
     return [
         {
             "name": "default",
@@ -177,7 +188,11 @@ def mapping(design: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _memory(
-    capacity: int, costs: tuple[float, float], operands: list[str], ports: list[dict[str, Any]], shared: bool = True
+    capacity: int,
+    costs: tuple[float, float],
+    operands: list[str],
+    ports: list[dict[str, Any]],
+    shared: bool = True,
 ) -> dict[str, Any]:
     read, write = costs
     return {
@@ -188,13 +203,19 @@ def _memory(
         "latency": 1,
         "operands": operands,
         "ports": ports,
-        "served_dimensions": ["D1", "D2"] if shared else [],  # else one for every PE
+        "served_dimensions": ["D1", "D2"] if shared else [],  # [] for one memory per PE
     }
 
 
 def _port(name: str, kind: str, bits: int, allocation: list[str]) -> dict[str, Any]:
     least = min(bits, BUFFER_WORD_BITS)
-    return {"name": name, "type": kind, "bandwidth_min": least, "bandwidth_max": bits, "allocation": allocation}
+    return {
+        "name": name,
+        "type": kind,
+        "bandwidth_min": least,
+        "bandwidth_max": bits,
+        "allocation": allocation,
+    }
 
 
 def _off_chip_bits(design: Mapping[str, Any]) -> int:

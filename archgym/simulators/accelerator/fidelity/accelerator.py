@@ -1,22 +1,24 @@
-"""The accelerator model's closed forms and energy against other simulators' results for the same layers.
+"""The accelerator model compared with other simulators on the same layers.
 
-    scalesim     cycles and SRAM accesses of SCALE-Sim without stalls                             differences
-    maestro_     runtimes of MAESTRO where bandwidth does not limit                               differences
-    accelforge   energy of the best mappings that accelforge finds on an NVDLA-like accelerator   relative errors, order
-    zigzag       energy per multiply-add of ZigZag's TPU-like accelerator                         order
+    scalesim     cycles and SRAM accesses of SCALE-Sim without stalls                   differences
+    maestro_     runtimes of MAESTRO without a limit on bandwidth                       differences
+    accelforge   energy of accelforge's best mappings on an NVDLA-like accelerator      relative errors, order
+    zigzag       energy per multiply-add of ZigZag's TPU-like accelerator               order
 
-The last two judge the model's tiles and dataflows, so that they take the other simulator's constants, one energy per byte or multiply-add:
+The last two test the model's tiles and dataflows with the other simulator's constants, one energy per byte or
+multiply-add:
 
-    energy = MACs e_mac + reads e_read + writes e_write + dram reads e_dram_read + dram writes e_dram_write    (reads, writes of the buffer)
+    energy = MACs e_mac + reads e_read + writes e_write + dram reads e_dram_read + dram writes e_dram_write
 
-The nominal array that tiles are chosen for (`tiling.NOMINAL_ARRAY`, 128) was set on accelforge's rows: from 64 to 256 the mean error is
-2.0 to 2.8 %, at 32 it is 4.8 %. Against ZigZag only the order is compared, as its weights do not pass the global buffer. Off-chip traffic
-that no mapping avoids is four fifths of that energy and has nearly the same order, so that this says little of dataflows; and with the
-45 nm table, whose buffer costs ten times ZigZag's, the order differs. Order is Spearman's rank correlation.
+`tiling.NOMINAL_ARRAY` = 128 was set on accelforge's rows: the mean error is 2.0 to 2.8 % from 64 to 256, and
+4.8 % at 32. With ZigZag only the order is compared, as its weights bypass the global buffer. Compulsory
+off-chip traffic is four fifths of that energy and has nearly the same order, so this tests dataflows little;
+with the 45 nm table, whose buffer costs ten times ZigZag's, the order differs. Order is Spearman's rank
+correlation.
 
-Rows are those of csv files, as dicts of text. A missing column raises KeyError; a cell that is not a positive number, or a file without a
-row that can be compared, ValueError. The tables are not shipped: `compare` takes the folder that has them, `RECORD` is what it returned on
-ours, and `run_live` runs SCALE-Sim itself.
+Rows come from csv files, as dicts of text. A missing column raises KeyError; a cell that is not a positive
+number, or a file without a comparable row, ValueError. The tables are not shipped: `compare` takes their
+folder, `RECORD` has its result on the original tables, and `run_live` runs SCALE-Sim itself.
 """
 
 from __future__ import annotations
@@ -45,22 +47,22 @@ from archgym.simulators.accelerator.tiling import compulsory_bytes, curve
 Rows = Sequence[Mapping[str, str]]
 Floats = npt.NDArray[np.float64]
 
-UNLIMITED = 100_000  # bytes per cycle of MAESTRO's network, at which it limits nothing
+UNLIMITED = 100_000  # bytes per cycle from which MAESTRO's network does not limit the runtime
 MAESTRO_NAMES = {"nvdla_kcp_ws": "nvdla", "shidiannao_yxp_os": "shidiannao", "eyeriss_rs": "eyeriss"}
 
 
 @dataclass(frozen=True)
 class Chip:
-    """What another simulator's accelerator is to the model.
+    """Another simulator's accelerator in terms of the model.
 
     Attributes:
-        dataflow: of `templates.TEMPLATES`.
-        rows, cols: of the array.
-        l1_bytes: of a PE.
+        dataflow: name in `templates.TEMPLATES`.
+        rows, cols: rows and columns of the array.
+        l1_bytes: memory of a PE, bytes.
         precision: bytes of operands and partial sums.
-        mac_pj: of a multiply-add, with the registers that it uses.
-        read_pj, write_pj: of the global buffer, per byte.
-        dram_read_pj, dram_write_pj: of off-chip memory, per byte.
+        mac_pj: energy of a multiply-add with its registers, pJ.
+        read_pj, write_pj: energy of the global buffer, pJ per byte.
+        dram_read_pj, dram_write_pj: energy of off-chip memory, pJ per byte.
     """
 
     dataflow: str
@@ -76,23 +78,25 @@ class Chip:
 
 
 def nvdla_like() -> Chip:
-    """accelforge 1.0.467's NVDLA template: rows take the inner dimension, columns filters; constants of `tables/accelforge_nvdla.toml`."""
+    """accelforge 1.0.467's NVDLA template: rows take the inner dimension, columns filters; constants of
+    `tables/accelforge_nvdla.toml`.
+    """
     table = load_energy_table("accelforge_nvdla")
     read_pj, write_pj = (float(cost) for cost in table.sram_pj_per_byte(KIB))  # the same for any capacity
     mac_pj, dram_pj = float(table.mac_pj("int8")), table.dram_pj_per_byte
     return Chip("nvdla", 192, 32, 2, Precision(1, 1), mac_pj, read_pj, write_pj, dram_pj, dram_pj)
 
 
-TPU_LIKE = Chip(  # ZigZag 3.9.1's tpu_like, as near as the model comes
+TPU_LIKE = Chip(  # the model's closest match to ZigZag 3.9.1's tpu_like
     dataflow="systolic_ws",
     rows=32,
     cols=32,
-    l1_bytes=128,  # of weights
+    l1_bytes=128,  # for weights
     precision=Precision(1, 2),
-    mac_pj=0.04 + 0.095 + 2 * 0.021,  # the multiply-add; a weight read; a partial sum read and written
-    read_pj=8 * 416.16 / 2048,  # an access is of 2048 bits
+    mac_pj=0.04 + 0.095 + 2 * 0.021,  # multiply-add; weight read; partial sum read and written
+    read_pj=8 * 416.16 / 2048,  # 2048 bits per access
     write_pj=8 * 378.4 / 2048,
-    dram_read_pj=8 * 700 / 64,  # of 64 bits
+    dram_read_pj=8 * 700 / 64,  # 64 bits per access
     dram_write_pj=8 * 750 / 64,
 )
 TPU_LIKE_BUFFER_KB = 2048
@@ -102,7 +106,7 @@ TPU_LIKE_DESIGN = {  # the same in the design space
     "cols": TPU_LIKE.cols,
     "l1_bytes": TPU_LIKE.l1_bytes,
     "buffer_kb": TPU_LIKE_BUFFER_KB,
-    "noc_bytes_per_cycle": 64,  # bandwidths and clock have no part in energy without leakage
+    "noc_bytes_per_cycle": 64,  # bandwidths and clock have no effect on energy without leakage
     "dram_gb_s": 8,
     "precision": "int8",
     "double_buffering": False,
@@ -112,11 +116,8 @@ TPU_LIKE_DESIGN = {  # the same in the design space
 
 @dataclass(frozen=True)
 class Differences:
-    """A closed form against a simulator, over some rows.
-
-    Attributes:
-        rows: compared.
-        largest: by quantity, the largest absolute difference.
+    """Differences of a closed form from a simulator: the number of rows, and the largest absolute
+    difference by quantity.
     """
 
     rows: int
@@ -125,12 +126,8 @@ class Differences:
 
 @dataclass(frozen=True)
 class Errors:
-    """Energies against a simulator's.
-
-    Attributes:
-        rows: compared.
-        mean, largest: of |predicted / simulated - 1|.
-        spearman: rank correlation of predicted with simulated energy.
+    """Errors |predicted / simulated - 1| of energies: number of rows, mean, maximum, and Spearman's rank
+    correlation.
     """
 
     rows: int
@@ -141,7 +138,7 @@ class Errors:
 
 @dataclass(frozen=True)
 class EnergyErrors:
-    """Energies against accelforge's: of all rows, and by the size of the global buffer in KB, ascending."""
+    """Errors of energies in all rows, and by the size of the global buffer, KB, ascending."""
 
     overall: Errors
     by_buffer_kb: dict[int, Errors]
@@ -149,14 +146,14 @@ class EnergyErrors:
 
 @dataclass(frozen=True)
 class Order:
-    """Energies per multiply-add against a simulator's, of which only the order is comparable.
+    """Order of energies per multiply-add.
 
     Attributes:
-        names: of the matrix multiplications [N].
-        predicted, simulated: pJ per multiply-add with the simulator's constants, [N].
-        spearman: their rank correlation.
-        spearman_compulsory: of the energy of off-chip traffic that no mapping avoids, alone: what the order says without a model.
-        spearman_45nm: of what the model predicts with its own 45 nm table.
+        names: names of the matrix multiplications, [N].
+        predicted, simulated: energy with the simulator's constants, pJ per multiply-add, [N].
+        spearman: rank correlation of the two.
+        spearman_compulsory: rank correlation of compulsory off-chip traffic alone, as a baseline.
+        spearman_45nm: rank correlation of predictions with the 45 nm table.
     """
 
     names: tuple[str, ...]
@@ -168,23 +165,30 @@ class Order:
 
 
 def scalesim(rows: Rows) -> Differences:
-    """SCALE-Sim's cycles and SRAM accesses: columns dataflow, rows, cols, M, N, Kdim, total_cycles_reported, sram_*."""
+    """Compare SCALE-Sim's cycles and SRAM accesses: columns dataflow, rows, cols, M, N, Kdim,
+    total_cycles_reported, sram_*.
+    """
     if not rows:
         raise ValueError("it has no rows")
     largest = dict.fromkeys(("cycles", "ifmap reads", "filter reads", "ofmap writes"), 0)
     names = ("total_cycles_reported", "sram_ifmap_reads", "sram_filter_reads", "sram_ofmap_writes")
     for row in rows:
         sizes = [int(row[name]) for name in ("rows", "cols", "M", "N", "Kdim")]
-        predicted = [systolic.cycles(row["dataflow"], *sizes), *systolic.sram_accesses(row["dataflow"], *sizes)]
+        predicted = [
+            systolic.cycles(row["dataflow"], *sizes),
+            *systolic.sram_accesses(row["dataflow"], *sizes),
+        ]
         for quantity, name, value in zip(largest, names, predicted, strict=True):
             largest[quantity] = max(largest[quantity], abs(int(value) - int(row[name])))
     return Differences(len(rows), largest)
 
 
 def maestro_(rows: Rows) -> Differences:
-    """MAESTRO's runtimes: columns K, C, R, S, Y_padded, X_padded, stride, dataflow, num_pes, noc_bw, runtime_cycles.
+    """Compare MAESTRO's runtimes: columns K, C, R, S, Y_padded, X_padded, stride, dataflow, num_pes, noc_bw,
+    runtime_cycles.
 
-    Rows with a network of less than `UNLIMITED` are left out, and matrix multiplications (no S), to which the forms do not apply.
+    Rows with noc_bw below `UNLIMITED` and matrix multiplications (an empty S) are left out, since the forms
+    do not apply to them.
     """
     rows = [row for row in rows if float(row["noc_bw"]) >= UNLIMITED and row["S"]]
     if not rows:
@@ -194,7 +198,8 @@ def maestro_(rows: Rows) -> Differences:
         if row["dataflow"] not in MAESTRO_NAMES:
             raise unknown("dataflow of MAESTRO", row["dataflow"], MAESTRO_NAMES)
         pes, k, c, r, s, height, width, stride = (
-            int(_positive(row[name])) for name in ("num_pes", "K", "C", "R", "S", "Y_padded", "X_padded", "stride")
+            int(positive(row[name]))
+            for name in ("num_pes", "K", "C", "R", "S", "Y_padded", "X_padded", "stride")
         )
         e, f = (height - r) // stride + 1, (width - s) // stride + 1
         predicted = maestro.runtime(MAESTRO_NAMES[row["dataflow"]], pes, k, c, r, s, e, f)
@@ -203,27 +208,34 @@ def maestro_(rows: Rows) -> Differences:
 
 
 def accelforge(rows: Rows) -> EnergyErrors:
-    """accelforge's energies of matrix multiplications: columns M, N, K, gb_bytes, energy_J."""
+    """Compare accelforge's energies of matrix multiplications: columns M, N, K, gb_bytes, energy_J."""
     if not rows:
         raise ValueError("it has no rows")
     kilobytes = np.array([int(row["gb_bytes"]) // KIB for row in rows])
     predicted = np.array([_energy_pj(_gemm(row), int(row["gb_bytes"]), nvdla_like()) for row in rows])
-    simulated = 1e12 * np.array([_positive(row["energy_J"]) for row in rows])
-    by_buffer = {size: _errors(predicted[kilobytes == size], simulated[kilobytes == size]) for size in np.unique(kilobytes).tolist()}
+    simulated = 1e12 * np.array([positive(row["energy_J"]) for row in rows])
+    by_buffer = {
+        size: _errors(predicted[kilobytes == size], simulated[kilobytes == size])
+        for size in np.unique(kilobytes).tolist()
+    }
     return EnergyErrors(_errors(predicted, simulated), by_buffer)
 
 
 def zigzag(rows: Rows) -> Order:
-    """ZigZag's energies of multiplications on its TPU-like accelerator: columns arch (of which tpu_like counts), wl, M, N, K, energy_pJ."""
+    """Compare ZigZag's energies of matrix multiplications: columns arch (only tpu_like is compared), wl,
+    M, N, K, energy_pJ.
+    """
     rows = [row for row in rows if row["arch"] == "tpu_like"]
     if not rows:
         raise ValueError("it has no row of arch tpu_like")
     layers = tuple(_gemm(row) for row in rows)
     macs = np.array([layer.macs for layer in layers])
-    simulated = np.array([_positive(row["energy_pJ"]) for row in rows]) / macs
+    simulated = np.array([positive(row["energy_pJ"]) for row in rows]) / macs
     predicted = np.array([_energy_pj(layer, KIB * TPU_LIKE_BUFFER_KB, TPU_LIKE) for layer in layers]) / macs
     compulsory = np.array([compulsory_bytes(layer, TPU_LIKE.precision) for layer in layers]) / macs
-    costs = LayerModel(layers, load_energy_table("45nm")).costs({name: np.array([value]) for name, value in TPU_LIKE_DESIGN.items()})
+    costs = LayerModel(layers, load_energy_table("45nm")).costs(
+        {name: np.array([value]) for name, value in TPU_LIKE_DESIGN.items()}
+    )
     return Order(
         names=tuple(row["wl"] for row in rows),
         predicted=tuple(predicted.tolist()),
@@ -239,7 +251,7 @@ def _gemm(row: Mapping[str, str]) -> Layer:
 
 
 def _energy_pj(layer: Layer, buffer_bytes: int, chip: Chip) -> float:
-    """Energy of a layer of one group on a chip whose buffer is not double-buffered, with the best tile that fits."""
+    """Energy of a layer of one group on a chip without double buffering, with the best tile that fits, pJ."""
     b, a = chip.precision.operand_bytes, chip.precision.accumulator_bytes
     tiles = curve(layer, chip.precision, False)
     place = int(np.searchsorted(tiles.need, buffer_bytes, side="right")) - 1
@@ -256,7 +268,12 @@ def _energy_pj(layer: Layer, buffer_bytes: int, chip: Chip) -> float:
     return float((layer.macs * chip.mac_pj + reads * chip.read_pj + writes * chip.write_pj + dram_pj).item())
 
 
-def _positive(text: str) -> float:
+def positive(text: str) -> float:
+    """A positive number.
+
+    Raises:
+        ValueError: any other text.
+    """
     value = float(text)
     if not 0 < value < math.inf:
         raise ValueError(f"{text!r} is not a positive number")
@@ -265,7 +282,9 @@ def _positive(text: str) -> float:
 
 def _errors(predicted: Floats, simulated: Floats) -> Errors:
     relative = np.abs(predicted / simulated - 1)
-    return Errors(len(relative), float(relative.mean()), float(relative.max()), _spearman(predicted, simulated))
+    return Errors(
+        len(relative), float(relative.mean()), float(relative.max()), _spearman(predicted, simulated)
+    )
 
 
 def _spearman(predicted: Floats, simulated: Floats) -> float:
@@ -279,28 +298,29 @@ def _spearman(predicted: Floats, simulated: Floats) -> float:
 # --- a folder of tables, and SCALE-Sim itself ---
 
 RECORD = Path(__file__).parent / "records" / "accelerator_fidelity.json"
-COMPARED: dict[str, Callable[[Rows], Any]] = {  # by file
+COMPARED: dict[str, Callable[[Rows], Any]] = {  # by name of the file
     "scalesim.csv": scalesim,
     "maestro.csv": maestro_,
     "accelforge_nvdla.csv": accelforge,
     "zigzag.csv": zigzag,
 }
 LIVE_RUNS = 12
-LIVE_ARRAYS = (8, 16, 32)  # rows and columns, each on its own
-LIVE_SIZE = 200  # the largest of m, n and k: SCALE-Sim goes through every cycle
+LIVE_ARRAYS = (8, 16, 32)  # rows and columns, drawn independently
+LIVE_SIZE = 200  # maximum of m, n and k: SCALE-Sim simulates every cycle
 
 
 def compare(data: Path) -> dict[str, Any]:
-    """The model against the tables of a folder: plain values, as the record has them, by file without its suffix.
+    """Compare the model with the tables of a folder: plain values as in `RECORD`, by name of the file without
+    its suffix.
 
     Raises:
-        ArchGymError: a file is missing, or is not such a table.
+        ArchGymError: a missing or invalid table.
     """
     missing = [name for name in COMPARED if not (data / name).is_file()]
     if missing:
-        raise ArchGymError(f"{data} lacks {', '.join(missing)}: give the folder with {', '.join(COMPARED)}")
+        raise ArchGymError(f"{data} lacks {', '.join(missing)}; give the folder with {', '.join(COMPARED)}")
     found = {Path(name).stem: asdict(_compared(data / name, function)) for name, function in COMPARED.items()}
-    return dict(json.loads(json.dumps(found)))  # as it will be read again: keys are text
+    return dict(json.loads(json.dumps(found)))  # keys become text, as in the record
 
 
 def _compared(path: Path, function: Callable[[Rows], Any]) -> Any:
@@ -309,9 +329,9 @@ def _compared(path: Path, function: Callable[[Rows], Any]) -> Any:
             rows = list(csv.DictReader(file, strict=True))
         return function(rows)
     except KeyError as error:
-        raise ArchGymError(f"{path} has no column {error.args[0]!r}: give the table with all of its columns") from error
+        raise ArchGymError(f"{path} has no column {error.args[0]!r}; give the complete table") from error
     except (ArchGymError, OSError, ValueError, TypeError, ArithmeticError, csv.Error) as error:
-        raise ArchGymError(f"{path} is not the table that it should be: {error}") from error
+        raise ArchGymError(f"{path} is not a valid table: {error}") from error
 
 
 def run_live(seed: int, progress: Progress = silent) -> list[dict[str, Any]]:
@@ -319,14 +339,14 @@ def run_live(seed: int, progress: Progress = silent) -> list[dict[str, Any]]:
 
     Args:
         seed: seed for the random cases.
-        progress: a function of (what is being done, the share that is done).
+        progress: function of (current step, share done).
 
     Returns:
-        Each case, its `cycles`, and the largest `difference` of cycles and accesses.
+        Each case with its `cycles`, and the largest `difference` of cycles and accesses.
 
     Raises:
         ArchGymError: SCALE-Sim fails.
-        SimulatorUnavailable: it is not installed, or does not start.
+        SimulatorUnavailable: SCALE-Sim is not installed, or does not start.
     """
     from archgym.simulators.accelerator.backends.environments import python_of
     from archgym.simulators.accelerator.backends.session import Session
@@ -337,7 +357,14 @@ def run_live(seed: int, progress: Progress = silent) -> list[dict[str, Any]]:
         for i in range(LIVE_RUNS):
             rows, cols = rng.choice(LIVE_ARRAYS, 2).tolist()
             m, n, k = rng.integers(1, LIVE_SIZE, 3, endpoint=True).tolist()
-            case = {"dataflow": systolic.DATAFLOWS[i % len(systolic.DATAFLOWS)], "rows": rows, "cols": cols, "m": m, "n": n, "k": k}
+            case = {
+                "dataflow": systolic.DATAFLOWS[i % len(systolic.DATAFLOWS)],
+                "rows": rows,
+                "cols": cols,
+                "m": m,
+                "n": n,
+                "k": k,
+            }
             progress("SCALE-Sim", i / LIVE_RUNS)
             ran = session.ask(case)
             simulated = [ran[name] for name in ("cycles", "ifmap_reads", "filter_reads", "ofmap_writes")]

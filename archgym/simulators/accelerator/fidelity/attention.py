@@ -1,9 +1,9 @@
-"""The closed forms of attention accelerators against the published tables of FuseMax (MICRO 2024).
+"""The closed forms of attention accelerators compared with the published tables of FuseMax (MICRO 2024).
 
-The tables are not shipped: they come with the artifact of Nayak et al. (a csv file per design; 4 models times 6 lengths). From them
-`compare` takes, per form, the largest relative difference of latency and traffic, and what the paper reports: the speed-up of FuseMax over
-FLAT and its energy as a share of FLAT's, each the mean of the rows' ratios. Energy is the tables' own, not computed here.
-`RECORD` is what `compare` returned on the published tables.
+The tables are in the artifact of Nayak et al., and not shipped: a csv file per design, 4 models times 6
+lengths. `compare` computes the largest relative differences of latency and traffic per form, and the paper's
+results: the speed-up of FuseMax over FLAT and its energy as a share of FLAT's, both from the tables alone.
+`RECORD` has its result on the published tables.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ import numpy as np
 
 from archgym.errors import ArchGymError
 from archgym.simulators.accelerator import fusemax as forms
+from archgym.simulators.accelerator.fidelity.accelerator import positive
 from archgym.simulators.accelerator.fusemax import CLOCK_HZ, LENGTHS, MODELS, Attention, Floats
 
 RECORD = Path(__file__).parent / "records" / "attention.json"
-PLACEMENTS = "flat_validation.csv"  # where FLAT puts its operands
+PLACEMENTS = "flat_validation.csv"  # places of FLAT's operands
 ROWS = [(model, length) for model in MODELS for length in LENGTHS]
-FORMS = {  # file: design
+FORMS = {  # file without suffix -> design
     "attn-binding": "FuseMax",
     "attn-arch": "FuseMax, not interleaved",
     "attn-cascade": "one pass on FLAT's hardware",
@@ -32,31 +33,49 @@ FILES = (*(f"{name}.csv" for name in FORMS), PLACEMENTS)
 
 
 def compare(data: Path) -> dict[str, Any]:
-    """The closed forms against the tables of a folder: plain numbers, as `RECORD` has them.
+    """Compare the closed forms with the tables of a folder: plain numbers as in `RECORD`.
 
     Args:
-        data: folder of the tables, or one that has them as fusemax/.
+        data: folder of the tables, or the folder above fusemax/.
 
     Returns:
-        `forms`: per file, `rows` and the largest relative differences `latency` and `traffic`; `speed_up` and `energy`: per model, a ratio
-        for each length; `speed_up_by_the_forms`: the mean of the former by our latencies.
+        `forms`: per file, `rows` and the largest relative differences `latency` and `traffic`; `speed_up` and
+        `energy`: per model, the ratio at each length; `speed_up_by_the_forms`: mean speed-up by the latencies
+        of the closed forms.
 
     Raises:
-        ArchGymError: a file is missing, or is not such a table.
+        ArchGymError: a missing or invalid table.
     """
     folder = data / "fusemax" if (data / "fusemax").is_dir() else data
     missing = [name for name in FILES if not (folder / name).is_file()]
     if missing:
-        raise ArchGymError(f"{folder} lacks {', '.join(missing)}: give the folder with {', '.join(FILES)} of FuseMax's artifact")
-    tables = {name: _read(folder / f"{name}.csv", ("model", "seq_len"), ("latency", "traffic", "energy"), _positive) for name in FORMS}
+        raise ArchGymError(
+            f"{folder} lacks {', '.join(missing)}; give the folder with {', '.join(FILES)} of FuseMax's "
+            "artifact"
+        )
+    tables = {
+        name: _read(folder / f"{name}.csv", ("model", "seq_len"), ("latency", "traffic", "energy"), positive)
+        for name in FORMS
+    }
     placements = _read_placements(folder / PLACEMENTS)
-    workload = Attention(*(np.array(sizes) for sizes in zip(*(Attention.of_model(m, LENGTHS[n]) for m, n in ROWS), strict=True)))
+    workload = Attention(
+        *(
+            np.array(sizes)
+            for sizes in zip(*(Attention.of_model(m, LENGTHS[n]) for m, n in ROWS), strict=True)
+        )
+    )
 
     flat_bytes = forms.flat_bytes(workload, **placements)
     predicted: dict[str, tuple[Floats, Floats]] = {
         "attn-binding": (forms.fusemax_cycles(workload) / CLOCK_HZ, forms.fusemax_bytes(workload)),
-        "attn-arch": (forms.fusemax_cycles(workload, interleaved=False) / CLOCK_HZ, forms.fusemax_bytes(workload)),
-        "attn-cascade": (forms.one_pass_on_flat_cycles(workload) / CLOCK_HZ, forms.one_pass_on_flat_bytes(workload)),
+        "attn-arch": (
+            forms.fusemax_cycles(workload, interleaved=False) / CLOCK_HZ,
+            forms.fusemax_bytes(workload),
+        ),
+        "attn-cascade": (
+            forms.one_pass_on_flat_cycles(workload) / CLOCK_HZ,
+            forms.one_pass_on_flat_bytes(workload),
+        ),
         "attn-flat": (forms.flat_latency_s(workload, flat_bytes), flat_bytes),
     }
     fusemax, flat = tables["attn-binding"], tables["attn-flat"]
@@ -75,28 +94,38 @@ def compare(data: Path) -> dict[str, Any]:
     }
 
 
-def _read(path: Path, keys: tuple[str, str], columns: tuple[str, ...], number: Callable[[str], float]) -> dict[str, Floats]:
-    """Columns of a table, numbers [24] in the order of `ROWS`.
+def _read(
+    path: Path, keys: tuple[str, str], columns: tuple[str, ...], number: Callable[[str], float]
+) -> dict[str, Floats]:
+    """Columns of a table, [24] each in the order of `ROWS`.
 
     Raises:
-        ArchGymError: a column or row is missing, or `number` refuses a cell.
+        ArchGymError: a missing column or row, or a cell that `number` refuses.
     """
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
-            rows = {(row[keys[0]], row[keys[1]]): row for row in csv.DictReader(file) if row.get("platform", "cloud") == "cloud"}
+            rows = {
+                (row[keys[0]], row[keys[1]]): row
+                for row in csv.DictReader(file)
+                if row.get("platform", "cloud") == "cloud"
+            }
         found = {column: np.array([number(rows[key][column]) for key in ROWS]) for column in columns}
     except KeyError as error:
         wanted = ", ".join([*keys, *columns])
         raise ArchGymError(
-            f"{path} has no {error.args[0]!r}: give FuseMax's table with columns {wanted} and a row per model and length"
+            f"{path} has no {error.args[0]!r}; give FuseMax's table with columns {wanted} and a row per "
+            "model and length"
         ) from error
     except (OSError, ValueError, TypeError, csv.Error) as error:
-        raise ArchGymError(f"{path} is not one of FuseMax's tables ({error}): give {', '.join(FILES)} as its artifact has them") from error
+        raise ArchGymError(
+            f"{path} is not one of FuseMax's tables ({error}); give {', '.join(FILES)} as its artifact has "
+            "them"
+        ) from error
     return found
 
 
 def _read_placements(path: Path) -> dict[str, Any]:
-    """Arguments [24] of `flat_bytes`."""
+    """Arguments of `flat_bytes`, [24] each."""
     keys = ("models", "seq_len")
     where = _read(path, keys, ("Q_loc", "K_loc", "V_loc", "QK_loc"), _is_off_chip)
     return {
@@ -105,15 +134,8 @@ def _read_placements(path: Path) -> dict[str, Any]:
         "values_off_chip": where["V_loc"].astype(bool),
         "scores_off_chip": where["QK_loc"].astype(bool),
         "spilled": _read(path, keys, ("proportion_spilled",), _share)["proportion_spilled"],
-        "block": _read(path, keys, ("P1",), _positive)["P1"],
+        "block": _read(path, keys, ("P1",), positive)["P1"],
     }
-
-
-def _positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value < np.inf:
-        raise ValueError(f"{text!r} is not a positive number")
-    return value
 
 
 def _share(text: str) -> float:

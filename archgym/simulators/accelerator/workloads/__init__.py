@@ -1,4 +1,4 @@
-"""Workloads: networks as an accelerator sees them, from the tables of `networks/` and from CSV and ONNX files."""
+"""Workloads: layers of networks, from the tables of `networks/` and from CSV and ONNX files."""
 
 from archgym.simulators.accelerator.workloads.files import attention_layers, list_workloads, load_workload
 from archgym.simulators.accelerator.workloads.workload import Dimensions, Workload

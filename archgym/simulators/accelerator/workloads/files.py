@@ -1,17 +1,20 @@
-"""Workloads: the layers of published networks, read from the files of the folder beside this module.
+"""Workloads from files: the published networks of the folder `networks/`, and users' .csv and .onnx files.
 
-A file opens with lines `# key: value` (title, source, input, note, and accuracy: ImageNet top-1 as published), then a CSV table. A row is
-one `Layer`, columns are its fields, and an empty cell is a field's default. "block.0-11.fc" with 12 repeats stands for block.0.fc to
-block.11.fc; branches of a block stand one after the other. A row of kind "table" is `vectors` learned vectors of `filters` numbers that are
-looked up or added (embeddings, normalisations on their own): they count as parameters, and a simulator does not see them.
+A file starts with lines `# key: value` (title, source, input, note, and accuracy: published ImageNet top-1),
+followed by a CSV table. A row is one `Layer`, columns are its fields, and an empty cell is a field's default.
+"block.0-11.fc" with 12 repeats stands for block.0.fc to block.11.fc; branches of a block follow one after the
+other. A row of kind "table" is `vectors` learned vectors of `filters` numbers that are looked up or added
+(embeddings, separate normalisations): they count as parameters, but are not simulated.
 
-attention.csv has one workload a row, the attention of one block with Q query heads that share G key/value heads of size D, over L tokens:
+Each row of attention.csv is a workload, the attention of one block with Q query heads that share G key/value
+heads of size D, over L tokens:
 
     QK: G matrix multiplications [Q/G L, D] by [D, L],   AV: G of [Q/G L, L] by [L, D],   MACs = 2 Q L^2 D
 
-so that the heads which share keys and values are rows of one multiplication. The whole L x L matrix is computed, masked or not.
+so that heads with the same keys and values are rows of one multiplication. The whole L x L matrix is
+computed, masked or not.
 
-Totals are computed from the rows. Grattafiori et al., The Llama 3 Herd of Models, 2024; other sources are in the files.
+Sources are in the files; of grouped-query attention, Grattafiori et al., The Llama 3 Herd of Models, 2024.
 """
 
 from __future__ import annotations
@@ -39,20 +42,22 @@ _ATTENTION_COLUMNS = ("name", "tokens", "query_heads", "key_value_heads", "head_
 
 
 def list_workloads() -> list[str]:
-    """Names of the workloads that come with archgym."""
+    """Names of the shipped workloads."""
     return [*sorted(path.stem for path in FOLDER.glob("*.csv") if path != _ATTENTION), *_attention()]
 
 
-def load_workload(source: str | os.PathLike[str] | Workload, dimensions: Dimensions | None = None) -> Workload:
-    """A workload by its name, or from a file: a .csv file in the format above or of another simulator (`topologies`), or an .onnx file.
+def load_workload(
+    source: str | os.PathLike[str] | Workload, dimensions: Dimensions | None = None
+) -> Workload:
+    """A shipped workload, or one from a .csv file in the format above or of another simulator (`topologies`)
+    or an .onnx file.
 
     Args:
-        source: the name or the file, or a workload, which is returned.
-        dimensions: sizes of dynamic dimensions of an .onnx file, as of `load_onnx`.
+        source: name, path, or a workload, which is returned.
+        dimensions: sizes of dynamic dimensions of an .onnx file; see `load_onnx`.
 
     Raises:
-        ArchGymError: an unknown name (with the nearest ones), a file that cannot be read (with file, line and column), or dimensions of
-            what has none.
+        ArchGymError: an unknown name, a file that cannot be read, or dimensions for a workload that has none.
         MissingDependency: an .onnx file without the package onnx.
     """
     suffix = Path(source).suffix.lower() if isinstance(source, (str, os.PathLike)) else ""
@@ -72,14 +77,19 @@ def load_workload(source: str | os.PathLike[str] | Workload, dimensions: Dimensi
     raise unknown("workload (or .csv or .onnx file)", source, list_workloads())
 
 
-def attention_layers(tokens: int, query_heads: int, key_value_heads: int, head_dim: int) -> tuple[Layer, Layer]:
-    """QK and AV of one block's attention over `tokens` queries, keys and values.
+def attention_layers(
+    tokens: int, query_heads: int, key_value_heads: int, head_dim: int
+) -> tuple[Layer, Layer]:
+    """The layers QK and AV of one block's attention over `tokens` queries, keys and values.
 
     Raises:
-        ArchGymError: a size below 1, or query heads that do not share key/value heads evenly.
+        ArchGymError: a size below 1, or a number of query heads that is not a multiple of the key/value
+            heads.
     """
     if query_heads % max(key_value_heads, 1):
-        raise ArchGymError(f"{key_value_heads} key/value heads cannot be shared evenly by {query_heads} query heads")
+        raise ArchGymError(
+            f"{key_value_heads} key/value heads cannot be shared evenly by {query_heads} query heads"
+        )
     rows = tokens * query_heads // max(key_value_heads, 1)
     return (
         Layer.gemm("QK", rows, tokens, head_dim, kind="matmul", groups=key_value_heads),
@@ -106,7 +116,7 @@ def _attention() -> dict[str, Workload]:
 
 
 def _read(path: Path) -> Workload:
-    """A workload from a file; its name is the file's."""
+    """A workload from a .csv file, under the file's name."""
     header, (start, columns), rows = _table(path)
     tables, note = 0, header.get("note", "")
     if (reader := reader_of(columns)) is not None:
@@ -136,43 +146,56 @@ def _read(path: Path) -> Workload:
 
 
 def _sizes(where: str, cells: dict[str, str]) -> dict[str, int]:
-    """The numbers of a row, less the cells that are empty.
+    """The numbers of a row, without empty cells.
 
     Raises:
-        ArchGymError: an unknown kind, a cell that this kind needs or cannot have, or one that is no number.
+        ArchGymError: an unknown kind, a cell that this kind lacks or cannot have, or a cell that is not a
+            number.
     """
     kind = cells["kind"]
     if kind not in (*KINDS, "table"):
         raise ArchGymError(f"{where}, column 'kind': {unknown('kind', kind, (*KINDS, 'table'))}")
-    needed, allowed = (_NEEDED_OF_TABLES, (*_NEEDED_OF_TABLES, "repeats")) if kind == "table" else (_NEEDED, _COLUMNS)
+    needed, allowed = (
+        (_NEEDED_OF_TABLES, (*_NEEDED_OF_TABLES, "repeats")) if kind == "table" else (_NEEDED, _COLUMNS)
+    )
     for column in needed:
         if not cells.get(column):
             raise ArchGymError(f"{where}, column {column!r}: a row of kind {kind!r} needs it")
     given = {column: cell for column, cell in cells.items() if cell}
     for column in given:
         if column not in allowed:
-            raise ArchGymError(f"{where}, column {column!r}: a row of kind 'table' has only {', '.join(allowed)}")
-    return {column: whole(where, column, cell) for column, cell in given.items() if column not in ("name", "kind")}
+            raise ArchGymError(
+                f"{where}, column {column!r}: a row of kind 'table' has only {', '.join(allowed)}"
+            )
+    return {
+        column: whole(where, column, cell) for column, cell in given.items() if column not in ("name", "kind")
+    }
 
 
 def _table(path: Path) -> tuple[dict[str, str], tuple[str, list[str]], Rows]:
-    """The header, and where the line of columns is ("file, line n") with its cells, and every row likewise.
+    """The header, the line of columns as its place ("file, line n") and cells, and every row likewise.
 
     Raises:
-        ArchGymError: what is not in the format, with file and line.
+        ArchGymError: a file or a line that is not in the format.
     """
     try:
         check_readable(path, "the workload")
-        lines = path.expanduser().read_text(encoding="utf-8-sig").split("\n")  # names may have separators such as U+2028
+        # names may contain separators such as U+2028
+        lines = path.expanduser().read_text(encoding="utf-8-sig").split("\n")
     except OSError as error:
         raise ArchGymError(f"cannot read the workload {str(path)!r}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
-        raise ArchGymError(f"the workload {str(path)!r} is not a text in UTF-8 ({error}): save it as one") from error
+        raise ArchGymError(
+            f"the workload {str(path)!r} is not text in UTF-8 ({error}); save it as UTF-8"
+        ) from error
     header: dict[str, str] = {}
     while lines[len(header) :] and lines[len(header)].startswith("#"):
         key, colon, text = lines[len(header)].removeprefix("#").partition(":")
         if not colon or key.strip() not in _KEYS or key.strip() in header:
-            raise ArchGymError(f"{path}, line {len(header) + 1}: a header line is '# key: value' with one of {', '.join(_KEYS)}, each once")
+            raise ArchGymError(
+                f"{path}, line {len(header) + 1}: a header line is '# key: value' with one of "
+                f"{', '.join(_KEYS)}, each once"
+            )
         header[key.strip()] = text.strip()
     first = next(filter(str.strip, lines[len(header) :]), "")
     reader = csv.reader(lines[len(header) :], strict=True, delimiter=delimiter_of(first))
@@ -185,24 +208,31 @@ def _table(path: Path) -> tuple[dict[str, str], tuple[str, list[str]], Rows]:
     except csv.Error as error:
         raise ArchGymError(f"{path}, line {len(header) + reader.line_num}: {error}") from error
     if len(rows) < 2:
-        raise ArchGymError(f"{path} has no layers: after its header, a line of columns ({', '.join(_NEEDED)}, ...), then a line per layer")
+        raise ArchGymError(
+            f"{path} has no layers: after its header, a line of columns ({', '.join(_NEEDED)}, ...), then a "
+            "line per layer"
+        )
     (where, columns), *rows = rows
     while not columns[-1]:  # commas at the end of lines
         columns.pop()
     return header, (where, columns), rows
 
 
-def _named(where: str, columns: list[str], rows: Rows, known: tuple[str, ...], needed: tuple[str, ...]) -> list[tuple[str, dict[str, str]]]:
+def _named(
+    where: str, columns: list[str], rows: Rows, known: tuple[str, ...], needed: tuple[str, ...]
+) -> list[tuple[str, dict[str, str]]]:
     """Every row as ("file, line n", {column: text}).
 
     Raises:
-        ArchGymError: an unknown column, or a row of another length, with file and line.
+        ArchGymError: an unknown column, or a row of a different length.
     """
     for column in columns:
         if column not in known:
             raise ArchGymError(f"{where}: {unknown('column', column, known)}")
     if len(set(columns)) < len(columns) or not set(needed) <= set(columns):
-        raise ArchGymError(f"{where}: columns are named once each, and {', '.join(needed)} must be among them")
+        raise ArchGymError(
+            f"{where}: columns are named once each, and {', '.join(needed)} must be among them"
+        )
     found = []
     for line, cells in rows:
         if len(cells) < len(columns) or any(cells[len(columns) :]):

@@ -1,21 +1,26 @@
-"""Layers from the tables of other simulators, recognised by their headers, letter case, blanks and punctuation aside.
+"""Layers from the tables of other simulators, recognised by their headers regardless of case, blanks and
+punctuation.
 
-SCALE-Sim (github.com/scalesim-project/SCALE-Sim, topologies): a row per convolution, or per matrix multiplication [M, K] by [K, N]:
+SCALE-Sim (github.com/scalesim-project/SCALE-Sim, topologies): a row per convolution, or per matrix
+multiplication [M, K] by [K, N]:
 
     Layer name, IFMAP Height, IFMAP Width, Filter Height, Filter Width, Channels, Num Filter, Strides,
     Layer, M, N, K,
 
-Sizes are padded already. Output sizes are rounded up: E = ceil((H - R) / stride) + 1, so that zeros are added where a layer, which rounds
-down, would have fewer. Groups are not expressed, but a layer whose name has "DP" is computed channel by channel. Further columns: batch
-(images; rows of a multiplication), a stride per direction, and sparsity, which layers do not have.
+Sizes include padding. Output sizes round up, E = ceil((H - R) / stride) + 1, so zeros are added where a
+layer, which rounds down, would have fewer. Groups cannot be expressed, but a layer with "DP" in its name is
+computed channel by channel. Further columns: batch (images; rows of a multiplication), a stride per
+direction, and sparsity, which layers cannot express.
 
 MAESTRO and GAMMA (github.com/maestro-project/gamma, data/model): a row per layer of type T:
 
-    K, C, Y, X, R, S, T         1 convolution, 2 depth-wise convolution (K = 1);  E = Y - R + 1, F = X - S + 1;  or Y', X' for E, F
-    M, N, K, 0, 0, 0, T         3 matrix multiplication [M, K] by [K, N]; also in the columns above
-    O, I, 0, 0, 0, 0, T         0 fully-connected layer of I inputs and O outputs; also in the columns above
+    K, C, Y, X, R, S, T   1 convolution, 2 depth-wise convolution (K = 1);  E = Y - R + 1, F = X - S + 1;  or
+                                                                            Y', X' for E, F
+    M, N, K, 0, 0, 0, T   3 matrix multiplication [M, K] by [K, N]; also in the columns above
+    O, I, 0, 0, 0, 0, T   0 fully-connected layer of I inputs and O outputs; also in the columns above
 
-Y and X are sizes of the input, which MAESTRO does not pad; there are no strides and no names. A header may come again.
+Y and X are sizes of the input, which MAESTRO does not pad; there are no strides and no names. A header may be
+repeated.
 """
 
 from __future__ import annotations
@@ -28,8 +33,8 @@ from archgym.errors import ArchGymError, unknown
 from archgym.simulators.accelerator.layers import Layer
 from archgym.simulators.accelerator.workloads.convolutions import Axis, convolution
 
-Rows = Sequence[tuple[str, list[str]]]  # where each is, "file, line n", and its cells
-Read = tuple[list[Layer], str]  # layers, and how they were read
+Rows = Sequence[tuple[str, list[str]]]  # place of each, "file, line n", and its cells
+Read = tuple[list[Layer], str]  # layers, and a note on their conversion
 
 _NAME = ("layer", "layername", "layers", "name", "l")
 _BATCH = ("batch", "batchsize", "batches")
@@ -55,10 +60,10 @@ _KINDS = {"0": "FC", "1": "CONV", "2": "DSCONV", "3": "GEMM"}  # GAMMA's types
 
 
 def reader_of(columns: Sequence[str]) -> Callable[[str, Sequence[str], Rows], Read] | None:
-    """The reader of a table with this header; None for one that is none of these.
+    """The reader of a table with this header; None for an unknown header.
 
-    It is called with where the header is, the header and the rows, and returns the layers and a sentence on how they were read. It raises
-    ArchGymError for what cannot be expressed, with the line.
+    A reader takes the place of the header, the header and the rows, and returns the layers and a note on
+    their conversion. It raises ArchGymError for lines that cannot be expressed.
     """
     names = {_plain(column) for column in columns}
     if any(name.startswith("ifmap") for name in names):
@@ -71,10 +76,10 @@ def reader_of(columns: Sequence[str]) -> Callable[[str, Sequence[str], Rows], Re
 
 
 def whole(where: str, column: str, cell: str) -> int:
-    """A cell as a whole number; 32.0 is one.
+    """A cell as a whole number, e.g. "32" or "32.0".
 
     Raises:
-        ArchGymError: it is none.
+        ArchGymError: a cell that is not a whole number.
     """
     if not re.fullmatch(r"[0-9]{1,18}(\.0*)?", cell):  # 18 digits: fits 64 bits
         raise ArchGymError(f"{where}, column {column!r}: a whole number is needed, not {cell!r}")
@@ -87,14 +92,16 @@ def _plain(column: str) -> str:
 
 def _read_convolutions(where: str, columns: Sequence[str], rows: Rows) -> Read:
     plain = [_plain(column) for column in columns]
-    if "ifmapheight" not in plain and plain.count("ifmapwidth") == 2:  # as some of SCALE-Sim's own files have it
+    if "ifmapheight" not in plain and plain.count("ifmapwidth") == 2:  # as in some of SCALE-Sim's files
         plain[plain.index("ifmapwidth")] = "ifmapheight"
     needed = ("height", "width", "kernel_h", "kernel_w", "channels", "filters")
     layers, rounded, apart, sparse = [], False, 0, 0
     for row in _rows(where, columns, plain, rows, _CONVOLUTION, needed):
         axes = []
         for side in "hw":
-            size, kernel = (row.size(key) for key in (("height", "kernel_h") if side == "h" else ("width", "kernel_w")))
+            size, kernel = (
+                row.size(key) for key in (("height", "kernel_h") if side == "h" else ("width", "kernel_w"))
+            )
             stride = row.size(f"stride_{side}" if row.has(f"stride_{side}") else "stride")
             more = -(size - kernel) % stride
             rounded |= more > 0
@@ -116,12 +123,14 @@ def _read_products(where: str, columns: Sequence[str], rows: Rows) -> Read:
     for row in _rows(where, columns, [_plain(column) for column in columns], rows, _PRODUCT, ("m", "n", "k")):
         sparse += row.is_sparse()
         layers.append(row.product(row.size("m"), row.size("n"), row.size("k")))
-    return layers, _sentences("A table of products [M, K] by [K, N]: all second operands are counted as parameters.", _dense(sparse))
+    return layers, _sentences(
+        "A table of products [M, K] by [K, N]: all second operands are counted as parameters.", _dense(sparse)
+    )
 
 
 def _read_maestro(where: str, columns: Sequence[str], rows: Rows) -> Read:
     plain = [_plain(column) for column in columns]
-    for mine in ("mnk", "oi"):  # GAMMA's other headers, of the same columns
+    for mine in ("mnk", "oi"):  # GAMMA's other headers for the same columns
         if "".join(plain[: len(mine)]) == mine and "t" in plain:
             plain = [*"kcyxrs"][: plain.index("t")] + plain[plain.index("t") :]
     layers = []
@@ -134,18 +143,30 @@ def _read_maestro(where: str, columns: Sequence[str], rows: Rows) -> Read:
             layers.append(row.product(row.size("k"), row.size("c"), row.size("y")))
         elif kind in ("CONV", "DSCONV"):
             if kind == "DSCONV" and row.size("k") != 1:
-                raise ArchGymError(f"{row.where}, column {row.titles['k']!r}: a depth-wise convolution has K = 1, not {row.size('k')}")
+                raise ArchGymError(
+                    f"{row.where}, column {row.titles['k']!r}: a depth-wise convolution has K = 1, not "
+                    f"{row.size('k')}"
+                )
             stride = row.size("stride") if row.has("stride") else 1
             axes = [row.axis(side, row.size(kernel), stride) for side, kernel in ("yr", "xs")]
-            layers += row.convolution(axes, row.size("c"), row.size("k"), row.size("c") if kind == "DSCONV" else 1)
+            layers += row.convolution(
+                axes, row.size("c"), row.size("k"), row.size("c") if kind == "DSCONV" else 1
+            )
         else:
-            raise ArchGymError(f"{row.where}, column {row.titles['type']!r}: {unknown('type', kind, [*_KINDS, *_KINDS.values()])}")
-    return layers, "A MAESTRO or GAMMA table: Y and X are input sizes without padding, and strides are 1 where no column has them."
+            raise ArchGymError(
+                f"{row.where}, column {row.titles['type']!r}: "
+                f"{unknown('type', kind, [*_KINDS, *_KINDS.values()])}"
+            )
+    return (
+        layers,
+        "A MAESTRO or GAMMA table: Y and X are input sizes without padding, and strides are 1 where no "
+        "column has them.",
+    )
 
 
 @dataclass(frozen=True)
 class _Row:
-    """A row: where it is, the layer's name, its cells by meaning, and what their columns are called."""
+    """A row: its place, the layer's name, its cells by meaning, and the titles of their columns."""
 
     where: str
     name: str
@@ -156,30 +177,35 @@ class _Row:
         return bool(self.cells.get(key))
 
     def size(self, key: str) -> int:
-        """A cell that is needed, as a whole number from 1."""
+        """A required cell, as a whole number from 1."""
         if not self.has(key):
             raise ArchGymError(f"{self.where}, column {self.titles.get(key, key)!r}: this layer needs it")
         size = whole(self.where, self.titles[key], self.cells[key])
         if size < 1:
-            raise ArchGymError(f"{self.where}, column {self.titles[key]!r}: a whole number from 1 is needed, not {self.cells[key]!r}")
+            raise ArchGymError(
+                f"{self.where}, column {self.titles[key]!r}: a whole number from 1 is needed, not "
+                f"{self.cells[key]!r}"
+            )
         return size
 
     def axis(self, side: str, kernel: int, stride: int) -> Axis:
-        """A direction of MAESTRO's, by its input or, with a prime, by its output."""
+        """A direction by MAESTRO's input size or, with a prime, output size."""
         if self.has(f"{side}'"):
             return Axis((self.size(f"{side}'") - 1) * stride + kernel, kernel, stride)
         return Axis(self.size(side), kernel, stride)
 
     def is_sparse(self) -> bool:
-        """Whether it has a sparsity N:M other than dense."""
+        """Whether it has a sparsity N:M with N != M."""
         text = self.cells.get("sparsity", "")
         match = re.fullmatch(r"([0-9]{1,18}) *: *([0-9]{1,18})", text)
         if text and not match:
-            raise ArchGymError(f"{self.where}, column {self.titles['sparsity']!r}: it is N:M, such as 2:4, not {text!r}")
+            raise ArchGymError(
+                f"{self.where}, column {self.titles['sparsity']!r}: expected N:M, such as 2:4, got {text!r}"
+            )
         return match is not None and int(match[1]) != int(match[2])
 
     def convolution(self, axes: Sequence[Axis], channels: int, filters: int, groups: int) -> list[Layer]:
-        """Its layers; `filters` are those of one group."""
+        """Its layers; `filters` is per group."""
         batch = self.size("batch") if self.has("batch") else 1
         try:
             return convolution(self.name, axes, channels, filters * groups, groups=groups, batch=batch)
@@ -196,21 +222,32 @@ class _Row:
 
 
 def _rows(
-    where: str, columns: Sequence[str], plain: Sequence[str], rows: Rows, known: Mapping[str, Sequence[str]], needed: Sequence[str]
+    where: str,
+    columns: Sequence[str],
+    plain: Sequence[str],
+    rows: Rows,
+    known: Mapping[str, Sequence[str]],
+    needed: Sequence[str],
 ) -> Iterator[_Row]:
-    """Rows by what their columns mean. Those without a name are numbered; one that has only a name is a heading of those that follow."""
-    plain = plain[: plain.index("") if "" in plain else None]  # notes in a spreadsheet's margin
+    """Rows with their cells by meaning. Rows without a name are numbered; a row with only a name is a
+    heading of the next ones.
+    """
+    plain = plain[: plain.index("") if "" in plain else None]  # excludes notes in a spreadsheet's margin
     meaning = {spelling: key for key, spellings in known.items() for spelling in spellings}
     for column, name in zip(columns, plain, strict=False):
         if name not in meaning and not name.isdecimal():
-            raise ArchGymError(f"{where}: {unknown('column', column, [spellings[0] for spellings in known.values()])}")
+            raise ArchGymError(
+                f"{where}: {unknown('column', column, [spellings[0] for spellings in known.values()])}"
+            )
     keys = [meaning.get(name, "") for name in plain]
     titles = {key: column for key, column in zip(keys, columns, strict=False) if key}
     if len(titles) < len(keys) - keys.count("") or not set(needed) <= titles.keys():
-        raise ArchGymError(f"{where}: columns are named once each, and {', '.join(known[key][0] for key in needed)} must be among them")
+        raise ArchGymError(
+            f"{where}: expected distinct columns, {', '.join(known[key][0] for key in needed)} among them"
+        )
     heading, number = "", 0
     for line, cells in rows:
-        if cells[: len(columns)] == list(columns):  # tables one after the other
+        if cells[: len(columns)] == list(columns):  # a repeated header
             continue
         cells = cells[: next((i for i, cell in enumerate(cells) if cell.startswith("#")), None)]
         if len(columns) == len(plain) < len(cells) and any(cells[len(plain) :]):

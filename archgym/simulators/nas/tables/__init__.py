@@ -2,7 +2,6 @@
 
 table               Table: the npz format, and installed tables by name
 imports             files of published benchmarks to tables
-accuracies          accuracies of such files: units and checks
 restricted_pickle   pickles read as data, without running code
 summary             distribution, noise ceiling and predictors of a table
 """

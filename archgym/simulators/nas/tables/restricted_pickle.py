@@ -1,19 +1,22 @@
 """Pickles read as data: no file that a user brings can run code.
 
-A pickle is a program. It may fetch any function by its name and call it, so unpickling a stranger's file runs the stranger's code. Here
-the program may only build plain values: None, booleans, numbers, text, bytes, tuples, lists, dictionaries and the empty set, besides
+A pickle is a program. It may fetch any function by its name and call it, so unpickling a stranger's file runs
+the stranger's code. Here the program may only build plain values: None, booleans, numbers, text, bytes,
+tuples, lists, dictionaries and the empty set, besides
 
     collections.OrderedDict()                  an empty one, to be filled
     numpy.core.multiarray.scalar(dtype, bytes) one boolean or number (`numpy._core` since NumPy 2)
     numpy.dtype("f8", False, True)             the type of such a number
 
-None of these names is looked up: the three calls are carried out here, and nothing of a file reaches NumPy but the bytes of a number whose
-type is on a list. Instructions that could do more (objects of classes, extension codes, persistent ids) are not carried out at all.
+None of these names is looked up: the three calls are carried out here, and nothing of a file reaches NumPy
+but the bytes of a number whose type is on a list. Instructions that could do more (objects of classes,
+extension codes, persistent ids) are not carried out at all.
 
-Nor can a small file take all memory or time. What it unpacks to is bounded, by its own size too; so is what its instructions make, at
-prices that follow the memory that they take (numbers of eight bytes are free, since a file that has many is large itself); and so are
-keys that are not text, which a file could choose so that they collide. What comes back may still nest or refer to itself without end: look
-at the type of a value before anything is done with it.
+Nor can a small file take all memory or time. What it unpacks to is bounded, by its own size too; so is what
+its instructions make, at prices that follow the memory that they take (numbers of eight bytes are free, since
+a file that has many is large itself); and so are keys that are not text, which a file could choose so that
+they collide. What comes back may still nest or refer to itself without end: look at the type of a value
+before anything is done with it.
 
 Format: Python's `pickletools`.
 """
@@ -43,9 +46,12 @@ _HEAD = MIB // 16  # bytes that tell a pickle from other files
 _SMALL = 16 * MIB  # what any compressed file may unpack to
 _RATIO = 10  # and a large one for each of its bytes: accuracies as text or numbers shrink to a quarter
 _LONGEST = MIB  # bytes of one text or number
-_BUDGET = 7_000_000  # of what instructions cost, and one for each 100 bytes; a record of NATS-Bench takes 0.1 million, NASLib 6 at most
+# of what instructions cost, and one for each 100 bytes; a record of NATS-Bench takes 0.1 million, NASLib 6 at
+# most
+_BUDGET = 7_000_000
 _STEPS = 4096  # instructions from one look at what they cost to the next
-_WAITING = 100_000  # values that wait to become part of another: pickles write lists and dictionaries in parts of 1,000
+# values that wait to become part of another: pickles write lists and dictionaries in parts of 1,000
+_WAITING = 100_000
 _DEPTH = 1000  # of parts within parts
 _OTHER_KEYS = 1000  # keys of one dictionary that are not text: 200 epochs
 _ALL_OTHER_KEYS = 50_000  # of all dictionaries: a record of NATS-Bench has 7,457
@@ -61,14 +67,27 @@ _DATA = (  # instructions that the standard library carries out as they are
     *("PROTO", "STOP", "MARK", "POP", "POP_MARK", "DUP"),
     *("NONE", "NEWTRUE", "NEWFALSE", "INT", "BININT", "BININT1", "BININT2", "LONG1", "FLOAT", "BINFLOAT"),
     *("UNICODE", "SHORT_BINUNICODE", "SHORT_BINBYTES"),
-    *("EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "EMPTY_LIST", "LIST", "APPEND", "APPENDS", "EMPTY_DICT", "EMPTY_SET"),
+    *(
+        "EMPTY_TUPLE",
+        "TUPLE",
+        "TUPLE1",
+        "TUPLE2",
+        "TUPLE3",
+        "EMPTY_LIST",
+        "LIST",
+        "APPEND",
+        "APPENDS",
+        "EMPTY_DICT",
+        "EMPTY_SET",
+    ),
     *("GET", "BINGET", "LONG_BINGET", "BINPUT", "MEMOIZE", "GLOBAL", "STACK_GLOBAL", "INST"),
 )
 _PRICES = {  # by the memory that it takes, in the order of 50 bytes; 1 for all others
     **dict.fromkeys(("EMPTY_LIST", "LIST", "EMPTY_DICT", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3"), 2),
     **dict.fromkeys(("UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "SHORT_BINBYTES", "BINBYTES"), 2),
     **dict.fromkeys(("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"), 3),
-    **{"REDUCE": 3, "SETITEM": 4, "SETITEMS": 4, "DICT": 6, "EMPTY_SET": 6},  # a first item makes room for eight
+    # a first item makes room for eight
+    **{"REDUCE": 3, "SETITEM": 4, "SETITEMS": 4, "DICT": 6, "EMPTY_SET": 6},
     "BINFLOAT": 0,
 }
 
@@ -81,8 +100,8 @@ def load_pickle(path: str | os.PathLike[str], *, limit: int = 16 * MIB) -> Any:
         limit: bytes that it may unpack to.
 
     Raises:
-        ArchGymError: the file is not a pickle, wants something that is not data (it names what), is larger than the limit or makes more
-            than its kind does, is damaged, or cannot be read.
+        ArchGymError: the file is not a pickle, wants something that is not data (it names what), is larger
+            than the limit or makes more than its kind does, is damaged, or cannot be read.
     """
     name = os.fspath(path)
     try:
@@ -107,7 +126,7 @@ def _load(file: IO[bytes], name: str, limit: int) -> Any:
         raise
     except _Refusal as refusal:
         if _is_pickle(head):
-            raise ArchGymError(f"{name} wants to run code: {refusal}; it was not carried out, and nothing was read") from None
+            raise ArchGymError(f"{name} contains code: {refusal}; nothing was run or read") from None
         reason = "its instructions make no sense"
     except _Excess as excess:
         raise ArchGymError(f"{name} has {excess}, which no file of its kind does") from None
@@ -139,12 +158,17 @@ class _Bounded(io.RawIOBase):
             raise ArchGymError(f"{self._name} is damaged: {error}; get it again") from error  # of bz2
         self._left -= count
         if self._left < 0:
-            raise ArchGymError(f"{self._name} unpacks to more than {self._limit / MIB:,.0f} MiB, which no file of its kind does")
+            raise ArchGymError(
+                f"{self._name} unpacks to more than {self._limit / MIB:,.0f} MiB, which no file of its kind "
+                "does"
+            )
         return count
 
 
 def _is_pickle(head: bytes) -> bool:
-    """Whether a file that begins so may be a pickle: it says so, as those of protocol 2 and later do, or is instructions to its end."""
+    """Whether a file that begins so may be a pickle: it says so, as those of protocol 2 and later do, or
+    is instructions to its end.
+    """
     if head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
         return True
     place = 0
@@ -179,18 +203,26 @@ class _Global:
 
 
 class _NumberType:
-    """`numpy.dtype` of a number while it is unpickled: its code, and the byte order, which comes later as its state."""
+    """`numpy.dtype` of a number while it is unpickled: its code, and the byte order, which comes later as
+    its state.
+    """
 
     __slots__ = ("code", "order")
 
     def __init__(self, code: str, flags: list[Any]):
-        if code not in _NUMBERS or flags not in ([], [False, True]):  # not aligned, a copy: how NumPy writes every type
+        # not aligned, a copy: how NumPy writes every type
+        if code not in _NUMBERS or flags not in ([], [False, True]):
             raise _Refusal(f"it calls numpy.dtype({code[:40]!r}), which is not the type of a plain number")
         self.code, self.order = code, "|" if code[1] == "1" else "="
 
     def set_state(self, state: object) -> None:
         """State 3 of `numpy.dtype`: (version, byte order, and nothing of records)."""
-        if not (isinstance(state, tuple) and state[:1] == (3,) and state[1:2] in (("<",), (">",), ("|",)) and state[2:5] == (None,) * 3):
+        if not (
+            isinstance(state, tuple)
+            and state[:1] == (3,)
+            and state[1:2] in (("<",), (">",), ("|",))
+            and state[2:5] == (None,) * 3
+        ):
             raise _Refusal("it gives a numpy.dtype a state that no plain number has")
         self.order = state[1]
 
@@ -292,8 +324,12 @@ class _Reader(pickle._Unpickler):
 
     def _fill(self, keys: list[Any], values: list[Any]) -> None:
         for key in keys:
-            if type(key) not in (str, int) and not (type(key) is tuple and all(type(part) in (str, int) for part in key)):
-                raise pickle.UnpicklingError("a dictionary has a key that is neither text nor a number nor a tuple of those")
+            if type(key) not in (str, int) and not (
+                type(key) is tuple and all(type(part) in (str, int) for part in key)
+            ):
+                raise pickle.UnpicklingError(
+                    "a dictionary has a key that is neither text nor a number nor a tuple of those"
+                )
         target = self.stack[-1]
         if not isinstance(target, dict):
             raise _Refusal("it sets items of something that is not a dictionary")
@@ -304,7 +340,8 @@ class _Reader(pickle._Unpickler):
         target.update(zip(keys, values, strict=True))
 
     def _remember(self, number: int) -> None:
-        if not 0 <= number < len(self.memo) + 256:  # they are counted up; others could be chosen such as collide
+        # they are counted up; others could be chosen such as collide
+        if not 0 <= number < len(self.memo) + 256:
             raise pickle.UnpicklingError("it numbers what it remembers in leaps")
         self.memo[number] = self.stack[-1]
 
@@ -356,7 +393,8 @@ _OWN = {
     "LONG4": _Reader._long,
     "FRAME": _Reader._skip_frame,
 }
-_INSTRUCTIONS: dict[bytes, tuple[int, Callable[[_Reader], None]]] = {b"": (0, _end)}  # by opcode: its price and what carries it out
+# by opcode: its price and what carries it out
+_INSTRUCTIONS: dict[bytes, tuple[int, Callable[[_Reader], None]]] = {b"": (0, _end)}
 _INSTRUCTIONS |= {bytes([code]): (0, _unknown) for code in range(256)}
 for _instruction in pickletools.opcodes:
     _opcode = _instruction.code.encode("latin-1")

@@ -1,11 +1,14 @@
 """What an accuracy table is like: its distribution, its noise ceiling, and what predicts its accuracies.
 
-With S training seeds per row, MSB the mean square between rows and MSW the mean square within them (one-way analysis of variance),
+With S training seeds per row, MSB the mean square between rows and MSW the mean square within them (one-way
+analysis of variance),
 
-    ICC(1, S) = (MSB - MSW) / MSB          the reliability of a mean over S seeds: the share of its variance that is not noise
+    ICC(1, S) = (MSB - MSW) / MSB   the reliability of a mean over S seeds: the share of its variance that is
+                                    not noise
 
-(Shrout & Fleiss, "Intraclass correlations", 1979). It bounds what any predictor of the accuracies can reach, and is smaller among the best
-rows, which differ less. "Live" convolutions are those on a path from the cell's input to its output.
+(Shrout & Fleiss, "Intraclass correlations", 1979). It bounds what any predictor of the accuracies can reach,
+and is smaller among the best rows, which differ less. "Live" convolutions are those on a path from the cell's
+input to its output.
 """
 
 from __future__ import annotations
@@ -25,15 +28,17 @@ from archgym.space import Array, Indices
 
 @dataclass(frozen=True)
 class Summary:
-    """A table of cells in figures; accuracies are means over the seeds, in test where it is known, of distinct rows.
+    """A table of cells in figures; accuracies are means over the seeds, in test where it is known, of
+    distinct rows.
 
     Attributes:
-        kind: of the accuracies: "test", or "validation" where no test accuracy is known.
-        accuracy: of every row, float64 [rows].
+        kind: "test", or "validation" where no test accuracy is known.
+        accuracy: mean accuracy of every row, float64 [rows].
         quantiles: accuracy at 0, 25, 50, 75 and 100 % of the rows.
         between, within: standard deviation of the rows' means, and of the seeds of a row; None with one seed.
         seeds: mean Spearman correlation of two seeds; None with one seed.
-        reliability, top_reliability: ICC(1, S) of all rows, and of the quarter with the highest means; None with one seed.
+        reliability, top_reliability: ICC(1, S) of all rows, and of the quarter with the highest means; None
+            with one seed.
         by_convolutions: mean accuracy of the rows with 0, 1, ... 6 live 3x3 convolutions.
         correlations: Spearman correlation with the accuracy of everything else that is known of a row.
         front: rows that no other row beats in accuracy at the same or fewer multiply-adds, by multiply-adds.
@@ -57,7 +62,9 @@ def summarize(table: Table) -> Summary:
     tested = bool(np.isfinite(table.test_accuracy).any())
     trials = (table.test_accuracy if tested else table.valid_accuracy[:, :, -1]).astype(float)  # [rows, S]
     trials = trials[:, np.isfinite(trials).all(axis=0)]  # seeds that all rows have
-    accuracy = np.nanmean(table.test_accuracy if tested else table.valid_accuracy[:, :, -1], axis=1, dtype=float)
+    accuracy = np.nanmean(
+        table.test_accuracy if tested else table.valid_accuracy[:, :, -1], axis=1, dtype=float
+    )
     cells = first_cells(table)
     several = trials.shape[1] > 1
     top = np.argsort(accuracy)[-len(accuracy) // 4 :]
@@ -71,8 +78,12 @@ def summarize(table: Table) -> Summary:
         seeds=float(np.mean([spearman(*pair) for pair in combinations(trials.T, 2)])) if several else None,
         reliability=reliability(trials) if several else None,
         top_reliability=reliability(trials[top]) if several else None,
-        by_convolutions=tuple(float(accuracy[live == count].mean()) for count in range(7) if (live == count).any()),
-        correlations={name: spearman(column, accuracy) for name, column in _columns(table, cells, tested).items()},
+        by_convolutions=tuple(
+            float(accuracy[live == count].mean()) for count in range(7) if (live == count).any()
+        ),
+        correlations={
+            name: spearman(column, accuracy) for name, column in _columns(table, cells, tested).items()
+        },
         front=pareto_front(get_network(table.network).costs(cells)["macs"], accuracy),
     )
 

@@ -1,16 +1,21 @@
-"""Accuracy tables of trained networks: one npz format, for the tables that ship and for those that users bring.
+"""Accuracy tables of trained networks: one npz format, for the tables that ship and for those that users
+bring.
 
-A table holds what came of training every architecture of a space, often several times and watched at several epochs:
+A table holds what came of training every architecture of a space, often several times and watched at several
+epochs:
 
-    row              int64   [designs]     which row an architecture has, by ordinal (those that are one function may share a row)
+    row              int64   [designs]     which row an architecture has, by ordinal (those that are one
+                                           function may share a row)
     budgets          int64   [K]           epochs after which validation accuracy was taken, increasing
     valid_accuracy   float32 [rows, S, K]  of S training seeds, as fractions; NaN where a seed was not trained
     test_accuracy    float32 [rows, S]     after the last budget; NaN where a seed was not tested
-    train_seconds    float32 [rows, K]     of training one seed up to each budget; absent where it is not known
+    train_seconds    float32 [rows, K]     of training one seed up to each budget; absent where it is not
+                                           known
     columns          numbers [rows] each   what else is known of a row, under names of their own
     provenance       JSON                  where the figures come from
 
-Ours lie beside this module; users' lie in the data folder, where `archgym data import` puts them. Tables are read without pickle.
+Ours lie beside this module; users' lie in the data folder, where `archgym data import` puts them. Tables are
+read without pickle.
 """
 
 from __future__ import annotations
@@ -51,9 +56,9 @@ class Table:
     """What came of training the architectures of one space on one data set; see the module for shapes.
 
     Attributes:
-        name: of the data set, such as "digits-0.5" or "nats-cifar10".
+        name: name of the data set, such as "digits-0.5" or "nats-cifar10".
         space: "cell" (NAS-Bench-201, ordinals of `cells.CELL_SPACE`) or "macro" (NAS-Bench-Macro).
-        network: whose parameters and multiply-adds architectures have, a name of `costs.NETWORKS`; "" where columns say.
+        network: name in `costs.NETWORKS`, for parameters and multiply-adds; "" where columns have them.
 
     Raises:
         ArchGymError: arrays that do not fit together, or accuracies that are not fractions.
@@ -89,8 +94,11 @@ class Table:
         if not len(self.budgets) or (np.diff(self.budgets) <= 0).any():
             raise ArchGymError("budgets are epochs in increasing order, at least one")
         if len(self.row) and not (self.row.min() >= 0 and self.row.max() < rows):
-            raise ArchGymError(f"rows lie from 0 to {rows - 1}; some architectures have others")
-        for name, accuracies in (("valid_accuracy", self.valid_accuracy), ("test_accuracy", self.test_accuracy)):
+            raise ArchGymError(f"expected row numbers in 0..{rows - 1}, got others")
+        for name, accuracies in (
+            ("valid_accuracy", self.valid_accuracy),
+            ("test_accuracy", self.test_accuracy),
+        ):
             if (accuracies < 0).any() or (accuracies > 1).any():
                 raise ArchGymError(f"{name} has values that are not fractions from 0 to 1")
 
@@ -130,9 +138,13 @@ def read_table(path: str | os.PathLike[str]) -> Table:
     Raises:
         ArchGymError: no such file, a damaged one, or one whose figures are not those that were written.
     """
-    with reading(path, "an accuracy table of archgym, or is damaged", "import it again"):
+    with reading(path, "an accuracy table of archgym", "import it again"):
         about, arrays = load_archive(path, FORMAT)
-        columns = {name.removeprefix("column."): arrays.pop(name) for name in list(arrays) if name.startswith("column.")}
+        columns = {
+            name.removeprefix("column."): arrays.pop(name)
+            for name in list(arrays)
+            if name.startswith("column.")
+        }
         fields: dict[str, Any] = {**{name: about[name] for name in HEADER}, **arrays}
         table = Table(**fields, columns=columns)
         if table.digest != about["sha256"]:
@@ -144,11 +156,14 @@ def list_tables() -> dict[str, Path]:
     """Installed tables by name, those that ship first."""
     folders = (Path(__file__).parent, data_folder("nas"))
     found = {path.stem: path for folder in reversed(folders) for path in sorted(folder.glob("*.npz"))}
-    return {name: found[name] for name in sorted(found, key=lambda name: (found[name].parent != folders[0], name))}
+    return {
+        name: found[name] for name in sorted(found, key=lambda name: (found[name].parent != folders[0], name))
+    }
 
 
 def load_table(name: str) -> Table:
-    """An installed table by the name of its data set; the same object again as long as its file is not replaced.
+    """An installed table by the name of its data set; the same object again as long as its file is not
+    replaced.
 
     Raises:
         ArchGymError: it is not installed (with the command that imports it), or damaged.

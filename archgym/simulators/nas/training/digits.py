@@ -1,13 +1,17 @@
-"""The noisy digits task: scikit-learn's 1,797 images of 8x8 pixels, made hard enough that architectures differ.
+"""The noisy digits task: scikit-learn's 1,797 images of 8x8 pixels, made hard enough that architectures
+differ.
 
 Plain digits saturate: test accuracy is .99 for most cells. The task:
 
     split      897 training, 450 validation and 450 test images, one permutation for all cells and seeds
-    noise      an image is shifted by -1, 0 or 1 pixel each way and gets Gaussian noise of standard deviation `noise` (pixels from 0 to 1)
+    noise      an image is shifted by -1, 0 or 1 pixel each way and gets Gaussian noise of standard deviation
+               `noise` (pixels from 0 to 1)
     evaluation three fixed such copies of every validation and test image: 1,350 of each
-    training   a fresh copy of every image in each epoch, drawn from the training seed: seed s sees the same images for every cell
+    training   a fresh copy of every image in each epoch, drawn from the training seed: seed s sees the same
+               images for every cell
 
-Source of the images: Alpaydin & Kaynak, "Optical Recognition of Handwritten Digits", UCI, 1998, as in `sklearn.datasets.load_digits`.
+Source of the images: Alpaydin & Kaynak, "Optical Recognition of Handwritten Digits", UCI, 1998, as in
+`sklearn.datasets.load_digits`.
 """
 
 from __future__ import annotations
@@ -52,7 +56,9 @@ class Digits:
     _train_labels: Labels
 
     def epoch(self, seed: int, epoch: int) -> tuple[Images, Labels]:
-        """The training data of a training seed in one epoch, in order: images float32 [896, 8, 8] and labels int64 [896]."""
+        """The training data of a training seed in one epoch, in order: images float32 [896, 8, 8] and
+        labels int64 [896].
+        """
         rng = np.random.default_rng([_TRAINING_STREAM, seed, epoch])
         order = rng.permutation(TRAINING)[: BATCHES * BATCH]
         return _disturbed(self._train_images[order], self.noise, rng), self._train_labels[order]
@@ -70,7 +76,9 @@ def load_digits_task(noise: float) -> Digits:
     try:
         from sklearn.datasets import load_digits
     except ImportError:
-        raise MissingDependency("training cells needs scikit-learn and PyTorch: pip install 'archgym[nas]'") from None
+        raise MissingDependency(
+            "training cells needs scikit-learn and PyTorch: pip install 'archgym[nas]'"
+        ) from None
     digits = load_digits()
     images, labels = (digits.images / 16).astype(np.float32), digits.target.astype(np.int64)
     order = np.random.default_rng(SPLIT_SEED).permutation(len(images))
@@ -78,9 +86,17 @@ def load_digits_task(noise: float) -> Digits:
 
     def evaluation(part: Labels, stream: int) -> tuple[Images, Labels]:
         rng = np.random.default_rng([stream, SPLIT_SEED])
-        return np.concatenate([_disturbed(images[part], noise, rng) for _ in range(COPIES)]), np.tile(labels[part], COPIES)
+        return np.concatenate([_disturbed(images[part], noise, rng) for _ in range(COPIES)]), np.tile(
+            labels[part], COPIES
+        )
 
-    return Digits(noise, *evaluation(valid, _VALIDATION_STREAM), *evaluation(test, _TEST_STREAM), images[train], labels[train])
+    return Digits(
+        noise,
+        *evaluation(valid, _VALIDATION_STREAM),
+        *evaluation(test, _TEST_STREAM),
+        images[train],
+        labels[train],
+    )
 
 
 def _disturbed(images: Images, noise: float, rng: np.random.Generator) -> Images:

@@ -1,14 +1,17 @@
 """A cell trained for real, with PyTorch: several training seeds side by side in one network.
 
-    image -> conv3x3 (1 -> 16), BN -> cell at 8x8 -> average pool 2, ReLU, conv1x1 (16 -> 16), BN -> cell at 4x4
-          -> BN, ReLU, global average -> linear (16 -> 10)                                        every edge has weights of its own
+    image -> conv3x3 (1 -> 16), BN -> cell at 8x8 -> average pool 2, ReLU, conv1x1 (16 -> 16), BN -> cell at
+    4x4
+          -> BN, ReLU, global average -> linear (16 -> 10)                   every edge has weights of its own
 
-    SGD with Nesterov momentum .9, weight decay 5e-4, learning rate .1 falling as a cosine to 0 over 16 epochs of 14 batches of 64
+    SGD with Nesterov momentum .9, weight decay 5e-4, learning rate .1 falling as a cosine to 0 over 16 epochs
+    of 14 batches of 64
 
-The copies, one per training seed, are groups of the convolutions' channels; nothing connects them, so each learns as if alone, up to
-rounding: with the initial weights of its seed (PyTorch's default distributions) and the images of its seed. Only edges on a path from the
-cell's input to its output are built. Validation accuracy is taken after 1, 2, 4, 8 and 16 epochs: the budgets of a search with early
-stopping, all on the one schedule.
+The copies, one per training seed, are groups of the convolutions' channels; nothing connects them, so each
+learns as if alone, up to rounding: with the initial weights of its seed (PyTorch's default distributions) and
+the images of its seed. Only edges on a path from the cell's input to its output are built. Validation
+accuracy is taken after 1, 2, 4, 8 and 16 epochs: the budgets of a search with early stopping, all on the one
+schedule.
 """
 
 from __future__ import annotations
@@ -33,7 +36,9 @@ try:
     import torch.nn.functional as F
     from torch import Tensor, nn
 except ImportError:
-    raise MissingDependency("training cells needs scikit-learn and PyTorch: pip install 'archgym[nas]'") from None
+    raise MissingDependency(
+        "training cells needs scikit-learn and PyTorch: pip install 'archgym[nas]'"
+    ) from None
 
 TORCH_VERSION = str(torch.__version__)
 WIDTH = 16  # channels of both stages
@@ -53,7 +58,8 @@ class Training:
         test_correct: right answers on 1,350 test images, after the last budget: uint16 [S].
         train_loss: mean cross-entropy of the last epoch's batches, each before its step: float32 [S].
         valid_loss: mean cross-entropy on the validation images at the end: float32 [S].
-        train_seconds: CPU time of training up to each budget, evaluations left out, divided by S: float32 [5].
+        train_seconds: CPU time of training up to each budget, evaluations left out, divided by S: float32
+            [5].
     """
 
     valid_correct: Counts
@@ -82,15 +88,20 @@ class CellNetwork(nn.Module):
         self.weight = nn.Parameter(torch.empty(self.copies, WIDTH, CLASSES))
         self.bias = nn.Parameter(torch.empty(self.copies, 1, CLASSES))
         self._initialise(seeds)
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # documented, but not in its annotations
+        # documented, but not in PyTorch's annotations
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def _convolution(self, channels: int, kernel: int) -> nn.Sequential:
         width = self.copies * WIDTH
-        convolution = nn.Conv2d(self.copies * channels, width, kernel, padding=kernel // 2, groups=self.copies, bias=False)
+        convolution = nn.Conv2d(
+            self.copies * channels, width, kernel, padding=kernel // 2, groups=self.copies, bias=False
+        )
         return nn.Sequential(convolution, nn.BatchNorm2d(width))
 
     def _initialise(self, seeds: Sequence[int]) -> None:
-        """PyTorch's default for convolutions and linear layers, uniform within 1 / sqrt(fan in), from each seed's own stream."""
+        """PyTorch's default for convolutions and linear layers, uniform within 1 / sqrt(fan in), from each
+        seed's own stream.
+        """
         for copy, seed in enumerate(seeds):
             stream = torch.Generator().manual_seed(seed)
             with torch.no_grad():
@@ -117,10 +128,16 @@ class Cell(nn.Module):
     def __init__(self, cell: Indices, network: CellNetwork):
         super().__init__()
         live = live_edges(np.asarray(cell)[None])[0]
-        self.edges = [(source, target, int(cell[e]), str(e)) for e, (source, target) in enumerate(EDGES) if live[e]]
+        self.edges = [
+            (source, target, int(cell[e]), str(e)) for e, (source, target) in enumerate(EDGES) if live[e]
+        ]
         kernels = {CONV1: 1, CONV3: 3}
         self.convolutions = nn.ModuleDict(
-            {name: network._convolution(WIDTH, kernels[operation]) for _, _, operation, name in self.edges if operation in kernels}
+            {
+                name: network._convolution(WIDTH, kernels[operation])
+                for _, _, operation, name in self.edges
+                if operation in kernels
+            }
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -149,7 +166,9 @@ class Cell(nn.Module):
 
 
 def _sum(fresh: list[Tensor], shared: list[Tensor]) -> Tensor:
-    """The sum of all, in the memory of the first fresh one, since memory traffic bounds these small networks."""
+    """The sum of all, in the memory of the first fresh one, since memory traffic bounds these small
+    networks.
+    """
     if not fresh:
         first, *rest = shared
         return sum(rest, first)
@@ -159,18 +178,21 @@ def _sum(fresh: list[Tensor], shared: list[Tensor]) -> Tensor:
     return total
 
 
-def train(cell: Indices, seeds: Sequence[int] = (0, 1, 2), noise: float = 0.5, epochs: int = BUDGETS[-1]) -> Training:
+def train(
+    cell: Indices, seeds: Sequence[int] = (0, 1, 2), noise: float = 0.5, epochs: int = BUDGETS[-1]
+) -> Training:
     """Train one cell on the noisy digits, once with each seed.
 
     Args:
         cell: operation indices [6].
         seeds: seeds for the initial weights, the order of the images and their noise.
         noise: standard deviation of the pixels' noise.
-        epochs: epochs after which training stops, one of the budgets; later budgets are 0 in the result. The schedule remains that of 16
-            epochs.
+        epochs: epochs after which training stops, one of the budgets; later budgets are 0 in the result. The
+            schedule remains that of 16 epochs.
 
     Returns:
-        Counts of right answers, losses and times; all but the times repeat bit for bit on the same machine with one thread.
+        Counts of right answers, losses and times; all but the times repeat bit for bit on the same machine
+        with one thread.
 
     Raises:
         ArchGymError: another number of epochs, or a negative noise.
@@ -181,7 +203,12 @@ def train(cell: Indices, seeds: Sequence[int] = (0, 1, 2), noise: float = 0.5, e
     images, labels = _training_set(noise, tuple(seeds))
     network = CellNetwork(cell, seeds)
     optimizer = torch.optim.SGD(
-        network.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM, nesterov=True, weight_decay=WEIGHT_DECAY, fused=True
+        network.parameters(),
+        lr=LEARNING_RATE,
+        momentum=MOMENTUM,
+        nesterov=True,
+        weight_decay=WEIGHT_DECAY,
+        fused=True,
     )
     copies, steps = len(seeds), BUDGETS[-1] * BATCHES
     valid_correct = np.zeros((copies, len(BUDGETS)), np.uint16)
@@ -204,14 +231,18 @@ def train(cell: Indices, seeds: Sequence[int] = (0, 1, 2), noise: float = 0.5, e
         if epoch + 1 in BUDGETS:
             budget = BUDGETS.index(epoch + 1)
             train_seconds[budget] = seconds / copies
-            valid_correct[:, budget], valid_loss = _evaluate(network, digits.valid_images, digits.valid_labels)
+            valid_correct[:, budget], valid_loss = _evaluate(
+                network, digits.valid_images, digits.valid_labels
+            )
     test_correct, _ = _evaluate(network, digits.test_images, digits.test_labels)
     return Training(valid_correct, test_correct, losses.numpy() / BATCHES, valid_loss, train_seconds)
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """PyTorch on one thread, since sums over several differ in their last bits; afterwards the number of threads is what it was."""
+    """PyTorch on one thread, since sums over several differ in their last bits; afterwards the number of
+    threads is what it was.
+    """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -233,7 +264,9 @@ def _evaluate(network: CellNetwork, images: Array, labels: Array) -> tuple[Count
     stacked = torch.from_numpy(images)[:, None].expand(-1, network.copies, SIDE, SIDE)
     logits = torch.cat([network(part) for part in stacked.split(EVALUATION_BATCH)], dim=1)
     expected = torch.from_numpy(labels).expand(network.copies, -1)
-    return (logits.argmax(2) == expected).sum(1).numpy().astype(np.uint16), _cross_entropy(logits, expected).numpy()
+    return (logits.argmax(2) == expected).sum(1).numpy().astype(np.uint16), _cross_entropy(
+        logits, expected
+    ).numpy()
 
 
 @lru_cache(maxsize=4)  # three seeds alone, and all together
@@ -241,5 +274,7 @@ def _training_set(noise: float, seeds: tuple[int, ...]) -> tuple[Tensor, Tensor]
     """All epochs of all seeds: images [16, 896, S, 8, 8] and labels [16, 896, S]."""
     digits = load_digits_task(noise)
     epochs = [[digits.epoch(seed, epoch) for seed in seeds] for epoch in range(BUDGETS[-1])]
-    images, labels = (np.stack([np.stack([seen[part] for seen in epoch], 1) for epoch in epochs]) for part in (0, 1))
+    images, labels = (
+        np.stack([np.stack([seen[part] for seen in epoch], 1) for epoch in epochs]) for part in (0, 1)
+    )
     return torch.from_numpy(images), torch.from_numpy(labels)

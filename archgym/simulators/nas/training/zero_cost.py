@@ -1,30 +1,39 @@
 """Zero-cost proxies: scores of a cell's network before it is trained, from one batch of images.
 
-A high score is meant to go with a high accuracy after training. With theta_l the weights of layer l (convolutions and the classifier; no biases, no batch norm), L the loss on the batch, B its images:
+A high score is meant to go with a high accuracy after training. With theta_l the weights of layer l
+(convolutions and the classifier; no biases, no batch norm), L the loss on the batch, B its images:
 
-    synflow    sum_l sum |theta_l * dR/d theta_l|     R the sum of the logits of an image of ones, every parameter replaced by its absolute
+    synflow   sum_l sum |theta_l * dR/d theta_l|   R the sum of the logits of an image of ones, every
+                                                   parameter replaced by its absolute
                                                       value, batch norm left out
     grad_norm  sum_l ||dL/d theta_l||_2
-    nwot       log det (K + k I)                      K_ij = N - d(c_i, c_j): c_i is the code of image i, one bit for each of the
-                                                      network's N rectified values: positive or not; d is the Hamming distance
-    jacov      - sum_i [log(v_i + k) + 1 / (v_i + k)] v the eigenvalues of the correlation matrix [B, B] of the images' Jacobians: of
-                                                      the sum of the logits with respect to the image's 64 pixels
+    nwot       log det (K + k I)          K_ij = N - d(c_i, c_j): c_i is the code of image i, one bit for each
+                                          of the
+                                                      network's N rectified values: positive or not; d is the
+                                                      Hamming distance
+    jacov   - sum_i [log(v_i + k) + 1 / (v_i + k)] v the eigenvalues of the correlation matrix [B, B] of the
+            images' Jacobians: of
+                                                      the sum of the logits with respect to the image's 64
+                                                      pixels
 
     k = 1e-5
 
-All are as published, with two exceptions: k makes `nwot` finite where images have the same code (elsewhere it adds less than 1e-5), and
-images without influence on the logits count as perfectly correlated with each other, where their correlation would be 0 / 0. So a cell
-whose output is constant has the least value of each: synflow and grad_norm 0, nwot log(B N) + (B - 1) log k, and the jacov of one
-eigenvalue B and B - 1 zeros.
+All are as published, with two exceptions: k makes `nwot` finite where images have the same code (elsewhere it
+adds less than 1e-5), and images without influence on the logits count as perfectly correlated with each
+other, where their correlation would be 0 / 0. So a cell whose output is constant has the least value of each:
+synflow and grad_norm 0, nwot log(B N) + (B - 1) log k, and the jacov of one eigenvalue B and B - 1 zeros.
 
-Batch norm is in training mode, as in the literature, except for synflow. Synflow is computed in float64 and returned without a logarithm:
-networks much deeper than this one leave the range of float32, here it stays below 2e7. A node that several convolutions read is rectified
-once and has one code. 64 images of 64 pixels have at most 63 uncorrelated Jacobians, so at least one eigenvalue is 0: every jacov is
-below -1e5, and the number of further eigenvalues near 0 decides it.
+Batch norm is in training mode, as in the literature, except for synflow. Synflow is computed in float64 and
+returned without a logarithm: networks much deeper than this one leave the range of float32, here it stays
+below 2e7. A node that several convolutions read is rectified once and has one code. 64 images of 64 pixels
+have at most 63 uncorrelated Jacobians, so at least one eigenvalue is 0: every jacov is below -1e5, and the
+number of further eigenvalues near 0 decides it.
 
-Sources: Tanaka et al., "Pruning neural networks without any data by iteratively conserving synaptic flow", NeurIPS 2020 (synflow);
-Abdelfattah et al., "Zero-Cost Proxies for Lightweight NAS", ICLR 2021 (grad_norm, and synflow for whole networks: sums over layers, batch
-norm left out); Mellor et al., "Neural Architecture Search without Training", arXiv:2006.04647, version 1 (jacov), ICML 2021 (nwot).
+Sources: Tanaka et al., "Pruning neural networks without any data by iteratively conserving synaptic flow",
+    NeurIPS 2020 (synflow);
+Abdelfattah et al., "Zero-Cost Proxies for Lightweight NAS", ICLR 2021 (grad_norm, and synflow for whole
+networks: sums over layers, batch norm left out); Mellor et al., "Neural Architecture Search without
+Training", arXiv:2006.04647, version 1 (jacov), ICML 2021 (nwot).
 """
 
 from __future__ import annotations
@@ -46,7 +55,9 @@ try:
     from torch import Tensor, autograd, from_numpy, nn, no_grad, ones
     from torch.overrides import TorchFunctionMode
 except ImportError:
-    raise MissingDependency("zero-cost proxies need scikit-learn and PyTorch: pip install 'archgym[nas]'") from None
+    raise MissingDependency(
+        "zero-cost proxies need scikit-learn and PyTorch: pip install 'archgym[nas]'"
+    ) from None
 
 K = 1e-5  # k; that of jacov as published
 
@@ -81,12 +92,17 @@ def synflow(network: CellNetwork) -> Array:
     image = ones(1, network.copies, SIDE, SIDE).double()
     weights = _weights(positive)
     gradients = autograd.grad(positive(image).sum(), weights, materialize_grads=True)
-    flow = [(weight * gradient).reshape(network.copies, -1).sum(1) for weight, gradient in zip(weights, gradients, strict=True)]
+    flow = [
+        (weight * gradient).reshape(network.copies, -1).sum(1)
+        for weight, gradient in zip(weights, gradients, strict=True)
+    ]
     return _array(sum(flow[1:], flow[0]))
 
 
 def grad_norm(network: CellNetwork, images: Tensor, labels: Tensor) -> Array:
-    """Euclidean norms of the layers' gradients of the batch's mean loss, summed: [B, S, 8, 8], [B, S] -> float64 [S]."""
+    """Euclidean norms of the layers' gradients of the batch's mean loss, summed: [B, S, 8, 8], [B, S] ->
+    float64 [S].
+    """
     loss = F.cross_entropy(network(images).flatten(0, 1), labels.T.flatten(), reduction="sum") / len(images)
     gradients = autograd.grad(loss, _weights(network), materialize_grads=True)
     norms = [gradient.reshape(network.copies, -1).norm(dim=1) for gradient in gradients]
@@ -97,8 +113,13 @@ def nwot(network: CellNetwork, images: Tensor) -> Array:
     """Diversity of the images' codes: [B, S, 8, 8] -> float64 [S]."""
     with no_grad(), _Rectified() as rectified:
         network(images)
-    parts = [values.unflatten(1, (network.copies, -1)).transpose(0, 1).flatten(2) for values in rectified.values]
-    signs = np.concatenate([np.where(part.numpy() > 0, np.float32(1), np.float32(-1)) for part in parts], axis=2)  # [S, B, N]
+    parts = [
+        values.unflatten(1, (network.copies, -1)).transpose(0, 1).flatten(2) for values in rectified.values
+    ]
+    # [S, B, N]
+    signs = np.concatenate(
+        [np.where(part.numpy() > 0, np.float32(1), np.float32(-1)) for part in parts], axis=2
+    )
     kernel = (signs.shape[2] + (signs @ signs.swapaxes(1, 2)).astype(float)) / 2
     return np.asarray(np.linalg.slogdet(kernel + K * np.eye(len(images)))[1])
 

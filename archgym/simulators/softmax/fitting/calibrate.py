@@ -1,13 +1,14 @@
 """Measures a calibration of the softmax cost model on this machine.
 
-Curves and passes are measured alone; the other entries are fitted to a sample of measured kernels, by the mean of
-|log(predicted / measured)|. The entries of the document (format: README.md):
+Curves and passes are measured alone; the other entries are fitted to a sample of measured kernels, by the
+mean of |log(predicted / measured)|. The entries of the document (format: README.md):
 
     bandwidth       each access pattern by itself, in code of the widest vectors, from L1 to memory
     compute         each pass with its data in L1, at a few (unroll, accumulators) that the model interpolates
     row_overhead_ns, tile_overhead_ns, overlap, threads
                     fitted
-    bias            optional, fitted: the remaining error, a factor for each (algorithm, ISA, non-temporal stores, cache level)
+    bias   optional, fitted: the remaining error, a factor for each (algorithm, ISA, non-temporal stores,
+           cache level)
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from archgym.progress import Progress, parts, silent
-from archgym.simulators.softmax.calibration import FORMAT, PASSES, PREFETCH_BYTES, VERSION, Calibration
+from archgym.simulators.softmax.calibration import Calibration
 from archgym.simulators.softmax.fitting.sample import (
     BATCH,
     Agreement,
@@ -38,6 +39,7 @@ from archgym.simulators.softmax.machine.cpu import cache_bytes, instruction_sets
 from archgym.simulators.softmax.machine.kernels import LANES, Kernels, Pass
 from archgym.simulators.softmax.machine.timing import Timer
 from archgym.simulators.softmax.model import ALGORITHMS, TILED
+from archgym.simulators.softmax.terms import FORMAT, PASSES, PREFETCH_BYTES, VERSION
 from archgym.space import Array
 
 Document = dict[str, Any]
@@ -73,7 +75,7 @@ def calibrate(kernels: Kernels, *, seed: int = 0, progress: Progress = silent) -
     Args:
         kernels: compiler and runner of kernels.
         seed: seed for the sample of kernels and the order of measurements.
-        progress: called with the step and the share of everything that is done.
+        progress: a function of (what is being done, the share that is done).
 
     Raises:
         CompilerError: a kernel does not compile, or gives wrong results.
@@ -81,8 +83,15 @@ def calibrate(kernels: Kernels, *, seed: int = 0, progress: Progress = silent) -
     rng = np.random.default_rng(seed)
     two_threads = len(processors()) > 1
     steps = parts(progress, STEPS_S)
-    patterns = [Pass(name, instruction_sets()[-1], 8, 8, nontemporal) for name, nontemporal in PATTERN_PASSES.values()]
-    passes = {(name, isa, *point): Pass(name, isa, *point) for name in PASSES for isa in instruction_sets() for point in POINTS}
+    patterns = [
+        Pass(name, instruction_sets()[-1], 8, 8, nontemporal) for name, nontemporal in PATTERN_PASSES.values()
+    ]
+    passes = {
+        (name, isa, *point): Pass(name, isa, *point)
+        for name in PASSES
+        for isa in instruction_sets()
+        for point in POINTS
+    }
     _build(kernels, [*patterns, *passes.values()], steps[0])
     large = Workload(1, int(2 ** LOG2_FLOATS[-1]), rng)
     document: Document = {
@@ -100,7 +109,12 @@ def calibrate(kernels: Kernels, *, seed: int = 0, progress: Progress = silent) -
     if two_threads:
         shared = _bandwidth(kernels, 2, large, rng, steps[2])
         document["two_threads"] = {"bandwidth": _with_small_sizes(shared, document["bandwidth"])}
-    one = [design for isa in VECTORS if isa in instruction_sets() for design in random_designs(SAMPLE_DESIGNS, rng, threads=1, isa=isa)]
+    one = [
+        design
+        for isa in VECTORS
+        if isa in instruction_sets()
+        for design in random_designs(SAMPLE_DESIGNS, rng, threads=1, isa=isa)
+    ]
     one = one or random_designs(SAMPLE_DESIGNS, rng, threads=1)
     two = [{**design, "threads": 2} for design in one[::2]] if two_threads else []
     build_and_check(kernels, [*one, *two], steps[4])
@@ -110,13 +124,19 @@ def calibrate(kernels: Kernels, *, seed: int = 0, progress: Progress = silent) -
 def describe_machine(kernels: Kernels) -> str:
     """The machine in words: processor, caches, system, compiler."""
     caches = ", ".join(f"{size >> 10} KB {name}" for name, size in cache_bytes().items())
-    return f"{processor()}, {len(processors())} processors ({caches or 'unknown caches'}); {platform.system()}; {kernels.compiler.version}"
+    return (
+        f"{processor()}, {len(processors())} processors ({caches or 'unknown caches'}); {platform.system()}; "
+        f"{kernels.compiler.version}"
+    )
 
 
 def cache_levels() -> list[float]:
     """log2 of the footprints, in bytes, at which a level of the hierarchy ends."""
     sizes = cache_bytes()
-    return [float(np.log2(sizes.get(name, default))) for name, default in (("L1d", 2**15), ("L2", 2**20), ("L3", 2**25))]
+    return [
+        float(np.log2(sizes.get(name, default)))
+        for name, default in (("L1d", 2**15), ("L2", 2**20), ("L3", 2**25))
+    ]
 
 
 # --- measured ---
@@ -133,10 +153,15 @@ def _build(kernels: Kernels, passes: Sequence[Pass], progress: Progress) -> None
         progress("compiling", min(1.0, (start + 2) / len(groups)))
 
 
-def _bandwidth(kernels: Kernels, threads: int, workload: Workload, rng: np.random.Generator, progress: Progress) -> Document:
+def _bandwidth(
+    kernels: Kernels, threads: int, workload: Workload, rng: np.random.Generator, progress: Progress
+) -> Document:
     """ns per float of each pattern for each thread, against log2 of the bytes that the thread touches."""
     widest = instruction_sets()[-1]
-    patterns = {pattern: Pass(name, widest, 8, 8, nontemporal, threads) for pattern, (name, nontemporal) in PATTERN_PASSES.items()}
+    patterns = {
+        pattern: Pass(name, widest, 8, 8, nontemporal, threads)
+        for pattern, (name, nontemporal) in PATTERN_PASSES.items()
+    }
 
     def seconds(passes: Sequence[Pass], n: int) -> Array:
         return _undisturbed_seconds(Timer(kernels, workload.x[:, :n], workload.y[:, :n], rng), passes)
@@ -147,8 +172,12 @@ def _bandwidth(kernels: Kernels, threads: int, workload: Workload, rng: np.rando
     for i, log2_floats in enumerate(sizes):
         n = int(2**log2_floats) // 256 * 256  # whole steps for each thread
         for pattern, taken in zip(patterns, seconds(list(patterns.values()), n), strict=True):
-            curves[pattern]["log2_bytes"].append(round(float(np.log2(n / threads * (8 if pattern == "copy" else 4))), 4))
-            curves[pattern]["ns_per_float"].append(_significant(1e9 * max(taken - overhead, 0.1 * taken) / (n / threads)))
+            curves[pattern]["log2_bytes"].append(
+                round(float(np.log2(n / threads * (8 if pattern == "copy" else 4))), 4)
+            )
+            curves[pattern]["ns_per_float"].append(
+                _significant(1e9 * max(taken - overhead, 0.1 * taken) / (n / threads))
+            )
         progress("bandwidth" if threads == 1 else "bandwidth of two threads", (i + 1) / len(sizes))
     return curves
 
@@ -167,8 +196,9 @@ def _undisturbed_seconds(timer: Timer, passes: Sequence[Pass]) -> Array:
 
 
 def _with_small_sizes(curves: Document, single: Document) -> Document:
-    """Curves of two threads, at least as slow as one thread's, and extended by those to small sizes, where each thread has its own
-    caches; patterns that bypass the caches are extended at the ratio of the smallest measured size."""
+    """Curves of two threads, at least as slow as one thread's, and extended by those to small sizes, where
+    each thread has its own caches; patterns that bypass the caches are extended at the ratio of the smallest
+    measured size."""
     joined: Document = {}
     for pattern, curve in curves.items():
         alone = single[pattern]["log2_bytes"], single[pattern]["ns_per_float"]
@@ -183,7 +213,9 @@ def _with_small_sizes(curves: Document, single: Document) -> Document:
     return joined
 
 
-def _compute(kernels: Kernels, passes: Mapping[tuple[Any, ...], Pass], rng: np.random.Generator, progress: Progress) -> Document:
+def _compute(
+    kernels: Kernels, passes: Mapping[tuple[Any, ...], Pass], rng: np.random.Generator, progress: Progress
+) -> Document:
     """ns per element of each pass with its data in L1."""
     workload = Workload(1, L1_FLOATS, rng)
     timer = Timer(kernels, workload.x, workload.y, rng)
@@ -206,7 +238,9 @@ def _significant(value: float, digits: int = 4) -> float:
 
 
 def fitted(document: Document, sample: Sample) -> Document:
-    """A calibration whose overheads, overlap and threads bring the model nearest to a sample of this machine."""
+    """A calibration whose overheads, overlap and threads bring the model nearest to a sample of this
+    machine.
+    """
     document = deepcopy(document)
     levels = document["overlap"]["log2_bytes"]
     sample = sample.where(~sample.unreliable)
@@ -230,18 +264,28 @@ def fitted(document: Document, sample: Sample) -> Document:
     for i, (j, distance) in product(range(len(phi)), enumerate(PREFETCH_BYTES)):
         here = (level == i) & (one["prefetch"] == distance)
         candidates = np.linspace(0, 1 if j == 0 else phi[i, 0], 101)  # prefetching only lowers phi
-        errors = [_deviation((hidden + value * (exposed - hidden))[here], one.seconds[here]) for value in candidates]
+        errors = [
+            _deviation((hidden + value * (exposed - hidden))[here], one.seconds[here]) for value in candidates
+        ]
         phi[i, j] = candidates[np.argmin(errors)]
     document["overlap"] = overlap(levels, phi)
 
-    # L1, which each thread has to itself, shows the start of a second thread; larger footprints show the slow-down of both.
+    # L1, which each thread has to itself, shows the start of a second thread; larger footprints show the
+    # slow-down of both.
     half, alone = predicted(document, two), level_of(two, levels) == 0
     if alone.any() and not alone.all():
         starts = np.array([0, *np.geomspace(50, 50_000, 301)])
-        start_ns = starts[np.argmin([_deviation(half[alone] + 1e-9 * ns, two.seconds[alone]) for ns in starts])]
+        start_ns = starts[
+            np.argmin([_deviation(half[alone] + 1e-9 * ns, two.seconds[alone]) for ns in starts])
+        ]
         factors = np.linspace(0.8, 2.5, 171)
-        errors = [_deviation(factor * half[~alone] + 1e-9 * start_ns, two.seconds[~alone]) for factor in factors]
-        document["threads"] = {"slowdown": round(float(factors[np.argmin(errors)]), 3), "start_ns": round(float(start_ns))}
+        errors = [
+            _deviation(factor * half[~alone] + 1e-9 * start_ns, two.seconds[~alone]) for factor in factors
+        ]
+        document["threads"] = {
+            "slowdown": round(float(factors[np.argmin(errors)]), 3),
+            "start_ns": round(float(start_ns)),
+        }
     return document
 
 
@@ -269,21 +313,31 @@ def overlap(log2_bytes: Sequence[float], phi: Array) -> Document:
     return {
         "log2_bytes": list(log2_bytes),
         "phi": phi[:, 0].round(3).tolist(),
-        "prefetch_factor": {str(distance): factors[:, j].round(3).tolist() for j, distance in enumerate(PREFETCH_BYTES)},
+        "prefetch_factor": {
+            str(distance): factors[:, j].round(3).tolist() for j, distance in enumerate(PREFETCH_BYTES)
+        },
     }
 
 
 def with_bias(document: Document, sample: Sample) -> Document:
-    """A calibration with a bias table fitted to a sample: the median of measured over predicted in each cell, shrunk towards 1 where a
-    cell has few points."""
+    """A calibration with a bias table fitted to a sample: the median of measured over predicted in each cell,
+    shrunk towards 1 where a cell has few points."""
     document = {name: entry for name, entry in document.items() if name != "bias"}
     levels = document["overlap"]["log2_bytes"]
     sample = sample.where(~sample.unreliable)
     log_ratio, level = np.log(sample.seconds / predicted(document, sample)), level_of(sample, levels)
     table: Document = {algorithm: {isa: {} for isa in document["lanes"]} for algorithm in ALGORITHMS}
-    for algorithm, isa, (stores, nontemporal) in product(ALGORITHMS, document["lanes"], (("cached", False), ("nontemporal", True))):
-        cell = (sample["algorithm"] == algorithm) & (sample["isa"] == isa) & (sample["nontemporal"] == nontemporal)
-        table[algorithm][isa][stores] = [_shrunk_median(log_ratio[cell & (level == i)]) for i in range(len(levels) + 1)]
+    for algorithm, isa, (stores, nontemporal) in product(
+        ALGORITHMS, document["lanes"], (("cached", False), ("nontemporal", True))
+    ):
+        cell = (
+            (sample["algorithm"] == algorithm)
+            & (sample["isa"] == isa)
+            & (sample["nontemporal"] == nontemporal)
+        )
+        table[algorithm][isa][stores] = [
+            _shrunk_median(log_ratio[cell & (level == i)]) for i in range(len(levels) + 1)
+        ]
     return {**document, "bias": {"log2_bytes": levels, "factors": table}}
 
 

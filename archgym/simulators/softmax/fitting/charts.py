@@ -1,16 +1,17 @@
 """Charts of a calibration and of a cost model's fidelity, by Altair.
 
-Both axes of each are logarithmic. A pattern has a colour; where it stores past the caches ("non-temporal"), its line is dotted.
+Both axes of each are logarithmic. A pattern has a colour; where it stores past the caches ("non-temporal"),
+its line is dotted.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import ceil, floor, log10
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from archgym.files.charts import GREY
-from archgym.simulators.softmax.calibration import ALGORITHMS
+from archgym.simulators.softmax.terms import ALGORITHMS
 from archgym.text import percent
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def bandwidth(curves: Curves, log2_bytes: Sequence[float], title: str, subtitle:
     """The bandwidth curves of a calibration.
 
     Args:
-        curves: by pattern.
+        curves: pattern -> sizes and costs.
         log2_bytes: the footprints that separate the levels.
         title, subtitle: text above the chart.
     """
@@ -74,21 +75,13 @@ def bandwidth(curves: Curves, log2_bytes: Sequence[float], title: str, subtitle:
 
     low, high, _, most = _ends(curves)
     x, y = _bandwidth_axes(curves)
-    rows = [
-        {
-            "pattern": words(pattern).partition(",")[0],
-            "stores": _STORES[pattern.endswith("_nontemporal")],
-            "bytes": 2.0**x,
-            "size": size(x),
-            "ns": ns,
-        }
-        for pattern, (sizes, costs) in curves.items()
-        for x, ns in zip(sizes, costs, strict=True)
-    ]
     ends = [low, *(value for value in log2_bytes if low < value < high), high]
     names = levels_of(log2_bytes)[sum(value <= low for value in log2_bytes) :]
     marks = [{"bytes": 2.0**x} for x in ends[1:-1]]
-    middles = [{"bytes": 2 ** ((a + b) / 2), "level": name, "ns": most} for name, a, b in zip(names, ends, ends[1:], strict=False)]
+    middles = [
+        {"bytes": 2 ** ((a + b) / 2), "level": name, "ns": most}
+        for name, a, b in zip(names, ends, ends[1:], strict=False)
+    ]
     bases = [words(pattern) for pattern in _PATTERN_COLOURS]
     colour = alt.Color(
         "pattern:N",
@@ -101,7 +94,12 @@ def bandwidth(curves: Curves, log2_bytes: Sequence[float], title: str, subtitle:
         sort=_STORES,
         scale=alt.Scale(domain=_STORES, range=[[1, 0], [3, 3]]),
         legend=alt.Legend(
-            title="stores", symbolType="stroke", symbolStrokeWidth=2, symbolSize=400, symbolStrokeColor=GREY, symbolOpacity=1
+            title="stores",
+            symbolType="stroke",
+            symbolStrokeWidth=2,
+            symbolSize=400,
+            symbolStrokeColor=GREY,
+            symbolOpacity=1,
         ),
     )
     tips = [
@@ -110,9 +108,13 @@ def bandwidth(curves: Curves, log2_bytes: Sequence[float], title: str, subtitle:
         alt.Tooltip("size:N", title="bytes"),
         alt.Tooltip("ns:Q", title="ns per float32", format=".4~g"),
     ]
-    base = alt.Chart(alt.InlineData(values=rows)).encode(x=x, y=y)
+    base = alt.Chart(alt.InlineData(values=_curve_points(curves))).encode(x=x, y=y)
     ends_of_levels = alt.Chart(alt.InlineData(values=marks)).mark_rule(style="level").encode(x=x)
-    level_names = alt.Chart(alt.InlineData(values=middles)).mark_text(style="name", dy=-8).encode(x=x, y=y, text="level:N")
+    level_names = (
+        alt.Chart(alt.InlineData(values=middles))
+        .mark_text(style="name", dy=-8)
+        .encode(x=x, y=y, text="level:N")
+    )
     lines = base.mark_line(strokeWidth=2, clip=True).encode(color=colour, strokeDash=dash)
     points = base.mark_point(filled=True, size=60, opacity=0).encode(tooltip=tips)
     return alt.layer(ends_of_levels, level_names, lines, points).properties(
@@ -123,6 +125,20 @@ def bandwidth(curves: Curves, log2_bytes: Sequence[float], title: str, subtitle:
     )
 
 
+def _curve_points(curves: Curves) -> list[dict[str, Any]]:
+    return [
+        {
+            "pattern": words(pattern).partition(",")[0],
+            "stores": _STORES[pattern.endswith("_nontemporal")],
+            "bytes": 2.0**x,
+            "size": size(x),
+            "ns": ns,
+        }
+        for pattern, (sizes, costs) in curves.items()
+        for x, ns in zip(sizes, costs, strict=True)
+    ]
+
+
 def _bandwidth_axes(curves: Curves) -> tuple[alt.X, alt.Y]:
     import altair as alt
 
@@ -131,7 +147,12 @@ def _bandwidth_axes(curves: Curves) -> tuple[alt.X, alt.Y]:
         "bytes:Q",
         title="bytes that go through the caches",
         scale=alt.Scale(type="log", base=2, domain=[2**low, 2**high], nice=False),
-        axis=alt.Axis(values=[2.0**x for x in range(ceil(low), floor(high) + 1, 2)], labelExpr=_BYTES, grid=False, labelFlush=False),
+        axis=alt.Axis(
+            values=[2.0**x for x in range(ceil(low), floor(high) + 1, 2)],
+            labelExpr=_BYTES,
+            grid=False,
+            labelFlush=False,
+        ),
     )
     y = alt.Y(
         "ns:Q",
@@ -143,9 +164,11 @@ def _bandwidth_axes(curves: Curves) -> tuple[alt.X, alt.Y]:
 
 
 def predictions(found: Fidelity, title: str, subtitle: str = "") -> Chart:
-    """Predicted against measured ns per element of the random sample: a panel for each shape, a colour for each algorithm.
+    """Predicted against measured ns per element of the random sample: a panel for each shape, a colour for
+    each algorithm.
 
-    On the diagonal the two are equal, above it the model predicts too much. Points that were not measured reliably are hollow.
+    On the diagonal the two are equal, above it the model predicts too much. Points that were not measured
+    reliably are hollow.
     """
     import altair as alt
 
@@ -181,7 +204,10 @@ def predictions(found: Fidelity, title: str, subtitle: str = "") -> Chart:
         diagonal = alt.Chart(alt.InlineData(values=ends)).mark_line(style="diagonal").encode(x=x, y=y)
         tips = [
             *(alt.Tooltip(f"{name}:N") for name in sample.designs),
-            *(alt.Tooltip(f"{name}:Q", title=f"{name} ns", format=".4~g") for name in ("measured", "predicted")),
+            *(
+                alt.Tooltip(f"{name}:Q", title=f"{name} ns", format=".4~g")
+                for name in ("measured", "predicted")
+            ),
         ]
         dots = (
             alt.Chart(alt.InlineData(values=points))

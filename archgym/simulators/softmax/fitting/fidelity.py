@@ -7,8 +7,8 @@ For each shape a random sample of designs is measured, and the designs of least 
     regret     time of the model's first choice / time of the best design measured
     of top 10  time of the best of the model's ten first choices / time of the best of the random sample
 
-The last two compare extremes of noisy measurements, so the candidates for each extreme are measured again, side by side, and only
-those measurements count.
+The last two compare extremes of noisy measurements, so the candidates for each extreme are measured again,
+side by side, and only those measurements count.
 """
 
 from __future__ import annotations
@@ -46,12 +46,14 @@ class ShapeFidelity:
 
     Attributes:
         shape: (rows, cols).
-        points, unreliable: number of designs of the random sample, and of those whose measurement was disturbed (these do not count).
+        points, unreliable: number of designs of the random sample, and of those whose measurement was
+            disturbed (these do not count).
         mape, spearman: figures of the module's docstring.
         best, choice: best design measured, and first choice of the model.
-        best_ns, choice_ns: their measured ns per element.
+        best_ns, choice_ns: measured time of both, ns per element.
         regret: regret of the model's first choice, a factor of 1 or more.
-        top: best time of the model's ten first choices over that of the random sample; below 1 the model's choice is better.
+        top: best time of the model's ten first choices over that of the random sample; below 1 the model's
+            choice is better.
     """
 
     shape: tuple[int, int]
@@ -100,7 +102,11 @@ class Fidelity:
             for value in SoftmaxCostModel.space[name].grid.tolist():
                 ratio = self.ratio[reliable[name] == value]
                 if len(ratio):
-                    errors.setdefault(name, {})[value] = len(ratio), float(np.median(ratio)), float(np.abs(ratio - 1).mean())
+                    errors.setdefault(name, {})[value] = (
+                        len(ratio),
+                        float(np.median(ratio)),
+                        float(np.abs(ratio - 1).mean()),
+                    )
         return errors
 
 
@@ -130,13 +136,17 @@ def fidelity(
     rng = np.random.default_rng(seed)
     sampled = random_designs(designs, rng)
     choices = {shape: first_choices(SoftmaxCostModel(*shape, calibration), CHOICES) for shape in shapes}
-    build_and_check(kernels, [*sampled, *(design for chosen in choices.values() for design in chosen)], compiling)
+    build_and_check(
+        kernels, [*sampled, *(design for chosen in choices.values() for design in chosen)], compiling
+    )
     sample = measure_sample(kernels, sampled, shapes, rng, measuring)
     predicted = sample.predicted(calibration)
     by_shape = []
     for shape in shapes:
         points = (sample.rows == shape[0]) & (sample.cols == shape[1])
-        by_shape.append(_compare(kernels, choices[shape], sampled, sample.where(points), predicted[points], rng))
+        by_shape.append(
+            _compare(kernels, choices[shape], sampled, sample.where(points), predicted[points], rng)
+        )
     return Fidelity(by_shape, sample, predicted)
 
 

@@ -1,4 +1,6 @@
-"""Random kernels measured on this machine: the data to which calibrations are fitted, and on which models are judged."""
+"""Random kernels measured on this machine: the data to which calibrations are fitted, and on which models
+are judged.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +55,9 @@ class Sample:
     def where(self, chosen: npt.NDArray[np.bool_]) -> Sample:
         """The points where `chosen`, bool [points], is true."""
         designs = {name: column[chosen] for name, column in self.designs.items()}
-        return Sample(designs, self.rows[chosen], self.cols[chosen], self.seconds[chosen], self.unreliable[chosen])
+        return Sample(
+            designs, self.rows[chosen], self.cols[chosen], self.seconds[chosen], self.unreliable[chosen]
+        )
 
     def predicted(self, calibration: Calibration) -> npt.NDArray[np.float64]:
         """Times by the cost model, seconds [points]."""
@@ -61,7 +65,9 @@ class Sample:
         for rows, cols in self.shapes:
             here = (self.rows == rows) & (self.cols == cols)
             model = SoftmaxCostModel(rows, cols, calibration)
-            seconds[here] = model.evaluate({name: column[here] for name, column in self.designs.items()})["time_s"]
+            seconds[here] = model.evaluate({name: column[here] for name, column in self.designs.items()})[
+                "time_s"
+            ]
         return seconds
 
 
@@ -70,7 +76,8 @@ class Agreement(NamedTuple):
 
     Attributes:
         mape: mean of |predicted / measured - 1|.
-        spearman: rank correlation of the time per element (that of the whole time is near 1 for any model, since sizes differ greatly).
+        spearman: rank correlation of the time per element (that of the whole time is near 1 for any model,
+            since sizes differ greatly).
     """
 
     mape: float
@@ -91,7 +98,9 @@ def agreement(predicted: npt.NDArray[np.float64], sample: Sample) -> Agreement:
 
 
 def random_designs(count: int, rng: np.random.Generator, **fixed: Any) -> list[dict[str, Any]]:
-    """Distinct designs that this machine can run, some of their parameters fixed: `count`, or all where fewer exist."""
+    """Distinct designs that this machine can run, some of their parameters fixed: `count`, or all where
+    fewer exist.
+    """
     space = SoftmaxCostModel.space
     designs: dict[str, dict[str, Any]] = {}
     for row in space.sample(200 * count, rng):
@@ -102,7 +111,9 @@ def random_designs(count: int, rng: np.random.Generator, **fixed: Any) -> list[d
 
 
 def first_choices(model: SoftmaxCostModel, count: int, tolerance: float = np.inf) -> list[dict[str, Any]]:
-    """Distinct designs of least predicted time that this machine can run: first those of a tolerable predicted sum_error, then others."""
+    """Distinct designs of least predicted time that this machine can run: first those of a tolerable
+    predicted sum_error, then others.
+    """
     indices = np.concatenate(list(model.space.enumerate()))
     indices = np.unique(model.canonical(indices), axis=0)
     columns = model.evaluate_indices(indices)
@@ -111,7 +122,9 @@ def first_choices(model: SoftmaxCostModel, count: int, tolerance: float = np.inf
     return list(islice((design for design in designs if not why_unsupported(design)), count))
 
 
-def build_and_check(kernels: Kernels, designs: Sequence[Mapping[str, Any]], progress: Progress = silent) -> None:
+def build_and_check(
+    kernels: Kernels, designs: Sequence[Mapping[str, Any]], progress: Progress = silent
+) -> None:
     """Compile designs and compare their results with float64.
 
     Raises:
@@ -147,7 +160,9 @@ def measure_sample(
     progress("measuring kernels", 1.0)
     names = SoftmaxCostModel.space.names
     return Sample(
-        designs={name: np.tile(np.array([design[name] for design in designs]), len(shapes)) for name in names},
+        designs={
+            name: np.tile(np.array([design[name] for design in designs]), len(shapes)) for name in names
+        },
         rows=np.repeat([rows for rows, _ in shapes], len(designs)),
         cols=np.repeat([cols for _, cols in shapes], len(designs)),
         seconds=np.concatenate([each.seconds for each in measurements]),

@@ -17,13 +17,16 @@ import numpy.typing as npt
 from archgym.simulators.softmax.machine.kernels import LANES, Floats, Kernels, aligned
 from archgym.simulators.softmax.model import TILED
 
-TOLERANCE = 2e-5  # relative error of an element; three-pass kernels have shown 79 units in the last place, 1e-5
+# relative error of an element; three-pass kernels have shown 79 units in the last place, 1e-5
+TOLERANCE = 2e-5
 SAMPLED = 65536  # elements of a workload's output that are compared
 TINY = 1e-30  # smaller elements are compared with this: values below the smallest float32, 1e-38, become 0
 
 
 def softmax64(x: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """Softmax of every row of x [rows, cols] in float64; a row with NaN, with +inf or with -inf alone is NaN."""
+    """Softmax of every row of x [rows, cols] in float64; a row with NaN, with +inf or with -inf alone is
+    NaN.
+    """
     with np.errstate(invalid="ignore"):
         e = np.exp(x.astype(np.float64) - x.max(axis=1, keepdims=True))
         return np.asarray(e / e.sum(axis=1, keepdims=True))
@@ -32,7 +35,8 @@ def softmax64(x: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
 def why_wrong(kernels: Kernels, design: Mapping[str, Any]) -> str | None:
     """Why a kernel's results are wrong, in words; None where they are right.
 
-    The inputs have masked elements, spreads of 1e4, equal elements and NaN, in rows that end anywhere within a step or a tile.
+    The inputs have masked elements, spreads of 1e4, equal elements and NaN, in rows that end anywhere within
+    a step or a tile.
     """
     step = design["unroll"] * LANES[design["isa"]]
     whole = design["tile"] if design["algorithm"] in TILED else step
@@ -62,7 +66,9 @@ def _difficult_rows(cols: int) -> tuple[Floats, npt.NDArray[np.float64]]:
 
 
 def difference(y: Floats, expected: npt.NDArray[np.float64]) -> str | None:
-    """How outputs [rows, cols] differ from the expected ones, a factor per row aside; None where they do not."""
+    """How outputs [rows, cols] differ from the expected ones, a factor per row aside; None where they do
+    not.
+    """
     if not np.array_equal(np.isnan(y), np.isnan(expected)):
         return "NaN where a number is expected, or a number where NaN is"
     if (y[expected == 0] != 0).any():
@@ -78,7 +84,8 @@ def relative_error(y: npt.NDArray[Any], expected: npt.NDArray[np.float64]) -> fl
 
 
 class Workload:
-    """Rows to be timed: x ~ N(0, 4^2), float32 [rows, cols], memory for the output, and some of its expected elements.
+    """Rows to be timed: x ~ N(0, 4^2), float32 [rows, cols], memory for the output, and some of its expected
+    elements.
 
     Args:
         rows, cols: shape of x.
@@ -95,7 +102,9 @@ class Workload:
         maxima = self.x.max(axis=1)
         sums = np.array([_sum_of_exponentials(row, m) for row, m in zip(self.x, maxima, strict=True)])
         self._row, self._col = rng.integers(rows, size=SAMPLED), rng.integers(cols, size=SAMPLED)
-        self._expected = np.exp(self.x[self._row, self._col] - maxima[self._row].astype(np.float64)) / sums[self._row]
+        self._expected = (
+            np.exp(self.x[self._row, self._col] - maxima[self._row].astype(np.float64)) / sums[self._row]
+        )
 
     def sum_error(self, kernels: Kernels, design: Mapping[str, Any]) -> float:
         """Mean over rows of |sum(y) - 1| of a kernel, summed in float64; NaN where elements are wrong."""

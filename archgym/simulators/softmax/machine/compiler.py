@@ -1,7 +1,8 @@
 """C compiled to shared libraries on the user's machine: finds a compiler that works, and keeps its libraries.
 
-Only enumerated options reach a compiler, as a list of arguments and never through a shell. A library appears in the folder whole or
-not at all, under a hash of its sources, options and compiler, so that any number of processes may share the folder.
+Only enumerated options reach a compiler, as a list of arguments and never through a shell. A library appears
+in the folder whole or not at all, under a hash of its sources, options and compiler, so that any number of
+processes may share the folder.
 """
 
 from __future__ import annotations
@@ -32,11 +33,19 @@ HARNESS = ("run", "measure", "pin")  # functions of harness.c
 TIMEOUT_S = 60.0  # time limit of one library, which takes about 0.4 s
 X86 = platform.machine().lower() in ("x86_64", "amd64")
 
-OPTIONS = [  # GCC's names, which Clang takes too; vector code is written out, and sums are added in the order written
+# GCC's names, which Clang takes too; vector code is written out, and sums are added in the order written
+OPTIONS = [
     *("-std=gnu11", "-O3", "-fPIC", "-shared", "-fvisibility=hidden"),
-    *("-fno-tree-vectorize", "-fno-tree-slp-vectorize", "-ffp-contract=off", "-fno-math-errno", "-fno-sanitize=all"),
+    *(
+        "-fno-tree-vectorize",
+        "-fno-tree-slp-vectorize",
+        "-ffp-contract=off",
+        "-fno-math-errno",
+        "-fno-sanitize=all",
+    ),
 ]
-BASELINES = [["-march=x86-64"], ["-mcpu=x86_64"]] if X86 else [[]]  # not this machine's own, so that kept libraries stay valid
+# not this machine's own, so that kept libraries stay valid
+BASELINES = [["-march=x86-64"], ["-mcpu=x86_64"]] if X86 else [[]]
 
 
 class CompilerError(ArchGymError):
@@ -75,7 +84,8 @@ class Compiler:
             options: further words for the compiler.
 
         Raises:
-            CompilerError: the compiler failed or took longer than `timeout_s`, or the folder cannot be written.
+            CompilerError: the compiler failed or took longer than `timeout_s`, or the folder cannot be
+                written.
         """
         words = [*OPTIONS, *self.baseline, *options]
         stem = f"{Path(source).stem}-{_digest(self.version, *words)}"
@@ -88,19 +98,27 @@ class Compiler:
             os.close(handle)
         except OSError as error:
             raise CompilerError(
-                f"cannot keep compiled kernels in {self.folder} ({error.strerror}); set ARCHGYM_HOME to a folder that can be written"
+                f"cannot keep compiled kernels in {self.folder} ({error.strerror}); set ARCHGYM_HOME to a "
+                "folder that can be written"
             ) from error
         try:
-            _run([*self.command, *words, str(SOURCES / source), "-o", temporary, "-lm", "-lpthread"], self.timeout_s)
+            _run(
+                [*self.command, *words, str(SOURCES / source), "-o", temporary, "-lm", "-lpthread"],
+                self.timeout_s,
+            )
             target = self.folder / f"{stem}-{_content(Path(temporary))}.so"
             os.replace(temporary, target)
         except OSError as error:
-            raise CompilerError(f"cannot keep a compiled kernel in {self.folder}: {error.strerror}") from error
+            raise CompilerError(
+                f"cannot keep a compiled kernel in {self.folder}: {error.strerror}"
+            ) from error
         finally:
             Path(temporary).unlink(missing_ok=True)
         return target
 
-    def load(self, source: str, options: Sequence[str] = (), functions: Sequence[str] = HARNESS) -> ctypes.CDLL:
+    def load(
+        self, source: str, options: Sequence[str] = (), functions: Sequence[str] = HARNESS
+    ) -> ctypes.CDLL:
         """The library of `build`, loaded.
 
         Args:
@@ -118,17 +136,19 @@ class Compiler:
         except (OSError, AttributeError) as error:
             path.unlink(missing_ok=True)
             raise CompilerError(
-                f"the library that {_name(self.command)} made of {source} cannot be used: {one_line(str(error))}"
+                f"the library that {_name(self.command)} made of {source} cannot be used: "
+                f"{one_line(str(error))}"
             ) from error
         return library
 
 
 def find_compiler(folder: Path | None = None) -> Compiler:
-    """The first compiler that makes a library of our code: $CC where it is set, else the first of cc, gcc, clang and ziglang.
+    """The first compiler that makes a library of our code: $CC where it is set, else the first of cc, gcc,
+    clang and ziglang.
 
     Args:
-        folder: folder of the libraries; default: `kernels` in archgym's data folder, or a temporary folder, with a warning, where that
-            cannot be written.
+        folder: folder of the libraries; default: `kernels` in archgym's data folder, or a temporary folder,
+            with a warning, where that cannot be written.
 
     Raises:
         CompilerError: no compiler works; the message has the reason of each.
@@ -145,8 +165,9 @@ def find_compiler(folder: Path | None = None) -> Compiler:
     else:
         advice = "install gcc or clang, or `pip install 'archgym[compiler]'`, which brings one"
     raise CompilerError(
-        f"measuring needs a C compiler and none works here ({'; '.join(refusals) or 'found none of cc, gcc, clang, ziglang'}): "
-        f"{advice}; the cost model, backend='model', needs none"
+        "measuring needs a C compiler and none works here "
+        f"({'; '.join(refusals) or 'found none of cc, gcc, clang, ziglang'}): {advice}; the cost model, "
+        "backend='model', needs none"
     )
 
 
@@ -177,7 +198,9 @@ def _candidates() -> Iterator[list[str]]:
         try:
             yield shlex.split(chosen)
         except ValueError as error:
-            raise CompilerError(f"CC={chosen} cannot be parsed as a command ({error}): correct or unset CC") from error
+            raise CompilerError(
+                f"CC={chosen} cannot be parsed as a command ({error}): correct or unset CC"
+            ) from error
         return
     yield from ([name] for name in ("cc", "gcc", "clang") if shutil.which(name))
     try:
@@ -191,7 +214,8 @@ def _run(command: Sequence[str], timeout_s: float) -> str:
     """What a command printed.
 
     Raises:
-        CompilerError: it cannot be started, fails, or takes too long (then it is killed with all that it started).
+        CompilerError: it cannot be started, fails, or takes too long (then it is killed with all that it
+            started).
     """
     name = _name(command)
     try:
@@ -201,7 +225,11 @@ def _run(command: Sequence[str], timeout_s: float) -> str:
     except subprocess.TimeoutExpired:
         raise CompilerTimeout(f"{name} was killed after {timeout_s:g} s") from None
     if ending.code:
-        lines = [line for line in ending.text.splitlines() if "error" in line.lower()] or ending.text.splitlines() or ["no message"]
+        lines = (
+            [line for line in ending.text.splitlines() if "error" in line.lower()]
+            or ending.text.splitlines()
+            or ["no message"]
+        )
         raise CompilerError(f"{name} {ending}: {one_line(lines[0])}")
     return ending.text
 
@@ -213,7 +241,9 @@ def _name(command: Sequence[str]) -> str:
 @cache
 def sources_digest() -> str:
     """A hash of all our C code."""
-    content = b"".join(path.name.encode() + b"\0" + path.read_bytes() for path in sorted(SOURCES.glob("*.[ch]")))
+    content = b"".join(
+        path.name.encode() + b"\0" + path.read_bytes() for path in sorted(SOURCES.glob("*.[ch]"))
+    )
     return hashlib.sha256(content).hexdigest()[:16]
 
 
@@ -235,8 +265,8 @@ def _writable(folder: Path) -> Path:
     except OSError as error:
         other = Path(tempfile.mkdtemp(prefix="archgym-kernels-"))
         warnings.warn(
-            f"cannot write to {folder} ({error.strerror}), so compiled kernels go to {other} and are not found again; "
-            "set ARCHGYM_HOME to a folder that can be written",
+            f"cannot write to {folder} ({error.strerror}), so compiled kernels go to {other} and are not "
+            "found again; set ARCHGYM_HOME to a folder that can be written",
             stacklevel=3,
         )
         return other

@@ -1,4 +1,6 @@
-"""This machine's processor: instruction sets, so that only code that it supports is run, processors and caches."""
+"""This machine's processor: instruction sets, so that only code that it supports is run, processors and
+caches.
+"""
 
 from __future__ import annotations
 
@@ -50,10 +52,16 @@ def processors() -> tuple[int, ...]:
 
 @cache
 def cache_bytes() -> dict[str, int]:
-    """Sizes of the data caches of one processor: "L1d", "L2", "L3"; only those that the operating system reports."""
+    """Sizes of the data caches of one processor: "L1d", "L2", "L3"; only those that the operating system
+    reports.
+    """
     if platform.system() == "Darwin":
         names = {"L1d": "hw.l1dcachesize", "L2": "hw.l2cachesize", "L3": "hw.l3cachesize"}
-        return {level: int(size) for level, name in names.items() if (size := _sysctl(name)).isdigit() and int(size)}
+        return {
+            level: int(size)
+            for level, name in names.items()
+            if (size := _sysctl(name)).isdigit() and int(size)
+        }
     sizes = {}
     for folder in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
         with suppress(OSError, ValueError):
@@ -66,13 +74,18 @@ def cache_bytes() -> dict[str, int]:
 def _cpuinfo(entry: str) -> str:
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
-            return next((line.partition(":")[2].strip() for line in file if line.partition(":")[0].strip() == entry), "")
+            return next(
+                (line.partition(":")[2].strip() for line in file if line.partition(":")[0].strip() == entry),
+                "",
+            )
     except OSError:
         return ""
 
 
 def _sysctl(name: str) -> str:
     try:
-        return subprocess.run(["sysctl", "-n", name], capture_output=True, text=True, timeout=10).stdout.strip()
+        return subprocess.run(
+            ["sysctl", "-n", name], capture_output=True, text=True, timeout=10
+        ).stdout.strip()
     except (OSError, subprocess.TimeoutExpired):
         return ""

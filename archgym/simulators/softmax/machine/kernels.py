@@ -1,7 +1,9 @@
-"""Softmax kernels in C, one shared library per (algorithm, ISA, unroll, accumulators, prefetch, non-temporal stores).
+"""Softmax kernels in C, one shared library per (algorithm, ISA, unroll, accumulators, prefetch, non-temporal
+stores).
 
-The code is in `c/`: vectors of each instruction set, e^x, the passes over a row, the algorithms made of them (`softmax.c`), and the harness
-that runs and times them (`harness.c`). Libraries are compiled when they are first needed.
+The code is in `c/`: vectors of each instruction set, e^x, the passes over a row, the algorithms made of them
+(`softmax.c`), and the harness that runs and times them (`harness.c`). Libraries are compiled when they are
+first needed.
 """
 
 from __future__ import annotations
@@ -50,12 +52,17 @@ class Kernel:
     def options(self) -> list[str]:
         """Options of the compiler."""
         algorithm = f"-DALGORITHM_{self.algorithm.upper()}"
-        return [algorithm, *_options(self.isa, self.unroll, self.accumulators, self.prefetch, self.nontemporal)]
+        return [
+            algorithm,
+            *_options(self.isa, self.unroll, self.accumulators, self.prefetch, self.nontemporal),
+        ]
 
 
 @dataclass(frozen=True)
 class Pass:
-    """One pass over a row, timed by itself for calibration: one of the model's `PASSES`, or "write" or "copy"."""
+    """One pass over a row, timed by itself for calibration: one of the model's `PASSES`, or "write" or
+    "copy".
+    """
 
     name: str
     isa: str
@@ -89,7 +96,9 @@ def _options(isa: str, unroll: int, accumulators: int, prefetch: int, nontempora
 
 
 class Timing(NamedTuple):
-    """One call: processor time (of the slower thread), wall-clock time, and how often the thread was taken off its processor."""
+    """One call: processor time (of the slower thread), wall-clock time, and how often the thread was taken
+    off its processor.
+    """
 
     seconds: float
     wall_seconds: float
@@ -141,7 +150,10 @@ def why_unsupported(design: Mapping[str, Any]) -> str | None:
     if design["nontemporal"] and not X86:
         return "non-temporal stores are written for x86 only"
     if design["threads"] > len(processors()):
-        return f"{design['threads']} threads need {design['threads']} processors, and this process may use {len(processors())}"
+        return (
+            f"{design['threads']} threads need {design['threads']} processors, and this process may use "
+            f"{len(processors())}"
+        )
     return None
 
 
@@ -160,13 +172,20 @@ class Kernels:
         self.fastest_probe_s = np.inf
         self._harness = compiler.load("harness.c")
         self._harness.run.argtypes = [ctypes.POINTER(_Work)]
-        self._harness.measure.argtypes = [ctypes.POINTER(_Work), ctypes.c_long, ctypes.c_long, ctypes.POINTER(_Timing)]
+        self._harness.measure.argtypes = [
+            ctypes.POINTER(_Work),
+            ctypes.c_long,
+            ctypes.c_long,
+            ctypes.POINTER(_Timing),
+        ]
         self._harness.pin.argtypes = [ctypes.c_int, ctypes.c_int]
         self._loaded: dict[Kernel | Pass, tuple[ctypes.CDLL, _Functions]] = {}
         self._prepared_by_design: dict[Pass | tuple[tuple[str, Any], ...], tuple[_Functions, int, int]] = {}
 
     def build(self, codes: Iterable[Kernel | Pass]) -> dict[Kernel | Pass, str]:
-        """Compile what is not loaded yet, on all processors; reasons of those that cannot be compiled or loaded."""
+        """Compile what is not loaded yet, on all processors; reasons of those that cannot be compiled or
+        loaded.
+        """
         missing = [code for code in dict.fromkeys(codes) if code not in self._loaded]
         libraries = {(code.source, *code.options): code for code in missing}
         with ThreadPoolExecutor(len(processors())) as pool:
@@ -183,20 +202,35 @@ class Kernels:
     def _functions(self, code: Kernel | Pass) -> _Functions:
         if code not in self._loaded:
             library = self.compiler.load(code.source, code.options, code.functions)
-            self._loaded[code] = library, _Functions(*(ctypes.cast(getattr(library, name), ctypes.c_void_p) for name in code.functions))
+            self._loaded[code] = (
+                library,
+                _Functions(
+                    *(ctypes.cast(getattr(library, name), ctypes.c_void_p) for name in code.functions)
+                ),
+            )
         return self._loaded[code][1]
 
     def _work(self, what: Mapping[str, Any] | Pass, x: Floats, y: Floats) -> _Work:
         for name, array in (("x", x), ("y", y)):
-            if array.dtype != np.float32 or not array.flags.c_contiguous or array.shape != x.shape or array.ndim != 2 or not array.size:
-                raise ArchGymError(f"{name} must be a C-contiguous float32 array [rows, cols] with elements, like the other")
+            if (
+                array.dtype != np.float32
+                or not array.flags.c_contiguous
+                or array.shape != x.shape
+                or array.ndim != 2
+                or not array.size
+            ):
+                raise ArchGymError(
+                    f"{name} must be a C-contiguous float32 array [rows, cols] with elements, like the other"
+                )
         if not (x.flags.aligned and y.flags.aligned and y.flags.writeable):
             raise ArchGymError("x and y must begin at multiples of 4 bytes, and y must be writable")
         functions, tile, threads = self._prepared(what)
         return _Work(functions, _address(x), _address(y), *x.shape, tile or x.shape[1], threads)
 
     def _prepared(self, what: Mapping[str, Any] | Pass) -> tuple[_Functions, int, int]:
-        """A kernel's functions, tile (0 for a whole row) and threads; kept, since a call can be shorter than finding them."""
+        """A kernel's functions, tile (0 for a whole row) and threads; kept, since a call can be shorter
+        than finding them.
+        """
         key = what if isinstance(what, Pass) else tuple(what.items())
         if key not in self._prepared_by_design:
             if isinstance(what, Pass):
@@ -204,7 +238,9 @@ class Kernels:
             else:
                 tile, threads = int(what["tile"]), int(what["threads"])
                 if tile < 1 or threads not in (1, 2):
-                    raise ArchGymError(f"a kernel needs a tile of 1 or more and 1 or 2 threads, not {tile} and {threads}")
+                    raise ArchGymError(
+                        f"a kernel needs a tile of 1 or more and 1 or 2 threads, not {tile} and {threads}"
+                    )
                 self._prepared_by_design[key] = self._functions(Kernel.from_design(what)), tile, threads
         return self._prepared_by_design[key]
 
@@ -218,8 +254,12 @@ class Kernels:
         if self._harness.run(self._work(design, x, y)):
             raise ArchGymError("a second thread cannot be started; use a design with threads=1")
 
-    def measure(self, what: Mapping[str, Any] | Pass, x: Floats, y: Floats, *, calls: int, warmups: int = 0) -> Timing:
-        """Mean time of `calls` runs of a design or a pass, in a loop in C, after `warmups` untimed ones; raises the errors of `run`."""
+    def measure(
+        self, what: Mapping[str, Any] | Pass, x: Floats, y: Floats, *, calls: int, warmups: int = 0
+    ) -> Timing:
+        """Mean time of `calls` runs of a design or a pass, in a loop in C, after `warmups` untimed ones;
+        raises the errors of `run`.
+        """
         timing = _Timing()
         if self._harness.measure(self._work(what, x, y), warmups, calls, timing):
             raise ArchGymError("a second thread cannot be started; use a design with threads=1")
@@ -227,7 +267,9 @@ class Kernels:
 
     @contextmanager
     def pinned(self) -> Iterator[None]:
-        """Keep this thread, and the second thread of kernels, each on a processor of its own, where the system can."""
+        """Keep this thread, and the second thread of kernels, each on a processor of its own, where the
+        system can.
+        """
         allowed = processors()
         self._harness.pin(allowed[-1], allowed[0])
         try:

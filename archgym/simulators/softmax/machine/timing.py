@@ -1,13 +1,15 @@
 """Times of kernels on a machine that is not quiet.
 
-Designs are measured in rounds, each in a random order with a reference design among them; a round measures at least 100 us of calls in
-a loop in C, as processor time of the (slower) thread. Disturbances only lengthen a measurement, so
+Designs are measured in rounds, each in a random order with a reference design among them; a round measures at
+least 100 us of calls in a loop in C, as processor time of the (slower) thread. Disturbances only lengthen a
+measurement, so
 
     seconds    = min over rounds
     noise      = median over rounds / seconds - 1
     ratio      = seconds / (seconds of the reference in the same rounds)
-    unreliable = noise > 10 %, or the thread lost its processor in most rounds, or wall-clock time was over 1.5 times as long, or the
-                 machine is slow: the reference, on this workload or on data in L1, took 25 % longer than its least time so far
+    unreliable = noise > 10 %, or the thread lost its processor in most rounds, or wall-clock time was
+                 over 1.5 times the processor time, or the machine is slow: the reference, on this workload or
+                 on data in L1, took 25 % longer than its least time so far
 
 Unreliable designs are measured for the same number of rounds again, and all rounds count.
 """
@@ -108,12 +110,19 @@ class Timer:
         )
 
     def _machine_is_slow(self, reference_s: float) -> bool:
-        """Whether other programs, or other guests of the same computer, slow its memory or its arithmetic more than before."""
+        """Whether other programs, or other guests of the same computer, slow its memory or its arithmetic
+        more than before.
+        """
         self.fastest_reference_s = min(self.fastest_reference_s, reference_s)
-        probe_s = min(self.kernels.measure(reference_design(), *self._small, calls=PROBE_CALLS, warmups=1).seconds for _ in range(PROBES))
+        probe_s = min(
+            self.kernels.measure(reference_design(), *self._small, calls=PROBE_CALLS, warmups=1).seconds
+            for _ in range(PROBES)
+        )
         self.kernels.fastest_probe_s = min(self.kernels.fastest_probe_s, probe_s)
         limit = 1 + SLOW_LIMIT
-        return reference_s > limit * self.fastest_reference_s or probe_s > limit * self.kernels.fastest_probe_s
+        return (
+            reference_s > limit * self.fastest_reference_s or probe_s > limit * self.kernels.fastest_probe_s
+        )
 
     def _time(self, what: Timed, *, calls: int, warmups: int = 0) -> Timing:
         return self.kernels.measure(what, self.x, self.y, calls=calls, warmups=warmups)

@@ -1,1 +1,3 @@
-"""Programs that the Pythons of backends run: they know the standard library and their tool, and nothing of archgym."""
+"""Programs that run in the environments of backends: they import the standard library and their tool, and
+nothing of archgym.
+"""

@@ -1,6 +1,7 @@
-"""Serves jobs to `<name>_worker.run`: lines of JSON from standard input, answers to standard output, until the input ends.
+"""Serves jobs to `<name>_worker.run`: lines of JSON from standard input, answers to standard output, until
+the input ends.
 
-python worker.py NAME SCRATCH            SCRATCH: a folder of its own, which goes with it
+python worker.py NAME SCRATCH            SCRATCH: its own folder, which it removes at its end
 """
 
 from __future__ import annotations
@@ -15,16 +16,16 @@ import sys
 import threading
 from typing import Any, TextIO
 
-MAX_CHARACTERS = 300  # of an error
-NEW_JOB = b"\x1e"  # what is printed before it is not shown when this job fails (`archgym.processes.children`)
+MAX_CHARACTERS = 300  # length of an error
+NEW_JOB = b"\x1e"  # separates the output of jobs (`archgym.processes.children`)
 
 
 def main(name: str, scratch: str) -> None:
-    """Say {"ready": true}, then answer every job with {"result": ...} or {"error": ...}."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's affair
+    """Send {"ready": true}, then answer every job with {"result": ...} or {"error": ...}."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the parent
     jobs, answers = os.fdopen(os.dup(0), encoding="utf-8"), os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    os.dup2(2, 1)  # what the tool prints is no answer
+    os.dup2(2, 1)  # the tool's output is not an answer
     received: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_receive, args=(jobs, received, scratch), daemon=True).start()
     run = importlib.import_module(f"{name}_worker").run
@@ -44,7 +45,7 @@ def _receive(jobs: TextIO, received: queue.SimpleQueue[str], scratch: str) -> No
     for line in jobs:
         received.put(line)
     shutil.rmtree(scratch, ignore_errors=True)
-    os._exit(0)  # nobody waits for an answer any more, so that a job that is being done ends here too
+    os._exit(0)  # the parent has ended, so a running job ends too
 
 
 def _send(answers: TextIO, answer: dict[str, Any]) -> None:

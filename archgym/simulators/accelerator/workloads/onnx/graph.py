@@ -1,4 +1,4 @@
-"""An ONNX graph's nodes, the graphs within it, and what is read where."""
+"""Nodes, subgraphs and tensors of an ONNX graph."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from archgym.text import one_line
 Shape = tuple[int, ...]
 
 SMALL = 1024  # elements up to which a tensor may hold shapes
-NAME_CHARACTERS = 200  # characters of a name
+NAME_CHARACTERS = 200  # length of a name in messages and layers
 
 
 def name_of(node: Any) -> str:
-    """What a node is called: its own name, or its first output's."""
+    """A node's name, or its first output's."""
     return one_line(text(node.name or (node.output[0] if node.output else node.op_type)), NAME_CHARACTERS)
 
 
 def text(value: str | bytes) -> str:
-    """A string of a model; one that is not UTF-8 is read as bytes."""
+    """A string of a model; invalid UTF-8 is replaced."""
     return value if isinstance(value, str) else value.decode(errors="replace")
 
 
@@ -32,7 +32,7 @@ def subgraphs(node: Any) -> Iterator[Any]:
 
 
 def graphs(graph: Any) -> Iterator[Any]:
-    """A graph, and those within it."""
+    """A graph and its subgraphs."""
     yield graph
     for node in graph.node:
         for inner in subgraphs(node):
@@ -40,7 +40,7 @@ def graphs(graph: Any) -> Iterator[Any]:
 
 
 def all_nodes(*graphs: Any) -> Iterator[Any]:
-    """Nodes of graphs and functions, and those within them."""
+    """Nodes of graphs and functions, and of their subgraphs."""
     for graph in graphs:
         for node in graph.node:
             yield node
@@ -48,7 +48,7 @@ def all_nodes(*graphs: Any) -> Iterator[Any]:
 
 
 def reads(node: Any) -> set[str]:
-    """Tensors that a node reads, those that its branches read from outside included."""
+    """Tensors that a node reads, including those that its subgraphs read from outside."""
     names = {name for name in node.input if name}
     for graph in subgraphs(node):
         made = {tensor.name for tensor in graph.initializer} | {value.name for value in graph.input}

@@ -1,12 +1,13 @@
-"""Nodes of an ONNX graph as layers: which operators multiply, and what of.
+"""Nodes of an ONNX graph as layers.
 
-What is computed from initializers alone is learned; a product of two operands that are not learned is a "matmul". A batched MatMul of
-[B.., m, k] by [b.., k, n] is prod(b) groups, with the rows of broadcast batches one below the other:
+Tensors computed from initializers alone are learned; a product of two other operands is a "matmul". A batched
+MatMul of [B.., m, k] by [b.., k, n] has prod(b) groups, with the rows of broadcast batches stacked:
 
     groups = prod(b),   M = m prod(broadcast(B, b)) / groups,   N = n,   Kd = k
 
-A transposed convolution is [pixels, C] by [C, K R S], whose results are added up; a recurrent operator of G gates is [T B, I] by [I, G H]
-for its inputs and, T times one after the other, [B, H] by [H, G H]. ONNX operator specification: https://onnx.ai/onnx/operators.
+A transposed convolution is [pixels, C] by [C, K R S], with overlapping results added; a recurrent operator of
+G gates is [T B, I] by [I, G H] for its inputs and T times [B, H] by [H, G H]. ONNX operator specification:
+https://onnx.ai/onnx/operators.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ from archgym.simulators.accelerator.layers import Layer
 from archgym.simulators.accelerator.workloads.convolutions import Axis, convolution
 from archgym.simulators.accelerator.workloads.onnx.graph import Shape
 
-MAX_DIMENSIONS = 32  # of a tensor
+MAX_DIMENSIONS = 32  # dimensions of a tensor
 
-# Where an operator that multiplies has its two operands and its bias.
+# Positions of the two operands and the bias among the inputs of operators that multiply.
 OPERANDS: dict[str, tuple[int, int, int | None]] = {
     "Conv": (0, 1, 2),
     "ConvInteger": (0, 1, None),
@@ -39,7 +40,7 @@ OPERANDS: dict[str, tuple[int, int, int | None]] = {
     "GRU": (0, 1, 3),
     "RNN": (0, 1, 3),
 }
-# These multiply, and no Layer expresses them.
+# Operators that multiply and that no Layer expresses.
 REFUSED = (
     *("DeformConv", "LinearAttention", "Loop", "Scan"),
     *("LinearClassifier", "LinearRegressor", "SVMClassifier", "SVMRegressor"),
@@ -48,10 +49,11 @@ _GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 
 
 def layers_of(name: str, node: Any, shapes: Mapping[str, Shape], learned: AbstractSet[str]) -> list[Layer]:
-    """The layers of a node whose operator is in `OPERANDS`: none where it does not multiply.
+    """The layers of a node whose operator is in `OPERANDS`; [] if it does not multiply.
 
     Raises:
-        ArchGymError: a shape that is not known, or what no layer expresses; the message is for after the node's name.
+        ArchGymError: an unknown shape, or a node that no layer expresses; the message continues one with the
+            node's name.
     """
     attributes = {attribute.name: attribute for attribute in node.attribute}
     if node.op_type == "Attention":
@@ -74,7 +76,9 @@ def layers_of(name: str, node: Any, shapes: Mapping[str, Shape], learned: Abstra
         return _recurrent(name, node, left, _known(shapes, node.input[2]), attributes, biased)
     if node.op_type == "Einsum":
         if len(node.input) > 2:
-            raise ArchGymError(f"it multiplies {len(node.input)} operands at once: split it into products of two")
+            raise ArchGymError(
+                f"it multiplies {len(node.input)} operands at once: split it into products of two"
+            )
         equation = attributes["equation"].s.decode(errors="replace") if "equation" in attributes else ""
         return [_einsum(name, equation, left, right, first, second)]
     if node.op_type == "Gemm":
@@ -88,11 +92,13 @@ def layers_of(name: str, node: Any, shapes: Mapping[str, Shape], learned: Abstra
 def _known(shapes: Mapping[str, Shape], operand: str) -> Shape:
     if operand not in shapes:
         raise ArchGymError(
-            f"the shape of its input {operand!r} does not follow from the model's inputs: export it with fixed sizes, or simplify it"
+            f"the shape of its input {operand!r} does not follow from the model's inputs: export it with "
+            "fixed sizes, or simplify it"
         )
     if len(shapes[operand]) > MAX_DIMENSIONS:
         raise ArchGymError(
-            f"its input {operand!r} has {len(shapes[operand])} dimensions; up to {MAX_DIMENSIONS} are read: reshape it to fewer"
+            f"its input {operand!r} has {len(shapes[operand])} dimensions; up to {MAX_DIMENSIONS} are read: "
+            "reshape it to fewer"
         )
     return shapes[operand]
 
@@ -104,20 +110,34 @@ def _integer(attributes: Mapping[str, Any], name: str, default: int) -> int:
 # --- convolutions ---
 
 
-def _convolution(name: str, image: Shape, weights: Shape, attributes: Mapping[str, Any], biased: int) -> list[Layer]:
+def _convolution(
+    name: str, image: Shape, weights: Shape, attributes: Mapping[str, Any], biased: int
+) -> list[Layer]:
     spatial = len(image) - 2
     if spatial < 1 or len(weights) != len(image):
-        raise ArchGymError(f"an input of shape {image} and weights of shape {weights} are not a convolution: fix the model")
+        raise ArchGymError(
+            f"an input of shape {image} and weights of shape {weights} are not a convolution: fix the model"
+        )
     strides, dilations, pads = (
         tuple(attributes[key].ints) if key in attributes else (default,) * count
-        for key, default, count in (("strides", 1, spatial), ("dilations", 1, spatial), ("pads", 0, 2 * spatial))
+        for key, default, count in (
+            ("strides", 1, spatial),
+            ("dilations", 1, spatial),
+            ("pads", 0, 2 * spatial),
+        )
     )
     groups = _integer(attributes, "group", 1)
     mode = attributes["auto_pad"].s.decode(errors="replace") if "auto_pad" in attributes else "NOTSET"
     if len(strides) != spatial or len(dilations) != spatial or len(pads) != 2 * spatial:
-        raise ArchGymError(f"strides {strides}, dilations {dilations} and pads {pads} are not of {spatial} dimensions: fix the model")
+        raise ArchGymError(
+            f"strides {strides}, dilations {dilations} and pads {pads} are not of {spatial} dimensions: fix "
+            "the model"
+        )
     if image[1] != weights[1] * groups:
-        raise ArchGymError(f"{image[1]} channels do not fit weights of {weights[1]} channels in {groups} groups: fix the model")
+        raise ArchGymError(
+            f"{image[1]} channels do not fit weights of {weights[1]} channels in {groups} groups: fix the "
+            "model"
+        )
     if min(strides) < 1 or min(dilations) < 1:
         raise ArchGymError(f"strides {strides} and dilations {dilations} are not positive: fix the model")
     if mode in ("SAME_UPPER", "SAME_LOWER"):
@@ -127,16 +147,33 @@ def _convolution(name: str, image: Shape, weights: Shape, attributes: Mapping[st
         ]
         padding = [(total // 2, total - total // 2) for total in needed]
     elif mode in ("NOTSET", "VALID"):
-        padding = [(front, back) if mode == "NOTSET" else (0, 0) for front, back in zip(pads[:spatial], pads[spatial:], strict=True)]
+        padding = [
+            (front, back) if mode == "NOTSET" else (0, 0)
+            for front, back in zip(pads[:spatial], pads[spatial:], strict=True)
+        ]
     else:
-        raise ArchGymError(f"auto_pad is {mode!r}, not NOTSET, VALID, SAME_UPPER or SAME_LOWER: fix the model")
-    axes = [Axis(*each) for each in zip(image[2:], weights[2:], strides, dilations, *zip(*padding, strict=True), strict=True)]
+        raise ArchGymError(
+            f"auto_pad is {mode!r}, not NOTSET, VALID, SAME_UPPER or SAME_LOWER: fix the model"
+        )
+    axes = [
+        Axis(*each)
+        for each in zip(image[2:], weights[2:], strides, dilations, *zip(*padding, strict=True), strict=True)
+    ]
     return convolution(name, axes, image[1], weights[0], groups=groups, batch=image[0], vectors=biased)
 
 
 def _transposed(name: str, image: Shape, weights: Shape, groups: int) -> list[Layer]:
-    if len(image) < 3 or len(weights) != len(image) or min(*image, *weights, groups) < 1 or image[1] != weights[0] or image[1] % groups:
-        raise ArchGymError(f"an input of shape {image} does not fit weights of shape {weights} in {groups} groups: fix the model")
+    if (
+        len(image) < 3
+        or len(weights) != len(image)
+        or min(*image, *weights, groups) < 1
+        or image[1] != weights[0]
+        or image[1] % groups
+    ):
+        raise ArchGymError(
+            f"an input of shape {image} does not fit weights of shape {weights} in {groups} groups: fix the "
+            "model"
+        )
     pixels = image[0] * math.prod(image[2:])
     return [Layer.gemm(name, pixels, math.prod(weights[1:]), image[1] // groups, groups=groups)]
 
@@ -144,42 +181,57 @@ def _transposed(name: str, image: Shape, weights: Shape, groups: int) -> list[La
 # --- products ---
 
 
-def _product(name: str, left: Shape, right: Shape, left_learned: bool, right_learned: bool, biased: int) -> Layer:
-    """[.., m, k] by [.., k, n], with NumPy's meaning of vectors and of batches."""
+def _product(
+    name: str, left: Shape, right: Shape, left_learned: bool, right_learned: bool, biased: int
+) -> Layer:
+    """[.., m, k] by [.., k, n], with vectors and batches as in NumPy."""
     left = (1, *left) if len(left) == 1 else left
     right = (*right, 1) if len(right) == 1 else right
-    if left_learned and not right_learned:  # C^T = B^T A^T has its weights on the right
+    if left_learned and not right_learned:  # C^T = B^T A^T has the weights on the right
         left, right = (*right[:-2], *right[:-3:-1]), (*left[:-2], *left[:-3:-1])
     batch = _broadcast(left[:-2], right[:-2])
     if len(left) < 2 or len(right) < 2 or left[-1] != right[-2] or batch < 1:
         raise ArchGymError(f"operands of shapes {left} and {right} cannot be multiplied: fix the model")
     groups = math.prod(right[:-2])
     kind = "gemm" if left_learned or right_learned else "matmul"
-    return Layer.gemm(name, left[-2] * batch // groups, right[-1], right[-2], kind=kind, groups=groups, vectors=biased)
+    return Layer.gemm(
+        name, left[-2] * batch // groups, right[-1], right[-2], kind=kind, groups=groups, vectors=biased
+    )
 
 
 def _broadcast(left: Shape, right: Shape) -> int:
-    """How many matrices two batches are together; 0 where they do not fit."""
+    """Number of matrices of two broadcast batches; 0 if they do not fit."""
     rank = max(len(left), len(right))
     pairs = zip((1,) * (rank - len(left)) + left, (1,) * (rank - len(right)) + right, strict=True)
     return math.prod(max(a, b) if min(a, b) == 1 or a == b else 0 for a, b in pairs)
 
 
-def _einsum(name: str, equation: str, left: Shape, right: Shape, left_learned: bool, right_learned: bool) -> Layer:
-    """A product of two: labels of both and the result are groups, of both alone the inner dimension, of one and the result M or N."""
+def _einsum(
+    name: str, equation: str, left: Shape, right: Shape, left_learned: bool, right_learned: bool
+) -> Layer:
+    """A product of two operands: labels of both and the result are groups, of both alone the inner
+    dimension, of one M or N.
+    """
     terms, arrow, result = equation.replace(" ", "").partition("->")
     first, _, second = terms.partition(",")
     a, b = _labels(first, left), _labels(second, right)
     if not arrow:
-        result = "..." + "".join(sorted(label for label in {*first, *second} - {"."} if (first + second).count(label) == 1))
+        result = "..." + "".join(
+            sorted(label for label in {*first, *second} - {"."} if (first + second).count(label) == 1)
+        )
     out = {*result.replace("...", ""), *(label for label in (*a, *b) if len(label) > 1 and "..." in result)}
     sizes_a, sizes_b = dict(zip(a, left, strict=True)), dict(zip(b, right, strict=True))
     both = sizes_a.keys() & sizes_b.keys()
     alone = (sizes_a.keys() ^ sizes_b.keys()) - out | out - sizes_a.keys() - sizes_b.keys()
-    if len(sizes_a) < len(a) or len(sizes_b) < len(b) or alone or any(sizes_a[label] != sizes_b[label] for label in both):
+    if (
+        len(sizes_a) < len(a)
+        or len(sizes_b) < len(b)
+        or alone
+        or any(sizes_a[label] != sizes_b[label] for label in both)
+    ):
         raise ArchGymError(
-            f"{equation!r} of {left} and {right} is not a batch of matrix products (repeated labels, sums of one operand, broadcast sizes):"
-            " write it as MatMul"
+            f"{equation!r} of {left} and {right} is not a batch of matrix products (repeated labels, sums of "
+            "one operand, broadcast sizes): write it as MatMul"
         )
 
     def size(labels: AbstractSet[str]) -> int:
@@ -194,7 +246,7 @@ def _einsum(name: str, equation: str, left: Shape, right: Shape, left_learned: b
 
 
 def _labels(term: str, shape: Shape) -> list[str]:
-    """A label per dimension; those of an ellipsis are numbered from the last."""
+    """A label per dimension; dimensions of an ellipsis are numbered from the last."""
     before, dots, after = term.partition("...")
     hidden = len(shape) - len(before) - len(after)
     if hidden < 0 or (hidden and not dots) or not (before + after + "a").isalpha():
@@ -202,11 +254,15 @@ def _labels(term: str, shape: Shape) -> list[str]:
     return [*before, *(f"...{i}" for i in range(hidden, 0, -1)), *after]
 
 
-def _recurrent(name: str, node: Any, inputs: Shape, recurrence: Shape, attributes: Mapping[str, Any], biased: int) -> list[Layer]:
-    """Inputs of all steps at once, then the state, a step after the other."""
+def _recurrent(
+    name: str, node: Any, inputs: Shape, recurrence: Shape, attributes: Mapping[str, Any], biased: int
+) -> list[Layer]:
+    """Inputs of all steps at once, then the state step by step."""
     gates = _GATES[node.op_type]
     if len(inputs) != 3 or len(recurrence) != 3 or recurrence[1] != gates * recurrence[2]:
-        raise ArchGymError(f"inputs of shape {inputs} do not fit recurrent weights of shape {recurrence}: fix the model")
+        raise ArchGymError(
+            f"inputs of shape {inputs} do not fit recurrent weights of shape {recurrence}: fix the model"
+        )
     directions, columns, hidden = recurrence
     steps, batch = inputs[:2] if not _integer(attributes, "layout", 0) else inputs[1::-1]
     return [
@@ -215,8 +271,12 @@ def _recurrent(name: str, node: Any, inputs: Shape, recurrence: Shape, attribute
     ]
 
 
-def _attention(name: str, node: Any, attributes: Mapping[str, Any], shapes: Mapping[str, Shape]) -> list[Layer]:
-    """QK and AV: queries are [batch, heads, tokens, size] or [batch, tokens, heads size], as are keys and values, earlier ones included."""
+def _attention(
+    name: str, node: Any, attributes: Mapping[str, Any], shapes: Mapping[str, Shape]
+) -> list[Layer]:
+    """QK and AV: queries, keys and values, also of earlier tokens, are [batch, heads, tokens, size] or
+    [batch, tokens, heads size].
+    """
     if len(node.input) < 3:
         raise ArchGymError("it needs queries, keys and values: fix the model")
     sides = []
@@ -225,7 +285,10 @@ def _attention(name: str, node: Any, attributes: Mapping[str, Any], shapes: Mapp
         if len(shape) == 3 and heads > 0 and shape[2] % heads == 0:
             shape = (shape[0], heads, shape[1], shape[2] // heads)
         if len(shape) != 4:
-            raise ArchGymError(f"{operand!r} of shape {shape} is not [batch, heads, tokens, size], nor has it {key}: fix the model")
+            raise ArchGymError(
+                f"{operand!r} of shape {shape} is not [batch, heads, tokens, size], nor has it {key}: fix "
+                "the model"
+            )
         sides.append(shape)
     (batch, heads, tokens, size), (_, shared, keys, _), (_, _, _, values) = sides
     if len(node.input) > 4 and node.input[4]:

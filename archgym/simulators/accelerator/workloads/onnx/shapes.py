@@ -1,6 +1,7 @@
-"""Shapes of an ONNX model's tensors: by ONNX's own inference, again and again, as conditions that follow from shapes are resolved.
+"""Shapes of an ONNX model's tensors, by repeated inference with ONNX.
 
-What is computed from shapes alone becomes a constant, and an If whose condition is such a constant becomes the branch that it takes.
+In each round, tensors computed from shapes alone become constants, and an If with a constant condition
+becomes its branch.
 """
 
 from __future__ import annotations
@@ -15,27 +16,88 @@ import numpy as np
 
 from archgym.errors import ArchGymError, reason_of
 from archgym.processes.memory import limited_memory
-from archgym.simulators.accelerator.workloads.onnx.graph import SMALL, Shape, copied, name_of, new_node, subgraphs
+from archgym.simulators.accelerator.workloads.onnx.graph import (
+    SMALL,
+    Shape,
+    copied,
+    name_of,
+    new_node,
+    subgraphs,
+)
 from archgym.simulators.accelerator.workloads.onnx.reading import NUMBERS
 
-# What shapes and conditions on them are computed by.
+# Operators that compute shapes and conditions on them.
 _FOLDED = (
-    *("Abs", "Add", "And", "Cast", "Ceil", "Clip", "Concat", "ConstantOfShape", "Div", "Equal", "Expand", "Flatten", "Floor", "Gather"),
-    *("Greater", "GreaterOrEqual", "Identity", "Less", "LessOrEqual", "Max", "Min", "Mod", "Mul", "Neg", "Not", "Or", "Range", "ReduceMax"),
-    *("ReduceMin", "ReduceProd", "ReduceSum", "Reshape", "Round", "Slice", "Split", "Sqrt", "Squeeze", "Sub", "Sum", "Tile", "Transpose"),
+    *(
+        "Abs",
+        "Add",
+        "And",
+        "Cast",
+        "Ceil",
+        "Clip",
+        "Concat",
+        "ConstantOfShape",
+        "Div",
+        "Equal",
+        "Expand",
+        "Flatten",
+        "Floor",
+        "Gather",
+    ),
+    *(
+        "Greater",
+        "GreaterOrEqual",
+        "Identity",
+        "Less",
+        "LessOrEqual",
+        "Max",
+        "Min",
+        "Mod",
+        "Mul",
+        "Neg",
+        "Not",
+        "Or",
+        "Range",
+        "ReduceMax",
+    ),
+    *(
+        "ReduceMin",
+        "ReduceProd",
+        "ReduceSum",
+        "Reshape",
+        "Round",
+        "Slice",
+        "Split",
+        "Sqrt",
+        "Squeeze",
+        "Sub",
+        "Sum",
+        "Tile",
+        "Transpose",
+    ),
     *("Unsqueeze", "Where", "Xor"),
 )
-_DAMAGED = (ArithmeticError, AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError)
-_MAX_MADE = 2**16  # elements of a tensor that is computed from shapes, on the way
-_INFERENCE_BYTES = 2**30  # far more than any model needs: a tensor that is used as a shape may have 2^40 dimensions
-_VISITS = 100_000  # of nodes by repeated inference; models of today take up to ten passes
+_DAMAGED = (
+    ArithmeticError,
+    AttributeError,
+    IndexError,
+    KeyError,
+    NotImplementedError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+_MAX_MADE = 2**16  # elements of an intermediate tensor computed from shapes
+_INFERENCE_BYTES = 2**30  # far more than any model needs; a tensor used as a shape may claim 2^40 dimensions
+_VISITS = 100_000  # visits of nodes in all rounds; current models need up to ten rounds
 
 
 def inferred(model: Any, file: Path) -> Any:
-    """The model with the shapes that follow from its inputs, what is computed from shapes alone as constants, and branches taken.
+    """The model with inferred shapes, constants for tensors computed from shapes alone, and branches for
+    constant conditions.
 
     Raises:
-        ArchGymError: it is not valid.
+        ArchGymError: an invalid model.
     """
     for _ in range(2 + _VISITS // len(model.graph.node)):
         model = _infer(model, file)
@@ -45,11 +107,13 @@ def inferred(model: Any, file: Path) -> Any:
 
 
 def shapes_of(graph: Any) -> dict[str, Shape]:
-    """Shapes of the tensors whose dimensions are all known."""
+    """Shapes of the tensors with known dimensions."""
     found = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
     for value in (*graph.input, *graph.value_info, *graph.output):
         tensor = value.type.tensor_type
-        if tensor.HasField("shape") and all(dimension.HasField("dim_value") for dimension in tensor.shape.dim):
+        if tensor.HasField("shape") and all(
+            dimension.HasField("dim_value") for dimension in tensor.shape.dim
+        ):
             found.setdefault(value.name, tuple(dimension.dim_value for dimension in tensor.shape.dim))
     return found
 
@@ -62,17 +126,28 @@ def _infer(model: Any, file: Path) -> Any:
         with limited_memory(_INFERENCE_BYTES):
             return onnx.shape_inference.infer_shapes(model, data_prop=True)
     except MemoryError as error:
-        raise ArchGymError(f"{file} has a shape of so many dimensions that they do not fit into memory: fix the model") from error
-    except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError, RuntimeError, ValueError) as error:
+        raise ArchGymError(
+            f"{file} has a shape whose dimensions do not fit into memory: fix the model"
+        ) from error
+    except (
+        onnx.shape_inference.InferenceError,
+        onnx.checker.ValidationError,
+        RuntimeError,
+        ValueError,
+    ) as error:
         raise ArchGymError(f"{file} is not a valid ONNX model: {reason_of(error)}") from error
 
 
 def _fold(model: Any) -> bool:
-    """Make constants of integers that are computed from shapes, and take the branches that follow, in place; False if there are none."""
+    """Replace integers computed from shapes by constants, and Ifs on them by their branches, in place;
+    whether there were any.
+    """
     import onnx.numpy_helper
 
     graph, values = model.graph, _values(model)
-    integers = {name: value for name, value in values.items() if value is not None and value.dtype.kind in "bi"}
+    integers = {
+        name: value for name, value in values.items() if value is not None and value.dtype.kind in "bi"
+    }
     found, nodes, changed = dict[str, Any](), [], False
     for node in graph.node:
         outputs = {name for name in node.output if name}
@@ -89,12 +164,14 @@ def _fold(model: Any) -> bool:
     nodes = [copied(node) for node in nodes]
     del graph.node[:]
     graph.node.extend(nodes)
-    graph.initializer.extend(onnx.numpy_helper.from_array(np.array(value, order="C"), name) for name, value in found.items())
+    graph.initializer.extend(
+        onnx.numpy_helper.from_array(np.array(value, order="C"), name) for name, value in found.items()
+    )
     return True
 
 
 def _values(model: Any) -> dict[str, Any]:
-    """Small tensors that are constant or follow from shapes: arrays."""
+    """Small tensors that are constant or computed from shapes, as arrays."""
     import onnx
     import onnx.numpy_helper
     from onnx.reference import ReferenceEvaluator
@@ -127,11 +204,19 @@ def _values(model: Any) -> dict[str, Any]:
                     if attribute.name == "value":
                         keep_tensor(node.output[0], attribute.t)
                     elif attribute.name in ("value_int", "value_ints"):
-                        keep(node.output[0], np.array(attribute.i if attribute.name == "value_int" else attribute.ints, np.int64))
+                        keep(
+                            node.output[0],
+                            np.array(
+                                attribute.i if attribute.name == "value_int" else attribute.ints, np.int64
+                            ),
+                        )
             elif node.op_type in ("Shape", "Size") and node.input[0] in shapes:
                 shape = shapes[node.input[0]]
                 first, last = ({a.name: a.i for a in node.attribute}.get(key) for key in ("start", "end"))
-                keep(node.output[0], np.array(shape[first:last] if node.op_type == "Shape" else math.prod(shape), np.int64))
+                keep(
+                    node.output[0],
+                    np.array(shape[first:last] if node.op_type == "Shape" else math.prod(shape), np.int64),
+                )
             elif node.op_type in _FOLDED and all(name in found for name in node.input):
                 inputs = [found[name] for name in node.input]
                 if _size_made(node, inputs) <= _MAX_MADE:
@@ -142,7 +227,7 @@ def _values(model: Any) -> dict[str, Any]:
 
 
 def _size_made(node: Any, inputs: list[Any]) -> float:
-    """At most how many elements an operator makes."""
+    """An upper bound on the elements that an operator makes."""
     sizes = [max(each.size, 1) for each in inputs if each is not None]
     if node.op_type == "Concat":
         return float(sum(sizes))
@@ -154,13 +239,19 @@ def _size_made(node: Any, inputs: list[Any]) -> float:
         return abs(float(inputs[1].item() - inputs[0].item()) / float(inputs[2].item()))
     if node.op_type == "Split":
         return float(max([sizes[0], *(attribute.i for attribute in node.attribute)]))
-    return float(math.prod(sizes))  # as if all were broadcast
+    return float(math.prod(sizes))  # all inputs broadcast
 
 
 def _taken_branch(graph: Any, node: Any, condition: bool) -> list[Any]:
-    """The nodes that stand for an If whose condition is known; its initializers go to the graph."""
-    (branch,) = (attribute.g for attribute in node.attribute if attribute.name == ("then_branch" if condition else "else_branch"))
-    made = [tensor.name for tensor in branch.initializer] + [name for inner in branch.node for name in inner.output if name]
+    """The nodes that replace an If with a known condition; its initializers move to the graph."""
+    (branch,) = (
+        attribute.g
+        for attribute in node.attribute
+        if attribute.name == ("then_branch" if condition else "else_branch")
+    )
+    made = [tensor.name for tensor in branch.initializer] + [
+        name for inner in branch.node for name in inner.output if name
+    ]
     _rename(branch, {name: f"{name_of(node)}/{name}" for name in made})
     graph.initializer.extend(branch.initializer)
     pairs = zip(branch.output, node.output, strict=False)
@@ -169,7 +260,7 @@ def _taken_branch(graph: Any, node: Any, condition: bool) -> list[Any]:
 
 
 def _rename(graph: Any, names: Mapping[str, str]) -> None:
-    """Rename what is made in a graph, wherever it is read in it."""
+    """Rename tensors of a graph in all its nodes and subgraphs."""
     for value in (*graph.initializer, *graph.output):
         value.name = names.get(value.name, value.name)
     for node in graph.node:
