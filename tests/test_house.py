@@ -89,3 +89,18 @@ def test_no_circle_of_modules():
 def test_no_loose_modules():
     assert {path.stem for path in ROOT.glob("*.py")} == KERNEL
     assert len(KERNEL) <= 20
+
+
+def test_documentation_of_environments_has_its_headings_on_lines_of_their_own():
+    headings = [
+        "Description",
+        "Action Space",
+        "Observation Space",
+        "Rewards",
+        "Starting State",
+        "Episode End",
+    ]
+    for path in sorted((ROOT / "envs").glob("[!_]*.py")):
+        lines = (ast.get_docstring(ast.parse(path.read_text())) or "").splitlines()
+        missing = [heading for heading in headings if f"## {heading}" not in lines]
+        assert not missing, f"{path.name} lacks {missing}"

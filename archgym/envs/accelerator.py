@@ -10,8 +10,8 @@ MAESTRO's; `archgym fidelity accelerator` shows the accuracy of the rest. With `
 "zigzag" the real tools simulate every design, after `archgym backends install scalesim`.
 
 ## Action Space
-`MultiDiscrete([6, 6, 6, 6, 9, 6, 7, 3, 2, 5])`: 14,696,640 designs. Designs are infeasible if
-L1 is too small for an eyeriss PE, or the buffer for every tile of a layer.
+`MultiDiscrete([6, 6, 6, 6, 9, 6, 7, 3, 2, 5])`: 14,696,640 designs. Designs are infeasible if L1 is too small
+for an eyeriss PE, or the buffer for every tile of a layer.
 
 | Num | Parameter | Values | Meaning |
 |---|---|---|---|
@@ -47,15 +47,14 @@ The accuracy of a precision is not modelled: fix it with `fixed={"precision": "f
 SCALE-Sim and ZigZag report some of them (`archgym backends list`).
 
 ## Rewards
--log(edp / reference), minus log(area_mm2 / limit) where the area exceeds its limit (likewise power
-and latency). The reference is near the median design's for every workload: (12 ps MACs + 250 ps words) * (8
-pJ MACs + 60 pJ words), where words are operands moved once.
+-log(edp / reference), minus log(area_mm2 / limit) where the area exceeds its limit (likewise power and
+latency). The reference is near the median design's for every workload: (12 ps MACs + 250 ps words) * (8 pJ
+MACs + 60 pJ words), where words are operands moved once.
 
 ## Starting State
 Observation of zeros.
 
-## Episode
-End
+## Episode End
 After one design (`horizon=1`), or after `horizon` designs.
 
 ## Arguments

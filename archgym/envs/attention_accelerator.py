@@ -12,8 +12,8 @@ is a closed form that equals the published figures of FuseMax and of the one-pas
 clock cost no area.
 
 ## Action Space
-`MultiDiscrete([3, 2, 2, 6, 7, 10, 6, 3, 4])`: 362,880 designs. Designs whose buffer cannot
-hold a tile of `array_dim` queries, keys and values are infeasible.
+`MultiDiscrete([3, 2, 2, 6, 7, 10, 6, 3, 4])`: 362,880 designs. Designs whose buffer cannot hold a tile of
+`array_dim` queries, keys and values are infeasible.
 
 | Num | Parameter | Values | Meaning |
 |---|---|---|---|
@@ -43,15 +43,13 @@ hold a tile of `array_dim` queries, keys and values are infeasible.
 | 8 | bound: busiest part; 1 array, 2 vector lanes, 3 DRAM | 1 | |
 
 ## Rewards
--log(edp / reference), minus log(area_mm2 / limit) where the area exceeds the limit. The reference
-is near the median design's: 3.3e-24 J s times the square of the multiply-adds, queries and keys rounded up to
-64.
+-log(edp / reference), minus log(area_mm2 / limit) where the area exceeds the limit. The reference is near the
+median design's: 3.3e-24 J s times the square of the multiply-adds, queries and keys rounded up to 64.
 
 ## Starting State
 Observation of zeros.
 
-## Episode
-End
+## Episode End
 After one design (`horizon=1`), or after `horizon` designs.
 
 ## Arguments

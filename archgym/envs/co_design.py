@@ -2,68 +2,67 @@
 within latency, energy and area.
 
 ## Description
-A large cell is accurate and slow, a large chip is fast and costly: neither is best without the
-other. The cell is one of NAS-Bench-201, and its accuracy that of a network that was really trained
-(`archgym/NasCell-v0`); latency, energy and area are those of the very network whose accuracy is stated, on an
+A large cell is accurate and slow, a large chip is fast and costly: neither is best without the other. The
+cell is one of NAS-Bench-201, and its accuracy that of a network that was really trained
+(`archgym/NasCell-v0`); latency, energy and area are those of the network whose accuracy is stated, on an
 accelerator of `archgym/Accelerator-v0` (`archgym.simulators.co_design`). The network of the digits has a
 stage at 8 x 8 pixels and one at 4 x 4, of one cell each, both 16 channels wide: microseconds of work. With
 `deploy="cifar"` costs are those of the CIFAR-10 network with the same cell instead (16, 32 and 64 wide, five
 cells each), and accuracy is still that of `dataset`.
 
 ## Action Space
-`MultiDiscrete([5, 5, 5, 5, 5, 5, 6, 6, 6, 6, 9, 6, 7, 1, 2, 5])`: 76,545,000,000 designs, all
-feasible: no layer of these networks is too large for the smallest chip. Cells of the same function and number
-of convolutions are the same.
+`MultiDiscrete([5, 5, 5, 5, 5, 5, 6, 6, 6, 6, 9, 6, 7, 1, 2, 5])`: 76,545,000,000 designs, all feasible: no
+layer of these networks is too large for the smallest chip. Cells of the same function and numbers of
+convolutions are the same.
 
 | Num | Parameter | Values | Meaning |
 |---|---|---|---|
 | 0 to 5 | cell_edge01, ..., cell_edge23 | the five operations of a cell | as in archgym/NasCell-v0 |
 | 6 to 15 | chip_dataflow, ..., chip_clock_mhz | as there | as in archgym/Accelerator-v0 |
 
-The precision is fp16 unless `fixed` changes it: the accuracy lost to other precisions is not modelled.
+The precision is fp16 unless `fixed` changes it: the effect of another one on accuracy is not modelled.
 
 ## Observation Space
 `Box`, float32: log(metric / reference) of the last design, then its feasibility. Metrics:
 
 | Num | Metric | Unit | Better |
 |---|---|---|---|
-| 0 | valid_accuracy: of the network of `dataset`, after `epochs` epochs | 1 | higher |
-| 1 | latency_s: of one image | s | lower |
-| 2 | energy_j: of one image | J | lower |
+| 0 | valid_accuracy: accuracy of the network of `dataset` after `epochs` epochs | 1 | higher |
+| 1 | latency_s: latency of one image | s | lower |
+| 2 | energy_j: energy of one image | J | lower |
 | 3 | area_mm2 | mm2 | lower |
 | 4 | power_w | W | lower |
 | 5 | edp: energy times delay | J s | lower |
-| 6 | params: of the network that is deployed | 1 | lower |
-| 7 | macs: of the same, for one image | 1 | lower |
+| 6 | params: parameters of the deployed network | 1 | lower |
+| 7 | macs: multiply-adds of the deployed network for one image | 1 | lower |
 | 8 | train_seconds: CPU time of one training up to `epochs`, where the table has it | s | lower |
 
 test_accuracy, after the last epoch of the longest budget, is in `info` and in results; no search sees it.
 
 ## Rewards
-With specs, NASAIC's penalised objective: valid_accuracy - 10 * sum over specs of max(0, (value -
-spec) / (bound - spec)), bound = 4 spec; with form="log", log(valid_accuracy / median over all cells) less
-log(value / spec) of every spec missed. Without specs, a trade-off: accuracy_weight * log(valid_accuracy /
-median over all cells) - log(edp / reference). Other weights are other points of the Pareto front of accuracy
-and energy-delay product.
+With specs, NASAIC's penalised objective: valid_accuracy - 10 * sum over specs of max(0, (value - spec) /
+(bound - spec)), bound = 4 spec; with form="log", log(valid_accuracy / median over all cells) minus log(value
+/ spec) of every spec missed. Without specs, a trade-off: accuracy_weight * log(valid_accuracy / median over
+all cells) - log(edp / reference). Other weights are other points of the Pareto front of accuracy and
+energy-delay product.
 
 ## Starting State
 No design: an observation of zeros.
 
-## Episode
-End
+## Episode End
 After one design (`horizon=1`), or after `horizon` designs.
 
 ## Arguments
 | Argument | Default | Meaning |
 |---|---|---|
-| dataset | "digits-0.5" | whose accuracies: a name of `archgym data list` |
-| deploy | "dataset" | whose costs: "dataset", the same network's, or "cifar", the CIFAR-10 network's |
-| epochs | None | budget of the accuracy that is seen, as in archgym/NasCell-v0 |
-| seed | "mean" | training seeds, as in archgym/NasCell-v0 |
-| technology | "45nm" | energies and areas: "45nm", "65nm", or the path of a table of yours |
-| fixed | {"precision": "fp16"} | dict: accelerator parameters to hold constant, e.g. {"precision": "fp16"} |
+| dataset | "digits-0.5" | str: name of `archgym data list`, for the accuracies |
+| deploy | "dataset" | str: network of the costs, "dataset" (the trained one) or "cifar" (for CIFAR-10) |
+| epochs | None | int: budget of the accuracy that is seen, as in archgym/NasCell-v0 |
+| seed | "mean" | str or int: training seeds, as in archgym/NasCell-v0 |
+| technology | "45nm" | str: energies and areas, "45nm", "65nm" or the path of a table of yours |
+| fixed | {"precision": "fp16"} | dict: parameters of the accelerator to hold constant, in place of this one |
 | specs | "edge" | dict: limits of metrics, e.g. {"latency_s": 4e-6}; or "edge", "tight", None for no limits |
-| form | "nasaic" | str: form of the reward within specs, "nasaic" or "log" |
+| form | "nasaic" | str: form of the reward with specs, "nasaic" or "log" |
 | accuracy_weight | 12 | float: weight of accuracy against the energy-delay product, without specs |
 
 Presets: `edge`, `tight`, and `cifar` (deploy="cifar", specs="edge"). The specs named so, and the share of
@@ -81,10 +80,10 @@ three; within "tight" none ran three, and 5 ran two. So the most accurate cells 
 within reach take a chip made for them.
 
 ## Known optimum
-By enumeration of the cells that can be optimal, on every chip: `archgym optimum
-archgym/CoDesign-v0` takes about a minute, and is remembered. With a spec of power more cells can be, so that
-the chips must be fewer: fix some of their parameters. Under objectives that want accuracy low, or that name
-train_seconds, no optimum is known.
+By enumeration of the cells that can be optimal, on every chip: `archgym optimum archgym/CoDesign-v0` takes
+about a minute, and is remembered. With a spec of power more cells can be, so that the chips must be fewer:
+fix some of their parameters. Under objectives that want accuracy low, or that name train_seconds, no optimum
+is known.
 
 ## Version History
 - v0: first version.
@@ -167,8 +166,8 @@ def objective(
 
 
 def references(simulator: CoDesign) -> dict[str, float]:
-    """The median over all cells of what a table says; costs within twice those of the median design, for
-    any network that there is.
+    """Medians over all cells of the table's metrics; costs within a factor of two of the median design's,
+    for any network.
     """
     table = simulator.cells.evaluate_indices(all_cells(), np.random.default_rng(0))
     # a cell has 1.2 of each on average

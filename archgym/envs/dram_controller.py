@@ -11,8 +11,8 @@ This is the first environment of ArchGym (Krishnan et al., ISCA 2023) with corre
 prints latencies in ns or ps, and the published environment ignored the unit.
 
 ## Action Space
-`MultiDiscrete([4, 3, 3, 8, 2, 2, 4, 4, 3, 8])`: 442,368 designs, all feasible. 235,008
-differ, since designs without refreshes ignore their bounds.
+`MultiDiscrete([4, 3, 3, 8, 2, 2, 4, 4, 3, 8])`: 442,368 designs, all feasible. 235,008 differ, since designs
+without refreshes ignore their bounds.
 
 | Num | Parameter | Values | Meaning |
 |---|---|---|---|
@@ -58,8 +58,7 @@ rewards of the published environment.
 ## Starting State
 Observation of zeros.
 
-## Episode
-End
+## Episode End
 After one design (`horizon=1`), or after `horizon` designs.
 
 ## Arguments
@@ -78,9 +77,9 @@ After one design (`horizon=1`), or after `horizon` designs.
 | target_latency_s | float | 1e-4 | target for form="archgym", s |
 
 ## Known optimum
-Exact for every objective, from the table. Of the distinct designs, 160 tie for the lowest
-latency, 576 others for the lowest power, and 160 others for both and for edp. Unknown with "dramsys", where
-`archgym optimum` would run every design.
+Exact for every objective, from the table. Of the distinct designs, 160 tie for the lowest latency, 576 others
+for the lowest power, and 160 others for both and for edp. Unknown with "dramsys", where `archgym optimum`
+would run every design.
 
 ## Version History
 - v0: first version.

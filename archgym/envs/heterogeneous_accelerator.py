@@ -2,17 +2,17 @@
 run on it at once.
 
 ## Description
-NASAIC (Yang et al., "Co-exploration of neural architectures and heterogeneous ASIC accelerator
-designs targeting multiple tasks", DAC 2020). Each sub-accelerator has a dataflow, processing elements (PEs)
-and off-chip bandwidth, with a total of up to 4,096 PEs and 64 GB/s. A scheduler assigns the layers of all
+NASAIC (Yang et al., "Co-exploration of neural architectures and heterogeneous ASIC accelerator designs
+targeting multiple tasks", DAC 2020). Each sub-accelerator has a dataflow, processing elements (PEs) and
+off-chip bandwidth, with a total of up to 4,096 PEs and 64 GB/s. A scheduler assigns the layers of all
 networks to sub-accelerators, for the least energy within the latency spec, or the least latency
 (`archgym.simulators.accelerator.heterogeneous`). A network given as a list of options is a parameter too:
 chip and networks are then searched jointly, for accuracy within the specs.
 
 ## Action Space
-`MultiDiscrete([3, 16, 16, 3, 16, 16])`: 589,824 chips of two sub-accelerators, and one more
-parameter for each network that is searched. Chips beyond a budget are infeasible; about 22 % are feasible.
-Chips with exchanged sub-accelerators are equivalent.
+`MultiDiscrete([3, 16, 16, 3, 16, 16])`: 589,824 chips of two sub-accelerators, and one more parameter for
+each network that is searched. Chips beyond a budget are infeasible; about 22 % are feasible. Chips with
+exchanged sub-accelerators are equivalent.
 
 | Num | Parameter | Values | Meaning |
 |---|---|---|---|
@@ -46,8 +46,7 @@ specs of max(0, (value - spec) / (bound - spec)), bound = 4 spec.
 ## Starting State
 Observation of zeros.
 
-## Episode
-End
+## Episode End
 After one design (`horizon=1`), or after `horizon` designs.
 
 ## Arguments
@@ -65,10 +64,10 @@ Presets: `light` (ResNet-18 and MobileNetV2), `medium` (ResNet-50 and EfficientN
 about 5 % of the feasible chips meet; `joint` (two networks of six, with specs).
 
 ## Known optimum
-By enumeration: `archgym optimum archgym/HeterogeneousAccelerator-v0 --set preset=light`
-takes a minute or two and keeps the result. It is the optimum under this scheduler, a heuristic: it was within
-2 % of the best schedule in all but one of 30,100 small problems. For 2 x 22 layers it is 2 to 3 % above the
-result of 25 times the effort.
+By enumeration: `archgym optimum archgym/HeterogeneousAccelerator-v0 --set preset=light` takes a minute or two
+and keeps the result. It is the optimum under this scheduler, a heuristic: it was within 2 % of the best
+schedule in all but one of 30,100 small problems. For 2 x 22 layers it is 2 to 3 % above the result of 25
+times the effort.
 
 ## Version History
 - v0: first version.

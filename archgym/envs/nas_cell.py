@@ -1,36 +1,36 @@
 """archgym/NasCell-v0: find the cell whose network learns best, among the 15,625 of NAS-Bench-201.
 
 ## Description
-A cell is a small graph of operations that a network repeats (Dong & Yang, "NAS-Bench-201",
-ICLR 2020). Every cell has really been trained, several times, and a query looks it up: the table of the
-default task, noisy handwritten digits, ships with archgym and was trained by `python -m
-archgym.simulators.nas.generate`; tables of CIFAR-10, CIFAR-100 and ImageNet16-120 are imported with `archgym
-data import`. With `backend="train"` PyTorch trains each cell at its query, for a few seconds.
+A cell is a small graph of operations that a network repeats (Dong & Yang, "NAS-Bench-201", ICLR 2020). Every
+cell has really been trained, several times, and a query looks it up: the table of the default task, noisy
+handwritten digits, ships with archgym and was trained by `python -m archgym.simulators.nas.generate`; tables
+of CIFAR-10, CIFAR-100 and ImageNet16-120 are imported with `archgym data import`. With `backend="train"`
+nothing is looked up: PyTorch trains each cell at every query, for a few seconds.
 
 ## Action Space
-`MultiDiscrete([5, 5, 5, 5, 5, 5])`: 15,625 cells, all feasible. Many are the same function:
-5,044 differ, and 5,364 where cells with unequally many convolutions count as different, as they do here since
-they cost differently. An imported table that trained every cell by itself has 15,625 that differ.
+`MultiDiscrete([5, 5, 5, 5, 5, 5])`: 15,625 cells, all feasible. Many are the same function: 5,044 differ, and
+5,364 where cells with different numbers of convolutions count as different, as they do here, since their
+costs differ. In an imported table that trained every cell by itself all 15,625 differ.
 
 | Num | Parameter | Values | Meaning |
 |---|---|---|---|
-| 0 | edge01 | none, skip_connect, nor_conv_1x1, nor_conv_3x3, avg_pool_3x3 | node 1 from node 0 (input) |
-| 1 | edge02 | the same | node 2 from node 0 |
-| 2 | edge12 | the same | node 2 from node 1 |
-| 3 | edge03 | the same | node 3, the cell's output, from node 0 |
-| 4 | edge13 | the same | node 3 from node 1 |
-| 5 | edge23 | the same | node 3 from node 2 |
+| 0 | edge01 | none, skip_connect, nor_conv_1x1, nor_conv_3x3, avg_pool_3x3 | edge to node 1 from the input |
+| 1 | edge02 | the same | edge to node 2 from 0 |
+| 2 | edge12 | the same | edge to node 2 from 1 |
+| 3 | edge03 | the same | edge to node 3, the output, from 0 |
+| 4 | edge13 | the same | edge to node 3 from 1 |
+| 5 | edge23 | the same | edge to node 3 from 2 |
 
-A row of indices and the string of NAS-Bench-201 are turned into each other by
-`archgym.simulators.nas.cells.format` and `parse`.
+`archgym.simulators.nas.cells.format` and `parse` convert between a row of indices and the string of
+NAS-Bench-201.
 
 ## Observation Space
 `Box`, float32: log(metric / reference) of the last design, then its feasibility. Metrics:
 
 | Num | Metric | Unit | Better |
 |---|---|---|---|
-| 0 | valid_accuracy: after `epochs` epochs | 1 | higher |
-| 1 | params: of the network | 1 | lower |
+| 0 | valid_accuracy: accuracy after `epochs` epochs | 1 | higher |
+| 1 | params: parameters of the network | 1 | lower |
 | 2 | macs: multiply-adds for one image | 1 | lower |
 | 3 | train_seconds: CPU time of one training up to `epochs` | s | lower |
 | 4 | train_macs: multiply-adds of one training up to `epochs`, forward and backward | 1 | lower |
@@ -39,25 +39,24 @@ test_accuracy, after the last epoch of the longest budget, is in `info` and in r
 Tables without training times have no train_seconds.
 
 ## Rewards
-log(valid_accuracy / median over all cells), less log(value / limit) where parameters or
-multiply-adds exceed a limit.
+log(valid_accuracy / median over all cells), minus log(value / limit) where parameters or multiply-adds exceed
+a limit.
 
 ## Starting State
 No design: an observation of zeros.
 
-## Episode
-End
+## Episode End
 After one design (`horizon=1`), or after `horizon` designs.
 
 ## Arguments
 | Argument | Default | Meaning |
 |---|---|---|
-| dataset | "digits-0.5" | as `archgym data list` names them |
-| epochs | None | budget of the accuracy that is seen: 1, 2, 4, 8 or 16 of digits; None for the longest |
-| seed | "mean" | mean over training seeds; "random": one of them, drawn per query; or the number of one |
-| backend | "table" | "train": train each cell at its query (needs `pip install 'archgym[nas]'`) |
-| params | None | limit on params |
-| macs | None | limit on macs |
+| dataset | "digits-0.5" | str: name of `archgym data list` |
+| epochs | None | int: budget of the accuracy that is seen; 1, 2, 4, 8 or 16 for digits; None: the longest |
+| seed | "mean" | str or int: "mean" over training seeds; "random": one per query; or the number of one |
+| backend | "table" | str: "table", or "train" to train at every query (`pip install 'archgym[nas]'`) |
+| params | None | float or None: limit on params |
+| macs | None | float or None: limit on macs |
 
 ## Known optimum
 Exact, from the table, unless the seed is random or cells are trained live.
@@ -86,7 +85,7 @@ BACKENDS = ("table", "train")
 def nas_cell(
     dataset: str = "digits-0.5", epochs: int | None = None, seed: str | int = "mean", backend: str = "table"
 ) -> Simulator:
-    """Cells looked up in a table, or trained at each query."""
+    """Cells looked up in a table, or trained at every query."""
     if backend == "table":
         cells = NasCell(dataset, epochs, seed)
         return cells if cells.stochastic else Tabulated(cells)

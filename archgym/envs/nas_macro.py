@@ -1,16 +1,16 @@
-"""archgym/NasMacro-v0: which eight blocks a small image network is best made of, looked up in a table of
-trained networks.
+"""archgym/NasMacro-v0: choose the eight blocks of a small image network, looked up in a table of trained
+networks.
 
 ## Description
-Every network of NAS-Bench-Macro (Su et al., CVPR 2021) was trained three times on CIFAR-10,
-for 50 epochs. The source states test accuracy alone, the best over the epochs, and no validation accuracy:
-here a search sees the test accuracy, so what it finds looks better than it would on new images. The table is
-imported once, from the source's nas-bench-macro_cifar10.json, by `archgym data import nas-bench-macro JSON`;
-before that, the environment is not registered.
+Every network of NAS-Bench-Macro (Su et al., CVPR 2021) was trained three times on CIFAR-10, for 50 epochs.
+The source states test accuracy alone, the best over the epochs, and no validation accuracy: here a search
+sees the test accuracy, so its result looks better than it would on new images. The table is imported once,
+from the source's nas-bench-macro_cifar10.json, by `archgym data import nas-bench-macro JSON`; before that,
+the environment is not registered.
 
 ## Action Space
-`MultiDiscrete([3] * 8)`: 6,561 networks, all feasible. 3,969 differ, since identities within
-a stage may stand anywhere behind its first layer.
+`MultiDiscrete([3] * 8)`: 6,561 networks, all feasible. 3,969 differ, since the place of identities behind the
+first layer of a stage does not matter.
 
 | Num | Parameter | Values | Meaning |
 |---|---|---|---|
@@ -30,28 +30,27 @@ mb3_k3 is an inverted residual block of expansion 3 and kernel 3x3, mb6_k5 one o
 
 | Num | Metric | Unit | Better |
 |---|---|---|---|
-| 0 | test_accuracy: the best over 50 epochs | 1 | higher |
-| 1 | params: of the network | 1 | lower |
+| 0 | test_accuracy: best accuracy over 50 epochs | 1 | higher |
+| 1 | params: parameters of the network | 1 | lower |
 | 2 | macs: multiply-adds for one image | 1 | lower |
 
 ## Rewards
-log(test_accuracy / median over all networks), less log(value / limit) where parameters or
-multiply-adds exceed a limit.
+log(test_accuracy / median over all networks), minus log(value / limit) where parameters or multiply-adds
+exceed a limit.
 
 ## Starting State
 No design: an observation of zeros.
 
-## Episode
-End
+## Episode End
 After one design (`horizon=1`), or after `horizon` designs.
 
 ## Arguments
 | Argument | Default | Meaning |
 |---|---|---|
-| dataset | "nas-bench-macro-cifar10" | a name of `archgym data list` whose space is macro |
-| seed | "mean" | of the three trainings; "random": one of them, drawn anew for every query |
-| params | None | limit on params |
-| macs | None | limit on macs |
+| dataset | "nas-bench-macro-cifar10" | str: name of `archgym data list` whose space is macro |
+| seed | "mean" | str: "mean" over the three trainings, or "random" for one of them per query |
+| params | None | float or None: limit on params |
+| macs | None | float or None: limit on macs |
 
 ## Known optimum
 Exact, from the table, unless the seed is random.
@@ -73,7 +72,7 @@ from archgym.simulators.nas.requirements import MACRO_TABLE
 
 
 def nas_macro(dataset: str = MACRO_TABLE, seed: str = "mean") -> Simulator:
-    """Networks looked up; all of them at once where no training is drawn, so that the optimum is known."""
+    """Networks looked up; tabulated, so that the optimum is known, unless a training is drawn per query."""
     networks = NasMacro(dataset, seed)
     return networks if networks.stochastic else Tabulated(networks)
 

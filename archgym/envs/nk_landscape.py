@@ -1,9 +1,8 @@
 """archgym/NKLandscape-v0: a benchmark whose difficulty is one number and whose optimum is known.
 
 ## Description
-NK landscapes (Kauffman & Weinberger, 1989): the fitness of n loci is the mean of n
-contributions, each a random function of one locus and k others. k = 0 is separable, k = n - 1 is uncorrelated
-noise.
+NK landscapes (Kauffman & Weinberger, 1989): the fitness of n loci is the mean of n contributions, each a
+random function of one locus and k others. k = 0 is separable, k = n - 1 is uncorrelated noise.
 
 ## Action Space
 `MultiDiscrete([alleles] * n)`: alleles^n designs, all feasible.
@@ -25,24 +24,23 @@ log(fitness / 0.5); 0.5 is the expected fitness of a random design.
 ## Starting State
 No design: an observation of zeros.
 
-## Episode
-End
+## Episode End
 After one design (`horizon=1`), or after `horizon` designs.
 
 ## Arguments
 | Argument | Default | Meaning |
 |---|---|---|
-| n | 20 | loci |
-| k | 2 | others that a contribution depends on, 0 <= k < n |
-| alleles | 4 | values per locus |
-| seed | 0 | which landscape |
-| neighbourhood | "adjacent" | the k loci that follow on the ring, or "random" ones |
+| n | 20 | int: number of loci |
+| k | 2 | int: number of other loci that a contribution depends on, 0 <= k < n |
+| alleles | 4 | int: values per locus |
+| seed | 0 | int: seed of the landscape |
+| neighbourhood | "adjacent" | str: "adjacent", the k loci that follow on the ring, or "random" |
 
 Presets: `easy` (k = 0), `rugged` (k = 5), `random` (k = 4 random loci).
 
 ## Known optimum
-Exact for adjacent neighbourhoods, by dynamic programming (up to about 10^8 steps); unknown
-for random ones, where finding it is NP-hard.
+Exact for adjacent neighbourhoods, by dynamic programming (up to about 10^8 steps); unknown for random ones,
+where finding it is NP-hard.
 
 ## Version History
 - v0: first version.

@@ -1,13 +1,13 @@
 """archgym/Softmax-v0: write the fastest softmax kernel for one CPU that is still accurate.
 
 ## Description
-y = exp(x - max(x)) / sum exp(x - max(x)) over `rows` rows of `cols` float32. The arithmetic is
-small, so that the kernel is a matter of memory traffic: the three-pass textbook algorithms move 4 or 5 floats
-per element, the two-pass ones 3 (Dukhan & Ablavatski, "The Two-Pass Softmax Algorithm", 2020). Which wins
-depends on the level of the memory hierarchy that holds a row, and only well-tuned vector code shows the
-difference. The simulator is an analytical model on measured curves (`archgym.simulators.softmax`), of a
-recorded machine or of yours (`archgym calibrate softmax`); with `backend="measured"` it is your machine
-itself: every design is compiled, checked against float64 and timed in a worker process.
+y = exp(x - max(x)) / sum exp(x - max(x)) over `rows` rows of `cols` float32. The arithmetic is small, so that
+the kernel is a matter of memory traffic: the three-pass textbook algorithms move 4 or 5 floats per element,
+the two-pass ones 3 (Dukhan & Ablavatski, "The Two-Pass Softmax Algorithm", 2020). Which wins depends on the
+level of the memory hierarchy that holds a row, and only well-tuned vector code shows the difference. The
+simulator is an analytical model on measured curves (`archgym.simulators.softmax`), of a recorded machine or
+of yours (`archgym calibrate softmax`); with `backend="measured"` it is your machine itself: every design is
+compiled, checked against float64 and timed in a worker process.
 
 ## Action Space
 `MultiDiscrete([6, 3, 4, 4, 3, 2, 5, 2])`: 17,280 designs. Designs with accumulators > unroll are infeasible.
@@ -36,35 +36,34 @@ itself: every design is compiled, checked against float64 and timed in a worker 
 | 5 | sum_error: abs(sum(y) - 1) | 1 | lower |
 
 `backend="measured"` also reports `relative_time` (over a reference design measured beside it), `noise`
-(median over least of the rounds, less 1) and `unreliable` (1 where the measurement was disturbed); agents do
-not see them.
+(median over minimum of the rounds, minus 1) and `unreliable` (1 where the measurement was disturbed); agents
+do not see them.
 
 ## Rewards
--log(time_per_element_ns / 0.75 ns), less log(sum_error / tolerance) where the sum is less accurate
-than the tolerance. 0.75 ns is near the median design's time over rows from 2^10 to 2^26 elements.
+-log(time_per_element_ns / 0.75 ns), minus log(sum_error / tolerance) where sum_error exceeds the tolerance.
+0.75 ns is near the median design's time over rows from 2^10 to 2^26 elements.
 
 ## Starting State
 No design: an observation of zeros.
 
-## Episode
-End
+## Episode End
 After one design (`horizon=1`), or after `horizon` designs.
 
 ## Arguments
 | Argument | Default | Meaning |
 |---|---|---|
-| rows | 1 | independent softmaxes |
-| cols | 65536 | elements per row |
-| calibration | None | "host" (this machine), a recorded name, or a path; None: a 2-core Xeon with 2 MB L2 |
-| tolerance | 1e-5 | limit on sum_error |
-| tabulated | True | look designs up in a table of all of them |
-| backend | "model" | "measured" compiles every design and times it on this machine |
+| rows | 1 | int: independent softmaxes |
+| cols | 65536 | int: elements per row |
+| calibration | None | str: "host" (this machine), recorded name, or path; None: a 2-core Xeon with 2 MB L2 |
+| tolerance | 1e-5 | float: limit on sum_error |
+| tabulated | True | bool: whether designs are looked up in a table of all of them |
+| backend | "model" | str: "model", or "measured" to compile every design and time it on this machine |
 
 Presets name common workloads: `gymnasium.make("archgym/Softmax-v0", preset="attention_4k")`; see `PRESETS`.
 
 ## Known optimum
-By enumeration: the table holds every design. Tiles that an algorithm does not use tie. Not
-known where designs are measured; a search then measures its five best designs again when it is over.
+By enumeration: the table holds every design. Tiles that an algorithm does not use tie. Unknown where designs
+are measured; a search then measures its five best designs again at its end.
 
 ## Version History
 - v0: first version.
@@ -81,12 +80,14 @@ from archgym.registry import register_env
 from archgym.simulator import Simulator
 from archgym.simulator_wrappers import Tabulated
 from archgym.simulator_wrappers.parallel import Isolated
-from archgym.simulators.softmax import Calibration, MeasuredSoftmax, SoftmaxCostModel
+from archgym.simulators.softmax.calibration import Calibration
+from archgym.simulators.softmax.measured import MeasuredSoftmax
+from archgym.simulators.softmax.model import SoftmaxCostModel
 from archgym.simulators.softmax.workloads import MEDIAN_FLOATS_PER_ELEMENT, MEDIAN_TIME_PER_ELEMENT_NS
 from archgym.simulators.softmax.workloads import WORKLOADS as PRESETS
 
 INTERLEAVED = 8  # designs of a batch that are measured in turns
-TIMEOUT_S = 120.0  # for one design: to compile, to check and to measure
+TIMEOUT_S = 120.0  # time limit of one design: to compile, to check and to measure
 
 
 def softmax(
@@ -117,10 +118,9 @@ def objective(simulator: Simulator, *, tolerance: float = 1e-5) -> Objective:
     elements = workload.rows * workload.cols
     traffic = 4 * elements * MEDIAN_FLOATS_PER_ELEMENT
     time_s = 1e-9 * MEDIAN_TIME_PER_ELEMENT_NS * elements
-    # Only the first is rewarded; the others keep what is observed of any workload within the bounds of the
-    # observation.
-    # With the tolerance as its reference, sum_error is observed as the logarithm of what it exceeds the limit
-    # by.
+    # Only the first is rewarded; the others keep the observations of any workload within their bounds.
+    # With the tolerance as its reference, the observation of sum_error is the logarithm of its ratio to the
+    # limit.
     reference = {
         "time_per_element_ns": MEDIAN_TIME_PER_ELEMENT_NS,
         "time_s": time_s,

@@ -2,16 +2,15 @@
 of them accurate.
 
 ## Description
-A program has more than one softmax: rows that fit the first cache and rows that fill memory,
-attention matrices and vocabularies. A library holds one kernel for each. Its time is the geometric mean over
-the workloads, as benchmark suites have it, so that no workload drowns the others
-(`archgym.simulators.softmax.library`). The kernels do not interact, which is hidden from agents: the space is
-that of `archgym/Softmax-v0` to the power of the number of workloads, its optimum is known all the same, and a
-thousand samples do not exhaust it.
+A program has more than one softmax: rows that fit the first cache and rows that fill memory, attention
+matrices and vocabularies. A library holds one kernel for each. Its time is the geometric mean over the
+workloads, as benchmark suites have it, so that no workload dominates (`archgym.simulators.softmax.library`).
+The kernels do not interact, but agents do not see that: the space is that of `archgym/Softmax-v0` to the
+power of the number of workloads, its optimum is known, and a thousand samples do not exhaust it.
 
 ## Action Space
-`MultiDiscrete([6, 3, 4, 4, 3, 2, 5, 2] * W)`: 17,280^W designs for W workloads. A library
-with an infeasible kernel is infeasible.
+`MultiDiscrete([6, 3, 4, 4, 3, 2, 5, 2] * W)`: 17,280^W designs for W workloads. A library with an infeasible
+kernel is infeasible.
 
 | Num | Parameter | Values | Meaning |
 |---|---|---|---|
@@ -23,27 +22,25 @@ with an infeasible kernel is infeasible.
 | Num | Metric | Unit | Better |
 |---|---|---|---|
 | 0 | time_per_element_ns: geometric mean over the workloads | ns | lower |
-| 1 | time_s: of all workloads, once each | s | lower |
+| 1 | time_s: time of all workloads, once each | s | lower |
 | 2 | memory_traffic_bytes | B | lower |
 | 3 | sum_error: the largest abs(sum(y) - 1) | 1 | lower |
 
 ## Rewards
--log(time_per_element_ns / 0.75 ns), less log(sum_error / tolerance) where the sum is less accurate
-than the tolerance.
+-log(time_per_element_ns / 0.75 ns), minus log(sum_error / tolerance) where sum_error exceeds the tolerance.
 
 ## Starting State
 No design: an observation of zeros.
 
-## Episode
-End
+## Episode End
 After one design (`horizon=1`), or after `horizon` designs.
 
 ## Arguments
 | Argument | Default | Meaning |
 |---|---|---|
-| workloads | [[1, 4096], [1, 65536], [1, 1048576], [1, 16777216]] | rows and columns of each |
-| calibration | None | recorded name or path; None: a 2-core Xeon with 2 MB of L2 per core |
-| tolerance | 1e-5 | limit on sum_error |
+| workloads | [[1, 4096], [1, 65536], [1, 1048576], [1, 16777216]] | list: rows and columns of each workload |
+| calibration | None | str: recorded name or path; None: a 2-core Xeon with 2 MB of L2 per core |
+| tolerance | 1e-5 | float: limit on sum_error |
 
 Presets: `hierarchy` (a row in each level of the memory), `transformer` (attention and vocabularies), `suite`
     (both).

@@ -1,26 +1,25 @@
 """archgym.proxy.env:archgym/Proxy-v0: search a model of a simulator.
 
 ## Description
-The designs of an environment, evaluated by a model of its simulator (`archgym proxy train`).
-An evaluation takes a fraction of a millisecond and is not exact; the model's report.json has its errors. The
-module's name in the id makes Gymnasium import it; studies take the id too, with `kwargs = { model = "DIR" }`.
+The designs of an environment, evaluated by a model of its simulator (`archgym proxy train`). An evaluation
+takes a fraction of a millisecond and is not exact; the model's report.json has its errors. The module's name
+in the id makes Gymnasium import it; studies take the id too, with `kwargs = { model = "DIR" }`.
 
 ## Action Space
 The action space of the learnt environment.
 
 ## Observation Space
-`Box`, float32: log(metric / reference) of the last design's predicted metrics, then its
-predicted feasibility.
+`Box`, float32: log(metric / reference) of the last design's predicted metrics, then its predicted
+feasibility.
 
 ## Rewards
-The objective of the learnt environment, on predicted metrics; give `objective=` if the model lacks
-a metric that it needs.
+The objective of the learnt environment, on predicted metrics; give `objective=` if the model lacks a metric
+that it needs.
 
 ## Starting State
 No design: an observation of zeros.
 
-## Episode
-End
+## Episode End
 After one design (`horizon=1`), or after `horizon` designs.
 
 ## Arguments

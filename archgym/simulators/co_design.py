@@ -1,30 +1,26 @@
 """Co-design: a cell of NAS-Bench-201 and the accelerator that its network runs on, as one design.
 
-    accuracy   of the cell's network, which was really trained: from a table (`nas.tabular`)
+The network is the one whose accuracy the table states; with deploy="cifar" the costs, and they alone, are
+those of the CIFAR-10 network with the same cell, whose layers have the size that accelerators are made for.
+Metrics, for one image:
+
+    accuracy   accuracy of the cell's network, which was really trained: from a table (`nas.tabular`)
     latency    = sum over layers of count * cycles(layer, chip) / clock
     energy     = sum over layers of count * energy(layer, chip) + leakage * latency
-    area       of the chip
+    area       area of the chip
     feasible   where every layer with count > 0 fits the chip
 
-count is 1 for layers of the network's skeleton, n1 or n3 for those that a 1x1 or a 3x3 convolution of the
-cell adds, of which a cell has n1 and n3 (dead ones too, as in `nas.costs`). Cycles, energies and area are
-those of the analytical model (`accelerator.model`), for one image. The layers are those of the very network
-whose accuracy is stated. That of the digits is small: a stem of 16 channels, a stage of one cell at 8 x 8
-pixels and one at 4 x 4, both 16 wide, a classifier. With deploy="cifar" the costs, and they alone, are of
-another network: the CIFAR-10 network with the same cell (16, 32 and 64 wide, five cells each). Accuracy is
-then that of the digits and says nothing of CIFAR-10: the trade-off, on layers of a size that accelerators are
-made for.
+count is 1 for layers of the network's skeleton, n1 or n3 for the layers of a 1x1 or a 3x3 convolution of the
+cell, of which a cell has n1 and n3 (dead ones included, as in `nas.costs`). Cycles, energies and area are
+those of the analytical model (`accelerator.model`). The effect of a precision on accuracy is not modelled, so
+precision is fixed rather than searched: fp16, which stands for bf16 too.
 
-What a precision costs in accuracy is not modelled, so that it is fixed rather than searched: fp16, which
-stands for bf16 too.
-
-The optimum. Among cells with equal n1 and n3 all metrics but accuracy are equal, so that one of the highest
-accuracy is as good as any: 28 cells stand for 15,625. Let every other metric of an objective be, moreover,
-one that is to be low and that grows with n1 and n3 (latency, energy, their product, params, macs: sums and
-products of terms that are not negative) or the area, which no cell changes. Then a cell with no more
-convolutions of either kind and no less accuracy is as good on every chip: it is feasible where the other is,
-since its layers are among the other's. So only the cells remain that no other beats in this sense, in a
-smaller space: theirs times the chips.
+The optimum. Among cells of equal n1 and n3 all metrics but accuracy are equal, so the most accurate of them
+stands for all: 28 cells stand for 15,625. If every other metric of an objective is to be low and either grows
+with n1 and n3 (latency, energy, their product, params, macs: sums and products of non-negative terms) or is
+the area, which no cell changes, then a cell with at most the convolutions of either kind and at least the
+accuracy of another one is as good on every chip: it is feasible where the other is, since its layers are
+among the other's. The optimum is in the space of the remaining cells times the chips.
 
 Source: Yang et al., "Co-exploration of neural architectures and heterogeneous ASIC accelerator designs
     targeting multiple tasks", DAC 2020
@@ -66,28 +62,28 @@ METRICS = (
     Metric("train_seconds", unit="s", better="lower"),
 )
 
-OF_CELL = ("valid_accuracy", "test_accuracy", "train_seconds")  # whatever the network that is deployed
-GROWING = ("latency_s", "energy_j", "edp", "params", "macs")  # with n1 and n3, on every chip
+OF_CELL = ("valid_accuracy", "test_accuracy", "train_seconds")  # of any deployed network
+GROWING = ("latency_s", "energy_j", "edp", "params", "macs")  # that grow with n1 and n3, on every chip
 OF_CHIP = ("area_mm2",)
-OF_COUNTS = (*GROWING, *OF_CHIP, "power_w")  # what chip, n1 and n3 determine
+OF_COUNTS = (*GROWING, *OF_CHIP, "power_w")  # determined by chip, n1 and n3
 
 _EDGES = len(CELL_SPACE)
 
 
 class CoDesign(Simulator):
-    """A cell, how well its network learned, and what that network costs on a chip.
+    """A cell, the accuracy of its network, and the costs of that network on a chip.
 
     Args:
-        dataset: the accuracy table, "digits-0.5" or another of `archgym data list`.
-        deploy: whose costs are counted: "dataset", the network that was trained, or "cifar", the CIFAR-10
+        dataset: name of a table of cells: "digits-0.5" or another of `archgym data list`.
+        deploy: network whose costs count: "dataset", the network that was trained, or "cifar", the CIFAR-10
             network with the same cell.
-        epochs, seed: budget and seed of the accuracy, as `NasCell` takes them.
-        technology: an energy table, by name or path: "45nm", "65nm".
-        fixed: accelerator parameters to hold constant, name -> value; they replace the default, so that {}
-            searches precision too, which is free in accuracy.
+        epochs, seed: budget and training seeds of the accuracy, as for `NasCell`.
+        technology: name or path of an energy table: "45nm", "65nm".
+        fixed: parameters of the accelerator to hold constant, in place of the default; {} searches precision
+            too, which is free in accuracy.
 
     Raises:
-        ArchGymError: a data set that is not installed or not one of cells, an unknown deployment, table,
+        ArchGymError: the data set is not installed or not one of cells; an unknown deployment, table,
             parameter or value.
     """
 
@@ -122,9 +118,9 @@ class CoDesign(Simulator):
         self._network_costs = {
             name: column.astype(float) for name, column in self.network.costs(all_cells()).items()
         }
-        known = {metric.name for metric in self.cells.metrics}
+        of_cells = {metric.name for metric in self.cells.metrics}
         self.metrics = tuple(
-            metric for metric in METRICS if metric.name not in OF_CELL or metric.name in known
+            metric for metric in METRICS if metric.name not in OF_CELL or metric.name in of_cells
         )
 
     @cached_property
@@ -156,25 +152,23 @@ class CoDesign(Simulator):
         return results
 
     def _run(self, indices: Indices) -> dict[str, Array]:
-        """What the networks of designs cost: all metrics but those of the cell alone, and whether they are
-        feasible.
-        """
+        """Costs of designs: all metrics but those of the cell alone, and whether they are feasible."""
         cell = CELL_SPACE.to_ordinal(indices[:, :_EDGES])
         designs = self.chips.decode(indices[:, _EDGES:])
         totals = self.model.totals(designs, self.model.costs(designs), self._counts[cell])
         return totals | {name: column[cell] for name, column in self._network_costs.items()}
 
     def canonical(self, indices: Indices) -> Indices:
-        """The first cell of the same function and number of convolutions, on the same chip: [B, 16] -> [B,
-        16].
+        """The first cell of the same function and numbers of convolutions, on the same chip: [B, 16] ->
+        [B, 16].
         """
         return np.concatenate([self.cells.canonical(indices[:, :_EDGES]), indices[:, _EDGES:]], axis=1)
 
     def candidates(self, objective: Objective) -> Candidates | None:
-        """The best cells of their numbers of convolutions, on every chip, less those that others beat where
-        the objective allows it.
+        """The best cells of their numbers of convolutions, on every chip, without those that others beat
+        where the objective allows it.
 
-        None where the objective wants accuracy other than high, or names a metric that differs among cells of
+        None where the objective does not maximise accuracy, or names a metric that differs among cells of
         equal convolutions.
         """
         parts = (*objective.terms, *objective.constraints)
@@ -205,13 +199,13 @@ class CoDesign(Simulator):
         accuracy = self.cells.evaluate_indices(all_cells())["valid_accuracy"]
         # of equals those of fewer convolutions first
         order = np.lexsort((self._convolutions.sum(axis=1), -accuracy))
-        kept: list[int] = []
+        best: list[int] = []
         for cell in order.tolist():
-            before, own = self._convolutions[kept], self._convolutions[cell]
-            beaten = (before <= own).all(axis=1) if frugal else (before == own).all(axis=1)
+            others, counts = self._convolutions[best], self._convolutions[cell]
+            beaten = (others <= counts).all(axis=1) if frugal else (others == counts).all(axis=1)
             if not beaten.any():
-                kept.append(cell)
-        return CELL_SPACE.from_ordinal(np.array(kept))
+                best.append(cell)
+        return CELL_SPACE.from_ordinal(np.array(best))
 
 
 def _wants(part: Term | Constraint, what: str, metrics: tuple[str, ...]) -> bool:

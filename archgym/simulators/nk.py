@@ -24,8 +24,8 @@ from archgym.simulator import Metric, Simulator
 from archgym.space import Array, DesignSpace, Indices, Integer
 
 NEIGHBOURHOODS = ("adjacent", "random")
-LARGEST_TABLE = 2**27  # contributions: 1 GiB
-LARGEST_DYNAMIC_PROGRAM = 10**8  # steps: about a second
+MAX_TABLE = 2**27  # contributions; 1 GiB
+MAX_STEPS = 10**8  # steps of the dynamic program; about a second
 
 
 class NKLandscape(Simulator):
@@ -35,7 +35,7 @@ class NKLandscape(Simulator):
         n: number of loci (parameters x0, x1, ...).
         k: other loci that each contribution depends on, 0 <= k < n.
         alleles: values per locus.
-        seed: draws the contributions (and random neighbourhoods).
+        seed: seed for the contributions (and for random neighbourhoods).
         neighbourhood: "adjacent" (the k loci that follow on the ring) or "random" (k others, drawn for each
             locus).
 
@@ -57,10 +57,10 @@ class NKLandscape(Simulator):
             raise ArchGymError(f"k must be below n: each of n={n} loci has only {n - 1} others, not {k}")
         if neighbourhood not in NEIGHBOURHOODS:
             raise unknown("neighbourhood", neighbourhood, NEIGHBOURHOODS)
-        if n * int(alleles) ** (int(k) + 1) > LARGEST_TABLE:
+        if n * int(alleles) ** (int(k) + 1) > MAX_TABLE:
             raise ArchGymError(
-                f"n * alleles^(k + 1) contributions do not fit into memory (above {LARGEST_TABLE:,}); lower "
-                "k or alleles"
+                f"n * alleles^(k + 1) contributions do not fit into memory (above {MAX_TABLE:,}); lower k or "
+                "alleles"
             )
         self.n, self.k, self.alleles, self.neighbourhood = int(n), int(k), int(alleles), neighbourhood
         self.space = DesignSpace([Integer(f"x{i}", 0, alleles - 1) for i in range(n)])
@@ -90,7 +90,7 @@ class NKLandscape(Simulator):
         """
         sign = _direction(objective)
         steps = self.n * self.alleles ** (2 * self.k + 1)
-        if sign is None or self.neighbourhood != "adjacent" or steps > LARGEST_DYNAMIC_PROGRAM:
+        if sign is None or self.neighbourhood != "adjacent" or steps > MAX_STEPS:
             return None
         if self.k == 0:
             return np.asarray((sign * self._contribution).argmax(axis=1), np.int64)

@@ -17,8 +17,8 @@ zero. So a function is identified by one 64-bit hash per node,
 which equates `conv(x) + conv(x)` with `2 conv(x)`: the classes of cells whose convolutions of one kind share
 their weights (4,660). Where every edge has weights of its own, as in any trained network, the two differ.
 There the hash is taken once more for each convolution with a salt of that edge's own; the sum of these marked
-hashes, over the convolutions that reach the output, tells a function that uses one convolution twice from one
-that uses two (5,044).
+hashes, over the convolutions that reach the output, distinguishes a function that uses one convolution twice
+from one that uses two (5,044).
 
 Two effects are neglected. A convolution maps zero to its batch norm's bias, zero at the start of training and
 learned in a full network; here it stays zero, and such an edge is not built. And batch norm cancels a factor,

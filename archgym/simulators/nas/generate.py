@@ -140,7 +140,7 @@ def make_table(folder: Path, noise: float, workers: Pool, progress: Progress) ->
 
 
 def read_shards(folder: Path) -> dict[str, Array]:
-    """What all shards hold, as columns by class number.
+    """The columns of all shards, by class number.
 
     Raises:
         ArchGymError: shards are missing, or are of another version.

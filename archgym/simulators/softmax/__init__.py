@@ -3,6 +3,8 @@
 model         SoftmaxCostModel: time, traffic and accuracy predicted from a calibration
 calibration   Calibration: costs of one machine's memory and arithmetic, one JSON file (`calibrations/`,
               README.md)
+schema        the entries of such a file, checked
+terms         names of algorithms, passes, access patterns and instruction sets
 library       SoftmaxLibrary: one kernel for each of several workloads
 measured      MeasuredSoftmax: kernels compiled and timed on this machine
 function      softmax: an array's softmax by a kernel of choice

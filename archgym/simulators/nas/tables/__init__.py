@@ -2,6 +2,8 @@
 
 table               Table: the npz format, and installed tables by name
 imports             files of published benchmarks to tables
+nats_bench          the records of NATS-Bench
+accuracies          checks of cells and accuracies that the importers share
 restricted_pickle   pickles read as data, without running code
 summary             distribution, noise ceiling and predictors of a table
 """

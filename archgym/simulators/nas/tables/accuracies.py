@@ -1,6 +1,4 @@
-"""What the importers of tables share: cells in order, accuracies as numbers, and the question of their
-unit.
-"""
+"""Checks that the importers of tables share: cells in order, accuracies as numbers, and their unit."""
 
 from __future__ import annotations
 
@@ -17,7 +15,7 @@ from archgym.simulators.nas.tables.table import Table
 from archgym.space import Array, Indices
 from archgym.text import one_line, shown
 
-FEW = 0.05  # largest share of accuracies of at most 1 %: of 100 classes, every 46th network guesses
+MAX_GUESSING = 0.05  # share of accuracies of 1 per cent or less: with 100 classes, every 46th network guesses
 AnyPath = str | os.PathLike[str]
 
 
@@ -87,7 +85,7 @@ NUMPY_NUMBERS = (
     np.uint32,
     np.uint64,
 )
-RANGES = {False: "of 0 to 100 per cent", True: "from 0 to 1"}  # key: fractions
+RANGES = {False: "of 0 to 100 per cent", True: "from 0 to 1"}  # by `fractions`
 
 
 def number(value: Any) -> float:
@@ -119,7 +117,7 @@ def check_unit(source: str, columns: Mapping[str, Array], fractions: bool | None
     """Refuse accuracies that were read as per cent and cannot be, and ask for their unit.
 
     Args:
-        source: the file.
+        source: name of the file.
         columns: name -> accuracies as fractions, NaN where missing.
         fractions: True if the user says fractions, False for per cent, None where not given.
     """
@@ -134,7 +132,7 @@ def check_unit(source: str, columns: Mapping[str, Array], fractions: bool | None
             f"{source}: all accuracies are from 0 to 1, where per cent are expected; say --fractions if they "
             "are fractions, or --per-cent if they are per cent (fractions=True or False in Python)"
         )
-    mixed = small or [name for name, share in at_most_1.items() if share > FEW]
+    mixed = small or [name for name, share in at_most_1.items() if share > MAX_GUESSING]
     if mixed:
         where = "" if small else " in many lines"
         raise ArchGymError(

@@ -7,10 +7,10 @@
     nas-bench-macro  JSON, 6,561 networks of eight layers   nas-bench-macro-cifar10              50          3
     naslib           pickle of learning curves              naslib-cifar10, ...                  12, last    1
 
-Every source states per cent; tables hold fractions. Copies of them may have been brought to fractions:
-figures that are all from 0 to 1 cannot be per cent, and `fractions=` says what they are. Rows keep the order
-of the source. Pickles are read by `restricted_pickle`; what they hold is looked at by its exact type, since
-text or a sum of it could be made to take for ever.
+Every source states per cent; tables hold fractions. A copy of a source may hold fractions: where all its
+figures are from 0 to 1 they cannot be per cent, and `fractions=` decides. Rows keep the order of the source.
+Pickles are read by `restricted_pickle`; their content is checked by exact type, since operations on other
+types could take unlimited time.
 
 Sources: Dong et al., "NATS-Bench", TPAMI 2021 (topology space, API `get_more_info`); Dong & Yang,
     "NAS-Bench-201", ICLR 2020; Su et al.,
@@ -54,14 +54,14 @@ from archgym.simulators.nas.tables.table import SPACES, Table
 from archgym.space import Array
 from archgym.text import one_line, shown
 
-# our name -> how its columns begin
+# our name -> start of the names of its columns
 CSV_SETS = {"cifar10": "cifar10", "cifar100": "cifar100", "imagenet16-120": "imagenet16"}
 CSV_COLUMNS = {dataset: (f"{start}_valid", f"{start}_test") for dataset, start in CSV_SETS.items()}
 CSV_EPOCHS = 12
 MACRO_EPOCHS, MACRO_TRAININGS = 50, 3
 NASLIB_SETS = {"cifar10": "cifar10-valid", "cifar100": "cifar100", "imagenet16-120": "ImageNet16-120"}
 NASLIB_LIMIT = 2048 * MIB  # learning curves of three data sets over 200 epochs take 350
-MAX_EPOCHS = 1000  # of a learning curve
+MAX_EPOCHS = 1000  # epochs of a learning curve
 JSON_LIMIT = 64 * MIB  # NAS-Bench-Macro takes 1.2
 
 
@@ -73,15 +73,15 @@ def import_nasbench201(
     for each data set in it.
 
     Args:
-        path: the file.
-        progress: a function of (what is being done, the share that is done).
-        fractions: True if accuracies are from 0 to 1, False for per cent; None for per cent where the figures
-            allow no doubt.
+        path: path of the file.
+        progress: called with the step and the share that is done.
+        fractions: True for accuracies from 0 to 1, False for per cent; None for per cent, unless that is
+            impossible.
 
     Raises:
         UnclearUnit: all figures are from 0 to 1.
-        ArchGymError: a column that is missing; a cell that is missing, unknown or there twice; a figure that
-            is not one of 0 to 100. The message names the line.
+        ArchGymError: a missing column; a missing, unknown or duplicate cell; a figure outside 0 to 100. The
+            message names the line.
     """
     name = os.fspath(path)
     cells: list[tuple[str, str]] = []
@@ -91,18 +91,18 @@ def import_nasbench201(
         with open(path, newline="", encoding="utf-8-sig") as file:
             first = file.readline()
             delimiter = delimiter_of(first)
-            there = next(csv.reader([first], delimiter=delimiter, skipinitialspace=True), [])
-            reader = csv.DictReader(file, there, strict=True, delimiter=delimiter, skipinitialspace=True)
+            header = next(csv.reader([first], delimiter=delimiter, skipinitialspace=True), [])
+            reader = csv.DictReader(file, header, strict=True, delimiter=delimiter, skipinitialspace=True)
             datasets = [
                 dataset
                 for dataset, columns in CSV_COLUMNS.items()
-                if any(column in there for column in columns)
+                if any(column in header for column in columns)
             ] or [*CSV_SETS]
             columns = [column for dataset in datasets for column in CSV_COLUMNS[dataset]]
-            missing = [column for column in ("cell", *columns) if column not in there]
+            missing = [column for column in ("cell", *columns) if column not in header]
             if missing:
                 raise ArchGymError(f"{name} lacks the columns {', '.join(missing)}")
-            for line in itertools.islice(reader, CELL_SPACE.size + 1):  # one of more is there twice
+            for line in itertools.islice(reader, CELL_SPACE.size + 1):  # with one more a cell is a duplicate
                 where = f"line {reader.line_num + 1}"
                 cells.append((where, line["cell"] or ""))
                 if delimiter == ";":  # where commas are decimal marks
@@ -145,15 +145,15 @@ def import_nas_bench_macro(
     accuracy. Its "flops" are multiply-adds of convolutions and classifier, without biases and batch norm.
 
     Args:
-        path: the file.
-        progress: a function of (what is being done, the share that is done).
-        fractions: True if accuracies are from 0 to 1, False for per cent; None for per cent where the figures
-            allow no doubt.
+        path: path of the file.
+        progress: called with the step and the share that is done.
+        fractions: True for accuracies from 0 to 1, False for per cent; None for per cent, unless that is
+            impossible.
 
     Raises:
         UnclearUnit: all accuracies are from 0 to 1.
-        ArchGymError: not such a file, or architectures that are missing or have other figures (the message
-            names one).
+        ArchGymError: the file is of another kind, or architectures are missing or have invalid figures (the
+            message names one).
     """
     name, data = os.fspath(path), _read_json(path)
     for architecture in data:
@@ -242,17 +242,17 @@ def _count(entry: Any, column: str, where: str) -> int:
 def import_naslib(
     path: AnyPath, progress: Progress = silent, *, fractions: bool | None = None
 ) -> list[Table]:
-    """A pickle of NASLib, nb201_cifar10_full_training.pickle or the like -> a table for each data set in it.
+    """A pickle of NASLib, such as nb201_cifar10_full_training.pickle -> a table for each data set in it.
 
-    It maps a cell's string to data sets, and those to lists by epoch. `eval_acc1es` is what NASLib calls both
-    validation and test accuracy; on CIFAR-10 it is that of the trainings on half of the training set. It
-    becomes validation accuracy, and test accuracy is left unknown.
+    It maps a cell's string to data sets, and those to lists by epoch. `eval_acc1es` is both validation and
+    test accuracy in NASLib; on CIFAR-10 it is that of the trainings on half of the training set. It becomes
+    validation accuracy, and test accuracy stays unknown.
 
     Args:
-        path: the file.
-        progress: a function of (what is being done, the share that is done).
-        fractions: True if accuracies are from 0 to 1, False for per cent; None for per cent where the figures
-            allow no doubt.
+        path: path of the file.
+        progress: called with the step and the share that is done.
+        fractions: True for accuracies from 0 to 1, False for per cent; None for per cent, unless that is
+            impossible.
 
     Raises:
         UnclearUnit: all accuracies of a data set are from 0 to 1.
@@ -270,8 +270,8 @@ def import_naslib(
     first = next(iter(data.values()))
     names = {ours: theirs for ours, theirs in NASLIB_SETS.items() if theirs in first}
     if not names:
-        there = ", ".join(one_line(str(key), 40) for key in itertools.islice(first, 9))  # keys are flat
-        raise ArchGymError(f"{name} has the data sets {there}; known are {', '.join(NASLIB_SETS.values())}")
+        present = ", ".join(one_line(str(key), 40) for key in itertools.islice(first, 9))  # keys are flat
+        raise ArchGymError(f"{name} has the data sets {present}; known are {', '.join(NASLIB_SETS.values())}")
     tables = []
     curves_of = {theirs: _curves(data, theirs, name, bool(fractions)) for theirs in names.values()}
     check_unit(name, {theirs: curves[:, -1] for theirs, curves in curves_of.items()}, fractions)
@@ -283,8 +283,8 @@ def import_naslib(
         about = {
             "source": "NASLib, learning curves of NAS-Bench-201",
             "file": Path(path).name,
-            "note": f"one training of {last} epochs, seen on its way; NASLib states one accuracy, "
-            "which is taken for that of validation",
+            "note": f"one training of {last} epochs, with accuracies on the way; NASLib's one accuracy "
+            "is taken for validation accuracy",
         }
         tables.append(
             cell_table(f"naslib-{ours}", ours, rows, budgets, valid, np.full((len(curves), 1), np.nan), about)
@@ -298,14 +298,14 @@ def _curves(data: Mapping[Any, Any], dataset: str, name: str, fractions: bool) -
     curves: list[Array] = []
     for cell, entry in data.items():
         try:
-            found = entry[dataset]["eval_acc1es"]
-            if type(found) not in (list, tuple):
-                raise TypeError(f"expected a list of numbers, got {shown(found)}")
-            if not 0 < len(found) <= MAX_EPOCHS or len(found) != len((curves or [found])[0]):
-                raise ValueError(f"{len(found):,} epochs")
-            if not set(map(type, found)) <= {int, float, *NUMPY_NUMBERS}:
-                raise TypeError(f"expected a list of numbers, got {shown(found)}")
-            curve = np.array(found, float) / (1 if fractions else 100)
+            values = entry[dataset]["eval_acc1es"]
+            if type(values) not in (list, tuple):
+                raise TypeError(f"expected a list of numbers, got {shown(values)}")
+            if not 0 < len(values) <= MAX_EPOCHS or len(values) != len((curves or [values])[0]):
+                raise ValueError(f"{len(values):,} epochs")
+            if not set(map(type, values)) <= {int, float, *NUMPY_NUMBERS}:
+                raise TypeError(f"expected a list of numbers, got {shown(values)}")
+            curve = np.array(values, float) / (1 if fractions else 100)
             if not ((curve >= 0) & (curve <= 1)).all():
                 raise ValueError(f"an accuracy not {RANGES[fractions]}")
         except (KeyError, IndexError, TypeError, ValueError, OverflowError) as error:

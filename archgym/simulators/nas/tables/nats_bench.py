@@ -31,7 +31,7 @@ from archgym.space import Array
 from archgym.text import one_line, shown
 
 NATS_BUDGETS = (12, 200)  # epochs, each with trainings of its own
-NATS_SETS = {  # our name -> data set and part of the validation accuracy, and of the test accuracy
+NATS_SETS = {  # our name -> data set and part of validation accuracy, and of test accuracy
     # validated on half of the training set, tested after all of it
     "cifar10": (("cifar10-valid", "x-valid"), ("cifar10", "ori-test")),
     "cifar100": (("cifar100", "x-valid"), ("cifar100", "x-test")),
@@ -41,15 +41,14 @@ NATS_SETS = {  # our name -> data set and part of the validation accuracy, and o
 
 @dataclass(frozen=True)
 class NatsRecord:
-    """One file of NATS-Bench: the record of one cell.
+    """One file of NATS-Bench: the trainings of one cell, by (data set, epochs, seed).
 
     Attributes:
-        index: position of the cell in NATS-Bench's order.
+        index: number of the cell in the order of NATS-Bench.
         cell: string of the cell.
-        valid: (data set, epochs, seed) -> validation accuracy, a fraction.
-        test: the same -> test accuracy.
-        seconds: the same -> what the training whose validation accuracy is stated took, as the source states
-            it.
+        valid: validation accuracies, fractions.
+        test: test accuracies, fractions.
+        seconds: times of the trainings of `valid`, as the source states them.
     """
 
     index: int
@@ -64,12 +63,11 @@ def read_nats_record(path: AnyPath, *, fractions: bool = False) -> NatsRecord:
     `get_more_info` gives.
 
     Args:
-        path: the file.
-        fractions: True if accuracies are from 0 to 1 instead of per cent.
+        path: path of the file.
+        fractions: True for accuracies from 0 to 1, False for per cent.
 
     Raises:
-        ArchGymError: no such file, a damaged one, a pickle that contains code, or a file that is not a
-            record.
+        ArchGymError: the file is missing or damaged, a pickle that contains code, or not a record.
     """
     data = load_pickle(path)
     if not isinstance(data, dict):
@@ -118,15 +116,15 @@ def import_nats_bench(
     others on all of it. Seconds are those of the former, the mean over the seeds.
 
     Args:
-        path: the folder.
-        progress: a function of (what is being done, the share that is done).
-        fractions: True if accuracies are from 0 to 1, False for per cent; None for per cent where the figures
-            allow no doubt.
+        path: path of the folder.
+        progress: called with the step and the share that is done.
+        fractions: True for accuracies from 0 to 1, False for per cent; None for per cent, unless that is
+            impossible.
 
     Raises:
         UnclearUnit: all figures are from 0 to 1.
-        ArchGymError: not such a folder, records that are missing (how many), damaged, of other cells, or that
-            want to run code.
+        ArchGymError: the folder is another one, or has records that are missing (how many), damaged, of other
+            cells, or contain code.
     """
     folder = Path(path)
     meta = folder / "meta.pickle.pbz2"
@@ -150,12 +148,12 @@ def import_nats_bench(
     places = {(epochs, seed): (s, k) for k, epochs in enumerate(NATS_BUDGETS) for s, seed in enumerate(seeds)}
 
     def gathered(what: str, name: str) -> Array:
-        found = np.full(shape, np.nan)
+        values = np.full(shape, np.nan)
         for row, record in enumerate(records):
             for (dataset, epochs, seed), value in getattr(record, what).items():
                 if dataset == name:
-                    found[row][places[epochs, seed]] = value
-        return found
+                    values[row][places[epochs, seed]] = value
+        return values
 
     accuracies = {(what, name): gathered(what, name) for what in ("valid", "test") for name in NATS_SETS}
     check_unit(
@@ -166,8 +164,8 @@ def import_nats_bench(
     about = {
         "source": "NATS-Bench, topology space (v1.0)",
         "seeds": seeds,
-        "note": "12 and 200 epochs are trainings of their own; a seed that was not trained for as many "
-        "epochs has no figure there",
+        "note": "12 and 200 epochs are trainings of their own; a seed that was not trained for one "
+        "of them has no figure there",
     }
     return [
         cell_table(

@@ -12,11 +12,11 @@ None of these names is looked up: the three calls are carried out here, and noth
 but the bytes of a number whose type is on a list. Instructions that could do more (objects of classes,
 extension codes, persistent ids) are not carried out at all.
 
-Nor can a small file take all memory or time. What it unpacks to is bounded, by its own size too; so is what
-its instructions make, at prices that follow the memory that they take (numbers of eight bytes are free, since
-a file that has many is large itself); and so are keys that are not text, which a file could choose so that
-they collide. What comes back may still nest or refer to itself without end: look at the type of a value
-before anything is done with it.
+Nor can a small file take all memory or time. Its unpacked size is bounded, relative to its own size too; so
+is the cost of its instructions, at prices that follow the memory that they take (numbers of eight bytes are
+free, since a file with many is large itself); and so is the number of keys that are not text, which a file
+could choose so that they collide. The result may still be nested without end or contain itself: check the
+type of a value before using it.
 
 Format: Python's `pickletools`.
 """
@@ -40,7 +40,7 @@ from archgym.files.paths import foreign
 from archgym.text import one_line
 
 MIB = 2**20
-_BZIP2 = b"BZh"  # how such files begin
+_BZIP2 = b"BZh"  # start of such files
 _AHEAD = 2 * MIB  # bytes that are unpacked at once
 _HEAD = MIB // 16  # bytes that tell a pickle from other files
 _SMALL = 16 * MIB  # what any compressed file may unpack to
@@ -49,7 +49,7 @@ _LONGEST = MIB  # bytes of one text or number
 # of what instructions cost, and one for each 100 bytes; a record of NATS-Bench takes 0.1 million, NASLib 6 at
 # most
 _BUDGET = 7_000_000
-_STEPS = 4096  # instructions from one look at what they cost to the next
+_STEPS = 4096  # instructions between checks of their cost
 # values that wait to become part of another: pickles write lists and dictionaries in parts of 1,000
 _WAITING = 100_000
 _DEPTH = 1000  # of parts within parts
@@ -122,7 +122,7 @@ def _load(file: IO[bytes], name: str, limit: int) -> Any:
     head = buffered.peek(_HEAD)[:_HEAD]
     try:
         return _Reader(buffered, _BUDGET + size // 100).load()
-    except ArchGymError:  # of what is read
+    except ArchGymError:  # of the file that is read
         raise
     except _Refusal as refusal:
         if _is_pickle(head):
@@ -342,7 +342,7 @@ class _Reader(pickle._Unpickler):
     def _remember(self, number: int) -> None:
         # they are counted up; others could be chosen such as collide
         if not 0 <= number < len(self.memo) + 256:
-            raise pickle.UnpicklingError("it numbers what it remembers in leaps")
+            raise pickle.UnpicklingError("its memo numbers are not consecutive")
         self.memo[number] = self.stack[-1]
 
     def _remember_by_line(self) -> None:

@@ -1,4 +1,4 @@
-"""What an accuracy table is like: its distribution, its noise ceiling, and what predicts its accuracies.
+"""Summary of an accuracy table: its distribution, its noise ceiling, and predictors of its accuracies.
 
 With S training seeds per row, MSB the mean square between rows and MSW the mean square within them (one-way
 analysis of variance),
@@ -32,15 +32,15 @@ class Summary:
     distinct rows.
 
     Attributes:
-        kind: "test", or "validation" where no test accuracy is known.
-        accuracy: mean accuracy of every row, float64 [rows].
+        kind: kind of accuracies: "test", or "validation" where no test accuracy is known.
+        accuracy: accuracy of every row, float64 [rows].
         quantiles: accuracy at 0, 25, 50, 75 and 100 % of the rows.
         between, within: standard deviation of the rows' means, and of the seeds of a row; None with one seed.
         seeds: mean Spearman correlation of two seeds; None with one seed.
         reliability, top_reliability: ICC(1, S) of all rows, and of the quarter with the highest means; None
             with one seed.
         by_convolutions: mean accuracy of the rows with 0, 1, ... 6 live 3x3 convolutions.
-        correlations: Spearman correlation with the accuracy of everything else that is known of a row.
+        correlations: Spearman correlation of each other figure of a row with its accuracy.
         front: rows that no other row beats in accuracy at the same or fewer multiply-adds, by multiply-adds.
     """
 
@@ -118,7 +118,7 @@ def pareto_front(cost: Array, accuracy: Array) -> Indices:
 
 
 def _columns(table: Table, cells: Indices, tested: bool) -> dict[str, Array]:
-    """What may predict a row's accuracy: [rows] each."""
+    """Possible predictors of a row's accuracy: [rows] each."""
     budgets = table.budgets.tolist()
     seen = np.nanmean(table.valid_accuracy, axis=1, dtype=float)  # [rows, K]
     shown = len(budgets) if tested else len(budgets) - 1

@@ -1,21 +1,18 @@
-"""Accuracy tables of trained networks: one npz format, for the tables that ship and for those that users
-bring.
+"""Accuracy tables of trained networks: one npz format, for the tables that ship and for imported ones.
 
-A table holds what came of training every architecture of a space, often several times and watched at several
-epochs:
+The tables that ship are beside this module; `archgym data import` writes others to the data folder. They are
+read without pickle. A table holds the results of training every architecture of a space, often several times
+and at several epochs:
 
-    row              int64   [designs]     which row an architecture has, by ordinal (those that are one
-                                           function may share a row)
-    budgets          int64   [K]           epochs after which validation accuracy was taken, increasing
-    valid_accuracy   float32 [rows, S, K]  of S training seeds, as fractions; NaN where a seed was not trained
-    test_accuracy    float32 [rows, S]     after the last budget; NaN where a seed was not tested
-    train_seconds    float32 [rows, K]     of training one seed up to each budget; absent where it is not
+    row              int64   [designs]     row of each architecture, by ordinal (architectures of one function
+                                           may share a row)
+    budgets          int64   [K]           epochs after which validation accuracy was measured, increasing
+    valid_accuracy   float32 [rows, S, K]  fractions, by training seed; NaN where a seed was not trained
+    test_accuracy    float32 [rows, S]     fractions, after the last budget; NaN where a seed was not tested
+    train_seconds    float32 [rows, K]     time of training one seed up to each budget; absent where it is not
                                            known
-    columns          numbers [rows] each   what else is known of a row, under names of their own
-    provenance       JSON                  where the figures come from
-
-Ours lie beside this module; users' lie in the data folder, where `archgym data import` puts them. Tables are
-read without pickle.
+    columns          numbers [rows] each   further figures of a row, under their own names
+    provenance       JSON                  origin of the figures
 """
 
 from __future__ import annotations
@@ -37,10 +34,10 @@ from archgym.files.paths import data_folder, make_folder
 from archgym.space import Array, Indices
 
 FORMAT = 1
-HEADER = ("name", "space", "network", "provenance")  # what of a table is in the file's header
-SPACES = {"cell": 5**6, "macro": 3**8}  # architectures of each space
+HEADER = ("name", "space", "network", "provenance")  # fields of a table in the file's header
+SPACES = {"cell": 5**6, "macro": 3**8}  # number of architectures of each space
 
-IMPORTERS = {  # how the names of tables that do not ship begin -> the command that makes them
+IMPORTERS = {  # start of the names of tables that do not ship -> the command that makes them
     "digits": "python -m archgym.simulators.nas.generate --noise NOISE",
     "nats": "archgym data import nats-bench PATH",
     "nasbench201": "archgym data import nasbench201 CSV",
@@ -53,12 +50,13 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Table:
-    """What came of training the architectures of one space on one data set; see the module for shapes.
+    """Results of training the architectures of one space on one data set; see the module for shapes.
 
     Attributes:
         name: name of the data set, such as "digits-0.5" or "nats-cifar10".
         space: "cell" (NAS-Bench-201, ordinals of `cells.CELL_SPACE`) or "macro" (NAS-Bench-Macro).
-        network: name in `costs.NETWORKS`, for parameters and multiply-adds; "" where columns have them.
+        network: name in `costs.NETWORKS` of the network with the architectures' costs; "" where columns hold
+            the costs.
 
     Raises:
         ArchGymError: arrays that do not fit together, or accuracies that are not fractions.
@@ -92,7 +90,7 @@ class Table:
         for name, column in self.columns.items():
             expect(name, column, (rows,), np.number)
         if not len(self.budgets) or (np.diff(self.budgets) <= 0).any():
-            raise ArchGymError("budgets are epochs in increasing order, at least one")
+            raise ArchGymError("budgets must be epochs in increasing order, at least one")
         if len(self.row) and not (self.row.min() >= 0 and self.row.max() < rows):
             raise ArchGymError(f"expected row numbers in 0..{rows - 1}, got others")
         for name, accuracies in (
@@ -136,7 +134,7 @@ def read_table(path: str | os.PathLike[str]) -> Table:
     """The table that `save_table` wrote.
 
     Raises:
-        ArchGymError: no such file, a damaged one, or one whose figures are not those that were written.
+        ArchGymError: the file is missing or damaged, or its figures are not those that were written.
     """
     with reading(path, "an accuracy table of archgym", "import it again"):
         about, arrays = load_archive(path, FORMAT)

@@ -241,7 +241,7 @@ def train(
 @contextmanager
 def one_thread() -> Iterator[None]:
     """PyTorch on one thread, since sums over several differ in their last bits; afterwards the number of
-    threads is what it was.
+    threads is restored.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
