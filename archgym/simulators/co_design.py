@@ -23,8 +23,7 @@ accuracy of another one is as good on every chip: it is feasible where the other
 among the other's. The optimum is in the space of the remaining cells times the chips.
 
 Source: Yang et al., "Co-exploration of neural architectures and heterogeneous ASIC accelerator designs
-    targeting multiple tasks", DAC 2020
-(the joint search and its objective).
+targeting multiple tasks", DAC 2020 (the joint search and its objective).
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from archgym.errors import ArchGymError, unknown
+from archgym.errors import ArchGymError, unknown, whole
 from archgym.objective import Maximize, Minimize, Objective
 from archgym.simulator import Metric, Simulator
 from archgym.space import Array, DesignSpace, Indices, Integer
@@ -33,8 +33,8 @@ class NKLandscape(Simulator):
 
     Args:
         n: number of loci (parameters x0, x1, ...).
-        k: other loci that each contribution depends on, 0 <= k < n.
-        alleles: values per locus.
+        k: number of other loci that each contribution depends on, 0 <= k < n.
+        alleles: number of values per locus.
         seed: seed for the contributions (and for random neighbourhoods).
         neighbourhood: "adjacent" (the k loci that follow on the ring) or "random" (k others, drawn for each
             locus).
@@ -50,19 +50,18 @@ class NKLandscape(Simulator):
     def __init__(
         self, n: int = 20, k: int = 2, alleles: int = 4, seed: int = 0, neighbourhood: str = "adjacent"
     ):
-        for name, value, low in (("n", n, 1), ("k", k, 0), ("alleles", alleles, 2), ("seed", seed, 0)):
-            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < low:
-                raise ArchGymError(f"{name} must be an integer from {low}, not {value!r}")
+        n, k, seed = whole("n", n, least=1), whole("k", k, least=0), whole("seed", seed, least=0)
+        alleles = whole("alleles", alleles, least=2)
         if k >= n:
-            raise ArchGymError(f"k must be below n: each of n={n} loci has only {n - 1} others, not {k}")
+            raise ArchGymError(f"expected k below n, got k={k}; each of n={n} loci has only {n - 1} others")
         if neighbourhood not in NEIGHBOURHOODS:
             raise unknown("neighbourhood", neighbourhood, NEIGHBOURHOODS)
-        if n * int(alleles) ** (int(k) + 1) > MAX_TABLE:
+        if n * alleles ** (k + 1) > MAX_TABLE:
             raise ArchGymError(
                 f"n * alleles^(k + 1) contributions do not fit into memory (above {MAX_TABLE:,}); lower k or "
                 "alleles"
             )
-        self.n, self.k, self.alleles, self.neighbourhood = int(n), int(k), int(alleles), neighbourhood
+        self.n, self.k, self.alleles, self.neighbourhood = n, k, alleles, neighbourhood
         self.space = DesignSpace([Integer(f"x{i}", 0, alleles - 1) for i in range(n)])
         rng = np.random.default_rng([seed, n, k, alleles])
         # c[i, row], row = (x_i, x_j1, ..., x_jK) in base `alleles`
@@ -121,15 +120,11 @@ def _candidates(values: Array, c_i: Array) -> Array:
     """V_i [S, windows] and c_i [x_i, between, x_{i+K}] -> the terms whose maximum is V_{i+1}: [S, x_i,
     between, x_{i+K}].
     """
-    candidates: Array = values.reshape(len(values), *c_i.shape[:2], 1) + c_i
-    return candidates
+    return values.reshape(len(values), *c_i.shape[:2], 1) + c_i
 
 
 def _direction(objective: Objective) -> float | None:
     """+1 where the objective is to maximise fitness, -1 to minimise it, None where it is anything else."""
-    if len(objective.terms) != 1 or objective.constraints:
-        return None
     term = objective.terms[0]
-    if not isinstance(term, Maximize | Minimize) or term.weight <= 0:
-        return None
-    return 1.0 if isinstance(term, Maximize) else -1.0
+    plain = len(objective.terms) == 1 and not objective.constraints and term.weight > 0
+    return -term.sign if plain and isinstance(term, Maximize | Minimize) else None

@@ -441,11 +441,11 @@ def test_macro_networks_keep_their_three_accuracies_and_exact_costs():
         ),
         (
             lambda data: data["00000012"].update(params=1.5),
-            "architecture 00000012: params is not a positive whole number, but 1.5",
+            "architecture 00000012: expected params as a positive whole number, got 1.5",
         ),
         (
             lambda data: data["00000012"].pop("flops"),
-            "architecture 00000012: flops is not a positive whole number, but None",
+            "architecture 00000012: expected flops as a positive whole number, got None",
         ),
     ],
 )

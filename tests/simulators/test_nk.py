@@ -113,12 +113,12 @@ def test_the_seed_decides_the_landscape():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"n": 0}, "n must be an integer from 1"),
-        ({"n": 2.5}, "n must be an integer from 1"),
-        ({"k": -1}, "k must be an integer from 0"),
-        ({"n": 3, "k": 3}, "k must be below n"),
-        ({"alleles": 1}, "alleles must be an integer from 2"),
-        ({"seed": -1}, "seed must be an integer from 0"),
+        ({"n": 0}, "expected n as a whole number >= 1, got 0"),
+        ({"n": 2.5}, "expected n as a whole number >= 1, got 2.5"),
+        ({"k": -1}, "expected k as a whole number >= 0, got -1"),
+        ({"n": 3, "k": 3}, "expected k below n, got k=3"),
+        ({"alleles": 1}, "expected alleles as a whole number >= 2, got 1"),
+        ({"seed": -1}, "expected seed as a whole number >= 0, got -1"),
         ({"neighbourhood": "adjecent"}, "did you mean 'adjacent'"),
         ({"n": 40, "k": 30}, "do not fit into memory"),
     ],

@@ -10,9 +10,8 @@ rows are one function: `none` is zero, `skip_connect` the identity, average pool
 and has no batch norm), and a convolution (ReLU, convolution, batch norm) some nonlinearity that maps zero to
 zero. So a function is identified by one 64-bit hash per node,
 
-    h_j = sum_i t(op_ij, h_i) mod 2^64   t(none, h) = 0, t(skip, h) = h, t(pool, h) = p h (p odd), t(conv_k,
-                                         h) = mix(h ^ salt_k),
-                                            and t(op, 0) = 0
+    h_j = sum_i t(op_ij, h_i) mod 2^64      t(none, h) = 0, t(skip, h) = h, t(pool, h) = p h (p odd),
+                                            t(conv_k, h) = mix(h ^ salt_k), and t(op, 0) = 0
 
 which equates `conv(x) + conv(x)` with `2 conv(x)`: the classes of cells whose convolutions of one kind share
 their weights (4,660). Where every edge has weights of its own, as in any trained network, the two differ.
@@ -24,8 +23,8 @@ Two effects are neglected. A convolution maps zero to its batch norm's bias, zer
 learned in a full network; here it stays zero, and such an edge is not built. And batch norm cancels a factor,
 conv(2 x) = conv(x), which merges a few more classes up to its epsilon; they are kept apart.
 
-Source: Dong & Yang, "NAS-Bench-201", ICLR 2020 (space and strings); the count of 6,466 is that of Dong et
-    al., "NATS-Bench", TPAMI 2021.
+Sources: Dong & Yang, "NAS-Bench-201", ICLR 2020 (space and strings); Dong et al., "NATS-Bench", TPAMI 2021
+(the count of 6,466, `nats_unique_string`).
 """
 
 from __future__ import annotations

@@ -12,8 +12,7 @@ the numbers of 1x1 and 3x3 convolutions of a cell,
     imagenet16-120   params  80,456 + ...                       MACs  1,953,280 +   983,040 n1 +  8,847,360 n3
     digits           params     666 +    576 n1 +   4,672 n3    MACs     13,472 +    20,480 n1 +    184,320 n3
 
-Sources: Dong & Yang, "NAS-Bench-201", ICLR 2020 (the first three); `training.train` (digits, both stages 16
-    wide).
+Sources: Dong & Yang, "NAS-Bench-201", ICLR 2020 (the first three); `training.train` (digits).
 """
 
 from __future__ import annotations

@@ -1,15 +1,16 @@
-"""Checks that the importers of tables share: cells in order, accuracies as numbers, and their unit."""
+"""What importers of tables share: their arguments, cells in order, accuracies as numbers, and their unit."""
 
 from __future__ import annotations
 
 import math
 import os
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from archgym.errors import ArchGymError
+from archgym.progress import Progress
 from archgym.simulators.nas.cells import CELL_SPACE, parse
 from archgym.simulators.nas.tables.table import Table
 from archgym.space import Array, Indices
@@ -21,6 +22,30 @@ AnyPath = str | os.PathLike[str]
 
 class UnclearUnit(ArchGymError):
     """Accuracies that cannot be percentages, without an answer in `fractions=`."""
+
+
+class Import(Protocol):
+    """Reads the files of one kind.
+
+    Args:
+        path: path of the file or folder.
+        progress: called with the step and the share that is done.
+        fractions: True for accuracies from 0 to 1, False for per cent; None for per cent, unless that is
+            impossible.
+
+    Returns:
+        A table for each data set.
+
+    Raises:
+        UnclearUnit: all accuracies are from 0 to 1, and `fractions` is None.
+        ArchGymError: a file that is missing, damaged, of another kind or contains code; a cell that is
+            missing, unknown or duplicate; a figure that is missing or impossible. The message names the
+            place.
+    """
+
+    def __call__(
+        self, path: AnyPath, progress: Progress = ..., *, fractions: bool | None = ...
+    ) -> list[Table]: ...
 
 
 def ordinals(cells: Iterable[tuple[str, Any]], source: str) -> Indices:
@@ -59,46 +84,33 @@ def cell_table(
     """A table of cells from fractions [cells, seeds, budgets] and [cells, seeds], and seconds [cells,
     budgets].
     """
-    return Table(
-        name,
-        "cell",
-        network,
-        rows,
-        np.array(list(budgets)),
-        valid.astype(np.float32),
-        test.astype(np.float32),
-        None if seconds is None else seconds.astype(np.float32),
-        provenance=provenance,
-    )
+    valid, test = valid.astype(np.float32), test.astype(np.float32)
+    train_seconds = None if seconds is None else seconds.astype(np.float32)
+    epochs = np.array(list(budgets))
+    return Table(name, "cell", network, rows, epochs, valid, test, train_seconds, provenance=provenance)
 
 
 NUMPY_NUMBERS = (
-    np.float16,
-    np.float32,
-    np.float64,
-    np.int8,
-    np.int16,
-    np.int32,
-    np.int64,
-    np.uint8,
-    np.uint16,
-    np.uint32,
-    np.uint64,
+    *(np.float16, np.float32, np.float64),
+    *(np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32, np.uint64),
 )
 RANGES = {False: "of 0 to 100 per cent", True: "from 0 to 1"}  # by `fractions`
 
 
 def number(value: Any) -> float:
     """A number of a pickle or a JSON file, or written as text; NaN for anything else."""
-    if type(value) not in (int, float, str, *NUMPY_NUMBERS):
-        return math.nan
     try:
-        return float(value)
+        return float(value) if type(value) in (int, float, str, *NUMPY_NUMBERS) else math.nan
     except (ValueError, OverflowError):
         return math.nan
 
 
 def fraction(value: Any, fractions: bool) -> float:
+    """An accuracy of a file as a fraction.
+
+    Raises:
+        ValueError: not a number, or one out of range.
+    """
     amount = number(value) / (1 if fractions else 100)
     if not 0 <= amount <= 1:
         hint = "; leave --fractions out, or bring all to one unit" if fractions and 1 < amount <= 100 else ""
@@ -107,6 +119,7 @@ def fraction(value: Any, fractions: bool) -> float:
 
 
 def fraction_at(where: str, value: Any, fractions: bool) -> float:
+    """`fraction`, with the place in the error, which is an ArchGymError."""
     try:
         return fraction(value, fractions)
     except ValueError as error:
@@ -132,8 +145,7 @@ def check_unit(source: str, columns: Mapping[str, Array], fractions: bool | None
             f"{source}: all accuracies are from 0 to 1, where per cent are expected; say --fractions if they "
             "are fractions, or --per-cent if they are per cent (fractions=True or False in Python)"
         )
-    mixed = small or [name for name, share in at_most_1.items() if share > MAX_GUESSING]
-    if mixed:
+    if mixed := small or [name for name, share in at_most_1.items() if share > MAX_GUESSING]:
         where = "" if small else " in many lines"
         raise ArchGymError(
             f"{source}: accuracies of {', '.join(mixed)} are from 0 to 1{where}, others are not; bring all "
@@ -142,4 +154,5 @@ def check_unit(source: str, columns: Mapping[str, Array], fractions: bool | None
 
 
 def in_words(error: Exception) -> str:
+    """An error of a file's content in one line."""
     return one_line(f"{error} is missing" if isinstance(error, KeyError) else str(error), 300)

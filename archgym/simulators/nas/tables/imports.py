@@ -1,21 +1,18 @@
 """Accuracy tables that users bring: the files of four sources -> `Table`s, checked cell by cell.
 
-    kind         file                                        tables                      epochs      trainings
-    nats-bench   folder of 15,625 *.pickle.pbz2 and a meta   nats-cifar10, -cifar100,    12, 200     up to 3
-                                                                   -imagenet16-120
-    nasbench201      CSV, a line per cell                   nasbench201-cifar10, ...             12          1
-    nas-bench-macro  JSON, 6,561 networks of eight layers   nas-bench-macro-cifar10              50          3
-    naslib           pickle of learning curves              naslib-cifar10, ...                  12, last    1
+    kind             file                                       tables                   epochs    trainings
+    nats-bench       folder of 15,625 *.pickle.pbz2 and a meta  nats-cifar10, ...        12, 200   up to 3
+    nasbench201      CSV, a line per cell                       nasbench201-cifar10, ... 12        1
+    nas-bench-macro  JSON, 6,561 networks of eight layers       nas-bench-macro-cifar10  50        3
+    naslib           pickle of learning curves                  naslib-cifar10, ...      12, last  1
 
 Every source states per cent; tables hold fractions. A copy of a source may hold fractions: where all its
 figures are from 0 to 1 they cannot be per cent, and `fractions=` decides. Rows keep the order of the source.
 Pickles are read by `restricted_pickle`; their content is checked by exact type, since operations on other
 types could take unlimited time.
 
-Sources: Dong et al., "NATS-Bench", TPAMI 2021 (topology space, API `get_more_info`); Dong & Yang,
-    "NAS-Bench-201", ICLR 2020; Su et al.,
-"Prioritized Architecture Sampling with Monte-Carlo Tree Search", CVPR 2021 (NAS-Bench-Macro); NASLib (AutoML
-Freiburg).
+Sources: `nats_bench`; Dong & Yang, "NAS-Bench-201", ICLR 2020; Su et al., "Prioritized Architecture Sampling
+with Monte-Carlo Tree Search", CVPR 2021 (NAS-Bench-Macro); NASLib (AutoML Freiburg).
 """
 
 from __future__ import annotations
@@ -27,7 +24,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -42,6 +39,7 @@ from archgym.simulators.nas.tables.accuracies import (
     NUMPY_NUMBERS,
     RANGES,
     AnyPath,
+    Import,
     cell_table,
     check_unit,
     fraction_at,
@@ -54,15 +52,17 @@ from archgym.simulators.nas.tables.table import SPACES, Table
 from archgym.space import Array
 from archgym.text import one_line, shown
 
-# our name -> start of the names of its columns
-CSV_SETS = {"cifar10": "cifar10", "cifar100": "cifar100", "imagenet16-120": "imagenet16"}
-CSV_COLUMNS = {dataset: (f"{start}_valid", f"{start}_test") for dataset, start in CSV_SETS.items()}
+CSV_COLUMNS = {  # our name -> columns of validation and of test accuracy
+    "cifar10": ("cifar10_valid", "cifar10_test"),
+    "cifar100": ("cifar100_valid", "cifar100_test"),
+    "imagenet16-120": ("imagenet16_valid", "imagenet16_test"),
+}
 CSV_EPOCHS = 12
 MACRO_EPOCHS, MACRO_TRAININGS = 50, 3
 NASLIB_SETS = {"cifar10": "cifar10-valid", "cifar100": "cifar100", "imagenet16-120": "ImageNet16-120"}
-NASLIB_LIMIT = 2048 * MIB  # learning curves of three data sets over 200 epochs take 350
+MAX_NASLIB_BYTES = 2048 * MIB  # learning curves of three data sets over 200 epochs take 350 MiB
 MAX_EPOCHS = 1000  # epochs of a learning curve
-JSON_LIMIT = 64 * MIB  # NAS-Bench-Macro takes 1.2
+MAX_JSON_CHARACTERS = 64 * MIB  # NAS-Bench-Macro takes 1.2 MiB
 
 
 @renamed(tell="progress")
@@ -72,16 +72,7 @@ def import_nasbench201(
     """A CSV with the columns cell and cifar10_valid, cifar10_test, cifar100_..., imagenet16_... -> a table
     for each data set in it.
 
-    Args:
-        path: path of the file.
-        progress: called with the step and the share that is done.
-        fractions: True for accuracies from 0 to 1, False for per cent; None for per cent, unless that is
-            impossible.
-
-    Raises:
-        UnclearUnit: all figures are from 0 to 1.
-        ArchGymError: a missing column; a missing, unknown or duplicate cell; a figure outside 0 to 100. The
-            message names the line.
+    Arguments and errors: `Import`.
     """
     name = os.fspath(path)
     cells: list[tuple[str, str]] = []
@@ -93,25 +84,19 @@ def import_nasbench201(
             delimiter = delimiter_of(first)
             header = next(csv.reader([first], delimiter=delimiter, skipinitialspace=True), [])
             reader = csv.DictReader(file, header, strict=True, delimiter=delimiter, skipinitialspace=True)
-            datasets = [
-                dataset
-                for dataset, columns in CSV_COLUMNS.items()
-                if any(column in header for column in columns)
-            ] or [*CSV_SETS]
+            datasets = [name for name, columns in CSV_COLUMNS.items() if {*columns} & {*header}]
+            datasets = datasets or [*CSV_COLUMNS]
             columns = [column for dataset in datasets for column in CSV_COLUMNS[dataset]]
-            missing = [column for column in ("cell", *columns) if column not in header]
-            if missing:
+            if missing := [column for column in ("cell", *columns) if column not in header]:
                 raise ArchGymError(f"{name} lacks the columns {', '.join(missing)}")
             for line in itertools.islice(reader, CELL_SPACE.size + 1):  # with one more a cell is a duplicate
                 where = f"line {reader.line_num + 1}"
                 cells.append((where, line["cell"] or ""))
                 if delimiter == ";":  # where commas are decimal marks
                     line |= {column: (line[column] or "").replace(",", ".") for column in columns}
+                place = f"{name}, {where}"
                 figures.append(
-                    [
-                        fraction_at(f"{name}, {where}, {column}", line[column], bool(fractions))
-                        for column in columns
-                    ]
+                    [fraction_at(f"{place}, {column}", line[column], bool(fractions)) for column in columns]
                 )
     except OSError as error:
         raise ArchGymError(f"cannot read {name}: {error.strerror or error}") from error
@@ -121,18 +106,11 @@ def import_nasbench201(
     accuracies = np.array(figures).reshape(len(cells), len(datasets), 2)
     check_unit(name, dict(zip(columns, accuracies.reshape(len(cells), -1).T, strict=True)), fractions)
     about = {"source": "NAS-Bench-201, 12 epochs (CSV)", "file": Path(path).name}
-    return [
-        cell_table(
-            f"nasbench201-{dataset}",
-            dataset,
-            rows,
-            (CSV_EPOCHS,),
-            accuracies[:, d, :1, None],
-            accuracies[:, d, 1:],
-            about,
-        )
-        for d, dataset in enumerate(datasets)
-    ]
+    tables = []
+    for d, dataset in enumerate(datasets):
+        valid, test = accuracies[:, d, :1, None], accuracies[:, d, 1:]
+        tables.append(cell_table(f"nasbench201-{dataset}", dataset, rows, (CSV_EPOCHS,), valid, test, about))
+    return tables
 
 
 @renamed(tell="progress")
@@ -144,16 +122,7 @@ def import_nas_bench_macro(
     The source states the best test accuracy over the 50 epochs of each of three trainings, and no validation
     accuracy. Its "flops" are multiply-adds of convolutions and classifier, without biases and batch norm.
 
-    Args:
-        path: path of the file.
-        progress: called with the step and the share that is done.
-        fractions: True for accuracies from 0 to 1, False for per cent; None for per cent, unless that is
-            impossible.
-
-    Raises:
-        UnclearUnit: all accuracies are from 0 to 1.
-        ArchGymError: the file is of another kind, or architectures are missing or have invalid figures (the
-            message names one).
+    Arguments and errors: `Import`.
     """
     name, data = os.fspath(path), _read_json(path)
     for architecture in data:
@@ -166,21 +135,11 @@ def import_nas_bench_macro(
         raise ArchGymError(
             f"{name} lacks {SPACES['macro'] - len(data):,} of {SPACES['macro']:,} architectures"
         )
-    test = np.array(
-        [
-            _trainings(entry, f"{name}, architecture {architecture}", bool(fractions))
-            for architecture, entry in data.items()
-        ]
-    )
+    entries = [(f"{name}, architecture {architecture}", entry) for architecture, entry in data.items()]
+    test = np.array([_trainings(where, entry, bool(fractions)) for where, entry in entries])
     check_unit(name, {"test_acc": test}, fractions)
     params, macs = (
-        np.array(
-            [
-                _count(entry, column, f"{name}, architecture {architecture}")
-                for architecture, entry in data.items()
-            ]
-        )
-        for column in ("params", "flops")
+        np.array([_count(where, entry, column) for where, entry in entries]) for column in ("params", "flops")
     )
     rows = np.argsort([int(architecture, 3) for architecture in data])
     table = Table(
@@ -195,8 +154,7 @@ def import_nas_bench_macro(
         provenance={
             "source": "NAS-Bench-Macro",
             "file": Path(path).name,
-            "note": "the best test accuracy over the epochs of a training; the source has no "
-            "validation accuracy",
+            "note": "best test accuracy over the epochs of a training; no validation accuracy in the source",
         },
     )
     return [table]
@@ -207,10 +165,10 @@ def _read_json(path: AnyPath) -> dict[str, Any]:
     try:
         refuse_foreign(path)
         with open(path, encoding="utf-8-sig") as file:
-            text = file.read(JSON_LIMIT + 1)
-        if len(text) > JSON_LIMIT:
+            text = file.read(MAX_JSON_CHARACTERS + 1)
+        if len(text) > MAX_JSON_CHARACTERS:
             raise ArchGymError(
-                f"{name} is larger than {JSON_LIMIT / MIB:,.0f} MiB, which no file of its kind is"
+                f"{name} is larger than {MAX_JSON_CHARACTERS / MIB:,.0f} MiB, which no file of its kind is"
             )
         data = json.loads(text)
     except OSError as error:
@@ -219,23 +177,24 @@ def _read_json(path: AnyPath) -> dict[str, Any]:
         raise ArchGymError(f"{name} is not a JSON file: {in_words(error)}") from error
     if not isinstance(data, dict):
         raise ArchGymError(
-            f"{name} is not the file of NAS-Bench-Macro: an object by architecture is expected"
+            f"{name} is not the file of NAS-Bench-Macro: expected an object by architecture, got "
+            f"{shown(data)}"
         )
     return data
 
 
-def _trainings(entry: Any, where: str, fractions: bool) -> list[float]:
-    found = entry.get("test_acc") if isinstance(entry, dict) else None
-    if not isinstance(found, list) or len(found) != MACRO_TRAININGS:
+def _trainings(where: str, entry: Any, fractions: bool) -> list[float]:
+    accuracies = entry.get("test_acc") if isinstance(entry, dict) else None
+    if not isinstance(accuracies, list) or len(accuracies) != MACRO_TRAININGS:
         raise ArchGymError(f"{where}: test_acc is not a list of {MACRO_TRAININGS} accuracies")
-    return [fraction_at(f"{where}, test_acc", value, fractions) for value in found]
+    return [fraction_at(f"{where}, test_acc", value, fractions) for value in accuracies]
 
 
-def _count(entry: Any, column: str, where: str) -> int:
-    found = entry.get(column)
-    if type(found) is not int or not 0 < found < 2**53:
-        raise ArchGymError(f"{where}: {column} is not a positive whole number, but {shown(found)}")
-    return found
+def _count(where: str, entry: Any, column: str) -> int:
+    value = entry.get(column)
+    if type(value) is not int or not 0 < value < 2**53:
+        raise ArchGymError(f"{where}: expected {column} as a positive whole number, got {shown(value)}")
+    return value
 
 
 @renamed(tell="progress")
@@ -248,23 +207,14 @@ def import_naslib(
     test accuracy in NASLib; on CIFAR-10 it is that of the trainings on half of the training set. It becomes
     validation accuracy, and test accuracy stays unknown.
 
-    Args:
-        path: path of the file.
-        progress: called with the step and the share that is done.
-        fractions: True for accuracies from 0 to 1, False for per cent; None for per cent, unless that is
-            impossible.
-
-    Raises:
-        UnclearUnit: all accuracies of a data set are from 0 to 1.
-        ArchGymError: a file that contains code, is damaged, or lacks cells or data sets; lists of
-            different lengths.
+    Arguments and errors: `Import`.
     """
     name = os.fspath(path)
     progress("reading", 0.0)
-    data = load_pickle(path, limit=NASLIB_LIMIT)
+    data = load_pickle(path, limit=MAX_NASLIB_BYTES)
     if not isinstance(data, dict) or not data or not all(isinstance(entry, dict) for entry in data.values()):
         raise ArchGymError(
-            f"{name} is not a pickle of NASLib: a dictionary by cell, then by data set, is expected"
+            f"{name} is not a pickle of NASLib: expected a dictionary by cell, then by data set"
         )
     rows = np.argsort(ordinals(((f"entry {entry}", string) for entry, string in enumerate(data, 1)), name))
     first = next(iter(data.values()))
@@ -273,10 +223,9 @@ def import_naslib(
         present = ", ".join(one_line(str(key), 40) for key in itertools.islice(first, 9))  # keys are flat
         raise ArchGymError(f"{name} has the data sets {present}; known are {', '.join(NASLIB_SETS.values())}")
     tables = []
-    curves_of = {theirs: _curves(data, theirs, name, bool(fractions)) for theirs in names.values()}
-    check_unit(name, {theirs: curves[:, -1] for theirs, curves in curves_of.items()}, fractions)
-    for ours, theirs in names.items():
-        curves = curves_of[theirs]
+    all_curves = {ours: _curves(data, theirs, name, bool(fractions)) for ours, theirs in names.items()}
+    check_unit(name, {names[ours]: curves[:, -1] for ours, curves in all_curves.items()}, fractions)
+    for ours, curves in all_curves.items():
         last = curves.shape[1]
         budgets = sorted({*(epochs for epochs in NATS_BUDGETS if epochs < last), last})
         valid = curves[:, None, [epochs - 1 for epochs in budgets]]
@@ -315,14 +264,6 @@ def _curves(data: Mapping[Any, Any], dataset: str, name: str, fractions: bool) -
             ) from error
         curves.append(curve)
     return np.stack(curves)
-
-
-class Import(Protocol):
-    """Reads the files of one kind."""
-
-    def __call__(
-        self, path: AnyPath, progress: Progress = ..., *, fractions: bool | None = ...
-    ) -> list[Table]: ...
 
 
 KINDS: dict[str, Import] = {

@@ -70,15 +70,12 @@ def read_nats_record(path: AnyPath, *, fractions: bool = False) -> NatsRecord:
         ArchGymError: the file is missing or damaged, a pickle that contains code, or not a record.
     """
     data = load_pickle(path)
-    if not isinstance(data, dict):
-        raise ArchGymError(
-            f"{os.fspath(path)} is not a record of NATS-Bench's topology space: expected a dictionary, got "
-            f"{shown(data)}"
-        )
     valid: dict[tuple[str, int, int], float] = {}
     test: dict[tuple[str, int, int], float] = {}
     seconds: dict[tuple[str, int, int], float] = {}
     try:
+        if not isinstance(data, dict):
+            raise TypeError(f"expected a dictionary, got {shown(data)}")
         for epochs in NATS_BUDGETS:
             trainings = data[str(epochs)]["all_results"]
             for name, ((valid_set, valid_part), (test_set, test_part)) in NATS_SETS.items():
@@ -86,18 +83,19 @@ def read_nats_record(path: AnyPath, *, fractions: bool = False) -> NatsRecord:
                     accuracies, key = training["eval_acc1es"], (name, epochs, int(seed))
                     if dataset == valid_set:
                         valid[key] = fraction(accuracies[f"{valid_part}@{epochs - 1}"], fractions)
-                        seconds[key] = sum(number(training["train_times"][epoch]) for epoch in range(epochs))
+                        times = [training["train_times"][epoch] for epoch in range(epochs)]
+                        seconds[key] = sum(times if {*map(type, times)} == {float} else map(number, times))
                         if not math.isfinite(seconds[key]):
                             raise ValueError("train_times has values that are not numbers")
                     if dataset == test_set:
                         test[key] = fraction(accuracies[f"{test_part}@{epochs - 1}"], fractions)
-                for what, found in (("validation", valid), ("test", test)):
-                    if not any(key[:2] == (name, epochs) for key in found):
+                for what, accuracies in (("validation", valid), ("test", test)):
+                    if not any(key[:2] == (name, epochs) for key in accuracies):
                         raise ValueError(f"no {what} accuracy of {name} after {epochs} epochs")
         about = data[str(NATS_BUDGETS[0])]
         index, cell = about["arch_index"], about["arch_str"]
         if type(index) is not int or type(cell) is not str:
-            raise TypeError(f"it is of cell {shown(index)}, {shown(cell)}; expected a number and a string")
+            raise TypeError(f"expected the cell's number and string, got {shown(index)} and {shown(cell)}")
         return NatsRecord(index, cell, valid, test, seconds)
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         raise ArchGymError(
@@ -115,23 +113,14 @@ def import_nats_bench(
     CIFAR-10's validation accuracy comes from trainings on half of its training set, its test accuracy from
     others on all of it. Seconds are those of the former, the mean over the seeds.
 
-    Args:
-        path: path of the folder.
-        progress: called with the step and the share that is done.
-        fractions: True for accuracies from 0 to 1, False for per cent; None for per cent, unless that is
-            impossible.
-
-    Raises:
-        UnclearUnit: all figures are from 0 to 1.
-        ArchGymError: the folder is another one, or has records that are missing (how many), damaged, of other
-            cells, or contain code.
+    Arguments and errors: `accuracies.Import`.
     """
     folder = Path(path)
     meta = folder / "meta.pickle.pbz2"
     if not meta.is_file():
         raise ArchGymError(
-            f"{folder} is not the folder of NATS-Bench's topology space: it has no {meta.name}. "
-            "Unpack NATS-tss-v1_0-3ffb9-simple.tar and give the folder with its 15,625 files"
+            f"{folder} is not the folder of NATS-Bench's topology space: expected {meta.name} in it; "
+            "unpack NATS-tss-v1_0-3ffb9-simple.tar and give the folder with its 15,625 files"
         )
     strings = _index_of_cells(meta)
     rows = np.argsort(
@@ -158,7 +147,7 @@ def import_nats_bench(
     accuracies = {(what, name): gathered(what, name) for what in ("valid", "test") for name in NATS_SETS}
     check_unit(
         os.fspath(path),
-        {f"{name}, {what}": found[:, :, -1] for (what, name), found in accuracies.items()},
+        {f"{name}, {what}": each[:, :, -1] for (what, name), each in accuracies.items()},
         fractions,
     )
     about = {
@@ -185,19 +174,17 @@ def import_nats_bench(
 def _read_all(folder: Path, strings: Sequence[str], fractions: bool, progress: Progress) -> list[NatsRecord]:
     """The records of the cells that the index lists, in its order."""
     files = [folder / f"{index:06d}.pickle.pbz2" for index in range(len(strings))]
-    there = {entry.name for entry in os.scandir(folder)}
-    missing = [file.name for file in files if file.name not in there]
-    if missing:
+    present = {entry.name for entry in os.scandir(folder)}
+    if missing := [file.name for file in files if file.name not in present]:
         raise ArchGymError(
             f"{len(missing):,} of {len(files):,} records are missing in {folder}, first of all {missing[0]}"
         )
     records = []
-    for index, file in enumerate(files):
+    for index, (file, string) in enumerate(zip(files, strings, strict=True)):
         record = read_nats_record(file, fractions=fractions)
-        if (record.index, record.cell) != (index, strings[index]):
+        if (record.index, record.cell) != (index, string):
             raise ArchGymError(
-                f"{file} is the record of cell {record.index}, {one_line(record.cell)}, not that of "
-                f"{strings[index]}"
+                f"{file} is the record of cell {record.index}, {one_line(record.cell)}, not that of {string}"
             )
         records.append(record)
         progress("reading records", (index + 1) / len(files))

@@ -1,8 +1,7 @@
 """A cell trained for real, with PyTorch: several training seeds side by side in one network.
 
-    image -> conv3x3 (1 -> 16), BN -> cell at 8x8 -> average pool 2, ReLU, conv1x1 (16 -> 16), BN -> cell at
-    4x4
-          -> BN, ReLU, global average -> linear (16 -> 10)                   every edge has weights of its own
+    image -> conv3x3 (1 -> 16), BN -> cell at 8x8 -> average pool 2, ReLU, conv1x1 (16 -> 16), BN
+          -> cell at 4x4 -> BN, ReLU, global average -> linear (16 -> 10)    every edge has weights of its own
 
     SGD with Nesterov momentum .9, weight decay 5e-4, learning rate .1 falling as a cosine to 0 over 16 epochs
     of 14 batches of 64

@@ -3,20 +3,18 @@
 A high score is meant to go with a high accuracy after training. With theta_l the weights of layer l
 (convolutions and the classifier; no biases, no batch norm), L the loss on the batch, B its images:
 
-    synflow   sum_l sum |theta_l * dR/d theta_l|   R the sum of the logits of an image of ones, every
-                                                   parameter replaced by its absolute
-                                                      value, batch norm left out
+    synflow    sum_l sum |theta_l * dR/d theta_l|
     grad_norm  sum_l ||dL/d theta_l||_2
-    nwot       log det (K + k I)          K_ij = N - d(c_i, c_j): c_i is the code of image i, one bit for each
-                                          of the
-                                                      network's N rectified values: positive or not; d is the
-                                                      Hamming distance
-    jacov   - sum_i [log(v_i + k) + 1 / (v_i + k)] v the eigenvalues of the correlation matrix [B, B] of the
-            images' Jacobians: of
-                                                      the sum of the logits with respect to the image's 64
-                                                      pixels
+    nwot       log det (K + k I),  K_ij = N - d(c_i, c_j)
+    jacov      - sum_i [log(v_i + k) + 1 / (v_i + k)]
 
-    k = 1e-5
+    R    sum of the logits of an image of ones, every parameter replaced by its absolute value, batch norm
+         left out
+    c_i  code of image i: one bit for each of the network's N rectified values, positive or not; d is the
+         Hamming distance
+    v    eigenvalues of the correlation matrix [B, B] of the images' Jacobians: of the sum of the logits with
+         respect to the image's 64 pixels
+    k    1e-5
 
 All are as published, with two exceptions: k makes `nwot` finite where images have the same code (elsewhere it
 adds less than 1e-5), and images without influence on the logits count as perfectly correlated with each
@@ -30,10 +28,9 @@ have at most 63 uncorrelated Jacobians, so at least one eigenvalue is 0: every j
 number of further eigenvalues near 0 decides it.
 
 Sources: Tanaka et al., "Pruning neural networks without any data by iteratively conserving synaptic flow",
-    NeurIPS 2020 (synflow);
-Abdelfattah et al., "Zero-Cost Proxies for Lightweight NAS", ICLR 2021 (grad_norm, and synflow for whole
-networks: sums over layers, batch norm left out); Mellor et al., "Neural Architecture Search without
-Training", arXiv:2006.04647, version 1 (jacov), ICML 2021 (nwot).
+NeurIPS 2020 (synflow); Abdelfattah et al., "Zero-Cost Proxies for Lightweight NAS", ICLR 2021 (grad_norm, and
+synflow for whole networks: sums over layers, batch norm left out); Mellor et al., "Neural Architecture Search
+without Training", arXiv:2006.04647, version 1 (jacov), ICML 2021 (nwot).
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import ceil, floor, log10
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from archgym.files.charts import GREY
@@ -120,7 +121,7 @@ def bandwidth(curves: Curves, log2_bytes: Sequence[float], title: str, subtitle:
     return alt.layer(ends_of_levels, level_names, lines, points).properties(
         width=560,
         height=340,
-        title=alt.TitleParams(title, subtitle=_wrapped(subtitle), offset=22, limit=0),
+        title=alt.TitleParams(title, subtitle=wrap(subtitle, 100), offset=22, limit=0),
         description="ns per float32 of memory access patterns against the bytes that they touch.",
     )
 
@@ -225,12 +226,6 @@ def predictions(found: Fidelity, title: str, subtitle: str = "") -> Chart:
         words_of_shape = f"{rows:,} x {cols:,}: {percent(each.mape)} MAPE, Spearman {each.spearman:.3f}"
         panels.append(alt.layer(diagonal, dots).properties(width=260, height=260, title=words_of_shape))
     return alt.concat(*panels, columns=2, spacing=28).properties(
-        title=alt.TitleParams(title, subtitle=_wrapped(subtitle), offset=14, limit=0),
+        title=alt.TitleParams(title, subtitle=wrap(subtitle, 100), offset=14, limit=0),
         description="Predicted against measured ns per element, a panel for each shape.",
     )
-
-
-def _wrapped(text: str, width: int = 100) -> list[str]:
-    import textwrap
-
-    return textwrap.wrap(text, width)
