@@ -141,10 +141,7 @@ class SoftmaxCostModel(Simulator):
         )
         self._memory = _table(  # m[algorithm, nontemporal, threads, pass]
             lambda name, nt, i, j: self._memory_ns(name, j, nt, i + 1, *shares[i]),
-            ALGORITHMS,
-            both,
-            (0, 1),
-            range(MAX_PASSES),
+            *(ALGORITHMS, both, (0, 1), range(MAX_PASSES)),
         )
         self._compute = _table(  # c[algorithm, isa, unroll, accumulators, pass], NaN where infeasible
             lambda k, isa, u, a, j: self._compute_ns(algorithms[k][j], isa, u, a),
@@ -152,31 +149,21 @@ class SoftmaxCostModel(Simulator):
         )
         self._overlap = _table(  # phi[nontemporal, prefetch, threads]
             lambda nt, d, share: cost.overlap(_footprint(nt, share[1]) * share[0], d),
-            both,
-            PREFETCH_BYTES,
-            shares,
+            *(both, PREFETCH_BYTES, shares),
         )
         self._bias = _table(  # b[algorithm, isa, nontemporal, threads]
             lambda name, isa, nt, share: cost.bias(name, isa, nt, _footprint(nt, share[1]) * share[0]),
-            ALGORITHMS,
-            ISAS,
-            both,
-            shares,
+            *(ALGORITHMS, ISAS, both, shares),
         )
         self._sum_error = _table(  # [algorithm, isa, accumulators, tile]
             lambda name, isa, a, tile: self._rounding(name in TILED, isa, a, tile),
-            ALGORITHMS,
-            ISAS,
-            accumulators,
-            tiles,
+            *(ALGORITHMS, ISAS, accumulators, tiles),
         )
         slowdown, start_ns = self.calibration.thread_slowdown, self.calibration.thread_start_ns
         self._share = np.array([r * c for r, c in shares], float)  # elements of a thread [threads]
         self._overhead_ns = _table(  # of a thread [algorithm, tile, threads]
             lambda name, tile, share: share[0] * self._start_up_ns(name, share[1], tile),
-            ALGORITHMS,
-            tiles,
-            shares,
+            *(ALGORITHMS, tiles, shares),
         )
         self._slowdown, self._start_ns = np.array([1.0, slowdown]), np.array([0.0, start_ns])  # [threads]
         self._traffic = 4.0 * self.rows * self.cols * np.array(list(TRAFFIC.values()))  # [algorithm]

@@ -113,8 +113,7 @@ def pareto_front(cost: Array, accuracy: Array) -> Indices:
     """Rows that no other row beats in accuracy at the same or a lower cost, by cost."""
     order = np.lexsort((-accuracy, cost))
     best = np.maximum.accumulate(np.concatenate([[-np.inf], accuracy[order][:-1]]))
-    front: Indices = order[accuracy[order] > best]
-    return front
+    return order[accuracy[order] > best]
 
 
 def _columns(table: Table, cells: Indices, tested: bool) -> dict[str, Array]:
