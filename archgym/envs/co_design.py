@@ -53,17 +53,17 @@ No design: an observation of zeros.
 After one design (`horizon=1`), or after `horizon` designs.
 
 ## Arguments
-| Argument | Default | Meaning |
-|---|---|---|
-| dataset | "digits-0.5" | str: name of `archgym data list`, for the accuracies |
-| deploy | "dataset" | str: network of the costs, "dataset" (the trained one) or "cifar" (for CIFAR-10) |
-| epochs | None | int: budget of the accuracy that is seen, as in archgym/NasCell-v0 |
-| seed | "mean" | str or int: training seeds, as in archgym/NasCell-v0 |
-| technology | "45nm" | str: energies and areas, "45nm", "65nm" or the path of a table of yours |
-| fixed | {"precision": "fp16"} | dict: parameters of the accelerator to hold constant, in place of this one |
-| specs | "edge" | dict: limits of metrics, e.g. {"latency_s": 4e-6}; or "edge", "tight", None for no limits |
-| form | "nasaic" | str: form of the reward with specs, "nasaic" or "log" |
-| accuracy_weight | 12 | float: weight of accuracy against the energy-delay product, without specs |
+| Argument | Type | Default | Meaning |
+|---|---|---|---|
+| dataset | str | "digits-0.5" | name of `archgym data list`, for the accuracies |
+| deploy | str | "dataset" | network of the costs, "dataset" (the trained one) or "cifar" (for CIFAR-10) |
+| epochs | int or None | None | budget of the accuracy that is seen, as in archgym/NasCell-v0 |
+| seed | str or int | "mean" | training seeds, as in archgym/NasCell-v0 |
+| technology | str | "45nm" | energies and areas, "45nm", "65nm" or the path of a table of yours |
+| fixed | dict | {"precision": "fp16"} | accelerator parameters to hold constant, in place of this one |
+| specs | dict, str or None | "edge" | limits, e.g. {"latency_s": 4e-6}, "edge" or "tight"; None: no limits |
+| form | str | "nasaic" | form of the reward with specs, "nasaic" or "log" |
+| accuracy_weight | float | 12 | weight of accuracy against the energy-delay product, without specs |
 
 Presets: `edge`, `tight`, and `cifar` (deploy="cifar", specs="edge"). The specs named so, and the share of
     random designs that meets them at

@@ -49,14 +49,14 @@ No design: an observation of zeros.
 After one design (`horizon=1`), or after `horizon` designs.
 
 ## Arguments
-| Argument | Default | Meaning |
-|---|---|---|
-| dataset | "digits-0.5" | str: name of `archgym data list` |
-| epochs | None | int: budget of the accuracy that is seen; 1, 2, 4, 8 or 16 for digits; None: the longest |
-| seed | "mean" | str or int: "mean" over training seeds; "random": one per query; or the number of one |
-| backend | "table" | str: "table", or "train" to train at every query (`pip install 'archgym[nas]'`) |
-| params | None | float or None: limit on params |
-| macs | None | float or None: limit on macs |
+| Argument | Type | Default | Meaning |
+|---|---|---|---|
+| dataset | str | "digits-0.5" | name of `archgym data list` |
+| epochs | int or None | None | budget of the visible accuracy; for digits 1, 2, 4, 8, 16; None: the last |
+| seed | str or int | "mean" | "mean" over training seeds; "random": one per query; or the number of one |
+| backend | str | "table" | "table", or "train" to train at every query (`pip install 'archgym[nas]'`) |
+| params | float or None | None | limit on params |
+| macs | float or None | None | limit on macs |
 
 ## Known optimum
 Exact, from the table, unless the seed is random or cells are trained live.

@@ -45,12 +45,12 @@ No design: an observation of zeros.
 After one design (`horizon=1`), or after `horizon` designs.
 
 ## Arguments
-| Argument | Default | Meaning |
-|---|---|---|
-| dataset | "nas-bench-macro-cifar10" | str: name of `archgym data list` whose space is macro |
-| seed | "mean" | str: "mean" over the three trainings, or "random" for one of them per query |
-| params | None | float or None: limit on params |
-| macs | None | float or None: limit on macs |
+| Argument | Type | Default | Meaning |
+|---|---|---|---|
+| dataset | str | "nas-bench-macro-cifar10" | name of `archgym data list` whose space is macro |
+| seed | str | "mean" | "mean" over the three trainings, or "random" for one of them per query |
+| params | float or None | None | limit on params |
+| macs | float or None | None | limit on macs |
 
 ## Known optimum
 Exact, from the table, unless the seed is random.

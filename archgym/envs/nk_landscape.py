@@ -28,13 +28,13 @@ No design: an observation of zeros.
 After one design (`horizon=1`), or after `horizon` designs.
 
 ## Arguments
-| Argument | Default | Meaning |
-|---|---|---|
-| n | 20 | int: number of loci |
-| k | 2 | int: number of other loci that a contribution depends on, 0 <= k < n |
-| alleles | 4 | int: values per locus |
-| seed | 0 | int: seed of the landscape |
-| neighbourhood | "adjacent" | str: "adjacent", the k loci that follow on the ring, or "random" |
+| Argument | Type | Default | Meaning |
+|---|---|---|---|
+| n | int | 20 | number of loci |
+| k | int | 2 | number of other loci that a contribution depends on, 0 <= k < n |
+| alleles | int | 4 | values per locus |
+| seed | int | 0 | seed of the landscape |
+| neighbourhood | str | "adjacent" | "adjacent", the k loci that follow on the ring, or "random" |
 
 Presets: `easy` (k = 0), `rugged` (k = 5), `random` (k = 4 random loci).
 

@@ -50,14 +50,14 @@ No design: an observation of zeros.
 After one design (`horizon=1`), or after `horizon` designs.
 
 ## Arguments
-| Argument | Default | Meaning |
-|---|---|---|
-| rows | 1 | int: independent softmaxes |
-| cols | 65536 | int: elements per row |
-| calibration | None | str: "host" (this machine), recorded name, or path; None: a 2-core Xeon with 2 MB L2 |
-| tolerance | 1e-5 | float: limit on sum_error |
-| tabulated | True | bool: whether designs are looked up in a table of all of them |
-| backend | "model" | str: "model", or "measured" to compile every design and time it on this machine |
+| Argument | Type | Default | Meaning |
+|---|---|---|---|
+| rows | int | 1 | independent softmaxes |
+| cols | int | 65536 | elements per row |
+| calibration | str or None | None | "host", recorded name, or path; None: a 2-core Xeon with 2 MB L2 |
+| tolerance | float | 1e-5 | limit on sum_error |
+| tabulated | bool | True | whether designs are looked up in a table of all of them |
+| backend | str | "model" | "model", or "measured" to compile every design and time it on this machine |
 
 Presets name common workloads: `gymnasium.make("archgym/Softmax-v0", preset="attention_4k")`; see `PRESETS`.
 
@@ -83,8 +83,8 @@ from archgym.simulator_wrappers.parallel import Isolated
 from archgym.simulators.softmax.calibration import Calibration
 from archgym.simulators.softmax.measured import MeasuredSoftmax
 from archgym.simulators.softmax.model import SoftmaxCostModel
-from archgym.simulators.softmax.workloads import MEDIAN_FLOATS_PER_ELEMENT, MEDIAN_TIME_PER_ELEMENT_NS
 from archgym.simulators.softmax.workloads import WORKLOADS as PRESETS
+from archgym.simulators.softmax.workloads import median_costs
 
 INTERLEAVED = 8  # designs of a batch that are measured in turns
 TIMEOUT_S = 120.0  # time limit of one design: to compile, to check and to measure
@@ -115,19 +115,12 @@ def softmax(
 def objective(simulator: Simulator, *, tolerance: float = 1e-5) -> Objective:
     """The least time per element among kernels with |sum(y) - 1| <= tolerance."""
     workload = cast(SoftmaxCostModel | MeasuredSoftmax, simulator.unwrapped)
-    elements = workload.rows * workload.cols
-    traffic = 4 * elements * MEDIAN_FLOATS_PER_ELEMENT
-    time_s = 1e-9 * MEDIAN_TIME_PER_ELEMENT_NS * elements
+    costs = median_costs(workload.rows * workload.cols)
     # Only the first is rewarded; the others keep the observations of any workload within their bounds.
     # With the tolerance as its reference, the observation of sum_error is the logarithm of its ratio to the
     # limit.
-    reference = {
-        "time_per_element_ns": MEDIAN_TIME_PER_ELEMENT_NS,
-        "time_s": time_s,
-        "memory_traffic_bytes": traffic,
-        "bandwidth_gb_s": 1e-9 * traffic / time_s,
-        "sum_error": tolerance,
-    }
+    bandwidth_gb_s = 1e-9 * costs["memory_traffic_bytes"] / costs["time_s"]
+    reference = {**costs, "bandwidth_gb_s": bandwidth_gb_s, "sum_error": tolerance}
     return Objective(Minimize("time_per_element_ns"), AtMost("sum_error", tolerance), reference=reference)
 
 

@@ -36,11 +36,11 @@ No design: an observation of zeros.
 After one design (`horizon=1`), or after `horizon` designs.
 
 ## Arguments
-| Argument | Default | Meaning |
-|---|---|---|
-| workloads | [[1, 4096], [1, 65536], [1, 1048576], [1, 16777216]] | list: rows and columns of each workload |
-| calibration | None | str: recorded name or path; None: a 2-core Xeon with 2 MB of L2 per core |
-| tolerance | 1e-5 | float: limit on sum_error |
+| Argument | Type | Default | Meaning |
+|---|---|---|---|
+| workloads | list | [[1, 4096], [1, 65536], [1, 1048576], [1, 16777216]] | [rows, columns] of each |
+| calibration | str or None | None | recorded name or path; None: a 2-core Xeon with 2 MB of L2 per core |
+| tolerance | float | 1e-5 | limit on sum_error |
 
 Presets: `hierarchy` (a row in each level of the memory), `transformer` (attention and vocabularies), `suite`
     (both).
@@ -60,11 +60,7 @@ from archgym.objective import AtMost, Minimize, Objective
 from archgym.registry import register_env
 from archgym.simulator import Simulator
 from archgym.simulators.softmax.library import SoftmaxLibrary
-from archgym.simulators.softmax.workloads import (
-    MEDIAN_FLOATS_PER_ELEMENT,
-    MEDIAN_TIME_PER_ELEMENT_NS,
-    WORKLOADS,
-)
+from archgym.simulators.softmax.workloads import WORKLOADS, median_costs
 
 _HIERARCHY = ("l1", "l2", "l3", "memory")
 _TRANSFORMER = ("attention_1k", "attention_4k", "gpt2_vocabulary", "gemma_vocabulary")
@@ -84,12 +80,7 @@ PRESETS = {
 def objective(simulator: Simulator, *, tolerance: float = 1e-5) -> Objective:
     """The least time per element among libraries whose every kernel has |sum(y) - 1| <= tolerance."""
     elements = float(cast(SoftmaxLibrary, simulator.unwrapped).elements.sum())
-    reference = {
-        "time_per_element_ns": MEDIAN_TIME_PER_ELEMENT_NS,
-        "time_s": 1e-9 * MEDIAN_TIME_PER_ELEMENT_NS * elements,
-        "memory_traffic_bytes": 4 * elements * MEDIAN_FLOATS_PER_ELEMENT,
-        "sum_error": tolerance,
-    }
+    reference = {**median_costs(elements), "sum_error": tolerance}
     return Objective(Minimize("time_per_element_ns"), AtMost("sum_error", tolerance), reference=reference)
 
 

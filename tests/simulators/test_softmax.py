@@ -329,7 +329,7 @@ def test_canonical_merges_tiles_that_are_not_used_and_tiles_that_hold_a_row():
     ("name", "value"), list(itertools.product(["rows", "cols"], [0, -1, 1.5, "4", True, None]))
 )
 def test_a_shape_that_is_not_a_positive_integer_is_refused(name, value):
-    with pytest.raises(ArchGymError, match=f"{name} must be a positive integer"):
+    with pytest.raises(ArchGymError, match=f"expected {name} as a whole number >= 1"):
         SoftmaxCostModel(**{name: value})
 
 

@@ -46,6 +46,7 @@ SMALL = {
     "SAMPLE_SHAPES": [(2, 256), (1, 4096)],
     "BIAS_DESIGNS": 6,
     "BIAS_SHAPES": [(1, 256), (2, 1000)],
+    "PAUSE_S": 0.0,
 }
 
 

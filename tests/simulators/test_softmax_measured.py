@@ -136,7 +136,7 @@ def test_results_of_another_machine_or_compiler_are_not_taken_for_this_ones(monk
 
 @pytest.mark.parametrize("arguments", [{"cols": 0}, {"rows": -1}, {"cols": 2.5}, {"cols": True}])
 def test_a_workload_is_two_positive_integers(arguments):
-    with pytest.raises(ArchGymError, match="must be a positive integer"):
+    with pytest.raises(ArchGymError, match="as a whole number >= 1"):
         MeasuredSoftmax(**arguments)
 
 
@@ -243,7 +243,9 @@ def test_a_kernel_that_crashes_or_hangs_costs_its_sample_and_the_search_goes_on(
     compiler_script(when("-DUNROLL=2", f'exec {COMPILER} -include {header} "$@"'))
     # compiled before anything is timed out
     evaluate_safely(MeasuredSoftmax(cols=500), indices({}, {"unroll": 4}))
-    simulator = Isolated(MeasuredSoftmax(cols=500), timeout_s=4.0, rows_at_once=8)
+    simulator = Isolated(
+        MeasuredSoftmax(cols=500), timeout_s=2.0 if words == "timed out" else 4.0, rows_at_once=8
+    )
     try:
         outcome = evaluate_safely(simulator, indices({}, {"unroll": 2}, {"unroll": 4}))
         assert outcome.feasible.tolist() == [True, False, True]

@@ -4,9 +4,8 @@ JSON file.
 The format is described in the README.md beside this file; `Calibration.load` reads it, and an error names the
 entry that is wrong. A calibration gives the terms of the model's equations (`model`):
 
-    m(pattern, bytes)   ns per float32 of a memory access pattern, linear in log2(bytes), constant beyond the
-                        measured ends; for each
-                           of two threads, where two were measured
+    m(pattern, bytes)      ns per float32 of a memory access pattern, linear in log2(bytes), constant beyond
+                           the measured ends; for each of two threads, where two were measured
     c(pass, isa, u, a)     ns per element of a pass with its data in L1; u unrolled vectors, a independent
                            accumulators
     phi(bytes, prefetch)   the part of the shorter of the two that the longer one does not hide, 0 <= phi <= 1
@@ -78,13 +77,8 @@ class Calibration:
                 in the message).
         """
         source = DEFAULT if source is None else source
-        path = (
-            cls.host()
-            if source == "host"
-            else RECORDED / f"{source}.json"
-            if source in cls.recorded()
-            else Path(source)
-        )
+        path = RECORDED / f"{source}.json" if source in cls.recorded() else Path(source)
+        path = cls.host() if source == "host" else path
         if source == "host" and not path.exists():
             raise ArchGymError(
                 f"this machine has no calibration ({path}) yet: make one with `archgym calibrate softmax`"
@@ -201,6 +195,5 @@ class Calibration:
         """
         if self._bias is None or isa not in self.lanes:
             return 1.0
-        return self._bias[algorithm, isa, nontemporal][
-            int(np.searchsorted(self._bias_levels, math.log2(size), side="right"))
-        ]
+        level = int(np.searchsorted(self._bias_levels, math.log2(size), side="right"))
+        return self._bias[algorithm, isa, nontemporal][level]

@@ -13,19 +13,14 @@ from typing import Any
 
 import numpy as np
 
+from archgym.errors import whole
 from archgym.simulator import Metric, Simulator
 from archgym.simulators.softmax.machine.checking import Workload, why_wrong
 from archgym.simulators.softmax.machine.compiler import Compiler, find_compiler, sources_digest
 from archgym.simulators.softmax.machine.cpu import processor
 from archgym.simulators.softmax.machine.kernels import Kernel, Kernels, why_unsupported
 from archgym.simulators.softmax.machine.timing import Timer
-from archgym.simulators.softmax.model import (
-    PASSES_OVER_MEMORY,
-    TRAFFIC,
-    SoftmaxCostModel,
-    canonical_tiles,
-    check_shape,
-)
+from archgym.simulators.softmax.model import PASSES_OVER_MEMORY, TRAFFIC, SoftmaxCostModel, canonical_tiles
 from archgym.space import Array, Indices
 
 
@@ -58,7 +53,7 @@ class MeasuredSoftmax(Simulator):
     )
 
     def __init__(self, rows: int = 1, cols: int = 65536, seed: int = 0):
-        self.rows, self.cols = check_shape(rows, cols)
+        self.rows, self.cols = whole("rows", rows, least=1), whole("cols", cols, least=1)
         self.seed = seed
         self.compiler = find_compiler()
         self._workshop: _Workshop | None = None

@@ -12,10 +12,9 @@ and a part of the other. A `Calibration` gives the costs of one machine:
     traffic        = 4 * rows * cols * k                                                       (bytes)
     sum_error      = 3e-8 + 1.3e-9 * n / (lanes * accumulators) + 1.5e-10 * tiles
 
-    m   ns per element of the pass's access pattern at its footprint: read for a reduction, copy for an
-        output, in place for a
-           rescaling; the last two non-temporal where y is stored so; with two threads, the curves of two
-           where they were measured
+    m      ns per element of the pass's access pattern at its footprint: read for a reduction, copy for an
+           output, in place for a rescaling; the last two non-temporal where y is stored so; with two
+           threads, the curves of two where they were measured
     c      ns per element of the pass's arithmetic (pass, ISA, unroll, accumulators)
     phi    the part of the shorter of the two that is not hidden at footprint F * rows; 0 is perfect overlap,
            prefetching lowers it
@@ -24,9 +23,7 @@ and a part of the other. A `Calibration` gives the costs of one machine:
            fitted
     t0     start-up cost of a row; t3, of a tile; a and t2, slow-down and start of a second thread
     tiles  tiles of a row, 0 where the algorithm has none
-    k      passes over x and y, write-allocation not counted: 4 three_pass_recompute, 5 three_pass_reload, 3
-           two_pass, 3 online,
-           3 tiled_online, 4 tiled_reload
+    k      passes over x and y, write-allocation not counted (`TRAFFIC`)
 
 A tile is still cached when a tiled algorithm needs it again: the sum of tiled_online then takes no memory
 time, the store of tiled_reload the time of a copy minus that of a read. With several rows the first pass
@@ -48,7 +45,7 @@ from typing import Any
 
 import numpy as np
 
-from archgym.errors import ArchGymError
+from archgym.errors import whole
 from archgym.simulator import Metric, Simulator
 from archgym.simulators.softmax.calibration import Calibration
 from archgym.simulators.softmax.terms import ISAS, PREFETCH_BYTES
@@ -62,8 +59,7 @@ ALGORITHMS = {
     "tiled_online": ("maximum", "exponential_sum", "normalised_exponential"),
     "tiled_reload": ("maximum", "stored_exponential_sum", "scale"),
 }
-# k
-TRAFFIC = {
+TRAFFIC = {  # k
     "three_pass_recompute": 4,
     "three_pass_reload": 5,
     "two_pass": 3,
@@ -127,7 +123,7 @@ class SoftmaxCostModel(Simulator):
     )
 
     def __init__(self, rows: int = 1, cols: int = 65536, calibration: str | Path | Calibration | None = None):
-        self.rows, self.cols = check_shape(rows, cols)
+        self.rows, self.cols = whole("rows", rows, least=1), whole("cols", cols, least=1)
         self.calibration = (
             calibration if isinstance(calibration, Calibration) else Calibration.load(calibration)
         )
@@ -145,10 +141,7 @@ class SoftmaxCostModel(Simulator):
         )
         self._memory = _table(  # m[algorithm, nontemporal, threads, pass]
             lambda name, nt, i, j: self._memory_ns(name, j, nt, i + 1, *shares[i]),
-            ALGORITHMS,
-            both,
-            (0, 1),
-            range(MAX_PASSES),
+            *(ALGORITHMS, both, (0, 1), range(MAX_PASSES)),
         )
         self._compute = _table(  # c[algorithm, isa, unroll, accumulators, pass], NaN where infeasible
             lambda k, isa, u, a, j: self._compute_ns(algorithms[k][j], isa, u, a),
@@ -156,31 +149,21 @@ class SoftmaxCostModel(Simulator):
         )
         self._overlap = _table(  # phi[nontemporal, prefetch, threads]
             lambda nt, d, share: cost.overlap(_footprint(nt, share[1]) * share[0], d),
-            both,
-            PREFETCH_BYTES,
-            shares,
+            *(both, PREFETCH_BYTES, shares),
         )
         self._bias = _table(  # b[algorithm, isa, nontemporal, threads]
             lambda name, isa, nt, share: cost.bias(name, isa, nt, _footprint(nt, share[1]) * share[0]),
-            ALGORITHMS,
-            ISAS,
-            both,
-            shares,
+            *(ALGORITHMS, ISAS, both, shares),
         )
         self._sum_error = _table(  # [algorithm, isa, accumulators, tile]
             lambda name, isa, a, tile: self._rounding(name in TILED, isa, a, tile),
-            ALGORITHMS,
-            ISAS,
-            accumulators,
-            tiles,
+            *(ALGORITHMS, ISAS, accumulators, tiles),
         )
         slowdown, start_ns = self.calibration.thread_slowdown, self.calibration.thread_start_ns
         self._share = np.array([r * c for r, c in shares], float)  # elements of a thread [threads]
         self._overhead_ns = _table(  # of a thread [algorithm, tile, threads]
             lambda name, tile, share: share[0] * self._start_up_ns(name, share[1], tile),
-            ALGORITHMS,
-            tiles,
-            shares,
+            *(ALGORITHMS, tiles, shares),
         )
         self._slowdown, self._start_ns = np.array([1.0, slowdown]), np.array([0.0, start_ns])  # [threads]
         self._traffic = 4.0 * self.rows * self.cols * np.array(list(TRAFFIC.values()))  # [algorithm]
@@ -193,10 +176,8 @@ class SoftmaxCostModel(Simulator):
         if j >= len(ALGORITHMS[algorithm]):
             return 0.0
         what, footprint = ALGORITHMS[algorithm][j], _footprint(nontemporal, cols)
-        curve, stored = (
-            partial(self.calibration.bandwidth_ns, threads=threads),
-            "_nontemporal" if nontemporal else "",
-        )
+        curve = partial(self.calibration.bandwidth_ns, threads=threads)
+        stored = "_nontemporal" if nontemporal else ""
         if what in REDUCTIONS:
             cached = algorithm == "tiled_online" and what == "exponential_sum"
             return 0.0 if cached else curve("read", footprint * rows if j == 0 else footprint)
@@ -267,26 +248,14 @@ class SoftmaxCostModel(Simulator):
         return {**super().specification, "calibration": self.calibration.digest}
 
 
-def check_shape(rows: Any, cols: Any) -> tuple[int, int]:
-    """Rows and columns as integers.
-
-    Raises:
-        ArchGymError: one is not a positive integer.
-    """
-    for name, value in (("rows", rows), ("cols", cols)):
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-            raise ArchGymError(f"{name} must be a positive integer, not {value!r}")
-    return int(rows), int(cols)
-
-
 def canonical_tiles(indices: Indices, cols: int) -> Indices:
     """Designs [B, 8] whose `tile` is the first where the algorithm has none, else at most the smallest
     that holds a row.
     """
-    whole = int(np.searchsorted(TILES, cols))
+    first_whole = int(np.searchsorted(TILES, cols))
     tiled = np.isin(indices[:, 0], [list(ALGORITHMS).index(name) for name in TILED])
     canonical = indices.copy()
-    canonical[:, 6] = np.where(tiled, np.minimum(indices[:, 6], whole), 0)
+    canonical[:, 6] = np.where(tiled, np.minimum(indices[:, 6], first_whole), 0)
     return canonical
 
 

@@ -1,6 +1,4 @@
-"""The format of calibration files, checked by pydantic: strictly, with one line that names the entry and
-the rule.
-"""
+"""The format of calibration files, checked strictly by pydantic; an error names the entry and the rule."""
 
 from __future__ import annotations
 
@@ -113,9 +111,8 @@ def read(document: Any, name: str) -> dict[str, Any]:
 
     lanes = document.get("lanes") if isinstance(document, dict) else None
     try:
-        entries = _format(
-            tuple(isa for isa in ISAS if isinstance(lanes, dict) and isa in lanes)
-        ).validate_python(document)
+        isas = tuple(isa for isa in ISAS if isinstance(lanes, dict) and isa in lanes)
+        entries = _format(isas).validate_python(document)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         path = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in first["loc"]).lstrip(".")
@@ -123,11 +120,8 @@ def read(document: Any, name: str) -> dict[str, Any]:
             raise ArchGymError(f"the calibration {name!r} lacks {path}; {ADVICE}") from None
         # of "Input should be ...", "List should have ..."
         rule = first["msg"].partition(" should ")[2].partition(" after validation")[0]
-        raise invalid(
-            path,
-            rule.replace("a valid dictionary", "an object").replace("valid tuple", "valid list"),
-            first["input"],
-        ) from None
+        rule = rule.replace("a valid dictionary", "an object").replace("valid tuple", "valid list")
+        raise invalid(path, rule, first["input"]) from None
     for path, values, count in _beside_sizes(entries):
         if len(values) != count:
             relation = "one per log2_bytes" if path.endswith("ns_per_float") else "one more than log2_bytes"

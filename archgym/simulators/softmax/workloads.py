@@ -15,3 +15,12 @@ WORKLOADS = {
     "gpt2_vocabulary": {"rows": 1, "cols": 50257},
     "gemma_vocabulary": {"rows": 1, "cols": 256000},
 }
+
+
+def median_costs(elements: float) -> dict[str, float]:
+    """Costs of the median design on this number of elements: the references of objectives."""
+    return {
+        "time_per_element_ns": MEDIAN_TIME_PER_ELEMENT_NS,
+        "time_s": 1e-9 * MEDIAN_TIME_PER_ELEMENT_NS * elements,
+        "memory_traffic_bytes": 4 * elements * MEDIAN_FLOATS_PER_ELEMENT,
+    }

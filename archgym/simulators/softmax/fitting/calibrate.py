@@ -7,8 +7,8 @@ mean of |log(predicted / measured)|. The entries of the document (format: README
     compute         each pass with its data in L1, at a few (unroll, accumulators) that the model interpolates
     row_overhead_ns, tile_overhead_ns, overlap, threads
                     fitted
-    bias   optional, fitted: the remaining error, a factor for each (algorithm, ISA, non-temporal stores,
-           cache level)
+    bias            optional, fitted: the remaining error, a factor for each (algorithm, ISA, non-temporal
+                    stores, cache level)
 """
 
 from __future__ import annotations

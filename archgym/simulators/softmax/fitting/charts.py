@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import ceil, floor, log10
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from archgym.files.charts import GREY
+from archgym.simulators.softmax.fitting.fidelity import Fidelity
+from archgym.simulators.softmax.fitting.sample import Sample
 from archgym.simulators.softmax.terms import ALGORITHMS
+from archgym.space import Array
 from archgym.text import percent
 
 if TYPE_CHECKING:
     import altair as alt
-
-    from archgym.simulators.softmax.fitting.fidelity import Fidelity
 
     Chart: TypeAlias = alt.LayerChart | alt.FacetChart | alt.ConcatChart
 
@@ -120,7 +122,7 @@ def bandwidth(curves: Curves, log2_bytes: Sequence[float], title: str, subtitle:
     return alt.layer(ends_of_levels, level_names, lines, points).properties(
         width=560,
         height=340,
-        title=alt.TitleParams(title, subtitle=_wrapped(subtitle), offset=22, limit=0),
+        title=alt.TitleParams(title, subtitle=wrap(subtitle, 100), offset=22, limit=0),
         description="ns per float32 of memory access patterns against the bytes that they touch.",
     )
 
@@ -172,9 +174,8 @@ def predictions(found: Fidelity, title: str, subtitle: str = "") -> Chart:
     """
     import altair as alt
 
-    sample = found.sample
     known = dict(zip(ALGORITHMS, _COLOURS, strict=True))
-    algorithms = [name for name in known if name in sample["algorithm"]]
+    algorithms = [name for name in known if name in found.sample["algorithm"]]
     colour = alt.Color(
         "algorithm:N",
         scale=alt.Scale(domain=algorithms, range=[known[name] for name in algorithms]),
@@ -183,18 +184,9 @@ def predictions(found: Fidelity, title: str, subtitle: str = "") -> Chart:
     panels = []
     for each in found.shapes:
         rows, cols = each.shape
-        here = (sample.rows == rows) & (sample.cols == cols)
-        elements = rows * cols
-        measured, predicted = 1e9 * sample.seconds[here] / elements, 1e9 * found.predicted[here] / elements
-        points = [
-            {
-                **{name: str(column[here][i]) for name, column in sample.designs.items()},
-                "measured": float(measured[i]),
-                "predicted": float(predicted[i]),
-                "reliable": not sample.unreliable[here][i],
-            }
-            for i in range(len(measured))
-        ]
+        here = (found.sample.rows == rows) & (found.sample.cols == cols)
+        sample, elements = found.sample.where(here), rows * cols
+        measured, predicted = 1e9 * sample.seconds / elements, 1e9 * found.predicted[here] / elements
         low, high = min(measured.min(), predicted.min()) / 1.1, max(measured.max(), predicted.max()) * 1.1
         scale = alt.Scale(type="log", domain=[float(low), float(high)], nice=False)
         axis = alt.Axis(values=_round_values(low, high), format="~g")
@@ -210,7 +202,7 @@ def predictions(found: Fidelity, title: str, subtitle: str = "") -> Chart:
             ),
         ]
         dots = (
-            alt.Chart(alt.InlineData(values=points))
+            alt.Chart(alt.InlineData(values=_sample_points(sample, measured, predicted)))
             .mark_point(size=26, strokeWidth=1, filled=False, clip=True)
             .encode(
                 x=x,
@@ -225,12 +217,18 @@ def predictions(found: Fidelity, title: str, subtitle: str = "") -> Chart:
         words_of_shape = f"{rows:,} x {cols:,}: {percent(each.mape)} MAPE, Spearman {each.spearman:.3f}"
         panels.append(alt.layer(diagonal, dots).properties(width=260, height=260, title=words_of_shape))
     return alt.concat(*panels, columns=2, spacing=28).properties(
-        title=alt.TitleParams(title, subtitle=_wrapped(subtitle), offset=14, limit=0),
+        title=alt.TitleParams(title, subtitle=wrap(subtitle, 100), offset=14, limit=0),
         description="Predicted against measured ns per element, a panel for each shape.",
     )
 
 
-def _wrapped(text: str, width: int = 100) -> list[str]:
-    import textwrap
-
-    return textwrap.wrap(text, width)
+def _sample_points(sample: Sample, measured: Array, predicted: Array) -> list[dict[str, Any]]:
+    return [
+        {
+            **{name: str(column[i]) for name, column in sample.designs.items()},
+            "measured": float(measured[i]),
+            "predicted": float(predicted[i]),
+            "reliable": not sample.unreliable[i],
+        }
+        for i in range(len(sample))
+    ]

@@ -105,10 +105,6 @@ class Timing(NamedTuple):
     switches: int
 
 
-class _Total(ctypes.Structure):
-    _fields_ = [("sum", ctypes.c_double), ("logarithm", ctypes.c_double)]
-
-
 class _Functions(ctypes.Structure):
     _fields_ = [("reduce", ctypes.c_void_p), ("finish", ctypes.c_void_p), ("add_totals", ctypes.c_void_p)]
 
