@@ -81,7 +81,7 @@ def test_describe_environment_states_parameters_metrics_arguments_and_optimum():
     text = run("describe", SOFTMAX).stdout
     assert re.search(r"unroll +Ordinal +1, 2, 4, 8 +vectors per loop iteration", text)
     assert re.search(r"bandwidth_gb_s +GB/s +higher", text)
-    assert re.search(r"cols +65536 +int: elements per row", text)
+    assert re.search(r"cols +65536 +elements per row", text)
     assert re.search(r"l1 +rows=1, cols=4096", text)
     assert "minimize time_per_element_ns, with sum_error <= 1e-05" in text
     assert re.search(r"Optimum +known: time_per_element_ns 0\.\d+ ns", text)
