@@ -20,14 +20,13 @@ from archgym.errors import ArchGymError, whole
 from archgym.files.charts import check_chart, write_chart
 from archgym.files.paths import check_writable, make_folder, write_atomically
 from archgym.progress import Progress, parts, progress_bar
-from archgym.simulators.softmax.calibration import RECORDED, Calibration
-from archgym.simulators.softmax.terms import DEFAULT, PATTERNS, PREFETCH_BYTES
 from archgym.text import number, percent, significant
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from archgym.cli.tables import Table
+    from archgym.simulators.softmax import Calibration
     from archgym.simulators.softmax.fitting.calibrate import Document
     from archgym.simulators.softmax.fitting.sample import Agreement
     from archgym.simulators.softmax.machine.kernels import Kernels
@@ -69,7 +68,7 @@ def _calibrate(
         typer.Option(
             metavar="[NAME|PATH]",
             help=(
-                f"Calibration to show: host, a recorded one ({DEFAULT}), or a file; without a name, host's "
+                "Calibration to show: host, a recorded one (xeon-2mb-l2), or a file; without a name, host's "
                 "if there is one."
             ),
         ),
@@ -109,6 +108,7 @@ def calibrate_softmax(
 
     archgym calibrate softmax
     """
+    from archgym.simulators.softmax import Calibration
     from archgym.simulators.softmax.fitting.calibrate import BIAS_SHAPES, LOG2_FLOATS
     from archgym.simulators.softmax.fitting.calibrate import calibrate as measure
 
@@ -147,6 +147,8 @@ def _place(out: Path | None) -> Path:
     """
     if out is not None:
         return check_file("--out", out, ".json")
+    from archgym.simulators.softmax import Calibration
+
     path = Calibration.host()
     make_folder(path.parent)
     return check_writable(path)
@@ -250,17 +252,14 @@ def _in_lines(value: Any, depth: int = 0) -> str:
 
 def _show(source: str, chart: Path | None) -> None:
     """Print the numbers of a calibration, and draw its bandwidth curves to a file."""
+    from archgym.simulators.softmax import Calibration
+    from archgym.simulators.softmax.terms import DEFAULT, PATTERNS
+
     if chart is not None:
         chart = check_chart(chart, "--chart")
     source = source or ("host" if Calibration.host().exists() else DEFAULT)
     calibration = Calibration.load(source)  # checks it
-    path = (
-        Calibration.host()
-        if source == "host"
-        else RECORDED / f"{source}.json"
-        if source in Calibration.recorded()
-        else Path(source)
-    )
+    path = Calibration.path(source)
     document: Document = json.loads(path.read_text(encoding="utf-8-sig"))
     curves = {
         pattern: (curve["log2_bytes"], curve["ns_per_float"])
@@ -318,7 +317,9 @@ def _curves_in_numbers(
 
 def _print_calibration(console: Console, document: Document) -> None:
     """The machine, the costs of memory by pattern and level, and the fitted constants."""
+    from archgym.simulators.softmax import Calibration
     from archgym.simulators.softmax.fitting.charts import levels_of, words
+    from archgym.simulators.softmax.terms import PATTERNS, PREFETCH_BYTES
 
     calibration = Calibration.from_json(document, "host")
     log2_bytes = document["overlap"]["log2_bytes"]

@@ -41,13 +41,13 @@ from archgym.progress import parts, progress_bar
 from archgym.simulators.accelerator.fidelity import accelerator as arrays
 from archgym.simulators.accelerator.fidelity import attention as published
 from archgym.simulators.accelerator.fusemax import LENGTHS, MODELS
-from archgym.simulators.softmax.calibration import Calibration
 from archgym.text import percent, significant
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from archgym.cli.tables import Table
+    from archgym.simulators.softmax import Calibration
     from archgym.simulators.softmax.fitting.fidelity import Fidelity
 
 MIN_DESIGNS = 10
@@ -146,6 +146,7 @@ def _model_to_judge(name: str) -> Calibration:
     Raises:
         ArchGymError: an unknown name, or a calibration that lacks an instruction set.
     """
+    from archgym.simulators.softmax import Calibration
     from archgym.simulators.softmax.machine.cpu import instruction_sets
 
     if name == "host" and not Calibration.host().exists():

@@ -338,6 +338,10 @@ def test_calibrations_load_by_name_path_and_default(tmp_path):
     copy.write_text(RECORDED.read_text())
     default, named, mine = Calibration.load(), Calibration.load("xeon-2mb-l2"), Calibration.load(copy)
     assert default == named
+    for name in Calibration.recorded():  # not checked when they are loaded
+        assert Calibration.load(name) == Calibration.from_json(
+            json.loads(Calibration.path(name).read_text()), name
+        )
     assert mine.digest == default.digest
     assert evaluate(SoftmaxCostModel(calibration=str(copy))) == evaluate(SoftmaxCostModel())
 

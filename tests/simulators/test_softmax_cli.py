@@ -529,11 +529,11 @@ def test_helping_imports_neither_scipy_nor_altair():
                 app(arguments)
             except SystemExit as end:
                 assert not end.code, end.code
-        print(sorted({"altair", "scipy", "polars", "psutil"} & set(sys.modules)))
+        print(sorted({"altair", "scipy", "polars", "psutil", "archgym.simulators.softmax"} & set(sys.modules)))
     """
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True)
     assert done.stdout.rstrip().endswith("[]"), done.stdout[-500:] + done.stderr
-    assert "calibrate" in done.stdout and "fidelity" in done.stdout
+    assert "calibrate" in done.stdout and "fidelity" in done.stdout and DEFAULT in done.stdout
 
 
 def test_what_is_written_is_the_document():

@@ -77,8 +77,7 @@ class Calibration:
                 in the message).
         """
         source = DEFAULT if source is None else source
-        path = RECORDED / f"{source}.json" if source in cls.recorded() else Path(source)
-        path = cls.host() if source == "host" else path
+        path, is_recorded = cls.path(source), source in cls.recorded()
         if source == "host" and not path.exists():
             raise ArchGymError(
                 f"this machine has no calibration ({path}) yet: make one with `archgym calibrate softmax`"
@@ -99,7 +98,16 @@ class Calibration:
             raise ArchGymError(
                 f"the calibration {str(source)!r} is not a JSON text ({reason_of(error)}); {ADVICE}"
             ) from error
-        return cls.from_json(document, name=path.stem)
+        if is_recorded:  # valid, as the tests check, so pydantic need not be imported
+            return cls._from_entries(document, document, path.stem)
+        return cls.from_json(document, path.stem)
+
+    @classmethod
+    def path(cls, source: str | Path) -> Path:
+        """The file of a calibration: "host", a recorded name, or a path."""
+        if source == "host":
+            return cls.host()
+        return RECORDED / f"{source}.json" if source in cls.recorded() else Path(source)
 
     @staticmethod
     def host() -> Path:
@@ -120,7 +128,11 @@ class Calibration:
         """
         from archgym.simulators.softmax.schema import read  # pydantic, which takes time to import
 
-        entries = read(document, name)
+        return cls._from_entries(read(document, name), document, name)
+
+    @classmethod
+    def _from_entries(cls, entries: dict[str, Any], document: dict[str, Any], name: str) -> Calibration:
+        """A calibration from the valid entries of its document; those of recorded calibrations are valid."""
         content = {
             key: value for key, value in document.items() if key not in ("machine", "provenance", "units")
         }
@@ -146,7 +158,7 @@ class Calibration:
                 for n, curves in bandwidth.items()
             },
             _compute={
-                what: {isa: sorted(points) for isa, points in by_isa.items()}
+                what: {isa: sorted(map(tuple, points)) for isa, points in by_isa.items()}
                 for what, by_isa in entries["compute"].items()
             },
             _overlap_levels=overlap["log2_bytes"],
