@@ -328,7 +328,7 @@ def test_a_run_that_fails_inline_is_stored_and_one_that_is_impossible_stops_the_
     assert progress.failed == 2 and all(reason.startswith("FileNotFoundError") for reason in progress.reasons)
     study = Study(text)
     monkeypatch.setattr(Random, "version", 99)
-    with pytest.raises(RunImpossible, match="are the versions the same"):
+    with pytest.raises(RunImpossible, match="with the same versions"):
         run_study(study, Store(tmp_path / "other"), executor="inline")
     assert not Store(tmp_path / "other").read()
 
@@ -339,7 +339,7 @@ def test_a_worker_with_another_version_stops_the_study_instead_of_mislabelling_r
 
     runs = list(study.runs())
     monkeypatch.setattr(Random, "version", 99)
-    with pytest.raises(ArchGymError, match="are the versions the same"):
+    with pytest.raises(ArchGymError, match="with the same versions"):
         execute(runs[0].specification)
 
 

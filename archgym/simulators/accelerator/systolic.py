@@ -30,6 +30,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from archgym.deprecated.names import old_names
 from archgym.errors import ArchGymError, unknown
 
 DATAFLOWS = ("ws", "os", "is")
@@ -109,3 +110,6 @@ def positive_integers(name: str, value: Any) -> Integers:
     if array.dtype.kind not in "iu" or not (array > 0).all():
         raise ArchGymError(f"{name} must be a positive integer or an array of them, not {value!r}")
     return array.astype(np.int64)
+
+
+__getattr__ = old_names(__name__, up="ceil_div")
