@@ -345,7 +345,7 @@ class Store:
             replace(path, lambda file: file.write(content))
 
     def _remove_orphans(self) -> None:
-        """Temporary files of runners that were killed."""
+        """Remove temporary files of runners that were killed."""
         remove_abandoned(self.folder)
         for folder, _, _ in os.walk(self.folder / "runs"):
             remove_abandoned(Path(folder))

@@ -225,7 +225,7 @@ class _Reader(pickle._Unpickler):
         self._other_keys = 0
 
     def load(self) -> Any:
-        """What the program leaves behind."""
+        """The value that the pickle's program leaves on its stack."""
         self.read, self.readline = self._content.read, self._line
         self.metastack: list[list[Any]] = []
         self.stack = []
