@@ -240,7 +240,7 @@ class LayerModel:
 
         table = self.table
         buffer_read_pj, buffer_write_pj = table.sram_pj_per_byte(KIB * designs["buffer_kb"])
-        l1_pj = np.mean(table.sram_pj_per_byte(designs["l1_bytes"]), axis=0)  # about as many reads as writes
+        l1_pj = np.mean(table.sram_pj_per_byte(designs["l1_bytes"]), axis=0)  # reads equal writes, about
         mac_pj = (
             table.mac_pj(designs["precision"])[:, None] + (l1_words[0] * b + l1_words[1] * a) * l1_pj[:, None]
         )
