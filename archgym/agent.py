@@ -9,8 +9,10 @@ their rewards:
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -121,6 +123,9 @@ class AskTellAgent(Agent):
     def tell(self, indices: Indices, rewards: Array, metrics: Mapping[str, Array], feasible: Array) -> None:
         """Learn from designs [B, P], in the order of `ask`.
 
+        A method with a fifth parameter `valid` (with a default, so that four arguments suffice) also receives
+        the designs that keep the constraints, bool [B].
+
         Args:
             indices: designs of `ask`, int64 [B, P].
             rewards: rewards of the objective, float64 [B].
@@ -128,11 +133,22 @@ class AskTellAgent(Agent):
             feasible: feasible designs, bool [B].
         """
 
+    def receive(
+        self, indices: Indices, rewards: Array, metrics: Mapping[str, Array], feasible: Array, valid: Array
+    ) -> None:
+        """Pass evaluated designs to `tell`, with `valid` where the method takes it."""
+        more = {"valid": valid} if self._takes_valid else {}
+        self.tell(indices, rewards, metrics, feasible, **more)
+
+    @cached_property
+    def _takes_valid(self) -> bool:
+        parameters = inspect.signature(self.tell).parameters.values()
+        return any(p.name == "valid" or p.kind is p.VAR_KEYWORD for p in parameters)
+
     def search(self, env: VectorEnv, *, budget: int, seed: int) -> None:
         unwrapped = core(env)
         self.objective = unwrapped.objective
         self.metrics = tuple(m for m in unwrapped.simulator.metrics if not m.report_only)
-        visible = [m.name for m in self.metrics]
         self.start(unwrapped.simulator.space, budget=budget, rng=stream(seed, "agent"))
         env.reset(seed=seed)
         try:
@@ -140,12 +156,8 @@ class AskTellAgent(Agent):
                 indices = self._ask_all(env.num_envs)
                 *_, info = env.step(indices)
                 done = finished(info)
-                self.tell(
-                    indices,
-                    done["reward"],
-                    {name: done["metrics"][name] for name in visible},
-                    done["feasible"],
-                )
+                metrics = {metric.name: done["metrics"][metric.name] for metric in self.metrics}
+                self.receive(indices, done["reward"], metrics, done["feasible"], done["valid"])
         except BudgetExhausted:
             return
 

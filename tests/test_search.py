@@ -15,7 +15,16 @@ import pytest
 from conftest import Bowl, Noise
 
 import archgym
-from archgym import Agent, AskTellAgent, DesignSpace, Integer, Minimize, Objective, search, search_again
+from archgym import (
+    Agent,
+    AskTellAgent,
+    DesignSpace,
+    Integer,
+    Minimize,
+    Objective,
+    search,
+    search_again,
+)
 from archgym.errors import ArchGymError
 
 FAST = ["random", "genetic", "annealing", "local_search", "ant_colony"]
@@ -598,3 +607,22 @@ def test_a_measured_search_without_a_valid_design_measures_nothing_again(registe
     env_id, simulator = register(Measuring(), Objective(Minimize("cost_j"), archgym.AtMost("area_mm2", 0.1)))
     assert search(env_id, "random", budget=10, num_envs=10).incumbents == ()
     assert simulator.batches == [10]
+
+
+# --- what `tell` receives ---
+
+
+class Counting(Descending):
+    """Counts the valid designs that it is told."""
+
+    valid = 0
+
+    def tell(self, indices, rewards, metrics, feasible, valid=None):
+        super().tell(indices, rewards, metrics, feasible)
+        self.valid += int(valid.sum())
+
+
+def test_tell_receives_the_valid_rows_where_it_takes_them(bowl):
+    agent = Counting()
+    result = search(bowl[0], agent, budget=72)  # the last 72 designs cover both sides of the limit
+    assert 0 < agent.valid == result.history["valid"].sum() < result.history["feasible"].sum()
