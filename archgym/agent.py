@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -104,10 +104,12 @@ class AskTellAgent(Agent):
     Attributes set before `start`:
         objective: the environment's objective.
         metrics: the metrics that `tell` receives (report-only ones left out).
+        canonical: designs [B, P] -> one design of each meaning (`Simulator.canonical`).
     """
 
     objective: Objective
     metrics: tuple[Metric, ...]
+    canonical: Callable[[Indices], Indices] = staticmethod(lambda indices: indices)
 
     @abstractmethod
     def start(self, space: DesignSpace, *, budget: int, rng: np.random.Generator) -> None:
@@ -149,6 +151,7 @@ class AskTellAgent(Agent):
         unwrapped = core(env)
         self.objective = unwrapped.objective
         self.metrics = tuple(m for m in unwrapped.simulator.metrics if not m.report_only)
+        self.canonical = unwrapped.simulator.canonical
         self.start(unwrapped.simulator.space, budget=budget, rng=stream(seed, "agent"))
         env.reset(seed=seed)
         try:
