@@ -22,7 +22,7 @@ Aitken's kernel where the parameter is categorical), and G has L's kernels, so t
 densities. On NK landscapes of 3^8 designs that halves the mean number of samples. A proposal costs the same
 after any number of samples: candidates lie near L, and so do the latest designs, which make up g(x) there.
 
-Good for: tens to thousands of samples of simulators that take a millisecond or more; any mixture of parameters.
+Good for: tens to thousands of samples of simulators that take a millisecond or more; parameters of any kind.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class TPE(AskTellAgent):
         >>> archgym.search("archgym/NKLandscape-v0", "tpe", budget=200)  # doctest: +SKIP
     """
 
-    version = 2
+    version = 3
     hyperparameters = DesignSpace(
         [
             Ordinal("startup", [5, 10, 20, 40, 80], default=10),
@@ -87,8 +87,8 @@ class TPE(AskTellAgent):
         self.ranked: list[tuple[float, int]] = []
         # design -> positions at which it was proposed and not told yet
         self.seen: dict[bytes, tuple[int, ...]] = {}
-        self.places = np.zeros((64, len(space)), np.uint8)
-        # the latest designs, encoded, position modulo MAX_LATEST; all designs, counted by cell
+        self.places = np.zeros((64, len(space)), np.uint8)  # cells, [capacity, P]
+        # for a multivariate g the latest designs, encoded, at position modulo MAX_LATEST; else all, by cell
         self.latest = self._encoded(np.zeros((MAX_LATEST if self.multivariate else 0, len(space)), np.int64))
         self.counts = np.zeros((len(space), self.width), np.int64)
 
@@ -239,7 +239,7 @@ class TPE(AskTellAgent):
         return np.bincount(flat, minlength=self.counts.size).reshape(self.counts.shape)
 
     def _marginals(self, counts: Indices, size: int) -> Array:
-        """The univariate density of each parameter from `size` designs: [P, width], 0 outside of its cells."""
+        """The univariate density of each parameter, from `size` designs: [P, width], 0 outside its cells."""
         uniform = (np.arange(self.width) < self.cells[:, None]) / self.cells[:, None]
         return np.asarray(((counts[:, None] @ self.kernel)[:, 0] + uniform) / (size + 1))
 
