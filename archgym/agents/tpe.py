@@ -7,7 +7,7 @@ a mixture of a uniform prior and one kernel per design,
 
     l(x) = (prod_p 1 / n_p + sum_{y in L} prod_p K_p(x_p | y_p)) / (|L| + 1)                  multivariate
     l(x) = prod_p (1 / n_p + sum_{y in L} K_p(x_p | y_p)) / (|L| + 1)                         univariate
-    g(x) = the same with G
+    g(x) = the same with G, of which a multivariate estimate takes those among the latest 1024 designs
 
     K_p(u | v) = (1 - epsilon) N_p(u | v) + epsilon / n_p,       epsilon = mutation / P
     N_p(u | v) = 1{u = v} for a categorical parameter,
@@ -18,17 +18,17 @@ and of `candidates` draws from l, the one with the largest l(x) / g(x) that has 
 
 Where this differs from the papers: their kernels narrow as |L| grows until, in a finite space, every draw is
 a design seen before. The uniform share epsilon keeps a kernel as wide as a mutation (it is Aitchison &
-Aitken's kernel where the parameter is categorical), and G has L's kernels, so that one product of matrices
-serves both densities. On NK landscapes of 3^8 designs that halves the mean number of samples.
+Aitken's kernel where the parameter is categorical), and G has L's kernels, so that one table serves both
+densities. On NK landscapes of 3^8 designs that halves the mean number of samples. A proposal costs the same
+after any number of samples: candidates lie near L, and so do the latest designs, which make up g(x) there.
 
-Good for: tens to a thousand samples of simulators that take a millisecond or more; any mixture of parameters.
+Good for: tens to thousands of samples of simulators that take a millisecond or more; parameters of any kind.
 """
 
 from __future__ import annotations
 
 from bisect import insort
 from collections.abc import Mapping
-from itertools import islice
 
 import numpy as np
 
@@ -39,7 +39,8 @@ MAX_GOOD = 25  # designs in L (Bergstra et al., 2013)
 MIN_BANDWIDTH = 0.3  # standard deviation of a kernel: smallest, in cells, and as a share of n_p / (|L| + 2)
 MAX_CELLS = 256  # a longer grid is divided into this number of (nearly) equal cells, finer than any kernel
 MAX_REDRAWS = 64  # redrawn parameters of a repeated design, before it is accepted
-MAX_ONE_HOT = 512  # columns up to which one product of matrices is faster than a gather for each parameter
+MAX_LATEST = 1024  # designs from which a multivariate g is estimated
+MAX_ONE_HOT = 8  # cells per parameter up to which a product of matrices is faster than a gather for each one
 
 
 class TPE(AskTellAgent):
@@ -57,7 +58,7 @@ class TPE(AskTellAgent):
         >>> archgym.search("archgym/NKLandscape-v0", "tpe", budget=200)  # doctest: +SKIP
     """
 
-    version = 2
+    version = 3
     hyperparameters = DesignSpace(
         [
             Ordinal("startup", [5, 10, 20, 40, 80], default=10),
@@ -79,21 +80,17 @@ class TPE(AskTellAgent):
         self.parameter = np.arange(len(space))
         self.epsilon = min(self.mutation / max(int((space.nvec > 1).sum()), 1), 0.5)
         self.log_uniform = -float(np.log(self.cells).sum())
-        self.one_hot = len(space) * self.width <= MAX_ONE_HOT
-        self.n_told = self.n_asked = 0
-        # (-reward, position in order of proposal) of feasible designs, best first
-        self.ranked: list[tuple[float, int]] = []
-        self.seen: set[bytes] = set()
+        self.one_hot = self.width <= MAX_ONE_HOT
         self.tabulated = -1
-        self.places = np.zeros((0, len(space)), np.int64)
-        self.columns = np.zeros((0, len(space) * self.width if self.one_hot else 0), np.float32)
-        self._reserve(64)
-
-    def _reserve(self, capacity: int) -> None:
-        """Allocate arrays for `capacity` designs: cells [N, P] and one-hot [N, P * width]."""
-        more = capacity - len(self.places)
-        self.places = np.pad(self.places, ((0, more), (0, 0)))
-        self.columns = np.pad(self.columns, ((0, more), (0, 0)))
+        self.n_told = self.n_seen = 0
+        # (-reward, position in order of proposal) of the MAX_GOOD best feasible designs, best first
+        self.ranked: list[tuple[float, int]] = []
+        # design -> positions at which it was proposed and not told yet
+        self.seen: dict[bytes, tuple[int, ...]] = {}
+        self.places = np.zeros((64, len(space)), np.uint8)  # cells, [capacity, P]
+        # for a multivariate g the latest designs, encoded, at position modulo MAX_LATEST; else all, by cell
+        self.latest = self._encoded(np.zeros((MAX_LATEST if self.multivariate else 0, len(space)), np.int64))
+        self.counts = np.zeros((len(space), self.width), np.int64)
 
     def ask(self, n: int) -> Indices:
         designs = self.space.sample(n, self.rng)
@@ -104,20 +101,38 @@ class TPE(AskTellAgent):
         return designs
 
     def tell(self, indices: Indices, rewards: Array, metrics: Mapping[str, Array], feasible: Array) -> None:
-        for reward, is_feasible in zip(rewards.tolist(), feasible.tolist(), strict=True):
+        """Learn from designs, as `AskTellAgent.tell` has it; those that were not asked for are added."""
+        designs = np.ascontiguousarray(indices, np.int64)
+        for design, reward, is_feasible in zip(designs, rewards.tolist(), feasible.tolist(), strict=True):
+            key = design.tobytes()
+            if not self.seen.get(key):
+                self._add(design)
+            position, *later = self.seen[key]
+            self.seen[key] = tuple(later)
             if is_feasible:
-                insort(self.ranked, (-reward, self.n_told))
+                insort(self.ranked, (-reward, position))
+                del self.ranked[MAX_GOOD:]
             self.n_told += 1
 
     def _add(self, design: Indices) -> None:
-        if self.n_asked == len(self.places):
-            self._reserve(2 * self.n_asked)
+        position, key = self.n_seen, design.tobytes()
+        self.seen[key] = (*self.seen.get(key, ()), position)
+        if position == len(self.places):
+            self.places = np.pad(self.places, ((0, position), (0, 0)))
         place = (design.astype(self.exact) * self.cells // self.nvec).astype(np.int64)
-        self.places[self.n_asked] = place
-        if self.one_hot:
-            self.columns[self.n_asked, place + self.parameter * self.width] = 1
-        self.seen.add(design.tobytes())
-        self.n_asked += 1
+        self.places[position] = place
+        if self.multivariate:
+            self.latest[position % MAX_LATEST] = self._encoded(place[None])[0]
+        self.counts[self.parameter, place] += 1
+        self.n_seen += 1
+
+    def _encoded(self, places: Indices) -> Array:
+        """Designs as `_log_products` takes them: one-hot, float32 [N, P * width], or as they are."""
+        if not self.one_hot:
+            return places
+        columns = np.zeros((len(places), len(self.cells) * self.width), np.float32)
+        columns[np.arange(len(places))[:, None], places + self.parameter * self.width] = 1
+        return columns
 
     def _unseen(self, proposals: Indices) -> Indices:
         """The first proposal [C, P] not seen yet; else the first, with random parameters redrawn one by
@@ -152,7 +167,7 @@ class TPE(AskTellAgent):
     def good(self) -> Indices:
         """Positions, in order of proposal, of the designs in L: int64 [|L|]."""
         size = min(int(np.ceil(self.gamma * self.n_told)), MAX_GOOD)
-        return np.array([place for _, place in islice(self.ranked, size)], np.int64)
+        return np.array([position for _, position in self.ranked[:size]], np.int64)
 
     def _tabulate(self, size: int) -> None:
         """K_p(u | v) as `kernel` [p, v, u] when L has `size` designs; 0 outside of a parameter's cells."""
@@ -168,7 +183,7 @@ class TPE(AskTellAgent):
         )
         near /= np.maximum(near.sum(axis=2, keepdims=True), np.finfo(float).tiny)
         self.kernel: Array = (1 - self.epsilon) * near + self.epsilon * inside / n
-        self.cumulative: Array = self.kernel.cumsum(axis=2)
+        self.cumulative: Array = np.ascontiguousarray(self.kernel.cumsum(axis=2).transpose(2, 0, 1))
         self.log_kernel: Array = np.log(self.kernel, where=inside, out=np.zeros(inside.shape)).astype(
             np.float32
         )
@@ -180,44 +195,53 @@ class TPE(AskTellAgent):
         if self.multivariate:
             component = self.rng.integers(len(good) + 1, size=self.candidates)
             centre = self.places[np.append(good, 0)[component]]
-            cumulative = self.cumulative[self.parameter, centre]
-            cumulative[component == len(good)] = np.arange(1, self.width + 1) / self.cells[:, None]
+            cumulative = self.cumulative[:, self.parameter, centre]  # [width, C, P]
+            uniform = np.arange(1, self.width + 1)[:, None] / self.cells
+            cumulative[:, component == len(good)] = uniform[:, None]
         else:
-            cumulative = self._marginals(self.places[good]).cumsum(axis=1)
+            cumulative = self._marginals(self._counts(good), len(good)).cumsum(axis=1).T[:, None]
         # the minimum absorbs rounding
-        return np.asarray(np.minimum((cumulative < u[:, :, None]).sum(axis=2), self.cells - 1))
+        return np.asarray(np.minimum((cumulative < u).sum(axis=0), self.cells - 1))
 
     def log_densities(self, x: Indices, good: Indices) -> tuple[Array, Array]:
         """log l(x) and log g(x), [C] each, of designs as cells, int64 [C, P]."""
         self._tabulate(len(good))
         if self.multivariate:
-            each = self._log_products(x)
-            log_l = _log_sum(each[:, good], self.log_uniform)
-            each[:, good] = -np.inf
-            log_g = _log_sum(each, self.log_uniform)
-            return log_l - np.log(len(good) + 1), log_g - np.log(self.n_asked - len(good) + 1)
-        rest = np.ones(self.n_asked, bool)
-        rest[good] = False
-        sets = self.places[good], self.places[: self.n_asked][rest]
-        log_l, log_g = (np.log(self._marginals(members)[self.parameter, x]).sum(axis=1) for members in sets)
+            tables = self.log_kernel[self.parameter, :, x]  # [C, P, width]
+            first = max(self.n_seen - MAX_LATEST, 0)
+            rest = self._log_products(tables, self.latest[: self.n_seen - first])
+            slots = good[good >= first] % MAX_LATEST
+            of_good = rest[:, slots]
+            rest[:, slots] = -np.inf
+            if len(slots) < len(good):
+                earlier = self._encoded(self.places[good[good < first]])
+                of_good = np.hstack([of_good, self._log_products(tables, earlier)])
+            log_l, log_g = _log_sum(of_good, self.log_uniform), _log_sum(rest, self.log_uniform)
+            return log_l - np.log(len(good) + 1), log_g - np.log(rest.shape[1] - len(slots) + 1)
+        counts = self._counts(good)
+        sets = (counts, len(good)), (self.counts - counts, self.n_seen - len(good))
+        log_l, log_g = (np.log(self._marginals(*members)[self.parameter, x]).sum(axis=1) for members in sets)
         return log_l, log_g
 
-    def _log_products(self, x: Indices) -> Array:
-        """sum_p log K_p(x_p | y_p) for every design y seen: float32 [C, N]."""
-        tables = self.log_kernel[self.parameter, :, x]  # [C, P, width]
+    def _log_products(self, tables: Array, designs: Array) -> Array:
+        """sum_p log K_p(x_p | y_p): tables of x [C, P, width] and encoded designs y -> float32 [C, N]."""
         if self.one_hot:
-            return np.asarray(tables.reshape(len(x), self.columns.shape[1]) @ self.columns[: self.n_asked].T)
-        total = np.zeros((self.n_asked, len(x)), np.float32)
+            return np.asarray(tables.reshape(len(tables), designs.shape[1]) @ designs.T)
+        by_cell = np.ascontiguousarray(tables.transpose(1, 2, 0))
+        total = np.zeros((len(designs), len(tables)), np.float32)
         for p in self.parameter:
-            total += tables[:, p].T[self.places[: self.n_asked, p]]
+            total += by_cell[p].take(designs[:, p], axis=0)
         return total.T
 
-    def _marginals(self, members: Indices) -> Array:
-        """The univariate density of each parameter: [P, width], 0 outside of its cells."""
-        flat = (members + self.parameter * self.width).ravel()
-        counts = np.bincount(flat, minlength=len(self.cells) * self.width).reshape(-1, 1, self.width)
+    def _counts(self, good: Indices) -> Indices:
+        """Designs in L by parameter and cell: int64 [P, width]."""
+        flat = (self.places[good] + self.parameter * self.width).ravel()
+        return np.bincount(flat, minlength=self.counts.size).reshape(self.counts.shape)
+
+    def _marginals(self, counts: Indices, size: int) -> Array:
+        """The univariate density of each parameter, from `size` designs: [P, width], 0 outside its cells."""
         uniform = (np.arange(self.width) < self.cells[:, None]) / self.cells[:, None]
-        return np.asarray(((counts @ self.kernel)[:, 0] + uniform) / (len(members) + 1))
+        return np.asarray(((counts[:, None] @ self.kernel)[:, 0] + uniform) / (size + 1))
 
 
 def _log_sum(terms: Array, prior: float) -> Array:

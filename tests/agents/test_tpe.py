@@ -22,11 +22,9 @@ densities = pytest.mark.parametrize("multivariate", [True, False])
 
 
 def told(designs, rewards, *, space=SPACE, feasible=None, seed=0, **hyperparameters):
-    """A TPE that has seen these designs, whatever it would have asked."""
+    """A TPE that is told these designs, whatever it would have asked."""
     agent = TPE(**hyperparameters)
     agent.start(space, budget=1000, rng=np.random.default_rng(seed))
-    for design in np.asarray(designs, np.int64):
-        agent._add(design)
     rewards = np.asarray(rewards, float)
     agent.tell(
         np.asarray(designs),
@@ -86,6 +84,97 @@ def test_both_densities_are_those_of_the_equations(multivariate, one_hot, seed, 
 
 
 @densities
+@pytest.mark.parametrize("one_hot", [True, False])
+@given(seed=st.integers(0, 99), bound=st.integers(1, 40))
+@settings(max_examples=15, deadline=None)
+def test_a_joint_g_is_of_the_latest_designs_and_any_other_density_of_all(multivariate, one_hot, seed, bound):
+    rng = np.random.default_rng(seed)
+    designs = SPACE.sample(40, rng)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tpe, "MAX_ONE_HOT", 512 if one_hot else 0)
+        patch.setattr(tpe, "MAX_LATEST", bound)
+        agent = told(designs, rng.random(40), multivariate=multivariate)
+        good = agent.good()
+        log_l, log_g = agent.log_densities(EVERY, good)
+    first = 40 - bound if multivariate else 0
+    rest = [y for i, y in enumerate(designs) if i not in good and i >= first]
+    options = {"epsilon": 0.5 / 3, "good": len(good), "multivariate": multivariate}
+    assert np.exp(log_l) == pytest.approx(
+        [density(SPACE, x, designs[good], **options) for x in EVERY], rel=1e-4
+    )
+    assert np.exp(log_g) == pytest.approx([density(SPACE, x, rest, **options) for x in EVERY], rel=1e-4)
+
+
+@densities
+def test_a_proposal_reads_a_bounded_number_of_designs(multivariate, monkeypatch):
+    rng = np.random.default_rng(0)
+    space = DesignSpace([Integer(f"p{i}", 0, 3) for i in range(8)])
+    agent = told(space.sample(3000, rng), rng.random(3000), space=space, multivariate=multivariate)
+    read = []
+    products = agent._log_products
+    monkeypatch.setattr(
+        agent, "_log_products", lambda tables, designs: read.append(len(designs)) or products(tables, designs)
+    )
+    agent.ask(1)
+    assert sum(read) <= tpe.MAX_LATEST + tpe.MAX_GOOD and (tpe.MAX_LATEST in read) == multivariate
+    assert len(agent.latest) <= tpe.MAX_LATEST and len(agent.ranked) == tpe.MAX_GOOD
+
+
+def test_the_bound_changes_no_row_of_a_search_within_it(monkeypatch):
+    def rows(bound):
+        monkeypatch.setattr(tpe, "MAX_LATEST", bound)
+        agent = told([], [])
+        batches = []
+        for _ in range(32):
+            batches.append(agent.ask(2))
+            agent.tell(batches[-1], batches[-1].sum(axis=1).astype(float), {}, np.ones(2, bool))
+        return np.concatenate(batches)
+
+    assert np.array_equal(rows(64), rows(1024)) and not np.array_equal(rows(8), rows(1024))
+
+
+@densities
+def test_designs_not_asked_for_count_as_those_asked_for(multivariate):
+    asking, other = (TPE(multivariate=multivariate) for _ in range(2))
+    for agent in (asking, other):
+        agent.start(SPACE, budget=100, rng=np.random.default_rng(0))
+    designs = asking.ask(20)
+    rewards, every = np.arange(20.0), np.ones(20, bool)
+    asking.tell(designs, rewards, {}, every)
+    other.tell(designs.astype(np.int32), rewards, {}, every)
+    assert np.array_equal(asking.good(), other.good())
+    for ours, theirs in zip(
+        asking.log_densities(EVERY, asking.good()), other.log_densities(EVERY, other.good()), strict=True
+    ):
+        assert np.array_equal(ours, theirs)
+    left = {design.tobytes() for design in EVERY} - {design.tobytes() for design in designs}
+    assert {design.tobytes() for design in other.ask(len(left))} == left
+
+
+def test_designs_told_between_an_ask_and_its_rewards_leave_each_reward_with_its_design():
+    agent = told([], [], startup=80)
+    first, second = agent.ask(3), agent.ask(2)
+    others = np.array([y for y in EVERY if not (y == np.concatenate([first, second])).all(axis=1).any()][:2])
+    agent.tell(second, np.array([1.0, 9.0]), {}, np.ones(2, bool))
+    agent.tell(
+        np.concatenate([others, first]),
+        np.array([2.0, 8.0, 7.0, 3.0, 4.0]),
+        {},
+        np.array([1, 1, 1, 1, 0], bool),
+    )
+    assert agent.n_told == agent.n_seen == 7
+    ranked = agent.places[[position for _, position in agent.ranked]]
+    assert np.array_equal(ranked, [second[1], others[1], first[0], first[1], others[0], second[0]])
+
+
+def test_a_design_told_again_counts_again():
+    design = EVERY[:1]
+    agent = told([], [])
+    agent.tell(np.repeat(design, 3, axis=0), np.array([1.0, 3.0, 2.0]), {}, np.ones(3, bool))
+    assert [reward for reward, _ in agent.ranked] == [-3, -2, -1] and agent.n_seen == 3
+
+
+@densities
 def test_both_densities_sum_to_one_over_the_space(multivariate):
     rng = np.random.default_rng(1)
     agent = told(SPACE.sample(60, rng), rng.random(60), multivariate=multivariate)
@@ -132,7 +221,9 @@ def test_the_good_are_the_best_tenth_of_what_can_exist():
 
 def test_more_than_25_designs_are_never_good():
     rng = np.random.default_rng(0)
-    assert len(told(SPACE.sample(900, rng), rng.random(900), gamma=0.5).good()) == 25
+    rewards = rng.permutation(900)
+    good = told(SPACE.sample(900, rng), rewards, gamma=0.5).good()
+    assert rewards[good].tolist() == list(range(899, 874, -1))
 
 
 @densities
