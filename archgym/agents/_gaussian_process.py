@@ -91,10 +91,9 @@ class GaussianProcess:
                 options={"maxiter": iterations},
             )
             self.theta = found.x
-        self.weights, noise = np.exp(self.theta[:-1]), np.exp(self.theta[-1])
         n = len(x)
-        r2 = (self.weights @ squared).reshape(n, n)
-        self.noise = noise + JITTER
+        r2 = (np.exp(self.theta[:-1]) @ squared).reshape(n, n)
+        self.noise = np.exp(self.theta[-1]) + JITTER
         while (factor := _cholesky(_matern(r2) + self.noise * np.eye(n))) is None:
             self.noise *= 10
         self.factor = factor
@@ -160,7 +159,7 @@ class GaussianProcess:
 
     def _embed(self, x: Indices) -> Array:
         """Points whose squared Euclidean distance is r^2: float64 [C, ordered + classes]."""
-        w_near, w_other = np.split(self.weights, [len(self.ordered)])
+        w_near, w_other = np.split(np.exp(self.theta[:-1]), [len(self.ordered)])
         points = np.zeros((len(x), len(self.ordered) + int(self.width.sum())))
         points[:, : len(self.ordered)] = x[:, self.ordered] / self.span * np.sqrt(w_near)
         columns = len(self.ordered) + self.start + x[:, self.named] % MAX_CLASSES

@@ -5,12 +5,13 @@ A library's optimiser is told a reward; an agent of this gym is told every metri
 the objective's terms and c_j its constrained metrics, each a Gaussian process of its own
 (`archgym.agents._gaussian_process`), a proposal maximises over unseen designs, by turns,
 
-    log EI(sum_i w_i f_i) + sum_j log P(c_j within its limit) + log P(feasible)          models of metrics
-    log EI(g) + log P(feasible)                                                          a model of ranks
+    log EI(sum_i w_i f_i) + sum_j log P(c_j within its limit) + 3 log P(feasible)        models of metrics
+    log EI(g) + 3 log P(feasible)                                   every third time, a model of ranks
 
 where g is one process on the normal scores of the designs' ranks (valid ones first), which stays sound where
-metrics jump. Sums of independent normals are normal, so that all of it is in closed form. Metrics that are
-positive are modelled on their logarithm where the objective takes it.
+metrics jump. Sums of independent normals are normal, so that all of it is in closed form. A merit is minus or
+plus the logarithm of the metric where the objective takes it; a limit of a positive metric is modelled on the
+logarithm, too. P(feasible) counts three times, because a smooth process is too hopeful beyond a sharp limit.
 
 For a Pareto front the first line is the expected improvement of a random scalarisation whose mean over
 directions l is the hypervolume above the worst merits r (Zhang & Golovin, 2020), by quadrature of
@@ -18,8 +19,10 @@ directions l is the hypervolume above the worst merits r (Zhang & Golovin, 2020)
     E max(0, min_i (f_i - r_i) / l_i - best) = integral from best of prod_i P((f_i - r_i) / l_i > t) dt
 
 Candidates are neighbours and heavy-tailed mutations of the best designs, improved by hill climbing. With many
-samples the processes are conditioned on a subset: the best, the nearest to the best, the latest, some others.
-Several designs at once (`q`) come one after the other, each believed to have its predicted metrics.
+samples the processes are conditioned on a subset: the best, the nearest to the best, the latest, some others;
+and every second proposal comes from `tpe`, which receives all samples. Several designs at once (`q`) come one
+after the other, each believed to have its predicted metrics. A design of known meaning (`canonical`) is not
+proposed again.
 
 Good for: tens to a thousand samples of simulators that take tens of milliseconds or more; constraints.
 """
@@ -42,6 +45,7 @@ from archgym.agents._gaussian_process import (
     log_expected_improvement_of_least,
     log_probability_below,
 )
+from archgym.agents.tpe import TPE
 from archgym.objective import AtMost, Objective, R
 from archgym.space import Array, Categorical, DesignSpace, Indices, Integer, Ordinal
 from archgym.wrappers import VectorObjective
@@ -51,6 +55,10 @@ CLIMBS, STEPS, NEIGHBOURS = 2, 5, 150  # of the hill climbing: starts, steps of 
 FIRST_FIT, LATER_FITS = 30, 12  # steps of L-BFGS
 RANKS_EVERY = 3  # proposals, of which one follows the model of ranks
 CAUTION = 3.0  # exponent of P(feasible), whose smooth model is too high beyond a sharp limit
+APART = 0.1  # least squared distance between two of the best, so that equals do not crowd others out
+TPE_FROM, TPE_ATTEMPTS = 200, 8  # samples after which every second proposal is of `tpe`
+EXTREMES = 0.25  # share of the directions that follow one merit alone
+TINY = 1e-3
 GROWTH = 1.15  # of the number of samples, between two fits of the hyperparameters
 
 Predict = Callable[[str], tuple[Array, Array]]
@@ -103,10 +111,16 @@ class BayesianOptimization(AskTellAgent):
         self.rewards = np.empty(0)
         self.feasible = self.valid = np.empty(0, bool)
         named = [metric for merit, _ in self.merits.values() for metric in merit.metrics]
-        self.columns = {name: np.empty(0) for name in dict.fromkeys([*named, *self.objective.metrics])}
+        named = list(dict.fromkeys([*named, *self.objective.metrics]))
+        # an objective of hidden metrics leaves the rewards to be modelled
+        self.sees = set(named) <= {metric.name for metric in self.metrics}
+        self.columns = {name: np.empty(0) for name in named if self.sees}
         self.seen: set[bytes] = set()
         self.processes: dict[str, tuple[GaussianProcess, int]] = {}  # and the samples at the next fit
+        self.latest = GaussianProcess(space)  # the process fitted last, whose distances select designs
         self.turn = 0
+        self.tpe = TPE()
+        self.tpe.start(space, budget=budget, rng=rng)
 
     def tell(
         self,
@@ -119,6 +133,7 @@ class BayesianOptimization(AskTellAgent):
         valid = self.objective(metrics, feasible).valid if valid is None else valid
         designs = self.canonical(indices)
         self.seen.update(design.tobytes() for design in designs)
+        self.tpe.tell(indices, rewards, metrics, feasible)
         self.designs = np.concatenate([self.designs, designs])
         self.rewards = np.concatenate([self.rewards, rewards])
         self.feasible = np.concatenate([self.feasible, feasible])
@@ -132,10 +147,14 @@ class BayesianOptimization(AskTellAgent):
         self.rows = self._memory()
         self.known = self.rows[self.feasible[self.rows]]
         self.fitted: dict[str, GaussianProcess] = {}
-        proposals = []
+        proposals: list[Indices] = []
         for _ in range(n):
-            terms, scores = self._acquisition()
-            proposals.append(self._climb(terms, self.designs[self._best_first(scores)[:ELITE]]))
+            self.turn += 1
+            if self.turn % 2 == 0 and len(self.designs) >= TPE_FROM and self.vector_objective is None:
+                proposals.append(self._from_tpe())
+            else:
+                terms, scores = self._acquisition()
+                proposals.append(self._climb(terms, self._elite(scores)))
             design = self.canonical(proposals[-1][None])[0]
             self.seen.add(design.tobytes())
             if n > 1:
@@ -143,15 +162,26 @@ class BayesianOptimization(AskTellAgent):
                     process.believe(design)
         return np.stack(proposals)
 
+    def _from_tpe(self) -> Indices:
+        """A proposal of `tpe` [P], of new meaning where a few attempts find one."""
+        for _ in range(TPE_ATTEMPTS):
+            design = self.tpe.ask(1)
+            if self.canonical(design)[0].tobytes() not in self.seen:
+                break
+        return design[0]
+
     # --- the acquisition: a sum of terms ---
 
     def _acquisition(self) -> tuple[list[Term], Array]:
         """The terms that the next proposal maximises, and a score of each sample [N], higher is better."""
-        self.turn += 1
         terms = self._feasibility()
         if self.vector_objective is not None:
             return self._front_terms(terms)
-        if self.models == "ranks" or (self.models == "both" and self.turn % RANKS_EVERY == 0):
+        if (
+            self.models == "ranks"
+            or (self.models == "both" and self.turn % RANKS_EVERY == 0)
+            or not self.sees
+        ):
             ranks = _normal_scores(self._valid_first(self.rewards)[self.known])
             self._fit("ranks", self.known, ranks)
             best = ranks.max()
@@ -175,9 +205,7 @@ class BayesianOptimization(AskTellAgent):
             sign = 1.0 if isinstance(constraint, AtMost) else -1.0
             name = f"limit {sign:g} {constraint.metric}"
             self._fit(name, self.known, sign * column)
-            terms.append(
-                lambda predict, name=name, limit=sign * limit: log_probability_below(*predict(name), limit)
-            )
+            terms.append(_within(name, sign * limit))
         return terms
 
     def _improvement(self) -> list[Term]:
@@ -203,7 +231,10 @@ class BayesianOptimization(AskTellAgent):
         valid = merits[:, self.valid[self.known]]
         worst = valid.min(axis=1)
         direction = np.abs(self.rng.standard_normal(len(merits)))
-        scale = direction / np.linalg.norm(direction) * np.maximum(valid.max(axis=1) - worst, 1e-9)
+        if self.rng.random() < EXTREMES:
+            direction[:] = TINY
+            direction[self.rng.integers(len(merits))] = 1.0
+        scale = direction / np.linalg.norm(direction) * np.maximum(valid.max(axis=1) - worst, TINY)
         scores[self.known] = ((merits - worst[:, None]) / scale[:, None]).min(axis=0)
         best = float(scores[self.known][self.valid[self.known]].max())
 
@@ -233,7 +264,7 @@ class BayesianOptimization(AskTellAgent):
             self.designs[rows], targets, iterations=0 if not due else LATER_FITS if fit_at else FIRST_FIT
         )
         self.processes[name] = process, max(samples + 2, int(samples * GROWTH)) if due else fit_at
-        self.fitted[name] = process
+        self.fitted[name] = self.latest = process
 
     def _value(self, terms: list[Term], designs: Indices) -> Array:
         """The acquisition at designs [C, P]: float64 [C]."""
@@ -247,6 +278,16 @@ class BayesianOptimization(AskTellAgent):
         """Minus the number of samples that dominate each one: [N]."""
         merits = np.stack([_finite(merit.uncut(self.columns)) for merit, _ in self.merits.values()], axis=1)
         return -np.sum((merits[:, None] <= merits).all(axis=2), axis=1, dtype=float)
+
+    def _elite(self, scores: Array) -> Indices:
+        """The best designs [E, P] that differ from each other in what the model finds important."""
+        best = self.designs[self._best_first(scores)[: 10 * ELITE]]
+        near = self.latest.squared_distances(best, best) < APART
+        elite: list[int] = []
+        for i in range(len(best)):
+            if not near[i, elite].any():
+                elite.append(i)
+        return best[elite[:ELITE]]
 
     def _valid_first(self, scores: Array) -> Array:
         """Scores in which every valid sample exceeds every other."""
@@ -266,8 +307,7 @@ class BayesianOptimization(AskTellAgent):
         best = self._best_first(self.rewards if self.vector_objective is None else self._on_front())
         keep = np.zeros(samples, bool)
         keep[best[: most // 3]] = keep[samples - most // 6 :] = True
-        process = next(iter(self.processes.values()))[0]
-        distance = process.squared_distances(self.designs, self.designs[best[:3]]).min(axis=1)
+        distance = self.latest.squared_distances(self.designs, self.designs[best[:3]]).min(axis=1)
         nearest = np.argsort(distance, kind="stable")
         nearest = nearest[~keep[nearest]]
         keep[nearest[: most * 5 // 6 - keep.sum()]] = True
@@ -292,7 +332,8 @@ class BayesianOptimization(AskTellAgent):
             around = neighbours(self.space, design)
             if len(around) > NEIGHBOURS:
                 around = around[self.rng.choice(len(around), NEIGHBOURS, replace=False)]
-            around = self._unseen(around)
+            if len(around := self._unseen(around)) == 0:
+                break
             values = self._value(terms, around)
             top = int(values.argmax())
             if values[top] <= value + 1e-9:
@@ -330,6 +371,11 @@ def _merits(objective: Objective) -> dict[str, tuple[Objective, float]]:
         for term in objective.terms
         if term.weight
     }
+
+
+def _within(name: str, limit: float) -> Term:
+    """log P(target <= limit) of a process."""
+    return lambda predict: log_probability_below(*predict(name), limit)
 
 
 def _finite(column: Array) -> Array:

@@ -126,7 +126,7 @@ class TPE(AskTellAgent):
         self.counts[self.parameter, place] += 1
         self.n_seen += 1
 
-    def _encoded(self, places: Indices) -> Array:
+    def _encoded(self, places: Array) -> Array:
         """Designs as `_log_products` takes them: one-hot, float32 [N, P * width], or as they are."""
         if not self.one_hot:
             return places
