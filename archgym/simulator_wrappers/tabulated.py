@@ -42,6 +42,8 @@ class Tabulated(Simulator):
 
     identity = "archgym.simulator_wrappers:Tabulated"
 
+    tabulated = True
+
     def __init__(self, simulator: Simulator, limit: int = 50_000_000, progress: Progress = silent):
         if simulator.stochastic:
             raise ArchGymError(
