@@ -246,7 +246,7 @@ class Evaluator:
 
 
 class _Answers:
-    """Results, rewards and observations of a table's designs, by ordinal: those that batches give, bit for bit.
+    """Results, rewards and observations of a table's designs, by ordinal, with the bits that batches give.
 
     A block of neighbouring designs is evaluated when one of them is met. Simulators that are not tables, and
     tables of more than `_ROOM` bytes, have none.
@@ -283,7 +283,7 @@ class _Answers:
         return indices, ordinal
 
     def look_up(self, ordinal: int, evaluator: Evaluator) -> tuple[Array, bool, bool, str | None]:
-        """Metric values and reward [M + 1] of a design, whether it is feasible and valid, and why it failed."""
+        """Metric values and reward [M + 1] of a design, whether it is feasible, valid, and why it failed."""
         if not self._met[ordinal // _BLOCK]:
             self._meet(ordinal // _BLOCK, evaluator)
         feasible, valid = self.feasible.item(ordinal), self.valid.item(ordinal)

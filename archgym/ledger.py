@@ -216,7 +216,7 @@ class Ledger:
         )
 
     def _keys(self, indices: Array) -> Array:
-        """A number for every design [B], or its indices as one string of bytes where numbers are too large."""
+        """A number for every design [B], or the bytes of its indices where numbers would be too large."""
         space = self._simulator.space
         rows = self._simulator.canonical(indices.astype(np.int64))
         if space.size < 2**63:
