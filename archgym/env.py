@@ -165,7 +165,33 @@ class Evaluator:
 
     def remeasure(self, indices: Indices) -> Evaluation:
         """Evaluate designs [n, P] once more, past all caches, without counting or recording it."""
-        outcome = evaluate_safely(self.simulator, indices, self.rng, again=True)
+        return self._judged(indices, evaluate_safely(self.simulator, indices, self.rng, again=True))
+
+    def score(self, designs: Any, rng: np.random.Generator | None = None) -> dict[str, Any]:
+        """Results of designs without a step: nothing is counted or recorded, and no episode moves.
+
+        Args:
+            designs: indices, integers [B, P].
+            rng: source of a stochastic simulator's noise; the environment's own is left alone.
+
+        Returns:
+            Columns [B] as `finished` gives them: `design` and `metrics` (a column for each name; metrics are
+            NaN where infeasible), `feasible`, `valid`, `reward`.
+
+        Raises:
+            ArchGymError: no designs, illegal ones, or a stochastic simulator without `rng`.
+        """
+        rows = np.shape(designs)[0] if np.ndim(designs) else 0
+        if not rows:
+            raise ArchGymError("expected designs as indices [B, P] with B >= 1, got none")
+        if self.simulator.stochastic and rng is None:
+            raise ArchGymError(
+                "a stochastic simulator needs a generator: score(designs, rng=np.random.default_rng(seed))"
+            )
+        indices = self._legal(designs, rows)
+        return self.columns(self._judged(indices, evaluate_safely(self.simulator, indices, rng)))
+
+    def _judged(self, indices: Indices, outcome: Outcome) -> Evaluation:
         rewards = self.objective.judge(outcome, self.metric_names)
         return Evaluation(indices, outcome.values, outcome.feasible, rewards.valid, rewards.reward)
 
@@ -322,6 +348,10 @@ class _Shared:
         """The counter and record of every simulated design."""
         return self.evaluator.ledger
 
+    def score(self, designs: Any, rng: np.random.Generator | None = None) -> dict[str, Any]:
+        """Columns [B] of designs given as indices [B, P], uncounted; see `Evaluator.score`."""
+        return self.evaluator.score(designs, rng)
+
     @property
     def spec(self) -> EnvSpec | None:
         """Gymnasium's specification, kept JSON-serialisable and honest about determinism."""
@@ -347,7 +377,8 @@ class ArchEnv(_Shared, gymnasium.Env[Array, Array]):
         horizon: number of designs per episode.
         render_mode: None or "ansi" (the last design and its metrics as text); other modes become None with
             Gymnasium's warning.
-        **kwargs: arguments of the task's simulator and objective; `preset=` names a set of them.
+        **kwargs: arguments of the task's simulator and objective; `preset=` names a set of them, `table=` a
+            file of `Tabulated.save` in which results are looked up.
 
     Action: `MultiDiscrete(nvec)`, 0-based indices. Observation: see `Evaluator.observe`. `info` of a step:
         `design`, `metrics`
