@@ -89,6 +89,9 @@ class Evaluator:
         """
         return cls(env.id, env.objective, env.horizon, read_arguments(env.kwargs))
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_answers": None}  # copies make their own
+
     def seed(self, seed: int | None) -> None:
         """Restart the noise stream, where a seed is given."""
         if seed is not None:

@@ -183,6 +183,8 @@ class Tabulated(Simulator):
             ArchGymError: no such file, not a table, or a table of another simulator, of other arguments, or
                 of a version that gives other results (`_PROBES` designs are compared).
         """
+        if not isinstance(path, (str, os.PathLike)):
+            raise ArchGymError(f"expected the path of a file as a table, got {path!r}")
         table = cls.__new__(cls)
         table.simulator = None
         with reading(path, "a table that Tabulated.save wrote"), np.load(path, allow_pickle=False) as archive:
@@ -201,7 +203,7 @@ class Tabulated(Simulator):
     def _is_not_of(self, simulator: Simulator) -> str:
         """Why this is not a table of a simulator; "" where it is."""
         if reason := unidentified(simulator.specification):
-            return f"which its arguments do not identify ({reason})"
+            return f"got a simulator whose arguments do not identify it ({reason})"
         found, expected = (_flat(_inside(each.specification)) for each in (self, simulator))
         for name in {**expected, **found}:
             if found.get(name) != expected.get(name):
