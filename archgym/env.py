@@ -157,10 +157,10 @@ class Evaluator:
     def _info(
         self, design: dict[str, Any], values: list[float], feasible: bool, valid: bool, reward: float
     ) -> dict[str, Any]:
-        said = values if feasible else [None] * len(values)
+        reported = values if feasible else [None] * len(values)
         return {
             "design": design,
-            "metrics": dict(zip(self.metric_names, said, strict=True)),
+            "metrics": dict(zip(self.metric_names, reported, strict=True)),
             "feasible": feasible,
             "valid": valid,
             "reward": reward,
@@ -299,7 +299,7 @@ class _Answers:
         self._met = [False] * -(-size // _BLOCK)
 
     def find(self, action: Any) -> tuple[list[int], int] | None:
-        """Indices and ordinal of a legal action [P]; None where a batch must be made of it."""
+        """Indices and ordinal of a legal action [P]; None for all that `Evaluator.evaluate` must look at."""
         if not self._met or type(action) is not np.ndarray:
             return None
         if action.dtype.kind not in "iu" or action.shape != self.shape:

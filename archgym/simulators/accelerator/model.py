@@ -225,14 +225,13 @@ class LayerModel:
         fits, l1_words = held, np.zeros((2, size, 1))
         dataflows = set(designs["dataflow"].tolist())
         for dataflow in dataflows:
-            own: Any = slice(None) if len(dataflows) == 1 else np.flatnonzero(designs["dataflow"] == dataflow)
-            mapped = TEMPLATES[dataflow](arrays[own], layer, tiles[own])
-            cycles[own], inputs[own], weights[own], passes[own] = (
-                mapped.cycles,
-                mapped.inputs,
-                mapped.weights,
-                mapped.passes,
-            )
+            if len(dataflows) == 1:
+                own: Any = slice(None)
+                mapped = TEMPLATES[dataflow](arrays, layer, tiles)
+            else:
+                own = np.flatnonzero(designs["dataflow"] == dataflow)
+                mapped = TEMPLATES[dataflow](arrays[own], layer, tiles[own])
+            cycles[own], inputs[own], weights[own], passes[own], _ = mapped
             fits[own] &= mapped.fits
             l1_words[:, own, 0] = np.array(L1_ACCESSES[dataflow])[:, None]
         b, a, count = arrays.operand_bytes, arrays.accumulator_bytes, layer["count"]
@@ -271,11 +270,10 @@ class LayerModel:
     ) -> tuple[npt.NDArray[np.bool_], Tiles]:
         """The tile of every layer in every design's buffer, [U, L], and whether there is one."""
         kind = 2 * precision + designs["double_buffering"]
-        sizes, inverse = np.unique(KIB * designs["buffer_kb"], return_inverse=True)
-        places = np.array([self._place(int(size)) for size in sizes], np.int64).reshape(
-            -1, *self._offset.shape
-        )
-        place = places[inverse, kind]  # [U, L]
+        sizes = (KIB * designs["buffer_kb"]).tolist()
+        row = {size: i for i, size in enumerate(dict.fromkeys(sizes))}  # a space has few
+        places = np.array([self._place(size) for size in row])
+        place = places[[row[size] for size in sizes], kind]  # [U, L]
         return place >= 0, Tiles(*self._curves[:, self._offset[kind] + np.maximum(place, 0)])
 
     def _place(self, buffer_bytes: int) -> npt.NDArray[np.int64]:
