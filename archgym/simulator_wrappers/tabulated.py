@@ -93,14 +93,17 @@ class Tabulated(Simulator):
         self._optima: dict[Objective, Indices | None] = {}
 
     def evaluate_indices(self, indices: Indices, rng: np.random.Generator | None = None) -> dict[str, Array]:
-        """Look designs up: int64 [B, P] in, columns [B] out, with `failure` if any design of the table
-        failed.
-        """
+        """Look designs up: int64 [B, P] in, columns [B] out, with `failure` if any of them failed."""
         ordinals = self.space.to_ordinal(indices)
         columns = dict(zip(self._names, self._values.take(ordinals, axis=1), strict=True))
         columns["feasible"] = self._feasible.take(ordinals)
-        if self._failures:
-            columns["failure"] = np.array([self._failures.get(ordinal, "") for ordinal in ordinals.tolist()])
+        infeasible = np.flatnonzero(~columns["feasible"]) if self._failures else ()
+        if len(infeasible):
+            failure = np.full(len(indices), "", object)
+            failure[infeasible] = [
+                self._failures.get(ordinal, "") for ordinal in ordinals[infeasible].tolist()
+            ]
+            columns["failure"] = failure
         return columns
 
     @property

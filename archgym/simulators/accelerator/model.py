@@ -272,8 +272,8 @@ class LayerModel:
         kind = 2 * precision + designs["double_buffering"]
         sizes = (KIB * designs["buffer_kb"]).tolist()
         row = {size: i for i, size in enumerate(dict.fromkeys(sizes))}  # a space has few
-        places = np.array([self._place(size) for size in row])
-        place = places[[row[size] for size in sizes], kind]  # [U, L]
+        places = np.array([self._place(size) for size in row], np.int64).reshape(-1, *self._offset.shape)
+        place = places[np.array([row[size] for size in sizes], np.int64), kind]  # [U, L]
         return place >= 0, Tiles(*self._curves[:, self._offset[kind] + np.maximum(place, 0)])
 
     def _place(self, buffer_bytes: int) -> npt.NDArray[np.int64]:
