@@ -84,10 +84,12 @@ class Task:
         if not (goal is None or isinstance(goal, Objective) or callable(goal)):
             raise ArchGymError(f"{self.id}: {_OBJECTIVE}, got {goal!r}")
         goal_options = _options(goal)
-        accepted = _parameters(factory)
+        table = None
         # a simulator's own argument of that name goes first
-        table = None if accepted and "table" in accepted else settings.pop("table", None)
+        if "table" in settings and "table" not in (_parameters(factory) or {}):
+            table = settings.pop("table")
         for name in settings:
+            accepted = _parameters(factory)
             if accepted is not None and name not in accepted and name not in goal_options:
                 raise unknown(
                     f"argument of {self.id}",
