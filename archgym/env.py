@@ -10,11 +10,14 @@ Both environments hold one `Evaluator`, where an action is checked, admitted by 
 rewarded and recorded:
 
     actions [B, P] -> admit -> simulate -> reward -> record -> Evaluation [B]
+
+A single step of a tabulated simulator takes the last four from arrays that hold the same bits (`_Answers`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from operator import getitem
 from time import perf_counter
 from typing import Any, NamedTuple
 
@@ -31,12 +34,14 @@ from archgym.ledger import Ledger
 from archgym.objective import Objective, R
 from archgym.registry import ObjectiveSource, Task, get_task
 from archgym.seeding import stream
-from archgym.simulator import Simulator, evaluate_safely
+from archgym.simulator import Outcome, Simulator, evaluate_safely, is_table
 from archgym.space import Array, Indices, all_true
 from archgym.task import EnvSpecification
 from archgym.values import portable, read_arguments, restored, settle
 
 _SMALLEST, _LARGEST = float(np.exp(-R)), float(np.exp(R))
+_BLOCK = 256  # neighbouring designs of a table whose answers are made together
+_ROOM = 64 * 2**20  # limit on the answers that an environment keeps, bytes
 
 
 class Evaluation(NamedTuple):
@@ -73,6 +78,7 @@ class Evaluator:
         self.metric_names = [m.name for m in metrics]
         self.observation_space = Box(-R, R, (len(visible) + 1 + (horizon > 1),), np.float32)
         self.action_space = MultiDiscrete(self.simulator.space.nvec)
+        self._answers: _Answers | None = None  # made at the first single step
 
     @classmethod
     def from_specification(cls, env: EnvSpecification) -> Evaluator:
@@ -82,6 +88,9 @@ class Evaluator:
             ArchGymError: an unknown environment or argument, or an argument of which only a hash is stored.
         """
         return cls(env.id, env.objective, env.horizon, read_arguments(env.kwargs))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_answers": None}  # copies make their own
 
     def seed(self, seed: int | None) -> None:
         """Restart the noise stream, where a seed is given."""
@@ -109,9 +118,83 @@ class Evaluator:
             raise self.ledger.exhausted()
         return Evaluation(indices, outcome.values, outcome.feasible, rewards.valid, rewards.reward)
 
+    def evaluate_one(self, action: Any, remaining: float) -> tuple[Array, dict[str, Any]]:
+        """Evaluate one design given as indices [P]: its observation [D] and its `info`.
+
+        Raises:
+            ArchGymError, BudgetExhausted: see `evaluate`.
+        """
+        answers = self._answers
+        if (
+            answers is None
+            or answers.simulator is not self.simulator
+            or answers.objective is not self.objective
+        ):
+            answers = self._answers = _Answers(self)
+        found = answers.find(action)
+        if found is None:
+            evaluation = self.evaluate(np.asarray(action)[None], 1)
+            return self.observe(evaluation, remaining)[0], self.info(evaluation, 0)
+        indices, ordinal = found
+        self.ledger.admit(1)
+        before = perf_counter()
+        numbers, feasible, valid, failure = answers.look_up(ordinal, self)
+        now = perf_counter()
+        self.ledger.record_one(action, numbers, feasible, valid, (now - before, now), failure)
+        *values, reward = numbers.tolist()
+        design = dict(zip(answers.names, map(getitem, answers.plain, indices), strict=True))
+        observation = answers.observations[ordinal].copy()
+        if self.horizon > 1:
+            observation[-1] = remaining
+        return observation, self._info(design, values, feasible, valid, reward)
+
+    def info(self, evaluation: Evaluation, row: int) -> dict[str, Any]:
+        """The `info` of one of the evaluated designs."""
+        _, values, feasible, valid, reward = (column[row].tolist() for column in evaluation)
+        design = self.simulator.space.design(evaluation.indices[row])
+        return self._info(design, values, feasible, valid, reward)
+
+    def _info(
+        self, design: dict[str, Any], values: list[float], feasible: bool, valid: bool, reward: float
+    ) -> dict[str, Any]:
+        reported = values if feasible else [None] * len(values)
+        return {
+            "design": design,
+            "metrics": dict(zip(self.metric_names, reported, strict=True)),
+            "feasible": feasible,
+            "valid": valid,
+            "reward": reward,
+        }
+
     def remeasure(self, indices: Indices) -> Evaluation:
         """Evaluate designs [n, P] once more, past all caches, without counting or recording it."""
-        outcome = evaluate_safely(self.simulator, indices, self.rng, again=True)
+        return self._judged(indices, evaluate_safely(self.simulator, indices, self.rng, again=True))
+
+    def score(self, designs: Any, rng: np.random.Generator | None = None) -> dict[str, Any]:
+        """Results of designs without a step: nothing is counted or recorded, and no episode moves.
+
+        Args:
+            designs: indices, integers [B, P].
+            rng: source of a stochastic simulator's noise; the environment's own is left alone.
+
+        Returns:
+            Columns [B] as `finished` gives them: `design` and `metrics` (a column for each name; metrics are
+            NaN where infeasible), `feasible`, `valid`, `reward`.
+
+        Raises:
+            ArchGymError: no designs, illegal ones, or a stochastic simulator without `rng`.
+        """
+        rows = np.shape(designs)[0] if np.ndim(designs) else 0
+        if not rows:
+            raise ArchGymError("expected designs as indices [B, P] with B >= 1, got none")
+        if self.simulator.stochastic and rng is None:
+            raise ArchGymError(
+                "a stochastic simulator needs a generator: score(designs, rng=np.random.default_rng(seed))"
+            )
+        indices = self._legal(designs, rows)
+        return self.columns(self._judged(indices, evaluate_safely(self.simulator, indices, rng)))
+
+    def _judged(self, indices: Indices, outcome: Outcome) -> Evaluation:
         rewards = self.objective.judge(outcome, self.metric_names)
         return Evaluation(indices, outcome.values, outcome.feasible, rewards.valid, rewards.reward)
 
@@ -142,7 +225,7 @@ class Evaluator:
             )
         return indices
 
-    def observe(self, evaluation: Evaluation, remaining: Array | float) -> Array:
+    def observe(self, evaluation: Evaluation | Outcome, remaining: Array | float) -> Array:
         """Observations float32 [B, D]: log(metric / reference) clipped to +-R, the feasibility flag, and
         for H > 1 what remains.
         """
@@ -174,23 +257,13 @@ class Evaluator:
             "reward": evaluation.reward,
         }
 
-    def describe(self, evaluation: Evaluation, row: int = 0) -> str:
-        """A design, its metrics and its reward as text."""
-        design = self.simulator.space.design(evaluation.indices[row])
-        state = (
-            "valid"
-            if evaluation.valid[row]
-            else "violates a constraint"
-            if evaluation.feasible[row]
-            else "infeasible"
-        )
-        lines = [f"{name} = {value}" for name, value in design.items()]
-        if evaluation.feasible[row]:
-            lines += [
-                f"{m.name}: {value:.6g} {m.unit}"
-                for m, value in zip(self.simulator.metrics, evaluation.values[row], strict=True)
-            ]
-        return "\n".join([*lines, f"reward: {evaluation.reward[row]:.6g} ({state})"])
+    def describe(self, info: Mapping[str, Any]) -> str:
+        """A design, its metrics and its reward as text, from its `info`."""
+        state = "valid" if info["valid"] else "violates a constraint" if info["feasible"] else "infeasible"
+        lines = [f"{name} = {value}" for name, value in info["design"].items()]
+        if info["feasible"]:
+            lines += [f"{m.name}: {info['metrics'][m.name]:.6g} {m.unit}" for m in self.simulator.metrics]
+        return "\n".join([*lines, f"reward: {info['reward']:.6g} ({state})"])
 
     def specification(self) -> dict[str, Any]:
         """What the environment is, as JSON: enough to build it again (options of the objective are in the
@@ -199,6 +272,62 @@ class Evaluator:
         kwargs, _ = settle(self.task.without_options(self.kwargs))
         objective, simulator = self.objective.to_dict(), self.simulator.specification
         return EnvSpecification(self.task.id, kwargs, objective, self.horizon, simulator).as_dict
+
+
+class _Answers:
+    """Results, rewards and observations of a table's designs, by ordinal, with the bits that batches give.
+
+    A block of neighbouring designs is evaluated when one of them is met. Simulators that are not tables, and
+    tables of more than `_ROOM` bytes, have none.
+    """
+
+    def __init__(self, evaluator: Evaluator):
+        self.simulator, self.objective = evaluator.simulator, evaluator.objective
+        space, metrics, observed = (
+            self.simulator.space,
+            len(evaluator.metric_names),
+            evaluator.observation_space,
+        )
+        self.names, self.plain = space.names, [parameter.plain for parameter in space]
+        self.shape, self._lengths = space.nvec.shape, space.nvec.tolist()
+        bytes_each = 8 * (metrics + 1) + 4 * observed.shape[0] + 2
+        size = space.size if is_table(self.simulator) and space.size * bytes_each <= _ROOM else 0
+        self.numbers = np.empty((size, metrics + 1))  # metric values, and the reward
+        self.observations = np.empty((size, *observed.shape), np.float32)
+        self.feasible, self.valid = np.empty((2, size), bool)
+        self.failures: dict[int, str] = {}
+        self._met = [False] * -(-size // _BLOCK)
+
+    def find(self, action: Any) -> tuple[list[int], int] | None:
+        """Indices and ordinal of a legal action [P]; None for all that `Evaluator.evaluate` must look at."""
+        if not self._met or type(action) is not np.ndarray:
+            return None
+        if action.dtype.kind not in "iu" or action.shape != self.shape:
+            return None
+        indices, ordinal = action.tolist(), 0
+        for index, length in zip(indices, self._lengths, strict=True):
+            if not 0 <= index < length:
+                return None
+            ordinal = ordinal * length + index
+        return indices, ordinal
+
+    def look_up(self, ordinal: int, evaluator: Evaluator) -> tuple[Array, bool, bool, str | None]:
+        """Metric values and reward [M + 1] of a design, whether it is feasible, valid, and why it failed."""
+        if not self._met[ordinal // _BLOCK]:
+            self._meet(ordinal // _BLOCK, evaluator)
+        feasible, valid = self.feasible.item(ordinal), self.valid.item(ordinal)
+        return self.numbers[ordinal], feasible, valid, self.failures.get(ordinal)
+
+    def _meet(self, block: int, evaluator: Evaluator) -> None:
+        start, stop = block * _BLOCK, min((block + 1) * _BLOCK, len(self.numbers))
+        rows = slice(start, stop)
+        outcome = evaluate_safely(self.simulator, self.simulator.space.from_ordinal(np.arange(start, stop)))
+        rewards = self.objective.judge(outcome, evaluator.metric_names)
+        self.numbers[rows, :-1], self.numbers[rows, -1] = outcome.values, rewards.reward
+        self.feasible[rows], self.valid[rows] = outcome.feasible, rewards.valid
+        self.failures |= {start + row: reason for row, reason in outcome.failures.items()}
+        self.observations[rows] = evaluator.observe(outcome, np.nan)
+        self._met[block] = True
 
 
 class _Shared:
@@ -221,6 +350,10 @@ class _Shared:
     def ledger(self) -> Ledger:
         """The counter and record of every simulated design."""
         return self.evaluator.ledger
+
+    def score(self, designs: Any, rng: np.random.Generator | None = None) -> dict[str, Any]:
+        """Columns [B] of designs given as indices [B, P], uncounted; see `Evaluator.score`."""
+        return self.evaluator.score(designs, rng)
 
     @property
     def spec(self) -> EnvSpec | None:
@@ -247,7 +380,8 @@ class ArchEnv(_Shared, gymnasium.Env[Array, Array]):
         horizon: number of designs per episode.
         render_mode: None or "ansi" (the last design and its metrics as text); other modes become None with
             Gymnasium's warning.
-        **kwargs: arguments of the task's simulator and objective; `preset=` names a set of them.
+        **kwargs: arguments of the task's simulator and objective; `preset=` names a set of them, `table=` a
+            file of `Tabulated.save` in which results are looked up.
 
     Action: `MultiDiscrete(nvec)`, 0-based indices. Observation: see `Evaluator.observe`. `info` of a step:
         `design`, `metrics`
@@ -272,7 +406,7 @@ class ArchEnv(_Shared, gymnasium.Env[Array, Array]):
         self.render_mode = _render_mode(render_mode)
         self._steps = 0
         self._best = -np.inf
-        self._last: Evaluation | None = None
+        self._last: dict[str, Any] | None = None
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -286,23 +420,13 @@ class ArchEnv(_Shared, gymnasium.Env[Array, Array]):
         evaluator = self.evaluator
         if self._steps >= evaluator.horizon:
             raise ArchGymError("the episode is over: call reset() before the next step()")
-        evaluation = evaluator.evaluate(np.asarray(action)[None], 1)
-        self._last = evaluation
+        remaining = 1 - (self._steps + 1) / evaluator.horizon
+        observation, self._last = evaluator.evaluate_one(action, remaining)
+        info = self._last
         self._steps += 1
-        objective = float(evaluation.reward[0])
+        objective = info["reward"]
         reward = objective if self._steps == 1 else max(0.0, objective - self._best)
         self._best = max(self._best, objective)
-        feasible = bool(evaluation.feasible[0])
-        values = evaluation.values[0].tolist() if feasible else [None] * evaluation.values.shape[1]
-        info = {
-            "design": evaluator.simulator.space.design(evaluation.indices[0]),
-            "metrics": dict(zip(evaluator.metric_names, values, strict=True)),
-            "feasible": feasible,
-            "valid": bool(evaluation.valid[0]),
-            "reward": objective,
-        }
-        remaining = 1 - self._steps / evaluator.horizon
-        observation = evaluator.observe(evaluation, remaining)[0]
         return observation, reward, self._steps >= evaluator.horizon, False, info
 
     def render(self) -> str | None:
@@ -453,7 +577,8 @@ class ArchVectorEnv(_Shared, VectorEnv[Array, Array, Array]):
             return None
         if self._last is None:
             return ("no design yet",) * self.num_envs
-        return tuple(self.evaluator.describe(self._last, row) for row in range(len(self._last.values)))
+        infos = [self.evaluator.info(self._last, row) for row in range(len(self._last.values))]
+        return tuple(map(self.evaluator.describe, infos))
 
     def close_extras(self, **kwargs: Any) -> None:
         if "evaluator" in vars(self):  # Gymnasium closes what is deleted, made or not

@@ -17,6 +17,8 @@ from archgym.objective import Rewards
 from archgym.simulator import Outcome, Simulator
 from archgym.space import Array, Indices
 
+_CHUNK = 1 << 14  # designs that are made canonical at once
+
 
 class Failure(NamedTuple):
     """A sample that the simulator could not evaluate, and why."""
@@ -43,6 +45,7 @@ class Ledger:
         self._scanned = 0  # samples that `_best` covers: it is searched on demand, not at every record
         self._capacity = 0
         self._columns: dict[str, Array] = {}
+        self._numbers: Array  # the block of metric values and reward, [M + 1, capacity]
         # (samples after the batch, seconds per sample in it, when it was recorded)
         self._batches: list[tuple[int, float, float]] = []
         self._reserve(64 if budget is None else max(1, min(budget, 1 << 20)))
@@ -99,6 +102,31 @@ class Ledger:
                 Failure(start + row, reason) for row, reason in sorted(outcome.failures.items())
             )
 
+    def record_one(
+        self,
+        indices: Indices,
+        numbers: Array,
+        feasible: bool,
+        valid: bool,
+        times: tuple[float, float],
+        failure: str | None,
+    ) -> None:
+        """Append one design that a table answered: its indices [P], and its metric values and reward [M + 1].
+
+        `times` are its seconds in the simulator and when it was recorded.
+        """
+        sample = self.samples
+        if sample == self._capacity:
+            self._reserve(2 * sample)
+        self._columns["indices"][:, sample] = indices
+        self._numbers[:, sample] = numbers
+        self._columns["feasible"][sample] = feasible
+        self._columns["valid"][sample] = valid
+        self.samples = sample + 1
+        self._batches.append((self.samples, *times))
+        if failure is not None:
+            self.failures.append(Failure(sample, failure))
+
     def _reserve(self, capacity: int) -> None:
         """Room for `capacity` samples: three blocks, since fresh memory costs per page and large blocks
         come in large pages.
@@ -118,7 +146,7 @@ class Ledger:
         }
         for name, column in self._columns.items():
             columns[name][..., : self.samples] = column[..., : self.samples]
-        self._columns = columns
+        self._columns, self._numbers = columns, numbers
         self._capacity = capacity
 
     def column(self, name: str) -> Array:
@@ -181,13 +209,20 @@ class Ledger:
     @property
     def unique(self) -> int:
         """Number of distinct designs; designs of one meaning (`Simulator.canonical`) count once."""
-        space = self._simulator.space
-        rows = self._simulator.canonical(self.column("indices").astype(np.int64))
-        return (
-            len(set(space.to_ordinal(rows).tolist()))
-            if space.size >= 2**63
-            else len(np.unique(space.to_ordinal(rows)))
+        column = self.column("indices")
+        starts = range(0, max(self.samples, 1), _CHUNK)
+        return len(
+            np.unique(np.concatenate([self._keys(column[start : start + _CHUNK]) for start in starts]))
         )
+
+    def _keys(self, indices: Array) -> Array:
+        """A number for every design [B], or the bytes of its indices where numbers would be too large."""
+        space = self._simulator.space
+        rows = self._simulator.canonical(indices.astype(np.int64))
+        if space.size < 2**63:
+            return space.to_ordinal(rows)
+        rows = np.ascontiguousarray(rows, indices.dtype)
+        return rows.view(f"V{rows.itemsize * len(space)}")[:, 0]
 
     @property
     def duplicates(self) -> int:

@@ -66,6 +66,8 @@ class Simulator(ABC):
         metrics: schema of the reported metrics, in order.
         deterministic: False for measured simulators, whose results differ between calls.
         stochastic: True where `evaluate` draws declared noise from `rng`, reproducible under a seed.
+        tabulated: True where results are looked up in memory, always the same, so that environments may keep
+            them; subclasses have their own.
         default_objective: the objective of environments around this simulator, unless they name another.
         identity: the name of this very class in results, caches and stored optima, "module:name" by default;
             set it to the old name when the class moves, so that they stay valid. Subclasses have their own.
@@ -75,6 +77,7 @@ class Simulator(ABC):
     metrics: tuple[Metric, ...]
     deterministic: bool = True
     stochastic: bool = False
+    tabulated: ClassVar[bool] = False
     default_objective: Objective | None = None
     identity: ClassVar[str]
 
@@ -175,6 +178,11 @@ def _identified(value: Any) -> Any:
         return identify(value)
     except Unwritable as error:
         return {"$": "unknown", "of": str(error)}
+
+
+def is_table(simulator: Simulator) -> bool:
+    """Whether the simulator's own class looks results up (`Simulator.tabulated`)."""
+    return bool(vars(type(simulator)).get("tabulated", False))
 
 
 def unidentified(specification: Any) -> str:

@@ -19,6 +19,7 @@ from typing import Any
 from archgym.errors import ArchGymError, reason_of, unknown
 from archgym.objective import Objective
 from archgym.simulator import Simulator, check_schema
+from archgym.simulator_wrappers import Tabulated
 from archgym.text import shown
 from archgym.values import load as load
 from archgym.values import read
@@ -49,13 +50,22 @@ class Task:
     documentation: str = ""
 
     def build(
-        self, objective: ObjectiveSource | None = None, preset: str | None = None, **kwargs: Any
+        self,
+        objective: ObjectiveSource | None = None,
+        preset: str | None = None,
+        **kwargs: Any,
     ) -> tuple[Simulator, Objective]:
         """The simulator and the objective for these keyword arguments.
 
+        Args:
+            objective: objective in place of the task's own.
+            preset: name of a workload.
+            **kwargs: arguments of the simulator, options of the objective, and `table`: a file of
+                `Tabulated.save` in which the simulator's results are looked up.
+
         Raises:
-            ArchGymError: an unknown preset or argument (with the nearest names), or a simulator and an
-                objective that do not fit.
+            ArchGymError: an unknown preset or argument (with the nearest names), a simulator and an
+                objective that do not fit, or a table of another simulator.
         """
         if preset is not None and (not isinstance(preset, str) or preset not in self.presets):
             raise unknown(f"preset of {self.id}", preset, self.presets)
@@ -74,13 +84,17 @@ class Task:
         if not (goal is None or isinstance(goal, Objective) or callable(goal)):
             raise ArchGymError(f"{self.id}: {_OBJECTIVE}, got {goal!r}")
         goal_options = _options(goal)
+        table = None
+        # a simulator's own argument of that name goes first
+        if "table" in settings and "table" not in (_parameters(factory) or {}):
+            table = settings.pop("table")
         for name in settings:
             accepted = _parameters(factory)
             if accepted is not None and name not in accepted and name not in goal_options:
                 raise unknown(
                     f"argument of {self.id}",
                     name,
-                    [*accepted, *goal_options, "objective", "horizon", "preset"],
+                    [*accepted, *goal_options, "objective", "horizon", "preset", "table"],
                 )
         options = {name: settings.pop(name) for name in goal_options if name in settings}
         simulator = factory if isinstance(factory, Simulator) else factory(**settings)
@@ -90,6 +104,8 @@ class Task:
                 f"{type(simulator).__name__}"
             )
         check_schema(simulator)
+        if table is not None:
+            simulator = Tabulated.load(table, simulator)
         goal = simulator.default_objective if goal is None else goal
         if goal is None:
             raise ArchGymError(

@@ -1,6 +1,7 @@
 """How fast the kernel is, on one core, each figure beside a bare-NumPy loop measured in the same run.
 
-    python benchmarks/speed.py
+    python benchmarks/speed.py           all of it
+    python benchmarks/speed.py step      single steps, beside CartPole's
 
 These figures are for reading and comparing, never asserted in tests: machines are noisy. Ratios travel better
 than rates.
@@ -56,7 +57,38 @@ def report(what: str, rate: float, unit: str, bare: float | None = None, goal: f
     )
 
 
-def main() -> None:
+def single_steps() -> None:
+    """`reset` and `step` of random designs through `gymnasium.make`, in turns with CartPole, so that the
+    machine's drift cancels; CPU time.
+    """
+    tasks = (
+        ("archgym/Softmax-v0", {}, 80_000),
+        ("archgym/DramController-v0", {}, 80_000),
+        ("archgym/NasCell-v0", {}, 80_000),
+        ("archgym/Softmax-v0", {"tabulated": False}, None),
+        ("archgym/Accelerator-v0", {}, 5_000),
+    )
+    cartpole, rng = gymnasium.make("CartPole-v1"), np.random.default_rng(0)
+
+    def taken(env, actions) -> float:
+        start = time.process_time()
+        for action in actions:
+            env.reset()
+            env.step(action)
+        return (time.process_time() - start) / len(actions)
+
+    for env_id, kwargs, goal in tasks:
+        env, best, reference = gymnasium.make(env_id, **kwargs), np.inf, np.inf
+        actions = env.unwrapped.simulator.space.sample(5_000 if goal != 5_000 else 500, rng)
+        for _ in range(2 * ROUNDS):
+            best = min(best, taken(env, actions))
+            reference = min(reference, taken(cartpole, [0] * 5_000))
+        what = f"reset + step, {env_id}{''.join(f', {n}={v}' for n, v in kwargs.items())}"
+        ratio = f"{reference / best:8.3f} of CartPole's {1 / reference:,.0f}"
+        print(f"{what:58s} {1 / best:14,.0f} steps/s      {ratio:28s} {f'(goal {goal:,})' if goal else ''}")
+
+
+def kernel() -> None:
     model = SoftmaxCostModel(rows=1, cols=65536)
     space = model.space
     rng = np.random.default_rng(0)
@@ -82,23 +114,6 @@ def main() -> None:
         bare_gather,
         2e6,
     )
-
-    bare_single = 1 / seconds(lambda: bare_loop(space.nvec, table, 1, 1), 5000)
-    action = np.array([1, 2, 3, 2, 1, 0, 2, 0])
-    for tabulated, goal in ((True, 20_000), (False, 7_000)):
-        env = gymnasium.make("archgym/Softmax-v0", cols=65536, tabulated=tabulated)
-
-        def step(env=env):
-            env.reset()
-            env.step(action)
-
-        report(
-            f"reset + step, gymnasium.make, tabulated={tabulated}",
-            1 / seconds(step, 5000),
-            "steps/s",
-            bare_single,
-            goal,
-        )
 
     bare = n / seconds(lambda: bare_loop(space.nvec, table, n, batch))
     for tabulated, goal in ((True, 500_000), (False, 250_000)):
@@ -168,6 +183,12 @@ def ledger_overhead(agent: str, n: int, batch: int) -> None:
         Ledger.record = record
         ratios.append(whole() / without)
     print(f"{f'ledger, {agent} search, tabulated: overhead':58s} {100 * (np.median(ratios) - 1):14.1f} %")
+
+
+def main() -> None:
+    parts = {"kernel": kernel, "step": single_steps}
+    for name in sys.argv[1:] or parts:
+        parts[name]()
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 import archgym
 from archgym import ArchGymError, BudgetExhausted, Minimize, Objective, finished
+from archgym.simulator import is_table
 
 # which needs a model, and is registered once that is imported
 ENVS = [name for name in archgym.list_envs() if name != "archgym/Proxy-v0"]
@@ -26,6 +27,7 @@ KEYS = ["design", "metrics", "feasible", "valid", "reward"]
 INFEASIBLE = np.array([5, 3, 0, 0])
 VIOLATING = np.array([4, 2, 0, 0])
 VALID = np.array([2, 2, 2, 1])
+UNSIGNED = np.full(4, 2**64 - 1, np.uint64)
 
 
 @pytest.mark.parametrize("kwargs", [{}, {"horizon": 3}], ids=["one design", "three designs"])
@@ -547,3 +549,202 @@ def test_the_evaluators_specification_is_json(bowl):
         and said["horizon"] == 1
         and Objective.from_dict(said["objective"]) == Bowl.default_objective
     )
+
+
+class Through(archgym.simulator_wrappers.SimulatorWrapper):
+    """Gives the answers of the simulator inside, by simulating every design."""
+
+    def evaluate_indices(self, indices, rng=None):
+        return self.simulator.evaluate_indices(indices, rng)
+
+
+def exact(value):
+    """A value with its types and bits."""
+    if isinstance(value, dict):
+        return {name: exact(inner) for name, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [type(value), *map(exact, value)]
+    if isinstance(value, np.ndarray):
+        return value.dtype, value.shape, value.tobytes()
+    return type(value), value.hex() if isinstance(value, float) else value
+
+
+def walk(env, actions, horizon=1):
+    """Everything that single steps give and record, but times."""
+    steps, ledger = [], env.ledger
+    for t, action in enumerate(actions):
+        if t % horizon == 0:
+            steps.append(env.reset())
+        steps.append(env.step(action))
+    history = {name: column for name, column in ledger.history().items() if name != "seconds"}
+    assert len(ledger.column("seconds")) == len(ledger.column("recorded")) == ledger.samples
+    kinds = {name: column.dtype.kind for name, column in history.items()}
+    history = {n: c.tolist() if kinds[n] in "OU" else np.ascontiguousarray(c) for n, c in history.items()}
+    return exact([steps, kinds, history, ledger.failures, ledger.best, ledger.best_reward])
+
+
+TABLES = [
+    ("archgym/Softmax-v0", {}),
+    ("archgym/Softmax-v0", {"preset": "attention_4k", "tolerance": 1e-8, "horizon": 3}),
+    ("archgym/DramController-v0", {"goal": "low_power"}),
+    ("archgym/DramController-v0", {"preset": "archgym_both", "time_unit": "dropped", "horizon": 3}),
+    ("archgym/NasCell-v0", {"params": 6000.0}),
+    ("archgym/AttentionAccelerator-v0", {"horizon": 2}),
+]
+
+
+@pytest.mark.parametrize(("env_id", "kwargs"), TABLES)
+def test_single_steps_of_a_table_give_the_bits_of_batches(env_id, kwargs):
+    looked_up, simulated = (gymnasium.make(env_id, **kwargs).unwrapped for _ in range(2))
+    simulated.evaluator.simulator = Through(simulated.simulator)
+    designs = looked_up.simulator.space.sample(60, np.random.default_rng(0))
+    actions = np.concatenate([designs, designs[::2]])
+    horizon = kwargs.get("horizon", 1)
+    assert walk(looked_up, actions, horizon) == walk(simulated, actions, horizon)
+    assert is_table(looked_up.simulator) and looked_up.evaluator._answers.find(actions[0]) is not None
+
+
+def test_the_shipped_tables_are_those_that_are_compared():
+    made = {name: gymnasium.make(name) for name in ENVS}
+    assert {name for name, env in made.items() if is_table(env.unwrapped.simulator)} - {
+        "archgym/NasMacro-v0"  # whose table is downloaded
+    } == {name for name, _ in TABLES}
+
+
+class Fragile(Bowl):
+    """Designs of one kind raise, others have a metric below 0."""
+
+    def evaluate(self, designs, rng=None):
+        if (designs["x"] == 2).any():
+            raise RuntimeError("the tool crashed")
+        out = super().evaluate(designs)
+        return out | {"cost_j": out["cost_j"] - 4}
+
+
+@pytest.mark.parametrize(
+    "objective",
+    [None, Objective(Minimize("cost_j"), form="linear"), Objective(Minimize("area_mm2"), strict=True)],
+    ids=["with failures", "linear", "strict"],
+)
+def test_single_steps_of_a_table_keep_failures_and_constraints(register, objective):
+    env_id, _ = register(lambda: archgym.Tabulated(Fragile()), objective or Bowl.default_objective)
+    looked_up, simulated = gymnasium.make(env_id).unwrapped, gymnasium.make(env_id).unwrapped
+    simulated.evaluator.simulator = Through(simulated.simulator)
+    actions = Bowl.space.from_ordinal(np.arange(Bowl.space.size))
+    assert walk(looked_up, actions) == walk(simulated, actions)
+    assert looked_up.ledger.failures
+
+
+def test_a_table_takes_and_refuses_the_actions_that_simulators_do(register):
+    for simulator in (Bowl(), archgym.Tabulated(Bowl())):
+        env = gymnasium.make(register(simulator, Bowl.default_objective)[0]).unwrapped
+        given = [VALID.astype(kind) for kind in (np.uint8, np.int32, ">i8", float)]
+        for action in (*given, VALID.tolist(), tuple(VALID.tolist())):
+            env.reset()
+            assert env.step(action)[4]["design"] == Bowl.space.design(VALID)
+        for action in (VALID - 3, VALID + 6, VALID[:3], VALID[None], VALID > 0, UNSIGNED):
+            env.reset()
+            with pytest.raises(ArchGymError):
+                env.step(action)
+        assert env.ledger.samples == 6
+        env.ledger.budget = 7
+        env.step(VALID)
+        env.reset()
+        with pytest.raises(BudgetExhausted):
+            env.step(VALID)
+        assert env.ledger.samples == 7 and env.ledger.column("indices").tolist() == [VALID.tolist()] * 7
+
+
+def test_what_takes_the_place_of_a_table_is_asked_from_then_on(register):
+    table = archgym.Tabulated(Bowl())
+    env = gymnasium.make(register(table, Bowl.default_objective)[0]).unwrapped
+    evaluator = env.evaluator
+
+    def cost():
+        env.reset(seed=1)
+        return env.step(VALID)[4]["metrics"]["cost_j"]
+
+    before = cost()
+    evaluator.simulator = archgym.Noisy(table, 0.5)
+    noisy = cost()
+    evaluator.simulator = Bowl(offset=1.0)
+    assert cost() == before + 1 and evaluator.simulator.rows == 1 and noisy not in (before, before + 1)
+    evaluator.simulator = archgym.Cached(table)
+    assert [cost(), cost()] == [before, before] and env.ledger.cache_hits == 1
+    evaluator.simulator = table
+    assert cost() == before
+    evaluator.objective = Objective(Minimize("cost_j"), reference={"cost_j": before})
+    env.reset()
+    assert env.step(VALID)[1] == 0.0
+
+
+def test_a_table_with_answers_of_its_own_is_asked_for_each(register):
+    class Odd(archgym.Tabulated):
+        asked = 0
+
+        def evaluate_indices(self, indices, rng=None):
+            self.asked += len(indices)
+            return super().evaluate_indices(indices)
+
+    table = Odd(Bowl())
+    walk(gymnasium.make(register(table, Bowl.default_objective)[0]).unwrapped, [VALID] * 4)
+    assert table.asked == 4
+
+
+def test_scored_designs_have_the_columns_of_a_step_and_are_not_counted(bowl):
+    env_id, _ = bowl
+    single, vector = gymnasium.make(env_id).unwrapped, gymnasium.make_vec(env_id, num_envs=3).unwrapped
+    vector.reset(), single.reset()
+    actions = np.array([VALID, VIOLATING, INFEASIBLE])
+    expected = finished(vector.step(actions)[-1])
+    for designs in (actions, actions.tolist()):
+        assert exact(single.score(designs)) == exact(vector.score(designs)) == exact(expected)
+    assert single.ledger.samples == 0 and vector.ledger.samples == 3
+    single.step(VALID)  # the episode has not moved
+    for designs in ([], VALID, [[6, 0, 0, 0]], [[0.5, 0, 0, 0]], 3):
+        with pytest.raises(ArchGymError, match="expected"):
+            single.score(designs)
+
+
+def test_scoring_leaves_the_noise_of_the_search_alone(register):
+    env = gymnasium.make(register(Noise())[0]).unwrapped
+    env.reset(seed=4)
+    noise = env.evaluator.rng.bit_generator.state
+    first, second = (env.score([VALID] * 3, rng=np.random.default_rng(s))["reward"] for s in (0, 0))
+    assert len(set(first)) == 3 and first.tolist() == second.tolist()
+    assert env.evaluator.rng.bit_generator.state == noise
+    with pytest.raises(ArchGymError, match="default_rng"):
+        env.score([VALID])
+
+
+def test_a_stored_table_takes_the_place_of_its_simulator(register, tmp_path):
+    env_id, _ = register(Bowl)
+    live = gymnasium.make(env_id, offset=1.0)
+    archgym.Tabulated(live.unwrapped.simulator).save(tmp_path / "bowl.npz")
+    stored = gymnasium.make(env_id, offset=1.0, table=str(tmp_path / "bowl.npz"))
+    again = gymnasium.make(EnvSpec.from_json(stored.spec.to_json()))
+    actions = Bowl.space.sample(40, np.random.default_rng(0))
+    assert walk(stored.unwrapped, actions) == walk(live.unwrapped, actions)
+    assert walk(again.unwrapped, actions) == walk(gymnasium.make(env_id, offset=1.0).unwrapped, actions)
+    inside = stored.unwrapped.simulator.unwrapped
+    # few designs are compared with the table, none is simulated for a step
+    assert isinstance(inside, Bowl) and inside.rows == 64
+    settings = {"offset": 1.0, "table": str(tmp_path / "bowl.npz")}
+    found = archgym.search(env_id, "random", budget=20, env_kwargs=settings)
+    repeated = archgym.search_again(found.specification)
+    assert repeated.history["reward"].tolist() == found.history["reward"].tolist()
+    assert found.regret is not None
+    with pytest.raises(ArchGymError, match=r"offset = 0\.0, got 1\.0"):
+        gymnasium.make(env_id, offset=0.0, table=str(tmp_path / "bowl.npz"))
+    for wrong in (tmp_path / "absent.npz", 5):
+        with pytest.raises(ArchGymError, match="table"):
+            gymnasium.make(env_id, offset=1.0, table=wrong)
+
+
+def test_a_simulators_own_argument_may_be_called_table(register):
+    class Tables(Bowl):
+        def __init__(self, table: str = "oak"):
+            super().__init__()
+            self.table = table
+
+    assert gymnasium.make(register(Tables)[0], table="pine").unwrapped.simulator.table == "pine"

@@ -9,7 +9,7 @@ from conftest import Bowl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archgym import ArchGymError, BudgetExhausted, Cached, Ledger
+from archgym import ArchGymError, BudgetExhausted, Cached, DesignSpace, Integer, Ledger
 from archgym.objective import Rewards
 from archgym.simulator import Outcome, evaluate_safely
 
@@ -51,6 +51,24 @@ def test_batches_of_any_size_append_and_read_back_as_they_were(sizes, seed):
     assert np.array_equal(history["secret"][history["feasible"]], history["x"][history["feasible"]])
     representatives = {tuple(row) for row in simulator.canonical(every).tolist()}
     assert ledger.unique == len(representatives) and ledger.duplicates == sum(sizes) - len(representatives)
+
+
+@given(st.integers(1, 300), st.integers(2, 300), st.integers(0, 99))
+def test_designs_are_told_apart_in_a_space_of_any_size(parameters, values, seed):
+    class Any(Bowl):
+        space = DesignSpace([Integer(f"p{i}", 1, values) for i in range(parameters)])
+
+        def canonical(self, indices):
+            return indices // 2
+
+    rng = np.random.default_rng(seed)
+    few = Any.space.sample(9, rng)
+    ledger = Ledger(Any())
+    outcome = Outcome(np.zeros((40, 3)), np.ones(40, bool))
+    every = few[rng.integers(0, 9, 40)]
+    assert ledger.unique == 0
+    ledger.record(every, outcome, Rewards(np.zeros(40), np.ones(40, bool)), 0.0)
+    assert ledger.unique == len({tuple(row) for row in (every // 2).tolist()})
 
 
 def test_it_keeps_copies_so_that_a_simulator_may_reuse_its_buffers(register):

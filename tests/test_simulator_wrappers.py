@@ -22,7 +22,7 @@ from archgym.errors import ArchGymError
 from archgym.files.archive import save_arrays
 from archgym.objective import AtMost, Maximize, Minimize, Objective
 from archgym.simulator import Metric, Simulator, evaluate_safely
-from archgym.simulator_wrappers import Cached, Noisy, StoredTable, Tabulated
+from archgym.simulator_wrappers import Cached, Noisy, Parallel, StoredTable, Tabulated
 from archgym.space import Categorical, DesignSpace, Integer, Ordinal
 
 SPACE = DesignSpace(
@@ -160,6 +160,51 @@ def test_a_saved_table_comes_back_whole_without_its_simulator(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["table.npz"]
     loaded.save(tmp_path / "again.npz")
     assert (tmp_path / "again.npz").read_bytes() == (tmp_path / "table.npz").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "wrap", [Random, lambda seed: Cached(Parallel(Random(seed)))], ids=["alone", "wrapped"]
+)
+def test_a_table_comes_back_to_its_simulator_whatever_filled_it(tmp_path, wrap):
+    path, simulator = tmp_path / "table.npz", Random(3)
+    table = Tabulated(wrap(3))
+    table.save(path)
+    table.close()
+    loaded = Tabulated.load(path, simulator)
+    assert loaded.simulator is loaded.unwrapped is simulator
+    assert loaded.specification == Tabulated(simulator).specification
+    assert Tabulated.load(path, Tabulated(simulator)).specification == loaded.specification
+    designs = next(SPACE.enumerate())
+    same(evaluate_safely(loaded, designs), evaluate_safely(simulator, designs))
+    loaded.close()
+    assert simulator.closed
+
+
+def test_a_table_of_another_simulator_of_other_arguments_or_of_another_version_is_refused(tmp_path):
+    path, changed = tmp_path / "table.npz", Random(3)
+    Tabulated(Random(3)).save(path)
+    changed.table[::16] *= 1 + 1e-6
+    renamed = Random(3)
+    renamed.metrics = (Metric("latency_ms", "ms", "lower"), *Random.metrics[1:])
+    for simulator, says in (
+        (Slow(3), r"with simulator = .*Slow"),
+        (Random(4), r"with arguments\.seed = 4, got 3; make it again"),
+        (Noisy(Random(3)), r"with simulator = .*Noisy"),
+        (changed, "other results"),
+        (renamed, "other metrics"),
+        (Described(lambda: 1), "do not identify it"),
+    ):
+        with pytest.raises(ArchGymError, match=says):
+            Tabulated.load(path, simulator)
+
+
+def test_few_designs_of_a_slow_simulator_are_compared_with_its_table(tmp_path, monkeypatch):
+    path, simulator = tmp_path / "table.npz", Random(3)
+    Tabulated(simulator).save(path)
+    simulator.simulated = 0
+    monkeypatch.setattr("archgym.simulator_wrappers.tabulated._PROBE_S", 0.0)
+    Tabulated.load(path, simulator)
+    assert simulator.simulated == 1
 
 
 def test_what_is_not_a_table_is_refused_with_its_name(tmp_path):

@@ -182,6 +182,7 @@ def _arguments_table(task: Task, meanings: Mapping[str, str]) -> Table:
         'another objective: {"minimize": ["metric"], "reference": {"metric": 1.0}, "at_most": {...}}',
     )
     table.add_row("horizon", "1", "designs per episode")
+    table.add_row("table", "None", "file of Tabulated.save in which results are looked up")
     for argument, default in task.arguments().items():
         table.add_row(
             argument,

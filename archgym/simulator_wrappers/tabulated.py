@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 from dataclasses import asdict
 from functools import cached_property
 from typing import Any
@@ -19,12 +20,16 @@ from archgym.objective import Objective
 from archgym.progress import Progress, progress_bar, silent
 from archgym.simulator import Metric, Simulator, evaluate_safely, unidentified
 from archgym.simulator_wrappers.base import SimulatorWrapper
+from archgym.simulator_wrappers.cached import Cached
+from archgym.simulator_wrappers.parallel import Isolated, Parallel
 from archgym.space import Array, DesignSpace, Indices
+from archgym.text import shown
 from archgym.values import identity_of
 
 TABLE_FORMAT = 1  # format of the files of `Tabulated.save`
 _TABLE_CHUNK = 16384  # designs
-_PROBES = 64  # designs that a stored table is checked on
+_PROBES, _STRIDE = 64, 39  # designs that a stored table is checked on, and their order
+_PROBE_S = 1.0  # time after which no further design is checked, seconds
 
 
 class Tabulated(Simulator):
@@ -41,6 +46,8 @@ class Tabulated(Simulator):
     """
 
     identity = "archgym.simulator_wrappers:Tabulated"
+
+    tabulated = True
 
     def __init__(self, simulator: Simulator, limit: int = 50_000_000, progress: Progress = silent):
         if simulator.stochastic:
@@ -86,14 +93,17 @@ class Tabulated(Simulator):
         self._optima: dict[Objective, Indices | None] = {}
 
     def evaluate_indices(self, indices: Indices, rng: np.random.Generator | None = None) -> dict[str, Array]:
-        """Look designs up: int64 [B, P] in, columns [B] out, with `failure` if any design of the table
-        failed.
-        """
+        """Look designs up: int64 [B, P] in, columns [B] out, with `failure` if any of them failed."""
         ordinals = self.space.to_ordinal(indices)
         columns = dict(zip(self._names, self._values.take(ordinals, axis=1), strict=True))
         columns["feasible"] = self._feasible.take(ordinals)
-        if self._failures:
-            columns["failure"] = np.array([self._failures.get(ordinal, "") for ordinal in ordinals.tolist()])
+        infeasible = np.flatnonzero(~columns["feasible"]) if self._failures else ()
+        if len(infeasible):
+            failure = np.full(len(indices), "", object)
+            failure[infeasible] = [
+                self._failures.get(ordinal, "") for ordinal in ordinals[infeasible].tolist()
+            ]
+            columns["failure"] = failure
         return columns
 
     @property
@@ -165,17 +175,47 @@ class Tabulated(Simulator):
         save_arrays(path, arrays, compress=False)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Tabulated:
-        """The table that `save` wrote, without its simulator.
+    def load(cls, path: str | os.PathLike[str], simulator: Simulator | None = None) -> Tabulated:
+        """The table that `save` wrote.
+
+        Args:
+            path: file of the table.
+            simulator: simulator whose table it is expected to be; None for a table without its simulator.
 
         Raises:
-            ArchGymError: no such file, or not a table.
+            ArchGymError: no such file, not a table, or a table of another simulator, of other arguments, or
+                of a version that gives other results (`_PROBES` designs are compared).
         """
+        if not isinstance(path, (str, os.PathLike)):
+            raise ArchGymError(f"expected the path of a file as a table, got {path!r}")
         table = cls.__new__(cls)
         table.simulator = None
         with reading(path, "a table that Tabulated.save wrote"), np.load(path, allow_pickle=False) as archive:
             table._read({name: archive[name] for name in archive.files})
+        if simulator is not None:
+            if reason := table._is_not_of(simulator):
+                raise ArchGymError(
+                    f"expected {os.fspath(path)} to be a table of this simulator, {reason}; make it again: "
+                    "Tabulated(simulator).save(path)"
+                )
+            while isinstance(simulator, Tabulated) and simulator.simulator is not None:
+                simulator = simulator.simulator
+            table.simulator, table.default_objective = simulator, simulator.default_objective
         return table
+
+    def _is_not_of(self, simulator: Simulator) -> str:
+        """Why this is not a table of a simulator; "" where it is."""
+        if reason := unidentified(simulator.specification):
+            return f"got a simulator whose arguments do not identify it ({reason})"
+        found, expected = (_flat(_inside(each.specification)) for each in (self, simulator))
+        for name in {**expected, **found}:
+            if found.get(name) != expected.get(name):
+                return f"with {name} = {shown(expected.get(name))}, got {shown(found.get(name))}"
+        if (self.space, self.metrics) != (simulator.space, simulator.metrics):
+            return "got one with another space or other metrics"
+        if not _agree(simulator, self):
+            return "got one with other results: the simulator has changed since"
+        return ""
 
     def _read(self, arrays: dict[str, Array]) -> None:
         check_format(arrays["format"], TABLE_FORMAT)
@@ -194,7 +234,7 @@ class Tabulated(Simulator):
             expect("canonical", canonical, (size,), np.int64)
             if not ((canonical >= 0) & (canonical < size)).all():
                 raise ArchGymError("canonical designs outside the space")
-        if not np.isfinite(values[:, feasible]).all():
+        if not all(np.isfinite(column[feasible]).all() for column in values):
             raise ArchGymError("a feasible design has a metric that is not finite")
         self._fill(values, feasible, dict(zip(failed.tolist(), reasons.tolist(), strict=True)), canonical)
 
@@ -247,7 +287,7 @@ class StoredTable(SimulatorWrapper):
         make_folder(path.parent)
         with FileLock(path.with_suffix(".lock")):
             table = Tabulated.load(path) if path.is_file() else None
-            if table is None or not self._agrees(table):
+            if table is None or not _agree(self.simulator, table):
                 table = self._filled()
                 table.save(path)
         return table
@@ -256,10 +296,36 @@ class StoredTable(SimulatorWrapper):
         with progress_bar() as progress:
             return Tabulated(self.simulator, progress=progress)
 
-    def _agrees(self, table: Tabulated) -> bool:
-        size = self.space.size
-        probes = self.space.from_ordinal(np.array([size * i // _PROBES for i in range(_PROBES)]))
-        now, then = evaluate_safely(self.simulator, probes), evaluate_safely(table, probes)
-        return bool((now.feasible == then.feasible).all()) and np.allclose(
-            now.values, then.values, rtol=1e-9, equal_nan=True
-        )
+
+def _agree(simulator: Simulator, table: Tabulated) -> bool:
+    """Whether a simulator gives the results of a table, on designs spread over the space for up to
+    `_PROBE_S`.
+    """
+    size, end = table.space.size, time.monotonic() + _PROBE_S
+    for i in range(_PROBES):  # an odd stride visits all of 64 places, neighbours far apart
+        probe = table.space.from_ordinal(np.array([size * (_STRIDE * i % _PROBES) // _PROBES]))
+        now, then = evaluate_safely(simulator, probe), evaluate_safely(table, probe)
+        if not np.allclose(now.values, then.values, rtol=1e-9, atol=0, equal_nan=True):
+            return False
+        if time.monotonic() > end:
+            break
+    return True
+
+
+def _inside(specification: Any) -> Any:
+    """The specification of a simulator without the wrappers that leave its results as they are."""
+    inside = json.loads(json.dumps(specification))
+    while inside["simulator"] in _EXACT:
+        inside = inside["arguments"]["simulator"]
+    return inside
+
+
+def _flat(value: Any, name: str = "") -> dict[str, Any]:
+    """Nested dictionaries as one, by dotted names."""
+    if not isinstance(value, dict):
+        return {name: value}
+    parts = [_flat(inner, f"{name}.{key}" if name else key) for key, inner in value.items()]
+    return {key: inner for part in parts for key, inner in part.items()}
+
+
+_EXACT = [identity_of(wrapper) for wrapper in (Tabulated, StoredTable, Cached, Parallel, Isolated)]

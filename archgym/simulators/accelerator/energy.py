@@ -25,7 +25,7 @@ import hashlib
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,7 @@ REGISTER_FILE_BYTES = 512  # register file whose accesses are the unit of transf
 Floats = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class EnergyTable:
     """Costs of accesses and operations in one technology.
 
@@ -98,9 +98,20 @@ class EnergyTable:
         return self._cost(3, capacity_bytes, 1.0)
 
     def _cost(self, row: int, capacity_bytes: Any, exponent: float) -> Floats:
-        wanted = np.log(np.asarray(capacity_bytes, float))
+        capacity = np.asarray(capacity_bytes, float)
+        if capacity.shape == (1,):  # single designs have few sizes of memories
+            return np.array([_cost_of_one(self, row, capacity.item(), exponent)])
+        return self._interpolate(row, capacity, exponent)
+
+    def _interpolate(self, row: int, capacity: Any, exponent: float) -> Floats:
+        wanted = np.log(capacity)
         inside = np.clip(wanted, self._log_bytes[0], self._log_bytes[-1])
         return np.exp(np.interp(inside, self._log_bytes, self._log_costs[row]) + exponent * (wanted - inside))
+
+
+@lru_cache(maxsize=1024)
+def _cost_of_one(table: EnergyTable, row: int, capacity_bytes: float, exponent: float) -> float:
+    return float(table._interpolate(row, capacity_bytes, exponent))
 
 
 def area_mm2(
@@ -121,10 +132,10 @@ def area_mm2(
 
 def _by_precision(costs: Mapping[str, float], precision: Any) -> Floats:
     names = np.asarray(precision)
-    for name in np.unique(names).tolist():
-        if name not in costs:
-            raise unknown("precision of this energy table", name, costs)
-    return np.select([names == name for name in costs], list(costs.values()), np.nan)
+    try:
+        return np.array([costs[name] for name in names.ravel().tolist()], float).reshape(names.shape)
+    except KeyError as error:
+        raise unknown("precision of this energy table", error.args[0], costs) from None
 
 
 def list_energy_tables() -> list[str]:

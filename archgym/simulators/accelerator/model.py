@@ -34,7 +34,6 @@ import numpy.typing as npt
 
 from archgym.simulator import Simulator
 from archgym.simulators.accelerator.design import (
-    DATAFLOWS,
     KIB,
     PRECISIONS,
     accelerator_space,
@@ -52,6 +51,9 @@ TERMS = ("compute", "noc", "dram")  # terms that may bind; the metric `bound` nu
 
 # Parameters that the mapping of a layer depends on.
 _MAPPING = ("dataflow", "rows", "cols", "l1_bytes", "buffer_kb", "precision", "double_buffering")
+
+_PRECISION_INDEX = {name: index for index, name in enumerate(PRECISIONS)}
+_BYTES = np.array([(p.operand_bytes, p.accumulator_bytes) for p in PRECISIONS.values()]).T  # [2, precisions]
 
 Floats = npt.NDArray[np.float64]
 
@@ -114,7 +116,8 @@ class LayerModel:
         sizes = [len(c.need) for c in curves]
         # by precision and buffering, and layer
         self._offset = np.cumsum([0, *sizes[:-1]]).reshape(2 * len(PRECISIONS), len(layers))
-        self._curves = Tiles(*(np.concatenate([getattr(c, f.name) for c in curves]) for f in fields(Tiles)))
+        # [fields of Tiles, T]
+        self._curves = np.array([np.concatenate([getattr(c, f.name) for c in curves]) for f in fields(Tiles)])
         self._needs = [c.need for c in curves]
         self._places: dict[int, npt.NDArray[np.int64]] = {}
 
@@ -125,11 +128,10 @@ class LayerModel:
 
     def costs(self, designs: Mapping[str, Array]) -> LayerCosts:
         """Costs of every layer on designs, columns [B] (see `design.accelerator_space`)."""
-        _, first, inverse = np.unique(_keys(designs), return_index=True, return_inverse=True)
-        mapped = self._map({name: np.asarray(designs[name])[first] for name in _MAPPING})[inverse]
+        mapped = self._map(designs) if len(designs["rows"]) == 1 else self._map_distinct(designs)
         clock_hz = 1e6 * designs["clock_mhz"][:, None]
         dram_bytes_per_cycle = 1e9 * designs["dram_gb_s"][:, None] / clock_hz
-        terms = np.stack(
+        terms = np.array(
             [
                 mapped.compute,
                 mapped.noc / designs["noc_bytes_per_cycle"][:, None],
@@ -206,29 +208,32 @@ class LayerModel:
             f"{precision}: raise l1_bytes"
         )
 
+    def _map_distinct(self, designs: Mapping[str, Array]) -> Mappings:
+        """Mappings of designs, columns [B], each distinct one made once."""
+        _, first, inverse = np.unique(_keys(designs), return_index=True, return_inverse=True)
+        return self._map({name: np.asarray(designs[name])[first] for name in _MAPPING})[inverse]
+
     def _map(self, designs: Mapping[str, Array]) -> Mappings:
         """Mappings of distinct designs, columns [U]."""
         layer, size = self._columns, len(designs["rows"])
         precision = _precision(designs)
-        operand = np.array([p.operand_bytes for p in PRECISIONS.values()])[precision]
-        accumulator = np.array([p.accumulator_bytes for p in PRECISIONS.values()])[precision]
+        operand, accumulator = _BYTES[:, precision]
         rows, cols, l1_bytes = (np.asarray(designs[name], np.int64) for name in ("rows", "cols", "l1_bytes"))
         arrays = Arrays(*(column[:, None] for column in (rows, cols, l1_bytes, operand, accumulator)))
-        held, tiles = self._tiles(designs)
+        held, tiles = self._tiles(designs, precision)
         cycles, inputs, weights, passes = (np.zeros((size, len(self.layers)), np.int64) for _ in range(4))
         fits, l1_words = held, np.zeros((2, size, 1))
-        for dataflow in DATAFLOWS:
-            own = np.flatnonzero(designs["dataflow"] == dataflow)
-            if len(own):
+        dataflows = set(designs["dataflow"].tolist())
+        for dataflow in dataflows:
+            if len(dataflows) == 1:
+                own: Any = slice(None)
+                mapped = TEMPLATES[dataflow](arrays, layer, tiles)
+            else:
+                own = np.flatnonzero(designs["dataflow"] == dataflow)
                 mapped = TEMPLATES[dataflow](arrays[own], layer, tiles[own])
-                cycles[own], inputs[own], weights[own], passes[own] = (
-                    mapped.cycles,
-                    mapped.inputs,
-                    mapped.weights,
-                    mapped.passes,
-                )
-                fits[own] &= mapped.fits
-                l1_words[:, own, 0] = np.array(L1_ACCESSES[dataflow])[:, None]
+            cycles[own], inputs[own], weights[own], passes[own], _ = mapped
+            fits[own] &= mapped.fits
+            l1_words[:, own, 0] = np.array(L1_ACCESSES[dataflow])[:, None]
         b, a, count = arrays.operand_bytes, arrays.accumulator_bytes, layer["count"]
         outputs = layer["m"] * layer["n"]
         spilled = a * outputs * (passes - 1)
@@ -240,7 +245,8 @@ class LayerModel:
 
         table = self.table
         buffer_read_pj, buffer_write_pj = table.sram_pj_per_byte(KIB * designs["buffer_kb"])
-        l1_pj = np.mean(table.sram_pj_per_byte(designs["l1_bytes"]), axis=0)  # reads equal writes, about
+        l1_read_pj, l1_write_pj = table.sram_pj_per_byte(designs["l1_bytes"])
+        l1_pj = (l1_read_pj + l1_write_pj) / 2  # reads equal writes, about
         mac_pj = (
             table.mac_pj(designs["precision"])[:, None] + (l1_words[0] * b + l1_words[1] * a) * l1_pj[:, None]
         )
@@ -259,15 +265,16 @@ class LayerModel:
             fits=fits,
         )
 
-    def _tiles(self, designs: Mapping[str, Array]) -> tuple[npt.NDArray[np.bool_], Tiles]:
+    def _tiles(
+        self, designs: Mapping[str, Array], precision: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[np.bool_], Tiles]:
         """The tile of every layer in every design's buffer, [U, L], and whether there is one."""
-        kind = 2 * _precision(designs) + designs["double_buffering"]
-        sizes, inverse = np.unique(KIB * designs["buffer_kb"], return_inverse=True)
-        places = np.array([self._place(int(size)) for size in sizes], np.int64).reshape(
-            -1, *self._offset.shape
-        )
-        place = places[inverse, kind]  # [U, L]
-        return place >= 0, self._curves[self._offset[kind] + np.maximum(place, 0)]
+        kind = 2 * precision + designs["double_buffering"]
+        sizes = (KIB * designs["buffer_kb"]).tolist()
+        row = {size: i for i, size in enumerate(dict.fromkeys(sizes))}  # a space has few
+        places = np.array([self._place(size) for size in row], np.int64).reshape(-1, *self._offset.shape)
+        place = places[np.array([row[size] for size in sizes], np.int64), kind]  # [U, L]
+        return place >= 0, Tiles(*self._curves[:, self._offset[kind] + np.maximum(place, 0)])
 
     def _place(self, buffer_bytes: int) -> npt.NDArray[np.int64]:
         """Place of a buffer on every curve, [precisions x bufferings, L], -1 where no tile fits."""
@@ -279,7 +286,7 @@ class LayerModel:
 
 def _precision(designs: Mapping[str, Array]) -> npt.NDArray[np.int64]:
     """Index of each design's precision in `PRECISIONS`, [B]."""
-    return np.stack([designs["precision"] == name for name in PRECISIONS]).argmax(axis=0)
+    return np.array([_PRECISION_INDEX[name] for name in designs["precision"].tolist()], np.int64)
 
 
 def _keys(designs: Mapping[str, Array]) -> npt.NDArray[np.int64]:
@@ -346,12 +353,8 @@ class Accelerator(Simulator):
     def _evaluate(self, designs: dict[str, Array]) -> dict[str, Array]:
         costs = self.model.costs(designs)
         results = self.model.totals(designs, costs)
-        share = np.stack(
-            [
-                np.where(costs.terms.argmax(axis=0) == term, costs.cycles, 0).sum(axis=1)
-                for term in range(len(TERMS))
-            ]
-        )
+        binds = costs.terms.argmax(axis=0) == np.arange(len(TERMS))[:, None, None]
+        share = np.where(binds, costs.cycles, 0).sum(axis=2)  # [3, B]
         return results | {
             "utilization": self.model.macs.sum() / (results["cycles"] * designs["rows"] * designs["cols"]),
             "dram_bytes": costs.dram_bytes.sum(axis=1),
@@ -363,6 +366,8 @@ class Accelerator(Simulator):
 def in_chunks(evaluate: Callable[[Indices], dict[str, Array]], indices: Indices) -> dict[str, Array]:
     """Evaluate designs [B, P], `CHUNK` at a time: columns [B], with `failure` if any chunk has it."""
     parts = [evaluate(indices[start : start + CHUNK]) for start in range(0, max(len(indices), 1), CHUNK)]
+    if len(parts) == 1:
+        return parts[0]
     results = {name: np.concatenate([part[name] for part in parts]) for name in parts[0] if name != "failure"}
     if any("failure" in part for part in parts):
         results["failure"] = np.concatenate(

@@ -49,7 +49,13 @@ def cycles(dataflow: str, rows: Any, cols: Any, m: Any, n: Any, k: Any) -> Integ
     Raises:
         ArchGymError: an unknown dataflow, or a size that is not a positive integer.
     """
-    rows, cols, m, n, k = _sizes(rows=rows, cols=cols, m=m, n=n, k=k)
+    return cycles_of_layers(dataflow, *_sizes(rows=rows, cols=cols, m=m, n=n, k=k))
+
+
+def cycles_of_layers(
+    dataflow: str, rows: Integers, cols: Integers, m: Integers, n: Integers, k: Integers
+) -> Integers:
+    """`cycles` of sizes that are known to be positive integers."""
     down, across, streamed = _layout(dataflow, m, n, k)
     fill = rows + cols if dataflow == "os" else 2 * rows + cols
     return ceil_div(down, rows) * ceil_div(across, cols) * (fill + streamed - 2) - 1

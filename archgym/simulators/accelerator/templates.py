@@ -55,9 +55,13 @@ from archgym.simulators.accelerator.layers import Columns
 from archgym.simulators.accelerator.systolic import ceil_div
 from archgym.simulators.accelerator.tiling import Indexed, Tiles, pixels_read
 
-PER_PE = (1, 2, 4, 8, 16, 32)  # possible numbers of filters and of channels in an eyeriss PE
-
 Integers = npt.NDArray[np.int64]
+
+PER_PE = (1, 2, 4, 8, 16, 32)  # possible numbers of filters and of channels in an eyeriss PE
+# filters and channels [K, 2], of which the first of equals counts
+PER_PE_PAIRS: Integers = np.array([(p, q) for q, p in product(PER_PE, PER_PE)])
+NEVER = np.iinfo(np.int64).max  # cycles of what does not fit
+PAIRS_AT_ONCE = 1 << 16  # numbers in an array [K, B, L], which a cache of the processor holds
 
 
 @dataclass(frozen=True)
@@ -148,21 +152,8 @@ def eyeriss(array: Arrays, layer: Columns, tile: Tiles) -> Mapped:
     n, c, r, s = layer["n"], layer["c"], layer["r"], layer["s"]
     replicas, row_groups = np.maximum(array.rows // r, 1), ceil_div(r, array.rows)
     spatial = row_groups * ceil_div(layer["e"], array.cols) * layer["batch"] * layer["f"]
-    cycles = np.full(tile.nn.shape, np.iinfo(np.int64).max)
-    filters, channels = np.ones_like(cycles), np.ones_like(cycles)
-    for q, p in product(PER_PE, PER_PE):
-        held_p, held_q = np.minimum(p, n), np.minimum(q, c)
-        fits = (
-            held_p + 1
-        ) * held_q * s * array.operand_bytes + held_p * array.accumulator_bytes <= array.l1_bytes
-        taken = ceil_div(n, p) * ceil_div(c, q * replicas) * spatial * (held_p * held_q * s + 1)
-        better = fits & (taken < cycles)
-        cycles, filters, channels = (
-            np.where(better, taken, cycles),
-            np.where(better, p, filters),
-            np.where(better, q, channels),
-        )
-    fits = cycles < np.iinfo(np.int64).max
+    cycles, filters, channels = _filters_and_channels(array, layer, replicas, spatial)
+    fits = cycles < NEVER
     rows, read_rows = _folds(layer["e"], tile.et, array.cols, r, layer["stride"])
     cols, read_cols = _folds(layer["f"], tile.ft, tile.ft, s, layer["stride"])
     return Mapped(
@@ -172,6 +163,32 @@ def eyeriss(array: Arrays, layer: Columns, tile: Tiles) -> Mapped:
         passes=tile.nk * ceil_div(tile.ct, channels * replicas) * row_groups,
         fits=fits,
     )
+
+
+def _filters_and_channels(
+    array: Arrays, layer: Columns, replicas: Integers, spatial: Integers
+) -> tuple[Integers, Integers, Integers]:
+    """The fewest cycles of eyeriss PEs, NEVER where none fits L1, and their filters p and channels q, [B, L].
+
+    Args:
+        replicas: kernels that the rows of the array hold, [B, L].
+        spatial: steps of the array per group of filters and channels, [B, L].
+    """
+    n, c, s = layer["n"], layer["c"], layer["s"]
+    p, q = (column[:, None, None] for column in PER_PE_PAIRS.T)  # [K, 1, 1]
+    held_p, held_q, groups = np.minimum(p, n), np.minimum(q, c), ceil_div(n, p)  # [K, 1, L]
+    words, macs = (held_p + 1) * held_q * s, held_p * held_q * s + 1
+    best = np.empty(spatial.shape, np.int64), np.empty(spatial.shape, np.int64)
+    step = max(1, PAIRS_AT_ONCE // (len(p) * spatial.shape[1]))
+    for start in range(0, len(spatial), step):
+        own = slice(start, start + step)
+        some = array[own]
+        fits = words * some.operand_bytes + held_p * some.accumulator_bytes <= some.l1_bytes
+        taken = groups * ceil_div(c, q * replicas[own]) * spatial[own] * macs
+        taken = np.where(fits, taken, NEVER)
+        best[0][own], best[1][own] = taken.min(axis=0), taken.argmin(axis=0)
+    pairs = PER_PE_PAIRS[best[1]]
+    return best[0], pairs[..., 0], pairs[..., 1]
 
 
 def systolic_ws(array: Arrays, layer: Columns, tile: Tiles) -> Mapped:
@@ -198,7 +215,9 @@ def _systolic(
     """The mapping with `inputs` and `weights` as reads per operand."""
     shape = np.broadcast_shapes(array.rows.shape, layer["m"].shape)
     return Mapped(
-        cycles=systolic.cycles(dataflow, array.rows, array.cols, layer["m"], layer["n"], layer["kd"]),
+        cycles=systolic.cycles_of_layers(
+            dataflow, array.rows, array.cols, layer["m"], layer["n"], layer["kd"]
+        ),
         inputs=layer["m"] * layer["kd"] * inputs,
         weights=layer["kd"] * layer["n"] * weights,
         passes=np.broadcast_to(passes, shape),

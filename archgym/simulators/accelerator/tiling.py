@@ -35,7 +35,7 @@ from dataclasses import dataclass, fields
 from functools import lru_cache
 from itertools import permutations
 from math import isqrt
-from typing import Any, Self, cast
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -55,7 +55,7 @@ class Indexed:
     """Base of dataclasses of arrays: `columns[index]` indexes every array."""
 
     def __getitem__(self, index: Any) -> Self:
-        return type(self)(*(getattr(self, f.name)[index] for f in fields(cast(Any, self))))
+        return type(self)(*[column[index] for column in vars(self).values()])
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,7 @@ class DramController(Simulator):
     """
 
     identity = "archgym.simulators.dram.model:DramController"
+    tabulated = True
 
     space = SPACE
     metrics = METRICS
