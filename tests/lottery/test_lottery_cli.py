@@ -140,7 +140,7 @@ def test_wrong_input_is_one_line(tmp_path):
         ([], "give a study file"),
         (["small.toml", "--quick"], "only one of them"),
         (["absent.toml"], "known: archgym-2023"),
-        (["lotery.toml"], "did you mean 'lottery'?"),
+        (["lotery.toml"], "did you mean 'lottery'"),
         (["empty"], "has no study.toml"),
         (["small.toml", "--no-run", "--out", "nothing"], "has no finished run"),
     ]:

@@ -483,7 +483,9 @@ def test_choices_change_what_a_section_shows(shared: Opened) -> None:
 
 def test_a_reader_sees_each_task_at_its_own_budget(browser: Any, mixed: Path) -> None:
     opened = Opened(browser, mixed)
-    bars = "s => [...document.querySelectorAll(s)].map(e => e.querySelectorAll('svg g.mark-rect path').length)"
+    bars = (
+        "s => [...document.querySelectorAll(s)].map(e => e.querySelectorAll('svg g.mark-rect path').length)"
+    )
     chosen = "s => [...document.querySelectorAll(s)].filter(e => e.checked).map(e => e.value)"
     for section in ("tickets", "variance"):
         assert opened.page.evaluate(chosen, f"[data-section={section}][data-column=samples]") == ["full"]
