@@ -19,7 +19,7 @@ RUNS = {  # study: number of runs, SHA-256 of their identifiers
     "archgym-2023": (8280, "c1acd9b9e9d4d713"),
     "fronts": (1600, "3e40bef5f5c26074"),
     "joint-search": (640, "7a391e6c0dea084f"),
-    "lottery": (21600, "7be9e29271b9cedb"),
+    "lottery-v1": (21600, "7be9e29271b9cedb"),
     "multi-agent": (2688, "abee19e0da006e1c"),
     "quick": (960, "bef32d873754b552"),
 }

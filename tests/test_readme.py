@@ -115,7 +115,10 @@ SHORT = [  # what is made small, so that every command ends in seconds
     (r"^archgym search (?!.*--budget)", "archgym search --budget 40 "),
     (r"^archgym proxy train (?!.*--model)", "archgym proxy train --model linear "),
     (r"^archgym fidelity softmax", "archgym fidelity softmax --cols 4096 --designs 10"),
-    (r"^archgym lottery (lottery|archgym-2023|fronts)\b.*", r"archgym study expand \1"),  # of hours
+    (
+        r"^archgym lottery (lottery-v1|lottery|archgym-2023|fronts)\b.*",
+        r"archgym study expand \1",
+    ),  # of hours
     # of millions of designs
     (r"^archgym optimum (archgym/\S+)", rf"archgym optimum \1 --set 'fixed={json.dumps(FIXED)}'"),
     (r"/opt/DRAMSys/build/bin/", ""),  # where the tests have it

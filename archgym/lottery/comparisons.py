@@ -192,12 +192,12 @@ def at_the_ceiling(task: ScoredTask, typical: Mapping[str, float]) -> bool:
 
 class MapCell(NamedTuple):
     """The agent to pick where k configurations of B samples can be tried; cells at the ceiling are left
-    out.
+    out. Without a number of samples, B is each task's own budget.
     """
 
     task: str
     configurations: int
-    samples: int
+    samples: int | None
     agent: str
     ratio: float
     confidence: float
@@ -206,7 +206,8 @@ class MapCell(NamedTuple):
 
 
 def lottery_map(tasks: Sequence[tuple[ScoredTask, Tuned, bool]]) -> list[MapCell]:
-    """The map of each task, and the map of all tasks that are not saturated, by mean scores.
+    """The map of each task, and the map of all tasks that are not saturated, by mean scores: at the numbers
+    of samples that all of them have and, where budgets differ, at the full budget of each.
 
     Confidence is the share of bootstrap replicates, over configurations and shared luck of seeds, in which
     the agent is the best. Cells at the ceiling, where all agents are equally good, are left out. So are
@@ -221,19 +222,24 @@ def lottery_map(tasks: Sequence[tuple[ScoredTask, Tuned, bool]]) -> list[MapCell
             cells += _cell(task.name, [(task, tuned)], tuned.configurations[i], tuned.samples[b])
     usable = [(task, tuned) for task, tuned, saturated in tasks if not saturated]
     if len(usable) > 1 and len({task.runs.log_scale for task, _ in usable}) == 1:
-        for samples in sorted(set.intersection(*(set(tuned.samples) for _, tuned in usable))):
+        shared = sorted(set.intersection(*(set(tuned.samples) for _, tuned in usable)))
+        mixed = len({task.budget for task, _ in usable}) > 1
+        for samples in [*shared, None] if mixed else shared:
             for k in sorted(set.intersection(*(set(tuned.configurations) for _, tuned in usable))):
                 cells += _cell("all tasks", usable, k, samples)
     return cells
 
 
-def _cell(name: str, tasks: Sequence[tuple[ScoredTask, Tuned]], k: int, samples: int) -> list[MapCell]:
+def _cell(name: str, tasks: Sequence[tuple[ScoredTask, Tuned]], k: int, samples: int | None) -> list[MapCell]:
     values: dict[str, float] = {}
     replicates: dict[str, Array] = {}
     for agent in tasks[0][0].agents:
         if not all(agent in task.agents for task, _ in tasks):
             continue
-        at = [(tuned, tuned.samples.index(samples), tuned.configurations.index(k)) for _, tuned in tasks]
+        at = [
+            (tuned, tuned.samples.index(samples or task.budget), tuned.configurations.index(k))
+            for task, tuned in tasks
+        ]
         if all(np.isfinite(tuned.estimates[agent].error[b, i]) for tuned, b, i in at):
             values[agent] = float(np.mean([tuned.estimates[agent].value[b, i] for tuned, b, i in at]))
             replicates[agent] = np.mean([tuned.replicates[agent][:, b, i] for tuned, b, i in at], axis=0)

@@ -114,7 +114,7 @@ def _task(
         form, optimum, capped, average_random = "log", judge.optimum, False, None
     agents = {
         agent: _agent_runs(
-            agent, configurations, {(c, s): traces.get(run.id) for a, c, s, run in places if a == agent}
+            task, agent, configurations, {(c, s): traces.get(run.id) for a, c, s, run in places if a == agent}
         )
         for agent, configurations in study.agents.items()
     }
@@ -125,7 +125,7 @@ def _task(
         average_random=average_random,
         log_scale=form == "log",
         agents=agents,
-        budget=max(c.budget for configurations in study.agents.values() for c in configurations),
+        budget=max(c.budgets[task] for configurations in study.agents.values() for c in configurations),
         failures=[
             (agent, c, study.agents[agent][c].seeds[s], str(stored[run.id].result.get("reason")))
             for agent, c, s, run in places
@@ -141,15 +141,18 @@ def _task(
 
 
 def _agent_runs(
-    agent: str, configurations: Sequence[Configuration], traces: Mapping[tuple[int, int], Trace | None]
+    task: str,
+    agent: str,
+    configurations: Sequence[Configuration],
+    traces: Mapping[tuple[int, int], Trace | None],
 ) -> AgentRuns:
     replicates = max(len(c.seeds) for c in configurations)
-    budgets = {c.budget for c in configurations}
+    budgets = {c.budgets[task] for c in configurations}
     defaults = [c for c, configuration in enumerate(configurations) if configuration.is_default]
     return AgentRuns(
         agent,
         tuple(
-            {**c.hyperparameters, **({"budget": c.budget} if len(budgets) > 1 else {})}
+            {**c.hyperparameters, **({"budget": c.budgets[task]} if len(budgets) > 1 else {})}
             for c in configurations
         ),
         defaults[0] if defaults else None,

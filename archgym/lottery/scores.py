@@ -38,7 +38,8 @@ class ScoredTask:
             reward.
         budget: samples at which agents are compared: the smallest, over agents, of the largest budget of a
             run.
-        samples: checkpoints up to the largest budget, on a logarithmic grid that includes `budget`.
+        samples: checkpoints up to the largest budget, on a logarithmic grid that includes `budget` and a
+            tenth of it.
     """
 
     runs: TaskRuns
@@ -156,11 +157,12 @@ def scored(runs: TaskRuns) -> ScoredTask | None:
 
 
 def checkpoints(budget: int, largest: int, decades: float = 2.3) -> tuple[int, ...]:
-    """1, 2, 5, 10, ... over the last decades up to the largest number of samples, with that number and the
-    budget included.
+    """1, 2, 5, 10, ... over the last decades up to the largest number of samples, with that number, the
+    budget and a tenth of it included.
     """
     series = {m * 10**e for e in range(12) for m in (1, 2, 5)}
-    return tuple(sorted({s for s in series if largest / 10**decades <= s < largest} | {budget, largest}))
+    late = {s for s in series if largest / 10**decades <= s < largest}
+    return tuple(sorted(late | {max(budget // 10, 1), budget, largest}))
 
 
 def powers_of_two(most: int) -> list[int]:

@@ -154,12 +154,11 @@ def overall(evidence: Sequence[Evidence], cells: Sequence[MapCell], min_tasks: i
     everywhere = [cell for cell in cells if cell.task == "all tasks"]
     if everywhere:
         ends = [
-            min(everywhere, key=lambda c: (c.configurations, -c.samples)),
-            max(everywhere, key=lambda c: (c.configurations, c.samples)),
+            min(everywhere, key=lambda c: (c.configurations, -(c.samples or np.inf))),
+            max(everywhere, key=lambda c: (c.configurations, c.samples or np.inf)),
         ]
         picks = [
-            f"{cell.agent} with {cell.configurations:,} {_plural(cell.configurations, 'configuration')} of "
-            f"{cell.samples:,} samples (the best in {percent(cell.confidence, 0)} of resamplings)"
+            f"{cell.agent} with {_effort(cell)} (the best in {percent(cell.confidence, 0)} of resamplings)"
             for cell in dict.fromkeys(ends)
         ]
         sentences.append(f"Over all tasks that are not saturated, pick {' and '.join(picks)}.")
@@ -226,6 +225,12 @@ def _order(task: ScoredTask, family: Family, margin: float, seeds: int) -> str:
     if open_:
         parts.append(f"{_list(open_)} {_are(open_)} not resolved by {data}")
     return "; ".join(parts)
+
+
+def _effort(cell: MapCell) -> str:
+    """The effort of a cell of the lottery map: 16 configurations of 1,000 samples."""
+    samples = "the full budget of each task" if cell.samples is None else f"{cell.samples:,} samples"
+    return f"{cell.configurations:,} {_plural(cell.configurations, 'configuration')} of {samples}"
 
 
 def _standings(task: ScoredTask, standings: Standings) -> str:

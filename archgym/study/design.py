@@ -2,11 +2,12 @@
 
     [study]                           runs = environments x sum over agents (configurations x budgets x seeds)
     name = "example"
-    budget = 1000                     # samples per run
+    budget = 1000                     # samples per run, where neither task nor agent has its own
     seeds = 5                         # 0..4, or a list
 
     [[env]]
     id = "archgym/Softmax-v0"
+    budget = 200                                    # samples per run on this task
     kwargs = { preset = "memory" }                  # arguments of the environment
     objective = { minimize = ["time_s"], reference = { time_s = 1e-2 } }   # replaces the environment's own
     front = ["time_s", "sum_error"]                 # judge runs by the front of these metrics; nsga2 searches
@@ -91,11 +92,20 @@ class Run:
 
 @dataclass(frozen=True)
 class Configuration:
-    """An agent with hyperparameters and a budget, and the seeds of its runs."""
+    """An agent with hyperparameters, its budget on each task, and the seeds of its runs.
+
+    Attributes:
+        hyperparameters: hyperparameter -> value.
+        is_default: whether they are the agent's defaults.
+        budgets: task -> samples per run.
+        seeds: seeds of its runs.
+        agent: the agent in the form of a specification.
+        num_envs: designs per step of the agent.
+    """
 
     hyperparameters: Mapping[str, Any]
     is_default: bool
-    budget: int
+    budgets: Mapping[str, int]
     seeds: Sequence[int]
     agent: AgentSpecification
     num_envs: int
@@ -116,7 +126,7 @@ class Study:
         history: "full" for run files with every sample, "improvements" for the improvements and the last
             sample.
         cache: whether designs are cached on disk, so that interrupted runs replay without simulation.
-        budget: samples per run, for agents without a budget of their own.
+        budget: samples per run, where neither the task nor the agent has its own.
 
     Raises:
         ArchGymError: an invalid file; the message has the line.
@@ -132,7 +142,7 @@ class Study:
             study.cache,
         )
         self.timeout_s, self.memory_gb, self.retries = study.timeout_s, study.memory_gb, study.retries
-        self._tasks = self._label_environments()
+        self._tasks, self._budgets = self._label_environments()
         self._agents = self._label_agents()
 
     @classmethod
@@ -207,7 +217,11 @@ class Study:
                 for c, configuration in enumerate(configurations):
                     for s, seed in enumerate(configuration.seeds):
                         specification = Specification(
-                            env, configuration.agent, configuration.budget, seed, configuration.num_envs
+                            env,
+                            configuration.agent,
+                            configuration.budgets[task],
+                            seed,
+                            configuration.num_envs,
                         ).to_dict()
                         run = Run(identifier(specification, self.history), task, agent, c, s, specification)
                         if run.id in seen:
@@ -220,19 +234,21 @@ class Study:
                         seen[run.id] = run
                         yield run
 
-    def _label_environments(self) -> dict[str, EnvSpecification]:
+    def _label_environments(self) -> tuple[dict[str, EnvSpecification], dict[str, int]]:
         tasks: dict[str, EnvSpecification] = {}
+        budgets: dict[str, int] = {}
         for i, env in enumerate(self._file.env):
             specification = self._check_environment(i, env)
+            budget = self.budget if env.budget is None else env.budget
             label = env.label or one_line(_label(env), MAX_NAME)
             if label in tasks:
-                same = specification == tasks[label]
+                same = (specification, budget) == (tasks[label], budgets[label])
                 hint = "the same environment twice" if same else "set a different `label` on one"
                 raise self._file.error(("env", i), f"two environments share the label {label!r}: {hint}")
-            if specification in tasks.values():
+            if (specification, budget) in zip(tasks.values(), budgets.values(), strict=True):
                 raise self._file.error(("env", i), f"{label!r} is the same environment as an earlier one")
-            tasks[label] = specification
-        return tasks
+            tasks[label], budgets[label] = specification, budget
+        return tasks, budgets
 
     def _check_environment(self, i: int, env: EnvTable) -> EnvSpecification:
         """Make the i-th environment once to check it."""
@@ -314,8 +330,11 @@ class Study:
             raise self._file.error(("agent", i, "name"), reason_of(error)) from error
         described = AgentSpecification(agent_name(agent), write(agent.configuration), cls.version)
         is_default = described.hyperparameters == write(cls().configuration)
-        for budget in self._file.budgets(i, width):
-            yield Configuration(described.hyperparameters, is_default, budget, tuple(seeds), described, width)
+        own = self._file.budgets(i, width)
+        for budgets in [self._budgets] if own is None else [dict.fromkeys(self._tasks, b) for b in own]:
+            yield Configuration(
+                described.hyperparameters, is_default, budgets, tuple(seeds), described, width
+            )
 
 
 def identifier(specification: Mapping[str, Any], history: str) -> str:

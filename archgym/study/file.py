@@ -60,6 +60,7 @@ class EnvTable(_Table):
 
     id: Name
     label: Name | None = None
+    budget: int | None = Field(default=None, ge=1, le=MAX_BUDGET)
     kwargs: dict[str, Any] = {}
     objective: dict[str, Any] | None = None
     enumerate: bool = False
@@ -159,14 +160,16 @@ class StudyFile:
         given = self.agent[i].seeds
         return self._default_seeds if given is None else self._read_seeds(given, ("agent", i, "seeds"))
 
-    def budgets(self, i: int, num_envs: int = 1) -> list[int]:
-        """Budgets of the i-th agent in samples; a step is `num_envs` samples."""
+    def budgets(self, i: int, num_envs: int = 1) -> list[int] | None:
+        """Budgets of the i-th agent in samples, on every task; a step is `num_envs` samples. None: those of
+        the tasks.
+        """
         agent = self.agent[i]
         if agent.steps is not None:
             return [steps * num_envs for steps in self._read_numbers(agent.steps, ("agent", i, "steps"))]
         if agent.budget is not None:
             return self._read_numbers(agent.budget, ("agent", i, "budget"))
-        return [self.study.budget]
+        return None
 
     def _count(self, i: int) -> int:
         """Runs of the i-th agent per environment."""
@@ -197,7 +200,7 @@ class StudyFile:
                         ("agent", i, "grid", name), f"expected values of {name} in the grid, got none"
                     )
             settings = math.prod(map(len, agent.grid.values()))
-        return settings * len(self.seeds(i)) * len(self.budgets(i))
+        return settings * len(self.seeds(i)) * len(self.budgets(i) or [None])
 
     def _read_seeds(self, value: Any, where: Place) -> Sequence[int]:
         seeds = range(value) if _is_whole(value, 1) else value

@@ -20,6 +20,7 @@ from archgym.lottery import statistics, words  # noqa: E402
 from archgym.lottery.analysis import Analysis, analyse  # noqa: E402
 from archgym.lottery.claims import Claim, Obstacle, Verdict  # noqa: E402
 from archgym.lottery.data import AgentRuns, TaskRuns, Trace  # noqa: E402
+from archgym.lottery.scores import checkpoints  # noqa: E402
 from archgym.lottery.tables import TABLES  # noqa: E402
 
 COLUMNS = {
@@ -641,6 +642,56 @@ def test_agents_are_compared_at_samples_that_all_of_them_spent():
     assert set(found.distribution.filter(pl.col("agent") == "b")["samples"]) < set(
         found.distribution["samples"]
     )
+
+
+def test_checkpoints_include_the_budget_and_a_tenth_of_it():
+    assert checkpoints(1000, 1000) == (10, 20, 50, 100, 200, 500, 1000)
+    assert checkpoints(300, 300) == (2, 5, 10, 20, 30, 50, 100, 200, 300)
+    assert checkpoints(250, 1000) == (10, 20, 25, 50, 100, 200, 250, 500, 1000)
+    assert checkpoints(3, 3) == (1, 2, 3)
+
+
+@pytest.fixture(scope="module")
+def mixed():
+    """Two tasks, of 1,000 and of 300 samples."""
+    short = synthetic.tasks(1, configurations=16, seeds=4, budget=300, seed=1)[0]
+    return [*synthetic.tasks(1, configurations=16, seeds=4), dataclasses.replace(short, task="short")]
+
+
+def test_each_task_is_analysed_at_its_own_budget(mixed):
+    found = analyse(mixed, replicates=50)
+    assert dict(found.tasks.select("task", "budget").iter_rows()) == {"task 1": 1000, "short": 300}
+    for frame in (found.runs, found.distribution, found.tuning, found.targets, found.curves):
+        x = "x" if "x" in frame.columns else "samples"
+        rows = frame if x == "samples" else frame.filter(pl.col("axis") == "samples")
+        assert dict(rows.group_by("task").agg(pl.col(x).max()).iter_rows()) == {"task 1": 1000, "short": 300}
+    alone = [analyse([runs], replicates=50) for runs in mixed]
+    for name in ("distribution", "curves", "comparisons", "hypotheses", "tuning"):
+        parts = pl.concat(getattr(part, name) for part in alone)
+        keys = [c for c, kind in parts.schema.items() if kind == pl.String]
+        assert getattr(found, name).sort(keys).equals(parts.sort(keys)), name
+    text = " ".join(found.conclusions)
+    assert "configurations of 1,000 samples" in text and "configurations of 300 samples" in text
+    early = found.hypotheses.filter(pl.col("hypothesis") == "H3")["evidence"].to_list()
+    assert "at 100 samples and by" in early[0] and "at 30 samples and by" in early[1]
+
+
+def test_the_map_of_all_tasks_ends_at_the_full_budget_of_each(mixed):
+    found = analyse(mixed, replicates=50)
+    cells = found.lottery_map
+    every = cells.filter(pl.col("task") == "all tasks")
+    assert set(every["samples"]) == {10, 20, 50, 100, 200, None}
+    assert cells.filter(pl.col("task") != "all tasks")["samples"].null_count() == 0
+    last = found.tuning.filter(pl.col("samples") == pl.col("samples").max().over("task"))
+    means = last.group_by("agent", "configurations").agg(pl.col("tuned").log().mean().exp(), pl.len())
+    for k in (1, 2, 4, 8):
+        best = means.filter(pl.col("configurations") == k, pl.col("len") == 2).sort("tuned")[-1]
+        cell = every.filter(pl.col("configurations") == k, pl.col("samples").is_null())
+        assert cell["agent"].item() == best["agent"].item()
+        assert cell["ratio"].item() == pytest.approx(best["tuned"].item())
+    assert "of the full budget of each task (" in found.conclusions[1]
+    equal = analyse([mixed[0], dataclasses.replace(mixed[0], task="again")], replicates=50)
+    assert equal.lottery_map["samples"].null_count() == 0 and "full budget" not in equal.conclusions[1]
 
 
 def test_conclusions_are_few_and_claim_no_more_than_the_verdicts(analysis):

@@ -102,6 +102,29 @@ def test_a_task_is_capped_where_the_optimum_is_cut_and_as_clipped_as_the_agent_t
     assert by_agent["random"] == 0 < by_agent["nsga2"] and cells.clipped > 0.5
 
 
+def test_tasks_of_different_budgets_are_loaded_with_theirs(tmp_path):
+    short = (
+        '[[env]]\nid = "archgym/NKLandscape-v0"\nlabel = "short"\nbudget = 20\nkwargs = { n = 8, k = 2 }\n'
+    )
+    study = Study(
+        STUDY.replace("[[agent]]", f"{short}\n[[agent]]", 1) + "\n[[agent]]\nname = 'tpe'\nbudget = 9\n"
+    )
+    store = Store(tmp_path / "out")
+    run_study(study, store, executor="inline")
+    tasks = load_tasks(study, store)
+    spent = {
+        (task.task[:2], agent): {trace.samples for row in runs.traces for trace in row}
+        for task in tasks
+        for agent, runs in task.agents.items()
+    }
+    assert spent == {
+        ("NK", "random"): {60}, ("NK", "genetic"): {60}, ("NK", "tpe"): {9},
+        ("sh", "random"): {20}, ("sh", "genetic"): {20}, ("sh", "tpe"): {9},
+    }  # fmt: skip
+    assert [task.budget for task in tasks] == [60, 20]
+    assert not any("budget" in c for task in tasks for r in task.agents.values() for c in r.configurations)
+
+
 def test_part_of_a_study_is_reported_and_said_to_be_part(tmp_path):
     (tmp_path / "small.toml").write_text(STUDY)
     assert program("study", "run", "small.toml", "--out", "out", cwd=tmp_path).returncode == 0
@@ -117,7 +140,7 @@ def test_wrong_input_is_one_line(tmp_path):
         ([], "give a study file"),
         (["small.toml", "--quick"], "only one of them"),
         (["absent.toml"], "known: archgym-2023"),
-        (["lotery.toml"], "did you mean 'lottery'?"),
+        (["lotery.toml"], "did you mean 'lottery'"),
         (["empty"], "has no study.toml"),
         (["small.toml", "--no-run", "--out", "nothing"], "has no finished run"),
     ]:

@@ -10,6 +10,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -28,6 +29,7 @@ from archgym.lottery import report  # noqa: E402
 from archgym.lottery.claims import Verdict  # noqa: E402
 from archgym.lottery.report import agents_by_rank, write_report  # noqa: E402
 from archgym.lottery.report.page import colour_of, pack_columns, script_safe_json  # noqa: E402
+from archgym.lottery.report.sections import final_rows  # noqa: E402
 from archgym.lottery.tables import TABLES  # noqa: E402
 from archgym.lottery.words import Conclusion  # noqa: E402
 
@@ -170,6 +172,34 @@ def test_an_analysis_of_nothing_is_reported(tmp_path: Path) -> None:
     assert not list((tmp_path / "figures").iterdir()) and len(list((tmp_path / "tables").iterdir())) == len(
         TABLES
     )
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of two tasks, of 1,000 and of 300 samples."""
+    import synthetic
+
+    from archgym.lottery.analysis import analyse
+
+    agents = ("random", "genetic")
+    long, short = (
+        synthetic.tasks(1, agents, configurations=8, seeds=3, budget=budget)[0] for budget in (1000, 300)
+    )
+    found = analyse([long, replace(short, task="short")], replicates=50)
+    return write_report(found, tmp_path_factory.mktemp("mixed"), title="Mixed", provenance={})
+
+
+def test_figures_show_each_task_at_its_own_budget(mixed: Path) -> None:
+    for name in ("winning-tickets", "variance", "tuning", "lottery-map"):
+        drawing = (mixed.parent / "figures" / f"{name}.svg").read_text(encoding="utf-8")
+        assert ">task 1<" in drawing and ">short<" in drawing
+    assert ">full<" in drawing  # in the map of all tasks
+
+
+def test_where_budgets_differ_the_final_numbers_are_those_that_all_agents_reached() -> None:
+    rows = [("t", "a", 10), ("t", "a", 20), ("t", "b", 10), ("t", "b", 20), ("t", "b", 50), ("u", "a", 5)]
+    frame = pl.DataFrame(rows, schema=["task", "agent", "samples"], orient="row")
+    assert final_rows(frame).rows() == [("t", "a", 20), ("t", "b", 20), ("u", "a", 5)]
 
 
 def test_the_statistics_of_a_study_are_reported(tmp_path: Path) -> None:
@@ -449,6 +479,19 @@ def test_choices_change_what_a_section_shows(shared: Opened) -> None:
     assert shared.page.evaluate(ends) != before
     choose("tickets", "samples", "1000")
     assert shared.page.evaluate(ends) == before
+
+
+def test_a_reader_sees_each_task_at_its_own_budget(browser: Any, mixed: Path) -> None:
+    opened = Opened(browser, mixed)
+    bars = (
+        "s => [...document.querySelectorAll(s)].map(e => e.querySelectorAll('svg g.mark-rect path').length)"
+    )
+    chosen = "s => [...document.querySelectorAll(s)].filter(e => e.checked).map(e => e.value)"
+    for section in ("tickets", "variance"):
+        assert opened.page.evaluate(chosen, f"[data-section={section}][data-column=samples]") == ["full"]
+    assert opened.page.evaluate(bars, "#tickets figure.panel") == [4, 4]  # 2 agents, within 1 % and 5 %
+    assert not opened.errors
+    opened.context.close()
 
 
 def brightness(opened: Opened, selector: str, what: str) -> float:

@@ -88,7 +88,7 @@ def test_a_grid_is_all_combinations_and_steps_are_budgets_in_environment_steps()
     )
     configurations = Study(text).agents["genetic"]
     assert len(configurations) == 12
-    assert {(c.hyperparameters["population"], c.budget) for c in configurations} == {
+    assert {(c.hyperparameters["population"], *c.budgets.values()) for c in configurations} == {
         (2, 16),
         (2, 32),
         (64, 512),
@@ -97,18 +97,50 @@ def test_a_grid_is_all_combinations_and_steps_are_budgets_in_environment_steps()
     assert all(c.hyperparameters["tournament"] == 4 for c in configurations)
 
 
+def test_a_task_has_its_own_budget_unless_the_agent_has_one():
+    text = study_text(NK, SOFTMAX + "\nbudget = 7", agents=("random", "genetic"))
+    text += '[[agent]]\nname = "tpe"\nbudget = [8, 20]\n[[agent]]\nname = "ppo"\nsteps = 3\n'
+    width = archgym.make_agent("ppo").preferred_num_envs
+    study = Study(text)
+    found = {(run.task[:2], run.agent, run.specification["budget"]) for run in study.runs()}
+    assert found == {
+        ("NK", "random", 40),
+        ("NK", "genetic", 40),
+        ("So", "random", 7),
+        ("So", "genetic", 7),
+    } | {(task, *own) for task in ("NK", "So") for own in (("tpe", 8), ("tpe", 20), ("ppo", 3 * width))}
+    assert study.size == len(list(study.runs()))
+
+
+def test_runs_of_equal_budget_are_equal_wherever_the_budget_is_given():
+    in_study, in_task = study_text(NK, budget=30), study_text(NK + "\nbudget = 30", budget=40)
+    assert [run.id for run in Study(in_study).runs()] == [run.id for run in Study(in_task).runs()]
+
+
+def test_an_environment_may_be_a_task_at_each_of_two_budgets():
+    twice = (NK, NK + '\nlabel = "short"\nbudget = 10')
+    assert {(run.task, run.specification["budget"]) for run in Study(study_text(*twice)).runs()} == {
+        ("NKLandscape-v0 n=8 k=1", 40),
+        ("short", 10),
+    }
+    assert "is the same environment as" in refused(study_text(*twice).replace("budget = 10", "budget = 40"))
+    assert "set a different `label`" in refused(study_text(*twice).replace('label = "short"', ""))
+    own = study_text(*twice).replace("configurations", "budget = 20\nconfigurations")
+    assert "two runs are the same" in refused(own)
+
+
 def test_the_shipped_studies_are_of_the_published_size():
-    assert Study.read("lottery").size == 21_600 == len(list(Study.read("lottery").runs()))
+    assert Study.read("lottery-v1").size == 21_600 == len(list(Study.read("lottery-v1").runs()))
     published = Study.read("archgym-2023").agents
     assert [len(published[name]) for name in ("ant_colony", "genetic", "gp", "random")] == [150, 18, 1, 1]
     # equal samples
-    assert {(c.budget, len(c.seeds)) for configurations in published.values() for c in configurations} == {
-        (250, 5)
-    }
+    every = [c for configurations in published.values() for c in configurations]
+    assert {(budget, len(c.seeds)) for c in every for budget in c.budgets.values()} == {(250, 5)}
     assert Study.read("joint-search").size == 640
     assert {path.stem for path in SHIPPED.glob("*.toml")} == {
         "quick",
         "lottery",
+        "lottery-v1",
         "archgym-2023",
         "joint-search",
         "multi-agent",
@@ -137,6 +169,9 @@ def test_the_shipped_studies_are_of_the_published_size():
         ("seeds = 2", "seeds = 1000000000000", 4, "at most 1,000,000 runs"),
         ("[study]", "[studdy]", 1, "did you mean 'study'?"),
         ("NKLandscape", "NKLandscpae", 7, "did you mean 'archgym/NKLandscape-v0'"),
+        ("n = 8, k = 1 }", "n = 8, k = 1 }\nbudget = 0", 9, "budget: expected a number of samples from 1 to"),
+        ("n = 8, k = 1 }", "n = 8, k = 1 }\nbudget = [1, 2]", 9, "budget: expected a number of samples"),
+        ("n = 8, k = 1 }", "n = 8, k = 1 }\nbudgets = 9", 9, "did you mean 'budget'?"),
         ("n = 8", "m = 8", 8, "unknown argument of archgym/NKLandscape-v0 'm'"),
         ("n = 8", "n = inf", 8, "JSON cannot express"),
         ("n = 8", "n = 1979-05-27", 8, "JSON cannot express"),

@@ -16,6 +16,7 @@ import polars as pl
 import vl_convert
 
 from archgym.lottery.report.scales import (
+    FULL,
     OPTIMUM,
     agent_axis,
     agent_colour,
@@ -59,15 +60,18 @@ def lottery_map(frame: pl.DataFrame, agents: Sequence[str]) -> Chart:
         agents: all agents of the study, in the order of the axis or legend.
     """
     frame = frame.select(
-        "task", "agent", "runner_up", *(pl.col(c).cast(pl.Int64) for c in ("configurations", "samples")),
+        "task", "agent", "runner_up", pl.col("samples").cast(pl.String).fill_null(FULL).alias("effort"),
+        *(pl.col(c).cast(pl.Int64) for c in ("configurations", "samples")),
         *(pl.col(c).cast(pl.Float64) for c in ("ratio", "confidence", "runner_up_ratio")),
     )  # fmt: skip
+    order = frame.sort("samples", nulls_last=True)["effort"].unique(maintain_order=True).to_list()
     base = alt.Chart(frame).encode(
-        x=alt.X("samples:O", title="samples per run", axis=alt.Axis(labelAngle=0, domain=False, ticks=False)),
+        x=alt.X("effort:O", sort=order, title="samples per run",
+                axis=alt.Axis(labelAngle=0, domain=False, ticks=False)),
         y=alt.Y("configurations:O", sort="descending", title="configurations tried",
                 axis=alt.Axis(domain=False, ticks=False)),
         tooltip=tooltip(
-            configurations="configurations", samples="samples", best="agent", confidence="confidence|.0%",
+            configurations="configurations", samples="effort", best="agent", confidence="confidence|.0%",
             ratio="ratio|.4f",
             runner_up="runner_up", ratio_of_the_runner_up="runner_up_ratio|.4f",
         ),
@@ -374,7 +378,7 @@ def tuning(frame: pl.DataFrame, agents: Sequence[str], *, scale: str = OPTIMUM) 
     marks = base.mark_point(size=64, filled=True, opacity=1).encode(
         x=alt.X("shown:Q", **quality),
         shape=alt.Shape("kind:N", scale=alt.Scale(domain=names, range=list(SHAPES.values())), sort=names,
-                        legend=alt.Legend(title=None, orient="top", columnPadding=14)),
+                        legend=alt.Legend(title=None, orient="top", columns=2, columnPadding=24)),
         tooltip=tips,
     )  # fmt: skip
     return alt.layer(intervals, marks).properties(

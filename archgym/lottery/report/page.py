@@ -239,6 +239,7 @@ def _data(report: ReportInput, sections: Sequence[Section]) -> dict[str, Any]:
         "tasks": [t["task"] for t in report.tasks],
         "agents": list(report.agents),
         "charts": drawn,
+        "budgets": report.budgets,
         "choices": {s.id: {c.column: c.chosen for c in s.choices} for s in sections},
         "dark": ON_DARK,
         "config": {"light": config() | {"background": "transparent"}, "dark": config(dark=True)},

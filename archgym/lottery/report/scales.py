@@ -23,6 +23,8 @@ import polars as pl
 
 from archgym.files.charts import GREY
 
+FULL = "full"
+"""The effort that is each task's whole budget."""
 OPTIMUM = "ratio to the optimum"
 """Scale of a task with a known optimum."""
 

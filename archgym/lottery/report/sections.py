@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import polars as pl
 
 import archgym.lottery.report.charts as charts
 from archgym.lottery.report.charts import Chart
-from archgym.lottery.report.scales import OPTIMUM
+from archgym.lottery.report.scales import FULL, OPTIMUM
 
 if TYPE_CHECKING:
     from archgym.lottery.analysis import Analysis
@@ -22,15 +22,17 @@ Draw: TypeAlias = Callable[[pl.DataFrame, str], Chart]
 ALL_TASKS = "all tasks"
 ALL_CONFIGURATIONS = "all configurations"
 SATURATED = "saturated: no conclusion"
+EFFORTS = {FULL: "full budget"}
+"""Text of the choices of a number of samples that differs from their value."""
 
 SECTION_TEXT = {
     "map": (
         "The lottery map: which agent to pick",
         "Vertical: the number of configurations you can afford to try. Horizontal: the samples of each "
-        "run. Each cell names the agent whose best configuration, chosen on some seeds, scores best on the "
-        "others. The stronger the colour, the more certain the pick: the small number is the share of "
-        "resamplings in which the agent stays the best. Hover for the runner-up. Cells won by agents that "
-        "you filtered out are blank.",
+        "run; “full” is the whole budget of each task, where budgets differ. Each cell names the agent "
+        "whose best configuration, chosen on some seeds, scores best on the others. The stronger the "
+        "colour, the more certain the pick: the small number is the share of resamplings in which the agent "
+        "stays the best. Hover for the runner-up. Cells won by agents that you filtered out are blank.",
     ),
     "distributions": (
         "The lottery: one dot per configuration",
@@ -174,6 +176,31 @@ class ReportInput:
         """The input from an analysis alone."""
         return cls(analysis, ranked_agents(analysis), _tasks(analysis))
 
+    @cached_property
+    def budgets(self) -> dict[str, int]:
+        """Task -> samples at which its agents are compared."""
+        return dict(final_rows(self.analysis.distribution).select("task", "samples").iter_rows())
+
+    @property
+    def mixed(self) -> bool:
+        """Whether tasks have different budgets."""
+        return len(set(self.budgets.values())) > 1
+
+    def checkpoints(self, frame: pl.DataFrame) -> list[str]:
+        """The numbers of samples that a reader can choose: where budgets differ, those that all tasks have
+        and the full budget of each.
+        """
+        if not self.mixed:
+            return _numbers(frame, "samples")
+        found = [set(part["samples"].drop_nulls()) for part in frame.partition_by("task")]
+        return [*map(str, sorted(set.intersection(*found))), FULL]
+
+    def at(self, frame: pl.DataFrame, samples: str) -> pl.DataFrame:
+        """The rows at one of the checkpoints."""
+        if samples != FULL:
+            return frame.filter(pl.col("samples") == int(samples))
+        return frame.filter(pl.col("samples") == pl.col("task").replace_strict(self.budgets, default=None))
+
     def panels(
         self, frame: pl.DataFrame, draw: Draw, when: Mapping[str, str] | None = None, min_width: int = 0
     ) -> list[Panel]:
@@ -261,8 +288,9 @@ def _tickets(report: ReportInput) -> Section:
         return charts.winning_tickets(rows, report.agents)
 
     frame = report.analysis.distribution
-    figures = _figures("winning-tickets", report.panels(final_rows(frame), draw))
-    return Section("tickets", report.panels(frame, draw), _checkpoints(frame), figures, ["distribution"])
+    figures = _figures("winning-tickets", report.panels(report.at(frame, FULL), draw))
+    choices = _checkpoints(report, frame)
+    return Section("tickets", report.panels(frame, draw), choices, figures, ["distribution"])
 
 
 def _curves(report: ReportInput) -> Section:
@@ -313,11 +341,13 @@ def _tuning(report: ReportInput) -> Section:
         return charts.tuning(rows, report.agents, scale=scale)
 
     frame = report.analysis.tuning
-    k, samples = _pair(frame)
-    rows = frame.filter(pl.col("configurations") == k, pl.col("samples") == samples)
+    efforts = report.checkpoints(frame)
+    k, samples = _pair(frame.filter(pl.col("samples").cast(pl.String).is_in(efforts)))
+    chosen = str(samples) if str(samples) in efforts else FULL
+    rows = report.at(frame, chosen).filter(pl.col("configurations") == k)
     choices = [
         *_choice("configurations", "Configurations tried (k)", _numbers(frame, "configurations"), [str(k)]),
-        *_choice("samples", "Samples each (B)", _numbers(frame, "samples"), [str(samples)]),
+        *_choice("samples", "Samples each (B)", efforts, [chosen], EFFORTS),
     ]
     return Section(
         "tuning",
@@ -342,8 +372,9 @@ def _variance(report: ReportInput) -> Section:
         return charts.variance(rows, report.agents)
 
     frame = report.analysis.distribution.filter(pl.col("share_configurations").is_not_null())
-    figures = _figures("variance", report.panels(final_rows(frame), draw))
-    return Section("variance", report.panels(frame, draw), _checkpoints(frame), figures, ["distribution"])
+    figures = _figures("variance", report.panels(report.at(frame, FULL), draw))
+    choices = _checkpoints(report, frame)
+    return Section("variance", report.panels(frame, draw), choices, figures, ["distribution"])
 
 
 def _comparisons(report: ReportInput) -> Section:
@@ -394,10 +425,11 @@ def _choice(
     return [Choice(column, title, values, chosen[0], labels or {})] if values else []
 
 
-def _checkpoints(frame: pl.DataFrame) -> list[Choice]:
-    """A choice of the number of samples, with the largest as the first option."""
-    values = _numbers(frame, "samples")
-    return _choice("samples", "Samples per run", values, values[-1:])
+def _checkpoints(report: ReportInput, frame: pl.DataFrame) -> list[Choice]:
+    """A choice of the number of samples, at first the budget of all tasks, or of each."""
+    values = report.checkpoints(frame)
+    budgets = [FULL] if report.mixed else [str(budget) for budget in report.budgets.values()]
+    return _choice("samples", "Samples per run", values, budgets or values[-1:], EFFORTS)
 
 
 def _values(frame: pl.DataFrame, column: str) -> list[str]:
@@ -426,8 +458,10 @@ def _pair(tuning: pl.DataFrame) -> tuple[int, int]:
 
 
 def final_rows(distribution: pl.DataFrame) -> pl.DataFrame:
-    """The rows at each task's largest number of samples."""
-    return distribution.filter(pl.col("samples") == pl.col("samples").max().over("task"))
+    """The rows at each task's largest number of samples that all of its agents have."""
+    agents = pl.col("agent").n_unique()
+    whole = distribution.filter(agents.over("task", "samples") == agents.over("task"))
+    return whole.filter(pl.col("samples") == pl.col("samples").max().over("task"))
 
 
 def _tasks(analysis: Analysis) -> list[dict[str, Any]]:

@@ -22,7 +22,8 @@
   const rowShown = (row, section) =>
     taskShown(row.task) && has(chosen.agents, row.agent) && has(chosen.agents, row.agent_a) && has(chosen.agents, row.agent_b) &&
     // Loosely equal: choices are text, the rows' numbers are numbers.
-    Object.entries(choices[section]).every(([column, value]) => row[column] === undefined || row[column] == value);
+    Object.entries(choices[section]).every(([column, value]) =>
+      row[column] === undefined || row[column] == (value === "full" && column === "samples" ? page.budgets[row.task] : value));
 
   // ---------------------------------------------------------------- charts
 
