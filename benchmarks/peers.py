@@ -2,7 +2,8 @@
 
 Every optimiser searches the same environments, is paid the same rewards, and is counted by the same ledger;
 it sees ordered parameters as integers and categorical ones as choices, proposes one design at a time where
-that is its default, and has its defaults otherwise. Its regret is the reward of the exact optimum less that
+that is its default, and has its defaults otherwise; a number at the end of its name is its population, where
+another than the default suits these budgets. Its regret is the reward of the exact optimum less that
 of the best valid design. One line per finished run goes to a CSV file, so a benchmark that was interrupted
 goes on where it stopped:
 
@@ -122,7 +123,7 @@ def optuna(problem: Problem, sampler: str, **options: Any) -> None:
         study.tell(trial, problem.reward([trial.params[name] for name in named]))
 
 
-def catcmawm(problem: Problem) -> None:
+def catcmawm(problem: Problem, population: int | None = None) -> None:
     from cmaes import CatCMAwM
 
     integer = problem.ordered & (problem.nvec > 2)  # its documentation wants binary parameters as choices
@@ -130,6 +131,7 @@ def catcmawm(problem: Problem) -> None:
     optimizer = CatCMAwM(
         z_space=[list(range(n)) for n in problem.nvec[integer].tolist()] or None,
         c_space=problem.nvec[~integer].tolist() or None,
+        population_size=population,
         seed=problem.seed,
     )
     while True:
@@ -193,10 +195,10 @@ def pymoo(problem: Problem, algorithm: Any, *, mixed: bool, objectives: int = 1)
     minimize(negated, algorithm(), ("n_gen", 10**9), seed=problem.seed, verbose=False)
 
 
-def pymoo_ga(problem: Problem) -> None:
+def pymoo_ga(problem: Problem, population: int = 100) -> None:
     from pymoo.algorithms.soo.nonconvex.ga import GA
 
-    pymoo(problem, partial(GA, **_integer_operators()), mixed=False)
+    pymoo(problem, partial(GA, pop_size=population, **_integer_operators()), mixed=False)
 
 
 def pymoo_mixed_ga(problem: Problem) -> None:
@@ -339,6 +341,7 @@ class Library(NamedTuple):
 
 PEERS = {
     "catcmawm": Library("cmaes", catcmawm),
+    "catcmawm_16": Library("cmaes", partial(catcmawm, population=16)),
     "deap_ga": Library("deap", deap),
     "hebo": Library("HEBO", hebo),
     "hyperopt_tpe": Library("hyperopt", hyperopt),
@@ -349,6 +352,7 @@ PEERS = {
     "optuna_tpe_mv": Library("optuna", partial(optuna, sampler="TPESampler", multivariate=True)),
     "pycma": Library("cma", pycma),
     "pymoo_ga": Library("pymoo", pymoo_ga),
+    "pymoo_ga_32": Library("pymoo", partial(pymoo_ga, population=32)),
     "pymoo_mixed_ga": Library("pymoo", pymoo_mixed_ga),
     "smac_rf": Library("smac", smac, per_budget=True),
 }
