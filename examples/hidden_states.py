@@ -1,9 +1,9 @@
 """What a controller's hidden state remembers: python hidden_states.py [BUDGET]
 
 Needs pip install "archgym[gp]". A controller with a memory starts each cell from the state in which it has
-read a past one (Adam & Lorraine, 2019). The table compares distances between 150 of these states with distances
-between cells (number of different edges) over all pairs, as Spearman's rank correlation. Without a memory, the
-state is the one after the controller has written the cell. Means of 3 seeds.
+read a past one (Adam & Lorraine, 2019). The table compares distances between 150 of these states with those
+between cells (number of different edges) over all pairs, as Spearman's rank correlation. Without a memory,
+the state is the one after the controller has written the cell. Means of 3 seeds.
 """
 
 import sys
@@ -31,7 +31,7 @@ def states(agent, cells):
 
 @torch.no_grad()
 def measures(agent, cells, rng):
-    """Correlations with the cells read and written; edges between a written cell and the one read, or another."""
+    """Correlations with cells read and written; distance of a written cell from the one read, and others."""
     h, c = states(agent, cells)
     written = agent.write((h, c))[0]
 

@@ -61,10 +61,10 @@ class Predictor(AskTellAgent):
     num_envs_from = "round"
     hyperparameters = DesignSpace(
         [
-            Ordinal("startup", [5, 10, 20, 40, 80], default=20),
+            Ordinal("startup", [5, 10, 20, 40, 80], default=10),
             Integer("round", 1, 64, default=5),
             Ordinal("candidates", [16, 32, 64, 128, 256, 512], default=64),
-            Categorical("proposals", ["mutation", "random", "diffusion"], default="mutation"),
+            Categorical("proposals", ["mutation", "random", "diffusion"], default="diffusion"),
             Integer("steps", 1, 100, default=10),
             Real("scale", 0.0, 30.0, default=10.0),
         ]
@@ -175,7 +175,9 @@ class Features:
 
     def __init__(self, space: DesignSpace):
         self.first = np.cumsum(space.nvec) - space.nvec
-        left, share, self.size = [np.empty(0, np.int64)], [np.empty(0)], 0
+        left: list[Array] = [np.empty(0, np.int64)]
+        share: list[Array] = [np.empty(0)]
+        self.size = 0
         for parameter in space:
             n = len(parameter)
             knots = min(n, KNOTS) if parameter.ordered else n
