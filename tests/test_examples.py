@@ -17,6 +17,7 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 ARGUMENTS = {  # budgets that take a second
     "cleanrl_style.py": ["320"],
     "compare_agents.py": ["60"],
+    "hidden_states.py": ["60"],
     "optuna_study.py": ["20"],
     "slow_simulator.py": ["12"],
     "small_study.py": ["40", "out"],
@@ -26,6 +27,7 @@ ARGUMENTS = {  # budgets that take a second
 }
 NEEDS = {
     "cleanrl_style.py": ["torch"],
+    "hidden_states.py": ["torch"],
     "stable_baselines.py": ["stable_baselines3"],
     "small_study.py": ["altair", "vl_convert", "polars"],
 }

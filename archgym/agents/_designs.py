@@ -14,18 +14,18 @@ from archgym.space import Array, DesignSpace, Indices
 MAX_VALUES = 1_000_000
 
 
-def check_listable(agent: object, space: DesignSpace) -> None:
+def check_listable(agent: object, space: DesignSpace, limit: int = MAX_VALUES) -> None:
     """Refuse a space for an agent that keeps a number for every value of every parameter.
 
     Raises:
-        ArchGymError: the parameters have more than a million values together.
+        ArchGymError: the parameters have more than `limit` values together.
     """
     values = sum(map(len, space))
-    if values > MAX_VALUES:
+    if values > limit:
         longest = max(space, key=len)
         raise ArchGymError(
             f"{type(agent).__name__} keeps a number for every value of every parameter: expected at most "
-            f"{MAX_VALUES:,} values, got {values:,}, most of them of {longest.name!r}; give it fewer, or use "
+            f"{limit:,} values, got {values:,}, most of them of {longest.name!r}; give it fewer, or use "
             "genetic, tpe, cmaes or sac"
         )
 
