@@ -23,12 +23,13 @@ Good for: several metrics that no weights settle: with `front` it searches for t
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from gymnasium.vector import VectorEnv
 
 from archgym.agent import AskTellAgent
-from archgym.agents._designs import moved, other_values
+from archgym.agents._designs import moved, other_values, population_for
 from archgym.pareto import crowding_distance, front_ranks
 from archgym.space import Array, DesignSpace, Indices, Ordinal, Real
 from archgym.wrappers import VectorObjective
@@ -41,10 +42,11 @@ class NSGA2(AskTellAgent):
     """NSGA-II: the Pareto front of a reward vector, where the environment has one; else the best reward.
 
     Args:
-        population: survivors of a generation, and random designs before the first one.
+        population: survivors of a generation, and random designs before the first one; where none is given,
+            a search takes the power of two up to the square root of its budget, from 16 to 64.
         offspring: children of a generation.
-        crossover: probability that a child mixes two parents instead of copying one.
-        swap: probability that a parameter comes from the second parent.
+        crossover: probability that a child mixes two parents instead of copying the mother.
+        swap: probability that a parameter of such a child comes from the father.
         mutation: expected mutated parameters per child.
 
     Example:
@@ -64,6 +66,10 @@ class NSGA2(AskTellAgent):
             Real("mutation", 0.1, 4.0, log=True, default=1.0),
         ]
     )
+
+    @classmethod
+    def defaults_for(cls, budget: int) -> Mapping[str, Any]:
+        return {"population": population_for(budget)}
 
     def search(self, env: VectorEnv, *, budget: int, seed: int) -> None:
         self.vector_objective = getattr(env, "vector_objective", None)
@@ -113,7 +119,8 @@ class NSGA2(AskTellAgent):
     def _nearest(self, mothers: Indices) -> Indices:
         """Of a few random members the nearest to each mother in rewards, but not herself: int64 [n]."""
         suitors = self.rng.integers(len(self.members), size=(SUITORS, len(mothers)))
-        scaled = self.rewards / np.maximum(np.ptp(self.rewards, axis=0), np.finfo(float).tiny)
+        low, extent = self.rewards.min(axis=0), np.ptp(self.rewards, axis=0)
+        scaled = (self.rewards - low) / np.where(extent > 0, extent, 1.0)
         distance = ((scaled[suitors] - scaled[mothers]) ** 2).sum(axis=2)
         distance[suitors == mothers] = np.inf
         return np.asarray(suitors[distance.argmin(axis=0), np.arange(len(mothers))])

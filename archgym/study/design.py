@@ -308,13 +308,17 @@ class Study:
         self, i: int, cls: type[Agent], hyperparameters: Mapping[str, Any], seeds: Sequence[int]
     ) -> Iterator[Configuration]:
         try:
-            agent = cls(**hyperparameters)
+            agent, default = cls(**hyperparameters), cls()
             width = agent.preferred_num_envs
         except (Exception, SystemExit) as error:
             raise self._file.error(("agent", i, "name"), reason_of(error)) from error
-        described = AgentSpecification(agent_name(agent), write(agent.configuration), cls.version)
-        is_default = described.hyperparameters == write(cls().configuration)
         for budget in self._file.budgets(i, width):
+            if self._file.agent[i].steps is None:  # a number of steps holds at the declared width
+                agent.adapt(budget)
+                default.adapt(budget)
+            described = AgentSpecification(agent_name(agent), write(agent.configuration), cls.version)
+            is_default = described.hyperparameters == write(default.configuration)
+            width = agent.preferred_num_envs
             yield Configuration(described.hyperparameters, is_default, budget, tuple(seeds), described, width)
 
 
@@ -340,7 +344,7 @@ def _drawn(cls: type[Agent], name: str, n: int) -> Iterator[tuple[dict[str, Any]
     # 3: studies, as in archgym.seeding
     rng = np.random.default_rng(np.random.SeedSequence(entropy, spawn_key=(3,)))
     defaults = space.defaults()
-    distinct = [defaults]
+    distinct: list[dict[str, Any]] = [{}]  # nothing given: the defaults, which may depend on the budget
     seen = {json.dumps(write(defaults))}
     # defaults may be off the grid
     available = space.size + any(defaults[p.name] not in p.plain for p in space)
