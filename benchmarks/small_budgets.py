@@ -34,11 +34,10 @@ TASKS = {
     "co-design": ("CoDesign", {}),
 }
 AGENTS = {
-    "genetic": [{"population": n} for n in (4, 8, 16, 32, 64, 128)],
+    "genetic": [{"population": n} for n in (8, 16, 32, 64, 128)],
     "aging_evolution": [
         {"population": n, "sample_size": k} for n, k in ((10, 3), (20, 5), (50, 10), (100, 16))
     ],
-    "nsga2": [{"population": n} for n in (8, 16, 32, 64)],
 }
 
 

@@ -1,8 +1,8 @@
 """NSGA-II (Deb, Pratap, Agarwal & Meyarivan, 2002): non-dominated sorting, crowding distance, elitism, on a
 reward vector or on the one reward.
 
-    front k   = the designs that nothing dominates once fronts 0 .. k - 1 are removed; a valid design dominates
-                every invalid one (constrained domination)
+    front k   = the designs that nothing dominates once fronts 0 .. k - 1 are removed; a valid design
+                dominates every other one (constrained domination)
     crowding  = sum over metrics of the gap between a design's two neighbours in its front, as a share of the
                 front's extent; infinite at its ends
     survivors = the `population` first of parents and children, by front, then by falling crowding
