@@ -192,6 +192,7 @@ class Search:
             _keywords("agent_kwargs", agent_kwargs),
         )
         self.agent = make_any_agent(agent, agent_kwargs)
+        self.agent.adapt(self.budget)
         version = whole(f"{type(self.agent).__name__}.version", getattr(self.agent, "version", None), least=0)
         if num_envs is None:
             width = whole(

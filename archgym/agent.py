@@ -54,10 +54,27 @@ class Agent(ABC):
                 raise unknown(f"hyperparameter of {type(self).__name__}", name, declared.names)
         for name, value in {**declared.defaults(), **hyperparameters}.items():
             setattr(self, name, declared[name].validate(value))
+        self._given = frozenset(hyperparameters)
 
     if TYPE_CHECKING:  # hyperparameters become attributes
 
         def __getattr__(self, name: str) -> Any: ...
+
+    @classmethod
+    def defaults_for(cls, budget: int) -> Mapping[str, Any]:
+        """Defaults that depend on the number of samples of a search: name -> value, of the same names for
+        every budget.
+        """
+        return {}
+
+    def adapt(self, budget: int) -> None:
+        """Take the defaults for a budget, unless one of these hyperparameters was given: they suit each
+        other. A search does this before it starts, so that its specification has the numbers.
+        """
+        adapted = self.defaults_for(budget)
+        if adapted and self._given.isdisjoint(adapted):
+            for name, value in adapted.items():
+                setattr(self, name, type(self).hyperparameters[name].validate(value))
 
     @property
     def configuration(self) -> dict[str, Any]:
@@ -148,6 +165,7 @@ class AskTellAgent(Agent):
         return any(p.name == "valid" or p.kind is p.VAR_KEYWORD for p in parameters)
 
     def search(self, env: VectorEnv, *, budget: int, seed: int) -> None:
+        self.adapt(budget)
         unwrapped = core(env)
         self.objective = unwrapped.objective
         self.metrics = tuple(m for m in unwrapped.simulator.metrics if not m.report_only)

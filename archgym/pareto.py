@@ -14,6 +14,9 @@ the exclusive volumes
 
 with the points in descending order of the last metric, in which the limited points max(p_k, p_j) then all
 agree, so that each recursion has one dimension less; in two dimensions it is a sweep.
+
+Fronts behind the first, and how crowded each is, rank the designs of an evolutionary search (Deb et al., "A
+Fast and Elitist Multiobjective Genetic Algorithm: NSGA-II", 2002).
 """
 
 from __future__ import annotations
@@ -65,6 +68,61 @@ def non_dominated(points: Array) -> Array:
     chosen = np.empty(len(points), bool)
     chosen[order] = front[np.cumsum(new) - 1]
     return chosen
+
+
+def front_ranks(points: Array) -> Indices:
+    """The front of every point: 0 where nothing dominates it, 1 where only points of front 0 do, and so on.
+
+    Compares all pairs, which takes N^2 bytes of memory: for thousands of points, not for millions.
+
+    Args:
+        points: [N, M], lower is better.
+
+    Returns:
+        int64 [N].
+
+    Raises:
+        ArchGymError: not an array of points, or a coordinate that is not finite.
+    """
+    points = _points(points)
+    if points.shape[1] == 1:
+        return np.unique(points[:, 0], return_inverse=True)[1].reshape(-1).astype(np.int64)
+    no_worse = np.ones((len(points), len(points)), bool)
+    for column in points.T:
+        no_worse &= column[:, None] <= column
+    dominates = no_worse & ~no_worse.T
+    ranks, rank, dominators = np.empty(len(points), np.int64), 0, dominates.sum(axis=0)
+    while len(front := np.flatnonzero(dominators == 0)):
+        ranks[front] = rank
+        dominators -= dominates[front].sum(axis=0)
+        dominators[front] = -1
+        rank += 1
+    return ranks
+
+
+def crowding_distance(points: Array, ranks: Indices) -> Array:
+    """How far apart the neighbours of every point are within its front.
+
+    For each metric, the gap between the next smaller and the next larger value in the same front, as a share
+    of the front's extent; the sum over metrics.
+
+    Args:
+        points: [N, M].
+        ranks: front of every point (`front_ranks`), [N].
+
+    Returns:
+        float64 [N], infinite at the ends of a front.
+    """
+    distance = np.zeros(len(points))
+    for column in np.asarray(points, float).T:
+        order = np.lexsort((column, ranks))
+        value, border = column[order], np.diff(ranks[order], prepend=-1, append=-1) != 0
+        first, last = border[:-1], border[1:]
+        extent = (value[last] - value[first])[np.cumsum(first) - 1]
+        gap = np.full(len(value), np.inf)
+        gap[1:-1] = (value[2:] - value[:-2]) / np.where(extent > 0, extent, 1.0)[1:-1]
+        distance[order] += np.where(first | last, np.inf, gap)
+    return distance
 
 
 def hypervolume(points: Array, reference: Array) -> float:

@@ -17,11 +17,11 @@ from archgym.values import identity_of, load
 
 RUNS = {  # study: number of runs, SHA-256 of their identifiers
     "archgym-2023": (8280, "c1acd9b9e9d4d713"),
-    "fronts": (1600, "3e40bef5f5c26074"),
-    "joint-search": (640, "7a391e6c0dea084f"),
-    "lottery-v1": (21600, "7be9e29271b9cedb"),
+    "fronts": (1600, "a87b76715c098974"),
+    "joint-search": (640, "12b9701ea636a6e4"),
+    "lottery-v1": (21600, "fb7acf67ce829d12"),
     "multi-agent": (2688, "abee19e0da006e1c"),
-    "quick": (960, "bef32d873754b552"),
+    "quick": (960, "636c8d13a116eefc"),
 }
 SIMULATORS = {
     "archgym.proxy.simulator:ProxySimulator",

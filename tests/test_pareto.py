@@ -21,7 +21,15 @@ from archgym import ArchGymError, Metric, make_agent
 from archgym.agents.nsga2 import NSGA2
 from archgym.cli import app
 from archgym.dataset import build, save_dataset
-from archgym.pareto import choose_metrics, find_front, growing_hypervolume, hypervolume, non_dominated
+from archgym.pareto import (
+    choose_metrics,
+    crowding_distance,
+    find_front,
+    front_ranks,
+    growing_hypervolume,
+    hypervolume,
+    non_dominated,
+)
 from archgym.wrappers import vector as vector_wrappers
 
 COST = (Metric("cost_j", "J", "lower"), Metric("speed", "1", "higher"))
@@ -66,9 +74,46 @@ def test_equal_points_do_not_dominate_each_other():
 @pytest.mark.parametrize("points", [np.zeros(3), np.zeros((3, 0)), [[0.0, np.nan]], [[np.inf, 0.0]]])
 def test_what_is_no_array_of_finite_points_is_refused(points):
     with pytest.raises(ArchGymError):
+        front_ranks(points)
+    with pytest.raises(ArchGymError):
         non_dominated(points)
     with pytest.raises(ArchGymError):
         hypervolume(points, np.ones(2))
+
+
+# --- the fronts behind, and how crowded they are ---
+
+
+@given(st.one_of(few_values, any_values))
+def test_a_front_is_what_is_not_dominated_once_the_fronts_before_it_are_removed(points):
+    ranks = front_ranks(points)
+    assert ranks.dtype == np.int64 and sorted(set(ranks)) == list(range(len(set(ranks))))
+    for rank in set(ranks):
+        left = ranks >= rank
+        assert by_definition(points[left]).tolist() == (ranks[left] == rank).tolist()
+
+
+@given(any_values, st.integers(1, 4))
+def test_crowding_is_the_gap_between_the_neighbours_in_the_same_front(points, fronts):
+    ranks = np.arange(len(points)) % fronts
+    found = crowding_distance(points, ranks)
+    for rank in set(ranks):
+        front, expected = points[ranks == rank], np.zeros((ranks == rank).sum())
+        for column in front.T:
+            order = np.argsort(column, kind="stable")
+            extent = np.ptp(column) or 1.0
+            for place, row in enumerate(order):
+                inside = 0 < place < len(order) - 1
+                gap = column[order[place + 1]] - column[order[place - 1]] if inside else np.inf
+                expected[row] += gap / extent
+        assert found[ranks == rank] == pytest.approx(expected)
+
+
+def test_equal_points_are_of_one_front_and_those_between_equal_ones_have_no_room():
+    points = np.array([[1.0, 2.0], [0.0, 3.0], [1.0, 2.0], [1.0, 2.0], [2.0, 0.0], [2.0, 3.0]])
+    assert front_ranks(points).tolist() == [0, 0, 0, 0, 0, 1]
+    assert crowding_distance(points, front_ranks(points))[2] == 0.0
+    assert front_ranks(np.array([[3.0], [-1.0], [3.0], [2.0]])).tolist() == [2, 0, 2, 1]
 
 
 # --- how much they dominate ---

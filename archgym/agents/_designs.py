@@ -74,6 +74,13 @@ class Generation:
         return tuple(np.concatenate(column) for column in zip(*batches, strict=True))
 
 
+def population_for(budget: int) -> int:
+    """The largest power of two up to the square root of a budget, from 16 to 64: generations and their size
+    grow together.
+    """
+    return 2 ** min(max((int(budget).bit_length() - 1) // 2, 4), 6)
+
+
 def neighbours(space: DesignSpace, design: Indices) -> Indices:
     """Every neighbour of one design: indices [P] -> int64 [K, P]."""
     parameters, values = [], []

@@ -23,14 +23,7 @@ from archgym.space import Array, DesignSpace, Indices, Parameter
 
 
 class OptunaAgent(AskTellAgent):
-    """Asks and tells an Optuna study that maximises the reward; subclasses choose the sampler.
-
-    Attributes:
-        components: components of the reward; more than 1 where a subclass searches reward vectors [B,
-            components].
-    """
-
-    components = 1
+    """Asks and tells an Optuna study that maximises the reward; subclasses choose the sampler."""
 
     @abstractmethod
     def sampler(self, space: DesignSpace, seed: int) -> BaseSampler:
@@ -46,8 +39,7 @@ class OptunaAgent(AskTellAgent):
         self.distributions = {parameter.name: self.distribution(parameter) for parameter in space}
         with _quiet():
             self.study = optuna.create_study(
-                directions=["maximize"] * self.components,
-                sampler=self.sampler(space, int(rng.integers(2**31))),
+                direction="maximize", sampler=self.sampler(space, int(rng.integers(2**31)))
             )
         self.trials: list[optuna.Trial] = []
 

@@ -11,7 +11,9 @@ Good for: noisy measurements and cells of networks.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +26,8 @@ class AgingEvolution(AskTellAgent):
     """Aging evolution with one mutation per child.
 
     Args:
-        population: designs alive at a time; the first ones are random.
+        population: designs alive at a time; the first ones are random. Where neither this nor `sample_size`
+            is given, a search takes n = 2 sqrt(budget), from 20 to 100, and n^0.6 for `sample_size`.
         sample_size: members among which a parent is the best.
         batch: children born at once (the environment's width, where a user sets it); 1 in the paper's serial
             form.
@@ -42,6 +45,11 @@ class AgingEvolution(AskTellAgent):
             Integer("batch", 1, 256, default=8),
         ]
     )
+
+    @classmethod
+    def defaults_for(cls, budget: int) -> Mapping[str, Any]:
+        population = min(max(2 * math.isqrt(budget), 20), 100)
+        return {"population": population, "sample_size": round(population**0.6)}
 
     def start(self, space: DesignSpace, *, budget: int, rng: np.random.Generator) -> None:
         self.space, self.rng = space, rng

@@ -8,17 +8,18 @@ mutation, elitism.
 
 Whole generations at once: one batch is one generation.
 
-Good for: budgets of many generations (ten populations and more) on simulators that take large batches.
+Good for: a thousand samples and more on simulators that take large batches.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from archgym.agent import AskTellAgent
-from archgym.agents._designs import Generation, other_values
+from archgym.agents._designs import Generation, other_values, population_for
 from archgym.space import Array, DesignSpace, Indices, Integer, Ordinal, Real
 
 
@@ -26,7 +27,8 @@ class Genetic(AskTellAgent):
     """Generational genetic algorithm over rows of indices.
 
     Args:
-        population: designs per generation.
+        population: designs per generation; where none is given, a search takes the power of two up to the
+            square root of its budget, from 16 to 64.
         tournament: contestants per parent; 1 is no selection pressure.
         crossover: probability that a child mixes two parents instead of copying one.
         mutation: expected mutated genes per child (P times the probability per gene). A child that would copy
@@ -48,6 +50,10 @@ class Genetic(AskTellAgent):
             Integer("elite", 0, 16, default=1),
         ]
     )
+
+    @classmethod
+    def defaults_for(cls, budget: int) -> Mapping[str, Any]:
+        return {"population": population_for(budget)}
 
     def start(self, space: DesignSpace, *, budget: int, rng: np.random.Generator) -> None:
         self.space, self.rng = space, rng

@@ -152,7 +152,7 @@ def _agent_runs(
     return AgentRuns(
         agent,
         tuple(
-            {**c.hyperparameters, **({"budget": c.budgets[task]} if len(budgets) > 1 else {})}
+            {**c.agents[task].hyperparameters, **({"budget": c.budgets[task]} if len(budgets) > 1 else {})}
             for c in configurations
         ),
         defaults[0] if defaults else None,

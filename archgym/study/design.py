@@ -95,20 +95,18 @@ class Configuration:
     """An agent with hyperparameters, its budget on each task, and the seeds of its runs.
 
     Attributes:
-        hyperparameters: hyperparameter -> value.
-        is_default: whether they are the agent's defaults.
+        is_default: whether the hyperparameters are the agent's defaults (for each task's budget).
         budgets: task -> samples per run.
         seeds: seeds of its runs.
-        agent: the agent in the form of a specification.
-        num_envs: designs per step of the agent.
+        agents: task -> the agent in the form of a specification, with its hyperparameters.
+        num_envs: task -> designs per step of the agent.
     """
 
-    hyperparameters: Mapping[str, Any]
     is_default: bool
     budgets: Mapping[str, int]
     seeds: Sequence[int]
-    agent: AgentSpecification
-    num_envs: int
+    agents: Mapping[str, AgentSpecification]
+    num_envs: Mapping[str, int]
 
 
 class Study:
@@ -218,10 +216,10 @@ class Study:
                     for s, seed in enumerate(configuration.seeds):
                         specification = Specification(
                             env,
-                            configuration.agent,
+                            configuration.agents[task],
                             configuration.budgets[task],
                             seed,
-                            configuration.num_envs,
+                            configuration.num_envs[task],
                         ).to_dict()
                         run = Run(identifier(specification, self.history), task, agent, c, s, specification)
                         if run.id in seen:
@@ -324,17 +322,21 @@ class Study:
         self, i: int, cls: type[Agent], hyperparameters: Mapping[str, Any], seeds: Sequence[int]
     ) -> Iterator[Configuration]:
         try:
-            agent = cls(**hyperparameters)
+            agent, default = cls(**hyperparameters), cls()
             width = agent.preferred_num_envs
         except (Exception, SystemExit) as error:
             raise self._file.error(("agent", i, "name"), reason_of(error)) from error
-        described = AgentSpecification(agent_name(agent), write(agent.configuration), cls.version)
-        is_default = described.hyperparameters == write(cls().configuration)
         own = self._file.budgets(i, width)
         for budgets in [self._budgets] if own is None else [dict.fromkeys(self._tasks, b) for b in own]:
-            yield Configuration(
-                described.hyperparameters, is_default, budgets, tuple(seeds), described, width
-            )
+            agents, widths, is_default = {}, {}, True
+            for task, budget in budgets.items():
+                if self._file.agent[i].steps is None:  # a number of steps holds at the declared width
+                    agent.adapt(budget)
+                    default.adapt(budget)
+                agents[task] = AgentSpecification(agent_name(agent), write(agent.configuration), cls.version)
+                is_default = is_default and agents[task].hyperparameters == write(default.configuration)
+                widths[task] = agent.preferred_num_envs
+            yield Configuration(is_default, budgets, tuple(seeds), agents, widths)
 
 
 def identifier(specification: Mapping[str, Any], history: str) -> str:
@@ -359,7 +361,7 @@ def _drawn(cls: type[Agent], name: str, n: int) -> Iterator[tuple[dict[str, Any]
     # 3: studies, as in archgym.seeding
     rng = np.random.default_rng(np.random.SeedSequence(entropy, spawn_key=(3,)))
     defaults = space.defaults()
-    distinct = [defaults]
+    distinct: list[dict[str, Any]] = [{}]  # nothing given: the defaults, which may depend on the budget
     seen = {json.dumps(write(defaults))}
     # defaults may be off the grid
     available = space.size + any(defaults[p.name] not in p.plain for p in space)

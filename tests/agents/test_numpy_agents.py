@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import archgym
 from archgym.agent import AskTellAgent
 from archgym.agents._designs import moved, neighbours, other_values
 from archgym.agents.aging_evolution import AgingEvolution
@@ -21,13 +22,14 @@ from archgym.agents.ant_colony import AntColony
 from archgym.agents.exhaustive import Exhaustive
 from archgym.agents.genetic import Genetic
 from archgym.agents.local_search import LocalSearch
+from archgym.agents.nsga2 import NSGA2
 from archgym.agents.qmc import QuasiMonteCarlo
 from archgym.agents.random import Random
 from archgym.agents.reinforce import Reinforce
 from archgym.errors import ArchGymError
 from archgym.space import Array, Categorical, DesignSpace, Indices, Integer
 
-LEARNING = [LocalSearch, Annealing, Genetic, AgingEvolution, AntColony, Reinforce]
+LEARNING = [LocalSearch, Annealing, Genetic, AgingEvolution, AntColony, Reinforce, NSGA2]
 AGENTS = [Random, QuasiMonteCarlo, Exhaustive, *LEARNING]
 INFEASIBLE = -11.0
 
@@ -44,6 +46,40 @@ def test_a_class_says_how_many_designs_it_proposes_at_once():
 
     assert Genetic(population=8).preferred_num_envs == 8 and Random().preferred_num_envs == 256
     assert Own().preferred_num_envs == 3, "a property of a user's class still counts"
+
+
+def test_populations_that_are_not_given_grow_with_the_budget():
+    def adapted(agent, budget):
+        agent.adapt(budget)
+        return agent.configuration["population"], agent.configuration.get("sample_size")
+
+    for agent in (Genetic(), NSGA2()):  # one that is used again forgets its earlier budget
+        sizes = [adapted(agent, b)[0] for b in (10_000, 1, 100, 1000, 1024, 4095, 4096)]
+        assert sizes == [64, 16, 16, 16, 32, 32, 64]
+    assert [adapted(AgingEvolution(), b) for b in (1, 100, 1000, 10**6)] == [
+        (20, 6),
+        (20, 6),
+        (62, 12),
+        (100, 16),
+    ]
+    assert adapted(Genetic(population=64), 100)[0] == 64
+    assert adapted(AgingEvolution(population=50), 100) == (50, 16) and adapted(
+        AgingEvolution(sample_size=4), 100
+    ) == (100, 4)
+
+
+@pytest.mark.parametrize("agent", ["genetic", "aging_evolution"])
+def test_a_specification_has_the_population_that_was_used(agent):
+    env, kwargs = "archgym/NKLandscape-v0", {"n": 6, "k": 1, "alleles": 3}
+    result = archgym.search(env, agent, budget=90, env_kwargs=kwargs)
+    specification = result.specification
+    given = {**specification["agent"]["hyperparameters"]}
+    assert given["population"] == {"genetic": 16, "aging_evolution": 20}[agent]
+    again = archgym.search(env, agent, budget=90, env_kwargs=kwargs, agent_kwargs=given)
+    assert again.history["reward"].tolist() == result.history["reward"].tolist()
+    assert archgym.search_again(specification).history["reward"].tolist() == result.history["reward"].tolist()
+    if agent == "genetic":
+        assert specification["num_envs"] == 16, "a batch is a generation"
 
 
 def space_of(nvec: list[int]) -> DesignSpace:
@@ -207,6 +243,40 @@ def test_the_genetic_algorithm_never_proposes_a_child_that_copies_its_parents():
     same = np.full((32, 6), 5)
     agent.tell(same, np.zeros(32), {}, np.ones(32, bool))
     assert ((agent.ask(32) != 5).sum(axis=1) == 1).all()
+
+
+@pytest.mark.parametrize("width", [None, 5, 64])
+def test_nsga2_repeats_no_design_while_there_are_new_ones(width):
+    designs, _ = search(
+        NSGA2(mutation=0.1), space_of([4, 5, 1, 6, 2]), with_infeasible, budget=180, width=width
+    )
+    assert len(np.unique(designs, axis=0)) == 180
+
+
+def test_nsga2_ranks_valid_designs_before_all_others_and_the_crowded_last():
+    agent = NSGA2(population=8)
+    agent.start(WIDE, budget=100, rng=np.random.default_rng(0))
+    agent.vector_objective = lambda metrics, feasible: metrics["vectors"]
+    agent.rewards = np.empty((0, 2))
+    vectors = np.array(
+        [[0, 9], [1, 5], [1.1, 4.9], [4, 4], [9, 0], [0, 0], [8, 8], [9, 9], [-11, -11], [7, 9.5]]
+    )
+    designs, valid = np.arange(10)[:, None].repeat(6, axis=1), np.array([True] * 6 + [False] * 4)
+    agent.tell(designs, np.zeros(10), {"vectors": vectors}, valid, valid)
+    front, rest = agent.members[:5, 0].tolist(), agent.members[5:, 0].tolist()
+    assert set(front[:2]) == {0, 4} and front[2] == 3, "the ends of the front, then where it is sparse"
+    assert set(front[3:]) == {1, 2} and rest[0] == 5, "a dominated valid design before invalid ones"
+    assert set(rest[1:]) == {7, 9}, "of the invalid ones the front"
+
+
+def test_nsga2_mixes_parents_that_are_alike():
+    agent = NSGA2(population=8, swap=0.95)
+    agent.start(WIDE, budget=100, rng=np.random.default_rng(0))
+    agent.members, agent.rewards = np.arange(8)[:, None].repeat(6, axis=1), np.arange(8.0)[:, None]
+    mothers = np.arange(8).repeat(2000)
+    fathers = agent._nearest(mothers)
+    assert (fathers == mothers).mean() < 0.01
+    assert np.abs(fathers - mothers).mean() < 0.75 * np.abs(np.subtract.outer(range(8), range(8))).sum() / 56
 
 
 def test_aging_evolution_discards_the_oldest_however_good():

@@ -12,7 +12,6 @@ import pytest
 
 from archgym.agents.cmaes import CMAES
 from archgym.agents.gp import GaussianProcess
-from archgym.agents.nsga2 import NSGA2
 from archgym.agents.tpe import TPE
 from archgym.env import ArchVectorEnv
 from archgym.errors import MissingDependency
@@ -21,7 +20,7 @@ from archgym.registry import Task
 from archgym.simulator import Metric, Simulator
 from archgym.space import Categorical, DesignSpace, Integer, Ordinal
 
-AGENTS = [TPE, CMAES, NSGA2]
+AGENTS = [TPE, CMAES]
 SPACE = DesignSpace(
     [
         Integer("x", 1, 16),

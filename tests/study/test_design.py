@@ -66,13 +66,22 @@ def test_an_identifier_depends_on_what_decides_the_result_and_on_nothing_else():
     assert len({first(t) for t in [text, *others]}) == 6
 
 
+def hyperparameters(configuration):
+    """Those of a configuration that has the same ones on all tasks."""
+    first, *others = configuration.agents.values()
+    assert all(other == first for other in others)
+    return first.hyperparameters
+
+
 def test_drawn_configurations_begin_with_the_defaults_and_are_prefix_stable():
     few = Study(study_text(NK, agents=("genetic",), configurations=5)).agents["genetic"]
     many = Study(study_text(NK, agents=("genetic",), configurations=50)).agents["genetic"]
     assert few == many[:5]
-    assert few[0].is_default and few[0].hyperparameters == archgym.make_agent("genetic").configuration
+    adapted = archgym.make_agent("genetic")
+    adapted.adapt(few[0].budgets["nk"])
+    assert few[0].is_default and hyperparameters(few[0]) == adapted.configuration
     assert not any(configuration.is_default for configuration in many[1:])
-    assert len({str(c.hyperparameters) for c in many}) == 50
+    assert len({str(hyperparameters(c)) for c in many}) == 50
 
 
 def test_an_agent_without_hyperparameters_is_repeated_with_further_seeds():
@@ -88,13 +97,13 @@ def test_a_grid_is_all_combinations_and_steps_are_budgets_in_environment_steps()
     )
     configurations = Study(text).agents["genetic"]
     assert len(configurations) == 12
-    assert {(c.hyperparameters["population"], *c.budgets.values()) for c in configurations} == {
+    assert {(hyperparameters(c)["population"], *c.budgets.values()) for c in configurations} == {
         (2, 16),
         (2, 32),
         (64, 512),
         (64, 1024),
     }
-    assert all(c.hyperparameters["tournament"] == 4 for c in configurations)
+    assert all(hyperparameters(c)["tournament"] == 4 for c in configurations)
 
 
 def test_a_task_has_its_own_budget_unless_the_agent_has_one():
