@@ -78,7 +78,7 @@ def test_drawn_configurations_begin_with_the_defaults_and_are_prefix_stable():
     many = Study(study_text(NK, agents=("genetic",), configurations=50)).agents["genetic"]
     assert few == many[:5]
     adapted = archgym.make_agent("genetic")
-    adapted.adapt(few[0].budgets["nk"])
+    adapted.adapt(next(iter(few[0].budgets.values())))
     assert few[0].is_default and hyperparameters(few[0]) == adapted.configuration
     assert not any(configuration.is_default for configuration in many[1:])
     assert len({str(hyperparameters(c)) for c in many}) == 50
