@@ -2,7 +2,8 @@
 Optuna.
 
 A Matern-5/2 process with one length scale per parameter is fitted to all rewards; the proposal maximises the
-logarithm of the expected improvement. Some ten designs per second: for simulators that take seconds.
+logarithm of the expected improvement. Some ten designs per second: for simulators that take seconds. It sees
+the reward alone; `bo` models every metric, without PyTorch, and is faster.
 
 Good for: simulators that take seconds, and budgets up to a few hundred: samples are few, proposals slow.
 """

@@ -68,9 +68,10 @@ class Portfolio(AskTellAgent):
         self.best = -np.inf
 
     def ask(self, n: int) -> Indices:
-        arm = int(self.rng.beta(*(1 + self.earned.T)).argmax())
-        designs = np.asarray(self.arms[arm].ask(n))
-        self.owners += [arm] * len(designs)
+        improved, others = 1 + self.earned.T
+        chosen = int(np.argmax(self.rng.beta(improved, others)))
+        designs = np.asarray(self.arms[chosen].ask(n))
+        self.owners += [chosen] * len(designs)
         return designs
 
     def tell(
@@ -82,11 +83,11 @@ class Portfolio(AskTellAgent):
         valid: Array | None = None,
     ) -> None:
         valid = self.objective(metrics, feasible).valid if valid is None else valid
-        for reward, is_valid, arm in zip(rewards.tolist(), valid.tolist(), self.owners, strict=True):
+        for reward, is_valid, owner in zip(rewards.tolist(), valid.tolist(), self.owners, strict=True):
             improved = is_valid and reward > self.best
             self.best = reward if improved else self.best
-            self.earned[arm] *= self.memory
-            self.earned[arm, 0 if improved else 1] += 1
+            self.earned[owner] *= self.memory
+            self.earned[owner, 0 if improved else 1] += 1
         self.owners = []
         for arm in self.arms:
             arm.receive(indices, rewards, metrics, feasible, valid)

@@ -165,7 +165,7 @@ def _average_random(study: Study, places: Sequence[Place], stored: Mapping[str, 
     results = [
         stored[run.id].result
         for agent, c, _, run in places
-        if study.agents[agent][c].agent.name == "random" and stored[run.id].done
+        if study.agents[agent][c].agents[run.task].name == "random" and stored[run.id].done
     ]
     means = np.array(
         [(r["mean_valid_reward"], r["valid"]) for r in results if r["mean_valid_reward"] is not None], float
