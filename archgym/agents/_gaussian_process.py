@@ -155,7 +155,7 @@ class GaussianProcess:
         classes = (x[:, self.named] % MAX_CLASSES).T
         near = (place[:, :, None] - place[:, None]) ** 2
         other = (classes[:, :, None] != classes[:, None]).astype(float)
-        return np.concatenate([near, other]).reshape(len(near) + len(other), -1)
+        return np.concatenate([near, other]).reshape(len(near) + len(other), len(x) ** 2)
 
     def _embed(self, x: Indices) -> Array:
         """Points whose squared Euclidean distance is r^2: float64 [C, ordered + classes]."""

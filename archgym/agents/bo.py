@@ -59,6 +59,7 @@ APART = 0.1  # least squared distance between two of the best, so that equals do
 TPE_FROM, TPE_ATTEMPTS = 200, 8  # samples after which every second proposal is of `tpe`
 EXTREMES = 0.25  # share of the directions that follow one merit alone
 TINY = 1e-3
+LISTED = 4096  # designs of a space that is listed where random ones are all known
 GROWTH = 1.15  # of the number of samples, between two fits of the hyperparameters
 
 Predict = Callable[[str], tuple[Array, Array]]
@@ -105,15 +106,16 @@ class BayesianOptimization(AskTellAgent):
         self.free = np.flatnonzero(space.nvec > 1)
         self.merits = _merits(self.objective)
         if self.vector_objective is not None:
-            components = zip(self.vector_objective.metrics, self.vector_objective.components, strict=True)
-            self.merits = {name: (component, 1.0) for name, component in components}
+            components = self.vector_objective.components
+            self.merits = {f"component {i}": (component, 1.0) for i, component in enumerate(components)}
         self.designs = np.empty((0, len(space)), np.int64)
         self.rewards = np.empty(0)
         self.feasible = self.valid = np.empty(0, bool)
         named = [metric for merit, _ in self.merits.values() for metric in merit.metrics]
-        named = list(dict.fromkeys([*named, *self.objective.metrics]))
+        named = list(dict.fromkeys([*named, *(limit.metric for limit in self.objective.constraints)]))
         # an objective of hidden metrics leaves the rewards to be modelled
         self.sees = set(named) <= {metric.name for metric in self.metrics}
+        self.seeks_front = self.sees and self.vector_objective is not None
         self.columns = {name: np.empty(0) for name in named if self.sees}
         self.seen: set[bytes] = set()
         self.processes: dict[str, tuple[GaussianProcess, int]] = {}  # and the samples at the next fit
@@ -130,7 +132,9 @@ class BayesianOptimization(AskTellAgent):
         feasible: Array,
         valid: Array | None = None,
     ) -> None:
-        valid = self.objective(metrics, feasible).valid if valid is None else valid
+        if valid is None:
+            complete = metrics.keys() >= set(self.objective.metrics)  # unless some are hidden
+            valid = self.objective(metrics, feasible).valid if complete else feasible
         designs = self.canonical(indices)
         self.seen.update(design.tobytes() for design in designs)
         self.tpe.tell(indices, rewards, metrics, feasible)
@@ -143,39 +147,37 @@ class BayesianOptimization(AskTellAgent):
 
     def ask(self, n: int) -> Indices:
         if len(self.designs) < self.startup or self.feasible.sum() < 2:
-            return np.stack([self._unseen(self.space.sample(20, self.rng))[0] for _ in range(n)])
+            return np.stack([self._noted(self._unseen(self.space.sample(20, self.rng))[0]) for _ in range(n)])
         self.rows = self._memory()
         self.known = self.rows[self.feasible[self.rows]]
         self.fitted: dict[str, GaussianProcess] = {}
         proposals: list[Indices] = []
         for _ in range(n):
             self.turn += 1
-            if self.turn % 2 == 0 and len(self.designs) >= TPE_FROM and self.vector_objective is None:
-                proposals.append(self._from_tpe())
-            else:
-                terms, scores = self._acquisition()
-                proposals.append(self._climb(terms, self._elite(scores)))
-            design = self.canonical(proposals[-1][None])[0]
-            self.seen.add(design.tobytes())
+            proposals.append(self._noted(self._propose()))
             if n > 1:
                 for process in self.fitted.values():
-                    process.believe(design)
+                    process.believe(self.canonical(proposals[-1][None])[0])
         return np.stack(proposals)
 
-    def _from_tpe(self) -> Indices:
-        """A proposal of `tpe` [P], of new meaning where a few attempts find one."""
-        for _ in range(TPE_ATTEMPTS):
-            design = self.tpe.ask(1)
-            if self.canonical(design)[0].tobytes() not in self.seen:
-                break
-        return design[0]
+    def _propose(self) -> Indices:
+        """The next design [P]: of `tpe`, where it is its turn and a few attempts find a new meaning, or where
+        the acquisition is largest.
+        """
+        if self.turn % 2 == 0 and len(self.designs) >= TPE_FROM and not self.seeks_front:
+            for _ in range(TPE_ATTEMPTS):
+                design = self.tpe.ask(1)
+                if self._is_new(design)[0]:
+                    return np.asarray(design[0])
+        terms, scores = self._acquisition()
+        return self._climb(terms, self._elite(scores))
 
     # --- the acquisition: a sum of terms ---
 
     def _acquisition(self) -> tuple[list[Term], Array]:
         """The terms that the next proposal maximises, and a score of each sample [N], higher is better."""
         terms = self._feasibility()
-        if self.vector_objective is not None:
+        if self.seeks_front:
             return self._front_terms(terms)
         if (
             self.models == "ranks"
@@ -210,7 +212,7 @@ class BayesianOptimization(AskTellAgent):
 
     def _improvement(self) -> list[Term]:
         """log EI of the objective's weighted merits over the best valid design, where there is one."""
-        if not self.valid[self.known].any():
+        if not self.merits or not self.valid[self.known].any():
             return []
         merits = self._fit_merits()
         weights = np.array([weight for _, weight in self.merits.values()])
@@ -304,7 +306,7 @@ class BayesianOptimization(AskTellAgent):
         samples, most = len(self.designs), self.memory
         if samples <= most:
             return np.arange(samples)
-        best = self._best_first(self.rewards if self.vector_objective is None else self._on_front())
+        best = self._best_first(self._on_front() if self.seeks_front else self.rewards)
         keep = np.zeros(samples, bool)
         keep[best[: most // 3]] = keep[samples - most // 6 :] = True
         distance = self.latest.squared_distances(self.designs, self.designs[best[:3]]).min(axis=1)
@@ -332,7 +334,7 @@ class BayesianOptimization(AskTellAgent):
             around = neighbours(self.space, design)
             if len(around) > NEIGHBOURS:
                 around = around[self.rng.choice(len(around), NEIGHBOURS, replace=False)]
-            if len(around := self._unseen(around)) == 0:
+            if len(around := around[self._is_new(around)]) == 0:
                 break
             values = self._value(terms, around)
             top = int(values.argmax())
@@ -353,10 +355,23 @@ class BayesianOptimization(AskTellAgent):
         designs[rows, genes] = other_values(self.space, designs[rows, genes], genes, self.rng)
         return designs
 
+    def _is_new(self, designs: Indices) -> Array:
+        """Designs [C, P] of a meaning that no proposal had: bool [C]."""
+        return np.array([design.tobytes() not in self.seen for design in self.canonical(designs)], bool)
+
     def _unseen(self, designs: Indices) -> Indices:
-        """The designs of new meaning among [C, P]; all of them if there is none."""
-        new = [design.tobytes() not in self.seen for design in self.canonical(designs)]
-        return designs[new] if any(new) else designs
+        """The designs of new meaning among [C, P]; if there is none, those of a small space; else all."""
+        if (new := self._is_new(designs)).any():
+            return designs[new]
+        for everything in self.space.enumerate(LISTED) if self.space.size <= LISTED else ():
+            if (new := self._is_new(everything)).any():
+                return everything[new]
+        return designs
+
+    def _noted(self, design: Indices) -> Indices:
+        """The design [P], whose meaning is not new from now on."""
+        self.seen.add(self.canonical(design[None])[0].tobytes())
+        return design
 
 
 def _merits(objective: Objective) -> dict[str, tuple[Objective, float]]:
