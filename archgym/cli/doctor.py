@@ -45,6 +45,7 @@ ENABLES = {  # extra -> what it enables
     "marl": "the multi-agent view of an environment",
     "proxy": "training proxies of simulators",
     "minari": "data sets for offline reinforcement learning",
+    "peers": "libraries that benchmarks/peers.py compares agents with",
     "compiler": "measured kernels, on machines without a C compiler",
 }
 LOADERS = {"archgym.agents": get_agent, "archgym.envs": get_task}
