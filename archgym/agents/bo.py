@@ -38,6 +38,7 @@ from gymnasium.vector import VectorEnv
 from scipy.special import ndtri
 
 from archgym.agent import AskTellAgent
+from archgym.agents._blas import one_thread
 from archgym.agents._designs import neighbours, other_values
 from archgym.agents._gaussian_process import (
     GaussianProcess,
@@ -145,6 +146,7 @@ class BayesianOptimization(AskTellAgent):
         for name in self.columns:
             self.columns[name] = np.concatenate([self.columns[name], metrics[name]])
 
+    @one_thread
     def ask(self, n: int) -> Indices:
         if len(self.designs) < self.startup or self.feasible.sum() < 2:
             return np.stack([self._noted(self._unseen(self.space.sample(20, self.rng))[0]) for _ in range(n)])

@@ -28,6 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from archgym.agent import AskTellAgent
+from archgym.agents._blas import one_thread
 from archgym.agents._designs import check_listable, draw, moved
 from archgym.space import Array, Categorical, DesignSpace, Indices, Integer, Ordinal, Real
 
@@ -79,6 +80,7 @@ class Predictor(AskTellAgent):
         self.designs, self.rewards = np.empty((0, len(space)), np.int64), np.empty(0)
         self.fitted = 0  # designs at the last fit
 
+    @one_thread
     def ask(self, n: int) -> Indices:
         told = len(self.designs)
         if told < self.startup or self.space.size == 1:

@@ -33,6 +33,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from archgym.agent import AskTellAgent
+from archgym.agents._blas import one_thread
 from archgym.space import Array, Categorical, DesignSpace, Indices, Ordinal, Real
 
 MAX_GOOD = 25  # designs in L (Bergstra et al., 2013)
@@ -92,6 +93,7 @@ class TPE(AskTellAgent):
         self.latest = self._encoded(np.zeros((MAX_LATEST if self.multivariate else 0, len(space)), np.int64))
         self.counts = np.zeros((len(space), self.width), np.int64)
 
+    @one_thread
     def ask(self, n: int) -> Indices:
         designs = self.space.sample(n, self.rng)
         for row in range(n):
