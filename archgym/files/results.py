@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
 from archgym.errors import SimulatorUnavailable
@@ -80,7 +81,7 @@ class Records:
         import sqlite3
 
         connection = sqlite3.connect(self.path, timeout=WAIT_S, isolation_level=None, check_same_thread=False)
-        connection.execute("PRAGMA journal_mode = WAL")
+        _write_ahead(connection)
         # safe if a process is killed; a power cut may lose the last batches
         connection.execute("PRAGMA synchronous = NORMAL")
         with connection:
@@ -108,3 +109,18 @@ class Records:
             raise SimulatorUnavailable(
                 f"cannot use {self.path} as a cache of results: {error}; {remedy}"
             ) from error
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Turn the write-ahead log on; SQLite does not wait by itself where several processes do so at once."""
+    import sqlite3
+
+    deadline = monotonic() + WAIT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or monotonic() > deadline:
+                raise
+            sleep(0.01)
