@@ -21,8 +21,8 @@ directions l is the hypervolume above the worst merits r (Zhang & Golovin, 2020)
 Candidates are neighbours and heavy-tailed mutations of the best designs, improved by hill climbing. With many
 samples the processes are conditioned on a subset: the best, the nearest to the best, the latest, some others;
 and every second proposal comes from `tpe`, which receives all samples. Several designs at once (`q`) come one
-after the other, each believed to have its predicted metrics. A design of known meaning (`canonical`) is not
-proposed again.
+after the other, each believed by the processes fitted so far to have its predicted metrics. A design of known
+meaning (`canonical`) is not proposed again, in spaces of up to 4,096 designs until all are known.
 
 Good for: tens to a thousand samples of simulators that take tens of milliseconds or more; constraints.
 """

@@ -75,7 +75,7 @@ def search(register):
     def run(simulator, objective=None, *, budget=22, agent=BayesianOptimization, seed=0, **options):
         given = {name: options.pop(name) for name in ("front", "num_envs") if name in options}
         env, _ = register(simulator, objective)
-        found = archgym.search(env, agent, budget=budget, seed=seed, agent_kwargs=options, **given)
+        found = archgym.search(env, agent, budget=budget, seed=seed, agent_kwargs=options or None, **given)
         history = found.history
         assert len(history["reward"]) == budget
         return simulator.space.encode({name: history[name] for name in simulator.space.names}), history
@@ -161,7 +161,8 @@ def test_tpes_proposals_among_many_samples_have_new_meanings(search, monkeypatch
     assert meanings(simulator, designs) == 72
 
 
-def test_hill_climbing_ends_at_a_new_design_although_known_ones_are_better():
+def test_hill_climbing_ends_at_a_new_design_although_known_ones_are_better(monkeypatch):
+    monkeypatch.setattr(bo, "LISTED", 0)  # as in a larger space
     simulator = Sums(DesignSpace([Integer("a", 0, 6)]))
     agent = started(simulator)
     agent.seen = {np.array([i]).tobytes() for i in range(7) if i != 1}
@@ -283,12 +284,17 @@ def test_hidden_metrics_of_an_objective_are_searched_by_their_rewards(search):
 
 
 @pytest.mark.parametrize(
-    "objective",
-    [Objective(Maximize("secret")), Objective(Minimize("cost"), AtLeast("secret", 95.0))],
+    ("objective", "processes"),
+    [
+        (Objective(Maximize("secret")), ["component 0", "component 1"]),
+        (Objective(Minimize("cost"), AtLeast("secret", 95.0)), ["ranks"]),
+    ],
     ids=["term", "limit"],
 )
-def test_a_front_is_searched_whatever_the_objective_hides(search, objective):
-    search(Sums(), objective, budget=14, front=["cost", "size"])
+def test_a_front_is_searched_whatever_the_objective_hides(search, objective, processes):
+    agent = BayesianOptimization()
+    search(Sums(), objective, budget=12, agent=agent, front=["cost", "size"])
+    assert [*agent.fitted] == processes
 
 
 @pytest.mark.parametrize("form", ["log", "linear"])
@@ -316,6 +322,24 @@ def test_designs_that_were_not_asked_for_count():
     known = SPACE.sample(15, np.random.default_rng(3))
     evaluate(agent, Sums(), known)
     assert agent.ask(1)[0].tolist() not in known.tolist() and "Minimize cost" in agent.fitted
+
+
+def test_a_design_told_under_another_name_is_not_proposed():
+    simulator = Bowl()
+    agent = started(simulator)
+    every = next(simulator.space.enumerate())
+    twins = every[(every[:, 3] == 1) & (every[:, :3] != [2, 1, 1]).any(axis=1)]
+    assert len(twins) == 71
+    evaluate(agent, simulator, twins)
+    assert agent.ask(1)[0, :3].tolist() == [2, 1, 1]
+
+
+def test_valid_designs_rank_above_all_others():
+    agent = started(Sums(), LIMITED)
+    evaluate(agent, Sums(), agent.ask(40))
+    scores = agent._valid_first(agent.rewards)
+    assert scores[agent.valid].min() > scores[~agent.valid].max()
+    assert agent.rewards[agent.valid].min() < agent.rewards[~agent.valid].max(), "not by their rewards alone"
 
 
 def test_infeasible_designs_are_avoided(search, monkeypatch):
@@ -420,6 +444,24 @@ def test_the_acquisition_is_the_sum_of_the_docstring():
     assert clear.sum() >= 2 and len(terms) == 3
     expected = np.log(gain[clear]) + np.log(within[clear]) + 3 * np.log(feasible[clear])
     assert values[clear] == pytest.approx(expected, abs=0.1)
+
+
+def test_the_improvement_is_that_of_the_weighted_sum():
+    objective = Objective(Minimize("cost", 0.5), Maximize("size", 3.0), form="linear")
+    agent = started(Sums(), objective, models="metrics")
+    evaluate(agent, Sums(), agent.ask(15))
+    agent.ask(1)
+    designs = SPACE.sample(200, np.random.default_rng(5))
+    cost, size = (agent.fitted[name].predict(designs) for name in ("Minimize cost", "Maximize size"))
+    draws = np.random.default_rng(0).standard_normal((2, 20_000, 1))
+    total = 0.5 * (cost[0] + cost[1] * draws[0]) + 3.0 * (size[0] + size[1] * draws[1])
+    columns = Sums().evaluate_indices(agent.designs)
+    best = (3.0 * columns["size"] - 0.5 * columns["cost"]).max()
+    gain = np.maximum(total - best, 0)
+    clear = (gain > 0).mean(axis=0) > 0.1
+    expected = np.log(gain.mean(axis=0)[clear])
+    assert clear.sum() >= 3
+    assert agent._value(agent._improvement(), designs)[clear] == pytest.approx(expected, abs=0.05)
 
 
 # --- fronts ---
