@@ -24,6 +24,7 @@ from archgym.objective import Objective
 from archgym.seeding import stream
 from archgym.simulator import Metric
 from archgym.space import Array, DesignSpace, Indices
+from archgym.wrappers.reward_vector import VectorObjective
 
 
 class Agent(ABC):
@@ -122,11 +123,14 @@ class AskTellAgent(Agent):
         objective: the environment's objective.
         metrics: the metrics that `tell` receives (report-only ones left out).
         canonical: designs [B, P] -> one design of each meaning (`Simulator.canonical`).
+        vector_objective: reward vectors of metrics, where the environment pays them and the agent is
+            `multi_objective`; else None.
     """
 
     objective: Objective
     metrics: tuple[Metric, ...]
     canonical: Callable[[Indices], Indices] = staticmethod(lambda indices: indices)
+    vector_objective: VectorObjective | None = None
 
     @abstractmethod
     def start(self, space: DesignSpace, *, budget: int, rng: np.random.Generator) -> None:
@@ -170,6 +174,7 @@ class AskTellAgent(Agent):
         self.objective = unwrapped.objective
         self.metrics = tuple(m for m in unwrapped.simulator.metrics if not m.report_only)
         self.canonical = unwrapped.simulator.canonical
+        self.vector_objective = getattr(env, "vector_objective", None) if self.multi_objective else None
         self.start(unwrapped.simulator.space, budget=budget, rng=stream(seed, "agent"))
         env.reset(seed=seed)
         try:

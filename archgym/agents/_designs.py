@@ -4,6 +4,8 @@ distributions, whole generations.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 from gymnasium.vector import VectorEnv
 
@@ -12,6 +14,7 @@ from archgym.infos import core
 from archgym.space import Array, DesignSpace, Indices
 
 MAX_VALUES = 1_000_000
+MAX_REDRAWS = 64  # redrawn parameters of a repeated design, before it is accepted
 
 
 def check_listable(agent: object, space: DesignSpace, limit: int = MAX_VALUES) -> None:
@@ -134,6 +137,24 @@ def moved(space: DesignSpace, designs: Indices, rng: np.random.Generator) -> Ind
         )
         designs[rows, parameters] = other_values(space, designs[rows, parameters], parameters, rng)
     return designs
+
+
+def redraw_until_new(
+    space: DesignSpace, design: Indices, seen: Collection[bytes], rng: np.random.Generator
+) -> None:
+    """Redraw random parameters of a repeated design [P] one by one, in place, until it is new.
+
+    Args:
+        space: the design space.
+        design: int64 [P].
+        seen: distinct designs so far, as bytes; where they are all of the space, nothing is redrawn.
+        rng: generator of the draws.
+    """
+    for _ in range(MAX_REDRAWS if len(seen) < space.size else 0):
+        parameter = int(rng.integers(len(design)))
+        design[parameter] = rng.integers(space.nvec[parameter])
+        if design.tobytes() not in seen:
+            break
 
 
 def draw(probability: Array, nvec: Indices, n: int, rng: np.random.Generator) -> Indices:

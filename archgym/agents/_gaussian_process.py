@@ -121,7 +121,7 @@ class GaussianProcess:
         self.x = np.concatenate([self.x, x[None]])
 
     def negative_log_posterior(self, theta: Array, squared: Array, z: Array) -> tuple[float, Array]:
-        """The function that the hyperparameters minimise, and its gradient.
+        """Minus the log of the hyperparameters' posterior density, up to a constant, and its gradient.
 
         Args:
             theta: log w and log noise, [Q + 1].
@@ -129,7 +129,7 @@ class GaussianProcess:
             z: standardised targets, [N].
 
         Returns:
-            A constant less than -log density, and its gradient [Q + 1].
+            The value, and its gradient [Q + 1].
         """
         n = len(z)
         weights, noise = np.exp(theta[:-1]), np.exp(theta[-1])

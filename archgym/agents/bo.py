@@ -11,7 +11,7 @@ the objective's terms and c_j its constrained metrics, each a Gaussian process o
 where g is one process on the normal scores of the designs' ranks (valid ones first), which stays sound where
 metrics jump. Sums of independent normals are normal, so that all of it is in closed form. A merit is minus or
 plus the logarithm of the metric where the objective takes it; a limit of a positive metric is modelled on the
-logarithm, too. P(feasible) counts three times, because a smooth process is too hopeful beyond a sharp limit.
+logarithm, too. P(feasible) is cubed, because a smooth process overestimates it beyond a sharp limit.
 
 For a Pareto front the first line is the expected improvement of a random scalarisation whose mean over
 directions l is the hypervolume above the worst merits r (Zhang & Golovin, 2020), by quadrature of
@@ -34,7 +34,6 @@ from dataclasses import replace
 from functools import cache
 
 import numpy as np
-from gymnasium.vector import VectorEnv
 from scipy.special import ndtri
 
 from archgym.agent import AskTellAgent
@@ -49,13 +48,12 @@ from archgym.agents._gaussian_process import (
 from archgym.agents.tpe import TPE
 from archgym.objective import AtMost, Objective, R
 from archgym.space import Array, Categorical, DesignSpace, Indices, Integer, Ordinal
-from archgym.wrappers import VectorObjective
 
 ELITE = 10  # best designs whose mutants are candidates
 CLIMBS, STEPS, NEIGHBOURS = 2, 5, 150  # of the hill climbing: starts, steps of each, neighbours of a step
 FIRST_FIT, LATER_FITS = 30, 12  # steps of L-BFGS
 RANKS_EVERY = 3  # proposals, of which one follows the model of ranks
-CAUTION = 3.0  # exponent of P(feasible), whose smooth model is too high beyond a sharp limit
+CAUTION = 3.0  # exponent of P(feasible), which a smooth process overestimates beyond a sharp limit
 APART = 0.1  # least squared distance between two of the best, so that equals do not crowd others out
 TPE_FROM, TPE_ATTEMPTS = 200, 8  # samples after which every second proposal is of `tpe`
 EXTREMES = 0.25  # share of the directions that follow one merit alone
@@ -84,7 +82,6 @@ class BayesianOptimization(AskTellAgent):
         >>> archgym.search("archgym/NKLandscape-v0", "bo", budget=100)  # doctest: +SKIP
     """
 
-    vector_objective: VectorObjective | None = None
     version = 1
     num_envs_from = "q"
     multi_objective = True
@@ -97,10 +94,6 @@ class BayesianOptimization(AskTellAgent):
             Ordinal("candidates", [50, 100, 200, 400, 800], default=200),
         ]
     )
-
-    def search(self, env: VectorEnv, *, budget: int, seed: int) -> None:
-        self.vector_objective = getattr(env, "vector_objective", None)
-        super().search(env, budget=budget, seed=seed)
 
     def start(self, space: DesignSpace, *, budget: int, rng: np.random.Generator) -> None:
         self.space, self.rng = space, rng

@@ -26,13 +26,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from gymnasium.vector import VectorEnv
 
 from archgym.agent import AskTellAgent
 from archgym.agents._designs import moved, other_values, population_for
 from archgym.pareto import crowding_distance, front_ranks
 from archgym.space import Array, DesignSpace, Indices, Ordinal, Real
-from archgym.wrappers import VectorObjective
 
 SUITORS = 3  # members among which a father is the nearest
 MAX_MOVES = 64  # moves of a repeated design, before it is accepted
@@ -53,7 +51,6 @@ class NSGA2(AskTellAgent):
         >>> archgym.search("archgym/NKLandscape-v0", "nsga2", budget=200)  # doctest: +SKIP
     """
 
-    vector_objective: VectorObjective | None = None
     version = 2
     num_envs_from = "offspring"
     multi_objective = True
@@ -70,10 +67,6 @@ class NSGA2(AskTellAgent):
     @classmethod
     def defaults_for(cls, budget: int) -> Mapping[str, Any]:
         return {"population": population_for(budget)}
-
-    def search(self, env: VectorEnv, *, budget: int, seed: int) -> None:
-        self.vector_objective = getattr(env, "vector_objective", None)
-        super().search(env, budget=budget, seed=seed)
 
     def start(self, space: DesignSpace, *, budget: int, rng: np.random.Generator) -> None:
         self.space, self.rng = space, rng

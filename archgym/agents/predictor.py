@@ -29,7 +29,7 @@ import numpy.typing as npt
 
 from archgym.agent import AskTellAgent
 from archgym.agents._blas import one_thread
-from archgym.agents._designs import check_listable, draw, moved
+from archgym.agents._designs import check_listable, draw, moved, redraw_until_new
 from archgym.space import Array, Categorical, DesignSpace, Indices, Integer, Ordinal, Real
 
 MAX_VALUES = 20_000  # of all parameters: the first layer has 4 x 48 weights for each
@@ -38,7 +38,6 @@ PARENTS = 10
 OPTIMISM = 0.5  # standard deviations of the ensemble added to its mean
 LOWEST = -2.0  # smallest y: among bad designs the order does not matter
 STEPS_PER_DESIGN = 12  # steps of the fit for each new design
-MAX_REDRAWS = 64  # redrawn parameters of a repeated design, before it is accepted
 
 Float32 = npt.NDArray[np.float32]
 
@@ -137,11 +136,7 @@ class Predictor(AskTellAgent):
         new = len(keys) - sum(repeated)
         self.seen.update(design.tobytes() for design in chosen[:new])
         for design in chosen[new:]:
-            for _ in range(MAX_REDRAWS if len(self.seen) < self.space.size else 0):
-                parameter = int(self.rng.integers(len(design)))
-                design[parameter] = self.rng.integers(self.space.nvec[parameter])
-                if design.tobytes() not in self.seen:
-                    break
+            redraw_until_new(self.space, design, self.seen, self.rng)
             self.seen.add(design.tobytes())
         return chosen
 

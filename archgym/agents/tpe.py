@@ -34,12 +34,12 @@ import numpy as np
 
 from archgym.agent import AskTellAgent
 from archgym.agents._blas import one_thread
+from archgym.agents._designs import redraw_until_new
 from archgym.space import Array, Categorical, DesignSpace, Indices, Ordinal, Real
 
 MAX_GOOD = 25  # designs in L (Bergstra et al., 2013)
 MIN_BANDWIDTH = 0.3  # standard deviation of a kernel: smallest, in cells, and as a share of n_p / (|L| + 2)
 MAX_CELLS = 256  # a longer grid is divided into this number of (nearly) equal cells, finer than any kernel
-MAX_REDRAWS = 64  # redrawn parameters of a repeated design, before it is accepted
 MAX_LATEST = 1024  # designs from which a multivariate g is estimated
 MAX_ONE_HOT = 8  # cells per parameter up to which a product of matrices is faster than a gather for each one
 
@@ -144,11 +144,7 @@ class TPE(AskTellAgent):
             if proposal.tobytes() not in self.seen:
                 return np.asarray(proposal)
         design: Indices = proposals[0].copy()
-        for _ in range(MAX_REDRAWS if len(self.seen) < self.space.size else 0):
-            parameter = int(self.rng.integers(len(design)))
-            design[parameter] = self.rng.integers(self.nvec[parameter])
-            if design.tobytes() not in self.seen:
-                break
+        redraw_until_new(self.space, design, self.seen, self.rng)
         return design
 
     def _propose(self) -> Indices:
