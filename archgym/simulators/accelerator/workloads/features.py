@@ -1,8 +1,9 @@
 """Features of workloads: statistics of the layers on which the costs of any design depend.
 
 Sizes of a layer, in log2: M, N and Kd of its matrix multiplications, groups, batch, kernel, stride, image,
-zeros around it, words of its operands, multiply-adds, and intensity = multiply-adds per word. Of L layers,
-with weights w = multiply-adds over those of all layers,
+1 + the zeros in front of it, output, words of its operands (inputs, weights, outputs, and all words),
+multiply-adds, and intensity = multiply-adds per word. Of L layers, each counted as often as it repeats, with
+weights w = multiply-adds over those of all layers,
 
     mean x       sum_l w_l x_l
     deviation x  sqrt(sum_l w_l (x_l - mean x)^2)
@@ -20,9 +21,9 @@ import numpy as np
 from archgym.simulators.accelerator.layers import Layer, columns
 from archgym.space import Array
 
-SPREAD = ("m", "n", "k", "groups", "intensity")  # sizes whose deviations are features
 LARGEST = ("inputs", "weights", "outputs")  # what a buffer holds
-TOTAL = ("inputs", "weights", "outputs", "macs")
+TOTAL = ("macs", "words")
+SPREAD = ("m", "n", "k", "groups", "intensity")
 KINDS = ("conv", "depthwise", "gemm", "matmul")
 
 
@@ -34,7 +35,7 @@ def layer_features(layers: tuple[Layer, ...]) -> dict[str, float]:
     mean = {name: float(weights @ x) for name, x in sizes.items()}
     kinds = np.array([_kind(layer) for layer in layers])
     return {
-        **{f"mean {name}": value for name, value in mean.items()},
+        **{f"mean {name}": x for name, x in mean.items() if name not in (*LARGEST, *TOTAL)},
         **{f"deviation {name}": float(np.sqrt(weights @ (sizes[name] - mean[name]) ** 2)) for name in SPREAD},
         **{f"largest {name}": float(sizes[name].max()) for name in LARGEST},
         **{f"total {name}": float(np.log2(repeats @ 2 ** sizes[name])) for name in TOTAL},
@@ -69,6 +70,7 @@ def layer_sizes(layers: tuple[Layer, ...]) -> dict[str, Array]:
         "weights": weights,
         "outputs": outputs,
         "macs": macs,
+        "words": inputs + weights + outputs,
         "intensity": macs / (inputs + weights + outputs),
     }
     return {name: np.log2(size) for name, size in sizes.items()}
