@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import gymnasium
@@ -12,13 +14,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from archgym import ArchGymError, DesignSpace, Integer, Metric, Simulator
+from archgym.envs.contexts import accelerator as accelerator_contexts
+from archgym.optimum import Optimum
+from archgym.processes.exits import INTERRUPTED
 from archgym.registry import get_task, list_envs
 from archgym.simulator_wrappers import Noisy, Tabulated
 from archgym.simulators.accelerator.layers import Layer, columns
 from archgym.simulators.accelerator.model import Accelerator
-from archgym.simulators.accelerator.workloads import list_workloads, load_workload
+from archgym.simulators.accelerator.workloads import first_name, list_workloads, load_workload
 from archgym.simulators.accelerator.workloads.features import layer_features
-from archgym.simulators.accelerator.workloads.files import first_name
+from archgym.simulators.softmax.workloads import SHAPES
 
 ENVS = sorted(env for env in list_envs() if env.startswith("archgym/"))
 
@@ -208,3 +213,141 @@ def test_every_layer_of_every_shipped_network_can_be_named():
         for layer in load_workload(network).layers:
             names = {f"{network}:{name}" for name in (layer.name, first_name(layer))}
             assert {load_workload(name).macs for name in names} == {layer.macs / layer.repeats}
+
+
+# --- sets ---
+
+SETS = {
+    ("archgym/Softmax-v0", "shapes"): 78,
+    ("archgym/Accelerator-v0", "layers"): 188,
+    ("archgym/Accelerator-v0", "networks"): 17,
+    ("archgym/AttentionAccelerator-v0", "sequence_lengths"): 12,
+    ("archgym/NKLandscape-v0", "landscapes"): 48,
+}
+
+
+@cache
+def evaluator_of(env, contexts):
+    return gymnasium.make(env, contexts=contexts).unwrapped.evaluator
+
+
+def test_these_are_all_sets():
+    assert set(SETS) == {(env, name) for env in ENVS for name in get_task(env).contexts}
+
+
+@pytest.mark.parametrize(("env", "name"), SETS)
+def test_contexts_of_a_set_differ_and_have_exact_optima(env, name):
+    """One space, the same metrics, a known optimum, and features that tell every context from the others."""
+    evaluator = evaluator_of(env, name)
+    assert len(evaluator.contexts) == SETS[env, name]
+    assert evaluator.exact.all()
+    rows = evaluator.feature_rows
+    assert np.isfinite(rows).all() and len(np.unique(rows, axis=0)) == len(rows)
+    assert {(member.simulator.space, member.simulator.metrics) for member in evaluator.members} == {
+        (evaluator.simulator.space, evaluator.simulator.metrics)
+    }
+
+
+@pytest.mark.parametrize(("env", "name"), SETS)
+def test_no_valid_design_of_a_sample_is_better_than_the_optimum(env, name):
+    evaluator, rng = evaluator_of(env, name), np.random.default_rng(0)
+    for context in range(len(evaluator.contexts)):
+        found = evaluator.score(evaluator.simulator.space.sample(64, rng), context=context)
+        assert found["reward"][found["valid"]].max(initial=-np.inf) <= 1e-9
+
+
+@pytest.mark.parametrize(("env", "name"), SETS)
+def test_the_documentation_of_an_environment_has_its_sets(env, name):
+    section = get_task(env).documentation.partition("\n## Contexts\n")[2].partition("\n## ")[0]
+    (row,) = [line for line in section.splitlines() if line.startswith(f"| {name} |")]
+    assert str(SETS[env, name]) in row
+
+
+def test_softmax_shapes_are_for_every_level_of_the_hierarchy():
+    footprints = np.array([8 * shape["rows"] * shape["cols"] for shape in SHAPES])  # x and y
+    between = np.histogram(footprints, [0, 32 * 1024, 2 * 1024**2, 32 * 1024**2, np.inf])[0]
+    assert between.min() >= 7
+    assert sum(shape["cols"] & (shape["cols"] - 1) != 0 for shape in SHAPES) > len(SHAPES) / 2
+
+
+# --- layers and networks ---
+
+
+def cost(layer):
+    """Everything that the model's equations use of a layer."""
+    once = replace(layer, repeats=1)
+    return layer.kind, *(int(column[0]) for column in columns((once,)).values())
+
+
+def test_every_layer_of_every_network_is_in_one_context_with_all_its_networks_as_groups():
+    contexts = accelerator_contexts.layers()
+    networks = {}
+    for network in list_workloads():
+        for layer in load_workload(network).layers:
+            networks.setdefault(cost(layer), []).append(network)
+    found = {
+        cost(load_workload(arguments["workload"]).layers[0]): groups
+        for arguments, groups in zip(contexts.arguments, contexts.groups, strict=True)
+    }
+    assert len(found) == len(contexts)
+    assert {layer: set(groups) for layer, groups in found.items()} == {
+        layer: set(names) for layer, names in networks.items()
+    }
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_held_out_networks_share_no_layer_with_the_others(seed):
+    train, test = accelerator_contexts.layers().split(0.3, seed, by="group")
+    layers = [{cost(load_workload(name).layers[0]) for name in part.names} for part in (train, test)]
+    assert layers[0] and layers[1] and not layers[0] & layers[1]
+    held_out = {name for name in list_workloads() if not any(name in groups for groups in train.groups)}
+    assert all(held_out & set(groups) for groups in test.groups)
+
+
+@pytest.mark.parametrize("name", ["layers", "networks"])
+def test_shipped_optima_have_the_stored_rewards_and_no_better_neighbour(name):
+    evaluator, stored = evaluator_of("archgym/Accelerator-v0", name), accelerator_contexts.read_optima()
+    space = evaluator.simulator.space
+    for member, context, best in zip(
+        evaluator.members, evaluator.contexts.names, evaluator.best, strict=True
+    ):
+        assert stored[context]["reward"] == pytest.approx(best, rel=1e-12)
+        optimum = space.encode(stored[context]["design"])[0]
+        neighbours = member.score(space.neighbors(optimum))
+        assert neighbours["reward"][neighbours["valid"]].max() <= best
+
+
+@pytest.mark.parametrize("context", ["resnet50:layer1.0.conv3", "gpt2_decode:h.0.attn.QK"])
+def test_a_shipped_optimum_is_the_best_of_a_slice(context):
+    """All dataflows, arrays, memories and precisions at the optimum's bandwidths and clock: 69,984 designs."""
+    found = accelerator_contexts.read_optima()[context]
+    fixed = {name: found["design"][name] for name in ("noc_bytes_per_cycle", "dram_gb_s", "clock_mhz")}
+    simulator, objective = get_task("archgym/Accelerator-v0").build(workload=context, fixed=fixed)
+    best = -np.inf
+    for designs in simulator.space.enumerate(1 << 13):
+        outcome = simulator.evaluate_indices(designs)
+        rewards = objective(outcome, outcome["feasible"])
+        best = max(best, rewards.reward[rewards.valid].max())
+    assert simulator.space.size == 69_984
+    assert best == pytest.approx(found["reward"], rel=1e-12)
+
+
+def test_the_generator_goes_on_where_it_stopped(tmp_path, monkeypatch):
+    """Rows that are missing are made anew, one at a time; others stay; the order is that of the contexts."""
+    path, shipped = tmp_path / "optima.csv", accelerator_contexts.read_optima()
+    names, asked = list(shipped), []
+    accelerator_contexts.write_optima({name: shipped[name] for name in names if name not in names[3:6]}, path)
+
+    def find(simulator, objective, chunk):
+        asked.append(simulator.workload.name)
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        found = shipped[simulator.workload.name]
+        return Optimum(None, found["design"], None, found["reward"], valid=found["valid"])
+
+    monkeypatch.setattr(accelerator_contexts, "find_optimum", find)
+    assert accelerator_contexts.main(path) == INTERRUPTED
+    assert accelerator_contexts.read_optima(path).keys() == shipped.keys() - set(names[4:6])
+    assert accelerator_contexts.main(path) == 0
+    assert asked == [names[3], names[4], names[4], names[5]]
+    assert path.read_bytes() == accelerator_contexts.FILE.read_bytes()

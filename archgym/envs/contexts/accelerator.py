@@ -87,9 +87,9 @@ def write_optima(optima: Mapping[str, Mapping[str, Any]], path: Path = FILE) -> 
     write_atomically(path, text.getvalue().encode())
 
 
-def main() -> int:
+def main(path: Path = FILE) -> int:
     """Find the optima of all contexts that the file lacks."""
-    task, known = get_task(ENV), read_optima()
+    task, known = get_task(ENV), read_optima(path)
     wanted = [*layers().names, *networks().names]
     known = {name: known[name] for name in wanted if name in known}
     missing = [name for name in wanted if name not in known]
@@ -103,7 +103,7 @@ def main() -> int:
                     "reward": found.best_reward,
                     "valid": found.valid,
                 }
-                write_optima({name: known[name] for name in wanted if name in known})
+                write_optima({name: known[name] for name in wanted if name in known}, path)
     except KeyboardInterrupt:
         return INTERRUPTED
     return 0
