@@ -51,6 +51,13 @@ def test_arguments_are_features_with_their_defaults():
     }  # fmt: skip
 
 
+def test_numbers_of_any_type_and_size_are_features():
+    for value in (np.int8(-128), np.float32(-128), -128):
+        assert Plain(value).context_features()["size"] == -math.log2(129)
+    assert Plain(2**5000, np.True_).context_features() == {**Plain(1).context_features(), "size": 5000.0}
+    assert Plain(0).context_features()["size"] == 0.0
+
+
 def test_items_of_lists_and_mappings_are_features():
     found = Plain(limit=[2, {"power": 4, "word": "w"}], path=Path("a/b"), most=math.inf).context_features()
     assert {name: found[name] for name in found if name not in ("size", "fast", "mode=a")} == {
