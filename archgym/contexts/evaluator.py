@@ -93,8 +93,8 @@ class ContextualEvaluator(Evaluator):
         self._set_up(first.simulator, first.objective, horizon)
         if "context" in (*first.simulator.space.names, *self.metric_names):
             raise ArchGymError(
-                "expected no parameter or metric called 'context', which is a column of histories with contexts; "
-                "rename it"
+                "expected no parameter or metric called 'context', which is a column of histories with "
+                "contexts; rename it"
             )
         for name, member in zip(self.given.names, self.members, strict=True):
             _check_alike(first, member, name)
