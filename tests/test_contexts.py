@@ -58,7 +58,9 @@ class Kernel(Simulator):
 
 
 def objective(simulator, *, area_mm2: float = 7.5):
-    return Objective(Minimize("cost_s"), AtMost("area_mm2", area_mm2), reference={"cost_s": simulator.unwrapped.size})
+    return Objective(
+        Minimize("cost_s"), AtMost("area_mm2", area_mm2), reference={"cost_s": simulator.unwrapped.size}
+    )
 
 
 def kernel(size: int = 4, engine: str = "a", tabulated: bool = True):
