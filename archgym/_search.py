@@ -31,7 +31,7 @@ from archgym.pareto import Front, check_front, find_front
 from archgym.registry import get_agent, get_task, list_agents
 from archgym.simulator import Metric
 from archgym.simulator_wrappers import Cached
-from archgym.space import Array, DesignSpace
+from archgym.space import Array, DesignSpace, Indices
 from archgym.task import AgentSpecification, EnvSpecification, Specification
 from archgym.text import shown
 from archgym.values import identity_of, read_arguments, settle, write
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
 
 INCUMBENTS = 5  # designs of a measured search that are measured again
+PROPOSALS = 5  # designs that a policy proposes to start from
 
 
 @dataclass(frozen=True)
@@ -184,6 +185,7 @@ class Search:
         num_envs: int | None = None,
         cache: str | os.PathLike[str] | None = None,
         front: Sequence[str] | None = None,
+        start: Any = None,
     ):
         self.budget = whole("budget", budget, least=1)
         self.seed = whole("seed", seed, least=0)
@@ -223,6 +225,7 @@ class Search:
         self.env: ArchVectorEnv = made.unwrapped
         self.ledger.budget = self.budget
         self.front = () if front is None else check_front(front, self.env.simulator)
+        self.start = None if start is None else self._designs(start, env_kwargs)
         environment = EnvSpecification.from_dict(self.env.evaluator.specification())
         # as they were before the simulator had them
         kwargs = {name: written[name] for name in environment.kwargs}
@@ -233,6 +236,7 @@ class Search:
             self.seed,
             width,
             __version__,
+            () if self.start is None else self.start.tolist(),
         )
         self.specification: dict[str, Any] = json.loads(json.dumps(specification.to_dict(), default=write))
         if cache is not None:
@@ -240,6 +244,16 @@ class Search:
             evaluator.simulator = Cached(evaluator.simulator, cache)
         self._incumbents: tuple[Incumbent, ...] = ()
         self._optimum: Optimum | None = None
+
+    def _designs(self, start: Any, context: Mapping[str, Any]) -> Indices:
+        """The designs to start from, int64 [K, P]."""
+        if "start" not in inspect.signature(self.agent.search).parameters:
+            raise ArchGymError(
+                f"the agent {agent_name(self.agent)} cannot start from given designs: it proposes one design "
+                "after another by itself; use start= with genetic, tpe, bo or another ask-tell agent"
+            )
+        designs = start.propose(context, PROPOSALS) if hasattr(start, "propose") else start
+        return self.env.simulator.space.rows(designs)
 
     @property
     def ledger(self) -> Ledger:
@@ -287,7 +301,8 @@ class Search:
         env: VectorEnv = vector.RewardVector(self.env, self._followed) if self._followed else self.env
         allowed = self.ledger.budget  # before the agent could change it
         with suppress(BudgetExhausted):
-            self.agent.search(env, budget=self.budget, seed=self.seed)
+            start = {} if self.start is None else {"start": self.start}
+            self.agent.search(env, budget=self.budget, seed=self.seed, **start)
         agent, samples = agent_name(self.agent), self.ledger.samples
         if samples == 0 or (allowed is not None and samples > allowed):
             raise ArchGymError(
@@ -376,6 +391,7 @@ def search(
     num_envs: int | None = None,
     cache: str | os.PathLike[str] | None = None,
     front: Sequence[str] | None = None,
+    start: Any = None,
 ) -> SearchResult:
     """Search a design space.
 
@@ -393,6 +409,8 @@ def search(
         front: two metrics or more to trade off: an agent that can (`nsga2`) is paid a reward for each of them
             and searches for their Pareto front, others keep the scalar reward; `result.front` is what was
             found either way.
+        start: designs that the search starts from: mappings of parameters and values, indices [K, P], or a
+            `Policy`, whose five best proposals for these arguments they are. They are the first samples.
 
     Raises:
         ArchGymError: an unknown environment, agent, argument or hyperparameter (with the nearest names), or a
@@ -414,6 +432,7 @@ def search(
         num_envs=num_envs,
         cache=cache,
         front=front,
+        start=start,
     ).run()
 
 
@@ -469,6 +488,7 @@ def specified(
         env_kwargs=kwargs,
         cache=cache,
         front=run.env.front or None,
+        start=np.array(run.start, np.int64) if run.start else None,
     )
 
 

@@ -70,9 +70,11 @@ class Annealing(AskTellAgent):
                 designs, rewards, known = complete
                 spread = rewards[known].std() if known.any() else 0.0
                 self.sigma = spread or 1.0
-                best = np.argsort(-rewards, kind="stable")[: len(indices)]
+                best = np.argsort(-rewards, kind="stable")
                 self.designs, self.rewards = designs[best], rewards[best]
             return
+        self.designs = np.resize(self.designs, indices.shape)  # a chain for each row of a batch
+        self.rewards = np.resize(self.rewards, len(indices))
         accept = self.rng.random(len(rewards)) < np.exp(
             np.minimum(0.0, (rewards - self.rewards) / self.temperature)
         )
