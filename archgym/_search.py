@@ -20,8 +20,11 @@ import gymnasium
 import numpy as np
 
 from archgym.agent import Agent
-from archgym.env import ArchVectorEnv, Evaluator
+from archgym.contexts.features import context_features
+from archgym.contexts.policy import Policy
+from archgym.env import ArchVectorEnv
 from archgym.errors import ArchGymError, BudgetExhausted, reason_of, whole
+from archgym.evaluator import Evaluator
 from archgym.files.columns import arrow_table
 from archgym.files.paths import write_atomically
 from archgym.ledger import Failure, Ledger
@@ -30,7 +33,6 @@ from archgym.optimum import Optimum, known_optimum
 from archgym.pareto import Front, check_front, find_front
 from archgym.registry import get_agent, get_task, list_agents
 from archgym.simulator import Metric
-from archgym.simulator_wrappers import Cached
 from archgym.space import Array, DesignSpace, Indices
 from archgym.task import AgentSpecification, EnvSpecification, Specification
 from archgym.text import shown
@@ -45,7 +47,10 @@ if TYPE_CHECKING:
 
 
 INCUMBENTS = 5  # designs of a measured search that are measured again
-PROPOSALS = 5  # designs that a policy proposes to start from
+PROPOSALS = 5  # designs of a policy that a search starts from
+
+Start = Policy | Sequence[Mapping[str, Any]] | Array
+"""Designs that a search starts from: a policy, mappings of parameters and values, or indices [K, P]."""
 
 
 @dataclass(frozen=True)
@@ -185,7 +190,7 @@ class Search:
         num_envs: int | None = None,
         cache: str | os.PathLike[str] | None = None,
         front: Sequence[str] | None = None,
-        start: Any = None,
+        start: Start | None = None,
     ):
         self.budget = whole("budget", budget, least=1)
         self.seed = whole("seed", seed, least=0)
@@ -225,10 +230,12 @@ class Search:
         self.env: ArchVectorEnv = made.unwrapped
         self.ledger.budget = self.budget
         self.front = () if front is None else check_front(front, self.env.simulator)
-        self.start = None if start is None else self._designs(start, env_kwargs)
+        self.start = None if start is None else _first_designs(start, self.agent, self.env.evaluator)
         environment = EnvSpecification.from_dict(self.env.evaluator.specification())
         # as they were before the simulator had them
-        kwargs = {name: written[name] for name in environment.kwargs}
+        kwargs = {
+            name: value if name == "contexts" else written[name] for name, value in environment.kwargs.items()
+        }
         specification = Specification(
             replace(environment, id=env, kwargs=kwargs, front=tuple(front or ())),
             AgentSpecification(agent_name(self.agent), write(self.agent.configuration), version),
@@ -240,20 +247,9 @@ class Search:
         )
         self.specification: dict[str, Any] = json.loads(json.dumps(specification.to_dict(), default=write))
         if cache is not None:
-            evaluator = self.env.evaluator
-            evaluator.simulator = Cached(evaluator.simulator, cache)
+            self.env.evaluator.remember(cache)
         self._incumbents: tuple[Incumbent, ...] = ()
         self._optimum: Optimum | None = None
-
-    def _designs(self, start: Any, context: Mapping[str, Any]) -> Indices:
-        """The designs to start from, int64 [K, P]."""
-        if "start" not in inspect.signature(self.agent.search).parameters:
-            raise ArchGymError(
-                f"the agent {agent_name(self.agent)} cannot start from given designs: it proposes one design "
-                "after another by itself; use start= with genetic, tpe, bo or another ask-tell agent"
-            )
-        designs = start.propose(context, PROPOSALS) if hasattr(start, "propose") else start
-        return self.env.simulator.space.rows(designs)
 
     @property
     def ledger(self) -> Ledger:
@@ -270,7 +266,7 @@ class Search:
         """
         try:
             self.spend()
-            if not self.env.simulator.deterministic:
+            if not self.env.simulator.deterministic and self.env.contexts is None:
                 self._incumbents = measure_again(self.env.evaluator)
             return self.result()
         except BaseException as error:
@@ -313,7 +309,7 @@ class Search:
         if samples < self.budget:
             warnings.warn(f"the agent {agent} stopped early: {self.progress}", stacklevel=2)
         valid = int(self.ledger.column("valid").sum())
-        if valid and (text := clipping(self.clipped / valid)):
+        if valid and self.env.contexts is None and (text := clipping(self.clipped / valid)):
             warnings.warn(text, stacklevel=2)
 
     @property
@@ -343,7 +339,7 @@ class Search:
 
     def _look_up_optimum(self) -> None:
         """Look the optimum up while the environment is open; a simulator that fails now gives a warning."""
-        if not self.env.closed:
+        if not self.env.closed and self.env.contexts is None:
             try:
                 self._optimum = known_optimum(self.env.simulator, self.env.objective)
             except Exception as error:
@@ -391,7 +387,7 @@ def search(
     num_envs: int | None = None,
     cache: str | os.PathLike[str] | None = None,
     front: Sequence[str] | None = None,
-    start: Any = None,
+    start: Start | None = None,
 ) -> SearchResult:
     """Search a design space.
 
@@ -409,8 +405,8 @@ def search(
         front: two metrics or more to trade off: an agent that can (`nsga2`) is paid a reward for each of them
             and searches for their Pareto front, others keep the scalar reward; `result.front` is what was
             found either way.
-        start: designs that the search starts from: mappings of parameters and values, indices [K, P], or a
-            `Policy`, whose five best proposals for these arguments they are. They are the first samples.
+        start: designs to evaluate first, as samples that the agent learns from: mappings of parameters and
+            values, indices [K, P], or a `Policy`, which proposes five for this task.
 
     Raises:
         ArchGymError: an unknown environment, agent, argument or hyperparameter (with the nearest names), or a
@@ -518,6 +514,24 @@ def make_any_agent(agent: str | Agent | type[Agent], hyperparameters: Mapping[st
             f"expected an agent's name, a subclass of archgym.Agent, or an instance of one, got {agent!r}"
         )
     return agent(**hyperparameters)
+
+
+def _first_designs(start: Start, agent: Agent, evaluator: Evaluator) -> Indices:
+    """The designs that a search starts from: int64 [K, P]."""
+    if "start" not in inspect.signature(agent.search).parameters:
+        raise ArchGymError(
+            "expected an agent that starts from given designs (genetic, tpe, bo and all ask-tell agents do), "
+            f"got {agent_name(agent)}; use one of them or leave start out"
+        )
+    space = evaluator.simulator.space
+    if not isinstance(start, Policy):
+        return space.rows(start)
+    if start.space != space:
+        raise ArchGymError(f"expected a policy with the design space {space!r}, got {start.space!r}")
+    if evaluator.contexts is not None:
+        raise ArchGymError("a policy proposes designs for one task: leave contexts out or give designs")
+    features = start.features.vector(context_features(evaluator.simulator, evaluator.objective))
+    return start.rank(features, min(PROPOSALS, space.size))
 
 
 def agent_name(agent: Agent) -> str:

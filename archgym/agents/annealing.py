@@ -73,8 +73,8 @@ class Annealing(AskTellAgent):
                 best = np.argsort(-rewards, kind="stable")
                 self.designs, self.rewards = designs[best], rewards[best]
             return
-        self.designs = np.resize(self.designs, indices.shape)  # a chain for each row of a batch
-        self.rewards = np.resize(self.rewards, len(indices))
+        chains = np.arange(len(indices)) % len(self.designs)  # one for each row of a batch
+        self.designs, self.rewards = self.designs[chains], self.rewards[chains]
         accept = self.rng.random(len(rewards)) < np.exp(
             np.minimum(0.0, (rewards - self.rewards) / self.temperature)
         )
