@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pyarrow.parquet
 import pytest
+from typer.testing import CliRunner
 
 import archgym
 from archgym import AskTellAgent, DesignSpace, Search, search, search_again
 from archgym.agent import Agent
+from archgym.cli import app
+from archgym.contexts.policy import Policy
 from archgym.errors import ArchGymError, MissingDependency
 from archgym.registry import get_agent
 
@@ -288,3 +292,82 @@ def test_given_designs_are_in_the_front_of_a_search_for_several_metrics(bowl):
         result = search(bowl[0], agent, budget=25, start=start, front=["cost_j", "area_mm2"])
         assert 0 in np.flatnonzero(result.history["valid"])[result.front.rows], "the optimum of one metric"
         np.testing.assert_array_equal(rows_of(search_again(result.specification)), rows_of(result))
+
+
+class FromZero(Policy):
+    """Ranks designs by ordinal."""
+
+    def rank(self, features, n):
+        self.asked = features
+        return self.space.from_ordinal(np.arange(n))
+
+    def arrays(self):
+        return {}
+
+    @classmethod
+    def from_arrays(cls, env, space, arrays):
+        return cls(env, space)
+
+
+def from_zero(contexts) -> FromZero:
+    env = Search(ENV, "random", budget=1, env_kwargs={"contexts": contexts}).env
+    return FromZero(*FromZero.describes(env.evaluator))
+
+
+def test_of_a_policy_its_five_best_proposals_for_this_task_are_given():
+    policy = from_zero([{**NK, "seed": 1}, {**NK, "seed": 4}])
+    result = run("genetic", 30, policy, env_kwargs={**NK, "seed": 8})
+    assert result.specification["start"] == result.space.from_ordinal(np.arange(5)).tolist()
+    np.testing.assert_array_equal(rows_of(result)[:5], result.space.from_ordinal(np.arange(5)))
+    assert policy.asked == pytest.approx([2.0]), "log2 of the seed; those of the training are at -1 and 1"
+    small = run(
+        "genetic", 9, from_zero([{"n": 2, "k": 1, "alleles": 2}]), env_kwargs={"n": 2, "k": 1, "alleles": 2}
+    )
+    assert small.specification["start"] == [[0, 0], [0, 1], [1, 0], [1, 1]], "a space of four designs"
+
+
+def test_a_policy_for_another_space_or_for_no_single_task_is_refused():
+    policy = from_zero([NK])
+    with pytest.raises(ArchGymError, match=r"expected a policy with the design space .*x3.*got"):
+        run("genetic", 30, policy, env_kwargs={**NK, "n": 4})
+    with pytest.raises(ArchGymError, match="leave contexts out"):
+        run("genetic", 30, policy, env_kwargs={"contexts": [NK, {**NK, "seed": 1}]})
+
+
+def command(*arguments: object):
+    settings = [each for name, value in NK.items() for each in ("--set", f"{name}={value}")]
+    return CliRunner().invoke(app, ["search", ENV, *map(str, arguments), "--budget", "9", *settings])
+
+
+@pytest.mark.parametrize("suffix", ["json", "csv"])
+def test_the_program_starts_from_a_file_of_designs(tmp_path, suffix):
+    designs, rewards = ranked()
+    file, out = tmp_path / f"designs.{suffix}", tmp_path / "run.parquet"
+    rows = [dict(zip((f"x{i}" for i in range(6)), row, strict=True)) for row in designs[:2].tolist()]
+    if suffix == "json":
+        file.write_text(json.dumps(rows))
+    else:
+        lines = [["fitness", *rows[0]], *([0.5, *row.values()] for row in rows)]
+        file.write_text("\n".join(",".join(map(str, line)) for line in lines))
+    assert command("tpe", "--start", file, "--out", out).exit_code == 0
+    table = pyarrow.parquet.read_table(out)
+    assert [
+        list(row.values()) for row in table.select([f"x{i}" for i in range(6)]).to_pylist()[:2]
+    ] == designs[:2].tolist()
+    several = command("random", "genetic", "--start", file)
+    assert several.exit_code == 0 and several.output.count(f"{rewards[0]:.4g}") >= 2
+
+
+@pytest.mark.parametrize(
+    "name, text, message",
+    [
+        ("designs.json", "[", "is not a .json or .csv file of designs"),
+        ("designs.json", '[{"x0": 1}]', "'x1'"),
+        ("designs.csv", "x0,x1\n0,1\n", "expected a column for every parameter, got none for 'x2'"),
+        ("designs.npz", "PK", "is not a policy"),
+    ],
+)
+def test_the_program_refuses_other_files(tmp_path, name, text, message):
+    (tmp_path / name).write_text(text)
+    result = command("tpe", "--start", tmp_path / name)
+    assert result.exit_code != 0 and message in " ".join(result.stderr.split())
