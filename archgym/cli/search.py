@@ -20,6 +20,7 @@ from archgym.cli.screen import Unfinished, fact_sheet, heading, new_table, stdou
 from archgym.cli.tables import Table
 from archgym.cli.words import print_design, quantity
 from archgym.contexts.policy import Policy
+from archgym.contexts.sets import Contexts
 from archgym.errors import ArchGymError, reason_of
 from archgym.files.archive import reading
 from archgym.files.columns import read_designs
@@ -30,7 +31,9 @@ from archgym.processes.exits import INTERRUPTED
 from archgym.progress import Progress, progress_bar
 from archgym.registry import get_task
 from archgym.simulator import Metric, Simulator
+from archgym.task import Specification
 from archgym.text import assignments, number, percent, plain
+from archgym.values import read_arguments
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -95,7 +98,7 @@ def search(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Designs to evaluate first, as .json (a list) or .csv, or a policy of archgym train (.npz).",
+            help="Designs to evaluate first, a .json or .csv file, or a policy, which proposes five.",
         ),
     ] = None,
 ) -> None:
@@ -145,9 +148,9 @@ def _designs(path: Path, env: str, settings: Mapping[str, Any]) -> Start:
     Raises:
         ArchGymError: a file that cannot be read, or of another kind.
     """
-    if path.suffix == ".npz":
+    if path.suffix not in (".json", ".csv"):
         return Policy.load(path)
-    with reading(path, "a .json or .csv file of designs, or a policy (.npz)"):
+    with reading(path, "a file of designs"):
         if path.suffix == ".json":
             designs: Start = json.loads(path.read_text(encoding="utf-8-sig"))
             return designs
@@ -388,6 +391,8 @@ def _measured_again(incumbents: Sequence[Incumbent], simulator: Simulator, objec
 def _comparison(result: SearchResult, simulator: Simulator, objective: Objective) -> list[tuple[str, str]]:
     """A result against the known optimum: regret, distance in the metric itself, percentile."""
     regret, optimum = result.regret, result.optimum
+    if "context" in result.history:  # the reward is the share of the optimum
+        return _of_contexts(result)
     exact = simulator.deterministic and not simulator.stochastic
     if optimum is None and exact and (designs := to_enumerate(simulator, objective)) is not None:
         simulated = result.history["seconds"][~result.history["cached"]]
@@ -423,6 +428,21 @@ def _comparison(result: SearchResult, simulator: Simulator, objective: Objective
         )
         facts.append(("Percentile", f"{shown} % of the {optimum.valid:,} valid designs are no better"))
     return facts
+
+
+def _of_contexts(result: SearchResult) -> list[tuple[str, str]]:
+    """Of which context the best design is, and how good the valid designs are in all of them."""
+    env = Specification.from_dict(result.specification).env
+    names = Contexts.of(read_arguments(env.kwargs)["contexts"]).names
+    valid = result.history["valid"]
+    if not valid.any():
+        return []
+    best = int(np.where(valid, result.history["reward"], -np.inf).argmax())
+    shares = np.where(valid, np.exp(np.minimum(result.history["reward"], 0)), 0)
+    return [
+        ("Context", f"{names[int(result.history['context'][best])]}, one of {len(names):,}"),
+        ("Mean share", f"{percent(float(shares.mean()), 3)} of each context's optimum, over all samples"),
+    ]
 
 
 def _distance(
