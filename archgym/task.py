@@ -10,7 +10,7 @@ No other module takes the dictionary apart.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -242,6 +242,7 @@ class Specification:
         seed: seed of the run.
         num_envs: designs per step.
         version: version of archgym; None before the run.
+        start: designs that the search starts from, as rows of indices; empty without.
     """
 
     env: EnvSpecification
@@ -250,6 +251,7 @@ class Specification:
     seed: int
     num_envs: int
     version: str | None = None
+    start: Sequence[Sequence[int]] = ()
 
     @classmethod
     def from_dict(cls, given: Any) -> Specification:
@@ -262,11 +264,20 @@ class Specification:
         env = EnvSpecification.from_dict(_table(run.get("env"), "env", ("objective", "horizon")))
         agent = AgentSpecification.from_dict(run.get("agent"))
         _table(run, "", _ROWS)
-        return cls(env, agent, run["budget"], run["seed"], run["num_envs"], run.get("archgym"))
+        return cls(
+            env,
+            agent,
+            run["budget"],
+            run["seed"],
+            run["num_envs"],
+            run.get("archgym"),
+            run.get("start") or (),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """The dictionary form, from which `archgym.search_again` repeats the run."""
         version = {} if self.version is None else {"archgym": self.version}
+        start = {"start": self.start} if self.start else {}
         env, agent = self.env.as_dict, self.agent.as_dict
         return {
             **version,
@@ -275,6 +286,7 @@ class Specification:
             "budget": self.budget,
             "seed": self.seed,
             "num_envs": self.num_envs,
+            **start,
         }
 
 
@@ -283,7 +295,8 @@ _ROWS = ("env", "agent", "budget", "seed", "num_envs")
 
 def what_decides_rows(specification: Mapping[str, Any]) -> dict[str, Any]:
     """A specification's dictionary form without the version of archgym, every other key as it is stored."""
-    return {name: specification[name] for name in _ROWS}
+    names = (*_ROWS, "start") if "start" in specification else _ROWS
+    return {name: specification[name] for name in names}
 
 
 def _table(given: Any, name: str, keys: Iterable[str] = ()) -> Mapping[str, Any]:

@@ -185,9 +185,7 @@ def _arguments_table(task: Task, meanings: Mapping[str, str]) -> Table:
     )
     table.add_row("horizon", "1", "designs per episode")
     table.add_row("table", "None", "file of Tabulated.save in which results are looked up")
-    table.add_row(
-        "contexts", "None", "tasks that episodes are drawn from: a set below, ranges, or a file"
-    )
+    table.add_row("contexts", "None", "tasks that episodes are drawn from: a set below, ranges, or a file")
     for argument, default in task.arguments().items():
         table.add_row(
             argument,
