@@ -39,126 +39,11 @@ MAX_VALUES = 20_000  # of all parameters: each has a vector in and one out
 VIOLATION = 3.0  # taken off the reward of violating designs: just beyond a limit it may exceed the optimum's
 MEMORY = 0.9  # share of a context's mean reward that one design leaves
 LARGEST_ADVANTAGE = 5.0
+DECAY = 0.1  # of matrices, times the learning rate per step
 LARGEST_GRADIENT = 1.0  # norm to which the gradient is cut
 BEAM = 64  # designs begun that a search for the most probable ones keeps
 NEVER = -1e9  # logit of a value that a parameter does not have
-
-
-class ContextualPPO(ContextualAgent):
-    """An autoregressive policy over contexts, trained by PPO; needs `archgym[gp]` (PyTorch).
-
-    Args:
-        batch: designs per update (the environment's width).
-        hidden: width of all layers.
-        epochs: passes over a batch.
-        minibatch: designs per gradient step.
-        rate: learning rate of Adam at the start; it falls to 0 linearly.
-        entropy: weight of the entropy at the start; it falls to 0 linearly.
-        clip: largest distance of a probability ratio from 1 in one update.
-
-    Example:
-        >>> archgym.search("archgym/NKLandscape-v0", "contextual_ppo", budget=200)  # doctest: +SKIP
-
-    Raises:
-        MissingDependency: PyTorch is not installed (when a search starts).
-    """
-
-    version = 1
-    num_envs_from = "batch"
-    hyperparameters = DesignSpace(
-        [
-            Ordinal("batch", [8, 16, 32, 64, 128, 256, 512], default=256),
-            Ordinal("hidden", [32, 64, 128, 256], default=128),
-            Integer("epochs", 1, 20, default=4),
-            Ordinal("minibatch", [32, 64, 128, 256, 512], default=256),
-            Real("rate", 1e-4, 1e-2, log=True, default=3e-3),
-            Real("entropy", 1e-4, 1.0, log=True, default=0.05),
-            Real("clip", 0.05, 0.5, default=0.2),
-        ]
-    )
-
-    @classmethod
-    def defaults_for(cls, budget: int) -> Mapping[str, Any]:
-        """About a hundred updates."""
-        return {"batch": 2 ** min(max(int(budget // 100).bit_length() - 1, 3), 9)}
-
-    @one_thread
-    def search(self, env: VectorEnv, *, budget: int, seed: int) -> None:
-        try:
-            import torch  # noqa: F401
-        except ImportError as error:
-            raise MissingDependency(
-                'the "contextual_ppo" agent needs PyTorch: pip install "archgym[gp]"'
-            ) from error
-        with alone_with_torch():
-            super().search(env, budget=budget, seed=seed)
-
-    def start(
-        self, space: DesignSpace, features: Float32, *, budget: int, rng: np.random.Generator
-    ) -> None:
-        import torch
-
-        check_listable(self, space, MAX_VALUES)
-        self.features, self.budget, self.rng = features, budget, rng
-        self.told = 0
-        first = first_weights(features.shape[1], space.nvec, self.hidden, rng)
-        self.weights = {name: torch.from_numpy(array).requires_grad_() for name, array in first.items()}
-        self.network = Network(first)  # of the same memory, so that it follows the optimiser
-        self.optimizer = torch.optim.Adam(self.weights.values(), self.rate)
-        self.mean, self.count = np.zeros((2, len(features)))
-        self.update = Generation(self.batch)
-
-    def ask(self, contexts: Indices) -> Indices:
-        return self.network.draw(self.features[contexts], self.rng)
-
-    def tell(
-        self, contexts: Indices, indices: Indices, rewards: Array, feasible: Array, valid: Array
-    ) -> None:
-        complete = self.update.collect(indices, contexts, rewards, feasible, valid)
-        if complete is None:
-            return
-        designs, contexts, rewards, feasible, valid = complete
-        if feasible.any():
-            # infeasible designs get the worst feasible reward, so that they do not dominate the gradient
-            rewards = np.where(feasible, rewards - VIOLATION * ~valid, rewards[feasible].min() - VIOLATION)
-            self._learn(self.features[contexts], designs, self._advantages(contexts, rewards))
-        self.told += len(designs)
-
-    def _advantages(self, contexts: Indices, rewards: Array) -> Array:
-        """A of designs for contexts [B] with rewards [B]; their means then include these rewards."""
-        count = np.bincount(contexts, minlength=len(self.mean))
-        mean = np.bincount(contexts, rewards, len(self.mean)) / np.maximum(count, 1)
-        kept = np.where(self.count > 0, MEMORY**count, count == 0)
-        self.mean = kept * self.mean + (1 - kept) * mean
-        self.count += count
-        above = rewards - self.mean[contexts]
-        return np.clip(
-            above / (np.sqrt(np.mean(above**2)) or 1.0), -LARGEST_ADVANTAGE, LARGEST_ADVANTAGE
-        )
-
-    def _learn(self, features: Float32, designs: Indices, advantages: Array) -> None:
-        """Take the gradient steps of one batch."""
-        import torch
-
-        left = 1 - self.told / self.budget
-        self.optimizer.param_groups[0]["lr"] = self.rate * left
-        z, x = torch.from_numpy(features), torch.from_numpy(designs)
-        advantage = torch.from_numpy(advantages.astype(np.float32))
-        with torch.no_grad():
-            before, _ = log_policy(self.weights, z, x)
-        for _ in range(self.epochs):
-            order = torch.from_numpy(self.rng.permutation(len(designs)))
-            for rows in order.split(self.minibatch):
-                log_pi, entropy = log_policy(self.weights, z[rows], x[rows])
-                ratio, a = (log_pi - before[rows]).exp(), advantage[rows]
-                gain = torch.minimum(ratio * a, ratio.clamp(1 - self.clip, 1 + self.clip) * a)
-                self.optimizer.zero_grad()
-                (-gain.mean() - self.entropy * left * entropy.mean()).backward()
-                torch.nn.utils.clip_grad_norm_(self.weights.values(), LARGEST_GRADIENT)
-                self.optimizer.step()
-
-    def arrays(self) -> dict[str, Array]:
-        return {name: array.copy() for name, array in self.network.weights.items()}
+MATRICES, BIASES = ("w1", "w2", "c", "e", "o"), ("b1", "b2", "d", "a")
 
 
 def first_weights(features: int, nvec: Indices, hidden: int, rng: np.random.Generator) -> dict[str, Float32]:
@@ -194,7 +79,7 @@ def first_weights(features: int, nvec: Indices, hidden: int, rng: np.random.Gene
 
 
 def log_policy(weights: Mapping[str, Tensor], z: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-    """log pi and the sum of the entropies of all pi_p, [B] each, of designs x [B, P] for features z [B, F]."""
+    """log pi and the summed entropies of the pi_p, [B] each, of designs x [B, P] for features z [B, F]."""
     import torch
 
     w = weights
@@ -257,7 +142,7 @@ class Network:
 
 
 class AutoregressivePolicy(Policy):
-    """The network of `ContextualPPO`: designs in the order of their probability."""
+    """The designs that the network finds most probable for a context."""
 
     network: Network
 
@@ -274,4 +159,118 @@ class AutoregressivePolicy(Policy):
         return policy
 
 
-ContextualPPO.policy_class = AutoregressivePolicy
+class ContextualPPO(ContextualAgent):
+    """An autoregressive policy over contexts, trained by PPO; needs `archgym[gp]` (PyTorch).
+
+    Args:
+        batch: designs per update (the environment's width).
+        hidden: width of all layers.
+        epochs: passes over a batch.
+        minibatch: designs per gradient step.
+        rate: learning rate of Adam at the start; it falls to 0 linearly.
+        entropy: weight of the entropy at the start; it falls to 0 linearly.
+        clip: largest distance of a probability ratio from 1 in one update.
+
+    Example:
+        >>> archgym.search("archgym/NKLandscape-v0", "contextual_ppo", budget=200)  # doctest: +SKIP
+
+    Raises:
+        MissingDependency: PyTorch is not installed (when a search starts).
+    """
+
+    version = 1
+    policy_class = AutoregressivePolicy
+    num_envs_from = "batch"
+    hyperparameters = DesignSpace(
+        [
+            Ordinal("batch", [8, 16, 32, 64, 128, 256, 512], default=256),
+            Ordinal("hidden", [32, 64, 128, 256], default=128),
+            Integer("epochs", 1, 20, default=4),
+            Ordinal("minibatch", [32, 64, 128, 256, 512], default=256),
+            Real("rate", 1e-4, 1e-2, log=True, default=3e-3),
+            Real("entropy", 1e-3, 3.0, log=True, default=0.3),
+            Real("clip", 0.05, 0.5, default=0.2),
+        ]
+    )
+
+    @classmethod
+    def defaults_for(cls, budget: int) -> Mapping[str, Any]:
+        """About a hundred updates."""
+        return {"batch": 2 ** min(max(int(budget // 100).bit_length() - 1, 3), 9)}
+
+    @one_thread
+    def search(self, env: VectorEnv, *, budget: int, seed: int) -> None:
+        try:
+            import torch  # noqa: F401
+        except ImportError as error:
+            raise MissingDependency(
+                'the "contextual_ppo" agent needs PyTorch: pip install "archgym[gp]"'
+            ) from error
+        with alone_with_torch():
+            super().search(env, budget=budget, seed=seed)
+
+    def start(self, space: DesignSpace, features: Float32, *, budget: int, rng: np.random.Generator) -> None:
+        import torch
+
+        check_listable(self, space, MAX_VALUES)
+        self.features, self.budget, self.rng = features, budget, rng
+        self.told = 0
+        first = first_weights(features.shape[1], space.nvec, self.hidden, rng)
+        self.weights = {name: torch.from_numpy(array).requires_grad_() for name, array in first.items()}
+        self.network = Network(first)  # of the same memory, so that it follows the optimiser
+        matrices, biases = ([self.weights[name] for name in names] for names in (MATRICES, BIASES))
+        groups = [{"params": matrices, "weight_decay": DECAY}, {"params": biases, "weight_decay": 0}]
+        self.optimizer = torch.optim.AdamW(groups, self.rate)
+        self.mean, self.count = np.zeros((2, len(features)))
+        self.update = Generation(self.batch)
+
+    def ask(self, contexts: Indices) -> Indices:
+        return self.network.draw(self.features[contexts], self.rng)
+
+    def tell(
+        self, contexts: Indices, indices: Indices, rewards: Array, feasible: Array, valid: Array
+    ) -> None:
+        complete = self.update.collect(indices, contexts, rewards, feasible, valid)
+        if complete is None:
+            return
+        designs, contexts, rewards, feasible, valid = complete
+        if feasible.any():
+            # infeasible designs get the worst feasible reward, so that they do not dominate the gradient
+            rewards = np.where(feasible, rewards - VIOLATION * ~valid, rewards[feasible].min() - VIOLATION)
+            self._learn(self.features[contexts], designs, self._advantages(contexts, rewards))
+        self.told += len(designs)
+
+    def _advantages(self, contexts: Indices, rewards: Array) -> Array:
+        """A of designs for contexts [B] with rewards [B]; their means then include these rewards."""
+        count = np.bincount(contexts, minlength=len(self.mean))
+        mean = np.bincount(contexts, rewards, len(self.mean)) / np.maximum(count, 1)
+        kept = np.where(self.count > 0, MEMORY**count, count == 0)
+        self.mean = kept * self.mean + (1 - kept) * mean
+        self.count += count
+        above = rewards - self.mean[contexts]
+        return np.clip(above / (np.sqrt(np.mean(above**2)) or 1.0), -LARGEST_ADVANTAGE, LARGEST_ADVANTAGE)
+
+    def _learn(self, features: Float32, designs: Indices, advantages: Array) -> None:
+        """Take the gradient steps of one batch."""
+        import torch
+
+        left = 1 - self.told / self.budget
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate * left
+        z, x = torch.from_numpy(features), torch.from_numpy(designs)
+        advantage = torch.from_numpy(advantages.astype(np.float32))
+        with torch.no_grad():
+            before, _ = log_policy(self.weights, z, x)
+        for _ in range(self.epochs):
+            order = torch.from_numpy(self.rng.permutation(len(designs)))
+            for rows in order.split(self.minibatch):
+                log_pi, entropy = log_policy(self.weights, z[rows], x[rows])
+                ratio, a = (log_pi - before[rows]).exp(), advantage[rows]
+                gain = torch.minimum(ratio * a, ratio.clamp(1 - self.clip, 1 + self.clip) * a)
+                self.optimizer.zero_grad()
+                (-gain.mean() - self.entropy * left * entropy.mean()).backward()
+                torch.nn.utils.clip_grad_norm_(self.weights.values(), LARGEST_GRADIENT)
+                self.optimizer.step()
+
+    def arrays(self) -> dict[str, Array]:
+        return {name: array.copy() for name, array in self.network.weights.items()}
