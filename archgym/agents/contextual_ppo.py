@@ -10,6 +10,11 @@ Schulman et al., 2017).
                                                                      sigma: root mean square of r - b
     loss  = -mean min(rho A, clip(rho, 1 - c, 1 + c) A)
             - entropy (1 - t) mean sum_p H(pi_p)                     t: part of the budget that is spent
+
+Proposals are the most probable designs by beam search, in NumPy alone. Matrices decay (AdamW; Loshchilov &
+Hutter, 2019).
+
+Good for: tens of thousands of cheap samples, choices that belong together, and proposals without a search.
 """
 
 from __future__ import annotations
@@ -35,7 +40,7 @@ if TYPE_CHECKING:
 
 Float32 = npt.NDArray[np.float32]
 
-MAX_VALUES = 20_000  # of all parameters: each has a vector in and one out
+MAX_VALUES = 5_000  # of all parameters: each parameter has room for the longest one
 VIOLATION = 3.0  # taken off the reward of violating designs: just beyond a limit it may exceed the optimum's
 MEMORY = 0.9  # share of a context's mean reward that one design leaves
 LARGEST_ADVANTAGE = 5.0
