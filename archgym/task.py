@@ -240,6 +240,9 @@ class Specification:
         seed: seed of the run.
         num_envs: designs per step.
         version: version of archgym; None before the run.
+        held_out: contexts that a policy designs for after its training (`archgym.study.training`), in the form
+            of `Contexts.to_dict`; None in other runs.
+        verify: proposals for each of them that are simulated.
     """
 
     env: EnvSpecification
@@ -248,6 +251,8 @@ class Specification:
     seed: int
     num_envs: int
     version: str | None = None
+    held_out: Mapping[str, Any] | None = None
+    verify: int = 0
 
     @classmethod
     def from_dict(cls, given: Any) -> Specification:
@@ -260,12 +265,22 @@ class Specification:
         env = EnvSpecification.from_dict(_table(run.get("env"), "env", ("objective", "horizon")))
         agent = AgentSpecification.from_dict(run.get("agent"))
         _table(run, "", _ROWS)
-        return cls(env, agent, run["budget"], run["seed"], run["num_envs"], run.get("archgym"))
+        return cls(
+            env,
+            agent,
+            run["budget"],
+            run["seed"],
+            run["num_envs"],
+            run.get("archgym"),
+            run.get("held_out"),
+            run.get("verify", 0),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """The dictionary form, from which `archgym.search_again` repeats the run."""
         version = {} if self.version is None else {"archgym": self.version}
         env, agent = self.env.as_dict, self.agent.as_dict
+        judged = {} if self.held_out is None else {"held_out": self.held_out, "verify": self.verify}
         return {
             **version,
             "env": env,
@@ -273,15 +288,18 @@ class Specification:
             "budget": self.budget,
             "seed": self.seed,
             "num_envs": self.num_envs,
+            **judged,
         }
 
 
 _ROWS = ("env", "agent", "budget", "seed", "num_envs")
+_OF_POLICIES = ("held_out", "verify")
 
 
 def what_decides_rows(specification: Mapping[str, Any]) -> dict[str, Any]:
     """A specification's dictionary form without the version of archgym, every other key as it is stored."""
-    return {name: specification[name] for name in _ROWS}
+    judged = [name for name in _OF_POLICIES if name in specification]
+    return {name: specification[name] for name in (*_ROWS, *judged)}
 
 
 def _table(given: Any, name: str, keys: Iterable[str] = ()) -> Mapping[str, Any]:

@@ -236,13 +236,19 @@ def status(folder: Folder) -> None:
         "Best reward>",
         expendable=["Seconds", "Missing", "Failed"],
     )
+    of_contexts = {run.id for run in runs if run.context}
     groups: dict[tuple[str, str], list[Any]] = {}
     for run in runs:
         groups.setdefault((run.task, run.agent), []).append(stored.get(run.id))
     for (task, agent), found in groups.items():
         there = [run for run in found if run is not None]
         done = [run.result for run in there if run.done]
-        best = [result["best_reward"] for result in done if result["best_reward"] is not None]
+        # contexts have scales of their own
+        best = [
+            run.result["best_reward"]
+            for run in there
+            if run.done and run.result["best_reward"] is not None and run.id not in of_contexts
+        ]
         mean = f"{sum(result['seconds'] for result in done) / len(done):.3g}" if done else "-"
         counts = len(there), len(there) - len(done), len(found) - len(there)
         listing.add_row(
