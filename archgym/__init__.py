@@ -16,6 +16,9 @@ from typing import Any
 
 from archgym._search import Incumbent, Search, SearchResult, search, search_again
 from archgym.agent import Agent, AskTellAgent
+from archgym.contexts.policy import Policy
+from archgym.contexts.sets import Contexts
+from archgym.contexts.training import train
 from archgym.deprecated.modules import find_moved_modules
 from archgym.deprecated.names import old_names
 from archgym.env import ArchEnv, ArchVectorEnv, finished
@@ -66,6 +69,8 @@ __all__ = [
     "search", "search_again", "Search", "SearchResult", "Incumbent", "Failure", "Ledger",
     # environments
     "ArchEnv", "ArchVectorEnv", "Task", "finished", "list_envs", "register_env", "get_task",
+    # contexts
+    "Contexts", "Policy", "train",
     # agents
     "Agent", "AskTellAgent", "list_agents", "make_agent", "register_agent",
     # simulators

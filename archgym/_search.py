@@ -20,8 +20,9 @@ import gymnasium
 import numpy as np
 
 from archgym.agent import Agent
-from archgym.env import ArchVectorEnv, Evaluator
+from archgym.env import ArchVectorEnv
 from archgym.errors import ArchGymError, BudgetExhausted, reason_of, whole
+from archgym.evaluator import Evaluator
 from archgym.files.columns import arrow_table
 from archgym.files.paths import write_atomically
 from archgym.ledger import Failure, Ledger
@@ -30,7 +31,6 @@ from archgym.optimum import Optimum, known_optimum
 from archgym.pareto import Front, check_front, find_front
 from archgym.registry import get_agent, get_task, list_agents
 from archgym.simulator import Metric
-from archgym.simulator_wrappers import Cached
 from archgym.space import Array, DesignSpace
 from archgym.task import AgentSpecification, EnvSpecification, Specification
 from archgym.text import shown
@@ -225,7 +225,9 @@ class Search:
         self.front = () if front is None else check_front(front, self.env.simulator)
         environment = EnvSpecification.from_dict(self.env.evaluator.specification())
         # as they were before the simulator had them
-        kwargs = {name: written[name] for name in environment.kwargs}
+        kwargs = {
+            name: value if name == "contexts" else written[name] for name, value in environment.kwargs.items()
+        }
         specification = Specification(
             replace(environment, id=env, kwargs=kwargs, front=tuple(front or ())),
             AgentSpecification(agent_name(self.agent), write(self.agent.configuration), version),
@@ -236,8 +238,7 @@ class Search:
         )
         self.specification: dict[str, Any] = json.loads(json.dumps(specification.to_dict(), default=write))
         if cache is not None:
-            evaluator = self.env.evaluator
-            evaluator.simulator = Cached(evaluator.simulator, cache)
+            self.env.evaluator.remember(cache)
         self._incumbents: tuple[Incumbent, ...] = ()
         self._optimum: Optimum | None = None
 
@@ -256,7 +257,7 @@ class Search:
         """
         try:
             self.spend()
-            if not self.env.simulator.deterministic:
+            if not self.env.simulator.deterministic and self.env.contexts is None:
                 self._incumbents = measure_again(self.env.evaluator)
             return self.result()
         except BaseException as error:
@@ -298,7 +299,7 @@ class Search:
         if samples < self.budget:
             warnings.warn(f"the agent {agent} stopped early: {self.progress}", stacklevel=2)
         valid = int(self.ledger.column("valid").sum())
-        if valid and (text := clipping(self.clipped / valid)):
+        if valid and self.env.contexts is None and (text := clipping(self.clipped / valid)):
             warnings.warn(text, stacklevel=2)
 
     @property
@@ -328,7 +329,7 @@ class Search:
 
     def _look_up_optimum(self) -> None:
         """Look the optimum up while the environment is open; a simulator that fails now gives a warning."""
-        if not self.env.closed:
+        if not self.env.closed and self.env.contexts is None:
             try:
                 self._optimum = known_optimum(self.env.simulator, self.env.objective)
             except Exception as error:

@@ -121,7 +121,8 @@ class AskTellAgent(Agent):
 
     Attributes set before `start`:
         objective: the environment's objective.
-        metrics: the metrics that `tell` receives (report-only ones left out).
+        metrics: the metrics that `tell` receives (report-only ones left out); none with contexts, whose
+            metrics have no common scale.
         canonical: designs [B, P] -> one design of each meaning (`Simulator.canonical`).
         vector_objective: reward vectors of metrics, where the environment pays them and the agent is
             `multi_objective`; else None.
@@ -172,7 +173,8 @@ class AskTellAgent(Agent):
         self.adapt(budget)
         unwrapped = core(env)
         self.objective = unwrapped.objective
-        self.metrics = tuple(m for m in unwrapped.simulator.metrics if not m.report_only)
+        one_task = unwrapped.evaluator.contexts is None
+        self.metrics = tuple(m for m in unwrapped.simulator.metrics if one_task and not m.report_only)
         self.canonical = unwrapped.simulator.canonical
         self.vector_objective = getattr(env, "vector_objective", None) if self.multi_objective else None
         self.start(unwrapped.simulator.space, budget=budget, rng=stream(seed, "agent"))

@@ -6,328 +6,32 @@ are
     r_1 = objective,   r_t = max(0, objective_t - best of the episode so far)   so an episode's rewards sum to
                        its best.
 
-Both environments hold one `Evaluator`, where an action is checked, admitted by the ledger, simulated,
-rewarded and recorded:
-
-    actions [B, P] -> admit -> simulate -> reward -> record -> Evaluation [B]
-
-A single step of a tabulated simulator takes the last four from arrays that hold the same bits (`_Answers`).
+Both environments hold one `Evaluator`. With `contexts=` it is a `ContextualEvaluator`: every episode has a
+task of its own, which the observation begins with (`archgym.contexts`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from operator import getitem
-from time import perf_counter
-from typing import Any, NamedTuple
+from typing import Any
 
 import gymnasium
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
-from gymnasium.spaces import Box, MultiDiscrete
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
+from archgym.contexts.evaluator import make_evaluator
+from archgym.contexts.sets import Contexts, ContextSource
 from archgym.errors import ArchGymError, whole
+from archgym.evaluator import Evaluation as Evaluation
+from archgym.evaluator import Evaluator as Evaluator
 from archgym.infos import finished as finished
 from archgym.ledger import Ledger
-from archgym.objective import Objective, R
-from archgym.registry import ObjectiveSource, Task, get_task
-from archgym.seeding import stream
-from archgym.simulator import Outcome, Simulator, evaluate_safely, is_table
-from archgym.space import Array, Indices, all_true
-from archgym.task import EnvSpecification
-from archgym.values import portable, read_arguments, restored, settle
-
-_SMALLEST, _LARGEST = float(np.exp(-R)), float(np.exp(R))
-_BLOCK = 256  # neighbouring designs of a table whose answers are made together
-_ROOM = 64 * 2**20  # limit on the answers that an environment keeps, bytes
-
-
-class Evaluation(NamedTuple):
-    """Evaluated designs: indices [B, P], metric values [B, M] (NaN where infeasible), feasible, valid,
-    reward [B].
-    """
-
-    indices: Indices
-    values: Array
-    feasible: Array
-    valid: Array
-    reward: Array
-
-
-class Evaluator:
-    """What the environments share: the simulator, the objective, the ledger and the stream of simulator
-    noise.
-    """
-
-    def __init__(
-        self, task: str | Task, objective: ObjectiveSource | None, horizon: int, kwargs: Mapping[str, Any]
-    ):
-        self.task = task if isinstance(task, Task) else get_task(task)
-        self.kwargs = {name: restored(value) for name, value in kwargs.items()}
-        self.simulator, self.objective = self.task.build(restored(objective), **self.kwargs)
-        self.horizon = whole("horizon", horizon, least=1)
-        self.ledger = Ledger(self.simulator)
-        self.rng = np.random.default_rng()
-        self._nvec = self.simulator.space.nvec.astype(np.uint64)
-        metrics = self.simulator.metrics
-        visible = [j for j, m in enumerate(metrics) if not m.report_only]
-        self._visible = slice(None) if len(visible) == len(metrics) else np.array(visible, int)
-        self._scale = np.array([self.objective.reference.get(metrics[j].name, 1.0) for j in visible])
-        self.metric_names = [m.name for m in metrics]
-        self.observation_space = Box(-R, R, (len(visible) + 1 + (horizon > 1),), np.float32)
-        self.action_space = MultiDiscrete(self.simulator.space.nvec)
-        self._answers: _Answers | None = None  # made at the first single step
-
-    @classmethod
-    def from_specification(cls, env: EnvSpecification) -> Evaluator:
-        """The environment of a run, a data set or a proxy, built again.
-
-        Raises:
-            ArchGymError: an unknown environment or argument, or an argument of which only a hash is stored.
-        """
-        return cls(env.id, env.objective, env.horizon, read_arguments(env.kwargs))
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_answers": None}  # copies make their own
-
-    def seed(self, seed: int | None) -> None:
-        """Restart the noise stream, where a seed is given."""
-        if seed is not None:
-            self.rng = stream(seed, "noise")
-
-    def evaluate(self, actions: Any, n: int) -> Evaluation:
-        """Evaluate n designs given as indices [n, P].
-
-        Raises:
-            ArchGymError: illegal actions; nothing is simulated.
-            BudgetExhausted: the batch crossed the budget (what was left has been evaluated and recorded).
-        """
-        indices = self._legal(actions, n)
-        admitted = self.ledger.admit(n)
-        if admitted < n:
-            indices = indices[:admitted]
-        indices.flags.writeable = False
-        before = perf_counter()
-        outcome = evaluate_safely(self.simulator, indices, self.rng)
-        seconds = perf_counter() - before
-        rewards = self.objective.judge(outcome, self.metric_names)
-        self.ledger.record(indices, outcome, rewards, seconds)
-        if admitted < n:
-            raise self.ledger.exhausted()
-        return Evaluation(indices, outcome.values, outcome.feasible, rewards.valid, rewards.reward)
-
-    def evaluate_one(self, action: Any, remaining: float) -> tuple[Array, dict[str, Any]]:
-        """Evaluate one design given as indices [P]: its observation [D] and its `info`.
-
-        Raises:
-            ArchGymError, BudgetExhausted: see `evaluate`.
-        """
-        answers = self._answers
-        if (
-            answers is None
-            or answers.simulator is not self.simulator
-            or answers.objective is not self.objective
-        ):
-            answers = self._answers = _Answers(self)
-        found = answers.find(action)
-        if found is None:
-            evaluation = self.evaluate(np.asarray(action)[None], 1)
-            return self.observe(evaluation, remaining)[0], self.info(evaluation, 0)
-        indices, ordinal = found
-        self.ledger.admit(1)
-        before = perf_counter()
-        numbers, feasible, valid, failure = answers.look_up(ordinal, self)
-        now = perf_counter()
-        self.ledger.record_one(action, numbers, feasible, valid, (now - before, now), failure)
-        *values, reward = numbers.tolist()
-        design = dict(zip(answers.names, map(getitem, answers.plain, indices), strict=True))
-        observation = answers.observations[ordinal].copy()
-        if self.horizon > 1:
-            observation[-1] = remaining
-        return observation, self._info(design, values, feasible, valid, reward)
-
-    def info(self, evaluation: Evaluation, row: int) -> dict[str, Any]:
-        """The `info` of one of the evaluated designs."""
-        _, values, feasible, valid, reward = (column[row].tolist() for column in evaluation)
-        design = self.simulator.space.design(evaluation.indices[row])
-        return self._info(design, values, feasible, valid, reward)
-
-    def _info(
-        self, design: dict[str, Any], values: list[float], feasible: bool, valid: bool, reward: float
-    ) -> dict[str, Any]:
-        reported = values if feasible else [None] * len(values)
-        return {
-            "design": design,
-            "metrics": dict(zip(self.metric_names, reported, strict=True)),
-            "feasible": feasible,
-            "valid": valid,
-            "reward": reward,
-        }
-
-    def remeasure(self, indices: Indices) -> Evaluation:
-        """Evaluate designs [n, P] once more, past all caches, without counting or recording it."""
-        return self._judged(indices, evaluate_safely(self.simulator, indices, self.rng, again=True))
-
-    def score(self, designs: Any, rng: np.random.Generator | None = None) -> dict[str, Any]:
-        """Results of designs without a step: nothing is counted or recorded, and no episode moves.
-
-        Args:
-            designs: indices, integers [B, P].
-            rng: source of a stochastic simulator's noise; the environment's own is left alone.
-
-        Returns:
-            Columns [B] as `finished` gives them: `design` and `metrics` (a column for each name; metrics are
-            NaN where infeasible), `feasible`, `valid`, `reward`.
-
-        Raises:
-            ArchGymError: no designs, illegal ones, or a stochastic simulator without `rng`.
-        """
-        rows = np.shape(designs)[0] if np.ndim(designs) else 0
-        if not rows:
-            raise ArchGymError("expected designs as indices [B, P] with B >= 1, got none")
-        if self.simulator.stochastic and rng is None:
-            raise ArchGymError(
-                "a stochastic simulator needs a generator: score(designs, rng=np.random.default_rng(seed))"
-            )
-        indices = self._legal(designs, rows)
-        return self.columns(self._judged(indices, evaluate_safely(self.simulator, indices, rng)))
-
-    def _judged(self, indices: Indices, outcome: Outcome) -> Evaluation:
-        rewards = self.objective.judge(outcome, self.metric_names)
-        return Evaluation(indices, outcome.values, outcome.feasible, rewards.valid, rewards.reward)
-
-    def _legal(self, actions: Any, n: int) -> Indices:
-        """A private int64 copy of legal actions."""
-        given = np.asarray(actions)
-        if given.shape != (n, len(self._nvec)):
-            raise ArchGymError(
-                f"expected actions of shape {(n, len(self._nvec))}, one index per parameter, got "
-                f"{given.shape}"
-            )
-        if given.dtype.kind in "iu":
-            indices = given.astype(np.int64)
-        else:
-            indices = np.zeros(given.shape, np.int64)
-            if given.dtype.kind == "f" and np.isfinite(given).all():
-                indices = given.astype(np.int64)
-            if given.dtype.kind != "f" or not (indices == given).all():
-                raise ArchGymError(
-                    f"expected whole indices as an action, got {given.dtype} {given.flat[:4].tolist()}"
-                )
-        if np.count_nonzero(indices.view(np.uint64) >= self._nvec):
-            row, column = np.argwhere(indices.view(np.uint64) >= self._nvec)[0]
-            parameter = self.simulator.space.parameters[column]
-            raise ArchGymError(
-                f"expected an index in 0..{len(parameter) - 1} for parameter {parameter.name!r}, got "
-                f"{indices[row, column]}"
-            )
-        return indices
-
-    def observe(self, evaluation: Evaluation | Outcome, remaining: Array | float) -> Array:
-        """Observations float32 [B, D]: log(metric / reference) clipped to +-R, the feasibility flag, and
-        for H > 1 what remains.
-        """
-        visible = len(self._scale)
-        observation = np.empty((len(evaluation.values), *self.observation_space.shape), np.float32)
-        ratio = evaluation.values[:, self._visible] / self._scale
-        observation[:, :visible] = np.log(np.minimum(np.maximum(ratio, _SMALLEST), _LARGEST))
-        if not all_true(evaluation.feasible):
-            observation[~evaluation.feasible, :visible] = 0
-        observation[:, visible] = evaluation.feasible
-        if self.horizon > 1:
-            observation[:, visible + 1] = remaining
-        return observation
-
-    def fresh(self, n: int) -> Array:
-        """Observations at reset: zeros, with everything remaining."""
-        observation = np.zeros((n, *self.observation_space.shape), np.float32)
-        if self.horizon > 1:
-            observation[:, -1] = 1
-        return observation
-
-    def columns(self, evaluation: Evaluation) -> dict[str, Any]:
-        """The `info` of finished designs as columns [B]."""
-        return {
-            "design": self.simulator.space.decode(evaluation.indices),
-            "metrics": dict(zip(self.metric_names, evaluation.values.T, strict=True)),
-            "feasible": evaluation.feasible,
-            "valid": evaluation.valid,
-            "reward": evaluation.reward,
-        }
-
-    def describe(self, info: Mapping[str, Any]) -> str:
-        """A design, its metrics and its reward as text, from its `info`."""
-        state = "valid" if info["valid"] else "violates a constraint" if info["feasible"] else "infeasible"
-        lines = [f"{name} = {value}" for name, value in info["design"].items()]
-        if info["feasible"]:
-            lines += [f"{m.name}: {info['metrics'][m.name]:.6g} {m.unit}" for m in self.simulator.metrics]
-        return "\n".join([*lines, f"reward: {info['reward']:.6g} ({state})"])
-
-    def specification(self) -> dict[str, Any]:
-        """What the environment is, as JSON: enough to build it again (options of the objective are in the
-        objective).
-        """
-        kwargs, _ = settle(self.task.without_options(self.kwargs))
-        objective, simulator = self.objective.to_dict(), self.simulator.specification
-        return EnvSpecification(self.task.id, kwargs, objective, self.horizon, simulator).as_dict
-
-
-class _Answers:
-    """Results, rewards and observations of a table's designs, by ordinal, with the bits that batches give.
-
-    A block of neighbouring designs is evaluated when one of them is met. Simulators that are not tables, and
-    tables of more than `_ROOM` bytes, have none.
-    """
-
-    def __init__(self, evaluator: Evaluator):
-        self.simulator, self.objective = evaluator.simulator, evaluator.objective
-        space, metrics, observed = (
-            self.simulator.space,
-            len(evaluator.metric_names),
-            evaluator.observation_space,
-        )
-        self.names, self.plain = space.names, [parameter.plain for parameter in space]
-        self.shape, self._lengths = space.nvec.shape, space.nvec.tolist()
-        bytes_each = 8 * (metrics + 1) + 4 * observed.shape[0] + 2
-        size = space.size if is_table(self.simulator) and space.size * bytes_each <= _ROOM else 0
-        self.numbers = np.empty((size, metrics + 1))  # metric values, and the reward
-        self.observations = np.empty((size, *observed.shape), np.float32)
-        self.feasible, self.valid = np.empty((2, size), bool)
-        self.failures: dict[int, str] = {}
-        self._met = [False] * -(-size // _BLOCK)
-
-    def find(self, action: Any) -> tuple[list[int], int] | None:
-        """Indices and ordinal of a legal action [P]; None for all that `Evaluator.evaluate` must look at."""
-        if not self._met or type(action) is not np.ndarray:
-            return None
-        if action.dtype.kind not in "iu" or action.shape != self.shape:
-            return None
-        indices, ordinal = action.tolist(), 0
-        for index, length in zip(indices, self._lengths, strict=True):
-            if not 0 <= index < length:
-                return None
-            ordinal = ordinal * length + index
-        return indices, ordinal
-
-    def look_up(self, ordinal: int, evaluator: Evaluator) -> tuple[Array, bool, bool, str | None]:
-        """Metric values and reward [M + 1] of a design, whether it is feasible, valid, and why it failed."""
-        if not self._met[ordinal // _BLOCK]:
-            self._meet(ordinal // _BLOCK, evaluator)
-        feasible, valid = self.feasible.item(ordinal), self.valid.item(ordinal)
-        return self.numbers[ordinal], feasible, valid, self.failures.get(ordinal)
-
-    def _meet(self, block: int, evaluator: Evaluator) -> None:
-        start, stop = block * _BLOCK, min((block + 1) * _BLOCK, len(self.numbers))
-        rows = slice(start, stop)
-        outcome = evaluate_safely(self.simulator, self.simulator.space.from_ordinal(np.arange(start, stop)))
-        rewards = self.objective.judge(outcome, evaluator.metric_names)
-        self.numbers[rows, :-1], self.numbers[rows, -1] = outcome.values, rewards.reward
-        self.feasible[rows], self.valid[rows] = outcome.feasible, rewards.valid
-        self.failures |= {start + row: reason for row, reason in outcome.failures.items()}
-        self.observations[rows] = evaluator.observe(outcome, np.nan)
-        self._met[block] = True
+from archgym.objective import Objective
+from archgym.registry import ObjectiveSource, Task
+from archgym.simulator import Simulator
+from archgym.space import Array
+from archgym.values import portable
 
 
 class _Shared:
@@ -351,9 +55,16 @@ class _Shared:
         """The counter and record of every simulated design."""
         return self.evaluator.ledger
 
-    def score(self, designs: Any, rng: np.random.Generator | None = None) -> dict[str, Any]:
+    @property
+    def contexts(self) -> Contexts | None:
+        """The tasks that episodes are drawn from; None for one task."""
+        return self.evaluator.contexts
+
+    def score(
+        self, designs: Any, rng: np.random.Generator | None = None, context: Any = None
+    ) -> dict[str, Any]:
         """Columns [B] of designs given as indices [B, P], uncounted; see `Evaluator.score`."""
-        return self.evaluator.score(designs, rng)
+        return self.evaluator.score(designs, rng, context)
 
     @property
     def spec(self) -> EnvSpec | None:
@@ -365,7 +76,7 @@ class _Shared:
         if spec is not None:
             spec.nondeterministic = not self.simulator.deterministic
             spec.kwargs = {
-                name: value.to_dict() if isinstance(value, Objective) else portable(value)
+                name: value.to_dict() if isinstance(value, (Objective, Contexts)) else portable(value)
                 for name, value in spec.kwargs.items()
             }
         self._spec = spec
@@ -378,6 +89,9 @@ class ArchEnv(_Shared, gymnasium.Env[Array, Array]):
         task: an environment id, or a Task.
         objective: objective in place of the task's own.
         horizon: number of designs per episode.
+        contexts: tasks from which every episode draws one: a `Contexts`, a list of mappings of arguments, a
+            mapping of arguments to lists of values (all combinations), the name of a set that comes with the
+            environment, or a .json or .toml file.
         render_mode: None or "ansi" (the last design and its metrics as text); other modes become None with
             Gymnasium's warning.
         **kwargs: arguments of the task's simulator and objective; `preset=` names a set of them, `table=` a
@@ -386,6 +100,10 @@ class ArchEnv(_Shared, gymnasium.Env[Array, Array]):
     Action: `MultiDiscrete(nvec)`, 0-based indices. Observation: see `Evaluator.observe`. `info` of a step:
         `design`, `metrics`
     (None where infeasible), `feasible`, `valid`, and the objective's `reward`.
+
+    With contexts, observations begin with the context's features, rewards are log shares of its optimum
+    (`archgym.contexts.evaluator`), `reset(options={"context": i})` chooses one by position or name, and
+    `info` of reset and step has its position, `context`.
     """
 
     # Gymnasium declares it as an instance's
@@ -397,10 +115,11 @@ class ArchEnv(_Shared, gymnasium.Env[Array, Array]):
         *,
         objective: ObjectiveSource | None = None,
         horizon: int = 1,
+        contexts: ContextSource | None = None,
         render_mode: str | None = None,
         **kwargs: Any,
     ):
-        self.evaluator = Evaluator(task, objective, horizon, kwargs)
+        self.evaluator = make_evaluator(task, objective, horizon, kwargs, contexts)
         self.action_space = self.evaluator.action_space
         self.observation_space = self.evaluator.observation_space
         self.render_mode = _render_mode(render_mode)
@@ -414,7 +133,8 @@ class ArchEnv(_Shared, gymnasium.Env[Array, Array]):
         super().reset(seed=seed)
         self.evaluator.seed(seed)
         self._steps, self._best, self._last = 0, -np.inf, None
-        return self.evaluator.fresh(1)[0], {}
+        info = self.evaluator.begin(1, options=options)
+        return self.evaluator.fresh(1)[0], {name: column.item() for name, column in info.items()}
 
     def step(self, action: Array) -> tuple[Array, float, bool, bool, dict[str, Any]]:
         evaluator = self.evaluator
@@ -435,7 +155,7 @@ class ArchEnv(_Shared, gymnasium.Env[Array, Array]):
         return "no design yet" if self._last is None else self.evaluator.describe(self._last)
 
     def close(self) -> None:
-        self.simulator.close()
+        self.evaluator.close()
 
 
 class ArchVectorEnv(_Shared, VectorEnv[Array, Array, Array]):
@@ -448,7 +168,9 @@ class ArchVectorEnv(_Shared, VectorEnv[Array, Array, Array]):
 
     Under SAME_STEP the columns of finished designs lie in `info["final_info"]` (mask `_final_info`) and their
     observations in `final_obs` (mask `_final_obs`); designs that end no episode lie at the top level.
-    `finished(info)` reads either place.
+    `finished(info)` reads either place. With contexts, `info["context"]` at the top level is the context of
+    every sub-environment from then on, int64 [num_envs], and `reset(options={"context": ...})` takes one for
+    all, or one for each.
     """
 
     def __init__(
@@ -458,6 +180,7 @@ class ArchVectorEnv(_Shared, VectorEnv[Array, Array, Array]):
         *,
         objective: ObjectiveSource | None = None,
         horizon: int = 1,
+        contexts: ContextSource | None = None,
         autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
         render_mode: str | None = None,
         **kwargs: Any,
@@ -465,7 +188,8 @@ class ArchVectorEnv(_Shared, VectorEnv[Array, Array, Array]):
         num_envs = whole("num_envs", num_envs, least=1)
         self.autoreset_mode = _autoreset_mode(autoreset_mode)
         self.metadata = {**ArchEnv.metadata, "autoreset_mode": self.autoreset_mode}
-        self.evaluator = Evaluator(task, objective, horizon, kwargs)
+        self.evaluator = make_evaluator(task, objective, horizon, kwargs, contexts)
+        self.evaluator.begin(num_envs)
         self.num_envs = num_envs
         self.render_mode = _render_mode(render_mode)
         if self.render_mode != render_mode:  # Gymnasium warns of a single environment's
@@ -494,10 +218,11 @@ class ArchVectorEnv(_Shared, VectorEnv[Array, Array, Array]):
             if rows.shape != (self.num_envs,) or not rows.any():
                 raise ArchGymError(f"expected reset_mask as bool [{self.num_envs}] with at least one True")
         self._steps[rows], self._best[rows] = 0, -np.inf
+        info = self.evaluator.begin(self.num_envs, rows, options)
         observation = self.evaluator.fresh(self.num_envs)
         observation[~rows] = self._observation[~rows]
         self._observation = observation
-        return observation, {}
+        return observation, info
 
     def step(self, actions: Array) -> tuple[Array, Array, Array, Array, dict[str, Any]]:
         evaluator, horizon = self.evaluator, self.evaluator.horizon
@@ -519,10 +244,12 @@ class ArchVectorEnv(_Shared, VectorEnv[Array, Array, Array]):
             "final_obs": observation,
             "_final_obs": terminated.copy(),
         }
+        begun = evaluator.begin(self.num_envs, terminated)
         fresh = evaluator.fresh(self.num_envs)
         if not terminated.all():
             fresh[~terminated] = observation[~terminated]
             info |= columns
+        info |= begun
         self._steps[terminated], self._best[terminated] = 0, -np.inf
         self._observation = fresh
         return fresh, rewards, terminated, truncated, info
@@ -558,16 +285,18 @@ class ArchVectorEnv(_Shared, VectorEnv[Array, Array, Array]):
             )
         horizon, going = self.evaluator.horizon, ~over
         rewards = np.zeros(self.num_envs)
+        begun = self.evaluator.begin(self.num_envs, over)
         observation = self.evaluator.fresh(self.num_envs)
         info: dict[str, Any] = {}
         if going.any():
-            evaluation = self.evaluator.evaluate(np.asarray(actions)[going], int(going.sum()))
+            evaluation = self.evaluator.evaluate(np.asarray(actions)[going], int(going.sum()), going)
             rewards[going] = self._advance(evaluation.reward, going)
             observation[going] = self.evaluator.observe(evaluation, 1 - self._steps[going] / horizon)
             info = {
                 name: _scatter(column, going) for name, column in self.evaluator.columns(evaluation).items()
             }
             info |= {f"_{name}": going.copy() for name in info}
+        info |= begun
         self._steps[over], self._best[over] = 0, -np.inf
         self._observation = observation
         return observation, rewards, self._steps >= horizon, np.zeros(self.num_envs, bool), info
@@ -582,7 +311,7 @@ class ArchVectorEnv(_Shared, VectorEnv[Array, Array, Array]):
 
     def close_extras(self, **kwargs: Any) -> None:
         if "evaluator" in vars(self):  # Gymnasium closes what is deleted, made or not
-            self.simulator.close()
+            self.evaluator.close()
 
 
 def _render_mode(mode: str | None) -> str | None:

@@ -54,7 +54,8 @@ def finished(info: Mapping[str, Any]) -> dict[str, Any]:
     them.
 
     Returns:
-        `design` and `metrics` (a column for each name), `feasible`, `valid`, `reward` (the objective's).
+        `design` and `metrics` (a column for each name), `feasible`, `valid`, `reward` (the objective's), and
+        with contexts `context`.
 
     Raises:
         ArchGymError: the step evaluated no design (a NEXT_STEP reset).
@@ -65,4 +66,5 @@ def finished(info: Mapping[str, Any]) -> dict[str, Any]:
             "expected the info of a step that evaluated designs, got that of a reset step (NEXT_STEP "
             "autoreset); skip it"
         )
-    return {name: place[name] for name in ("design", "metrics", "feasible", "valid", "reward")}
+    names = ("design", "metrics", "feasible", "valid", "reward", "context")
+    return {name: place[name] for name in names if name in place}

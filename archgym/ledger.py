@@ -7,6 +7,7 @@ before it reaches the simulator.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from time import perf_counter
 from typing import NamedTuple
 
@@ -28,15 +29,17 @@ class Failure(NamedTuple):
 
 
 class Ledger:
-    """Every design that was sent to one simulator, in order.
+    """Every design that was sent to a simulator, in order.
 
     Args:
-        simulator: gives the schema of the columns.
+        simulator: gives the schema of the columns; or the simulators of all contexts, alike in it.
         budget: samples allowed; None is unlimited. May be set at any time.
     """
 
-    def __init__(self, simulator: Simulator, budget: int | None = None):
-        self._simulator = simulator
+    def __init__(self, simulator: Simulator | Sequence[Simulator], budget: int | None = None):
+        self._contextual = not isinstance(simulator, Simulator)
+        self._simulators = [simulator] if isinstance(simulator, Simulator) else list(simulator)
+        self._simulator = self._simulators[0]
         self._budget: int | None = None
         self.budget = budget
         self.samples = 0
@@ -82,8 +85,17 @@ class Ledger:
         """The error that ends a search."""
         return BudgetExhausted(f"the budget of {self._budget} samples is spent")
 
-    def record(self, indices: Indices, outcome: Outcome, rewards: Rewards, seconds: float) -> None:
-        """Append a batch of B designs; `seconds` is the time the batch took in the simulator."""
+    def record(
+        self,
+        indices: Indices,
+        outcome: Outcome,
+        rewards: Rewards,
+        seconds: float,
+        contexts: Indices | None = None,
+    ) -> None:
+        """Append a batch of B designs, with the context of each; `seconds` is the time the batch took in the
+        simulator.
+        """
         start, stop = self.samples, self.samples + len(indices)
         if stop > self._capacity:
             self._reserve(max(stop, 2 * self._capacity))
@@ -93,6 +105,8 @@ class Ledger:
         columns["feasible"][start:stop] = outcome.feasible
         columns["valid"][start:stop] = rewards.valid
         columns["reward"][start:stop] = rewards.reward
+        if contexts is not None:
+            columns["context"][start:stop] = contexts
         if outcome.cached is not None:
             columns["cached"][start:stop] = outcome.cached
         self._batches.append((stop, seconds / len(indices), perf_counter()))
@@ -144,14 +158,16 @@ class Ledger:
             "valid": flags[1],
             "cached": np.zeros(capacity, bool),  # takes no memory until a simulator reports cached rows
         }
+        if self._contextual:
+            columns["context"] = np.empty(capacity, np.int64)
         for name, column in self._columns.items():
             columns[name][..., : self.samples] = column[..., : self.samples]
         self._columns, self._numbers = columns, numbers
         self._capacity = capacity
 
     def column(self, name: str) -> Array:
-        """Read-only `indices` [N, P], `values` [N, M], `feasible`, `cached`, `valid`, `reward`, `seconds` or
-        `recorded` [N].
+        """Read-only `indices` [N, P], `values` [N, M], `feasible`, `cached`, `valid`, `reward`, `seconds`,
+        `recorded`, or with contexts `context` [N].
 
         `seconds` is the time each sample took in the simulator, `recorded` when it was recorded
         (`time.perf_counter`).
@@ -164,12 +180,13 @@ class Ledger:
         return view
 
     def history(self) -> dict[str, Array]:
-        """All columns [N] by name: `sample`, parameter VALUES, metrics, `feasible`, `valid`, `reward`,
-        `cached`, `seconds`.
+        """All columns [N] by name: `sample`, with contexts `context`, parameter VALUES, metrics, `feasible`,
+        `valid`, `reward`, `cached`, `seconds`.
         """
         values = self.column("values")
         return {
             "sample": np.arange(self.samples),
+            **({"context": self.column("context").copy()} if self._contextual else {}),
             **self._simulator.space.decode(self.column("indices")),
             **{m.name: values[:, j].copy() for j, m in enumerate(self._simulator.metrics)},
             **{
@@ -208,17 +225,23 @@ class Ledger:
 
     @property
     def unique(self) -> int:
-        """Number of distinct designs; designs of one meaning (`Simulator.canonical`) count once."""
-        column = self.column("indices")
-        starts = range(0, max(self.samples, 1), _CHUNK)
-        return len(
-            np.unique(np.concatenate([self._keys(column[start : start + _CHUNK]) for start in starts]))
-        )
+        """Number of distinct designs, in each context; designs of one meaning (`Simulator.canonical`) count
+        once.
+        """
+        if self._contextual:
+            contexts = self.column("context")
+            return sum(self._unique(self.column("indices")[contexts == c], c) for c in np.unique(contexts))
+        return self._unique(self.column("indices"), 0)
 
-    def _keys(self, indices: Array) -> Array:
+    def _unique(self, column: Array, context: int) -> int:
+        starts = range(0, max(len(column), 1), _CHUNK)
+        keys = [self._keys(column[start : start + _CHUNK], context) for start in starts]
+        return len(np.unique(np.concatenate(keys)))
+
+    def _keys(self, indices: Array, context: int) -> Array:
         """A number for every design [B], or the bytes of its indices where numbers would be too large."""
         space = self._simulator.space
-        rows = self._simulator.canonical(indices.astype(np.int64))
+        rows = self._simulators[context].canonical(indices.astype(np.int64))
         if space.size < 2**63:
             return space.to_ordinal(rows)
         rows = np.ascontiguousarray(rows, indices.dtype)

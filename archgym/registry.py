@@ -143,6 +143,7 @@ def register_env(
     simulator: SimulatorSource,
     objective: ObjectiveSource | None = None,
     presets: Mapping[str, Mapping[str, Any]] | None = None,
+    contexts: Mapping[str, Any] | None = None,
     **kwargs: Any,
 ) -> None:
     """Register an environment around a simulator; `gymnasium.make(env)` and `make_vec(env)` then build it.
@@ -155,6 +156,8 @@ def register_env(
             (its options become arguments of the environment), or "module:name" of one; default: the
             simulator's `default_objective`.
         presets: named workloads, chosen with `gymnasium.make(id, preset="name")`.
+        contexts: named sets of contexts, chosen with `gymnasium.make(id, contexts="name")`: lists of mappings
+            of arguments, ranges, or "module:function" of one.
         **kwargs: default arguments of the simulator.
 
     Raises:
@@ -169,7 +172,7 @@ def register_env(
         _register_with_gymnasium(env)
     except gymnasium.error.Error as error:
         raise ArchGymError(f"cannot register {env!r}: {error}") from error
-    _tasks[env] = Task(env, simulator, objective, presets or {}, kwargs)
+    _tasks[env] = Task(env, simulator, objective, presets or {}, contexts or {}, kwargs)
 
 
 def list_envs() -> list[str]:

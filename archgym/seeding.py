@@ -8,8 +8,8 @@ from typing import Literal
 
 import numpy as np
 
-Part = Literal["agent", "noise", "study", "dataset", "proxy"]
-_KEYS = {"agent": 1, "noise": 2, "study": 3, "dataset": 4, "proxy": 5}
+Part = Literal["agent", "noise", "study", "dataset", "proxy", "contexts"]
+_KEYS = {"agent": 1, "noise": 2, "study": 3, "dataset": 4, "proxy": 5, "contexts": 6}
 
 
 def stream(seed: int, part: Part) -> np.random.Generator:

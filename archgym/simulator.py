@@ -8,9 +8,13 @@ becomes a recorded failure instead of a lost search.
 
 from __future__ import annotations
 
+import hashlib
 import inspect
+import json
+import math
+import os
 from abc import ABC
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Container, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from decimal import Decimal
 from numbers import Real
@@ -151,19 +155,69 @@ class Simulator(ABC):
         """
         return {"simulator": identity_of(type(self)), **_bound_arguments(self)}
 
+    def context_features(self) -> dict[str, float]:
+        """What is simulated, as finite numbers by name, from which agents generalise to other contexts: the
+        constructor's arguments (`argument_features`); of a wrapper, those of the simulator inside.
+        """
+        if self.unwrapped is not self:
+            return self.unwrapped.context_features()
+        return argument_features(self)
+
     def close(self) -> None:  # noqa: B027 - most simulators have nothing to release
         """Release processes and files; using the simulator afterwards is an error."""
 
 
-def _bound_arguments(simulator: Simulator) -> dict[str, Any]:
+def argument_features(simulator: Simulator, but: Container[str] = ()) -> dict[str, float]:
+    """The arguments that a simulator was made with, defaults included, as finite numbers by name.
+
+        number x      log2 x, or -log2(1 + |x|) where x <= 0
+        bool          0 or 1
+        word, None    1 under "name=word"; so are paths, infinities, and other objects by a hash
+        items         "name.key" of a mapping, "name.0", "name.1", ... of a list
+
+    Args:
+        but: names of arguments to leave out.
+    """
+    return {
+        feature: number
+        for name, value in _bound(simulator, defaults=True).items()
+        if name not in but
+        for feature, number in _features(name, value)
+    }
+
+
+def _features(name: str, value: Any) -> Iterator[tuple[str, float]]:
+    if isinstance(value, (bool, np.bool_)):
+        yield name, float(value)
+    elif _is_number(value) and math.isfinite(value):
+        yield name, math.log2(value) if value > 0 else 0.0 - math.log2(1 - value)
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _features(f"{name}.{key}", item)
+    elif isinstance(value, (list, tuple)):
+        for place, item in enumerate(value):
+            yield from _features(f"{name}.{place}", item)
+    elif value is None or isinstance(value, (str, os.PathLike)) or _is_number(value):
+        yield f"{name}={value}", 1.0
+    else:
+        text = json.dumps(_identified(value), sort_keys=True)
+        yield f"{name}={hashlib.sha256(text.encode()).hexdigest()[:8]}", 1.0
+
+
+def _bound(simulator: Simulator, defaults: bool = False) -> dict[str, Any]:
     args, kwargs = simulator._arguments
-    if not args and not kwargs:
-        return {}
     try:
-        bound = inspect.signature(type(simulator)).bind(*args, **kwargs).arguments
+        bound = inspect.signature(type(simulator)).bind(*args, **kwargs)
     except TypeError:
-        bound = {"arguments": list(args), **kwargs}
-    return {"arguments": {name: _identified(value) for name, value in bound.items()}}
+        return {"arguments": list(args), **kwargs}
+    if defaults:
+        bound.apply_defaults()
+    return dict(bound.arguments)
+
+
+def _bound_arguments(simulator: Simulator) -> dict[str, Any]:
+    bound = _bound(simulator)
+    return {"arguments": {name: _identified(value) for name, value in bound.items()}} if bound else {}
 
 
 def _identified(value: Any) -> Any:

@@ -38,6 +38,7 @@ class Task:
         objective: an Objective, its dictionary form, a function `(simulator, **options) -> Objective`, or
             "module:name" of those.
         presets: name -> keyword arguments of a workload.
+        contexts: name -> set of contexts, in any form that `archgym.contexts.sets.Contexts.of` takes.
         kwargs: keyword arguments that apply unless overridden.
         documentation: prose for `archgym describe` (a module's docstring).
     """
@@ -46,6 +47,7 @@ class Task:
     simulator: SimulatorSource
     objective: ObjectiveSource | None = None
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    contexts: Mapping[str, Any] = field(default_factory=dict)
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     documentation: str = ""
 
@@ -133,7 +135,7 @@ class Task:
 
 @dataclass(frozen=True)
 class EnvSpecification:
-    """The environment of a run; `archgym.env.Evaluator.from_specification` builds it again.
+    """The environment of a run; `archgym.evaluator.Evaluator.from_specification` builds it again.
 
     Attributes:
         id: Gymnasium id, with the module that registers it if the user gave one.

@@ -10,14 +10,14 @@ import archgym
 
 ROOT = Path(archgym.__file__).parent
 KERNEL = {
-    "__init__", "__main__", "_search", "agent", "env", "errors", "infos", "ledger", "objective", "optimum", "pareto", "progress",
+    "__init__", "__main__", "_search", "agent", "env", "errors", "evaluator", "infos", "ledger", "objective", "optimum", "pareto", "progress",
     "registry", "seeding", "simulator", "task", "text", "values", "version",
 }  # fmt: skip
 # "" is the kernel
-GROUND = {"", "space", "files", "processes", "simulator_wrappers", "wrappers", "deprecated"}
+GROUND = {"", "space", "files", "processes", "contexts", "simulator_wrappers", "wrappers", "deprecated"}
 MAY_IMPORT = {
     **dict.fromkeys(GROUND, GROUND),
-    "simulators": GROUND - {"wrappers"},
+    "simulators": GROUND - {"wrappers", "contexts"},
     "envs": GROUND | {"simulators"},
     "agents": GROUND,
     "testing": GROUND,

@@ -20,8 +20,8 @@ import pyarrow.parquet
 
 from archgym.dataset.data import PROVENANCE, Dataset, merged
 from archgym.dataset.files import FILE, load_dataset
-from archgym.env import Evaluator
 from archgym.errors import ArchGymError
+from archgym.evaluator import Evaluator
 from archgym.files.archive import reading
 from archgym.files.columns import read_designs
 from archgym.simulator import Simulator

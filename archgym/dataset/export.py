@@ -15,8 +15,8 @@ import gymnasium
 
 from archgym.dataset.data import Dataset
 from archgym.dataset.files import about, to_arrow
-from archgym.env import Evaluation, Evaluator
 from archgym.errors import ArchGymError, MissingDependency
+from archgym.evaluator import Evaluation, Evaluator
 from archgym.files.csv import write_csv
 from archgym.files.paths import make_folder, write_atomically
 from archgym.simulator import Outcome

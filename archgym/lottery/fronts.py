@@ -18,8 +18,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from archgym.env import Evaluator
 from archgym.errors import ArchGymError
+from archgym.evaluator import Evaluator
 from archgym.lottery.data import Trace
 from archgym.pareto import check_front, directions, exact_front, growing_hypervolume, hypervolume
 from archgym.progress import Progress, silent

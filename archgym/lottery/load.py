@@ -10,8 +10,8 @@ from typing import TypeAlias
 
 import numpy as np
 
-from archgym.env import Evaluator
 from archgym.errors import ArchGymError
+from archgym.evaluator import Evaluator
 from archgym.lottery.data import AgentRuns, TaskRuns, Trace
 from archgym.lottery.fronts import Judge, Samples
 from archgym.optimum import known_optimum, stored_optimum

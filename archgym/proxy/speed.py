@@ -8,8 +8,8 @@ from time import perf_counter
 
 import numpy as np
 
-from archgym.env import Evaluator
 from archgym.errors import ArchGymError
+from archgym.evaluator import Evaluator
 from archgym.proxy.simulator import ProxySimulator
 from archgym.simulator import Simulator
 from archgym.space import Indices

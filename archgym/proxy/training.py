@@ -20,8 +20,8 @@ import numpy as np
 
 from archgym.dataset import Dataset
 from archgym.deprecated.arguments import renamed
-from archgym.env import Evaluator
 from archgym.errors import ArchGymError, unknown
+from archgym.evaluator import Evaluator
 from archgym.files.archive import expect, load_archive, reading, save_archive
 from archgym.files.paths import write_atomically
 from archgym.objective import Objective

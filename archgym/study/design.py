@@ -53,6 +53,7 @@ from archgym.agent import Agent
 from archgym.deprecated.names import old_names
 from archgym.contexts.evaluator import make_evaluator
 from archgym.errors import ArchGymError, nearest, reason_of, unknown
+from archgym.evaluator import Evaluator
 from archgym.files.paths import refuse_foreign
 from archgym.pareto import check_front
 from archgym.registry import get_task
@@ -387,7 +388,7 @@ class Study:
             width = agent.preferred_num_envs
         except (Exception, SystemExit) as error:
             raise self._file.error(("agent", i, "name"), reason_of(error)) from error
-        contextual = self.generalise and cls.contextual
+        contextual = self.generalise and getattr(cls, "policy_class", None) is not None
         own = self._file.budgets(i, width)
         if own is None and self.generalise:
             own = self._file.study_budgets if contextual else [self.search_budget]

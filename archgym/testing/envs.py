@@ -56,6 +56,8 @@ def check_env(env: str | gymnasium.Env[Any, Any], *, seed: int = 0, **kwargs: An
         opened.append(vector)
         _check_vector_equals_single(vector, single(), seed)
         _check_ranking(raw, vector, seed)
+        if raw.contexts is not None:
+            _check_contexts(single(), seed)
         _check_ledger(single(), seed)
     finally:  # only now: a task may share one simulator among its environments
         for made in opened:
@@ -74,14 +76,7 @@ def _maker(env: str | gymnasium.Env[Any, Any], kwargs: Mapping[str, Any]) -> Cal
 
     def again() -> ArchEnv:
         evaluator = core.evaluator
-        kwargs = evaluator.task.without_options(evaluator.kwargs)
-        made = ArchEnv(
-            evaluator.task,
-            objective=evaluator.objective,
-            horizon=evaluator.horizon,
-            render_mode=core.render_mode,
-            **kwargs,
-        )
+        made = ArchEnv(evaluator.task, render_mode=core.render_mode, **evaluator.arguments())
         made.spec = core.spec
         return made
 
@@ -89,11 +84,7 @@ def _maker(env: str | gymnasium.Env[Any, Any], kwargs: Mapping[str, Any]) -> Cal
 
 
 def _vector_of(env: ArchEnv, num_envs: int) -> ArchVectorEnv:
-    evaluator = env.evaluator
-    kwargs = evaluator.task.without_options(evaluator.kwargs)
-    return ArchVectorEnv(
-        evaluator.task, num_envs, objective=evaluator.objective, horizon=evaluator.horizon, **kwargs
-    )
+    return ArchVectorEnv(env.evaluator.task, num_envs, **env.evaluator.arguments())
 
 
 def _foreign_checks(env: gymnasium.Env[Any, Any]) -> None:
@@ -122,14 +113,15 @@ def _check_vector_equals_single(vector: ArchVectorEnv, single: ArchEnv, seed: in
         return
     vector.reset(seed=seed)
     single.reset(seed=seed)
+    steps = [vector.step(actions[t]) for t in range(2 * horizon)]
     expected: dict[tuple[int, int], Any] = {}
-    steps = [(t, i) for t in range(2 * horizon) for i in range(width)]
-    for t, i in sorted(steps, key=lambda step: (step[0] // horizon, step[1], step[0])):
+    order = [(t, i) for t in range(2 * horizon) for i in range(width)]
+    for t, i in sorted(order, key=lambda step: (step[0] // horizon, step[1], step[0])):
         if t % horizon == 0:
-            single.reset()
+            done = finished(steps[t][-1])
+            single.reset(options={"context": int(done["context"][i])} if "context" in done else None)
         expected[t, i] = single.step(actions[t, i])
-    for t in range(2 * horizon):
-        _, rewards, terminated, truncated, info = vector.step(actions[t])
+    for t, (_, rewards, terminated, truncated, info) in enumerate(steps):
         done = finished(info)
         for i in range(width):
             observation, reward, over, _, said = expected[t, i]
@@ -154,6 +146,7 @@ def _check_vector_equals_single(vector: ArchVectorEnv, single: ArchEnv, seed: in
 
 def _check_ranking(single: ArchEnv, vector: ArchVectorEnv, seed: int) -> None:
     indices = corners_and_samples(single.simulator.space, 256, np.random.default_rng(seed))
+    vector.evaluator.begin(len(indices))
     evaluation = vector.evaluator.evaluate(indices, len(indices))
     must(
         (evaluation.reward[~evaluation.feasible] == INFEASIBLE_REWARD).all(),
@@ -171,6 +164,31 @@ def _check_ranking(single: ArchEnv, vector: ArchVectorEnv, seed: int) -> None:
         ((valid >= -R) & (valid <= largest)).all(),
         f"a valid design's reward is outside [-{R:g}, {largest:g}]",
     )
+
+
+def _check_contexts(env: ArchEnv, seed: int) -> None:
+    """A chosen context is shown in the observation and counted under its position; no design is better than
+    an optimum; a seed draws the same contexts again.
+    """
+    evaluator: Any = env.evaluator
+    rows, first = evaluator.feature_rows, evaluator.feature_rows.shape[1]
+    rng = np.random.default_rng(seed)
+    for i in rng.permutation(len(rows))[:8].tolist():
+        observation, info = env.reset(options={"context": i})
+        design = env.simulator.space.sample(1, rng)[0]
+        after, _, _, _, said = env.step(design)
+        must(info["context"] == said["context"] == i, f"context {i} was chosen, info has another one")
+        must(
+            np.array_equal(observation[:first], rows[i]) and np.array_equal(after[:first], rows[i]),
+            f"the observation does not begin with the features of context {i}",
+        )
+        must(int(env.ledger.column("context")[-1]) == i, f"the ledger has another context than {i}")
+        must(
+            not (said["valid"] and evaluator.exact[i]) or said["reward"] <= 1e-9,
+            f"a design of context {i} is better than its optimum by {said['reward']}",
+        )
+    drawn = [[env.reset(seed=seed)[1], *(env.reset()[1] for _ in range(4))] for _ in range(2)]
+    must(drawn[0] == drawn[1], "the same seed draws other contexts")
 
 
 def _check_ledger(env: ArchEnv, seed: int) -> None:

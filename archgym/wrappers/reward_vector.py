@@ -95,6 +95,24 @@ class VectorObjective:
         return rewards.astype(np.float32)
 
 
+def vector_objective_of(
+    env: Any, metrics: Sequence[str] | None, reference: Mapping[str, float] | None
+) -> VectorObjective:
+    """The reward vectors of an environment.
+
+    Raises:
+        ArchGymError: an environment of another package, one that draws from contexts, or metrics that
+            `VectorObjective` refuses.
+    """
+    found = core(env)
+    if found.evaluator.contexts is not None:
+        raise ArchGymError(
+            "expected an environment of one task, since metrics of several have no common scale; make it "
+            "without contexts="
+        )
+    return VectorObjective(found.simulator, found.objective, metrics, reference)
+
+
 def _term(metric: Metric) -> Term:
     return Maximize(metric.name) if metric.better == "higher" else Minimize(metric.name)
 
@@ -128,7 +146,7 @@ class RewardVector(gymnasium.Wrapper[Array, Any, Array, Any], RecordConstructorA
     ):
         RecordConstructorArgs.__init__(self, metrics=metrics, reference=reference)
         gymnasium.Wrapper.__init__(self, env)
-        self.vector_objective = VectorObjective(core(env).simulator, core(env).objective, metrics, reference)
+        self.vector_objective = vector_objective_of(env, metrics, reference)
         self.reward_space = self.vector_objective.reward_space
         # where MO-Gymnasium looks for it
         env.unwrapped.reward_space = self.reward_space  # type: ignore[attr-defined]

@@ -1,4 +1,5 @@
-"""One parameter per step: Discrete(max n_p), action modulo n_p, with a mask and the partial design observed.
+"""One parameter per step: Discrete(max n_p), action modulo n_p, with a mask, the context and the partial
+design observed.
 
 A sample is counted when a design is complete.
 """
@@ -13,18 +14,20 @@ from gymnasium.spaces import Box, Discrete
 from gymnasium.utils import RecordConstructorArgs
 
 from archgym.errors import ArchGymError
-from archgym.infos import core
-from archgym.space import LONGEST_GRID, Array, Indices
+from archgym.infos import Core, core
+from archgym.objective import R
+from archgym.space import LONGEST_GRID, Array
 
 
 class _PartialDesigns:
     """Designs under construction, all at the same parameter: chosen indices [B, P] and the position p.
 
-    Observation float32 [B, 2 P]: the chosen index as (i + 1) / n_p, 0 where not chosen yet; then the
-    position, one-hot.
+    Observation float32 [B, F + 2 P]: the F features of the context; the chosen index as (i + 1) / n_p, 0
+    where not chosen yet; then the position, one-hot.
     """
 
-    def __init__(self, nvec: Indices, n: int):
+    def __init__(self, core: Core, n: int):
+        nvec = core.simulator.space.nvec
         if len(nvec) == 0:
             raise ArchGymError("expected a space with parameters to choose one by one, got one without")
         if nvec.max() > LONGEST_GRID:
@@ -35,7 +38,14 @@ class _PartialDesigns:
         self.nvec = np.asarray(nvec)
         self.n = n
         self.action_space = Discrete(int(self.nvec.max()))
-        self.observation_space = Box(0, 1, (2 * len(self.nvec),), np.float32)
+        self._context_rows = core.evaluator.context_rows
+        features = np.full(self._context_rows(n).shape[1], R, np.float32)
+        parameters = np.ones(2 * len(self.nvec), np.float32)
+        self.observation_space = Box(
+            np.concatenate([-features, 0 * parameters]),
+            np.concatenate([features, parameters]),
+            dtype=np.float32,
+        )
         self.clear()
 
     def clear(self) -> None:
@@ -63,9 +73,8 @@ class _PartialDesigns:
         position = np.zeros((self.n, len(self.nvec)), np.float32)
         if self.position < len(self.nvec):
             position[:, self.position] = 1
-        observation: Array = np.concatenate(
-            [((self.indices + 1) / self.nvec).astype(np.float32), position], axis=1
-        )
+        chosen = ((self.indices + 1) / self.nvec).astype(np.float32)
+        observation: Array = np.concatenate([self._context_rows(self.n), chosen, position], axis=1)
         return observation
 
     def mask(self) -> Array:
@@ -91,7 +100,7 @@ class SequentialDesign(gymnasium.Wrapper[Array, Any, Array, Array], RecordConstr
     def __init__(self, env: gymnasium.Env[Array, Array]):
         RecordConstructorArgs.__init__(self)
         gymnasium.Wrapper.__init__(self, env)
-        self._partial = _PartialDesigns(core(env).simulator.space.nvec, 1)
+        self._partial = _PartialDesigns(core(env), 1)
         self.action_space = self._partial.action_space
         self.observation_space = self._partial.observation_space
 

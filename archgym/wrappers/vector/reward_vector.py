@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from archgym.infos import core
 from archgym.space import Array
-from archgym.wrappers.reward_vector import VectorObjective
+from archgym.wrappers.reward_vector import vector_objective_of
 from archgym.wrappers.vector._base import BatchWrapper
 
 
@@ -32,7 +31,7 @@ class RewardVector(BatchWrapper):
         self, env: Any, metrics: Sequence[str] | None = None, reference: Mapping[str, float] | None = None
     ):
         super().__init__(env)
-        self.vector_objective = VectorObjective(core(env).simulator, core(env).objective, metrics, reference)
+        self.vector_objective = vector_objective_of(env, metrics, reference)
         self.reward_space = env.unwrapped.reward_space = self.vector_objective.reward_space
 
     def step(self, actions: Array) -> tuple[Array, Array, Array, Array, dict[str, Any]]:

@@ -29,7 +29,7 @@ class SequentialDesign(BatchWrapper):
     def __init__(self, env: Any):
         super().__init__(env)
         _needs_same_step(env)
-        self._partial = _PartialDesigns(core(env).simulator.space.nvec, env.num_envs)
+        self._partial = _PartialDesigns(core(env), env.num_envs)
         self.single_action_space = self._partial.action_space
         self.single_observation_space = self._partial.observation_space
         self.action_space = batch_space(self.single_action_space, self.num_envs)
