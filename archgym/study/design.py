@@ -50,10 +50,9 @@ import numpy as np
 
 from archgym._search import agent_name, make_any_agent
 from archgym.agent import Agent
-from archgym.deprecated.names import old_names
 from archgym.contexts.evaluator import make_evaluator
+from archgym.deprecated.names import old_names
 from archgym.errors import ArchGymError, nearest, reason_of, unknown
-from archgym.evaluator import Evaluator
 from archgym.files.paths import refuse_foreign
 from archgym.pareto import check_front
 from archgym.registry import get_task

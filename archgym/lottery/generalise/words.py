@@ -52,7 +52,7 @@ def _rows(frame: pl.DataFrame, like: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _policy(row: Mapping[str, Any]) -> str:
     """contextual_value generalises: its first design ... has 0.93 of the exact optimum."""
-    agent = row["agent"]
+    agent = f"the policy {row['agent']}"
     says = {
         Transfer.GENERALISES: f"{agent} generalises",
         Transfer.COPIES: f"{agent} is no better than copying",
@@ -61,24 +61,26 @@ def _policy(row: Mapping[str, Any]) -> str:
     }[Transfer(row["verdict"])]
     verified = f"{row['verified']:.2f} ({interval(row['verified_low'], row['verified_high'])})"
     return (
-        f"{says}: its first design for a context that it never saw has {row['share']:.2f} of the exact optimum "
-        f"({interval(row['share_low'], row['share_high'])}), the best of {row['verify']} simulated proposals has "
-        f"{verified}; the worst context of a split has {_number(row['worst'])} on average, the lowest of all "
-        f"{row['lowest']:.2f} ({row['lowest_context']}); {row['samples']:,} training samples, "
-        f"{duration(row['seconds'])}."
+        f"{says}: after {row['samples']:,} training samples ({duration(row['seconds'])}), its first design for a "
+        f"context that it never saw has {row['share']:.2f} of the exact optimum "
+        f"({interval(row['share_low'], row['share_high'])}), and the best of {row['verify']} simulated proposals "
+        f"{verified}; the worst held-out context of a split has {_number(row['worst'])} on average, the lowest of "
+        f"all {row['lowest']:.2f} ({row['lowest_context']})."
     )
 
 
 def _baselines(row: Mapping[str, Any], compared: Mapping[str, Mapping[str, Any]]) -> str:
+    """The share of a policy's first design against designs that need no policy."""
     parts = []
     for baseline, words in _AGAINST.items():
         if baseline in compared:
             one = compared[baseline]
             gap = f"{one['difference']:+.2f} ({interval(one['low'], one['high'], '+.2f')})"
-            parts.append(f"{gap} against {words}, which has {one['share']:.2f}")
-    return f"that share of {row['agent']} is {'; '.join(parts)}."
+            parts.append(f"{gap} against {words} ({one['share']:.2f})" + ("" if one["excludes_0"] else _OPEN))
+    return f"the share of the first design of {row['agent']} is {'; '.join(parts)}."
 
 
+_OPEN = ", which is not resolved"
 _AGAINST = {
     Baseline.NEAREST: "the optimum of the nearest training context",
     Baseline.ONE_FOR_ALL: "the one design that is best for all training contexts",
@@ -92,9 +94,9 @@ def _saved(row: Mapping[str, Any], saved: list[dict[str, Any]]) -> str:
         mine = [one for one in saved if one["quality"] == quality]
         spent = mine[0]["spent"]
         searches = ", ".join(f"{one['search']} {equal_in_words(one)}" for one in mine)
-        own = f"the {quality} of {row['agent']}" + (f", which takes {spent} samples" if spent else "")
-        parts.append(f"for the share of {own}: {searches}")
-    return f"samples of the held-out context that a search needs {'; '.join(parts)}."
+        own = f"the {quality}" + (f", which takes {spent} itself" if spent else "")
+        parts.append(f"as {own}: {searches}")
+    return f"samples of the held-out context with which a search is as good as {row['agent']}, {'; '.join(parts)}."
 
 
 def equal_in_words(row: Mapping[str, Any]) -> str:

@@ -107,8 +107,7 @@ def _training(analysis: Analysis, agents: Sequence[str]) -> Section:
     panels, figures = [], {}
     for task, rows in _by_task(curves).items():
         panels.append(Panel(task, training_curve(rows, levels[task], agents), "task"))
-        first = rows.filter(pl.col("quality") == FIRST)
-        figures[task] = training_curve(first, levels[task], agents, legend=True)
+        figures[task] = training_curve(rows.filter(pl.col("quality") == FIRST), levels[task], agents)
     choices = [Choice("quality", "Share of", list(columns), FIRST)]
     return Section("training", panels, choices, {"training-samples": figures}, ["policies", "training_runs"], 420)
 
@@ -123,8 +122,8 @@ def _saved(analysis: Analysis, agents: Sequence[str]) -> Section:
     panels, figures = [], {}
     for task, rows in _by_task(analysis.searches).items():
         if task in last:
-            panels.append(Panel(task, saved_samples(rows, last[task], agents), "task"))
-            figures[task] = saved_samples(rows, last[task], agents, legend=True)
+            figures[task] = saved_samples(rows, last[task], agents)
+            panels.append(Panel(task, figures[task], "task"))
     return Section(
         "saved", panels, figures={"samples-saved": figures} if figures else {}, tables=["samples_saved", "searches"],
         panel_width=420,
@@ -155,21 +154,24 @@ def _share(title: str) -> dict[str, Any]:
     return {"scale": alt.Scale(domain=[0, 1]), "axis": alt.Axis(format=".1f", tickCount=5), "title": title}
 
 
-def training_curve(
-    frame: pl.DataFrame, levels: pl.DataFrame, agents: Sequence[str], *, legend: bool = False
-) -> Chart:
+def training_curve(frame: pl.DataFrame, levels: pl.DataFrame, agents: Sequence[str]) -> Chart:
     """Share on held-out contexts over training samples, with intervals over splits, and the baselines' levels.
 
     Args:
         frame: task, agent, samples, quality, share, low, high; one quality is shown at a time.
         levels: baseline, share.
         agents: all agents, in the order of their colours.
-        legend: whether the chart has a legend of agents.
     """
     rows = known_rows(frame, "share")
-    x = samples_axis(rows, "samples", "training samples")
+    samples = sorted(set(rows["samples"]))
+    x = alt.X(
+        "samples:Q",
+        title="training samples",
+        scale=alt.Scale(type="log", domain=[samples[0] / 1.3, samples[-1] * 1.3], nice=False),
+        axis=alt.Axis(values=samples, format=",d", grid=False, labelOverlap="greedy"),
+    )
     base = alt.Chart(rows).encode(
-        x=x, color=agent_colour(agents, legend), detail="quality:N",
+        x=x, color=agent_colour(agents, legend=True), detail="quality:N",
         tooltip=tooltip(agent="agent", training_samples="samples|,d", share="share|.3f", low="low|.3f", high="high|.3f"),
     )  # fmt: skip
     y = alt.Y("share:Q", **_share("share of the exact optimum"))
@@ -195,19 +197,16 @@ def _baseline_levels(levels: pl.DataFrame) -> list[alt.Chart]:
     return [rules, names]
 
 
-def saved_samples(
-    searches: pl.DataFrame, policies: pl.DataFrame, agents: Sequence[str], *, legend: bool = False
-) -> Chart:
+def saved_samples(searches: pl.DataFrame, policies: pl.DataFrame, agents: Sequence[str]) -> Chart:
     """What searches find with samples of the held-out context, and what policies design without.
 
     Args:
         searches: rows of `Analysis.searches` for one task.
         policies: rows of `Analysis.policies` for one task, one for each policy.
         agents: all agents, in the order of their colours.
-        legend: whether the chart has a legend of agents.
     """
     rows = known_rows(searches, "share")
-    colour = agent_colour(agents, legend)
+    colour = agent_colour(agents, legend=True)
     x, y = samples_axis(rows, "samples", "samples of the held-out context"), _share("share of the exact optimum")
     base = alt.Chart(rows).encode(x=x, color=colour)
     band = base.mark_area(opacity=0.1, clip=True).encode(y=alt.Y("low:Q", **y), y2="high:Q")
@@ -253,8 +252,8 @@ def contexts_chart(frame: pl.DataFrame, agents: Sequence[str]) -> Chart:
     def at(column: str) -> alt.X:
         return alt.X(f"{column}:Q", **_share("share of the exact optimum"))
 
-    near = base.mark_point(shape="M-0.2,-1L0.2,-1L0.2,1L-0.2,1Z", filled=True, size=60, opacity=1, style="name")
-    one = base.mark_point(shape="triangle-up", filled=True, size=34, opacity=0.8, style="name")
+    near = base.mark_point(shape="M-0.2,-1L0.2,-1L0.2,1L-0.2,1Z", filled=True, size=150, opacity=1, style="name")
+    one = base.mark_point(shape="triangle-up", filled=True, size=40, opacity=0.8, style="name")
     ring = base.mark_point(shape="circle", filled=False, size=60, opacity=1, strokeWidth=1.6)
     dot = base.mark_point(shape="circle", filled=True, size=52, opacity=1)
     return alt.layer(
