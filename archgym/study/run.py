@@ -171,7 +171,7 @@ def _result(search: Search, seconds: float) -> dict[str, Any]:
         "unique": ledger.unique if ledger.samples else 0,
         "feasible": int(ledger.column("feasible").sum()),
         "valid": int(valid.sum()),
-        "clipped": search.clipped,
+        **({} if search.env.contexts else {"clipped": search.clipped}),
         "mean_valid_reward": float(ledger.column("reward")[valid].mean()) if valid.any() else None,
         "best_reward": ledger.best_reward,
         "failures": len(ledger.failures),
