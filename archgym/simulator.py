@@ -187,9 +187,10 @@ def argument_features(simulator: Simulator, but: Container[str] = ()) -> dict[st
 
 
 def _features(name: str, value: Any) -> Iterator[tuple[str, float]]:
-    if isinstance(value, (bool, np.bool_)):
+    value = value.item() if isinstance(value, np.generic) else value
+    if isinstance(value, bool):
         yield name, float(value)
-    elif _is_number(value) and math.isfinite(value):
+    elif _is_number(value) and (isinstance(value, int) or math.isfinite(value)):
         yield name, math.log2(value) if value > 0 else 0.0 - math.log2(1 - value)
     elif isinstance(value, Mapping):
         for key, item in value.items():

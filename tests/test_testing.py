@@ -150,6 +150,17 @@ class ColumnwiseNoise(Bowl):
         return out | {"area_mm2": rng.random(n), "secret": rng.random(n)}
 
 
+class Featureless(Bowl):
+    def context_features(self):
+        return {"size": np.inf}
+
+
+class Wandering(Bowl):
+    def context_features(self):
+        self.rows += 1
+        return {"rows": self.rows}
+
+
 class OddDirection(Bowl):
     metrics = (*Bowl.metrics[:2], Metric("secret", better="more"))
 
@@ -174,6 +185,8 @@ class TakenName(Bowl):
         (Raising, "corner"),
         (UndeclaredNoise, "given rng"),
         (ColumnwiseNoise, "row by row"),
+        (Featureless, "return finite numbers"),
+        (Wandering, "changes between calls"),
         (OddDirection, "'lower', 'higher' or None"),
         (TakenName, "taken"),
     ],

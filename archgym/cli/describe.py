@@ -16,6 +16,7 @@ from archgym.cli.options import Settings, building, pairs
 from archgym.cli.screen import fact_sheet, heading, new_table, stdout
 from archgym.cli.tables import Table
 from archgym.cli.words import count, objective_in_words, quantity
+from archgym.contexts.sets import Contexts
 from archgym.errors import ArchGymError, MissingDependency, reason_of, unknown
 from archgym.objective import Objective
 from archgym.optimum import known_optimum
@@ -139,6 +140,7 @@ def _describe_env(name: str, settings: Mapping[str, Any]) -> None:
         _metrics_table(simulator.metrics),
         _arguments_table(task, meanings),
         *([_presets_table(task)] if task.presets else []),
+        *([_contexts_table(task)] if task.contexts else []),
     ):
         out.print(table)
         out.print()
@@ -183,6 +185,7 @@ def _arguments_table(task: Task, meanings: Mapping[str, str]) -> Table:
     )
     table.add_row("horizon", "1", "designs per episode")
     table.add_row("table", "None", "file of Tabulated.save in which results are looked up")
+    table.add_row("contexts", "None", "tasks that episodes are drawn from: a set below, ranges, or a file")
     for argument, default in task.arguments().items():
         table.add_row(
             argument,
@@ -198,6 +201,14 @@ def _presets_table(task: Task) -> Table:
     table = new_table("Preset", "Arguments")
     for preset, arguments in task.presets.items():
         table.add_row(preset, assignments(arguments))
+    return table
+
+
+def _contexts_table(task: Task) -> Table:
+    table = new_table("Contexts", "Number>", "The first")
+    for name in task.contexts:
+        found = Contexts.of(name, task)
+        table.add_row(name, f"{len(found):,}", found.names[0])
     return table
 
 

@@ -17,6 +17,7 @@ from archgym.cli.options import Env, Settings, building, check_file, names_of, p
 from archgym.cli.screen import Unfinished, fact_sheet, heading, new_table, stdout
 from archgym.cli.tables import Table
 from archgym.cli.words import print_design, quantity
+from archgym.contexts.sets import Contexts
 from archgym.errors import ArchGymError, reason_of
 from archgym.objective import CAPPED, Objective, Target
 from archgym.optimum import to_enumerate
@@ -24,7 +25,9 @@ from archgym.processes.exits import INTERRUPTED
 from archgym.progress import Progress, progress_bar
 from archgym.registry import get_task
 from archgym.simulator import Metric, Simulator
+from archgym.task import Specification
 from archgym.text import assignments, number, percent, plain
+from archgym.values import read_arguments
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -345,6 +348,8 @@ def _measured_again(incumbents: Sequence[Incumbent], simulator: Simulator, objec
 def _comparison(result: SearchResult, simulator: Simulator, objective: Objective) -> list[tuple[str, str]]:
     """A result against the known optimum: regret, distance in the metric itself, percentile."""
     regret, optimum = result.regret, result.optimum
+    if "context" in result.history:  # the reward is the share of the optimum
+        return _of_contexts(result)
     exact = simulator.deterministic and not simulator.stochastic
     if optimum is None and exact and (designs := to_enumerate(simulator, objective)) is not None:
         simulated = result.history["seconds"][~result.history["cached"]]
@@ -380,6 +385,21 @@ def _comparison(result: SearchResult, simulator: Simulator, objective: Objective
         )
         facts.append(("Percentile", f"{shown} % of the {optimum.valid:,} valid designs are no better"))
     return facts
+
+
+def _of_contexts(result: SearchResult) -> list[tuple[str, str]]:
+    """Of which context the best design is, and how good the valid designs are in all of them."""
+    env = Specification.from_dict(result.specification).env
+    names = Contexts.of(read_arguments(env.kwargs)["contexts"]).names
+    valid = result.history["valid"]
+    if not valid.any():
+        return []
+    best = int(np.where(valid, result.history["reward"], -np.inf).argmax())
+    shares = np.where(valid, np.exp(np.minimum(result.history["reward"], 0)), 0)
+    return [
+        ("Context", f"{names[int(result.history['context'][best])]}, one of {len(names):,}"),
+        ("Mean share", f"{percent(float(shares.mean()), 3)} of each context's optimum, over all samples"),
+    ]
 
 
 def _distance(

@@ -91,6 +91,11 @@ class ContextualEvaluator(Evaluator):
         self.task, self._given_objective = task, objective
         self.kwargs = {name: restored(value) for name, value in kwargs.items()}
         self._set_up(first.simulator, first.objective, horizon)
+        if "context" in (*first.simulator.space.names, *self.metric_names):
+            raise ArchGymError(
+                "expected no parameter or metric called 'context', which is a column of histories with "
+                "contexts; rename it"
+            )
         for name, member in zip(self.given.names, self.members, strict=True):
             _check_alike(first, member, name)
         found = [context_features(each.simulator, each.objective) for each in self.members]

@@ -45,6 +45,23 @@ def train(
         >>> policy = archgym.train("archgym/Softmax-v0", contexts="shapes", budget=20_000)  # doctest: +SKIP
         >>> policy.propose({"rows": 4, "cols": 3000}, n=5)                                  # doctest: +SKIP
     """
+    return trained(training(env, contexts, budget, seed, agent, agent_kwargs, env_kwargs))
+
+
+def training(
+    env: str,
+    contexts: ContextSource,
+    budget: int,
+    seed: int = 0,
+    agent: str | Agent | type[Agent] = "contextual_value",
+    agent_kwargs: Mapping[str, Any] | None = None,
+    env_kwargs: Mapping[str, Any] | None = None,
+) -> Search:
+    """The search that `train` runs, not yet run.
+
+    Raises:
+        ArchGymError: see `train`.
+    """
     run = Search(
         env,
         agent,
@@ -59,7 +76,7 @@ def train(
             f"expected an agent that learns a policy, such as contextual_value, got "
             f"{type(run.agent).__name__}; use search for one task"
         )
-    return trained(run)
+    return run
 
 
 def trained(run: Search) -> Policy:

@@ -69,6 +69,21 @@ After one design (`horizon=1`), or after `horizon` designs.
 | power_w | float or None | None | limit on power_w |
 | latency_s | float or None | None | limit on latency_s |
 
+`workload="resnet18:layer1.0.conv1"` is one layer of a workload or of a file, once.
+
+## Contexts
+| Set | Contexts | Features that differ |
+|---|---|---|
+| layers | the 188 distinct layers of the shipped workloads, in groups by workload | sizes of the layer |
+| networks | the 17 shipped workloads as a whole | statistics of their layers |
+
+Features of a workload are means of sizes over its layers, weighted by multiply-adds: M, N and K of the matrix
+multiplications, groups, batch, kernel, stride, image, zeros, output and intensity; deviations of some; the
+largest operands; totals of multiply-adds, words and layers; and shares of the kinds of layers
+(`archgym.simulators.accelerator.workloads.features`). For one layer they determine the costs of every design.
+Others are technology, fixed parameters and limits. The sets come with their exact optima for the default
+arguments and limits, found by `python -m archgym.envs.contexts.accelerator`.
+
 ## Known optimum
 By enumeration: `archgym optimum archgym/Accelerator-v0` takes about half a minute and keeps the result.
 
@@ -177,5 +192,9 @@ register_env(
             "bert_base",
             "vit_b_16",
         )
+    },
+    contexts={
+        "layers": "archgym.envs.contexts.accelerator:layers",
+        "networks": "archgym.envs.contexts.accelerator:networks",
     },
 )

@@ -69,6 +69,13 @@ Presets name common workloads, `gymnasium.make("archgym/AttentionAccelerator-v0"
 xlm (batch 64) and llama (batch 1, 32 heads of 128), each at 1k, 4k, 16k, 64k, 256k and 1m tokens; see
 `PRESETS`.
 
+## Contexts
+| Set | Contexts | Features that differ |
+|---|---|---|
+| sequence_lengths | 12 lengths from 128 to 1,048,576, of queries and of keys | queries, keys |
+
+Features are the sizes in log2, and the limit on the area.
+
 ## Known optimum
 By enumeration: the table holds all designs.
 
@@ -104,6 +111,8 @@ PRESETS = {
     }.items()
     for length, n in LENGTHS.items()
 }
+
+SEQUENCE_LENGTHS = (128, 384, 1000, 2048, 3000, 4096, 8192, 12_000, 32_768, 100_000, 262_144, 1_048_576)
 
 # Medians of random feasible designs on workloads from 128 to 2^20 tokens and decoding steps, each within a
 # factor of 2.7 of these;
@@ -160,4 +169,5 @@ register_env(
     simulator="archgym.envs.attention_accelerator:attention_accelerator",
     objective="archgym.envs.attention_accelerator:objective",
     presets=PRESETS,
+    contexts={"sequence_lengths": [{"queries": n, "keys": n} for n in SEQUENCE_LENGTHS]},
 )

@@ -76,6 +76,11 @@ After one design (`horizon=1`), or after `horizon` designs.
 | target_power_w | float | 1.0 | target for form="archgym", W |
 | target_latency_s | float | 1e-4 | target for form="archgym", s |
 
+## Contexts
+There is no set, since one trace ships. With "dramsys" a context's features are statistics of its trace:
+requests, cycles, rows, and shares of writes, of row hits and of requests in one cycle
+(`archgym.simulators.dram.traces`). With "table" they are the arguments.
+
 ## Known optimum
 Exact for every objective, from the table. Of the distinct designs, 160 tie for the lowest latency, 576 others
 for the lowest power, and 160 others for both and for edp. Unknown with "dramsys", where `archgym optimum`

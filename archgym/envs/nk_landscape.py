@@ -38,6 +38,14 @@ After one design (`horizon=1`), or after `horizon` designs.
 
 Presets: `easy` (k = 0), `rugged` (k = 5), `random` (k = 4 random loci).
 
+## Contexts
+| Set | Contexts | Features that differ |
+|---|---|---|
+| landscapes | 48 landscapes of n = 12 and k = 4, seeds 1 to 48 | seed |
+
+Features are the arguments: numbers in log2, words as 0 or 1. Landscapes of different seeds have nothing in
+common, so that no policy can be better than a random design on a landscape that it did not see: a control.
+
 ## Known optimum
 Exact for adjacent neighbourhoods, by dynamic programming (up to about 10^8 steps); unknown for random ones,
 where finding it is NP-hard.
@@ -54,4 +62,5 @@ register_env(
     simulator="archgym.simulators.nk:NKLandscape",
     objective=Objective(Maximize("fitness"), reference={"fitness": 0.5}),
     presets={"easy": {"k": 0}, "rugged": {"k": 5}, "random": {"k": 4, "neighbourhood": "random"}},
+    contexts={"landscapes": {"n": 12, "k": 4, "seed": list(range(1, 49))}},
 )

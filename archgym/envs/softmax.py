@@ -61,6 +61,13 @@ After one design (`horizon=1`), or after `horizon` designs.
 
 Presets name common workloads: `gymnasium.make("archgym/Softmax-v0", preset="attention_4k")`; see `PRESETS`.
 
+## Contexts
+| Set | Contexts | Features that differ |
+|---|---|---|
+| shapes | 78 of 1, 12, 256 or 4,096 rows by 256 to 16.8 M columns, for all levels of caches | rows, cols |
+
+Features are the arguments of the simulator: numbers in log2, words as 0 or 1; and the limit on sum_error.
+
 ## Known optimum
 By enumeration: the table holds every design. Tiles that an algorithm does not use tie. Unknown where designs
 are measured; a search then measures its five best designs again at its end.
@@ -83,8 +90,8 @@ from archgym.simulator_wrappers.parallel import Isolated
 from archgym.simulators.softmax.calibration import Calibration
 from archgym.simulators.softmax.measured import MeasuredSoftmax
 from archgym.simulators.softmax.model import SoftmaxCostModel
+from archgym.simulators.softmax.workloads import SHAPES, median_costs
 from archgym.simulators.softmax.workloads import WORKLOADS as PRESETS
-from archgym.simulators.softmax.workloads import median_costs
 
 INTERLEAVED = 8  # designs of a batch that are measured in turns
 TIMEOUT_S = 120.0  # time limit of one design: to compile, to check and to measure
@@ -129,4 +136,5 @@ register_env(
     simulator="archgym.envs.softmax:softmax",
     objective="archgym.envs.softmax:objective",
     presets=PRESETS,
+    contexts={"shapes": SHAPES},
 )

@@ -34,10 +34,11 @@ import numpy as np
 
 from archgym.errors import unknown
 from archgym.objective import AtLeast, AtMost, Constraint, Maximize, Minimize, Objective, Term
-from archgym.simulator import Candidates, Metric, Simulator
+from archgym.simulator import Candidates, Metric, Simulator, argument_features
 from archgym.simulators.accelerator.design import PRECISIONS, accelerator_space
 from archgym.simulators.accelerator.energy import load_energy_table
 from archgym.simulators.accelerator.model import LayerModel, in_chunks
+from archgym.simulators.accelerator.workloads.features import layer_features
 from archgym.simulators.nas.cells import CELL_SPACE, all_cells, convolutions
 from archgym.simulators.nas.costs import get_network
 from archgym.simulators.nas.tabular import NasCell
@@ -134,6 +135,10 @@ class CoDesign(Simulator):
             "energies": self.energies.digest,
         }
         return {**super().specification, **named}
+
+    def context_features(self) -> dict[str, float]:
+        """The arguments, and statistics of the layers that cells may have (`layer_features`)."""
+        return {**argument_features(self), **layer_features(self._layers)}
 
     def evaluate_indices(self, indices: Indices, rng: np.random.Generator | None = None) -> dict[str, Array]:
         """Indices [B, 16] -> metrics, float64 [B], `feasible`, bool [B], and `failure`, str [B], if any."""

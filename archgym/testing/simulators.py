@@ -50,6 +50,7 @@ def check_simulator(simulator: Simulator, *, samples: int = 64, seed: int = 0) -
             f"{what}.specification is not JSON ({error}): make the simulator with plain arguments"
         ) from error
 
+    _check_features(simulator, what)
     indices = corners_and_samples(simulator.space, samples, np.random.default_rng(seed))
     columns = _ask(simulator, indices, seed, what)
     _check_columns(simulator, columns, len(indices), what)
@@ -87,6 +88,23 @@ def _check_metrics(simulator: Simulator, what: str) -> None:
         any(not metric.report_only for metric in simulator.metrics),
         f"{what}: every metric is report_only, so that nothing can be observed or rewarded; leave it out of "
         "at least one",
+    )
+
+
+def _check_features(simulator: Simulator, what: str) -> None:
+    found = simulator.context_features()
+    must(
+        isinstance(found, Mapping) and all(isinstance(name, str) for name in found),
+        f"{what}.context_features() returned {type(found).__name__}: return numbers by name",
+    )
+    for name, value in found.items():
+        must(
+            isinstance(value, (int, float, np.number)) and np.isfinite(value),
+            f"{what}.context_features() has {name!r} = {value!r}: return finite numbers",
+        )
+    must(
+        simulator.context_features() == found,
+        f"{what}.context_features() changes between calls: it describes what is simulated, not a design",
     )
 
 

@@ -29,6 +29,8 @@ PUBLISHED = {
     "vgg16": (15.47, 138_357_544, 0.71592),
     "mobilenet_v2": (0.30, 3_504_872, 0.71878),
     "efficientnet_b0": (0.39, 5_288_548, 0.77692),
+    "alexnet": (0.71, 61_100_840, 0.56522),
+    "mobilenet_v3_large": (0.22, 5_483_032, 0.74042),
     "vit_b_16": (17.56, 86_567_656, 0.81072),
     "bert_base": (11.17, 109_482_240, None),
     "gpt2_prefill": (None, 124_439_808, None),
@@ -133,7 +135,9 @@ def test_a_row_names_as_many_layers_as_it_repeats(name):
     assert len(set(names)) == len(names)
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet50", "vgg16", "mobilenet_v2", "efficientnet_b0"])
+@pytest.mark.parametrize(
+    "name", ["resnet18", "resnet50", "vgg16", "mobilenet_v2", "mobilenet_v3_large", "efficientnet_b0"]
+)
 def test_images_get_smaller_only_by_strides_and_the_channels_of_one_layer_are_the_filters_of_an_earlier_one(
     name,
 ):
@@ -540,7 +544,7 @@ def test_all_workloads_are_listed_with_their_totals(monkeypatch):
     assert re.search(r"bert_base +BERT-base, 128 tokens +97 +11\.17 +109\.48 +-", text)
     assert re.search(r"llama_attention_1k +Llama attention, 1,024 tokens +2 +8\.59 +- +-", text)
     assert [
-        line.split()[0] for line in text.splitlines() if re.match(r"\w+_|resnet|vgg", line)
+        line.split()[0] for line in text.splitlines() if re.match(r"\w+_|resnet|vgg|alexnet", line)
     ] == list_workloads()
 
 

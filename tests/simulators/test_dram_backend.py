@@ -381,3 +381,22 @@ def test_the_environment_runs_as_many_workers_as_it_is_told(stand_in):
     env = gymnasium.make(ENV, **where, workers=2)
     assert isinstance(env.unwrapped.simulator, Parallel) and env.unwrapped.simulator.workers == 2
     env.close()
+
+
+# --- what agents see of a trace ---
+
+
+def test_features_of_a_trace_are_its_statistics(stand_in, tmp_path):
+    trace = "# cycles of 800 MHz\n0: read 0x0\n0:\twrite\t0x1fff\n\n5 : WRITE 0x2000\n7: read 0x2040\n"
+    (tmp_path / "resources/traces/four.stl").write_text(trace)
+    assert stand_in(trace="four").context_features() == {
+        "requests": np.log2(5),
+        "cycles": 3.0,
+        "rows": np.log2(3),
+        "writes": 0.5,
+        "hits": 0.5,
+        "bursts": 0.25,
+    }
+    (tmp_path / "resources/traces/none.stl").write_text("")
+    assert set(stand_in(trace="none").context_features().values()) == {0.0}
+    assert stand_in(timeout_s=1.0).context_features() == stand_in().context_features()

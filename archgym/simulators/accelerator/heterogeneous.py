@@ -27,12 +27,13 @@ import numpy as np
 import numpy.typing as npt
 
 from archgym.errors import ArchGymError, unknown, whole
-from archgym.simulator import Metric, Simulator
+from archgym.simulator import Metric, Simulator, argument_features
 from archgym.simulators.accelerator.design import KIB, select_metrics
 from archgym.simulators.accelerator.energy import Floats, area_mm2, load_energy_table
 from archgym.simulators.accelerator.model import LayerModel
 from archgym.simulators.accelerator.scheduler import schedule
 from archgym.simulators.accelerator.workloads import Dimensions, Workload, load_workload
+from archgym.simulators.accelerator.workloads.features import layer_features
 from archgym.space import Array, Categorical, DesignSpace, Indices, Integer, Parameter
 
 Network = str | os.PathLike[str] | Workload
@@ -123,6 +124,18 @@ class HeterogeneousAccelerator(Simulator):
         """The class, its arguments, and digests of the files that they name."""
         workloads = [workload.digest for options in self.workloads for workload in options]
         return {**super().specification, "workloads": workloads, "table": self.table.digest}
+
+    def context_features(self) -> dict[str, float]:
+        """The arguments, the numbers of networks and of options, and statistics of all their layers
+        (`layer_features`).
+        """
+        networks = [workload for options in self.workloads for workload in options]
+        return {
+            **argument_features(self, but=("networks", "dimensions")),
+            "networks": float(np.log2(len(self.workloads))),
+            "options": float(np.log2(len(networks))),
+            **layer_features(tuple(layer for workload in networks for layer in workload.layers)),
+        }
 
     def _cost_layers(self, workload: Workload) -> tuple[Floats, Floats]:
         """Time (s; inf where a layer does not fit) and energy (J) of layers on sub-accelerators, [S, L]

@@ -32,7 +32,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from archgym.simulator import Simulator
+from archgym.simulator import Simulator, argument_features
 from archgym.simulators.accelerator.design import (
     KIB,
     PRECISIONS,
@@ -44,6 +44,7 @@ from archgym.simulators.accelerator.layers import Layer, columns
 from archgym.simulators.accelerator.templates import L1_ACCESSES, TEMPLATES, Arrays
 from archgym.simulators.accelerator.tiling import Indexed, Tiles, curve
 from archgym.simulators.accelerator.workloads import Dimensions, Workload, load_workload
+from archgym.simulators.accelerator.workloads.features import layer_features
 from archgym.space import Array, Indices
 
 CHUNK = 4096  # designs at a time: a few hundred MB for networks of 100 layers
@@ -343,6 +344,13 @@ class Accelerator(Simulator):
     def specification(self) -> dict[str, Any]:
         """The class, its arguments, and digests of the files that they name."""
         return {**super().specification, "workload": self.workload.digest, "table": self.table.digest}
+
+    def context_features(self) -> dict[str, float]:
+        """The arguments, and statistics of the layers (`layer_features`)."""
+        return {
+            **argument_features(self, but=("workload", "dimensions")),
+            **layer_features(self.workload.layers),
+        }
 
     def evaluate_indices(self, indices: Indices, rng: np.random.Generator | None = None) -> dict[str, Array]:
         """Indices [B, 10] -> every metric, float64 [B], `feasible`, bool [B], and `failure`, str [B], if

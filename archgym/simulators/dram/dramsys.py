@@ -39,6 +39,7 @@ from archgym.errors import ArchGymError, SimulatorUnavailable, unknown
 from archgym.processes.children import last_words, run
 from archgym.simulator import Simulator, design_by_design
 from archgym.simulators.dram.space import METRICS, SPACE, canonical
+from archgym.simulators.dram.traces import trace_features
 from archgym.space import Array, Indices
 
 MEMORY = {
@@ -146,6 +147,10 @@ class DramSys(Simulator):
     def canonical(self, indices: Indices) -> Indices:
         """Set the refresh bounds of designs without refreshes to their first value: [B, 10] -> [B, 10]."""
         return canonical(indices)
+
+    def context_features(self) -> dict[str, float]:
+        """Statistics of the trace (`trace_features`)."""
+        return trace_features(self.resources / "traces" / f"{self.trace}.stl")
 
     @property
     def specification(self) -> dict[str, Any]:

@@ -22,11 +22,12 @@ from typing import Any
 
 import numpy as np
 
-from archgym.simulator import Simulator, design_by_design
+from archgym.simulator import Simulator, argument_features, design_by_design
 from archgym.simulators.accelerator.backends.jobs import Gemm, gemms, macs, require_dataflow
 from archgym.simulators.accelerator.backends.tool import Tool
 from archgym.simulators.accelerator.design import accelerator_space, select_metrics
 from archgym.simulators.accelerator.workloads import Dimensions, Workload, load_workload
+from archgym.simulators.accelerator.workloads.features import layer_features
 from archgym.space import Array, Indices
 
 DATAFLOWS = ("systolic_ws", "systolic_os", "systolic_is")
@@ -56,6 +57,13 @@ class ScaleSim(Simulator):
         self.workload = load_workload(workload, dimensions)
         self.gemms = gemms(self.workload.layers)
         self.tool = Tool("scalesim")
+
+    def context_features(self) -> dict[str, float]:
+        """The arguments, and statistics of the layers (`layer_features`)."""
+        return {
+            **argument_features(self, but=("workload", "dimensions")),
+            **layer_features(self.workload.layers),
+        }
 
     def evaluate_indices(self, indices: Indices, rng: np.random.Generator | None = None) -> dict[str, Array]:
         """Simulate designs, int64 [B, 10] -> columns [B], with `failure` if any failed; stored

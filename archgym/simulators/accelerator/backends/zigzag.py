@@ -33,12 +33,13 @@ from typing import Any
 
 import numpy as np
 
-from archgym.simulator import Simulator, design_by_design
+from archgym.simulator import Simulator, argument_features, design_by_design
 from archgym.simulators.accelerator.backends.jobs import Gemm, gemms, macs, require_dataflow
 from archgym.simulators.accelerator.backends.tool import Tool
 from archgym.simulators.accelerator.design import KIB, PRECISIONS, accelerator_space, select_metrics
 from archgym.simulators.accelerator.energy import load_energy_table
 from archgym.simulators.accelerator.workloads import Dimensions, Workload, load_workload
+from archgym.simulators.accelerator.workloads.features import layer_features
 from archgym.space import Array, Indices
 
 DATAFLOWS = ("nvdla", "systolic_ws")
@@ -75,6 +76,13 @@ class ZigZag(Simulator):
         self.technology = technology
         load_energy_table(technology)
         self.tool = Tool("zigzag")
+
+    def context_features(self) -> dict[str, float]:
+        """The arguments, and statistics of the layers (`layer_features`)."""
+        return {
+            **argument_features(self, but=("workload", "dimensions")),
+            **layer_features(self.workload.layers),
+        }
 
     def evaluate_indices(self, indices: Indices, rng: np.random.Generator | None = None) -> dict[str, Array]:
         """Simulate designs, int64 [B, 10] -> columns [B], with `failure` if any failed; stored

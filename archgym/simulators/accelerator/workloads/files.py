@@ -14,6 +14,8 @@ heads of size D, over L tokens:
 so that heads with the same keys and values are rows of one multiplication. The whole L x L matrix is
 computed, masked or not.
 
+"network:layer" is one layer of a shipped workload or of a file, once, as in "bert_base:pooler.dense".
+
 Sources are in the files; of grouped-query attention, Grattafiori et al., The Llama 3 Herd of Models, 2024.
 """
 
@@ -21,7 +23,8 @@ from __future__ import annotations
 
 import csv
 import os
-from dataclasses import fields
+import re
+from dataclasses import fields, replace
 from functools import cache
 from pathlib import Path
 
@@ -35,6 +38,8 @@ from archgym.simulators.accelerator.workloads.workload import Dimensions, Worklo
 FOLDER = Path(__file__).parent / "networks"
 _ATTENTION = FOLDER / "attention.csv"
 _KEYS = ("title", "source", "input", "note", "accuracy")
+_LAYER_OF_FILE = re.compile(r"(?P<file>.+?\.(csv|onnx)):(?P<layer>.+)", re.IGNORECASE)
+_RANGE = re.compile(r"(\d+)-(\d+)")  # of repeats in a name
 _COLUMNS = tuple(each.name for each in fields(Layer))
 _NEEDED = ("name", "kind", "channels", "filters", "height")
 _NEEDED_OF_TABLES = ("name", "kind", "filters", "vectors")
@@ -50,16 +55,20 @@ def load_workload(
     source: str | os.PathLike[str] | Workload, dimensions: Dimensions | None = None
 ) -> Workload:
     """A shipped workload, or one from a .csv file in the format above or of another simulator (`topologies`)
-    or an .onnx file.
+    or an .onnx file, or one layer of these.
 
     Args:
-        source: name, path, or a workload, which is returned.
+        source: name, path, either with ":layer" after it, or a workload, which is returned.
         dimensions: sizes of dynamic dimensions of an .onnx file; see `load_onnx`.
 
     Raises:
-        ArchGymError: an unknown name, a file that cannot be read, or dimensions for a workload that has none.
+        ArchGymError: an unknown name or layer, a file that cannot be read, or dimensions for a workload that
+            has none.
         MissingDependency: an .onnx file without the package onnx.
     """
+    if isinstance(source, (str, os.PathLike)) and (one := _network_and_layer(str(source))):
+        network, layer = one
+        return _layer(load_workload(network, dimensions), layer)
     suffix = Path(source).suffix.lower() if isinstance(source, (str, os.PathLike)) else ""
     if dimensions and suffix != ".onnx":
         what = source.name if isinstance(source, Workload) else source
@@ -74,7 +83,16 @@ def load_workload(
         from archgym.simulators.accelerator.workloads.onnx.load import load_onnx
 
         return load_onnx(source, dimensions)
-    raise unknown("workload (or .csv or .onnx file)", source, list_workloads())
+    raise unknown("workload (or .csv or .onnx file)", str(source).partition(":")[0], list_workloads())
+
+
+def _network_and_layer(source: str) -> tuple[str, str] | None:
+    """The parts of "network:layer"; None of anything else."""
+    network, _, layer = source.partition(":")
+    if layer and network in list_workloads():
+        return network, layer
+    found = _LAYER_OF_FILE.fullmatch(source)
+    return (found["file"], found["layer"]) if found else None
 
 
 def attention_layers(
@@ -94,6 +112,41 @@ def attention_layers(
     return (
         Layer.gemm("QK", rows, tokens, head_dim, kind="matmul", groups=key_value_heads),
         Layer.gemm("AV", rows, head_dim, tokens, kind="matmul", groups=key_value_heads),
+    )
+
+
+def _layer(network: Workload, name: str) -> Workload:
+    """One layer of a workload, once."""
+    found = [layer for layer in network.layers if _stands_for(layer, name)]
+    if not found:
+        raise unknown(f"layer of {network.name}", name, map(first_name, network.layers))
+    if len(found) > 1:
+        raise ArchGymError(f"{network.name} has {len(found)} layers named {name!r}; give them distinct names")
+    return Workload(
+        f"{network.name}:{name}",
+        title=f"{network.title}: {name}",
+        source=network.source,
+        accuracy=None,
+        layers=(replace(found[0], name=name, repeats=1),),
+        input=network.input,
+        note=network.note,
+    )
+
+
+def first_name(layer: Layer) -> str:
+    """The name of the first of a row's layers: block.0.fc of block.0-11.fc."""
+    return _RANGE.sub(r"\1", layer.name) if layer.repeats > 1 else layer.name
+
+
+def _stands_for(layer: Layer, name: str) -> bool:
+    """Whether a row is the layer of this name, or has it among its repeats."""
+    if layer.repeats == 1 or layer.name == name:
+        return layer.name == name
+    texts, first, last = (_RANGE.split(layer.name)[part::3] for part in range(3))
+    numbers = re.fullmatch(r"(\d+)".join(map(re.escape, texts)), name)
+    return numbers is not None and all(
+        int(low) <= int(number) <= int(high)
+        for low, number, high in zip(first, numbers.groups(), last, strict=True)
     )
 
 

@@ -21,7 +21,7 @@ class Workload:
     """The layers of a network.
 
     Args:
-        name: short name of letters, digits and underscores.
+        name: short name of letters, digits and underscores; of one layer, "network:layer".
         title: full name.
         source: source of the layers and the accuracy.
         accuracy: published ImageNet top-1 accuracy, 0 to 1; None if there is none.

@@ -1,0 +1,1 @@
+"""Sets of contexts with their exact optima, where finding these takes long."""
