@@ -242,8 +242,8 @@ class Specification:
         seed: seed of the run.
         num_envs: designs per step.
         version: version of archgym; None before the run.
-        held_out: contexts that a policy designs for after its training (`archgym.study.training`), in the form
-            of `Contexts.to_dict`; None in other runs.
+        held_out: contexts that a policy designs for after its training (`archgym.study.training`), in the
+            form of `Contexts.to_dict`; None in other runs.
         verify: proposals for each of them that are simulated.
     """
 

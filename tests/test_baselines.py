@@ -74,12 +74,17 @@ def test_a_table_has_the_share_of_every_design_and_nan_where_it_is_not_valid(pai
 
 
 def test_features_decide_what_is_near():
-    train, test = np.array([[0.0, 0.0], [3.0, 0.0], [0.0, 3.0]]), np.array([[2.0, 0.5], [0.0, 2.0], [0.0, 0.0]])
+    train, test = (
+        np.array([[0.0, 0.0], [3.0, 0.0], [0.0, 3.0]]),
+        np.array([[2.0, 0.5], [0.0, 2.0], [0.0, 0.0]]),
+    )
     assert nearest_contexts(train, test).tolist() == [1, 2, 0]
     assert nearest_contexts(np.zeros((3, 0)), np.zeros((2, 0))).tolist() == [0, 0]
 
 
 def test_contexts_without_optima_are_refused(pair):
-    bare = ContextualEvaluator("targets:test/Target-v0", None, 1, {}, Contexts(({"target": 1}, {"target": 2})))
+    bare = ContextualEvaluator(
+        "targets:test/Target-v0", None, 1, {}, Contexts(({"target": 1}, {"target": 2}))
+    )
     with pytest.raises(ArchGymError, match="with their optima"):
         baselines(bare, pair[1])

@@ -54,8 +54,9 @@ def lottery(
         ),
     ] = 0.02,
 ) -> None:
-    """Run or resume a study, and report which conclusions about agents and hyperparameters it supports; of kind
-    "generalise", what policies design for contexts that they were not trained on.
+    """Run or resume a study, and report which conclusions about agents and hyperparameters it supports.
+
+    Of a study of kind "generalise": what policies design for contexts that they were not trained on.
 
     Writes report.html, which opens anywhere without a network, figures for papers (figures/), and tables
     (tables/).
@@ -151,7 +152,9 @@ def report_policies(study: Study, store: Store, folder: Path) -> None:
     say("report", f"written in {monotonic() - start:.1f} s", "dim")
 
 
-def _print_conclusions(study: Study, conclusions: Sequence[str], path: Path, stored: int, failed: int) -> None:
+def _print_conclusions(
+    study: Study, conclusions: Sequence[str], path: Path, stored: int, failed: int
+) -> None:
     out = stdout()
     out.print()
     heading(out, "Conclusions", f"{stored:,} of {study.size:,} runs")

@@ -1,12 +1,12 @@
 """Designs for a context without a policy: what a policy that generalises must beat.
 
-    nearest        the optimum of the training context at the smallest Euclidean distance of standardised features
+    nearest        the optimum of the training context with the nearest standardised features (Euclidean)
     one for all    the design with the largest mean share over the training contexts
     random         a valid design drawn at random: the mean share over all of the context's valid designs
 
-They are properties of a split of contexts, without seeds, samples or budgets, and exact where the whole space of
-all contexts is evaluated, up to `LIMIT` evaluations. Beyond it, one for all is the best of the training contexts'
-optima, and random the mean of `DRAWS` seeded draws.
+They are properties of a split of contexts, without seeds, samples or budgets, and exact where the whole space
+of all contexts is evaluated, up to `LIMIT` evaluations. Beyond it, one for all is the best of the training
+contexts' optima, and random the mean of `DRAWS` seeded draws.
 """
 
 from __future__ import annotations
@@ -60,14 +60,17 @@ def baselines(
     held_out = np.arange(len(test.contexts))
     nearest = shares(test, optima[near], held_out)
     if table is not None:
-        best = int(sum(np.nan_to_num(table[name]).astype(float) for name in train.contexts.names).argmax())
+        total = np.zeros(test.simulator.space.size)
+        for name in train.contexts.names:
+            total += np.nan_to_num(table[name])
+        best = int(total.argmax())
         rows = [table[name] for name in test.contexts.names]
         one = np.array([np.nan_to_num(row[best]) for row in rows], float)
         return Baselines(nearest, one, np.array([_mean(row[~np.isnan(row)]) for row in rows]))
     trained = np.arange(len(train.contexts))
     means = [shares(train, np.tile(design, (len(trained), 1)), trained).mean() for design in optima]
     one = shares(test, np.tile(optima[int(np.argmax(means))], (len(held_out), 1)), held_out)
-    return Baselines(nearest, one, np.array([_mean(_random(test, c)) for c in held_out]))
+    return Baselines(nearest, one, np.array([_mean(_random(test, int(c))) for c in held_out]))
 
 
 def nearest_contexts(train: Array, test: Array) -> Indices:

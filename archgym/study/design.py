@@ -280,7 +280,7 @@ class Study:
                     yield task, agent, c, configuration
 
     def _places(self, task: str, configuration: Configuration) -> Iterator[_Place]:
-        """The environments in which a configuration runs: the task's, or its splits, or its held-out contexts."""
+        """The environments that a configuration runs in: the task's, its splits' or its contexts'."""
         if not self.generalise:
             yield _Place(self._tasks[task])
         elif configuration.contextual:
@@ -341,7 +341,9 @@ class Study:
         for i, entry in enumerate(self._file.agent):
             label = entry.label or entry.name
             if self.generalise and label in agents:
-                raise self._file.error(("agent", i), f"two agents share the label {label!r}; set a `label` on one")
+                raise self._file.error(
+                    ("agent", i), f"two agents share the label {label!r}; give one another `label`"
+                )
             if names.setdefault(label, entry.name) != entry.name:
                 both = f"agents {names[label]!r} and {entry.name!r} share the label {label!r}"
                 raise self._file.error(("agent", i), f"{both}; set a different `label` on one")
@@ -393,7 +395,8 @@ class Study:
             own = self._file.study_budgets if contextual else [self.search_budget]
         if self.generalise and not contextual and len(own or ()) > 1:
             raise self._file.error(
-                ("agent", i, "budget"), f"expected one number of samples, as {agent_name(agent)} is not contextual"
+                ("agent", i, "budget"),
+                f"expected one number of samples, as {agent_name(agent)} is not contextual",
             )
         for budgets in [self._budgets] if own is None else [dict.fromkeys(self._tasks, b) for b in own]:
             agents, widths, is_default = {}, {}, True

@@ -221,7 +221,8 @@ class StudyFile:
         for i, env in enumerate(self.env):
             if self.generalise and env.contexts is None:
                 raise self.error(
-                    ("env", i), "expected contexts in a study of kind 'generalise', such as contexts = \"shapes\""
+                    ("env", i),
+                    "expected contexts in a study of kind 'generalise', such as contexts = \"shapes\"",
                 )
 
     def _read_budgets(self) -> list[int]:

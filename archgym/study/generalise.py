@@ -1,4 +1,4 @@
-"""Studies of kind "generalise": policies are trained on some contexts of an environment, and judged on the others.
+"""Studies of kind "generalise": policies are trained on some contexts, and judged on the others.
 
     [study]
     kind = "generalise"
@@ -19,7 +19,7 @@
     name = "contextual_value"         # contextual: a training run for each split, seed and budget
 
     [[agent]]
-    name = "bo"                       # ordinary: a search of each context that some split holds out, for each seed
+    name = "bo"                       # ordinary: a search of each context that some split holds out
 
 Splits are distinct. The optimum of every context is found when the study is read, and is part of a run's
 specification, so that rewards are the same on every machine.
@@ -87,38 +87,27 @@ class SplitContexts:
         Raises:
             ArchGymError: contexts that cannot be split so often, or without known optima.
         """
-        evaluator = contextual_evaluator(env)
+        kwargs = dict(env.kwargs)
+        horizon = kwargs.pop("horizon", 1)
+        evaluator = ContextualEvaluator(env.id, env.objective, horizon, kwargs, env.contexts)
         contexts = _with_optima(evaluator)
         pairs = dict(_distinct_splits(contexts, study))
         splits = tuple(
-            Split(seed, _specification(env, train), test, _ratio(train, test, study.by))
+            Split(seed, _plain(env, evaluator.specification(train)), test, _ratio(train, test, study.by))
             for seed, (train, test) in pairs.items()
         )
         held_out = {name for split in splits for name in split.held_out.names}
         searched = {
-            name: replace(_plain(member.specification()), id=env.id)
+            name: _plain(env, member.specification())
             for name, member in zip(contexts.names, evaluator.members, strict=True)
             if name in held_out
         }
         return cls(contexts, splits, searched)
 
 
-def contextual_evaluator(env: EnvTable, contexts: Contexts | None = None) -> ContextualEvaluator:
-    """The environment of an [[env]], with its own contexts or some of them."""
-    kwargs = dict(env.kwargs)
-    horizon = kwargs.pop("horizon", 1)
-    return ContextualEvaluator(
-        env.id, env.objective, horizon, kwargs, env.contexts if contexts is None else contexts
-    )
-
-
-def _specification(env: EnvTable, contexts: Contexts) -> EnvSpecification:
-    return replace(_plain(contextual_evaluator(env, contexts).specification()), id=env.id)
-
-
-def _plain(specification: Mapping[str, Any]) -> EnvSpecification:
-    """A specification as it is stored: JSON."""
-    return EnvSpecification.from_dict(json.loads(json.dumps(specification)))
+def _plain(env: EnvTable, specification: Mapping[str, Any]) -> EnvSpecification:
+    """A specification as it is stored: JSON, with the id as the file has it."""
+    return replace(EnvSpecification.from_dict(json.loads(json.dumps(specification))), id=env.id)
 
 
 def _with_optima(evaluator: ContextualEvaluator) -> Contexts:
@@ -126,7 +115,8 @@ def _with_optima(evaluator: ContextualEvaluator) -> Contexts:
     contexts'.
 
     Raises:
-        ArchGymError: an optimum that is not known and cannot be enumerated, or a context without valid designs.
+        ArchGymError: an optimum that is not known and cannot be enumerated, or a context without valid
+            designs.
     """
     given = evaluator.given
     optima = []
@@ -139,7 +129,9 @@ def _with_optima(evaluator: ContextualEvaluator) -> Contexts:
             try:
                 found = stored_optimum(member.simulator, member.objective)
             except ArchGymError as error:
-                raise ArchGymError(f"expected contexts with known optima, but of {name!r}: {error}") from error
+                raise ArchGymError(
+                    f"expected contexts with known optima, but of {name!r}: {error}"
+                ) from error
             if found is None:
                 raise ArchGymError(f"expected contexts with valid designs, but {name!r} has none")
             optima.append(found.best_design)

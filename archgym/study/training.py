@@ -4,9 +4,9 @@ A run's table has a row per held-out context:
 
     sample                      position of the context in the specification
     context                     its name
-    feasible, valid, reward     of the policy's first proposal; the reward is the log share of the exact optimum
+    feasible, valid, reward     of the policy's first proposal; the reward is the log share of the optimum
     share_1 ... share_V         share of the best of the first 1 to V proposals, 0 where none is valid
-    share_nearest, share_one_for_all, share_random              of the baselines (`archgym.contexts.baselines`)
+    share_nearest, share_one_for_all, share_random      of the baselines (`archgym.contexts.baselines`)
     optimum                     reward of the exact optimum under the context's objective
     <parameters>                the first proposal
 

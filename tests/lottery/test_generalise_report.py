@@ -136,13 +136,18 @@ def test_tables_are_plain_means_over_seeds_contexts_and_splits():
     made = task({"mine": 0.85})
     analysis = analyse([made])
     shares = made.policies["mine"][10_000].shares
-    first = [np.mean([shares[j, s, c, 0] for s in range(3) for c in np.flatnonzero(made.held_out[j])]) for j in range(10)]
+    first = [
+        np.mean([shares[j, s, c, 0] for s in range(3) for c in np.flatnonzero(made.held_out[j])])
+        for j in range(10)
+    ]
     row = analysis.policies.filter(pl.col("samples") == 10_000).to_dicts()[0]
     assert row["share"] == pytest.approx(np.mean(first))
     assert row["lowest"] == np.nanmin(shares[..., 0])
     worst = [np.mean([np.nanmin(shares[j, s, :, 0]) for s in range(3)]) for j in range(10)]
     assert row["worst"] == pytest.approx(np.mean(worst))
-    near = analysis.baselines.filter(pl.col("samples") == 10_000, pl.col("baseline") == Baseline.NEAREST.value)
+    near = analysis.baselines.filter(
+        pl.col("samples") == 10_000, pl.col("baseline") == Baseline.NEAREST.value
+    )
     gaps = np.array(first) - [made.baselines[Baseline.NEAREST][j][made.held_out[j]].mean() for j in range(10)]
     half = stats.t.ppf(0.975, 9) * gaps.std(ddof=1) * np.sqrt(1 / 10 + 3 / 7)
     assert near["difference"][0] == pytest.approx(gaps.mean())
@@ -181,7 +186,10 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_page_has_conclusions_first_its_files_and_nothing_from_elsewhere(written):
     page = (written / "report.html").read_text()
     assert HOSTILE not in page and page.count("<script") == page.count("</script>") == 3
-    order = [page.index(f'id="{name}"') for name in ("conclusions", "unseen", "training", "saved", "contexts", "study")]
+    order = [
+        page.index(f'id="{name}"')
+        for name in ("conclusions", "unseen", "training", "saved", "contexts", "study")
+    ]
     assert order == sorted(order) and page.index("mine generalises") < order[1]
     links = set(re.findall(r'href="((?:figures|tables)/[^"]+)"', page))
     assert {f"tables/{name}.csv" for name in TABLES} <= links and len(links) >= 13

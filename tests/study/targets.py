@@ -102,4 +102,8 @@ GROUPS = {
     "groups": [[f"g{t // 3}"] for t in range(10)],
 }
 
-register_env("test/Target-v0", simulator=Target, contexts={"all": [{"target": t} for t in range(10)], "grouped": GROUPS})
+register_env(
+    "test/Target-v0",
+    simulator=Target,
+    contexts={"all": [{"target": t} for t in range(10)], "grouped": GROUPS},
+)

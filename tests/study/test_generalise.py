@@ -131,7 +131,7 @@ def test_errors_of_a_file_name_the_line(content, message):
 @pytest.mark.parametrize("key", ["splits = 3", 'by = "group"', "search_budget = 9"])
 def test_keys_of_this_kind_are_refused_in_a_search(key):
     search = f'[study]\nname = "s"\nbudget = 9\n{key}\n[[env]]\nid = "archgym/Softmax-v0"\n[[agent]]\nname = "random"\n'
-    with pytest.raises(ArchGymError, match="line 4: .* is a key of studies of kind 'generalise'"):
+    with pytest.raises(ArchGymError, match=r"line 4: .* is a key of studies of kind 'generalise'"):
         Study(search)
 
 
@@ -155,7 +155,10 @@ def test_a_training_run_stores_the_shares_of_the_policys_proposals():
     targets = [arguments["target"] for arguments in run.specification["held_out"]["arguments"]]
     assert result["status"] == "done" and result["samples"] == 200 and result["exact"] is True
     assert table["context"].to_pylist() == run.specification["held_out"]["names"]
-    first = [share(*design, t) for *design, t in zip(table["x"].to_pylist(), table["y"].to_pylist(), targets, strict=True)]
+    first = [
+        share(*design, t)
+        for *design, t in zip(table["x"].to_pylist(), table["y"].to_pylist(), targets, strict=True)
+    ]
     assert table["share_1"].to_pylist() == pytest.approx(first)
     assert np.exp(table["reward"].to_numpy()) == pytest.approx(first)
     best = np.stack([table[f"share_{v}"].to_numpy() for v in (1, 2, 3)])

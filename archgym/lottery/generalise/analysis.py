@@ -6,11 +6,11 @@ Per split j, the mean over seeds s and held-out contexts c,
 
 and over splits the interval of `archgym.lottery.generalise.statistics`. A policy
 
-    generalises                  its first design is better than a random design, than one design for all, and than
-                                 the nearest training context's optimum, each with an interval above 0
-    no better than copying       better than a random design, not than both others
-    no generalisation            not better than a random design
-    not resolved                 fewer than two splits
+    generalises                its first design is better than a random design, than one design for all, and
+                               than the nearest training context's optimum, each with an interval above 0
+    no better than copying     better than a random design, not than both others
+    no generalisation          not better than a random design
+    not resolved               fewer than two splits
 """
 
 from __future__ import annotations
@@ -258,7 +258,7 @@ def _policy(
         task.verify,
         *_limits(mean_over_splits(_split_means(verified), task.ratio)),
         *_limits(mean_over_splits(known_mean(worst, 1), task.ratio)),
-        float(first[j, s, c]), task.contexts[c], float(np.nanmin(verified)),
+        float(first[j, s, c]), task.contexts[int(c)], float(np.nanmin(verified)),
         spread_of_seeds(known_mean(first, 2)), float(known_mean(runs.seconds)),
         int((~np.isnan(runs.seconds)).sum()),
     )  # fmt: skip

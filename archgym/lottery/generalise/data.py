@@ -1,6 +1,8 @@
 """The input of the statistics: shares of the exact optimum on held-out contexts, split by split.
 
-    share = exp(reward under the context's objective - reward of its exact optimum),   0 where no design is valid
+    share = exp(reward under the context's objective - reward of its exact optimum)
+
+and 0 where a design is not valid.
 """
 
 from __future__ import annotations

@@ -100,8 +100,8 @@ def _task(
 
 
 def _best_share(table: pyarrow.Table, optimum: float, samples: int) -> Array:
-    """Share of the best valid design after 1 to `samples` samples, float64 [samples]; NaN for an optimum that is
-    not known.
+    """Share of the best valid design after 1 to `samples` samples, float64 [samples]; NaN without a
+    known optimum.
     """
     reward = np.full(samples, -np.inf)
     valid = table["valid"].to_numpy().astype(bool)

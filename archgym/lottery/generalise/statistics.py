@@ -1,13 +1,14 @@
 """Statistics over random splits of contexts, as pure functions over arrays.
 
 A value x_j of each of J random splits is a mean over its held-out contexts and seeds. Splits overlap, so that
-the x_j are dependent and s^2 / J is too small by a factor that grows with J. The corrected resampled t interval
-(Nadeau and Bengio, Inference for the generalization error, Machine Learning 52, 2003, section 4.3) is
+the x_j are dependent, and s^2 / J is too small by a factor that grows with J. The corrected resampled t
+interval (Nadeau and Bengio, Inference for the generalization error, Machine Learning 52, 2003) is
 
     mean(x) +- t_(J-1) s sqrt(1/J + n_held_out / n_training)
 
 For contexts with values of their own, which do not depend on the split, its variance is exact: s^2 is
-sigma^2 n_training / (n_held_out N), and the mean of many splits has the variance sigma^2 / N of all N contexts.
+sigma^2 n_training / (n_held_out N), and the mean of many splits has the variance sigma^2 / N of all N
+contexts. tests/lottery/test_generalise_report.py has its coverage.
 """
 
 from __future__ import annotations
@@ -54,8 +55,8 @@ def spread_of_seeds(values: Array) -> float:
 def samples_to_equal(searched: Array, policy: Array, ratio: float) -> tuple[float, float, float]:
     """Samples of a held-out context with which a search is as good as a policy.
 
-    The first n at which the mean over splits of d_n = searched_n - policy is not negative. Its interval has all
-    n at which the interval of d_n contains 0: below it the search is worse, above it the search is better.
+    The first n at which the mean over splits of d_n = searched_n - policy is not negative. Its interval has
+    all n at which the interval of d_n contains 0: below it the search is worse, above it better.
 
     Args:
         searched: a split's mean share after 1 to N samples, float64 [J, N], not decreasing in n.

@@ -15,8 +15,8 @@ from archgym.text import duration
 
 MEANING = {
     Transfer.GENERALISES: (
-        "its first design for a held-out context is better than a random valid design, than the one design that "
-        "is best for all training contexts, and than the optimum of the nearest training context; each "
+        "its first design for a held-out context is better than a random valid design, than the one design "
+        "that is best for all training contexts, and than the optimum of the nearest training context; each "
         "difference has an interval above 0"
     ),
     Transfer.COPIES: "better than a random valid design, but not than both kinds of copies",
@@ -61,11 +61,11 @@ def _policy(row: Mapping[str, Any]) -> str:
     }[Transfer(row["verdict"])]
     verified = f"{row['verified']:.2f} ({interval(row['verified_low'], row['verified_high'])})"
     return (
-        f"{says}: after {row['samples']:,} training samples ({duration(row['seconds'])}), its first design for a "
-        f"context that it never saw has {row['share']:.2f} of the exact optimum "
-        f"({interval(row['share_low'], row['share_high'])}), and the best of {row['verify']} simulated proposals "
-        f"{verified}; the worst held-out context of a split has {_number(row['worst'])} on average, the lowest of "
-        f"all {row['lowest']:.2f} ({row['lowest_context']})."
+        f"{says}: after {row['samples']:,} training samples ({duration(row['seconds'])}), its first design "
+        f"for a context that it never saw has {row['share']:.2f} of the exact optimum "
+        f"({interval(row['share_low'], row['share_high'])}), and the best of {row['verify']} simulated "
+        f"proposals {verified}; the worst context of a split has {_number(row['worst'])} on average, "
+        f"the lowest of all {row['lowest']:.2f} ({row['lowest_context']})."
     )
 
 
@@ -96,15 +96,14 @@ def _saved(row: Mapping[str, Any], saved: list[dict[str, Any]]) -> str:
         searches = ", ".join(f"{one['search']} {equal_in_words(one)}" for one in mine)
         own = f"the {quality}" + (f", which takes {spent} itself" if spent else "")
         parts.append(f"as {own}: {searches}")
-    return f"samples of the held-out context with which a search is as good as {row['agent']}, {'; '.join(parts)}."
+    equal = f"with which a search is as good as {row['agent']}, {'; '.join(parts)}"
+    return f"samples of the held-out context {equal}."
 
 
 def equal_in_words(row: Mapping[str, Any]) -> str:
     """45 (38 to 60), 250 (180 to > 300), or > 300."""
-    numbers = [_samples(row[name], row["limit"]) for name in ("equal", "low", "high")]
-    if row["low"] is None or row["equal"] is None:
-        return numbers[0]
-    return numbers[0] if numbers[0] == numbers[1] == numbers[2] else f"{numbers[0]} ({numbers[1]} to {numbers[2]})"
+    equal, low, high = (_samples(row[name], row["limit"]) for name in ("equal", "low", "high"))
+    return equal if row["low"] is None or equal == low == high else f"{equal} ({low} to {high})"
 
 
 def _samples(value: float | None, limit: int) -> str:

@@ -1,4 +1,4 @@
-"""The report of a study of kind "generalise": its charts and sections, and its page in the lottery's layout."""
+"""The report of a study of kind "generalise": its charts, sections and page, in the lottery's layout."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import polars as pl
 from archgym.lottery.generalise.analysis import TABLES, Analysis, Transfer
 from archgym.lottery.generalise.data import Baseline
 from archgym.lottery.generalise.words import MEANING, conclude, equal_in_words, final
-from archgym.lottery.report.charts import Chart
+from archgym.lottery.report.charts import SHAPES, Chart
 from archgym.lottery.report.page import conclusions_by_task, render, write_files
 from archgym.lottery.report.scales import agent_colour, known_rows, samples_axis, tooltip
 from archgym.lottery.report.sections import Choice, Panel, Section
@@ -21,7 +21,7 @@ FIRST, VERIFIED = "first proposal", "best of the simulated proposals"
 SHOWN = 60
 """Contexts of a chart; the table has all."""
 
-_TONES = {
+_TONES: Mapping[str, str] = {
     Transfer.GENERALISES: "yes",
     Transfer.COPIES: "open",
     Transfer.NOTHING: "no",
@@ -61,7 +61,7 @@ def write_generalise_report(
         title=title,
         provenance=dict(provenance),
         conclusions=conclusions_by_task(tasks, conclude(analysis)),
-        policies=[{**row, "tone": _TONES[Transfer(row["verdict"])]} for row in final(analysis.policies).to_dicts()],
+        policies=[{**row, "tone": _TONES[row["verdict"]]} for row in _final_rows(analysis.policies)],
         compared=_final_rows(analysis.baselines),
         saved=_saved_table(analysis),
         meanings={verdict.value: words for verdict, words in MEANING.items()},
@@ -95,7 +95,10 @@ def _by_task(frame: pl.DataFrame) -> dict[str, pl.DataFrame]:
 
 def _training(analysis: Analysis, agents: Sequence[str]) -> Section:
     keys = ["task", "agent", "samples"]
-    columns = {FIRST: ("share", "share_low", "share_high"), VERIFIED: ("verified", "verified_low", "verified_high")}
+    columns = {
+        FIRST: ("share", "share_low", "share_high"),
+        VERIFIED: ("verified", "verified_low", "verified_high"),
+    }
     curves = pl.concat(
         analysis.policies.select(
             *keys, pl.lit(quality).alias("quality"),
@@ -109,7 +112,9 @@ def _training(analysis: Analysis, agents: Sequence[str]) -> Section:
         panels.append(Panel(task, training_curve(rows, levels[task], agents), "task"))
         figures[task] = training_curve(rows.filter(pl.col("quality") == FIRST), levels[task], agents)
     choices = [Choice("quality", "Share of", list(columns), FIRST)]
-    return Section("training", panels, choices, {"training-samples": figures}, ["policies", "training_runs"], 420)
+    return Section(
+        "training", panels, choices, {"training-samples": figures}, ["policies", "training_runs"], 420
+    )
 
 
 def _levels(analysis: Analysis) -> pl.DataFrame:
@@ -125,8 +130,8 @@ def _saved(analysis: Analysis, agents: Sequence[str]) -> Section:
             figures[task] = saved_samples(rows, last[task], agents)
             panels.append(Panel(task, figures[task], "task"))
     return Section(
-        "saved", panels, figures={"samples-saved": figures} if figures else {}, tables=["samples_saved", "searches"],
-        panel_width=420,
+        "saved", panels, figures={"samples-saved": figures} if figures else {},
+        tables=["samples_saved", "searches"], panel_width=420,
     )  # fmt: skip
 
 
@@ -155,7 +160,7 @@ def _share(title: str) -> dict[str, Any]:
 
 
 def training_curve(frame: pl.DataFrame, levels: pl.DataFrame, agents: Sequence[str]) -> Chart:
-    """Share on held-out contexts over training samples, with intervals over splits, and the baselines' levels.
+    """Share on held-out contexts over training samples, with intervals over splits, and the baselines.
 
     Args:
         frame: task, agent, samples, quality, share, low, high; one quality is shown at a time.
@@ -172,7 +177,9 @@ def training_curve(frame: pl.DataFrame, levels: pl.DataFrame, agents: Sequence[s
     )
     base = alt.Chart(rows).encode(
         x=x, color=agent_colour(agents, legend=True), detail="quality:N",
-        tooltip=tooltip(agent="agent", training_samples="samples|,d", share="share|.3f", low="low|.3f", high="high|.3f"),
+        tooltip=tooltip(
+            agent="agent", training_samples="samples|,d", share="share|.3f", low="low|.3f", high="high|.3f"
+        ),
     )  # fmt: skip
     y = alt.Y("share:Q", **_share("share of the exact optimum"))
     line = base.mark_line(strokeWidth=2).encode(y=y)
@@ -207,12 +214,17 @@ def saved_samples(searches: pl.DataFrame, policies: pl.DataFrame, agents: Sequen
     """
     rows = known_rows(searches, "share")
     colour = agent_colour(agents, legend=True)
-    x, y = samples_axis(rows, "samples", "samples of the held-out context"), _share("share of the exact optimum")
+    x, y = (
+        samples_axis(rows, "samples", "samples of the held-out context"),
+        _share("share of the exact optimum"),
+    )
     base = alt.Chart(rows).encode(x=x, color=colour)
     band = base.mark_area(opacity=0.1, clip=True).encode(y=alt.Y("low:Q", **y), y2="high:Q")
     line = base.mark_line(strokeWidth=2, clip=True).encode(
         y=alt.Y("share:Q", **y),
-        tooltip=tooltip(agent="agent", samples="samples|,d", share="share|.3f", low="low|.3f", high="high|.3f"),
+        tooltip=tooltip(
+            agent="agent", samples="samples|,d", share="share|.3f", low="low|.3f", high="high|.3f"
+        ),
     )
     own = alt.Chart(policies).encode(color=colour)
     details = tooltip(
@@ -223,14 +235,17 @@ def saved_samples(searches: pl.DataFrame, policies: pl.DataFrame, agents: Sequen
     verified = own.mark_point(shape="diamond", filled=True, size=110, opacity=1).encode(
         x=alt.X("verify:Q"), y=alt.Y("verified:Q", **y), tooltip=details
     )
-    names = own.mark_text(align="right", dx=-4, dy=-7, x="width").encode(y=alt.Y("share:Q", **y), text="agent:N")
+    names = own.mark_text(align="right", dx=-4, dy=-7, x="width").encode(
+        y=alt.Y("share:Q", **y), text="agent:N"
+    )
     return alt.layer(band, line, first, verified, names).properties(
-        height=250, description="Share that searches reach over samples of the held-out context, and policies without."
+        height=250,
+        description="Share that searches reach over samples of a context, and policies without.",
     )
 
 
 def contexts_chart(frame: pl.DataFrame, agents: Sequence[str]) -> Chart:
-    """Share by held-out context of the policy and of both copies; the `SHOWN` contexts with the lowest shares.
+    """Share by held-out context of the policy and of both copies, for the `SHOWN` contexts with the lowest.
 
     Args:
         frame: rows of `Analysis.contexts` for one task; one agent is shown at a time.
@@ -252,7 +267,7 @@ def contexts_chart(frame: pl.DataFrame, agents: Sequence[str]) -> Chart:
     def at(column: str) -> alt.X:
         return alt.X(f"{column}:Q", **_share("share of the exact optimum"))
 
-    near = base.mark_point(shape="M-0.2,-1L0.2,-1L0.2,1L-0.2,1Z", filled=True, size=150, opacity=1, style="name")
+    near = base.mark_point(shape=SHAPES["random search"], filled=True, size=150, opacity=1, style="name")
     one = base.mark_point(shape="triangle-up", filled=True, size=40, opacity=0.8, style="name")
     ring = base.mark_point(shape="circle", filled=False, size=60, opacity=1, strokeWidth=1.6)
     dot = base.mark_point(shape="circle", filled=True, size=52, opacity=1)
@@ -263,5 +278,5 @@ def contexts_chart(frame: pl.DataFrame, agents: Sequence[str]) -> Chart:
         dot.encode(x=at("share"), color=agent_colour(agents)),
     ).properties(
         height=alt.Step(16),
-        description="Share of the exact optimum for each held-out context: the policy, and both kinds of copies.",
+        description="Share of the exact optimum for each held-out context: policy and copies.",
     )
