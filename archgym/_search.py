@@ -20,6 +20,8 @@ import gymnasium
 import numpy as np
 
 from archgym.agent import Agent
+from archgym.contexts.features import context_features
+from archgym.contexts.policy import Policy
 from archgym.env import ArchVectorEnv
 from archgym.errors import ArchGymError, BudgetExhausted, reason_of, whole
 from archgym.evaluator import Evaluator
@@ -31,7 +33,7 @@ from archgym.optimum import Optimum, known_optimum
 from archgym.pareto import Front, check_front, find_front
 from archgym.registry import get_agent, get_task, list_agents
 from archgym.simulator import Metric
-from archgym.space import Array, DesignSpace
+from archgym.space import Array, DesignSpace, Indices
 from archgym.task import AgentSpecification, EnvSpecification, Specification
 from archgym.text import shown
 from archgym.values import identity_of, read_arguments, settle, write
@@ -45,6 +47,10 @@ if TYPE_CHECKING:
 
 
 INCUMBENTS = 5  # designs of a measured search that are measured again
+PROPOSALS = 5  # designs of a policy that a search starts from
+
+Start = Policy | Sequence[Mapping[str, Any]] | Array
+"""Designs that a search starts from: a policy, mappings of parameters and values, or indices [K, P]."""
 
 
 @dataclass(frozen=True)
@@ -184,6 +190,7 @@ class Search:
         num_envs: int | None = None,
         cache: str | os.PathLike[str] | None = None,
         front: Sequence[str] | None = None,
+        start: Start | None = None,
     ):
         self.budget = whole("budget", budget, least=1)
         self.seed = whole("seed", seed, least=0)
@@ -223,6 +230,7 @@ class Search:
         self.env: ArchVectorEnv = made.unwrapped
         self.ledger.budget = self.budget
         self.front = () if front is None else check_front(front, self.env.simulator)
+        self.start = None if start is None else _first_designs(start, self.agent, self.env.evaluator)
         environment = EnvSpecification.from_dict(self.env.evaluator.specification())
         # as they were before the simulator had them
         kwargs = {
@@ -235,6 +243,7 @@ class Search:
             self.seed,
             width,
             __version__,
+            () if self.start is None else self.start.tolist(),
         )
         self.specification: dict[str, Any] = json.loads(json.dumps(specification.to_dict(), default=write))
         if cache is not None:
@@ -288,7 +297,8 @@ class Search:
         env: VectorEnv = vector.RewardVector(self.env, self._followed) if self._followed else self.env
         allowed = self.ledger.budget  # before the agent could change it
         with suppress(BudgetExhausted):
-            self.agent.search(env, budget=self.budget, seed=self.seed)
+            start = {} if self.start is None else {"start": self.start}
+            self.agent.search(env, budget=self.budget, seed=self.seed, **start)
         agent, samples = agent_name(self.agent), self.ledger.samples
         if samples == 0 or (allowed is not None and samples > allowed):
             raise ArchGymError(
@@ -377,6 +387,7 @@ def search(
     num_envs: int | None = None,
     cache: str | os.PathLike[str] | None = None,
     front: Sequence[str] | None = None,
+    start: Start | None = None,
 ) -> SearchResult:
     """Search a design space.
 
@@ -394,6 +405,8 @@ def search(
         front: two metrics or more to trade off: an agent that can (`nsga2`) is paid a reward for each of them
             and searches for their Pareto front, others keep the scalar reward; `result.front` is what was
             found either way.
+        start: designs to evaluate first, as samples that the agent learns from: mappings of parameters and
+            values, indices [K, P], or a `Policy`, which proposes five for this task.
 
     Raises:
         ArchGymError: an unknown environment, agent, argument or hyperparameter (with the nearest names), or a
@@ -415,6 +428,7 @@ def search(
         num_envs=num_envs,
         cache=cache,
         front=front,
+        start=start,
     ).run()
 
 
@@ -470,6 +484,7 @@ def specified(
         env_kwargs=kwargs,
         cache=cache,
         front=run.env.front or None,
+        start=np.array(run.start, np.int64) if run.start else None,
     )
 
 
@@ -499,6 +514,24 @@ def make_any_agent(agent: str | Agent | type[Agent], hyperparameters: Mapping[st
             f"expected an agent's name, a subclass of archgym.Agent, or an instance of one, got {agent!r}"
         )
     return agent(**hyperparameters)
+
+
+def _first_designs(start: Start, agent: Agent, evaluator: Evaluator) -> Indices:
+    """The designs that a search starts from: int64 [K, P]."""
+    if "start" not in inspect.signature(agent.search).parameters:
+        raise ArchGymError(
+            "expected an agent that starts from given designs (genetic, tpe, bo and all ask-tell agents do), "
+            f"got {agent_name(agent)}; use one of them or leave start out"
+        )
+    space = evaluator.simulator.space
+    if not isinstance(start, Policy):
+        return space.rows(start)
+    if start.space != space:
+        raise ArchGymError(f"expected a policy with the design space {space!r}, got {start.space!r}")
+    if evaluator.contexts is not None:
+        raise ArchGymError("a policy proposes designs for one task: leave contexts out or give designs")
+    features = start.features.vector(context_features(evaluator.simulator, evaluator.objective))
+    return start.rank(features, min(PROPOSALS, space.size))
 
 
 def agent_name(agent: Agent) -> str:

@@ -5,6 +5,9 @@ agents sweep designs with. `AskTellAgent` supplies the loop for algorithms that 
 their rewards:
 
     repeat: ask until the environment is full -> step -> tell         (until the ledger's budget is spent)
+
+A search may be given designs to start from: they are evaluated first, with proposals that fill up their last
+step, and learned from together (`warm`).
 """
 
 from __future__ import annotations
@@ -98,6 +101,9 @@ class Agent(ABC):
             env: a vector environment whose actions are rows of indices, MultiDiscrete(nvec).
             budget: number of samples that the ledger allows.
             seed: seed for all random choices of the agent.
+
+        An agent that can start from given designs has a further keyword `start`: int64 [K, P], evaluated
+        first, or None.
         """
 
 
@@ -164,12 +170,22 @@ class AskTellAgent(Agent):
         more = {"valid": valid} if self._takes_valid else {}
         self.tell(indices, rewards, metrics, feasible, **more)
 
+    def warm(
+        self, indices: Indices, rewards: Array, metrics: Mapping[str, Array], feasible: Array, valid: Array
+    ) -> None:
+        """Learn, before any `tell`, from the designs that a search starts from [B, P]; only the last of them,
+        which fill up a step, were asked for.
+
+        The arguments are those of `tell`. Agents that keep something for each design asked override this.
+        """
+        self.receive(indices, rewards, metrics, feasible, valid)
+
     @cached_property
     def _takes_valid(self) -> bool:
         parameters = inspect.signature(self.tell).parameters.values()
         return any(p.name == "valid" or p.kind is p.VAR_KEYWORD for p in parameters)
 
-    def search(self, env: VectorEnv, *, budget: int, seed: int) -> None:
+    def search(self, env: VectorEnv, *, budget: int, seed: int, start: Indices | None = None) -> None:
         self.adapt(budget)
         unwrapped = core(env)
         self.objective = unwrapped.objective
@@ -180,14 +196,31 @@ class AskTellAgent(Agent):
         self.start(unwrapped.simulator.space, budget=budget, rng=stream(seed, "agent"))
         env.reset(seed=seed)
         try:
+            if start is not None:
+                self._start_from(start, env)
             while True:
-                indices = self._ask_all(env.num_envs)
-                *_, info = env.step(indices)
-                done = finished(info)
-                metrics = {metric.name: done["metrics"][metric.name] for metric in self.metrics}
-                self.receive(indices, done["reward"], metrics, done["feasible"], done["valid"])
+                self.receive(*self._evaluated(self._ask_all(env.num_envs), env))
         except BudgetExhausted:
             return
+
+    def _start_from(self, designs: Indices, env: VectorEnv) -> None:
+        """Evaluate designs [K, P], and proposals that fill up the last step, and learn from all of them."""
+        if missing := -len(designs) % env.num_envs:
+            designs = np.concatenate([designs, self._ask_all(missing)])
+        steps = [self._evaluated(rows, env) for rows in np.split(designs, len(designs) // env.num_envs)]
+        indices, rewards, metrics, feasible, valid = zip(*steps, strict=True)
+        columns = {name: np.concatenate([each[name] for each in metrics]) for name in metrics[0]}
+        join = np.concatenate
+        self.warm(join(indices), join(rewards), columns, join(feasible), join(valid))
+
+    def _evaluated(
+        self, indices: Indices, env: VectorEnv
+    ) -> tuple[Indices, Array, dict[str, Array], Array, Array]:
+        """Step with designs of the environment's width; the arguments of `receive`."""
+        *_, info = env.step(indices)
+        done = finished(info)
+        metrics = {metric.name: done["metrics"][metric.name] for metric in self.metrics}
+        return indices, done["reward"], metrics, done["feasible"], done["valid"]
 
     def _ask_all(self, width: int) -> Indices:
         batches: list[Array] = []

@@ -10,7 +10,7 @@ No other module takes the dictionary apart.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -242,6 +242,7 @@ class Specification:
         seed: seed of the run.
         num_envs: designs per step.
         version: version of archgym; None before the run.
+        start: designs that the search starts from, as rows of indices; empty without.
         held_out: contexts that a policy designs for after its training (`archgym.study.training`), in the
             form of `Contexts.to_dict`; None in other runs.
         verify: proposals for each of them that are simulated.
@@ -253,6 +254,7 @@ class Specification:
     seed: int
     num_envs: int
     version: str | None = None
+    start: Sequence[Sequence[int]] = ()
     held_out: Mapping[str, Any] | None = None
     verify: int = 0
 
@@ -274,6 +276,7 @@ class Specification:
             run["seed"],
             run["num_envs"],
             run.get("archgym"),
+            run.get("start") or (),
             run.get("held_out"),
             run.get("verify", 0),
         )
@@ -281,6 +284,7 @@ class Specification:
     def to_dict(self) -> dict[str, Any]:
         """The dictionary form, from which `archgym.search_again` repeats the run."""
         version = {} if self.version is None else {"archgym": self.version}
+        start = {"start": self.start} if self.start else {}
         env, agent = self.env.as_dict, self.agent.as_dict
         judged = {} if self.held_out is None else {"held_out": self.held_out, "verify": self.verify}
         return {
@@ -290,18 +294,19 @@ class Specification:
             "budget": self.budget,
             "seed": self.seed,
             "num_envs": self.num_envs,
+            **start,
             **judged,
         }
 
 
 _ROWS = ("env", "agent", "budget", "seed", "num_envs")
-_OF_POLICIES = ("held_out", "verify")
+_OPTIONAL = ("start", "held_out", "verify")  # written where they are set
 
 
 def what_decides_rows(specification: Mapping[str, Any]) -> dict[str, Any]:
     """A specification's dictionary form without the version of archgym, every other key as it is stored."""
-    judged = [name for name in _OF_POLICIES if name in specification]
-    return {name: specification[name] for name in (*_ROWS, *judged)}
+    optional = [name for name in _OPTIONAL if name in specification]
+    return {name: specification[name] for name in (*_ROWS, *optional)}
 
 
 def _table(given: Any, name: str, keys: Iterable[str] = ()) -> Mapping[str, Any]:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archgym import ArchGymError, DesignSpace, Integer, Metric, Simulator
+from archgym import ArchGymError, DesignSpace, Integer, Metric, Minimize, Objective, Simulator
 from archgym.envs.contexts import accelerator as accelerator_contexts
 from archgym.optimum import Optimum
 from archgym.processes.exits import INTERRUPTED
@@ -337,6 +337,14 @@ def test_a_shipped_optimum_is_the_best_of_a_slice(context):
         best = max(best, rewards.reward[rewards.valid].max())
     assert simulator.space.size == 69_984
     assert best == pytest.approx(found["reward"], rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    "given", [{"area_mm2": 8.0}, {"area_mm2": 32.0}, {"objective": Objective(Minimize("latency_s"))}]
+)
+def test_shipped_optima_are_not_used_under_another_objective(given):
+    evaluator = gymnasium.make("archgym/Accelerator-v0", contexts="networks", **given).unwrapped.evaluator
+    assert not evaluator.exact.any() and not evaluator.best.any()
 
 
 def test_the_generator_goes_on_where_it_stopped(tmp_path, monkeypatch):

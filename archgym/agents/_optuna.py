@@ -17,6 +17,7 @@ import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 from optuna.samplers import BaseSampler
+from optuna.trial import create_trial
 
 from archgym.agent import AskTellAgent
 from archgym.space import Array, DesignSpace, Indices, Parameter
@@ -48,6 +49,17 @@ class OptunaAgent(AskTellAgent):
         self.trials += trials
         rows = [[trial.params[name] for name in self.names] for trial in trials]
         return np.array(rows, np.int64).reshape(n, len(self.names))
+
+    def warm(
+        self, indices: Indices, rewards: Array, metrics: Mapping[str, Array], feasible: Array, valid: Array
+    ) -> None:
+        """Add finished trials for the designs that were not asked for."""
+        given = len(indices) - len(self.trials)
+        for design, reward in zip(indices[:given].tolist(), rewards[:given].tolist(), strict=True):
+            params = dict(zip(self.names, design, strict=True))
+            trial = create_trial(params=params, distributions=self.distributions, value=reward)
+            self.study.add_trial(trial)
+        self.tell(indices[given:], rewards[given:], metrics, feasible[given:])
 
     def tell(self, indices: Indices, rewards: Array, metrics: Mapping[str, Array], feasible: Array) -> None:
         for trial, reward in zip(self.trials, rewards.tolist(), strict=True):

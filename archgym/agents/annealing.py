@@ -70,9 +70,11 @@ class Annealing(AskTellAgent):
                 designs, rewards, known = complete
                 spread = rewards[known].std() if known.any() else 0.0
                 self.sigma = spread or 1.0
-                best = np.argsort(-rewards, kind="stable")[: len(indices)]
+                best = np.argsort(-rewards, kind="stable")
                 self.designs, self.rewards = designs[best], rewards[best]
             return
+        chains = np.arange(len(indices)) % len(self.designs)  # one for each row of a batch
+        self.designs, self.rewards = self.designs[chains], self.rewards[chains]
         accept = self.rng.random(len(rewards)) < np.exp(
             np.minimum(0.0, (rewards - self.rewards) / self.temperature)
         )

@@ -61,17 +61,15 @@ class CMAES(AskTellAgent):
         self.nvec = space.nvec[self.free]
         self.seen: set[bytes] = set()
         self.starts = 0
+        self.mean: Array | None = np.full(len(self.free), 0.5)  # where the next start begins; None: anywhere
         self.optimizer: CMA | CMAwM | None = None
         self.pending: list[Array] = []  # points whose rewards are not known yet
         self.solutions: list[tuple[Array, float]] = []  # points of this generation, with negated rewards
         self.new = 0  # designs of this generation that were not seen before
 
     def _restarted(self, population: int) -> CMA | CMAwM:
-        mean = (
-            np.full(len(self.nvec), 0.5)
-            if self.starts == 0
-            else (self.rng.integers(self.nvec) + 0.5) / self.nvec
-        )
+        mean = (self.rng.integers(self.nvec) + 0.5) / self.nvec if self.mean is None else self.mean
+        self.mean = None
         self.starts += 1
         seed = int(self.rng.integers(2**31))
         if not self.margin:
@@ -96,6 +94,15 @@ class CMAES(AskTellAgent):
             self.pending.append(point)
             designs[row, self.free] = np.minimum(np.minimum(cell, LAST) * self.nvec, self.nvec - 1)
         return designs
+
+    def warm(
+        self, indices: Indices, rewards: Array, metrics: Mapping[str, Array], feasible: Array, valid: Array
+    ) -> None:
+        """Begin at the best of the designs."""
+        best = indices[rewards.argmax(), self.free]
+        self.mean = (best + 0.5) / self.nvec
+        self.optimizer, self.pending = None, []
+        self.seen.update(row.tobytes() for row in indices)
 
     def tell(self, indices: Indices, rewards: Array, metrics: Mapping[str, Array], feasible: Array) -> None:
         if self.optimizer is None:

@@ -79,7 +79,7 @@ class Controller(AskTellAgent):
         ]
     )
 
-    def search(self, env: VectorEnv, *, budget: int, seed: int) -> None:
+    def search(self, env: VectorEnv, *, budget: int, seed: int, start: Indices | None = None) -> None:
         try:
             import torch  # noqa: F401
         except ImportError as error:
@@ -87,7 +87,7 @@ class Controller(AskTellAgent):
                 'the "controller" agent needs PyTorch: pip install "archgym[gp]"'
             ) from error
         with alone_with_torch():
-            super().search(env, budget=budget, seed=seed)
+            super().search(env, budget=budget, seed=seed, start=start)
 
     def start(self, space: DesignSpace, *, budget: int, rng: np.random.Generator) -> None:
         import torch
@@ -131,6 +131,12 @@ class Controller(AskTellAgent):
         self.starts.append(read)
         with torch.no_grad():
             return self.write(self.read(read))[0]
+
+    def warm(
+        self, indices: Indices, rewards: Array, metrics: Mapping[str, Array], feasible: Array, valid: Array
+    ) -> None:
+        self.starts = [np.empty((len(indices), 0), np.int64)]  # nothing is read before the first update
+        super().warm(indices, rewards, metrics, feasible, valid)
 
     def tell(self, indices: Indices, rewards: Array, metrics: Mapping[str, Array], feasible: Array) -> None:
         read, self.starts = np.concatenate(self.starts), []

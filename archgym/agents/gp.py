@@ -17,7 +17,7 @@ from archgym.agents._designs import check_listable
 from archgym.agents._optuna import OptunaAgent
 from archgym.agents._torch import alone_with_torch
 from archgym.errors import MissingDependency
-from archgym.space import Categorical, DesignSpace, Ordinal
+from archgym.space import Categorical, DesignSpace, Indices, Ordinal
 
 
 class GaussianProcess(OptunaAgent):
@@ -42,13 +42,13 @@ class GaussianProcess(OptunaAgent):
         ]
     )
 
-    def search(self, env: VectorEnv, *, budget: int, seed: int) -> None:
+    def search(self, env: VectorEnv, *, budget: int, seed: int, start: Indices | None = None) -> None:
         try:
             import torch  # noqa: F401
         except ImportError as error:
             raise MissingDependency('the "gp" agent needs PyTorch: pip install "archgym[gp]"') from error
         with alone_with_torch():
-            super().search(env, budget=budget, seed=seed)
+            super().search(env, budget=budget, seed=seed, start=start)
 
     def sampler(self, space: DesignSpace, seed: int) -> BaseSampler:
         check_listable(self, space)

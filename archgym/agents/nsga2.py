@@ -89,6 +89,12 @@ class NSGA2(AskTellAgent):
         children[rows, genes] = other_values(self.space, children[rows, genes], genes, self.rng)
         return self._unseen(children)
 
+    def warm(
+        self, indices: Indices, rewards: Array, metrics: Mapping[str, Array], feasible: Array, valid: Array
+    ) -> None:
+        self.seen.update(design.tobytes() for design in indices)
+        super().warm(indices, rewards, metrics, feasible, valid)
+
     def tell(
         self,
         indices: Indices,

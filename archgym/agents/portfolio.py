@@ -74,6 +74,14 @@ class Portfolio(AskTellAgent):
         self.owners += [chosen] * len(designs)
         return designs
 
+    def warm(
+        self, indices: Indices, rewards: Array, metrics: Mapping[str, Array], feasible: Array, valid: Array
+    ) -> None:
+        self.owners = []
+        self.best = rewards[valid].max(initial=-np.inf)
+        for arm in self.arms:
+            arm.warm(indices, rewards, metrics, feasible, valid)
+
     def tell(
         self,
         indices: Indices,

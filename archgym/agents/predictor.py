@@ -93,6 +93,12 @@ class Predictor(AskTellAgent):
         merit = predicted.mean(axis=0) + OPTIMISM * predicted.std(axis=0)
         return self._unseen(proposals[np.argsort(-merit, kind="stable")], n)
 
+    def warm(
+        self, indices: Indices, rewards: Array, metrics: Mapping[str, Array], feasible: Array, valid: Array
+    ) -> None:
+        self.seen.update(design.tobytes() for design in indices)
+        super().warm(indices, rewards, metrics, feasible, valid)
+
     def tell(self, indices: Indices, rewards: Array, metrics: Mapping[str, Array], feasible: Array) -> None:
         self.designs = np.concatenate([self.designs, indices])
         self.rewards = np.concatenate([self.rewards, np.where(feasible, rewards, -np.inf)])

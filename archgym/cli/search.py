@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, NoReturn
 
+import gymnasium
 import numpy as np
 import typer
 
-from archgym._search import Incumbent, Search, SearchResult
+from archgym._search import Incumbent, Search, SearchResult, Start
 from archgym.cli.options import Env, Settings, building, check_file, names_of, pairs
 from archgym.cli.screen import Unfinished, fact_sheet, heading, new_table, stdout
 from archgym.cli.tables import Table
 from archgym.cli.words import print_design, quantity
+from archgym.contexts.policy import Policy
 from archgym.contexts.sets import Contexts
 from archgym.errors import ArchGymError, reason_of
+from archgym.files.archive import reading
+from archgym.files.columns import read_designs
+from archgym.infos import core
 from archgym.objective import CAPPED, Objective, Target
 from archgym.optimum import to_enumerate
 from archgym.processes.exits import INTERRUPTED
@@ -88,6 +94,13 @@ def search(
             ),
         ),
     ] = None,
+    start: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Designs to evaluate first, a .json or .csv file, or a policy, which proposes five.",
+        ),
+    ] = None,
 ) -> None:
     """Search a design space; prints the best design, its metrics and, where the optimum is known, the regret.
 
@@ -99,7 +112,7 @@ def search(
             raise ArchGymError(
                 "--hp, --cache, --proxy, --front and --out go with one agent, not with several"
             )
-        _compare(env, agents, budget, seed, settings, num_envs)
+        _compare(env, agents, budget, seed, settings, num_envs, start)
         return
     agent: str | Agent = agents[0]
     facts: list[tuple[str, str]] = []
@@ -119,6 +132,7 @@ def search(
             num_envs=num_envs,
             cache=cache,
             front=None if front is None else names_of(front),
+            start=None if start is None else _designs(start, env, settings),
         )
     found = _run(run, alone=True)
     chosen = ", ".join(filter(None, [assignments(settings), assignments(hyperparameters), f"seed {seed}"]))
@@ -126,6 +140,28 @@ def search(
     ended = _show(run, found, out, facts)
     if ended is not None:
         _end({agents[0]: ended})
+
+
+def _designs(path: Path, env: str, settings: Mapping[str, Any]) -> Start:
+    """The designs, or the policy, in a file to start from.
+
+    Raises:
+        ArchGymError: a file that cannot be read, or of another kind.
+    """
+    if path.suffix not in (".json", ".csv"):
+        return Policy.load(path)
+    with reading(path, "a file of designs"):
+        if path.suffix == ".json":
+            designs: Start = json.loads(path.read_text(encoding="utf-8-sig"))
+            return designs
+        import pyarrow.csv
+
+        table = pyarrow.csv.read_csv(path)
+        with closing(gymnasium.make(env, **settings)) as made:
+            space = core(made).simulator.space
+        if missing := set(space.names) - set(table.column_names):
+            raise ArchGymError(f"expected a column for every parameter, got none for {min(missing)!r}")
+        return read_designs(space, table)
 
 
 def _on_proxy(
@@ -195,12 +231,19 @@ def _how_it_ended(error: BaseException) -> str:
 
 
 def _compare(
-    env: str, agents: Sequence[str], budget: int, seed: int, settings: dict[str, Any], num_envs: int | None
+    env: str,
+    agents: Sequence[str],
+    budget: int,
+    seed: int,
+    settings: dict[str, Any],
+    num_envs: int | None,
+    start: Path | None,
 ) -> None:
     """Run several agents on one task, one after the other, and print a table of their results."""
     with building(get_task(env), settings):
+        first = None if start is None else _designs(start, env, settings)
         runs = [
-            Search(env, name, budget=budget, seed=seed, env_kwargs=settings, num_envs=num_envs)
+            Search(env, name, budget=budget, seed=seed, env_kwargs=settings, num_envs=num_envs, start=first)
             for name in agents
         ]
     simulator, goals = runs[0].env.simulator, _goals(runs[0].env.simulator, runs[0].env.objective)

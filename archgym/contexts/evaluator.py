@@ -103,7 +103,8 @@ class ContextualEvaluator(Evaluator):
         self.features = Features.of(found) if given is None else Features(given)
         self.contexts = replace(self.given, constants=self.features.constants)
         self.feature_rows = np.array([self.features.vector(each) for each in found], np.float32)
-        optima = self.given.optima or (None,) * len(self.given)
+        stated = None if kwargs or objective is not None else self.given.optima  # of the defaults alone
+        optima = stated or (None,) * len(self.given)
         known = [_best_reward(member, design) for member, design in zip(self.members, optima, strict=True)]
         self.exact = np.array([reward is not None for reward in known])
         self.best = np.array([0.0 if reward is None else reward for reward in known])

@@ -43,7 +43,8 @@ class Contexts:
         arguments: the environment's arguments that each context sets.
         names: distinct names; default: the arguments in words.
         weights: positive weights with which contexts are drawn; None draws uniformly.
-        optima: the exact best design of each context by parameter name, or None where it is not stated.
+        optima: the exact best design of each context by parameter name, or None where it is not stated; an
+            environment with an objective or other arguments of its own does not use them.
         groups: names of the groups that each context belongs to, such as the networks that have a layer.
         constants: feature -> (mean, scale) with which features are standardised; None: those of this set.
 

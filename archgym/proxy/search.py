@@ -77,9 +77,9 @@ class ProxySearch(AskTellAgent):
             "hyperparameters": self.given,
         }
 
-    def search(self, env: VectorEnv, *, budget: int, seed: int) -> None:
+    def search(self, env: VectorEnv, *, budget: int, seed: int, start: Indices | None = None) -> None:
         self.seed, self.real = seed, core(env).simulator
-        super().search(env, budget=budget, seed=seed)
+        super().search(env, budget=budget, seed=seed, start=start)
 
     def start(self, space: DesignSpace, *, budget: int, rng: np.random.Generator) -> None:
         proxy = self.trained.simulator

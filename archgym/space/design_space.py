@@ -12,6 +12,7 @@ import numpy as np
 
 from archgym.errors import ArchGymError, unknown
 from archgym.space.parameters import Array, Indices, Parameter
+from archgym.text import shown
 
 
 class DesignSpace:
@@ -105,6 +106,29 @@ class DesignSpace:
             lengths = ", ".join(f"{p.name}: {len(c)}" for p, c in zip(self.parameters, columns, strict=True))
             raise ArchGymError(f"expected columns of one length, got {lengths}")
         return np.stack(columns, axis=1) if columns else np.zeros((1, 0), np.int64)
+
+    def rows(self, designs: Any) -> Indices:
+        """Designs as mappings of names and values, or indices [K, P] as they are -> int64 [K, P].
+
+        Raises:
+            ArchGymError: no designs, another form, or one that is not in the space.
+        """
+        if isinstance(designs, Sequence) and designs and isinstance(designs[0], Mapping):
+            return np.concatenate([self.encode(design) for design in designs])
+        given = np.asarray(designs)
+        if given.dtype.kind not in "iu" or given.ndim != 2 or given.shape[1] != len(self) or not len(given):
+            raise ArchGymError(
+                "expected designs as mappings of parameters and values, or as integer indices "
+                f"[K, {len(self)}] with K >= 1, got {shown(designs)}"
+            )
+        if ((given < 0) | (given >= self.nvec)).any():
+            row, column = np.argwhere((given < 0) | (given >= self.nvec))[0]
+            parameter = self.parameters[column]
+            raise ArchGymError(
+                f"expected an index in 0..{len(parameter) - 1} for parameter {parameter.name!r}, got "
+                f"{given[row, column]}"
+            )
+        return given.astype(np.int64)
 
     def enumerate(self, chunk: int = 65536) -> Iterator[Indices]:
         """Every design once, in the order of ordinals, in arrays of at most `chunk` rows: int64 [<= chunk,
