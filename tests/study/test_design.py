@@ -156,6 +156,7 @@ def test_the_shipped_studies_are_of_the_published_size():
         "fronts",
         "generalise-accelerator",
         "generalise-nk",
+        "generalise-quick",
         "generalise-softmax",
     }
 

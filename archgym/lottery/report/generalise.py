@@ -140,7 +140,9 @@ def _contexts(analysis: Analysis, agents: Sequence[str]) -> Section:
     policies = list(dict.fromkeys(rows["agent"]))
     panels, figures = [], {}
     for task, part in _by_task(rows).items():
-        panels.append(Panel(task, contexts_chart(part, agents), "task"))
+        n = part["context"].n_unique()
+        note = f"the {SHOWN} lowest of {n}" if n > SHOWN else ""
+        panels.append(Panel(task, contexts_chart(part, agents), "task", note=note))
         for agent in policies:
             own = part.filter(pl.col("agent") == agent)
             if len(own):
