@@ -90,7 +90,7 @@ class SplitContexts:
         kwargs = dict(env.kwargs)
         horizon = kwargs.pop("horizon", 1)
         evaluator = ContextualEvaluator(env.id, env.objective, horizon, kwargs, env.contexts)
-        contexts = _with_optima(evaluator)
+        contexts = _with_optima(evaluator, stated=not env.kwargs and env.objective is None)
         pairs = dict(_distinct_splits(contexts, study))
         splits = tuple(
             Split(seed, _plain(env, evaluator.specification(train)), test, _ratio(train, test, study.by))
@@ -110,9 +110,9 @@ def _plain(env: EnvTable, specification: Mapping[str, Any]) -> EnvSpecification:
     return replace(EnvSpecification.from_dict(json.loads(json.dumps(specification))), id=env.id)
 
 
-def _with_optima(evaluator: ContextualEvaluator) -> Contexts:
+def _with_optima(evaluator: ContextualEvaluator, *, stated: bool) -> Contexts:
     """The contexts, each with its exact optimum, and without constants: those of a split are its training
-    contexts'.
+    contexts'. Optima that a set states are those of the environment's default arguments and objective.
 
     Raises:
         ArchGymError: an optimum that is not known and cannot be enumerated, or a context without valid
@@ -123,7 +123,7 @@ def _with_optima(evaluator: ContextualEvaluator) -> Contexts:
     with progress_bar() as progress:
         for c, (name, member) in enumerate(zip(given.names, evaluator.members, strict=True)):
             progress("optima of the contexts", c / len(given))
-            if given.optima is not None and given.optima[c] is not None:
+            if stated and given.optima is not None and given.optima[c] is not None:
                 optima.append(given.optima[c])
                 continue
             try:

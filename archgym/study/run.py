@@ -37,7 +37,7 @@ from archgym.pareto import directions, extends_front
 from archgym.simulator import Metric
 from archgym.space import Array, Indices
 from archgym.study.seal import sealed
-from archgym.study.training import held_out_table
+from archgym.study.training import find_optima, held_out_table
 from archgym.task import Specification, what_decides_rows
 from archgym.version import __version__
 
@@ -72,6 +72,7 @@ def execute(
     with warnings.catch_warnings():
         # of clipped rewards and the like: useful for one search, not for twenty thousand
         warnings.simplefilter("ignore")
+        find_optima(specification)
         search = specified(specification, cache)
         try:
             _check_same(search.specification, specification)

@@ -29,10 +29,26 @@ from archgym._search import Search
 from archgym.contexts.baselines import baselines, share_table
 from archgym.contexts.evaluator import ContextualEvaluator
 from archgym.contexts.sets import Contexts
+from archgym.errors import ArchGymError
 from archgym.files.columns import arrow_table
+from archgym.optimum import stored_optimum
 from archgym.space import Array
 from archgym.task import EnvSpecification, Specification
 from archgym.values import read_arguments
+
+
+def find_optima(specification: Mapping[str, Any]) -> None:
+    """Find and store the optima of a training run's contexts on this machine, where the specification does not
+    decide them: stated optima are those of the default arguments and objective.
+    """
+    run = Specification.from_dict(specification)
+    if run.held_out is None or (run.env.objective is None and run.env.kwargs.keys() == {"contexts"}):
+        return
+    for contexts in (run.env.kwargs["contexts"], run.held_out):
+        evaluator = _evaluator(run.env, Contexts.from_dict(contexts), known=False)
+        for member in evaluator.members:
+            stored_optimum(member.simulator, member.objective)
+        evaluator.close()
 
 
 def held_out_table(search: Search, specification: Mapping[str, Any]) -> tuple[pyarrow.Table, dict[str, Any]]:
@@ -40,6 +56,7 @@ def held_out_table(search: Search, specification: Mapping[str, Any]) -> tuple[py
     run = Specification.from_dict(specification)
     train = search.env.evaluator
     assert isinstance(train, ContextualEvaluator) and run.held_out is not None
+    check_optima(train)
     test = _evaluator(run.env, Contexts.from_dict(run.held_out).like(train.contexts))
     policy, contexts = search.agent.policy, np.arange(len(test.contexts))
     distinct = min(run.verify, test.simulator.space.size)
@@ -65,9 +82,31 @@ def held_out_table(search: Search, specification: Mapping[str, Any]) -> tuple[py
     return arrow_table(test.simulator.space, columns), {"exact": table is not None}
 
 
-def _evaluator(env: EnvSpecification, contexts: Contexts) -> ContextualEvaluator:
+def _evaluator(env: EnvSpecification, contexts: Contexts, *, known: bool = True) -> ContextualEvaluator:
+    """The environment with some contexts.
+
+    Raises:
+        ArchGymError: an optimum is not known, and must be.
+    """
     kwargs = read_arguments({name: value for name, value in env.kwargs.items() if name != "contexts"})
-    return ContextualEvaluator(env.id, env.objective, env.horizon, kwargs, contexts)
+    evaluator = ContextualEvaluator(env.id, env.objective, env.horizon, kwargs, contexts)
+    if known:
+        check_optima(evaluator)
+    return evaluator
+
+
+def check_optima(evaluator: ContextualEvaluator) -> None:
+    """Refuse contexts whose rewards are not shares of an exact optimum.
+
+    Raises:
+        ArchGymError: the optimum of a context is not known.
+    """
+    if not evaluator.exact.all():
+        name = evaluator.contexts.names[int(np.argmin(evaluator.exact))]
+        raise ArchGymError(
+            f"expected the optimum of every context, but that of {name!r} is not known here; check that the "
+            "data folder of archgym can be written (ARCHGYM_HOME)"
+        )
 
 
 def _padded(designs: Array, count: int) -> Array:

@@ -242,3 +242,21 @@ def test_verify_compact_export_and_status_take_training_runs(tmp_path, program):
     assert sum(table.num_rows for table in tables) == rows.rows and rows.runs == study.size
     assert {"share_1", "share_nearest", "context"} <= set(rows.schema.names)
     assert run_study(study, store, executor="inline").done == 0
+
+
+def test_optima_follow_the_studys_arguments_and_objective(monkeypatch, tmp_path):
+    """A set states the optima of the default arguments; a machine without stored optima finds them."""
+    stated = "[" + ", ".join(f"{{ x = {t}, y = 0 }}" for t in range(10)) + "]"
+    arguments = "[" + ", ".join(f"{{ target = {t} }}" for t in range(10)) + "]"
+    env = ENV.replace('"all"', f"{{ arguments = {arguments}, optima = {stated} }}")
+    slow = 'objective = { minimize = ["time_s"], weights = { time_s = 2.0 }, reference = { time_s = 4.0 } }\n'
+    run = training(Study(text(env + slow)))[0]
+    monkeypatch.setenv("ARCHGYM_HOME", str(tmp_path / "another machine"))
+    content, result = execute(run.specification)
+    table = pyarrow.parquet.read_table(pyarrow.BufferReader(content))
+    targets = [arguments["target"] for arguments in run.specification["held_out"]["arguments"]]
+    designs = zip(table["x"].to_pylist(), table["y"].to_pylist(), targets, strict=True)
+    # the square of the ratio of times, without a limit on area
+    expected = [1 / (1 + abs(x - t) + 0.5 * y) ** 2 for x, y, t in designs]
+    assert result["status"] == "done" and table["share_1"].to_pylist() == pytest.approx(expected)
+    assert table["optimum"].to_numpy() == pytest.approx(2 * np.log(4.0))
