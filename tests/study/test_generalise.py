@@ -246,7 +246,7 @@ def test_verify_compact_export_and_status_take_training_runs(tmp_path, program):
 
 def test_optima_follow_the_studys_arguments_and_objective(monkeypatch, tmp_path):
     """A set states the optima of the default arguments; a machine without stored optima finds them."""
-    stated = "[" + ", ".join(f"{{ x = {t}, y = 0 }}" for t in range(10)) + "]"
+    stated = "[" + ", ".join(f"{{ x = {t}, y = 1 }}" for t in range(10)) + "]"
     arguments = "[" + ", ".join(f"{{ target = {t} }}" for t in range(10)) + "]"
     env = ENV.replace('"all"', f"{{ arguments = {arguments}, optima = {stated} }}")
     slow = 'objective = { minimize = ["time_s"], weights = { time_s = 2.0 }, reference = { time_s = 4.0 } }\n'
@@ -255,6 +255,7 @@ def test_optima_follow_the_studys_arguments_and_objective(monkeypatch, tmp_path)
     content, result = execute(run.specification)
     table = pyarrow.parquet.read_table(pyarrow.BufferReader(content))
     targets = [arguments["target"] for arguments in run.specification["held_out"]["arguments"]]
+    assert run.specification["held_out"]["optima"] == [{"x": target, "y": 0} for target in targets]
     designs = zip(table["x"].to_pylist(), table["y"].to_pylist(), targets, strict=True)
     # the square of the ratio of times, without a limit on area
     expected = [1 / (1 + abs(x - t) + 0.5 * y) ** 2 for x, y, t in designs]
