@@ -38,7 +38,7 @@ from archgym.values import read_arguments
 
 
 def find_optima(specification: Mapping[str, Any]) -> None:
-    """Find and store the optima of a training run's contexts on this machine, where the specification does not
+    """Find and store the optima of a training run's contexts on this machine where the specification does not
     decide them: stated optima are those of the default arguments and objective.
     """
     run = Specification.from_dict(specification)
