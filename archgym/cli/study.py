@@ -76,9 +76,10 @@ def expand(file: File) -> None:
     for run in study.runs():
         found = Specification.from_dict(run.specification)
         settings = " ".join(f"{name}={plain(value)}" for name, value in found.agent.hyperparameters.items())
+        place = run.context or (None if run.split is None else f"split {run.split}")
         listing.add_row(
             run.id,
-            run.task,
+            run.task if place is None else f"{run.task}, {place}",
             run.agent,
             f"{run.configuration}",
             f"{found.seed}",

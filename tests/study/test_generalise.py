@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 
+from archgym.dataset.build import build
 from archgym.errors import ArchGymError
 from archgym.study.design import Study
 from archgym.study.export import StudyRows
@@ -237,6 +238,8 @@ def test_verify_compact_export_and_status_take_training_runs(tmp_path, program):
     assert len(list((tmp_path / "out").rglob("*.parquet"))) == 2
     found = program("study", "status", tmp_path / "out")
     assert found.returncode == 0 and f"{study.size} of {study.size} runs" in found.stdout, found.stderr
+    with pytest.raises(ArchGymError, match="a data set is of one task"):
+        build([tmp_path / "out"])
     rows = StudyRows(store)
     tables = list(rows.tables())
     assert sum(table.num_rows for table in tables) == rows.rows and rows.runs == study.size

@@ -253,12 +253,11 @@ def contexts_chart(frame: pl.DataFrame, agents: Sequence[str]) -> Chart:
         frame: rows of `Analysis.contexts` for one task; one agent is shown at a time.
         agents: all agents, in the order of their colours.
     """
-    order = frame.group_by("context").agg(pl.col("share").mean()).sort("share", "context")["context"]
-    shown = order.head(SHOWN).to_list()
-    rows = frame.filter(pl.col("context").is_in(shown))
+    rows = frame.filter(pl.col("share").rank("ordinal").over("agent") <= SHOWN)
+    lowest_first = alt.EncodingSortField("share", op="min", order="ascending")
     axis = alt.Axis(ticks=False, domain=False, labelLimit=220, labelPadding=6, labelFontSize=10, grid=True)
     base = alt.Chart(rows).encode(
-        y=alt.Y("context:N", sort=shown, title=None, axis=axis),
+        y=alt.Y("context:N", sort=lowest_first, title=None, axis=axis),
         tooltip=tooltip(
             context="context", agent="agent", splits="splits", first_proposal="share|.3f",
             best_of_the_simulated="verified|.3f", lowest="lowest|.3f", nearest="nearest|.3f",
