@@ -80,8 +80,8 @@ def _studied(folder: Path, env: str | None) -> Iterator[tuple[Specification, pya
     stored = [run for run in store.read().values() if run.done]
     if any("held_out" in run.specification for run in stored):
         raise ArchGymError(
-            f"{folder} is of kind 'generalise', with runs of many contexts, and a data set is of one task; give "
-            "a study of kind 'search'"
+            f"{folder} is of kind 'generalise', with runs of many contexts, and a data set is of one task; "
+            "give a study of kind 'search'"
         )
     if env is not None:
         labels = _labels(store)
