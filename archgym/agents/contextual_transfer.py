@@ -15,7 +15,7 @@ Good for: tens of samples per context, and a first guess for searches of tasks t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, Self
 
@@ -142,27 +142,25 @@ class ContextualTransfer(Agent):
 
     def _policy(self, evaluator: Any, told: list[tuple[Array, ...]]) -> TransferPolicy:
         """What was learned from steps of contexts [B], designs [B, P], rewards [B] and valid [B]."""
-        space = evaluator.simulator.space
-        nothing = np.empty(0, int), np.empty((0, len(space)), int), np.empty(0), np.empty(0, bool)
-        contexts, designs, rewards, valid = map(np.concatenate, zip(nothing, *told, strict=True))
+        parameters = len(evaluator.simulator.space)
+        nothing = np.empty(0, int), np.empty((0, parameters), int), np.empty(0), np.empty(0, bool)
+        contexts, *columns = map(np.concatenate, zip(nothing, *told, strict=True))
         meanings = [member.simulator.canonical for member in evaluator.members]
-        runs = []
-        for c, meaning in enumerate(meanings):
-            own = np.flatnonzero(contexts == c)
-            distinct, first = np.unique(meaning(designs[own]), axis=0, return_index=True)
-            rows = own[first]
-            best = rewards[rows][valid[rows]].max(initial=-np.inf)
-            runs.append((distinct, np.where(valid[rows], np.exp(np.minimum(rewards[rows] - best, 0)), 0.0)))
-        good = [distinct[np.argsort(-share, kind="stable")[:CANDIDATES]] for distinct, share in runs]
+        runs = [
+            _shares(meaning, *(column[contexts == c] for column in columns))
+            for c, meaning in enumerate(meanings)
+        ]
+        best = [designs[np.argsort(-shares, kind="stable")] for designs, shares in runs]
+        valid = [np.count_nonzero(shares) for _, shares in runs]
+        good = [designs[: min(CANDIDATES, count)] for designs, count in zip(best, valid, strict=True)]
         candidates = np.unique(np.concatenate(good), axis=0)
         shares = np.stack([_found(m(candidates), *run) for m, run in zip(meanings, runs, strict=True)])
-        features = evaluator.feature_rows
         return TransferPolicy(
             *TransferPolicy.describes(evaluator),
-            features=features,
+            features=evaluator.feature_rows,
             designs=candidates,
             shares=np.nan_to_num(shares).astype(np.float32),
-            length=np.array(best_length(features, shares)),
+            length=np.array(best_length(evaluator.feature_rows, shares)),
         )
 
 
@@ -184,7 +182,7 @@ def similarities(new: Array, known: Array, length: float) -> Array:
 
 def best_length(features: Array, shares: Array) -> float:
     """The length l for contexts with features [C, F] and shares [C, D], NaN where a run lacks a design."""
-    if len(features) == 1:
+    if len(features) == 1 or not shares.size:
         return 1.0
     distances = np.sqrt(((features[:, None].astype(float) - features) ** 2).sum(axis=2))
     np.fill_diagonal(distances, np.inf)
@@ -196,6 +194,16 @@ def best_length(features: Array, shares: Array) -> float:
         chosen = np.where(np.isnan(shares), -1.0, scores).argmax(axis=1)
         merits.append(np.nan_to_num(shares[np.arange(len(shares)), chosen]).mean())
     return float(lengths[np.argmax(merits)])
+
+
+def _shares(
+    meaning: Callable[[Indices], Indices], designs: Indices, rewards: Array, valid: Array
+) -> tuple[Indices, Array]:
+    """The designs of a run that differ in meaning [N, P], and their shares [N]."""
+    distinct, first = np.unique(meaning(designs), axis=0, return_index=True)
+    rewards, valid = rewards[first], valid[first]
+    best = rewards[valid].max(initial=-np.inf)
+    return distinct, np.where(valid, np.exp(np.minimum(rewards - best, 0.0)), 0.0)
 
 
 def _found(wanted: Indices, designs: Indices, shares: Array) -> Array:
