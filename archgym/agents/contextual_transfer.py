@@ -107,6 +107,7 @@ class ContextualTransfer(Agent):
         rngs = stream(seed, "agent").spawn(len(tasks))
         runs: dict[int, AskTellAgent] = {}
         told: list[tuple[Array, ...]] = []
+        self.policy = None
         env.reset(seed=seed)
         with suppress(BudgetExhausted):
             for contexts in turns(counts, env.num_envs):
