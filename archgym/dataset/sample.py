@@ -62,6 +62,9 @@ def sample(
     if budget < 1:
         raise ArchGymError(f"expected a budget of at least 1 design, got {budget}")
     evaluator = core(gymnasium.make(env, **(env_kwargs or {}))).evaluator
+    if evaluator.contexts is not None:
+        evaluator.close()
+        raise ArchGymError("expected one task to sample designs of, got contexts; leave contexts out")
     simulator = evaluator.simulator if cache is None else Cached(evaluator.simulator, cache)
     try:
         indices = draw(simulator.space, budget, method, stream(seed, "dataset"))
