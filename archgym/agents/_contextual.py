@@ -7,6 +7,7 @@ An environment without contexts has one context without features, so that these 
 
 from __future__ import annotations
 
+import inspect
 from abc import abstractmethod
 from typing import ClassVar
 
@@ -18,6 +19,7 @@ from archgym.agent import Agent
 from archgym.contexts.policy import Policy
 from archgym.errors import BudgetExhausted
 from archgym.infos import core, finished
+from archgym.objective import Objective
 from archgym.seeding import stream
 from archgym.space import Array, DesignSpace, Indices
 
@@ -29,10 +31,12 @@ class ContextualAgent(Agent):
         policy_class: class of the policy, made from `arrays`.
 
     Attributes:
+        objectives: objective of each context; set before `start`.
         policy: what the last search learned; None before, and where the environment had no contexts.
     """
 
     policy_class: ClassVar[type[Policy]]
+    objectives: tuple[Objective, ...]
     policy: Policy | None = None
 
     @abstractmethod
@@ -54,7 +58,10 @@ class ContextualAgent(Agent):
     def tell(
         self, contexts: Indices, indices: Indices, rewards: Array, feasible: Array, valid: Array
     ) -> None:
-        """Learn from the designs of `ask`: contexts [B], designs [B, P], rewards, feasible and valid [B]."""
+        """Learn from the designs of `ask`: contexts [B], designs [B, P], rewards, feasible and valid [B].
+
+        A method with a sixth parameter `metrics` also receives them: name -> column [B], NaN where infeasible.
+        """
 
     @abstractmethod
     def arrays(self) -> dict[str, Array]:
@@ -65,6 +72,9 @@ class ContextualAgent(Agent):
         evaluator = core(env).evaluator
         several = evaluator.contexts is not None
         features = evaluator.feature_rows if several else np.zeros((1, 0), np.float32)
+        members = evaluator.members if several else [evaluator]
+        self.objectives = tuple(member.objective for member in members)
+        takes_metrics = "metrics" in inspect.signature(self.tell).parameters
         self.policy = None
         self.start(evaluator.simulator.space, features, budget=budget, rng=stream(seed, "agent"))
         env.reset(seed=seed)
@@ -74,7 +84,8 @@ class ContextualAgent(Agent):
                 indices = self.ask(contexts)
                 *_, info = env.step(indices)
                 done = finished(info)
-                self.tell(contexts, indices, done["reward"], done["feasible"], done["valid"])
+                more = {"metrics": done["metrics"]} if takes_metrics else {}
+                self.tell(contexts, indices, done["reward"], done["feasible"], done["valid"], **more)
         except BudgetExhausted:
             pass
         if several:
