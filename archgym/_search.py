@@ -20,7 +20,6 @@ import gymnasium
 import numpy as np
 
 from archgym.agent import Agent
-from archgym.contexts.features import context_features
 from archgym.contexts.policy import Policy
 from archgym.env import ArchVectorEnv
 from archgym.errors import ArchGymError, BudgetExhausted, reason_of, whole
@@ -530,8 +529,7 @@ def _first_designs(start: Start, agent: Agent, evaluator: Evaluator) -> Indices:
         raise ArchGymError(f"expected a policy with the design space {space!r}, got {start.space!r}")
     if evaluator.contexts is not None:
         raise ArchGymError("a policy proposes designs for one task: leave contexts out or give designs")
-    features = start.features.vector(context_features(evaluator.simulator, evaluator.objective))
-    return start.rank(features, min(PROPOSALS, space.size))
+    return start.designs_for(evaluator, PROPOSALS)
 
 
 def agent_name(agent: Agent) -> str:

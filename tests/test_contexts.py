@@ -541,3 +541,15 @@ def test_features_of_a_context_are_those_of_its_environment():
         alone = ArchEnv(TASK, **arguments)
         found = env.evaluator.features.vector(context_features(alone.simulator, alone.objective))
         np.testing.assert_array_equal(found, env.evaluator.feature_rows[i])
+
+
+def test_proposals_have_different_meanings_in_the_context(tmp_path):
+    archgym.register_agent("tests-best", Best)
+    archgym.register_env("tests/Meanings-v0", simulator=Bowl)  # its last parameter has no effect
+    policy = archgym.train(
+        "tests/Meanings-v0", contexts={"offset": [1.0, 2.0]}, budget=2000, agent="tests-best"
+    )
+    policy.designs = Bowl.space.from_ordinal(np.arange(Bowl.space.size))
+    found = Bowl.space.encode({k: [d[k] for d in policy.propose({}, 6)] for k in Bowl.space.names})
+    np.testing.assert_array_equal(found, policy.designs[0:12:2])
+    assert len(policy.propose({}, Bowl.space.size)) == Bowl.space.size // 2

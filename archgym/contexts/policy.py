@@ -95,26 +95,29 @@ class Policy(ABC):
 
         Args:
             context: the environment's arguments of the context; others are those of the training.
-            n: number of distinct designs.
+            n: number of designs.
 
         Returns:
-            n designs by parameter name, best first; all of them where the space has fewer.
+            n designs by parameter name, best first, no two of one meaning (`Simulator.canonical`); all of them
+            where the space has fewer.
 
         Raises:
             ArchGymError: an unknown argument, another design space, or features that training lacked.
         """
-        n = min(whole("n", n, least=1), self.space.size)
-        ranked = self.rank(self.features_of(context), n)
-        return [self.space.design(indices) for indices in ranked]
-
-    def features_of(self, context: Mapping[str, Any]) -> Array:
-        """Standardised features of a context, float32 [F].
-
-        Raises:
-            ArchGymError: see `propose`.
-        """
+        n = whole("n", n, least=1)
         with closing(self.task_of(context)) as task:
-            return self.features.vector(context_features(task.simulator, task.objective))
+            return [self.space.design(indices) for indices in self.designs_for(task, n)]
+
+    def designs_for(self, task: Evaluator, n: int) -> Indices:
+        """`propose` for a task with the policy's design space, as indices: int64 [n, P]."""
+        features = self.features.vector(context_features(task.simulator, task.objective))
+        asked = n
+        while True:
+            ranked = self.rank(features, min(asked, self.space.size))
+            _, first = np.unique(task.simulator.canonical(ranked), axis=0, return_index=True)
+            if len(first) >= n or asked >= self.space.size:
+                return ranked[np.sort(first)[:n]]
+            asked *= 2
 
     def task_of(self, context: Mapping[str, Any]) -> Evaluator:
         """The task of a context; whoever calls this closes it.

@@ -59,8 +59,9 @@ def held_out_table(search: Search, specification: Mapping[str, Any]) -> tuple[py
     check_optima(train)
     test = _evaluator(run.env, Contexts.from_dict(run.held_out).like(train.contexts))
     policy, contexts = search.agent.policy, np.arange(len(test.contexts))
-    distinct = min(run.verify, test.simulator.space.size)
-    proposed = np.stack([_padded(policy.rank(row, distinct), run.verify) for row in test.feature_rows])
+    proposed = np.stack(
+        [_padded(policy.designs_for(member, run.verify), run.verify) for member in test.members]
+    )
     scored = test.score(proposed.reshape(-1, proposed.shape[-1]), context=np.repeat(contexts, run.verify))
     share = np.where(scored["valid"], np.exp(scored["reward"]), 0.0).reshape(len(contexts), run.verify)
     best = np.maximum.accumulate(share, axis=1)
