@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import archgym
-from archgym.agents.predictor import Ensemble, Features, Predictor, reverse_step
+from archgym.agents._perceptrons import Ensemble, Features
+from archgym.agents.predictor import Predictor, reverse_step
 from archgym.errors import ArchGymError
 from archgym.space import Categorical, DesignSpace, Integer
 from archgym.testing import check_agent
