@@ -243,6 +243,9 @@ class Specification:
         num_envs: designs per step.
         version: version of archgym; None before the run.
         start: designs that the search starts from, as rows of indices; empty without.
+        held_out: contexts that a policy designs for after its training (`archgym.study.training`), in the
+            form of `Contexts.to_dict`; None in other runs.
+        verify: proposals for each of them that are simulated.
     """
 
     env: EnvSpecification
@@ -252,6 +255,8 @@ class Specification:
     num_envs: int
     version: str | None = None
     start: Sequence[Sequence[int]] = ()
+    held_out: Mapping[str, Any] | None = None
+    verify: int = 0
 
     @classmethod
     def from_dict(cls, given: Any) -> Specification:
@@ -272,6 +277,8 @@ class Specification:
             run["num_envs"],
             run.get("archgym"),
             run.get("start") or (),
+            run.get("held_out"),
+            run.get("verify", 0),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -279,6 +286,7 @@ class Specification:
         version = {} if self.version is None else {"archgym": self.version}
         start = {"start": self.start} if self.start else {}
         env, agent = self.env.as_dict, self.agent.as_dict
+        judged = {} if self.held_out is None else {"held_out": self.held_out, "verify": self.verify}
         return {
             **version,
             "env": env,
@@ -287,16 +295,18 @@ class Specification:
             "seed": self.seed,
             "num_envs": self.num_envs,
             **start,
+            **judged,
         }
 
 
 _ROWS = ("env", "agent", "budget", "seed", "num_envs")
+_OPTIONAL = ("start", "held_out", "verify")  # written where they are set
 
 
 def what_decides_rows(specification: Mapping[str, Any]) -> dict[str, Any]:
     """A specification's dictionary form without the version of archgym, every other key as it is stored."""
-    names = (*_ROWS, "start") if "start" in specification else _ROWS
-    return {name: specification[name] for name in names}
+    optional = [name for name in _OPTIONAL if name in specification]
+    return {name: specification[name] for name in (*_ROWS, *optional)}
 
 
 def _table(given: Any, name: str, keys: Iterable[str] = ()) -> Mapping[str, Any]:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 ENABLES = {  # extra -> what it enables
     "rl": "agents ppo, a2c, dqn, sac",
-    "gp": "agents gp, controller",
+    "gp": "agents gp, controller, contextual_ppo",
     "nas": "training the cells of archgym/NasCell-v0",
     "report": "the report of a lottery",
     "dask": "studies on Dask, SLURM, LSF and PBS",

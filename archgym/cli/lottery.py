@@ -4,6 +4,7 @@ hyperparameters it supports.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Annotated
@@ -55,6 +56,8 @@ def lottery(
 ) -> None:
     """Run or resume a study, and report which conclusions about agents and hyperparameters it supports.
 
+    Of a study of kind "generalise": what policies design for contexts that they were not trained on.
+
     Writes report.html, which opens anywhere without a network, figures for papers (figures/), and tables
     (tables/).
 
@@ -68,7 +71,10 @@ def lottery(
     study, store, folder = _opened(source or QUICK, out)
     if not only_report:
         watched_run(study, store, workers, executor, retry_failed)
-    report(study, store, folder, margin)
+    if study.generalise:
+        report_policies(study, store, folder)
+    else:
+        report(study, store, folder, margin)
 
 
 def _opened(source: str, out: Path | None) -> tuple[Study, Store, Path]:
@@ -112,10 +118,47 @@ def report(study: Study, store: Store, folder: Path, margin: float) -> None:
         )
     analysis = analyse(tasks, margin=margin)
     path = write_report(analysis, folder, title=study.name, provenance=_provenance(study, stored, failed))
+    _print_conclusions(study, analysis.conclusions, path, stored, failed)
+    say("report", f"written in {monotonic() - start:.1f} s", "dim")
+
+
+def report_policies(study: Study, store: Store, folder: Path) -> None:
+    """Write the report of a study of kind "generalise", and print its conclusions.
+
+    Raises:
+        ArchGymError: no training run is stored.
+    """
+    from archgym.lottery.generalise.analysis import analyse
+    from archgym.lottery.generalise.load import load_shares
+    from archgym.lottery.generalise.words import conclude
+    from archgym.lottery.report.generalise import write_generalise_report
+
+    start = monotonic()
+    analysis = analyse(load_shares(study, store))
+    found = store.read()
+    runs = [found[run.id] for run in study.runs() if run.id in found]
+    failed = sum(not run.done for run in runs)
+    if not len(analysis.policies):
+        reasons = sorted({str(run.result["reason"]) for run in runs if not run.done})
+        raise ArchGymError(
+            f"{store.folder} has no finished training run: "
+            f"{'runs failed: ' + reasons[0] if reasons else 'run the study first'}"
+        )
+    stored = len(runs) - failed
+    path = write_generalise_report(
+        analysis, folder, title=study.name, provenance=_provenance(study, stored, failed)
+    )
+    _print_conclusions(study, [str(sentence) for sentence in conclude(analysis)], path, stored, failed)
+    say("report", f"written in {monotonic() - start:.1f} s", "dim")
+
+
+def _print_conclusions(
+    study: Study, conclusions: Sequence[str], path: Path, stored: int, failed: int
+) -> None:
     out = stdout()
     out.print()
     heading(out, "Conclusions", f"{stored:,} of {study.size:,} runs")
-    for conclusion in analysis.conclusions:
+    for conclusion in conclusions:
         out.print(f"- {conclusion}", soft_wrap=False)
     out.print()
     print_to_copy("Report", str(path))
@@ -125,7 +168,6 @@ def report(study: Study, store: Store, folder: Path, margin: float) -> None:
             f"{study.size - stored - failed:,} runs are missing; the same command without --no-run adds them",
             "yellow",
         )
-    say("report", f"written in {monotonic() - start:.1f} s", "dim")
 
 
 def _provenance(study: Study, stored: int, failed: int) -> dict[str, str]:

@@ -76,9 +76,10 @@ def expand(file: File) -> None:
     for run in study.runs():
         found = Specification.from_dict(run.specification)
         settings = " ".join(f"{name}={plain(value)}" for name, value in found.agent.hyperparameters.items())
+        place = run.context or (None if run.split is None else f"split {run.split}")
         listing.add_row(
             run.id,
-            run.task,
+            run.task if place is None else f"{run.task}, {place}",
             run.agent,
             f"{run.configuration}",
             f"{found.seed}",
@@ -236,13 +237,19 @@ def status(folder: Folder) -> None:
         "Best reward>",
         expendable=["Seconds", "Missing", "Failed"],
     )
+    of_contexts = {run.id for run in runs if run.context}
     groups: dict[tuple[str, str], list[Any]] = {}
     for run in runs:
         groups.setdefault((run.task, run.agent), []).append(stored.get(run.id))
     for (task, agent), found in groups.items():
         there = [run for run in found if run is not None]
         done = [run.result for run in there if run.done]
-        best = [result["best_reward"] for result in done if result["best_reward"] is not None]
+        # contexts have scales of their own
+        best = [
+            run.result["best_reward"]
+            for run in there
+            if run.done and run.result["best_reward"] is not None and run.id not in of_contexts
+        ]
         mean = f"{sum(result['seconds'] for result in done) / len(done):.3g}" if done else "-"
         counts = len(there), len(there) - len(done), len(found) - len(there)
         listing.add_row(

@@ -191,16 +191,18 @@ class ContextualEvaluator(Evaluator):
         objective = self._given_objective
         return {"objective": objective, "horizon": self.horizon, **self.kwargs, "contexts": self.given}
 
-    def specification(self) -> dict[str, Any]:
+    def specification(self, contexts: Contexts | None = None) -> dict[str, Any]:
         """See `Evaluator`; the objective only where one was given for all contexts, and the simulators as a
-        hash.
+        hash. With `contexts`, some of these by name, that of the environment with them alone.
         """
-        simulators = json.dumps([member.simulator.specification for member in self.members], sort_keys=True)
+        contexts = self.given if contexts is None else contexts
+        members = [self.members[self.given.names.index(name)] for name in contexts.names]
+        simulators = json.dumps([member.simulator.specification for member in members], sort_keys=True)
         digest = hashlib.sha256(simulators.encode()).hexdigest()[:32]
         kwargs, _ = settle(self.kwargs)
         return EnvSpecification(
             self.task.id,
-            {**kwargs, "contexts": self.given.to_dict()},
+            {**kwargs, "contexts": contexts.to_dict()},
             None if self._given_objective is None else self.objective.to_dict(),
             self.horizon,
             {"contexts": digest},

@@ -78,6 +78,11 @@ def _studied(folder: Path, env: str | None) -> Iterator[tuple[Specification, pya
     """Specification and rows of every finished run of a study, or of one of its tasks."""
     store = Store(folder)
     stored = [run for run in store.read().values() if run.done]
+    if any("held_out" in run.specification for run in stored):
+        raise ArchGymError(
+            f"{folder} is of kind 'generalise', with runs of many contexts, and a data set is of one task; "
+            "give a study of kind 'search'"
+        )
     if env is not None:
         labels = _labels(store)
         stored = [

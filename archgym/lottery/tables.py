@@ -221,16 +221,25 @@ _TYPES: Mapping[type, Any] = {str: pl.String, int: pl.Int64, float: pl.Float64, 
 
 def schema(name: str) -> dict[str, Any]:
     """Names and Polars types of a table's columns, in their order."""
-    hints = get_type_hints(TABLES[name])
-    return {column: _TYPES[next(iter(get_args(hint)), hint)] for column, hint in hints.items()}
+    return _schema(TABLES[name])
 
 
 def frame(name: str, rows: Iterable[tuple[Any, ...]]) -> pl.DataFrame:
     """Rows of a table as a frame, with null for NaN."""
-    plain = [tuple(map(_plain, row)) for row in rows]
-    return pl.DataFrame(plain, schema=schema(name), orient="row").with_columns(
+    return frame_of(TABLES[name], rows)
+
+
+def frame_of(row: type[Any], rows: Iterable[tuple[Any, ...]]) -> pl.DataFrame:
+    """Rows of a class of NamedTuples as a frame, with null for NaN."""
+    plain = [tuple(map(_plain, each)) for each in rows]
+    return pl.DataFrame(plain, schema=_schema(row), orient="row").with_columns(
         pl.col(pl.Float64).fill_nan(None)
     )
+
+
+def _schema(row: type[Any]) -> dict[str, Any]:
+    hints = get_type_hints(row)
+    return {column: _TYPES[next(iter(get_args(hint)), hint)] for column, hint in hints.items()}
 
 
 def _plain(value: Any) -> Any:

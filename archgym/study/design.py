@@ -22,6 +22,8 @@
     [agent.grid]                               # all combinations, the other hyperparameters at their defaults
     startup = [10, 40]
 
+Studies of kind "generalise" have contexts and splits of them besides (`archgym.study.generalise`).
+
 `archgym.study.file` reads the tables; this module checks them against the registry and makes configurations
 and runs.
 
@@ -42,19 +44,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from archgym._search import agent_name, make_any_agent
 from archgym.agent import Agent
+from archgym.contexts.evaluator import make_evaluator
 from archgym.deprecated.names import old_names
 from archgym.errors import ArchGymError, nearest, reason_of, unknown
-from archgym.evaluator import Evaluator
 from archgym.files.paths import refuse_foreign
 from archgym.pareto import check_front
 from archgym.registry import get_task
 from archgym.study.file import MAX_CHARACTERS, MAX_NAME, AgentTable, EnvTable, Place, StudyFile
+from archgym.study.generalise import SplitContexts
 from archgym.task import AgentSpecification, EnvSpecification, Specification, what_decides_rows
 from archgym.text import one_line
 from archgym.values import write
@@ -80,6 +83,8 @@ class Run:
         configuration: position among the agent's configurations.
         replicate: position among the configuration's seeds.
         specification: JSON; `archgym.search_again(specification)` repeats the run row for row.
+        split: seed of the split of contexts, of a training run.
+        context: name of the held-out context, of an ordinary agent's run in a study of kind "generalise".
     """
 
     id: str
@@ -88,6 +93,8 @@ class Run:
     configuration: int
     replicate: int
     specification: dict[str, Any]
+    split: int | None = None
+    context: str | None = None
 
 
 @dataclass(frozen=True)
@@ -100,6 +107,7 @@ class Configuration:
         seeds: seeds of its runs.
         agents: task -> the agent in the form of a specification, with its hyperparameters.
         num_envs: task -> designs per step of the agent.
+        contextual: whether the agent trains a policy over contexts.
     """
 
     is_default: bool
@@ -107,6 +115,16 @@ class Configuration:
     seeds: Sequence[int]
     agents: Mapping[str, AgentSpecification]
     num_envs: Mapping[str, int]
+    contextual: bool = False
+
+
+class _Place(NamedTuple):
+    """An environment of runs, with what a policy designs for after its training."""
+
+    env: EnvSpecification
+    held_out: Mapping[str, Any] | None = None
+    split: int | None = None
+    context: str | None = None
 
 
 class Study:
@@ -125,6 +143,10 @@ class Study:
             sample.
         cache: whether designs are cached on disk, so that interrupted runs replay without simulation.
         budget: samples per run, where neither the task nor the agent has its own.
+        generalise: whether policies are trained on some contexts and judged on others.
+        verify: proposals of a policy that are simulated, in such a study.
+        search_budget: samples of an ordinary agent on a held-out context, in such a study.
+        by: "context" or "group", what the splits of such a study are of.
 
     Raises:
         ArchGymError: an invalid file; the message has the line.
@@ -133,12 +155,9 @@ class Study:
     def __init__(self, text: str, source: str = "study file"):
         self._file = StudyFile(text, source)
         self.text, study = text, self._file.study
-        self.name, self.budget, self.history, self.cache = (
-            study.name,
-            study.budget,
-            study.history,
-            study.cache,
-        )
+        self.name, self.history, self.cache = study.name, study.history, study.cache
+        self.budget, self.generalise = self._file.study_budgets[-1], self._file.generalise
+        self.verify, self.search_budget, self.by = study.verify, study.search_budget, study.by
         self.timeout_s, self.memory_gb, self.retries = study.timeout_s, study.memory_gb, study.retries
         self._tasks, self._budgets = self._label_environments()
         self._agents = self._label_agents()
@@ -197,10 +216,29 @@ class Study:
         return self._agents
 
     @cached_property
+    def splits(self) -> dict[str, SplitContexts]:
+        """Label -> contexts and their splits, in a study of kind "generalise".
+
+        Raises:
+            ArchGymError: contexts that cannot be split so often, or without known optima.
+        """
+        found = {}
+        for i, (label, env) in enumerate(zip(self._tasks, self._file.env, strict=True)):
+            if self.generalise:
+                try:
+                    found[label] = SplitContexts.from_tables(env, self._file.study)
+                except ArchGymError as error:
+                    raise self._file.error(("env", i, "contexts"), str(error)) from error
+        return found
+
+    @cached_property
     def size(self) -> int:
         """Number of runs."""
-        return len(self._tasks) * sum(
-            len(c.seeds) for configurations in self._agents.values() for c in configurations
+        return sum(
+            len(c.seeds) * sum(1 for _ in self._places(task, c))
+            for task in self._tasks
+            for configurations in self._agents.values()
+            for c in configurations
         )
 
     def runs(self) -> Iterator[Run]:
@@ -210,27 +248,47 @@ class Study:
             ArchGymError: two equal runs.
         """
         seen: dict[str, Run] = {}
-        for task, env in self._tasks.items():
+        for task, agent, c, configuration in self._cells():
+            for s, seed in enumerate(configuration.seeds):
+                for place in self._places(task, configuration):
+                    specification = Specification(
+                        place.env,
+                        configuration.agents[task],
+                        configuration.budgets[task],
+                        seed,
+                        configuration.num_envs[task],
+                        held_out=place.held_out,
+                        verify=self.verify,
+                    ).to_dict()
+                    id_ = identifier(specification, self.history)
+                    run = Run(id_, task, agent, c, s, specification, place.split, place.context)
+                    if id_ in seen:
+                        first = seen[id_]
+                        raise ArchGymError(
+                            f"{self._file.source}: two runs are the same, {run.id}: {first.task!r}, "
+                            f"{first.agent!r}, configuration {first.configuration}, seed {seed} and "
+                            f"{task!r}, {agent!r}, configuration {c}; remove one of them"
+                        )
+                    seen[id_] = run
+                    yield run
+
+    def _cells(self) -> Iterator[tuple[str, str, int, Configuration]]:
+        """Every task, agent, position of a configuration and configuration."""
+        for task in self._tasks:
             for agent, configurations in self._agents.items():
                 for c, configuration in enumerate(configurations):
-                    for s, seed in enumerate(configuration.seeds):
-                        specification = Specification(
-                            env,
-                            configuration.agents[task],
-                            configuration.budgets[task],
-                            seed,
-                            configuration.num_envs[task],
-                        ).to_dict()
-                        run = Run(identifier(specification, self.history), task, agent, c, s, specification)
-                        if run.id in seen:
-                            first = seen[run.id]
-                            raise ArchGymError(
-                                f"{self._file.source}: two runs are the same, {run.id}: {first.task!r}, "
-                                f"{first.agent!r}, configuration {first.configuration}, seed {seed} and "
-                                f"{task!r}, {agent!r}, configuration {c}; remove one of them"
-                            )
-                        seen[run.id] = run
-                        yield run
+                    yield task, agent, c, configuration
+
+    def _places(self, task: str, configuration: Configuration) -> Iterator[_Place]:
+        """The environments that a configuration runs in: the task's, its splits' or its contexts'."""
+        if not self.generalise:
+            yield _Place(self._tasks[task])
+        elif configuration.contextual:
+            for split in self.splits[task].splits:
+                yield _Place(split.training, split.held_out_dict, split.seed)
+        else:
+            for name, env in self.splits[task].searched.items():
+                yield _Place(env, context=name)
 
     def _label_environments(self) -> tuple[dict[str, EnvSpecification], dict[str, int]]:
         tasks: dict[str, EnvSpecification] = {}
@@ -258,11 +316,12 @@ class Study:
             horizon = kwargs.pop("horizon", 1)
             if "objective" in kwargs:
                 raise ArchGymError("expected the objective as a key of [[env]], got it in kwargs")
-            evaluator = Evaluator(env.id, None, horizon, kwargs)
+            where = where if env.contexts is None else ("env", i, "contexts")
+            evaluator = make_evaluator(env.id, None, horizon, kwargs, env.contexts)
             if env.objective is not None:
                 where = ("env", i, "objective")
-                evaluator.simulator.close()
-                evaluator = Evaluator(env.id, env.objective, horizon, kwargs)
+                evaluator.close()
+                evaluator = make_evaluator(env.id, env.objective, horizon, kwargs, env.contexts)
             specification = EnvSpecification.from_dict(json.loads(json.dumps(evaluator.specification())))
             if env.front is not None:
                 where = ("env", i, "front")
@@ -271,7 +330,7 @@ class Study:
             for name in env.front_reference or {}:
                 if name not in (env.front or []):
                     raise unknown("metric of the front", name, env.front or [])
-            evaluator.simulator.close()
+            evaluator.close()
         except (Exception, SystemExit) as error:  # constructors may raise anything
             raise self._file.error(where, reason_of(error)) from error
         return replace(specification, id=env.id, front=tuple(env.front or ()))
@@ -281,6 +340,10 @@ class Study:
         names: dict[str, str] = {}
         for i, entry in enumerate(self._file.agent):
             label = entry.label or entry.name
+            if self.generalise and label in agents:
+                raise self._file.error(
+                    ("agent", i), f"two agents share the label {label!r}; give one another `label`"
+                )
             if names.setdefault(label, entry.name) != entry.name:
                 both = f"agents {names[label]!r} and {entry.name!r} share the label {label!r}"
                 raise self._file.error(("agent", i), f"{both}; set a different `label` on one")
@@ -326,7 +389,15 @@ class Study:
             width = agent.preferred_num_envs
         except (Exception, SystemExit) as error:
             raise self._file.error(("agent", i, "name"), reason_of(error)) from error
+        contextual = self.generalise and getattr(cls, "policy_class", None) is not None
         own = self._file.budgets(i, width)
+        if own is None and self.generalise:
+            own = self._file.study_budgets if contextual else [self.search_budget]
+        if self.generalise and not contextual and len(own or ()) > 1:
+            raise self._file.error(
+                ("agent", i, "budget"),
+                f"expected one number of samples, as {agent_name(agent)} is not contextual",
+            )
         for budgets in [self._budgets] if own is None else [dict.fromkeys(self._tasks, b) for b in own]:
             agents, widths, is_default = {}, {}, True
             for task, budget in budgets.items():
@@ -336,7 +407,7 @@ class Study:
                 agents[task] = AgentSpecification(agent_name(agent), write(agent.configuration), cls.version)
                 is_default = is_default and agents[task].hyperparameters == write(default.configuration)
                 widths[task] = agent.preferred_num_envs
-            yield Configuration(is_default, budgets, tuple(seeds), agents, widths)
+            yield Configuration(is_default, budgets, tuple(seeds), agents, widths, contextual)
 
 
 def identifier(specification: Mapping[str, Any], history: str) -> str:
@@ -379,4 +450,5 @@ def _label(env: EnvTable) -> str:
     arguments = " ".join(f"{name}={value}" for name, value in env.kwargs.items())
     objective = "" if env.objective is None else json.dumps(env.objective)
     front = "" if env.front is None else f"front of {', '.join(env.front)}"
-    return " ".join(filter(None, [env.id.removeprefix("archgym/"), arguments, objective, front]))
+    contexts = env.contexts if isinstance(env.contexts, str) else ""
+    return " ".join(filter(None, [env.id.removeprefix("archgym/"), contexts, arguments, objective, front]))

@@ -24,6 +24,20 @@ MAX_BUDGET = 1_000_000_000
 MAX_CHARACTERS = 1_000_000  # characters of a study file
 MAX_NAME = 200  # characters of a name or a label
 MAX_GB = 1_000_000_000
+MAX_SPLITS = 1000
+MAX_VERIFY = 1000  # proposals per held-out context
+
+_OF_ONE_KIND = {  # table -> kind of study -> keys that only it has
+    "study": {
+        "search": ("cache",),
+        "generalise": ("splits", "held_out", "by", "verify", "search_budget"),
+    },
+    "env": {
+        "search": ("budget", "enumerate", "front", "front_reference"),
+        "generalise": ("contexts",),
+    },
+    "agent": {"search": ("configurations", "grid", "steps"), "generalise": ()},
+}
 
 Place = tuple[str | int, ...]
 """Keys and positions that lead to a value in the file: ("agent", 1, "grid", "population")."""
@@ -45,14 +59,20 @@ class _Table(BaseModel):
 class StudyTable(_Table):
     """[study]."""
 
+    kind: Literal["search", "generalise"] = "search"
     name: Name
-    budget: int = Field(ge=1, le=MAX_BUDGET)
+    budget: Any
     seeds: Any = 1
     timeout_s: float | None = Field(default=None, gt=0)
     memory_gb: float | None = Field(default=None, gt=0, le=MAX_GB)
     retries: int = Field(default=3, ge=0)
     history: Literal["improvements", "full"] = "improvements"
     cache: bool = False
+    splits: int = Field(default=10, ge=1, le=MAX_SPLITS)
+    held_out: float = Field(default=0.3, gt=0, lt=1)
+    by: Literal["context", "group"] = "context"
+    verify: int = Field(default=5, ge=1, le=MAX_VERIFY)
+    search_budget: int = Field(default=300, ge=1, le=MAX_BUDGET)
 
 
 class EnvTable(_Table):
@@ -66,6 +86,7 @@ class EnvTable(_Table):
     enumerate: bool = False
     front: list[str] | None = None
     front_reference: dict[str, float] | None = None
+    contexts: Any = None
 
 
 class AgentTable(_Table):
@@ -100,6 +121,12 @@ _EXPECTED = {  # the values of a key, for errors
     "memory_gb": f"a number of gigabytes > 0 and at most {MAX_GB:,} (default: a share of the machine's)",
     "retries": "a number >= 0",
     "history": "'improvements' or 'full'",
+    "kind": "'search' or 'generalise'",
+    "splits": f"a number of random splits from 1 to {MAX_SPLITS:,}",
+    "held_out": "a share of the contexts or groups between 0 and 1",
+    "by": "'context' or 'group'",
+    "verify": f"a number of simulated proposals from 1 to {MAX_VERIFY:,}",
+    "search_budget": f"a number of samples per held-out context from 1 to {MAX_BUDGET:,}",
     "cache": "true or false",
     "kwargs": "a table of arguments",
     "objective": "a table such as { minimize = ['latency_s'] }",
@@ -125,6 +152,8 @@ class StudyFile:
         study: the table [study].
         env: the tables [[env]].
         agent: the tables [[agent]].
+        generalise: whether policies are trained on some contexts and judged on others.
+        study_budgets: samples per run; several of a training run.
 
     Raises:
         ArchGymError: text that is not TOML, an unknown key, a value of the wrong form, or too many runs; the
@@ -139,15 +168,19 @@ class StudyFile:
         except ValidationError as error:
             raise self._explained(error, data) from None
         self.study, self.env, self.agent = tables.study, tables.env, tables.agent
+        self.generalise = self.study.kind == "generalise"
+        self._check_kind()
+        self.study_budgets = self._read_budgets()
         self._default_seeds = self._read_seeds(self.study.seeds, ("study", "seeds"))
         counts = [self._count(i) for i in range(len(self.agent))]
-        if (total := len(self.env) * sum(counts)) > MAX_RUNS:
+        per_env = len(self.env) * (self.study.splits if self.generalise else 1)
+        if (total := per_env * sum(counts)) > MAX_RUNS:
             largest = max(range(len(counts)), key=counts.__getitem__)
             raise self.error(
                 ("agent", largest), f"expected at most {MAX_RUNS:,} runs, got {total:,}; shorten the grids"
             )
         for i, env in enumerate(self.env):
-            for key in ("kwargs", "objective"):
+            for key in ("kwargs", "objective", "contexts"):
                 self._check_json(getattr(env, key), ("env", i, key))
 
     def error(self, where: Place, message: str) -> ArchGymError:
@@ -170,6 +203,35 @@ class StudyFile:
         if agent.budget is not None:
             return self._read_numbers(agent.budget, ("agent", i, "budget"))
         return None
+
+    def _check_kind(self) -> None:
+        """Refuse keys of the other kind of study, and environments without contexts in this one."""
+        other = "search" if self.generalise else "generalise"
+        tables: list[tuple[Place, str, _Table]] = [(("study",), "study", self.study)]
+        tables += [(("env", i), "env", table) for i, table in enumerate(self.env)]
+        tables += [(("agent", i), "agent", table) for i, table in enumerate(self.agent)]
+        for where, name, table in tables:
+            for key in _OF_ONE_KIND[name][other]:
+                if key in table.model_fields_set:
+                    raise self.error(
+                        (*where, key),
+                        f"{key} is a key of studies of kind {other!r}, and this study is of kind "
+                        f"{self.study.kind!r}; remove it, or change the kind",
+                    )
+        for i, env in enumerate(self.env):
+            if self.generalise and env.contexts is None:
+                raise self.error(
+                    ("env", i),
+                    "expected contexts in a study of kind 'generalise', such as contexts = \"shapes\"",
+                )
+
+    def _read_budgets(self) -> list[int]:
+        budget, where = self.study.budget, ("study", "budget")
+        if self.generalise and isinstance(budget, list):
+            return self._read_numbers(budget, where)
+        if not _is_whole(budget, 1) or budget > MAX_BUDGET:
+            raise self.error(where, f"budget: expected {_EXPECTED['budget']}, got {shown(budget)}")
+        return [budget]
 
     def _count(self, i: int) -> int:
         """Runs of the i-th agent per environment."""

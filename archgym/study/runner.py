@@ -100,7 +100,7 @@ class StudyProgress:
         if "clipped" in result:  # written by a version that counts them
             self.valid[task, agent] += result["valid"]
             self.clipped[task, agent] += result["clipped"]
-        reward = result.get("best_reward")
+        reward = None if run.context else result.get("best_reward")  # contexts have scales of their own
         if reward is not None and reward > self.best.get(task, (-float("inf"), ""))[0]:
             self.best[task] = reward, agent
 

@@ -154,6 +154,10 @@ def test_the_shipped_studies_are_of_the_published_size():
         "joint-search",
         "multi-agent",
         "fronts",
+        "generalise-accelerator",
+        "generalise-nk",
+        "generalise-quick",
+        "generalise-softmax",
     }
 
 

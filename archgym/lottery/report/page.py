@@ -31,6 +31,7 @@ from archgym.lottery.report.charts import compose, pdf
 from archgym.lottery.report.scales import colours, dashes
 from archgym.lottery.report.sections import ReportInput, Section, build_sections, final_rows, within
 from archgym.lottery.tables import TABLES
+from archgym.lottery.words import Conclusion
 
 if TYPE_CHECKING:
     from archgym.lottery.analysis import Analysis
@@ -46,24 +47,60 @@ COLOURS: Mapping[str, str] = {
 
 def write(analysis: Analysis, folder: Path, title: str, provenance: Mapping[str, str]) -> Path:
     """Write the page, figures and tables, as `archgym.lottery.report.write_report` documents."""
-    for part in ("figures", "tables"):
-        make_folder(folder / part, within=folder)
-    for name in TABLES:
-        write_atomically(folder / "tables" / f"{name}.csv", partial(_write_csv, getattr(analysis, name)))
     report = ReportInput.from_analysis(analysis)
     sections = build_sections(report)
+    page = render(
+        "report.html.j2",
+        sections,
+        tasks=report.tasks,
+        agents=report.agents,
+        budgets=report.budgets,
+        title=title,
+        provenance=dict(provenance),
+        conclusions=conclusions_by_task(report.tasks, analysis.sentences),
+        claims=_claims(analysis.hypotheses),
+        counts=_counts(report),
+        running_times=_running_times(analysis.running_time, report.agents),
+        finals=_finals(analysis.distribution, report.agents),
+    )
+    return write_files(folder, {name: getattr(analysis, name) for name in TABLES}, sections, page)
+
+
+def write_files(
+    folder: Path, tables: Mapping[str, pl.DataFrame], sections: Sequence[Section], page: str
+) -> Path:
+    """Write tables, figures and the page into a folder, each file atomically: the path of the page."""
+    for part in ("figures", "tables"):
+        make_folder(folder / part, within=folder)
+    for name, frame in tables.items():
+        write_atomically(folder / "tables" / f"{name}.csv", partial(_write_csv, frame))
     for section in sections:
         for name, panels in section.figures.items():
             drawing = svg(compose(panels, width=section.panel_width or 260))
             write_atomically(folder / "figures" / f"{name}.svg", partial(_write_bytes, drawing.encode()))
             write_atomically(folder / "figures" / f"{name}.pdf", partial(_write_bytes, pdf(drawing)))
-    page = _page(report, sections, title, provenance)
     return write_atomically(folder / "report.html", partial(_write_bytes, page.encode()))
 
 
-def _page(report: ReportInput, sections: Sequence[Section], title: str, provenance: Mapping[str, str]) -> str:
-    """The page's HTML."""
-    analysis, agents = report.analysis, report.agents
+def render(
+    template: str,
+    sections: Sequence[Section],
+    *,
+    tasks: Sequence[Mapping[str, Any]],
+    agents: Sequence[str],
+    budgets: Mapping[str, int],
+    **more: Any,
+) -> str:
+    """The HTML of a page.
+
+    Args:
+        template: name of the template.
+        sections: the sections with charts.
+        tasks: the tasks, a dictionary with its label as "task" for each.
+        agents: all agents, in the order of their colours.
+        budgets: task -> samples that the choice "full" stands for.
+        **more: what the template has besides.
+    """
     templates = Path(__file__).parent / "templates"
     environment = Environment(
         loader=FileSystemLoader(templates),
@@ -75,25 +112,21 @@ def _page(report: ReportInput, sections: Sequence[Section], title: str, provenan
     environment.filters["short"] = _short
     vega, script = vega_script(), (templates / "report.js").read_text(encoding="utf-8")
     patterns = dashes(agents)
-    return environment.get_template("report.html.j2").render(
-        title=title,
-        provenance=dict(provenance),
-        conclusions=_conclusions(report),
-        claims=_claims(analysis.hypotheses),
-        tasks=report.tasks,
+    return environment.get_template(template).render(
+        tasks=tasks,
         agents=[
             {"name": agent, "colour": colour, "dark": ON_DARK.get(colour, colour), "dash": patterns[agent]}
             for agent, colour in colours(agents).items()
         ],
-        counts=_counts(report),
         sections=sections,
-        running_times=_running_times(analysis.running_time, agents),
-        finals=_finals(analysis.distribution, agents),
         style=Markup((templates / "report.css").read_text(encoding="utf-8")),
         vega=Markup(vega),
         script=Markup(script),
         hashes=[_hash(vega), _hash(script)],
-        data=Markup(script_safe_json(drawable(_data(report, sections)))),
+        data=Markup(
+            script_safe_json(drawable(_data(sections, [t["task"] for t in tasks], list(agents), budgets)))
+        ),
+        **more,
     )
 
 
@@ -155,10 +188,12 @@ def _claims(hypotheses: pl.DataFrame) -> list[dict[str, Any]]:
     return list(claims.values())
 
 
-def _conclusions(report: ReportInput) -> list[tuple[str, list[str]]]:
+def conclusions_by_task(
+    tasks: Sequence[Mapping[str, Any]], sentences: Sequence[Conclusion]
+) -> list[tuple[str, list[str]]]:
     """Conclusions by task, those about all tasks first, under ""."""
-    found: dict[str, list[str]] = {name: [] for name in ("", *(str(t["task"]) for t in report.tasks))}
-    for task, sentence in report.analysis.sentences:
+    found: dict[str, list[str]] = {name: [] for name in ("", *(str(t["task"]) for t in tasks))}
+    for task, sentence in sentences:
         found.setdefault(task, []).append(sentence)
     return [(task, sentences) for task, sentences in found.items() if sentences]
 
@@ -216,7 +251,9 @@ def _short(value: Any, form: str = ".3g") -> str:
 # data
 
 
-def _data(report: ReportInput, sections: Sequence[Section]) -> dict[str, Any]:
+def _data(
+    sections: Sequence[Section], tasks: Sequence[str], agents: Sequence[str], budgets: Mapping[str, int]
+) -> dict[str, Any]:
     """The input of the page's script: charts, filters and the light and dark configurations."""
     drawn = []
     for section in sections:
@@ -236,10 +273,10 @@ def _data(report: ReportInput, sections: Sequence[Section]) -> dict[str, Any]:
                 | {"spec": spec, "bands": bands, "datasets": datasets}
             )
     return {
-        "tasks": [t["task"] for t in report.tasks],
-        "agents": list(report.agents),
+        "tasks": tasks,
+        "agents": agents,
         "charts": drawn,
-        "budgets": report.budgets,
+        "budgets": budgets,
         "choices": {s.id: {c.column: c.chosen for c in s.choices} for s in sections},
         "dark": ON_DARK,
         "config": {"light": config() | {"background": "transparent"}, "dark": config(dark=True)},

@@ -84,6 +84,25 @@ SECTION_TEXT = {
         "the study's margin, shown by an equivalence test; a dot is not resolved by this number of seeds, "
         "which is not the same as equal.",
     ),
+    "training": (
+        "How many training samples",
+        "The share of the exact optimum that a policy's design for a held-out context has, after training on "
+        "the other contexts: the mean over held-out contexts, with 95 % intervals over splits. Lines across: "
+        "designs that need no policy.",
+    ),
+    "saved": (
+        "Samples saved at equal quality",
+        "The best design that a search finds with a number of samples of the held-out context (curves, with "
+        "95 % intervals over splits), against a policy that never saw it: its first proposal, without a "
+        "sample (line across), and the best of its simulated proposals (diamond).",
+    ),
+    "contexts": (
+        "Context by context",
+        "Means over the splits that hold a context out, and over seeds. Filled dot: the policy's first "
+        "proposal; ring: the best of its simulated proposals; stroke: the optimum of the nearest training "
+        "context; triangle: the one design that is best for all training contexts. The contexts with the "
+        "lowest shares come first.",
+    ),
     "effort": ("Where the time went", "Wall time of all runs: simulation and the agents' own computation."),
 }
 """Heading and explanation of each section."""
