@@ -5,7 +5,7 @@ takes its argmax.
       h_0       = (r - best of the context so far) / s, within [-3, 1]     r: reward without its penalties
       h_j       = (m_j - limit_j) / max(|m_j|, |limit_j|)                  each constraint j; > 0: violated
       h_J+1     = 1 of infeasible designs, else -1
-    v(z, x)     = mean_m exp(h_0 - 10 sum_{j > 0} max(h_j, 0))             expected share of the context's best
+    v(z, x)     = mean_m exp(h_0) prod_{j > 0} sigmoid(-h_j / .05)        expected share of the context's best
     archive     = the best designs found in every context
     next        = the designs x of each context c with the largest v(z_c, x), none of them evaluated in c yet:
                   an evolution of designs on v that starts with the archive, in all contexts at once
@@ -39,13 +39,107 @@ from archgym.task import EnvSpecification
 
 MAX_VALUES = 20_000  # of all parameters: the first layer has M x `hidden` weights for each
 CUT, ABOVE = -3.0, 1.0  # range of h_0: among bad designs the order does not matter
-PENALTY = 10.0  # a design predicted 10 % above a limit loses a factor e
+SOFTNESS = 0.05  # error of a predicted h_j: a limit met by 5 % is kept with probability .73
 BATCH = 256
 LAST_STEPS = 1000  # of the last fit, at least
 CHUNK = 1024  # rows predicted at a time, so that layers stay in the cache
 WIDTH, GENERATIONS = 64, 8  # of the evolution: designs per context, at least, and generations
 MAX_ARCHIVE = 1024
 MAX_LISTED = 65_536  # designs of a space in which the policy ranks all, where more than the archive are asked
+
+
+class Value:
+    """v(z, x), the expected share of a context's best.
+
+    Args:
+        space: designs x.
+        features: length of z.
+        outputs: J + 2.
+        members: M.
+        hidden: width of the layers.
+        rng: generator of the first weights.
+    """
+
+    def __init__(
+        self,
+        space: DesignSpace,
+        features: int,
+        outputs: int,
+        members: int,
+        hidden: int,
+        rng: np.random.Generator,
+    ):
+        self.encoded = Features(space)
+        self.shape = np.array([outputs, members, hidden])
+        size = features + self.encoded.size
+        self.ensemble = Ensemble(size, rng, outputs=outputs, members=members, hidden=hidden)
+
+    def inputs(self, contexts: Float32, designs: Indices) -> Float32:
+        """Inputs of the networks, [B, ...], for features [B, F] and designs [B, P]."""
+        return np.concatenate([contexts, self.encoded(designs)], axis=1)
+
+    def __call__(self, context: Float32, designs: Indices) -> Float32:
+        """Values [B] of designs [B, P] in one context, [F]."""
+        return self.of_each(context[None], designs[None])[0]
+
+    def of_each(self, contexts: Float32, designs: Indices) -> Float32:
+        """Values [C, K] of designs [C, K, P] in contexts [C, F]."""
+        rows = np.repeat(np.arange(len(designs)), designs.shape[1])
+        flat = designs.reshape(-1, designs.shape[2])
+        values = np.empty(len(flat), np.float32)
+        for first in range(0, len(flat), CHUNK):
+            part = slice(first, first + CHUNK)
+            h = self.ensemble(self.inputs(contexts[rows[part]], flat[part]))
+            loss = np.logaddexp(0, h[..., 1:] / SOFTNESS).sum(axis=-1)  # -log prod sigma
+            values[part] = np.exp(np.minimum(h[..., 0], ABOVE) - loss).mean(axis=0)
+        return values.reshape(designs.shape[:2])
+
+
+class ValuePolicy(Policy):
+    """The design of the archive with the largest expected share, for each context.
+
+    Args:
+        env, space: those of a `Policy`.
+        archive: designs to choose from, int64 [A, P].
+        weights: weights of the model, flat.
+        shape: J + 2, M and the width of the layers.
+    """
+
+    def __init__(
+        self, env: EnvSpecification, space: DesignSpace, archive: Indices, weights: Float32, shape: Indices
+    ):
+        super().__init__(env, space)
+        self.archive = archive
+        outputs, members, hidden = map(int, shape)
+        features, rng = len(self.features.names), np.random.default_rng(0)
+        self.value = Value(space, features, outputs, members, hidden, rng)
+        self.value.ensemble.weights[:] = weights
+
+    @one_thread
+    def rank(self, features: Array, n: int) -> Indices:
+        ranked = self.archive[_best(self.value(features, self.archive), n)]
+        if len(ranked) == n:
+            return ranked
+        known = {design.tobytes() for design in ranked}
+        others = self._others(n)
+        others = others[[design.tobytes() not in known for design in others]]
+        return np.concatenate([ranked, others[_best(self.value(features, others), n - len(ranked))]])
+
+    def _others(self, n: int) -> Indices:
+        """At least n distinct designs: all of a small space, else neighbours of the archive."""
+        if self.space.size <= MAX_LISTED:
+            return np.concatenate(list(self.space.enumerate()))
+        rng, designs = np.random.default_rng(0), self.archive
+        while len(designs) < 2 * n + len(self.archive):
+            designs = np.unique(np.concatenate([designs, moved(self.space, designs, rng)]), axis=0)
+        return designs
+
+    def arrays(self) -> dict[str, Array]:
+        return {"archive": self.archive, "weights": self.value.ensemble.weights, "shape": self.value.shape}
+
+    @classmethod
+    def from_arrays(cls, env: EnvSpecification, space: DesignSpace, arrays: Mapping[str, Array]) -> Self:
+        return cls(env, space, arrays["archive"], arrays["weights"], arrays["shape"])
 
 
 class ContextualValue(ContextualAgent):
@@ -64,6 +158,7 @@ class ContextualValue(ContextualAgent):
     """
 
     version = 1
+    policy_class = ValuePolicy
     num_envs_from = "round"
     hyperparameters = DesignSpace(
         [
@@ -161,9 +256,7 @@ class ContextualValue(ContextualAgent):
         weights = np.ones(targets.shape, np.float32)
         weights[targets[:, -1] > 0, :-1] = 0  # an infeasible design has no metrics
         inputs = self.value.inputs(self.features[self.contexts], self.designs)
-        self.value.ensemble.fit(
-            inputs, targets, steps, self.rng, batch=BATCH, weights=weights, falling=True
-        )
+        self.value.ensemble.fit(inputs, targets, steps, self.rng, batch=BATCH, weights=weights, falling=True)
         self.fitted = len(self.designs)
 
     def _archive(self) -> Indices:
@@ -184,7 +277,7 @@ class ContextualValue(ContextualAgent):
         self.taken[:] = 0
 
     def _evolved(self, pool: Indices, width: int) -> Indices:
-        """Designs by falling value that are new in their contexts, after an evolution: [C, K, P] -> [C, width, P]."""
+        """An evolution of designs [C, K, P]: new ones in their contexts, by falling value, [C, width, P]."""
         contexts = np.arange(len(pool))[:, None]
         values = self.value.of_each(self.features, pool)
         for _ in range(GENERATIONS):
@@ -210,94 +303,6 @@ class ContextualValue(ContextualAgent):
 
     def _known(self, keys: Indices) -> Array:
         return np.fromiter((key in self.seen for key in keys.tolist()), bool, len(keys))
-
-
-class ValuePolicy(Policy):
-    """The design of the archive with the largest expected share, for each context.
-
-    Args:
-        env, space: those of a `Policy`.
-        archive: designs to choose from, int64 [A, P].
-        value: the model of their value.
-    """
-
-    def __init__(self, env: EnvSpecification, space: DesignSpace, archive: Indices, value: Value):
-        super().__init__(env, space)
-        self.archive, self.value = archive, value
-
-    @one_thread
-    def rank(self, features: Array, n: int) -> Indices:
-        ranked = self.archive[_best(self.value(features, self.archive), n)]
-        if len(ranked) == n:
-            return ranked
-        known = {design.tobytes() for design in ranked}
-        others = self._others(n)
-        others = others[[design.tobytes() not in known for design in others]]
-        return np.concatenate([ranked, others[_best(self.value(features, others), n - len(ranked))]])
-
-    def _others(self, n: int) -> Indices:
-        """At least n distinct designs: all of a small space, else neighbours of the archive."""
-        if self.space.size <= MAX_LISTED:
-            return np.concatenate(list(self.space.enumerate()))
-        rng, designs = np.random.default_rng(0), self.archive
-        while len(designs) < 2 * n + len(self.archive):
-            designs = np.unique(np.concatenate([designs, moved(self.space, designs, rng)]), axis=0)
-        return designs
-
-    def arrays(self) -> dict[str, Array]:
-        return {"archive": self.archive, "weights": self.value.ensemble.weights, "shape": self.value.shape}
-
-    @classmethod
-    def from_arrays(cls, env: EnvSpecification, space: DesignSpace, arrays: Mapping[str, Array]) -> Self:
-        policy = cls(env, space, arrays["archive"], None)  # the features are those of `env`
-        outputs, members, hidden = arrays["shape"].tolist()
-        policy.value = Value(space, len(policy.features.names), outputs, members, hidden, np.random.default_rng(0))
-        policy.value.ensemble.weights[:] = arrays["weights"]
-        return policy
-
-
-ContextualValue.policy_class = ValuePolicy
-
-
-class Value:
-    """v(z, x), the expected share of a context's best.
-
-    Args:
-        space: designs x.
-        features: length of z.
-        outputs: J + 2.
-        members: M.
-        hidden: width of the layers.
-        rng: generator of the first weights.
-    """
-
-    def __init__(
-        self, space: DesignSpace, features: int, outputs: int, members: int, hidden: int, rng: np.random.Generator
-    ):
-        self.encoded = Features(space)
-        self.shape = np.array([outputs, members, hidden])
-        size = features + self.encoded.size
-        self.ensemble = Ensemble(size, rng, outputs=outputs, members=members, hidden=hidden)
-
-    def inputs(self, contexts: Float32, designs: Indices) -> Float32:
-        """Inputs of the networks, [B, ...], for features [B, F] and designs [B, P]."""
-        return np.concatenate([contexts, self.encoded(designs)], axis=1)
-
-    def __call__(self, context: Float32, designs: Indices) -> Float32:
-        """Values [B] of designs [B, P] in one context, [F]."""
-        return self.of_each(context[None], designs[None])[0]
-
-    def of_each(self, contexts: Float32, designs: Indices) -> Float32:
-        """Values [C, K] of designs [C, K, P] in contexts [C, F]."""
-        rows = np.repeat(np.arange(len(designs)), designs.shape[1])
-        flat = designs.reshape(-1, designs.shape[2])
-        values = np.empty(len(flat), np.float32)
-        for first in range(0, len(flat), CHUNK):
-            part = slice(first, first + CHUNK)
-            h = self.ensemble(self.inputs(contexts[rows[part]], flat[part]))
-            loss = PENALTY * np.maximum(h[..., 1:], 0).sum(axis=-1)
-            values[part] = np.exp(np.minimum(h[..., 0], ABOVE) - loss).mean(axis=0)
-        return values.reshape(designs.shape[:2])
 
 
 def outputs_of(objective: Objective, metrics: Mapping[str, Array], feasible: Array) -> Array:
