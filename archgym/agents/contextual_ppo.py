@@ -14,11 +14,13 @@ Schulman et al., 2017).
 Proposals are the most probable designs by beam search, in NumPy alone. Matrices decay (AdamW; Loshchilov &
 Hutter, 2019).
 
-First proposals for contexts that were held out, after 50,000 samples, as a share of the exact optimum: .97 on
-shapes of Softmax-v0 (mean of 10 splits; the optimum of the nearest trained shape has .95), .82 on layers of
-Accelerator-v0 whose networks were held out (4 splits; nearest .78). Where a constraint begins to bind between
-two trained contexts, the first proposal may violate it (in 2 of the 10 splits); the best of five keeps it and
-has at least .76. On one task `reinforce` is better: NKLandscape-v0, 3,000 samples, regret .02 against .07.
+First proposals for contexts that were held out, after 50,000 samples, as a share of the exact optimum: .97
+on shapes of Softmax-v0 (mean of 10 splits; the optimum of the nearest trained shape has .95, and is better
+in 2), .82 on layers of Accelerator-v0 whose networks were held out (4 splits; nearest .78, and better in
+one). Defaults were chosen on splits of the same sets, so that others may have less. Where a constraint
+begins to bind between two trained contexts, the first proposal may violate it (in 2 of the 10 splits); the
+best of five keeps it and has at least .76. On one task `reinforce` is better: NKLandscape-v0, 3,000
+samples, regret .02 against .07.
 
 Good for: tens of thousands of cheap samples of many contexts; choices that belong together.
 """

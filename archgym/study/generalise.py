@@ -29,6 +29,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -89,19 +90,18 @@ class SplitContexts:
         """
         kwargs = dict(env.kwargs)
         horizon = kwargs.pop("horizon", 1)
-        evaluator = ContextualEvaluator(env.id, env.objective, horizon, kwargs, env.contexts)
-        contexts = _with_optima(evaluator, stated=not env.kwargs and env.objective is None)
-        pairs = dict(_distinct_splits(contexts, study))
-        splits = tuple(
-            Split(seed, _plain(env, evaluator.specification(train)), test, _ratio(train, test, study.by))
-            for seed, (train, test) in pairs.items()
-        )
-        held_out = {name for split in splits for name in split.held_out.names}
-        searched = {
-            name: _plain(env, member.specification())
-            for name, member in zip(contexts.names, evaluator.members, strict=True)
-            if name in held_out
-        }
+        with closing(ContextualEvaluator(env.id, env.objective, horizon, kwargs, env.contexts)) as evaluator:
+            contexts = _with_optima(evaluator, stated=not env.kwargs and env.objective is None)
+            splits = tuple(
+                Split(seed, _plain(env, evaluator.specification(train)), test, _ratio(train, test, study.by))
+                for seed, (train, test) in _distinct_splits(contexts, study)
+            )
+            held_out = {name for split in splits for name in split.held_out.names}
+            searched = {
+                name: _plain(env, member.specification())
+                for name, member in zip(contexts.names, evaluator.members, strict=True)
+                if name in held_out
+            }
         return cls(contexts, splits, searched)
 
 
@@ -160,4 +160,4 @@ def _ratio(train: Contexts, test: Contexts, by: str) -> float:
         return len(test) / len(train)
     kept = {name for names in train.groups or () for name in names}
     gone = {name for names in test.groups or () for name in names} - kept
-    return len(gone) / len(kept)
+    return len(gone) / max(len(kept), 1)
