@@ -60,7 +60,8 @@ class ContextualAgent(Agent):
     ) -> None:
         """Learn from the designs of `ask`: contexts [B], designs [B, P], rewards, feasible and valid [B].
 
-        A method with a sixth parameter `metrics` also receives them: name -> column [B], NaN where infeasible.
+        A method with a sixth parameter `metrics` also receives them: name -> column [B], NaN where
+        infeasible.
         """
 
     @abstractmethod

@@ -25,21 +25,18 @@ from collections.abc import Mapping
 from itertools import pairwise
 
 import numpy as np
-import numpy.typing as npt
 
 from archgym.agent import AskTellAgent
 from archgym.agents._blas import one_thread
 from archgym.agents._designs import check_listable, draw, moved, redraw_until_new
+from archgym.agents._perceptrons import Ensemble, Features
 from archgym.space import Array, Categorical, DesignSpace, Indices, Integer, Ordinal, Real
 
 MAX_VALUES = 20_000  # of all parameters: the first layer has 4 x 48 weights for each
-KNOTS = 16
 PARENTS = 10
 OPTIMISM = 0.5  # standard deviations of the ensemble added to its mean
 LOWEST = -2.0  # smallest y: among bad designs the order does not matter
 STEPS_PER_DESIGN = 12  # steps of the fit for each new design
-
-Float32 = npt.NDArray[np.float32]
 
 
 class Predictor(AskTellAgent):
@@ -86,10 +83,10 @@ class Predictor(AskTellAgent):
             return self._unseen(self.space.sample(n, self.rng), n)
         if told - self.fitted >= self.round or not self.fitted:
             steps = STEPS_PER_DESIGN * (told - self.fitted)
-            self.ensemble.fit(self.features(self.designs), self._targets(), steps, self.rng)
+            self.ensemble.fit(self.features(self.designs), self._targets()[:, None], steps, self.rng)
             self.fitted = told
         proposals = self._propose(max(self.candidates, n))
-        predicted = self.ensemble(self.features(proposals))  # [M, C]
+        predicted = self.ensemble(self.features(proposals))[..., 0]  # [M, C]
         merit = predicted.mean(axis=0) + OPTIMISM * predicted.std(axis=0)
         return self._unseen(proposals[np.argsort(-merit, kind="stable")], n)
 
@@ -167,111 +164,3 @@ def reverse_step(x: Indices, kept: float, slopes: Array, nvec: Indices, rng: np.
     weight = prior * np.exp(slopes - largest)
     probability = weight / np.repeat(np.add.reduceat(weight, first, axis=1), nvec, axis=1)
     return draw(probability.ravel(), np.tile(nvec, len(x)), 1, rng).reshape(x.shape)
-
-
-class Features:
-    """Designs as inputs of a network: one-hot, or distances from `KNOTS` knots for a longer ordered axis.
-
-    Args:
-        space: design space.
-    """
-
-    def __init__(self, space: DesignSpace):
-        self.first = np.cumsum(space.nvec) - space.nvec
-        left: list[Array] = [np.empty(0, np.int64)]
-        share: list[Array] = [np.empty(0)]
-        self.size = 0
-        for parameter in space:
-            n = len(parameter)
-            knots = min(n, KNOTS) if parameter.ordered else n
-            place = np.arange(n) * ((knots - 1) / max(n - 1, 1))
-            left.append(self.size + np.floor(place).astype(np.int64))
-            share.append(place % 1)
-            self.size += knots
-        # value -> the knot at or below it, and the weight of the next knot
-        self.left, self.share = np.concatenate(left), np.concatenate(share)
-        self.right = self.left + (self.share > 0)
-
-    def __call__(self, designs: Indices) -> Float32:
-        """Inputs [B, size] of designs, int64 [B, P]."""
-        inputs = np.zeros((len(designs), self.size), np.float32)
-        rows, value = np.arange(len(designs))[:, None], designs + self.first
-        inputs[rows, self.left[value]] = 1 - self.share[value]
-        inputs[rows, self.right[value]] += self.share[value]
-        return inputs
-
-    def by_value(self, gradient: Array) -> Array:
-        """Gradient by the inputs [B, size] -> by the one-hot values, [B, sum(nvec)]."""
-        return gradient[:, self.left] * (1 - self.share) + gradient[:, self.right] * self.share
-
-
-class Ensemble:
-    """Perceptrons f_m(z) = W_3 relu(W_2 relu(W_1 z + b_1) + b_2) + b_3, fitted by Adam (Kingma & Ba, 2015).
-
-    Args:
-        inputs: length of z.
-        rng: generator of the first weights.
-    """
-
-    members = 4
-    hidden = 48
-    rate = 3e-3
-    batch = 64
-
-    def __init__(self, inputs: int, rng: np.random.Generator):
-        widths = [inputs, self.hidden, self.hidden, 1]
-        shapes = [s for a, b in pairwise(widths) for s in ((self.members, a, b), (self.members, 1, b))]
-        ends = np.cumsum([np.prod(s) for s in shapes])
-        # all weights in one array, and views of it for each layer
-        self.weights, self.gradients = np.zeros((2, ends[-1]), np.float32)
-        self.layers, self.slopes = (
-            [part.reshape(shape) for part, shape in zip(np.split(flat, ends[:-1]), shapes, strict=True)]
-            for flat in (self.weights, self.gradients)
-        )
-        for matrix in self.layers[::2]:
-            matrix[:] = rng.standard_normal(matrix.shape) / np.sqrt(max(matrix.shape[1], 1))
-        self.mean, self.square = np.zeros((2, ends[-1]), np.float32)
-        self.steps = 0
-
-    def __call__(self, inputs: Float32) -> Float32:
-        """Predictions [M, B] for inputs [B, F] or [M, B, F]."""
-        return self._forward(inputs)[-1][..., 0]
-
-    def gradient(self, inputs: Float32) -> Float32:
-        """Gradient of the mean prediction by the inputs: [B, F] -> [B, F]."""
-        activations = self._forward(inputs)
-        return self._backward(activations, np.ones_like(activations[-1])).mean(axis=0)
-
-    def fit(self, inputs: Float32, targets: Array, steps: int, rng: np.random.Generator) -> None:
-        """Take steps of Adam down the squared error on inputs [N, F] and targets [N]."""
-        targets = targets.astype(np.float32)[:, None]
-        for _ in range(steps):
-            rows = rng.integers(len(inputs), size=(self.members, min(self.batch, len(inputs))))
-            activations = self._forward(inputs[rows])
-            self._backward(activations, 2 * (activations[-1] - targets[rows]) / rows.shape[1])
-            self._adam()
-
-    def _adam(self) -> None:
-        self.steps += 1
-        self.mean += 0.1 * (self.gradients - self.mean)
-        self.square += 0.001 * (self.gradients**2 - self.square)
-        mean, square = self.mean / (1 - 0.9**self.steps), self.square / (1 - 0.999**self.steps)
-        self.weights -= self.rate * mean / (np.sqrt(square) + 1e-8)
-
-    def _forward(self, inputs: Float32) -> list[Float32]:
-        """Inputs and outputs of the layers, [M, B, width] each."""
-        w1, b1, w2, b2, w3, b3 = self.layers
-        one = np.maximum(inputs @ w1 + b1, 0)
-        two = np.maximum(one @ w2 + b2, 0)
-        return [inputs, one, two, two @ w3 + b3]
-
-    def _backward(self, activations: list[Float32], error: Float32) -> Float32:
-        """Gradients by the weights, kept, and by the inputs [M, B, F], from those by the output [M, B, 1]."""
-        for layer in (2, 1, 0):
-            below = activations[layer]
-            self.slopes[2 * layer][:] = np.swapaxes(below, -1, -2) @ error
-            self.slopes[2 * layer + 1][:] = error.sum(axis=1, keepdims=True)
-            error = error @ np.swapaxes(self.layers[2 * layer], 1, 2)
-            if layer:
-                error = error * (below > 0)
-        return error
