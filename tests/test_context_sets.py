@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from functools import cache
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import gymnasium
@@ -25,7 +26,8 @@ from archgym.simulators.accelerator.workloads import first_name, list_workloads,
 from archgym.simulators.accelerator.workloads.features import layer_features
 from archgym.simulators.softmax.workloads import SHAPES
 
-ENVS = sorted(env for env in list_envs() if env.startswith("archgym/"))
+# a proxy needs a model, and is registered once that is imported
+ENVS = sorted(env for env in list_envs() if env.startswith("archgym/") and env != "archgym/Proxy-v0")
 
 
 class Plain(Simulator):
@@ -265,7 +267,8 @@ def test_no_valid_design_of_a_sample_is_better_than_the_optimum(env, name):
 
 @pytest.mark.parametrize(("env", "name"), SETS)
 def test_the_documentation_of_an_environment_has_its_sets(env, name):
-    section = get_task(env).documentation.partition("\n## Contexts\n")[2].partition("\n## ")[0]
+    (point,) = entry_points(group="archgym.envs", name=env)
+    section = point.load().__doc__.partition("\n## Contexts\n")[2].partition("\n## ")[0]
     (row,) = [line for line in section.splitlines() if line.startswith(f"| {name} |")]
     assert str(SETS[env, name]) in row
 

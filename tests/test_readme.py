@@ -111,12 +111,13 @@ FIXED = {"dataflow": "nvdla", "precision": "int8", "clock_mhz": 200, "l1_bytes":
 SHORT = [  # what is made small, so that every command ends in seconds
     (r"--budget \d+", "--budget 40"),
     (r"^(archgym dataset sample .*)--budget 40\b", r"\1--budget 400"),
+    (r"^(archgym train .*)--budget 40\b", r"\1--budget 4000"),  # so that a proposed design is valid
     (r"--workers \d+", "--workers 1"),
     (r"^archgym search (?!.*--budget)", "archgym search --budget 40 "),
     (r"^archgym proxy train (?!.*--model)", "archgym proxy train --model linear "),
     (r"^archgym fidelity softmax", "archgym fidelity softmax --cols 4096 --designs 10"),
     (
-        r"^archgym lottery (lottery-v1|lottery|archgym-2023|fronts)\b.*",
+        r"^archgym lottery (lottery-v1|lottery|archgym-2023|fronts|generalise-softmax)\b.*",
         r"archgym study expand \1",
     ),  # of hours
     # of millions of designs

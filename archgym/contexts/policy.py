@@ -98,8 +98,8 @@ class Policy(ABC):
             n: number of designs.
 
         Returns:
-            n designs by parameter name, best first, no two of one meaning (`Simulator.canonical`); all of them
-            where the space has fewer.
+            n designs by parameter name, best first, no two of one meaning (`Simulator.canonical`); all where
+            the space has fewer.
 
         Raises:
             ArchGymError: an unknown argument, another design space, or features that training lacked.
