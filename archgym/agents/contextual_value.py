@@ -154,7 +154,7 @@ class ContextualValue(ContextualAgent):
         archive: best designs kept of each context.
 
     Example:
-        >>> archgym.train("archgym/Softmax-v0", contexts="shapes", budget=20_000)  # doctest: +SKIP
+        >>> archgym.search("archgym/NKLandscape-v0", "contextual_value", budget=200)  # doctest: +SKIP
     """
 
     version = 1

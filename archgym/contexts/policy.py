@@ -110,7 +110,7 @@ class Policy(ABC):
 
     def designs_for(self, task: Evaluator, n: int) -> Indices:
         """`propose` for a task with the policy's design space, as indices: int64 [n, P]."""
-        features = self.features.vector(context_features(task.simulator, task.objective))
+        features = self._features(task)
         asked = n
         while True:
             ranked = self.rank(features, min(asked, self.space.size))
@@ -118,6 +118,18 @@ class Policy(ABC):
             if len(first) >= n or asked >= self.space.size:
                 return ranked[np.sort(first)[:n]]
             asked *= 2
+
+    def features_of(self, context: Mapping[str, Any]) -> Array:
+        """Standardised features of a context, float32 [F].
+
+        Raises:
+            ArchGymError: see `propose`.
+        """
+        with closing(self.task_of(context)) as task:
+            return self._features(task)
+
+    def _features(self, task: Evaluator) -> Array:
+        return self.features.vector(context_features(task.simulator, task.objective))
 
     def task_of(self, context: Mapping[str, Any]) -> Evaluator:
         """The task of a context; whoever calls this closes it.
