@@ -142,12 +142,9 @@ def test_in_a_large_space_more_designs_than_the_archive_are_distinct(policy, mon
     assert np.array_equal(ranked, policy.rank(policy.features_of({"size": 8}), 120))
 
 
-def test_the_same_seed_gives_the_same_bytes_and_a_loaded_policy_the_same_designs(
-    env, policy, tmp_path, monkeypatch
-):
-    archgym.register_agent("tests-value", ContextualValue)
+def test_the_same_seed_gives_the_same_bytes_and_a_loaded_policy_the_same_designs(env, tmp_path):
     saved = [
-        archgym.train(env, contexts={"size": [3, 8]}, budget=150, agent="tests-value", seed=seed).save(
+        archgym.train(env, contexts={"size": [3, 8]}, budget=150, agent="contextual_value", seed=seed).save(
             tmp_path / str(number)
         )
         for number, seed in enumerate([5, 5, 6])
