@@ -24,6 +24,7 @@ the kernel.
 from __future__ import annotations
 
 import inspect
+import sys
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -216,6 +217,9 @@ def get_task(env: str) -> Task:
             _tasks[name] = replace(_tasks[name], documentation=inspect.getdoc(found) or "")
         else:
             _tasks[name] = Task(name, found, documentation=inspect.getdoc(found) or "")
+    elif not _tasks[name].documentation and name in _points("archgym.envs"):
+        imported = sys.modules.get(_points("archgym.envs")[name].value)  # imported before it was asked for
+        _tasks[name] = replace(_tasks[name], documentation=inspect.getdoc(imported) or "" if imported else "")
     return _tasks[name]
 
 

@@ -230,7 +230,7 @@ def test_agents_search_a_long_integer_parameter_or_say_why_not(high):
             assert archgym.search("tests/Long-v0", agent, budget=60, env_kwargs={"high": high}).samples == 60
         except ArchGymError as error:
             listing = ("gp", "ant_colony", "reinforce", "ppo", "a2c", "dqn", "independent_ppo")
-            assert agent in (*listing, "controller", "contextual_ppo", "predictor"), agent
+            assert agent in (*listing, "controller", "contextual_ppo", "contextual_value", "predictor"), agent
             assert "'x'" in str(error)
 
 
