@@ -19,6 +19,7 @@ ARGUMENTS = {  # budgets that take a second
     "compare_agents.py": ["60"],
     "hidden_states.py": ["60"],
     "optuna_study.py": ["20"],
+    "policy.py": ["600"],
     "slow_simulator.py": ["12"],
     "small_study.py": ["40", "out"],
     "stable_baselines.py": ["256"],

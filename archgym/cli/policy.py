@@ -58,7 +58,15 @@ def train(
     settings, hyperparameters = pairs("--set", set_), pairs("--hp", hp)
     task, out = get_task(env), check_writable(out)
     with building(task, settings):
-        run = training(env, Contexts.of(contexts, task), budget, seed, agent, hyperparameters, settings)
+        run = training(
+            env,
+            agent,
+            contexts=Contexts.of(contexts, task),
+            budget=budget,
+            seed=seed,
+            agent_kwargs=hyperparameters,
+            env_kwargs=settings,
+        )
     evaluator: Any = run.env.evaluator
     start = perf_counter()
 

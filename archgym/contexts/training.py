@@ -45,31 +45,24 @@ def train(
         >>> policy = archgym.train("archgym/Softmax-v0", contexts="shapes", budget=20_000)  # doctest: +SKIP
         >>> policy.propose({"rows": 4, "cols": 3000}, n=5)                                  # doctest: +SKIP
     """
-    return trained(training(env, contexts, budget, seed, agent, agent_kwargs, env_kwargs))
+    settings = {"budget": budget, "seed": seed, "agent_kwargs": agent_kwargs}
+    return trained(training(env, agent, contexts=contexts, env_kwargs=env_kwargs, **settings))
 
 
 def training(
     env: str,
+    agent: str | Agent | type[Agent],
+    *,
     contexts: ContextSource,
-    budget: int,
-    seed: int = 0,
-    agent: str | Agent | type[Agent] = "contextual_value",
-    agent_kwargs: Mapping[str, Any] | None = None,
     env_kwargs: Mapping[str, Any] | None = None,
+    **settings: Any,
 ) -> Search:
-    """The search that `train` runs, not yet run.
+    """The search that `train` runs, not yet run; other settings are those of `Search`.
 
     Raises:
         ArchGymError: see `train`.
     """
-    run = Search(
-        env,
-        agent,
-        budget=budget,
-        seed=seed,
-        env_kwargs={**(env_kwargs or {}), "contexts": contexts},
-        agent_kwargs=agent_kwargs,
-    )
+    run = Search(env, agent, env_kwargs={**(env_kwargs or {}), "contexts": contexts}, **settings)
     if getattr(run.agent, "policy_class", None) is None:
         run.env.close()
         raise ArchGymError(

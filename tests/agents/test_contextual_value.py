@@ -105,14 +105,16 @@ def test_the_value_of_many_contexts_is_that_of_each_and_falls_where_a_limit_is_p
 
 
 def test_no_design_is_evaluated_twice_in_a_context_until_all_have_been(env):
-    run = archgym.contexts.training.training(env, {"size": [4, 9]}, 400, agent=ContextualValue)
+    run = archgym.contexts.training.training(env, ContextualValue, contexts={"size": [4, 9]}, budget=400)
     archgym.contexts.training.trained(run)
     rows = np.column_stack([run.ledger.column("context"), run.ledger.column("indices")])
     assert len(rows) == 400 and len(np.unique(rows, axis=0)) == 400
 
 
 def test_designs_that_it_chooses_are_better_than_random_ones(env):
-    run = archgym.contexts.training.training(env, {"size": SIZES}, 1200, agent=ContextualValue, seed=2)
+    run = archgym.contexts.training.training(
+        env, ContextualValue, contexts={"size": SIZES}, budget=1200, seed=2
+    )
     archgym.contexts.training.trained(run)
     shares = np.where(run.ledger.column("valid"), np.exp(run.ledger.column("reward")), 0)
     assert shares[400:700].mean() > 2 * shares[:300].mean()  # the good designs are used up later
