@@ -106,8 +106,11 @@ class Contexts:
         try:
             text = path.read_text(encoding="utf-8-sig")
             data = tomllib.loads(text) if path.suffix.lower() == ".toml" else json.loads(text)
-        except (OSError, ValueError, RecursionError) as error:
-            raise ArchGymError(f"cannot read the contexts in {path}: {reason_of(error)}") from error
+        except OSError as error:
+            raise ArchGymError(f"cannot read the contexts in {path}: {error.strerror or error}") from error
+        except (ValueError, RecursionError) as error:
+            kind = path.suffix.lower()[1:].upper()
+            raise ArchGymError(f"expected contexts as {kind} in {path}, got {reason_of(error)}") from error
         if isinstance(data, Mapping) and data.keys() == {"contexts"}:
             data = data["contexts"]
         return cls.of(data)
