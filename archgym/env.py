@@ -29,12 +29,13 @@ from archgym.infos import finished as finished
 from archgym.ledger import Ledger
 from archgym.objective import Objective
 from archgym.registry import ObjectiveSource, Task
+from archgym.shared import SharedTask
 from archgym.simulator import Simulator
 from archgym.space import Array
 from archgym.values import portable
 
 
-class _Shared:
+class _Access:
     """Access to the evaluator that `ArchEnv` and `ArchVectorEnv` have in common."""
 
     evaluator: Evaluator
@@ -66,6 +67,14 @@ class _Shared:
         """Columns [B] of designs given as indices [B, P], uncounted; see `Evaluator.score`."""
         return self.evaluator.score(designs, rng, context)
 
+    def shared(self, seed: int, *, fresh: bool = True, partial: int = 1) -> SharedTask:
+        """Weights that all designs share, every pass charged to the ledger; see `Simulator.shared`.
+
+        Raises:
+            ArchGymError: a simulator without weights to share.
+        """
+        return self.evaluator.shared(seed, fresh=fresh, partial=partial)
+
     @property
     def spec(self) -> EnvSpec | None:
         """Gymnasium's specification, kept JSON-serialisable and honest about determinism."""
@@ -82,7 +91,7 @@ class _Shared:
         self._spec = spec
 
 
-class ArchEnv(_Shared, gymnasium.Env[Array, Array]):
+class ArchEnv(_Access, gymnasium.Env[Array, Array]):
     """One design per step.
 
     Args:
@@ -158,7 +167,7 @@ class ArchEnv(_Shared, gymnasium.Env[Array, Array]):
         self.evaluator.close()
 
 
-class ArchVectorEnv(_Shared, VectorEnv[Array, Array, Array]):
+class ArchVectorEnv(_Access, VectorEnv[Array, Array, Array]):
     """`num_envs` designs per step, evaluated as one batch; otherwise as `ArchEnv`, whose arguments it takes.
 
     Args:

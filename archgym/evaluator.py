@@ -8,7 +8,8 @@ A single step of a tabulated simulator takes the last four from arrays that hold
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from operator import getitem
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,10 +19,12 @@ from gymnasium.spaces import Box, MultiDiscrete
 
 from archgym.errors import ArchGymError, whole
 from archgym.ledger import Ledger
-from archgym.objective import Objective, R, Rewards
+from archgym.objective import AtMost, Constraint, Objective, R, Rewards
 from archgym.registry import ObjectiveSource, Task, get_task
 from archgym.seeding import stream
-from archgym.simulator import Outcome, Simulator, evaluate_safely, is_table
+from archgym.shared import Meter, SharedTask
+from archgym.shared.task import nothing_to_share
+from archgym.simulator import Outcome, Simulator, evaluate_safely, is_table, reference_cost
 from archgym.simulator_wrappers import Cached
 from archgym.space import Array, Indices, all_true
 from archgym.task import EnvSpecification
@@ -129,6 +132,24 @@ class Evaluator:
         """Keep every simulated design in a file (`Cached`)."""
         self.simulator = Cached(self.simulator, cache)
 
+    @cached_property
+    def reference_cost(self) -> float:
+        """The cost of a reference sample, in the simulator's unit (`archgym.simulator.reference_cost`)."""
+        return reference_cost(self.simulator)
+
+    def shared(self, seed: int, *, fresh: bool = True, partial: int = 1) -> SharedTask:
+        """The simulator's shared weights (`Simulator.shared`), charged to the ledger.
+
+        Raises:
+            ArchGymError: nothing to share.
+        """
+        task = self.simulator.shared(seed, fresh=fresh, partial=partial)
+        if task is None or self.contexts is not None:
+            raise nothing_to_share(self.task.id)
+        task.meter, limits = Meter(self.ledger), self.objective.constraints
+        task.valid = lambda designs: _within(task.known_metrics(designs), limits, len(designs))
+        return task
+
     def close(self) -> None:
         """Close the simulator."""
         self.simulator.close()
@@ -141,7 +162,7 @@ class Evaluator:
             BudgetExhausted: the batch crossed the budget (what was left has been evaluated and recorded).
         """
         indices, contexts = self._legal(actions, n), self._contexts_of(rows)
-        admitted = self.ledger.admit(n)
+        admitted = self.ledger.admit(n, indices, contexts)
         if admitted < n:
             indices = indices[:admitted]
             contexts = None if contexts is None else contexts[:admitted]
@@ -187,7 +208,7 @@ class Evaluator:
             evaluation = self.evaluate(np.asarray(action)[None], 1)
             return self.observe(evaluation, remaining)[0], self.info(evaluation, 0)
         indices, ordinal = found
-        self.ledger.admit(1)
+        self.ledger.admit(1, action[None])
         before = perf_counter()
         numbers, feasible, valid, failure = answers.look_up(ordinal, self)
         now = perf_counter()
@@ -346,6 +367,16 @@ class Evaluator:
         kwargs, _ = settle(self.task.without_options(self.kwargs))
         objective, simulator = self.objective.to_dict(), self.simulator.specification
         return EnvSpecification(self.task.id, kwargs, objective, self.horizon, simulator).as_dict
+
+
+def _within(metrics: Mapping[str, Array], limits: Sequence[Constraint], n: int) -> Array:
+    """Designs that keep the limits on these metrics, bool [n]."""
+    kept = np.ones(n, bool)
+    for limit in limits:
+        if limit.metric in metrics:
+            value = metrics[limit.metric]
+            kept &= value <= limit.limit if isinstance(limit, AtMost) else value >= limit.limit
+    return kept
 
 
 class _Answers:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from archgym.errors import ArchGymError
 from archgym.ledger import Ledger
 from archgym.objective import Objective
+from archgym.shared import SharedTask
 from archgym.simulator import Simulator
 
 
@@ -31,6 +32,7 @@ class Core(Protocol):
     def objective(self) -> Objective: ...
     @property
     def ledger(self) -> Ledger: ...
+    def shared(self, seed: int, *, fresh: bool = True, partial: int = 1) -> SharedTask: ...
 
 
 def core(env: Any) -> Core:

@@ -3,11 +3,17 @@
 One sample is one design sent to the simulator; repeated designs and answers from a cache count too (and are
 also counted apart). Columns are append-only; a batch that would cross the budget is cut by the environment
 before it reaches the simulator.
+
+    cost = sum of Simulator.cost_of over the samples + charges        (the training of shared weights, ...)
+
+A cost budget is kept to the last unit: a design or a charge that it cannot pay is refused before it runs.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from numbers import Real
 from time import perf_counter
 from typing import NamedTuple
 
@@ -28,21 +34,49 @@ class Failure(NamedTuple):
     reason: str
 
 
+class Charge(NamedTuple):
+    """Cost of something other than samples.
+
+    Attributes:
+        sample: number of samples before it.
+        amount: cost, in the simulator's `cost_unit`.
+        what: what it was for, such as "training".
+    """
+
+    sample: int
+    amount: float
+    what: str
+
+
 class Ledger:
     """Every design that was sent to a simulator, in order.
 
     Args:
         simulator: gives the schema of the columns; or the simulators of all contexts, alike in it.
         budget: samples allowed; None is unlimited. May be set at any time.
+        cost_budget: cost allowed, in the simulator's `cost_unit`; None is unlimited. May be set at any time.
+
+    Attributes:
+        charges: cost of what was done beside samples, in order.
     """
 
-    def __init__(self, simulator: Simulator | Sequence[Simulator], budget: int | None = None):
+    def __init__(
+        self,
+        simulator: Simulator | Sequence[Simulator],
+        budget: int | None = None,
+        cost_budget: float | None = None,
+    ):
         self._contextual = not isinstance(simulator, Simulator)
         self._simulators = [simulator] if isinstance(simulator, Simulator) else list(simulator)
         self._simulator = self._simulators[0]
         self._budget: int | None = None
         self.budget = budget
+        self._cost_budget: float | None = None
+        self.cost_budget = cost_budget
         self.samples = 0
+        self.charges: list[Charge] = []
+        self._paid = 0.0  # by the samples that `_costed` counts, and by all charges
+        self._costed = 0
         self.failures: list[Failure] = []
         self._best: tuple[int, float] | None = None
         self._scanned = 0  # samples that `_best` covers: it is searched on demand, not at every record
@@ -68,22 +102,106 @@ class Ledger:
             )
         self._budget = None if budget is None else int(budget)
 
-    def admit(self, n: int) -> int:
-        """How many of n designs the budget still allows.
+    @property
+    def cost_budget(self) -> float | None:
+        """Cost allowed in all, in the simulator's `cost_unit`; None is unlimited."""
+        return self._cost_budget
+
+    @cost_budget.setter
+    def cost_budget(self, budget: float | None) -> None:
+        if budget is not None and (
+            isinstance(budget, bool) or not isinstance(budget, Real) or not 0 <= budget < math.inf
+        ):
+            raise ArchGymError(
+                f"expected a cost budget as a finite number >= 0, or None for no limit, got {budget!r}"
+            )
+        self._cost_budget = None if budget is None else float(budget)
+
+    @property
+    def cost_unit(self) -> str:
+        """Unit of costs."""
+        return self._simulator.cost_unit
+
+    @property
+    def cost(self) -> float:
+        """Cost so far: of all samples, failed and cached ones too, and of all charges."""
+        if self._costed < self.samples:
+            start, self._costed = self._costed, self.samples
+            self._paid += float(self._sample_costs(start, self.samples).sum())
+        return self._paid
+
+    def charge(self, amount: float, what: str) -> None:
+        """Pay for something other than a sample, before it is done.
+
+        Args:
+            amount: cost, in the simulator's `cost_unit`.
+            what: what it is for; consecutive charges for the same are added up.
+
+        Raises:
+            BudgetExhausted: the cost budget cannot pay it; nothing is charged.
+        """
+        if not 0 <= amount < math.inf:
+            raise ArchGymError(f"expected a charge as a finite number >= 0, got {amount!r}")
+        if self._cost_budget is not None and self.cost + amount > self._cost_budget:
+            raise self.exhausted()
+        last = self.charges[-1] if self.charges else None
+        if last is not None and (last.sample, last.what) == (self.samples, what):
+            self.charges[-1] = last._replace(amount=last.amount + amount)
+        else:
+            self.charges.append(Charge(self.samples, float(amount), what))
+        self._paid += amount
+
+    def admit(self, n: int, indices: Indices | None = None, contexts: Indices | None = None) -> int:
+        """How many of n designs the budgets still allow.
+
+        Args:
+            indices: the designs [n, P], which a cost budget needs.
+            contexts: the context of each, [n].
 
         Raises:
             BudgetExhausted: none of them.
         """
-        if self._budget is None:
-            return n
-        left = self._budget - self.samples
-        if left <= 0 < n:
+        allowed = n
+        if self._budget is not None:
+            allowed = min(n, max(self._budget - self.samples, 0))
+        if self._cost_budget is not None and indices is not None:
+            costs = self._costs_of(indices[:allowed], None if contexts is None else contexts[:allowed])
+            allowed = int((self.cost + np.cumsum(costs) <= self._cost_budget).sum())
+        if allowed == 0 < n:
             raise self.exhausted()
-        return min(n, left)
+        return allowed
 
     def exhausted(self) -> BudgetExhausted:
         """The error that ends a search."""
-        return BudgetExhausted(f"the budget of {self._budget} samples is spent")
+        if self._cost_budget is None or (self._budget is not None and self.samples >= self._budget):
+            return BudgetExhausted(f"the budget of {self._budget} samples is spent")
+        return BudgetExhausted(
+            f"the cost budget of {self._cost_budget:,.0f} {self.cost_unit} is spent: {self.cost:,.0f} are "
+            "paid, and the rest cannot pay the next design or training step"
+        )
+
+    def _costs_of(self, indices: Indices, contexts: Indices | None) -> Array:
+        """The cost of each design [B, P], with the context of each: float64 [B]."""
+        if contexts is None:
+            return np.asarray(self._simulator.cost_of(indices), float)
+        costs = np.empty(len(indices))
+        for context in np.unique(contexts):
+            rows = contexts == context
+            costs[rows] = self._simulators[context].cost_of(indices[rows])
+        return costs
+
+    def _sample_costs(self, start: int, stop: int) -> Array:
+        """The cost of recorded samples, float64 [stop - start]."""
+        indices = self.column("indices")[start:stop].astype(np.int64)
+        return self._costs_of(indices, self.column("context")[start:stop] if self._contextual else None)
+
+    def _cumulative_costs(self) -> Array:
+        """Cost after each sample, with the charges before it: float64 [N]."""
+        costs = self._sample_costs(0, self.samples)
+        for charge in self.charges:
+            if charge.sample < self.samples:
+                costs[charge.sample] += charge.amount
+        return np.cumsum(costs)
 
     def record(
         self,
@@ -166,12 +284,14 @@ class Ledger:
         self._capacity = capacity
 
     def column(self, name: str) -> Array:
-        """Read-only `indices` [N, P], `values` [N, M], `feasible`, `cached`, `valid`, `reward`, `seconds`,
-        `recorded`, or with contexts `context` [N].
+        """Read-only `indices` [N, P], `values` [N, M], `feasible`, `cached`, `valid`, `reward`, `cost`,
+        `seconds`, `recorded`, or with contexts `context` [N].
 
-        `seconds` is the time each sample took in the simulator, `recorded` when it was recorded
-        (`time.perf_counter`).
+        `cost` is the cost after each sample, charges included; `seconds` the time each sample took in the
+        simulator, `recorded` when it was recorded (`time.perf_counter`).
         """
+        if name == "cost":
+            return self._cumulative_costs()
         if name in ("seconds", "recorded"):
             stops, *times = np.array(self._batches, float).reshape(-1, 3).T
             return np.repeat(times[name == "recorded"], np.diff(stops, prepend=0).astype(np.int64))
@@ -181,10 +301,11 @@ class Ledger:
 
     def history(self) -> dict[str, Array]:
         """All columns [N] by name: `sample`, with contexts `context`, parameter VALUES, metrics, `feasible`,
-        `valid`, `reward`, `cached`, `seconds`.
+        `valid`, `reward`, `cached`, `seconds`, and `cost` (after each sample) unless a parameter or metric
+        has that name.
         """
         values = self.column("values")
-        return {
+        columns = {
             "sample": np.arange(self.samples),
             **({"context": self.column("context").copy()} if self._contextual else {}),
             **self._simulator.space.decode(self.column("indices")),
@@ -194,6 +315,7 @@ class Ledger:
                 for name in ("feasible", "valid", "reward", "cached", "seconds")
             },
         }
+        return columns if "cost" in columns else {**columns, "cost": self.column("cost")}
 
     @property
     def best(self) -> int | None:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Container, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from decimal import Decimal
 from numbers import Real
-from typing import Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 
@@ -27,6 +27,9 @@ from archgym.objective import Objective
 from archgym.space import Array, DesignSpace, Indices, all_true
 from archgym.text import REASON, is_unicode, one_line
 from archgym.values import Unwritable, identify, identity_of
+
+if TYPE_CHECKING:
+    from archgym.shared import SharedTask
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,9 @@ class Simulator(ABC):
         tabulated: True where results are looked up in memory, always the same, so that environments may keep
             them; subclasses have their own.
         default_objective: the objective of environments around this simulator, unless they name another.
+        cost_unit: unit of `cost_of`.
+        fidelity: name of the parameter that sets how much of a full evaluation is carried out, whose last
+            value is the full one; None where there is none.
         identity: the name of this very class in results, caches and stored optima, "module:name" by default;
             set it to the old name when the class moves, so that they stay valid. Subclasses have their own.
     """
@@ -83,6 +89,8 @@ class Simulator(ABC):
     stochastic: bool = False
     tabulated: ClassVar[bool] = False
     default_objective: Objective | None = None
+    cost_unit: str = "samples"
+    fidelity: str | None = None
     identity: ClassVar[str]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
@@ -142,6 +150,29 @@ class Simulator(ABC):
         `find_optimum` evaluates these where the space is too large to enumerate.
         """
         return None
+
+    def cost_of(self, indices: Indices) -> Array:
+        """What carrying out each evaluation costs, in `cost_unit`: designs [B, P] -> float64 [B], by default
+        1 each. It depends on the designs alone, so that budgets are cut before anything runs.
+        """
+        return np.ones(len(indices))
+
+    def shared(self, seed: int, *, fresh: bool = True, partial: int = 1) -> SharedTask | None:
+        """Weights that all designs share, with training and validation batches; None where there is no
+        network to share. `ArchEnv.shared` also charges them to the ledger.
+
+        Args:
+            seed: seed for initial weights and batches.
+            fresh: whether training images get new noise every epoch; else few fixed ones are reused.
+            partial: K, where operations see 1/K of the channels.
+        """
+        return None
+
+    def controls(self) -> dict[str, tuple[Indices, Array]]:
+        """Designs that take no search, by the rule that names them: designs [K, P], and their priorities [K];
+        the highest come first, equal ones in random order. Reports compare agents with them.
+        """
+        return {}
 
     @property
     def unwrapped(self) -> Simulator:
@@ -233,6 +264,24 @@ def _identified(value: Any) -> Any:
         return identify(value)
     except Unwritable as error:
         return {"$": "unknown", "of": str(error)}
+
+
+def reference_cost(simulator: Simulator) -> float:
+    """The cost of a reference sample: the median of `cost_of` over the space, at full fidelity, or over 4,096
+    random designs of a large space.
+    """
+    space = simulator.space
+    if space.size <= _LISTED:
+        designs = space.from_ordinal(np.arange(space.size))
+    else:
+        designs = space.sample(4096, np.random.default_rng(0))
+    if simulator.fidelity is not None:
+        place = space.names.index(simulator.fidelity)
+        designs[:, place] = space.nvec[place] - 1
+    return float(np.median(simulator.cost_of(designs)))
+
+
+_LISTED = 1 << 17  # designs of the largest space whose median cost is exact
 
 
 def is_table(simulator: Simulator) -> bool:

@@ -14,7 +14,17 @@ KERNEL = {
     "registry", "seeding", "simulator", "task", "text", "values", "version",
 }  # fmt: skip
 # "" is the kernel
-GROUND = {"", "space", "files", "processes", "contexts", "simulator_wrappers", "wrappers", "deprecated"}
+GROUND = {
+    "",
+    "space",
+    "files",
+    "processes",
+    "contexts",
+    "shared",
+    "simulator_wrappers",
+    "wrappers",
+    "deprecated",
+}
 MAY_IMPORT = {
     **dict.fromkeys(GROUND, GROUND),
     "simulators": GROUND - {"wrappers", "contexts"},

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from archgym.objective import Objective
 from archgym.simulator import Candidates, Simulator
-from archgym.space import Indices
+from archgym.space import Array, Indices
+
+if TYPE_CHECKING:
+    from archgym.shared import SharedTask
 
 
 class SimulatorWrapper(Simulator):
@@ -27,6 +30,7 @@ class SimulatorWrapper(Simulator):
         self.deterministic = simulator.deterministic
         self.stochastic = simulator.stochastic
         self.default_objective = simulator.default_objective
+        self.cost_unit, self.fidelity = simulator.cost_unit, simulator.fidelity
 
     @property
     def unwrapped(self) -> Simulator:
@@ -44,6 +48,18 @@ class SimulatorWrapper(Simulator):
     def candidates(self, objective: Objective) -> Candidates | None:
         """The wrapped simulator's candidates for an optimum."""
         return self.simulator.candidates(objective)
+
+    def cost_of(self, indices: Indices) -> Array:
+        """The wrapped simulator's costs: [B, P] -> float64 [B]."""
+        return self.simulator.cost_of(indices)
+
+    def shared(self, seed: int, *, fresh: bool = True, partial: int = 1) -> SharedTask | None:
+        """The wrapped simulator's shared weights; None without."""
+        return self.simulator.shared(seed, fresh=fresh, partial=partial)
+
+    def controls(self) -> dict[str, tuple[Indices, Array]]:
+        """The wrapped simulator's designs that take no search."""
+        return self.simulator.controls()
 
     def close(self) -> None:
         """Close the wrapped simulator."""

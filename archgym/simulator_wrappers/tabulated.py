@@ -8,7 +8,7 @@ import os
 import time
 from dataclasses import asdict
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,9 @@ from archgym.simulator_wrappers.parallel import Isolated, Parallel
 from archgym.space import Array, DesignSpace, Indices
 from archgym.text import shown
 from archgym.values import identity_of
+
+if TYPE_CHECKING:
+    from archgym.shared import SharedTask
 
 TABLE_FORMAT = 1  # format of the files of `Tabulated.save`
 _TABLE_CHUNK = 16384  # designs
@@ -68,6 +71,7 @@ class Tabulated(Simulator):
         self.space = simulator.space
         self.metrics = simulator.metrics
         self.default_objective = simulator.default_objective
+        self.cost_unit, self.fidelity = simulator.cost_unit, simulator.fidelity
         values = np.empty((len(self.metrics), self.space.size))
         feasible = np.empty(self.space.size, bool)
         failures: dict[int, str] = {}
@@ -136,6 +140,20 @@ class Tabulated(Simulator):
             self._optima[objective] = self.space.from_ordinal(np.array([best]))[0] if valid[best] else None
         return self._optima[objective]
 
+    def cost_of(self, indices: Indices) -> Array:
+        """Costs of the simulator that filled the table, float64 [B]; 1 each in a loaded table."""
+        return super().cost_of(indices) if self.simulator is None else self.simulator.cost_of(indices)
+
+    def shared(self, seed: int, *, fresh: bool = True, partial: int = 1) -> SharedTask | None:
+        """Shared weights of the simulator that filled the table; None without."""
+        if self.simulator is None:
+            return None
+        return self.simulator.shared(seed, fresh=fresh, partial=partial)
+
+    def controls(self) -> dict[str, tuple[Indices, Array]]:
+        """Designs that take no search, of the simulator that filled the table."""
+        return {} if self.simulator is None else self.simulator.controls()
+
     @property
     def specification(self) -> dict[str, Any]:
         """The class and the simulator that filled the table; `load` restores the saved one."""
@@ -201,6 +219,7 @@ class Tabulated(Simulator):
             while isinstance(simulator, Tabulated) and simulator.simulator is not None:
                 simulator = simulator.simulator
             table.simulator, table.default_objective = simulator, simulator.default_objective
+            table.cost_unit, table.fidelity = simulator.cost_unit, simulator.fidelity
         return table
 
     def _is_not_of(self, simulator: Simulator) -> str:

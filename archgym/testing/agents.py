@@ -15,6 +15,7 @@ from archgym.env import ArchVectorEnv
 from archgym.errors import ArchGymError, BudgetExhausted
 from archgym.objective import Minimize, Objective
 from archgym.registry import Task, get_agent, get_task, list_agents, load
+from archgym.shared import SharedTask
 from archgym.simulator import Metric, Simulator
 from archgym.simulator_wrappers import SimulatorWrapper
 from archgym.space import Array, Categorical, DesignSpace, Indices, Integer, Ordinal, Real
@@ -43,6 +44,11 @@ class _Plateau(Simulator):
         ripple = (indices @ np.array([7, 11, 13, 17, 19, 0])) % 23
         feasible = (indices[:, 0] != 1) | (indices[:, 1] != 3)
         return {"cost": 1 + 0.001 * ripple, "secret": ripple.astype(float), "feasible": feasible}
+
+    def shared(self, seed: int, *, fresh: bool = True, partial: int = 1) -> SharedTask:
+        from archgym.testing.shared import LinearShared
+
+        return LinearShared(self.space, seed, fresh=fresh)
 
 
 class _Counting(SimulatorWrapper):
