@@ -5,7 +5,8 @@ A cell is a small graph of operations that a network repeats (Dong & Yang, "NAS-
 cell has really been trained, several times, and a query looks it up: the table of the default task, noisy
 handwritten digits, ships with archgym and was trained by `python -m archgym.simulators.nas.generate`; tables
 of CIFAR-10, CIFAR-100 and ImageNet16-120 are imported with `archgym data import`. With `backend="train"`
-nothing is looked up: PyTorch trains each cell at every query, for a few seconds.
+nothing is looked up: PyTorch trains each cell at every query, for a few seconds. With `backend="shared"`
+weights that all cells share are trained once, and a query estimates a cell with them: cheap, and less true.
 
 ## Action Space
 `MultiDiscrete([5, 5, 5, 5, 5, 5])`: 15,625 cells, all feasible. Many are the same function: 5,044 differ, and
@@ -36,10 +37,19 @@ NAS-Bench-201.
 | 4 | train_macs: multiply-adds of one training up to `epochs`, forward and backward | 1 | lower |
 
 test_accuracy, after the last epoch of the longest budget, is in `info` and in results; no search sees it.
-Tables without training times have no train_seconds.
+Tables without training times have no train_seconds. With `backend="shared"` the metrics are:
+
+| Num | Metric | Unit | Better |
+|---|---|---|---|
+| 0 | shared_accuracy: accuracy with the shared weights on `images` validation images | 1 | higher |
+| 1 | params | 1 | lower |
+| 2 | macs | 1 | lower |
+| 3 | eval_macs: multiply-adds of the estimate | 1 | lower |
+
+There valid_accuracy of the table is in `info` and in results alone, as test_accuracy is.
 
 ## Rewards
-log(valid_accuracy / median over all cells), minus log(value / limit) where parameters or multiply-adds exceed
+log(valid_accuracy / median over all cells), or of shared_accuracy with `backend="shared"`, minus log(value / limit) where parameters or multiply-adds exceed
 a limit.
 
 ## Starting State
@@ -54,12 +64,16 @@ After one design (`horizon=1`), or after `horizon` designs.
 | dataset | str | "digits-0.5" | name of `archgym data list` |
 | epochs | int or None | None | budget of the visible accuracy; for digits 1, 2, 4, 8, 16; None: the last |
 | seed | str or int | "mean" | "mean" over training seeds; "random": one per query; or the number of one |
-| backend | str | "table" | "table", or "train" to train at every query (`pip install 'archgym[nas]'`) |
+| backend | str | "table" | "table", "train" to train at every query, or "shared" for shared weights; the last \
+two need `pip install 'archgym[nas]'` |
+| paths | int | 700 | training steps of shared weights; with backend="shared" |
+| images | int | 450 | validation images of an estimate; with backend="shared" |
+| net_seed | int | 0 | seed for shared weights; with backend="shared" |
 | params | float or None | None | limit on params |
 | macs | float or None | None | limit on macs |
 
 ## Known optimum
-Exact, from the table, unless the seed is random or cells are trained live.
+Exact, from the table, unless the seed is random, cells are trained live, or weights are shared.
 
 ## Version History
 - v0: first version.
@@ -79,7 +93,7 @@ from archgym.simulator_wrappers import Tabulated
 from archgym.simulators.nas.cells import all_cells
 from archgym.simulators.nas.tabular import NasCell
 
-BACKENDS = ("table", "train")
+BACKENDS = ("table", "train", "shared")
 
 
 def nas_cell(
@@ -89,6 +103,8 @@ def nas_cell(
     if backend == "table":
         cells = NasCell(dataset, epochs, seed)
         return cells if cells.stochastic else Tabulated(cells)
+    if backend == "shared":
+        return _shared_cell(dataset, epochs, seed, shared)
     if backend != "train":
         raise unknown("backend of archgym/NasCell-v0", backend, BACKENDS)
     from archgym.simulators.nas.live import TrainedCell

@@ -9,24 +9,31 @@ the ranking worse. Test accuracy, a cell's true worth, is only reported. Metrics
     train_seconds   time of training one seed up to the budget
     train_macs      multiply-adds of training one seed up to the budget: 3 macs per training image and epoch,
                     forward and backward
+
+A query costs the train_macs of all trainings behind it (`cost_of`): three where a mean averages three seeds.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from archgym.errors import ArchGymError, unknown
 from archgym.simulator import Metric, Simulator
-from archgym.simulators.nas.cells import CELL_SPACE, all_cells, first_of_equals
+from archgym.simulators.nas.cells import CELL_SPACE, CONV3, EDGES, all_cells, first_of_equals, live_edges
 from archgym.simulators.nas.costs import get_network
 from archgym.simulators.nas.tables.table import Table, load_table
 from archgym.space import Array, Indices
 
+if TYPE_CHECKING:
+    from archgym.shared import SharedTask
+
 # images per epoch
 TRAINING_IMAGES = {"digits": 896, "cifar10": 25_000, "cifar100": 50_000, "imagenet16-120": 151_700}
 PASSES = 3  # forward, and backward to inputs and to weights
+COST_UNIT = "multiply-adds of training"
 
 METRICS = (
     Metric("valid_accuracy", unit="1", better="higher"),
@@ -54,6 +61,8 @@ class NasCell(Simulator):
 
     identity = "archgym.simulators.nas.benchmark:NasCell"
 
+    cost_unit = COST_UNIT
+
     def __init__(self, dataset: str = "digits-0.5", epochs: int | None = None, seed: str | int = "mean"):
         self.table = load_table(dataset)
         if self.table.space != "cell":
@@ -61,6 +70,7 @@ class NasCell(Simulator):
         self.space = CELL_SPACE
         self.epochs, budget = _budget(self.table, epochs)
         self.stochastic = seed == "random"
+        self._averaged = seed == "mean"
         costs = get_network(self.table.network).costs(all_cells())
         row, seconds = self.table.row, self.table.train_seconds
         fixed = {
@@ -73,7 +83,7 @@ class NasCell(Simulator):
         accuracies = _by_seed(self.table, budget, seed)
         # [15625, seeds to choose from] each
         self._by_seed = {name: column[row] for name, column in accuracies.items()}
-        self._n_seeds = np.isfinite(accuracies["valid_accuracy"]).sum(axis=1)[row]  # [15625]
+        self._n_seeds = np.isfinite(self.table.valid_accuracy[:, :, budget]).sum(axis=1)[row]  # [15625]
         self.metrics = tuple(
             metric for metric in METRICS if metric.name in self._by_seed or metric.name in self._fixed
         )
@@ -96,6 +106,24 @@ class NasCell(Simulator):
         columns["feasible"] = np.ones(len(cell), bool)
         return columns
 
+    def trainings(self, indices: Indices) -> Indices:
+        """Trainings behind each result: the seeds that a mean averages, else 1: [B, 6] -> int64 [B]."""
+        cell = self.space.to_ordinal(indices)
+        return self._n_seeds[cell] if self._averaged else np.ones(len(cell), np.int64)
+
+    def cost_of(self, indices: Indices) -> Array:
+        """Multiply-adds of all trainings behind each result, float64 [B]."""
+        return self._fixed["train_macs"][self.space.to_ordinal(indices)] * self.trainings(indices)
+
+    def shared(self, seed: int, *, fresh: bool = True, partial: int = 1) -> SharedTask | None:
+        """Shared weights of all cells on the noisy digits; None for tables of other data sets."""
+        noise = digits_noise(self.table.name)
+        return None if noise is None else shared_digits(noise, seed, fresh=fresh, partial=partial)
+
+    def controls(self) -> dict[str, tuple[Indices, Array]]:
+        """Rules of 3x3 convolutions (`convolution_controls`)."""
+        return convolution_controls()
+
     def canonical(self, indices: Indices) -> Indices:
         """The first cell of the same row of the table and the same numbers of convolutions: [B, 6] -> [B, 6].
 
@@ -103,6 +131,35 @@ class NasCell(Simulator):
         for each cell.
         """
         return self.space.from_ordinal(self._representatives[self.space.to_ordinal(indices)])
+
+
+def digits_noise(dataset: str) -> float | None:
+    """The level of noise of a data set "digits-<noise>"; None for other names."""
+    noise = re.fullmatch(r"digits-([0-9]*\.?[0-9]+)", dataset)
+    return None if noise is None else float(noise[1])
+
+
+def shared_digits(noise: float, seed: int, *, fresh: bool, partial: int) -> SharedTask:
+    """Shared weights of all cells on the noisy digits.
+
+    Raises:
+        MissingDependency: PyTorch or scikit-learn is not installed.
+    """
+    from archgym.simulators.nas.training.supernet import SharedDigits
+
+    return SharedDigits(noise, seed, fresh=fresh, partial=partial)
+
+
+def convolution_controls() -> dict[str, tuple[Indices, Array]]:
+    """Cells by their 3x3 convolutions: the one that has no other operation, and all in the order of the
+    number of live ones.
+    """
+    cells = all_cells()
+    live = (live_edges(cells) & (cells == CONV3)).sum(axis=1).astype(float)
+    return {
+        "all 3x3 convolutions": (np.full((1, len(EDGES)), CONV3), np.zeros(1)),
+        "most 3x3 convolutions": (cells, live),
+    }
 
 
 def _budget(table: Table, epochs: int | None) -> tuple[int, int]:

@@ -186,7 +186,7 @@ class Supernet(nn.Module):
         return outputs
 
     def _convolved(self, rectified: Tensor, stage: int, operation: int, edges: list[int]) -> Tensor:
-        """The convolutions of some edges as one, with their norms: [B, C, H, W] -> [B, len(edges) C, H, W]."""
+        """The convolutions of E edges as one, with their norms: [B, C, H, W] -> [B, E C, H, W]."""
         filters = [self.convolutions[f"{stage}-{operation}-{edge}"] for edge in edges]
         joint = torch.cat(filters) if len(filters) > 1 else filters[0]
         return normalised(F.conv2d(rectified, joint, padding=KERNELS[operation] // 2))
@@ -252,7 +252,8 @@ class SharedDigits(SharedTask):
         super().__init__()
         if isinstance(partial, bool) or not isinstance(partial, int) or partial < 1 or WIDTH % partial:
             raise ArchGymError(
-                f"expected partial as a divisor of the {WIDTH} channels, got {partial!r}; use 1, 2, 4, 8 or 16"
+                f"expected partial as a divisor of the {WIDTH} channels, got {partial!r}; use 1, 2, 4, 8 "
+                "or 16"
             )
         self.fresh, self.partial = fresh, partial
         self.network = Supernet(seed, partial)
