@@ -11,9 +11,7 @@ proposals, in order. Without a cost budget training takes `epochs` and is only c
 from __future__ import annotations
 
 import heapq
-import math
 from abc import abstractmethod
-from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, ClassVar
 

@@ -29,12 +29,13 @@ from archgym.errors import ArchGymError, MissingDependency, whole
 from archgym.shared.task import IMAGES, PASSES
 from archgym.shared.weights import Weights
 from archgym.simulator import Metric, Simulator
-from archgym.simulators.nas.cells import CELL_SPACE
+from archgym.simulators.nas.cells import CELL_SPACE, OPERATIONS, live_edges
 from archgym.simulators.nas.tabular import NasCell, convolution_controls, digits_noise
 from archgym.simulators.nas.training.digits import COPIES, HELD_OUT
 from archgym.space import Array, Indices
 
 try:
+    import torch
     import torch.nn.functional as F
 except ImportError:
     raise MissingDependency(
@@ -70,7 +71,9 @@ class SharedCell(Simulator):
         Metric("eval_macs", unit="1", better="lower"),
     )
 
-    def __init__(self, dataset: str = "digits-0.5", paths: int = 700, images: int = IMAGES, net_seed: int = 0):
+    def __init__(
+        self, dataset: str = "digits-0.5", paths: int = 700, images: int = IMAGES, net_seed: int = 0
+    ):
         noise = digits_noise(str(dataset))
         if noise is None:
             raise ArchGymError(
@@ -97,9 +100,10 @@ class SharedCell(Simulator):
         """The shared weights, trained when first asked for."""
         task = self._task
         weights = Weights(task.parameters(), self.paths)
-        for cell in self._cells:
-            images, labels = task.train_batch()
-            weights.step(F.cross_entropy(task.path(images, cell), labels))
+        with torch.enable_grad():
+            for cell in self._cells:
+                images, labels = task.train_batch()
+                weights.step(F.cross_entropy(task.path(images, cell), labels))
         return task
 
     def evaluate_indices(self, indices: Indices, rng: np.random.Generator | None = None) -> dict[str, Array]:
@@ -125,4 +129,8 @@ class SharedCell(Simulator):
 
     def _macs(self, cells: Indices) -> Array:
         """Multiply-adds of one image on the live edges, float64 [n]."""
-        return np.array([self._task.macs(cell) for cell in cells], np.float64)
+        costs = np.where(
+            live_edges(cells), self._task.cost_of_operations()[np.arange(cells.shape[1]), cells], 0
+        )
+        skeleton = self._task.macs(kept=np.zeros((cells.shape[1], len(OPERATIONS)), bool))
+        return np.asarray(skeleton + costs.sum(axis=1))
