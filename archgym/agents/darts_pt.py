@@ -9,7 +9,8 @@ The weight of an operation in a mixture does not tell its worth; the loss withou
 over share the softmax anew, alpha stands still after training, equal losses are decided by alpha. The first
 proposal is the design found; others change few edges of it, those first where alpha leaves room.
 
-Good for: few, reliable finalists, for about 40 % more than `darts` costs.
+Good for: few, reliable finalists, for about 40 % more than `darts` costs. A cost budget that hardly pays the
+trials leaves no training: take another agent below some five reference samples.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from archgym.agents._darts import GradientAgent, gradient_hyperparameters, softm
 from archgym.agents._one_shot import Weights, log_softmax, most_probable
 from archgym.errors import BudgetExhausted
 from archgym.shared import Batch, SharedTask
-from archgym.shared.task import IMAGES, PASSES
+from archgym.shared.task import IMAGES
 from archgym.space import Array, DesignSpace, Indices, Real
 
 if TYPE_CHECKING:

@@ -18,6 +18,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from archgym.agents._darts import INITIAL, GradientAgent, gradient_hyperparameters
 from archgym.shared import SharedTask
 from archgym.space import DesignSpace
@@ -65,10 +67,11 @@ class PCDarts(GradientAgent):
 
 
 def edge_weights(beta: Tensor, nodes: Sequence[Sequence[int]]) -> Tensor:
-    """Softmax of beta over the edges of each node, [P]; an edge that ends in no listed node is alone."""
+    """Softmax of beta over the edges of each node, [P]; 1 for an edge that is in none."""
     import torch
 
-    weights = torch.ones_like(beta) + 0 * beta
+    together = torch.eye(len(beta), dtype=torch.bool)
     for node in nodes:
-        weights = weights.index_copy(0, torch.tensor(list(node)), beta[list(node)].softmax(dim=0))
-    return weights
+        together[np.ix_(node, node)] = True
+    total = torch.where(together, beta, -torch.inf).logsumexp(dim=1)
+    return (beta - total).exp()

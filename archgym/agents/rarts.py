@@ -16,7 +16,6 @@ Good for: DARTS' picks at DARTS' cost, with a choice that sees both losses.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
