@@ -327,7 +327,7 @@ def search(agent, *, budget=1000, cost=None, seed=0):
 
 
 @pytest.mark.parametrize("cls", AGENTS)
-@pytest.mark.parametrize("samples", [0.5, 6.0, 30.3])
+@pytest.mark.parametrize("samples", [0.5, 12.0, 30.3])
 def test_a_cost_budget_is_never_exceeded_and_pays_finalists(cls, samples):
     reference = float(Metered().cost_of(np.zeros((1, 6), int))[0])
     ledger = search(cls(), cost=samples * reference)
