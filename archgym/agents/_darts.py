@@ -17,13 +17,13 @@ import numpy as np
 
 from archgym.agents._one_shot import (
     OneShotAgent,
-    Weights,
     log_softmax,
     most_probable,
     one_shot_hyperparameters,
 )
 from archgym.shared import Batch, SharedTask
 from archgym.shared.task import PASSES
+from archgym.shared.weights import Weights
 from archgym.space import Array, Indices, Parameter, Real
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from archgym.agents._darts import GradientAgent, gradient_hyperparameters, softmax
-from archgym.agents._one_shot import Weights, log_softmax, most_probable
+from archgym.agents._one_shot import log_softmax, most_probable
 from archgym.errors import BudgetExhausted
 from archgym.shared import Batch, SharedTask
 from archgym.shared.task import IMAGES

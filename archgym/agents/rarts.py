@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from archgym.agents._darts import GradientAgent, descend, gradient_hyperparameters
-from archgym.agents._one_shot import Weights
 from archgym.shared import SharedTask
+from archgym.shared.weights import Weights
 from archgym.space import DesignSpace, Real
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from archgym.agents._darts import GradientAgent, gradient_hyperparameters, softmax
-from archgym.agents._one_shot import Weights
 from archgym.shared import SharedTask
+from archgym.shared.weights import Weights
 from archgym.space import Array, DesignSpace, Real
 
 if TYPE_CHECKING:

@@ -15,13 +15,13 @@ from archgym.testing import check_agent
 
 torch = pytest.importorskip("torch")
 
-from archgym.agents._one_shot import Weights  # noqa: E402
 from archgym.agents.darts import Darts, unrolled_gradient  # noqa: E402
 from archgym.agents.darts_pt import DartsPT, near  # noqa: E402
 from archgym.agents.pc_darts import PCDarts, edge_weights  # noqa: E402
 from archgym.agents.rarts import Rarts, both, pulled  # noqa: E402
 from archgym.agents.sd_darts import SelfDistillationDarts, vote  # noqa: E402
 from archgym.agents.sharp_darts import SharpDarts, max_w  # noqa: E402
+from archgym.shared.weights import Weights  # noqa: E402
 from archgym.testing.shared import LinearShared  # noqa: E402
 
 AGENTS = [Darts, PCDarts, DartsPT, SelfDistillationDarts, SharpDarts, Rarts]
