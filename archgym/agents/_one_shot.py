@@ -106,8 +106,10 @@ class OneShotAgent(Agent):
         if ledger.cost_budget is None:
             return steps
         kept = min(self.finalists * evaluator.reference_cost, ledger.cost_budget / 2)
-        # designs are not equally large: estimates may take half the finalists' share if they must
-        self._estimates_end = ledger.cost_budget - kept / 2
+        # designs are not equally large: estimates may take half the finalists' share if they must, but leave
+        # one reference sample
+        left = max(kept / 2, min(kept, evaluator.reference_cost))
+        self._estimates_end = ledger.cost_budget - left
         estimates = self.expected_cost(task, 0)
         task.meter.limit = ledger.cost_budget - kept - estimates
         per_step = (self.expected_cost(task, steps) - estimates) / steps

@@ -52,10 +52,19 @@ class Weights:
 
     def step(self, loss: Tensor) -> None:
         """Take a step down the gradient of a loss."""
-        import torch
-
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        self._step()
+
+    def descend(self, gradients: Sequence[Tensor]) -> None:
+        """Take a step down given gradients of the weights."""
+        for weight, gradient in zip(self.parameters, gradients, strict=True):
+            weight.grad = gradient
+        self._step()
+
+    def _step(self) -> None:
+        import torch
+
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate_at(self.taken)
         torch.nn.utils.clip_grad_norm_(self.parameters, LARGEST_GRADIENT)
