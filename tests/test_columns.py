@@ -230,7 +230,9 @@ def test_agents_search_a_long_integer_parameter_or_say_why_not(high):
             assert archgym.search("tests/Long-v0", agent, budget=60, env_kwargs={"high": high}).samples == 60
         except ArchGymError as error:
             listing = ("gp", "ant_colony", "reinforce", "ppo", "a2c", "dqn", "independent_ppo")
-            assert agent in (*listing, "controller", "contextual_ppo", "contextual_value", "predictor"), agent
+            shared = ("shared_random", "gdas", "proxyless", "few_shot_gm", "shift", "multi_task", "enas")
+            listing += (*shared, "controller", "contextual_ppo", "contextual_value", "predictor")
+            assert agent in listing, agent
             assert "'x'" in str(error)
 
 

@@ -162,7 +162,8 @@ class OneShotAgent(Agent):
         # designs are not equally large: estimates may take half the finalists' share if they must
         self._estimates_end = ledger.cost_budget - kept / 2
         estimates = self.expected_cost(task, 0)
-        task.meter.limit = ledger.cost_budget - kept - estimates
+        spare = ledger.cost_budget - kept
+        task.meter.limit = spare - min(estimates, spare / 2)  # training gets half of what is spare at least
         per_step = (self.expected_cost(task, steps) - estimates) / steps
         return int(min(steps, max(1, (task.meter.limit - task.meter.cost) / per_step)))
 

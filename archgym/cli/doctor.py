@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 ENABLES = {  # extra -> what it enables
     "rl": "agents ppo, a2c, dqn, sac",
     "gp": "agents gp, controller, contextual_ppo",
-    "nas": "training the cells of archgym/NasCell-v0",
+    "nas": "training the cells of archgym/NasCell-v0; agents shared_random, gdas, proxyless, few_shot_gm, "
+    "shift, multi_task, enas",
     "report": "the report of a lottery",
     "dask": "studies on Dask, SLURM, LSF and PBS",
     "ray": "studies on Ray",
