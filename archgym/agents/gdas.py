@@ -7,7 +7,7 @@ drawn with Gumbel noise, its gradient straight through the draw.
     alpha <- Adam on CE(path(o, gates h), validation batch)              tau falls linearly from 10 to 0.1
 
 Only the operation drawn is computed, so each step costs one path. An operation without output (`none`) gets
-no gradient when it is drawn: it gains whenever others are pushed down, and often wins edges that it should not.
+no gradient when it is drawn: it gains whenever others are pushed down, and often wins edges wrongly.
 
 Good for: cheap differentiable search where every operation computes something.
 """

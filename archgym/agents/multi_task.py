@@ -56,7 +56,8 @@ class MultiTask(OneShotAgent):
         rate: learning rate of alpha.
 
     Attributes:
-        designs: name of each data set -> best design, int64 [P], after a search.
+        designs: name of each data set -> best design, int64 [P], after a search; without data sets whose
+            estimates the cost budget did not pay.
 
     Example:
         >>> archgym.search("archgym/NasCell-v0", "multi_task", budget=10)  # doctest: +SKIP
@@ -91,7 +92,7 @@ class MultiTask(OneShotAgent):
         self.optimizer = torch.optim.Adam(list(self.alphas.values()), self.rate)
         weights = Weights(task.parameters(), steps)
         for step in range(steps):
-            log_p = self.log_p(task)
+            log_p = {name: log_softmax(alpha, task.allowed) for name, alpha in self.alphas.items()}
             design = draw(log_p[names[rng.integers(len(names))]], 1, rng)[0]
             shares, losses = importance(log_p, design), []
             for name, each in self.tasks.items():
@@ -100,10 +101,6 @@ class MultiTask(OneShotAgent):
             weights.step(torch.stack(losses).mean())
             if step >= REST * steps:
                 self.move_alphas(design, shares)
-
-    def log_p(self, task: SharedTask) -> dict[str, Array]:
-        """Log-probability of each operation, [P, n], by data set."""
-        return {name: log_softmax(alpha, task.allowed) for name, alpha in self.alphas.items()}
 
     def move_alphas(self, design: Indices, shares: Mapping[str, float]) -> None:
         """Take a REINFORCE step of every distribution with one design [P]."""
@@ -124,14 +121,13 @@ class MultiTask(OneShotAgent):
         self.optimizer.step()
 
     def propose(self, task: SharedTask, k: int, rng: np.random.Generator) -> Indices:
-        self.designs: dict[str, Indices] = {}
-        proposals = np.empty((0, len(task.space)), np.int64)
-        for name, log_p in self.log_p(task).items():
-            each = self.tasks[name]
-            drawn = draw_valid(task, self.estimates, lambda n, log_p=log_p: draw(log_p, n, rng))
-            designs, _ = ranked(drawn, lambda design, each=each: each)
-            if len(designs):
-                self.designs[name] = designs[0]
-            if each is task:
-                proposals = designs[:k]
-        return proposals
+        best = {name: self.best_of(name, rng) for name in self.tasks}
+        self.designs = {name: designs[0] for name, designs in best.items() if len(designs)}
+        return next(iter(best.values()))[:k]
+
+    def best_of(self, name: str, rng: np.random.Generator) -> Indices:
+        """Designs drawn for a data set, the highest estimates on it first: int64 [m, P]."""
+        task = self.tasks[name]
+        log_p = log_softmax(self.alphas[name], task.allowed)
+        designs = draw_valid(task, self.estimates, lambda n: draw(log_p, n, rng))
+        return ranked(designs, lambda design: task)[0]
