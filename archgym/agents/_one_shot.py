@@ -159,11 +159,11 @@ class OneShotAgent(Agent):
         if ledger.cost_budget is None:
             return steps
         kept = min(self.finalists * evaluator.reference_cost, ledger.cost_budget / 2)
-        # designs are not equally large: estimates may take half the finalists' share if they must
-        self._estimates_end = ledger.cost_budget - kept / 2
-        estimates = self.expected_cost(task, 0)
-        spare = ledger.cost_budget - kept
-        task.meter.limit = spare - min(estimates, spare / 2)  # training gets half of what is spare at least
+        spare, estimates = ledger.cost_budget - kept, self.expected_cost(task, 0)
+        task.meter.limit = spare - min(estimates, spare / 2)  # training gets at least half of what is spare
+        # designs are not equally large: estimates may take half the finalists' share if they must, unless
+        # all of them are not paid anyway
+        self._estimates_end = ledger.cost_budget - (kept / 2 if estimates <= spare / 2 else kept)
         per_step = (self.expected_cost(task, steps) - estimates) / steps
         return int(min(steps, max(1, (task.meter.limit - task.meter.cost) / per_step)))
 

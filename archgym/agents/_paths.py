@@ -69,9 +69,9 @@ def training_cost(task: SharedTask, steps: float) -> float:
     return steps * PASSES * task.batch * mean_path_cost(task)
 
 
-def estimating_cost(task: SharedTask, designs: float, images: int = IMAGES) -> float:
-    """Mean multiply-adds of estimates of random designs."""
-    return designs * images * mean_path_cost(task)
+def ranking_cost(task: SharedTask, designs: int) -> float:
+    """Mean multiply-adds of estimates of distinct random designs, at most all of the space."""
+    return min(designs, task.space.size) * IMAGES * mean_path_cost(task)
 
 
 def learn(task: SharedTask, weights: Weights, design: Indices) -> float:

@@ -17,9 +17,10 @@ from archgym.agents._one_shot import OneShotAgent, Weights, one_shot_hyperparame
 from archgym.agents._paths import (
     draw_valid,
     estimates_hyperparameter,
-    estimating_cost,
     learn,
+    mean_path_cost,
     ranked,
+    ranking_cost,
     training_cost,
 )
 from archgym.agents.controller import Controller
@@ -62,11 +63,8 @@ class ENAS(OneShotAgent):
 
     def expected_cost(self, task: SharedTask, steps: int) -> float:
         rewards = steps / task.batches * self.updates * self.batch
-        return (
-            training_cost(task, steps)
-            + estimating_cost(task, rewards, IMAGES)
-            + estimating_cost(task, self.estimates)
-        )
+        rewarding = rewards * IMAGES * mean_path_cost(task)
+        return training_cost(task, steps) + rewarding + ranking_cost(task, self.estimates)
 
     def train(self, task: SharedTask, *, steps: int, rng: np.random.Generator) -> None:
         self.controller = Controller(batch=self.batch)

@@ -25,9 +25,9 @@ from archgym.agents._paths import (
     draw,
     draw_valid,
     estimates_hyperparameter,
-    estimating_cost,
     learn,
     ranked,
+    ranking_cost,
     training_cost,
     uniform,
 )
@@ -119,7 +119,7 @@ class FewShotGM(OneShotAgent):
 
     def expected_cost(self, task: SharedTask, steps: int) -> float:
         paths = 2 + (MATCHING if self.split else 0)
-        return training_cost(task, paths * steps) + estimating_cost(task, self.estimates)
+        return training_cost(task, paths * steps) + ranking_cost(task, self.estimates)
 
     def train(self, task: SharedTask, *, steps: int, rng: np.random.Generator) -> None:
         self.halves = [task]

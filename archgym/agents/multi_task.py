@@ -24,8 +24,8 @@ from archgym.agents._paths import (
     draw,
     draw_valid,
     estimates_hyperparameter,
-    estimating_cost,
     ranked,
+    ranking_cost,
     training_cost,
 )
 from archgym.shared import SharedTask
@@ -76,7 +76,7 @@ class MultiTask(OneShotAgent):
     )
 
     def expected_cost(self, task: SharedTask, steps: int) -> float:
-        one = training_cost(task, steps * (1 + (1 - REST) / PASSES)) + estimating_cost(task, self.estimates)
+        one = training_cost(task, steps * (1 + (1 - REST) / PASSES)) + ranking_cost(task, self.estimates)
         return max(len(task.family), 1) * one
 
     def train(self, task: SharedTask, *, steps: int, rng: np.random.Generator) -> None:

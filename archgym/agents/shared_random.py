@@ -18,9 +18,9 @@ from archgym.agents._paths import (
     draw,
     draw_valid,
     estimates_hyperparameter,
-    estimating_cost,
     learn,
     ranked,
+    ranking_cost,
     training_cost,
     uniform,
 )
@@ -48,7 +48,7 @@ class SharedRandom(OneShotAgent):
     hyperparameters = DesignSpace([*one_shot_hyperparameters(epochs=50), estimates_hyperparameter(300)])
 
     def expected_cost(self, task: SharedTask, steps: int) -> float:
-        return training_cost(task, steps) + estimating_cost(task, self.estimates)
+        return training_cost(task, steps) + ranking_cost(task, self.estimates)
 
     def train(self, task: SharedTask, *, steps: int, rng: np.random.Generator) -> None:
         weights, log_p = Weights(task.parameters(), steps), uniform(task.allowed)

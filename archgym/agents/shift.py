@@ -21,9 +21,9 @@ from archgym.agents._paths import (
     draw,
     draw_valid,
     estimates_hyperparameter,
-    estimating_cost,
     learn,
     ranked,
+    ranking_cost,
     training_cost,
     uniform,
 )
@@ -75,7 +75,7 @@ class Shift(OneShotAgent):
     )
 
     def expected_cost(self, task: SharedTask, steps: int) -> float:
-        return training_cost(task, steps) + estimating_cost(task, self.estimates)
+        return training_cost(task, steps) + ranking_cost(task, self.estimates)
 
     def train(self, task: SharedTask, *, steps: int, rng: np.random.Generator) -> None:
         weights, bins = Weights(task.parameters(), steps), complexity_bins(task, self.bins, rng)

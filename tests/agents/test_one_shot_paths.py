@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="one-shot agents need PyTorch")
 
 from archgym import ArchGymError, Categorical, DesignSpace, Metric, Minimize, Objective, Simulator  # noqa: E402
-from archgym.agents._one_shot import Weights, log_softmax, most_probable  # noqa: E402
+from archgym.agents._one_shot import Weights, log_softmax  # noqa: E402
 from archgym.agents._paths import draw, draw_valid, learn, ranked, uniform  # noqa: E402
 from archgym.agents._torch import alone_with_torch  # noqa: E402
 from archgym.agents.enas import ENAS  # noqa: E402
@@ -29,7 +31,7 @@ ALL = SPACE.from_ordinal(np.arange(SPACE.size))
 LEARNS = np.array([3, 0, 4])  # on each edge the only operation that can learn
 REACH = np.zeros((3, 5))
 REACH[range(3), LEARNS] = 1.0
-SAMPLE_COST = 500_000.0
+SAMPLE_COST = 4e6  # the median is 43,000 images of a design, as for 16 epochs of digits
 
 
 class Cells(Simulator):
@@ -50,6 +52,15 @@ class Cells(Simulator):
 
     def shared(self, seed, *, fresh=True, partial=1):
         return LinearShared(self.space, seed, fresh=fresh, reach=self.reach)
+
+
+class Noisy(LinearShared):
+    """Operations of no reach add fixed noise to the logits."""
+
+    def _output(self, images, p, o):
+        if self.reach[p, o] > 0:
+            return super()._output(images, p, o)
+        return 2.0 * torch.sin(100.0 * images[:, :4] + p) + 0 * self._weights[p][o].sum()
 
 
 @pytest.fixture(autouse=True)
@@ -73,9 +84,7 @@ def trained(agent, task, steps, seed=0):
 
 @pytest.mark.parametrize("agent", AGENTS)
 def test_it_keeps_the_contract_of_agents(agent):
-    check_agent(
-        lambda **given: agent(**{"epochs": 2, "estimates": 20, **given}), budget=67, reach_budget=800
-    ) if "estimates" in agent.hyperparameters.names else check_agent(agent, budget=67, reach_budget=800)
+    check_agent(agent, budget=67, reach_budget=800)
 
 
 # draws
@@ -251,14 +260,17 @@ def test_similarities_are_symmetric_and_one_with_themselves():
 
 
 def test_an_operations_own_weights_are_left_out_of_similarities():
-    def of(scale):
-        task = LinearShared(SPACE, 0)
-        task.reach, seen = None, task._kept
-        seen[0, 2] = False  # without output: the others' gradients do not depend on its weights
-        task.parameters()[2].data *= scale
-        return gradient_similarity(task, 0, 4, rng())
-
-    assert np.array_equal(of(1.0), of(100.0))
+    """Two edges of two operations: on edge 0 the gradients of edge 1's weights alone are compared."""
+    space = DesignSpace([Categorical("a", ["x", "y"]), Categorical("b", ["x", "y"])])
+    task = LinearShared(space, 0)
+    found = gradient_similarity(task, 0, 1, rng(5))
+    task = LinearShared(space, 0)
+    (design,), (images, labels) = draw(uniform(task.allowed), 1, rng(5)), task.train_batch()
+    other, gradients = task.parameters()[2 + design[1]], []
+    for value in range(2):
+        loss = torch.nn.functional.cross_entropy(task.path(images, np.array([value, design[1]])), labels)
+        gradients.append(torch.autograd.grad(loss, other)[0].flatten())
+    assert found[0, 1] == pytest.approx(float(torch.cosine_similarity(*gradients, dim=0)), abs=1e-12)
 
 
 def test_the_split_has_the_least_similarity_between_its_groups():
@@ -301,7 +313,7 @@ def test_designs_come_from_the_bin_asked_for(monkeypatch):
     bins = complexity_bins(task, 5, rng())
     assert sum(map(len, bins)) == SPACE.size and max(map(len, bins)) - min(map(len, bins)) <= 1
     ends = [[task.macs(design) for design in part] for part in bins]
-    assert all(max(low) <= min(high) for low, high in zip(ends, ends[1:], strict=False))
+    assert all(max(low) <= min(high) for low, high in pairwise(ends))
     agent, asked, seen = Shift(), np.array([0, 0, 0, 1.0, 0]), []
     monkeypatch.setattr(agent, "shares", lambda losses: asked)
     path = task.path
@@ -363,6 +375,7 @@ def test_the_controller_learns_the_operation_that_learns():
 @pytest.mark.parametrize("agent", AGENTS)
 def test_training_costs_what_was_expected(agent):
     task, made = LinearShared(SPACE, 0), agent()
+    made.estimates = 50
     trained(made, task, 120)
     made.propose(task, 10, rng())
     assert task.meter.cost == pytest.approx(made.expected_cost(task, 120), rel=0.15)
@@ -377,7 +390,7 @@ def test_proposals_are_distinct_and_within_the_limits(agent):
     assert len(np.unique(proposals, axis=0)) == 40 and (proposals[:, 0] != 1).all()
 
 
-@pytest.mark.parametrize("samples", [1.5, 6, 40])
+@pytest.mark.parametrize("samples", [2.5, 6, 40])
 @pytest.mark.parametrize("agent", AGENTS)
 def test_a_cost_budget_is_never_exceeded_and_leaves_samples(agent, samples):
     env = ArchVectorEnv(Task("tests/Cells-v0", Cells), 1)
@@ -386,15 +399,14 @@ def test_a_cost_budget_is_never_exceeded_and_leaves_samples(agent, samples):
     agent().search(env, budget=1000, seed=3)
     assert ledger.cost <= ledger.cost_budget
     assert ledger.cost_budget - ledger.cost < 2.3 * SAMPLE_COST  # not even the largest design is left
-    assert ledger.samples >= (1 if samples < 6 else 2)
+    assert ledger.samples >= min(samples // 2.5, 10)
     assert any(charge.what == "training" for charge in ledger.charges)
 
 
 @pytest.mark.parametrize("agent", [SharedRandom, Proxyless])
-def test_operations_that_alone_can_learn_come_first(agent):
-    for seed in range(3):
-        task = LinearShared(SPACE, seed, reach=REACH)
-        made = trained(agent(), task, 300, seed)
-        best = made.propose(task, 1, rng(seed))[0]
-        # the designs that hold several of them are equally good: one that learns is enough for the images
-        assert (best == LEARNS).any()
+@pytest.mark.parametrize("seed", range(3))
+def test_the_operations_that_alone_can_learn_come_first(agent, seed):
+    """Where the others put noise of their own on the logits, that no weight of theirs can undo."""
+    task = Noisy(SPACE, seed, reach=REACH)
+    made = trained(agent(), task, 600, seed)
+    assert made.propose(task, 1, rng(seed))[0].tolist() == LEARNS.tolist()
