@@ -8,12 +8,14 @@ operation that keeps few features cannot learn the task, so that the best design
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from archgym.errors import unknown
 from archgym.shared import Batch, SharedTask
 from archgym.space import Array, DesignSpace, Indices
 
@@ -30,6 +32,7 @@ class LinearShared(SharedTask):
     """
 
     batch, batches = 32, 4
+    family = ("linear-0", "linear-1")
 
     def __init__(self, space: DesignSpace, seed: int, *, fresh: bool = True, reach: Array | None = None):
         super().__init__()
@@ -45,10 +48,17 @@ class LinearShared(SharedTask):
             ]
             for n in self.operations
         ]
-        self._teacher = np.random.default_rng(0).normal(size=(FEATURES, CLASSES))
         self._kept = np.arange(FEATURES) < np.rint(self.reach * FEATURES)[..., None]  # [P, n, F]
-        self._validation = self._draw(EXAMPLES, np.random.default_rng(1))
-        self._fixed = [self._draw(EXAMPLES, np.random.default_rng(part)) for part in (2, 3)]
+        self._learn_from(self.family[0])
+
+    def _learn_from(self, data: str) -> None:
+        """Set the teacher and the fixed images of a data set."""
+        number = self.family.index(data)
+        self.data, teacher = data, np.random.default_rng([number, 0])
+        self._teacher = teacher.normal(size=(FEATURES, CLASSES))
+        self._validation, *self._fixed = (
+            self._draw(EXAMPLES, np.random.default_rng([number, part])) for part in (1, 2, 3)
+        )
 
     @property
     def allowed(self) -> Array:
@@ -101,6 +111,8 @@ class LinearShared(SharedTask):
         return float(costs[super().allowed if kept is None else kept].sum())
 
     def cost_of_operations(self, metric: str = "macs") -> Array:
+        if metric not in self.cost_metrics:
+            raise unknown("metric of operations", metric, self.cost_metrics)
         return np.asarray(self._kept.sum(axis=2) * float(CLASSES))
 
     def clone(self, allowed: Array | None = None) -> Self:
@@ -109,4 +121,13 @@ class LinearShared(SharedTask):
         twin._allowed = self._allowed if allowed is None else np.asarray(allowed, bool)
         for own, copied in zip(twin.parameters(), self.parameters(), strict=True):
             own.data.copy_(copied.data)
+        twin._learn_from(self.data)
+        return twin
+
+    def on(self, data: str) -> Self:
+        if data not in self.family:
+            raise unknown("data set of the family", data, self.family)
+        twin = copy(self)
+        twin._rng = np.random.default_rng(int(self._rng.integers(2**31)))
+        twin._learn_from(data)
         return twin
