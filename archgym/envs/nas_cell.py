@@ -21,6 +21,9 @@ costs differ. In an imported table that trained every cell by itself all 15,625 
 | 4 | edge13 | the same | edge to node 3 from 1 |
 | 5 | edge23 | the same | edge to node 3 from 2 |
 
+With `epochs="chosen"` each design also chooses how long it is trained, by a seventh parameter `epochs` (1, 2, 4,
+8 or 16 for digits); its cost, which a cost budget counts, is that of the training.
+
 `archgym.simulators.nas.cells.format` and `parse` convert between a row of indices and the string of
 NAS-Bench-201.
 
@@ -52,7 +55,7 @@ After one design (`horizon=1`), or after `horizon` designs.
 | Argument | Type | Default | Meaning |
 |---|---|---|---|
 | dataset | str | "digits-0.5" | name of `archgym data list` |
-| epochs | int or None | None | budget of the visible accuracy; for digits 1, 2, 4, 8, 16; None: the last |
+| epochs | int, str or None | None | before validation; digits: 1, 2, 4, 8, 16; None: the last; "chosen" |
 | seed | str or int | "mean" | "mean" over training seeds; "random": one per query; or the number of one |
 | backend | str | "table" | "table", or "train" to train at every query (`pip install 'archgym[nas]'`) |
 | params | float or None | None | limit on params |
@@ -77,20 +80,27 @@ from archgym.registry import register_env
 from archgym.simulator import Simulator
 from archgym.simulator_wrappers import Tabulated
 from archgym.simulators.nas.cells import all_cells
+from archgym.simulators.nas.fidelities import CellFidelities
 from archgym.simulators.nas.tabular import NasCell
 
 BACKENDS = ("table", "train")
 
 
 def nas_cell(
-    dataset: str = "digits-0.5", epochs: int | None = None, seed: str | int = "mean", backend: str = "table"
+    dataset: str = "digits-0.5",
+    epochs: int | str | None = None,
+    seed: str | int = "mean",
+    backend: str = "table",
 ) -> Simulator:
     """Cells looked up in a table, or trained at every query."""
     if backend == "table":
-        cells = NasCell(dataset, epochs, seed)
+        chosen = epochs == "chosen"
+        cells = CellFidelities(dataset, seed) if chosen else NasCell(dataset, epochs, seed)
         return cells if cells.stochastic else Tabulated(cells)
     if backend != "train":
         raise unknown("backend of archgym/NasCell-v0", backend, BACKENDS)
+    if isinstance(epochs, str):
+        raise ArchGymError(f"expected a number of epochs, or None, with backend='train', got {epochs!r}")
     from archgym.simulators.nas.live import TrainedCell
 
     noise = re.fullmatch(r"digits-([0-9]*\.?[0-9]+)", str(dataset))
@@ -117,6 +127,8 @@ def references(simulator: Simulator) -> dict[str, float]:
     the digits.
     """
     cells = simulator.unwrapped
+    if isinstance(cells, CellFidelities):
+        cells = cells.full
     if isinstance(cells, NasCell):
         columns = cells.evaluate_indices(all_cells(), np.random.default_rng(0))
         return {metric.name: float(np.median(columns[metric.name])) for metric in simulator.metrics}
