@@ -3,15 +3,15 @@
 A bracket evaluates many designs at a low fidelity and few at the full one: of n designs on the lowest of its
 rungs, rung i evaluates
 
-    n_i = floor(n / eta^i)    the best of rung i - 1 by reward,    at fidelity    r_i <= R / eta^(rungs - 1 - i)
+    n_i = floor(n / eta^i) designs, the best of rung i - 1,    at fidelity    r_i <= R / eta^(rungs - 1 - i)
 
 with R the full fidelity and r_i the highest value that the environment has. Evaluations share no state: a
 design that is promoted is trained from scratch and paid in full.
 
-Any ask-tell agent proposes the designs. It sees the space without the fidelity and learns from each design
-once, in the order that it asked, with the result of the highest rung that the design reached: a design that
-fell early has few epochs and a low reward, so the order of rewards is nearly that of (rung, reward), and no
-agent has to forget an earlier result.
+Any ask-tell agent proposes the designs. It sees the space without the fidelity and learns from whole
+evaluations alone; what fell on a lower rung it merely asked for. Rewards of several fidelities have no common
+scale, and a model that took a low one for the worth of a design would avoid designs that learn slowly: on
+archgym/NasCell-v0 that costs about a third of the regret of four-to-one halving.
 """
 
 from __future__ import annotations
@@ -31,15 +31,13 @@ from archgym.space import Array, Categorical, DesignSpace, Indices, Integer
 PROPOSERS = ("random", "tpe", "bo", "genetic", "aging_evolution", "predictor")
 
 
-def rung_hyperparameters(proposer: str, eta: int) -> DesignSpace:
-    """Hyperparameters of agents with rungs, with these defaults."""
-    return DesignSpace(
-        [
-            Categorical("proposer", PROPOSERS, default=proposer),
-            Integer("eta", 2, 8, default=eta),
-            Integer("rungs", 1, 8, default=8),
-        ]
-    )
+RUNG_HYPERPARAMETERS = DesignSpace(
+    [
+        Categorical("proposer", PROPOSERS, default="tpe"),
+        Integer("eta", 2, 8, default=4),
+        Integer("rungs", 1, 8, default=2),
+    ]
+)
 
 
 def rung_levels(values: Sequence[float], eta: int, rungs: int) -> list[int]:
@@ -68,33 +66,25 @@ class Bracket:
         eta: designs per promotion.
 
     Attributes:
+        rung: position of the current rung.
         waiting: rows of the current rung that are not asked yet.
-        done: whether the last rung is evaluated.
-        results: reward, feasibility, validity and metrics of every row, of the highest rung that it reached.
     """
 
     def __init__(self, designs: Indices, levels: Sequence[int], eta: int):
         self.designs, self.levels, self.eta = designs, levels, eta
-        self.rung, self.done = 0, False
-        self.members = list(range(len(designs)))
-        self.waiting, self.missing = self.members.copy(), len(designs)
-        self.results: list[tuple[float, bool, bool, dict[str, float]]] = [(0.0, False, False, {})] * len(
-            designs
-        )
+        self.rung, self.waiting = 0, list(range(len(designs)))
+        self.missing = len(designs)  # results of the current rung
+        self.rewards: dict[int, float] = {}  # of the current rung, by row
 
-    def receive(self, row: int, result: tuple[float, bool, bool, dict[str, float]]) -> None:
+    def receive(self, row: int, reward: float) -> None:
         """Keep a result, and promote the best when the rung is complete."""
-        self.results[row] = result
+        self.rewards[row] = reward
         self.missing -= 1
-        if self.missing:
-            return
-        self.rung += 1
-        if self.rung == len(self.levels):
-            self.done = True
-            return
-        best_first = sorted(self.members, key=lambda member: -self.results[member][0])  # stable
-        self.members = best_first[: len(self.designs) // self.eta**self.rung]
-        self.waiting, self.missing = self.members.copy(), len(self.members)
+        if self.missing == 0 and self.rung + 1 < len(self.levels):
+            self.rung += 1
+            best_first = sorted(self.rewards, key=lambda each: -self.rewards[each])  # stable
+            self.waiting = best_first[: len(self.designs) // self.eta**self.rung]
+            self.missing, self.rewards = len(self.waiting), {}
 
 
 class RungAgent(AskTellAgent):
@@ -116,7 +106,8 @@ class RungAgent(AskTellAgent):
 
     def start(self, space: DesignSpace, *, budget: int, rng: np.random.Generator) -> None:
         self.place = None if self.fidelity is None else space.names.index(self.fidelity)
-        self.levels = [0] if self.place is None else self._levels(space.parameters[self.place].plain)
+        values = [1] if self.place is None else space.parameters[self.place].plain
+        self.levels = rung_levels(values, self.eta, self.rungs)
         self.source = cast(AskTellAgent, get_agent(self.proposer)())
         self.source.objective, self.source.metrics = self.objective, self.metrics
         canonical = self.canonical
@@ -124,12 +115,9 @@ class RungAgent(AskTellAgent):
         self.source.adapt(budget)
         cut = DesignSpace([parameter for parameter in space if parameter.name != self.fidelity])
         self.source.start(cut, budget=budget, rng=rng)
-        self.brackets: list[Bracket] = []  # not told to the proposer yet, oldest first
+        self.brackets: list[Bracket] = []  # that may go on, oldest first
         self.opened = 0
         self.owners: list[tuple[Bracket, int]] = []  # of the designs asked and not told yet
-
-    def _levels(self, values: Sequence[float]) -> list[int]:
-        return rung_levels(values, self.eta, self.rungs)
 
     def _at(self, designs: Indices, level: int) -> Indices:
         """Designs [B, P] at a fidelity: [B, P + 1]; as they are where there is none."""
@@ -138,9 +126,16 @@ class RungAgent(AskTellAgent):
     def _without(self, designs: Indices) -> Indices:
         return designs if self.place is None else np.delete(designs, self.place, axis=1)
 
+    def _is_whole(self, indices: Indices) -> Array:
+        """Which designs [B, P] are at the full fidelity: bool [B]."""
+        if self.place is None:
+            return np.ones(len(indices), bool)
+        return np.asarray(indices[:, self.place] == self.levels[-1])
+
     def ask(self, n: int) -> Indices:
         if len(self.levels) == 1:
             return self._at(np.asarray(self.source.ask(n)), self.levels[0])
+        self.brackets = [bracket for bracket in self.brackets if bracket.missing]
         bracket = next((each for each in self.brackets if each.waiting), None) or self._open()
         rows, bracket.waiting = bracket.waiting[:n], bracket.waiting[n:]
         self.owners += [(bracket, row) for row in rows]
@@ -156,7 +151,11 @@ class RungAgent(AskTellAgent):
         self, indices: Indices, rewards: Array, metrics: Mapping[str, Array], feasible: Array, valid: Array
     ) -> None:
         self.brackets, self.owners = [], []  # what was asked for fills up the designs given
-        self.source.warm(self._without(indices), rewards, metrics, feasible, valid)
+        whole = self._is_whole(indices)
+        if whole.any():
+            columns = {name: column[whole] for name, column in metrics.items()}
+            designs = self._without(indices[whole])
+            self.source.warm(designs, rewards[whole], columns, feasible[whole], valid[whole])
 
     def tell(
         self,
@@ -167,20 +166,11 @@ class RungAgent(AskTellAgent):
         valid: Array | None = None,
     ) -> None:
         valid = self.objective(metrics, feasible).valid if valid is None else valid
-        if len(self.levels) == 1:
-            self.source.receive(self._without(indices), rewards, metrics, feasible, valid)
-            return
-        owners, self.owners = self.owners[: len(indices)], self.owners[len(indices) :]
-        for i, (bracket, row) in enumerate(owners):
-            columns = {name: float(column[i]) for name, column in metrics.items()}
-            bracket.receive(row, (float(rewards[i]), bool(feasible[i]), bool(valid[i]), columns))
-        while self.brackets and self.brackets[0].done:
-            self._pass_on(self.brackets.pop(0))
-
-    def _pass_on(self, bracket: Bracket) -> None:
-        """Let the proposer learn from a complete bracket."""
-        rewards, feasible, valid, metrics = zip(*bracket.results, strict=True)
-        columns = {name: np.array([each[name] for each in metrics]) for name in metrics[0]}
-        self.source.receive(
-            bracket.designs, np.array(rewards), columns, np.array(feasible), np.array(valid)
-        )
+        for (bracket, row), reward in zip(self.owners, rewards.tolist(), strict=False):
+            bracket.receive(row, reward)
+        self.owners = self.owners[len(indices) :]
+        whole = self._is_whole(indices)
+        if whole.any():
+            columns = {name: column[whole] for name, column in metrics.items()}
+            designs = self._without(indices[whole])
+            self.source.receive(designs, rewards[whole], columns, feasible[whole], valid[whole])

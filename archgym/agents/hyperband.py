@@ -3,7 +3,7 @@
 Brackets of successive halving from many designs at the lowest fidelity to few at the full one, since nobody
 can say beforehand how early designs are ranked well:
 
-    for s = s_max, ..., 0:    n = ceil((s_max + 1) eta^s / (s + 1)) designs on s + 1 rungs        s_max + 1 rungs
+    for s = s_max, ..., 0:    n = ceil((s_max + 1) eta^s / (s + 1)) designs,    s + 1 rungs
 
 in turn until the budget is spent; every bracket costs about (s_max + 1) whole evaluations. See `_rungs` for
 rungs, promotions and what the proposer learns; a proposer with a model makes it close to BOHB (Falkner, Klein
@@ -14,7 +14,7 @@ Good for: evaluations that can be cut short, where it is not known whether early
 
 from __future__ import annotations
 
-from archgym.agents._rungs import RungAgent, rung_hyperparameters
+from archgym.agents._rungs import RUNG_HYPERPARAMETERS, RungAgent
 
 
 class Hyperband(RungAgent):
@@ -23,14 +23,15 @@ class Hyperband(RungAgent):
     Args:
         proposer: name of the agent that proposes designs, with its defaults.
         eta: designs of a rung per design promoted, and factor between fidelities.
-        rungs: largest number of fidelities, from the full one down; 1 for whole evaluations alone.
+        rungs: largest number of fidelities, from the full one down; 1 for whole evaluations alone, more where
+            low fidelities rank designs well.
 
     Example:
         >>> archgym.search("archgym/NasCell-v0", "hyperband", budget=50)  # doctest: +SKIP
     """
 
     version = 1
-    hyperparameters = rung_hyperparameters(proposer="random", eta=2)
+    hyperparameters = RUNG_HYPERPARAMETERS
 
     def bracket(self, k: int, rungs: int) -> tuple[int, int]:
         s = rungs - 1 - k % rungs

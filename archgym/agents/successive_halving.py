@@ -15,7 +15,7 @@ nearly as late ones do.
 
 from __future__ import annotations
 
-from archgym.agents._rungs import RungAgent, rung_hyperparameters
+from archgym.agents._rungs import RUNG_HYPERPARAMETERS, RungAgent
 
 
 class SuccessiveHalving(RungAgent):
@@ -24,14 +24,15 @@ class SuccessiveHalving(RungAgent):
     Args:
         proposer: name of the agent that proposes designs, with its defaults.
         eta: designs of a rung per design promoted, and factor between fidelities.
-        rungs: largest number of fidelities, from the full one down; 1 for whole evaluations alone.
+        rungs: largest number of fidelities, from the full one down; 1 for whole evaluations alone, more where
+            low fidelities rank designs well.
 
     Example:
         >>> archgym.search("archgym/NasCell-v0", "successive_halving", budget=50)  # doctest: +SKIP
     """
 
     version = 1
-    hyperparameters = rung_hyperparameters(proposer="tpe", eta=2)
+    hyperparameters = RUNG_HYPERPARAMETERS
 
     def bracket(self, k: int, rungs: int) -> tuple[int, int]:
         return self.eta ** (rungs - 1), rungs

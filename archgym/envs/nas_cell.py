@@ -21,8 +21,8 @@ costs differ. In an imported table that trained every cell by itself all 15,625 
 | 4 | edge13 | the same | edge to node 3 from 1 |
 | 5 | edge23 | the same | edge to node 3 from 2 |
 
-With `epochs="chosen"` each design also chooses how long it is trained, by a seventh parameter `epochs` (1, 2, 4,
-8 or 16 for digits); its cost, which a cost budget counts, is that of the training.
+With `epochs="chosen"` a seventh parameter, `epochs` (digits: 1, 2, 4, 8, 16), sets how long a cell is trained.
+A cost budget then counts multiply-adds of training.
 
 `archgym.simulators.nas.cells.format` and `parse` convert between a row of indices and the string of
 NAS-Bench-201.

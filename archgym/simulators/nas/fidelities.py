@@ -1,12 +1,12 @@
 """Cells that choose how long they are trained: accuracy after few epochs is cheap and ranks cells worse.
 
-A design is a cell and a number of epochs e, one of the table's budgets. Its metrics are those of the cell after
-e epochs (`tabular`), and it costs
+A design is a cell and a number of epochs e, one of the table's budgets. Its metrics are those of the cell
+after e epochs (`tabular`), and it costs
 
     cost = 3 macs x images per epoch x e x trainings             multiply-adds, forward and backward
 
-where `trainings` is the number of training seeds that the accuracy is a mean of, or 1. Every query trains from
-scratch: a cell that is queried after 8 epochs and then after 16 costs 24.
+where `trainings` is the number of training seeds that the accuracy is a mean of, or 1. Every query trains
+from scratch: a cell that is queried after 8 epochs and then after 16 pays for 24.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class CellFidelities(Simulator):
 
     Args:
         dataset: name of a table of cells: "digits-0.5" or another of `archgym data list`.
-        seed: "mean" over the training seeds, "random" (one seed per query, drawn from `rng`), or the number of
-            one of the table's seeds, from 0.
+        seed: "mean" over the training seeds, "random" (one seed per query, drawn from `rng`), or the number
+            of one of the table's seeds, from 0.
 
     Attributes:
         full: the cells after the last number of epochs.

@@ -61,7 +61,6 @@ class NasCell(Simulator):
         self.space = CELL_SPACE
         self.epochs, budget = _budget(self.table, epochs)
         self.stochastic = seed == "random"
-        self._averaged = seed == "mean"
         costs = get_network(self.table.network).costs(all_cells())
         row, seconds = self.table.row, self.table.train_seconds
         fixed = {
@@ -75,6 +74,8 @@ class NasCell(Simulator):
         # [15625, seeds to choose from] each
         self._by_seed = {name: column[row] for name, column in accuracies.items()}
         self._n_seeds = np.isfinite(accuracies["valid_accuracy"]).sum(axis=1)[row]  # [15625]
+        trained = np.isfinite(self.table.valid_accuracy[:, :, budget]).sum(axis=1)[row]
+        self._trainings = trained if seed == "mean" else np.ones_like(trained)  # behind a result, [15625]
         self.metrics = tuple(
             metric for metric in METRICS if metric.name in self._by_seed or metric.name in self._fixed
         )
@@ -109,11 +110,9 @@ class NasCell(Simulator):
         return columns
 
     def training_cost(self, indices: Indices) -> Array:
-        """Multiply-adds of all trainings behind each result, those that a mean averages or else one: [B, 6] ->
-        float64 [B].
-        """
+        """Multiply-adds of all trainings behind each result, which may be a mean: [B, 6] -> float64 [B]."""
         cell = self.space.to_ordinal(indices)
-        return self._fixed["train_macs"][cell] * (self._n_seeds[cell] if self._averaged else 1)
+        return np.asarray(self._fixed["train_macs"][cell] * self._trainings[cell])
 
     def canonical(self, indices: Indices) -> Indices:
         """The first cell of the same row of the table and the same numbers of convolutions: [B, 6] -> [B, 6].
