@@ -108,8 +108,8 @@ class OneShotAgent(Agent):
         kept = min(self.finalists * evaluator.reference_cost, ledger.cost_budget / 2)
         spare, estimates = ledger.cost_budget - kept, self.expected_cost(task, 0)
         task.meter.limit = spare - min(estimates, spare / 2)  # training gets at least half of what is spare
-        # Designs are not equally large: estimates may take half the finalists' share if they must, but leave one
-        # reference sample, and all of the share where the budget is too small for the estimates anyway.
+        # designs are not equally large: estimates may take half the finalists' share if they must, but leave
+        # one reference sample, and all of the share where the budget is too small for them anyway
         left = max(kept / 2, min(kept, evaluator.reference_cost)) if estimates <= spare / 2 else kept
         self._estimates_end = ledger.cost_budget - left
         per_step = (self.expected_cost(task, steps) - estimates) / steps

@@ -22,6 +22,9 @@ costs differ. In an imported table that trained every cell by itself all 15,625 
 | 4 | edge13 | the same | edge to node 3 from 1 |
 | 5 | edge23 | the same | edge to node 3 from 2 |
 
+With `epochs="chosen"` a seventh parameter, `epochs` (digits: 1, 2, 4, 8, 16), sets the length of training.
+A cost budget then counts multiply-adds of training.
+
 `archgym.simulators.nas.cells.format` and `parse` convert between a row of indices and the string of
 NAS-Bench-201.
 
@@ -49,8 +52,8 @@ Tables without training times have no train_seconds. With `backend="shared"` the
 There valid_accuracy of the table is in `info` and in results alone, as test_accuracy is.
 
 ## Rewards
-log(valid_accuracy / median over all cells), or of shared_accuracy with `backend="shared"`, minus log(value / limit) where parameters or multiply-adds exceed
-a limit.
+log(valid_accuracy / median over all cells), or of shared_accuracy with `backend="shared"`, minus
+log(value / limit) where parameters or multiply-adds exceed a limit.
 
 ## Starting State
 No design: an observation of zeros.
@@ -62,10 +65,9 @@ After one design (`horizon=1`), or after `horizon` designs.
 | Argument | Type | Default | Meaning |
 |---|---|---|---|
 | dataset | str | "digits-0.5" | name of `archgym data list` |
-| epochs | int or None | None | budget of the visible accuracy; for digits 1, 2, 4, 8, 16; None: the last |
+| epochs | int, str or None | None | before validation; digits: 1, 2, 4, 8, 16; None: the last; "chosen" |
 | seed | str or int | "mean" | "mean" over training seeds; "random": one per query; or the number of one |
-| backend | str | "table" | "table", "train" to train at every query, or "shared" for shared weights; the last \
-two need `pip install 'archgym[nas]'` |
+| backend | str | "table" | "table"; "train" (at every query) and "shared" (weights) need archgym[nas] |
 | paths | int | 700 | training steps of shared weights; with backend="shared" |
 | images | int | 450 | validation images of an estimate; with backend="shared" |
 | net_seed | int | 0 | seed for shared weights; with backend="shared" |
@@ -89,6 +91,7 @@ from archgym.registry import register_env
 from archgym.simulator import Simulator
 from archgym.simulator_wrappers import Tabulated
 from archgym.simulators.nas.cells import all_cells
+from archgym.simulators.nas.fidelities import CellFidelities
 from archgym.simulators.nas.tabular import NasCell, digits_noise
 
 BACKENDS = ("table", "train", "shared")
@@ -96,7 +99,7 @@ BACKENDS = ("table", "train", "shared")
 
 def nas_cell(
     dataset: str = "digits-0.5",
-    epochs: int | None = None,
+    epochs: int | str | None = None,
     seed: str | int = "mean",
     backend: str = "table",
     paths: int = 700,
@@ -109,8 +112,8 @@ def nas_cell(
     if backend == "shared":
         if epochs is not None or seed != "mean":
             raise ArchGymError(
-                "expected no epochs and no seed with backend='shared', whose cells are not trained one by one; "
-                "use paths= and net_seed="
+                "expected no epochs and no seed with backend='shared', whose cells are not trained one by "
+                "one; use paths= and net_seed="
             )
         from archgym.simulators.nas.shared import SharedCell
 
@@ -120,8 +123,16 @@ def nas_cell(
             f"expected backend='shared' with paths=, images= or net_seed=, got backend={backend!r}"
         )
     if backend == "table":
-        cells = NasCell(dataset, epochs, seed)
+        cells: NasCell | CellFidelities
+        if epochs == "chosen":
+            cells = CellFidelities(dataset, seed)
+        elif isinstance(epochs, str):
+            raise ArchGymError(f"expected a number of epochs, None or 'chosen', got {epochs!r}")
+        else:
+            cells = NasCell(dataset, epochs, seed)
         return cells if cells.stochastic else Tabulated(cells)
+    if isinstance(epochs, str):
+        raise ArchGymError(f"expected a number of epochs, or None, with backend='train', got {epochs!r}")
     from archgym.simulators.nas.live import TrainedCell
 
     noise = digits_noise(str(dataset))
@@ -149,6 +160,8 @@ def references(simulator: Simulator) -> dict[str, float]:
     weights, near that of the digits.
     """
     cells = simulator.unwrapped
+    if isinstance(cells, CellFidelities):
+        cells = cells.full
     if isinstance(cells, NasCell):
         columns = cells.evaluate_indices(all_cells(), np.random.default_rng(0))
         return {metric.name: float(np.median(columns[metric.name])) for metric in simulator.metrics}

@@ -300,7 +300,7 @@ def test_a_task_repeats_under_its_seed():
 
 def test_charges_are_multiply_adds_times_images_and_passes():
     task = SharedDigits(0.5, 0)
-    images, labels = task.train_batch()
+    images, _ = task.train_batch()
     live = live_edges(CELL[None])[0]
     path = SKELETON + MACS3 * (live & (CELL == CONV3)).sum() + MACS1 * (live & (CELL == CONV1)).sum()
     assert task.macs(CELL) == path
@@ -351,7 +351,7 @@ def test_known_metrics_are_those_of_the_table():
 
 def test_a_pass_that_the_budget_cannot_pay_does_not_run():
     task = SharedDigits(0.5, 0)
-    images, labels = task.train_batch()
+    images, _ = task.train_batch()
     ledger = Ledger(NasCell(), cost_budget=64 * 3 * task.macs(CELL))
     task.meter = Meter(ledger)
     before = state(task)

@@ -95,14 +95,25 @@ class NasCell(Simulator):
 
     def evaluate_indices(self, indices: Indices, rng: np.random.Generator | None = None) -> dict[str, Array]:
         """Indices [B, 6] -> every metric, float64 [B], and `feasible`, bool [B], all True."""
+        return self.look_up(indices, self.draw(len(indices), rng))
+
+    def draw(self, n: int, rng: np.random.Generator | None) -> Array | None:
+        """One number from 0 to 1 for each query, which chooses its training seed, [n]; None unless the seed
+        is random.
+        """
+        if not self.stochastic:
+            return None
+        if rng is None:
+            raise ArchGymError("seed='random' draws a training seed for every query: give rng=")
+        return rng.random((n, 1))[:, 0]
+
+    def look_up(self, indices: Indices, drawn: Array | None) -> dict[str, Array]:
+        """The columns of `evaluate_indices`, with the numbers of `draw`."""
         cell = self.space.to_ordinal(indices)
         columns = {name: column.take(cell) for name, column in self._fixed.items()}
-        if self.stochastic:
-            if rng is None:
-                raise ArchGymError("seed='random' draws a training seed for every query: give rng=")
-            drawn = (rng.random((len(cell), 1))[:, 0] * self._n_seeds[cell]).astype(np.int64)
+        seed = 0 if drawn is None else (drawn * self._n_seeds[cell]).astype(np.int64)
         for name, column in self._by_seed.items():
-            columns[name] = column[cell, drawn] if self.stochastic else column[:, 0].take(cell)
+            columns[name] = column[cell, seed]
         columns["feasible"] = np.ones(len(cell), bool)
         return columns
 
