@@ -26,6 +26,7 @@ from archgym.agents._one_shot import log_softmax, most_probable
 from archgym.errors import BudgetExhausted
 from archgym.shared import Batch, SharedTask
 from archgym.shared.task import IMAGES
+from archgym.shared.weights import Weights
 from archgym.space import Array, DesignSpace, Indices, Real
 
 if TYPE_CHECKING:
