@@ -21,8 +21,8 @@ costs differ. In an imported table that trained every cell by itself all 15,625 
 | 4 | edge13 | the same | edge to node 3 from 1 |
 | 5 | edge23 | the same | edge to node 3 from 2 |
 
-With `epochs="chosen"` a seventh parameter, `epochs` (digits: 1, 2, 4, 8, 16), sets how long a cell is trained.
-A cost budget then counts multiply-adds of training.
+With `epochs="chosen"` a seventh parameter, `epochs` (digits: 1, 2, 4, 8, 16), sets how long a cell is
+trained. A cost budget then counts multiply-adds of training.
 
 `archgym.simulators.nas.cells.format` and `parse` convert between a row of indices and the string of
 NAS-Bench-201.
@@ -71,6 +71,7 @@ Exact, from the table, unless the seed is random or cells are trained live.
 from __future__ import annotations
 
 import re
+from typing import Literal
 
 import numpy as np
 
@@ -88,14 +89,13 @@ BACKENDS = ("table", "train")
 
 def nas_cell(
     dataset: str = "digits-0.5",
-    epochs: int | str | None = None,
+    epochs: int | Literal["chosen"] | None = None,
     seed: str | int = "mean",
     backend: str = "table",
 ) -> Simulator:
     """Cells looked up in a table, or trained at every query."""
     if backend == "table":
-        chosen = epochs == "chosen"
-        cells = CellFidelities(dataset, seed) if chosen else NasCell(dataset, epochs, seed)
+        cells = CellFidelities(dataset, seed) if epochs == "chosen" else NasCell(dataset, epochs, seed)
         return cells if cells.stochastic else Tabulated(cells)
     if backend != "train":
         raise unknown("backend of archgym/NasCell-v0", backend, BACKENDS)
