@@ -82,7 +82,9 @@ def _samples(found: Stored, columns: Mapping[str, Array], front: Sequence[str]) 
 
 def _spent(found: Stored) -> tuple[int, float]:
     """Budget of a run in samples, and its wall time in seconds."""
-    return int(Specification.from_dict(found.specification).budget), float(found.result["seconds"])
+    return int(Specification.from_dict(found.specification).budget or found.result["samples"]), float(
+        found.result["seconds"]
+    )
 
 
 def _judge(study: Study, task: str, seen: Iterable[Samples]) -> Judge:

@@ -142,6 +142,8 @@ def _table(search: Search, start: float, history: str) -> pyarrow.Table:
     columns = ledger.history()
     for name in ("cached", "seconds"):  # differ between executions
         del columns[name]
+    if ledger.cost_unit == "samples":
+        columns.pop("cost", None)
     columns["elapsed_seconds"] = ledger.column("recorded") - start
     if history != "full":
         kept = _improvements(columns, search.front)
