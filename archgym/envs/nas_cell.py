@@ -99,7 +99,7 @@ BACKENDS = ("table", "train", "shared")
 
 def nas_cell(
     dataset: str = "digits-0.5",
-    epochs: int | str | None = None,
+    epochs: int | Literal["chosen"] | None = None,
     seed: str | int = "mean",
     backend: str = "table",
     paths: int = 700,
