@@ -95,7 +95,7 @@ class StudyProgress:
             self.failed += 1
             self.reasons[str(result["reason"])] += 1
             return
-        if result["samples"] < Specification.from_dict(run.specification).budget:
+        if _is_early(run, result):
             self.early[task, agent] += 1
         if "clipped" in result:  # written by a version that counts them
             self.valid[task, agent] += result["valid"]
@@ -265,6 +265,17 @@ class _Runner:
                 f"{self.store.folder} was removed or moved while the study ran: {_AGAIN}, or with the "
                 "folder's new place as --out"
             )
+
+
+def _is_early(run: Run, result: Mapping[str, Any]) -> bool:
+    """Whether a run ended before its budget was spent: with a cost budget, one that could pay for another
+    reference sample.
+    """
+    specification = Specification.from_dict(run.specification)
+    if specification.budget is not None:
+        return bool(result["samples"] < specification.budget)
+    left = (specification.cost_budget or 0.0) - result["cost"]
+    return bool(left >= result["reference_cost"])
 
 
 def _identity(folder: Path) -> tuple[int, int] | None:
