@@ -96,8 +96,10 @@ class AgentRuns:
 
         A run that has ended keeps its last. -inf where no design was valid yet, NaN for a missing run.
         """
-        last = np.asarray(at) - 1 if axis == "samples" else np.asarray(at, float) * (1 + _ROUNDING)
         name = "sample" if axis == "samples" else axis
+        last = np.asarray(at) - 1 if axis == "samples" else np.asarray(at, float)
+        if axis == "cost":
+            last = last * (1 + _ROUNDING)
         best = np.full((len(self.traces), len(self.traces[0]), len(last)), np.nan)
         for (c, s), trace in self._runs():
             # the last improvement up to there
