@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 import os
 import warnings
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -23,10 +24,12 @@ from archgym.agent import Agent
 from archgym.contexts.policy import Policy
 from archgym.env import ArchVectorEnv
 from archgym.errors import ArchGymError, BudgetExhausted, reason_of, whole
-from archgym.evaluator import Evaluator
+from archgym.evaluator import Evaluator, measure_again
+from archgym.evaluator import Incumbent as Incumbent
 from archgym.files.columns import arrow_table
 from archgym.files.paths import write_atomically
-from archgym.ledger import Failure, Ledger
+from archgym.infos import core
+from archgym.ledger import Charge, Failure, Ledger
 from archgym.objective import clipping
 from archgym.optimum import Optimum, known_optimum
 from archgym.pareto import Front, check_front, find_front
@@ -45,32 +48,10 @@ if TYPE_CHECKING:
     from gymnasium.vector import VectorEnv
 
 
-INCUMBENTS = 5  # designs of a measured search that are measured again
 PROPOSALS = 5  # designs of a policy that a search starts from
 
 Start = Policy | Sequence[Mapping[str, Any]] | Array
 """Designs that a search starts from: a policy, mappings of parameters and values, or indices [K, P]."""
-
-
-@dataclass(frozen=True)
-class Incumbent:
-    """A design that a search found good, measured twice.
-
-    Attributes:
-        sample: number among the search's samples, from 0.
-        design: parameter values.
-        reward, metrics: the first measurement, on which the search chose it.
-        remeasured_reward, remeasured_metrics: the second measurement; None where it failed.
-        valid: True if the second measurement satisfies the constraints.
-    """
-
-    sample: int
-    design: dict[str, Any]
-    reward: float
-    metrics: dict[str, float]
-    remeasured_reward: float | None
-    remeasured_metrics: dict[str, float] | None
-    valid: bool
 
 
 @dataclass(frozen=True)
@@ -83,10 +64,13 @@ class SearchResult:
         best_metrics: metrics of that design, report-only ones included; None if none was valid.
         best_reward: reward of that design; None if none was valid.
         samples: number of designs sent to the simulator.
+        cost: cost of the samples and of what was charged beside them, in `cost_unit`.
+        cost_unit: unit of costs.
+        charges: what was charged beside samples, such as the training of shared weights, in order.
         unique: number of distinct designs among them.
         cache_hits: number of samples answered from a cache.
         history: columns [samples]: `sample`, every parameter (values), every metric, `feasible`, `valid`,
-            `reward`, `cached`, `seconds`.
+            `reward`, `cached`, `seconds`, `cost` (after each sample).
         failures: samples that the simulator could not evaluate, with reasons.
         optimum: the exact optimum, where it is known.
         specification: JSON; `search_again(specification)` repeats the search row for row.
@@ -110,6 +94,9 @@ class SearchResult:
     space: DesignSpace
     incumbents: tuple[Incumbent, ...] = ()
     front: Front | None = None
+    cost: float = 0.0
+    cost_unit: str = "samples"
+    charges: tuple[Charge, ...] = ()
 
     @property
     def regret(self) -> float | None:
@@ -145,13 +132,14 @@ class SearchResult:
         Parameters whose values have several types, or one that Arrow has not, are columns of text;
         `files.columns.read_columns` gives their values back.
         """
-        return arrow_table(self.space, self.history).replace_schema_metadata(
-            {"archgym": json.dumps(self.specification)}
-        )
+        metadata = {"archgym": json.dumps(self.specification)}
+        if self.charges:
+            metadata["archgym.charges"] = json.dumps({"unit": self.cost_unit, "charges": self.charges})
+        return arrow_table(self.space, self.history).replace_schema_metadata(metadata)
 
     def to_parquet(self, path: str | os.PathLike[str]) -> Path:
         """Write the history as Parquet, all of it or nothing; the specification is in the metadata under
-        "archgym".
+        "archgym", charges as rows (sample, amount, what) under "archgym.charges".
 
         Raises:
             ArchGymError: the path cannot be written.
@@ -182,7 +170,8 @@ class Search:
         env: str,
         agent: str | Agent | type[Agent],
         *,
-        budget: int,
+        budget: int | None = None,
+        cost_budget: float | None = None,
         seed: int = 0,
         env_kwargs: Mapping[str, Any] | None = None,
         agent_kwargs: Mapping[str, Any] | None = None,
@@ -191,13 +180,16 @@ class Search:
         front: Sequence[str] | None = None,
         start: Start | None = None,
     ):
-        self.budget = whole("budget", budget, least=1)
+        if budget is None and cost_budget is None:
+            raise ArchGymError("expected a budget of samples, or a cost_budget, got neither; give one")
+        self.cost_budget = cost_budget
         self.seed = whole("seed", seed, least=0)
         env_kwargs, agent_kwargs = (
             _keywords("env_kwargs", env_kwargs),
             _keywords("agent_kwargs", agent_kwargs),
         )
         self.agent = make_any_agent(agent, agent_kwargs)
+        self.budget = _samples(budget, cost_budget, env, env_kwargs)
         self.agent.adapt(self.budget)
         version = whole(f"{type(self.agent).__name__}.version", getattr(self.agent, "version", None), least=0)
         if num_envs is None:
@@ -227,7 +219,7 @@ class Search:
         if not isinstance(made.unwrapped, ArchVectorEnv):
             raise ArchGymError(f"expected an environment of archgym, got {env}; archgym list shows them")
         self.env: ArchVectorEnv = made.unwrapped
-        self.ledger.budget = self.budget
+        self.ledger.budget, self.ledger.cost_budget = budget, cost_budget
         self.front = () if front is None else check_front(front, self.env.simulator)
         self.start = None if start is None else _first_designs(start, self.agent, self.env.evaluator)
         environment = EnvSpecification.from_dict(self.env.evaluator.specification())
@@ -238,11 +230,12 @@ class Search:
         specification = Specification(
             replace(environment, id=env, kwargs=kwargs, front=tuple(front or ())),
             AgentSpecification(agent_name(self.agent), write(self.agent.configuration), version),
-            self.budget,
+            self.ledger.budget,
             self.seed,
             width,
             __version__,
             () if self.start is None else self.start.tolist(),
+            cost_budget=self.ledger.cost_budget,
         )
         self.specification: dict[str, Any] = json.loads(json.dumps(specification.to_dict(), default=write))
         if cache is not None:
@@ -294,18 +287,29 @@ class Search:
             UserWarning: the agent stopped early, or most valid rewards are clipped.
         """
         env: VectorEnv = vector.RewardVector(self.env, self._followed) if self._followed else self.env
-        allowed = self.ledger.budget  # before the agent could change it
+        allowed, cost_allowed = (
+            self.ledger.budget,
+            self.ledger.cost_budget,
+        )  # before the agent could change them
         with suppress(BudgetExhausted):
             start = {} if self.start is None else {"start": self.start}
             self.agent.search(env, budget=self.budget, seed=self.seed, **start)
         agent, samples = agent_name(self.agent), self.ledger.samples
-        if samples == 0 or (allowed is not None and samples > allowed):
+        cost = self.ledger.cost
+        if not samples and cost_allowed is not None:
+            raise ArchGymError(
+                f"expected a cost budget that pays for a sample, got {cost_allowed:,.0f} "
+                f"{self.ledger.cost_unit}, of which {cost:,.0f} were spent; a reference sample costs "
+                f"{self.env.evaluator.reference_cost:,.0f}"
+            )
+        over = cost_allowed is not None and cost > cost_allowed
+        if samples == 0 or over or (allowed is not None and samples > allowed):
             raise ArchGymError(
                 f"expected the agent {agent} to take {self.budget:,} samples, got {samples:,}; step the "
                 "environment that its `search` is given until BudgetExhausted is raised, and leave the "
                 "ledger's budget alone"
             )
-        if samples < self.budget:
+        if not self.ledger.refused and (allowed is None or samples < allowed):
             warnings.warn(f"the agent {agent} stopped early: {self.progress}", stacklevel=2)
         valid = int(self.ledger.column("valid").sum())
         if valid and self.env.contexts is None and (text := clipping(self.clipped / valid)):
@@ -314,7 +318,18 @@ class Search:
     @property
     def progress(self) -> str:
         """How far the search is, in words."""
-        return f"{self.ledger.samples:,} of {self.budget:,} samples were taken"
+        ledger = self.ledger
+        if ledger.budget is not None or ledger.cost_budget is None:
+            return f"{ledger.samples:,} of {self.budget:,} samples were taken"
+        share = f"{ledger.cost / ledger.cost_budget:.0%}"
+        return f"{share} of the cost budget was spent, {ledger.samples:,} samples were taken"
+
+    @property
+    def share_done(self) -> float:
+        """Share of the budget that is spent, of samples or of cost, whichever is larger."""
+        ledger = self.ledger
+        shares = [0.0 if ledger.budget is None else ledger.samples / max(ledger.budget, 1)]
+        return max([*shares, ledger.cost / ledger.cost_budget] if ledger.cost_budget else shares)
 
     @property
     def clipped(self) -> int:
@@ -372,6 +387,9 @@ class Search:
             front=find_front(_columns(history, self.front), self.front)
             if self.front and row is not None
             else None,
+            cost=ledger.cost,
+            cost_unit=ledger.cost_unit,
+            charges=tuple(ledger.charges),
         )
 
 
@@ -379,7 +397,8 @@ def search(
     env: str,
     agent: str | Agent | type[Agent],
     *,
-    budget: int,
+    budget: int | None = None,
+    cost_budget: float | None = None,
     seed: int = 0,
     env_kwargs: Mapping[str, Any] | None = None,
     agent_kwargs: Mapping[str, Any] | None = None,
@@ -393,7 +412,9 @@ def search(
     Args:
         env: an environment id, such as "archgym/Softmax-v0".
         agent: an agent's name, class, or instance.
-        budget: samples, counted at the simulator; spent exactly.
+        budget: samples, counted at the simulator; spent exactly. None where a cost budget ends the search.
+        cost_budget: cost of samples and of training shared weights, in the simulator's `cost_unit`, never
+            exceeded; a reference sample costs `env.unwrapped.evaluator.reference_cost`.
         seed: everything random derives from it; the same seed gives the same rows.
         env_kwargs: arguments of the environment (`objective`, `horizon`, `preset` and those of its
             simulator).
@@ -421,6 +442,7 @@ def search(
         env,
         agent,
         budget=budget,
+        cost_budget=cost_budget,
         seed=seed,
         env_kwargs=env_kwargs,
         agent_kwargs=agent_kwargs,
@@ -478,6 +500,7 @@ def specified(
         run.env.id,
         make_any_agent(run.agent.name, _keywords("hyperparameters", run.agent.configuration)),
         budget=run.budget,
+        cost_budget=run.cost_budget,
         seed=run.seed,
         num_envs=run.num_envs,
         env_kwargs=kwargs,
@@ -485,6 +508,14 @@ def specified(
         front=run.env.front or None,
         start=np.array(run.start, np.int64) if run.start else None,
     )
+
+
+def _samples(budget: int | None, cost_budget: float | None, env: str, env_kwargs: Mapping[str, Any]) -> int:
+    """Number of samples that an agent may expect: the budget, or reference samples of the cost budget."""
+    if budget is not None:
+        return whole("budget", budget, least=1)
+    with closing(gymnasium.make(env, **{**_settled(env_kwargs)[0], **_settled(env_kwargs)[2]})) as made:
+        return max(1, math.ceil(float(cost_budget or 0) / core(made).evaluator.reference_cost))
 
 
 def _columns(history: Mapping[str, Array], metrics: Sequence[Metric]) -> Array:
@@ -563,35 +594,3 @@ def _settled(env_kwargs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, A
     """
     objective = {name: value for name, value in env_kwargs.items() if name == "objective"}
     return objective, *settle({name: value for name, value in env_kwargs.items() if name != "objective"})
-
-
-def measure_again(evaluator: Evaluator, count: int = INCUMBENTS) -> tuple[Incumbent, ...]:
-    """Measure the best distinct valid designs in the ledger again, all together and uncounted; best second
-    measurement first.
-
-    The best of many noisy measurements is better than it can hold (the winner's curse). A second measurement,
-    made of all rivals side by side, was not chosen for being good: it is the one to report.
-    """
-    ledger, space, metrics = evaluator.ledger, evaluator.simulator.space, evaluator.metric_names
-    valid = np.flatnonzero(ledger.column("valid"))
-    best_first = valid[np.argsort(-ledger.column("reward")[valid], kind="stable")]
-    indices = ledger.column("indices").astype(np.int64)[best_first]
-    _, first = np.unique(evaluator.simulator.canonical(indices), axis=0, return_index=True)
-    chosen = np.sort(first)[:count]
-    if not len(chosen):
-        return ()
-    again = evaluator.remeasure(indices[chosen])
-    found = []
-    for j, row in enumerate(best_first[chosen].tolist()):
-        there = bool(again.feasible[j])
-        incumbent = Incumbent(
-            sample=row,
-            design=space.design(again.indices[j]),
-            reward=float(ledger.column("reward")[row]),
-            metrics=dict(zip(metrics, ledger.column("values")[row].tolist(), strict=True)),
-            remeasured_reward=float(again.reward[j]) if there else None,
-            remeasured_metrics=dict(zip(metrics, again.values[j].tolist(), strict=True)) if there else None,
-            valid=bool(again.valid[j]),
-        )
-        found.append((not incumbent.valid, -float(again.reward[j]), j, incumbent))
-    return tuple(incumbent for *_, incumbent in sorted(found))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from operator import getitem
 from time import perf_counter
@@ -33,6 +34,7 @@ from archgym.values import read_arguments, restored, settle
 if TYPE_CHECKING:
     from archgym.contexts.sets import Contexts
 
+INCUMBENTS = 5  # designs of a measured search that are measured again
 _SMALLEST, _LARGEST = float(np.exp(-R)), float(np.exp(R))
 _ONE_TASK = "expected an environment with contexts to choose one from; make it with contexts=..."
 _BLOCK = 256  # neighbouring designs of a table whose answers are made together
@@ -377,6 +379,59 @@ def _within(metrics: Mapping[str, Array], limits: Sequence[Constraint], n: int) 
             value = metrics[limit.metric]
             kept &= value <= limit.limit if isinstance(limit, AtMost) else value >= limit.limit
     return kept
+
+
+@dataclass(frozen=True)
+class Incumbent:
+    """A design that a search found good, measured twice.
+
+    Attributes:
+        sample: number among the search's samples, from 0.
+        design: parameter values.
+        reward, metrics: the first measurement, on which the search chose it.
+        remeasured_reward, remeasured_metrics: the second measurement; None where it failed.
+        valid: True if the second measurement satisfies the constraints.
+    """
+
+    sample: int
+    design: dict[str, Any]
+    reward: float
+    metrics: dict[str, float]
+    remeasured_reward: float | None
+    remeasured_metrics: dict[str, float] | None
+    valid: bool
+
+
+def measure_again(evaluator: Evaluator, count: int = INCUMBENTS) -> tuple[Incumbent, ...]:
+    """Measure the best distinct valid designs in the ledger again, all together and uncounted; best second
+    measurement first.
+
+    The best of many noisy measurements is better than it can hold (the winner's curse). A second measurement,
+    made of all rivals side by side, was not chosen for being good: it is the one to report.
+    """
+    ledger, space, metrics = evaluator.ledger, evaluator.simulator.space, evaluator.metric_names
+    valid = np.flatnonzero(ledger.column("valid"))
+    best_first = valid[np.argsort(-ledger.column("reward")[valid], kind="stable")]
+    indices = ledger.column("indices").astype(np.int64)[best_first]
+    _, first = np.unique(evaluator.simulator.canonical(indices), axis=0, return_index=True)
+    chosen = np.sort(first)[:count]
+    if not len(chosen):
+        return ()
+    again = evaluator.remeasure(indices[chosen])
+    found = []
+    for j, row in enumerate(best_first[chosen].tolist()):
+        there = bool(again.feasible[j])
+        incumbent = Incumbent(
+            sample=row,
+            design=space.design(again.indices[j]),
+            reward=float(ledger.column("reward")[row]),
+            metrics=dict(zip(metrics, ledger.column("values")[row].tolist(), strict=True)),
+            remeasured_reward=float(again.reward[j]) if there else None,
+            remeasured_metrics=dict(zip(metrics, again.values[j].tolist(), strict=True)) if there else None,
+            valid=bool(again.valid[j]),
+        )
+        found.append((not incumbent.valid, -float(again.reward[j]), j, incumbent))
+    return tuple(incumbent for *_, incumbent in sorted(found))
 
 
 class _Answers:

@@ -58,6 +58,7 @@ class Ledger:
 
     Attributes:
         charges: cost of what was done beside samples, in order.
+        refused: whether a budget has refused a design or a charge.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class Ledger:
         self.cost_budget = cost_budget
         self.samples = 0
         self.charges: list[Charge] = []
+        self.refused = False
         self._paid = 0.0  # by the samples that `_costed` counts, and by all charges
         self._costed = 0
         self.failures: list[Failure] = []
@@ -173,6 +175,7 @@ class Ledger:
 
     def exhausted(self) -> BudgetExhausted:
         """The error that ends a search."""
+        self.refused = True
         if self._cost_budget is None or (self._budget is not None and self.samples >= self._budget):
             return BudgetExhausted(f"the budget of {self._budget} samples is spent")
         return BudgetExhausted(

@@ -246,17 +246,19 @@ class Specification:
         held_out: contexts that a policy designs for after its training (`archgym.study.training`), in the
             form of `Contexts.to_dict`; None in other runs.
         verify: proposals for each of them that are simulated.
+        cost_budget: cost allowed, in the simulator's unit; None without. Beside it `budget` may be None.
     """
 
     env: EnvSpecification
     agent: AgentSpecification
-    budget: int
+    budget: int | None
     seed: int
     num_envs: int
     version: str | None = None
     start: Sequence[Sequence[int]] = ()
     held_out: Mapping[str, Any] | None = None
     verify: int = 0
+    cost_budget: float | None = None
 
     @classmethod
     def from_dict(cls, given: Any) -> Specification:
@@ -279,6 +281,7 @@ class Specification:
             run.get("start") or (),
             run.get("held_out"),
             run.get("verify", 0),
+            run.get("cost_budget"),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -287,6 +290,7 @@ class Specification:
         start = {"start": self.start} if self.start else {}
         env, agent = self.env.as_dict, self.agent.as_dict
         judged = {} if self.held_out is None else {"held_out": self.held_out, "verify": self.verify}
+        cost = {} if self.cost_budget is None else {"cost_budget": self.cost_budget}
         return {
             **version,
             "env": env,
@@ -296,11 +300,12 @@ class Specification:
             "num_envs": self.num_envs,
             **start,
             **judged,
+            **cost,
         }
 
 
 _ROWS = ("env", "agent", "budget", "seed", "num_envs")
-_OPTIONAL = ("start", "held_out", "verify")  # written where they are set
+_OPTIONAL = ("start", "held_out", "verify", "cost_budget")  # written where they are set
 
 
 def what_decides_rows(specification: Mapping[str, Any]) -> dict[str, Any]:

@@ -44,7 +44,7 @@ def test_batches_of_any_size_append_and_read_back_as_they_were(sizes, seed):
     history = ledger.history()
     assert list(history) == [
         *("sample", "x", "size", "isa", "flag", "cost_j", "area_mm2", "secret"),
-        *("feasible", "valid", "reward", "cached", "seconds"),
+        *("feasible", "valid", "reward", "cached", "seconds", "cost"),
     ]
     assert np.array_equal(history["sample"], np.arange(sum(sizes)))
     assert np.array_equal(simulator.space.encode({n: history[n] for n in simulator.space.names}), every)

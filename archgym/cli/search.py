@@ -208,7 +208,7 @@ def _watched(run: Search) -> AbstractContextManager[Progress]:
         samples, best = run.ledger.samples, run.ledger.best_reward
         return f"{samples:,}/{run.budget:,} samples" + (
             "" if best is None else f", best reward {number(best)}"
-        ), samples / run.budget
+        ), run.share_done
 
     return progress_bar(look)
 

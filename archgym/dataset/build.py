@@ -144,7 +144,7 @@ def _tidy(
     rows = np.array([table.num_rows for table in tables])
     specifications = [specification for specification, _ in runs]
     agents = [specification.agent for specification in specifications]
-    n, budgets = whole.num_rows, sum(int(specification.budget) for specification in specifications)
+    n, budgets = whole.num_rows, sum(int(specification.budget or 0) for specification in specifications)
     remark = (
         f"{len(runs):,} runs of {source} "
         f"({', '.join(f'{a} {c:,}' for a, c in sorted(Counter(a.name for a in agents).items()))})"

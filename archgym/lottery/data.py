@@ -4,8 +4,9 @@ seeds.
 A trace is a run's strictly improving valid rewards. From traces follow, exactly, for any sample count b, any
 cost c in reference samples and any wall time t,
 
-    best(b) = max {r_i : sample_i < b}   best(c) = max {r_i : cost_i <= c}   best(t) = max {r_i : seconds_i <= t}
-    hit(r) = 1 + min {sample_i : r_i >= r}, or in cost  min {cost_i : r_i >= r}
+    best(b) = max {r_i : sample_i < b}        best(t) = max {r_i : seconds_i <= t}
+    best(c) = max {r_i : cost_i <= c}         hit(r) = 1 + min {sample_i : r_i >= r}
+                                              at equal cost  min {cost_i : r_i >= r}
 
 In a study of effort "cost", budgets are reference samples, and so are all numbers called samples here: runs
 are compared at best(c).

@@ -151,8 +151,8 @@ class Study:
             sample.
         cache: whether designs are cached on disk, so that interrupted runs replay without simulation.
         effort: "samples", or "cost" where budgets are reference samples.
-        reference_costs: label of each environment -> cost of a reference sample, in the simulator's unit, where
-            the effort is cost.
+        reference_costs: label of each environment -> cost of a reference sample, in the simulator's unit,
+            where the effort is cost.
         budget: samples (or reference samples) per run, where neither the task nor the agent has its own.
         generalise: whether policies are trained on some contexts and judged on others.
         verify: proposals of a policy that are simulated, in such a study.

@@ -11,7 +11,6 @@ from archgym.lottery.generalise.data import Baseline, TaskShares, Training
 from archgym.space import Array
 from archgym.study.design import Run, Study
 from archgym.study.store import Store, Stored
-from archgym.task import Specification
 
 _BASELINES = {
     Baseline.NEAREST: "share_nearest",
@@ -66,7 +65,7 @@ def _task(
     of_split = {split.seed: j for j, split in enumerate(splits)}
     exact = True
     for run in (run for run in runs if run.split is not None):
-        samples = Specification.from_dict(run.specification).budget
+        samples = int(run.specification["budget"])
         trained = policies.setdefault(run.agent, {}).setdefault(
             samples,
             Training(
@@ -86,7 +85,7 @@ def _task(
                 baselines[baseline][j, at] = table[column].to_numpy()
             exact = exact and bool(found.result["exact"])
     for run in (run for run in runs if run.context is not None):
-        samples = Specification.from_dict(run.specification).budget
+        samples = int(run.specification["budget"])
         shares = searches.setdefault(run.agent, np.full((seeds, len(names), samples), np.nan))
         if run.id in rows and run.context is not None:
             c = place[run.context]
