@@ -30,7 +30,7 @@ from archgym.optimum import to_enumerate
 from archgym.processes.exits import INTERRUPTED
 from archgym.progress import Progress, progress_bar
 from archgym.registry import get_task
-from archgym.simulator import Metric, Simulator
+from archgym.simulator import Metric, Simulator, reference_cost
 from archgym.task import Specification
 from archgym.text import assignments, number, percent, plain
 from archgym.values import read_arguments
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     from archgym.agent import Agent
 
+BUDGET = 1000  # samples
 _REASONS = 3  # distinct failures that a result shows
 
 
@@ -48,7 +49,23 @@ def search(
     agents: Annotated[
         list[str], typer.Argument(metavar="AGENT...", help="Agent, such as genetic; several are compared.")
     ],
-    budget: Annotated[int, typer.Option(help="Samples, counted at the simulator; spent exactly.")] = 1000,
+    budget: Annotated[
+        int | None,
+        typer.Option(
+            help="Samples, counted at the simulator; spent exactly.",
+            show_default="1000 without --reference-samples",
+        ),
+    ] = None,
+    reference_samples: Annotated[
+        float | None,
+        typer.Option(
+            metavar="N",
+            help=(
+                "Cost budget in reference samples (the median cost of a design); training of shared weights "
+                "counts, and the budget is never exceeded."
+            ),
+        ),
+    ] = None,
     seed: Annotated[
         int, typer.Option(help="Seed of everything random; the same seed gives the same rows.")
     ] = 0,
@@ -112,12 +129,14 @@ def search(
             raise ArchGymError(
                 "--hp, --cache, --proxy, --front and --out go with one agent, not with several"
             )
-        _compare(env, agents, budget, seed, settings, num_envs, start)
+        _compare(
+            env, agents, _budgets(env, settings, budget, reference_samples), seed, settings, num_envs, start
+        )
         return
     agent: str | Agent = agents[0]
     facts: list[tuple[str, str]] = []
     if proxy is not None:
-        agent, facts = _on_proxy(proxy, agents[0], budget, hyperparameters, verify_top)
+        agent, facts = _on_proxy(proxy, agents[0], budget or BUDGET, hyperparameters, verify_top)
         budget, hyperparameters = verify_top, {}
     if out is not None:
         out = check_file("--out", out, ".parquet")
@@ -125,7 +144,7 @@ def search(
         run = Search(
             env,
             agent,
-            budget=budget,
+            **_budgets(env, settings, budget, reference_samples),
             seed=seed,
             env_kwargs=settings,
             agent_kwargs=hyperparameters,
@@ -140,6 +159,16 @@ def search(
     ended = _show(run, found, out, facts)
     if ended is not None:
         _end({agents[0]: ended})
+
+
+def _budgets(
+    env: str, settings: Mapping[str, Any], budget: int | None, reference_samples: float | None
+) -> dict[str, Any]:
+    """The budgets of a search, in samples and in the simulator's unit of cost."""
+    if reference_samples is None:
+        return {"budget": BUDGET if budget is None else budget}
+    with closing(gymnasium.make(env, **settings)) as made:
+        return {"budget": budget, "cost_budget": reference_samples * core(made).evaluator.reference_cost}
 
 
 def _designs(path: Path, env: str, settings: Mapping[str, Any]) -> Start:
@@ -233,7 +262,7 @@ def _how_it_ended(error: BaseException) -> str:
 def _compare(
     env: str,
     agents: Sequence[str],
-    budget: int,
+    budgets: Mapping[str, Any],
     seed: int,
     settings: dict[str, Any],
     num_envs: int | None,
@@ -243,7 +272,7 @@ def _compare(
     with building(get_task(env), settings):
         first = None if start is None else _designs(start, env, settings)
         runs = [
-            Search(env, name, budget=budget, seed=seed, env_kwargs=settings, num_envs=num_envs, start=first)
+            Search(env, name, **budgets, seed=seed, env_kwargs=settings, num_envs=num_envs, start=first)
             for name in agents
         ]
     simulator, goals = runs[0].env.simulator, _goals(runs[0].env.simulator, runs[0].env.objective)
@@ -264,9 +293,8 @@ def _compare(
         if isinstance(found[name].ended, KeyboardInterrupt):
             break
     console = stdout()
-    heading(
-        console, env, ", ".join(filter(None, [assignments(settings), f"budget {budget:,}", f"seed {seed}"]))
-    )
+    ends = f"budget {runs[0].budget:,}" + (" reference samples" if budgets.get("cost_budget") else "")
+    heading(console, env, ", ".join(filter(None, [assignments(settings), ends, f"seed {seed}"])))
     console.print(table)
     winner = max(
         (each.result for each in found.values()),
@@ -341,7 +369,7 @@ def _print_result(
     speed = f"{seconds:.3g} s, {result.samples / max(seconds, 1e-9):,.0f} per second"
     cached = f", {result.cache_hits:,} from the cache" if result.cache_hits else ""
     facts.append(("Samples", f"{result.samples:,} ({result.unique:,} distinct{cached}); {speed}"))
-    facts += [*more_facts, *_comparison(result, simulator, objective)]
+    facts += [*_cost(result, simulator), *more_facts, *_comparison(result, simulator, objective)]
     if result.front is not None:
         names = ", ".join(metric.name for metric in result.front.metrics)
         file = (
@@ -361,6 +389,19 @@ def _print_result(
     if result.incumbents:
         console.print()
         console.print(_measured_again(result.incumbents, simulator, objective))
+
+
+def _cost(result: SearchResult, simulator: Simulator) -> list[tuple[str, str]]:
+    """What a search cost, where samples do not cost one each."""
+    if result.cost_unit == "samples" and not result.charges:
+        return []
+    reference, spent = reference_cost(simulator), dict.fromkeys((c.what for c in result.charges), 0.0)
+    for charge in result.charges:
+        spent[charge.what] += charge.amount
+    beside = ", ".join(f"{what} {number(amount / reference)}" for what, amount in spent.items())
+    parts = f" ({beside}, samples {number((result.cost - sum(spent.values())) / reference)})" if spent else ""
+    total = f"{number(result.cost / reference)} reference samples"
+    return [("Cost", f"{total}{parts}; {number(result.cost)} {result.cost_unit}")]
 
 
 def _measured_again(incumbents: Sequence[Incumbent], simulator: Simulator, objective: Objective) -> Table:
