@@ -297,7 +297,12 @@ def _beaten(task: ScoredTask, budget: Mapping[str, Array]) -> list[Conclusion]:
     """A sentence for each rule that beats the mean of agents at no more cost, with the fewest designs."""
     found: dict[str, Conclusion] = {}
     means = {agent: float(known_mean(budget[agent].ravel())) for agent in task.agents}
-    costs = {agent: float(known_mean(task.runs_of(agent).costs().ravel())) for agent in task.agents}
+    costs = {
+        agent: float(
+            known_mean(np.where(np.isnan(budget[agent]), np.nan, task.runs_of(agent).costs()).ravel())
+        )
+        for agent in task.agents
+    }
     for control in task.runs.controls:
         score = control.reward - task.reference
         beaten = {a: m for a, m in means.items() if m < score and control.cost <= costs[a]}

@@ -19,6 +19,7 @@ the front where metrics are traded off, and the last one. The file's metadata ho
     cost, cost_unit     of all samples and charges, where the table has the column `cost`
     reference_cost      of a reference sample, in that unit
     charges             total of what was paid beside samples, by what it was for
+    stopped_early       with a cost budget: whether the agent ended the run before the budget refused anything
 """
 
 from __future__ import annotations
@@ -189,7 +190,7 @@ def _result(search: Search, seconds: float) -> dict[str, Any]:
 
 
 def _costs(search: Search) -> dict[str, Any]:
-    ledger = search.ledger
+    ledger, allowed = search.ledger, search.ledger.cost_budget
     charges: dict[str, float] = {}
     for charge in ledger.charges:
         charges[charge.what] = charges.get(charge.what, 0.0) + charge.amount
@@ -198,6 +199,7 @@ def _costs(search: Search) -> dict[str, Any]:
         "cost_unit": ledger.cost_unit,
         "reference_cost": search.env.evaluator.reference_cost,
         "charges": charges,
+        **({} if allowed is None else {"stopped_early": not ledger.refused and ledger.cost < allowed}),
     }
 
 

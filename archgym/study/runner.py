@@ -268,14 +268,9 @@ class _Runner:
 
 
 def _is_early(run: Run, result: Mapping[str, Any]) -> bool:
-    """Whether a run ended before its budget was spent: with a cost budget, one that could pay for another
-    reference sample.
-    """
-    specification = Specification.from_dict(run.specification)
-    if specification.budget is not None:
-        return bool(result["samples"] < specification.budget)
-    left = (specification.cost_budget or 0.0) - result["cost"]
-    return bool(left >= result["reference_cost"])
+    """Whether a run ended before its budget was spent."""
+    budget = Specification.from_dict(run.specification).budget
+    return bool(result["stopped_early"] if budget is None else result["samples"] < budget)
 
 
 def _identity(folder: Path) -> tuple[int, int] | None:
