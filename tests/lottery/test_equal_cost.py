@@ -14,8 +14,11 @@ pytest.importorskip("polars")
 pytest.importorskip("altair")
 
 import priced  # noqa: E402
+from typer.testing import CliRunner  # noqa: E402
 
 from archgym import ArchGymError  # noqa: E402
+from archgym._search import Search  # noqa: E402
+from archgym.cli import app  # noqa: E402
 from archgym.evaluator import Evaluator  # noqa: E402
 from archgym.lottery.analysis import analyse  # noqa: E402
 from archgym.lottery.controls import find_controls  # noqa: E402
@@ -83,6 +86,22 @@ def test_a_budget_of_reference_samples_is_a_cost_budget():
     assert [r.id for r in of_samples] == [r.id for r in plain]
     assert not {r.id for r in plain} & {r.id for r in runs}
     assert "cost_budget" not in plain[0].specification
+
+
+def test_a_list_of_the_runs_has_their_reference_samples(tmp_path):
+    (tmp_path / "study.toml").write_text(TEXT, encoding="utf-8")
+    found = CliRunner().invoke(app, ["study", "expand", str(tmp_path / "study.toml")])
+    assert found.exit_code == 0 and "Reference samples" in found.output
+    trainers = [line.split() for line in found.output.splitlines() if " trainer " in line]
+    assert len(trainers) == 2 and all("8" in line for line in trainers)
+
+
+def test_fractions_of_a_unit_do_not_change_the_number_of_reference_samples():
+    allowed = np.nextafter(3 * 35.0, np.inf)
+    assert allowed / 35.0 > 3
+    search = Search("priced:test/Priced-v0", "random", cost_budget=float(allowed))
+    search.env.close()
+    assert search.budget == 3
 
 
 @pytest.mark.parametrize(

@@ -304,7 +304,7 @@ def _distributions(report: ReportInput) -> Section:
         "distributions",
         panels,
         figures=_figures("distributions", panels),
-        tables=["configurations", "distribution"],
+        tables=["configurations", "distribution", "controls"],
     )
 
 
