@@ -16,6 +16,7 @@ import polars as pl
 import vl_convert
 
 from archgym.lottery.report.scales import (
+    AXES,
     FULL,
     OPTIMUM,
     agent_axis,
@@ -260,13 +261,13 @@ def curves(
     legend: bool = True,
     hover: bool = True,
 ) -> Chart:
-    """Score of the best design so far, over samples or wall time: median over runs, with a band between the
-    quartiles.
+    """Score of the best design so far, over samples, cost or wall time: median over runs, with a band between
+    the quartiles.
 
     Args:
         frame: rows of `Analysis.curves` for one task and one axis; one series is shown at a time.
         agents: all agents of the study, in the order of the axis or legend.
-        axis: "samples" or "seconds", the quantity on the horizontal axis.
+        axis: "samples", "cost" or "seconds", the quantity on the horizontal axis.
         scale: scale of the task's values, as in `Analysis.tasks`.
         legend: whether the chart has a legend.
         hover: whether invisible points have tooltips; figures for papers need none.
@@ -281,7 +282,7 @@ def curves(
         **{c: below(pl.col(c), scale) for c in ("q25", "q50", "q75")},
     )
     quality = score_encoding(rows, ["q25", "q50", "q75"], scale)
-    x = samples_axis(rows, "x", "samples" if axis == "samples" else "wall time of the run, s")
+    x = samples_axis(rows, "x", AXES[axis])
     colour, dash = agent_colour(agents, legend), agent_dash(agents, legend)
     base = alt.Chart(rows).encode(x=x, detail="series:N")
     band = base.mark_area(opacity=0.08, clip=True).encode(

@@ -48,10 +48,11 @@ SECTION_TEXT = {
         "with 95 % intervals.",
     ),
     "curves": (
-        "How fast: equal samples and equal wall time",
+        "How fast: equal samples, equal cost and equal wall time",
         "The best design so far: median over runs, with the middle half as a band; higher is better. Equal "
-        "samples is the fair comparison where simulation dominates the cost; equal wall time also counts "
-        "the agents' own computation.",
+        "samples is the fair comparison where every simulation costs the same. Equal cost, in reference "
+        "samples, also counts unequal designs and the training of shared weights; equal wall time counts "
+        "the agents' own computation too.",
     ),
     "targets": (
         "Samples to reach a target",
@@ -201,6 +202,11 @@ class ReportInput:
         return dict(final_rows(self.analysis.distribution).select("task", "samples").iter_rows())
 
     @property
+    def at_equal_cost(self) -> bool:
+        """Whether agents are compared at equal cost, so that numbers of samples are reference samples."""
+        return any(task.get("effort") == "cost" for task in self.tasks)
+
+    @property
     def mixed(self) -> bool:
         """Whether tasks have different budgets."""
         return len(set(self.budgets.values())) > 1
@@ -298,7 +304,7 @@ def _distributions(report: ReportInput) -> Section:
         "distributions",
         panels,
         figures=_figures("distributions", panels),
-        tables=["configurations", "distribution"],
+        tables=["configurations", "distribution", "controls"],
     )
 
 
@@ -315,7 +321,9 @@ def _tickets(report: ReportInput) -> Section:
 def _curves(report: ReportInput) -> Section:
     frame = report.analysis.curves
     series = _values(frame, "series")
-    axes = [a for a in ("samples", "seconds") if a in set(_values(frame, "axis"))]
+    axes = [a for a in ("samples", "cost", "seconds") if a in set(_values(frame, "axis"))]
+    # of equal effort
+    first = "cost" if report.at_equal_cost and "cost" in axes else next(iter(axes), "")
     panels: list[Panel] = []
     figures: dict[str, dict[str, Chart]] = {}
     for axis in axes:
@@ -329,7 +337,7 @@ def _curves(report: ReportInput) -> Section:
             rows = along.filter(pl.col("series") == one)
             figures |= _figures(f"curves-{axis}-{_slug(one)}", report.panels(rows, partial(draw, paper=True)))
     choices = [
-        *_choice("axis", "At equal", axes, axes[:1], {"seconds": "wall time"}),
+        *_choice("axis", "At equal", axes, [first], {"seconds": "wall time"}),
         *_choice("series", "Runs", series, [s for s in series if s == ALL_CONFIGURATIONS] or series[:1]),
     ]
     return Section("curves", panels, choices, figures, ["curves"])
