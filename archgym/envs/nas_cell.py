@@ -83,6 +83,8 @@ Exact, from the table, unless the seed is random, cells are trained live, or wei
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 
 from archgym.errors import ArchGymError, unknown
