@@ -49,8 +49,8 @@ Tables without training times have no train_seconds. With `backend="shared"` the
 There valid_accuracy of the table is in `info` and in results alone, as test_accuracy is.
 
 ## Rewards
-log(valid_accuracy / median over all cells), or of shared_accuracy with `backend="shared"`, minus log(value / limit) where parameters or multiply-adds exceed
-a limit.
+log(valid_accuracy / median over all cells), or of shared_accuracy with `backend="shared"`, minus
+log(value / limit) where parameters or multiply-adds exceed a limit.
 
 ## Starting State
 No design: an observation of zeros.
@@ -64,8 +64,8 @@ After one design (`horizon=1`), or after `horizon` designs.
 | dataset | str | "digits-0.5" | name of `archgym data list` |
 | epochs | int or None | None | budget of the visible accuracy; for digits 1, 2, 4, 8, 16; None: the last |
 | seed | str or int | "mean" | "mean" over training seeds; "random": one per query; or the number of one |
-| backend | str | "table" | "table", "train" to train at every query, or "shared" for shared weights; the last \
-two need `pip install 'archgym[nas]'` |
+| backend | str | "table" | "table", "train" to train at every query, or "shared" for shared weights; \
+the last two need `pip install 'archgym[nas]'` |
 | paths | int | 700 | training steps of shared weights; with backend="shared" |
 | images | int | 450 | validation images of an estimate; with backend="shared" |
 | net_seed | int | 0 | seed for shared weights; with backend="shared" |
@@ -109,8 +109,8 @@ def nas_cell(
     if backend == "shared":
         if epochs is not None or seed != "mean":
             raise ArchGymError(
-                "expected no epochs and no seed with backend='shared', whose cells are not trained one by one; "
-                "use paths= and net_seed="
+                "expected no epochs and no seed with backend='shared', whose cells are not trained one by "
+                "one; use paths= and net_seed="
             )
         from archgym.simulators.nas.shared import SharedCell
 
