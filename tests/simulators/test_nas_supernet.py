@@ -7,6 +7,7 @@ import sys
 import gymnasium
 import numpy as np
 import pytest
+from nas_toys import toy_table
 
 import archgym
 from archgym.errors import ArchGymError, BudgetExhausted, MissingDependency
@@ -29,7 +30,6 @@ from archgym.simulators.nas.cells import (
 from archgym.simulators.nas.costs import get_network
 from archgym.simulators.nas.tabular import NasCell
 from archgym.simulators.nas.training.digits import load_digits_task
-from tests.simulators.nas_toys import toy_table
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("sklearn.datasets")
