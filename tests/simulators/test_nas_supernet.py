@@ -30,6 +30,7 @@ from archgym.simulators.nas.cells import (
 from archgym.simulators.nas.costs import get_network
 from archgym.simulators.nas.tabular import NasCell
 from archgym.simulators.nas.training.digits import load_digits_task
+from archgym.testing import check_simulator
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("sklearn.datasets")
@@ -477,6 +478,19 @@ def test_training_that_the_budget_cannot_pay_is_refused():
         env.step(CELL)
     assert evaluator.ledger.cost == 0 and evaluator.ledger.samples == 0
     assert "task" not in vars(evaluator.simulator)
+
+
+def test_each_context_pays_for_its_own_training_when_it_is_first_met():
+    simulators = [SharedCell(paths=paths, images=64) for paths in (4, 6)]
+    before = [simulator.cost_before() for simulator in simulators]
+    ledger, cells = Ledger(simulators), some_cells(0)
+    for contexts, paid in (([1, 1], before[1]), ([1, 1], before[1]), ([0, 1], sum(before))):
+        assert ledger.admit(2, cells, np.array(contexts)) == 2
+        assert ledger.cost == paid
+
+
+def test_cells_judged_by_shared_weights_keep_the_rules_of_simulators():
+    check_simulator(SharedCell(paths=3, images=32))
 
 
 def test_the_reference_sample_of_shared_weights_is_an_estimate():
