@@ -60,6 +60,8 @@ class SharedCell(Simulator):
         MissingDependency: PyTorch or scikit-learn is not installed.
     """
 
+    identity = "archgym.simulators.nas.shared:SharedCell"
+
     space = CELL_SPACE
     cost_unit = "multiply-adds"
     metrics = (

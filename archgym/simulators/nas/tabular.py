@@ -70,7 +70,6 @@ class NasCell(Simulator):
         self.space = CELL_SPACE
         self.epochs, budget = _budget(self.table, epochs)
         self.stochastic = seed == "random"
-        self._averaged = seed == "mean"
         costs = get_network(self.table.network).costs(all_cells())
         row, seconds = self.table.row, self.table.train_seconds
         fixed = {
@@ -83,7 +82,9 @@ class NasCell(Simulator):
         accuracies = _by_seed(self.table, budget, seed)
         # [15625, seeds to choose from] each
         self._by_seed = {name: column[row] for name, column in accuracies.items()}
-        self._n_seeds = np.isfinite(self.table.valid_accuracy[:, :, budget]).sum(axis=1)[row]  # [15625]
+        self._n_seeds = np.isfinite(accuracies["valid_accuracy"]).sum(axis=1)[row]  # [15625]
+        trained = np.isfinite(self.table.valid_accuracy[:, :, budget]).sum(axis=1)[row]
+        self._trainings = trained if seed == "mean" else np.ones_like(trained)  # behind a result, [15625]
         self.metrics = tuple(
             metric for metric in METRICS if metric.name in self._by_seed or metric.name in self._fixed
         )
@@ -117,14 +118,10 @@ class NasCell(Simulator):
         columns["feasible"] = np.ones(len(cell), bool)
         return columns
 
-    def trainings(self, indices: Indices) -> Indices:
-        """Trainings behind each result: the seeds that a mean averages, else 1: [B, 6] -> int64 [B]."""
-        cell = self.space.to_ordinal(indices)
-        return self._n_seeds[cell] if self._averaged else np.ones(len(cell), np.int64)
-
     def cost_of(self, indices: Indices) -> Array:
-        """Multiply-adds of all trainings behind each result, float64 [B]."""
-        return self._fixed["train_macs"][self.space.to_ordinal(indices)] * self.trainings(indices)
+        """Multiply-adds of all trainings behind each result, which may be a mean: [B, 6] -> float64 [B]."""
+        cell = self.space.to_ordinal(indices)
+        return np.asarray(self._fixed["train_macs"][cell] * self._trainings[cell])
 
     def shared(self, seed: int, *, fresh: bool = True, partial: int = 1) -> SharedTask | None:
         """Shared weights of all cells on the noisy digits; None for tables of other data sets."""
