@@ -1,5 +1,5 @@
-"""DARTS whose supernet learns from its own past (Zhu et al., "Improving differentiable architecture search via
-self-distillation", 2023; without public code, so that details are this module's).
+"""DARTS whose supernet learns from its own past (Zhu et al., "Improving differentiable architecture search
+via self-distillation", 2023; without public code, so that details are this module's).
 
     L_w = CE(z) + weight KL(q || softmax z)       z: logits of the mixture on a training batch
     q   = mean over teachers of softmax z_k       teachers: copies of the supernet, weights and mixture, from
