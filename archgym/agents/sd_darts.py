@@ -1,5 +1,5 @@
-"""DARTS whose supernet learns from its own past (Zhu et al., "SD-DARTS: self-distillation", 2023; no public
-code, so details are this module's).
+"""DARTS whose supernet learns from its own past (Zhu et al., "Improving differentiable architecture search
+via self-distillation", 2023; without public code, so that details are this module's).
 
     L_w = CE(z) + weight KL(q || softmax z)       z: logits of the mixture on a training batch
     q   = mean over teachers of softmax z_k       teachers: copies of the supernet, weights and mixture, from
@@ -8,7 +8,7 @@ code, so details are this module's).
 The past smooths the loss around the weights, so that the discrete design loses less. Teachers run without
 gradients, a third of a pass each. With weight 0 there are none, and the search is `darts`.
 
-Good for: trainings of many epochs; in short ones the teachers' passes rarely pay.
+Good for: trainings of many epochs; in short ones on the digits the teachers' passes do not pay.
 """
 
 from __future__ import annotations
