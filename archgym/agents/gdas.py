@@ -25,7 +25,7 @@ from archgym.agents._one_shot import (
     most_probable,
     one_shot_hyperparameters,
 )
-from archgym.agents._paths import learn, training_cost
+from archgym.agents._paths import DRIFT_OF_GRADIENTS, learn, training_cost
 from archgym.shared import SharedTask
 from archgym.space import Array, DesignSpace, Indices, Real
 
@@ -76,7 +76,7 @@ class GDAS(OneShotAgent):
     )
 
     def expected_cost(self, task: SharedTask, steps: int) -> float:
-        return training_cost(task, 2 * steps)
+        return training_cost(task, 2 * steps, DRIFT_OF_GRADIENTS)
 
     def train(self, task: SharedTask, *, steps: int, rng: np.random.Generator) -> None:
         import torch

@@ -21,6 +21,7 @@ import numpy as np
 
 from archgym.agents._one_shot import OneShotAgent, Weights, log_softmax, one_shot_hyperparameters
 from archgym.agents._paths import (
+    DRIFT_OF_REWARDS,
     draw,
     draw_valid,
     estimates_hyperparameter,
@@ -76,7 +77,8 @@ class MultiTask(OneShotAgent):
     )
 
     def expected_cost(self, task: SharedTask, steps: int) -> float:
-        one = training_cost(task, steps * (1 + (1 - REST) / PASSES)) + ranking_cost(task, self.estimates)
+        training = training_cost(task, steps * (1 + (1 - REST) / PASSES), DRIFT_OF_REWARDS)
+        one = training + ranking_cost(task, self.estimates, DRIFT_OF_REWARDS)
         return max(len(task.family), 1) * one
 
     def train(self, task: SharedTask, *, steps: int, rng: np.random.Generator) -> None:

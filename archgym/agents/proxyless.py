@@ -28,7 +28,7 @@ from archgym.agents._one_shot import (
     most_probable,
     one_shot_hyperparameters,
 )
-from archgym.agents._paths import draw, learn, training_cost
+from archgym.agents._paths import DRIFT_OF_GRADIENTS, draw, learn, training_cost
 from archgym.shared import SharedTask
 from archgym.space import Array, Categorical, DesignSpace, Indices, Real
 
@@ -66,7 +66,7 @@ class Proxyless(OneShotAgent):
     )
 
     def expected_cost(self, task: SharedTask, steps: int) -> float:
-        return training_cost(task, steps + 2 * (1 - REST) * steps / EVERY)
+        return training_cost(task, steps + 2 * (1 - REST) * steps / EVERY, DRIFT_OF_GRADIENTS)
 
     def train(self, task: SharedTask, *, steps: int, rng: np.random.Generator) -> None:
         import torch
