@@ -19,9 +19,6 @@ from archgym.space import Array, Indices, Integer
 
 ROUNDS = 100  # draws before fewer designs than asked are accepted
 AVERAGED = 256  # random designs of a mean cost
-# learned distributions drift to large operations, on cells to 3x3 convolutions: their mean path in training is
-# this share of the way from the mean random path to the one of the largest operations (measured on cells)
-DRIFT_OF_GRADIENTS, DRIFT_OF_REWARDS = 0.1, 0.3
 
 
 def estimates_hyperparameter(estimates: int) -> Integer:
@@ -66,7 +63,8 @@ def mean_path_cost(task: SharedTask, drift: float = 0.0) -> float:
 
     Args:
         task: the shared weights.
-        drift: share of the way from random paths, 0, to the one of the largest operations, 1.
+        drift: share of the way from random paths, 0, to the one of the largest operations, 1; learned
+            distributions prefer large operations.
     """
     designs = draw(uniform(task.allowed), AVERAGED, np.random.default_rng(0))
     mean = float(np.mean([task.macs(design) for design in designs]))

@@ -18,7 +18,6 @@ import numpy as np
 
 from archgym.agents._one_shot import OneShotAgent, Weights, one_shot_hyperparameters
 from archgym.agents._paths import (
-    DRIFT_OF_REWARDS,
     draw_valid,
     estimates_hyperparameter,
     learn,
@@ -32,6 +31,7 @@ from archgym.shared import SharedTask
 from archgym.space import DesignSpace, Indices, Integer, Real
 
 REST = 0.2  # share of training before the controller learns
+DRIFT = 0.5  # of paths towards the largest operations, measured on cells: `mean_path_cost`
 IMAGES = 128  # validation images of a reward
 
 
@@ -70,9 +70,9 @@ class ENAS(OneShotAgent):
 
     def expected_cost(self, task: SharedTask, steps: int) -> float:
         rewards = (1 - REST) * steps / task.batches * self.updates * self.batch
-        training = training_cost(task, steps, DRIFT_OF_REWARDS)
-        rewarding = rewards * IMAGES * mean_path_cost(task, DRIFT_OF_REWARDS)
-        return training + rewarding + ranking_cost(task, self.estimates, DRIFT_OF_REWARDS)
+        training = training_cost(task, steps, DRIFT)
+        rewarding = rewards * IMAGES * mean_path_cost(task, DRIFT)
+        return training + rewarding + ranking_cost(task, self.estimates, DRIFT)
 
     def train(self, task: SharedTask, *, steps: int, rng: np.random.Generator) -> None:
         self.controller = Controller(batch=self.batch, rate=self.rate)

@@ -25,13 +25,14 @@ from archgym.agents._one_shot import (
     most_probable,
     one_shot_hyperparameters,
 )
-from archgym.agents._paths import DRIFT_OF_GRADIENTS, learn, training_cost
+from archgym.agents._paths import learn, training_cost
 from archgym.shared import SharedTask
 from archgym.space import Array, DesignSpace, Indices, Real
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+DRIFT = 0.1  # of paths towards the largest operations, measured on cells: `mean_path_cost`
 HOT, COLD = 10.0, 0.1  # first and last temperature
 BETAS, WEIGHT_DECAY, INITIAL = (0.5, 0.999), 1e-3, 1e-3  # of alpha
 
@@ -76,7 +77,7 @@ class GDAS(OneShotAgent):
     )
 
     def expected_cost(self, task: SharedTask, steps: int) -> float:
-        return training_cost(task, 2 * steps, DRIFT_OF_GRADIENTS)
+        return training_cost(task, 2 * steps, DRIFT)
 
     def train(self, task: SharedTask, *, steps: int, rng: np.random.Generator) -> None:
         import torch

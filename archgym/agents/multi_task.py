@@ -21,7 +21,6 @@ import numpy as np
 
 from archgym.agents._one_shot import OneShotAgent, Weights, log_softmax, one_shot_hyperparameters
 from archgym.agents._paths import (
-    DRIFT_OF_REWARDS,
     draw,
     draw_valid,
     estimates_hyperparameter,
@@ -35,6 +34,7 @@ from archgym.space import Array, DesignSpace, Indices, Real
 
 REST = 0.2  # share of training before alpha moves
 MEMORY = 0.9  # share of the old baseline kept per step
+DRIFT = 0.3  # of paths towards the largest operations, measured on cells: `mean_path_cost`
 OWN = "own"  # data set of a task without a family
 
 
@@ -77,8 +77,8 @@ class MultiTask(OneShotAgent):
     )
 
     def expected_cost(self, task: SharedTask, steps: int) -> float:
-        training = training_cost(task, steps * (1 + (1 - REST) / PASSES), DRIFT_OF_REWARDS)
-        one = training + ranking_cost(task, self.estimates, DRIFT_OF_REWARDS)
+        training = training_cost(task, steps * (1 + (1 - REST) / PASSES), DRIFT)
+        one = training + ranking_cost(task, self.estimates, DRIFT)
         return max(len(task.family), 1) * one
 
     def train(self, task: SharedTask, *, steps: int, rng: np.random.Generator) -> None:
