@@ -58,20 +58,28 @@ def draw_valid(task: SharedTask, n: int, sample: Callable[[int], Indices]) -> In
     return np.array(list(found.values())[:n], np.int64).reshape(-1, len(task.space))
 
 
-def mean_path_cost(task: SharedTask) -> float:
-    """Mean multiply-adds of a random design for one image."""
+def mean_path_cost(task: SharedTask, drift: float = 0.0) -> float:
+    """Mean multiply-adds of a path for one image.
+
+    Args:
+        task: the shared weights.
+        drift: share of the way from random paths, 0, to the one of the largest operations, 1; learned
+            distributions prefer large operations.
+    """
     designs = draw(uniform(task.allowed), AVERAGED, np.random.default_rng(0))
-    return float(np.mean([task.macs(design) for design in designs]))
+    mean = float(np.mean([task.macs(design) for design in designs]))
+    largest = np.where(task.allowed, task.cost_of_operations(), -np.inf).argmax(axis=1)
+    return mean + drift * (task.macs(largest) - mean)
 
 
-def training_cost(task: SharedTask, steps: float) -> float:
-    """Mean multiply-adds of training steps on random paths."""
-    return steps * PASSES * task.batch * mean_path_cost(task)
+def training_cost(task: SharedTask, steps: float, drift: float = 0.0) -> float:
+    """Mean multiply-adds of training steps on paths; see `mean_path_cost`."""
+    return steps * PASSES * task.batch * mean_path_cost(task, drift)
 
 
-def ranking_cost(task: SharedTask, designs: int) -> float:
-    """Mean multiply-adds of estimates of distinct random designs, at most all of the space."""
-    return min(designs, task.space.size) * IMAGES * mean_path_cost(task)
+def ranking_cost(task: SharedTask, designs: int, drift: float = 0.0) -> float:
+    """Mean multiply-adds of estimates of distinct designs, at most all of the space; see `mean_path_cost`."""
+    return min(designs, task.space.size) * IMAGES * mean_path_cost(task, drift)
 
 
 def learn(task: SharedTask, weights: Weights, design: Indices) -> float:

@@ -6,6 +6,9 @@ controller on estimates of shared weights.
              the controller learns from them (REINFORCE with a baseline, `archgym/agents/controller.py`)
     choose:  designs ~ controller, the highest estimates first
 
+The controller rests for the first fifth of training: untrained weights prefer operations without weights, and
+a controller that follows them draws nothing else any more.
+
 Good for: spaces whose parameters depend on each other, where one distribution per edge is too little.
 """
 
@@ -25,8 +28,10 @@ from archgym.agents._paths import (
 )
 from archgym.agents.controller import Controller
 from archgym.shared import SharedTask
-from archgym.space import DesignSpace, Indices, Integer
+from archgym.space import DesignSpace, Indices, Integer, Real
 
+REST = 0.2  # share of training before the controller learns
+DRIFT = 0.5  # of paths towards the largest operations, measured on cells: `mean_path_cost`
 IMAGES = 128  # validation images of a reward
 
 
@@ -40,6 +45,7 @@ class ENAS(OneShotAgent):
         estimates: designs of the trained controller that are estimated.
         updates: updates of the controller after each epoch.
         batch: designs per update.
+        rate: learning rate of the controller.
 
     Attributes:
         controller: the controller of the last search.
@@ -58,21 +64,23 @@ class ENAS(OneShotAgent):
             estimates_hyperparameter(100),
             Integer("updates", 1, 100, default=3),
             Integer("batch", 2, 256, default=10),
+            Real("rate", 0.001, 0.03, log=True, default=0.003),
         ]
     )
 
     def expected_cost(self, task: SharedTask, steps: int) -> float:
-        rewards = steps / task.batches * self.updates * self.batch
-        rewarding = rewards * IMAGES * mean_path_cost(task)
-        return training_cost(task, steps) + rewarding + ranking_cost(task, self.estimates)
+        rewards = (1 - REST) * steps / task.batches * self.updates * self.batch
+        training = training_cost(task, steps, DRIFT)
+        rewarding = rewards * IMAGES * mean_path_cost(task, DRIFT)
+        return training + rewarding + ranking_cost(task, self.estimates, DRIFT)
 
     def train(self, task: SharedTask, *, steps: int, rng: np.random.Generator) -> None:
-        self.controller = Controller(batch=self.batch)
+        self.controller = Controller(batch=self.batch, rate=self.rate)
         self.controller.start(task.space, budget=steps, rng=rng)
         weights = Weights(task.parameters(), steps)
         for step in range(steps):
             learn(task, weights, self.written(1)[0])
-            if (step + 1) % task.batches == 0:
+            if step >= REST * steps and (step + 1) % task.batches == 0:
                 for _ in range(self.updates):
                     designs = self.controller.ask(self.batch)
                     rewards = task.estimate(designs, IMAGES)

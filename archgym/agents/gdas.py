@@ -32,6 +32,7 @@ from archgym.space import Array, DesignSpace, Indices, Real
 if TYPE_CHECKING:
     from torch import Tensor
 
+DRIFT = 0.1  # of paths towards the largest operations, measured on cells: `mean_path_cost`
 HOT, COLD = 10.0, 0.1  # first and last temperature
 BETAS, WEIGHT_DECAY, INITIAL = (0.5, 0.999), 1e-3, 1e-3  # of alpha
 
@@ -76,7 +77,7 @@ class GDAS(OneShotAgent):
     )
 
     def expected_cost(self, task: SharedTask, steps: int) -> float:
-        return training_cost(task, 2 * steps)
+        return training_cost(task, 2 * steps, DRIFT)
 
     def train(self, task: SharedTask, *, steps: int, rng: np.random.Generator) -> None:
         import torch

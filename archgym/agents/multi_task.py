@@ -34,6 +34,7 @@ from archgym.space import Array, DesignSpace, Indices, Real
 
 REST = 0.2  # share of training before alpha moves
 MEMORY = 0.9  # share of the old baseline kept per step
+DRIFT = 0.3  # of paths towards the largest operations, measured on cells: `mean_path_cost`
 OWN = "own"  # data set of a task without a family
 
 
@@ -76,7 +77,8 @@ class MultiTask(OneShotAgent):
     )
 
     def expected_cost(self, task: SharedTask, steps: int) -> float:
-        one = training_cost(task, steps * (1 + (1 - REST) / PASSES)) + ranking_cost(task, self.estimates)
+        training = training_cost(task, steps * (1 + (1 - REST) / PASSES), DRIFT)
+        one = training + ranking_cost(task, self.estimates, DRIFT)
         return max(len(task.family), 1) * one
 
     def train(self, task: SharedTask, *, steps: int, rng: np.random.Generator) -> None:

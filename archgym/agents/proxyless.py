@@ -33,6 +33,7 @@ from archgym.shared import SharedTask
 from archgym.space import Array, Categorical, DesignSpace, Indices, Real
 
 REST, EVERY = 0.2, 2  # share of training before alpha moves; steps between its moves
+DRIFT = 0.1  # of paths towards the largest operations, measured on cells: `mean_path_cost`
 BETAS = (0.0, 0.999)  # without momentum: an operation that is not drawn stands still
 
 
@@ -66,7 +67,7 @@ class Proxyless(OneShotAgent):
     )
 
     def expected_cost(self, task: SharedTask, steps: int) -> float:
-        return training_cost(task, steps + 2 * (1 - REST) * steps / EVERY)
+        return training_cost(task, steps + 2 * (1 - REST) * steps / EVERY, DRIFT)
 
     def train(self, task: SharedTask, *, steps: int, rng: np.random.Generator) -> None:
         import torch

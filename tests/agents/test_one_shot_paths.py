@@ -362,7 +362,7 @@ def test_every_data_set_trains_the_same_weights_and_has_a_design():
 
 
 def test_the_controller_learns_the_operation_that_learns():
-    task, agent = LinearShared(SPACE, 0, reach=REACH), ENAS(updates=10)
+    task, agent = LinearShared(SPACE, 0, reach=REACH), ENAS(updates=10, rate=0.01)
     trained(agent, task, 200)
     counts = [(agent.written(500)[:, edge] == LEARNS[edge]).mean() for edge in range(3)]
     assert max(counts) > 0.5
