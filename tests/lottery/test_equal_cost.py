@@ -213,6 +213,7 @@ def test_the_report_says_reference_samples_and_what_a_control_reaches(tmp_path):
     assert (effort["cost"], json.loads(effort["charges"])) == (9.0, {"training": 2.0})
     page = write_report(found, tmp_path, title="t", provenance={}).read_text(encoding="utf-8")
     assert "Controls: what needs no search" in page and "cost, reference samples" in page
+    assert "Expected reference samples until" in page and "reference samples per run" in page.lower()
     assert not any("no worth" in s for s in analyse([without_control()], replicates=20).conclusions)
 
 
