@@ -13,24 +13,23 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "study"))
 pytest.importorskip("polars")
 pytest.importorskip("altair")
 
-import priced  # noqa: E402
-from typer.testing import CliRunner  # noqa: E402
+from typer.testing import CliRunner
 
-from archgym import ArchGymError  # noqa: E402
-from archgym._search import Search  # noqa: E402
-from archgym.cli import app  # noqa: E402
-from archgym.evaluator import Evaluator  # noqa: E402
-from archgym.lottery.analysis import analyse  # noqa: E402
-from archgym.lottery.controls import find_controls  # noqa: E402
-from archgym.lottery.data import AgentRuns, Control, TaskRuns, Trace  # noqa: E402
-from archgym.lottery.load import load_tasks  # noqa: E402
-from archgym.lottery.report import write_report  # noqa: E402
-from archgym.lottery.scores import scored  # noqa: E402
-from archgym.optimum import find_optimum  # noqa: E402
-from archgym.study.design import Study  # noqa: E402
-from archgym.study.runner import run_study  # noqa: E402
-from archgym.study.store import Store  # noqa: E402
-from archgym.task import EnvSpecification  # noqa: E402
+from archgym import ArchGymError
+from archgym._search import Search
+from archgym.cli import app
+from archgym.evaluator import Evaluator
+from archgym.lottery.analysis import analyse
+from archgym.lottery.controls import find_controls
+from archgym.lottery.data import AgentRuns, Control, TaskRuns, Trace
+from archgym.lottery.load import load_tasks
+from archgym.lottery.report import write_report
+from archgym.lottery.scores import scored
+from archgym.optimum import find_optimum
+from archgym.study.design import Study
+from archgym.study.runner import run_study
+from archgym.study.store import Store
+from archgym.task import EnvSpecification
 
 ENV = 'id = "priced:test/Priced-v0"'
 TEXT = f"""
@@ -214,6 +213,7 @@ def test_the_report_says_reference_samples_and_what_a_control_reaches(tmp_path):
     assert (effort["cost"], json.loads(effort["charges"])) == (9.0, {"training": 2.0})
     page = write_report(found, tmp_path, title="t", provenance={}).read_text(encoding="utf-8")
     assert "Controls: what needs no search" in page and "cost, reference samples" in page
+    assert "Expected reference samples until" in page and "reference samples per run" in page.lower()
     assert not any("no worth" in s for s in analyse([without_control()], replicates=20).conclusions)
 
 

@@ -49,7 +49,7 @@ SHAPES = {
 """Marks of `tuning`: a ring for the naive claim, an upright stroke for random search."""
 
 
-def lottery_map(frame: pl.DataFrame, agents: Sequence[str]) -> Chart:
+def lottery_map(frame: pl.DataFrame, agents: Sequence[str], unit: str = "samples") -> Chart:
     """The agent to pick, for each number of configurations that can be tried (vertical) and samples per run
     (horizontal).
 
@@ -59,6 +59,7 @@ def lottery_map(frame: pl.DataFrame, agents: Sequence[str]) -> Chart:
     Args:
         frame: rows of `Analysis.lottery_map` for one task.
         agents: all agents of the study, in the order of the axis or legend.
+        unit: what is counted, "samples" or "reference samples".
     """
     frame = frame.select(
         "task", "agent", "runner_up", pl.col("samples").cast(pl.String).fill_null(FULL).alias("effort"),
@@ -67,7 +68,7 @@ def lottery_map(frame: pl.DataFrame, agents: Sequence[str]) -> Chart:
     )  # fmt: skip
     order = frame.sort("samples", nulls_last=True)["effort"].unique(maintain_order=True).to_list()
     base = alt.Chart(frame).encode(
-        x=alt.X("effort:O", sort=order, title="samples per run",
+        x=alt.X("effort:O", sort=order, title=f"{unit} per run",
                 axis=alt.Axis(labelAngle=0, domain=False, ticks=False)),
         y=alt.Y("configurations:O", sort="descending", title="configurations tried",
                 axis=alt.Axis(domain=False, ticks=False)),
@@ -305,13 +306,21 @@ def curves(
     )
 
 
-def targets(frame: pl.DataFrame, agents: Sequence[str], *, legend: bool = True, hover: bool = True) -> Chart:
+def targets(
+    frame: pl.DataFrame,
+    agents: Sequence[str],
+    *,
+    unit: str = "samples",
+    legend: bool = True,
+    hover: bool = True,
+) -> Chart:
     """Share of runs that have reached a target within a number of samples: the empirical distribution over
     all runs.
 
     Args:
         frame: rows of `Analysis.targets` for one task; one target is shown at a time.
         agents: all agents of the study, in the order of the axis or legend.
+        unit: what is counted, "samples" or "reference samples".
         legend: whether the chart has a legend.
         hover: whether invisible points have tooltips.
     """
@@ -320,7 +329,7 @@ def targets(frame: pl.DataFrame, agents: Sequence[str], *, legend: bool = True, 
         .filter(pl.col("samples") > 0)
         .select("task", "agent", "target", "samples", "reached")
     )
-    x = samples_axis(rows, "samples", "samples")
+    x = samples_axis(rows, "samples", unit)
     y = alt.Y(
         "reached:Q",
         title="runs that reached it",

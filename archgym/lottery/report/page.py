@@ -30,7 +30,6 @@ from archgym.lottery.claims import Verdict
 from archgym.lottery.report.charts import compose, pdf
 from archgym.lottery.report.scales import colours, dashes
 from archgym.lottery.report.sections import ReportInput, Section, build_sections, final_rows, within
-from archgym.lottery.scores import UNITS
 from archgym.lottery.tables import TABLES
 from archgym.lottery.words import Conclusion
 
@@ -64,7 +63,7 @@ def write(analysis: Analysis, folder: Path, title: str, provenance: Mapping[str,
         running_times=_running_times(analysis.running_time, report.agents),
         finals=_finals(analysis.distribution, report.agents),
         controls=analysis.controls.to_dicts(),
-        unit=UNITS["cost" if report.at_equal_cost else "samples"],
+        unit=report.unit,
     )
     return write_files(folder, {name: getattr(analysis, name) for name in TABLES}, sections, page)
 

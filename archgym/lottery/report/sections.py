@@ -13,6 +13,7 @@ import polars as pl
 import archgym.lottery.report.charts as charts
 from archgym.lottery.report.charts import Chart
 from archgym.lottery.report.scales import FULL, OPTIMUM
+from archgym.lottery.scores import UNITS
 
 if TYPE_CHECKING:
     from archgym.lottery.analysis import Analysis
@@ -207,6 +208,11 @@ class ReportInput:
         return any(task.get("effort") == "cost" for task in self.tasks)
 
     @property
+    def unit(self) -> str:
+        """What budgets count: "samples" or "reference samples"."""
+        return UNITS["cost" if self.at_equal_cost else "samples"]
+
+    @property
     def mixed(self) -> bool:
         """Whether tasks have different budgets."""
         return len(set(self.budgets.values())) > 1
@@ -288,7 +294,7 @@ def _map(report: ReportInput) -> Section:
     frame = report.analysis.lottery_map
     min_width = 50 + 44 * frame["samples"].n_unique()
     panels = report.panels(
-        frame, lambda rows, scale: charts.lottery_map(rows, report.agents), min_width=min_width
+        frame, lambda rows, scale: charts.lottery_map(rows, report.agents, report.unit), min_width=min_width
     )
     return Section(
         "map", panels, figures=_figures("lottery-map", panels), tables=["lottery_map"], panel_width=320
@@ -345,7 +351,7 @@ def _curves(report: ReportInput) -> Section:
 
 def _targets(report: ReportInput) -> Section:
     def draw(rows: pl.DataFrame, scale: str, paper: bool = False) -> Chart:
-        return charts.targets(rows, report.agents, legend=paper, hover=not paper)
+        return charts.targets(rows, report.agents, unit=report.unit, legend=paper, hover=not paper)
 
     frame = report.analysis.targets
     distances = sorted(set(frame["target"].drop_nulls().to_list()))
@@ -374,7 +380,7 @@ def _tuning(report: ReportInput) -> Section:
     rows = report.at(frame, chosen).filter(pl.col("configurations") == k)
     choices = [
         *_choice("configurations", "Configurations tried (k)", _numbers(frame, "configurations"), [str(k)]),
-        *_choice("samples", "Samples each (B)", efforts, [chosen], EFFORTS),
+        *_choice("samples", f"{report.unit.capitalize()} each (B)", efforts, [chosen], EFFORTS),
     ]
     return Section(
         "tuning",
@@ -456,7 +462,7 @@ def _checkpoints(report: ReportInput, frame: pl.DataFrame) -> list[Choice]:
     """A choice of the number of samples, at first the budget of all tasks, or of each."""
     values = report.checkpoints(frame)
     budgets = [FULL] if report.mixed else [str(budget) for budget in report.budgets.values()]
-    return _choice("samples", "Samples per run", values, budgets or values[-1:], EFFORTS)
+    return _choice("samples", f"{report.unit.capitalize()} per run", values, budgets or values[-1:], EFFORTS)
 
 
 def _values(frame: pl.DataFrame, column: str) -> list[str]:
