@@ -10,7 +10,8 @@ follow each other until the budget is spent, and what one finds improves the pro
 `_rungs` for rungs, promotions and what the proposer learns.
 
 Good for: trained networks and other evaluations that can be cut short, where early results rank designs
-nearly as late ones do.
+nearly as late ones do. Those of archgym/NasCell-v0 with one training seed do not (rank correlation with 16
+epochs 0.13 after 1, 0.58 after 4): whole evaluations by TPE are at least as good there at equal cost.
 """
 
 from __future__ import annotations
