@@ -245,6 +245,7 @@ class SharedDigits(SharedTask):
 
     space = CELL_SPACE
     operations = (len(OPERATIONS),) * len(EDGES)
+    nodes = tuple(tuple(e for e, (_, to) in enumerate(EDGES) if to == node) for node in range(1, NODES))
     batch, batches = BATCH, BATCHES
     cost_metrics: ClassVar[tuple[str, ...]] = ("macs", "latency_s")
 
