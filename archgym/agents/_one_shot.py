@@ -106,12 +106,15 @@ class OneShotAgent(Agent):
 
     Class attributes:
         partial: share of the channels that operations see, 1 / partial.
+        ranks_fewer: `propose` ranks fewer designs where the budget does not pay all estimates; training then
+            keeps half of what is left beside the finalists.
 
     Attributes:
         task: the shared weights of the last search, trained.
     """
 
     partial: ClassVar[int] = 1
+    ranks_fewer: ClassVar[bool] = False
     task: SharedTask
 
     @abstractmethod
@@ -159,11 +162,13 @@ class OneShotAgent(Agent):
         if ledger.cost_budget is None:
             return steps
         kept = min(self.finalists * evaluator.reference_cost, ledger.cost_budget / 2)
-        spare, estimates = ledger.cost_budget - kept, self.expected_cost(task, 0)
-        task.meter.limit = spare - min(estimates, spare / 2)  # training gets at least half of what is spare
-        # designs are not equally large: estimates may take half the finalists' share if they must, unless
-        # all of them are not paid anyway
-        self._estimates_end = ledger.cost_budget - (kept / 2 if estimates <= spare / 2 else kept)
+        # designs are not equally large: estimates may take half the finalists' share if they must
+        self._estimates_end = ledger.cost_budget - kept / 2
+        estimates = self.expected_cost(task, 0)
+        task.meter.limit = ledger.cost_budget - kept - estimates
+        if self.ranks_fewer and 2 * estimates > ledger.cost_budget - kept:
+            self._estimates_end = ledger.cost_budget - kept
+            task.meter.limit = self._estimates_end / 2
         per_step = (self.expected_cost(task, steps) - estimates) / steps
         return int(min(steps, max(1, (task.meter.limit - task.meter.cost) / per_step)))
 
