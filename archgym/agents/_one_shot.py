@@ -180,14 +180,14 @@ class OneShotAgent(Agent):
             return np.empty((0, len(task.space)), np.int64)
 
     def _step_all(self, env: VectorEnv, designs: Indices, rng: np.random.Generator) -> None:
-        """Evaluate proposals, then random designs, until the budget is spent."""
-        width, space = env.num_envs, core(env).simulator.space
-        for start in range(0, len(designs) - width + 1, width):
-            env.step(designs[start : start + width])
-        rest = designs[len(designs) - len(designs) % width :]
+        """Evaluate the proposals that the budget pays, in order, then random designs, until it is spent."""
+        environment, width = core(env), env.num_envs
+        simulator, ledger = environment.simulator, environment.evaluator.ledger
         while True:
-            env.step(np.concatenate([rest, space.sample(width - len(rest), rng)]))
-            rest = rest[:0]
+            if ledger.cost_budget is not None:
+                designs = designs[simulator.cost_of(designs) <= ledger.cost_budget - ledger.cost]
+            batch, designs = designs[:width], designs[width:]
+            env.step(np.concatenate([batch, simulator.space.sample(width - len(batch), rng)]))
 
 
 def _distinct(designs: Indices, canonical: Indices) -> Indices:
