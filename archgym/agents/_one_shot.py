@@ -53,12 +53,15 @@ class OneShotAgent(Agent):
 
     Class attributes:
         partial: share of the channels that operations see, 1 / partial.
+        ranks_fewer: `propose` ranks fewer designs where the budget does not pay all estimates; training then
+            keeps half of what is left beside the finalists.
 
     Attributes:
         task: the shared weights of the last search, trained.
     """
 
     partial: ClassVar[int] = 1
+    ranks_fewer: ClassVar[bool] = False
     task: SharedTask
 
     @abstractmethod
@@ -106,12 +109,14 @@ class OneShotAgent(Agent):
         if ledger.cost_budget is None:
             return steps
         kept = min(self.finalists * evaluator.reference_cost, ledger.cost_budget / 2)
-        spare, estimates = ledger.cost_budget - kept, self.expected_cost(task, 0)
-        task.meter.limit = spare - min(estimates, spare / 2)  # training gets at least half of what is spare
         # designs are not equally large: estimates may take half the finalists' share if they must, but leave
-        # one reference sample, and all of the share where the budget is too small for them anyway
-        left = max(kept / 2, min(kept, evaluator.reference_cost)) if estimates <= spare / 2 else kept
-        self._estimates_end = ledger.cost_budget - left
+        # one reference sample
+        self._estimates_end = ledger.cost_budget - max(kept / 2, min(kept, evaluator.reference_cost))
+        estimates = self.expected_cost(task, 0)
+        task.meter.limit = ledger.cost_budget - kept - estimates
+        if self.ranks_fewer and 2 * estimates > ledger.cost_budget - kept:
+            self._estimates_end = ledger.cost_budget - kept
+            task.meter.limit = self._estimates_end / 2
         per_step = (self.expected_cost(task, steps) - estimates) / steps
         return int(min(steps, max(1, (task.meter.limit - task.meter.cost) / per_step)))
 
@@ -123,14 +128,14 @@ class OneShotAgent(Agent):
             return np.empty((0, len(task.space)), np.int64)
 
     def _step_all(self, env: VectorEnv, designs: Indices, rng: np.random.Generator) -> None:
-        """Evaluate proposals, then random designs, until the budget is spent."""
-        width, space = env.num_envs, core(env).simulator.space
-        for start in range(0, len(designs) - width + 1, width):
-            env.step(designs[start : start + width])
-        rest = designs[len(designs) - len(designs) % width :]
+        """Evaluate the proposals that the budget pays, in order, then random designs, until it is spent."""
+        environment, width = core(env), env.num_envs
+        simulator, ledger = environment.simulator, environment.evaluator.ledger
         while True:
-            env.step(np.concatenate([rest, space.sample(width - len(rest), rng)]))
-            rest = rest[:0]
+            if ledger.cost_budget is not None:
+                designs = designs[simulator.cost_of(designs) <= ledger.cost_budget - ledger.cost]
+            batch, designs = designs[:width], designs[width:]
+            env.step(np.concatenate([batch, simulator.space.sample(width - len(batch), rng)]))
 
 
 def _distinct(designs: Indices, canonical: Indices) -> Indices:

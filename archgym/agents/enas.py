@@ -58,6 +58,7 @@ class ENAS(OneShotAgent):
     """
 
     version = 1
+    ranks_fewer = True
     hyperparameters = DesignSpace(
         [
             *one_shot_hyperparameters(epochs=50),

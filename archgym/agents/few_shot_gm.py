@@ -109,6 +109,7 @@ class FewShotGM(OneShotAgent):
     """
 
     version = 1
+    ranks_fewer = True
     hyperparameters = DesignSpace(
         [
             *one_shot_hyperparameters(epochs=50),

@@ -68,6 +68,7 @@ class MultiTask(OneShotAgent):
     """
 
     version = 1
+    ranks_fewer = True
     hyperparameters = DesignSpace(
         [
             *one_shot_hyperparameters(epochs=50),

@@ -45,6 +45,7 @@ class SharedRandom(OneShotAgent):
     """
 
     version = 1
+    ranks_fewer = True
     hyperparameters = DesignSpace([*one_shot_hyperparameters(epochs=50), estimates_hyperparameter(300)])
 
     def expected_cost(self, task: SharedTask, steps: int) -> float:

@@ -65,6 +65,7 @@ class Shift(OneShotAgent):
     """
 
     version = 1
+    ranks_fewer = True
     hyperparameters = DesignSpace(
         [
             *one_shot_hyperparameters(epochs=50),
