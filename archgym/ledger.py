@@ -77,6 +77,9 @@ class Ledger:
         self.samples = 0
         self.charges: list[Charge] = []
         self.refused = False
+        # cost before the first sample, of the simulators that had none yet
+        costs = ((place, simulator.cost_before()) for place, simulator in enumerate(self._simulators))
+        self._before = {place: cost for place, cost in costs if cost}
         self._paid = 0.0  # by the samples that `_costed` counts, and by all charges
         self._costed = 0
         self.failures: list[Failure] = []
@@ -166,12 +169,21 @@ class Ledger:
         allowed = n
         if self._budget is not None:
             allowed = min(n, max(self._budget - self.samples, 0))
+        if self._before and allowed:
+            self._charge_before(None if contexts is None else contexts[:allowed])
         if self._cost_budget is not None and indices is not None:
             costs = self._costs_of(indices[:allowed], None if contexts is None else contexts[:allowed])
             allowed = int((self.cost + np.cumsum(costs) <= self._cost_budget).sum())
         if allowed == 0 < n:
             raise self.exhausted()
         return allowed
+
+    def _charge_before(self, contexts: Indices | None) -> None:
+        """Pay what the simulators of the next samples need before their first one."""
+        for place in [0] if contexts is None else np.unique(contexts).tolist():
+            if place in self._before:
+                self.charge(self._before[place], "training")
+                del self._before[place]
 
     def exhausted(self) -> BudgetExhausted:
         """The error that ends a search."""

@@ -157,6 +157,12 @@ class Simulator(ABC):
         """
         return np.ones(len(indices))
 
+    def cost_before(self) -> float:
+        """What has to be done once before the first evaluation costs, in `cost_unit`, such as training shared
+        weights; by default nothing. Ledgers charge it as training before their first sample.
+        """
+        return 0.0
+
     def shared(self, seed: int, *, fresh: bool = True, partial: int = 1) -> SharedTask | None:
         """Weights that all designs share, with training and validation batches; None where there is no
         network to share. `ArchEnv.shared` also charges them to the ledger.

@@ -125,7 +125,7 @@ def _ranks(agent: OneShotAgent) -> dict[str, float]:
 
 
 def controls(limit: float) -> Iterator[tuple[str, float, float]]:
-    """Name, percentile of the first cell and of the best of ten by validation: means over 1,000 tie breaks."""
+    """Name, percentile of the first cell and of the best of ten by validation; means over tie breaks."""
     rng = np.random.default_rng(0)
     tests, valids, kept = table()["test_accuracy"], table()["valid_accuracy"], within(limit)
     rules = {**NasCell("digits-0.5").controls(), "random cells": (all_cells(), np.zeros(len(all_cells())))}

@@ -230,7 +230,8 @@ def test_agents_search_a_long_integer_parameter_or_say_why_not(high):
             assert archgym.search("tests/Long-v0", agent, budget=60, env_kwargs={"high": high}).samples == 60
         except ArchGymError as error:
             listing = ("gp", "ant_colony", "reinforce", "ppo", "a2c", "dqn", "independent_ppo")
-            shared = ("shared_random", "gdas", "proxyless", "few_shot_gm", "shift", "multi_task", "enas")
+            shared = ("darts", "pc_darts", "darts_pt", "sd_darts", "sharp_darts", "rarts", "shared_random")
+            shared += ("gdas", "proxyless", "few_shot_gm", "shift", "multi_task", "enas")
             others = ("controller", "contextual_ppo", "contextual_value", "predictor")
             assert agent in (*listing, *others, *shared), agent
             assert ("weights to share" if agent in shared else "'x'") in str(error)

@@ -39,6 +39,8 @@ SIMULATORS = {
     "archgym.simulators.dram.model:DramController",
     "archgym.simulators.nas.benchmark:NasCell",
     "archgym.simulators.nas.live:TrainedCell",
+    "archgym.simulators.nas.shared:SharedCell",
+    "archgym.simulators.nas.fidelities:CellFidelities",
     "archgym.simulators.nas.macro:NasMacro",
     "archgym.simulators.nk:NKLandscape",
     "archgym.simulators.softmax.library:SoftmaxLibrary",

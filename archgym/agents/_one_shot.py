@@ -11,9 +11,7 @@ proposals, in order. Without a cost budget training takes `epochs` and is only c
 from __future__ import annotations
 
 import heapq
-import math
 from abc import abstractmethod
-from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, ClassVar
 
@@ -27,13 +25,13 @@ from archgym.evaluator import Evaluator
 from archgym.infos import core
 from archgym.seeding import integer_seed, stream
 from archgym.shared import SharedTask
+from archgym.shared.weights import Weights as Weights
 from archgym.space import Array, Categorical, Indices, Integer, Parameter
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 MOST_PROPOSALS = 4096
-MOMENTUM, WEIGHT_DECAY, LARGEST_GRADIENT = 0.9, 5e-4, 5.0
 
 
 def one_shot_hyperparameters(epochs: int, finalists: int = 10) -> list[Parameter]:
@@ -48,57 +46,6 @@ def one_shot_hyperparameters(epochs: int, finalists: int = 10) -> list[Parameter
         Integer("epochs", 1, 1000, default=epochs),
         Categorical("fresh", [True, False], default=True),
     ]
-
-
-class Weights:
-    """The optimiser of shared weights: SGD with Nesterov momentum .9, weight decay 5e-4, gradients cut to
-    norm 5,
-
-        eta_t = least + (rate - least) v_t,   u_t = (1 + cos(pi t / T)) / 2
-                                              v_t = u_t, or (q^(1 + u_t) - q) / (q^2 - q) with `power` q
-
-    Args:
-        parameters: the weights; those without a gradient in a step stand still.
-        steps: T.
-        rate, least: first and last learning rate.
-        power: q of cosine power annealing (sharpDARTS); None for the cosine, its limit at q = 1.
-    """
-
-    def __init__(
-        self,
-        parameters: Sequence[Tensor],
-        steps: int,
-        *,
-        rate: float = 0.1,
-        least: float = 0.0,
-        power: float | None = None,
-    ):
-        import torch
-
-        self.parameters, self.steps, self.taken = list(parameters), steps, 0
-        self.rate, self.least, self.power = rate, least, power
-        self.optimizer = torch.optim.SGD(
-            self.parameters, lr=rate, momentum=MOMENTUM, nesterov=True, weight_decay=WEIGHT_DECAY
-        )
-
-    def rate_at(self, step: int) -> float:
-        """The learning rate of a step, from 0."""
-        u, q = (1 + math.cos(math.pi * step / self.steps)) / 2, self.power
-        if q is not None:
-            u = (q ** (1 + u) - q) / (q**2 - q)
-        return self.least + (self.rate - self.least) * u
-
-    def step(self, loss: Tensor) -> None:
-        """Take a step down the gradient of a loss."""
-        import torch
-
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.rate_at(self.taken)
-        torch.nn.utils.clip_grad_norm_(self.parameters, LARGEST_GRADIENT)
-        self.optimizer.step()
-        self.taken += 1
 
 
 class OneShotAgent(Agent):
@@ -162,13 +109,13 @@ class OneShotAgent(Agent):
         if ledger.cost_budget is None:
             return steps
         kept = min(self.finalists * evaluator.reference_cost, ledger.cost_budget / 2)
-        # designs are not equally large: estimates may take half the finalists' share if they must
-        self._estimates_end = ledger.cost_budget - kept / 2
-        estimates = self.expected_cost(task, 0)
-        task.meter.limit = ledger.cost_budget - kept - estimates
-        if self.ranks_fewer and 2 * estimates > ledger.cost_budget - kept:
-            self._estimates_end = ledger.cost_budget - kept
-            task.meter.limit = self._estimates_end / 2
+        spare, estimates = ledger.cost_budget - kept, self.expected_cost(task, 0)
+        fewer = self.ranks_fewer and estimates > spare / 2
+        task.meter.limit = spare - (spare / 2 if fewer else estimates)
+        # designs are not equally large: estimates may take half the finalists' share if they must, but leave
+        # one reference sample, and all of the share where fewer designs are ranked anyway
+        left = kept if fewer else max(kept / 2, min(kept, evaluator.reference_cost))
+        self._estimates_end = ledger.cost_budget - left
         per_step = (self.expected_cost(task, steps) - estimates) / steps
         return int(min(steps, max(1, (task.meter.limit - task.meter.cost) / per_step)))
 

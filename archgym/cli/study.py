@@ -69,10 +69,9 @@ def expand(file: File) -> None:
     if not out.is_terminal and "COLUMNS" not in os.environ:
         out.width = _UNLIMITED  # for grep and the like, a line is a run
     heading(out, study.name, f"{study.size:,} runs: {len(study.tasks)} tasks, {len(study.agents)} agents")
-    columns = ("Run", "Task", "Agent", "Configuration>", "Seed>", "Samples>", "Hyperparameters")
-    listing = new_table(
-        *columns, expendable=["Hyperparameters", "Samples", "Configuration"], elsewhere="a pipe"
-    )
+    spent = "Reference samples" if study.effort == "cost" else "Samples"
+    columns = ("Run", "Task", "Agent", "Configuration>", "Seed>", f"{spent}>", "Hyperparameters")
+    listing = new_table(*columns, expendable=["Hyperparameters", spent, "Configuration"], elsewhere="a pipe")
     for run in study.runs():
         found = Specification.from_dict(run.specification)
         settings = " ".join(f"{name}={plain(value)}" for name, value in found.agent.hyperparameters.items())
@@ -83,7 +82,7 @@ def expand(file: File) -> None:
             run.agent,
             f"{run.configuration}",
             f"{found.seed}",
-            f"{found.budget:,}",
+            f"{study.agents[run.agent][run.configuration].budgets[run.task]:,}",
             settings,
         )
     out.print(listing)

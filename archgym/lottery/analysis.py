@@ -6,8 +6,9 @@ to the average random design (Yang et al., NAS evaluation is frustratingly hard,
 seen. Averages are means of scores, hence geometric means of ratios. Runs without a valid design stay in as
 the worst, with the worst finite score that any run of the task has at that moment; failed runs are missing.
 
-Agents are compared at equal samples: the budget that runs of every agent reached. A run with a smaller budget
-is missing there.
+Agents are compared at equal samples, or at equal cost in a study of that effort: the budget that runs of
+every agent reached. A run with a smaller budget is missing there. Beside agents are controls, which take no
+search.
 """
 
 from __future__ import annotations
@@ -24,12 +25,13 @@ import polars as pl
 from archgym.lottery import statistics, tables, words
 from archgym.lottery.claims import Evidence, judge
 from archgym.lottery.comparisons import Family, Tuned, at_the_ceiling, families, lottery_map, tune
-from archgym.lottery.data import TaskRuns
-from archgym.lottery.scores import RANDOM, ScoredTask, quartiles, scored
+from archgym.lottery.data import TaskRuns, Trace
+from archgym.lottery.scores import RANDOM, UNITS, ScoredTask, quartiles, scored
 from archgym.lottery.statistics import known_mean
 from archgym.lottery.tables import (
     ComparisonRow,
     ConfigurationRow,
+    ControlRow,
     CurveRow,
     DistributionRow,
     EffortRow,
@@ -71,6 +73,7 @@ class Analysis:
     lottery_map: pl.DataFrame
     hypotheses: pl.DataFrame
     effort: pl.DataFrame
+    controls: pl.DataFrame
     sentences: Sequence[Conclusion]
 
     @property
@@ -132,11 +135,14 @@ def analyse(
         rows["hypotheses"] += [_hypothesis(task, e) for e in evidence]
         seeds = max(len(task.runs_of(a).traces[0]) for a in task.agents)
         sentences += words.conclude(task, compared, evidence, margin=margin, seeds=seeds)
+        rows["controls"] += _controls(task)
+        sentences += _beaten(task, budget)
     rows["lottery_map"] = lottery_map(mapped)
     rows["hypotheses"].sort(key=lambda row: row.hypothesis)  # a stable sort: tasks stay in their order
     rows["effort"] = _effort(tasks)
+    unit = UNITS[tasks[0].effort if tasks else "samples"]
     frames = {name: tables.frame(name, content) for name, content in rows.items()}
-    return Analysis(sentences=[*words.overall(judged, rows["lottery_map"]), *sentences], **frames)
+    return Analysis(sentences=[*words.overall(judged, rows["lottery_map"], unit=unit), *sentences], **frames)
 
 
 # ------------------------------------------------------------------------------------------ the study's data
@@ -182,7 +188,7 @@ def _task(task: ScoredTask, saturated: bool) -> TaskRow:
     notes = [
         (
             saturated,
-            f"saturated: agents are at the optimum after {task.budget:,} samples; no conclusion is drawn",
+            f"saturated: agents are at the optimum after {task.budget:,} {task.unit}; no conclusion is drawn",
         ),
         (bool(clipping(runs.clipped)), clipping(runs.clipped)),
         (bool(runs.judged_by), runs.judged_by),
@@ -195,7 +201,7 @@ def _task(task: ScoredTask, saturated: bool) -> TaskRow:
         (seeds < 2, "one seed: nothing can be resolved"),
         (
             task.budget < runs.budget,
-            f"agents are compared at {task.budget:,} samples, the budget that all of them reached",
+            f"agents are compared at {task.budget:,} {task.unit}, the budget that all of them reached",
         ),
         (
             invalid > 0,
@@ -224,14 +230,14 @@ def _task_row(runs: TaskRuns, scale: str, saturated: bool, note: str) -> TaskRow
         failed=len(runs.failures),
         saturated=saturated,
         note=note,
+        effort=runs.effort,
     )
 
 
 def _hypothesis(task: ScoredTask, evidence: Evidence) -> HypothesisRow:
     text = words.evidence_in_words(task, evidence)
-    return HypothesisRow(
-        evidence.claim, words.STATEMENTS[evidence.claim], evidence.task, evidence.verdict, text
-    )
+    statement = words.in_unit(words.STATEMENTS[evidence.claim], task.unit)
+    return HypothesisRow(evidence.claim, statement, evidence.task, evidence.verdict, text)
 
 
 def _runs(task: ScoredTask, final: Mapping[str, Array]) -> list[RunRow]:
@@ -247,17 +253,62 @@ def _runs(task: ScoredTask, final: Mapping[str, Array]) -> list[RunRow]:
 
 
 def _effort(tasks: Sequence[TaskRuns]) -> list[EffortRow]:
-    seconds: dict[str, list[float]] = {}
+    finished: dict[str, list[Trace]] = {}
     for runs in tasks:
         for agent, found in runs.agents.items():
-            seconds.setdefault(agent, []).extend(
-                t.total_seconds for row in found.traces for t in row if t is not None
+            finished.setdefault(agent, []).extend(t for row in found.traces for t in row if t is not None)
+    seconds = {agent: sum(t.total_seconds for t in traces) for agent, traces in finished.items()}
+    total = sum(seconds.values())
+    rows = []
+    for agent, traces in finished.items():
+        costs = [t.total_cost for t in traces if t.total_cost is not None]
+        charges: Counter[str] = Counter()
+        for trace in traces:
+            charges.update(trace.charges)
+        rows.append(
+            EffortRow(
+                agent,
+                len(traces),
+                seconds[agent],
+                seconds[agent] / total if total else None,
+                sum(costs) if costs else None,
+                json.dumps(dict(charges)) if costs else "",
             )
-    total = sum(map(sum, seconds.values()))
+        )
+    return rows
+
+
+def _controls(task: ScoredTask) -> list[ControlRow]:
     return [
-        EffortRow(agent, len(times), sum(times), sum(times) / total if total else None)
-        for agent, times in seconds.items()
+        ControlRow(
+            task.name,
+            control.name,
+            control.samples,
+            control.cost,
+            score := control.reward - task.reference,
+            float(task.shown(np.asarray(score))),
+            control.percentile,
+        )
+        for control in task.runs.controls
     ]
+
+
+def _beaten(task: ScoredTask, budget: Mapping[str, Array]) -> list[Conclusion]:
+    """A sentence for each rule that beats the mean of agents at no more cost, with the fewest designs."""
+    found: dict[str, Conclusion] = {}
+    means = {agent: float(known_mean(budget[agent].ravel())) for agent in task.agents}
+    costs = {
+        agent: float(
+            known_mean(np.where(np.isnan(budget[agent]), np.nan, task.runs_of(agent).costs()).ravel())
+        )
+        for agent in task.agents
+    }
+    for control in task.runs.controls:
+        score = control.reward - task.reference
+        beaten = {a: m for a, m in means.items() if m < score and control.cost <= costs[a]}
+        if beaten and control.name not in found:
+            found[control.name] = words.control_beats(task, control, beaten)
+    return list(found.values())
 
 
 # ------------------------------------------------------------------------------------------ distributions
@@ -375,21 +426,13 @@ def _importance(
 
 
 def _curves(task: ScoredTask, scores: Mapping[str, Array]) -> list[CurveRow]:
-    """Quartiles over a grid of samples, and of wall times, for all configurations, the defaults and the best,
-    chosen on other seeds.
+    """Quartiles over a grid of samples, of costs where runs have them, and of wall times, for all
+    configurations, the defaults and the best, chosen on other seeds.
 
     Args:
         scores: of each agent at the budget, by which the best configuration is chosen.
     """
-    latest = max(int(np.nanmax(task.runs_of(a).spent()[..., 0])) for a in task.agents)
-    times = np.concatenate([task.runs_of(a).spent()[..., 1].ravel() for a in task.agents])
-    times = times[times > 0]
-    grids: list[tuple[str, Array, Mapping[str, Array]]] = []
-    samples = np.unique(np.geomspace(1, latest, POINTS).astype(np.int64))
-    grids.append(("samples", samples, task.scores(samples)))
-    if len(times):
-        seconds = np.geomspace(max(times.min() / latest, times.max() * 1e-6), times.max(), POINTS)
-        grids.append(("seconds", seconds, task.scores_within(seconds)))
+    grids = _grids(task)
     rows: list[CurveRow] = []
     for agent in task.agents:
         best = _best_on_other_seeds(scores[agent]) if task.tunable(agent) else None
@@ -414,6 +457,33 @@ def _curves(task: ScoredTask, scores: Mapping[str, Array]) -> list[CurveRow]:
                     if not np.isnan(q[1])
                 ]
     return rows
+
+
+def _grids(task: ScoredTask) -> list[tuple[str, Array, Mapping[str, Array]]]:
+    """Each axis of the curves, its points [X], and the scores of each agent there, float64 [C, S, X]; the
+    axis of the study's effort first.
+    """
+    runs = [task.runs_of(agent) for agent in task.agents]
+    latest = max(int(np.nanmax(r.spent()[..., 0])) for r in runs)
+    points = np.unique(np.geomspace(1, latest, POINTS).astype(np.int64))
+    at_equal_cost = task.runs.effort == "cost"
+    grids: list[tuple[str, Array, Mapping[str, Array]]]
+    grids = [("cost" if at_equal_cost else "samples", points, task.scores(points))]
+    if at_equal_cost:
+        traces = [trace for r in runs for row in r.traces for trace in row if trace is not None]
+        most = 1 + max(int(trace.sample.max(initial=0)) for trace in traces)
+        samples = np.unique(np.geomspace(1, most, POINTS).astype(np.int64))
+        grids.append(("samples", samples, task.scores_along("samples", samples)))
+    elif all(r.has_costs for r in runs):
+        costs = np.concatenate([r.costs().ravel() for r in runs])
+        along = np.geomspace(np.nanmax(costs) / latest, np.nanmax(costs), POINTS)
+        grids.append(("cost", along, task.scores_along("cost", along)))
+    times = np.concatenate([r.spent()[..., 1].ravel() for r in runs])
+    times = times[times > 0]
+    if len(times):
+        seconds = np.geomspace(max(times.min() / latest, times.max() * 1e-6), times.max(), POINTS)
+        grids.append(("seconds", seconds, task.scores_along("seconds", seconds)))
+    return grids
 
 
 def _best_on_other_seeds(scores: Array) -> tuple[Array, Array]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -38,8 +39,8 @@ class Samples(NamedTuple):
         sample: 0-based indices of their samples, int64 [V], increasing.
         seconds: wall time from the start of the run to each result, float64 [V].
         values: metrics in their units, float64 [V, M].
-        samples: budget of the run, samples.
-        total_seconds: wall time of the whole run.
+        samples, total_seconds, total_cost, charges: of the whole run, as in `Trace`.
+        cost: reference samples until each result, float64 [V]; None where the study has no costs.
     """
 
     sample: Array
@@ -47,6 +48,9 @@ class Samples(NamedTuple):
     values: Array
     samples: int
     total_seconds: float
+    cost: Array | None = None
+    total_cost: float | None = None
+    charges: Mapping[str, float] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -127,7 +131,14 @@ class Judge:
         volumes = growing_hypervolume(self._turned(run.values), self._turned(self.reference[None])[0])
         rows = np.flatnonzero(np.diff(volumes, prepend=0.0) > 0)
         return Trace(
-            run.sample[rows], np.log(volumes[rows]), run.seconds[rows], run.samples, run.total_seconds
+            run.sample[rows],
+            np.log(volumes[rows]),
+            run.seconds[rows],
+            run.samples,
+            run.total_seconds,
+            None if run.cost is None else run.cost[rows],
+            run.total_cost,
+            run.charges,
         )
 
     def __str__(self) -> str:

@@ -12,19 +12,20 @@ import numpy as np
 
 from archgym.errors import ArchGymError
 from archgym.evaluator import Evaluator
-from archgym.lottery.data import AgentRuns, TaskRuns, Trace
+from archgym.lottery.controls import find_controls
+from archgym.lottery.data import AgentRuns, Control, TaskRuns, Trace
 from archgym.lottery.fronts import Judge, Samples
 from archgym.optimum import known_optimum, stored_optimum
 from archgym.progress import progress_bar
-from archgym.space import Array
-from archgym.study.design import Configuration, Run, Study
+from archgym.space import Array, Indices
+from archgym.study.design import Run, Study
 from archgym.study.store import Store, Stored
 from archgym.task import EnvSpecification, Specification
 
 Place: TypeAlias = tuple[str, int, int, Run]
 """A stored run of a task, after its agent, configuration and replicate."""
 
-_COLUMNS = ("sample", "reward", "valid", "elapsed_seconds")
+_COLUMNS = ("sample", "reward", "valid", "elapsed_seconds", "cost")
 
 
 def load_tasks(study: Study, store: Store) -> list[TaskRuns]:
@@ -69,22 +70,44 @@ def _trace(found: Stored, columns: Mapping[str, Array]) -> Trace:
     reward = np.where(valid, columns["reward"], -np.inf)
     before = np.concatenate([[-np.inf], np.maximum.accumulate(reward)])[: len(reward)]
     improved = np.flatnonzero(reward > before)
-    return Trace(
-        columns["sample"][improved], reward[improved], columns["elapsed_seconds"][improved], *_spent(found)
-    )
+    samples, total_seconds = _spent(found)
+    seconds = columns["elapsed_seconds"][improved]
+    costs = _costs(found, columns, improved)
+    return Trace(columns["sample"][improved], reward[improved], seconds, samples, total_seconds, *costs)
 
 
 def _samples(found: Stored, columns: Mapping[str, Array], front: Sequence[str]) -> Samples:
-    valid = columns["valid"].astype(bool)
+    valid = np.flatnonzero(columns["valid"].astype(bool))
     values = np.stack([columns[metric][valid].astype(float) for metric in front], axis=1)
-    return Samples(columns["sample"][valid], columns["elapsed_seconds"][valid], values, *_spent(found))
+    samples, total_seconds = _spent(found)
+    seconds = columns["elapsed_seconds"][valid]
+    costs = _costs(found, columns, valid)
+    return Samples(columns["sample"][valid], seconds, values, samples, total_seconds, *costs)
 
 
 def _spent(found: Stored) -> tuple[int, float]:
-    """Budget of a run in samples, and its wall time in seconds."""
-    return int(Specification.from_dict(found.specification).budget or found.result["samples"]), float(
-        found.result["seconds"]
-    )
+    """Budget of a run in samples, or in reference samples where it has a cost budget, and its wall time in
+    seconds.
+    """
+    specification = Specification.from_dict(found.specification)
+    budget = specification.budget
+    if budget is None:
+        budget = round((specification.cost_budget or 0.0) / found.result["reference_cost"])
+    return int(budget), float(found.result["seconds"])
+
+
+def _costs(
+    found: Stored, columns: Mapping[str, Array], rows: Indices
+) -> tuple[Array | None, float | None, dict[str, float]]:
+    """Reference samples until each row, of the whole run, and of its charges by what they were for; None
+    of a run without costs.
+    """
+    result = found.result
+    if "cost" not in result:
+        return None, None, {}
+    reference = float(result["reference_cost"])
+    charges = {what: amount / reference for what, amount in result["charges"].items()}
+    return columns["cost"][rows].astype(float) / reference, float(result["cost"]) / reference, charges
 
 
 def _judge(study: Study, task: str, seen: Iterable[Samples]) -> Judge:
@@ -109,16 +132,20 @@ def _task(
     judge: Judge | None,
 ) -> TaskRuns:
     env = EnvSpecification.from_dict(study.tasks[task])
+    controls: list[Control] = []
     if judge is None:
-        form, optimum, capped = _objective(env, task in study.enumerated)
+        form, optimum, capped, controls = _objective(env, task in study.enumerated)
         average_random = _average_random(study, places, stored)
     else:
         form, optimum, capped, average_random = "log", judge.optimum, False, None
     agents = {
         agent: _agent_runs(
-            task, agent, configurations, {(c, s): traces.get(run.id) for a, c, s, run in places if a == agent}
+            study,
+            task,
+            agent,
+            {(c, s): traces.get(run.id) for a, c, s, run in places if a == agent},
         )
-        for agent, configurations in study.agents.items()
+        for agent in study.agents
     }
     return TaskRuns(
         task=task,
@@ -139,15 +166,15 @@ def _task(
         ),
         capped=capped,
         judged_by="" if judge is None else str(judge),
+        effort=study.effort,
+        controls=controls,
     )
 
 
 def _agent_runs(
-    task: str,
-    agent: str,
-    configurations: Sequence[Configuration],
-    traces: Mapping[tuple[int, int], Trace | None],
+    study: Study, task: str, agent: str, traces: Mapping[tuple[int, int], Trace | None]
 ) -> AgentRuns:
+    configurations = study.agents[agent]
     replicates = max(len(c.seeds) for c in configurations)
     budgets = {c.budgets[task] for c in configurations}
     defaults = [c for c, configuration in enumerate(configurations) if configuration.is_default]
@@ -159,6 +186,7 @@ def _agent_runs(
         ),
         defaults[0] if defaults else None,
         tuple(tuple(traces.get((c, s)) for s in range(replicates)) for c in range(len(configurations))),
+        study.effort,
     )
 
 
@@ -184,9 +212,9 @@ def _clipped(runs: Iterable[Stored]) -> float:
     return sum(result["clipped"] for result in counted) / valid if valid else 0.0
 
 
-def _objective(env: EnvSpecification, enumerate_it: bool) -> tuple[str, float | None, bool]:
-    """The objective's form, the reward of the exact optimum (None where it is not known), and whether that
-    is clipped.
+def _objective(env: EnvSpecification, enumerate_it: bool) -> tuple[str, float | None, bool, list[Control]]:
+    """The objective's form, the reward of the exact optimum (None where it is not known), whether that is
+    clipped, and the task's controls.
     """
     with _evaluator(env) as evaluator:
         if enumerate_it:
@@ -198,8 +226,9 @@ def _objective(env: EnvSpecification, enumerate_it: bool) -> tuple[str, float | 
                 )
         else:
             found = known_optimum(evaluator.simulator, evaluator.objective)
+        controls = find_controls(evaluator, found)
     optimum = None if found is None else found.best_reward
-    return evaluator.objective.form, optimum, evaluator.objective.caps(optimum)
+    return evaluator.objective.form, optimum, evaluator.objective.caps(optimum), controls
 
 
 @contextmanager

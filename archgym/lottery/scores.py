@@ -1,5 +1,5 @@
 """Turns rewards into comparable scores: one scale per task, one floor for runs without a valid design,
-equal samples.
+equal samples or equal cost.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from archgym.space import Array
 
 RANDOM = "random"
 """Name of random search, the baseline of all other agents."""
+UNITS = {"samples": "samples", "cost": "reference samples"}
+"""What budgets count, by the effort of a study."""
 TICKET = 0.01
 """Largest relative distance from the optimum of a winning ticket, and of a saturated task."""
 
@@ -36,7 +38,8 @@ class ScoredTask:
         ceiling: score of the optimum, or of the best design seen.
         size: score of a relative difference of 1: 1 for logarithms, else the absolute value of the ceiling's
             reward.
-        budget: samples at which agents are compared: the smallest, over agents, of the largest budget of a
+        budget: samples (reference samples in a study of effort "cost", here and below) at which agents are
+            compared: the smallest, over agents, of the largest budget of a
             run.
         samples: checkpoints up to the largest budget, on a logarithmic grid that includes `budget` and a
             tenth of it.
@@ -55,6 +58,11 @@ class ScoredTask:
     def name(self) -> str:
         """The task's label."""
         return self.runs.task
+
+    @property
+    def unit(self) -> str:
+        """The unit of budgets and checkpoints: "samples" or "reference samples"."""
+        return UNITS[self.runs.effort]
 
     def runs_of(self, agent: str) -> AgentRuns:
         """The runs of an agent."""
@@ -85,7 +93,13 @@ class ScoredTask:
         """Scores of each agent after wall times [T]: float64 [C, S, T]; a run that has ended keeps its
         last.
         """
-        return self._scored({agent: self.runs_of(agent).best_within(seconds) for agent in self.agents})
+        return self.scores_along("seconds", seconds)
+
+    def scores_along(self, axis: str, at: Sequence[float] | Array) -> dict[str, Array]:
+        """Scores of each agent after samples, reference samples ("cost") or seconds [X]: float64 [C, S, X]; a
+        run that has ended keeps its last.
+        """
+        return self._scored({agent: self.runs_of(agent).best_along(axis, at) for agent in self.agents})
 
     def final(self) -> dict[str, Array]:
         """Scores of each agent's runs at their own ends: float64 [C, S]."""

@@ -3,7 +3,8 @@ their types.
 
 Schemas, CSV files and the report's list of tables derive from these classes: a column is added here and where
 its rows are made. Ratios are exp(score) on the task's scale. Rewards that are not logarithms are compared by
-difference; the "ratio" columns then hold differences. Unknown values are null.
+difference; the "ratio" columns then hold differences. Unknown values are null. In a study of effort "cost"
+the columns of samples hold reference samples.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ class TaskRow(NamedTuple):
     failed: int
     saturated: bool
     note: str
+    effort: str
 
 
 class RunRow(NamedTuple):
@@ -95,8 +97,8 @@ class DistributionRow(NamedTuple):
 
 
 class CurveRow(NamedTuple):
-    """One point of a curve: quartiles of the best score so far, at `x` samples or seconds of wall time
-    (`axis`).
+    """One point of a curve: quartiles of the best score so far, at `x` samples, reference samples ("cost") or
+    seconds of wall time (`axis`).
     """
 
     task: str
@@ -191,12 +193,30 @@ class HypothesisRow(NamedTuple):
 
 
 class EffortRow(NamedTuple):
-    """Runs and wall time of one agent, over all tasks."""
+    """Runs, wall time and cost in reference samples of one agent, over all tasks; `charges` is the cost of
+    what was charged beside samples, by what it was for, as JSON.
+    """
 
     agent: str
     runs: int
     seconds: float
     share: float | None
+    cost: float | None
+    charges: str
+
+
+class ControlRow(NamedTuple):
+    """The best of k designs (`samples`) that a rule names without a search: its mean over random orders of
+    equal priorities, for a cost in reference samples.
+    """
+
+    task: str
+    control: str
+    samples: int
+    cost: float
+    score: float
+    ratio: float
+    percentile: float | None
 
 
 TABLES: Mapping[str, type[Any]] = {
@@ -213,6 +233,7 @@ TABLES: Mapping[str, type[Any]] = {
     "lottery_map": MapCell,
     "hypotheses": HypothesisRow,
     "effort": EffortRow,
+    "controls": ControlRow,
 }
 """The class of each table's rows, by the table's name."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +23,7 @@ from archgym.lottery.claims import (
     largest_effort,
 )
 from archgym.lottery.comparisons import DEFAULTS, Family, MapCell
+from archgym.lottery.data import Control
 from archgym.lottery.scores import TICKET, ScoredTask
 from archgym.lottery.statistics import PairVerdict
 from archgym.text import percent
@@ -105,18 +106,20 @@ def conclude(
     """
     by_claim = {e.claim: e for e in evidence}
     if all(e.findings is Obstacle.SATURATED for e in evidence):
-        saturated = f"no conclusion, as agents are at the optimum after {task.budget:,} samples"
-        return [Conclusion(task.name, f"{saturated}; use a harder task or fewer samples.")]
+        saturated = f"no conclusion, as agents are at the optimum after {task.budget:,} {task.unit}"
+        return [Conclusion(task.name, f"{saturated}; use a harder task or fewer {task.unit}.")]
     sentences = []
     family = largest_effort(families)
     if isinstance(family, Family):
-        effort = f"tuned over {family.configurations} configurations of {task.budget:,} samples"
+        effort = f"tuned over {family.configurations} configurations of {task.budget:,} {task.unit}"
         sentences.append(f"{effort}, {_order(task, family, margin, seeds)}.")
     elif family is Obstacle.TUNED_SATURATED:
         sentences.append("no conclusion on tuned agents, as they are at the optimum.")
     defaults = next((f for f in families if f.name == DEFAULTS), None)
     if defaults is not None and not defaults.saturated:
-        sentences.append(f"untuned, with {task.budget:,} samples, {_order(task, defaults, margin, seeds)}.")
+        sentences.append(
+            f"untuned, with {task.budget:,} {task.unit}, {_order(task, defaults, margin, seeds)}."
+        )
     lottery, random = by_claim[Claim.LOTTERY], by_claim[Claim.BETTER_THAN_RANDOM]
     if isinstance(lottery.findings, Explained):
         answer = {
@@ -125,11 +128,13 @@ def conclude(
         }.get(lottery.verdict, "whether it is a lottery is not resolved")
         sentences.append(f"{answer}: {evidence_in_words(task, lottery)}.")
     if isinstance(random.findings, RandomStandings):
-        sentences.append(f"with tuning counted as samples, {evidence_in_words(task, random)}.")
+        sentences.append(f"with tuning counted as {task.unit}, {evidence_in_words(task, random)}.")
     return [Conclusion(task.name, sentence) for sentence in sentences]
 
 
-def overall(evidence: Sequence[Evidence], cells: Sequence[MapCell], min_tasks: int = 2) -> list[Conclusion]:
+def overall(
+    evidence: Sequence[Evidence], cells: Sequence[MapCell], min_tasks: int = 2, unit: str = "samples"
+) -> list[Conclusion]:
     """Conclusions of several tasks together: verdicts counted by claim, and the two ends of the map of all
     tasks.
 
@@ -137,6 +142,7 @@ def overall(evidence: Sequence[Evidence], cells: Sequence[MapCell], min_tasks: i
         evidence: evidence of all tasks.
         cells: cells of the lottery map.
         min_tasks: smallest number of tasks that are summed up.
+        unit: what budgets count, "samples" or "reference samples".
     """
     tasks = len({e.task for e in evidence})
     if tasks < min_tasks:
@@ -149,7 +155,7 @@ def overall(evidence: Sequence[Evidence], cells: Sequence[MapCell], min_tasks: i
             for verdict in (Verdict.SUPPORTED, Verdict.CONTRADICTED)
             if verdict in verdicts
         ]
-        counted.append(f"{words} is {' and '.join(found) or 'not resolved on any'}")
+        counted.append(f"{in_unit(words, unit)} is {' and '.join(found) or 'not resolved on any'}")
     sentences = [f"Over {tasks} tasks, the claim {'; '.join(counted)}."]
     everywhere = [cell for cell in cells if cell.task == "all tasks"]
     if everywhere:
@@ -158,11 +164,37 @@ def overall(evidence: Sequence[Evidence], cells: Sequence[MapCell], min_tasks: i
             max(everywhere, key=lambda c: (c.configurations, c.samples or np.inf)),
         ]
         picks = [
-            f"{cell.agent} with {_effort(cell)} (the best in {percent(cell.confidence, 0)} of resamplings)"
+            f"{cell.agent} with {_effort(cell, unit)} "
+            f"(the best in {percent(cell.confidence, 0)} of resamplings)"
             for cell in dict.fromkeys(ends)
         ]
         sentences.append(f"Over all tasks that are not saturated, pick {' and '.join(picks)}.")
     return [Conclusion("", sentence) for sentence in sentences]
+
+
+def in_unit(text: str, unit: str) -> str:
+    """A text about samples, in what budgets count."""
+    return text if unit == "samples" else text.replace("samples", unit)
+
+
+def control_beats(task: ScoredTask, control: Control, beaten: Mapping[str, float]) -> Conclusion:
+    """A control that is better than agents at no more cost.
+
+    Args:
+        task: the task.
+        control: the control.
+        beaten: mean score of each agent that it beats, at the budget.
+    """
+    spent = "reference sample" if task.runs.effort == "cost" else "sample"
+    agents = _list([f"{a} ({float(task.shown(np.asarray(score))):.4g})" for a, score in beaten.items()])
+    level = _level(task, control.reward - task.reference)
+    cost = f"{control.cost:.3g} {spent}{'' if f'{control.cost:.3g}' == '1' else 's'}"
+    worth = "its search shows" if len(beaten) == 1 else "their searches show"
+    return Conclusion(
+        task.name,
+        f"the control '{control.name}' reaches {level} for {cost}, more than {agents} with "
+        f"{task.budget:,} {task.unit}: {worth} no worth here.",
+    )
 
 
 def evidence_in_words(task: ScoredTask, evidence: Evidence) -> str:
@@ -188,13 +220,13 @@ def evidence_in_words(task: ScoredTask, evidence: Evidence) -> str:
         case Spread(k, early, before, after):
             return (
                 f"tuned over {k} configurations, agents typically (one standard deviation, without its "
-                f"noise) differ by {_by(task, before)} at {early:,} samples and by {_by(task, after)} at "
+                f"noise) differ by {_by(task, before)} at {early:,} {task.unit} and by {_by(task, after)} at "
                 f"{task.budget:,}"
             )
         case DefaultStandings(standings):
             return f"defaults against the average random configuration: {_standings(task, standings)}"
         case RandomStandings(k, standings):
-            runs = f"{k} {_plural(k, 'run')} of {task.budget:,} samples"
+            runs = f"{k} {_plural(k, 'run')} of {task.budget:,} {task.unit}"
             spent = f"{runs} against random search with {k * task.budget:,}"
             return f"{spent}: {_standings(task, standings)}"
 
@@ -227,9 +259,9 @@ def _order(task: ScoredTask, family: Family, margin: float, seeds: int) -> str:
     return "; ".join(parts)
 
 
-def _effort(cell: MapCell) -> str:
+def _effort(cell: MapCell, unit: str) -> str:
     """The effort of a cell of the lottery map: 16 configurations of 1,000 samples."""
-    samples = "the full budget of each task" if cell.samples is None else f"{cell.samples:,} samples"
+    samples = "the full budget of each task" if cell.samples is None else f"{cell.samples:,} {unit}"
     return f"{cell.configurations:,} {_plural(cell.configurations, 'configuration')} of {samples}"
 
 

@@ -46,6 +46,7 @@ class SharedTask(ABC):
         batch: images per batch.
         batches: batches per epoch.
         partial: K, where operations see 1/K of the channels (PC-DARTS), else 1.
+        nodes: parameters whose outputs are summed, by node; those in no node, and by default all, are alone.
         family: names of the data sets that `on` takes; the task's own is first.
         cost_metrics: metrics of `cost_of_operations`.
         meter: what charges passes.
@@ -56,6 +57,7 @@ class SharedTask(ABC):
     batch: int
     batches: int
     partial: int = 1
+    nodes: tuple[tuple[int, ...], ...] = ()
     family: tuple[str, ...] = ()
     cost_metrics: ClassVar[tuple[str, ...]] = ("macs",)
     meter: Meter

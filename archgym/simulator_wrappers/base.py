@@ -53,6 +53,10 @@ class SimulatorWrapper(Simulator):
         """The wrapped simulator's costs: [B, P] -> float64 [B]."""
         return self.simulator.cost_of(indices)
 
+    def cost_before(self) -> float:
+        """The wrapped simulator's cost before the first evaluation."""
+        return self.simulator.cost_before()
+
     def shared(self, seed: int, *, fresh: bool = True, partial: int = 1) -> SharedTask | None:
         """The wrapped simulator's shared weights; None without."""
         return self.simulator.shared(seed, fresh=fresh, partial=partial)

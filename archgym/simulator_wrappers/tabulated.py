@@ -144,6 +144,10 @@ class Tabulated(Simulator):
         """Costs of the simulator that filled the table, float64 [B]; 1 each in a loaded table."""
         return super().cost_of(indices) if self.simulator is None else self.simulator.cost_of(indices)
 
+    def cost_before(self) -> float:
+        """Cost before the first evaluation, of the simulator that filled the table; 0 in a loaded table."""
+        return 0.0 if self.simulator is None else self.simulator.cost_before()
+
     def shared(self, seed: int, *, fresh: bool = True, partial: int = 1) -> SharedTask | None:
         """Shared weights of the simulator that filled the table; None without."""
         if self.simulator is None:

@@ -2,6 +2,7 @@
 
     [study]                           runs = environments x sum over agents (configurations x budgets x seeds)
     name = "example"
+    effort = "samples"                # default; "cost": budgets are reference samples
     budget = 1000                     # samples per run, where neither task nor agent has its own
     seeds = 5                         # 0..4, or a list
 
@@ -22,6 +23,11 @@
     [agent.grid]                               # all combinations, the other hyperparameters at their defaults
     startup = [10, 40]
 
+Where the effort is "cost", a run ends when its samples, and what else it is charged for, cost as much as
+`budget` reference samples (`archgym.simulator.reference_cost`), whatever its number of samples:
+
+    cost_budget = budget x reference cost of the environment
+
 Studies of kind "generalise" have contexts and splits of them besides (`archgym.study.generalise`).
 
 `archgym.study.file` reads the tables; this module checks them against the registry and makes configurations
@@ -39,6 +45,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -53,6 +60,7 @@ from archgym.agent import Agent
 from archgym.contexts.evaluator import make_evaluator
 from archgym.deprecated.names import old_names
 from archgym.errors import ArchGymError, nearest, reason_of, unknown
+from archgym.evaluator import Evaluator
 from archgym.files.paths import refuse_foreign
 from archgym.pareto import check_front
 from archgym.registry import get_task
@@ -103,7 +111,7 @@ class Configuration:
 
     Attributes:
         is_default: whether the hyperparameters are the agent's defaults (for each task's budget).
-        budgets: task -> samples per run.
+        budgets: task -> samples per run, or reference samples where the study's effort is cost.
         seeds: seeds of its runs.
         agents: task -> the agent in the form of a specification, with its hyperparameters.
         num_envs: task -> designs per step of the agent.
@@ -142,7 +150,10 @@ class Study:
         history: "full" for run files with every sample, "improvements" for the improvements and the last
             sample.
         cache: whether designs are cached on disk, so that interrupted runs replay without simulation.
-        budget: samples per run, where neither the task nor the agent has its own.
+        effort: "samples", or "cost" where budgets are reference samples.
+        reference_costs: label of each environment -> cost of a reference sample, in the simulator's unit,
+            where the effort is cost.
+        budget: samples (or reference samples) per run, where neither the task nor the agent has its own.
         generalise: whether policies are trained on some contexts and judged on others.
         verify: proposals of a policy that are simulated, in such a study.
         search_budget: samples of an ordinary agent on a held-out context, in such a study.
@@ -156,6 +167,8 @@ class Study:
         self._file = StudyFile(text, source)
         self.text, study = text, self._file.study
         self.name, self.history, self.cache = study.name, study.history, study.cache
+        self.effort = study.effort
+        self.reference_costs: dict[str, float] = {}
         self.budget, self.generalise = self._file.study_budgets[-1], self._file.generalise
         self.verify, self.search_budget, self.by = study.verify, study.search_budget, study.by
         self.timeout_s, self.memory_gb, self.retries = study.timeout_s, study.memory_gb, study.retries
@@ -251,14 +264,16 @@ class Study:
         for task, agent, c, configuration in self._cells():
             for s, seed in enumerate(configuration.seeds):
                 for place in self._places(task, configuration):
+                    budget, cost_budget = self._allowed(task, configuration)
                     specification = Specification(
                         place.env,
                         configuration.agents[task],
-                        configuration.budgets[task],
+                        budget,
                         seed,
                         configuration.num_envs[task],
                         held_out=place.held_out,
                         verify=self.verify,
+                        cost_budget=cost_budget,
                     ).to_dict()
                     id_ = identifier(specification, self.history)
                     run = Run(id_, task, agent, c, s, specification, place.split, place.context)
@@ -279,6 +294,11 @@ class Study:
                 for c, configuration in enumerate(configurations):
                     yield task, agent, c, configuration
 
+    def _allowed(self, task: str, configuration: Configuration) -> tuple[int | None, float | None]:
+        """Samples and cost of a run: one of them, by the study's effort."""
+        budget = configuration.budgets[task]
+        return (None, budget * self.reference_costs[task]) if self.effort == "cost" else (budget, None)
+
     def _places(self, task: str, configuration: Configuration) -> Iterator[_Place]:
         """The environments that a configuration runs in: the task's, its splits' or its contexts'."""
         if not self.generalise:
@@ -294,7 +314,7 @@ class Study:
         tasks: dict[str, EnvSpecification] = {}
         budgets: dict[str, int] = {}
         for i, env in enumerate(self._file.env):
-            specification = self._check_environment(i, env)
+            specification, reference_cost = self._check_environment(i, env)
             budget = self.budget if env.budget is None else env.budget
             label = env.label or one_line(_label(env), MAX_NAME)
             if label in tasks:
@@ -304,10 +324,14 @@ class Study:
             if (specification, budget) in zip(tasks.values(), budgets.values(), strict=True):
                 raise self._file.error(("env", i), f"{label!r} is the same environment as an earlier one")
             tasks[label], budgets[label] = specification, budget
+            if self.effort == "cost":
+                self.reference_costs[label] = reference_cost
         return tasks, budgets
 
-    def _check_environment(self, i: int, env: EnvTable) -> EnvSpecification:
-        """Make the i-th environment once to check it."""
+    def _check_environment(self, i: int, env: EnvTable) -> tuple[EnvSpecification, float]:
+        """Make the i-th environment once to check it: what it is, and the cost of a reference sample (1 where
+        the effort is samples).
+        """
         where: Place = ("env", i, "id")
         try:
             get_task(env.id)
@@ -330,10 +354,12 @@ class Study:
             for name in env.front_reference or {}:
                 if name not in (env.front or []):
                     raise unknown("metric of the front", name, env.front or [])
+            where = ("env", i)
+            reference_cost = _reference_cost(evaluator) if self.effort == "cost" else 1.0
             evaluator.close()
         except (Exception, SystemExit) as error:  # constructors may raise anything
             raise self._file.error(where, reason_of(error)) from error
-        return replace(specification, id=env.id, front=tuple(env.front or ()))
+        return replace(specification, id=env.id, front=tuple(env.front or ())), reference_cost
 
     def _label_agents(self) -> dict[str, list[Configuration]]:
         agents: dict[str, list[Configuration]] = {}
@@ -408,6 +434,22 @@ class Study:
                 is_default = is_default and agents[task].hyperparameters == write(default.configuration)
                 widths[task] = agent.preferred_num_envs
             yield Configuration(is_default, budgets, tuple(seeds), agents, widths, contextual)
+
+
+def _reference_cost(evaluator: Evaluator) -> float:
+    """The cost of a reference sample, in an environment whose runs have a column `cost`.
+
+    Raises:
+        ArchGymError: a parameter or metric has that name, or the cost is no finite number > 0.
+    """
+    if "cost" in (*evaluator.simulator.space.names, *evaluator.metric_names):
+        raise ArchGymError(
+            'expected no parameter or metric called cost in a study of effort = "cost", whose runs have a '
+            "column of that name; rename it"
+        )
+    if not 0 < (found := evaluator.reference_cost) < math.inf:
+        raise ArchGymError(f"expected a reference sample to cost a finite number > 0, got {found:g}")
+    return found
 
 
 def identifier(specification: Mapping[str, Any], history: str) -> str:

@@ -29,7 +29,7 @@ MAX_VERIFY = 1000  # proposals per held-out context
 
 _OF_ONE_KIND = {  # table -> kind of study -> keys that only it has
     "study": {
-        "search": ("cache",),
+        "search": ("cache", "effort"),
         "generalise": ("splits", "held_out", "by", "verify", "search_budget"),
     },
     "env": {
@@ -61,6 +61,7 @@ class StudyTable(_Table):
 
     kind: Literal["search", "generalise"] = "search"
     name: Name
+    effort: Literal["samples", "cost"] = "samples"
     budget: Any
     seeds: Any = 1
     timeout_s: float | None = Field(default=None, gt=0)
@@ -122,6 +123,7 @@ _EXPECTED = {  # the values of a key, for errors
     "retries": "a number >= 0",
     "history": "'improvements' or 'full'",
     "kind": "'search' or 'generalise'",
+    "effort": "'samples' or 'cost'",
     "splits": f"a number of random splits from 1 to {MAX_SPLITS:,}",
     "held_out": "a share of the contexts or groups between 0 and 1",
     "by": "'context' or 'group'",
@@ -153,7 +155,8 @@ class StudyFile:
         env: the tables [[env]].
         agent: the tables [[agent]].
         generalise: whether policies are trained on some contexts and judged on others.
-        study_budgets: samples per run; several of a training run.
+        study_budgets: samples per run, or reference samples where its effort is cost; several of a training
+            run.
 
     Raises:
         ArchGymError: text that is not TOML, an unknown key, a value of the wrong form, or too many runs; the
@@ -194,8 +197,8 @@ class StudyFile:
         return self._default_seeds if given is None else self._read_seeds(given, ("agent", i, "seeds"))
 
     def budgets(self, i: int, num_envs: int = 1) -> list[int] | None:
-        """Budgets of the i-th agent in samples, on every task; a step is `num_envs` samples. None: those of
-        the tasks.
+        """Budgets of the i-th agent in samples (or reference samples), on every task; a step is `num_envs`
+        samples. None: those of the tasks.
         """
         agent = self.agent[i]
         if agent.steps is not None:

@@ -1,7 +1,8 @@
 """One run of a study: from its specification to the bytes of its Parquet file.
 
 A run's table has the columns of a search's history (`sample`, parameters, metrics, `feasible`, `valid`,
-`reward`) and `elapsed_seconds`, the wall time since the run's start; metrics that an infeasible design does
+`reward`), `cost` (after each sample) where costs are in a unit other than samples or the run has a cost
+budget, and `elapsed_seconds`, the wall time since the run's start; metrics that an infeasible design does
 not have are null. By default it holds only the rows where the best valid reward improved, those that extended
 the front where metrics are traded off, and the last one. The file's metadata hold two JSON objects:
 "archgym", the specification that repeats the run, and "archgym.result",
@@ -15,6 +16,10 @@ the front where metrics are traded off, and the last one. The file's metadata ho
     failures, reasons   samples that the simulator could not evaluate; the most frequent reasons with their
                         counts
     seconds             wall time of the run
+    cost, cost_unit     of all samples and charges, where the table has the column `cost`
+    reference_cost      of a reference sample, in that unit
+    charges             total of what was paid beside samples, by what it was for
+    stopped_early       with a cost budget: whether the agent ended the run before the budget refused anything
 """
 
 from __future__ import annotations
@@ -142,8 +147,8 @@ def _table(search: Search, start: float, history: str) -> pyarrow.Table:
     columns = ledger.history()
     for name in ("cached", "seconds"):  # differ between executions
         del columns[name]
-    if ledger.cost_unit == "samples":
-        columns.pop("cost", None)
+    if not _costed(search) and not _named_cost(search):
+        del columns["cost"]
     columns["elapsed_seconds"] = ledger.column("recorded") - start
     if history != "full":
         kept = _improvements(columns, search.front)
@@ -180,4 +185,30 @@ def _result(search: Search, seconds: float) -> dict[str, Any]:
         "failures": len(ledger.failures),
         "reasons": dict(reasons.most_common(_MAX_REASONS)),
         "seconds": seconds,
+        **(_costs(search) if _costed(search) else {}),
     }
+
+
+def _costs(search: Search) -> dict[str, Any]:
+    ledger, allowed = search.ledger, search.ledger.cost_budget
+    charges: dict[str, float] = {}
+    for charge in ledger.charges:
+        charges[charge.what] = charges.get(charge.what, 0.0) + charge.amount
+    return {
+        "cost": ledger.cost,
+        "cost_unit": ledger.cost_unit,
+        "reference_cost": search.env.evaluator.reference_cost,
+        "charges": charges,
+        **({} if allowed is None else {"stopped_early": not ledger.refused and ledger.cost < allowed}),
+    }
+
+
+def _costed(search: Search) -> bool:
+    """Whether the run's file has costs: in files of other runs they are numbers of samples."""
+    counted = search.ledger.cost_unit != "samples" or search.ledger.cost_budget is not None
+    return counted and not _named_cost(search)
+
+
+def _named_cost(search: Search) -> bool:
+    """Whether the column `cost` is a parameter or a metric."""
+    return "cost" in (*search.env.simulator.space.names, *search.env.evaluator.metric_names)

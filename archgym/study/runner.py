@@ -95,7 +95,7 @@ class StudyProgress:
             self.failed += 1
             self.reasons[str(result["reason"])] += 1
             return
-        if result["samples"] < Specification.from_dict(run.specification).budget:
+        if _is_early(run, result):
             self.early[task, agent] += 1
         if "clipped" in result:  # written by a version that counts them
             self.valid[task, agent] += result["valid"]
@@ -265,6 +265,12 @@ class _Runner:
                 f"{self.store.folder} was removed or moved while the study ran: {_AGAIN}, or with the "
                 "folder's new place as --out"
             )
+
+
+def _is_early(run: Run, result: Mapping[str, Any]) -> bool:
+    """Whether a run ended before its budget was spent."""
+    budget = Specification.from_dict(run.specification).budget
+    return bool(result["stopped_early"] if budget is None else result["samples"] < budget)
 
 
 def _identity(folder: Path) -> tuple[int, int] | None:

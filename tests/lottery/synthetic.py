@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from archgym.lottery.data import AgentRuns, TaskRuns, Trace
+from archgym.lottery.data import AgentRuns, Control, TaskRuns, Trace
 from archgym.space import Array
 
 # samples per second
@@ -112,6 +112,7 @@ def tasks(
                 log_scale=True,
                 agents=runs,
                 budget=budget,
+                controls=[Control("a rule", 1, 1.0, np.array([ceiling - 5.0]), np.ones(1), None)],
             )
         )
     return study

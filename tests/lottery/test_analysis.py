@@ -24,7 +24,7 @@ from archgym.lottery.scores import checkpoints  # noqa: E402
 from archgym.lottery.tables import TABLES  # noqa: E402
 
 COLUMNS = {
-    "tasks": "task env scale budget optimum configurations seeds runs failed saturated note",
+    "tasks": "task env scale budget optimum configurations seeds runs failed saturated note effort",
     "runs": "task agent configuration seed samples score ratio seconds",
     "configurations": "task agent configuration hyperparameters is_default mean_score mean_ratio beats_random",
     "distribution": "task agent samples mean q05 q25 q50 q75 q95 iqr tickets_1 tickets_1_low tickets_1_high tickets_5 tickets_5_low "
@@ -38,7 +38,8 @@ COLUMNS = {
     "comparisons": "family task agent_a agent_b ratio low high p p_holm p_equivalence verdict",
     "lottery_map": "task configurations samples agent ratio confidence runner_up runner_up_ratio",
     "hypotheses": "hypothesis statement task verdict evidence",
-    "effort": "agent runs seconds share",
+    "effort": "agent runs seconds share cost charges",
+    "controls": "task control samples cost score ratio percentile",
 }
 SATURATED = "no conclusion: saturated"
 

@@ -42,6 +42,7 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         **_columns(_WHOLE, "configurations seeds runs failed"),
         "saturated": _FLAG,
         "note": _TEXT,
+        "effort": _TEXT,
     },
     "runs": {
         **_columns(_TEXT, "task agent"),
@@ -94,7 +95,12 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         "runner_up_ratio": _NUMBER,
     },
     "hypotheses": _columns(_TEXT, "hypothesis statement task verdict evidence"),
-    "effort": {"agent": _TEXT, "runs": _WHOLE, **_columns(_NUMBER, "seconds share")},
+    "effort": {"agent": _TEXT, "runs": _WHOLE, **_columns(_NUMBER, "seconds share cost"), "charges": _TEXT},
+    "controls": {
+        **_columns(_TEXT, "task control"),
+        "samples": _WHOLE,
+        **_columns(_NUMBER, "cost score ratio percentile"),
+    },
 }
 
 
@@ -138,6 +144,7 @@ def fake(
                 3 if number == 2 else 0,
                 saturated,
                 "3 runs failed: time-out after 600 s (cmaes, configuration 4)" if number == 2 else None,
+                "samples",
             )
         )
         for agent in agents:
@@ -338,7 +345,7 @@ def fake(
         ]
     total = sum(hours.get(a, 1) for a in agents) or 1
     rows["effort"] = [
-        (a, len(tasks) * configurations * seeds, 3600.0 * hours.get(a, 1), hours.get(a, 1) / total)
+        (a, len(tasks) * configurations * seeds, 3600.0 * hours.get(a, 1), hours.get(a, 1) / total, None, "")
         for a in agents
     ]
     frames = {name: pl.DataFrame(rows[name], schema=schema, orient="row") for name, schema in SCHEMAS.items()}

@@ -16,6 +16,7 @@ import polars as pl
 import vl_convert
 
 from archgym.lottery.report.scales import (
+    AXES,
     FULL,
     OPTIMUM,
     agent_axis,
@@ -48,7 +49,7 @@ SHAPES = {
 """Marks of `tuning`: a ring for the naive claim, an upright stroke for random search."""
 
 
-def lottery_map(frame: pl.DataFrame, agents: Sequence[str]) -> Chart:
+def lottery_map(frame: pl.DataFrame, agents: Sequence[str], unit: str = "samples") -> Chart:
     """The agent to pick, for each number of configurations that can be tried (vertical) and samples per run
     (horizontal).
 
@@ -58,6 +59,7 @@ def lottery_map(frame: pl.DataFrame, agents: Sequence[str]) -> Chart:
     Args:
         frame: rows of `Analysis.lottery_map` for one task.
         agents: all agents of the study, in the order of the axis or legend.
+        unit: what is counted, "samples" or "reference samples".
     """
     frame = frame.select(
         "task", "agent", "runner_up", pl.col("samples").cast(pl.String).fill_null(FULL).alias("effort"),
@@ -66,7 +68,7 @@ def lottery_map(frame: pl.DataFrame, agents: Sequence[str]) -> Chart:
     )  # fmt: skip
     order = frame.sort("samples", nulls_last=True)["effort"].unique(maintain_order=True).to_list()
     base = alt.Chart(frame).encode(
-        x=alt.X("effort:O", sort=order, title="samples per run",
+        x=alt.X("effort:O", sort=order, title=f"{unit} per run",
                 axis=alt.Axis(labelAngle=0, domain=False, ticks=False)),
         y=alt.Y("configurations:O", sort="descending", title="configurations tried",
                 axis=alt.Axis(domain=False, ticks=False)),
@@ -260,13 +262,13 @@ def curves(
     legend: bool = True,
     hover: bool = True,
 ) -> Chart:
-    """Score of the best design so far, over samples or wall time: median over runs, with a band between the
-    quartiles.
+    """Score of the best design so far, over samples, cost or wall time: median over runs, with a band between
+    the quartiles.
 
     Args:
         frame: rows of `Analysis.curves` for one task and one axis; one series is shown at a time.
         agents: all agents of the study, in the order of the axis or legend.
-        axis: "samples" or "seconds", the quantity on the horizontal axis.
+        axis: "samples", "cost" or "seconds", the quantity on the horizontal axis.
         scale: scale of the task's values, as in `Analysis.tasks`.
         legend: whether the chart has a legend.
         hover: whether invisible points have tooltips; figures for papers need none.
@@ -281,7 +283,7 @@ def curves(
         **{c: below(pl.col(c), scale) for c in ("q25", "q50", "q75")},
     )
     quality = score_encoding(rows, ["q25", "q50", "q75"], scale)
-    x = samples_axis(rows, "x", "samples" if axis == "samples" else "wall time of the run, s")
+    x = samples_axis(rows, "x", AXES[axis])
     colour, dash = agent_colour(agents, legend), agent_dash(agents, legend)
     base = alt.Chart(rows).encode(x=x, detail="series:N")
     band = base.mark_area(opacity=0.08, clip=True).encode(
@@ -304,13 +306,21 @@ def curves(
     )
 
 
-def targets(frame: pl.DataFrame, agents: Sequence[str], *, legend: bool = True, hover: bool = True) -> Chart:
+def targets(
+    frame: pl.DataFrame,
+    agents: Sequence[str],
+    *,
+    unit: str = "samples",
+    legend: bool = True,
+    hover: bool = True,
+) -> Chart:
     """Share of runs that have reached a target within a number of samples: the empirical distribution over
     all runs.
 
     Args:
         frame: rows of `Analysis.targets` for one task; one target is shown at a time.
         agents: all agents of the study, in the order of the axis or legend.
+        unit: what is counted, "samples" or "reference samples".
         legend: whether the chart has a legend.
         hover: whether invisible points have tooltips.
     """
@@ -319,7 +329,7 @@ def targets(frame: pl.DataFrame, agents: Sequence[str], *, legend: bool = True, 
         .filter(pl.col("samples") > 0)
         .select("task", "agent", "target", "samples", "reached")
     )
-    x = samples_axis(rows, "samples", "samples")
+    x = samples_axis(rows, "samples", unit)
     y = alt.Y(
         "reached:Q",
         title="runs that reached it",

@@ -62,6 +62,8 @@ def write(analysis: Analysis, folder: Path, title: str, provenance: Mapping[str,
         counts=_counts(report),
         running_times=_running_times(analysis.running_time, report.agents),
         finals=_finals(analysis.distribution, report.agents),
+        controls=analysis.controls.to_dicts(),
+        unit=report.unit,
     )
     return write_files(folder, {name: getattr(analysis, name) for name in TABLES}, sections, page)
 

@@ -158,6 +158,10 @@ def agent_dash(agents: Sequence[str], legend: bool = False) -> alt.StrokeDash:
     return alt.StrokeDash("agent:N", scale=scale, legend=alt.Legend(title=None) if legend else None)
 
 
+AXES = {"samples": "samples", "cost": "cost, reference samples", "seconds": "wall time of the run, s"}
+"""Titles of the axes of curves."""
+
+
 def samples_axis(frame: pl.DataFrame, column: str, title: str) -> alt.X:
     domain = known_range(frame.filter(frame[column] > 0), [column]) or (1.0, 10.0)
     scale = alt.Scale(type="log", domain=[domain[0], max(domain[1], domain[0] * 1.5)], nice=False)

@@ -13,6 +13,7 @@ import polars as pl
 import archgym.lottery.report.charts as charts
 from archgym.lottery.report.charts import Chart
 from archgym.lottery.report.scales import FULL, OPTIMUM
+from archgym.lottery.scores import UNITS
 
 if TYPE_CHECKING:
     from archgym.lottery.analysis import Analysis
@@ -48,10 +49,11 @@ SECTION_TEXT = {
         "with 95 % intervals.",
     ),
     "curves": (
-        "How fast: equal samples and equal wall time",
+        "How fast: equal samples, equal cost and equal wall time",
         "The best design so far: median over runs, with the middle half as a band; higher is better. Equal "
-        "samples is the fair comparison where simulation dominates the cost; equal wall time also counts "
-        "the agents' own computation.",
+        "samples is the fair comparison where every simulation costs the same. Equal cost, in reference "
+        "samples, also counts unequal designs and the training of shared weights; equal wall time counts "
+        "the agents' own computation too.",
     ),
     "targets": (
         "Samples to reach a target",
@@ -201,6 +203,16 @@ class ReportInput:
         return dict(final_rows(self.analysis.distribution).select("task", "samples").iter_rows())
 
     @property
+    def at_equal_cost(self) -> bool:
+        """Whether agents are compared at equal cost, so that numbers of samples are reference samples."""
+        return any(task.get("effort") == "cost" for task in self.tasks)
+
+    @property
+    def unit(self) -> str:
+        """What budgets count: "samples" or "reference samples"."""
+        return UNITS["cost" if self.at_equal_cost else "samples"]
+
+    @property
     def mixed(self) -> bool:
         """Whether tasks have different budgets."""
         return len(set(self.budgets.values())) > 1
@@ -282,7 +294,7 @@ def _map(report: ReportInput) -> Section:
     frame = report.analysis.lottery_map
     min_width = 50 + 44 * frame["samples"].n_unique()
     panels = report.panels(
-        frame, lambda rows, scale: charts.lottery_map(rows, report.agents), min_width=min_width
+        frame, lambda rows, scale: charts.lottery_map(rows, report.agents, report.unit), min_width=min_width
     )
     return Section(
         "map", panels, figures=_figures("lottery-map", panels), tables=["lottery_map"], panel_width=320
@@ -298,7 +310,7 @@ def _distributions(report: ReportInput) -> Section:
         "distributions",
         panels,
         figures=_figures("distributions", panels),
-        tables=["configurations", "distribution"],
+        tables=["configurations", "distribution", "controls"],
     )
 
 
@@ -315,7 +327,9 @@ def _tickets(report: ReportInput) -> Section:
 def _curves(report: ReportInput) -> Section:
     frame = report.analysis.curves
     series = _values(frame, "series")
-    axes = [a for a in ("samples", "seconds") if a in set(_values(frame, "axis"))]
+    axes = [a for a in ("samples", "cost", "seconds") if a in set(_values(frame, "axis"))]
+    # of equal effort
+    first = "cost" if report.at_equal_cost and "cost" in axes else next(iter(axes), "")
     panels: list[Panel] = []
     figures: dict[str, dict[str, Chart]] = {}
     for axis in axes:
@@ -329,7 +343,7 @@ def _curves(report: ReportInput) -> Section:
             rows = along.filter(pl.col("series") == one)
             figures |= _figures(f"curves-{axis}-{_slug(one)}", report.panels(rows, partial(draw, paper=True)))
     choices = [
-        *_choice("axis", "At equal", axes, axes[:1], {"seconds": "wall time"}),
+        *_choice("axis", "At equal", axes, [first], {"seconds": "wall time"}),
         *_choice("series", "Runs", series, [s for s in series if s == ALL_CONFIGURATIONS] or series[:1]),
     ]
     return Section("curves", panels, choices, figures, ["curves"])
@@ -337,7 +351,7 @@ def _curves(report: ReportInput) -> Section:
 
 def _targets(report: ReportInput) -> Section:
     def draw(rows: pl.DataFrame, scale: str, paper: bool = False) -> Chart:
-        return charts.targets(rows, report.agents, legend=paper, hover=not paper)
+        return charts.targets(rows, report.agents, unit=report.unit, legend=paper, hover=not paper)
 
     frame = report.analysis.targets
     distances = sorted(set(frame["target"].drop_nulls().to_list()))
@@ -366,7 +380,7 @@ def _tuning(report: ReportInput) -> Section:
     rows = report.at(frame, chosen).filter(pl.col("configurations") == k)
     choices = [
         *_choice("configurations", "Configurations tried (k)", _numbers(frame, "configurations"), [str(k)]),
-        *_choice("samples", "Samples each (B)", efforts, [chosen], EFFORTS),
+        *_choice("samples", f"{report.unit.capitalize()} each (B)", efforts, [chosen], EFFORTS),
     ]
     return Section(
         "tuning",
@@ -448,7 +462,7 @@ def _checkpoints(report: ReportInput, frame: pl.DataFrame) -> list[Choice]:
     """A choice of the number of samples, at first the budget of all tasks, or of each."""
     values = report.checkpoints(frame)
     budgets = [FULL] if report.mixed else [str(budget) for budget in report.budgets.values()]
-    return _choice("samples", "Samples per run", values, budgets or values[-1:], EFFORTS)
+    return _choice("samples", f"{report.unit.capitalize()} per run", values, budgets or values[-1:], EFFORTS)
 
 
 def _values(frame: pl.DataFrame, column: str) -> list[str]:

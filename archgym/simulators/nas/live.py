@@ -16,7 +16,7 @@ on different edges, with different initial weights.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,10 +24,20 @@ from archgym.errors import ArchGymError, unknown
 from archgym.simulator import Simulator
 from archgym.simulators.nas.cells import CELL_SPACE, representatives
 from archgym.simulators.nas.costs import get_network
-from archgym.simulators.nas.tabular import METRICS, PASSES, TRAINING_IMAGES
+from archgym.simulators.nas.tabular import (
+    COST_UNIT,
+    METRICS,
+    PASSES,
+    TRAINING_IMAGES,
+    convolution_controls,
+    shared_digits,
+)
 from archgym.simulators.nas.training.digits import load_digits_task
 from archgym.simulators.nas.training.train import BUDGETS, TORCH_VERSION, one_thread, train
 from archgym.space import Array, Indices
+
+if TYPE_CHECKING:
+    from archgym.shared import SharedTask
 
 SEEDS = (0, 1, 2)  # training seeds of the table that ships
 
@@ -50,6 +60,7 @@ class TrainedCell(Simulator):
     deterministic = False
     space = CELL_SPACE
     metrics = METRICS
+    cost_unit = COST_UNIT
 
     def __init__(self, noise: float = 0.5, epochs: int = 16, seed: str | int = "mean"):
         load_digits_task(noise)
@@ -77,12 +88,28 @@ class TrainedCell(Simulator):
         )
         costs = get_network("digits").costs(indices)
         columns: dict[str, Array] = {name: np.asarray(column, np.float64) for name, column in costs.items()}
-        columns["train_macs"] = PASSES * self.epochs * TRAINING_IMAGES["digits"] * columns["macs"]
+        columns["train_macs"] = self._train_macs(columns["macs"])
         columns |= zip(
             ("valid_accuracy", "test_accuracy", "train_seconds"), trained.reshape(-1, 3).T, strict=True
         )
         columns["feasible"] = np.ones(len(indices), bool)
         return columns
+
+    def _train_macs(self, macs: Array) -> Array:
+        return PASSES * self.epochs * TRAINING_IMAGES["digits"] * macs
+
+    def cost_of(self, indices: Indices) -> Array:
+        """Multiply-adds of all trainings behind each result, float64 [B]."""
+        macs = get_network("digits").costs(np.asarray(indices))["macs"].astype(np.float64)
+        return self._train_macs(macs) * (len(SEEDS) if self.seed == "mean" else 1)
+
+    def shared(self, seed: int, *, fresh: bool = True, partial: int = 1) -> SharedTask:
+        """Shared weights of all cells on the noisy digits."""
+        return shared_digits(self.noise, seed, fresh=fresh, partial=partial)
+
+    def controls(self) -> dict[str, tuple[Indices, Array]]:
+        """Rules of 3x3 convolutions (`convolution_controls`)."""
+        return convolution_controls()
 
     def canonical(self, indices: Indices) -> Indices:
         """The first cell of the same function and the same numbers of convolutions: [B, 6] -> [B, 6]."""

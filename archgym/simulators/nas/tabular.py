@@ -9,24 +9,31 @@ the ranking worse. Test accuracy, a cell's true worth, is only reported. Metrics
     train_seconds   time of training one seed up to the budget
     train_macs      multiply-adds of training one seed up to the budget: 3 macs per training image and epoch,
                     forward and backward
+
+A query costs the train_macs of all trainings behind it (`cost_of`): three where a mean averages three seeds.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from archgym.errors import ArchGymError, unknown
 from archgym.simulator import Metric, Simulator
-from archgym.simulators.nas.cells import CELL_SPACE, all_cells, first_of_equals
+from archgym.simulators.nas.cells import CELL_SPACE, CONV3, EDGES, all_cells, first_of_equals, live_edges
 from archgym.simulators.nas.costs import get_network
 from archgym.simulators.nas.tables.table import Table, load_table
 from archgym.space import Array, Indices
 
+if TYPE_CHECKING:
+    from archgym.shared import SharedTask
+
 # images per epoch
 TRAINING_IMAGES = {"digits": 896, "cifar10": 25_000, "cifar100": 50_000, "imagenet16-120": 151_700}
 PASSES = 3  # forward, and backward to inputs and to weights
+COST_UNIT = "multiply-adds of training"
 
 METRICS = (
     Metric("valid_accuracy", unit="1", better="higher"),
@@ -54,6 +61,8 @@ class NasCell(Simulator):
 
     identity = "archgym.simulators.nas.benchmark:NasCell"
 
+    cost_unit = COST_UNIT
+
     def __init__(self, dataset: str = "digits-0.5", epochs: int | None = None, seed: str | int = "mean"):
         self.table = load_table(dataset)
         if self.table.space != "cell":
@@ -74,6 +83,8 @@ class NasCell(Simulator):
         # [15625, seeds to choose from] each
         self._by_seed = {name: column[row] for name, column in accuracies.items()}
         self._n_seeds = np.isfinite(accuracies["valid_accuracy"]).sum(axis=1)[row]  # [15625]
+        trained = np.isfinite(self.table.valid_accuracy[:, :, budget]).sum(axis=1)[row]
+        self._trainings = trained if seed == "mean" else np.ones_like(trained)  # behind a result, [15625]
         self.metrics = tuple(
             metric for metric in METRICS if metric.name in self._by_seed or metric.name in self._fixed
         )
@@ -85,16 +96,41 @@ class NasCell(Simulator):
 
     def evaluate_indices(self, indices: Indices, rng: np.random.Generator | None = None) -> dict[str, Array]:
         """Indices [B, 6] -> every metric, float64 [B], and `feasible`, bool [B], all True."""
+        return self.look_up(indices, self.draw(len(indices), rng))
+
+    def draw(self, n: int, rng: np.random.Generator | None) -> Array | None:
+        """One number from 0 to 1 for each query, which chooses its training seed, [n]; None unless the seed
+        is random.
+        """
+        if not self.stochastic:
+            return None
+        if rng is None:
+            raise ArchGymError("seed='random' draws a training seed for every query: give rng=")
+        return rng.random((n, 1))[:, 0]
+
+    def look_up(self, indices: Indices, drawn: Array | None) -> dict[str, Array]:
+        """The columns of `evaluate_indices`, with the numbers of `draw`."""
         cell = self.space.to_ordinal(indices)
         columns = {name: column.take(cell) for name, column in self._fixed.items()}
-        if self.stochastic:
-            if rng is None:
-                raise ArchGymError("seed='random' draws a training seed for every query: give rng=")
-            drawn = (rng.random((len(cell), 1))[:, 0] * self._n_seeds[cell]).astype(np.int64)
+        seed = 0 if drawn is None else (drawn * self._n_seeds[cell]).astype(np.int64)
         for name, column in self._by_seed.items():
-            columns[name] = column[cell, drawn] if self.stochastic else column[:, 0].take(cell)
+            columns[name] = column[cell, seed]
         columns["feasible"] = np.ones(len(cell), bool)
         return columns
+
+    def cost_of(self, indices: Indices) -> Array:
+        """Multiply-adds of all trainings behind each result, which may be a mean: [B, 6] -> float64 [B]."""
+        cell = self.space.to_ordinal(indices)
+        return np.asarray(self._fixed["train_macs"][cell] * self._trainings[cell])
+
+    def shared(self, seed: int, *, fresh: bool = True, partial: int = 1) -> SharedTask | None:
+        """Shared weights of all cells on the noisy digits; None for tables of other data sets."""
+        noise = digits_noise(self.table.name)
+        return None if noise is None else shared_digits(noise, seed, fresh=fresh, partial=partial)
+
+    def controls(self) -> dict[str, tuple[Indices, Array]]:
+        """Rules of 3x3 convolutions (`convolution_controls`)."""
+        return convolution_controls()
 
     def canonical(self, indices: Indices) -> Indices:
         """The first cell of the same row of the table and the same numbers of convolutions: [B, 6] -> [B, 6].
@@ -103,6 +139,35 @@ class NasCell(Simulator):
         for each cell.
         """
         return self.space.from_ordinal(self._representatives[self.space.to_ordinal(indices)])
+
+
+def digits_noise(dataset: str) -> float | None:
+    """The level of noise of a data set "digits-<noise>"; None for other names."""
+    noise = re.fullmatch(r"digits-([0-9]*\.?[0-9]+)", dataset)
+    return None if noise is None else float(noise[1])
+
+
+def shared_digits(noise: float, seed: int, *, fresh: bool, partial: int) -> SharedTask:
+    """Shared weights of all cells on the noisy digits.
+
+    Raises:
+        MissingDependency: PyTorch or scikit-learn is not installed.
+    """
+    from archgym.simulators.nas.training.supernet import SharedDigits
+
+    return SharedDigits(noise, seed, fresh=fresh, partial=partial)
+
+
+def convolution_controls() -> dict[str, tuple[Indices, Array]]:
+    """Cells by their 3x3 convolutions: the one that has no other operation, and all in the order of the
+    number of live ones.
+    """
+    cells = all_cells()
+    live = (live_edges(cells) & (cells == CONV3)).sum(axis=1).astype(float)
+    return {
+        "all 3x3 convolutions": (np.full((1, len(EDGES)), CONV3), np.zeros(1)),
+        "most 3x3 convolutions": (cells, live),
+    }
 
 
 def _budget(table: Table, epochs: int | None) -> tuple[int, int]:
