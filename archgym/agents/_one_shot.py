@@ -109,14 +109,13 @@ class OneShotAgent(Agent):
         if ledger.cost_budget is None:
             return steps
         kept = min(self.finalists * evaluator.reference_cost, ledger.cost_budget / 2)
+        spare, estimates = ledger.cost_budget - kept, self.expected_cost(task, 0)
+        fewer = self.ranks_fewer and estimates > spare / 2
+        task.meter.limit = spare - (spare / 2 if fewer else estimates)
         # designs are not equally large: estimates may take half the finalists' share if they must, but leave
-        # one reference sample
-        self._estimates_end = ledger.cost_budget - max(kept / 2, min(kept, evaluator.reference_cost))
-        estimates = self.expected_cost(task, 0)
-        task.meter.limit = ledger.cost_budget - kept - estimates
-        if self.ranks_fewer and 2 * estimates > ledger.cost_budget - kept:
-            self._estimates_end = ledger.cost_budget - kept
-            task.meter.limit = self._estimates_end / 2
+        # one reference sample, and all of the share where fewer designs are ranked anyway
+        left = kept if fewer else max(kept / 2, min(kept, evaluator.reference_cost))
+        self._estimates_end = ledger.cost_budget - left
         per_step = (self.expected_cost(task, steps) - estimates) / steps
         return int(min(steps, max(1, (task.meter.limit - task.meter.cost) / per_step)))
 
