@@ -366,7 +366,7 @@ def _print_result(
     else:
         print_design(console, result.best_design, result.best_metrics, simulator.metrics)
     facts = [] if result.best_reward is None else [("Reward", number(result.best_reward))]
-    speed = f"{seconds:.3g} s, {result.samples / max(seconds, 1e-9):,.0f} per second"
+    speed = f"{seconds:.3g} s, {_rate(result.samples / max(seconds, 1e-9))} per second"
     cached = f", {result.cache_hits:,} from the cache" if result.cache_hits else ""
     facts.append(("Samples", f"{result.samples:,} ({result.unique:,} distinct{cached}); {speed}"))
     facts += [*_cost(result, simulator), *more_facts, *_comparison(result, simulator, objective)]
@@ -389,6 +389,10 @@ def _print_result(
     if result.incumbents:
         console.print()
         console.print(_measured_again(result.incumbents, simulator, objective))
+
+
+def _rate(rate: float) -> str:
+    return f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
 
 
 def _cost(result: SearchResult, simulator: Simulator) -> list[tuple[str, str]]:
