@@ -164,7 +164,8 @@ class Evaluator:
             BudgetExhausted: the batch crossed the budget (what was left has been evaluated and recorded).
         """
         indices, contexts = self._legal(actions, n), self._contexts_of(rows)
-        admitted = self.ledger.admit(n, indices, contexts)
+        ledger = self.ledger
+        admitted = ledger.admit(n, indices, contexts) if ledger.asks_costs else ledger.admit(n)
         if admitted < n:
             indices = indices[:admitted]
             contexts = None if contexts is None else contexts[:admitted]
@@ -210,7 +211,10 @@ class Evaluator:
             evaluation = self.evaluate(np.asarray(action)[None], 1)
             return self.observe(evaluation, remaining)[0], self.info(evaluation, 0)
         indices, ordinal = found
-        self.ledger.admit(1, action[None])
+        if self.ledger.asks_costs:
+            self.ledger.admit(1, action[None])
+        else:
+            self.ledger.admit(1)
         before = perf_counter()
         numbers, feasible, valid, failure = answers.look_up(ordinal, self)
         now = perf_counter()

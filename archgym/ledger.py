@@ -156,6 +156,11 @@ class Ledger:
             self.charges.append(Charge(self.samples, float(amount), what))
         self._paid += amount
 
+    @property
+    def asks_costs(self) -> bool:
+        """Whether `admit` needs the designs, because a cost budget or a cost before the first sample is due."""
+        return self._cost_budget is not None or bool(self._before)
+
     def admit(self, n: int, indices: Indices | None = None, contexts: Indices | None = None) -> int:
         """How many of n designs the budgets still allow.
 
