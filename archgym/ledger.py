@@ -158,7 +158,7 @@ class Ledger:
 
     @property
     def asks_costs(self) -> bool:
-        """Whether `admit` needs the designs, because a cost budget or a cost before the first sample is due."""
+        """Whether `admit` needs the designs: for a cost budget, or a cost before the first sample."""
         return self._cost_budget is not None or bool(self._before)
 
     def admit(self, n: int, indices: Indices | None = None, contexts: Indices | None = None) -> int:
