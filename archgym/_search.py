@@ -64,9 +64,9 @@ class SearchResult:
         best_metrics: metrics of that design, report-only ones included; None if none was valid.
         best_reward: reward of that design; None if none was valid.
         samples: number of designs sent to the simulator.
-        cost: cost of the samples and of what was charged beside them, in `cost_unit`.
+        cost: cost of the samples, plus all charges, in `cost_unit`.
         cost_unit: unit of costs.
-        charges: what was charged beside samples, such as the training of shared weights, in order.
+        charges: costs other than samples, such as training shared weights, in order.
         unique: number of distinct designs among them.
         cache_hits: number of samples answered from a cache.
         history: columns [samples]: `sample`, every parameter (values), every metric, `feasible`, `valid`,

@@ -40,7 +40,7 @@ class Charge(NamedTuple):
     Attributes:
         sample: number of samples before it.
         amount: cost, in the simulator's `cost_unit`.
-        what: what it was for, such as "training".
+        what: purpose, such as "training".
     """
 
     sample: int
@@ -140,7 +140,7 @@ class Ledger:
 
         Args:
             amount: cost, in the simulator's `cost_unit`.
-            what: what it is for; consecutive charges for the same are added up.
+            what: purpose; consecutive charges for one purpose are added up.
 
         Raises:
             BudgetExhausted: the cost budget cannot pay it; nothing is charged.

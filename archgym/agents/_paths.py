@@ -46,7 +46,7 @@ def draw_valid(task: SharedTask, n: int, sample: Callable[[int], Indices]) -> In
     Args:
         task: the shared weights.
         n: number of designs.
-        sample: function of a number that draws as many designs.
+        sample: function that draws n designs, int64 [n, P].
     """
     found: dict[bytes, Indices] = {}
     for _ in range(ROUNDS):

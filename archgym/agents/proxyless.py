@@ -85,7 +85,7 @@ class Proxyless(OneShotAgent):
         return most_probable(log_softmax(self.alpha, task.allowed), k, task)
 
     def move_alpha(self, task: SharedTask, rng: np.random.Generator) -> None:
-        """Take a step of alpha with two operations of every edge that has as many."""
+        """Take a step of alpha, with two operations of every edge, or one where it has no other."""
         import torch
 
         log_p = log_softmax(self.alpha, task.allowed)

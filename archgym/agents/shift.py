@@ -30,7 +30,7 @@ from archgym.agents._paths import (
 from archgym.shared import SharedTask
 from archgym.space import Array, DesignSpace, Indices, Integer, Real
 
-LISTED = 1 << 14  # designs of the largest space that is sorted whole; as many random ones of a larger one
+LISTED = 1 << 14  # designs that are sorted: all of a space up to this size, random ones of a larger space
 MEMORY = 0.9  # share of the old mean loss kept per step
 
 

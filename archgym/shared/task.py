@@ -6,7 +6,7 @@
 
 A parameter of the space is an edge of the network, its values are the operations there. Every pass is charged
 before it runs, in multiply-adds: images x multiply-adds per image, three times that while gradients are
-recorded (forward, and backward to inputs and to weights). There is no way to the test images.
+recorded (forward, and backward to inputs and to weights). No method gives test images.
 """
 
 from __future__ import annotations

@@ -71,5 +71,5 @@ class CellFidelities(Simulator):
         return costs
 
     def canonical(self, indices: Indices) -> Indices:
-        """The representative of each cell (`NasCell.canonical`), after as many epochs: [B, 7] -> [B, 7]."""
+        """The representative of each cell (`NasCell.canonical`), epochs unchanged: [B, 7] -> [B, 7]."""
         return np.concatenate([self.full.canonical(indices[:, :-1]), indices[:, -1:]], axis=1)
