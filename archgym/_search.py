@@ -515,7 +515,8 @@ def _samples(budget: int | None, cost_budget: float | None, env: str, env_kwargs
     if budget is not None:
         return whole("budget", budget, least=1)
     with closing(gymnasium.make(env, **{**_settled(env_kwargs)[0], **_settled(env_kwargs)[2]})) as made:
-        samples = float(cost_budget or 0) / core(made).evaluator.reference_cost
+        core(made).ledger.cost_budget = cost_budget  # refuses what is no budget
+        samples = (cost_budget or 0) / core(made).evaluator.reference_cost
         return max(1, math.ceil(round(samples, 6)))  # a whole number of them stays one
 
 

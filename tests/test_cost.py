@@ -129,6 +129,8 @@ def test_budgets_and_charges_are_finite_numbers(wrong):
     ledger = Ledger(Priced())
     with pytest.raises(ArchGymError, match="expected a cost budget as a finite number"):
         ledger.cost_budget = wrong
+    with pytest.raises(ArchGymError, match="expected a cost budget as a finite number"):
+        archgym.search("archgym/NKLandscape-v0", "random", cost_budget=wrong)
 
 
 def test_samples_cost_one_each_unless_the_simulator_says_otherwise():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, closing
@@ -167,6 +168,8 @@ def _budgets(
     """The budgets of a search, in samples and in the simulator's unit of cost."""
     if reference_samples is None:
         return {"budget": BUDGET if budget is None else budget}
+    if not 0 < reference_samples < math.inf:
+        raise ArchGymError(f"expected --reference-samples as a number > 0, got {reference_samples:g}")
     with closing(gymnasium.make(env, **settings)) as made:
         return {"budget": budget, "cost_budget": reference_samples * core(made).evaluator.reference_cost}
 
