@@ -294,7 +294,10 @@ def _controls(task: ScoredTask) -> list[ControlRow]:
 
 
 def _beaten(task: ScoredTask, budget: Mapping[str, Array]) -> list[Conclusion]:
-    """A sentence for each rule that beats the mean of agents at no more cost, with the fewest designs."""
+    """A sentence for each rule that beats the mean of agents at no more cost: with the number of designs
+    that beats most of them, of equals the smallest.
+    """
+    most: dict[str, int] = {}
     found: dict[str, Conclusion] = {}
     means = {agent: float(known_mean(budget[agent].ravel())) for agent in task.agents}
     costs = {
@@ -306,7 +309,8 @@ def _beaten(task: ScoredTask, budget: Mapping[str, Array]) -> list[Conclusion]:
     for control in task.runs.controls:
         score = control.reward - task.reference
         beaten = {a: m for a, m in means.items() if m < score and control.cost <= costs[a]}
-        if beaten and control.name not in found:
+        if len(beaten) > most.get(control.name, 0):
+            most[control.name] = len(beaten)
             found[control.name] = words.control_beats(task, control, beaten)
     return list(found.values())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -215,6 +216,22 @@ def test_the_report_says_reference_samples_and_what_a_control_reaches(tmp_path):
     assert "Controls: what needs no search" in page and "cost, reference samples" in page
     assert "Expected reference samples until" in page and "reference samples per run" in page.lower()
     assert not any("no worth" in s for s in analyse([without_control()], replicates=20).conclusions)
+
+
+@pytest.mark.parametrize(
+    ("reward", "told"),
+    [
+        (-0.6, "for 1 reference sample, more than random (0.3679) with"),
+        (-0.1, "for 4 reference samples, more than random (0.3679) and a (0.6065) with"),
+    ],
+)
+def test_the_control_that_beats_most_agents_is_told(reward, told):
+    task = by_hand("cost")
+    (control,) = task.controls
+    larger = control._replace(samples=3, cost=4.0, rewards=np.array([reward]), shares=np.ones(1))
+    found = analyse([replace(task, controls=[control, larger])], replicates=20)
+    (sentence,) = [s for s in found.conclusions if "the control" in s]
+    assert told in sentence
 
 
 def without_control():
