@@ -25,8 +25,9 @@ figures.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -105,18 +106,24 @@ class LayerModel:
     Args:
         layers: the layers, [L].
         table: energies and areas of a technology.
+        kinds: precisions, and whether double-buffered, of the designs; all by default.
     """
 
-    def __init__(self, layers: tuple[Layer, ...], table: EnergyTable):
+    def __init__(
+        self,
+        layers: tuple[Layer, ...],
+        table: EnergyTable,
+        kinds: Sequence[tuple[str, bool]] = tuple(product(PRECISIONS, (False, True))),
+    ):
         self.layers, self.table = layers, table
         self.macs = np.array([layer.macs for layer in layers], float)  # [L], all repeats
         self._columns = columns(layers)
-        curves = [
-            curve(layer, p, bool(d)) for p in PRECISIONS.values() for d in (False, True) for layer in layers
-        ]
+        self._kinds = np.full(2 * len(PRECISIONS), len(kinds))  # place of each kind
+        self._kinds[[2 * _PRECISION_INDEX[p] + d for p, d in kinds]] = np.arange(len(kinds))
+        curves = [curve(layer, PRECISIONS[p], d) for p, d in kinds for layer in layers]
         sizes = [len(c.need) for c in curves]
-        # by precision and buffering, and layer
-        self._offset = np.cumsum([0, *sizes[:-1]]).reshape(2 * len(PRECISIONS), len(layers))
+        # by kind and layer
+        self._offset = np.cumsum([0, *sizes[:-1]]).reshape(len(kinds), len(layers))
         # [fields of Tiles, T]
         self._curves = np.array([np.concatenate([getattr(c, f.name) for c in curves]) for f in fields(Tiles)])
         self._needs = [c.need for c in curves]
@@ -124,7 +131,7 @@ class LayerModel:
 
     def least_buffer_bytes(self, layer: int, precision: str, double_buffering: bool) -> int:
         """The smallest global buffer that holds a tile of a layer, bytes."""
-        kind = 2 * list(PRECISIONS).index(precision) + int(double_buffering)
+        kind = self._kinds[2 * _PRECISION_INDEX[precision] + double_buffering]
         return int(self._needs[kind * len(self.layers) + layer][0])
 
     def costs(self, designs: Mapping[str, Array]) -> LayerCosts:
@@ -270,7 +277,7 @@ class LayerModel:
         self, designs: Mapping[str, Array], precision: npt.NDArray[np.int64]
     ) -> tuple[npt.NDArray[np.bool_], Tiles]:
         """The tile of every layer in every design's buffer, [U, L], and whether there is one."""
-        kind = 2 * precision + designs["double_buffering"]
+        kind = self._kinds[2 * precision + designs["double_buffering"]]
         sizes = (KIB * designs["buffer_kb"]).tolist()
         row = {size: i for i, size in enumerate(dict.fromkeys(sizes))}  # a space has few
         places = np.array([self._place(size) for size in row], np.int64).reshape(-1, *self._offset.shape)
