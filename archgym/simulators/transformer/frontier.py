@@ -65,13 +65,12 @@ def frontier(space: DesignSpace, parts: Sequence[Settings], largest: npt.NDArray
 
 
 def _possible(space: DesignSpace, part: Settings) -> tuple[Indices, Floats]:
-    """Settings that a feasible design can have, as rows [S, P] of the space, and their costs: inactive
+    """Settings that a design can have, as rows [S, P] of the space, and their costs: inactive
     parameters stand at their inactive indices.
     """
     rows = np.zeros((len(part.rows), len(space)), np.int64)
     rows[:, part.places] = part.rows
     possible = (space.canonical(rows)[:, part.places] == part.rows).all(axis=1)
-    possible &= np.isfinite(part.costs).all(axis=1)
     return rows[possible], part.costs[possible]
 
 

@@ -91,10 +91,11 @@ class VisionTransformer(Simulator):
             raise unknown("precision", precision, PRECISION_NAMES)
         if schedule not in SCHEDULES:
             raise unknown("schedule", schedule, SCHEDULES)
+        self.name, self.precision, self.schedule = space, precision, schedule
         self.macro = SPACES[space]()
         self.space = self.macro.space
-        self.precision, self.schedule = precision, schedule
-        self.bytes = PRECISIONS[precision].operand_bytes
+        self.bytes = PRECISIONS[precision].operand_bytes  # of a number
+        self.clock_hz = 1e6 * ACCELERATOR["clock_mhz"]
 
     @cached_property
     def _tables(self) -> list[_Table]:
@@ -112,9 +113,9 @@ class VisionTransformer(Simulator):
         columns: dict[str, Array] = dict(zip(QUANTITIES, totals.T, strict=True))
         return {
             **{metric.name: columns[metric.name] for metric in self.metrics if metric.name in columns},
-            "latency_s": columns["cycles"] / (1e6 * ACCELERATOR["clock_mhz"]),
+            "latency_s": columns["cycles"] / self.clock_hz,
             "peak_memory_bytes": self.bytes * columns["peak"],
-            "feasible": np.isfinite(columns["cycles"]),
+            "feasible": np.ones(len(indices), bool),
         }
 
     def candidates(self, objective: Objective) -> Candidates | None:
@@ -152,18 +153,18 @@ class Cycles:
     """
 
     def __init__(self, precision: str):
-        self.design = {name: np.array([value]) for name, value in ACCELERATOR.items()}
-        self.design["precision"] = np.array([precision])
+        self.design = {
+            name: np.array([value]) for name, value in {**ACCELERATOR, "precision": precision}.items()
+        }
         self._kind = (precision, bool(ACCELERATOR["double_buffering"]))
         self._known: dict[Layer, float] = {}
 
     def of(self, layers: Sequence[Layer]) -> list[float]:
-        """Cycles of each layer; infinite where it does not fit the buffer."""
+        """Cycles of each layer, all of which fit the buffer."""
         new = tuple(layer for layer in dict.fromkeys(layers) if layer not in self._known)
         if new:
             costs = LayerModel(new, load_energy_table(TECHNOLOGY), [self._kind]).costs(self.design)
-            cycles = np.where(costs.fits[0], costs.cycles[0], math.inf)
-            self._known.update(zip(new, cycles.tolist(), strict=True))
+            self._known.update(zip(new, costs.cycles[0].tolist(), strict=True))
         return [self._known[layer] for layer in layers]
 
 
