@@ -21,6 +21,7 @@ Fast and Elitist Multiobjective Genetic Algorithm: NSGA-II", 2002).
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -55,6 +56,8 @@ def non_dominated(points: Array) -> Array:
     if points.shape[1] == 2:
         front[:1] = True
         front[1:] = distinct[1:, 1] < np.minimum.accumulate(distinct[:-1, 1])
+    elif points.shape[1] == 3:
+        front[_above_stairs(distinct[:, 1:])] = True
     else:
         ranks = np.stack(
             [np.unique(column, return_inverse=True)[1].reshape(-1) for column in distinct.T], axis=1
@@ -68,6 +71,25 @@ def non_dominated(points: Array) -> Array:
     chosen = np.empty(len(points), bool)
     chosen[order] = front[np.cumsum(new) - 1]
     return chosen
+
+
+def _above_stairs(points: Array) -> list[int]:
+    """Places of the points [N, 2] that no earlier one is no worse than, in N log N steps: those so far are
+    stairs, along which the second coordinate falls as the first rises.
+    """
+    first: list[float] = []
+    second: list[float] = []
+    found = []
+    for place, (x, y) in enumerate(points.tolist()):
+        start = bisect_right(first, x)
+        if start and second[start - 1] <= y:
+            continue
+        start = end = bisect_left(first, x)
+        while end < len(second) and second[end] >= y:
+            end += 1
+        first[start:end], second[start:end] = [x], [y]
+        found.append(place)
+    return found
 
 
 def front_ranks(points: Array) -> Indices:

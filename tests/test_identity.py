@@ -46,6 +46,7 @@ SIMULATORS = {
     "archgym.simulators.softmax.library:SoftmaxLibrary",
     "archgym.simulators.softmax.measured:MeasuredSoftmax",
     "archgym.simulators.softmax.model:SoftmaxCostModel",
+    "archgym.simulators.transformer.model:VisionTransformer",
     "archgym.workers:Isolated",
     "archgym.workers:Parallel",
 }

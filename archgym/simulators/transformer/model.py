@@ -34,7 +34,7 @@ from archgym.simulators.accelerator.energy import load_energy_table
 from archgym.simulators.accelerator.layers import Layer
 from archgym.simulators.accelerator.model import LayerModel
 from archgym.simulators.transformer.blocks import Block, joined
-from archgym.simulators.transformer.frontier import Settings, frontier
+from archgym.simulators.transformer.frontier import Limits, Settings, frontier
 from archgym.simulators.transformer.spaces import SPACES, Part
 from archgym.space import Array, DesignSpace, Indices
 
@@ -55,6 +55,8 @@ SCHEDULES = ("layer", "token")
 
 QUANTITIES = ("params", "macs", "cycles", "depth", "tokens", "width", "peak")
 PEAK = QUANTITIES.index("peak")  # the largest of the parts'; others are summed
+
+_SIGNS = {Minimize: 1.0, AtMost: 1.0, Maximize: -1.0, AtLeast: -1.0}
 
 Floats = npt.NDArray[np.float64]
 
@@ -97,6 +99,11 @@ class VisionTransformer(Simulator):
         self.bytes = PRECISIONS[precision].operand_bytes  # of a number
         self.clock_hz = 1e6 * ACCELERATOR["clock_mhz"]
 
+    @property
+    def _scales(self) -> dict[str, tuple[str, float]]:
+        """Metrics that are a quantity times a unit."""
+        return {"latency_s": ("cycles", 1 / self.clock_hz), "peak_memory_bytes": ("peak", float(self.bytes))}
+
     @cached_property
     def _tables(self) -> list[_Table]:
         cycles = Cycles(self.precision)
@@ -122,23 +129,26 @@ class VisionTransformer(Simulator):
         """Designs that no other beats in what the objective wants low or high; None where it wants something
         both, or near a target.
         """
-        signs: dict[str, float] = {}
+        wanted: dict[str, tuple[float, float, bool]] = {}  # sign, limit and whether lower is better
         for part in (*objective.terms, *objective.constraints):
-            wanted = {Minimize: 1.0, AtMost: 1.0, Maximize: -1.0, AtLeast: -1.0}.get(type(part), 0.0)
-            name = {"latency_s": "cycles", "peak_memory_bytes": "peak"}.get(part.metric, part.metric)
-            if not wanted or part.weight < 0 or signs.setdefault(name, wanted) != wanted:
+            sign = _SIGNS.get(type(part), 0.0)
+            name, unit = self._scales.get(part.metric, (part.metric, 1.0))
+            before, limit, lower = wanted.get(name, (sign, math.inf, False))
+            if not sign or part.weight < 0 or before != sign or (name == "peak" and sign < 0):
                 return None
-        if signs.get("peak") == -1.0:  # the largest does not fall with its parts
-            return None
-        names = [name for name in QUANTITIES if name in signs]
+            if isinstance(part, (AtMost, AtLeast)):
+                limit = min(limit, sign * part.limit / unit)
+            wanted[name] = sign, limit, lower or isinstance(part, (Minimize, Maximize))
+        names = [name for name in QUANTITIES if name in wanted]
+        signs, most, lower_better = zip(*(wanted[name] for name in names), strict=True)
         places = [QUANTITIES.index(name) for name in names]
         found = frontier(
             self.space,
             [
-                Settings(table.places, table.rows, table.all_costs()[:, places] * [signs[n] for n in names])
+                Settings(table.places, table.rows, table.all_costs()[:, places] * signs)
                 for table in self._tables
             ],
-            np.array(names) == "peak",
+            Limits(np.array(names) == "peak", np.array(most), np.array(lower_better)),
         )
         return Candidates(
             len(found), lambda chunk: (found[start : start + chunk] for start in range(0, len(found), chunk))

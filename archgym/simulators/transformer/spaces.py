@@ -96,7 +96,7 @@ def mcuformer(widths: Sequence[int], heads: Sequence[int], ratios: Sequence[floa
     ]
     parts = [Part(("patch_size", "width"), _patches)]
     for block in range(1, DEEPEST + 1):
-        when = None if block <= 12 else {"depth": list(range(block, DEEPEST + 1))}
+        when = {} if block <= 12 else {"depth": list(range(block, DEEPEST + 1))}
         parameters += [
             Ordinal(f"heads{block}", heads, when=when),
             Ordinal(f"mlp_ratio{block}", ratios, when=when),
