@@ -41,8 +41,8 @@ All networks are feasible. Parameters of the default space, turbovit:
 | 3 | macs: multiply-adds for one image | 1 | |
 | 4 | peak_memory_bytes: most activations alive at once | B | lower |
 | 5 | tokens: tokens of the last block | 1 | |
-| 6 | depth: number of blocks | 1 | |
-| 7 | width: channels of the last block | 1 | |
+| 6 | blocks: number of blocks | 1 | |
+| 7 | channels: channels of the last block | 1 | |
 
 ## Rewards
 By default -log(latency_s / reference), minus log(excess) of every limit missed: parameters and multiply-adds
@@ -86,7 +86,7 @@ target, have a known optimum for turbovit alone.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import cast
+from typing import Any, cast
 
 from archgym.errors import ArchGymError, unknown
 from archgym.objective import AtLeast, AtMost, Maximize, Minimize, Objective
@@ -94,14 +94,14 @@ from archgym.registry import register_env
 from archgym.simulator import Simulator
 from archgym.simulators.transformer.model import VisionTransformer
 
-GOALS = {
+GOALS: dict[str, type[Minimize | Maximize]] = {
     "latency_s": Minimize,
     "peak_memory_bytes": Minimize,
     "params": Maximize,
     "macs": Maximize,
 }
 COSTS = ("latency_s", "cycles", "peak_memory_bytes")  # limited from above, capacity from below
-CAPACITY = ("params", "macs", "tokens", "depth", "width")
+CAPACITY = ("params", "macs", "tokens", "blocks", "channels")
 
 SRAM = 320 * 1024  # bytes, of MCUFormer's STM32F746
 LIMITS: dict[str, dict[str, float]] = {
@@ -110,7 +110,7 @@ LIMITS: dict[str, dict[str, float]] = {
     "turbovit": {"params": 12.7e6, "macs": 2.2e9},
     "ascan": {"params": 50e6, "macs": 8e9},
 }
-PRESETS = {
+PRESETS: dict[str, dict[str, Any]] = {
     "mcuformer": {"space": "mcuformer"},
     "mcuformer_small": {"space": "mcuformer_small", "schedule": "token"},
     "turbovit": {"space": "turbovit"},
@@ -131,10 +131,10 @@ _MEDIANS: dict[str, dict[str, float]] = {
     "ascan": {"latency_s": 0.13, "params": 7.0e7, "macs": 1.8e10, "peak_memory_bytes": 2.1e7},
 }
 _SIZES: dict[str, dict[str, float]] = {
-    "mcuformer": {"tokens": 82, "depth": 13, "width": 192},
-    "mcuformer_small": {"tokens": 82, "depth": 13, "width": 384},
-    "turbovit": {"tokens": 49, "depth": 15, "width": 640},
-    "ascan": {"tokens": 49, "depth": 16, "width": 640},
+    "mcuformer": {"tokens": 82, "blocks": 13, "channels": 192},
+    "mcuformer_small": {"tokens": 82, "blocks": 13, "channels": 384},
+    "turbovit": {"tokens": 49, "blocks": 15, "channels": 640},
+    "ascan": {"tokens": 49, "blocks": 16, "channels": 640},
 }
 
 

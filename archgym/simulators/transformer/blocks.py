@@ -47,17 +47,17 @@ class Block:
         layers: layers in order; equal ones have equal names.
         vectors: learned numbers outside the layers.
         by_layer, by_token: the most elements alive at once under each schedule.
-        depth: number of transformer and convolution blocks; 0 for what surrounds them.
-        tokens, width: tokens and channels that a head takes in; 0 in other parts.
+        blocks: number of transformer and convolution blocks; 0 for what surrounds them.
+        tokens, channels: what a head takes in; 0 in other parts.
     """
 
     layers: tuple[Layer, ...]
     vectors: int
     by_layer: int
     by_token: int
-    depth: int = 0
+    blocks: int = 0
     tokens: int = 0
-    width: int = 0
+    channels: int = 0
 
     @property
     def parameters(self) -> int:
@@ -151,7 +151,7 @@ def transformer(block: Attention) -> Block:
             residual + tokens * inner + _widest(projection[1:]),
             residual + _widest([*up, *down[1:]]),
         ),
-        depth=1,
+        blocks=1,
     )
 
 
@@ -192,7 +192,7 @@ def pooled_transformer(block: Attention, width: int) -> Block:
             kept + fewer * inner + wide,
             kept + _widest([wide, block.hidden, wide]),
         ),
-        depth=1,
+        blocks=1,
     )
 
 
@@ -207,7 +207,7 @@ def bottleneck(size: int, channels: int, kernel: int, expansion: int) -> Block:
         vectors=0,
         by_layer=kept + pixels * inner + kept,
         by_token=kept + inner + kept,
-        depth=1,
+        blocks=1,
     )
 
 
@@ -237,20 +237,20 @@ def head(tokens: int, width: int, normalized: bool) -> Block:
         by_layer=max(kept + (kept if normalized else width), width + CLASSES),
         by_token=max(kept + (2 if normalized else 1) * width, width + CLASSES),
         tokens=tokens,
-        width=width,
+        channels=width,
     )
 
 
-def joined(blocks: Sequence[Block]) -> Block:
+def joined(parts: Sequence[Block]) -> Block:
     """Blocks one after the other."""
     return Block(
-        layers=tuple(layer for block in blocks for layer in block.layers),
-        vectors=sum(block.vectors for block in blocks),
-        by_layer=max((block.by_layer for block in blocks), default=0),
-        by_token=max((block.by_token for block in blocks), default=0),
-        depth=sum(block.depth for block in blocks),
-        tokens=sum(block.tokens for block in blocks),
-        width=sum(block.width for block in blocks),
+        layers=tuple(layer for block in parts for layer in block.layers),
+        vectors=sum(block.vectors for block in parts),
+        by_layer=max((block.by_layer for block in parts), default=0),
+        by_token=max((block.by_token for block in parts), default=0),
+        blocks=sum(block.blocks for block in parts),
+        tokens=sum(block.tokens for block in parts),
+        channels=sum(block.channels for block in parts),
     )
 
 

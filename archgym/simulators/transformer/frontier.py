@@ -106,7 +106,7 @@ def _limited(costs: Floats, rest: Sequence[Floats], limits: Limits) -> tuple[npt
     least = np.where(limits.largest, 0, sum(part.min(axis=0) for part in rest))
     most = np.where(limits.largest, 0, sum(part.max(axis=0) for part in rest))
     slack = np.where(np.isfinite(limits.most), SLACK * np.abs(limits.most), 0)
-    within = (costs + least <= limits.most + slack).all(axis=1)
+    within: npt.NDArray[np.bool_] = np.all(costs + least <= limits.most + slack, axis=1)
     needed = np.where(limits.lower, costs, np.maximum(costs, limits.most - slack - most))
     return within, needed[within]
 

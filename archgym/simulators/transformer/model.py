@@ -3,8 +3,8 @@
     params, macs, cycles    sums over a network's parts of those of their layers (`blocks`)
     peak_memory_bytes       largest number of activations alive at once, times bytes of one
     latency_s             = cycles / clock
-    depth                   number of transformer and convolution blocks
-    tokens, width           tokens of the last block, and their channels
+    blocks                  number of transformer and convolution blocks
+    tokens, channels        tokens of the last block, and their channels
 
 Parameters, multiply-adds and peak memory are exact for the networks that `blocks` and `spaces` describe.
 Cycles are those of the analytical model of an accelerator (`accelerator.model`) on the default design of
@@ -53,7 +53,7 @@ TECHNOLOGY = "45nm"  # whose energies are not used
 PRECISION_NAMES = ("int8", "fp32")
 SCHEDULES = ("layer", "token")
 
-QUANTITIES = ("params", "macs", "cycles", "depth", "tokens", "width", "peak")
+QUANTITIES = ("params", "macs", "cycles", "blocks", "tokens", "channels", "peak")
 PEAK = QUANTITIES.index("peak")  # the largest of the parts'; others are summed
 
 _SIGNS = {Minimize: 1.0, AtMost: 1.0, Maximize: -1.0, AtLeast: -1.0}
@@ -82,8 +82,8 @@ class VisionTransformer(Simulator):
         Metric("macs", "1"),
         Metric("peak_memory_bytes", "B", "lower"),
         Metric("tokens", "1"),
-        Metric("depth", "1"),
-        Metric("width", "1"),
+        Metric("blocks", "1"),
+        Metric("channels", "1"),
     )
 
     def __init__(self, space: str = "turbovit", precision: str = "int8", schedule: str = "layer"):
@@ -224,9 +224,9 @@ class _Table:
                 block.parameters,
                 block.macs,
                 sum(next(cycles) for _ in block.layers),
-                block.depth,
+                block.blocks,
                 block.tokens,
-                block.width,
+                block.channels,
                 block.by_layer if self._schedule == "layer" else block.by_token,
             )
 
