@@ -30,6 +30,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache, cached_property
 from itertools import pairwise
 
 from archgym.simulators.accelerator.layers import Layer
@@ -59,12 +60,12 @@ class Block:
     tokens: int = 0
     channels: int = 0
 
-    @property
+    @cached_property
     def parameters(self) -> int:
         """Learned numbers."""
         return self.vectors + sum(layer.parameters for layer in self.layers)
 
-    @property
+    @cached_property
     def macs(self) -> int:
         """Multiply-adds for one image."""
         return sum(layer.macs for layer in self.layers)
@@ -119,6 +120,7 @@ def embedding(image: int, kernel: int, stride: int, padding: int, width: int, cl
     )
 
 
+@cache
 def transformer(block: Attention) -> Block:
     """Attention and a perceptron, each after a layer normalisation and with a residual."""
     tokens, width, inner = block.tokens, block.width, block.heads * block.head_dim
@@ -243,6 +245,8 @@ def head(tokens: int, width: int, normalized: bool) -> Block:
 
 def joined(parts: Sequence[Block]) -> Block:
     """Blocks one after the other."""
+    if len(parts) == 1:
+        return parts[0]
     return Block(
         layers=tuple(layer for block in parts for layer in block.layers),
         vectors=sum(block.vectors for block in parts),
