@@ -5,16 +5,16 @@ from __future__ import annotations
 import itertools
 import pickle
 
-import gymnasium
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-import archgym
 from archgym import (
+    ArchEnv,
     ArchGymError,
+    ArchVectorEnv,
     Categorical,
     DesignSpace,
     Integer,
@@ -24,7 +24,12 @@ from archgym import (
     Ordinal,
     Real,
     Simulator,
+    find_optimum,
 )
+from archgym.infos import finished
+from archgym.simulator_wrappers import Tabulated
+from archgym.task import Task
+from archgym.testing import check_simulator
 
 
 @st.composite
@@ -82,6 +87,10 @@ def test_designs_equal_those_of_brute_force(space):
     canonical = space.canonical(product)
     assert {tuple(row) for row in canonical.tolist()} == set(expected)
     assert np.array_equal(space.to_ordinal(product), space.to_ordinal(canonical))
+    for given_row, row, active, n in zip(
+        product[:20], canonical, space.active(product), space.to_ordinal(product), strict=False
+    ):
+        assert space.order.rank_one(given_row.tolist()) == (row.tolist(), active.tolist(), n)
     for per in ("design", "parameter"):
         drawn = space.sample(20, np.random.default_rng(0), per=per)
         assert {tuple(row) for row in drawn.tolist()} <= set(expected)
@@ -215,22 +224,32 @@ class Layers(Simulator):
 
     def evaluate(self, designs, rng=None):
         assert (designs["w2"][designs["depth"] == 1] == 2).all()
-        return {"width": designs["w1"] + np.where(designs["depth"] == 2, designs["w2"], 0)}
-
-
-archgym.register_env("Layers-v0", simulator=Layers)
+        width = designs["w1"] + np.where(designs["depth"] == 2, designs["w2"], 0)
+        return {"width": width.astype(float), "feasible": np.ones(len(width), bool)}
 
 
 def test_environments_take_any_index_of_an_inactive_parameter():
-    with gymnasium.make("Layers-v0") as env:
+    with ArchEnv(Task("Layers-v0", Layers)) as env:
         env.reset(seed=0)
         infos = [env.step(np.array([0, 1, w]))[4] for w in range(3) if env.reset() is not None]
         assert all(info["design"] == {"depth": 1, "w1": 2} for info in infos)
         assert env.unwrapped.ledger.unique == 1
         assert env.unwrapped.ledger.column("indices").tolist() == [[0, 1, 1]] * 3
-    best = archgym.find_optimum(Layers(), Layers.default_objective)
+    best = find_optimum(Layers(), Layers.default_objective)
     assert best.indices.tolist() == [1, 2, 2] and best.designs == 12
-    result = archgym.search("Layers-v0", "random", budget=200, seed=0)
-    assert result.unique == 12 and result.history["w2"][result.history["depth"] == 1].tolist() == [2] * int(
-        (result.history["depth"] == 1).sum()
-    )
+    check_simulator(Layers())
+    table = Task("Layers-v0", lambda: Tabulated(Layers()))
+    actions = np.array(list(itertools.product(range(2), range(3), range(3))))
+    single, batch = ArchEnv(table), ArchVectorEnv(table, len(actions))
+    batch.reset(seed=0)
+    steps = [single.step(action) for action in actions if single.reset() is not None]
+    done = finished(batch.step(actions)[4])
+    assert [step[1] for step in steps] == done["reward"].tolist()
+    assert single.ledger.column("indices").tolist() == batch.ledger.column("indices").tolist()
+    assert steps[1][4]["design"] == {"depth": 1, "w1": 1}
+    vector = ArchVectorEnv(Task("Layers-v0", Layers), 200)
+    vector.reset(seed=0)
+    vector.action_space.seed(0)
+    design = finished(vector.step(vector.action_space.sample())[4])["design"]
+    assert set(design["w2"][design["depth"] == 1].tolist()) == {2}
+    assert vector.ledger.unique == 12
