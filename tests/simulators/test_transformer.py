@@ -75,7 +75,7 @@ def test_cycles_are_those_of_the_accelerator_model_on_all_layers(name, precision
     rows, networks = designs(simulator, 3, seed=1)
     found = simulator.evaluate_indices(rows)
     for place, design in enumerate(networks):
-        layers = network(simulator.macro, design).layers
+        layers = network(SPACES[name](), design).layers
         model = Accelerator(
             Workload("network", "a network", "its design", None, layers),
             fixed={**ACCELERATOR, "precision": precision},
@@ -93,7 +93,7 @@ def test_a_batch_is_its_networks_one_by_one(name, schedule):
     rows, networks = designs(simulator, 4, seed=2)
     found = simulator.evaluate_indices(rows)
     for place, design in enumerate(networks):
-        whole = network(simulator.macro, design)
+        whole = network(SPACES[name](), design)
         peak = whole.by_layer if schedule == "layer" else whole.by_token
         for metric, value in (
             ("params", whole.parameters),

@@ -13,14 +13,14 @@ from off-chip memory and writes its result there, whatever the schedule of memor
 activation functions, pooling and additions take no cycles. Accuracy is not modelled.
 
 Each part's costs are computed once for every setting of its parameters that is met, and each distinct layer
-once.
+once, for all simulators of a process.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -94,8 +94,7 @@ class VisionTransformer(Simulator):
         if schedule not in SCHEDULES:
             raise unknown("schedule", schedule, SCHEDULES)
         self.name, self.precision, self.schedule = space, precision, schedule
-        self.macro = SPACES[space]()
-        self.space = self.macro.space
+        self.space = SPACES[space]().space
         self.bytes = PRECISIONS[precision].operand_bytes  # of a number
         self.clock_hz = 1e6 * ACCELERATOR["clock_mhz"]
 
@@ -104,10 +103,9 @@ class VisionTransformer(Simulator):
         """Metrics that are a quantity times a unit."""
         return {"latency_s": ("cycles", 1 / self.clock_hz), "peak_memory_bytes": ("peak", float(self.bytes))}
 
-    @cached_property
+    @property
     def _tables(self) -> list[_Table]:
-        cycles = Cycles(self.precision)
-        return [_Table(self.space, part, self.schedule, cycles) for part in self.macro.parts]
+        return _tables(self.name, self.precision, self.schedule)
 
     def evaluate_indices(self, indices: Indices, rng: np.random.Generator | None = None) -> dict[str, Array]:
         """Indices [B, P] -> every metric, float64 [B], and `feasible`, bool [B]."""
@@ -236,3 +234,15 @@ class _Table:
             for parameter, index in zip(self._parameters, self.rows[setting].tolist(), strict=True)
         }
         return joined(self._part.build(values))
+
+
+@cache
+def _tables(space: str, precision: str, schedule: str) -> list[_Table]:
+    """Tables of all parts of a space."""
+    macro = SPACES[space]()
+    return [_Table(macro.space, part, schedule, _cycles(precision)) for part in macro.parts]
+
+
+@cache
+def _cycles(precision: str) -> Cycles:
+    return Cycles(precision)
