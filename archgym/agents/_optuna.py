@@ -1,10 +1,10 @@
 """Optuna's samplers as agents: an in-memory study over indices, with a trial per row.
 
 An ordered parameter with n values is Optuna's integer in 0..n-1, so that its samplers see the order of the
-grid and not the values; a categorical one is a choice among 0..n-1. Of a conditional space the study gets
-canonical rows, without what a sampler chose for inactive parameters. Trials whose results the end of the
-budget cuts off stay open in the study, which is dropped with the agent: the environment's ledger is the
-record.
+grid and not the values; a categorical one is a choice among 0..n-1. Inactive parameters of a conditional
+space keep what the sampler chose: where all trials had them at their defaults it would propose other values
+of them, the same designs, again and again. Trials whose results the end of the budget cuts off stay open in
+the study, which is dropped with the agent: the environment's ledger is the record.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 from optuna.samplers import BaseSampler
-from optuna.trial import TrialState, create_trial
+from optuna.trial import create_trial
 
 from archgym.agent import AskTellAgent
 from archgym.space import Array, DesignSpace, Indices, Parameter
@@ -37,7 +37,7 @@ class OptunaAgent(AskTellAgent):
         return IntDistribution(0, n - 1) if parameter.ordered else CategoricalDistribution(range(n))
 
     def start(self, space: DesignSpace, *, budget: int, rng: np.random.Generator) -> None:
-        self.space, self.names = space, space.names
+        self.names = space.names
         self.distributions = {parameter.name: self.distribution(parameter) for parameter in space}
         with _quiet():
             self.study = optuna.create_study(
@@ -56,25 +56,16 @@ class OptunaAgent(AskTellAgent):
     ) -> None:
         """Add finished trials for the designs that were not asked for."""
         given = len(indices) - len(self.trials)
-        self._add(indices[:given], rewards[:given])
-        self.tell(indices[given:], rewards[given:], metrics, feasible[given:])
-
-    def tell(self, indices: Indices, rewards: Array, metrics: Mapping[str, Array], feasible: Array) -> None:
-        if self.space.conditional:
-            for trial in self.trials:
-                self.study.tell(trial, state=TrialState.FAIL)
-            self._add(indices, rewards)
-        else:
-            for trial, reward in zip(self.trials, rewards.tolist(), strict=True):
-                self.study.tell(trial, reward)
-        self.trials = []
-
-    def _add(self, indices: Indices, rewards: Array) -> None:
-        """Add finished trials of designs [B, P]."""
-        for design, reward in zip(indices.tolist(), rewards.tolist(), strict=True):
+        for design, reward in zip(indices[:given].tolist(), rewards[:given].tolist(), strict=True):
             params = dict(zip(self.names, design, strict=True))
             trial = create_trial(params=params, distributions=self.distributions, value=reward)
             self.study.add_trial(trial)
+        self.tell(indices[given:], rewards[given:], metrics, feasible[given:])
+
+    def tell(self, indices: Indices, rewards: Array, metrics: Mapping[str, Array], feasible: Array) -> None:
+        for trial, reward in zip(self.trials, rewards.tolist(), strict=True):
+            self.study.tell(trial, reward)
+        self.trials = []
 
 
 @contextmanager

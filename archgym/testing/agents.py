@@ -23,6 +23,9 @@ from archgym.space import Array, Categorical, DesignSpace, Indices, Integer, Ord
 from archgym.testing._common import must
 
 
+_BRANCHES_BUDGET = 200  # samples within which the nine designs of `_Branches` must be proposed
+
+
 class _Plateau(Simulator):
     """Nearly flat, so that every agent keeps looking: 840 designs of every kind of parameter, some of them
     infeasible.
@@ -160,7 +163,8 @@ def check_agent(
         _search(make(), simulator, objective, odd, seed, width, what)
 
     if env is None:
-        _check_conditional(make, budget if reach_budget is None else reach_budget, reach_searches, seed, what)
+        most = budget if reach_budget is None else min(reach_budget, _BRANCHES_BUDGET)
+        _check_conditional(make, most, reach_searches, seed, what)
     if reach_budget is not None:
         missing = {
             name: set(range(n))
@@ -184,9 +188,7 @@ def check_agent(
         )
 
 
-def _check_conditional(
-    make: Callable[..., Agent], budget: int, searches: int, seed: int, what: str
-) -> None:
+def _check_conditional(make: Callable[..., Agent], budget: int, searches: int, seed: int, what: str) -> None:
     """Whether an agent is told canonical rows of a conditional space, and proposes each of its designs."""
     simulator = _Branches()
     missing = set(range(simulator.space.size))
@@ -194,7 +196,13 @@ def _check_conditional(
         agent = make()
         told = _told(agent)
         rows = _search(
-            agent, simulator, simulator.default_objective, budget, seed + offset, agent.preferred_num_envs, what
+            agent,
+            simulator,
+            simulator.default_objective,
+            budget,
+            seed + offset,
+            agent.preferred_num_envs,
+            what,
         )
         must(
             all(np.array_equal(simulator.space.canonical(each), each) for each in told),
@@ -213,7 +221,9 @@ def _check_conditional(
 def _told(agent: Agent) -> list[Indices]:
     """The designs that an agent's `tell` gets from now on, where it has one."""
     tell, told = getattr(agent, "tell", None), list[Indices]()
-    place = 0 if isinstance(agent, AskTellAgent) else 1  # the first argument of contextual agents is the contexts
+    place = (
+        0 if isinstance(agent, AskTellAgent) else 1
+    )  # the first argument of contextual agents is the contexts
 
     @wraps(tell or _told)
     def noting(*arguments: Any, **more: Any) -> None:
