@@ -186,7 +186,7 @@ def _tree(space: DesignSpace) -> Iterator[tuple[str, str, Parameter]]:
 
 
 def _conditions(space: DesignSpace, parameter: Parameter, parent: str) -> str:
-    """ "depth 2 to 6, kernel 3 or 5": the values that open a parameter, without those that its parent says."""
+    """ "depth 2 to 6, kernel 3 or 5": the values that open a parameter, without those of its parent."""
     texts = []
     for name, values in parameter.when.items():
         if parent and space[parent].when.get(name) == values:

@@ -64,9 +64,9 @@ from archgym.evaluator import Evaluator
 from archgym.files.paths import refuse_foreign
 from archgym.pareto import check_front
 from archgym.registry import get_task
+from archgym.space import DesignSpace
 from archgym.study.file import MAX_CHARACTERS, MAX_NAME, AgentTable, EnvTable, Place, StudyFile
 from archgym.study.generalise import SplitContexts
-from archgym.space import DesignSpace
 from archgym.task import AgentSpecification, EnvSpecification, Specification, what_decides_rows
 from archgym.text import one_line
 from archgym.values import write

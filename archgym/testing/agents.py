@@ -22,7 +22,6 @@ from archgym.simulator_wrappers import SimulatorWrapper
 from archgym.space import Array, Categorical, DesignSpace, Indices, Integer, Ordinal, Real
 from archgym.testing._common import must
 
-
 _BRANCHES_BUDGET = 200  # samples within which the nine designs of `_Branches` must be proposed
 
 
@@ -220,18 +219,18 @@ def _check_conditional(make: Callable[..., Agent], budget: int, searches: int, s
 
 def _told(agent: Agent) -> list[Indices]:
     """The designs that an agent's `tell` gets from now on, where it has one."""
-    tell, told = getattr(agent, "tell", None), list[Indices]()
-    place = (
-        0 if isinstance(agent, AskTellAgent) else 1
-    )  # the first argument of contextual agents is the contexts
+    told: list[Indices] = []
+    tell: Callable[..., None] | None = getattr(agent, "tell", None)
+    if tell is None:
+        return told
+    place = 0 if isinstance(agent, AskTellAgent) else 1  # contextual agents get the contexts first
 
-    @wraps(tell or _told)
+    @wraps(tell)
     def noting(*arguments: Any, **more: Any) -> None:
         told.append(arguments[place])
         tell(*arguments, **more)
 
-    if tell is not None:
-        agent.tell = noting
+    vars(agent)["tell"] = noting
     return told
 
 
