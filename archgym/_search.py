@@ -368,9 +368,7 @@ class Search:
         history = ledger.history()
         row = ledger.best
         return SearchResult(
-            best_design=None
-            if row is None
-            else {name: _item(history[name][row]) for name in simulator.space.names},
+            best_design=None if row is None else simulator.space.design(ledger.column("indices")[row]),
             best_metrics=None
             if row is None
             else {m.name: float(history[m.name][row]) for m in simulator.metrics},
@@ -584,10 +582,6 @@ def _keywords(what: str, given: Mapping[str, Any] | None) -> Mapping[str, Any]:
     if not isinstance(given, Mapping) or not all(isinstance(name, str) for name in given):
         raise ArchGymError(f"expected {what} as a dictionary of names and values, got {shown(given)}")
     return given
-
-
-def _item(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value
 
 
 def _settled(env_kwargs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:

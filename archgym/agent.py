@@ -26,7 +26,7 @@ from archgym.infos import core, finished
 from archgym.objective import Objective
 from archgym.seeding import stream
 from archgym.simulator import Metric
-from archgym.space import Array, DesignSpace, Indices
+from archgym.space import Array, DesignSpace, Indices, condition_in_words
 from archgym.wrappers.reward_vector import VectorObjective
 
 
@@ -34,7 +34,8 @@ class Agent(ABC):
     """A search algorithm.
 
     Class attributes:
-        hyperparameters: the declared space; defaults stand in it. Each becomes an attribute of the instance.
+        hyperparameters: the declared space; defaults stand in it. Each becomes an attribute of the instance;
+            an inactive one (`when=`) is at its default and is no part of the configuration.
         version: raised whenever the same seed gives other designs than before.
         multi_objective: True if it searches for a Pareto front where the environment pays a reward vector.
         num_envs_from: designs to propose at once: a number, or the name of the hyperparameter that is the
@@ -50,14 +51,26 @@ class Agent(ABC):
         """Take hyperparameters as keywords; those not given have their declared defaults.
 
         Raises:
-            ArchGymError: an unknown hyperparameter, or a value outside its range; the class declares none.
+            ArchGymError: an unknown hyperparameter, an inactive one, or a value outside its range; the class
+                declares none.
         """
         declared = _declared(type(self))
         for name in hyperparameters:
             if name not in declared.names:
                 raise unknown(f"hyperparameter of {type(self).__name__}", name, declared.names)
-        for name, value in {**declared.defaults(), **hyperparameters}.items():
-            setattr(self, name, declared[name].validate(value))
+        values = {
+            name: declared[name].validate(value)
+            for name, value in {**declared.defaults(), **hyperparameters}.items()
+        }
+        for name, value in values.items():
+            setattr(self, name, value)
+        active = declared.active_values(values)
+        for name in hyperparameters:
+            if name not in active:
+                raise ArchGymError(
+                    f"expected no {name} of {type(self).__name__}, which has it only "
+                    f"{condition_in_words(declared[name])}, got {hyperparameters[name]!r}; leave it out"
+                )
         self._given = frozenset(hyperparameters)
 
     if TYPE_CHECKING:  # hyperparameters become attributes
@@ -82,8 +95,9 @@ class Agent(ABC):
 
     @property
     def configuration(self) -> dict[str, Any]:
-        """The value of every hyperparameter."""
-        return {name: getattr(self, name) for name in type(self).hyperparameters.names}
+        """The value of every active hyperparameter."""
+        declared = type(self).hyperparameters
+        return declared.active_values({name: getattr(self, name) for name in declared.names})
 
     @property
     def preferred_num_envs(self) -> int:

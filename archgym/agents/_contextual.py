@@ -58,7 +58,8 @@ class ContextualAgent(Agent):
     def tell(
         self, contexts: Indices, indices: Indices, rewards: Array, feasible: Array, valid: Array
     ) -> None:
-        """Learn from the designs of `ask`: contexts [B], designs [B, P], rewards, feasible and valid [B].
+        """Learn from the designs of `ask`: contexts [B], designs as canonical rows [B, P], rewards, feasible
+        and valid [B].
 
         A method with a sixth parameter `metrics` also receives them: name -> column [B], NaN where
         infeasible.
@@ -86,7 +87,8 @@ class ContextualAgent(Agent):
                 *_, info = env.step(indices)
                 done = finished(info)
                 more = {"metrics": done["metrics"]} if takes_metrics else {}
-                self.tell(contexts, indices, done["reward"], done["feasible"], done["valid"], **more)
+                designs = evaluator.simulator.space.canonical(indices)
+                self.tell(contexts, designs, done["reward"], done["feasible"], done["valid"], **more)
         except BudgetExhausted:
             pass
         if several:

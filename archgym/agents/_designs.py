@@ -1,5 +1,9 @@
 """Operations on designs that several agents share: neighbours, moves, draws from categorical
 distributions, whole generations.
+
+Agents start from `space.sample(n, rng, per="parameter")`, and all designs here are canonical rows. In a
+conditional space active parameters alone move, and those that a move opens are drawn: at their defaults they
+would rarely differ.
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ from gymnasium.vector import VectorEnv
 from archgym.errors import ArchGymError
 from archgym.infos import core
 from archgym.space import Array, DesignSpace, Indices
+from archgym.space.orders import draw_each
 
 MAX_VALUES = 1_000_000
 MAX_REDRAWS = 64  # redrawn parameters of a repeated design, before it is accepted
@@ -84,10 +89,44 @@ def population_for(budget: int) -> int:
     return 2 ** min(max((int(budget).bit_length() - 1) // 2, 4), 6)
 
 
-def neighbours(space: DesignSpace, design: Indices) -> Indices:
-    """Every neighbour of one design: indices [P] -> int64 [K, P]."""
+def opened(space: DesignSpace, parents: Indices, children: Indices, rng: np.random.Generator) -> Indices:
+    """Children [B, P] with random values of the parameters that their parents [B, P] lack, as canonical
+    rows; as they are in a space without conditions.
+    """
+    if not space.conditional:
+        return children
+    drawn = draw_each(len(children), space.nvec, rng)
+    return space.canonical(np.where(space.active(parents), children, drawn))
+
+
+def crossed(
+    space: DesignSpace, mothers: Indices, fathers: Indices, mix: Array, rng: np.random.Generator
+) -> Indices:
+    """Children of mothers and fathers, int64 [B, P] each: a gene is the father's where `mix`, bool [B, P],
+    is set, and the other parent's where that one lacks it.
+    """
+    if not space.conditional:
+        return np.where(mix, fathers, mothers)
+    in_mother, in_father = space.active(mothers), space.active(fathers)
+    genes = np.where(np.where(mix, in_father, ~in_mother), fathers, mothers)
+    drawn = draw_each(
+        len(mothers), space.nvec, rng
+    )  # conditions on several parents may open a gene of neither
+    return space.canonical(np.where(in_mother | in_father, genes, drawn))
+
+
+def neighbours(space: DesignSpace, design: Indices, rng: np.random.Generator) -> Indices:
+    """Every neighbour of one design: indices [P] -> int64 [K, P]; one for each other value of each active
+    parameter, of an ordered one 1, 2, 4, ... steps away.
+
+    Args:
+        space: the design space.
+        design: indices [P].
+        rng: generator of the parameters that a move opens.
+    """
     parameters, values = [], []
-    for p, parameter in enumerate(space):
+    for p in np.flatnonzero(space.active(design[None])[0]).tolist():
+        parameter = space.parameters[p]
         steps = (
             2 ** np.arange(len(parameter).bit_length()) if parameter.ordered else np.arange(1, len(parameter))
         )
@@ -98,7 +137,7 @@ def neighbours(space: DesignSpace, design: Indices) -> Indices:
     rows = np.tile(design, (sum(map(len, values)), 1))
     if len(rows):
         rows[np.arange(len(rows)), np.concatenate(parameters)] = np.concatenate(values)
-    return rows
+    return opened(space, np.broadcast_to(design, rows.shape), rows, rng)
 
 
 def other_values(
@@ -126,17 +165,38 @@ def other_values(
     return np.where(ordered & (step < 0.5), beside, anywhere)
 
 
+def free_genes(space: DesignSpace, designs: Indices) -> Array:
+    """Active parameters with more than one value, of designs [B, P]: bool [B, P]."""
+    free: Array = space.active(designs) & (space.nvec > 1)
+    return free
+
+
+def random_genes(space: DesignSpace, designs: Indices, rng: np.random.Generator) -> Indices:
+    """A random free gene of each design, int64 [B, P] -> [B]; the space has several designs."""
+    free = free_genes(space, designs)
+    place = (rng.random(len(designs)) * free.sum(axis=1)).astype(np.int64)
+    return np.asarray((free.cumsum(axis=1) > place[:, None]).argmax(axis=1))
+
+
+def mutated(space: DesignSpace, designs: Indices, mutate: Array, rng: np.random.Generator) -> Indices:
+    """Designs [B, P] with the active genes among those chosen, bool [B, P], at other values: int64 [B, P].
+
+    A design with such a gene becomes another one: the first of them stays active.
+    """
+    rows, genes = np.nonzero(mutate & space.active(designs))
+    children = designs.copy()
+    children[rows, genes] = other_values(space, designs[rows, genes], genes, rng)
+    return opened(space, designs, children, rng)
+
+
 def moved(space: DesignSpace, designs: Indices, rng: np.random.Generator) -> Indices:
     """Each design with one random parameter at another value: int64 [B, P] -> [B, P]."""
-    designs = designs.copy()
-    free = np.flatnonzero(space.nvec > 1)
-    if len(free):
-        rows, parameters = (
-            np.arange(len(designs)),
-            free[(rng.random(len(designs)) * len(free)).astype(np.int64)],
-        )
-        designs[rows, parameters] = other_values(space, designs[rows, parameters], parameters, rng)
-    return designs
+    if space.size == 1:
+        return designs.copy()
+    rows, genes = np.arange(len(designs)), random_genes(space, designs, rng)
+    children = designs.copy()
+    children[rows, genes] = other_values(space, designs[rows, genes], genes, rng)
+    return opened(space, designs, children, rng)
 
 
 def redraw_until_new(
@@ -151,8 +211,10 @@ def redraw_until_new(
         rng: generator of the draws.
     """
     for _ in range(MAX_REDRAWS if len(seen) < space.size else 0):
-        parameter = int(rng.integers(len(design)))
+        before, active = design.copy(), np.flatnonzero(space.active(design[None])[0])
+        parameter = active[rng.integers(len(active))]
         design[parameter] = rng.integers(space.nvec[parameter])
+        design[:] = opened(space, before[None], design[None], rng)[0]
         if design.tobytes() not in seen:
             break
 

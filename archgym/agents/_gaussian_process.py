@@ -3,7 +3,8 @@
     k(x, x') = s^2 (1 + sqrt(5) r + 5/3 r^2) exp(-sqrt(5) r)                       Matern-5/2
     r^2      = sum_q w_q d_q(x, x')
     d_q      = 1{x_p != x'_p}                  each categorical parameter
-               ((x_p - x'_p) / (n_p - 1))^2    each ordered one, and 1{x_p != x'_p} beside it
+               ((x_p - x'_p) / (n_p - 1))^2    each ordered one, and 1{x_p != x'_p} beside it; where a
+                                               parameter is inactive it has a value of its own in the latter
 
     posterior at x, with K = k(X, X) + s^2 noise I = s^2 L L^T:
         mean     = k(x, X) K^-1 y
@@ -53,10 +54,13 @@ class GaussianProcess:
 
     def __init__(self, space: DesignSpace):
         ordered = np.array([p.ordered for p in space], bool)
-        n = space.nvec
+        n, self.space = space.nvec, space
+        conditional = np.array([bool(p.when) for p in space], bool)
         self.ordered = np.flatnonzero(ordered & (n > 1))
-        named = np.flatnonzero((~ordered & (n > 1)) | (ordered & (n > 2) & (n <= MAX_CLASSES)))
-        self.named, self.width = named, np.minimum(n, MAX_CLASSES)[named]
+        named = np.flatnonzero(
+            (~ordered & (n > 1)) | (ordered & (n > 2) & (n <= MAX_CLASSES)) | (conditional & (n > 1))
+        )
+        self.named, self.width = named, (np.minimum(n, MAX_CLASSES) + conditional)[named]
         self.span = np.maximum(n - 1, 1)[self.ordered].astype(float)
         self.start = np.cumsum(self.width) - self.width  # of each parameter's classes among all
         free = max(len(np.union1d(self.ordered, named)), 1)
@@ -152,17 +156,24 @@ class GaussianProcess:
     def _distances(self, x: Indices) -> Array:
         """d_q of all pairs of designs [N, P]: float64 [Q, N * N]."""
         place = (x[:, self.ordered] / self.span).T
-        classes = (x[:, self.named] % MAX_CLASSES).T
+        classes = self._classes(x).T
         near = (place[:, :, None] - place[:, None]) ** 2
         other = (classes[:, :, None] != classes[:, None]).astype(float)
         return np.concatenate([near, other]).reshape(len(near) + len(other), len(x) ** 2)
+
+    def _classes(self, x: Indices) -> Indices:
+        """The classes of named parameters, the last one where it is inactive: [N, P] -> [N, named]."""
+        classes = x[:, self.named] % MAX_CLASSES
+        if not self.space.conditional:
+            return classes
+        return np.where(self.space.active(x)[:, self.named], classes, self.width - 1)
 
     def _embed(self, x: Indices) -> Array:
         """Points whose squared Euclidean distance is r^2: float64 [C, ordered + classes]."""
         w_near, w_other = np.split(np.exp(self.theta[:-1]), [len(self.ordered)])
         points = np.zeros((len(x), len(self.ordered) + int(self.width.sum())))
         points[:, : len(self.ordered)] = x[:, self.ordered] / self.span * np.sqrt(w_near)
-        columns = len(self.ordered) + self.start + x[:, self.named] % MAX_CLASSES
+        columns = len(self.ordered) + self.start + self._classes(x)
         points[np.arange(len(x))[:, None], columns] = np.sqrt(w_other / 2)
         return points
 

@@ -1,9 +1,10 @@
 """Optuna's samplers as agents: an in-memory study over indices, with a trial per row.
 
 An ordered parameter with n values is Optuna's integer in 0..n-1, so that its samplers see the order of the
-grid and not the values; a categorical one is a choice among 0..n-1. Trials whose results the end of the
-budget cuts off stay open in the study, which is dropped with the agent: the environment's ledger is the
-record.
+grid and not the values; a categorical one is a choice among 0..n-1. Inactive parameters of a conditional
+space keep what the sampler chose: where all trials had them at their defaults it would propose other values
+of them, the same designs, again and again. Trials whose results the end of the budget cuts off stay open in
+the study, which is dropped with the agent: the environment's ledger is the record.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Designs as inputs of small networks, and ensembles of such networks in float32.
 
-    z    = one-hot values of the parameters; a longer ordered axis by its distances from 16 knots
+    z    = one-hot values of the parameters; a longer ordered axis by its distances from 16 knots;
+           zeros for an inactive one
     f_m  = W_3 relu(W_2 relu(W_1 z + b_1) + b_2) + b_3      m = 1, ..., M; squared error, Adam
 
 All members are trained at once, each with batches of its own.
@@ -28,7 +29,7 @@ class Features:
     """
 
     def __init__(self, space: DesignSpace):
-        self.first = np.cumsum(space.nvec) - space.nvec
+        self.space, self.first = space, np.cumsum(space.nvec) - space.nvec
         left: list[Array] = [np.empty(0, np.int64)]
         share: list[Array] = [np.empty(0)]
         self.size = 0
@@ -47,8 +48,9 @@ class Features:
         """Inputs [B, size] of designs, int64 [B, P]."""
         inputs = np.zeros((len(designs), self.size), np.float32)
         rows, value = np.arange(len(designs))[:, None], designs + self.first
-        inputs[rows, self.left[value]] = 1 - self.share[value]
-        inputs[rows, self.right[value]] += self.share[value]
+        active = self.space.active(designs)
+        inputs[rows, self.left[value]] = (1 - self.share[value]) * active
+        inputs[rows, self.right[value]] += self.share[value] * active
         return inputs
 
     def by_value(self, gradient: Array) -> Array:

@@ -6,6 +6,8 @@ are one log-softmax:
 
     log pi(i) = sum_p log softmax(theta_p)_{i_p}   H = - sum_p sum_v pi_p(v) log pi_p(v)   theta: [B, P, max
                                                    n]
+
+In log pi the sum is over active parameters, so that inactive ones have no gradient from rewards.
 """
 
 from __future__ import annotations
@@ -17,14 +19,18 @@ import torch
 from stable_baselines3.common.distributions import MultiCategoricalDistribution
 from stable_baselines3.common.policies import ActorCriticPolicy
 
+from archgym.space import DesignSpace
+
 _NEVER = -1e9  # a logit whose probability is exactly 0, and whose product with it is too
 
 
 class ProductOfCategoricals(MultiCategoricalDistribution):
-    """Independent categorical distributions of several lengths."""
+    """Independent categorical distributions of the parameters of a space."""
 
-    def __init__(self, action_dims: list[int]):
+    def __init__(self, space: DesignSpace):
+        action_dims = space.nvec.tolist()
         super().__init__(action_dims)
+        self.space = space
         n = torch.as_tensor(action_dims)
         self.shape = len(n), int(n.max())
         column = torch.arange(self.shape[1]).expand(self.shape)
@@ -42,7 +48,10 @@ class ProductOfCategoricals(MultiCategoricalDistribution):
         return self
 
     def log_prob(self, actions: torch.Tensor) -> torch.Tensor:
-        return self.log_p.gather(2, actions.long()[:, :, None]).sum(dim=(1, 2))
+        log_p = self.log_p.gather(2, actions.long()[:, :, None])
+        if self.space.conditional:
+            log_p = log_p * torch.as_tensor(self.space.active(actions.long().numpy()))[:, :, None]
+        return log_p.sum(dim=(1, 2))
 
     def entropy(self) -> torch.Tensor:
         return -(self.log_p.exp() * self.log_p).sum(dim=(1, 2))
@@ -56,11 +65,19 @@ class ProductOfCategoricals(MultiCategoricalDistribution):
 
 
 class DesignPolicy(ActorCriticPolicy):
-    """Stable-Baselines3's "MlpPolicy" for spaces of designs: the same networks, called with fewer detours."""
+    """Stable-Baselines3's "MlpPolicy" for spaces of designs: the same networks, called with fewer detours.
+
+    Args:
+        args, settings: those of `ActorCriticPolicy`.
+        designs: the design space.
+    """
+
+    def __init__(self, *args: Any, designs: DesignSpace, **settings: Any):
+        self.designs = designs
+        super().__init__(*args, **settings)
 
     def _build(self, lr_schedule: Any) -> None:
-        sizes = self.action_space.nvec.tolist()  # type: ignore[attr-defined]
-        self.action_dist = ProductOfCategoricals(sizes)
+        self.action_dist = ProductOfCategoricals(self.designs)
         super()._build(lr_schedule)
         actor, critic = self.mlp_extractor.policy_net, self.mlp_extractor.value_net
         self._actor = [m for m in (*actor, self.action_net) if isinstance(m, torch.nn.Linear)]

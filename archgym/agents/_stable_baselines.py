@@ -20,7 +20,7 @@ from archgym.agents._designs import space_to_learn
 from archgym.agents._torch import alone_with_torch
 from archgym.errors import BudgetExhausted, MissingDependency
 from archgym.seeding import integer_seed
-from archgym.space import Array
+from archgym.space import Array, DesignSpace
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
@@ -63,13 +63,13 @@ class StableBaselinesAgent(Agent):
             "gradient_steps": self.gradient_steps,
         }
 
-    def _policy(self) -> Any:
-        """The policy's class, or Stable-Baselines3's name for it."""
+    def _policy(self, space: DesignSpace) -> dict[str, Any]:
+        """The policy's class, or Stable-Baselines3's name for it, and its arguments."""
         if not self.whole_designs:
-            return "MlpPolicy"
+            return {"policy": "MlpPolicy", "policy_kwargs": {"net_arch": [32, 32]}}
         from archgym.agents._policy import DesignPolicy
 
-        return DesignPolicy
+        return {"policy": DesignPolicy, "policy_kwargs": {"net_arch": [32, 32], "designs": space}}
 
     def steps_per_design(self, env: VectorEnv) -> int:
         """Steps of the view that make one design."""
@@ -83,12 +83,11 @@ class StableBaselinesAgent(Agent):
             raise MissingDependency(
                 f'the agent {name} needs Stable-Baselines3: pip install "archgym[rl]"'
             ) from error
-        space_to_learn(self, env, listed=self.discrete)
+        space = space_to_learn(self, env, listed=self.discrete)
         # More than the budget needs, since the environment ends the search. Schedules run over this number.
         total = (budget + 2 * env.num_envs) * self.steps_per_design(env)
         common = {
-            "policy": self._policy(),
-            "policy_kwargs": {"net_arch": [32, 32]},
+            **self._policy(space),
             "device": "cpu",
             "seed": integer_seed(seed, "agent"),
             "learning_rate": self.learning_rate,

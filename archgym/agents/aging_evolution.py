@@ -57,7 +57,7 @@ class AgingEvolution(AskTellAgent):
 
     def ask(self, n: int) -> Indices:
         if len(self.members) < self.population:
-            return self.space.sample(min(n, self.population), self.rng)
+            return self.space.sample(min(n, self.population), self.rng, per="parameter")
         contestants = self.rng.integers(len(self.members), size=(n, self.sample_size))
         parents = contestants[np.arange(n), self.fitness[contestants].argmax(axis=1)]
         return moved(self.space, self.members[parents], self.rng)

@@ -59,7 +59,7 @@ class Annealing(AskTellAgent):
 
     def ask(self, n: int) -> Indices:
         if self.n_told < self.warmup:
-            return self.space.sample(n, self.rng)
+            return self.space.sample(n, self.rng, per="parameter")
         return moved(self.space, np.resize(self.designs, (n, len(self.space))), self.rng)
 
     def tell(self, indices: Indices, rewards: Array, metrics: Mapping[str, Array], feasible: Array) -> None:

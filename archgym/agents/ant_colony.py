@@ -8,7 +8,7 @@ An ant chooses a value v for every parameter p by its trails, which sum to 1 ove
 
 and when all ants are back, the `elite` best of them and the best since the colony's start lay pheromone:
 
-    tau_p(v) <- (1 - evaporation) tau_p(v) + evaporation * (share of those ants that chose v)
+    tau_p(v) <- (1 - evaporation) tau_p(v) + evaporation * (share of those ants with p that chose v)
 
 When every parameter's trails have converged, sum_v tau_p(v)^2 > 0.9, they are levelled to 1 / n_p and a new
 colony starts.
@@ -56,7 +56,7 @@ class AntColony(AskTellAgent):
 
     def start(self, space: DesignSpace, *, budget: int, rng: np.random.Generator) -> None:
         check_listable(self, space)
-        self.nvec, self.rng = space.nvec, rng
+        self.space, self.nvec, self.rng = space, space.nvec, rng
         self.first = np.cumsum(space.nvec) - space.nvec  # where each parameter's trails begin
         self.parameter = np.repeat(np.arange(len(space)), space.nvec)
         self._level()
@@ -87,10 +87,14 @@ class AntColony(AskTellAgent):
             np.concatenate([self.best, designs[top]]),
             np.concatenate([self.best_reward, rewards[top]]),
         )
-        share = np.bincount((layers + self.first).ravel(), minlength=len(self.trails)) / len(layers)
-        self.trails = (1 - self.evaporation) * self.trails + self.evaporation * share
+        active = self.space.active(layers)
+        ants = active.sum(axis=0)  # that have each parameter
+        walked = ants[self.parameter] > 0
+        chosen = np.bincount((layers + self.first).ravel(), active.ravel(), len(self.trails))
+        share = (chosen / np.maximum(ants, 1)[self.parameter])[walked]
+        self.trails[walked] = (1 - self.evaporation) * self.trails[walked] + self.evaporation * share
         self.fresh = False
         best = layer_rewards.argmax()
         self.best, self.best_reward = layers[best : best + 1], layer_rewards[best : best + 1]
-        if (np.bincount(self.parameter, self.trails**2) > 0.9).all():
+        if (np.bincount(self.parameter, self.trails**2) > 0.9)[ants > 0].all():
             self._level()

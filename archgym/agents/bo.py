@@ -38,7 +38,7 @@ from scipy.special import ndtri
 
 from archgym.agent import AskTellAgent
 from archgym.agents._blas import one_thread
-from archgym.agents._designs import neighbours, other_values
+from archgym.agents._designs import mutated, neighbours, random_genes
 from archgym.agents._gaussian_process import (
     GaussianProcess,
     log_expected_improvement,
@@ -142,7 +142,12 @@ class BayesianOptimization(AskTellAgent):
     @one_thread
     def ask(self, n: int) -> Indices:
         if len(self.designs) < self.startup or self.feasible.sum() < 2:
-            return np.stack([self._noted(self._unseen(self.space.sample(20, self.rng))[0]) for _ in range(n)])
+            return np.stack(
+                [
+                    self._noted(self._unseen(self.space.sample(20, self.rng, per="parameter"))[0])
+                    for _ in range(n)
+                ]
+            )
         self.rows = self._memory()
         self.known = self.rows[self.feasible[self.rows]]
         self.fitted: dict[str, GaussianProcess] = {}
@@ -316,8 +321,11 @@ class BayesianOptimization(AskTellAgent):
 
     def _climb(self, terms: list[Term], elite: Indices) -> Indices:
         """The unseen design [P] with the largest acquisition that climbing finds."""
-        near = [neighbours(self.space, design) for design in elite[:2]]
-        others = self._mutants(elite, self.candidates), self.space.sample(self.candidates // 4, self.rng)
+        near = [neighbours(self.space, design, self.rng) for design in elite[:2]]
+        others = (
+            self._mutants(elite, self.candidates),
+            self.space.sample(self.candidates // 4, self.rng, per="parameter"),
+        )
         starts = np.unique(self._unseen(np.concatenate([*near, *others])), axis=0)
         values = self._value(terms, starts)
         order = np.argsort(-values, kind="stable")[:CLIMBS]
@@ -326,7 +334,7 @@ class BayesianOptimization(AskTellAgent):
 
     def _hill(self, terms: list[Term], design: Indices, value: float) -> tuple[Indices, float]:
         for _ in range(STEPS):
-            around = neighbours(self.space, design)
+            around = neighbours(self.space, design, self.rng)
             if len(around) > NEIGHBOURS:
                 around = around[self.rng.choice(len(around), NEIGHBOURS, replace=False)]
             if len(around := around[self._is_new(around)]) == 0:
@@ -346,9 +354,10 @@ class BayesianOptimization(AskTellAgent):
         changes = self.rng.choice(number, size=n, p=share / share.sum())
         mutate = np.zeros(designs.shape, bool)
         mutate[:, self.free] = self.rng.random((n, len(self.free))).argsort(axis=1) < changes[:, None]
-        rows, genes = np.nonzero(mutate)
-        designs[rows, genes] = other_values(self.space, designs[rows, genes], genes, self.rng)
-        return designs
+        mutate &= self.space.active(designs)
+        if len(same := np.flatnonzero(~mutate.any(axis=1))):  # inactive genes alone were chosen
+            mutate[same, random_genes(self.space, designs[same], self.rng)] = True
+        return mutated(self.space, designs, mutate, self.rng)
 
     def _is_new(self, designs: Indices) -> Array:
         """Designs [C, P] of a meaning that no proposal had: bool [C]."""

@@ -55,7 +55,7 @@ LARGEST_ADVANTAGE = 5.0
 DECAY = 0.1  # of matrices, times the learning rate per step
 LARGEST_GRADIENT = 1.0  # norm to which the gradient is cut
 BEAM = 64  # designs begun that a search for the most probable ones keeps
-NEVER = -1e9  # logit of a value that a parameter does not have
+NEVER = -1e9  # logit of a value that a parameter does not have, or not with the values before it
 MATRICES, BIASES = ("w1", "w2", "c", "e", "o"), ("b1", "b2", "d", "a")
 
 
@@ -91,8 +91,15 @@ def first_weights(features: int, nvec: Indices, hidden: int, rng: np.random.Gene
     }
 
 
-def log_policy(weights: Mapping[str, Tensor], z: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-    """log pi and the summed entropies of the pi_p, [B] each, of designs x [B, P] for features z [B, F]."""
+def log_policy(weights: Mapping[str, Tensor], z: Tensor, x: Tensor, active: Tensor) -> tuple[Tensor, Tensor]:
+    """log pi and the summed entropies of the active pi_p, [B] each.
+
+    Args:
+        weights: tensors of `first_weights`.
+        z: features, [B, F].
+        x: designs, [B, P].
+        active: active parameters, bool [P, B, 1].
+    """
     import torch
 
     w = weights
@@ -100,7 +107,7 @@ def log_policy(weights: Mapping[str, Tensor], z: Tensor, x: Tensor) -> tuple[Ten
     read = w["e"][torch.arange(x.shape[1]), x]  # [B, P, H]
     earlier = (read.cumsum(1) - read).transpose(0, 1)
     h = (u @ w["c"] + w["d"][:, None] + earlier).relu()  # [P, B, H]
-    log_p = (h @ w["o"] + w["a"][:, None]).log_softmax(2)
+    log_p = (h @ w["o"] + w["a"][:, None]).log_softmax(2) * active
     return log_p.gather(2, x.T[:, :, None]).sum((0, 2)), -(log_p.exp() * log_p).sum((0, 2))
 
 
@@ -108,22 +115,25 @@ class Network:
     """The policy in NumPy.
 
     Args:
+        space: the design space.
         weights: arrays of `first_weights`.
     """
 
-    def __init__(self, weights: Mapping[str, Float32]):
-        self.weights = dict(weights)
+    def __init__(self, space: DesignSpace, weights: Mapping[str, Float32]):
+        self.space, self.weights = space, dict(weights)
         self.parameters = len(self.weights["d"])
 
     def draw(self, features: Float32, rng: np.random.Generator) -> Indices:
         """A design for each of the features [B, F]: int64 [B, P]."""
         state = self._read(features)
         chance = rng.random((self.parameters, len(features), 1))
-        designs = np.empty((len(features), self.parameters), np.int64)
+        designs = np.zeros((len(features), self.parameters), np.int64)
         for p in range(self.parameters):
             cumulated = np.exp(self._log_p(p, state)).cumsum(axis=1, dtype=np.float64)
             # scaled by the sum, so that rounding never leads past the last value of the parameter
             designs[:, p] = (cumulated <= chance[p] * cumulated[:, -1:]).sum(axis=1)
+            if self.space.conditional:
+                designs = self.space.canonical(designs)
             state[p + 1 :] += self.weights["e"][p, designs[:, p]]
         return designs
 
@@ -133,6 +143,13 @@ class Network:
         designs, log_pi = np.empty((1, 0), np.int64), np.zeros(1)
         for p in range(self.parameters):
             log_p = log_pi[:, None] + self._log_p(p, state)
+            if self.space.conditional:  # an inactive parameter stands at one value, with probability 1
+                legal = np.pad(
+                    self.space.masks(designs, p),
+                    ((0, 0), (0, log_p.shape[1] - len(self.space.parameters[p]))),
+                )
+                inactive = legal.sum(axis=1, keepdims=True) == 1
+                log_p = np.where(legal, np.where(inactive, log_pi[:, None], log_p), NEVER)
             kept = np.argsort(-log_p, axis=None, kind="stable")[: max(n, BEAM)]
             kept = kept[log_p.ravel()[kept] > NEVER / 2]
             beam, values = np.divmod(kept, log_p.shape[1])
@@ -168,7 +185,7 @@ class AutoregressivePolicy(Policy):
     @classmethod
     def from_arrays(cls, env: EnvSpecification, space: DesignSpace, arrays: Mapping[str, Array]) -> Self:
         policy = cls(env, space)
-        policy.network = Network(arrays)
+        policy.network = Network(space, arrays)
         return policy
 
 
@@ -226,11 +243,11 @@ class ContextualPPO(ContextualAgent):
         import torch
 
         check_listable(self, space, MAX_VALUES)
-        self.features, self.budget, self.rng = features, budget, rng
+        self.space, self.features, self.budget, self.rng = space, features, budget, rng
         self.told = 0
         first = first_weights(features.shape[1], space.nvec, self.hidden, rng)
         self.weights = {name: torch.from_numpy(array).requires_grad_() for name, array in first.items()}
-        self.network = Network(first)  # of the same memory, so that it follows the optimiser
+        self.network = Network(space, first)  # of the same memory, so that it follows the optimiser
         matrices, biases = ([self.weights[name] for name in names] for names in (MATRICES, BIASES))
         groups = [{"params": matrices, "weight_decay": DECAY}, {"params": biases, "weight_decay": 0}]
         self.optimizer = torch.optim.AdamW(groups, self.rate)
@@ -272,12 +289,13 @@ class ContextualPPO(ContextualAgent):
             group["lr"] = self.rate * left
         z, x = torch.from_numpy(features), torch.from_numpy(designs)
         advantage = torch.from_numpy(advantages.astype(np.float32))
+        active = torch.from_numpy(self.space.active(designs).T[:, :, None])
         with torch.no_grad():
-            before, _ = log_policy(self.weights, z, x)
+            before, _ = log_policy(self.weights, z, x, active)
         for _ in range(self.epochs):
             order = torch.from_numpy(self.rng.permutation(len(designs)))
             for rows in order.split(self.minibatch):
-                log_pi, entropy = log_policy(self.weights, z[rows], x[rows])
+                log_pi, entropy = log_policy(self.weights, z[rows], x[rows], active[:, rows])
                 ratio, a = (log_pi - before[rows]).exp(), advantage[rows]
                 gain = torch.minimum(ratio * a, ratio.clamp(1 - self.clip, 1 + self.clip) * a)
                 self.optimizer.zero_grad()

@@ -121,6 +121,7 @@ class ContextualTransfer(Agent):
                 indices = np.empty((env.num_envs, len(evaluator.simulator.space)), np.int64)
                 for c, own in rows.items():
                     indices[own] = runs[c].ask(len(own))
+                indices = evaluator.simulator.space.canonical(indices)
                 *_, info = env.step(indices)
                 done = finished(info)
                 for c, own in rows.items():

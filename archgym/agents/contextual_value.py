@@ -30,7 +30,7 @@ import numpy as np
 
 from archgym.agents._blas import one_thread
 from archgym.agents._contextual import ContextualAgent
-from archgym.agents._designs import check_listable, moved
+from archgym.agents._designs import check_listable, crossed, moved
 from archgym.agents._perceptrons import Ensemble, Features, Float32
 from archgym.contexts.policy import Policy
 from archgym.objective import AtLeast, Objective, R
@@ -204,7 +204,7 @@ class ContextualValue(ContextualAgent):
         if told >= self.random and told - self.fitted >= (self.round if self.fitted else 1):
             self._fit(round(self.steps * (told - self.fitted)))
             self._plan()
-        designs = self.space.sample(len(contexts), self.rng)
+        designs = self.space.sample(len(contexts), self.rng, per="parameter")
         place = self.taken[contexts] + _occurrence(contexts)
         planned = place < self.queue.shape[1]
         designs[planned] = self.queue[contexts[planned], place[planned]]
@@ -265,7 +265,11 @@ class ContextualValue(ContextualAgent):
         order = np.lexsort([-self.rewards, self.contexts])
         best = order[_occurrence(self.contexts[order]) < kept]
         best = best[np.isfinite(self.rewards[best])][:MAX_ARCHIVE]
-        return np.unique(self.designs[best], axis=0) if len(best) else self.space.sample(1, self.rng)
+        return (
+            np.unique(self.designs[best], axis=0)
+            if len(best)
+            else self.space.sample(1, self.rng, per="parameter")
+        )
 
     def _plan(self) -> None:
         """Queue the best designs of every context that were not evaluated in it."""
@@ -285,7 +289,8 @@ class ContextualValue(ContextualAgent):
             share = self.rng.random((2, len(pool), 2 * width)) ** 2
             one, other = pool[contexts, (share * pool.shape[1]).astype(np.int64)]
             mixed = (self.rng.random(one.shape) < 0.5) & (self.rng.random((*one.shape[:2], 1)) < 0.5)
-            children = moved(self.space, np.where(mixed, other, one).reshape(-1, len(self.space)), self.rng)
+            mothers, fathers, mix = (rows.reshape(-1, len(self.space)) for rows in (one, other, mixed))
+            children = moved(self.space, crossed(self.space, mothers, fathers, mix, self.rng), self.rng)
             twice = self.rng.random(len(children)) < 0.3
             children[twice] = moved(self.space, children[twice], self.rng)
             children = children.reshape(one.shape)

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 MAX_VALUES = 100_000  # of all parameters: each has vectors of its own
 LARGEST_LOGIT = 2.5
+NEVER = -1e9  # logit of the values of an inactive parameter, but for the one at which it stands
 INITIAL = 0.1  # weights start uniform within +-INITIAL
 BASELINE = 0.9  # share of the old baseline kept per update
 LARGEST_ADVANTAGE = 5.0
@@ -93,6 +94,7 @@ class Controller(AskTellAgent):
         import torch
 
         check_listable(self, space, MAX_VALUES)
+        self.space = space
         self.rng, self.draws = rng, torch.Generator().manual_seed(int(rng.integers(2**31)))
         self.nvec = space.nvec.tolist()
         self.first = (np.cumsum(space.nvec) - space.nvec).tolist()  # where the values of each parameter begin
@@ -212,6 +214,9 @@ class Controller(AskTellAgent):
         for p, (first, n) in enumerate(zip(self.first, self.nvec, strict=True)):
             h, c = torch.lstm_cell(x, (h, c), *self.writer)
             logits = LARGEST_LOGIT * torch.tanh(h @ outputs[first : first + n].T)
+            if self.space.conditional:
+                illegal = torch.as_tensor(~self.space.masks(written.numpy(), p))
+                logits = logits.masked_fill(illegal, NEVER)
             log_p = logits.log_softmax(dim=1)
             if designs is None:
                 written[:, p] = log_p.exp().multinomial(1, generator=self.draws)[:, 0]
@@ -222,10 +227,14 @@ class Controller(AskTellAgent):
         return written.numpy(), log_pi, entropy, (h, c)
 
     def misspelling(self, state: State, designs: Indices) -> Tensor:
-        """Mean cross-entropy of the values of designs [B, P], spelled from h_0; 0 for designs [B, 0]."""
+        """Mean cross-entropy of the active values of designs [B, P], spelled from h_0; 0 for designs
+        [B, 0].
+        """
         loss = state[0].new_zeros(())
+        active = self.space.active(designs) if designs.shape[1] else designs
         for p in range(designs.shape[1]):
             first, n = self.first[p], self.nvec[p]
             log_p = (state[0] @ self.speller[first : first + n].T).log_softmax(dim=1)
-            loss = loss - log_p[range(len(designs)), designs[:, p]].mean() / designs.shape[1]
+            spelled = log_p[range(len(designs)), designs[:, p]] * log_p.new_tensor(active[:, p])
+            loss = loss - spelled.mean() / designs.shape[1]
         return loss

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from archgym.agent import AskTellAgent
-from archgym.agents._designs import Generation, other_values, population_for
+from archgym.agents._designs import Generation, crossed, free_genes, mutated, population_for, random_genes
 from archgym.space import Array, DesignSpace, Indices, Integer, Ordinal, Real
 
 
@@ -57,18 +57,17 @@ class Genetic(AskTellAgent):
 
     def start(self, space: DesignSpace, *, budget: int, rng: np.random.Generator) -> None:
         self.space, self.rng = space, rng
-        self.free = np.flatnonzero(space.nvec > 1)
         self.parents, self.fitness = np.empty((0, len(space)), np.int64), np.empty(0)
         self.generation = Generation(self.population)
 
     def ask(self, n: int) -> Indices:
         if len(self.parents) == 0:
-            return self.space.sample(n, self.rng)
+            return self.space.sample(n, self.rng, per="parameter")
         chosen = self._select(2 * n)
         mothers, fathers = self.parents[chosen[:n]], self.parents[chosen[n:]]
         u = self.rng.random((2, n, len(self.space)))
         mix = u[0] < np.where(self.rng.random((n, 1)) < self.crossover, 0.5, 0.0)
-        children = np.where(mix, fathers, mothers)
+        children = crossed(self.space, mothers, fathers, mix, self.rng)
         return self._mutate(children, mothers, u[1])
 
     def tell(self, indices: Indices, rewards: Array, metrics: Mapping[str, Array], feasible: Array) -> None:
@@ -87,10 +86,9 @@ class Genetic(AskTellAgent):
         return np.asarray(contestants[self.fitness[contestants].argmax(axis=0), np.arange(n)])
 
     def _mutate(self, children: Indices, mothers: Indices, u: Array) -> Indices:
-        mutate = u < self.mutation / max(len(self.free), 1)
+        genes = free_genes(self.space, children).sum(axis=1, keepdims=True)
+        mutate = (u < self.mutation / np.maximum(genes, 1)) & self.space.active(children)
         copies = np.flatnonzero(((children == mothers) & ~mutate).all(axis=1))
-        if len(self.free):
-            mutate[copies, self.free[(self.rng.random(len(copies)) * len(self.free)).astype(np.int64)]] = True
-        rows, genes = np.nonzero(mutate)
-        children[rows, genes] = other_values(self.space, children[rows, genes], genes, self.rng)
-        return children
+        if self.space.size > 1:
+            mutate[copies, random_genes(self.space, children[copies], self.rng)] = True
+        return mutated(self.space, children, mutate, self.rng)

@@ -27,8 +27,9 @@ from archgym.agents._designs import space_to_learn
 from archgym.agents._torch import alone_with_torch
 from archgym.agents.ppo import rollout
 from archgym.errors import BudgetExhausted, MissingDependency
+from archgym.infos import core
 from archgym.seeding import integer_seed
-from archgym.space import DesignSpace, Indices, Integer, Ordinal, Real
+from archgym.space import Array, DesignSpace, Indices, Integer, Ordinal, Real
 
 if TYPE_CHECKING:
     import torch
@@ -43,6 +44,7 @@ class Step(NamedTuple):
 
     observations: torch.Tensor  # [B, D]
     actions: torch.Tensor  # [G, B, K]
+    active: torch.Tensor  # active parameters, bool [G, B, K]
     logprobs: torch.Tensor  # [G, B]
     values: torch.Tensor  # [G, B]
     rewards: torch.Tensor  # [B]
@@ -105,6 +107,7 @@ class IndependentPPO(Agent):
         observed = env.single_observation_space.shape[0]  # type: ignore[index]
         sizes = env.single_action_space.nvec  # type: ignore[attr-defined]
         learners = Learners(sizes, int(self.group), observed)
+        space = core(env).simulator.space
         optimizer = torch.optim.Adam(learners.parameters, lr=self.learning_rate, eps=1e-5, fused=True)
         observation = torch.as_tensor(env.reset(seed=seed)[0])
         while True:
@@ -113,16 +116,20 @@ class IndependentPPO(Agent):
                 for _ in range(steps):
                     log_p = learners.log_policy(observation)
                     actions = learners.sample(log_p)
-                    following, rewards, terminated, truncated, _ = env.step(learners.designs(actions))
+                    designs = learners.designs(actions)
+                    active = learners.by_learner(space.active(designs))
+                    following, rewards, terminated, truncated, _ = env.step(designs)
                     dones = torch.as_tensor(terminated | truncated)
                     reward = torch.as_tensor(rewards, dtype=torch.float32)
-                    logprobs, values = learners.log_prob(log_p, actions), learners.values(observation)
-                    rollout_steps.append(Step(observation, actions, logprobs, values, reward, dones))
+                    logprobs = learners.log_prob(log_p, actions, active)
+                    values = learners.values(observation)
+                    rollout_steps.append(Step(observation, actions, active, logprobs, values, reward, dones))
                     observation = torch.as_tensor(following)
                 advantages, returns = self._advantages(rollout_steps, learners.values(observation))
             # [N, D], N designs of the rollout
             observations = torch.cat([step.observations for step in rollout_steps])
             actions = torch.cat([step.actions for step in rollout_steps], dim=1)  # [G, N, K]
+            active = torch.cat([step.active for step in rollout_steps], dim=1)
             logprobs = torch.cat([step.logprobs for step in rollout_steps], dim=1)  # [G, N]
             for _ in range(self.epochs):
                 for rows in torch.randperm(len(observations)).chunk(parts):
@@ -130,6 +137,7 @@ class IndependentPPO(Agent):
                         learners,
                         observations[rows],
                         actions[:, rows],
+                        active[:, rows],
                         logprobs[:, rows],
                         advantages[:, rows],
                         returns[:, rows],
@@ -164,6 +172,7 @@ class IndependentPPO(Agent):
         learners: Learners,
         observations: torch.Tensor,
         actions: torch.Tensor,
+        active: torch.Tensor,
         old_logprobs: torch.Tensor,
         advantages: torch.Tensor,
         returns: torch.Tensor,
@@ -175,11 +184,11 @@ class IndependentPPO(Agent):
             advantages.std(1, keepdim=True) + 1e-8
         )
         log_p = learners.log_policy(observations)
-        ratio = torch.exp(learners.log_prob(log_p, actions) - old_logprobs)
+        ratio = torch.exp(learners.log_prob(log_p, actions, active) - old_logprobs)
         clipped = torch.clamp(ratio, 1 - self.clip, 1 + self.clip)
         policy = -torch.minimum(ratio * advantages, clipped * advantages).mean(1)
         value = (returns - learners.values(observations)).pow(2).mean(1) / 2
-        entropy = -(log_p.exp() * log_p).sum(dim=(2, 3)).mean(1)
+        entropy = -(log_p.exp() * log_p * active[..., None]).sum(dim=(2, 3)).mean(1)
         losses: torch.Tensor = policy + value - self.entropy * entropy
         return losses.sum()
 
@@ -227,13 +236,21 @@ class Learners:
 
         return torch.multinomial(log_p.exp().flatten(0, 2), 1).view(log_p.shape[:3])
 
-    def log_prob(self, log_p: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
-        """log pi_g [G, B, K, n], actions [G, B, K] -> log pi_g(a_g) [G, B]."""
-        return log_p.gather(3, actions[..., None]).sum(dim=(2, 3))
+    def log_prob(self, log_p: torch.Tensor, actions: torch.Tensor, active: torch.Tensor) -> torch.Tensor:
+        """log pi_g [G, B, K, n], actions and active parameters [G, B, K] -> log pi_g(a_g) [G, B]."""
+        return (log_p.gather(3, actions[..., None]) * active[..., None]).sum(dim=(2, 3))
 
     def designs(self, actions: torch.Tensor) -> Indices:
         """Actions [G, B, K] -> index rows [B, P]."""
         return np.asarray(actions.transpose(0, 1).flatten(1)[:, : self.designed].numpy())
+
+    def by_learner(self, columns: Array) -> torch.Tensor:
+        """Bools of parameters [B, P] -> of learners [G, B, K], set where a parameter does not exist."""
+        import torch
+
+        learners, group, _ = self.shape
+        padded = np.pad(columns, ((0, 0), (0, learners * group - self.designed)), constant_values=True)
+        return torch.as_tensor(padded.reshape(len(columns), learners, group).transpose(1, 0, 2).copy())
 
     def limit_gradients(self, largest: float) -> None:
         """Scale each learner's gradient down to a norm of at most `largest`."""

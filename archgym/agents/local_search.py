@@ -56,7 +56,7 @@ class LocalSearch(AskTellAgent):
             batch, self.untried = self.untried[:n], self.untried[n:]
             return batch
         if self.best_reward == -np.inf or self.rng.random() < self.restart:
-            return self.space.sample(n, self.rng)
+            return self.space.sample(n, self.rng, per="parameter")
         starts = np.tile(self.best, (n, 1))
         for _ in range(self.kick):
             starts = moved(self.space, starts, self.rng)
@@ -67,7 +67,7 @@ class LocalSearch(AskTellAgent):
         top = rewards.argmax()
         if rewards[top] > self.reward:
             self.design, self.reward = indices[top].copy(), rewards[top]
-            self.untried = self.rng.permutation(neighbours(self.space, self.design))
+            self.untried = self.rng.permutation(neighbours(self.space, self.design, self.rng))
         if len(self.untried) == 0:  # a local optimum
             if self.reward > self.best_reward:
                 self.best, self.best_reward = self.design, self.reward

@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 
 from archgym.agent import AskTellAgent
-from archgym.agents._designs import moved, other_values, population_for
+from archgym.agents._designs import crossed, free_genes, moved, mutated, population_for
 from archgym.pareto import crowding_distance, front_ranks
 from archgym.space import Array, DesignSpace, Indices, Ordinal, Real
 
@@ -70,7 +70,6 @@ class NSGA2(AskTellAgent):
 
     def start(self, space: DesignSpace, *, budget: int, rng: np.random.Generator) -> None:
         self.space, self.rng = space, rng
-        self.rate = self.mutation / max(int((space.nvec > 1).sum()), 1)
         components = 1 if self.vector_objective is None else len(self.vector_objective.metrics)
         # best first: designs [N, P], reward vectors [N, M] and which are valid [N]
         self.members = np.empty((0, len(space)), np.int64)
@@ -79,15 +78,15 @@ class NSGA2(AskTellAgent):
 
     def ask(self, n: int) -> Indices:
         if len(self.members) < self.population:
-            return self._unseen(self.space.sample(n, self.rng))
+            return self._unseen(self.space.sample(n, self.rng, per="parameter"))
         mothers = self.rng.integers(len(self.members), size=(2, n)).min(axis=0)
         fathers = self._nearest(mothers)
         u = self.rng.random((2, n, len(self.space)))
         mix = u[0] < np.where(self.rng.random((n, 1)) < self.crossover, self.swap, 0.0)
-        children = np.where(mix, self.members[fathers], self.members[mothers])
-        rows, genes = np.nonzero(u[1] < self.rate)
-        children[rows, genes] = other_values(self.space, children[rows, genes], genes, self.rng)
-        return self._unseen(children)
+        children = crossed(self.space, self.members[mothers], self.members[fathers], mix, self.rng)
+        genes = free_genes(self.space, children).sum(axis=1, keepdims=True)
+        mutate = u[1] < self.mutation / np.maximum(genes, 1)
+        return self._unseen(mutated(self.space, children, mutate, self.rng))
 
     def warm(
         self, indices: Indices, rewards: Array, metrics: Mapping[str, Array], feasible: Array, valid: Array

@@ -31,6 +31,7 @@ from archgym.agents._blas import one_thread
 from archgym.agents._designs import check_listable, draw, moved, redraw_until_new
 from archgym.agents._perceptrons import Ensemble, Features
 from archgym.space import Array, Categorical, DesignSpace, Indices, Integer, Ordinal, Real
+from archgym.space.orders import draw_each
 
 MAX_VALUES = 20_000  # of all parameters: the first layer has 4 x 48 weights for each
 PARENTS = 10
@@ -80,7 +81,7 @@ class Predictor(AskTellAgent):
     def ask(self, n: int) -> Indices:
         told = len(self.designs)
         if told < self.startup or self.space.size == 1:
-            return self._unseen(self.space.sample(n, self.rng), n)
+            return self._unseen(self.space.sample(n, self.rng, per="parameter"), n)
         if told - self.fitted >= self.round or not self.fitted:
             steps = STEPS_PER_DESIGN * (told - self.fitted)
             self.ensemble.fit(self.features(self.designs), self._targets()[:, None], steps, self.rng)
@@ -112,7 +113,7 @@ class Predictor(AskTellAgent):
     def _propose(self, n: int) -> Indices:
         """Proposals to rank: int64 [n, P]."""
         if self.proposals == "random":
-            return self.space.sample(n, self.rng)
+            return self.space.sample(n, self.rng, per="parameter")
         if self.proposals == "diffusion":
             return self._diffused(n)
         best = np.argsort(-self.rewards, kind="stable")[:PARENTS]
@@ -122,11 +123,13 @@ class Predictor(AskTellAgent):
     def _diffused(self, n: int) -> Indices:
         """Draws of the reverse chain, guided by the gradient of the predicted reward: int64 [n, P]."""
         kept = np.cos(np.linspace(0, np.pi / 2, self.steps + 1)) ** 2  # A_t
-        x = self.space.sample(n, self.rng)
+        nvec = self.space.nvec
+        x = draw_each(n, nvec, self.rng)
         for before, after in pairwise(kept[::-1]):
             slopes = self.features.by_value(self.ensemble.gradient(self.features(x)))
-            x = reverse_step(x, before / after, self.scale * slopes, self.space.nvec, self.rng)
-        return x
+            slopes *= np.repeat(self.space.active(x), nvec, axis=1)  # inactive parameters stay random
+            x = reverse_step(x, before / after, self.scale * slopes, nvec, self.rng)
+        return self.space.canonical(x)
 
     def _unseen(self, proposals: Indices, n: int) -> Indices:
         """The first n proposals [C, P] not seen yet: int64 [n, P]. Where there are fewer, repeated ones have

@@ -53,7 +53,7 @@ class Reinforce(AskTellAgent):
 
     def start(self, space: DesignSpace, *, budget: int, rng: np.random.Generator) -> None:
         check_listable(self, space)
-        self.nvec, self.rng = space.nvec, rng
+        self.space, self.nvec, self.rng = space, space.nvec, rng
         self.first = np.cumsum(space.nvec) - space.nvec  # where each parameter's logits begin
         self.parameter = np.repeat(np.arange(len(space)), space.nvec)
         self.logits = np.zeros(len(self.parameter))
@@ -84,11 +84,11 @@ class Reinforce(AskTellAgent):
         advantage = (rewards - self.baseline) / (spread or 1.0)
         log_policy = self.log_policy
         policy = np.exp(log_policy)
-        chosen = np.bincount(
-            (designs + self.first).ravel(), np.repeat(advantage, len(self.nvec)), len(policy)
-        ) / len(designs)
+        weights = advantage[:, None] * self.space.active(designs)  # inactive parameters have no gradient
+        chosen = np.bincount((designs + self.first).ravel(), weights.ravel(), len(policy)) / len(designs)
+        mean_weight = weights.mean(axis=0)[self.parameter] if self.space.conditional else advantage.mean()
         information = np.bincount(self.parameter, policy * log_policy)[self.parameter]  # -H_p
-        gradient = chosen - policy * advantage.mean() - self.entropy * policy * (log_policy - information)
+        gradient = chosen - policy * mean_weight - self.entropy * policy * (log_policy - information)
         # a wider environment makes fewer, larger updates
         self.logits += self.rate * len(designs) / self.batch * gradient
         largest = np.full(len(self.nvec), -np.inf)

@@ -22,6 +22,9 @@ Aitken's kernel where the parameter is categorical), and G has L's kernels, so t
 densities. On NK landscapes of 3^8 designs that halves the mean number of samples. A proposal costs the same
 after any number of samples: candidates lie near L, and so do the latest designs, which make up g(x) there.
 
+In a conditional space the products are over the active parameters of x. Of a parameter that y lacks, K_p is
+uniform; a univariate estimate counts the designs alone that have it.
+
 Good for: tens to thousands of samples of simulators that take a millisecond or more; parameters of any kind.
 """
 
@@ -73,14 +76,16 @@ class TPE(AskTellAgent):
     def start(self, space: DesignSpace, *, budget: int, rng: np.random.Generator) -> None:
         self.space, self.rng = space, rng
         self.nvec, self.ordered = space.nvec, np.array([p.ordered for p in space], bool)
-        self.cells = np.minimum(space.nvec, MAX_CELLS)
+        # of a conditional space the last place of a table stands for an inactive parameter
+        lacking = int(space.conditional)
+        self.cells = np.minimum(space.nvec, MAX_CELLS - lacking)
         # of products of values and cells
         self.exact = np.int64 if int(space.nvec.max(initial=1)) * MAX_CELLS < 2**63 else object
         # tables are [P, width, width], padded where a parameter has fewer cells
-        self.width = int(self.cells.max(initial=1))
+        self.width = int(self.cells.max(initial=1)) + lacking
         self.parameter = np.arange(len(space))
         self.epsilon = min(self.mutation / max(int((space.nvec > 1).sum()), 1), 0.5)
-        self.log_uniform = -float(np.log(self.cells).sum())
+        self.log_uniform = -float(np.log(self.cells).sum())  # of all parameters
         self.one_hot = self.width <= MAX_ONE_HOT
         self.tabulated = -1
         self.n_told = self.n_seen = 0
@@ -95,7 +100,7 @@ class TPE(AskTellAgent):
 
     @one_thread
     def ask(self, n: int) -> Indices:
-        designs = self.space.sample(n, self.rng)
+        designs = self.space.sample(n, self.rng, per="parameter")
         for row in range(n):
             proposals = designs[row : row + 1] if self.n_told < self.startup else self._propose()
             designs[row] = self._unseen(proposals)
@@ -121,12 +126,19 @@ class TPE(AskTellAgent):
         self.seen[key] = (*self.seen.get(key, ()), position)
         if position == len(self.places):
             self.places = np.pad(self.places, ((0, position), (0, 0)))
-        place = (design.astype(self.exact) * self.cells // self.nvec).astype(np.int64)
+        place = self._in_places(design[None])[0]
         self.places[position] = place
         if self.multivariate:
             self.latest[position % MAX_LATEST] = self._encoded(place[None])[0]
         self.counts[self.parameter, place] += 1
         self.n_seen += 1
+
+    def _in_places(self, designs: Indices) -> Indices:
+        """The cells of designs [B, P]; the last place for inactive parameters."""
+        places = (designs.astype(self.exact) * self.cells // self.nvec).astype(np.int64)
+        return (
+            np.where(self.space.active(designs), places, self.width - 1) if self.space.conditional else places
+        )
 
     def _encoded(self, places: Array) -> Array:
         """Designs as `_log_products` takes them: one-hot, float32 [N, P * width], or as they are."""
@@ -151,6 +163,10 @@ class TPE(AskTellAgent):
         """Candidates by falling l(x) / g(x): int64 [C, P]."""
         good = self.good()
         drawn = self._draw(good)
+        if self.space.conditional:
+            designs = self.space.canonical(self._in_cells(drawn))
+            log_l, log_g = self.log_densities(self._in_places(designs), good)
+            return designs[np.argsort(log_g - log_l, kind="stable")]
         log_l, log_g = self.log_densities(drawn, good)
         return self._in_cells(drawn[np.argsort(log_g - log_l, kind="stable")])
 
@@ -181,6 +197,11 @@ class TPE(AskTellAgent):
         )
         near /= np.maximum(near.sum(axis=2, keepdims=True), np.finfo(float).tiny)
         self.kernel: Array = (1 - self.epsilon) * near + self.epsilon * inside / n
+        if self.space.conditional:
+            inside[:, -1, :-1] = (u < n)[:, 0, :-1]
+            inside[:, :, -1] = True
+            self.kernel[:, -1] = inside[:, -1] / n[:, 0]
+            self.kernel[:, :, -1] = 1.0
         self.cumulative: Array = np.ascontiguousarray(self.kernel.cumsum(axis=2).transpose(2, 0, 1))
         self.log_kernel: Array = np.log(self.kernel, where=inside, out=np.zeros(inside.shape)).astype(
             np.float32
@@ -214,12 +235,20 @@ class TPE(AskTellAgent):
             if len(slots) < len(good):
                 earlier = self._encoded(self.places[good[good < first]])
                 of_good = np.hstack([of_good, self._log_products(tables, earlier)])
-            log_l, log_g = _log_sum(of_good, self.log_uniform), _log_sum(rest, self.log_uniform)
-            return log_l - np.log(len(good) + 1), log_g - np.log(rest.shape[1] - len(slots) + 1)
+            others, prior = rest.shape[1] - len(slots), self.log_uniform
+            if self.space.conditional:
+                of_good, rest = (np.column_stack([terms, self._log_prior(x)]) for terms in (of_good, rest))
+                prior = -np.inf
+            log_l, log_g = _log_sum(of_good, prior), _log_sum(rest, prior)
+            return log_l - np.log(len(good) + 1), log_g - np.log(others + 1)
         counts = self._counts(good)
         sets = (counts, len(good)), (self.counts - counts, self.n_seen - len(good))
         log_l, log_g = (np.log(self._marginals(*members)[self.parameter, x]).sum(axis=1) for members in sets)
         return log_l, log_g
+
+    def _log_prior(self, x: Indices) -> Array:
+        """Log of the uniform density of designs as places [C, P]: float64 [C]."""
+        return -np.where(x < self.width - 1, np.log(self.cells), 0.0).sum(axis=1)
 
     def _log_products(self, tables: Array, designs: Array) -> Array:
         """sum_p log K_p(x_p | y_p): tables of x [C, P, width] and encoded designs y -> float32 [C, N]."""
@@ -239,6 +268,12 @@ class TPE(AskTellAgent):
     def _marginals(self, counts: Indices, size: int) -> Array:
         """The univariate density of each parameter, from `size` designs: [P, width], 0 outside its cells."""
         uniform = (np.arange(self.width) < self.cells[:, None]) / self.cells[:, None]
+        if self.space.conditional:
+            having = counts[:, :-1]
+            near = (having[:, None] @ self.kernel[:, :-1])[:, 0]
+            density = (near + uniform) / (having.sum(axis=1, keepdims=True) + 1)
+            density[:, -1] = 1.0
+            return density
         return np.asarray(((counts[:, None] @ self.kernel)[:, 0] + uniform) / (size + 1))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from functools import partial
 from typing import Annotated, Any
@@ -22,7 +22,7 @@ from archgym.objective import Objective
 from archgym.optimum import known_optimum
 from archgym.registry import Task, get_agent, get_task, list_agents, list_envs, load, requirement
 from archgym.simulator import Metric, Simulator
-from archgym.space import DesignSpace
+from archgym.space import DesignSpace, Parameter
 from archgym.text import assignments, number, plain
 
 
@@ -112,12 +112,7 @@ def _describe_agent(name: str) -> None:
     out.print()
     if len(cls.hyperparameters):
         meanings = _meanings(documentation)
-        table = new_table("Hyperparameter", "Kind", "Values", "Default", "Meaning", expendable=["Kind"])
-        for p in cls.hyperparameters:
-            table.add_row(
-                p.name, type(p).__name__, p.describe(), plain(p.default_value), meanings.get(p.name, "")
-            )
-        out.print(table)
+        out.print(_parameters_table(cls.hyperparameters, meanings, "Hyperparameter", declared=True))
     else:
         out.print("No hyperparameters.")
 
@@ -129,7 +124,8 @@ def _describe_env(name: str, settings: Mapping[str, Any]) -> None:
     with building(task, settings):
         simulator, objective = task.build(**{k: v for k, v in settings.items() if k != "horizon"})
     out = stdout()
-    heading(out, task.id, f"{count(simulator.space.size)} designs")
+    distinct = "distinct " if simulator.space.conditional else ""
+    heading(out, task.id, f"{count(simulator.space.size)} {distinct}designs")
     out.print(_summary(documentation, task.id))
     description = re.search(r"^## Description\n(.*?)(?=^## |\Z)", documentation, re.MULTILINE | re.DOTALL)
     if description:
@@ -152,19 +148,54 @@ def _describe_env(name: str, settings: Mapping[str, Any]) -> None:
     simulator.close()
 
 
-def _parameters_table(space: DesignSpace, meanings: Mapping[str, str]) -> Table:
-    declared = any(p.default is not None for p in space)
+def _parameters_table(
+    space: DesignSpace, meanings: Mapping[str, str], title: str = "Parameter", *, declared: bool | None = None
+) -> Table:
+    """A row for each parameter; their defaults have a column if they are declared (default: if any is)."""
+    declared = any(p.default is not None for p in space) if declared is None else declared
+    opened = ["With"] if space.conditional else []
     values = "Values" if declared else "Values (default first)"
-    table = new_table("Parameter", "Kind", values, "Default", "Meaning", expendable=["Kind"])
-    for p in space:
+    default = ["Default"] if declared else []
+    table = new_table(title, *opened, "Kind", values, *default, "Meaning", expendable=["Kind"])
+    for name, conditions, p in _tree(space):
         table.add_row(
-            p.name,
+            name,
+            *([conditions] if opened else []),
             type(p).__name__,
             p.describe(),
-            plain(p.default_value) if declared else "",
+            *([plain(p.default_value)] if default else []),
             meanings.get(p.name, ""),
         )
     return table
+
+
+def _tree(space: DesignSpace) -> Iterator[tuple[str, str, Parameter]]:
+    """Parameters in the order of the space, conditional ones below the last of their parents: name with a
+    branch, the values that open it, parameter.
+    """
+    children: dict[str, list[Parameter]] = {}
+    for p in space:
+        children.setdefault(max(p.when, key=space.names.index, default=""), []).append(p)
+
+    def below(parent: str, branch: str) -> Iterator[tuple[str, str, Parameter]]:
+        for p in children.get(parent, ()):
+            yield f"{branch} {p.name}".lstrip(), _conditions(space, p, parent), p
+            yield from below(p.name, f"{branch}──" if branch else "└─")
+
+    return below("", "")
+
+
+def _conditions(space: DesignSpace, parameter: Parameter, parent: str) -> str:
+    """ "depth 2 to 6, kernel 3 or 5": the values that open a parameter, without those of its parent."""
+    texts = []
+    for name, values in parameter.when.items():
+        if parent and space[parent].when.get(name) == values:
+            continue
+        places = sorted(space[name].index(list(values)).tolist())
+        shown = [plain(space[name].value(place)) for place in places]
+        run = space[name].ordered and len(shown) > 2 and places[-1] - places[0] == len(places) - 1
+        texts.append(f"{name} {f'{shown[0]} to {shown[-1]}' if run else ' or '.join(shown)}")
+    return ", ".join(texts)
 
 
 def _metrics_table(metrics: Sequence[Metric]) -> Table:

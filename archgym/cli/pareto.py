@@ -98,22 +98,16 @@ def _show(designs: Dataset, front: Front, feasible: int) -> None:
         [*(number(float(value)) for value in front.values[row]), *([f"{size:,}"] if several else [])]
         for row, size in zip(starts.tolist(), sizes.tolist(), strict=True)
     ]
-    values = [
-        [plain(value) for value in designs.space.design(designs.indices[row]).values()]
-        for row in starts.tolist()
-    ]
+    chosen = [designs.space.design(designs.indices[row]) for row in starts.tolist()]
     titles = [*(f"{axis_title(m)}>" for m in front.metrics), *(["Designs>"] if several else [])]
     wide = [*titles, *designs.space.names]
     table = new_table(*wide)
-    for point, design in zip(points, values, strict=True):
-        table.add_row(*point, *design)
+    for point, design in zip(points, chosen, strict=True):
+        table.add_row(*point, *(plain(design.get(name, "-")) for name in designs.space.names))
     if table.natural > console.width:  # a column for each parameter does not fit
         table = new_table(*titles, "Design")
-        for point, design in zip(points, values, strict=True):
-            table.add_row(
-                *point,
-                ", ".join(f"{name} {value}" for name, value in zip(designs.space.names, design, strict=True)),
-            )
+        for point, design in zip(points, chosen, strict=True):
+            table.add_row(*point, ", ".join(f"{name} {plain(value)}" for name, value in design.items()))
     console.print(table)
     console.print()
     units = " ".join(m.unit for m in front.metrics if m.unit != "1")

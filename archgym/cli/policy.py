@@ -120,7 +120,7 @@ def propose(
     heading(console, f"{found.env}  proposed by {policy}", assignments(context))
     table = new_table("Parameter", *(f"{rank}" for rank in range(1, len(designs[:n]) + 1)))
     for name in found.space.names:
-        table.add_row(name, *(plain(design[name]) for design in designs[:n]))
+        table.add_row(name, *(plain(design.get(name, "-")) for design in designs[:n]))
     console.print(table)
     print_to_copy("Simulate the best", f"archgym propose {policy} {_options(context)}--verify 5")
 

@@ -188,10 +188,12 @@ def _designs(path: Path, env: str, settings: Mapping[str, Any]) -> Start:
             return designs
         import pyarrow.csv
 
-        table = pyarrow.csv.read_csv(path)
         with closing(gymnasium.make(env, **settings)) as made:
             space = core(made).simulator.space
-        if missing := set(space.names) - set(table.column_names):
+        # an empty cell is an inactive parameter
+        empty = pyarrow.csv.ConvertOptions(null_values=[""], strings_can_be_null=space.conditional)
+        table = pyarrow.csv.read_csv(path, convert_options=empty if space.conditional else None)
+        if missing := {p.name for p in space if not p.when} - set(table.column_names):
             raise ArchGymError(f"expected a column for every parameter, got none for {min(missing)!r}")
         return read_designs(space, table)
 
@@ -419,7 +421,7 @@ def _measured_again(incumbents: Sequence[Incumbent], simulator: Simulator, objec
     names = [
         name
         for name in simulator.space.names
-        if len({incumbent.design[name] for incumbent in incumbents}) > 1
+        if len({incumbent.design.get(name) for incumbent in incumbents}) > 1
     ]
     table = new_table(
         "Measured again", *(f"{m.name}>" for m in goals), "Before>", "Reward>", ", ".join(names)
@@ -431,7 +433,11 @@ def _measured_again(incumbents: Sequence[Incumbent], simulator: Simulator, objec
         reward = "-" if incumbent.remeasured_reward is None else number(incumbent.remeasured_reward)
         reward += "" if incumbent.valid else " (not valid)"
         table.add_row(
-            f"{rank}", *now, before, reward, ", ".join(plain(incumbent.design[name]) for name in names)
+            f"{rank}",
+            *now,
+            before,
+            reward,
+            ", ".join(plain(incumbent.design.get(name, "-")) for name in names),
         )
     return table
 

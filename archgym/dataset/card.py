@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Mapping
 
 import numpy as np
 
 from archgym.dataset.data import Dataset
-from archgym.space import Array
+from archgym.space import Array, DesignSpace
 from archgym.text import markdown_table
 from archgym.version import __version__
 
@@ -27,16 +28,19 @@ Licence: state yours here."""
 
 def card(data: Dataset) -> str:
     """The data card, as Markdown."""
-    even = np.mean(1 - 1 / data.space.nvec)
+    even = _even_distance(data.space)
+    of_those, can_be = "", ""
+    if data.space.conditional:
+        of_those, can_be = " Of designs that have the parameter.", " that a design can have"
     sections = [
         f"# {data.env.id}: {len(data.distinct()):,} designs",
         _origin(data),
         "## Metrics\nOf feasible designs.",
         _metrics(data),
         "## Parameters\nValues seen of all values, and their evenness: the entropy of their frequencies, "
-        "divided by that of an even draw.",
+        f"divided by that of an even draw.{of_those}",
         _parameters(data),
-        "## Pairs of parameters\nPairs of values seen of all pairs, least covered first.",
+        f"## Pairs of parameters\nPairs of values seen of all pairs{can_be}, least covered first.",
         _pairs(data),
         "## Agents\nDistance: the share of parameters in which two random designs of the agent differ; an "
         f"even draw has {even:.2f}.",
@@ -72,27 +76,34 @@ def _metrics(data: Dataset) -> str:
 
 
 def _parameters(data: Dataset) -> str:
-    indices = data.distinct().indices
+    indices, space = data.distinct().indices, data.space
+    active = space.active(indices)
     rows = []
-    for p, parameter in enumerate(data.space):
-        counts = np.unique(indices[:, p], return_counts=True)[1]
+    for p, parameter in enumerate(space):
+        counts = np.unique(indices[active[:, p], p], return_counts=True)[1]
         rows.append(
             [
                 f"`{parameter.name}`",
+                *([f"{active[:, p].mean():.1%}"] if space.conditional else []),
                 f"{len(counts)} of {len(parameter)}",
                 f"{_evenness(counts, len(parameter)):.2f}",
             ]
         )
-    return markdown_table(["parameter", "values seen", "evenness"], rows)
+    share = ["designs with it"] if space.conditional else []
+    return markdown_table(["parameter", *share, "values seen", "evenness"], rows)
 
 
 def _pairs(data: Dataset) -> str:
-    indices, nvec = data.distinct().indices, data.space.nvec.tolist()
+    indices, active = data.distinct().indices, data.space.active(data.distinct().indices)
+    needed = _needed(data.space)
     # ranks stay small where values do not
     ranks = [np.unique(column, return_inverse=True)[1] for column in indices.T]
     found = []
-    for a, b in itertools.combinations(range(len(nvec)), 2):
-        seen, possible = len(np.unique(ranks[a] * len(indices) + ranks[b])), nvec[a] * nvec[b]
+    for a, b in itertools.combinations(range(len(data.space)), 2):
+        both = active[:, a] & active[:, b]
+        seen = len(np.unique((ranks[a] * len(indices) + ranks[b])[both]))
+        if (possible := _possible(needed, a, b)) == 0:
+            continue
         found.append((seen / possible, seen, possible, f"`{data.space.names[a]}` x `{data.space.names[b]}`"))
     found.sort(key=lambda pair: pair[0])
     complete = sum(share == 1 for share, *_ in found)
@@ -127,6 +138,43 @@ def _agents(data: Dataset) -> str:
     return markdown_table(["agent", "designs", "of the space", "evaluations", "feasible", "distance"], rows)
 
 
+def _needed(space: DesignSpace) -> list[dict[int, Array]]:
+    """The values of each parameter and of its ancestors with which it is active: position -> bool [n]."""
+    needed: list[dict[int, Array]] = []
+    for p, parameter in enumerate(space):
+        own = {p: np.ones(len(parameter), bool)}
+        for name, values in parameter.when.items():
+            parent = space.names.index(name)
+            allowed = np.zeros(len(space[name]), bool)
+            allowed[space[name].index(list(values))] = True
+            own = _both(own, _both(needed[parent], {parent: allowed}))
+        needed.append(own)
+    return needed
+
+
+def _both(some: Mapping[int, Array], others: Mapping[int, Array]) -> dict[int, Array]:
+    """The values that meet both needs."""
+    return {**some, **others, **{p: some[p] & others[p] for p in some.keys() & others.keys()}}
+
+
+def _possible(needed: list[dict[int, Array]], a: int, b: int) -> int:
+    """The number of pairs of values of two parameters that designs with both have."""
+    together = _both(needed[a], needed[b])
+    if not all(values.any() for values in together.values()):
+        return 0
+    return int(together[a].sum()) * int(together[b].sum())
+
+
+def _even_distance(space: DesignSpace) -> float:
+    """The mean share of parameters in which two random designs differ."""
+    if not space.conditional:
+        return float(np.mean(1 - 1 / space.nvec))
+    a, b = (space.sample(_N_DISTANCES, np.random.default_rng(seed)) for seed in (0, 1))
+    return float((a != b).mean())
+
+
 def _evenness(counts: Array, size: int) -> float:
+    if not len(counts):
+        return 0.0
     p = counts / counts.sum()
     return float(-(p * np.log(p)).sum() / np.log(size)) if size > 1 else 1.0

@@ -31,10 +31,11 @@ def draw(values: Array, designs: Dataset, front: Front) -> alt.ConcatChart:
     names = [axis_title(metric) for metric in front.metrics]
     others = np.delete(values, front.rows, axis=0)
     others = others[:: max(1, -(-len(others) // _MAX_DOTS))]
-    points = [
-        {**_columns(row), **{f"p{j}": plain(v) for j, v in enumerate(designs.space.design(indices).values())}}
-        for row, indices in zip(front.values, designs.indices, strict=True)
-    ]
+    points = []
+    for row, indices in zip(front.values, designs.indices, strict=True):
+        design = designs.space.design(indices)
+        shown = {f"p{j}": plain(design.get(name, "-")) for j, name in enumerate(designs.space.names)}
+        points.append({**_columns(row), **shown})
     tips = [alt.Tooltip(f"m{j}:Q", title=name, format=".4~g") for j, name in enumerate(names)]
     tips += [alt.Tooltip(f"p{j}:N", title=name) for j, name in enumerate(designs.space.names)]
     width, height = (420, 320) if len(names) == 2 else (260, 240)

@@ -1,6 +1,7 @@
 """Columns of parameter values as Arrow arrays, which Parquet stores, and back.
 
-    bools, text, integers or numbers, each with or without None   a column of that type, None as null
+    bools, text, integers or numbers, each with or without None   a column of that type, None as null; null
+                                                                  where a parameter is inactive
     anything else: mixed types, tuples, enums, ...                text: a label for each value of the
                                                                   parameter
 
@@ -37,8 +38,10 @@ def arrow_table(
     """
     import pyarrow
 
-    arrays, fields = [], []
+    arrays, fields, active = [], [], _active(space, columns)
     for name, column in columns.items():
+        if name in active and not active[name].all():
+            column = _with_gaps(column, active[name])
         metadata = None
         if name in space.names and None in getattr(space[name], "values", ()):
             metadata = {VALUES: "[]"}  # null is a value here, and not a NaN
@@ -50,7 +53,7 @@ def arrow_table(
             array = pyarrow.array(column.tolist() if column.dtype.kind in "OU" else column)
         else:
             label = dict(zip(space[name].plain, labels, strict=True))
-            array = pyarrow.array([label[value] for value in column.tolist()], pyarrow.string())
+            array = pyarrow.array([label.get(value) for value in column.tolist()], pyarrow.string())
             pairs = [[text, write(value)] for value, text in label.items()]
             metadata = {VALUES: json.dumps(pairs)}
         arrays.append(array)
@@ -72,7 +75,7 @@ def read_columns(table: pyarrow.Table) -> dict[str, Array]:
             values = column.to_pylist()
             if pairs not in (None, b"[]"):
                 value = {label: read(written) for label, written in json.loads(pairs)}
-                values = [value[label] for label in values]
+                values = [value.get(label) for label in values]
             columns[field.name] = np.empty(len(values), object)
             columns[field.name][:] = values
     return columns
@@ -86,6 +89,8 @@ def read_designs(space: DesignSpace, table: pyarrow.Table) -> Indices:
     """
     columns: dict[str, Any] = {}
     for parameter in space:
+        if parameter.when and parameter.name not in table.column_names:
+            continue
         column = table[parameter.name]
         labels = _labels(parameter)
         if labels is not None:
@@ -98,6 +103,21 @@ def read_designs(space: DesignSpace, table: pyarrow.Table) -> Indices:
                 else column.to_pylist()
             )
     return space.encode(columns) if len(space) else np.zeros((table.num_rows, 0), np.int64)
+
+
+def _active(space: DesignSpace, columns: Mapping[str, Array]) -> dict[str, Array]:
+    """Where each parameter of a conditional space is active, if its designs are among the columns."""
+    if not space.conditional or not columns.keys() >= set(space.names):
+        return {}
+    active = space.active(space.encode({name: columns[name] for name in space.names}))
+    return dict(zip(space.names, active.T, strict=True))
+
+
+def _with_gaps(column: Array, active: Array) -> Array:
+    """A column [B] of objects, None where the parameter is inactive."""
+    found = column.astype(object)
+    found[~active] = None
+    return found
 
 
 def _labels(parameter: Parameter) -> list[str] | None:

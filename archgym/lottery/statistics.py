@@ -778,7 +778,7 @@ def importance(
     names = list(dict.fromkeys(name for c in configurations for name in c))
     if len(known) < 8 or np.ptp(values) == 0:
         return []
-    bases = {name: _basis([configurations[int(c)].get(name) for c in known]) for name in names}
+    bases = {name: _basis([configurations[int(c)].get(name, _INACTIVE) for c in known]) for name in names}
     bases = {name: basis for name, basis in bases.items() if 0 < basis[0].shape[1] < len(known) - 2}
     if not bases:
         return []
@@ -813,10 +813,19 @@ def importance(
     return found
 
 
+_INACTIVE = object()  # for the value of a hyperparameter that a configuration has not
+
+
 def _basis(values: list[Any]) -> tuple[Array, Array | None]:
     """Orthonormal contrasts of a hyperparameter, float64 [C, D] (D = 0 for a constant), and the ranks [C]
-    of ordered values.
+    of ordered values; configurations without it have contrasts 0, and then there are no ranks.
     """
+    active = np.array([value is not _INACTIVE for value in values], bool)
+    if not active.all():
+        own, _ = _basis([value for value in values if value is not _INACTIVE])
+        columns = np.zeros((len(values), own.shape[1]))
+        columns[active] = own
+        return columns, None
     ordered = all(isinstance(v, (int, float, np.number, np.bool_)) for v in values)
     ranks: Array | None = None
     if ordered:

@@ -5,6 +5,8 @@
     other Ordinal                                           one feature: its position in the order, in [0, 1]
     Categorical                                             one feature per value: 1 or 0; a single one for
                                                             two values
+    parameter with conditions (`when=`)                     one more feature, 1 where it is active and else 0;
+                                                            its others are then of its inactive value
 
 Features are float32 numbers, so that libraries with float32 arithmetic see the same values.
 """
@@ -29,7 +31,7 @@ class Encoding:
         space: P parameters.
 
     Attributes:
-        names: names of the F features, "parameter" or "parameter=value".
+        names: names of the F features, "parameter", "parameter=value" or "parameter active".
         parameter: position of each feature's parameter, int64 [F].
     """
 
@@ -37,8 +39,13 @@ class Encoding:
         self.space = space
         columns = [_columns(parameter) for parameter in space]
         self._tables = [np.stack([column for _, column in named], axis=1) for named in columns]
-        self.names = tuple(name for named in columns for name, _ in named)
-        self.parameter = np.repeat(np.arange(len(columns)), [len(named) for named in columns])
+        self._with_conditions = np.array([p for p, each in enumerate(space) if each.when], np.int64)
+        self._valued = np.repeat(np.arange(len(columns)), [len(named) for named in columns])
+        self.names = (
+            *(name for named in columns for name, _ in named),
+            *(f"{space.names[p]} active" for p in self._with_conditions),
+        )
+        self.parameter = np.concatenate([self._valued, self._with_conditions])
 
     def __len__(self) -> int:
         return len(self.names)
@@ -46,7 +53,11 @@ class Encoding:
     def __call__(self, indices: Indices) -> Array:
         """Features of designs: int64 [B, P] -> float64 [B, F]."""
         stacked, starts, column = self._stacked
-        return stacked[indices[:, self.parameter] + starts, column]
+        if not self.space.conditional:
+            return stacked[indices[:, self._valued] + starts, column]
+        active, rows = self.space.active(indices), self.space.canonical(indices)
+        values = stacked[rows[:, self._valued] + starts, column]
+        return np.hstack([values, active[:, self._with_conditions]])
 
     @cached_property
     def _stacked(self) -> tuple[Array, Indices, Indices]:
@@ -63,7 +74,7 @@ class Encoding:
         starts = np.cumsum([0, *map(len, self._tables)])
         return (
             np.concatenate(padded),
-            starts[self.parameter],
+            starts[self._valued],
             np.concatenate([np.arange(width) for width in widths]),
         )
 

@@ -24,6 +24,7 @@ from archgym.space.parameters import (
     Parameter,
     Real,
     all_true,
+    condition_in_words,
 )
 
 __all__ = [
@@ -37,4 +38,5 @@ __all__ = [
     "Parameter",
     "Real",
     "all_true",
+    "condition_in_words",
 ]

@@ -78,6 +78,14 @@ class DesignSpace:
         """The default value of every parameter."""
         return {p.name: p.default_value for p in self.parameters}
 
+    def active_values(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The values of active parameters among those of all parameters, on their grids or not."""
+        found: dict[str, Any] = {}
+        for p in self.parameters:
+            if all(name in found and found[name] in allowed for name, allowed in p.when.items()):
+                found[p.name] = values[p.name]
+        return found
+
     @cached_property
     def conditional(self) -> bool:
         """Whether some parameters are active only `when` others have given values."""

@@ -32,6 +32,12 @@ def all_true(mask: Array) -> bool:
     return 0 not in mask.tobytes()
 
 
+def condition_in_words(parameter: Parameter) -> str:
+    """ "with depth = 2 or 3, mode = sparse": the values that open a parameter."""
+    named = (f"{name} = {' or '.join(map(str, values))}" for name, values in parameter.when.items())
+    return f"with {', '.join(named)}"
+
+
 @dataclass(frozen=True)
 class Parameter(ABC):
     """One axis of a design space: a name and a finite `grid` of values in index order.

@@ -64,6 +64,7 @@ from archgym.evaluator import Evaluator
 from archgym.files.paths import refuse_foreign
 from archgym.pareto import check_front
 from archgym.registry import get_task
+from archgym.space import DesignSpace
 from archgym.study.file import MAX_CHARACTERS, MAX_NAME, AgentTable, EnvTable, Place, StudyFile
 from archgym.study.generalise import SplitContexts
 from archgym.task import AgentSpecification, EnvSpecification, Specification, what_decides_rows
@@ -394,18 +395,25 @@ class Study:
         key = "grid" if entry.grid is not None else "hyperparameters"
         single = {name: [value] for name, value in (entry.hyperparameters or {}).items()}
         given: Mapping[str, list[Any]] = single if entry.grid is None else entry.grid
+        declared = cls.hyperparameters
         for name, values in given.items():
             for value in values:
                 try:
-                    cls(**{name: value})
+                    if name in declared.names and declared[name].when:
+                        declared[name].validate(value)
+                    else:
+                        cls(**{name: value})
                 except (Exception, SystemExit) as error:
                     raise self._file.error(("agent", i, key, name), reason_of(error)) from error
             if len({repr(value) for value in values}) < len(values):
                 raise self._file.error(
                     ("agent", i, key, name), f"expected distinct values of {name}, got one twice"
                 )
-        for combination in itertools.product(*given.values()):
-            yield dict(zip(given, combination, strict=True)), 0
+        combinations = [dict(zip(given, each, strict=True)) for each in itertools.product(*given.values())]
+        if entry.grid is not None and declared.conditional:
+            combinations = _distinct(declared, combinations)
+        for combination in combinations:
+            yield combination, 0
 
     def _with_budgets(
         self, i: int, cls: type[Agent], hyperparameters: Mapping[str, Any], seeds: Sequence[int]
@@ -465,6 +473,16 @@ def identifier(specification: Mapping[str, Any], history: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def _distinct(declared: DesignSpace, combinations: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The combinations without inactive hyperparameters, each once."""
+    found: dict[str, dict[str, Any]] = {}
+    for combination in combinations:
+        active = declared.active_values({**declared.defaults(), **combination})
+        kept = {name: value for name, value in combination.items() if name in active}
+        found.setdefault(repr(kept), kept)
+    return list(found.values())
+
+
 def _drawn(cls: type[Agent], name: str, n: int) -> Iterator[tuple[dict[str, Any], int]]:
     """The defaults and n - 1 distinct draws from the declared space, repeated where it has fewer:
     (hyperparameters, round).
@@ -473,13 +491,13 @@ def _drawn(cls: type[Agent], name: str, n: int) -> Iterator[tuple[dict[str, Any]
     entropy = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
     # 3: studies, as in archgym.seeding
     rng = np.random.default_rng(np.random.SeedSequence(entropy, spawn_key=(3,)))
-    defaults = space.defaults()
+    defaults = space.active_values(space.defaults())
     distinct: list[dict[str, Any]] = [{}]  # nothing given: the defaults, which may depend on the budget
     seen = {json.dumps(write(defaults))}
     # defaults may be off the grid
-    available = space.size + any(defaults[p.name] not in p.plain for p in space)
+    available = space.size + any(value not in space[name].plain for name, value in defaults.items())
     while len(distinct) < min(n, available):
-        drawn = space.design(space.sample(1, rng)[0])
+        drawn = space.design(space.sample(1, rng, per="parameter")[0])
         if (text := json.dumps(write(drawn))) not in seen:
             seen.add(text)
             distinct.append(drawn)

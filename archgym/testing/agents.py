@@ -6,11 +6,12 @@ import random
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import wraps
 from typing import Any
 
 import numpy as np
 
-from archgym.agent import Agent
+from archgym.agent import Agent, AskTellAgent
 from archgym.env import ArchVectorEnv
 from archgym.errors import ArchGymError, BudgetExhausted
 from archgym.objective import Minimize, Objective
@@ -20,6 +21,8 @@ from archgym.simulator import Metric, Simulator
 from archgym.simulator_wrappers import SimulatorWrapper
 from archgym.space import Array, Categorical, DesignSpace, Indices, Integer, Ordinal, Real
 from archgym.testing._common import must
+
+_BRANCHES_BUDGET = 200  # samples within which the nine designs of `_Branches` must be proposed
 
 
 class _Plateau(Simulator):
@@ -49,6 +52,22 @@ class _Plateau(Simulator):
         from archgym.testing.shared import LinearShared
 
         return LinearShared(self.space, seed, fresh=fresh)
+
+
+class _Branches(_Plateau):
+    """Nine distinct designs of three parameters, of which one to three are active."""
+
+    space = DesignSpace(
+        [
+            Integer("depth", 1, 3),
+            Ordinal("width", [1, 2, 4], default=2, when={"depth": [2, 3]}),
+            Categorical("skip", [False, True], when={"depth": 3, "width": [2, 4]}),
+        ]
+    )
+
+    def evaluate_indices(self, indices: Indices, rng: np.random.Generator | None = None) -> dict[str, Array]:
+        ripple = (indices @ np.array([7, 11, 13])) % 23
+        return {"cost": 1 + 0.001 * ripple, "secret": ripple.astype(float), "feasible": indices[:, 1] != 0}
 
 
 class _Counting(SimulatorWrapper):
@@ -100,7 +119,8 @@ def check_agent(
 
     Args:
         agent: a registered name, "module:Class", a subclass of `Agent`, or a function that makes one.
-        env: an environment's id; default: a small one with every kind of parameter and nearly equal rewards.
+        env: an environment's id; default: a small one with every kind of parameter and nearly equal rewards,
+            and one with conditions, whose every distinct design must be proposed.
         budget: samples of each search; odd, so that batches cross it.
         seed: seed of the searches.
         reach_budget: samples within which every value of every parameter must be proposed; None leaves that
@@ -141,6 +161,9 @@ def check_agent(
     for odd, width in ((1, preferred), (3, preferred), (budget, 7)):
         _search(make(), simulator, objective, odd, seed, width, what)
 
+    if env is None:
+        most = budget if reach_budget is None else min(reach_budget, _BRANCHES_BUDGET)
+        _check_conditional(make, most, reach_searches, seed, what)
     if reach_budget is not None:
         missing = {
             name: set(range(n))
@@ -162,6 +185,53 @@ def check_agent(
             f"{what} never proposed {unseen} in {reach_searches} searches of {reach_budget} samples: every "
             "design must be within reach"
         )
+
+
+def _check_conditional(make: Callable[..., Agent], budget: int, searches: int, seed: int, what: str) -> None:
+    """Whether an agent is told canonical rows of a conditional space, and proposes each of its designs."""
+    simulator = _Branches()
+    missing = set(range(simulator.space.size))
+    for offset in range(searches):
+        agent = make()
+        told = _told(agent)
+        rows = _search(
+            agent,
+            simulator,
+            simulator.default_objective,
+            budget,
+            seed + offset,
+            agent.preferred_num_envs,
+            what,
+        )
+        must(
+            all(np.array_equal(simulator.space.canonical(each), each) for each in told),
+            f"{what}.tell gets designs with inactive parameters: pass it space.canonical(designs)",
+        )
+        missing -= set(simulator.space.to_ordinal(rows).tolist())
+        if not missing:
+            return
+    designs = simulator.space.from_ordinal(np.array(sorted(missing)))
+    raise AssertionError(
+        f"{what} never proposed {simulator.space.design(designs[0])} of a conditional space in {searches} "
+        f"searches of {budget} samples: every design must be within reach"
+    )
+
+
+def _told(agent: Agent) -> list[Indices]:
+    """The designs that an agent's `tell` gets from now on, where it has one."""
+    told: list[Indices] = []
+    tell: Callable[..., None] | None = getattr(agent, "tell", None)
+    if tell is None:
+        return told
+    place = 0 if isinstance(agent, AskTellAgent) else 1  # contextual agents get the contexts first
+
+    @wraps(tell)
+    def noting(*arguments: Any, **more: Any) -> None:
+        told.append(arguments[place])
+        tell(*arguments, **more)
+
+    vars(agent)["tell"] = noting
+    return told
 
 
 def _agent_maker(agent: str | type[Agent] | Callable[..., Agent]) -> Callable[..., Agent]:

@@ -428,7 +428,9 @@ def test_the_acquisition_is_the_sum_of_the_docstring():
     agent.ask(1)
     terms, _ = agent._acquisition()
     best_design = agent.designs[agent._best_first(agent.rewards)[0]]
-    designs = np.concatenate([neighbours(SPACE, best_design), SPACE.sample(30, np.random.default_rng(5))])
+    designs = np.concatenate(
+        [neighbours(SPACE, best_design, np.random.default_rng(4)), SPACE.sample(30, np.random.default_rng(5))]
+    )
     values = agent._value(terms, designs)
 
     mean, sd = agent.fitted["Minimize cost"].predict(designs)

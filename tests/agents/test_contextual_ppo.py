@@ -17,6 +17,14 @@ SPACE = DesignSpace(
     [Categorical("a", ["x", "y"]), Integer("b", 1, 4), Categorical("only", [0]), Integer("c", 1, 3)]
 )
 ALL = np.array(list(product(*map(range, SPACE.nvec))))
+CONDITIONAL = DesignSpace(
+    [
+        Integer("depth", 1, 3),
+        Categorical("a", ["x", "y"], when={"depth": [2, 3]}),
+        Integer("b", 1, 4, default=3, when={"a": "y"}),
+        Integer("c", 1, 3, when={"depth": 3, "a": "y"}),
+    ]
+)
 SIGNS = np.array([[-1.0], [1.0]], np.float32)  # features of two contexts
 SHAPES = {"rows": [1, 64], "cols": [256, 2048, 16384, 131072]}
 
@@ -30,20 +38,26 @@ def test_without_torch_the_error_names_the_extra(monkeypatch):
 torch = pytest.importorskip("torch", reason="the agent needs PyTorch")
 
 
-@pytest.fixture
-def weights():
+@pytest.fixture(params=[SPACE, CONDITIONAL], ids=["flat", "conditional"])
+def network(request):
     """A network whose distributions are far from uniform."""
     rng = np.random.default_rng(0)
-    found = first_weights(1, SPACE.nvec, 16, rng)
-    found["o"] += rng.standard_normal(found["o"].shape).astype(np.float32)
-    return found
+    weights = first_weights(1, request.param.nvec, 16, rng)
+    weights["o"] += rng.standard_normal(weights["o"].shape).astype(np.float32)
+    return Network(request.param, weights)
 
 
-def log_pi(weights, features, designs=ALL):
+def every(network):
+    return np.concatenate(list(network.space.enumerate()))
+
+
+def log_pi(network, features):
+    designs = every(network)
     z = torch.from_numpy(np.tile(features, (len(designs), 1)))
+    active = torch.from_numpy(network.space.active(designs).T[:, :, None])
     with torch.no_grad():
-        tensors = {name: torch.as_tensor(array) for name, array in weights.items()}
-        return [column.numpy() for column in log_policy(tensors, z, torch.from_numpy(designs))]
+        tensors = {name: torch.as_tensor(array) for name, array in network.weights.items()}
+        return [column.numpy() for column in log_policy(tensors, z, torch.from_numpy(designs), active)]
 
 
 def trained(reward, updates=60, valid=None, **hyperparameters):
@@ -62,28 +76,28 @@ def test_it_keeps_the_contract_of_agents():
     check_agent(ContextualPPO, budget=47, reach_budget=200)
 
 
-def test_probabilities_sum_to_1_and_the_mean_of_conditional_entropies_is_the_entropy(weights):
-    logarithm, entropy = log_pi(weights, SIGNS[0])
+def test_probabilities_sum_to_1_and_the_mean_of_conditional_entropies_is_the_entropy(network):
+    logarithm, entropy = log_pi(network, SIGNS[0])
     p = np.exp(logarithm.astype(float))
-    assert p.sum() == pytest.approx(1, abs=1e-5) and p.max() > 3 / len(ALL)
+    assert p.sum() == pytest.approx(1, abs=1e-5) and p.max() > 3 / len(p)
     # chain rule: H = sum_p E[H(pi_p | earlier values)]
     assert p @ entropy == pytest.approx(-p @ logarithm, rel=1e-5)
 
 
-def test_numpy_draws_designs_with_the_probabilities_of_torch(weights):
+def test_numpy_draws_designs_with_the_probabilities_of_torch(network):
     n = 20_000
-    drawn = Network(weights).draw(np.tile(SIGNS[1], (n, 1)), np.random.default_rng(2))
-    counts = (drawn[:, None] == ALL).all(axis=2).sum(axis=0)
-    expected = n * np.exp(log_pi(weights, SIGNS[1])[0])
+    drawn = network.draw(np.tile(SIGNS[1], (n, 1)), np.random.default_rng(2))
+    counts = (drawn[:, None] == every(network)).all(axis=2).sum(axis=0)
+    expected = n * np.exp(log_pi(network, SIGNS[1])[0])
     enough = expected > 5
     chi_square = ((counts - expected)[enough] ** 2 / expected[enough]).sum()
     assert counts.sum() == n and chi_square < enough.sum() + 5 * np.sqrt(2 * enough.sum())
 
 
-def test_the_best_designs_are_the_most_probable_of_all(weights):
-    order = np.argsort(-log_pi(weights, SIGNS[0])[0], kind="stable")
-    np.testing.assert_array_equal(Network(weights).best(SIGNS[0], len(ALL)), ALL[order])
-    np.testing.assert_array_equal(Network(weights).best(SIGNS[0], 3), ALL[order[:3]])
+def test_the_best_designs_are_the_most_probable_of_all(network):
+    ranked = every(network)[np.argsort(-log_pi(network, SIGNS[0])[0], kind="stable")]
+    np.testing.assert_array_equal(network.best(SIGNS[0], len(ranked)), ranked)
+    np.testing.assert_array_equal(network.best(SIGNS[0], 3), ranked[:3])
 
 
 def test_choices_depend_on_earlier_choices_and_on_the_context():
@@ -93,7 +107,7 @@ def test_choices_depend_on_earlier_choices_and_on_the_context():
 
     agent = trained(lambda contexts, designs: right(contexts, designs).astype(float))
     for context in (0, 1):
-        p = np.exp(log_pi(agent.network.weights, SIGNS[context])[0])
+        p = np.exp(log_pi(agent.network, SIGNS[context])[0])
         good = right(np.full(len(ALL), context), ALL)
         assert p[good].sum() > 0.9 and all(p[good & (ALL[:, 0] == a)].sum() > 0.1 for a in (0, 1))
 

@@ -217,7 +217,7 @@ def test_another_value_is_any_other_with_steps_preferred_where_ordered():
 
 def test_neighbours_differ_in_one_parameter_and_are_distinct():
     space = space_of([4, 9, 1])
-    rows = neighbours(space, np.array([1, 3, 0]))
+    rows = neighbours(space, np.array([1, 3, 0]), np.random.default_rng(0))
     assert sorted(map(tuple, rows.tolist())) == sorted(
         [(v, 3, 0) for v in (0, 2, 3)] + [(1, v, 0) for v in (1, 2, 4, 5, 7)]
     )

@@ -246,7 +246,7 @@ def test_independent_learners_share_the_parameters_out(group):
     actions = learners.sample(log_p)
     designs = learners.designs(actions)
     assert designs.shape == (200, 5) and [len(np.unique(column)) for column in designs.T] == nvec.tolist()
-    per_learner = learners.log_prob(log_p, actions)
+    per_learner = learners.log_prob(log_p, actions, learners.by_learner(np.ones((200, 5), bool)))
     assert per_learner.shape == (-(-5 // group), 200)
     flat = log_p.permute(1, 0, 2, 3).flatten(1, 2)[:, :5]  # [B, P, n]
     joint = flat.gather(2, torch.as_tensor(designs)[..., None]).sum(dim=(1, 2))
@@ -316,7 +316,9 @@ def test_the_product_of_categoricals_is_stable_baselines_own(nvec, seed):
     torch.manual_seed(seed)
     logits = torch.randn(64, sum(nvec)) * 3
     ours, theirs = (
-        ProductOfCategoricals(nvec).proba_distribution(logits),
+        ProductOfCategoricals(
+            DesignSpace([Integer(f"p{p}", 1, n) for p, n in enumerate(nvec)])
+        ).proba_distribution(logits),
         MultiCategoricalDistribution(nvec).proba_distribution(logits),
     )
     actions = theirs.sample()
@@ -334,7 +336,8 @@ def test_the_product_of_categoricals_is_drawn_with_its_probabilities():
 
     torch.manual_seed(0)
     logits = torch.tensor([[0.0, 1.0, 2.0, 0.5, -0.5]])
-    distribution = ProductOfCategoricals([3, 2]).proba_distribution(logits.repeat(20_000, 1))
+    space = DesignSpace([Integer("a", 1, 3), Integer("b", 1, 2)])
+    distribution = ProductOfCategoricals(space).proba_distribution(logits.repeat(20_000, 1))
     drawn = distribution.sample()
     for parameter, (low, high) in enumerate([(0, 3), (3, 5)]):
         share = torch.bincount(drawn[:, parameter], minlength=high - low) / 20_000
