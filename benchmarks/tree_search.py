@@ -1,7 +1,8 @@
 """Monte Carlo tree search at its settings, against random search, evolution and models, at equal samples.
 
-Five tasks; seed s of an agent searches landscape s of the first three. Regret is the reward of the exact
-optimum, or on `layers` the best that any run here found, minus the best of the run. One line per finished run
+Six tasks, the last four of them in three conditional spaces; seed s of an agent searches landscape s of the
+first four. Regret is the reward of the exact optimum, or in the two spaces of `Layers` the best that any run
+here found, minus the best of the run. One line per finished run
 goes to a CSV file, so an interrupted benchmark goes on where it stopped:
 
     python benchmarks/tree_search.py run --seeds 20               # half an hour on one core
@@ -41,21 +42,32 @@ AGENTS = {  # as the tables name them -> name, hyperparameters
 
 class Layers(NKLandscape):
     """An NK landscape of 25 loci, read as a network: the first says which of four layers of six loci there
-    are, and the first locus of a layer whether its last three are there. Absent loci have allele 0.
+    are, and the first locus of a layer whether its last three are there.
+
+    Args:
+        seed: seed of the landscape.
+        absent: contribution of an absent locus: "nothing", so that more loci are better on average, or that
+            of "allele 0", so that they are not, though the best designs have most loci.
     """
 
-    def __init__(self, seed: int):
+    def __init__(self, seed: int, absent: str):
         super().__init__(n=25, k=2, alleles=4, seed=seed)
+        self.absent = absent
         loci = [Integer("depth", 0, 3)]
         for layer in range(4):
             present = {"depth": range(layer, 4)} if layer else {}
+            opened = {**present, f"a{layer}": [1, 2, 3]}
             loci += [Integer(f"{name}{layer}", 0, 3, when=present) for name in "abc"]
-            loci += [
-                Integer(f"{name}{layer}", 0, 3, when={**present, f"a{layer}": [1, 2, 3]}) for name in "def"
-            ]
+            loci += [Integer(f"{name}{layer}", 0, 3, when=opened) for name in "def"]
         self.space = DesignSpace(loci)
 
-    def optimum(self, objective: Objective) -> None:
+    def evaluate_indices(self, indices, rng=None):
+        contributions = self._contribution[np.arange(self.n), indices[:, self._loci] @ self._place]
+        if self.absent == "nothing":
+            contributions = contributions * self.space.active(indices)
+        return {"fitness": contributions.mean(axis=1), "feasible": np.ones(len(indices), bool)}
+
+    def optimum(self, objective):
         """Not known: the dynamic program has no conditions."""
 
 
@@ -63,7 +75,8 @@ archgym.register_env("benchmarks/Layers-v0", simulator=Layers, objective=Objecti
 TASKS = {
     "nk": lambda seed: ("archgym/NKLandscape-v0", {"n": 20, "k": 2, "alleles": 4, "seed": seed}),
     "nk16": lambda seed: ("archgym/NKLandscape-v0", {"n": 10, "k": 1, "alleles": 16, "seed": seed}),
-    "layers": lambda seed: ("benchmarks/Layers-v0", {"seed": seed}),
+    "layers": lambda seed: ("benchmarks/Layers-v0", {"seed": seed, "absent": "nothing"}),
+    "neutral": lambda seed: ("benchmarks/Layers-v0", {"seed": seed, "absent": "allele 0"}),
     "cell": lambda seed: ("archgym/NasCell-v0", {}),
     "cnn": lambda seed: ("archgym/PlainCnn-v0", {}),
 }

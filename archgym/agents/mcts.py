@@ -39,6 +39,8 @@ from archgym.agent import AskTellAgent
 from archgym.agents._designs import MAX_REDRAWS
 from archgym.space import Array, Categorical, DesignSpace, Indices, Real
 
+DRAWS = 64  # random designs drawn at once
+
 
 class _Node:
     """A partial design, whose parameter p is one of the values low..high - 1.
@@ -140,6 +142,7 @@ class MonteCarloTreeSearch(AskTellAgent):
         self.nvec = space.nvec.tolist()
         self.halved = [self.bisect and parameter.ordered for parameter in space]
         self.worst, self.best = np.inf, -np.inf  # rewards of feasible designs
+        self.drawn: list[Indices] = []
         self._plant()
 
     def _plant(self) -> None:
@@ -258,8 +261,10 @@ class MonteCarloTreeSearch(AskTellAgent):
 
     def _finish(self, node: _Node, row: Indices) -> Indices:
         """A partial design with its rest drawn at random."""
+        if not self.drawn:
+            self.drawn = list(self.space.sample(DRAWS, self.rng, per="parameter"))
         p = node.p
-        row[p:] = self.space.sample(1, self.rng, per="parameter")[0, p:]
+        row[p:] = self.drawn.pop()[p:]
         if p < len(row):
             row[p] = node.low + int(self.rng.random() * (node.high - node.low))
         return self.space.canonical(row[None])[0]
