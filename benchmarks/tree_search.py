@@ -7,6 +7,7 @@ goes to a CSV file, so an interrupted benchmark goes on where it stopped:
 
     python benchmarks/tree_search.py run --seeds 20               # half an hour on one core
     python benchmarks/tree_search.py table                        # the tables in the documentation
+    python benchmarks/tree_search.py policy                       # sb3-contrib's MaskablePPO on `layers`
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
+import gymnasium
 import numpy as np
 
 import archgym
@@ -132,6 +134,22 @@ def table() -> None:
                 print(f"| {agent} | {' | '.join(cells)} |")
 
 
+def policy(seeds: int, designs: int = 600, shown: int = 100) -> None:
+    """Print the mean rewards of MaskablePPO's first and last designs on `layers`, one parameter per step."""
+    from sb3_contrib import MaskablePPO
+
+    first, last = [], []
+    for seed in range(seeds):
+        env = archgym.SequentialDesign(gymnasium.make("benchmarks/Layers-v0", seed=seed, absent="nothing"))
+        settings = {"n_steps": 256, "batch_size": 256, "n_epochs": 6, "learning_rate": 5e-3, "gamma": 1.0}
+        model = MaskablePPO("MlpPolicy", env, **settings, seed=seed, device="cpu")
+        model.learn(designs * len(env.unwrapped.simulator.space))
+        rewards = env.unwrapped.ledger.column("reward")
+        first.append(float(rewards[:shown].mean()))
+        last.append(float(rewards[designs - shown : designs].mean()))
+    print(f"designs 1 to {shown}: {_interval(first)}; {designs - shown + 1} to {designs}: {_interval(last)}")
+
+
 def _interval(values: list[float]) -> str:
     """The mean and its 95 % bootstrap interval."""
     if not values:
@@ -152,12 +170,14 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("command", choices=("run", "table"))
+    parser.add_argument("command", choices=("run", "table", "policy"))
     parser.add_argument("--agents", default="/".join(AGENTS), help="labels between slashes")
     parser.add_argument("--tasks", default=",".join(TASKS))
     parser.add_argument("--seeds", type=int, default=20)
     options = parser.parse_args()
     if options.command == "run":
         run(options.agents.split("/"), options.tasks.split(","), options.seeds)
-    else:
+    elif options.command == "table":
         table()
+    else:
+        policy(options.seeds)
