@@ -75,6 +75,35 @@ class Bowl(Simulator):
         return indices * np.array([1, 1, 1, 0])
 
 
+class Layers(Simulator):
+    """Networks of one to three layers, whose best width is 3 in the first and the second layer and 1 in the
+    third. Dilation only counts where the first layer is convolutional.
+    """
+
+    space = DesignSpace(
+        [
+            Integer("depth", 1, 3),
+            Categorical("kind", ["conv", "dense"], default="dense"),
+            Integer("dilation", 1, 4, default=2, when={"kind": "conv"}),
+            Integer("width1", 1, 5),
+            Integer("width2", 1, 5, default=4, when={"depth": [2, 3]}),
+            Integer("width3", 1, 5, when={"depth": 3}),
+        ]
+    )
+    metrics = (Metric("error", "1", "lower"),)
+    default_objective = Objective(Minimize("error"))
+
+    def evaluate(self, designs, rng=None):
+        deep = designs["depth"]
+        error = 1.0 + (3 - deep) + np.where(designs["kind"] == "conv", np.abs(designs["dilation"] - 3), 2)
+        for layer, best in ((1, 3), (2, 3), (3, 1)):
+            error = error + np.where(deep >= layer, np.abs(designs[f"width{layer}"] - best), 0)
+        return {"error": error, "feasible": np.ones(len(error), bool)}
+
+
+LAYERS = archgym.registry.Task("tests/Layers-v0", Layers)
+
+
 class Noise(Bowl):
     """Declared noise, drawn row by row."""
 

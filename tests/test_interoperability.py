@@ -5,6 +5,7 @@ from __future__ import annotations
 import gymnasium
 import numpy as np
 import pytest
+from conftest import LAYERS, Layers
 from gymnasium.wrappers import NormalizeReward, RecordEpisodeStatistics
 from gymnasium.wrappers.vector import NormalizeObservation
 from gymnasium.wrappers.vector import NormalizeReward as VectorNormalizeReward
@@ -126,6 +127,20 @@ def test_a_masked_policy_names_only_values_that_there_are():
         action, _ = model.predict(observation, action_masks=env.action_masks())
         assert action < n == env.action_masks().sum()
         observation, *_ = env.step(int(action))
+
+
+@pytest.mark.parametrize("skip_inactive", [True, False])
+def test_a_masked_policy_learns_in_a_conditional_space(skip_inactive):
+    contrib = pytest.importorskip("sb3_contrib")
+    env = SequentialDesign(archgym.ArchEnv(LAYERS), skip_inactive=skip_inactive)
+    settings = {"n_steps": 128, "batch_size": 128, "n_epochs": 6, "learning_rate": 1e-2, "gamma": 1.0}
+    contrib.MaskablePPO("MlpPolicy", env, **settings, seed=0, device="cpu").learn(2048)
+    rewards = env.unwrapped.ledger.column("reward")
+    drawn = archgym.ArchVectorEnv(LAYERS, 500)
+    drawn.reset()
+    by_chance = drawn.step(Layers.space.sample(500, np.random.default_rng(0), per="parameter"))[1].mean()
+    assert rewards[:60].mean() == pytest.approx(by_chance, abs=0.3)
+    assert rewards[-60:].mean() > by_chance + 1
 
 
 def test_optunas_optimize_drives_an_environment():

@@ -10,7 +10,7 @@ import sys
 import gymnasium
 import numpy as np
 import pytest
-from conftest import Bowl
+from conftest import LAYERS, Bowl
 
 import archgym
 from archgym import ArchGymError, MissingDependency
@@ -132,3 +132,17 @@ def test_without_pettingzoo_the_extra_that_brings_it_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "pettingzoo", None)
     with pytest.raises(MissingDependency, match=r"archgym\[marl\]"):
         archgym.wrappers.MultiAgentDesign  # noqa: B018
+
+
+def test_agents_of_inactive_parameters_act_without_effect():
+    env = MultiAgentDesign(archgym.ArchEnv(LAYERS))
+    rewards = set()
+    for choice in range(4):
+        env.reset(seed=0)
+        actions = {"depth": 0, "kind": 1, "width1": 2, "dilation": choice, "width2": choice, "width3": choice}
+        _, reward, *_, infos = env.step(actions)
+        assert infos["width3"]["design"] == {"depth": 1, "kind": "dense", "width1": 3}
+        rewards.add(reward["width3"])
+    assert len(rewards) == 1 == env.unwrapped.env.unwrapped.ledger.unique
+    assert env.unwrapped.env.unwrapped.ledger.column("indices").tolist() == [[0, 1, 1, 2, 3, 0]] * 4
+    parallel_api_test(MultiAgentDesign(archgym.ArchEnv(LAYERS)), num_cycles=20)

@@ -5,12 +5,18 @@ from __future__ import annotations
 import gymnasium
 import numpy as np
 import pytest
-from conftest import Bowl
+from conftest import LAYERS, Bowl, Layers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import archgym
-from archgym import ArchGymError, ContinuousActions, SequentialDesign, finished
+from archgym import (
+    ArchGymError,
+    ContinuousActions,
+    RewardVector,
+    SequentialDesign,
+    finished,
+)
 from archgym.wrappers import vector as vector_wrappers
 
 TASK = archgym.registry.Task("tests/Wrapped-v0", Bowl)
@@ -138,3 +144,88 @@ def test_a_space_without_parameters_cannot_be_designed_sequentially(register):
 
     with pytest.raises(ArchGymError, match="space with parameters to choose"):
         SequentialDesign(archgym.ArchEnv(archgym.registry.Task("tests/Point-v0", Point)))
+
+
+# --- conditional spaces ---
+
+
+@settings(max_examples=30)
+@given(seeds)
+def test_inactive_parameters_take_no_step_of_a_sequential_design(seed):
+    rng = np.random.default_rng(seed)
+    space, P = Layers.space, len(Layers.space)
+    env = SequentialDesign(archgym.ArchEnv(LAYERS))
+    observation, info = env.reset()
+    row, positions, over = np.zeros(P, np.int64), [], False
+    while not over:
+        p = int(observation[P:].argmax())
+        assert np.flatnonzero(env.action_masks()).tolist() == list(range(space.nvec[p]))
+        row[p] = rng.integers(space.nvec[p])
+        positions.append(p)
+        observation, _, over, _, info = env.step(row[p])
+    active = space.active(row[None])[0]
+    assert positions == np.flatnonzero(active).tolist()
+    assert observation.tolist() == pytest.approx([*np.where(active, (row + 1) / space.nvec, 0), *[0] * P])
+    assert info["design"] == space.design(space.canonical(row[None])[0])
+    assert set(info["design"]) == {name for name, on in zip(space.names, active, strict=True) if on}
+    assert env.unwrapped.ledger.column("indices").tolist() == space.canonical(row[None]).tolist()
+
+
+@settings(max_examples=30)
+@given(seeds, st.integers(1, 3), st.integers(1, 4))
+def test_inactive_parameters_of_a_vector_have_one_legal_action_and_every_action_does(seed, horizon, num_envs):
+    rng = np.random.default_rng(seed)
+    space, P = Layers.space, len(Layers.space)
+    vector = vector_wrappers.SequentialDesign(archgym.ArchVectorEnv(LAYERS, num_envs, horizon=horizon))
+    singles = [
+        SequentialDesign(archgym.ArchEnv(LAYERS, horizon=horizon), skip_inactive=False)
+        for _ in range(num_envs)
+    ]
+    observations, info = vector.reset(seed=0)
+    for env in singles:
+        env.reset(seed=0)
+    for t in range(P * horizon * 2):
+        p = t % P
+        assert vector.action_masks().shape == (num_envs, space.nvec.max())
+        assert np.array_equal(vector.action_masks(), info["action_mask"].astype(bool))
+        if p == 0:
+            rows = np.zeros((num_envs, P), np.int64)
+        active = space.active(rows)[:, p]
+        for i, mask in enumerate(vector.action_masks()):
+            legal = range(space.nvec[p]) if active[i] else [space.parameters[p].inactive]
+            assert np.flatnonzero(mask).tolist() == list(legal)
+        rows[:, p] = rng.integers(space.nvec.max(), size=num_envs)
+        observations, rewards, terminated, truncated, info = vector.step(rows[:, p])
+        rows[:, p] %= space.nvec[p]
+        shown = info["final_obs"] if terminated.any() else observations
+        if p < P - 1 or terminated.any():
+            known = np.arange(P) <= p
+            expected = np.where(space.active(rows) & known, (rows + 1) / space.nvec, 0)
+            assert shown[:, :P] == pytest.approx(expected, rel=1e-6)
+        for i, env in enumerate(singles):
+            observation, reward, over, cut, _ = env.step(rows[i, p])
+            assert (rewards[i], terminated[i], truncated[i]) == (reward, over, cut)
+            assert np.array_equal(observation, shown[i])
+            if over:
+                env.reset()
+        if p == P - 1:
+            assert np.array_equal(
+                vector.unwrapped.ledger.column("indices")[-num_envs:], space.canonical(rows)
+            )
+
+
+def test_the_other_views_take_any_action_of_an_inactive_parameter():
+    shallow = np.array([-1, 1, 0.3, 0.9, 0.5, -0.7], np.float32)  # depth 1, dense
+    design = {"depth": 1, "kind": "dense", "width1": 5}
+    env = ContinuousActions(archgym.ArchEnv(LAYERS))
+    env.reset()
+    assert env.step(shallow)[-1]["design"] == design
+    vector = vector_wrappers.ContinuousActions(archgym.ArchVectorEnv(LAYERS, 2))
+    vector.reset()
+    vector.step(np.stack([shallow, np.array([-1, 1, -1, 0.9, 1, 1], np.float32)]))
+    assert vector.unwrapped.ledger.unique == 1
+    rewards = RewardVector(SequentialDesign(archgym.ArchEnv(LAYERS)))
+    rewards.reset()
+    steps = [rewards.step(action) for action in (0, 1, 4)]
+    assert [step[1].tolist() for step in steps[:2]] == [[0], [0]]
+    assert steps[2][2] and steps[2][1] == pytest.approx([-np.log(7)], rel=1e-6)

@@ -1,7 +1,8 @@
 """One parameter per step: Discrete(max n_p), action modulo n_p, with a mask, the context and the partial
 design observed.
 
-A sample is counted when a design is complete.
+A sample is counted when a design is complete. In a conditional space an inactive parameter is skipped, or has
+one legal action, and whatever is chosen there is ignored.
 """
 
 from __future__ import annotations
@@ -16,18 +17,19 @@ from gymnasium.utils import RecordConstructorArgs
 from archgym.errors import ArchGymError
 from archgym.infos import Core, core
 from archgym.objective import R
-from archgym.space import LONGEST_GRID, Array
+from archgym.space import LONGEST_GRID, Array, Indices
 
 
 class _PartialDesigns:
     """Designs under construction, all at the same parameter: chosen indices [B, P] and the position p.
 
     Observation float32 [B, F + 2 P]: the F features of the context; the chosen index as (i + 1) / n_p, 0
-    where not chosen yet; then the position, one-hot.
+    where not chosen yet or inactive; then the position, one-hot.
     """
 
-    def __init__(self, core: Core, n: int):
-        nvec = core.simulator.space.nvec
+    def __init__(self, core: Core, n: int, skip_inactive: bool = False):
+        self.space, self.skip_inactive = core.simulator.space, skip_inactive
+        nvec = self.space.nvec
         if len(nvec) == 0:
             raise ArchGymError("expected a space with parameters to choose one by one, got one without")
         if nvec.max() > LONGEST_GRID:
@@ -65,9 +67,20 @@ class _PartialDesigns:
                 f"expected one whole index in 0..{self.action_space.n - 1} per environment as an action, got "
                 f"{given!r}"
             )
-        self.indices[:, self.position] = given % self.nvec[self.position]
+        self.indices[:, self.position] = np.where(self._active(), given % self.nvec[self.position], -1)
         self.position += 1
+        while self.skip_inactive and self.position < len(self.nvec) and not self._active().any():
+            self.position += 1
         return self.position == len(self.nvec)
+
+    def _active(self) -> Array:
+        """In which designs the next parameter is active, bool [B]."""
+        active: Array = self.space.active(self.designs())[:, self.position]
+        return active
+
+    def designs(self) -> Indices:
+        """The designs, with the first value of each parameter that is not chosen."""
+        return np.maximum(self.indices, 0)
 
     def observe(self) -> Array:
         position = np.zeros((self.n, len(self.nvec)), np.float32)
@@ -78,11 +91,9 @@ class _PartialDesigns:
         return observation
 
     def mask(self) -> Array:
-        """Which actions name a value of the next parameter: int8 [max n_p] (all of them once the design is
-        complete).
-        """
-        position = min(self.position, len(self.nvec) - 1)
-        distinct: Array = (np.arange(self.action_space.n) < self.nvec[position]).astype(np.int8)
+        """Which actions name a value of the next parameter, one where it is inactive: int8 [B, max n_p]."""
+        distinct = np.zeros((self.n, int(self.action_space.n)), np.int8)
+        distinct[:, : self.nvec[self.position]] = self.space.masks(self.designs(), self.position)
         return distinct
 
 
@@ -92,15 +103,17 @@ class SequentialDesign(gymnasium.Wrapper[Array, Any, Array, Array], RecordConstr
 
     Args:
         env: an `ArchEnv` (wrapped or not).
+        skip_inactive: whether inactive parameters take no step, so that episodes of a conditional space have
+            as many steps as the design has active parameters; else each takes a step with one legal action.
 
     Raises:
         ArchGymError: an environment of another package.
     """
 
-    def __init__(self, env: gymnasium.Env[Array, Array]):
-        RecordConstructorArgs.__init__(self)
+    def __init__(self, env: gymnasium.Env[Array, Array], skip_inactive: bool = True):
+        RecordConstructorArgs.__init__(self, skip_inactive=skip_inactive)
         gymnasium.Wrapper.__init__(self, env)
-        self._partial = _PartialDesigns(core(env), 1)
+        self._partial = _PartialDesigns(core(env), 1, skip_inactive)
         self.action_space = self._partial.action_space
         self.observation_space = self._partial.observation_space
 
@@ -108,19 +121,19 @@ class SequentialDesign(gymnasium.Wrapper[Array, Any, Array, Array], RecordConstr
         """The mask of the next action, bool [max n_p], under the name that sb3-contrib's MaskablePPO asks
         for.
         """
-        return self._partial.mask().astype(bool)
+        return self._partial.mask()[0].astype(bool)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Array, dict[str, Any]]:
         _, info = self.env.reset(seed=seed, options=options)
         self._partial.clear()
-        return self._partial.observe()[0], {**info, "action_mask": self._partial.mask()}
+        return self._partial.observe()[0], {**info, "action_mask": self._partial.mask()[0]}
 
     def step(self, action: Any) -> tuple[Array, float, bool, bool, dict[str, Any]]:
         if not self._partial.choose(np.asarray(action).reshape(-1)):
-            return self._partial.observe()[0], 0.0, False, False, {"action_mask": self._partial.mask()}
-        design, observation = self._partial.indices[0], self._partial.observe()[0]
+            return self._partial.observe()[0], 0.0, False, False, {"action_mask": self._partial.mask()[0]}
+        design, observation = self._partial.designs()[0], self._partial.observe()[0]
         self._partial.clear()
         _, reward, terminated, truncated, info = self.env.step(design)
         if not terminated:
@@ -130,5 +143,5 @@ class SequentialDesign(gymnasium.Wrapper[Array, Any, Array, Array], RecordConstr
             float(reward),
             terminated,
             truncated,
-            {**info, "action_mask": self._partial.mask()},
+            {**info, "action_mask": self._partial.mask()[0]},
         )

@@ -22,6 +22,7 @@ from archgym.agents.ant_colony import AntColony
 from archgym.agents.exhaustive import Exhaustive
 from archgym.agents.genetic import Genetic
 from archgym.agents.local_search import LocalSearch
+from archgym.agents.mcts import MonteCarloTreeSearch
 from archgym.agents.nsga2 import NSGA2
 from archgym.agents.qmc import QuasiMonteCarlo
 from archgym.agents.random import Random
@@ -30,7 +31,7 @@ from archgym.errors import ArchGymError
 from archgym.space import Array, Categorical, DesignSpace, Indices, Integer
 
 LEARNING = [LocalSearch, Annealing, Genetic, AgingEvolution, AntColony, Reinforce, NSGA2]
-AGENTS = [Random, QuasiMonteCarlo, Exhaustive, *LEARNING]
+AGENTS = [Random, QuasiMonteCarlo, Exhaustive, MonteCarloTreeSearch, *LEARNING]
 INFEASIBLE = -11.0
 
 agents = pytest.mark.parametrize("agent", AGENTS, ids=lambda a: a.__name__)

@@ -1,4 +1,6 @@
-"""One parameter per step, for the vector environment: every sub-environment is at the same parameter."""
+"""One parameter per step, for the vector environment: every sub-environment is at the same parameter, which
+has one legal action where it is inactive.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +18,8 @@ from archgym.wrappers.vector._base import BatchWrapper
 
 
 class SequentialDesign(BatchWrapper):
-    """One parameter per step, as `archgym.wrappers.SequentialDesign`; every sub-environment is at the same
-    parameter.
+    """One parameter per step, as `archgym.wrappers.SequentialDesign` with `skip_inactive=False`; every
+    sub-environment is at the same parameter.
 
     Args:
         env: an `ArchVectorEnv` (wrapped or not) under SAME_STEP autoreset.
@@ -40,7 +42,7 @@ class SequentialDesign(BatchWrapper):
     ) -> tuple[Array, dict[str, Any]]:
         _, info = self.env.reset(seed=seed, options=options)
         self._partial.clear()
-        return self._partial.observe(), {**info, "action_mask": self._masks()}
+        return self._partial.observe(), {**info, "action_mask": self._partial.mask()}
 
     def step(self, actions: Any) -> tuple[Array, Array, Array, Array, dict[str, Any]]:
         if not self._partial.choose(actions):
@@ -50,17 +52,18 @@ class SequentialDesign(BatchWrapper):
                 np.zeros(self.num_envs),
                 never,
                 never.copy(),
-                {"action_mask": self._masks()},
+                {"action_mask": self._partial.mask()},
             )
-        designs, complete = self._partial.indices, self._partial.observe()
+        designs, complete = self._partial.designs(), self._partial.observe()
         self._partial.clear()
         _, rewards, terminated, truncated, info = self.env.step(designs)
         if "final_obs" in info:
             info["final_obs"] = complete
-        return self._partial.observe(), rewards, terminated, truncated, {**info, "action_mask": self._masks()}
+        return self._partial.observe(), rewards, terminated, truncated, {**info, "action_mask": self._partial.mask()}
 
-    def _masks(self) -> Array:
-        return np.tile(self._partial.mask(), (self.num_envs, 1))
+    def action_masks(self) -> Array:
+        """The masks of the next actions, bool [num_envs, max n_p], as MaskablePPO takes them."""
+        return self._partial.mask().astype(bool)
 
 
 def _needs_same_step(env: Any) -> None:
