@@ -22,6 +22,11 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Literal
 
+import numpy as np
+import numpy.typing as npt
+
+from archgym.space import Indices
+
 SIDE = 16  # pixels of an image's frame
 CLASSES = 10
 DEPTHS = (1, 2, 3, 4)
@@ -81,3 +86,33 @@ def _continued(layers: tuple[Layer, ...], depth: int) -> Iterator[tuple[Layer, .
             )
             for layer in choices:
                 yield from _continued((*layers, layer), depth)
+
+
+@dataclass(frozen=True)
+class Networks:
+    """A batch of networks; layers that a network lacks have zeros.
+
+    Attributes:
+        kernel, width: int64 [B, L].
+        stride, pool, skip: bool [B, L].
+    """
+
+    kernel: Indices
+    width: Indices
+    stride: npt.NDArray[np.bool_]
+    pool: npt.NDArray[np.bool_]
+    skip: npt.NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, networks: Sequence[Sequence[Layer]]) -> Networks:
+        """Networks given by their layers."""
+        longest = max(map(len, networks))
+        rows = [[*layers, *[Layer(0, 0)] * (longest - len(layers))] for layers in networks]
+        kernel, width = (np.array([[getattr(layer, name) for layer in row] for row in rows]) for name in ("kernel", "width"))
+        stride, pool = (np.array([[layer.downsample == name for layer in row] for row in rows]) for name in DOWNSAMPLE[1:])
+        return cls(kernel, width, stride, pool, np.array([[layer.skip for layer in row] for row in rows]))
+
+    @property
+    def exists(self) -> npt.NDArray[np.bool_]:
+        """Whether a network has a layer, bool [B, L]."""
+        return self.kernel > 0
