@@ -157,7 +157,7 @@ class AskTellAgent(Agent):
         the designs that keep the constraints, bool [B].
 
         Args:
-            indices: designs of `ask`, int64 [B, P].
+            indices: designs of `ask`, as canonical rows of the space, int64 [B, P].
             rewards: rewards of the objective, float64 [B].
             metrics: visible metric -> column [B], NaN where infeasible.
             feasible: feasible designs, bool [B].
@@ -220,7 +220,8 @@ class AskTellAgent(Agent):
         *_, info = env.step(indices)
         done = finished(info)
         metrics = {metric.name: done["metrics"][metric.name] for metric in self.metrics}
-        return indices, done["reward"], metrics, done["feasible"], done["valid"]
+        designs = core(env).simulator.space.canonical(indices)
+        return designs, done["reward"], metrics, done["feasible"], done["valid"]
 
     def _ask_all(self, width: int) -> Indices:
         batches: list[Array] = []

@@ -285,7 +285,7 @@ class Evaluator:
         return Evaluation(indices, outcome.values, outcome.feasible, rewards.valid, rewards.reward, contexts)
 
     def _legal(self, actions: Any, n: int) -> Indices:
-        """A private int64 copy of legal actions."""
+        """Legal actions as the canonical rows of designs, a private int64 copy."""
         given = np.asarray(actions)
         if given.shape != (n, len(self._nvec)):
             raise ArchGymError(
@@ -309,7 +309,7 @@ class Evaluator:
                 f"expected an index in 0..{len(parameter) - 1} for parameter {parameter.name!r}, got "
                 f"{indices[row, column]}"
             )
-        return indices
+        return self.simulator.space.canonical(indices)
 
     def observe(self, evaluation: Evaluation | Outcome, remaining: Array | float) -> Array:
         """Observations float32 [B, D]: log(metric / reference) clipped to +-R, the feasibility flag, and
@@ -441,8 +441,8 @@ def measure_again(evaluator: Evaluator, count: int = INCUMBENTS) -> tuple[Incumb
 class _Answers:
     """Results, rewards and observations of a table's designs, by ordinal, with the bits that batches give.
 
-    A block of neighbouring designs is evaluated when one of them is met. Simulators that are not tables, and
-    tables of more than `_ROOM` bytes, have none.
+    A block of neighbouring designs is evaluated when one of them is met. Simulators that are not tables,
+    conditional spaces, and tables of more than `_ROOM` bytes, have none.
     """
 
     def __init__(self, evaluator: Evaluator):
@@ -455,7 +455,8 @@ class _Answers:
         self.names, self.plain = space.names, [parameter.plain for parameter in space]
         self.shape, self._lengths = space.nvec.shape, space.nvec.tolist()
         bytes_each = 8 * (metrics + 1) + 4 * observed.shape[0] + 2
-        size = space.size if is_table(self.simulator) and space.size * bytes_each <= _ROOM else 0
+        fits = is_table(self.simulator) and not space.conditional and space.size * bytes_each <= _ROOM
+        size = space.size if fits else 0
         self.numbers = np.empty((size, metrics + 1))  # metric values, and the reward
         self.observations = np.empty((size, *observed.shape), np.float32)
         self.feasible, self.valid = np.empty((2, size), bool)

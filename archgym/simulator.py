@@ -133,9 +133,9 @@ class Simulator(ABC):
 
     def canonical(self, indices: Indices) -> Indices:
         """The representative of designs that are the same thing: [B, P] -> [B, P], idempotent. By default
-        each design stands for itself.
+        each design of the space stands for itself, whatever its inactive parameters.
         """
-        return indices
+        return self.space.canonical(indices)
 
     def optimum(self, objective: Objective) -> Indices | None:
         """The exact best valid design under an objective, [P], where it is known without search; otherwise

@@ -40,7 +40,7 @@ from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 from types import BuiltinFunctionType, FunctionType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -175,8 +175,14 @@ def _dataclass(value: Any, exact: bool, outer: list[Any]) -> dict[str, Any] | No
     more = set(getattr(value, "__dict__", ())) - names or new is not object.__new__
     if more or not all(hasattr(value, name) for name in names):
         return None
-    of = {name: _written(getattr(value, name), exact, [*outer, value]) for name in sorted(names)}
+    unset = {field.name for field in _optional(type(value)) if not getattr(value, field.name)}
+    of = {name: _written(getattr(value, name), exact, [*outer, value]) for name in sorted(names - unset)}
     return {_KIND: "dataclass", _CLASS: reference(type(value), exact), _OF: of}
+
+
+def _optional(cls: type) -> list[dataclasses.Field[Any]]:
+    """Fields that are written where they are not empty, so that values from before them keep their form."""
+    return [field for field in dataclasses.fields(cls) if field.metadata.get("written") == "where set"]
 
 
 def _content(value: Any, outer: list[Any]) -> dict[str, Any]:
@@ -289,10 +295,11 @@ def _read_dataclass(cls: type, fields: Mapping[str, Any]) -> Any:
     more.
     """
     names = {field.name for field in dataclasses.fields(cls)}
-    if names != set(fields):
+    unset = {field.name: cast(Any, field).default_factory() for field in _optional(cls)}
+    if names != {*unset, *fields}:
         raise ArchGymError(f"expected the fields {', '.join(sorted(names))}, got {', '.join(sorted(fields))}")
     value: Any = object.__new__(cls)
-    for name, item in fields.items():
+    for name, item in {**unset, **fields}.items():
         object.__setattr__(value, name, item)
     return value
 

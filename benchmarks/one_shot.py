@@ -12,11 +12,18 @@ accuracy of three trainings, as a percentile among the cells within the limit:
                 among those with 1, 2 or 3 live 3x3 convolutions
     free        edges of the pick without weights (none, skip, pooling)
     training    reference samples spent on training and estimates; seconds: CPU time of the whole run
+    share       best validation accuracy found, as a share of the optimum within the limit
 
 One line per run is appended to a CSV file, so an interrupted benchmark goes on where it stopped:
 
     python benchmarks/one_shot.py run --agents darts,random --seeds 20 --budgets 25
     python benchmarks/one_shot.py table
+    python benchmarks/one_shot.py seconds
+
+`seconds` compares at equal CPU seconds. Cells of both kinds of agents are charged the table's seconds of
+training, times a factor that brings the table's machine to this one (some cells are trained again);
+a one-shot run also pays the seconds that it took. Agents that take samples then stop where they have
+spent as much as the one-shot run of the same seed.
 """
 
 from __future__ import annotations
@@ -57,6 +64,8 @@ FIGURES = (
     "rho1",
     "rho2",
     "rho3",
+    "share",
+    "sample_seconds",
 )
 
 
@@ -75,6 +84,13 @@ def percentile(cell: Indices, limit: float) -> float:
     """The percentage of cells within the limit that test at most as well."""
     tests = table()["test_accuracy"]
     return float(100 * (tests[within(limit)] <= tests[_ordinal(cell)]).mean())
+
+
+@cache
+def best(limit: float) -> float:
+    """The best validation accuracy of one training within the limit."""
+    accuracies = NasCell("digits-0.5", seed=0).evaluate_indices(all_cells())["valid_accuracy"]
+    return float(accuracies[within(limit)].max())
 
 
 def _ordinal(cell: Indices) -> int:
@@ -98,7 +114,10 @@ def run_one(agent: str, fresh: bool, budget: float, limit: float, seed: int) -> 
     pick = cells[0] if one_shot else checked
     tests = table()["test_accuracy"]
     average = tests[within(limit)].mean()
+    found = history["valid_accuracy"][valid].max() if len(valid) else 0.0
     return {
+        "share": found / best(limit),
+        "sample_seconds": history["train_seconds"].sum(),
         "pick": percentile(pick, limit),
         "checked": percentile(checked, limit),
         "improvement": 100 * (tests[_ordinal(pick)] / average - 1),
@@ -203,11 +222,70 @@ def show() -> None:
             print(f"{limit:>8g} control {name}: percentile {first:.1f} for one sample, {best:.1f} for ten")
 
 
+def seconds_factor(cells: int = 12) -> float:
+    """CPU seconds of a training here, over those in the table: the median over random cells."""
+    from archgym.simulators.nas.live import TrainedCell
+
+    simulator, drawn = TrainedCell(seed=0), np.random.default_rng(0).choice(len(all_cells()), cells)
+    factors = []
+    with alone_with_torch():
+        for cell in all_cells()[drawn]:
+            start = process_time()
+            simulator.evaluate_indices(cell[None])
+            factors.append((process_time() - start) / table()["train_seconds"][_ordinal(cell)])
+    return float(np.median(factors))
+
+
+def at_seconds(agent: str, limit: float, seed: int, seconds: float, factor: float) -> float:
+    """The share that an agent's samples have reached when they have taken so many CPU seconds."""
+    history = _long_history(agent, limit, seed)
+    inside = np.cumsum(history["train_seconds"]) * factor <= seconds
+    paid = history["valid_accuracy"][inside & history["valid"]]
+    return float(paid.max() / best(limit)) if len(paid) else 0.0
+
+
+@cache
+def _long_history(agent: str, limit: float, seed: int) -> dict[str, Array]:
+    kwargs = {"seed": 0, **({"macs": limit} if limit else {})}
+    options = {"population": 10, "sample_size": 3, "batch": 1} if agent == "aging_evolution" else {}
+    made = get_agent(agent)(**options)
+    return archgym.search(ENV, made, budget=150, seed=seed, env_kwargs=kwargs).history
+
+
+def show_seconds() -> None:
+    """Mean differences of shares at equal CPU seconds, with 95 % bootstrap intervals over seeds."""
+    factor, rng = seconds_factor(), np.random.default_rng(0)
+    print(f"a training takes {factor:.2f} of the table's seconds here")
+    groups: dict[tuple[str, ...], list[dict[str, str]]] = {}
+    for row in _rows():
+        if row["agent"] not in PLAIN:
+            groups.setdefault(tuple(row[name] for name in ("limit", "fresh", "budget", "agent")), []).append(
+                row
+            )
+    for key, rows in sorted(groups.items()):
+        seconds = [float(row["seconds"]) + factor * float(row["sample_seconds"]) for row in rows]
+        shares = np.array([float(row["share"]) for row in rows])
+        print(
+            f"{' '.join(key)}: {np.mean(seconds):.1f} s, share {shares.mean():.3f};",
+            end="",
+        )
+        for name in PLAIN:
+            peers = [
+                at_seconds(name, float(key[0]), int(row["seed"]), spent, factor)
+                for row, spent in zip(rows, seconds, strict=True)
+            ]
+            gaps = shares - np.array(peers)
+            means = rng.choice(gaps, (10_000, len(gaps))).mean(axis=1)
+            low, high = np.quantile(means, [0.025, 0.975])
+            print(f" {name} {gaps.mean():+.3f} ({low:+.3f} to {high:+.3f})", end="")
+        print()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=["run", "table"])
+    parser.add_argument("what", choices=["run", "table", "seconds"])
     parser.add_argument(
         "--agents", default="darts,darts_pt,pc_darts,proxyless,shared_random," + ",".join(PLAIN)
     )
@@ -218,6 +296,8 @@ def main() -> None:
     chosen = parser.parse_args()
     if chosen.what == "table":
         return show()
+    if chosen.what == "seconds":
+        return show_seconds()
     regimes = {"fresh": [True], "fixed": [False], "both": [True, False]}[chosen.regimes]
     budgets, limits = ([float(x) for x in text.split(",")] for text in (chosen.budgets, chosen.limits))
     run(chosen.agents.split(","), regimes, budgets, limits, chosen.seeds)

@@ -122,7 +122,7 @@ class Tabulated(Simulator):
         if self.simulator is not None:
             return self.simulator.canonical(indices)
         if self._canonical is None:
-            return indices
+            return self.space.canonical(indices)
         return self.space.from_ordinal(self._canonical[self.space.to_ordinal(indices)])
 
     def table_rewards(self, objective: Objective) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:

@@ -11,7 +11,7 @@ import math
 import operator
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar, cast
 
@@ -34,9 +34,18 @@ def all_true(mask: Array) -> bool:
 
 @dataclass(frozen=True)
 class Parameter(ABC):
-    """One axis of a design space: a name and a finite `grid` of values in index order."""
+    """One axis of a design space: a name and a finite `grid` of values in index order.
+
+    Attributes:
+        name: name, distinct within a space.
+        when: names of earlier parameters, with the value or list of values of each that opens this one; all
+            of them must be active. Elsewhere it is inactive, at its default value. Empty: always active.
+    """
 
     name: str
+    when: Mapping[str, Any] = field(
+        default_factory=dict, kw_only=True, hash=False, repr=False, metadata={"written": "where set"}
+    )
 
     ordered: ClassVar[bool] = True
     default = cast(Any, None)  # not annotated: a field only in the kinds, after their own
@@ -64,6 +73,11 @@ class Parameter(ABC):
         """The declared default, or the first value."""
         return self.value(0) if self.default is None else self.default
 
+    @cached_property
+    def inactive(self) -> int:
+        """The index at which the parameter stands where it is inactive: that of its default value."""
+        return int(self.index([self.default_value])[0])
+
     def value(self, index: int) -> Any:
         """The value at an index as a plain Python object."""
         return self.plain[index]
@@ -86,7 +100,7 @@ class Parameter(ABC):
             ArchGymError: a value that is not on the grid.
         """
         if self.grid.dtype.kind in "Ou" or getattr(getattr(column, "dtype", None), "kind", "") == "O":
-            return np.array([self._position(value) for value in self._listed(column)], np.int64)
+            return np.array([self._position(value) for value in self.listed(column)], np.int64)
         values = self._numbers(column)
         sorted_grid, order = self._sorted
         try:
@@ -107,7 +121,7 @@ class Parameter(ABC):
     def _positions(self) -> dict[Any, int]:
         return {value: i for i, value in enumerate(self.plain)}
 
-    def _listed(self, column: Any) -> Sequence[Any]:
+    def listed(self, column: Any) -> Sequence[Any]:
         """A column, or one value, as a list of values; NumPy would make text of mixed values and a table
         of tuples.
         """
@@ -156,7 +170,11 @@ class Parameter(ABC):
     def to_json(self) -> dict[str, Any]:
         """A JSON object that `Parameter.from_json` turns back into an equal parameter."""
         settings = {"kind": type(self).__name__, "name": self.name, **self._settings()}
-        return settings if self.default is None else {**settings, "default": write(self.default)}
+        if self.default is not None:
+            settings["default"] = write(self.default)
+        if self.when:
+            settings["when"] = {name: [write(v) for v in values] for name, values in self.when.items()}
+        return settings
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> Parameter:
@@ -184,7 +202,15 @@ class Parameter(ABC):
                 f"parameter {self.name!r}: expected {what} as {name}, got {_shown(value)}"
             ) from None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without `when` where it is empty, so that what is pickled keeps its form from before conditions."""
+        return {name: value for name, value in vars(self).items() if name != "when" or value}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        vars(self).update({"when": {}, **state})
+
     def _check(self) -> None:
+        object.__setattr__(self, "when", self._conditions())
         if not isinstance(self.name, str) or not self.name:
             raise ArchGymError(f"expected a non-empty string as a parameter's name, got {self.name!r}")
         if not is_unicode(self.name):
@@ -195,6 +221,24 @@ class Parameter(ABC):
             raise ArchGymError(f"parameter {self.name!r} has no values")
         if self.default is not None:
             self.validate(self.default)
+
+    def _conditions(self) -> dict[str, tuple[Any, ...]]:
+        """`when` with a tuple of values for every name."""
+        if not isinstance(self.when, Mapping) or not all(isinstance(name, str) for name in self.when):
+            raise ArchGymError(
+                f"parameter {self.name!r}: expected a mapping of names to values as when=, got "
+                f"{_shown(self.when)}; write when={{'depth': [2, 3]}}"
+            )
+        conditions = {}
+        for name, given in self.when.items():
+            listed = isinstance(given, (Sequence, np.ndarray)) and not isinstance(given, (str, bytes))
+            values = tuple(_plain(value) for value in (given if listed else [given]))
+            if not values:
+                raise ArchGymError(
+                    f"parameter {self.name!r}: expected at least one value of {name!r} in when=, got none"
+                )
+            conditions[name] = values
+        return conditions
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ def must(holds: object, message: str) -> None:
 
 def corners_and_samples(space: DesignSpace, samples: int, rng: np.random.Generator) -> Indices:
     """The first and last design, one parameter at its extreme and the rest at the other (64 each at most),
-    and random designs.
+    and random designs, as canonical rows.
     """
     last = space.nvec - 1
     rows = [np.zeros_like(last), last]
@@ -23,6 +23,5 @@ def corners_and_samples(space: DesignSpace, samples: int, rng: np.random.Generat
         low, high = np.zeros_like(last), last.copy()
         low[j], high[j] = last[j], 0
         rows += [low, high]
-    return np.concatenate(
-        [np.array(rows, np.int64).reshape(len(rows), len(space)), space.sample(samples, rng)]
-    )
+    corners = space.canonical(np.array(rows, np.int64).reshape(len(rows), len(space)))
+    return np.concatenate([corners, space.sample(samples, rng)])
