@@ -530,7 +530,7 @@ def _print_cnn(console: Console, noise: Mapping[str, Noise], found: list[Again])
         ("Networks", "those with three trainings"),
         ("Seeds' noise", "standard deviation of a network's trainings"),
         ("Spearman", "rank correlation of two seeds"),
-        ("Reliability", "share of a single training's variance that is not noise, ICC(1, 1)"),
+        ("Reliability", "share of one training's variance that is not noise, ICC(1, 1)"),
         ("Within", "4 standard deviations of a mean of three trainings"),
     )
     console.print(fact_sheet(meanings), style="dim")

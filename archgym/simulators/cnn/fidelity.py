@@ -119,7 +119,11 @@ def thrice(table: Table) -> Indices:
 def _by_kind(table: Table) -> dict[str, Array]:
     """Validation and test accuracy, float64 [4398, 3] each."""
     return dict(
-        zip(KINDS, (table.valid_accuracy[:, :, 0].astype(float), table.test_accuracy.astype(float)), strict=True)
+        zip(
+            KINDS,
+            (table.valid_accuracy[:, :, 0].astype(float), table.test_accuracy.astype(float)),
+            strict=True,
+        )
     )
 
 

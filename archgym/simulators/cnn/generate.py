@@ -103,9 +103,7 @@ def train_one(training: Wanted) -> str:
 
     layers = all_networks()[training.network]
     result = train(layers, training.seed)
-    return (
-        f"{name_of(layers)},{training.seed},{result.valid_correct},{result.test_correct},{result.seconds:.4f}\n"
-    )
+    return f"{name_of(layers)},{training.seed},{result.valid_correct},{result.test_correct},{result.seconds:.4f}\n"
 
 
 def make_table(path: Path) -> Table:
@@ -168,9 +166,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--processes", type=int, default=os.cpu_count(), help="worker processes (default: one per core)"
     )
     parser.add_argument("--lines", type=Path, help="file of trainings (default: in the data folder)")
-    parser.add_argument(
-        "--out", type=Path, help="file for the table (default: in the data folder)"
-    )
+    parser.add_argument("--out", type=Path, help="file for the table (default: in the data folder)")
     options = parser.parse_args(arguments)
     lines = options.lines or data_folder("nas", f"{TABLE}.csv")
     try:

@@ -81,7 +81,9 @@ class Layer:
 
     def __str__(self) -> str:
         """Such as 3x16, 3x32p (pool), 3x32s (stride) or 3x32+ (skip)."""
-        return f"{self.kernel}x{self.width}" + self.downsample[0] * (self.downsample != "none") + "+" * self.skip
+        return (
+            f"{self.kernel}x{self.width}" + self.downsample[0] * (self.downsample != "none") + "+" * self.skip
+        )
 
 
 def name_of(layers: Sequence[Layer]) -> str:
@@ -95,7 +97,9 @@ def layers_of(design: Mapping[str, Any]) -> tuple[Layer, ...]:
     for n in range(2, int(design["depth"]) + 1):
         width = int(design.get(f"width{n}", layers[-1].width))
         downsample = design.get(f"downsample{n}", "none")
-        layers.append(Layer(int(design[f"kernel{n}"]), width, downsample, bool(design.get(f"skip{n}", False))))
+        layers.append(
+            Layer(int(design[f"kernel{n}"]), width, downsample, bool(design.get(f"skip{n}", False)))
+        )
     return tuple(layers)
 
 

@@ -54,9 +54,7 @@ def train(layers: Sequence[Layer], seed: int) -> Trained:
         return Trained(*count_correct(network), time.process_time() - start)
 
 
-def fit(
-    network: PlainCnn, seed: int, *, epochs: int = EPOCHS, learning_rate: float = LEARNING_RATE
-) -> None:
+def fit(network: PlainCnn, seed: int, *, epochs: int = EPOCHS, learning_rate: float = LEARNING_RATE) -> None:
     """Train a network as it is, new or not, on a seed's images.
 
     Args:

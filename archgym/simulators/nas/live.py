@@ -131,9 +131,7 @@ def check_seed(seed: str | int) -> None:
         raise ArchGymError(f"expected seed as 'mean', 'random' or an integer >= 0, got {seed!r}")
 
 
-def seeds_of_queries(
-    seed: str | int, count: int, rng: np.random.Generator | None
-) -> list[tuple[int, ...]]:
+def seeds_of_queries(seed: str | int, count: int, rng: np.random.Generator | None) -> list[tuple[int, ...]]:
     """The training seeds of each of `count` queries."""
     if seed != "random":
         return [SEEDS if seed == "mean" else (int(seed),)] * count
