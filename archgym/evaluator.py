@@ -210,17 +210,16 @@ class Evaluator:
         if found is None:
             evaluation = self.evaluate(np.asarray(action)[None], 1)
             return self.observe(evaluation, remaining)[0], self.info(evaluation, 0)
-        indices, ordinal = found
+        row, design, ordinal = found
         if self.ledger.asks_costs:
-            self.ledger.admit(1, action[None])
+            self.ledger.admit(1, row[None])
         else:
             self.ledger.admit(1)
         before = perf_counter()
         numbers, feasible, valid, failure = answers.look_up(ordinal, self)
         now = perf_counter()
-        self.ledger.record_one(action, numbers, feasible, valid, (now - before, now), failure)
+        self.ledger.record_one(row, numbers, feasible, valid, (now - before, now), failure)
         *values, reward = numbers.tolist()
-        design = dict(zip(answers.names, map(getitem, answers.plain, indices), strict=True))
         observation = answers.observations[ordinal].copy()
         if self.horizon > 1:
             observation[-1] = remaining
@@ -441,8 +440,8 @@ def measure_again(evaluator: Evaluator, count: int = INCUMBENTS) -> tuple[Incumb
 class _Answers:
     """Results, rewards and observations of a table's designs, by ordinal, with the bits that batches give.
 
-    A block of neighbouring designs is evaluated when one of them is met. Simulators that are not tables,
-    conditional spaces, and tables of more than `_ROOM` bytes, have none.
+    A block of neighbouring designs is evaluated when one of them is met. Simulators that are not tables, and
+    tables of more than `_ROOM` bytes, have none.
     """
 
     def __init__(self, evaluator: Evaluator):
@@ -455,16 +454,18 @@ class _Answers:
         self.names, self.plain = space.names, [parameter.plain for parameter in space]
         self.shape, self._lengths = space.nvec.shape, space.nvec.tolist()
         bytes_each = 8 * (metrics + 1) + 4 * observed.shape[0] + 2
-        fits = is_table(self.simulator) and not space.conditional and space.size * bytes_each <= _ROOM
-        size = space.size if fits else 0
+        size = space.size if is_table(self.simulator) and space.size * bytes_each <= _ROOM else 0
         self.numbers = np.empty((size, metrics + 1))  # metric values, and the reward
         self.observations = np.empty((size, *observed.shape), np.float32)
         self.feasible, self.valid = np.empty((2, size), bool)
         self.failures: dict[int, str] = {}
         self._met = [False] * -(-size // _BLOCK)
+        self._order = space.order if space.conditional else None
 
-    def find(self, action: Any) -> tuple[list[int], int] | None:
-        """Indices and ordinal of a legal action [P]; None for all that `Evaluator.evaluate` must look at."""
+    def find(self, action: Any) -> tuple[Indices, dict[str, Any], int] | None:
+        """Canonical row, design and ordinal of a legal action [P]; None for all that `Evaluator.evaluate`
+        must look at.
+        """
         if not self._met or type(action) is not np.ndarray:
             return None
         if action.dtype.kind not in "iu" or action.shape != self.shape:
@@ -474,7 +475,11 @@ class _Answers:
             if not 0 <= index < length:
                 return None
             ordinal = ordinal * length + index
-        return indices, ordinal
+        if self._order is None:
+            return action, dict(zip(self.names, map(getitem, self.plain, indices), strict=True)), ordinal
+        row, active, ordinal = self._order.rank_one(indices)
+        values = zip(active, self.names, self.plain, row, strict=True)
+        return np.array(row), {name: plain[i] for on, name, plain, i in values if on}, ordinal
 
     def look_up(self, ordinal: int, evaluator: Evaluator) -> tuple[Array, bool, bool, str | None]:
         """Metric values and reward [M + 1] of a design, whether it is feasible, valid, and why it failed."""

@@ -27,7 +27,9 @@ from archgym import (
     find_optimum,
 )
 from archgym.infos import finished
+from archgym.simulator_wrappers import Tabulated
 from archgym.task import Task
+from archgym.testing import check_simulator
 
 
 @st.composite
@@ -85,6 +87,10 @@ def test_designs_equal_those_of_brute_force(space):
     canonical = space.canonical(product)
     assert {tuple(row) for row in canonical.tolist()} == set(expected)
     assert np.array_equal(space.to_ordinal(product), space.to_ordinal(canonical))
+    for given_row, row, active, n in zip(
+        product[:20], canonical, space.active(product), space.to_ordinal(product), strict=False
+    ):
+        assert space.order.rank_one(given_row.tolist()) == (row.tolist(), active.tolist(), n)
     for per in ("design", "parameter"):
         drawn = space.sample(20, np.random.default_rng(0), per=per)
         assert {tuple(row) for row in drawn.tolist()} <= set(expected)
@@ -231,6 +237,16 @@ def test_environments_take_any_index_of_an_inactive_parameter():
         assert env.unwrapped.ledger.column("indices").tolist() == [[0, 1, 1]] * 3
     best = find_optimum(Layers(), Layers.default_objective)
     assert best.indices.tolist() == [1, 2, 2] and best.designs == 12
+    check_simulator(Layers())
+    table = Task("Layers-v0", lambda: Tabulated(Layers()))
+    actions = np.array(list(itertools.product(range(2), range(3), range(3))))
+    single, batch = ArchEnv(table), ArchVectorEnv(table, len(actions))
+    batch.reset(seed=0)
+    steps = [single.step(action) for action in actions if single.reset() is not None]
+    done = finished(batch.step(actions)[4])
+    assert [step[1] for step in steps] == done["reward"].tolist()
+    assert single.ledger.column("indices").tolist() == batch.ledger.column("indices").tolist()
+    assert steps[1][4]["design"] == {"depth": 1, "w1": 1}
     vector = ArchVectorEnv(Task("Layers-v0", Layers), 200)
     vector.reset(seed=0)
     vector.action_space.seed(0)

@@ -6,6 +6,9 @@ significant,
     size       = prod_p n_p
     ordinal(i) = sum_p i_p * prod_{q > p} n_q            (mixed radix, 0 <= ordinal < size)
 
+A parameter may be active only `when` earlier ones have given values; size and ordinals are then those of
+distinct designs (`archgym.space.orders`).
+
 Agents act on indices; simulators read values. `decode` and `encode` go between the two, a column per
 parameter.
 """

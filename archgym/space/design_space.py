@@ -42,16 +42,16 @@ class DesignSpace:
                 raise ArchGymError(f"expected distinct names of parameters, got {name!r} twice")
         self.nvec: Indices = np.array([len(p) for p in self.parameters], np.int64)
         self.nvec.flags.writeable = False
-        self._order = order_of(self.parameters)
-        self.size: int = self._order.size
+        self.order = order_of(self.parameters)
+        self.size: int = self.order.size
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the order, which `__setstate__` makes again: pickles keep their form from before it."""
-        return {name: value for name, value in vars(self).items() if name != "_order"}
+        return {name: value for name, value in vars(self).items() if name != "order"}
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         vars(self).update(state)
-        self._order = order_of(self.parameters)
+        self.order = order_of(self.parameters)
 
     def __len__(self) -> int:
         return len(self.parameters)
@@ -85,11 +85,11 @@ class DesignSpace:
 
     def active(self, indices: Indices) -> Array:
         """Which parameters of designs [B, P] are active: bool [B, P]."""
-        return self._order.active(indices)
+        return self.order.active(indices)
 
     def canonical(self, indices: Indices) -> Indices:
         """Designs [B, P] with every inactive parameter at its inactive index; equal rows are one design."""
-        return self._order.canonical(indices)
+        return self.order.canonical(indices)
 
     def sample(
         self, n: int, rng: np.random.Generator, *, per: Literal["design", "parameter"] = "design"
@@ -107,7 +107,7 @@ class DesignSpace:
             ArchGymError: another `per`.
         """
         if per == "design":
-            return self._order.sample(n, rng)
+            return self.order.sample(n, rng)
         if per != "parameter":
             raise unknown("per of sample", per, ("design", "parameter"))
         return self.canonical(draw_each(n, self.nvec, rng))
@@ -216,11 +216,11 @@ class DesignSpace:
         """Indices [B, P] -> flat ordinals [B], int64 (Python integers where the space has 2^63 designs or
         more).
         """
-        return self._order.rank(indices)
+        return self.order.rank(indices)
 
     def from_ordinal(self, ordinals: Array) -> Indices:
         """Flat ordinals [B] -> indices [B, P]; the inverse of `to_ordinal`."""
-        return self._order.unrank(ordinals)
+        return self.order.unrank(ordinals)
 
     def neighbors(self, indices: Indices) -> Indices:
         """Every design one move away from one design: indices [P] -> int64 [K, P].

@@ -43,6 +43,7 @@ class Order(Protocol):
     def canonical(self, indices: Indices) -> Indices: ...
     def sample(self, n: int, rng: np.random.Generator) -> Indices: ...
     def rank(self, indices: Indices) -> Array: ...
+    def rank_one(self, indices: Sequence[int]) -> tuple[list[int], list[bool], int]: ...
     def unrank(self, ordinals: Array) -> Indices: ...
 
 
@@ -90,6 +91,12 @@ class MixedRadix:
         rows = indices if self.size < 2**63 else indices.astype(object)
         ordinals: Array = rows @ self._strides
         return ordinals
+
+    def rank_one(self, indices: Sequence[int]) -> tuple[list[int], list[bool], int]:
+        ordinal = 0
+        for index, n in zip(indices, self.sizes, strict=True):
+            ordinal = ordinal * n + index
+        return list(indices), [True] * len(self.sizes), ordinal
 
     def unrank(self, ordinals: Array) -> Indices:
         rest = np.asarray(ordinals)
@@ -160,6 +167,35 @@ class Frontier:
             ordinals += np.where(position.active[states], smaller, 0)
             states = position.step(states, values)
         return ordinals
+
+    def rank_one(self, indices: Sequence[int]) -> tuple[list[int], list[bool], int]:
+        """One design's canonical row, its active parameters and its ordinal, in a few microseconds."""
+        row, active, state, ordinal = [], [], 0, 0
+        for value, inactive, position in zip(indices, self._inactive, self._lists, strict=True):
+            active_in, following, classes, before = position
+            active.append(active_in[state])
+            row.append(value if active_in[state] else inactive)
+            if active_in[state]:
+                ordinal += before[state][value] if classes else value * before[state][0]
+            state = following[state][classes[value] if classes else 0]
+        return row, active, ordinal
+
+    @cached_property
+    def _inactive(self) -> list[int]:
+        return self.inactive.tolist()
+
+    @cached_property
+    def _lists(self) -> list[tuple[list[bool], list[list[int]], list[int], list[list[int]]]]:
+        """The tables as lists; no classes where all values lead to one state."""
+        return [
+            (
+                p.active.tolist(),
+                p.following.tolist(),
+                [] if p.plain else p.classes.tolist(),
+                p.before.tolist(),
+            )
+            for p in self.positions
+        ]
 
     def unrank(self, ordinals: Array) -> Indices:
         rest = np.array(ordinals, integers(self.size))
