@@ -5,5 +5,7 @@ costs       parameters, multiply-adds and peak activation memory
 network     a network in PyTorch
 train       its training
 generate    the table of all networks
-tabular     networks looked up in the table
+tabular     TabularCnn: networks looked up in the table
+live        TrainedCnn: networks trained at every query
+fidelity    the table's noise, and networks trained again
 """
