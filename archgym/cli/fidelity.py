@@ -41,7 +41,6 @@ from archgym.progress import parts, progress_bar
 from archgym.simulators.accelerator.fidelity import accelerator as arrays
 from archgym.simulators.accelerator.fidelity import attention as published
 from archgym.simulators.accelerator.fusemax import LENGTHS, MODELS
-from archgym.simulators.transformer import fidelity as networks
 from archgym.text import percent, significant
 
 if TYPE_CHECKING:
@@ -472,38 +471,6 @@ def _ratios(title: str, ratios: dict[str, list[float]], form: str) -> Table:
         table.add_row(model, *map(form.format, row), form.format(row.mean()))
     table.add_row("mean", *map(form.format, rows.mean(axis=0)), form.format(rows.mean()), style="bold")
     return table
-
-
-# --- archgym fidelity transformer ---
-
-
-def transformer(
-    data: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE.csv", help="Networks and their figures.", show_default="published ones"),
-    ] = None,
-    precision: Annotated[str, typer.Option(help="Numbers of weights and activations: int8, fp32.")] = "int8",
-    schedule: Annotated[str, typer.Option(help="Activations that are stored: layer, token.")] = "layer",
-    as_json: Annotated[bool, typer.Option("--json", help="Print the largest differences as JSON.")] = False,
-) -> None:
-    """Compare vision transformers with published or measured figures.
-
-    A row of the file is a network: space, its parameters (blank where it has none), and any of the metrics.
-
-    archgym fidelity transformer
-    """
-    path = networks.PUBLISHED if data is None else data
-    rows, found = networks.compare(path, precision, schedule)
-    if as_json:
-        print(json.dumps({"rows": rows, "largest_relative_difference": networks.largest(found)}))
-        return
-    console = stdout()
-    heading(console, "Vision transformers", "published figures" if data is None else str(data))
-    table = new_table("Network", "Metric", "Given>", "Computed>", "Difference>")
-    for each in found:
-        figures = significant(each.given, 5), significant(each.computed, 5), percent(each.difference, 2)
-        table.add_row(each.network, each.metric, *figures)
-    console.print(table)
 
 
 # --- tables of others, and records ---
