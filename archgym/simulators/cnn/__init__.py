@@ -1,0 +1,9 @@
+"""Plain convolutional networks of variable depth on the noisy digits task.
+
+layers      their space
+costs       parameters, multiply-adds and peak activation memory
+network     a network in PyTorch
+train       its training
+generate    the table of all networks
+tabular     networks looked up in the table
+"""
