@@ -43,6 +43,7 @@ FIDELITY = {  # environment -> page and section about the fidelity of its figure
     "archgym/AttentionAccelerator-v0": ("attention.md", "What was checked"),
     "archgym/CoDesign-v0": ("accelerator.md", "How far to trust it"),
     "archgym/NasCell-v0": ("nas.md", "The table that ships"),
+    "archgym/PlainCnn-v0": ("cnn.md", "The table that ships"),
 }
 EXACT = {  # environments without a model error
     "archgym/NKLandscape-v0": "Nothing is approximated: the landscape is its own definition.",

@@ -590,6 +590,7 @@ TABLES = [
     ("archgym/DramController-v0", {"preset": "archgym_both", "time_unit": "dropped", "horizon": 3}),
     ("archgym/NasCell-v0", {"params": 6000.0}),
     ("archgym/AttentionAccelerator-v0", {"horizon": 2}),
+    ("archgym/PlainCnn-v0", {"preset": "sram-32kb"}),
 ]
 
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 ENABLES = {  # extra -> what it enables
     "rl": "agents ppo, a2c, dqn, sac",
     "gp": "agents gp, controller, contextual_ppo",
-    "nas": "training the cells of archgym/NasCell-v0; agents darts, pc_darts, darts_pt, sd_darts, "
+    "nas": "training the networks of NasCell-v0 and PlainCnn-v0; agents darts, pc_darts, darts_pt, sd_darts, "
     "sharp_darts, rarts, shared_random, gdas, proxyless, few_shot_gm, shift, multi_task, enas",
     "report": "the report of a lottery",
     "dask": "studies on Dask, SLURM, LSF and PBS",

@@ -41,12 +41,14 @@ from archgym.progress import parts, progress_bar
 from archgym.simulators.accelerator.fidelity import accelerator as arrays
 from archgym.simulators.accelerator.fidelity import attention as published
 from archgym.simulators.accelerator.fusemax import LENGTHS, MODELS
+from archgym.simulators.nas.tables.table import load_table
 from archgym.text import percent, significant
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from archgym.cli.tables import Table
+    from archgym.simulators.cnn.fidelity import Again, Noise
     from archgym.simulators.softmax import Calibration
     from archgym.simulators.softmax.fitting.fidelity import Fidelity
 
@@ -471,6 +473,67 @@ def _ratios(title: str, ratios: dict[str, list[float]], form: str) -> Table:
         table.add_row(model, *map(form.format, row), form.format(row.mean()))
     table.add_row("mean", *map(form.format, rows.mean(axis=0)), form.format(rows.mean()), style="bold")
     return table
+
+
+# --- archgym fidelity cnn ---
+
+
+def cnn(
+    networks: Annotated[int, typer.Option(min=1, help="Number of networks, three trainings each.")] = 2,
+    seed: Annotated[int, typer.Option(min=0, help="Seed for their choice.")] = 0,
+) -> None:
+    """Train networks of archgym/PlainCnn-v0's table again, and compare them within its seeds' noise; a second
+    each.
+
+    archgym fidelity cnn --networks 10
+    """
+    from archgym.simulators.cnn import fidelity as plain
+    from archgym.simulators.cnn.tabular import TABLE
+
+    table = load_table(TABLE)
+    noise = plain.noise(table)
+    with progress_bar() as progress:
+        found = list(plain.train_again(table, networks, seed, progress))
+    console = stdout()
+    heading(console, "Plain convolutional networks", f"table {TABLE}, {networks} trained again, seed {seed}")
+    _print_cnn(console, noise, found)
+
+
+def _print_cnn(console: Console, noise: Mapping[str, Noise], found: list[Again]) -> None:
+    table = new_table("Accuracy", "Networks>", "Seeds' noise>", "Spearman>", "Reliability>", "Best quarter>")
+    for kind, each in noise.items():
+        table.add_row(
+            kind,
+            f"{each.networks:,}",
+            percent(each.within, 2),
+            f"{each.seeds:.3f}",
+            f"{each.reliability:.3f}",
+            f"{each.top_reliability:.3f}",
+        )
+    console.print(table)
+    console.print()
+    table = new_table("Network", "Accuracy", "Table>", "Again>", "Difference>", "Within>", "")
+    for row in found:
+        table.add_row(
+            row.network,
+            row.kind,
+            percent(row.table, 2),
+            percent(row.again, 2),
+            percent(row.again - row.table, 2),
+            percent(row.tolerance, 2),
+            "" if row.within else "outside",
+            style="" if row.within else "yellow",
+        )
+    console.print(table)
+    console.print()
+    meanings = (
+        ("Networks", "those with three trainings"),
+        ("Seeds' noise", "standard deviation of a network's trainings"),
+        ("Spearman", "rank correlation of two seeds"),
+        ("Reliability", "share of one training's variance that is not noise, ICC(1, 1)"),
+        ("Within", "4 standard deviations of a mean of three trainings"),
+    )
+    console.print(fact_sheet(meanings), style="dim")
 
 
 # --- tables of others, and records ---

@@ -36,7 +36,9 @@ class Machine:
 def convolve(machine, x, weight, stride):
     """A dense convolution without padding: [C, h, w] -> [C', h', w']."""
     kernel = weight.shape[-1]
-    windows = np.lib.stride_tricks.sliding_window_view(x, (kernel, kernel), axis=(1, 2))[:, ::stride, ::stride]
+    windows = np.lib.stride_tricks.sliding_window_view(x, (kernel, kernel), axis=(1, 2))[
+        :, ::stride, ::stride
+    ]
     y = np.einsum("chwij,ocij->ohw", windows, weight)
     machine.macs += y[0].size * weight.size
     return y

@@ -159,6 +159,7 @@ def test_the_shipped_studies_are_of_the_published_size():
         "generalise-quick",
         "generalise-softmax",
         "one-shot",
+        "plain-cnn",
     }
 
 

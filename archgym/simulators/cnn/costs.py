@@ -143,9 +143,7 @@ def _tiles(networks: Networks, sides: Sides, patches: int) -> Sides:
     return rows
 
 
-def _peak_by_patch(
-    networks: Networks, tiles: Sides, channels: Array, sides: Sides, in_place: bool
-) -> Array:
+def _peak_by_patch(networks: Networks, tiles: Sides, channels: Array, sides: Sides, in_place: bool) -> Array:
     """Values that live at most while each layer of the first stage runs on any tile, [B, L]."""
     stage = first_stage(networks)
     ends = stage & ~np.concatenate([stage[:, 1:], np.zeros_like(stage[:, :1])], axis=1)

@@ -9,13 +9,14 @@ lines are there, they become one table.
 from __future__ import annotations
 
 import argparse
-import csv
+import datetime
 import multiprocessing
 import os
+import platform
 import signal
 import sys
-from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,75 +24,132 @@ from archgym.errors import ArchGymError, reason_of
 from archgym.files.paths import data_folder, make_folder
 from archgym.processes.exits import BAD_INPUT, INTERRUPTED
 from archgym.progress import Progress, progress_bar
-from archgym.simulators.cnn.layers import Layer, all_networks, name_of
+from archgym.simulators.cnn.layers import EPOCHS, IMAGES, SEEDS, all_networks, name_of
+from archgym.simulators.cnn.tabular import TABLE
+from archgym.simulators.nas.tables.table import Table, save_table
 
 VERSION = 1  # networks and training; results of different versions differ
-SEEDS = (0, 1, 2)
 SHUFFLE_SEED = 0
-COLUMNS = ("network", "seed", "valid_correct", "test_correct", "seconds")
-
-Training = tuple[str, int]  # a network's name and a seed
+HEADER = "network,seed,valid_correct,test_correct,seconds\n"
 
 
-def trainings() -> list[Training]:
+class Wanted(NamedTuple):
+    """A training: a network by its number, and a seed."""
+
+    network: int
+    seed: int
+
+
+def wanted() -> list[Wanted]:
     """Every training of the table, in the order in which they are made."""
-    names = [name_of(layers) for layers in all_networks()]
-    order = np.random.default_rng(SHUFFLE_SEED).permutation(len(names))
+    order = np.random.default_rng(SHUFFLE_SEED).permutation(len(all_networks())).tolist()
     third = order[: len(order) // len(SEEDS)]
-    rows = [(row, SEEDS[0]) for row in order] + [(row, seed) for row in third for seed in SEEDS[1:]]
-    return [(names[row], seed) for row, seed in rows]
+    return [Wanted(each, SEEDS[0]) for each in order] + [
+        Wanted(each, seed) for each in third for seed in SEEDS[1:]
+    ]
 
 
-def read_lines(path: Path) -> dict[Training, tuple[int, int, float]]:
-    """Right answers on validation and test images, and seconds, of the trainings in a file.
+def read_lines(path: Path) -> dict[Wanted, tuple[int, int, float]]:
+    """The trainings in a file: right answers on validation and test images, seconds.
 
-    A line that was being written when a run was stopped is left out.
+    Raises:
+        ArchGymError: a line that is not a training of the table.
     """
-    done: dict[Training, tuple[int, int, float]] = {}
+    numbers = {name_of(layers): number for number, layers in enumerate(all_networks())}
+    done = {}
     if path.exists():
-        for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
-            if line.endswith("\n") and not line.startswith(COLUMNS[0]):
-                name, seed, valid, test, seconds = line.rstrip().split(",")
-                done[name, int(seed)] = int(valid), int(test), float(seconds)
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines()[1:], start=2):
+            try:
+                name, seed, valid, test, seconds = line.split(",")
+                done[Wanted(numbers[name], int(seed))] = int(valid), int(test), float(seconds)
+            except (KeyError, ValueError):
+                raise ArchGymError(
+                    f"expected a training in line {number} of {path}, got {line[:80]!r}; remove the line"
+                ) from None
     return done
 
 
 def train_missing(path: Path, processes: int, progress: Progress) -> None:
     """Train whatever has no line in the file yet."""
     make_folder(path.parent)
-    done, wanted = read_lines(path), trainings()
-    missing = [training for training in wanted if training not in done]
-    count = len(wanted) - len(missing)
-    ended = not path.exists() or path.read_bytes().endswith(b"\n")
+    _drop_unfinished_line(path)
+    done, order = read_lines(path), wanted()
+    missing = [training for training in order if training not in done]
+    count = len(order) - len(missing)
     os.environ["OMP_NUM_THREADS"] = "1"
     with (
-        open(path, "a", encoding="utf-8", newline="") as file,
+        open(path, "a", encoding="utf-8", newline="\n") as file,
         multiprocessing.get_context("spawn").Pool(processes, initializer=_start) as workers,
     ):
-        lines = csv.writer(file, lineterminator="\n")
-        if not ended:
-            file.write("\n")
-        if not done:
-            lines.writerow(COLUMNS)
+        if not file.tell():
+            file.write(HEADER)
         for line in workers.imap_unordered(train_one, missing):
-            lines.writerow(line)
+            file.write(line)
             file.flush()
             count += 1
-            progress("training networks", count / len(wanted))
+            progress("training networks", count / len(order))
 
 
-def train_one(training: Training) -> tuple[str, int, int, int, float]:
+def _drop_unfinished_line(path: Path) -> None:
+    """Cut what follows the last whole line, which a stopped run may have left."""
+    if path.exists():
+        whole = path.read_bytes()
+        os.truncate(path, whole.rfind(b"\n") + 1)
+
+
+def train_one(training: Wanted) -> str:
     """One training's line."""
     from archgym.simulators.cnn.train import train
 
-    name, seed = training
-    result = train(_networks()[name], seed)
-    return name, seed, result.valid_correct, result.test_correct, round(result.seconds, 4)
+    layers = all_networks()[training.network]
+    result = train(layers, training.seed)
+    return f"{name_of(layers)},{training.seed},{result.valid_correct},{result.test_correct},{result.seconds:.4f}\n"
 
 
-@cache
-def _networks() -> dict[str, tuple[Layer, ...]]:
-    return {name_of(layers): layers for layers in all_networks()}
+def make_table(path: Path) -> Table:
+    """The table of all trainings.
+
+    Raises:
+        ArchGymError: trainings are missing.
+    """
+    import sklearn
+    import torch
+
+    from archgym.simulators.cnn.train import NOISE
+    from archgym.simulators.nas.training.digits import SPLIT_SEED
+
+    done = read_lines(path)
+    if missing := set(wanted()) - set(done):
+        raise ArchGymError(f"{len(missing):,} trainings are missing in {path}; run it again to make them")
+    accuracies = np.full((2, len(all_networks()), len(SEEDS)), np.nan, np.float32)
+    for (network, seed), (valid, test, _) in done.items():
+        accuracies[:, network, SEEDS.index(seed)] = valid / IMAGES, test / IMAGES
+    return Table(
+        name=TABLE,
+        space="plain",
+        network="",
+        row=np.arange(len(all_networks())),
+        budgets=np.array([EPOCHS]),
+        valid_accuracy=accuracies[0, :, :, None],
+        test_accuracy=accuracies[1],
+        provenance={
+            "source": "python -m archgym.simulators.cnn.generate",
+            "generator_version": VERSION,
+            "date": datetime.date.today().isoformat(),
+            "noise": NOISE,
+            "training_seeds": SEEDS,
+            "split_seed": SPLIT_SEED,
+            "shuffle_seed": SHUFFLE_SEED,
+            "images": "load_digits of scikit-learn",
+            "versions": {
+                "python": platform.python_version(),
+                "numpy": np.__version__,
+                "torch": str(torch.__version__),
+                "scikit-learn": sklearn.__version__,
+            },
+            "cpu_hours": round(sum(seconds for _, _, seconds in done.values()) / 3600, 2),
+        },
+    )
 
 
 def _start() -> None:
@@ -108,13 +166,15 @@ def main(arguments: list[str] | None = None) -> int:
         "--processes", type=int, default=os.cpu_count(), help="worker processes (default: one per core)"
     )
     parser.add_argument("--lines", type=Path, help="file of trainings (default: in the data folder)")
+    parser.add_argument("--out", type=Path, help="file for the table (default: in the data folder)")
     options = parser.parse_args(arguments)
-    path = options.lines or data_folder("cnn", "digits.csv")
+    lines = options.lines or data_folder("nas", f"{TABLE}.csv")
     try:
         with progress_bar() as progress:
-            train_missing(path, options.processes, progress)
+            train_missing(lines, options.processes, progress)
+        path = save_table(make_table(lines), options.out)
     except KeyboardInterrupt:
-        print(f"interrupted: finished trainings are in {path}; the same command goes on", file=sys.stderr)
+        print(f"interrupted: finished trainings are in {lines}; the same command goes on", file=sys.stderr)
         return INTERRUPTED
     except ArchGymError as error:
         print(f"error: {reason_of(error)}", file=sys.stderr)

@@ -17,24 +17,50 @@ and one that halves it chooses its width. The space has 4,398 networks, no two o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
-from typing import Literal
+from functools import cache
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from archgym.space import Indices
+from archgym.space import Array, Categorical, DesignSpace, Indices, Integer, Ordinal, Parameter
 
 SIDE = 16  # pixels of an image's frame
 CLASSES = 10
-DEPTHS = (1, 2, 3, 4)
-FIRST_KERNELS, KERNELS = (3, 5), (1, 3)
-FIRST_WIDTHS, WIDTHS = (8, 12, 16), (16, 32)
+EPOCHS = 4  # of a training
+SEEDS = (0, 1, 2)  # training seeds of the table
+IMAGES = 1350  # for validation, and for test
+DEPTH = 4  # layers at most
 DOWNSAMPLE = ("none", "stride", "pool")
 
 Downsample = Literal["none", "stride", "pool"]
+
+
+def _parameters_of(layer: int) -> list[Parameter]:
+    """Parameters of a layer after the first."""
+    exists = {"depth": list(range(layer, DEPTH + 1))}
+    parameters: list[Parameter] = [Integer(f"kernel{layer}", 1, 3, step=2, default=3, when=exists)]
+    if layer == DEPTH:  # it keeps the resolution, so that the space is small enough to train all of it
+        return [*parameters, Categorical(f"skip{layer}", (False, True), when=exists)]
+    halves = {f"downsample{layer}": DOWNSAMPLE[1:]}
+    return [
+        *parameters,
+        Categorical(f"downsample{layer}", DOWNSAMPLE, when=exists),
+        Ordinal(f"width{layer}", (16, 32), when=halves),
+        Categorical(f"skip{layer}", (False, True), when={f"downsample{layer}": "none"}),
+    ]
+
+
+SPACE = DesignSpace(
+    [
+        Integer("depth", 1, DEPTH),
+        Integer("kernel1", 3, 5, step=2),
+        Ordinal("width1", (8, 12, 16)),
+        *(parameter for layer in range(2, DEPTH + 1) for parameter in _parameters_of(layer)),
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -55,7 +81,9 @@ class Layer:
 
     def __str__(self) -> str:
         """Such as 3x16, 3x32p (pool), 3x32s (stride) or 3x32+ (skip)."""
-        return f"{self.kernel}x{self.width}" + self.downsample[0] * (self.downsample != "none") + "+" * self.skip
+        return (
+            f"{self.kernel}x{self.width}" + self.downsample[0] * (self.downsample != "none") + "+" * self.skip
+        )
 
 
 def name_of(layers: Sequence[Layer]) -> str:
@@ -63,29 +91,22 @@ def name_of(layers: Sequence[Layer]) -> str:
     return "-".join(map(str, layers))
 
 
-def all_networks() -> Iterator[tuple[Layer, ...]]:
+def layers_of(design: Mapping[str, Any]) -> tuple[Layer, ...]:
+    """The layers of a design, given by its active parameters."""
+    layers = [Layer(int(design["kernel1"]), int(design["width1"]))]
+    for n in range(2, int(design["depth"]) + 1):
+        width = int(design.get(f"width{n}", layers[-1].width))
+        downsample = design.get(f"downsample{n}", "none")
+        layers.append(
+            Layer(int(design[f"kernel{n}"]), width, downsample, bool(design.get(f"skip{n}", False)))
+        )
+    return tuple(layers)
+
+
+@cache
+def all_networks() -> tuple[tuple[Layer, ...], ...]:
     """Every network, in the order of the space."""
-    for depth in DEPTHS:
-        yield from _continued((), depth)
-
-
-def _continued(layers: tuple[Layer, ...], depth: int) -> Iterator[tuple[Layer, ...]]:
-    if len(layers) == depth:
-        yield layers
-        return
-    if not layers:
-        for kernel, width in product(FIRST_KERNELS, FIRST_WIDTHS):
-            yield from _continued((Layer(kernel, width),), depth)
-        return
-    for kernel in KERNELS:
-        for downsample in DOWNSAMPLE if len(layers) < max(DEPTHS) - 1 else ("none",):
-            choices = (
-                [Layer(kernel, layers[-1].width, "none", skip) for skip in (False, True)]
-                if downsample == "none"
-                else [Layer(kernel, width, downsample) for width in WIDTHS]
-            )
-            for layer in choices:
-                yield from _continued((*layers, layer), depth)
+    return tuple(layers_of(SPACE.design(row)) for row in SPACE.from_ordinal(np.arange(SPACE.size)))
 
 
 @dataclass(frozen=True)
@@ -104,13 +125,22 @@ class Networks:
     skip: npt.NDArray[np.bool_]
 
     @classmethod
-    def of(cls, networks: Sequence[Sequence[Layer]]) -> Networks:
+    def of(cls, networks: Iterable[Sequence[Layer]]) -> Networks:
         """Networks given by their layers."""
-        longest = max(map(len, networks))
-        rows = [[*layers, *[Layer(0, 0)] * (longest - len(layers))] for layers in networks]
-        kernel, width = (np.array([[getattr(layer, name) for layer in row] for row in rows]) for name in ("kernel", "width"))
-        stride, pool = (np.array([[layer.downsample == name for layer in row] for row in rows]) for name in DOWNSAMPLE[1:])
-        return cls(kernel, width, stride, pool, np.array([[layer.skip for layer in row] for row in rows]))
+        given = [list(layers) for layers in networks]
+        longest = max(map(len, given))
+        rows = [[*layers, *[Layer(0, 0)] * (longest - len(layers))] for layers in given]
+
+        def column(read: Callable[[Layer], Any]) -> Array:
+            return np.array([[read(layer) for layer in row] for row in rows])
+
+        return cls(
+            column(lambda layer: layer.kernel),
+            column(lambda layer: layer.width),
+            column(lambda layer: layer.downsample == "stride"),
+            column(lambda layer: layer.downsample == "pool"),
+            column(lambda layer: layer.skip),
+        )
 
     @property
     def exists(self) -> npt.NDArray[np.bool_]:

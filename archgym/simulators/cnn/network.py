@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import cast
 
 from archgym.errors import MissingDependency
 from archgym.simulators.cnn.layers import CLASSES, Layer
@@ -72,7 +73,7 @@ class PlainCnn(nn.Module):
     @property
     def layers(self) -> list[Layer]:
         """Its layers."""
-        return [block.layer for block in self.blocks]
+        return [cast(Block, block).layer for block in self.blocks]
 
     def forward(self, images: Tensor) -> Tensor:
         """Images [B, 1, H, H] -> logits [B, 10]."""

@@ -16,24 +16,23 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from archgym.simulators.cnn.layers import SIDE, Layer
+from archgym.errors import MissingDependency
+from archgym.simulators.cnn.layers import EPOCHS, SIDE, Layer
 from archgym.simulators.cnn.network import PlainCnn
 from archgym.simulators.nas.training.digits import load_digits_task
-from archgym.simulators.nas.training.train import (
-    EVALUATION_BATCH,
-    MOMENTUM,
-    TORCH_VERSION,
-    WEIGHT_DECAY,
-    one_thread,
-)
+from archgym.simulators.nas.training.train import EVALUATION_BATCH, MOMENTUM, WEIGHT_DECAY, one_thread
 from archgym.space import Array
 
-import torch  # isort: skip
-import torch.nn.functional as F  # isort: skip
-from torch import Tensor  # isort: skip
+try:
+    import torch
+    import torch.nn.functional as F
+    from torch import Tensor
+except ImportError:
+    raise MissingDependency(
+        "training networks needs scikit-learn and PyTorch: pip install 'archgym[nas]'"
+    ) from None
 
 NOISE = 0.2
-EPOCHS = 4
 BATCH = 32
 LEARNING_RATE = 0.1
 
@@ -55,9 +54,7 @@ def train(layers: Sequence[Layer], seed: int) -> Trained:
         return Trained(*count_correct(network), time.process_time() - start)
 
 
-def fit(
-    network: PlainCnn, seed: int, *, epochs: int = EPOCHS, learning_rate: float = LEARNING_RATE
-) -> None:
+def fit(network: PlainCnn, seed: int, *, epochs: int = EPOCHS, learning_rate: float = LEARNING_RATE) -> None:
     """Train a network as it is, new or not, on a seed's images.
 
     Args:

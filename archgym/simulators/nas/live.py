@@ -66,10 +66,7 @@ class TrainedCell(Simulator):
         load_digits_task(noise)
         if epochs not in BUDGETS:
             raise unknown("budget, in epochs,", epochs, BUDGETS)
-        if seed not in ("mean", "random") and (
-            isinstance(seed, (str, bool)) or not isinstance(seed, int) or seed < 0
-        ):
-            raise ArchGymError(f"expected seed as 'mean', 'random' or an integer >= 0, got {seed!r}")
+        check_seed(seed)
         self.noise, self.epochs, self.seed = noise, epochs, seed
         self.stochastic = seed == "random"
 
@@ -83,7 +80,9 @@ class TrainedCell(Simulator):
         trained = np.array(
             [
                 self._train(cell, seeds)
-                for cell, seeds in zip(self.canonical(indices), self._seeds(len(indices), rng), strict=True)
+                for cell, seeds in zip(
+                    self.canonical(indices), seeds_of_queries(self.seed, len(indices), rng), strict=True
+                )
             ]
         )
         costs = get_network("digits").costs(indices)
@@ -115,14 +114,6 @@ class TrainedCell(Simulator):
         """The first cell of the same function and the same numbers of convolutions: [B, 6] -> [B, 6]."""
         return self.space.from_ordinal(representatives()[self.space.to_ordinal(indices)])
 
-    def _seeds(self, count: int, rng: np.random.Generator | None) -> list[tuple[int, ...]]:
-        """The training seeds of each query."""
-        if not self.stochastic:
-            return [SEEDS if self.seed == "mean" else (int(self.seed),)] * count
-        if rng is None:
-            raise ArchGymError("seed='random' draws a training seed for every query: give rng=")
-        return [(SEEDS[int(drawn * len(SEEDS))],) for drawn in rng.random((count, 1))[:, 0]]
-
     def _train(self, cell: Indices, seeds: tuple[int, ...]) -> tuple[float, float, float]:
         """Validation and test accuracy, means over the seeds, and seconds of one of them."""
         with one_thread():
@@ -130,3 +121,20 @@ class TrainedCell(Simulator):
         budget, digits = BUDGETS.index(self.epochs), load_digits_task(self.noise)
         valid = training.valid_correct[:, budget].mean() / len(digits.valid_labels)
         return valid, training.test_correct.mean() / len(digits.test_labels), training.train_seconds[budget]
+
+
+def check_seed(seed: str | int) -> None:
+    """Refuse what is neither "mean", "random" nor a training seed."""
+    if seed not in ("mean", "random") and (
+        isinstance(seed, (str, bool)) or not isinstance(seed, int) or seed < 0
+    ):
+        raise ArchGymError(f"expected seed as 'mean', 'random' or an integer >= 0, got {seed!r}")
+
+
+def seeds_of_queries(seed: str | int, count: int, rng: np.random.Generator | None) -> list[tuple[int, ...]]:
+    """The training seeds of each of `count` queries."""
+    if seed != "random":
+        return [SEEDS if seed == "mean" else (int(seed),)] * count
+    if rng is None:
+        raise ArchGymError("seed='random' draws a training seed for every query: give rng=")
+    return [(SEEDS[int(drawn * len(SEEDS))],) for drawn in rng.random((count, 1))[:, 0]]

@@ -79,7 +79,7 @@ class NasCell(Simulator):
         }
         self._representatives = first_of_equals(row)
         self._fixed = {name: np.asarray(column, np.float64) for name, column in fixed.items()}  # [15625] each
-        accuracies = _by_seed(self.table, budget, seed)
+        accuracies = accuracies_by_seed(self.table, budget, seed)
         # [15625, seeds to choose from] each
         self._by_seed = {name: column[row] for name, column in accuracies.items()}
         self._n_seeds = np.isfinite(accuracies["valid_accuracy"]).sum(axis=1)[row]  # [15625]
@@ -180,8 +180,17 @@ def _budget(table: Table, epochs: int | None) -> tuple[int, int]:
     return epochs, budgets.index(epochs)
 
 
-def _by_seed(table: Table, budget: int, seed: str | int) -> dict[str, Array]:
-    """Validation and, where known, test accuracy by training seed: float64 [rows, seeds], missing last."""
+def accuracies_by_seed(table: Table, budget: int, seed: str | int) -> dict[str, Array]:
+    """Validation and, where known, test accuracy by training seed: float64 [rows, seeds], missing last.
+
+    Args:
+        table: the table.
+        budget: number of its budget.
+        seed: "mean" over the trainings of a row, "random" (all of them), or the number of a seed.
+
+    Raises:
+        ArchGymError: a seed that no row has, or not every row; "random" where no row has two trainings.
+    """
     known = {
         "valid_accuracy": table.valid_accuracy[:, :, budget].astype(float),
         "test_accuracy": table.test_accuracy.astype(float),
@@ -196,7 +205,7 @@ def _by_seed(table: Table, budget: int, seed: str | int) -> dict[str, Array]:
         chosen = {name: np.take_along_axis(accuracies, order, axis=1) for name, accuracies in known.items()}
         if np.isfinite(chosen["valid_accuracy"]).sum(axis=1).max() < 2:
             raise ArchGymError(
-                f"data set {table.name!r} has one training per cell at {table.budgets[budget]} epochs; use "
+                f"data set {table.name!r} has one training per design at {table.budgets[budget]} epochs; use "
                 "seed='mean'"
             )
     elif isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed < table.test_accuracy.shape[1]:
@@ -211,7 +220,7 @@ def _by_seed(table: Table, budget: int, seed: str | int) -> dict[str, Array]:
             np.isnan(chosen["test_accuracy"]), means["test_accuracy"][:, None], chosen["test_accuracy"]
         )
     if not all(np.isfinite(accuracies[:, 0]).all() for accuracies in chosen.values()):
-        raise ArchGymError(f"data set {table.name!r} lacks that training for some cells; use seed='mean'")
+        raise ArchGymError(f"data set {table.name!r} lacks that training for some designs; use seed='mean'")
     return chosen
 
 

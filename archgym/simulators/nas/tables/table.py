@@ -34,7 +34,7 @@ from archgym.space import Array, Indices
 
 FORMAT = 1
 HEADER = ("name", "space", "network", "provenance")  # fields in the file's header
-SPACES = {"cell": 5**6, "macro": 3**8}  # architectures of each space
+SPACES = {"cell": 5**6, "macro": 3**8, "plain": 4398}  # architectures of each space
 
 IMPORTERS = {  # start of the names of tables that do not ship -> the command that makes them
     "digits": "python -m archgym.simulators.nas.generate --noise NOISE",
@@ -42,6 +42,7 @@ IMPORTERS = {  # start of the names of tables that do not ship -> the command th
     "nasbench201": "archgym data import nasbench201 CSV",
     "nas-bench-macro": "archgym data import nas-bench-macro JSON",
     "naslib": "archgym data import naslib PICKLE",
+    "plain": "python -m archgym.simulators.cnn.generate",
 }
 
 Floats = npt.NDArray[np.float32]
@@ -53,9 +54,9 @@ class Table:
 
     Attributes:
         name: name of the data set, such as "digits-0.5" or "nats-cifar10".
-        space: "cell" (NAS-Bench-201, ordinals of `cells.CELL_SPACE`) or "macro" (NAS-Bench-Macro).
-        network: name in `costs.NETWORKS` of the network with the architectures' costs; "" where columns hold
-            the costs.
+        space: "cell" (NAS-Bench-201, ordinals of `cells.CELL_SPACE`), "macro" (NAS-Bench-Macro) or "plain"
+            (plain convolutional networks, ordinals of `cnn.layers.SPACE`).
+        network: name in `costs.NETWORKS` of the network with a cell's costs; "" for other spaces.
 
     Raises:
         ArchGymError: arrays that do not fit together, or accuracies that are not fractions.
