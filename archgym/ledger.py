@@ -4,7 +4,7 @@ One sample is one design sent to the simulator; repeated designs and answers fro
 also counted apart). Columns are append-only; a batch that would cross the budget is cut by the environment
 before it reaches the simulator.
 
-    cost = sum of Simulator.cost_after, or cost_of, over the samples + charges        (training of shared weights)
+    cost = sum of Simulator.cost_after over the samples + charges     (the training of shared weights, ...)
 
 A cost budget is kept to the last unit: a design or a charge that it cannot pay is refused before it runs.
 """

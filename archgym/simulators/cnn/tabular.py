@@ -57,12 +57,7 @@ class PlainCosts(Simulator):
     cost_unit = COST_UNIT
 
     def __init__(self, precision: Precision, in_place: bool, patches: int):
-        if precision not in BYTES:
-            raise unknown("precision", precision, BYTES)
-        if patches not in PATCHES or isinstance(patches, bool):
-            raise unknown("number of patches", patches, PATCHES)
-        if not isinstance(in_place, bool):
-            raise ArchGymError(f"expected in_place as True or False, got {in_place!r}")
+        check_memory(precision, in_place, patches)
         self._costs = _costs(precision, in_place, patches)
 
     def look_up_costs(self, networks: Indices) -> dict[str, Array]:
@@ -122,6 +117,16 @@ class TabularCnn(PlainCosts):
         """Multiply-adds of all trainings behind each result: [B, P] -> float64 [B]."""
         network = self.space.to_ordinal(indices)
         return np.asarray(self._costs["train_macs"][network] * self._behind[network])
+
+
+def check_memory(precision: str, in_place: bool, patches: int) -> None:
+    """Refuse what is no way to compute peak memory."""
+    if precision not in BYTES:
+        raise unknown("precision", precision, BYTES)
+    if patches not in PATCHES or isinstance(patches, bool):
+        raise unknown("number of patches", patches, PATCHES)
+    if not isinstance(in_place, bool):
+        raise ArchGymError(f"expected in_place as True or False, got {in_place!r}")
 
 
 def count_trainings(table: Table) -> Indices:

@@ -1,6 +1,6 @@
 """Networks grown along a path, with training in between. Importing this module needs PyTorch.
 
-    start      the network 3x8-3x16p, trained as every network of the table is
+    start      the network 3x8-3x16p-3x16, trained as every network of the table is
     step       a transformation that keeps the function (`transform`), noise of a hundredth of a kernel's
                standard deviation on copied channels, then `epochs` epochs of the same recipe with learning
                rate .05 falling as a cosine to 0
@@ -40,7 +40,7 @@ from archgym.errors import unknown, whole
 from archgym.simulator import Simulator
 from archgym.simulators.cnn.costs import Precision, costs
 from archgym.simulators.cnn.growth.moves import (
-    KERNELS,
+    DEEPEST,
     MOVES,
     START,
     STOP,
@@ -52,7 +52,7 @@ from archgym.simulators.cnn.growth.moves import (
     refusal,
 )
 from archgym.simulators.cnn.growth.transform import transform
-from archgym.simulators.cnn.layers import DEPTH, EPOCHS, IMAGES, SEEDS, SIDE, Layer, Networks
+from archgym.simulators.cnn.layers import EPOCHS, IMAGES, SEEDS, SIDE, Layer, Networks
 from archgym.simulators.cnn.network import PlainCnn
 from archgym.simulators.cnn.tabular import METRICS, check_memory
 from archgym.simulators.cnn.train import NOISE, count_correct, fit
@@ -65,7 +65,7 @@ STARTS = ("inherit", "scratch")
 LEARNING_RATE = 0.05  # of a step; higher ones forget more, lower ones learn less in few epochs
 COPY_NOISE = 0.01
 COSTS = ("params", "macs", "peak_memory_bytes")
-LARGEST = np.array([WIDTHS[-1], KERNELS[-1], 1, 1], np.float32)  # features of a layer
+LARGEST = np.array([WIDTHS[-1], 5, 1, 1], np.float32)  # features of a layer
 
 
 class Grown(NamedTuple):
@@ -200,9 +200,9 @@ class GrownCnn(Simulator):
 
     def state_features(self, indices: Indices) -> Array:
         """The last network of each path: of every layer its width / 64, kernel / 5, whether it halves the
-        resolution and whether it exists, float32 [B, 16].
+        resolution and whether it exists, float32 [B, 20].
         """
-        features = np.zeros((len(indices), DEPTH, len(LARGEST)), np.float32)
+        features = np.zeros((len(indices), DEEPEST, len(LARGEST)), np.float32)
         for row, growth in zip(features, self._growths(indices), strict=True):
             row[: len(growth.last)] = [
                 (layer.width, layer.kernel, layer.downsample != "none", 1) for layer in growth.last

@@ -2,10 +2,9 @@
 
     widen n     layer n gets the next of the widths, and with it every layer that a skip ties to it
     deepen n    a layer of 3 x 3 kernels follows layer n, which keeps resolution and width
-    kernel n    the kernel of layer n gets a ring: 1 becomes 3, 3 becomes 5
 
 A path has `steps` parameters, each a move or "stop", after which nothing follows. It starts from the network
-3x8-3x16p. A move on a layer that does not exist, or beyond the last width, kernel or depth, is impossible,
+3x8-3x16p-3x16. A move on a layer that does not exist, or beyond the last width or depth, is impossible,
 and a path that contains it is infeasible.
 
 Source: Cai et al., "Efficient Architecture Search by Network Transformation", AAAI 2018 (moves wider and
@@ -19,18 +18,17 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
 
-from archgym.simulators.cnn.layers import DEPTH, Layer
+from archgym.simulators.cnn.layers import Layer
 from archgym.space import Categorical, DesignSpace
 
-START = (Layer(3, 8), Layer(3, 16, "pool"))
+START: tuple[Layer, ...] = (Layer(3, 8), Layer(3, 16, "pool"), Layer(3, 16))
 WIDTHS = (8, 12, 16, 24, 32, 48, 64)
-KERNELS = (1, 3, 5)
+DEEPEST = 5  # layers
 STOP = 0
 MOVES = (
     "stop",
-    *(f"widen {n}" for n in range(1, DEPTH + 1)),
-    *(f"deepen {n}" for n in range(1, DEPTH)),
-    *(f"kernel {n}" for n in range(1, DEPTH + 1)),
+    *(f"widen {n}" for n in range(1, DEEPEST + 1)),
+    *(f"deepen {n}" for n in range(1, DEEPEST)),
 )
 
 Path = tuple[int, ...]  # numbers of moves in MOVES, without "stop"
@@ -66,10 +64,8 @@ def refusal(layers: Sequence[Layer], move: int) -> str:
     at = layers[int(layer) - 1]
     if kind == "widen" and at.width >= WIDTHS[-1]:
         return f"layer {layer} has {at.width} channels, the most there are"
-    if kind == "deepen" and len(layers) >= DEPTH:
+    if kind == "deepen" and len(layers) >= DEEPEST:
         return f"the network has {len(layers)} layers, the most there are"
-    if kind == "kernel" and at.kernel >= KERNELS[-1]:
-        return f"the kernel of layer {layer} is {at.kernel} x {at.kernel}, the largest there is"
     return ""
 
 
@@ -80,10 +76,8 @@ def moved(layers: Sequence[Layer], move: int) -> tuple[Layer, ...]:
     if kind == "widen":
         for place in tied(layers, n):
             grown[place] = replace(layers[place], width=next_width(layers[n]))
-    elif kind == "deepen":
-        grown.insert(n + 1, Layer(3, layers[n].width))
     else:
-        grown[n] = replace(layers[n], kernel=layers[n].kernel + 2)
+        grown.insert(n + 1, Layer(3, layers[n].width))
     return tuple(grown)
 
 

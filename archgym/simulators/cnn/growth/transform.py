@@ -10,8 +10,6 @@ are those of the layer's own input on some images:
 
     gamma = sqrt(v + eps)        beta = mu        so that BN(x) = x, and ReLU(x) = x, since x is a ReLU's
 
-Kernel: a ring of zeros around it.
-
 A skip adds a layer's input to its output, so the layers that skips tie together (`moves.tied`) are widened
 with one map. Copied channels would stay equal for ever in training: `noise` makes them differ.
 
@@ -21,109 +19,74 @@ Transformation", AAAI 2018.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from archgym.simulators.cnn.growth.moves import MOVES, moved, next_width, tied
-from archgym.simulators.cnn.layers import Layer
 from archgym.simulators.cnn.network import PlainCnn
+
+Weights = dict[str, Tensor]  # by the names of PyTorch's `state_dict`
 
 
 def transform(
     network: PlainCnn, move: int, images: Tensor, rng: np.random.Generator, noise: float = 0.0
 ) -> PlainCnn:
-    """The network after a possible move other than "stop"; the given one does not change.
+    """The network after a possible move other than "stop", in evaluation mode.
 
     Args:
-        network: the network.
+        network: the network before, in evaluation mode; its weights do not change.
         move: number of the move.
         images: images [B, 1, H, H], for the statistics of an added layer's input.
         rng: source of the copied channels and of noise.
-        noise: standard deviation of what is added to the kernels of copied channels, as a share of the
-            kernel's own.
+        noise: standard deviation of what is added to the kernels of copied channels, as a share of that of
+            the kernel before.
     """
     kind, _, layer = MOVES[move].partition(" ")
-    layers, n = network.layers, int(layer) - 1
-    grown = moved(layers, move)
-    if kind == "widen":
-        return _widened(network, grown, n, rng, noise)
-    if kind == "deepen":
-        return _deepened(network, grown, n, images)
-    return _enlarged(network, grown, n)
+    n = int(layer) - 1
+    with torch.no_grad():
+        weights = _widened(network, n, rng, noise) if kind == "widen" else _deepened(network, n, images)
+    result = PlainCnn(moved(network.layers, move), 0).to(network.head.weight.dtype)
+    result.load_state_dict(weights)
+    return result.eval()
 
 
-@torch.no_grad()
-def _widened(
-    network: PlainCnn, grown: Sequence[Layer], n: int, rng: np.random.Generator, noise: float
-) -> PlainCnn:
-    """The layer at position n, and those tied to it, with the next width."""
-    layers = network.layers
+def _widened(network: PlainCnn, n: int, rng: np.random.Generator, noise: float) -> Weights:
+    """Weights with the next width in the layer at position n and those tied to it."""
+    layers, weights = network.layers, dict(network.state_dict())
     old, new = layers[n].width, next_width(layers[n])
     of = torch.from_numpy(np.concatenate([np.arange(old), rng.integers(old, size=new - old)]))
     copies = of.bincount()[of]
-    group, result = tied(layers, n), _like(network, grown)
-    for place, (block, source) in enumerate(zip(result.blocks, network.blocks, strict=True)):
-        kernel = source.convolution.weight
-        if place - 1 in group:  # its input is wider
-            kernel = kernel[:, of] / copies[:, None, None]
-        if place in group:
-            kernel = kernel[of]
-            if noise:
-                drawn = torch.from_numpy(rng.standard_normal(kernel[old:].shape)).to(kernel.dtype)
-                kernel[old:] += noise * source.convolution.weight.std() * drawn
-        block.convolution.weight.copy_(kernel)
-        _copy_norm(block.norm, source.norm, of if place in group else slice(None))
-    if group[-1] == len(layers) - 1:
-        result.head.weight.copy_(network.head.weight[:, of] / copies)
-    return result
+    for place in tied(layers, n):
+        for name in ("weight", "bias", "running_mean", "running_var"):
+            weights[f"blocks.{place}.norm.{name}"] = weights[f"blocks.{place}.norm.{name}"][of]
+        kernel = weights[f"blocks.{place}.convolution.weight"]
+        wider = kernel[of]
+        if noise:
+            drawn = torch.from_numpy(rng.standard_normal(wider[old:].shape)).to(wider)
+            wider[old:] += noise * kernel.std() * drawn
+        weights[f"blocks.{place}.convolution.weight"] = wider
+        after = f"blocks.{place + 1}.convolution.weight" if place + 1 < len(layers) else "head.weight"
+        following = weights[after].transpose(1, -1)[..., of] / copies
+        weights[after] = following.transpose(1, -1)
+    return weights
 
 
-@torch.no_grad()
-def _deepened(network: PlainCnn, grown: Sequence[Layer], n: int, images: Tensor) -> PlainCnn:
-    """An identity layer after position n."""
-    network.eval()
+def _deepened(network: PlainCnn, n: int, images: Tensor) -> Weights:
+    """Weights with an identity layer after position n."""
+    weights: Weights = {}
+    for name, value in network.state_dict().items():
+        room, _, rest = name.partition(".")
+        place, _, rest = rest.partition(".")
+        follows = room == "blocks" and int(place) > n
+        weights[f"blocks.{int(place) + 1}.{rest}" if follows else name] = value
     for block in network.blocks[: n + 1]:
         images = block(images)
-    result = _like(network, grown)
-    sources = list(network.blocks)
-    sources.insert(n + 1, None)
-    for block, source in zip(result.blocks, sources, strict=True):
-        if source is not None:
-            block.load_state_dict(source.state_dict())
-    added = result.blocks[n + 1]
-    added.convolution.weight.copy_(nn.init.dirac_(torch.empty_like(added.convolution.weight)))
+    width, added = network.layers[n].width, f"blocks.{n + 1}"
     variance, mean = torch.var_mean(images, (0, 2, 3), correction=0)
-    added.norm.running_mean.copy_(mean)
-    added.norm.running_var.copy_(variance)
-    added.norm.weight.copy_((variance + added.norm.eps).sqrt())
-    added.norm.bias.copy_(mean)
-    return result
-
-
-@torch.no_grad()
-def _enlarged(network: PlainCnn, grown: Sequence[Layer], n: int) -> PlainCnn:
-    """A ring of zeros around the kernel at position n."""
-    result, state = _like(network, grown), network.state_dict()
-    name = f"blocks.{n}.convolution.weight"
-    state[name] = nn.functional.pad(state[name], (1, 1, 1, 1))
-    result.load_state_dict(state)
-    return result
-
-
-def _like(network: PlainCnn, layers: Sequence[Layer]) -> PlainCnn:
-    """A network of other layers, with the head of this one where the last widths agree."""
-    result = PlainCnn(layers, 0).to(network.head.weight.dtype).eval()
-    if result.head.weight.shape == network.head.weight.shape:
-        result.head.load_state_dict(network.head.state_dict())
-    else:
-        result.head.bias.copy_(network.head.bias)
-    return result
-
-
-def _copy_norm(norm: nn.BatchNorm2d, source: nn.BatchNorm2d, of: Tensor | slice) -> None:
-    """Rows of a batch norm."""
-    for name, values in source.state_dict().items():
-        getattr(norm, name).copy_(values[of] if values.ndim else values)
+    weights[f"{added}.convolution.weight"] = nn.init.dirac_(images.new_empty(width, width, 3, 3))
+    weights[f"{added}.norm.weight"] = (variance + nn.BatchNorm2d(width).eps).sqrt()
+    weights |= {f"{added}.norm.{name}": mean for name in ("bias", "running_mean")}
+    weights[f"{added}.norm.running_var"] = variance
+    weights[f"{added}.norm.num_batches_tracked"] = torch.zeros((), dtype=torch.int64)
+    return weights
