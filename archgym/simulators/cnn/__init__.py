@@ -6,4 +6,5 @@ network     a network in PyTorch
 train       its training
 generate    the table of all networks
 tabular     networks looked up in the table
+growth/     networks grown step by step
 """

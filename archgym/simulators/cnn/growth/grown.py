@@ -77,26 +77,25 @@ class Grown(NamedTuple):
 
 
 @lru_cache(maxsize=1024)
-def grow(path: Path, seed: int, epochs: int, learning_rate: float = LEARNING_RATE) -> Grown:
+def grow(path: Path, seed: int, epochs: int) -> Grown:
     """Grow a network along a possible path.
 
     Args:
         path: moves.
         seed: seed for the start, its images, and those of the steps.
         epochs: epochs of a step.
-        learning_rate: learning rate of a step.
     """
     if not path:
         network = PlainCnn(START, seed)
         fit(network, seed)
         return Grown(network, *count_correct(network))
-    before = grow(path[:-1], seed, epochs, learning_rate).network
+    before = grow(path[:-1], seed, epochs).network
     step_seed = seed_of(path, seed)
     images = load_digits_task(NOISE, SIDE).epoch(step_seed, 0)[0]
     network = transform(
         before, path[-1], torch.from_numpy(images)[:, None], np.random.default_rng(step_seed), COPY_NOISE
     )
-    fit(network, step_seed, epochs=epochs, learning_rate=learning_rate)
+    fit(network, step_seed, epochs=epochs, learning_rate=LEARNING_RATE)
     return Grown(network, *count_correct(network))
 
 
