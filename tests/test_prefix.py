@@ -226,10 +226,12 @@ def test_budgets_count_what_no_earlier_sample_has_done(sizes, budget, seed):
 
 def test_contexts_do_not_share_what_they_have_done():
     env = ArchEnv(TASK, contexts=[{"scale": 1.0}, {"scale": 4.0}])
+    paid = []
     for context in (0, 1, 0, 1):
         env.reset(options={"context": context})
         env.step(np.array([UP, UP, STOP]))
-    assert env.ledger.column("cost").tolist() == [2.125, 4.25, 4.375, 4.5]
+        paid.append(env.ledger.cost)
+    assert paid == env.ledger.column("cost").tolist() == [2.125, 4.25, 4.375, 4.5]
 
 
 def test_simulator_wrappers_pass_on_costs_masks_and_features(tmp_path):
