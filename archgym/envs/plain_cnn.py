@@ -12,18 +12,21 @@ PyTorch trains each network at every query, a second for three seeds.
 `MultiDiscrete([4, 2, 3, 2, 3, 2, 2, 2, 3, 2, 2, 2, 2])`, conditional: 4,398 networks, all different and
 feasible. A parameter that does not exist in a network is ignored.
 
-| Num | Parameter | Values | Exists |
-|---|---|---|---|
-| 0 | depth: layers | 1, 2, 3, 4 | always |
-| 1 | kernel1: side of the kernel | 3, 5 | always |
-| 2 | width1: channels | 8, 12, 16 | always |
-| 3 | kernel2 | 1, 3 | depth >= 2 |
-| 4 | downsample2: how resolution is halved | none, stride, pool | depth >= 2 |
-| 5 | width2 | 16, 32 | downsample2 is stride or pool; else the width before |
-| 6 | skip2: adds its input to its output | False, True | downsample2 is none, where both agree in shape |
-| 7-10 | kernel3, downsample3, width3, skip3 | the same | depth >= 3, and as for layer 2 |
-| 11 | kernel4 | 1, 3 | depth = 4 |
-| 12 | skip4 | False, True | depth = 4 |
+| Num | Parameter | Values | Exists if | Meaning |
+|---|---|---|---|---|
+| 0 | depth | 1, 2, 3, 4 | always | number of layers |
+| 1 | kernel1 | 3, 5 | always | side of the kernel |
+| 2 | width1 | 8, 12, 16 | always | channels |
+| 3 | kernel2 | 1, 3 | depth >= 2 | side of the kernel |
+| 4 | downsample2 | none, stride, pool | depth >= 2 | how the resolution is halved |
+| 5 | width2 | 16, 32 | downsample2 is not none | channels; else those before |
+| 6 | skip2 | False, True | downsample2 is none | adds its input to its output |
+| 7 | kernel3 | 1, 3 | depth >= 3 | side of the kernel |
+| 8 | downsample3 | none, stride, pool | depth >= 3 | how the resolution is halved |
+| 9 | width3 | 16, 32 | downsample3 is not none | channels; else those before |
+| 10 | skip3 | False, True | downsample3 is none | adds its input to its output |
+| 11 | kernel4 | 1, 3 | depth = 4 | side of the kernel |
+| 12 | skip4 | False, True | depth = 4 | adds its input to its output |
 
 With `start="inherit"` or "scratch" a design is a path of growth from the network 3x8-3x16p-3x16: `steps`
 parameters `move1`, `move2`, ..., each one of

@@ -102,8 +102,8 @@ def train_one(training: Wanted) -> str:
     from archgym.simulators.cnn.train import train
 
     layers = all_networks()[training.network]
-    result = train(layers, training.seed)
-    return f"{name_of(layers)},{training.seed},{result.valid_correct},{result.test_correct},{result.seconds:.4f}\n"
+    valid, test, seconds = train(layers, training.seed)
+    return f"{name_of(layers)},{training.seed},{valid},{test},{seconds:.4f}\n"
 
 
 def make_table(path: Path) -> Table:

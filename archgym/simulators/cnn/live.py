@@ -11,16 +11,18 @@ from typing import Any
 
 import numpy as np
 
+from archgym.simulator import Simulator
 from archgym.simulators.cnn.costs import Precision
-from archgym.simulators.cnn.layers import IMAGES, all_networks
-from archgym.simulators.cnn.tabular import PlainCosts
+from archgym.simulators.cnn.layers import IMAGES, SPACE, all_networks
+from archgym.simulators.cnn.tabular import METRICS, costs_of_all
 from archgym.simulators.cnn.train import train
 from archgym.simulators.nas.live import SEEDS, check_seed, seeds_of_queries
+from archgym.simulators.nas.tabular import COST_UNIT
 from archgym.simulators.nas.training.train import TORCH_VERSION
 from archgym.space import Array, Indices
 
 
-class TrainedCnn(PlainCosts):
+class TrainedCnn(Simulator):
     """Plain convolutional networks, trained on the noisy digits at every query.
 
     Args:
@@ -34,7 +36,12 @@ class TrainedCnn(PlainCosts):
         ArchGymError: scikit-learn is not installed; another seed, precision or number of patches.
     """
 
+    identity = "archgym.simulators.cnn.live:TrainedCnn"
+
     deterministic = False
+    space = SPACE
+    metrics = METRICS
+    cost_unit = COST_UNIT
 
     def __init__(
         self,
@@ -43,8 +50,8 @@ class TrainedCnn(PlainCosts):
         in_place: bool = False,
         patches: int = 1,
     ):
-        super().__init__(precision, in_place, patches)
         check_seed(seed)
+        self._costs = costs_of_all(precision, in_place, patches)
         self.seed = seed
         self.stochastic = seed == "random"
 
@@ -68,11 +75,11 @@ class TrainedCnn(PlainCosts):
         return {
             "valid_accuracy": correct[:, 0] / IMAGES,
             "test_accuracy": correct[:, 1] / IMAGES,
-            **self.look_up_costs(network),
+            **{name: column[network] for name, column in self._costs.items()},
             "feasible": np.ones(len(indices), bool),
         }
 
     def cost_of(self, indices: Indices) -> Array:
         """Multiply-adds of all trainings behind each result, float64 [B]."""
         network = self.space.to_ordinal(indices)
-        return self.look_up_costs(network)["train_macs"] * (len(SEEDS) if self.seed == "mean" else 1)
+        return self._costs["train_macs"][network] * (len(SEEDS) if self.seed == "mean" else 1)

@@ -40,32 +40,7 @@ METRICS = (
 )
 
 
-class PlainCosts(Simulator):
-    """What all simulators of plain convolutional networks share: space, metrics and exact costs.
-
-    Args:
-        precision: type of activations, "float32" or "int8".
-        in_place: whether operators that can overwrite an operand do so.
-        patches: n, tiles of the first stage in each direction: 1 (layer by layer), 2, 4 or 8.
-
-    Raises:
-        ArchGymError: another precision, or another number of patches.
-    """
-
-    space = SPACE
-    metrics = METRICS
-    cost_unit = COST_UNIT
-
-    def __init__(self, precision: Precision, in_place: bool, patches: int):
-        check_memory(precision, in_place, patches)
-        self._costs = _costs(precision, in_place, patches)
-
-    def look_up_costs(self, networks: Indices) -> dict[str, Array]:
-        """Costs of networks by ordinal, float64 [B] each."""
-        return {name: column[networks] for name, column in self._costs.items()}
-
-
-class TabularCnn(PlainCosts):
+class TabularCnn(Simulator):
     """Plain convolutional networks and their accuracies in the table.
 
     Args:
@@ -79,6 +54,12 @@ class TabularCnn(PlainCosts):
         ArchGymError: another seed, precision or number of patches.
     """
 
+    identity = "archgym.simulators.cnn.tabular:TabularCnn"
+
+    space = SPACE
+    metrics = METRICS
+    cost_unit = COST_UNIT
+
     def __init__(
         self,
         seed: str | int = "mean",
@@ -86,7 +67,7 @@ class TabularCnn(PlainCosts):
         in_place: bool = False,
         patches: int = 1,
     ):
-        super().__init__(precision, in_place, patches)
+        self._costs = costs_of_all(precision, in_place, patches)
         self.table = load_table(TABLE)
         self.stochastic = seed == "random"
         self._by_seed = accuracies_by_seed(self.table, 0, seed)  # [4398, seeds to choose from] each
@@ -109,7 +90,7 @@ class TabularCnn(PlainCosts):
             training = (drawn * self._trainings[network]).astype(np.int64)
         return {
             **{name: column[network, training] for name, column in self._by_seed.items()},
-            **self.look_up_costs(network),
+            **{name: column[network] for name, column in self._costs.items()},
             "feasible": np.ones(len(network), bool),
         }
 
@@ -119,25 +100,39 @@ class TabularCnn(PlainCosts):
         return np.asarray(self._costs["train_macs"][network] * self._behind[network])
 
 
-def check_memory(precision: str, in_place: bool, patches: int) -> None:
-    """Refuse what is no way to compute peak memory."""
-    if precision not in BYTES:
-        raise unknown("precision", precision, BYTES)
-    if patches not in PATCHES or isinstance(patches, bool):
-        raise unknown("number of patches", patches, PATCHES)
-    if not isinstance(in_place, bool):
-        raise ArchGymError(f"expected in_place as True or False, got {in_place!r}")
-
-
 def count_trainings(table: Table) -> Indices:
     """Trainings of every network, int64 [4398]: 1 or 3."""
     return np.asarray(np.isfinite(table.test_accuracy).sum(axis=1))
 
 
-@cache
-def _costs(precision: Precision, in_place: bool, patches: int) -> dict[str, Array]:
-    """Costs of all networks, float64 [4398] each."""
-    networks = Networks.of(all_networks())
+def costs_of_all(precision: Precision, in_place: bool, patches: int) -> dict[str, Array]:
+    """Costs of all networks, with those of training: float64 [4398] each.
+
+    Args:
+        precision: type of activations, "float32" or "int8".
+        in_place: whether operators that can overwrite an operand do so.
+        patches: n, tiles of the first stage in each direction: 1 (layer by layer), 2, 4 or 8.
+
+    Raises:
+        ArchGymError: another precision, or another number of patches.
+    """
+    check_memory(precision, in_place, patches)
+    networks = _networks()
     found = costs(networks, precision=precision, in_place=in_place, patches=patches)
     training = PASSES * EPOCHS * TRAINING_IMAGES["digits"] * costs(networks)["macs"]
     return {name: column.astype(float) for name, column in {**found, "train_macs": training}.items()}
+
+
+def check_memory(precision: str, in_place: bool, patches: int) -> None:
+    """Refuse arguments of `costs` that no peak memory has."""
+    if precision not in BYTES:
+        raise unknown("precision", precision, BYTES)
+    if not isinstance(in_place, bool):
+        raise ArchGymError(f"expected in_place as True or False, got {in_place!r}")
+    if patches not in PATCHES or isinstance(patches, bool):
+        raise unknown("number of patches", patches, PATCHES)
+
+
+@cache
+def _networks() -> Networks:
+    return Networks.of(all_networks())

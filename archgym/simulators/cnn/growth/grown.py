@@ -129,6 +129,8 @@ class GrownCnn(Simulator):
         ArchGymError: an argument out of range.
     """
 
+    identity = "archgym.simulators.cnn.growth.grown:GrownCnn"
+
     metrics = METRICS
     cost_unit = COST_UNIT
 
