@@ -5,12 +5,8 @@ costs       parameters, multiply-adds and peak activation memory
 network     a network in PyTorch
 train       its training
 generate    the table of all networks
-<<<<<<< HEAD
-tabular     networks looked up in the table
-growth/     networks grown step by step
-=======
 tabular     TabularCnn: networks looked up in the table
 live        TrainedCnn: networks trained at every query
 fidelity    the table's noise, and networks trained again
->>>>>>> cnn
+growth      GrownCnn: networks grown along a path
 """
