@@ -42,7 +42,7 @@ from archgym.simulator_wrappers import Cached, Isolated, Noisy, Parallel, Tabula
 from archgym.space import Categorical, DesignSpace, Integer, Ordinal, Real
 from archgym.task import Task
 from archgym.version import __version__
-from archgym.wrappers import ContinuousActions, RewardVector, SequentialDesign
+from archgym.wrappers import ContinuousActions, PrefixDesign, RewardVector, SequentialDesign
 
 find_moved_modules()
 discover()
@@ -82,7 +82,7 @@ __all__ = [
     # optima and fronts
     "Optimum", "find_optimum", "Front", "find_front",
     # other interfaces of an environment; those of vector environments are in archgym.wrappers.vector
-    "SequentialDesign", "ContinuousActions", "RewardVector",
+    "SequentialDesign", "PrefixDesign", "ContinuousActions", "RewardVector",
     # errors
     "ArchGymError", "BudgetExhausted", "MissingDependency", "SimulatorUnavailable",
     "__version__",

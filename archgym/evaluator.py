@@ -130,6 +130,10 @@ class Evaluator:
             raise ArchGymError(_ONE_TASK)
         return {}
 
+    def simulator_of(self, row: int) -> Simulator:
+        """The simulator of a sub-environment's present episode."""
+        return self.simulator
+
     def remember(self, cache: str | os.PathLike[str]) -> None:
         """Keep every simulated design in a file (`Cached`)."""
         self.simulator = Cached(self.simulator, cache)

@@ -4,7 +4,7 @@ One sample is one design sent to the simulator; repeated designs and answers fro
 also counted apart). Columns are append-only; a batch that would cross the budget is cut by the environment
 before it reaches the simulator.
 
-    cost = sum of Simulator.cost_of over the samples + charges        (the training of shared weights, ...)
+    cost = sum of Simulator.cost_after over the samples + charges     (the training of shared weights, ...)
 
 A cost budget is kept to the last unit: a design or a charge that it cannot pay is refused before it runs.
 """
@@ -177,7 +177,8 @@ class Ledger:
         if self._before and allowed:
             self._charge_before(None if contexts is None else contexts[:allowed])
         if self._cost_budget is not None and indices is not None:
-            costs = self._costs_of(indices[:allowed], None if contexts is None else contexts[:allowed])
+            contexts = None if contexts is None else contexts[:allowed]
+            costs = self._costs_of(indices[:allowed], contexts, self.samples)
             allowed = int((self.cost + np.cumsum(costs) <= self._cost_budget).sum())
         if allowed == 0 < n:
             raise self.exhausted()
@@ -200,20 +201,22 @@ class Ledger:
             "paid, and the rest cannot pay the next design or training step"
         )
 
-    def _costs_of(self, indices: Indices, contexts: Indices | None) -> Array:
-        """The cost of each design [B, P], with the context of each: float64 [B]."""
+    def _costs_of(self, indices: Indices, contexts: Indices | None, after: int) -> Array:
+        """The cost of each design [B, P] after so many samples, with the context of each: float64 [B]."""
+        before = self.column("indices")[:after]
         if contexts is None:
-            return np.asarray(self._simulator.cost_of(indices), float)
-        costs = np.empty(len(indices))
+            return np.asarray(self._simulator.cost_after(indices, before), float)
+        costs, earlier = np.empty(len(indices)), self.column("context")[:after]
         for context in np.unique(contexts):
             rows = contexts == context
-            costs[rows] = self._simulators[context].cost_of(indices[rows])
+            costs[rows] = self._simulators[context].cost_after(indices[rows], before[earlier == context])
         return costs
 
     def _sample_costs(self, start: int, stop: int) -> Array:
         """The cost of recorded samples, float64 [stop - start]."""
         indices = self.column("indices")[start:stop].astype(np.int64)
-        return self._costs_of(indices, self.column("context")[start:stop] if self._contextual else None)
+        contexts = self.column("context")[start:stop] if self._contextual else None
+        return self._costs_of(indices, contexts, start)
 
     def _cumulative_costs(self) -> Array:
         """Cost after each sample, with the charges before it: float64 [N]."""

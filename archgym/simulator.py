@@ -157,6 +157,12 @@ class Simulator(ABC):
         """
         return np.ones(len(indices))
 
+    def cost_after(self, indices: Indices, before: Indices) -> Array:
+        """`cost_of` designs that are evaluated in order, [B, P], after others, [N, P], from which they may
+        take results: float64 [B]. Ledgers charge it. By default nothing is taken.
+        """
+        return self.cost_of(indices)
+
     def cost_before(self) -> float:
         """What has to be done once before the first evaluation costs, in `cost_unit`, such as training shared
         weights; by default nothing. Ledgers charge it as training before their first sample.
@@ -179,6 +185,18 @@ class Simulator(ABC):
         the highest come first, equal ones in random order. Reports compare agents with them.
         """
         return {}
+
+    def masks(self, indices: Indices, p: int) -> Array:
+        """The values that parameter p may have after the first p indices of designs [B, >= p], so that the
+        design may become feasible: bool [B, n_p]. By default those of the space.
+        """
+        return self.space.masks(indices, p)
+
+    def state_features(self, indices: Indices) -> Array | None:
+        """What designs [B, P] that are built step by step have become, as numbers for an observation:
+        float32 [B, F]; None where designs are not (`archgym.wrappers.PrefixDesign`).
+        """
+        return None
 
     @property
     def unwrapped(self) -> Simulator:

@@ -34,6 +34,7 @@ SIMULATORS = {
     "archgym.simulators.accelerator.backends.zigzag:ZigZag",
     "archgym.simulators.accelerator.heterogeneous:HeterogeneousAccelerator",
     "archgym.simulators.accelerator.model:Accelerator",
+    "archgym.simulators.cnn.growth.grown:GrownCnn",
     "archgym.simulators.cnn.live:TrainedCnn",
     "archgym.simulators.cnn.tabular:TabularCnn",
     "archgym.simulators.co_design:CoDesign",

@@ -32,7 +32,7 @@ from archgym.objective import R, Rewards
 from archgym.optimum import load_optimum
 from archgym.registry import ObjectiveSource, Task, get_task
 from archgym.seeding import stream
-from archgym.simulator import Outcome, evaluate_safely
+from archgym.simulator import Outcome, Simulator, evaluate_safely
 from archgym.space import Array, Indices
 from archgym.task import EnvSpecification
 from archgym.values import restored, settle
@@ -166,6 +166,10 @@ class ContextualEvaluator(Evaluator):
                 f"{chosen!r}"
             )
         return flat.astype(np.int64)
+
+    def simulator_of(self, row: int) -> Simulator:
+        """See `Evaluator`."""
+        return self.members[self.current[row]].simulator
 
     def context_rows(self, n: int) -> Array:
         """See `Evaluator`."""

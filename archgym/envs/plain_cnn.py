@@ -28,6 +28,19 @@ feasible. A parameter that does not exist in a network is ignored.
 | 11 | kernel4 | 1, 3 | depth = 4 | side of the kernel |
 | 12 | skip4 | False, True | depth = 4 | adds its input to its output |
 
+With `start="inherit"` or "scratch" a design is a path of growth from the network 3x8-3x16p-3x16: `steps`
+parameters `move1`, `move2`, ..., each one of
+
+| Num | Value | Meaning |
+|---|---|---|
+| 0 | stop | the path ends; later moves do not exist |
+| 1-5 | widen n | layer n gets the next of 8, 12, 16, 24, 32, 48, 64 channels |
+| 6-9 | deepen n | a layer of 3x3 kernels follows layer n, with its width |
+
+Of 66,430 paths of 5 moves, 12,605 are feasible: the others contain a move on a layer that does not exist, or
+beyond 64 channels or 5 layers (`archgym.simulators.cnn.growth`). The wrapper `PrefixDesign` makes one move
+per step, observes the present network and masks impossible moves.
+
 ## Observation Space
 `Box`, float32: log(metric / reference) of the last design, then its feasibility. Metrics:
 
@@ -37,7 +50,7 @@ feasible. A parameter that does not exist in a network is ignored.
 | 1 | params: parameters | 1 | lower |
 | 2 | macs: multiply-adds for one image | 1 | lower |
 | 3 | peak_memory_bytes: most activations that live at once | B | lower |
-| 4 | train_macs: multiply-adds of one training, forward and backward | 1 | lower |
+| 4 | train_macs: multiply-adds of one training, or along a path, forward and backward | 1 | lower |
 
 test_accuracy is in `info` and in results; no search sees it.
 
@@ -59,13 +72,16 @@ After one design (`horizon=1`), or after `horizon` designs.
 | precision | str | "float32" | type of activations in memory: "float32" or "int8" |
 | in_place | bool | False | whether operators that can overwrite an operand do so |
 | patches | int | 1 | tiles of the first stage in each direction: 1 (layer by layer), 2, 4, 8 |
+| start | str or None | None | paths of growth: "inherit" weights, or "scratch", the control |
+| steps | int | 5 | moves of a path at most; with start= |
+| epochs | int | 4 | epochs after each move; with start= |
 | memory | float or None | None | limit on peak_memory_bytes |
 | params | float or None | None | limit on params |
 | macs | float or None | None | limit on macs |
 
 A third of the networks, drawn at random, were trained with seeds 0, 1 and 2, the others with 0 alone. "mean"
 and "random" use the trainings that a network has, and a query costs those it uses. With `backend="train"`
-every network has all three, and `seed` may be any number.
+every network has all three, and `seed` may be any number. So it is with `start=`, where "random" is refused and nothing is looked up.
 
 | preset | limit |
 |---|---|
@@ -73,7 +89,7 @@ every network has all three, and `seed` may be any number.
 | sram-16kb | memory 16,384 bytes |
 
 ## Known optimum
-Exact, from the table, unless the seed is random or networks are trained live.
+Exact, from the table, unless the seed is random or networks are trained live or grown.
 
 ## Version History
 - v0: first version.
@@ -82,10 +98,11 @@ Exact, from the table, unless the seed is random or networks are trained live.
 from __future__ import annotations
 
 from functools import cache
+from typing import Literal
 
 import numpy as np
 
-from archgym.errors import unknown
+from archgym.errors import ArchGymError, unknown
 from archgym.objective import AtMost, Maximize, Objective
 from archgym.registry import register_env
 from archgym.simulator import Simulator
@@ -104,10 +121,19 @@ def plain_cnn(
     precision: Precision = "float32",
     in_place: bool = False,
     patches: int = 1,
+    start: Literal["inherit", "scratch"] | None = None,
+    steps: int = 5,
+    epochs: int = 4,
 ) -> Simulator:
-    """Networks looked up in the table, or trained at every query."""
+    """Networks looked up in the table, trained at every query, or grown along a path."""
     if backend not in BACKENDS:
         raise unknown("backend of archgym/PlainCnn-v0", backend, BACKENDS)
+    if start is not None:
+        from archgym.simulators.cnn.growth.grown import GrownCnn
+
+        return GrownCnn(start, steps, epochs, seed, precision, in_place, patches)
+    if (steps, epochs) != (5, 4):
+        raise ArchGymError("expected start='inherit' or 'scratch' with steps= or epochs=, got no start")
     if backend == "table":
         networks = TabularCnn(seed, precision, in_place, patches)
         return networks if networks.stochastic else Tabulated(networks)

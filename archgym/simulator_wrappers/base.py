@@ -53,6 +53,10 @@ class SimulatorWrapper(Simulator):
         """The wrapped simulator's costs: [B, P] -> float64 [B]."""
         return self.simulator.cost_of(indices)
 
+    def cost_after(self, indices: Indices, before: Indices) -> Array:
+        """The wrapped simulator's costs after other designs: [B, P] -> float64 [B]."""
+        return self.simulator.cost_after(indices, before)
+
     def cost_before(self) -> float:
         """The wrapped simulator's cost before the first evaluation."""
         return self.simulator.cost_before()
@@ -64,6 +68,14 @@ class SimulatorWrapper(Simulator):
     def controls(self) -> dict[str, tuple[Indices, Array]]:
         """The wrapped simulator's designs that take no search."""
         return self.simulator.controls()
+
+    def masks(self, indices: Indices, p: int) -> Array:
+        """The wrapped simulator's possible values: [B, >= p] -> bool [B, n_p]."""
+        return self.simulator.masks(indices, p)
+
+    def state_features(self, indices: Indices) -> Array | None:
+        """The wrapped simulator's features: [B, P] -> float32 [B, F]; None without."""
+        return self.simulator.state_features(indices)
 
     def close(self) -> None:
         """Close the wrapped simulator."""

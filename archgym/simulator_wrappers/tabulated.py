@@ -144,6 +144,20 @@ class Tabulated(Simulator):
         """Costs of the simulator that filled the table, float64 [B]; 1 each in a loaded table."""
         return super().cost_of(indices) if self.simulator is None else self.simulator.cost_of(indices)
 
+    def cost_after(self, indices: Indices, before: Indices) -> Array:
+        """As `cost_of`, after other designs."""
+        if self.simulator is None:
+            return super().cost_after(indices, before)
+        return self.simulator.cost_after(indices, before)
+
+    def masks(self, indices: Indices, p: int) -> Array:
+        """Possible values of the simulator that filled the table; those of the space in a loaded table."""
+        return super().masks(indices, p) if self.simulator is None else self.simulator.masks(indices, p)
+
+    def state_features(self, indices: Indices) -> Array | None:
+        """Features of the simulator that filled the table; None in a loaded table."""
+        return None if self.simulator is None else self.simulator.state_features(indices)
+
     def cost_before(self) -> float:
         """Cost before the first evaluation, of the simulator that filled the table; 0 in a loaded table."""
         return 0.0 if self.simulator is None else self.simulator.cost_before()

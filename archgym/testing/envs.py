@@ -18,15 +18,15 @@ from archgym.objective import INFEASIBLE_REWARD, R
 from archgym.registry import get_task
 from archgym.space import LONGEST_GRID
 from archgym.testing._common import corners_and_samples, must
-from archgym.wrappers import ContinuousActions, SequentialDesign
+from archgym.wrappers import ContinuousActions, PrefixDesign, SequentialDesign
 
 
 def check_env(env: str | gymnasium.Env[Any, Any], *, seed: int = 0, **kwargs: Any) -> None:
     """Check an environment by id, or one that was made: it, its wrappers and its vector form.
 
-    Runs Gymnasium's `check_env` on the bare environment and under `SequentialDesign` and `ContinuousActions`,
-    Stable-Baselines3's on each where it is installed, and compares the vector environment with the single
-    one, row for row.
+    Runs Gymnasium's `check_env` on the bare environment and under `SequentialDesign`, `ContinuousActions` and
+    (where designs are built step by step) `PrefixDesign`, Stable-Baselines3's on each where it is installed,
+    and compares the vector environment with the single one, row for row.
 
     Args:
         env: an id, or an `ArchEnv` (wrapped or not). Of the latter fresh copies are made; it is not stepped.
@@ -48,6 +48,8 @@ def check_env(env: str | gymnasium.Env[Any, Any], *, seed: int = 0, **kwargs: An
         wrappers: list[Callable[[Any], Any]] = [lambda made: made, ContinuousActions]
         if 0 < raw.simulator.space.nvec.max(initial=0) <= LONGEST_GRID:
             wrappers.append(SequentialDesign)
+        if _is_built_by_steps(raw):
+            wrappers.append(PrefixDesign)
         for wrap in wrappers:
             wrapped = wrap(single())
             opened.append(wrapped)
@@ -62,6 +64,13 @@ def check_env(env: str | gymnasium.Env[Any, Any], *, seed: int = 0, **kwargs: An
     finally:  # only now: a task may share one simulator among its environments
         for made in opened:
             made.close()
+
+
+def _is_built_by_steps(env: ArchEnv) -> bool:
+    """Whether `PrefixDesign` fits the environment."""
+    space = env.simulator.space
+    features = env.simulator.state_features(np.zeros((1, len(space)), np.int64))
+    return features is not None and env.evaluator.horizon == len(space)
 
 
 def _maker(env: str | gymnasium.Env[Any, Any], kwargs: Mapping[str, Any]) -> Callable[[], Any]:

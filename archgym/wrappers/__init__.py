@@ -2,10 +2,11 @@
 per parameter.
 
     SequentialDesign    one parameter per step
+    PrefixDesign        one parameter per step, and every prefix evaluated as a design
     ContinuousActions   the whole design as a point of [-1, 1]^P
     RewardVector        a reward for each metric (MO-Gymnasium)
     MultiAgentDesign    one agent per parameter or group of parameters (PettingZoo; `archgym[marl]`)
-    vector              the first three for vector environments, under the same names
+    vector              those of vector environments: SequentialDesign, ContinuousActions, RewardVector
 
 The ledger below is shared: every interface counts samples at the same place.
 """
@@ -15,12 +16,14 @@ from typing import Any
 from archgym.deprecated.names import old_names
 from archgym.wrappers import vector
 from archgym.wrappers.continuous import ContinuousActions
+from archgym.wrappers.prefix import PrefixDesign
 from archgym.wrappers.reward_vector import RewardVector, VectorObjective
 from archgym.wrappers.sequential import SequentialDesign
 
 __all__ = [
     "ContinuousActions",
     "MultiAgentDesign",
+    "PrefixDesign",
     "RewardVector",
     "SequentialDesign",
     "VectorObjective",

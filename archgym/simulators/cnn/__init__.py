@@ -8,4 +8,5 @@ generate    the table of all networks
 tabular     TabularCnn: networks looked up in the table
 live        TrainedCnn: networks trained at every query
 fidelity    the table's noise, and networks trained again
+growth      GrownCnn: networks grown along a path
 """

@@ -116,16 +116,21 @@ def costs_of_all(precision: Precision, in_place: bool, patches: int) -> dict[str
     Raises:
         ArchGymError: another precision, or another number of patches.
     """
+    check_memory(precision, in_place, patches)
+    networks = _networks()
+    found = costs(networks, precision=precision, in_place=in_place, patches=patches)
+    training = PASSES * EPOCHS * TRAINING_IMAGES["digits"] * costs(networks)["macs"]
+    return {name: column.astype(float) for name, column in {**found, "train_macs": training}.items()}
+
+
+def check_memory(precision: str, in_place: bool, patches: int) -> None:
+    """Refuse arguments of `costs` that no peak memory has."""
     if precision not in BYTES:
         raise unknown("precision", precision, BYTES)
     if not isinstance(in_place, bool):
         raise ArchGymError(f"expected in_place as True or False, got {in_place!r}")
     if patches not in PATCHES or isinstance(patches, bool):
         raise unknown("number of patches", patches, PATCHES)
-    networks = _networks()
-    found = costs(networks, precision=precision, in_place=in_place, patches=patches)
-    training = PASSES * EPOCHS * TRAINING_IMAGES["digits"] * costs(networks)["macs"]
-    return {name: column.astype(float) for name, column in {**found, "train_macs": training}.items()}
 
 
 @cache
