@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 import archgym
 from archgym import ArchGymError, AtLeast, AtMost, Integer, Maximize, Minimize, Objective, Ordinal, Target
-from archgym.cli import fidelity
+from archgym.cli import fidelity_networks as fidelity
 from archgym.envs.vision_transformer import PRESETS, objective, references
 from archgym.optimum import find_optimum
 from archgym.simulators.accelerator.model import Accelerator
