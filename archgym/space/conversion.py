@@ -5,7 +5,7 @@
     Ordinal                            Ordinal                                   categorical, unordered
     Integer                            UniformInteger; Ordinal with a step       int
     Real                               Ordinal of its levels                     float, with a step unless log
-    when={"a": 1, "b": [2, 3]}         And(Equals(a, 1), In(b, [2, 3]))          `suggest` asks for active ones
+    when={"a": 1, "b": [2, 3]}         And(Equals(a, 1), In(b, [2, 3]))          kept by `suggest` alone
 
 A converted hyperparameter holds its parameter in `meta["archgym"]`, so that `from_configspace` gives an equal
 space back. From elsewhere, a condition becomes the list of values that it admits, a continuous hyperparameter
@@ -94,7 +94,7 @@ def from_configspace(given: ConfigurationSpace, *, levels: int = LEVELS) -> tupl
     clauses = list(given.forbidden_clauses)
 
     def feasible(designs: Mapping[str, Array]) -> Array:
-        rows, first, group = np.unique(space.encode(designs), axis=0, return_index=True, return_inverse=True)
+        rows, group = np.unique(space.encode(designs), axis=0, return_inverse=True)
         allowed = [
             not any(_forbids(library, clause, space.design(row)) for clause in clauses) for row in rows
         ]
@@ -155,6 +155,7 @@ def _library() -> Any:
 def _hyperparameter(library: Any, place: int, parameter: Parameter) -> Any:
     meta = {META: json.dumps([place, replace(parameter, when={}).to_json()])}
     default = _nearest(parameter, parameter.default_value)
+    values: dict[str, Any]
     if isinstance(parameter, Categorical):
         kind, values = library.CategoricalHyperparameter, {"choices": parameter.plain}
     elif isinstance(parameter, Integer) and parameter.step == 1 and len(parameter) > 1:
