@@ -6,10 +6,13 @@ import itertools
 import pickle
 
 import numpy as np
+import optuna
+import pyarrow.csv
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
+from typer.testing import CliRunner
 
 from archgym import (
     ArchEnv,
@@ -20,14 +23,33 @@ from archgym import (
     Integer,
     Maximize,
     Metric,
+    Minimize,
     Objective,
     Ordinal,
     Real,
     Simulator,
     find_optimum,
+    register_env,
+    search,
 )
+from archgym.agent import AskTellAgent
+from archgym.agents._designs import crossed, free_genes, moved, mutated, neighbours, redraw_until_new
+from archgym.agents._gaussian_process import GaussianProcess
+from archgym.agents.ant_colony import AntColony
+from archgym.agents.reinforce import Reinforce
+from archgym.agents.tpe import TPE
+from archgym.cli import app
+from archgym.cli.search import _designs
+from archgym.dataset import build, load_dataset
+from archgym.dataset.card import _needed, _possible, card
+from archgym.dataset.files import save_dataset
+from archgym.files.columns import arrow_table, read_designs
 from archgym.infos import finished
+from archgym.lottery.statistics import importance
+from archgym.proxy.features import Encoding
 from archgym.simulator_wrappers import Tabulated
+from archgym.space import from_configspace, from_optuna, suggest, to_configspace, to_optuna
+from archgym.study.design import _distinct, _drawn
 from archgym.task import Task
 from archgym.testing import check_simulator
 
@@ -253,3 +275,289 @@ def test_environments_take_any_index_of_an_inactive_parameter():
     design = finished(vector.step(vector.action_space.sample())[4])["design"]
     assert set(design["w2"][design["depth"] == 1].tolist()) == {2}
     assert vector.ledger.unique == 12
+
+
+# --- agents ---
+
+
+@given(spaces(), st.integers(0, 99))
+@settings(max_examples=100)
+def test_moves_give_other_canonical_designs_and_draw_what_they_open(space, seed):
+    rng = np.random.default_rng(seed)
+    parents = space.sample(40, rng, per="parameter")
+    moves = [moved(space, parents, rng)]
+    mutate = rng.random(parents.shape) < 0.4
+    some = (mutate & free_genes(space, parents)).any(axis=1)
+    moves.append(np.where(some[:, None], mutated(space, parents, mutate, rng), moves[0]))
+    for children in moves:
+        assert np.array_equal(space.canonical(children), children)
+        assert space.size == 1 or (children != parents).any(axis=1).all()
+    mothers, fathers, mix = parents[:20], parents[20:], rng.random((20, len(space))) < 0.5
+    children = crossed(space, mothers, fathers, mix, rng)
+    assert np.array_equal(space.canonical(children), children)
+    theirs = np.where(mix, fathers, mothers)
+    inherited = np.where(mix, space.active(fathers), space.active(mothers)) & space.active(children)
+    assert (children == theirs)[inherited].all()
+    for row in parents[:3]:
+        around = neighbours(space, row, rng)
+        assert np.array_equal(space.canonical(around), around) and (around != row).any(axis=1).all()
+    assert {tuple(r) for r in np.concatenate(moves).tolist()} <= set(distinct(space))
+
+
+def test_what_a_move_opens_is_drawn_evenly():
+    space = DesignSpace([Categorical("on", [False, True]), Integer("n", 1, 5, default=2, when={"on": True})])
+    off = np.tile([0, 1], (5000, 1))
+    rng = np.random.default_rng(0)
+    for opened in (moved(space, off, rng), mutated(space, off, np.ones(off.shape, bool), rng)):
+        assert (opened[:, 0] == 1).all() and chisquare(np.bincount(opened[:, 1])).pvalue > 1e-3
+    design, seen = off[0].copy(), {off[0].tobytes()}
+    redraw_until_new(space, design, seen, rng)
+    assert design[0] == 1
+
+
+@pytest.mark.parametrize("multivariate", [True, False])
+def test_densities_of_tpe_are_of_designs(multivariate):
+    space = plain_networks(2)
+    agent = TPE(multivariate=multivariate, startup=5)
+    agent.start(space, budget=50, rng=np.random.default_rng(0))
+    for _ in range(15):
+        rows = agent.ask(2)
+        assert np.array_equal(space.canonical(rows), rows)
+        active = space.active(rows).sum(axis=1).astype(float)
+        agent.tell(rows, active, {}, np.ones(2, bool))
+    every = agent._in_places(np.concatenate(list(space.enumerate())))
+    for log_density in agent.log_densities(every, agent.good()):
+        assert np.exp(log_density.astype(float)).sum() == pytest.approx(1, rel=1e-4)
+
+
+def test_tpe_learns_a_parameter_from_designs_that_have_it():
+    space = DesignSpace([Categorical("on", [False, True]), Integer("n", 1, 5, when={"on": True})])
+    told = np.array([[0, 0]] * 20 + [[1, 3], [1, 3], [1, 4]])
+    agents = [TPE(multivariate=False) for _ in range(2)]
+    for agent, rows in zip(agents, (told, told[20:]), strict=True):
+        agent.start(space, budget=50, rng=np.random.default_rng(0))
+        agent.tell(rows, np.zeros(len(rows)), {}, np.ones(len(rows), bool))
+    densities = []
+    for agent in agents:
+        agent._tabulate(3)
+        good = np.arange(agent.n_seen)
+        densities.append(agent._marginals(agent._counts(good), len(good))[1, :5])
+    assert densities[0] == pytest.approx(densities[1]) and densities[0].argmax() == 3
+
+
+def test_gaussian_processes_tell_an_inactive_parameter_from_its_default():
+    space = DesignSpace([Integer("depth", 1, 3), Integer("w", 1, 5, default=2, when={"depth": [2, 3]})])
+    process = GaussianProcess(space)
+    off, default, other = np.array([[0, 1]]), np.array([[1, 1]]), np.array([[1, 4]])
+    assert process.squared_distances(off, default) > process.squared_distances(off, off)
+    same = process.squared_distances(np.array([[0, 1]]), np.array([[2, 1]]))
+    assert same > process.squared_distances(default, np.array([[2, 1]])) and other is not None
+
+
+@pytest.mark.parametrize("agent", [Reinforce, AntColony])
+def test_policies_learn_active_parameters_alone(agent):
+    space = DesignSpace([Categorical("on", [False, True]), Integer("n", 1, 5, default=2, when={"on": True})])
+    made = agent()
+    made.start(space, budget=100, rng=np.random.default_rng(0))
+    made.tell(np.tile([0, 1], (16, 1)), np.arange(16.0), {}, np.ones(16, bool))
+    learned = made.logits if agent is Reinforce else made.trails
+    assert np.ptp(learned[2:]) == pytest.approx(0, abs=1e-12)
+    made.tell(np.tile([1, 4], (16, 1)), np.arange(16.0) ** 2, {}, np.ones(16, bool))
+    assert agent is Reinforce or np.ptp(made.trails[2:]) > 0
+
+
+class Tuned(AskTellAgent):
+    version = 1
+    hyperparameters = DesignSpace(
+        [
+            Categorical("mode", ["plain", "warm"]),
+            Real("heat", 0.1, 1.0, levels=10, default=0.5, when={"mode": "warm"}),
+            Integer("width", 1, 4),
+        ]
+    )
+
+    def start(self, space, *, budget, rng):
+        self.space, self.rng = space, rng
+
+    def ask(self, n):
+        return self.space.sample(n, self.rng)
+
+    def tell(self, indices, rewards, metrics, feasible):
+        pass
+
+
+def test_inactive_hyperparameters_are_neither_taken_nor_swept():
+    assert Tuned().configuration == {"mode": "plain", "width": 1} and Tuned().heat == 0.5
+    assert Tuned(mode="warm", heat=0.123).configuration == {"mode": "warm", "heat": 0.123, "width": 1}
+    with pytest.raises(ArchGymError, match="expected no heat of Tuned, which has it only with mode = warm"):
+        Tuned(heat=0.2)
+    found = [values for values, _ in _drawn(Tuned, "tuned", 44)]
+    configurations = [Tuned(**values).configuration for values in found]
+    assert len({repr(each) for each in configurations}) == 44  # all: 4 plain ones and 10 x 4 warm ones
+    grid = [{"mode": m, "heat": h} for m in ("plain", "warm") for h in (0.1, 0.2)]
+    assert _distinct(Tuned.hyperparameters, grid) == [
+        {"mode": "plain"},
+        {"mode": "warm", "heat": 0.1},
+        {"mode": "warm", "heat": 0.2},
+    ]
+
+
+def test_importance_of_a_hyperparameter_is_within_configurations_that_have_it():
+    rng = np.random.default_rng(0)
+    configurations = [{"on": True, "x": int(x)} for x in rng.integers(5, size=40)] + [{"on": False}] * 40
+    scores = np.array([each.get("x", -3.0) for each in configurations], float) + 0.01 * rng.random(80)
+    found = {each.name: each for each in importance(configurations, scores, rng=rng)}
+    assert found["on"].importance > 0.5 and 0.1 < found["x"].importance < 0.5
+    flat = importance(configurations, np.where(scores < -2, 0.0, 1.0) + 0.01 * rng.random(80), rng=rng)
+    assert {each.name: each.importance for each in flat}["x"] == 0
+
+
+# --- files, data sets, proxies, tables ---
+
+
+def test_files_have_null_for_inactive_parameters(tmp_path):
+    space = plain_networks(2)
+    rows = space.sample(30, np.random.default_rng(0), per="parameter")
+    table = arrow_table(space, space.decode(rows))
+    active = space.active(rows)
+    assert [table[name].null_count for name in space.names] == (~active).sum(axis=0).tolist()
+    assert np.array_equal(read_designs(space, table), rows)
+    pyarrow.csv.write_csv(table, tmp_path / "designs.csv")
+    register_env("tests/Networks-v0", simulator=Networks)
+    assert np.array_equal(_designs(tmp_path / "designs.csv", "tests/Networks-v0", {}), rows)
+
+
+class Networks(Simulator):
+    """Active parameters, as cost."""
+
+    metrics = (Metric("cost", "s", "lower"), Metric("area", "m", "lower"))
+    default_objective = Objective(Minimize("cost"))
+    space = plain_networks(2)
+
+    def evaluate_indices(self, indices, rng=None):
+        cost = (self.space.active(indices) * (1 + indices)).sum(axis=1).astype(float)
+        return {"cost": cost, "area": 1 + (cost - 12) ** 2, "feasible": np.ones(len(cost), bool)}
+
+
+def test_results_data_sets_and_proxies_of_conditional_spaces(tmp_path):
+    register_env("tests/Networks-v0", simulator=Networks)
+    result = search("tests/Networks-v0", "genetic", budget=200, env_kwargs={})
+    assert result.best_design == {"depth": 1, "kernel1": 1, "width1": 8, "pooling1": "none"}
+    assert result.unique == len(
+        {
+            tuple(row)
+            for row in Networks.space.encode(
+                {name: result.history[name] for name in Networks.space.names}
+            ).tolist()
+        }
+    )
+    result.to_parquet(tmp_path / "search.parquet")
+    data = build([tmp_path / "search.parquet"]).distinct()
+    assert len(data) == result.unique
+    save_dataset(data, tmp_path / "data")
+    assert np.array_equal(load_dataset(tmp_path / "data").indices, data.indices)
+    text = card(data)
+    assert "designs with it" in text and "that a design can have" in text
+    shown = CliRunner().invoke(app, ["pareto", str(tmp_path / "data"), "--metrics", "cost,area"])
+    assert shown.exit_code == 0 and "kernel1" in shown.output
+    encoding = Encoding(Networks.space)
+    rows = Networks.space.sample(50, np.random.default_rng(0), per="parameter")
+    features, active = encoding(rows), Networks.space.active(rows)
+    assert features.shape == (50, len(encoding))
+    for p, name in enumerate(Networks.space.names):
+        if Networks.space[name].when:
+            assert np.array_equal(features[:, encoding.names.index(f"{name} active")], active[:, p])
+    described = CliRunner().invoke(app, ["describe", "tests/Networks-v0"])
+    assert "1,640 distinct designs" in described.output and "└─ kernel2" in described.output
+
+
+@given(spaces())
+@settings(max_examples=60)
+def test_possible_pairs_of_a_data_card_are_those_of_designs(space):
+    rows = np.array(distinct(space))
+    active, needed = space.active(rows), _needed(space)
+    for a, b in itertools.combinations(range(len(space)), 2):
+        both = active[:, a] & active[:, b]
+        assert _possible(space, needed, a, b) == len(np.unique(rows[both][:, [a, b]], axis=0))
+
+
+# --- other libraries ---
+
+
+@given(spaces())
+@settings(max_examples=60, deadline=None)
+def test_configspace_has_the_same_designs(space):
+    pytest.importorskip("ConfigSpace")
+    given_space = to_configspace(space)
+    back, feasible = from_configspace(given_space)
+    assert back == space
+    rows = np.concatenate([space.encode(dict(each)) for each in given_space.sample_configuration(5)])
+    assert feasible(space.decode(rows)).all()
+
+
+def test_conditions_of_configspace_become_lists_of_values():
+    library = pytest.importorskip("ConfigSpace")
+    found = library.ConfigurationSpace({"a": (1, 5), "mode": ["x", "y", "z"], "rate": (0.1, 1.0), "k": 3})
+    found.add(library.OrdinalHyperparameter("size", [8, 4, 2]))
+    found.add([library.Integer(f"p{n}", (0, 3)) for n in range(5)])
+    found.add(
+        library.GreaterThanCondition(found["p0"], found["a"], 3),
+        library.NotEqualsCondition(found["p1"], found["mode"], "y"),
+        library.LessThanCondition(found["p2"], found["size"], 2),
+        library.AndConjunction(
+            library.EqualsCondition(found["p3"], found["mode"], "x"),
+            library.InCondition(found["p3"], found["a"], [1, 2]),
+        ),
+        library.OrConjunction(
+            library.EqualsCondition(found["p4"], found["a"], 1),
+            library.LessThanCondition(found["p4"], found["a"], 3),
+        ),
+    )
+    found.add(
+        library.ForbiddenAndConjunction(
+            library.ForbiddenEqualsClause(found["mode"], "x"), library.ForbiddenInClause(found["p0"], [0, 1])
+        )
+    )
+    space, feasible = from_configspace(found, levels=7)
+    assert {name: dict(space[name].when) for name in ("p0", "p1", "p2", "p3", "p4")} == {
+        "p0": {"a": (4, 5)},
+        "p1": {"mode": ("x", "z")},
+        "p2": {"size": (8, 4)},
+        "p3": {"mode": ("x",), "a": (1, 2)},
+        "p4": {"a": (1, 2)},
+    }
+    assert len(space["rate"]) == 7
+    rows = space.sample(300, np.random.default_rng(0), per="parameter")
+    designs = [space.design(row) for row in rows]
+    expected = [not (d["mode"] == "x" and d.get("p0") in (0, 1)) for d in designs]
+    assert feasible(space.decode(rows)).tolist() == expected and 0 < sum(expected) < 300
+    either = library.ConfigurationSpace({"a": (1, 3), "b": (1, 3), "c": (1, 3)})
+    either.add(
+        library.OrConjunction(
+            library.EqualsCondition(either["c"], either["a"], 1),
+            library.EqualsCondition(either["c"], either["b"], 1),
+        )
+    )
+    with pytest.raises(ArchGymError, match="make a parameter of the combinations of a and b"):
+        from_configspace(either)
+
+
+def test_optuna_is_asked_for_active_parameters_alone():
+    space = DesignSpace(
+        [
+            Integer("depth", 1, 9, 4),
+            Real("rate", 0.01, 1.0, log=True, levels=5, when={"depth": [5, 9]}),
+            Categorical("skip", [True, False, None], when={"depth": 9}),
+            Real("share", 0.0, 1.0, levels=3),
+        ]
+    )
+    found = from_optuna(to_optuna(space), levels=5)
+    assert found.names == space.names and all(a.plain == b.plain for a, b in zip(found, space, strict=True))
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    seen = set()
+    for _ in range(60):
+        trial = study.ask()
+        design = suggest(trial, space)
+        assert trial.params.keys() == design.keys() == space.design(space.encode(design)[0]).keys()
+        seen.add(design["depth"])
+    assert seen == {1, 5, 9}

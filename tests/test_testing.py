@@ -297,6 +297,28 @@ class Narrow(Good):
         return np.maximum(super().ask(n), 1) % self.space.nvec
 
 
+class Shallow(Good):
+    """It changes what is active alone, and begins with little."""
+
+    def ask(self, n):
+        rows = super().ask(n)
+        if self.space.conditional:
+            rows[:, 0] %= 2
+        return rows
+
+
+class Raw(Good):
+    """It is told what it asked for, inactive parameters and all."""
+
+    def search(self, env, *, budget, seed):
+        self.start(archgym.infos.core(env).simulator.space, budget=budget, rng=np.random.default_rng(seed))
+        env.reset(seed=seed)
+        while True:
+            rows = self.rng.integers(self.space.nvec, size=(env.num_envs, len(self.space)))
+            _, rewards, _, _, infos = env.step(rows)
+            self.tell(rows, rewards, {}, np.ones(len(rows), bool))
+
+
 class Endless(Good):
     def search(self, env, *, budget, seed):
         env.reset(seed=seed)
@@ -343,6 +365,8 @@ class FractionalWidth(Good):
         (Illegal, "illegal action.*expected an index in"),
         (SilentlyIllegal, "illegal action"),
         (Narrow, r"never proposed kind = a; size = 1"),
+        (Shallow, "never proposed {'depth': 3, 'width': 1} of a conditional space"),
+        (Raw, "inactive parameters: pass it"),
         (Endless, "BudgetExhausted"),
         (Undeclared, "does not declare"),
         (Deaf, "attribute"),

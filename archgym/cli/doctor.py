@@ -45,6 +45,7 @@ ENABLES = {  # extra -> what it enables
     "onnx": "networks from .onnx files",
     "marl": "the multi-agent view of an environment",
     "proxy": "training proxies of simulators",
+    "configspace": "spaces of ConfigSpace, to and fro",
     "minari": "data sets for offline reinforcement learning",
     "peers": "libraries that benchmarks/peers.py compares agents with",
     "compiler": "measured kernels, on machines without a C compiler",

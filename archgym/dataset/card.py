@@ -102,7 +102,7 @@ def _pairs(data: Dataset) -> str:
     for a, b in itertools.combinations(range(len(data.space)), 2):
         both = active[:, a] & active[:, b]
         seen = len(np.unique((ranks[a] * len(indices) + ranks[b])[both]))
-        if (possible := _possible(needed, a, b)) == 0:
+        if (possible := _possible(data.space, needed, a, b)) == 0:
             continue
         found.append((seen / possible, seen, possible, f"`{data.space.names[a]}` x `{data.space.names[b]}`"))
     found.sort(key=lambda pair: pair[0])
@@ -139,10 +139,10 @@ def _agents(data: Dataset) -> str:
 
 
 def _needed(space: DesignSpace) -> list[dict[int, Array]]:
-    """The values of each parameter and of its ancestors with which it is active: position -> bool [n]."""
+    """The values of each parameter's ancestors with which it is active: position -> bool [n]."""
     needed: list[dict[int, Array]] = []
-    for p, parameter in enumerate(space):
-        own = {p: np.ones(len(parameter), bool)}
+    for parameter in space:
+        own: dict[int, Array] = {}
         for name, values in parameter.when.items():
             parent = space.names.index(name)
             allowed = np.zeros(len(space[name]), bool)
@@ -157,12 +157,13 @@ def _both(some: Mapping[int, Array], others: Mapping[int, Array]) -> dict[int, A
     return {**some, **others, **{p: some[p] & others[p] for p in some.keys() & others.keys()}}
 
 
-def _possible(needed: list[dict[int, Array]], a: int, b: int) -> int:
+def _possible(space: DesignSpace, needed: list[dict[int, Array]], a: int, b: int) -> int:
     """The number of pairs of values of two parameters that designs with both have."""
     together = _both(needed[a], needed[b])
     if not all(values.any() for values in together.values()):
         return 0
-    return int(together[a].sum()) * int(together[b].sum())
+    first, second = (int(together[p].sum()) if p in together else len(space.parameters[p]) for p in (a, b))
+    return first * second
 
 
 def _even_distance(space: DesignSpace) -> float:

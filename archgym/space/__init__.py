@@ -13,6 +13,7 @@ Agents act on indices; simulators read values. `decode` and `encode` go between 
 parameter.
 """
 
+from archgym.space.conversion import from_configspace, from_optuna, suggest, to_configspace, to_optuna
 from archgym.space.design_space import DesignSpace
 from archgym.space.parameters import (
     LONGEST_GRID,
@@ -39,4 +40,9 @@ __all__ = [
     "Real",
     "all_true",
     "condition_in_words",
+    "from_configspace",
+    "from_optuna",
+    "suggest",
+    "to_configspace",
+    "to_optuna",
 ]

@@ -161,30 +161,41 @@ def check_agent(
     for odd, width in ((1, preferred), (3, preferred), (budget, 7)):
         _search(make(), simulator, objective, odd, seed, width, what)
 
+    if reach_budget is not None:
+        _check_reach(make, simulator, objective, reach_budget, reach_searches, seed, what)
     if env is None:
         most = budget if reach_budget is None else min(reach_budget, _BRANCHES_BUDGET)
         _check_conditional(make, most, reach_searches, seed, what)
-    if reach_budget is not None:
-        missing = {
-            name: set(range(n))
-            for name, n in zip(simulator.space.names, simulator.space.nvec.tolist(), strict=True)
-        }
-        for offset in range(reach_searches):
-            rows = _search(make(), simulator, objective, reach_budget, seed + offset, preferred, what)
-            missing = {
-                name: left - set(rows[:, j].tolist()) for j, (name, left) in enumerate(missing.items())
-            }
-            if not any(missing.values()):
-                return
-        unseen = "; ".join(
-            f"{name} = {', '.join(str(simulator.space[name].value(i)) for i in sorted(left)[:8])}"
-            for name, left in missing.items()
-            if left
-        )
-        raise AssertionError(
-            f"{what} never proposed {unseen} in {reach_searches} searches of {reach_budget} samples: every "
-            "design must be within reach"
-        )
+
+
+def _check_reach(
+    make: Callable[..., Agent],
+    simulator: Simulator,
+    objective: Objective,
+    budget: int,
+    searches: int,
+    seed: int,
+    what: str,
+) -> None:
+    """Whether an agent proposes every value of every parameter."""
+    space = simulator.space
+    missing = {name: set(range(n)) for name, n in zip(space.names, space.nvec.tolist(), strict=True)}
+    for offset in range(searches):
+        agent = make()
+        width = agent.preferred_num_envs
+        rows = _search(agent, simulator, objective, budget, seed + offset, width, what)
+        missing = {name: left - set(rows[:, j].tolist()) for j, (name, left) in enumerate(missing.items())}
+        if not any(missing.values()):
+            return
+    unseen = "; ".join(
+        f"{name} = {', '.join(str(space[name].value(i)) for i in sorted(left)[:8])}"
+        for name, left in missing.items()
+        if left
+    )
+    raise AssertionError(
+        f"{what} never proposed {unseen} in {searches} searches of {budget} samples: every design must be "
+        "within reach"
+    )
 
 
 def _check_conditional(make: Callable[..., Agent], budget: int, searches: int, seed: int, what: str) -> None:
