@@ -59,7 +59,13 @@ class SequentialDesign(BatchWrapper):
         _, rewards, terminated, truncated, info = self.env.step(designs)
         if "final_obs" in info:
             info["final_obs"] = complete
-        return self._partial.observe(), rewards, terminated, truncated, {**info, "action_mask": self._partial.mask()}
+        return (
+            self._partial.observe(),
+            rewards,
+            terminated,
+            truncated,
+            {**info, "action_mask": self._partial.mask()},
+        )
 
     def action_masks(self) -> Array:
         """The masks of the next actions, bool [num_envs, max n_p], as MaskablePPO takes them."""
