@@ -1,4 +1,4 @@
-"""Monte Carlo tree search at its settings, against random search, evolution and models, at equal samples.
+"""Monte Carlo tree search at its settings, against random search, evolution and `tpe`, at equal samples.
 
 Six tasks, the last four of them in three conditional spaces; seed s of an agent searches landscape s of the
 first four. Regret is the reward of the exact optimum, or in the two spaces of `Layers` the best that any run
@@ -37,7 +37,6 @@ AGENTS = {  # as the tables name them -> name, hyperparameters
     "mcts by value, not widened": ("mcts", {"bisect": False, "widening": 1.0}),
     "random": ("random", {}),
     "aging_evolution": ("aging_evolution", {}),
-    "predictor": ("predictor", {}),
     "tpe": ("tpe", {}),
 }
 
@@ -112,26 +111,26 @@ def run(agents: list[str], tasks: list[str], seeds: int) -> None:
 
 
 def table() -> None:
-    """Mean regrets with 95 % bootstrap intervals over seeds, and how far each agent is ahead of random."""
+    """Print mean regrets with 95 % bootstrap intervals over seeds, and by how much mcts is ahead of random,
+    seed by seed.
+    """
     best, optima = defaultdict(dict), defaultdict(lambda: -np.inf)
     for task, agent, budget, seed, reward, optimum, _ in _rows():
         best[task, agent.rsplit(" v", 1)[0], int(budget)][int(seed)] = float(reward)
         optima[task, int(seed)] = max(optima[task, int(seed)], float(optimum or reward))
-    for budget, against in itertools.product(BUDGETS, (None, "random")):
+    for budget in BUDGETS:
         tasks = [task for task in TASKS if (task, "random", budget) in best]
-        what = "less than random's" if against else "mean"
-        print(f"\n#### {budget:,} samples: regret, {what}\n\n| agent | {' | '.join(tasks)} |")
+        print(f"\n#### {budget:,} samples\n\n| agent | {' | '.join(tasks)} |")
         print("|---" * (len(tasks) + 1) + "|")
         for agent in AGENTS:
-            cells = []
-            for task in tasks:
-                runs, others = best[task, agent, budget], best[task, against, budget]
-                seeds = sorted(runs.keys() & others.keys() if against else runs.keys())
-                cells.append(
-                    _interval([runs[s] - others[s] if against else optima[task, s] - runs[s] for s in seeds])
-                )
-            if agent != against:
-                print(f"| {agent} | {' | '.join(cells)} |")
+            runs = [best[task, agent, budget] for task in tasks]
+            regrets = [
+                [optima[t, s] - r for s, r in each.items()] for t, each in zip(tasks, runs, strict=True)
+            ]
+            print(f"| {agent} | {' | '.join(map(_interval, regrets))} |")
+        pairs = [(best[task, "mcts", budget], best[task, "random", budget]) for task in tasks]
+        ahead = [[tree[s] - other[s] for s in tree.keys() & other.keys()] for tree, other in pairs]
+        print(f"| *random less mcts* | {' | '.join(map(_interval, ahead))} |")
 
 
 def policy(seeds: int, designs: int = 600, shown: int = 100) -> None:
