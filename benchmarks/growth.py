@@ -24,7 +24,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.stats import spearmanr
 
 from archgym.simulators.cnn.growth.grown import (
     COPY_NOISE,
@@ -51,7 +50,6 @@ LENGTHS = (1, 2, 4, 8, 16)  # epochs
 RATES = (0.02, LEARNING_RATE, 0.1)  # learning rates of inherited weights, compared where they train for
 RATED = 4  # epochs
 STEPS, STEP_EPOCHS = 5, 4
-LONGEST = "scratch", max(LENGTHS)
 
 
 def random_path(number: int, steps: int) -> Moves:
@@ -156,13 +154,10 @@ def show() -> None:
             gap = children[kind, epochs] - children["scratch", epochs]
             print(f"; {kind} {interval(children[kind, epochs])}, gap {interval(gap)}", end="")
         print()
-    for kind, epochs in children:
-        if epochs and (kind, epochs) != LONGEST:
-            rho = spearmanr(children[kind, epochs], children[LONGEST])[0]
-            print(f"rank correlation of {kind}, {epochs} epochs, with {LONGEST[1]} from scratch: {rho:.2f}")
-    print(f"{len(paths['grown', 0])} paths:", end="")
+    grown = paths.pop(("grown", 0))
+    print(f"{len(grown)} paths: grown {interval(grown)}", end="")
     for (kind, _), tests in paths.items():
-        print(f" {kind} {interval(tests)}, grown - it {interval(paths['grown', 0] - tests)};", end="")
+        print(f"; {kind} {interval(tests)}, gap {interval(grown - tests)}", end="")
     print()
 
 

@@ -81,8 +81,8 @@ After one design (`horizon=1`), or after `horizon` designs.
 
 A third of the networks, drawn at random, were trained with seeds 0, 1 and 2, the others with 0 alone. "mean"
 and "random" use the trainings that a network has, and a query costs those it uses. With `backend="train"`
-every network has all three, and `seed` may be any number. So it is with `start=`, where "random" is refused
-and nothing is looked up.
+every network has all three, and `seed` may be any number. So it is with `start=`, which trains at every query
+too and refuses "random".
 
 | preset | limit |
 |---|---|
