@@ -24,8 +24,8 @@ DeepArchitect's code has c = 1, .33 in an example, and no bisection. With reward
 search in effect: a branch whose mean is .2 behind gets about 2 ln n (c / .2)^2 visits, 345 of the first 1,000
 at c = 1 and 3 at c = .1.
 
-Good for: conditional spaces, and as the textbook's tree search: better than random at equal samples, behind
-evolution and `tpe`.
+Good for: spaces whose first parameters decide most, as the textbook's tree search; ahead of random search
+where good branches are good on average, behind evolution and `tpe`.
 """
 
 from __future__ import annotations
