@@ -130,6 +130,8 @@ class Frontier:
         self.size, self.positions = _positions(parameters, self.conditions)
 
     def active(self, indices: Indices) -> Array:
+        if len(indices) == 1:  # many times as fast
+            return np.array([self.rank_one(indices[0].tolist())[1]])
         active = np.ones(indices.shape, bool)
         for p, parents in self.conditions.items():
             for parent, allowed in parents.items():
