@@ -315,7 +315,7 @@ class Raw(Good):
         env.reset(seed=seed)
         while True:
             rows = self.rng.integers(self.space.nvec, size=(env.num_envs, len(self.space)))
-            _, rewards, *_ = env.step(rows)
+            rewards = env.step(rows)[1]
             self.tell(rows, rewards, {}, np.ones(len(rows), bool))
 
 
