@@ -282,3 +282,10 @@ def test_controls_of_the_task_are_in_its_analysis(task):
     assert set(found.curves["axis"]) == {"cost", "samples", "seconds"}
     charges = {row["agent"]: json.loads(row["charges"]) for row in found.effort.to_dicts()}
     assert charges == {"random": {}, "trainer": {"training": pytest.approx(2 * 100 / 35)}}
+
+
+def test_tasks_of_several_budgets_and_one_configuration_have_a_report(tmp_path):
+    later = replace(by_hand("cost"), task="later", budget=6)
+    found = analyse([by_hand("cost"), later], replicates=20)
+    page = write_report(found, tmp_path, title="t", provenance={}).read_text(encoding="utf-8")
+    assert "later" in page and "reference samples" in page

@@ -221,7 +221,7 @@ class ReportInput:
         """The numbers of samples that a reader can choose: where budgets differ, those that all tasks have
         and the full budget of each.
         """
-        if not self.mixed:
+        if not self.mixed or not len(frame):
             return _numbers(frame, "samples")
         found = [set(part["samples"].drop_nulls()) for part in frame.partition_by("task")]
         return [*map(str, sorted(set.intersection(*found))), FULL]
