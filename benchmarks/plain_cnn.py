@@ -1,4 +1,4 @@
-"""python benchmarks/plain_cnn.py: agents on archgym/PlainCnn-v0, without a limit on memory, within 32 and 16 KB.
+"""python benchmarks/plain_cnn.py: agents on archgym/PlainCnn-v0, with and without a limit on memory.
 
 Validation and test accuracy of the best of 100 samples, in per cent, mean and 95 % interval of 20 seeds.
 """
