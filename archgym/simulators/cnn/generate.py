@@ -1,7 +1,7 @@
 """python -m archgym.simulators.cnn.generate: train every plain convolutional network, and make their table.
 
 The 4,398 networks are shuffled once. All are trained with seed 0, then the first third in this order with
-seeds 1 and 2 too: 7,330 trainings, .3 s of one core each. Each training becomes one line of a text file when
+seeds 1 and 2 too: 7,330 trainings, .4 s of one core each. Each training becomes one line of a text file when
 it ends, so that an interrupted run loses only the trainings at work and goes on where it stopped. When all
 lines are there, they become one table.
 """

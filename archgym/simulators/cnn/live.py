@@ -1,7 +1,7 @@
 """Plain convolutional networks trained at every query instead of looked up. Importing this module needs
 PyTorch.
 
-A query takes about .3 CPU seconds per seed. The metrics are those of `tabular`. Accuracies repeat bit for bit
+A query takes about .4 CPU seconds per seed. The metrics are those of `tabular`. Accuracies repeat bit for bit
 on one machine with one version of PyTorch; elsewhere roundings differ, and with them some answers.
 """
 
