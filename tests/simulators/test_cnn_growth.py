@@ -1,5 +1,6 @@
 """Growth of plain convolutional networks: moves keep the function, paths are reproducible, and costs exact."""
 
+import gymnasium
 import numpy as np
 import pytest
 
@@ -225,6 +226,30 @@ def test_the_ledger_charges_what_was_trained_and_validation(trained, start, seed
     assert 20 < sum(info["feasible"] for info in columns) < 80
     if start == "scratch":
         assert {epochs for epochs, _ in trained} == {4, 6, 8, 10}
+
+
+def test_searches_spend_a_cost_budget_on_paths_and_repeat(trained):
+    archgym.register_env(
+        "test/Grown-v0",
+        simulator=GrownCnn,
+        objective=lambda simulator: Objective(Maximize("valid_accuracy")),
+    )
+    try:
+        kwargs = {"steps": 3, "epochs": 1, "seed": 0}
+        result = archgym.search("test/Grown-v0", "genetic", cost_budget=3e11, seed=0, env_kwargs=kwargs)
+        again = archgym.search_again(result.specification)
+    finally:
+        gymnasium.registry.pop("test/Grown-v0")
+    assert 2.5e11 < result.cost <= 3e11 and result.cost_unit == "multiply-adds of training"
+    assert result.history["cost"][-1] == result.cost == again.cost
+    for name in ("move1", "move2", "move3", "reward"):
+        assert (result.history[name] == again.history[name]).all()
+    whole = (
+        GrownCnn(**kwargs)
+        .cost_of(result.space.encode({name: result.history[name] for name in result.space.names}))
+        .sum()
+    )
+    assert whole > 1.2 * result.cost  # prefixes are paid once
 
 
 def test_train_macs_are_those_of_the_whole_path(trained):
