@@ -179,13 +179,13 @@ def trace(cost, reward, budget=10, total=9.0):
     )
 
 
-def by_hand(effort):
+def by_hand(effort, budget=10):
     runs = {
-        "random": AgentRuns("random", ({},), 0, ((trace([1.0, 4.0], [-3.0, -1.0]),),), effort),
-        "a": AgentRuns("a", ({},), 0, ((trace([5.5, 6.0], [-2.0, -0.5]),),), effort),
+        "random": AgentRuns("random", ({},), 0, ((trace([1.0, 4.0], [-3.0, -1.0], budget),),), effort),
+        "a": AgentRuns("a", ({},), 0, ((trace([5.5, 6.0], [-2.0, -0.5], budget),),), effort),
     }
     control = Control("rule", 1, 1.0, np.array([-1.0, 0.0]), np.array([0.5, 0.5]), 90.0)
-    return TaskRuns("t", "e", 0.0, None, True, runs, 10, effort=effort, controls=[control])
+    return TaskRuns("t", "e", 0.0, None, True, runs, budget, effort=effort, controls=[control])
 
 
 def test_best_and_hits_at_equal_cost_by_hand():
@@ -285,7 +285,7 @@ def test_controls_of_the_task_are_in_its_analysis(task):
 
 
 def test_tasks_of_several_budgets_and_one_configuration_have_a_report(tmp_path):
-    later = replace(by_hand("cost"), task="later", budget=6)
+    later = replace(by_hand("cost", budget=6), task="later")
     found = analyse([by_hand("cost"), later], replicates=20)
     page = write_report(found, tmp_path, title="t", provenance={}).read_text(encoding="utf-8")
     assert "later" in page and "reference samples" in page
