@@ -355,7 +355,8 @@ class BayesianOptimization(AskTellAgent):
         mutate = np.zeros(designs.shape, bool)
         mutate[:, self.free] = self.rng.random((n, len(self.free))).argsort(axis=1) < changes[:, None]
         mutate &= self.space.active(designs)
-        if len(same := np.flatnonzero(~mutate.any(axis=1))):  # inactive genes alone were chosen
+        same = np.flatnonzero(~mutate.any(axis=1))  # inactive genes alone were chosen
+        if len(same) and self.space.size > 1:
             mutate[same, random_genes(self.space, designs[same], self.rng)] = True
         return mutated(self.space, designs, mutate, self.rng)
 
