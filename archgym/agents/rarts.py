@@ -11,7 +11,8 @@ lies inside the learning rate, so that fixed points do not depend on the rate. W
 2 alpha + 1, L_train = w^2 - 2 alpha w + alpha^2, where the bilevel solution is alpha = w = 1, the fixed point
 is alpha = 2 / (2 - 1 / (2 share) - 1 / coupling); DARTS of first order ends at 2.
 
-Good for: DARTS' picks at DARTS' cost, with a choice that sees both losses.
+Good for: an alternative to DARTS' choice that sees both losses, where steps are cheap; on cells it is behind
+random search at 25 reference samples.
 """
 
 from __future__ import annotations
