@@ -78,8 +78,8 @@ def from_configspace(given: ConfigurationSpace, *, levels: int = LEVELS) -> tupl
     made = {each.name: _parameter(library, each, levels) for each in sorted(given.values(), key=_place)}
     conditions: dict[str, dict[str, list[Any]]] = {}
     for condition in given.conditions:
-        child = (condition.child if hasattr(condition, "child") else condition.components[0].child).name
-        _merge(conditions.setdefault(child, {}), _admitted(library, condition, made))
+        first = getattr(condition, "components", [condition])[0]
+        _merge(conditions.setdefault(first.child.name, {}), _admitted(library, condition, made))
     order: list[str] = []
 
     def place(name: str) -> None:  # parents first, else in ConfigSpace's order
