@@ -48,7 +48,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Limits:
-    """What is wanted of costs, [C].
+    """Limits and directions of C costs, [C] each.
 
     Attributes:
         largest: whether a cost is the largest of its parts' instead of their sum.
@@ -67,7 +67,7 @@ def frontier(space: DesignSpace, parts: Sequence[Settings], limits: Limits) -> I
     Args:
         space: the design space; every parameter has its conditions' parameters in each part that it is in.
         parts: settings of all parts, in order.
-        limits: what is wanted.
+        limits: limit and direction of each cost.
     """
     settings = [_possible(space, part) for part in parts]
     designs = np.zeros((1, len(space)), np.int64)
