@@ -107,7 +107,7 @@ def _check_positions(blocks: Blocks) -> None:
         row, task = np.argwhere(loose)[0]
         raise ArchGymError(
             f"expected connected buses, got task {task} of design {row} with its processing element on bus "
-            f"{blocks.pe_bus[row, task]} and its memory on bus {memory_bus[row, task]}; give each bus a parent"
+            f"{blocks.pe_bus[row, task]} and its memory on {memory_bus[row, task]}; give each bus a parent"
         )
 
 

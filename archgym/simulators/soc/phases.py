@@ -21,10 +21,10 @@ bytes of t in one direction, u its units on a pipe, and sums are over running ta
                 all children of p are in the set of completed tasks, p's bytes are freed, and those children
                 leave the set, so that a child of several parents frees only one. The source's bytes stay
     area        processing elements in use, + memories of the size of their peak
-    power       largest mean of windows; a window ends with the phase that is longer than the rest of 10 ms
+    power       largest mean of windows; a window ends with the phase that exceeds what is left of 10 ms
 
-Tasks without work take phases of no length. FARSI counts the bounds of windows over phases of some length, but
-reads energies and lengths at those positions among all phases; `literal` keeps that.
+Tasks without work take phases of no length. FARSI counts the bounds of windows in phases of some length,
+but reads lengths and energies at those positions among all phases; `literal` keeps that.
 
 Source: Boroujerdian et al., "FARSI: An Early-stage Design Space Exploration Framework to Tame the
 Domain-specific System-on-chip Complexity", ACM TECS 2023, and its code (facebookresearch/Project_FARSI).
