@@ -149,7 +149,8 @@ class Reference:
                     )
                     limit = capacity * self.load.work[t] / self.carried[t, direction, bus, after]
                     bounds["memory_s"] = min(bounds["memory_s"], limit)
-        return min(bounds.values()), min(bounds, key=bounds.get)
+        rate = min(bounds.values())
+        return rate, next(bound for bound, limit in bounds.items() if limit <= rate * (1 + 1e-9))
 
     def share(self, t, running, direction, bus, after):
         all_units = sum(self.units[s, direction, bus, after] for s in running)

@@ -46,6 +46,7 @@ from archgym.space import Array
 COMPLETE = 0.99  # progress of a task that counts as completed
 WINDOW_S = 0.010
 CHUNK = 1000  # designs at a time
+ROUNDING = 1e-9  # relative difference of bounds that are equal
 BOUNDS = ("compute_s", "memory_s", "bus_s")
 
 
@@ -59,8 +60,8 @@ def simulate(workload: Workload, blocks: Blocks, *, literal: bool = False) -> di
 
     Returns:
         Columns [B]: latency_s, energy_j, power_w, area_mm2, peak_bytes of all memories, memory_bytes of the
-        largest, phases, and the seconds that compute, memory and bus bound the task that ends a phase:
-        compute_s, memory_s, bus_s. Energy, power and area are NaN where a memory is larger than the table.
+        largest, phases, and the seconds that compute, memory and bus bound the task that ends a phase (equal
+        bounds count as the first of these): compute_s, memory_s, bus_s. Energy, power and area are NaN where a memory is larger than the table.
     """
     starts = range(0, len(blocks.pe), CHUNK)
     parts = [_simulate(workload, blocks.rows(slice(s, s + CHUNK)), literal) for s in starts]
@@ -319,7 +320,8 @@ def _rates(batch: Batch, running: Array, flow: Array, begin: Array) -> tuple[Arr
     bus = np.minimum.reduceat(flows.bus_bound[flow] / (units[entry] * ways[pipe]), begin)
     compute = batch.rate[running]
     rate = np.minimum(np.minimum(compute, memory), bus)
-    return rate, np.where(rate == compute, 0, np.where(rate == memory, 1, 2))
+    equal = rate * (1 + ROUNDING)
+    return rate, np.where(compute <= equal, 0, np.where(memory <= equal, 1, 2))
 
 
 def _moved(batch: Batch, running: Array, instructions: Array, flow: Array, begin: Array) -> Array:
