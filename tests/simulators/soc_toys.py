@@ -24,7 +24,7 @@ def content(work, edges, accelerators=()):
         "budgets": {"latency_s": 0.01, "power_w": 0.1, "area_mm2": 2},
         "tasks": [{"name": name, "work": each} for name, each in work.items()],
         "edges": [dict(zip(("parent", "child", "bytes"), edge, strict=True)) for edge in edges],
-        "library": [CPU, *accelerators],
+        "library": [dict(row) for row in (CPU, *accelerators)],
     }
 
 
@@ -114,7 +114,7 @@ class Reference:
     def path(self, start, end):
         """Buses from one to another."""
         up = {bus: [bus] for bus in (start, end)}
-        for bus, line in up.items():
+        for line in up.values():
             while (parent := self.at["bus_parent"][line[-1]]) >= 0:
                 line.append(parent)
         meet = next(bus for bus in up[start] if bus in up[end])

@@ -60,8 +60,8 @@ def simulate(workload: Workload, blocks: Blocks, *, literal: bool = False) -> di
 
     Returns:
         Columns [B]: latency_s, energy_j, power_w, area_mm2, peak_bytes of all memories, memory_bytes of the
-        largest, phases, and the seconds that compute, memory and bus bound the task that ends a phase (equal
-        bounds count as the first of these): compute_s, memory_s, bus_s. Energy, power and area are NaN where a memory is larger than the table.
+        largest, phases, and compute_s, memory_s, bus_s: seconds in which these bound the task that ends the
+        phase, the first of equal ones. Energy, power and area are NaN where a memory is larger than the table.
     """
     starts = range(0, len(blocks.pe), CHUNK)
     parts = [_simulate(workload, blocks.rows(slice(s, s + CHUNK)), literal) for s in starts]

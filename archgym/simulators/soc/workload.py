@@ -230,6 +230,8 @@ def _rows(tables: Mapping[str, Any], table: str) -> list[dict[str, Any]]:
             for column, value in row.items()
             if value is not None and value != ""
         }
+        if None in cells:  # where csv puts what is left over
+            raise ArchGymError(f"row {number} of {table} has more cells than columns; quote its commas")
         for column in cells:
             if column not in (*needed, *optional):
                 raise unknown(f"column of {table}", column, (*needed, *optional))
