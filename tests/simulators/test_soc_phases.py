@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from soc_toys import FAST, WIDE, Reference, random_systems, system, toy
+from soc_toys import FAST, WIDE, Reference, random_systems, random_workload, system, toy
 
 from archgym import ArchGymError
 from archgym.simulators.soc.blocks import blocks_of
@@ -176,6 +176,17 @@ def test_random_designs_are_those_of_the_equations(name, literal):
     for row, design in enumerate(systems):
         expected = Reference(workload, design).run(literal)
         assert {k: v[row] for k, v in found.items()} == pytest.approx(expected, rel=1e-9, abs=1e-18), design
+
+
+@pytest.mark.parametrize("literal", [False, True])
+def test_random_designs_of_random_workloads_are_those_of_the_equations(tmp_path, literal):
+    for seed in range(60):
+        workload = random_workload(tmp_path, seed)
+        systems = random_systems(workload, 2, seed)
+        found = run(workload, *systems, literal=literal)
+        for row, design in enumerate(systems):
+            expected = Reference(workload, design).run(literal)
+            assert {k: v[row] for k, v in found.items()} == pytest.approx(expected, rel=1e-9, abs=1e-18), seed
 
 
 @pytest.mark.parametrize("name", list_workloads())

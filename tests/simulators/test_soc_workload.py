@@ -215,6 +215,7 @@ def add(table, row):
         (update("tasks", 0, work=7), "one task without parents, of work 0, got source; add a source"),
         (add("tasks", {"name": "c", "work": 1}), "one task without parents, of work 0, got source, c"),
         (add("tasks", {"name": "a", "work": 1}), "each task once and none named *, got 'a'"),
+        (lambda t: [task.update(work=0) for task in t["tasks"]], "expected a task with work, got none"),
         (update("tasks", 1, colour="red"), "unknown column of tasks 'colour'"),
         (lambda t: t["tasks"][1].pop("work"), "row 2 of tasks has no work; give it a value"),
         (lambda t: t["library"].pop(0), "a processing element for each task, got none for b"),

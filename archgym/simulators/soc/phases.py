@@ -19,8 +19,9 @@ bytes of t in one direction, u its units on a pipe, and sums are over running ta
     energy      sum of R_t dt / instructions per J, + bytes read and written x J per byte
     memory      t's bytes are allocated when it is launched. When t completes, for each parent p in turn: if
                 all children of p are in the set of completed tasks, p's bytes are freed, and those children
-                leave the set, so that a child of several parents frees only one. The source's bytes stay
-    area        processing elements in use, + memories of the size of their peak
+                leave the set, so that a child of several parents frees only one. The source's bytes stay, and
+                other tasks without work allocate none
+    area        processing elements in use, + memories that are written to, of the size of their peak
     power       largest mean of windows; a window ends with the phase that exceeds what is left of 10 ms
 
 Tasks without work take phases of no length. FARSI counts the bounds of windows in phases of some length,
@@ -94,8 +95,9 @@ class Graph:
         children: children of each task one after another.
         first_child, child_count: where those of each task are among them, [T].
         parents: parents of each task, -1 after the last, [T, most].
-        allocated: bytes that a task allocates, [T].
-        freed: those that are ever freed, [T].
+        written: bytes that a task writes, [T].
+        allocated: those that take up memory: not of tasks without work, but of the source, [T].
+        freed: those that are ever freed: not of the source, [T].
     """
 
     child: Array
@@ -103,6 +105,7 @@ class Graph:
     first_child: Array
     child_count: Array
     parents: Array
+    written: Array
     allocated: Array
     freed: Array
 
@@ -122,6 +125,7 @@ def _graph(workload: Workload) -> Graph:
         first_child=np.cumsum(count) - count,
         child_count=count,
         parents=np.array([each + [-1] * (most - len(each)) for each in before]),
+        written=written,
         allocated=np.where(works | (np.arange(tasks) == workload.root), written, 0),
         freed=np.where(works, written, 0),
     )
@@ -366,7 +370,7 @@ def _columns(batch: Batch, state: State, history: list[Phase], literal: bool) ->
     size, blocks, table = batch.size, batch.blocks, memories()
     kind, peak = blocks.memory_dram.astype(np.int64), state.peak.reshape(size, -1)
     at = kind, size_class(peak)
-    used = np.bincount(batch.memory, np.tile(batch.graph.allocated, size), state.peak.size) > 0
+    used = np.bincount(batch.memory, np.tile(batch.graph.written, size), state.peak.size) > 0
     area = blocks.pe_area_mm2.sum(1) + np.where(used.reshape(peak.shape), table.area_mm2[at], 0).sum(1)
     per_byte = np.stack([table.read[at], table.write[at]], axis=1)
     seconds = np.array([np.zeros(size), *(phase.seconds for phase in history)])
@@ -391,20 +395,14 @@ def _power(seconds: Array, joules: Array, literal: bool) -> Array:
     A window ends with the phase that exceeds what is left of 10 ms, the last window with the run.
     """
     phases, size = seconds.shape
-    until, energy = (np.concatenate([np.zeros((1, size)), np.cumsum(each, 0)]) for each in (seconds, joules))
     # phases up to each one; FARSI counts those of some length only
     after = np.cumsum(seconds > 0, 0) if literal else np.arange(1, phases + 1)
-    columns = np.arange(size)
-    begin, left, most = np.zeros(size, np.int64), np.full(size, WINDOW_S), np.zeros(size)
-
-    def mean(end: Array) -> Array:
-        length = until[end, columns] - until[begin, columns]
-        spent = energy[end, columns] - energy[begin, columns]
-        return np.divide(spent, length, out=np.zeros(size), where=length > 1e-18)
-
+    begins, left, columns = np.zeros((phases + 1, size), np.int64), np.full(size, WINDOW_S), np.arange(size)
     for n in range(phases):
-        closes = seconds[n] > left
-        most = np.where(closes, np.maximum(most, mean(after[n])), most)
-        begin = np.where(closes, after[n], begin)
-        left = np.where(closes, WINDOW_S, left - seconds[n])
-    return np.maximum(most, mean(np.full(size, phases)))
+        ends = seconds[n] > left
+        begins[after[n], columns] += ends
+        left = np.where(ends, WINDOW_S, left - seconds[n])
+    window = (np.cumsum(begins[:-1], 0) * size + columns).reshape(-1)
+    length, energy = (np.bincount(window, each.reshape(-1), seconds.size) for each in (seconds, joules))
+    mean = np.divide(energy, length, out=np.zeros(seconds.size), where=length > 0)
+    return mean.reshape(phases, size).max(0)

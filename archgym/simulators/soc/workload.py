@@ -263,6 +263,8 @@ def _workload(name: str, tables: Mapping[str, Any]) -> Workload:
         if times > 1 or task == CPU:
             raise ArchGymError(f"expected each task once and none named {CPU}, got {task!r}; rename it")
     work = np.array([_number(f"work of task {row['name']}", row["work"]) for row in tasks])
+    if not work.any():
+        raise ArchGymError("expected a task with work, got none")
     edges = _edges(_rows(tables, "edges"), names)
     _check_graph(names, work, edges)
     cpu, accelerators = _library(_rows(tables, "library"), names, work)
