@@ -137,9 +137,11 @@ class Batch:
     processing elements design x P + element.
 
     Attributes:
-        work, rate, per_joule: of each task, [B x T].
-        pe, memory: processing element, and memory that it writes to, of each task, [B x T].
-        rank: T - order of each task, [B x T].
+        graph, blocks, flows: the task graph, the designs, and what tasks carry.
+        size, tasks: numbers of designs B and of tasks T.
+        work, rate, per_joule: instructions of each task, per second, and per joule, [B x T].
+        pe, memory: processing element of each task, and memory that it writes to, [B x T].
+        rank: T - 1 - order of each task, [B x T].
     """
 
     graph: Graph
