@@ -43,7 +43,5 @@ def soc(
         table.add_row(name or "all", f"{len(part.workloads):,}", percent(part.equal, 2), *differences)
     console.print(table)
     low, middle, high = np.quantile(found.corrected, [0, 0.5, 1])
-    console.print(
-        f"Peak power with correct windows is {low:.2f} to {high:.2f} times that of FARSI's, median {middle:.2f}.",
-        style="dim",
-    )
+    changed = f"{low:.2f} to {high:.2f} times that of FARSI's, median {middle:.2f}"
+    console.print(f"Peak power with correct windows is {changed}.", style="dim")
