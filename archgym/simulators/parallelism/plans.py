@@ -29,7 +29,7 @@ CHOICES = {"recompute": RECOMPUTE, "tensor_communication": TENSOR_COMMUNICATION}
 SWITCHES = ("gather_again", "fuse_activation", "shard_optimizer", "overlap_data")
 NETWORKS = ("tensor_network", "pipeline_network", "data_network")
 COLUMNS = (*DEGREES, *CHOICES, *SWITCHES)
-MICROBATCHES = (1, 2, 4, 8, 16)
+MICROBATCHES = tuple(range(1, 17))
 Columns = Mapping[str, Any]
 """Columns [B] of plans, or single values for all of them:
 
