@@ -28,7 +28,7 @@ from archgym.simulators.parallelism.layers import (
     measure_block,
     transformer_block,
 )
-from archgym.simulators.parallelism.plans import Columns, Plans, read_plans
+from archgym.simulators.parallelism.plans import Columns, Plans, read_plans, undivided
 
 
 def simulate(
@@ -124,6 +124,25 @@ def simulate(
     if cluster.power_w is not None:
         found["energy_j"] = total * plan.gpus * cluster.power_w
     return found
+
+
+def reasons(
+    model: LanguageModel, cluster: Cluster, plans: Columns, found: dict[str, Any] | None = None
+) -> np.ndarray[Any, Any]:
+    """Why each plan cannot be run: one line per plan [B], empty where it divides and fits into memory.
+
+    Args:
+        model: model to train.
+        cluster: cluster.
+        plans: plans.
+        found: outcome of `simulate` for them, if there is one already.
+    """
+    why = undivided(model, cluster, plans)
+    needed = (simulate(model, cluster, plans) if found is None else found)["memory_bytes"]
+    needed, capacity = np.broadcast_to(needed, why.shape), np.broadcast_to(cluster.hbm_bytes, why.shape)
+    for row in np.flatnonzero((why == "") & (needed > capacity)):
+        why[row] = f"{needed[row] / 2**30:.1f} GiB exceed the GPU's {capacity[row] / 2**30:g} GiB"
+    return why
 
 
 def memory(model: LanguageModel, plan: Plans, block: Block) -> dict[str, Any]:

@@ -135,8 +135,17 @@ def _networks(cluster: Cluster, plans: Columns, degrees: tuple[Any, Any, Any]) -
     return found[0], found[1], found[2]
 
 
-def reasons(model: LanguageModel, cluster: Cluster, plans: Columns) -> np.ndarray[Any, Any]:
-    """Why each plan cannot be run, memory aside: one line per plan [B], empty where it can."""
+def divides(model: LanguageModel, cluster: Cluster, plans: Columns) -> np.ndarray[Any, Any]:
+    """Mask [B] of the plans that divide the model, the batch and the GPUs."""
+    plan = read_plans(cluster, plans)
+    bad: Any = np.zeros(plan.t.shape, bool)
+    for refused, _ in _refusals(model, cluster, plan):
+        bad = bad | refused
+    return np.asarray(~bad)
+
+
+def undivided(model: LanguageModel, cluster: Cluster, plans: Columns) -> np.ndarray[Any, Any]:
+    """Why each plan does not divide the model, the batch or the GPUs: one line per plan [B], empty where it does."""
     plan = read_plans(cluster, plans)
     found = np.full(plan.t.shape, "", object)
     for bad, text in _refusals(model, cluster, plan):
@@ -217,16 +226,8 @@ def enumerate_plans(
     plans |= dict(zip(DEGREES[2:], degrees.T, strict=True))
     plans |= {name: np.array(values)[chosen[:, i]] for i, (name, values) in enumerate(CHOICES.items())}
     plans |= {name: chosen[:, 2 + i].astype(bool) for i, name in enumerate(SWITCHES)}
-    keep = _divides(model, cluster, plans)
+    keep = divides(model, cluster, plans)
     return {name: column[keep] for name, column in plans.items()}
-
-
-def _divides(model: LanguageModel, cluster: Cluster, plans: Columns) -> Any:
-    plan = read_plans(cluster, plans)
-    bad: Any = np.zeros(plan.t.shape, bool)
-    for refused, _ in _refusals(model, cluster, plan):
-        bad = bad | refused
-    return ~bad
 
 
 def _divisors(number: int) -> list[int]:
