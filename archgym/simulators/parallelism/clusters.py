@@ -96,6 +96,10 @@ class Cluster:
         """Time to move bytes to and from memory, s."""
         return moved / (self.hbm_gb_s * 1e9 * _step(self.hbm_efficiency_from_mb, 1e6, moved))
 
+    def processing(self, compute: Any, memory: Any) -> Any:
+        """Time of compute and memory accesses, s."""
+        return np.maximum(compute, memory) if self.overlap == "roofline" else compute + memory
+
 
 def _step(steps: Steps, unit: float, size: Any) -> Any:
     """The efficiency of the largest step that a size reaches."""

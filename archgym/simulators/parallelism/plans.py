@@ -71,7 +71,9 @@ class Plans:
     fuse_activation: Any
     shard_optimizer: Any
     overlap_data: Any
-    networks: tuple[Any, Any, Any]
+    tensor_network: Any
+    pipeline_network: Any
+    data_network: Any
 
     @property
     def sharers(self) -> Any:
@@ -110,7 +112,7 @@ def read_plans(cluster: Cluster, plans: Columns) -> Plans:
         full_again=full,
         sequence_parallel=names["tensor_communication"] == "sequence_parallel",
         scattered=names["tensor_communication"] != "all_reduce",
-        networks=_networks(cluster, plans, (t, p, d)),
+        **dict(zip(NETWORKS, _networks(cluster, plans, (t, p, d)), strict=True)),
         **masks,
     )
 
@@ -181,9 +183,10 @@ def _refusals(model: LanguageModel, cluster: Cluster, plan: Plans) -> Any:
     yield plan.gather_again & plan.full_again, of("gather_again needs recompute none or attention")
     yield plan.shard_optimizer & (d == 1), of("shard_optimizer needs data > 1")
     yield plan.overlap_data & (d == 1), of("overlap_data needs data > 1")
+    networks = plan.tensor_network, plan.pipeline_network, plan.data_network
     for number, network in enumerate(cluster.networks):
         used = np.ones_like(t)
-        for degree, index in zip((t, p, d), plan.networks, strict=True):
+        for degree, index in zip((t, p, d), networks, strict=True):
             used = used * np.where(index == number, degree, 1.0)
         words = {"used": used, "size": network.gpus, "number": number}
         yield used > network.gpus, of("{used} GPUs exceed the {size} of network {number}", **words)
