@@ -2,8 +2,8 @@
 
     time = flop / (peak efficiency(flop)) + bytes / (bandwidth efficiency(bytes))    (or the larger one)
 
-in the forward pass, for gradients of inputs and of weights, and for Adam's update of the weights (11 flop and 12
-bytes of state per weight: a master copy and two moments of 4 bytes each), which `sharers` GPUs may share.
+in the forward pass, for gradients of inputs and of weights, and for Adam's update of the weights (11 flop and
+12 bytes of state per weight: a master copy and two moments of 4 bytes each), which `sharers` GPUs may share.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ class Block:
     """Sums over a block's layers; columns [B].
 
     Attributes:
-        forward, backward, again, optimizer: time of layers in the passes, of recomputation and of the update, all
-            without communication, s.
+        forward, backward, again, optimizer: time of layers in the passes, of recomputation and of the update,
+            all without communication, s.
         enter, leave: time that F and G take of compute and memory in the forward pass, s.
-        backward_compute, backward_memory, again_compute, again_memory, optimizer_compute, optimizer_memory: the
-            part of each that is compute and that is memory, with that of F and G, s.
+        backward_compute, backward_memory, again_compute, again_memory, optimizer_compute, optimizer_memory:
+            the part of each that is compute and that is memory, with that of F and G, s.
         flop: of both passes and the update, without recomputation.
         weights: number of weights.
-        working_bytes, stored_bytes, gradient_bytes: inputs of all layers, those that wait for the backward pass,
-            and gradients of outputs.
+        working_bytes, stored_bytes, gradient_bytes: inputs of all layers, those that wait for the backward
+            pass, and gradients of outputs.
     """
 
     forward: Any = 0.0
@@ -151,8 +151,8 @@ def _times(layers: Iterable[Layer], cluster: Cluster, sharers: Any) -> dict[Laye
 
 
 def _together(seconds: Callable[[Any], Any], sizes: Iterable[Any]) -> Callable[..., Iterator[Any]]:
-    """The times of any of the sizes, from one call for all of them; a number among the columns is 0, and its time
-    too.
+    """The times of any of the sizes, from one call for all of them; a number among the columns is 0, and its
+    time too.
     """
     columns = {id(size): size for size in sizes if np.ndim(size)}
     times = dict(zip(columns, seconds(np.stack(list(columns.values()))), strict=True))

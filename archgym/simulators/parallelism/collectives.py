@@ -8,8 +8,8 @@ and where the numbers between F and G of the next product are split by sequence
     F:                    forward all-gather,     backward reduce-scatter
     G:                    forward reduce-scatter, backward all-gather
 
-so that both passes of a block, with two F and two G, take equally long. `scattered_transfers` does the second in the
-last block of a chunk only, which sends to the next stage.
+so that both passes of a block, with two F and two G, take equally long. `scattered_transfers` does the second
+in the last block of a chunk only, which sends to the next stage.
 """
 
 from __future__ import annotations

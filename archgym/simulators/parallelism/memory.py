@@ -4,8 +4,8 @@ A stage of ceil(L / p) blocks keeps the inputs of
 
     k = min(M, p) (1 + (p - 1) / (v p))    microbatches     (min(M, p) for v = 1)
 
-in the interleaved one-forward-one-backward schedule, or under full recomputation a checkpoint A of each instead, and
-the inputs of one block.
+in the interleaved one-forward-one-backward schedule, or under full recomputation a checkpoint A of each
+instead, and the inputs of one block.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ def memory(model: LanguageModel, plan: Plans, block: Block) -> dict[str, Any]:
         "activation_bytes": block.working_bytes + np.where(full, 0, block.stored_bytes * (blocks * k - 1)),
         "checkpoint_bytes": np.where(full, blocks * k * checkpoint, 0),
         "activation_gradient_bytes": block.gradient_bytes,
-        "weight_gradient_bytes": block.weights * WEIGHT_GRADIENT_BYTES + weights / plan.sharers * (blocks - 1),
+        "weight_gradient_bytes": block.weights * WEIGHT_GRADIENT_BYTES
+        + weights / plan.sharers * (blocks - 1),
         "optimizer_bytes": block.weights * OPTIMIZER_BYTES / plan.sharers * blocks,
     }
     return {"memory_bytes": sum(parts.values()), **parts}

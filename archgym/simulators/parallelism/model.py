@@ -2,14 +2,14 @@
 
     step = M ceil(L / p) (forward + backward + recomputation) + update + exposed communication + bubble
 
-for M microbatches, L blocks and p stages, of the GPU with the most blocks. Modules, each with its equations: `layers`
-and `block` (flop, bytes and time of a block), `collectives` (tensor parallel communication), `schedule` (pipeline,
-data parallel communication) and `memory`.
+for M microbatches, L blocks and p stages, of the GPU with the most blocks. Modules, each with its equations:
+`layers` and `block` (flop, bytes and time of a block), `collectives` (tensor parallel communication),
+`schedule` (pipeline, data parallel communication) and `memory`.
 
-Source: Isaev et al., Calculon: a methodology and tool for high-level co-design of systems and large language models,
-SC 2023, and its code (calculon-ai/calculon, caa4b11), for training with 16-bit numbers, without offloading and
-without tiled overlap of tensor parallel communication. `literal=True` is that code to the last digits; the default
-corrects the window in which data parallel communication overlaps (`block._again`,
+Source: Isaev et al., Calculon: a methodology and tool for high-level co-design of systems and large language
+models, SC 2023, and its code (calculon-ai/calculon, caa4b11), for training with 16-bit numbers, without
+offloading and without tiled overlap of tensor parallel communication. `literal=True` is that code to the last
+digits; the default corrects the window in which data parallel communication overlaps (`block._again`,
 `schedule.exposed_data_exchange`). Embeddings and logits are not modelled.
 """
 
@@ -42,8 +42,8 @@ def simulate(
     - sequences_s, tokens_s: sequences and tokens per second of all GPUs.
     - mfu: model flop utilisation, `LanguageModel.flop_per_sequence` x batch / (GPUs x peak x step time).
     - efficiency: Calculon's total_efficiency: flop of all layers (not only products, and the update) without
-      recomputation on the GPU with the most blocks / (peak x step time). It is above mfu by the layers that are not
-      products, and where stages lack blocks.
+      recomputation on the GPU with the most blocks / (peak x step time). It is above mfu by the layers that
+      are not products, and where stages lack blocks.
     - bubble_share, communication_share: of the step time.
     - energy_j: step time x GPUs x power_w, only for clusters with a power.
 

@@ -1,18 +1,20 @@
-"""The pipeline's schedule: chunks, the bubble, and data parallel communication that the backward pass does not hide.
+"""The pipeline's schedule: chunks, the bubble, and data parallel communication that the backward pass does
+not hide.
 
-f, w are the times of a block forward and backward (with recomputation and tensor parallel communication), f_e, w_e of
-the last block of a chunk, which also sends to the next stage, and c = ceil(L / p) / v the blocks of a chunk:
+f, w are the times of a block forward and backward (with recomputation and tensor parallel communication),
+f_e, w_e of the last block of a chunk, which also sends to the next stage, and c = ceil(L / p) / v the blocks
+of a chunk:
 
     chunk  = (c - 1) (f + w) + f_e + w_e
     bubble = (p - 1) chunk + (v - 1) (p - M mod p) chunk [M mod p > 0] - the blocks that some stages lack
 
-Replicas exchange the gradients of a block in the time D. With overlap, all chunks but the last of a stage have p
-backward passes of a chunk to hide them, and the last chunk has the rest of its own:
+Replicas exchange the gradients of a block in the time D. With overlap, all chunks but the last of a stage
+have p backward passes of a chunk to hide them, and the last chunk has the rest of its own:
 
     exposed = D + (v - 1) max(c D - p O + p C u, c D u) + max((c - 1) D - O' + C' u, (c - 1) D u)
 
-where O is a chunk's backward pass without memory accesses and without communication on the same network, C its
-compute, u the share of a GPU that communication occupies, and O', C' the same of the last chunk's.
+where O is a chunk's backward pass without memory accesses and without communication on the same network, C
+its compute, u the share of a GPU that communication occupies, and O', C' the same of the last chunk's.
 """
 
 from __future__ import annotations
@@ -60,7 +62,7 @@ class Chunk:
 def make_chunk(
     model: LanguageModel, cluster: Cluster, plan: Plans, block: Block, exchange: TensorExchange
 ) -> Chunk:
-    """The chunk of a plan. A single stage sends nothing, but waits for a transfer's latency, as in Calculon."""
+    """The chunk of a plan. A single stage sends nothing, but waits for the latency, as in Calculon."""
     size = plan.m * model.sequence * model.hidden * NUMBER_BYTES
     sent = np.where(plan.p > 1, np.where(plan.scattered, size / plan.t, size), 0)
     transfer = seconds(cluster, plan.pipeline_network, "point_to_point", sent, 2.0)
@@ -81,7 +83,7 @@ def bubble(model: LanguageModel, plan: Plans, chunk: Chunk) -> Any:
 
 
 def data_exchange(cluster: Cluster, plan: Plans, block: Block) -> Any:
-    """Time D in which replicas exchange the gradients of a block and, sharing an optimizer, its weights; s."""
+    """Time D of the exchange of a block's gradients and, where they share an optimizer, its weights; s."""
     size, network, d = block.weights * NUMBER_BYTES, plan.data_network, plan.d
     scatter, gather, reduce = (
         seconds(cluster, network, operation, size, d)
@@ -95,11 +97,13 @@ def exposed_data_exchange(
 ) -> Any:
     """Data parallel communication that a step waits for, s.
 
-    Calculon's form differs in two ways, by which a faster link can make a step slower. Its exposed time is x where
-    x = c D - p O + p C u is above 0 and c D u elsewhere, and so jumps up where x falls to 0; the larger of both is
-    continuous. And of p transfers between stages on the same network it takes only as many from the window as
-    whole backward passes of a chunk fit into c D, a number that jumps too; here all p are, as communication of
-    tensor parallelism on the same network is.
+    Calculon's form differs in two ways, by each of which a faster link can make a step slower.
+
+    - Its exposed time is x where x = c D - p O + p C u is above 0 and c D u elsewhere: it jumps up where x
+      falls to 0. The larger of the two is continuous.
+    - Of p transfers between stages on the same network, it takes as many from the window p O as whole
+      backward passes of a chunk fit into c D: a number that jumps up where a chunk becomes faster. Here all p
+      are taken, as all of tensor parallel communication on the same network is.
     """
     p, v, c = plan.p, plan.v, chunk.c
     D = data_exchange(cluster, plan, block)
@@ -111,14 +115,14 @@ def exposed_data_exchange(
     shared = plan.data_network == plan.tensor_network
     o = chunk.w + hidden - np.where(shared, exchange.inner_again + exchange.inner, 0)
     o_e = chunk.w_e + hidden - np.where(shared, exchange.last_again + exchange.last, 0)
-    O = (c - 1) * o + o_e
+    chunk_window = (c - 1) * o + o_e
     transfers: Any = p
     if literal:
         rest = plan.M % p
         transfers = np.minimum(np.floor_divide(c * D, chunk.backward), np.where(rest > 0, rest, p))
     colliding = np.where(plan.data_network == plan.pipeline_network, transfers * chunk.transfer, 0)
-    chunks = c * D - (p * O - colliding) + p * c * compute * u
-    window = np.where(c > 1, O - chunk.transfer - (chunk.w + chunk.w_e) / 2 + update, 0)
+    chunks = c * D - (p * chunk_window - colliding) + p * c * compute * u
+    window = np.where(c > 1, chunk_window - chunk.transfer - (chunk.w + chunk.w_e) / 2 + update, 0)
     last = (c - 1) * D + compute * u - window
     if literal:
         chunks, last = np.where(chunks > 0, chunks, c * D * u), np.where(last > 0, last, (c - 1) * D * u)
