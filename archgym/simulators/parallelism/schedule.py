@@ -123,7 +123,7 @@ def exposed_data_exchange(
         transfers = np.minimum(np.floor_divide(c * D, chunk.backward), np.where(rest > 0, rest, p))
     colliding = np.where(plan.data_network == plan.pipeline_network, transfers * chunk.transfer, 0)
     chunks = c * D - (p * chunk_window - colliding) + p * c * compute * u
-    # O': without half of a block at each end, which has no other to hide it
+    # O': without the first block (taken as half an inner and half a last one), which has none before it
     window = np.where(c > 1, chunk_window - chunk.transfer - (chunk.w + chunk.w_e) / 2 + update, 0)
     last = (c - 1) * D + compute * u - window
     if literal:
