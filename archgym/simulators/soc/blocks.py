@@ -1,0 +1,215 @@
+"""Designs of a system on chip: processing elements, memories and buses, and where tasks and their data are.
+
+Buses form a tree. A processing element and a memory hang on one bus each. A task runs on one processing
+element and writes to one memory; it reads from the memories that its parents write to.
+
+Names of `SystemOnChip` are FARSI's: a CPU `A53_pe`; an accelerator `<task>_IP0_<unroll>_<clock>_pe`; a memory
+`GMEM_<width>_<clock>_mem` (DRAM) or `LMEM_<width>_<clock>_mem` (SRAM); a bus `LMEM_ic_<width>_<clock>_ic`.
+Clocks are in 100 MHz, a width k means 4 x 2^k bytes per cycle, for each direction. FARSI's tasks `souurce` and
+`siink` are our `source` and `sink`, and its suffix `_fxp_cloned` of tasks is left out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from archgym.errors import ArchGymError, unknown
+from archgym.simulators.soc.workload import Workload
+from archgym.space import Array
+
+HZ = 1e8  # of a clock of 1
+_ACCELERATOR = re.compile(r"(.+)_IP0_(\d+)_(\d+)_pe")
+_MEMORY = re.compile(r"([GL])MEM_([0-5])_(\d+)_mem")
+_BUS = re.compile(r"LMEM_ic_([0-5])_(\d+)_ic")
+_OURS = {"souurce": "source", "siink": "sink"}
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """B designs: T tasks, up to P processing elements, M memories and N buses each, unused ones included.
+
+    Attributes:
+        pe: processing element of each task, [B, T].
+        pe_rate: its instructions per second for the task, [B, T].
+        pe_per_joule: its instructions per joule for the task, [B, T].
+        pe_area_mm2: area of each processing element, 0 where unused, [B, P].
+        pe_bus: bus of each task's processing element, [B, T].
+        memory: memory that each task writes to, [B, T].
+        memory_rate: bytes per second in each direction, [B, M].
+        memory_dram: DRAM rather than SRAM, [B, M].
+        memory_bus: bus of each memory, [B, M].
+        bus_rate: bytes per second in each direction, [B, N].
+        bus_parent: bus that each bus hangs on, -1 for none, [B, N].
+        order: rank of each task among those launched at once, [B, T]; None for the workload's own.
+    """
+
+    pe: Array
+    pe_rate: Array
+    pe_per_joule: Array
+    pe_area_mm2: Array
+    pe_bus: Array
+    memory: Array
+    memory_rate: Array
+    memory_dram: Array
+    memory_bus: Array
+    bus_rate: Array
+    bus_parent: Array
+    order: Array | None = None
+
+    def rows(self, rows: slice) -> Blocks:
+        """Some of the designs."""
+        return Blocks(**{name: value if value is None else value[rows] for name, value in vars(self).items()})
+
+
+@dataclass(frozen=True)
+class SystemOnChip:
+    """One design by its blocks.
+
+    Attributes:
+        pes, memories, buses: names of the blocks.
+        pe_bus, memory_bus: bus of each processing element and memory, by position.
+        bus_parent: bus that each bus hangs on, -1 for none.
+        task_pe, task_memory: processing element and memory of each task, by position.
+        order: tasks by rank among those launched at once; none for the workload's order.
+    """
+
+    pes: Sequence[str]
+    memories: Sequence[str]
+    buses: Sequence[str]
+    pe_bus: Sequence[int]
+    memory_bus: Sequence[int]
+    bus_parent: Sequence[int]
+    task_pe: Sequence[int]
+    task_memory: Sequence[int]
+    order: Sequence[str] = ()
+
+
+def our_name(task: str) -> str:
+    """Our name of FARSI's task."""
+    return _OURS.get(task, task.removesuffix("_fxp_cloned"))
+
+
+def blocks_of(workload: Workload, systems: Sequence[SystemOnChip]) -> Blocks:
+    """Designs as columns.
+
+    Raises:
+        ArchGymError: an unknown block, a block without a bus, a bus without processing element or memory, or
+            an accelerator that hosts another task.
+    """
+    tasks = len(workload.names)
+    pes, memories, buses = (
+        max(len(getattr(system, blocks)) for system in systems) for blocks in ("pes", "memories", "buses")
+    )
+    size = len(systems)
+    found = Blocks(
+        pe=np.array([_positions(s, "task_pe", "pes", tasks) for s in systems]),
+        pe_rate=np.ones((size, tasks)),
+        pe_per_joule=np.ones((size, tasks)),
+        pe_area_mm2=np.zeros((size, pes)),
+        pe_bus=np.zeros((size, tasks), np.int64),
+        memory=np.array([_positions(s, "task_memory", "memories", tasks) for s in systems]),
+        memory_rate=np.ones((size, memories)),
+        memory_dram=np.zeros((size, memories), bool),
+        memory_bus=np.zeros((size, memories), np.int64),
+        bus_rate=np.ones((size, buses)),
+        bus_parent=np.full((size, buses), -1),
+        order=np.array([_ranks(s, workload) for s in systems]),
+    )
+    for row, system in enumerate(systems):
+        _check_tree(system)
+        for pe, name in enumerate(system.pes):
+            hosted = [t for t in range(tasks) if system.task_pe[t] == pe]
+            rates, per_joule, found.pe_area_mm2[row, pe] = _pe(workload, name, hosted)
+            found.pe_rate[row, hosted], found.pe_per_joule[row, hosted] = rates, per_joule
+            found.pe_bus[row, hosted] = system.pe_bus[pe]
+        for memory, name in enumerate(system.memories):
+            found.memory_rate[row, memory] = _rate("memory", name, _MEMORY)
+            found.memory_dram[row, memory] = name.startswith("G")
+        found.memory_bus[row, : len(system.memories)] = system.memory_bus
+        found.bus_rate[row, : len(system.buses)] = [_rate("bus", name, _BUS) for name in system.buses]
+        found.bus_parent[row, : len(system.buses)] = system.bus_parent
+    return found
+
+
+def _positions(system: SystemOnChip, column: str, blocks: str, count: int) -> list[int]:
+    """Positions of blocks, one for each of `count` tasks, memories or processing elements."""
+    found, most = list(getattr(system, column)), len(getattr(system, blocks))
+    if len(found) != count:
+        raise ArchGymError(f"expected {count} positions in {column}, got {len(found)}")
+    for position in found:
+        if not 0 <= position < most:
+            raise ArchGymError(f"expected positions in {column} from 0 to {most - 1}, got {position}")
+    return found
+
+
+def _ranks(system: SystemOnChip, workload: Workload) -> list[int]:
+    """Rank of each task."""
+    if not system.order:
+        return list(range(len(workload.names)))
+    ranks = {task: rank for rank, task in enumerate(system.order)}
+    if sorted(ranks) != sorted(workload.names):
+        raise ArchGymError(
+            f"expected an order of all {len(workload.names)} tasks, got {' '.join(system.order)}"
+        )
+    return [ranks[name] for name in workload.names]
+
+
+def _check_tree(system: SystemOnChip) -> None:
+    """Refuse blocks without a bus, buses without blocks, and buses that are not a tree."""
+    if len(system.bus_parent) != len(system.buses):
+        raise ArchGymError(
+            f"expected {len(system.buses)} positions in bus_parent, got {len(system.bus_parent)}"
+        )
+    for kind, blocks, attached in (("pe", "pes", system.pe_bus), ("memory", "memories", system.memory_bus)):
+        names = getattr(system, blocks)
+        if len(attached) != len(names):
+            raise ArchGymError(f"expected {len(names)} positions in {kind}_bus, got {len(attached)}")
+        for name, bus in zip(names, attached, strict=True):
+            if not 0 <= bus < len(system.buses):
+                raise ArchGymError(
+                    f"{name} is not connected to a bus ({bus}); give it one of {len(system.buses)}"
+                )
+    for bus, name in enumerate(system.buses):
+        for kind, attached in (("processing element", system.pe_bus), ("memory", system.memory_bus)):
+            if bus not in attached:
+                raise ArchGymError(f"bus {bus} ({name}) has no {kind}; attach one, or leave the bus out")
+        parent = system.bus_parent[bus]
+        if not (parent == -1 if bus == 0 else 0 <= parent < bus):
+            expected = "-1" if bus == 0 else f"a bus before it, 0 to {bus - 1}"
+            raise ArchGymError(f"expected {expected} as bus_parent of bus {bus}, got {parent}")
+
+
+def _pe(workload: Workload, name: str, hosted: list[int]) -> tuple[Array, Array, float]:
+    """Rates, instructions per joule and area of a processing element for the tasks that it hosts."""
+    if name == "A53_pe":
+        cpu = workload.cpu
+        idle = set(hosted) <= {workload.root, workload.last}
+        ones = np.ones(len(hosted))
+        return cpu.rate * ones, cpu.per_joule * ones, 0.0 if idle else cpu.area_mm2
+    match = _ACCELERATOR.fullmatch(name)
+    task = our_name(match[1]) if match else ""
+    if match is None or task not in workload.names:
+        raise unknown("processing element", name, ["A53_pe", *(f"{n}_IP0_1_1_pe" for n in workload.names)])
+    t, unroll, clock = workload.names.index(task), int(match[2]), int(match[3])
+    if unroll not in workload.unrolls(t) or clock < 1:
+        allowed = ", ".join(map(str, workload.unrolls(t))) or "no accelerator"
+        raise ArchGymError(f"expected an unroll of {task} ({allowed}) and a clock >= 1, got {name}")
+    if others := [workload.names[h] for h in hosted if h != t]:
+        raise ArchGymError(f"{name} hosts {others[0]}, but runs only {task}; use a CPU")
+    of = workload.accelerators
+    per_joule = 1 / (unroll * of.joules_per_instruction[t])
+    area = unroll * float(of.area_mm2[t])
+    return np.full(len(hosted), unroll * clock * of.rate[t]), np.full(len(hosted), per_joule), area
+
+
+def _rate(kind: str, name: str, pattern: re.Pattern[str]) -> float:
+    """Bytes per second of a memory or bus."""
+    match = pattern.fullmatch(name)
+    if match is None or int(match[match.lastindex or 0]) < 1:
+        raise ArchGymError(f"unknown {kind} {name!r}; expected {pattern.pattern} with a clock >= 1")
+    *_, width, clock = match.groups()
+    return 4 * 2.0 ** int(width) * int(clock) * HZ

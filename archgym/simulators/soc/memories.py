@@ -1,0 +1,62 @@
+"""Energy and area of memories by kind and size.
+
+    size class  k = ceil(max(peak bytes, 2048) / 256,000)
+    energy      bytes read x read_pj_per_byte(kind, k) + bytes written x write_pj_per_byte(kind, k)
+    area        area_mm2(kind, k)
+
+Source: memories.csv, computed with CACTI as FARSI (facebookresearch/Project_FARSI) runs it, for 1 to 199
+classes: SRAM as `ram` of itrs-lop cells, DRAM as `main memory` of comm-dram cells, 16 B per access. Energy has
+FARSI's technology factor of 0.064 and area that of 0.07. The table has neither leakage nor a cost of
+bandwidth: a memory's width and clock enter neither energy nor area.
+"""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from archgym.space import Array
+
+CLASS_BYTES = 256_000
+LEAST_BYTES = 2_048
+LARGEST_BYTES = 199 * CLASS_BYTES
+KINDS = ("sram", "dram")
+
+
+@dataclass(frozen=True)
+class Memories:
+    """Figures of memories, [2 kinds (SRAM, DRAM), classes]; NaN in class 0, which does not occur, and in the
+    last class, of memories that are larger than the table.
+
+    Attributes:
+        read, write: energy in J per byte.
+        area_mm2: area in mm2.
+    """
+
+    read: Array
+    write: Array
+    area_mm2: Array
+
+
+@cache
+def memories() -> Memories:
+    """The table of memories."""
+    found = np.full((3, 2, LARGEST_BYTES // CLASS_BYTES + 2), np.nan)
+    with Path(__file__).with_name("memories.csv").open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            found[:, KINDS.index(row["kind"]), int(row["size_bytes"]) // CLASS_BYTES] = (
+                float(row["read_pj_per_byte"]) * 1e-12,
+                float(row["write_pj_per_byte"]) * 1e-12,
+                float(row["area_mm2"]),
+            )
+    return Memories(*found)
+
+
+def size_class(peak_bytes: Array) -> Array:
+    """The size class of memories, the last one for those that are larger than the table."""
+    size = np.maximum(np.ceil(peak_bytes - 1e-6), LEAST_BYTES)
+    return np.minimum(np.ceil(size / CLASS_BYTES), LARGEST_BYTES // CLASS_BYTES + 1).astype(np.int64)

@@ -1,0 +1,431 @@
+"""FARSI's phase-driven simulation of a system on chip, vectorised over designs.
+
+A task t with w_t instructions reads the D_pt bytes of each edge from its parents' memories and writes those of
+its own edges to one memory, on the path through the tree of buses. A *pipe* leads out of a bus, to a memory or
+to a neighbouring bus; directions d (read, write) have pipes of their own, of equal capacity. Through pipe q a
+task carries B_tqd bytes in bursts; its share of a pipe is by units, u.
+
+    bursts      n_t = floor(min_p D_pt / 1024); 1 where that is 0, or larger than w_t or an edge written.
+                u of an edge = floor(D / n_t)
+    compute     R_t <= rate of t's processing element
+    memory m    R_t <= C_m u_t / (sum over running s of u_s, through the pipe to m) w_t / B_tmd
+    bus b       R_t <= C_b / n(q) share_t(b) w_t / B_tbd for each pipe q out of b that t uses,
+                n(q) = pipes into b with running tasks that go on to q; a task of a processing element on b
+                       counts as one, a neighbouring bus's pipe as one with all its tasks
+                share_t(b) = 1 from a processing element on b, else u_t / sum u_s on the pipe from which t comes
+                B_tbd = all that t carries through b in direction d
+    phase       R_t the least of these in instructions per second; dt = min left_t / R_t; left_t -= R_t dt
+    complete    t when left_t / w_t <= 0.01: what remains is dropped
+    launch      t when all its parents have completed. A free processing element runs the task launched last,
+                of those launched at once the first in order
+    energy      sum over running t of R_t dt / (instructions per J) + bytes read and written x J per byte
+    memory      t's bytes are allocated when it is launched. When t completes, for each parent p in turn: if
+                all children of p are among the completed ones, p's bytes are freed, and those children leave
+                that set, so that a child of several parents frees the first only. The source's bytes stay
+    area        processing elements in use + memories, of the size of their peak
+    power       largest mean power of windows. A window ends with the phase that exceeds what is left of 10 ms
+
+Tasks without work take phases of no length. FARSI counts a window's bounds in phases of some length, but reads
+energies and lengths at those positions among all phases; `literal` keeps that.
+
+Source: Boroujerdian et al., "FARSI: An Early-stage Design Space Exploration Framework to Tame the
+Domain-specific System-on-chip Complexity", ACM TECS 2023, and its code (facebookresearch/Project_FARSI).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from archgym.simulators.soc.blocks import Blocks
+from archgym.simulators.soc.memories import memories, size_class
+from archgym.simulators.soc.traffic import Flows, edges_of, flows_of
+from archgym.simulators.soc.workload import Workload
+from archgym.space import Array
+
+COMPLETE = 0.99  # progress of a task that counts as completed
+WINDOW_S = 0.010
+CHUNK = 1000  # designs at a time
+BOUNDS = ("compute_s", "memory_s", "bus_s")
+
+
+def simulate(workload: Workload, blocks: Blocks, *, literal: bool = False) -> dict[str, Array]:
+    """Latency, energy, power and area of designs.
+
+    Args:
+        workload: the task graph.
+        blocks: B designs.
+        literal: FARSI's own bounds of power windows, rather than correct ones.
+
+    Returns:
+        Columns [B]: latency_s, energy_j, power_w, area_mm2, peak_bytes of all memories, memory_bytes of the
+        largest, phases, and the seconds that compute, memory and bus bound the task that ends a phase:
+        compute_s, memory_s, bus_s. Energy, power and area are NaN where a memory is larger than the table.
+    """
+    starts = range(0, len(blocks.pe), CHUNK)
+    parts = [_simulate(workload, blocks.rows(slice(s, s + CHUNK)), literal) for s in starts]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _simulate(workload: Workload, blocks: Blocks, literal: bool) -> dict[str, Array]:
+    """The columns of at most CHUNK designs."""
+    batch = _batch(workload, blocks)
+    state = _start(batch)
+    history = []
+    while True:
+        _launch(batch, state)
+        _choose(batch, state)
+        if not len(state.running):
+            return _columns(batch, state, history, literal)
+        history.append(_advance(batch, state))
+        _complete(batch, state)
+
+
+# --- constants and state ---
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """The task graph, as the loop uses it.
+
+    Attributes:
+        child: whether a task (row) has another as its child, [T, T].
+        children: children of each task one after another.
+        first_child, child_count: where those of each task are among them, [T].
+        parents: parents of each task, -1 after the last, [T, most].
+        allocated: bytes that a task allocates, [T].
+        freed: those that are ever freed, [T].
+        last: the task whose completion is the latency.
+    """
+
+    child: Array
+    children: Array
+    first_child: Array
+    child_count: Array
+    parents: Array
+    allocated: Array
+    freed: Array
+    last: int
+
+
+@lru_cache(maxsize=64)
+def _graph(workload: Workload) -> Graph:
+    tasks = len(workload.names)
+    child = np.zeros((tasks, tasks), bool)
+    child[workload.parents, workload.children] = True
+    before = [workload.parents[workload.children == t].tolist() for t in range(tasks)]
+    most = max(map(len, before))
+    written, works = edges_of(workload).written_bytes, workload.work > 0
+    count = child.sum(1)
+    return Graph(
+        child=child,
+        children=np.nonzero(child)[1],
+        first_child=np.cumsum(count) - count,
+        child_count=count,
+        parents=np.array([each + [-1] * (most - len(each)) for each in before]),
+        allocated=np.where(works | (np.arange(tasks) == workload.root), written, 0),
+        freed=np.where(works, written, 0),
+        last=workload.last,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Constants of B designs. Tasks are numbered design x T + task, memories design x M + memory, and
+    processing elements design x P + element.
+
+    Attributes:
+        work, rate, per_joule: of each task, [B x T].
+        pe, memory: processing element, and memory that it writes to, of each task, [B x T].
+        rank: T - order of each task, [B x T].
+    """
+
+    graph: Graph
+    blocks: Blocks
+    flows: Flows
+    size: int
+    tasks: int
+    work: Array
+    rate: Array
+    per_joule: Array
+    pe: Array
+    memory: Array
+    rank: Array
+
+
+def _batch(workload: Workload, blocks: Blocks) -> Batch:
+    size, tasks = blocks.pe.shape
+    design = np.arange(size)[:, None]
+    order = np.arange(tasks) if blocks.order is None else blocks.order
+    return Batch(
+        graph=_graph(workload),
+        blocks=blocks,
+        flows=flows_of(workload, blocks),
+        size=size,
+        tasks=tasks,
+        work=np.tile(workload.work, size),
+        rate=blocks.pe_rate.reshape(-1),
+        per_joule=blocks.pe_per_joule.reshape(-1),
+        pe=(design * blocks.pe_area_mm2.shape[1] + blocks.pe).reshape(-1),
+        memory=(design * blocks.memory_bus.shape[1] + blocks.memory).reshape(-1),
+        rank=np.broadcast_to(tasks - 1 - order, (size, tasks)).reshape(-1),
+    )
+
+
+@dataclass(eq=False)
+class State:
+    """Where all designs of a batch are.
+
+    Attributes:
+        step: phases so far, those of no length included.
+        clock: time, [B].
+        completed: time at which each task completed, [B x T].
+        left: instructions left of each task, [B x T].
+        parents_left: parents that have not completed, [B x T].
+        key: rank of a launched task: later ones larger, then those first in order, [B x T].
+        ready: tasks to launch.
+        waiting: launched tasks that do not run.
+        running: tasks that run, ascending.
+        busy: whether a processing element runs a task, [B x P].
+        pending: completed tasks whose parents' bytes are not freed, [B, T].
+        held, peak: bytes in memories, and the most so far, [B x M].
+        bounds: seconds bound by compute, memory and bus, [3, B].
+    """
+
+    step: int
+    clock: Array
+    completed: Array
+    left: Array
+    parents_left: Array
+    key: Array
+    ready: Array
+    waiting: Array
+    running: Array
+    busy: Array
+    pending: Array
+    held: Array
+    peak: Array
+    bounds: Array
+
+
+@dataclass(frozen=True, eq=False)
+class Phase:
+    """One phase of each design.
+
+    Attributes:
+        seconds: length, 0 for tasks without work and after a design's end, [B].
+        joules: energy of processing elements, [B].
+        moved: bytes read from and written to memories, [B, 2, M].
+    """
+
+    seconds: Array
+    joules: Array
+    moved: Array
+
+
+def _start(batch: Batch) -> State:
+    """No task has been launched; the source is ready."""
+    size, tasks, none = batch.size, batch.tasks, np.zeros(0, np.int64)
+    parents = batch.graph.child.sum(0)
+    memories = batch.blocks.memory_bus.size
+    return State(
+        step=0,
+        clock=np.zeros(size),
+        completed=np.zeros(size * tasks),
+        left=batch.work.copy(),
+        parents_left=np.tile(parents, size),
+        key=np.zeros(size * tasks, np.int64),
+        ready=np.flatnonzero(np.tile(parents == 0, size)),
+        waiting=none,
+        running=none,
+        busy=np.zeros(batch.blocks.pe_area_mm2.size, bool),
+        pending=np.zeros((size, tasks), bool),
+        held=np.zeros(memories),
+        peak=np.zeros(memories),
+        bounds=np.zeros((3, size)),
+    )
+
+
+# --- steps of the loop ---
+
+
+def _launch(batch: Batch, state: State) -> None:
+    """Tasks whose parents have completed allocate what they write, and wait."""
+    ready = state.ready
+    state.key[ready] = state.step * batch.tasks + batch.rank[ready]
+    memory = batch.memory[ready]
+    state.held += np.bincount(memory, batch.graph.allocated[ready % batch.tasks], len(state.held))
+    state.peak[memory] = np.maximum(state.peak[memory], state.held[memory])
+    state.waiting = np.concatenate([state.waiting, ready])
+
+
+def _choose(batch: Batch, state: State) -> None:
+    """Each free processing element runs the waiting task of the largest key."""
+    free = ~state.busy[batch.pe[state.waiting]]
+    candidates = state.waiting[free]
+    pe, key = batch.pe[candidates], state.key[candidates]
+    best = np.full(len(state.busy), -1)
+    np.maximum.at(best, pe, key)
+    first = best[pe] == key
+    chosen = candidates[first]
+    state.busy[pe[first]] = True
+    state.waiting = np.concatenate([state.waiting[~free], candidates[~first]])
+    state.running = np.sort(np.concatenate([state.running, chosen]))
+
+
+def _advance(batch: Batch, state: State) -> Phase:
+    """All designs go on until the first of their running tasks ends."""
+    size, tasks = batch.size, batch.tasks
+    design = state.running // tasks
+    still = np.zeros(size, bool)  # a task without work ends at once
+    still[design[batch.work[state.running] == 0]] = True
+    running = state.running[~still[design]]
+    state.step += 1
+    memories = batch.blocks.memory_bus.shape[1]
+    if not len(running):
+        return Phase(np.zeros(size), np.zeros(size), np.zeros((size, 2, memories)))
+    flow, begin = batch.flows.of(running)
+    rate, bound = _rates(batch, running, flow, begin)
+    design = running // tasks
+    first = np.flatnonzero(np.diff(design, prepend=-1))
+    design = design[first]
+    count = np.diff(first, append=len(running))
+    time = state.left[running] / rate
+    length = np.minimum.reduceat(time, first)
+    instructions = rate * np.repeat(length, count)
+    state.left[running] -= instructions
+    state.clock[design] += length
+    ends = np.flatnonzero(time == np.repeat(length, count))
+    ends = ends[np.diff(running[ends] // tasks, prepend=-1) > 0]
+    state.bounds[bound[ends], design] += length
+    seconds, joules = np.zeros(size), np.zeros(size)
+    seconds[design] = length
+    joules[design] = np.add.reduceat(instructions / batch.per_joule[running], first)
+    return Phase(seconds, joules, _moved(batch, running, instructions, flow, begin))
+
+
+def _rates(batch: Batch, running: Array, flow: Array, begin: Array) -> tuple[Array, Array]:
+    """Instructions per second of running tasks, and what bounds each: a position in BOUNDS."""
+    flows = batch.flows
+    pipe, entry = flows.pipe[flow], flows.entry[flow]
+    units = np.bincount(pipe, flows.units[flow], flows.pipes + 1)
+    units[flows.pipes] = 1.0  # processing elements have pipes of their own
+    own = entry == flows.pipes
+    ways = np.bincount(pipe[own], minlength=flows.pipes)
+    if not own.all():  # a pipe between buses counts once for all its tasks
+        pairs = np.unique(pipe[~own] * flows.ways + entry[~own] % flows.ways)
+        ways += np.bincount(pairs // flows.ways, minlength=flows.pipes)
+    memory = np.minimum.reduceat(flows.memory_bound[flow] / units[pipe], begin)
+    bus = np.minimum.reduceat(flows.bus_bound[flow] / (units[entry] * ways[pipe]), begin)
+    compute = batch.rate[running]
+    rate = np.minimum(np.minimum(compute, memory), bus)
+    return rate, np.where(rate == compute, 0, np.where(rate == memory, 1, 2))
+
+
+def _moved(batch: Batch, running: Array, instructions: Array, flow: Array, begin: Array) -> Array:
+    """Bytes read from and written to memories, [B, 2, M]."""
+    flows, memories = batch.flows, batch.blocks.memory_bus.shape[1]
+    share = np.repeat(instructions / batch.work[running], np.diff(begin, append=len(flow)))
+    moved = np.bincount(flows.pipe[flow], flows.data[flow] * share, flows.pipes)
+    return moved.reshape(batch.size, 2, flows.ways)[:, :, :memories]
+
+
+def _complete(batch: Batch, state: State) -> None:
+    """Tasks without work left leave their processing elements, free memory and make children ready."""
+    running, graph, tasks = state.running, batch.graph, batch.tasks
+    work = batch.work[running]
+    with np.errstate(invalid="ignore"):
+        ended = (work == 0) | (1 - state.left[running] / work >= COMPLETE)
+    done = running[ended]
+    state.running = running[~ended]
+    state.completed[done] = state.clock[done // tasks]
+    state.busy[batch.pe[done]] = False
+    task = done % tasks
+    count = graph.child_count[task]
+    begin = np.cumsum(count) - count
+    which = np.repeat(graph.first_child[task] - begin, count) + np.arange(int(count.sum()))
+    children = np.repeat(done - task, count) + graph.children[which]
+    np.subtract.at(state.parents_left, children, 1)
+    state.ready = np.unique(children[state.parents_left[children] == 0])
+    design = done // tasks
+    first = np.flatnonzero(np.diff(design, prepend=-1))
+    nth = np.arange(len(done)) - np.repeat(first, np.diff(first, append=len(done)))
+    for n in range(int(nth.max(initial=-1)) + 1):
+        _free(batch, state, done[nth == n])
+
+
+def _free(batch: Batch, state: State, done: Array) -> None:
+    """Free what the parents of completed tasks wrote, one task of each design, where no child needs it."""
+    graph = batch.graph
+    design, task = done // batch.tasks, done % batch.tasks
+    state.pending[design, task] = True
+    for nth in range(graph.parents.shape[1]):
+        parent = graph.parents[task, nth]
+        design, task, parent = (each[parent >= 0] for each in (design, task, parent))
+        siblings = graph.child[parent]
+        whole = (state.pending[design] | ~siblings).all(1)
+        rows, freed = design[whole], parent[whole]
+        state.held[batch.memory[rows * batch.tasks + freed]] -= graph.freed[freed]
+        state.pending[rows] &= ~siblings[whole]
+
+
+# --- results ---
+
+
+def _columns(batch: Batch, state: State, history: list[Phase], literal: bool) -> dict[str, Array]:
+    """The columns of `simulate`."""
+    size, blocks, table = batch.size, batch.blocks, memories()
+    kind, peak = blocks.memory_dram.astype(np.int64), state.peak.reshape(size, -1)
+    at = kind, size_class(peak)
+    used = np.bincount(batch.memory, np.tile(batch.graph.allocated, size), state.peak.size) > 0
+    area = blocks.pe_area_mm2.sum(1) + np.where(used.reshape(peak.shape), table.area_mm2[at], 0).sum(1)
+    per_byte = np.stack([table.read[at], table.write[at]], axis=1)
+    seconds = np.array([np.zeros(size), *(phase.seconds for phase in history)])
+    joules = np.array([np.zeros(size), *(_joules(phase, per_byte) for phase in history)])
+    return {
+        "latency_s": state.completed.reshape(size, -1)[:, batch.graph.last],
+        "energy_j": np.cumsum(joules, 0)[-1],
+        "power_w": _power(seconds, joules, literal),
+        "area_mm2": area,
+        "peak_bytes": peak.sum(1),
+        "memory_bytes": peak.max(1),
+        "phases": (seconds > 0).sum(0).astype(np.float64),
+        **dict(zip(BOUNDS, state.bounds, strict=True)),
+    }
+
+
+def _joules(phase: Phase, per_byte: Array) -> Array:
+    """Energy of a phase in each design."""
+    return phase.joules + (phase.moved * per_byte).sum((1, 2))
+
+
+def _power(seconds: Array, joules: Array, literal: bool) -> Array:
+    """The largest mean power of windows, of phases [phases, B], the first of no length.
+
+    A window ends with the phase that exceeds what is left of 10 ms; the last one with the run.
+    """
+    phases, size = seconds.shape
+    until, energy = (np.concatenate([np.zeros((1, size)), np.cumsum(each, 0)]) for each in (seconds, joules))
+    positive = seconds > 0
+    # position after each phase: FARSI counts phases of some length only
+    after = (
+        np.cumsum(positive, 0)
+        if literal
+        else np.broadcast_to(np.arange(1, phases + 1)[:, None], seconds.shape)
+    )
+    columns = np.arange(size)
+    begin, left, most = np.zeros(size, np.int64), np.full(size, WINDOW_S), np.zeros(size)
+
+    def mean(end: Array) -> Array:
+        length = until[end, columns] - until[begin, columns]
+        spent = energy[end, columns] - energy[begin, columns]
+        return np.divide(spent, length, out=np.zeros(size), where=length > 1e-18)
+
+    for n in range(phases):
+        closes = positive[n] & (seconds[n] > left)
+        most = np.where(closes, np.maximum(most, mean(after[n])), most)
+        begin = np.where(closes, after[n], begin)
+        left = np.where(closes, WINDOW_S, left - seconds[n])
+    return np.maximum(most, mean(np.full(size, phases)))
