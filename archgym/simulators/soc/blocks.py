@@ -3,17 +3,23 @@
 Buses form a tree. A processing element and a memory hang on one bus each. A task runs on one processing
 element and writes to one memory; it reads from the memories that its parents write to.
 
-Names of `SystemOnChip` are FARSI's: a CPU `A53_pe`; an accelerator `<task>_IP0_<unroll>_<clock>_pe`; a memory
-`GMEM_<width>_<clock>_mem` (DRAM) or `LMEM_<width>_<clock>_mem` (SRAM); a bus `LMEM_ic_<width>_<clock>_ic`.
-Clocks are in 100 MHz, a width k means 4 x 2^k bytes per cycle, for each direction. FARSI's tasks `souurce` and
-`siink` are our `source` and `sink`, and its suffix `_fxp_cloned` of tasks is left out.
+Names of `SystemOnChip` are FARSI's, with clocks in 100 MHz, and a width k for 4 x 2^k bytes per cycle in each
+direction:
+
+    A53_pe                           the CPU of the workload's library
+    <task>_IP0_<unroll>_<clock>_pe   the accelerator of a task
+    GMEM_<width>_<clock>_mem         DRAM
+    LMEM_<width>_<clock>_mem         SRAM
+    LMEM_ic_<width>_<clock>_ic       a bus
+
+FARSI's tasks `souurce` and `siink` are `source` and `sink` here, and its suffix `_fxp_cloned` is left out.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -60,9 +66,49 @@ class Blocks:
     bus_parent: Array
     order: Array | None = None
 
+    def __post_init__(self) -> None:
+        _check_rates(self)
+        _check_positions(self)
+
     def rows(self, rows: slice) -> Blocks:
         """Some of the designs."""
-        return Blocks(**{name: value if value is None else value[rows] for name, value in vars(self).items()})
+        return replace(self, **{name: value[rows] for name, value in vars(self).items() if value is not None})
+
+
+def _check_rates(blocks: Blocks) -> None:
+    """Refuse rates that are not positive."""
+    for name in ("pe_rate", "pe_per_joule", "memory_rate", "bus_rate"):
+        values = getattr(blocks, name)
+        wrong = ~(np.isfinite(values) & (values > 0))
+        if wrong.any():
+            raise ArchGymError(
+                f"expected {name} > 0, got {values[wrong][0]:g} in design {np.argwhere(wrong)[0, 0]}"
+            )
+
+
+def _check_positions(blocks: Blocks) -> None:
+    """Refuse positions of blocks that do not exist, and blocks that are not connected."""
+    size, buses = blocks.bus_parent.shape
+    pes, memories = blocks.pe_area_mm2.shape[1], blocks.memory_bus.shape[1]
+    for name, most in (("pe", pes), ("memory", memories), ("pe_bus", buses), ("memory_bus", buses)):
+        values = getattr(blocks, name)
+        if values.min() < 0 or values.max() >= most:
+            raise ArchGymError(f"expected {name} from 0 to {most - 1}, got {values.min()} to {values.max()}")
+    if (blocks.bus_parent >= np.arange(buses)).any():
+        raise ArchGymError("expected the parent of each bus among those before it, got a later one")
+    design = np.arange(size)[:, None]
+    connected = np.ones((size, buses), bool)
+    for bus in range(1, buses):
+        parent = blocks.bus_parent[:, bus]
+        connected[:, bus] = (parent >= 0) & connected[design[:, 0], parent]
+    memory_bus = blocks.memory_bus[design, blocks.memory]
+    loose = ~(connected[design, blocks.pe_bus] & connected[design, memory_bus])
+    if loose.any():
+        row, task = np.argwhere(loose)[0]
+        raise ArchGymError(
+            f"expected connected buses, got task {task} of design {row} with its processing element on bus "
+            f"{blocks.pe_bus[row, task]} and its memory on {memory_bus[row, task]}; give each bus a parent"
+        )
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,25 @@
 """Designs that were run through FARSI, against the model.
 
-A table is a CSV file, a design per row, with its blocks by name, separated by spaces (`pe_names`, `mem_names`,
-`bus_names`), positions (`pe_bus`, `bus_parent`, `mem_bus`, `task_pe`, `task_mem`; tasks in the workload's
-order), `workload`, FARSI's `kernel_order` of tasks, and its figures `latency_s`, `energy_j`, `power_w` and
-`area_m2`.
+A table is a CSV file, a design per row:
+
+    workload                      name of the workload
+    pe_names, mem_names,
+    bus_names                     blocks by FARSI's names, separated by spaces
+    pe_bus, mem_bus, bus_parent   bus of each block by position; -1 for no parent
+    task_pe, task_mem             processing element and memory of each task, in the workload's order
+    kernel_order                  FARSI's order of tasks, for those launched at once; blank for the workload's
+    latency_s, energy_j,
+    power_w, area_m2              FARSI's figures
+
+Further columns are ignored.
 """
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,29 +28,32 @@ import numpy as np
 from archgym.errors import ArchGymError
 from archgym.files.archive import reading
 from archgym.simulators.soc.blocks import SystemOnChip, blocks_of, our_name
+from archgym.simulators.soc.memories import check_size
 from archgym.simulators.soc.phases import simulate
-from archgym.simulators.soc.workload import load_workload
+from archgym.simulators.soc.workload import Workload, load_workload
 from archgym.space import Array
 
 NAMES = ("pe_names", "mem_names", "bus_names")
 POSITIONS = ("pe_bus", "mem_bus", "bus_parent", "task_pe", "task_mem")
+# column -> the model's, and its unit in FARSI's
 METRICS = {
     "latency_s": ("latency_s", 1.0),
     "energy_j": ("energy_j", 1.0),
     "power_w": ("power_w", 1.0),
     "area_m2": ("area_mm2", 1e-6),
 }
-COLUMNS = ("workload", *NAMES, *POSITIONS, "kernel_order", *METRICS)
+ORDERS = ("recorded", "task")
+EQUAL = 1e-9  # relative difference of rows that count as equal
 MOST_BYTES = 64 << 20  # of a file
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Figures of all designs, FARSI's and the model's.
+    """Relative differences of the model's figures from FARSI's.
 
     Attributes:
-        workloads: workload of each row.
-        differences: relative difference of each metric, [rows].
+        workloads: workload of each row, [rows].
+        differences: metric -> differences without sign, [rows].
     """
 
     workloads: Array
@@ -48,39 +61,120 @@ class Comparison:
 
     @property
     def largest(self) -> dict[str, float]:
-        """The largest relative difference of each metric, without its sign."""
-        return {metric: float(np.abs(values).max()) for metric, values in self.differences.items()}
+        """The largest difference of each metric."""
+        return {metric: float(each.max()) for metric, each in self.differences.items()}
+
+    @property
+    def equal(self) -> float:
+        """Share of rows whose metrics all differ by at most EQUAL."""
+        return float(np.mean(np.max(list(self.differences.values()), axis=0) <= EQUAL))
+
+    def of(self, workload: str) -> Comparison:
+        """The rows of one workload."""
+        rows = self.workloads == workload
+        return Comparison(
+            self.workloads[rows], {metric: each[rows] for metric, each in self.differences.items()}
+        )
 
 
-def compare(path: Path, order: str = "recorded", *, literal: bool = True) -> Comparison:
-    """The model against a table of FARSI's designs.
+def compare(path: Path, order: str = "recorded") -> Comparison:
+    """The model, with FARSI's power windows, against a table of FARSI's designs.
 
     Args:
         path: the table.
-        order: "recorded" for FARSI's own order of tasks launched at once, "task" for the workload's.
-        literal: FARSI's own bounds of power windows.
+        order: order of tasks launched at once, "recorded" or "task", that of the workload.
 
     Raises:
-        ArchGymError: no such file, a missing column, an unknown workload or block.
+        ArchGymError: no such file, a missing column, an unknown workload or block, blocks that are not
+            connected, or a figure that is not a positive number.
     """
-    with reading(path, "a table of designs"):
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
+    if order not in ORDERS:
+        raise ArchGymError(f"expected the order as one of {', '.join(ORDERS)}, got {order!r}")
+    rows = _rows(path)
     workloads = np.array([row["workload"] for row in rows])
     differences = {metric: np.zeros(len(rows)) for metric in METRICS}
-    for name in np.unique(workloads):
-        workload = load_workload(name)
-        where = np.flatnonzero(workloads == name)
-        systems = [_system(rows[i], order) for i in where]
-        found = simulate(workload, blocks_of(workload, systems), literal=literal)
-        for metric, (ours, factor) in METRICS.items():
-            given = np.array([float(rows[i][metric]) for i in where])
-            differences[metric][where] = found[ours] * factor / given - 1
+    for name in dict.fromkeys(workloads.tolist()):
+        chosen = np.flatnonzero(workloads == name)
+        found = _differences(path, load_workload(name), [(n + 2, rows[n]) for n in chosen.tolist()], order)
+        for metric, each in found.items():
+            differences[metric][chosen] = each
     return Comparison(workloads, differences)
 
 
-def _system(row, order):
-    names = [row[c].split() for c in NAMES]
-    positions = [[int(x) for x in row[c].split()] for c in POSITIONS]
-    ranks = [our_name(t) for t in row["kernel_order"].split()] if order == "recorded" else []
-    return SystemOnChip(*names, *positions, ranks)
+def _rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a table, its columns checked."""
+    with reading(path, "a table of designs"):
+        if path.stat().st_size > MOST_BYTES:
+            raise ArchGymError(f"expected at most {MOST_BYTES >> 20} MiB")
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            table = csv.DictReader(file)
+            for column in ("workload", *NAMES, *POSITIONS, "kernel_order", *METRICS):
+                if column not in (table.fieldnames or ()):
+                    raise ArchGymError(f"it has no column {column}")
+            rows = list(table)
+        if not rows:
+            raise ArchGymError("it has no rows")
+    return rows
+
+
+def _differences(
+    path: Path, workload: Workload, rows: list[tuple[int, dict[str, str]]], order: str
+) -> dict[str, Array]:
+    """Differences of each metric for rows of one workload, with their line numbers."""
+    systems, given = [], []
+    for line, row in rows:
+        with _naming(path, line):
+            systems.append(_system(row, order))
+            given.append([_figure(metric, row[metric]) for metric in METRICS])
+            blocks_of(workload, systems[-1:])
+    found = simulate(workload, blocks_of(workload, systems), literal=True)
+    for (line, _), largest in zip(rows, found["memory_bytes"], strict=True):
+        with _naming(path, line):
+            check_size(largest)
+    return {
+        metric: np.abs(found[ours] * unit / figures - 1)
+        for (metric, (ours, unit)), figures in zip(METRICS.items(), np.array(given).T, strict=True)
+    }
+
+
+@contextmanager
+def _naming(path: Path, line: int) -> Iterator[None]:
+    """Put the file and the line before an error."""
+    try:
+        yield
+    except ArchGymError as error:
+        raise ArchGymError(f"{path}, line {line}: {error}") from None
+
+
+def _system(row: Mapping[str, str], order: str) -> SystemOnChip:
+    """The design of a row."""
+    cells = {column: (row[column] or "").split() for column in (*NAMES, *POSITIONS, "kernel_order")}
+    positions = {column: [_position(column, text) for text in cells[column]] for column in POSITIONS}
+    return SystemOnChip(
+        pes=cells["pe_names"],
+        memories=cells["mem_names"],
+        buses=cells["bus_names"],
+        pe_bus=positions["pe_bus"],
+        memory_bus=positions["mem_bus"],
+        bus_parent=positions["bus_parent"],
+        task_pe=positions["task_pe"],
+        task_memory=positions["task_mem"],
+        order=[our_name(task) for task in cells["kernel_order"]] if order == "recorded" else (),
+    )
+
+
+def _position(column: str, text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise ArchGymError(f"expected whole numbers in {column}, got {text!r}") from None
+
+
+def _figure(metric: str, text: str | None) -> float:
+    try:
+        value = float(text or "")
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise ArchGymError(f"expected a positive number as {metric}, got {text!r}")
+    return value

@@ -4,10 +4,10 @@
     energy      bytes read x read_pj_per_byte(kind, k) + bytes written x write_pj_per_byte(kind, k)
     area        area_mm2(kind, k)
 
-Source: memories.csv, computed with CACTI as FARSI (facebookresearch/Project_FARSI) runs it, for 1 to 199
-classes: SRAM as `ram` of itrs-lop cells, DRAM as `main memory` of comm-dram cells, 16 B per access. Energy has
-FARSI's technology factor of 0.064 and area that of 0.07. The table has neither leakage nor a cost of
-bandwidth: a memory's width and clock enter neither energy nor area.
+Source: memories.csv, computed with CACTI as FARSI (facebookresearch/Project_FARSI) runs it, up to 50.9 MB:
+SRAM as `ram` of itrs-lop cells, DRAM as `main memory` of comm-dram cells, 16 B per access. Energy includes
+FARSI's technology factor of 0.064, area that of 0.07. Leakage and bandwidth cost nothing: the width and clock
+of a memory enter neither energy nor area.
 """
 
 from __future__ import annotations
@@ -19,11 +19,13 @@ from pathlib import Path
 
 import numpy as np
 
+from archgym.errors import ArchGymError
 from archgym.space import Array
 
 CLASS_BYTES = 256_000
 LEAST_BYTES = 2_048
 LARGEST_BYTES = 199 * CLASS_BYTES
+ROUNDING = 1e-6  # bytes
 KINDS = ("sram", "dram")
 
 
@@ -58,5 +60,18 @@ def memories() -> Memories:
 
 def size_class(peak_bytes: Array) -> Array:
     """The size class of memories, the last one for those that are larger than the table."""
-    size = np.maximum(np.ceil(peak_bytes - 1e-6), LEAST_BYTES)
+    size = np.maximum(np.ceil(peak_bytes - ROUNDING), LEAST_BYTES)
     return np.minimum(np.ceil(size / CLASS_BYTES), LARGEST_BYTES // CLASS_BYTES + 1).astype(np.int64)
+
+
+def check_size(peak_bytes: float) -> None:
+    """Refuse a memory that is larger than the table.
+
+    Raises:
+        ArchGymError: it is.
+    """
+    if np.ceil(peak_bytes - ROUNDING) > LARGEST_BYTES:
+        raise ArchGymError(
+            f"expected memories of at most {LARGEST_BYTES:,} B, got one of {peak_bytes:,.0f} B; "
+            "spread tasks over more"
+        )

@@ -1,32 +1,30 @@
 """FARSI's phase-driven simulation of a system on chip, vectorised over designs.
 
-A task t with w_t instructions reads the D_pt bytes of each edge from its parents' memories and writes those of
-its own edges to one memory, on the path through the tree of buses. A *pipe* leads out of a bus, to a memory or
-to a neighbouring bus; directions d (read, write) have pipes of their own, of equal capacity. Through pipe q a
-task carries B_tqd bytes in bursts; its share of a pipe is by units, u.
+A task t has w_t instructions. It reads the D_pt bytes of each edge from the memory of its parent p and writes
+those of its own edges to one memory, along the path through the tree of buses. A pipe leads out of a bus, to
+a memory or to a neighbouring bus; reading and writing have pipes of their own, of equal capacity. B are the
+bytes of t in one direction, u its units on a pipe, and sums are over running tasks:
 
-    bursts      n_t = floor(min_p D_pt / 1024); 1 where that is 0, or larger than w_t or an edge written.
-                u of an edge = floor(D / n_t)
+    units       n_t = floor(min_p D_pt / 1024) bursts; 1 where that is 0, or larger than w_t or than an edge
+                that t writes. u = sum floor(D / n_t) over the edges that a pipe carries
     compute     R_t <= rate of t's processing element
-    memory m    R_t <= C_m u_t / (sum over running s of u_s, through the pipe to m) w_t / B_tmd
-    bus b       R_t <= C_b / n(q) share_t(b) w_t / B_tbd for each pipe q out of b that t uses,
-                n(q) = pipes into b with running tasks that go on to q; a task of a processing element on b
-                       counts as one, a neighbouring bus's pipe as one with all its tasks
-                share_t(b) = 1 from a processing element on b, else u_t / sum u_s on the pipe from which t comes
-                B_tbd = all that t carries through b in direction d
-    phase       R_t the least of these in instructions per second; dt = min left_t / R_t; left_t -= R_t dt
-    complete    t when left_t / w_t <= 0.01: what remains is dropped
+    memory m    R_t <= C_m (u_t / sum u) w_t / B_tm, units on the pipe to m
+    bus b       R_t <= C_b share_t(b) / n(q) w_t / B_tb for each pipe q out of b that t uses
+                share_t(b) = 1 where t's processing element is on b, else u_t / sum u on the pipe into b
+                n(q) = tasks of processing elements on b that go on to q + pipes into b with such tasks
+    phase       R_t is the least of these; dt = min left_t / R_t; left_t -= R_t dt
+    complete    t when 1 - left_t / w_t >= 0.99; what is left is dropped
     launch      t when all its parents have completed. A free processing element runs the task launched last,
                 of those launched at once the first in order
-    energy      sum over running t of R_t dt / (instructions per J) + bytes read and written x J per byte
+    energy      sum of R_t dt / instructions per J, + bytes read and written x J per byte
     memory      t's bytes are allocated when it is launched. When t completes, for each parent p in turn: if
-                all children of p are among the completed ones, p's bytes are freed, and those children leave
-                that set, so that a child of several parents frees the first only. The source's bytes stay
-    area        processing elements in use + memories, of the size of their peak
-    power       largest mean power of windows. A window ends with the phase that exceeds what is left of 10 ms
+                all children of p are in the set of completed tasks, p's bytes are freed, and those children
+                leave the set, so that a child of several parents frees only one. The source's bytes stay
+    area        processing elements in use, + memories of the size of their peak
+    power       largest mean of windows; a window ends with the phase that exceeds what is left of 10 ms
 
-Tasks without work take phases of no length. FARSI counts a window's bounds in phases of some length, but reads
-energies and lengths at those positions among all phases; `literal` keeps that.
+Tasks without work take phases of no length. FARSI counts the bounds of windows in phases of some length,
+but reads lengths and energies at those positions among all phases; `literal` keeps that.
 
 Source: Boroujerdian et al., "FARSI: An Early-stage Design Space Exploration Framework to Tame the
 Domain-specific System-on-chip Complexity", ACM TECS 2023, and its code (facebookresearch/Project_FARSI).
@@ -48,6 +46,7 @@ from archgym.space import Array
 COMPLETE = 0.99  # progress of a task that counts as completed
 WINDOW_S = 0.010
 CHUNK = 1000  # designs at a time
+ROUNDING = 1e-9  # relative difference of bounds that are equal
 BOUNDS = ("compute_s", "memory_s", "bus_s")
 
 
@@ -61,8 +60,8 @@ def simulate(workload: Workload, blocks: Blocks, *, literal: bool = False) -> di
 
     Returns:
         Columns [B]: latency_s, energy_j, power_w, area_mm2, peak_bytes of all memories, memory_bytes of the
-        largest, phases, and the seconds that compute, memory and bus bound the task that ends a phase:
-        compute_s, memory_s, bus_s. Energy, power and area are NaN where a memory is larger than the table.
+        largest, phases, and the seconds that compute, memory and bus bound the task that ends a phase (equal
+        bounds count as the first of these): compute_s, memory_s, bus_s. Energy, power and area are NaN where a memory is larger than the table.
     """
     starts = range(0, len(blocks.pe), CHUNK)
     parts = [_simulate(workload, blocks.rows(slice(s, s + CHUNK)), literal) for s in starts]
@@ -73,7 +72,7 @@ def _simulate(workload: Workload, blocks: Blocks, literal: bool) -> dict[str, Ar
     """The columns of at most CHUNK designs."""
     batch = _batch(workload, blocks)
     state = _start(batch)
-    history = []
+    history: list[Phase] = []
     while True:
         _launch(batch, state)
         _choose(batch, state)
@@ -321,7 +320,8 @@ def _rates(batch: Batch, running: Array, flow: Array, begin: Array) -> tuple[Arr
     bus = np.minimum.reduceat(flows.bus_bound[flow] / (units[entry] * ways[pipe]), begin)
     compute = batch.rate[running]
     rate = np.minimum(np.minimum(compute, memory), bus)
-    return rate, np.where(rate == compute, 0, np.where(rate == memory, 1, 2))
+    equal = rate * (1 + ROUNDING)
+    return rate, np.where(compute <= equal, 0, np.where(memory <= equal, 1, 2))
 
 
 def _moved(batch: Batch, running: Array, instructions: Array, flow: Array, begin: Array) -> Array:

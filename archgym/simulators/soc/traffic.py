@@ -172,7 +172,7 @@ def _pipe_between(blocks: Blocks, design: Array, bus: Array, to: Array) -> Array
 
 
 def _through(blocks: Blocks, before: Array, units: Array, data: Array) -> Array:
-    """Bytes of each task, direction and bus, [B x T, 2, buses]; adds units and bytes on pipes between buses."""
+    """Bytes of each task, direction and bus, [B x T, 2, N]; adds units and bytes of pipes between buses."""
     tasks, buses = blocks.pe.shape[1], blocks.bus_rate.shape[1]
     through = np.zeros((len(units), 2, buses))
     task, direction, way = np.nonzero(units)

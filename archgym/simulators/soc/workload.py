@@ -34,7 +34,9 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Mapping, Sequence
+import reprlib
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
@@ -179,7 +181,7 @@ def load_workload(source: str | Path) -> Workload:
             )
     tables = _read_folder(path) if path.is_dir() else _read_json(path)
     try:
-        return _workload(path.stem, tables)
+        return _workload(path.name if path.is_dir() else path.stem, tables)
     except ArchGymError as error:
         raise ArchGymError(f"{path} is not a workload: {error}") from None
 
@@ -189,15 +191,14 @@ def load_workload(source: str | Path) -> Workload:
 
 def _read_json(path: Path) -> dict[str, Any]:
     with reading(path, "a workload"):
-        if path.stat().st_size > MOST_BYTES:
-            raise ArchGymError(f"expected at most {MOST_BYTES >> 20} MiB")
+        _check_size(path)
         content = json.loads(path.read_text(encoding="utf-8-sig"))
-        if not isinstance(content, dict) or content.get("format") != FORMAT:
-            found = content.get("format") if isinstance(content, dict) else None
-            raise ArchGymError(f'expected "format": "{FORMAT}", got {found!r}; write it in that form')
+        found = content.get("format") if isinstance(content, dict) else None
+        if found != FORMAT:
+            raise ArchGymError(f'expected an object with "format": "{FORMAT}", got {found!r}; convert it')
         if isinstance(content.get("budgets"), dict):
             content["budgets"] = [content["budgets"]]
-    return content
+    return dict(content)
 
 
 def _read_folder(path: Path) -> dict[str, Any]:
@@ -205,36 +206,44 @@ def _read_folder(path: Path) -> dict[str, Any]:
     for table in COLUMNS:
         file = path / f"{table}.csv"
         with reading(file, f"a table of {table}"):
-            if file.stat().st_size > MOST_BYTES:
-                raise ArchGymError(f"expected at most {MOST_BYTES >> 20} MiB")
+            _check_size(file)
             with file.open(newline="", encoding="utf-8-sig") as lines:
                 content[table] = list(csv.DictReader(lines))
     return content
 
 
+def _check_size(path: Path) -> None:
+    if path.stat().st_size > MOST_BYTES:
+        raise ArchGymError(f"expected at most {MOST_BYTES >> 20} MiB")
+
+
 def _rows(tables: Mapping[str, Any], table: str) -> list[dict[str, Any]]:
-    """Rows of a table, blank cells left out, after a check of its columns."""
+    """Rows of a table without blank cells, their columns checked."""
     rows = tables.get(table)
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise ArchGymError(f"expected {table!r} as a table, got {type(rows).__name__}")
-    needed, others = COLUMNS[table]
+    if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
+        raise ArchGymError(f"expected {table!r} as a table with rows, got {reprlib.repr(rows)}")
+    needed, optional = COLUMNS[table]
     kept = []
     for number, row in enumerate(rows, start=1):
-        row = {k: v for k, v in row.items() if v is not None and v != ""}
-        if missing := [column for column in needed if column not in row]:
-            raise ArchGymError(f"row {number} of {table} has no {missing[0]!r}; give it a value")
-        for column in row:
-            if column not in (*needed, *others):
-                raise unknown(f"column of {table}", column, (*needed, *others))
-        kept.append(row)
+        cells = {
+            column: value.strip() if isinstance(value, str) else value
+            for column, value in row.items()
+            if value is not None and value != ""
+        }
+        for column in cells:
+            if column not in (*needed, *optional):
+                raise unknown(f"column of {table}", column, (*needed, *optional))
+        if missing := [column for column in needed if column not in cells]:
+            raise ArchGymError(f"row {number} of {table} has no {missing[0]}; give it a value")
+        kept.append(cells)
     return kept
 
 
-def _number(what: str, value: Any, least: float, *, above: bool = False) -> float:
+def _number(what: str, value: Any, least: float = 0.0, *, above: bool = False) -> float:
     """A finite number from a cell, at least (or above) `least`."""
     try:
         number = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number) or number < least or (above and number == least):
         raise ArchGymError(f"expected {what} as a number {'>' if above else '>='} {least:g}, got {value!r}")
@@ -248,10 +257,10 @@ def _workload(name: str, tables: Mapping[str, Any]) -> Workload:
     """A workload from its tables."""
     tasks = _rows(tables, "tasks")
     names = [str(row["name"]) for row in tasks]
-    for task in names:
-        if names.count(task) > 1 or task == CPU:
-            raise ArchGymError(f"expected each task once, none named {CPU}, got {task!r}; rename it")
-    work = np.array([_number(f"work of {row['name']}", row["work"], 0) for row in tasks])
+    for task, times in Counter(names).items():
+        if times > 1 or task == CPU:
+            raise ArchGymError(f"expected each task once and none named {CPU}, got {task!r}; rename it")
+    work = np.array([_number(f"work of task {row['name']}", row["work"]) for row in tasks])
     edges = _edges(_rows(tables, "edges"), names)
     _check_graph(names, work, edges)
     cpu, accelerators = _library(_rows(tables, "library"), names, work)
@@ -264,81 +273,86 @@ def _workload(name: str, tables: Mapping[str, Any]) -> Workload:
         names=tuple(names),
         work=work,
         groups=tuple(str(row.get("group", row["name"])) for row in tasks),
-        parents=np.array([p for p, _ in edges]),
-        children=np.array([c for _, c in edges]),
+        parents=np.array([parent for parent, _ in edges]),
+        children=np.array([child for _, child in edges]),
         data=np.array(list(edges.values())),
         cpu=cpu,
         accelerators=accelerators,
-        budgets={b: _number(f"budget {b}", budgets[0][b], 0, above=True) for b in BUDGETS},
+        budgets={each: _number(f"budget {each}", budgets[0][each], above=True) for each in BUDGETS},
     )
 
 
 def _edges(rows: Sequence[Mapping[str, Any]], names: list[str]) -> dict[tuple[int, int], float]:
     """Parent and child of each edge -> bytes."""
+    position = {name: task for task, name in enumerate(names)}
     edges: dict[tuple[int, int], float] = {}
     for row in rows:
-        for end in ("parent", "child"):
-            if row[end] not in names:
-                raise unknown("task of an edge", row[end], names)
-        edge = names.index(row["parent"]), names.index(row["child"])
-        where = f"{row['parent']} -> {row['child']}"
+        parent, child = str(row["parent"]), str(row["child"])
+        for task in (parent, child):
+            if task not in position:
+                raise unknown("task of an edge", task, names)
+        edge = position[parent], position[child]
         if edge in edges:
-            raise ArchGymError(f"expected each edge once, got {where} twice; add up its bytes")
-        edges[edge] = _number(f"bytes of {where}", row["bytes"], 1)
+            raise ArchGymError(f"expected each edge once, got {parent} -> {child} twice; add up its bytes")
+        edges[edge] = _number(f"bytes of {parent} -> {child}", row["bytes"], 1)
     return edges
 
 
-def _check_graph(names: list[str], work: Array, edges: Mapping[tuple[int, int], float]) -> None:
-    """Refuse a cycle, and more than one source or sink, or one with work."""
-    before: dict[int, list[int]] = {t: [p for p, c in edges if c == t] for t in range(len(names))}
+def _check_graph(names: list[str], work: Array, edges: Iterable[tuple[int, int]]) -> None:
+    """Refuse a cycle, several sources or sinks, and those with work."""
+    before: dict[int, list[int]] = {task: [] for task in range(len(names))}
+    for parent, child in edges:
+        before[child].append(parent)
     try:
         TopologicalSorter(before).prepare()
     except CycleError as error:
-        cycle = " -> ".join(names[t] for t in error.args[1])
+        cycle = " -> ".join(names[task] for task in error.args[1])
         raise ArchGymError(f"expected a graph without cycles, got {cycle}; remove an edge") from None
-    for end, kind, near in ((1, "source", "parents"), (0, "sink", "children")):
-        alone = [t for t in range(len(names)) if all(edge[end] != t for edge in edges)]
-        if len(alone) != 1 or work[alone[0]] > 0:
-            found = ", ".join(names[t] for t in alone) or "none"
+    roots = [task for task, parents in before.items() if not parents]
+    ends = sorted(set(before).difference(*before.values()))
+    for found, near, remedy in (
+        (roots, "parents", "source with edges to"),
+        (ends, "children", "sink with edges from"),
+    ):
+        if len(found) != 1 or work[found[0]] > 0:
             raise ArchGymError(
-                f"expected one task without {near}, its work 0, got {found}; add a {kind} and edges "
-                f"{'from' if end else 'to'} it"
+                f"expected one task without {near}, of work 0, got {', '.join(names[t] for t in found)}; "
+                f"add a {remedy} these"
             )
 
 
 def _library(rows: Sequence[Mapping[str, Any]], names: list[str], work: Array) -> tuple[Cpu, Accelerators]:
     """The CPU, and an accelerator for each task."""
     cpu = None
-    found = np.zeros((4, len(names)))
+    found: dict[int, tuple[float, float, float, int]] = {}
     for row in rows:
-        task = row["task"]
+        task = str(row["task"])
         seconds, joules, area = (
-            _number(f"{column} of {task}", row[column], 0, above=True)
+            _number(f"{column} of {task}", row[column], above=True)
             for column in ("seconds", "energy_j", "area_mm2")
         )
+        iterations = _number(f"iterations of {task}", row.get("iterations", 1), 1)
+        if iterations % 1:
+            raise ArchGymError(f"expected iterations of {task} as a whole number, got {iterations:g}")
         if task == CPU:
             if cpu is not None:
                 raise ArchGymError(f"expected one CPU (task {CPU}), got two; keep one")
             cpu = Cpu(1 / seconds, 1 / joules, area)
             continue
         if task not in names:
-            raise unknown("task of the library", task, names)
+            raise unknown("task of the library", task, (CPU, *names))
         t = names.index(task)
-        if found[0, t] or not work[t]:
-            raise ArchGymError(f"expected one accelerator for a task with work, got another for {task}")
-        iterations = _number(f"iterations of {task}", row.get("iterations", 1), 1)
-        if iterations % 1:
-            raise ArchGymError(f"expected iterations of {task} as a whole number, got {iterations:g}")
-        found[:, t] = work[t] / seconds, joules / work[t], area, iterations
+        if t in found or not work[t]:
+            wrong = "two" if t in found else "one for a task of work 0"
+            raise ArchGymError(f"expected one accelerator per task with work, got {wrong} ({task}); keep one")
+        found[t] = work[t] / seconds, joules / work[t], area, int(iterations)
     if cpu is None:
-        bare = [
-            name
-            for name, rate in sorted(
-                zip(names, found[0], strict=True), key=lambda x: work[names.index(x[0])] == 0
-            )
-            if not rate
-        ]
+        bare = sorted((t for t in range(len(names)) if t not in found), key=lambda t: work[t] == 0)
         raise ArchGymError(
-            f"no processing element runs task {bare[0]}; give the library a row for it, or a CPU (task {CPU})"
+            f"expected a processing element for each task, got none for {names[bare[0]]}; "
+            f"add a row to the library, or a CPU (task {CPU})"
         )
-    return cpu, Accelerators(found[0], found[1], found[2], found[3].astype(np.int64))
+    rate, per_instruction, area_mm2, most = np.array(
+        [found.get(t, (0, 0, 0, 0)) for t in range(len(names))]
+    ).T
+    return cpu, Accelerators(rate, per_instruction, area_mm2, most.astype(np.int64))
