@@ -1,11 +1,13 @@
 """Systems on chip: rates of one core, what enumeration finds, and rankings under the published direction.
 
 python benchmarks/soc.py rates        designs per CPU second in batches of 1,000, and the encoding's share
-python benchmarks/soc.py landscape    distinct designs of each enumerable space, how many meet the budgets, and
-                                      the optima
-python benchmarks/soc.py note         the part of the spaces that an earlier enumeration had, by FARSI's windows
+python benchmarks/soc.py landscape    distinct designs of each enumerable space, how many meet the budgets,
+                                      and the optima
+python benchmarks/soc.py windows      how many rows meet the budgets by FARSI's power windows, and by correct
+                                      ones
 python benchmarks/soc.py anomalies    how often a faster bus or memory makes a design slower
-python benchmarks/soc.py published    agents under the right and the published direction, 300 samples, 10 seeds
+python benchmarks/soc.py published    agents under the right and the published direction, 300 samples, 10
+                                      seeds
 """
 
 from __future__ import annotations
@@ -73,7 +75,9 @@ def landscape() -> None:
         rows = np.concatenate(designs)
         meets = columns["distance"] == 0
         seconds = process_time() - start
-        print(f"\n{workload}, up to {max_buses} buses: {simulator.space.size:,} designs, {len(rows):,} distinct,")
+        print(
+            f"\n{workload}, up to {max_buses} buses: {simulator.space.size:,} designs, {len(rows):,} distinct"
+        )
         print(f"    {seconds:.0f} CPU s; {meets.sum()} meet the budgets, {meets.mean():.2g}")
         for name in ("latency_s", "energy_j", "power_w", "area_mm2", "distance"):
             quantiles = np.quantile(columns[name], [0, 0.01, 0.25, 0.5, 0.75, 1])
@@ -88,7 +92,7 @@ def landscape() -> None:
             print("       ", {name: f"{column[best]:.5g}" for name, column in columns.items()})
 
 
-def note() -> None:
+def windows() -> None:
     """All rows, equal chips included, with the same bandwidth of memories and buses and `alternate` alone."""
     for workload in ("hpvm_cava", "edge_detection"):
         for literal in (True, False):
@@ -118,15 +122,16 @@ def anomalies() -> None:
             rows = simulator.space.sample(PAIRS, rng)
             for name in ("bus_gb_s", "memory_gb_s", "ip_mhz"):
                 slow, fast = stepped(simulator, rows, name, rng)
-                ratio = simulator.evaluate_indices(fast)["latency_s"] / simulator.evaluate_indices(slow)["latency_s"]
+                ratio = (
+                    simulator.evaluate_indices(fast)["latency_s"]
+                    / simulator.evaluate_indices(slow)["latency_s"]
+                )
                 longer = ratio > 1 + 1e-9
                 print(f"{workload:16} up to {max_buses} buses, {name:12}", end=" ")
                 print(f"{100 * longer.mean():.3f} % longer, at most by {100 * (ratio.max() - 1):.2f} %")
 
 
-def stepped(
-    simulator: SoC, rows: Indices, name: str, rng: np.random.Generator
-) -> tuple[Indices, Indices]:
+def stepped(simulator: SoC, rows: Indices, name: str, rng: np.random.Generator) -> tuple[Indices, Indices]:
     """Designs with a random value of a parameter, and the same designs with the next one."""
     place = simulator.space.names.index(name)
     slow = rows.copy()
@@ -156,7 +161,9 @@ def published() -> None:
         for row in np.argsort(-chances[goal]):
             low, high = np.quantile(draws[:, row], [0.025, 0.975])
             shown = sorted(found[row])
-            print(f"    {AGENTS[row]:16} {np.median(shown):10.4g} ({shown[1]:.4g} to {shown[-2]:.4g})", end=" ")
+            print(
+                f"    {AGENTS[row]:16} {np.median(shown):10.4g} ({shown[1]:.4g} to {shown[-2]:.4g})", end=" "
+            )
             print(f"beats another's run {chances[goal][row]:.2f} ({low:.2f} to {high:.2f})")
     taus = [
         kendalltau(right, wrong).statistic
@@ -185,4 +192,4 @@ def resampled(values: Array, seed: int = 0) -> Array:
 
 
 if __name__ == "__main__":
-    {f.__name__: f for f in (rates, landscape, note, anomalies, published)}[sys.argv[1]]()
+    {f.__name__: f for f in (rates, landscape, windows, anomalies, published)}[sys.argv[1]]()

@@ -1,13 +1,13 @@
-"""archgym/SoC-v0: processors, accelerators, memories and buses for the tasks of one application, within budgets
-of time, power and area.
+"""archgym/SoC-v0: processors, accelerators, memories and buses for the tasks of one application, within
+budgets of time, power and area.
 
 ## Description
 A system on chip runs the tasks of an application: each on a CPU that others share or on an accelerator of its
 own, and each writes its data to a memory from which later tasks read over buses. Latency, energy, peak power
 and area are those of FARSI, ArchGym's SoC simulator (Boroujerdian et al., ACM TECS 2023), in its phase-driven
 model (`archgym.simulators.soc.phases`). Applications are FARSI's three, for augmented reality, or yours, as a
-JSON file or a folder of CSV files. Bandwidth is free in this model, and nothing leaks: docs/soc.md has what was
-checked and what is absent.
+JSON file or a folder of CSV files. Bandwidth is free in this model, and nothing leaks: docs/soc.md has what
+was checked and what is absent.
 
 ## Action Space
 `MultiDiscrete([3, 3, 3, 3, 3, 3, 3, 6, 4, 3, 3, 2, 4, 4])` for hpvm_cava, the default: 11,757,312 designs,
@@ -15,7 +15,7 @@ checked and what is absent.
 
 | Num | Parameter | Values | Meaning |
 |---|---|---|---|
-| 0 to 6 | host_scale, ..., host_descale | cpu0, cpu1, ip | what runs the task, ip: an accelerator of its own |
+| 0 to 6 | host_scale, ..., host_descale | cpu0, cpu1, ip | what runs the task; ip: its own accelerator |
 | 7 | ip_unroll | 1, 4, 16, 64, 256, 1024 | unroll of all accelerators, at most the task's iterations |
 | 8 | ip_mhz | 100, 400, 600, 800 | clock of all accelerators |
 | 9 | memories | 1 to 3 | number of memories |
@@ -58,7 +58,7 @@ After one design (`horizon=1`), or after `horizon` designs.
 ## Arguments
 | Argument | Type | Default | Meaning |
 |---|---|---|---|
-| workload | str | "hpvm_cava" | hpvm_cava, edge_detection, audio_decoder, or path of a JSON file or a folder |
+| workload | str | "hpvm_cava" | hpvm_cava, edge_detection, audio_decoder, or path of a file or folder |
 | max_buses | int | 1 | most buses in a chain, 1 to 3 |
 | budgets | dict or None | None | latency_s, power_w, area_mm2 in place of the workload's; absent ones stay |
 | literal | bool | False | FARSI's bounds of power windows (they skip phases of no length), or correct ones |
@@ -77,9 +77,10 @@ After one design (`horizon=1`), or after `horizon` designs.
 ## Contexts
 | Set | Contexts | Features that differ |
 |---|---|---|
-| budgets | hpvm_cava, budgets of latency, power and area times 1/2, 1 and 2: 27 | log2 of the budgets |
+| budgets | edge_detection under 48 budgets | log2 of latency, power and area |
 
-The set comes with its exact optima, found by `python -m archgym.envs.contexts.soc`.
+Latency of 1/8, 1/4, 1/2 and 1 times FARSI's, power of 1/4, 1 and 8, area of 1/8 to 1. The set comes with its
+exact optima, found by `python -m archgym.envs.contexts.soc`; no design is best in more than 10 contexts.
 
 ## Known optimum
 By enumeration, in minutes: `archgym optimum archgym/SoC-v0`; it is stored. audio_decoder is too large.
@@ -90,7 +91,7 @@ By enumeration, in minutes: `archgym optimum archgym/SoC-v0`; it is stored. audi
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 from archgym.errors import unknown
 from archgym.objective import AtMost, Maximize, Minimize, Objective
@@ -99,7 +100,7 @@ from archgym.simulator import Simulator
 from archgym.simulators.soc.model import SoC
 
 GOALS = ("distance", "energy_j", "edp", "farsi_published")
-PRESETS = {
+PRESETS: dict[str, dict[str, Any]] = {
     "hpvm_cava": {"workload": "hpvm_cava"},
     "edge_detection": {"workload": "edge_detection"},
     "audio_decoder": {"workload": "audio_decoder"},

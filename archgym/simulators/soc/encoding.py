@@ -18,8 +18,9 @@ So every bus has a PE and a memory, every memory is written to, and there is no 
 left to prune, which FARSI does. Tasks without work (source, sink) are on cpu0. A group's tasks share a host;
 as accelerators each has its own.
 
-Several rows are one chip (`Encoding.canonical`): cpu0 and cpu1 swapped; unroll and clock without accelerators;
-unrolls above the iterations of all accelerators; more buses than memories or PEs; placements that coincide.
+Several rows are one chip (`Encoding.canonical`): cpu0 and cpu1 swapped; unroll and clock without
+accelerators; unrolls above the iterations of all accelerators; more buses than memories or PEs; placements
+that coincide.
 
 The parameters are those of FARSI's database (PEs, memories, buses, their attachment and the mapping of tasks,
 see `workload`) in another encoding: in that of ArchGym's wrapper nearly all combinations are invalid.
@@ -137,7 +138,9 @@ class Encoding:
             memory_dram=_columns(values["memory_kind"] == "dram", MEMORIES),
             memory_bus=np.minimum(memory_bus, buses[:, None] - 1),
             bus_rate=_columns(1e9 * values["bus_gb_s"], self.max_buses),
-            bus_parent=np.where(np.arange(self.max_buses) < buses[:, None], np.arange(self.max_buses) - 1, -1),
+            bus_parent=np.where(
+                np.arange(self.max_buses) < buses[:, None], np.arange(self.max_buses) - 1, -1
+            ),
             order=None,
         )
 

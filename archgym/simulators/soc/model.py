@@ -7,16 +7,16 @@
     bound_compute, bound_memory, bound_bus    share of the latency in which each bounds the task that ends the
                                               phase
 
-Bandwidth is free in FARSI: a wide, fast bus or memory costs neither energy nor area. `wire_pj_per_bit_mm` is an
-extension of ours, which no run of a reference validates: a chain of n buses spans one side of the chip, and
-bytes pay for the buses that they pass,
+Bandwidth is free in FARSI: a wide, fast bus or memory costs neither energy nor area. `wire_pj_per_bit_mm` is
+an extension of ours, which no run of a reference validates: a chain of n buses spans one side of the chip,
+and bytes pay for the buses that they pass,
 
     wire energy = e x 8 bit x sqrt(area) / n x sum over edges p -> c of D_pc (buses from p's PE to p's memory
                                                                       + buses from there to c's PE)
 
-with e in pJ/bit/mm (0.24 at 40 nm, 0.15 at 10 nm: Keckler et al., "GPUs and the Future of Parallel Computing",
-IEEE Micro 31(5), 2011, table 1). energy_j and edp include it, power_w its mean over the latency. It favours
-short paths and small chips; bandwidth stays free.
+with e in pJ/bit/mm (0.24 at 40 nm, 0.15 at 10 nm: Keckler et al., "GPUs and the Future of Parallel
+Computing", IEEE Micro 31(5), 2011, table 1). energy_j and edp include it, power_w its mean over the latency.
+It favours short paths and small chips; bandwidth stays free.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from archgym.errors import ArchGymError, unknown
 from archgym.simulator import Metric, Simulator, argument_features
 from archgym.simulators.soc.blocks import Blocks
 from archgym.simulators.soc.encoding import BUSES, Encoding
+from archgym.simulators.soc.memories import LARGEST_BYTES
 from archgym.simulators.soc.phases import simulate
 from archgym.simulators.soc.workload import load_workload
 from archgym.space import Array, Indices
@@ -130,8 +131,12 @@ class SoC(Simulator):
         parts = [self._evaluate(indices[start : start + CHUNK]) for start in starts]
         columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         feasible = np.isfinite(columns["area_mm2"])
+        largest = columns.pop("memory_bytes")
         if not feasible.all():
-            columns["failure"] = np.where(feasible, "", "a memory is larger than the table of memories")
+            reasons = [
+                f"a memory of {size:,.0f} B is larger than the table, {LARGEST_BYTES:,} B" for size in largest
+            ]
+            columns["failure"] = np.where(feasible, "", reasons)
         return {**columns, "feasible": feasible}
 
     def _evaluate(self, indices: Indices) -> dict[str, Array]:
@@ -142,13 +147,15 @@ class SoC(Simulator):
             wires = self._wire_energy(blocks, found["area_mm2"])
             energy, power = energy + wires, power + wires / latency
         columns = {"latency_s": latency, "energy_j": energy, "power_w": power, "area_mm2": found["area_mm2"]}
-        distance = sum(np.maximum(0.0, columns[x] / limit - 1) for x, limit in self.budgets.items())
+        excesses = [np.maximum(0.0, columns[name] / limit - 1) for name, limit in self.budgets.items()]
+        distance = np.sum(excesses, axis=0)
         return {
             **columns,
             "edp": energy * latency,
             "distance": distance,
             "overshoot": 1 + distance,
             **{name: found[seconds] / latency for name, seconds in BOUNDS.items()},
+            "memory_bytes": found["memory_bytes"],
         }
 
     def _wire_energy(self, blocks: Blocks, area_mm2: Array) -> Array:
