@@ -125,7 +125,7 @@ def test_ten_thousand_random_designs_are_feasible(name, max_buses):
 
 @pytest.mark.parametrize(("name", "max_buses"), SPACES)
 def test_a_batch_gives_the_bits_of_its_rows(name, max_buses):
-    simulator = SoC(name, max_buses, wire_pj_per_bit_mm=0.24)
+    simulator = SoC(name, max_buses, wire_pj_per_bit_mm=0.12)
     rows = rows_of(simulator, 40, seed=1)
     whole = simulator.evaluate_indices(rows)
     for place in range(len(rows)):
@@ -254,7 +254,7 @@ def test_objectives_rank_by_distance_or_by_a_cost_within_budgets():
 
 
 def test_wires_cost_energy_by_the_side_of_the_chip_and_the_buses_passed():
-    free, paid = (SoC("hpvm_cava", 3, wire_pj_per_bit_mm=e) for e in (0.0, 0.24))
+    free, paid = (SoC("hpvm_cava", 3, wire_pj_per_bit_mm=e) for e in (0.0, 0.12))
     rows = all_on_accelerators(free, ip_unroll=[64], memories=[1, 3], memory_gb_s=[25.6], bus_gb_s=[25.6])
     without, with_wires = free.evaluate_indices(rows), paid.evaluate_indices(rows)
     extra = with_wires["energy_j"] - without["energy_j"]
@@ -264,7 +264,7 @@ def test_wires_cost_energy_by_the_side_of_the_chip_and_the_buses_passed():
     ends = [d for p, c, d in of.edges if not (of.work[p] and of.work[c])]
     moved = 2 * sum(inner) + sum(ends)  # once over the bus to write, once to read
     assert np.allclose(
-        extra[one_bus], 0.24e-12 * 8 * moved * np.sqrt(without["area_mm2"][one_bus]), rtol=1e-6
+        extra[one_bus], 0.12e-12 * 8 * moved * np.sqrt(without["area_mm2"][one_bus]), rtol=1e-6
     )
     assert (with_wires["power_w"] > without["power_w"]).all()
     assert all(np.array_equal(with_wires[m], without[m]) for m in ("latency_s", "area_mm2"))

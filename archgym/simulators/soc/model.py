@@ -14,9 +14,9 @@ and bytes pay for the buses that they pass,
     wire energy = e x 8 bit x sqrt(area) / n x sum over edges p -> c of D_pc (buses from p's PE to p's memory
                                                                       + buses from there to c's PE)
 
-with e in pJ/bit/mm (0.24 at 40 nm, 0.15 at 10 nm: Keckler et al., "GPUs and the Future of Parallel
-Computing", IEEE Micro 31(5), 2011, table 1). energy_j and edp include it, power_w its mean over the latency.
-It favours short paths and small chips; bandwidth stays free.
+with e in pJ/bit/mm (0.12 at 40 nm, 0.08 at 10 nm, where half of the bits change: Keckler et al., "GPUs and
+the Future of Parallel Computing", IEEE Micro 31(5), 2011, table 1). energy_j and edp include it, power_w its
+mean over the latency. It favours short paths and small chips; bandwidth stays free.
 """
 
 from __future__ import annotations
