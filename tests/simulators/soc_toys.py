@@ -24,7 +24,7 @@ def content(work, edges, accelerators=()):
         "budgets": {"latency_s": 0.01, "power_w": 0.1, "area_mm2": 2},
         "tasks": [{"name": name, "work": each} for name, each in work.items()],
         "edges": [dict(zip(("parent", "child", "bytes"), edge, strict=True)) for edge in edges],
-        "library": [CPU, *accelerators],
+        "library": [dict(row) for row in (CPU, *accelerators)],
     }
 
 
@@ -48,6 +48,32 @@ def system(workload, pes, hosts, **changes):
         "task_memory": [0] * len(workload.names),
     }
     return SystemOnChip(**{**given, **changes})
+
+
+def random_workload(folder, seed):
+    """A graph of 1 to 8 tasks in any order between the ends, some without work, some with accelerators."""
+    rng = np.random.default_rng(seed)
+    names = [f"t{n}" for n in range(rng.integers(1, 9))]
+    work = {name: float(rng.random() > 0.15 or name == "t0") * int(10 ** rng.uniform(1, 8)) for name in names}
+    edges = []
+    for n, name in enumerate(names):
+        parents = [each for each in names[:n] if rng.random() < 0.35]
+        parents += ["source"] * (not parents or rng.random() < 0.2)
+        edges += [(parent, name, int(10 ** rng.uniform(0, 7))) for parent in parents]
+    ends = set(names) - {parent for parent, _, _ in edges}
+    edges += [(name, "sink", int(10 ** rng.uniform(0, 6))) for name in names if name in ends]
+    accelerators = [
+        {
+            "task": name,
+            "seconds": 10 ** rng.uniform(-5, 0),
+            "energy_j": 10 ** rng.uniform(-9, -3),
+            "area_mm2": 0.1,
+            "iterations": int(rng.integers(1, 40)),
+        }
+        for name in names
+        if work[name] and rng.random() < 0.6
+    ]
+    return toy(folder, {name: work[name] for name in rng.permutation(names)}, edges, accelerators)
 
 
 def random_systems(workload, count, seed):
@@ -114,7 +140,7 @@ class Reference:
     def path(self, start, end):
         """Buses from one to another."""
         up = {bus: [bus] for bus in (start, end)}
-        for bus, line in up.items():
+        for line in up.values():
             while (parent := self.at["bus_parent"][line[-1]]) >= 0:
                 line.append(parent)
         meet = next(bus for bus in up[start] if bus in up[end])
@@ -205,14 +231,15 @@ class Reference:
 
     def columns(self, clock, peak, phases, spent, literal):
         table = memories()
-        where = {m: (int(self.at["memory_dram"][m]), int(size_class(np.array(peak[m])))) for m in peak}
+        used = {self.at["memory"][t] for t in self.tasks if self.children[t]}
+        where = {m: (int(self.at["memory_dram"][m]), int(size_class(np.array(peak[m])))) for m in used}
         cost = {"read": table.read, "write": table.write}
         lengths = [dt for dt, _, _ in phases]
         energies = [
             joules + sum(each * cost[direction][where[m]] for (m, direction), each in moved.items())
             for _, joules, moved in phases
         ]
-        area = sum(table.area_mm2[where[m]] for m in peak if peak[m])
+        area = sum(table.area_mm2[at] for at in where.values())
         return {
             "latency_s": clock,
             "energy_j": sum(energies),
@@ -236,4 +263,4 @@ def power(lengths, energies, literal):
         else:
             left -= dt
     windows = [slice(a, b) for a, b in zip(starts, [*starts[1:], len(lengths)], strict=True)]
-    return max(sum(energies[w]) / sum(lengths[w]) for w in windows if sum(lengths[w]) > 1e-18)
+    return max(sum(energies[w]) / sum(lengths[w]) for w in windows if sum(lengths[w]))

@@ -28,9 +28,14 @@ from archgym.simulators.soc.workload import Workload
 from archgym.space import Array
 
 HZ = 1e8  # of a clock of 1
-_ACCELERATOR = re.compile(r"(.+)_IP0_(\d+)_(\d+)_pe")
-_MEMORY = re.compile(r"([GL])MEM_([0-5])_(\d+)_mem")
-_BUS = re.compile(r"LMEM_ic_([0-5])_(\d+)_ic")
+_ACCELERATOR = re.compile(r"(.+)_IP0_(\d+)_(\d{1,3})_pe")
+_LINKS = {
+    "memory": (
+        re.compile(r"[GL]MEM_(?P<width>[0-5])_(?P<clock>\d{1,3})_mem"),
+        "GMEM_<width>_<clock>_mem or LMEM",
+    ),
+    "bus": (re.compile(r"LMEM_ic_(?P<width>[0-5])_(?P<clock>\d{1,3})_ic"), "LMEM_ic_<width>_<clock>_ic"),
+}
 _OURS = {"souurce": "source", "siink": "sink"}
 
 
@@ -87,8 +92,10 @@ def _check_rates(blocks: Blocks) -> None:
 
 
 def _check_positions(blocks: Blocks) -> None:
-    """Refuse positions of blocks that do not exist, and blocks that are not connected."""
-    size, buses = blocks.bus_parent.shape
+    """Refuse positions of blocks that do not exist, blocks that are not connected, and equal ranks."""
+    (size, tasks), buses = blocks.pe.shape, blocks.bus_parent.shape[1]
+    if blocks.order is not None and (np.sort(blocks.order) != np.arange(tasks)).any():
+        raise ArchGymError(f"expected each rank from 0 to {tasks - 1} once in the order of a design")
     pes, memories = blocks.pe_area_mm2.shape[1], blocks.memory_bus.shape[1]
     for name, most in (("pe", pes), ("memory", memories), ("pe_bus", buses), ("memory_bus", buses)):
         values = getattr(blocks, name)
@@ -173,10 +180,10 @@ def blocks_of(workload: Workload, systems: Sequence[SystemOnChip]) -> Blocks:
             found.pe_rate[row, hosted], found.pe_per_joule[row, hosted] = rates, per_joule
             found.pe_bus[row, hosted] = system.pe_bus[pe]
         for memory, name in enumerate(system.memories):
-            found.memory_rate[row, memory] = _rate("memory", name, _MEMORY)
+            found.memory_rate[row, memory] = _rate("memory", name)
             found.memory_dram[row, memory] = name.startswith("G")
         found.memory_bus[row, : len(system.memories)] = system.memory_bus
-        found.bus_rate[row, : len(system.buses)] = [_rate("bus", name, _BUS) for name in system.buses]
+        found.bus_rate[row, : len(system.buses)] = [_rate("bus", name) for name in system.buses]
         found.bus_parent[row, : len(system.buses)] = system.bus_parent
     return found
 
@@ -225,7 +232,7 @@ def _check_tree(system: SystemOnChip) -> None:
                 raise ArchGymError(f"bus {bus} ({name}) has no {kind}; attach one, or leave the bus out")
         parent = system.bus_parent[bus]
         if not (parent == -1 if bus == 0 else 0 <= parent < bus):
-            expected = "-1" if bus == 0 else f"a bus before it, 0 to {bus - 1}"
+            expected = "-1" if bus == 0 else f"a bus before it, 0 to {bus - 1},"
             raise ArchGymError(f"expected {expected} as bus_parent of bus {bus}, got {parent}")
 
 
@@ -252,10 +259,13 @@ def _pe(workload: Workload, name: str, hosted: list[int]) -> tuple[Array, Array,
     return np.full(len(hosted), unroll * clock * of.rate[t]), np.full(len(hosted), per_joule), area
 
 
-def _rate(kind: str, name: str, pattern: re.Pattern[str]) -> float:
+def _rate(kind: str, name: str) -> float:
     """Bytes per second of a memory or bus."""
+    pattern, form = _LINKS[kind]
     match = pattern.fullmatch(name)
-    if match is None or int(match[match.lastindex or 0]) < 1:
-        raise ArchGymError(f"unknown {kind} {name!r}; expected {pattern.pattern} with a clock >= 1")
-    *_, width, clock = match.groups()
-    return 4 * 2.0 ** int(width) * int(clock) * HZ
+    width, clock = (int(match["width"]), int(match["clock"])) if match else (0, 0)
+    if not clock:
+        raise ArchGymError(
+            f"unknown {kind} {name!r}; expected {form}, a width up to 5 and a clock of at least 1"
+        )
+    return 4 * 2.0**width * clock * HZ

@@ -95,7 +95,10 @@ def compare(path: Path, order: str = "recorded") -> Comparison:
     differences = {metric: np.zeros(len(rows)) for metric in METRICS}
     for name in dict.fromkeys(workloads.tolist()):
         chosen = np.flatnonzero(workloads == name)
-        found = _differences(path, load_workload(name), [(n + 2, rows[n]) for n in chosen.tolist()], order)
+        numbered = [(n + 2, rows[n]) for n in chosen.tolist()]
+        with _naming(path, numbered[0][0]):
+            workload = load_workload(name)
+        found = _differences(path, workload, numbered, order)
         for metric, each in found.items():
             differences[metric][chosen] = each
     return Comparison(workloads, differences)

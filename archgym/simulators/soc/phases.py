@@ -19,8 +19,9 @@ bytes of t in one direction, u its units on a pipe, and sums are over running ta
     energy      sum of R_t dt / instructions per J, + bytes read and written x J per byte
     memory      t's bytes are allocated when it is launched. When t completes, for each parent p in turn: if
                 all children of p are in the set of completed tasks, p's bytes are freed, and those children
-                leave the set, so that a child of several parents frees only one. The source's bytes stay
-    area        processing elements in use, + memories of the size of their peak
+                leave the set, so that a child of several parents frees only one. The source's bytes stay, and
+                other tasks without work allocate none
+    area        processing elements in use, + memories that are written to, of the size of their peak
     power       largest mean of windows; a window ends with the phase that exceeds what is left of 10 ms
 
 Tasks without work take phases of no length. FARSI counts the bounds of windows in phases of some length,
@@ -39,7 +40,7 @@ import numpy as np
 
 from archgym.simulators.soc.blocks import Blocks
 from archgym.simulators.soc.memories import memories, size_class
-from archgym.simulators.soc.traffic import Flows, edges_of, flows_of
+from archgym.simulators.soc.traffic import Flows, edges_of, flows_of, ranges
 from archgym.simulators.soc.workload import Workload
 from archgym.space import Array
 
@@ -60,8 +61,8 @@ def simulate(workload: Workload, blocks: Blocks, *, literal: bool = False) -> di
 
     Returns:
         Columns [B]: latency_s, energy_j, power_w, area_mm2, peak_bytes of all memories, memory_bytes of the
-        largest, phases, and the seconds that compute, memory and bus bound the task that ends a phase (equal
-        bounds count as the first of these): compute_s, memory_s, bus_s. Energy, power and area are NaN where a memory is larger than the table.
+        largest, phases, and compute_s, memory_s, bus_s: seconds in which these bound the task that ends the
+        phase, the first of equal ones. Energy, power and area are NaN where a memory is beyond the table.
     """
     starts = range(0, len(blocks.pe), CHUNK)
     parts = [_simulate(workload, blocks.rows(slice(s, s + CHUNK)), literal) for s in starts]
@@ -94,9 +95,9 @@ class Graph:
         children: children of each task one after another.
         first_child, child_count: where those of each task are among them, [T].
         parents: parents of each task, -1 after the last, [T, most].
-        allocated: bytes that a task allocates, [T].
-        freed: those that are ever freed, [T].
-        last: the task whose completion is the latency.
+        written: bytes that a task writes, [T].
+        allocated: those that take up memory: not of tasks without work, but of the source, [T].
+        freed: those that are ever freed: not of the source, [T].
     """
 
     child: Array
@@ -104,9 +105,9 @@ class Graph:
     first_child: Array
     child_count: Array
     parents: Array
+    written: Array
     allocated: Array
     freed: Array
-    last: int
 
 
 @lru_cache(maxsize=64)
@@ -124,9 +125,9 @@ def _graph(workload: Workload) -> Graph:
         first_child=np.cumsum(count) - count,
         child_count=count,
         parents=np.array([each + [-1] * (most - len(each)) for each in before]),
+        written=written,
         allocated=np.where(works | (np.arange(tasks) == workload.root), written, 0),
         freed=np.where(works, written, 0),
-        last=workload.last,
     )
 
 
@@ -180,7 +181,6 @@ class State:
     Attributes:
         step: phases so far, those of no length included.
         clock: time, [B].
-        completed: time at which each task completed, [B x T].
         left: instructions left of each task, [B x T].
         parents_left: parents that have not completed, [B x T].
         key: rank of a launched task: later ones larger, then those first in order, [B x T].
@@ -195,7 +195,6 @@ class State:
 
     step: int
     clock: Array
-    completed: Array
     left: Array
     parents_left: Array
     key: Array
@@ -232,7 +231,6 @@ def _start(batch: Batch) -> State:
     return State(
         step=0,
         clock=np.zeros(size),
-        completed=np.zeros(size * tasks),
         left=batch.work.copy(),
         parents_left=np.tile(parents, size),
         key=np.zeros(size * tasks, np.int64),
@@ -275,34 +273,33 @@ def _choose(batch: Batch, state: State) -> None:
 
 
 def _advance(batch: Batch, state: State) -> Phase:
-    """All designs go on until the first of their running tasks ends."""
-    size, tasks = batch.size, batch.tasks
-    design = state.running // tasks
-    still = np.zeros(size, bool)  # a task without work ends at once
-    still[design[batch.work[state.running] == 0]] = True
-    running = state.running[~still[design]]
+    """Each design goes on until the first of its running tasks ends: at once where one has no work."""
+    size, tasks, memories = batch.size, batch.tasks, batch.blocks.memory_bus.shape[1]
+    phase = Phase(np.zeros(size), np.zeros(size), np.zeros((size, 2, memories)))
     state.step += 1
-    memories = batch.blocks.memory_bus.shape[1]
+    still = np.zeros(size, bool)
+    still[state.running[batch.work[state.running] == 0] // tasks] = True
+    running = state.running[~still[state.running // tasks]]
     if not len(running):
-        return Phase(np.zeros(size), np.zeros(size), np.zeros((size, 2, memories)))
+        return phase
     flow, begin = batch.flows.of(running)
     rate, bound = _rates(batch, running, flow, begin)
-    design = running // tasks
-    first = np.flatnonzero(np.diff(design, prepend=-1))
-    design = design[first]
-    count = np.diff(first, append=len(running))
+    first, count = _runs(running // tasks)
+    design = running[first] // tasks
     time = state.left[running] / rate
     length = np.minimum.reduceat(time, first)
     instructions = rate * np.repeat(length, count)
     state.left[running] -= instructions
     state.clock[design] += length
     ends = np.flatnonzero(time == np.repeat(length, count))
-    ends = ends[np.diff(running[ends] // tasks, prepend=-1) > 0]
+    ends = ends[_runs(running[ends] // tasks)[0]]  # one of each design
     state.bounds[bound[ends], design] += length
-    seconds, joules = np.zeros(size), np.zeros(size)
-    seconds[design] = length
-    joules[design] = np.add.reduceat(instructions / batch.per_joule[running], first)
-    return Phase(seconds, joules, _moved(batch, running, instructions, flow, begin))
+    phase.seconds[design] = length
+    phase.joules[design] = np.add.reduceat(instructions / batch.per_joule[running], first)
+    share = np.repeat(instructions / batch.work[running], np.diff(begin, append=len(flow)))
+    moved = np.bincount(batch.flows.pipe[flow], batch.flows.data[flow] * share, batch.flows.pipes)
+    phase.moved[:] = moved.reshape(size, 2, batch.flows.ways)[:, :, :memories]
+    return phase
 
 
 def _rates(batch: Batch, running: Array, flow: Array, begin: Array) -> tuple[Array, Array]:
@@ -324,40 +321,34 @@ def _rates(batch: Batch, running: Array, flow: Array, begin: Array) -> tuple[Arr
     return rate, np.where(compute <= equal, 0, np.where(memory <= equal, 1, 2))
 
 
-def _moved(batch: Batch, running: Array, instructions: Array, flow: Array, begin: Array) -> Array:
-    """Bytes read from and written to memories, [B, 2, M]."""
-    flows, memories = batch.flows, batch.blocks.memory_bus.shape[1]
-    share = np.repeat(instructions / batch.work[running], np.diff(begin, append=len(flow)))
-    moved = np.bincount(flows.pipe[flow], flows.data[flow] * share, flows.pipes)
-    return moved.reshape(batch.size, 2, flows.ways)[:, :, :memories]
-
-
 def _complete(batch: Batch, state: State) -> None:
-    """Tasks without work left leave their processing elements, free memory and make children ready."""
+    """Tasks that have ended leave their processing elements, free memory and make children ready."""
     running, graph, tasks = state.running, batch.graph, batch.tasks
     work = batch.work[running]
-    with np.errstate(invalid="ignore"):
-        ended = (work == 0) | (1 - state.left[running] / work >= COMPLETE)
+    progress = 1 - np.divide(state.left[running], work, out=np.zeros(len(work)), where=work > 0)
+    ended = progress >= COMPLETE
     done = running[ended]
     state.running = running[~ended]
-    state.completed[done] = state.clock[done // tasks]
     state.busy[batch.pe[done]] = False
+    _, count = _runs(done // tasks)
+    nth = ranges(np.zeros_like(count), count)[0]
+    for n in range(int(count.max(initial=0))):
+        _free(batch, state, done[nth == n])
     task = done % tasks
-    count = graph.child_count[task]
-    begin = np.cumsum(count) - count
-    which = np.repeat(graph.first_child[task] - begin, count) + np.arange(int(count.sum()))
-    children = np.repeat(done - task, count) + graph.children[which]
+    which, _ = ranges(graph.first_child[task], graph.child_count[task])
+    children = np.repeat(done - task, graph.child_count[task]) + graph.children[which]
     np.subtract.at(state.parents_left, children, 1)
     state.ready = np.unique(children[state.parents_left[children] == 0])
-    design = done // tasks
+
+
+def _runs(design: Array) -> tuple[Array, Array]:
+    """The first row of each design among rows in order of designs, and its number of rows."""
     first = np.flatnonzero(np.diff(design, prepend=-1))
-    nth = np.arange(len(done)) - np.repeat(first, np.diff(first, append=len(done)))
-    for n in range(int(nth.max(initial=-1)) + 1):
-        _free(batch, state, done[nth == n])
+    return first, np.diff(first, append=len(design))
 
 
 def _free(batch: Batch, state: State, done: Array) -> None:
-    """Free what the parents of completed tasks wrote, one task of each design, where no child needs it."""
+    """Free what parents of completed tasks, at most one of each design, wrote, where no child needs it."""
     graph = batch.graph
     design, task = done // batch.tasks, done % batch.tasks
     state.pending[design, task] = True
@@ -379,14 +370,16 @@ def _columns(batch: Batch, state: State, history: list[Phase], literal: bool) ->
     size, blocks, table = batch.size, batch.blocks, memories()
     kind, peak = blocks.memory_dram.astype(np.int64), state.peak.reshape(size, -1)
     at = kind, size_class(peak)
-    used = np.bincount(batch.memory, np.tile(batch.graph.allocated, size), state.peak.size) > 0
+    used = np.bincount(batch.memory, np.tile(batch.graph.written, size), state.peak.size) > 0
     area = blocks.pe_area_mm2.sum(1) + np.where(used.reshape(peak.shape), table.area_mm2[at], 0).sum(1)
     per_byte = np.stack([table.read[at], table.write[at]], axis=1)
     seconds = np.array([np.zeros(size), *(phase.seconds for phase in history)])
-    joules = np.array([np.zeros(size), *(_joules(phase, per_byte) for phase in history)])
+    joules = np.array(
+        [np.zeros(size), *(phase.joules + (phase.moved * per_byte).sum((1, 2)) for phase in history)]
+    )
     return {
-        "latency_s": state.completed.reshape(size, -1)[:, batch.graph.last],
-        "energy_j": np.cumsum(joules, 0)[-1],
+        "latency_s": state.clock,
+        "energy_j": np.cumsum(joules, 0)[-1],  # one after another, whatever the number of designs
         "power_w": _power(seconds, joules, literal),
         "area_mm2": area,
         "peak_bytes": peak.sum(1),
@@ -396,36 +389,20 @@ def _columns(batch: Batch, state: State, history: list[Phase], literal: bool) ->
     }
 
 
-def _joules(phase: Phase, per_byte: Array) -> Array:
-    """Energy of a phase in each design."""
-    return phase.joules + (phase.moved * per_byte).sum((1, 2))
-
-
 def _power(seconds: Array, joules: Array, literal: bool) -> Array:
-    """The largest mean power of windows, of phases [phases, B], the first of no length.
+    """The largest mean power of windows over phases, [phases, B], the first of which has no length.
 
-    A window ends with the phase that exceeds what is left of 10 ms; the last one with the run.
+    A window ends with the phase that exceeds what is left of 10 ms, the last window with the run.
     """
     phases, size = seconds.shape
-    until, energy = (np.concatenate([np.zeros((1, size)), np.cumsum(each, 0)]) for each in (seconds, joules))
-    positive = seconds > 0
-    # position after each phase: FARSI counts phases of some length only
-    after = (
-        np.cumsum(positive, 0)
-        if literal
-        else np.broadcast_to(np.arange(1, phases + 1)[:, None], seconds.shape)
-    )
-    columns = np.arange(size)
-    begin, left, most = np.zeros(size, np.int64), np.full(size, WINDOW_S), np.zeros(size)
-
-    def mean(end: Array) -> Array:
-        length = until[end, columns] - until[begin, columns]
-        spent = energy[end, columns] - energy[begin, columns]
-        return np.divide(spent, length, out=np.zeros(size), where=length > 1e-18)
-
+    # phases up to each one; FARSI counts those of some length only
+    after = np.cumsum(seconds > 0, 0) if literal else np.arange(1, phases + 1)
+    begins, left, columns = np.zeros((phases + 1, size), np.int64), np.full(size, WINDOW_S), np.arange(size)
     for n in range(phases):
-        closes = positive[n] & (seconds[n] > left)
-        most = np.where(closes, np.maximum(most, mean(after[n])), most)
-        begin = np.where(closes, after[n], begin)
-        left = np.where(closes, WINDOW_S, left - seconds[n])
-    return np.maximum(most, mean(np.full(size, phases)))
+        ends = seconds[n] > left
+        begins[after[n], columns] += ends
+        left = np.where(ends, WINDOW_S, left - seconds[n])
+    window = (np.cumsum(begins[:-1], 0) * size + columns).reshape(-1)
+    length, energy = (np.bincount(window, each.reshape(-1), seconds.size) for each in (seconds, joules))
+    mean = np.divide(energy, length, out=np.zeros(seconds.size), where=length > 0)
+    return mean.reshape(phases, size).max(0)

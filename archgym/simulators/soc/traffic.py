@@ -83,9 +83,13 @@ class Flows:
 
     def of(self, tasks: Array) -> tuple[Array, Array]:
         """Rows of tasks, and where those of each task begin among them."""
-        count = self.count[tasks]
-        begin = np.cumsum(count) - count
-        return np.repeat(self.first[tasks] - begin, count) + np.arange(int(count.sum())), begin
+        return ranges(self.first[tasks], self.count[tasks])
+
+
+def ranges(first: Array, count: Array) -> tuple[Array, Array]:
+    """Positions first, first + 1, ... of `count` each, one after another, and where each range begins."""
+    begin = np.cumsum(count) - count
+    return np.repeat(first - begin, count) + np.arange(int(count.sum())), begin
 
 
 def flows_of(workload: Workload, blocks: Blocks) -> Flows:

@@ -230,6 +230,8 @@ def _rows(tables: Mapping[str, Any], table: str) -> list[dict[str, Any]]:
             for column, value in row.items()
             if value is not None and value != ""
         }
+        if None in cells:  # where csv puts what is left over
+            raise ArchGymError(f"row {number} of {table} has more cells than columns; quote its commas")
         for column in cells:
             if column not in (*needed, *optional):
                 raise unknown(f"column of {table}", column, (*needed, *optional))
@@ -261,6 +263,8 @@ def _workload(name: str, tables: Mapping[str, Any]) -> Workload:
         if times > 1 or task == CPU:
             raise ArchGymError(f"expected each task once and none named {CPU}, got {task!r}; rename it")
     work = np.array([_number(f"work of task {row['name']}", row["work"]) for row in tasks])
+    if not work.any():
+        raise ArchGymError("expected a task with work, got none")
     edges = _edges(_rows(tables, "edges"), names)
     _check_graph(names, work, edges)
     cpu, accelerators = _library(_rows(tables, "library"), names, work)
