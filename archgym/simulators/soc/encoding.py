@@ -22,13 +22,11 @@ Several rows are one chip (`Encoding.canonical`): cpu0 and cpu1 swapped; unroll 
 accelerators; unrolls above the iterations of all accelerators; more buses than memories or PEs; placements
 that coincide.
 
-The parameters are those of FARSI's database (PEs, memories, buses, their attachment and the mapping of tasks,
-see `workload`) in another encoding: in that of ArchGym's wrapper nearly all combinations are invalid.
+What FARSI chooses is here in another encoding. In that of ArchGym's wrapper, integers that connect blocks,
+nearly all combinations are invalid.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 
@@ -66,6 +64,7 @@ class Encoding:
         hosts = [_host(workload, name, tasks) for name, tasks in units]
         self.space = DesignSpace([*hosts, *_blocks(max_buses)])
         self._hosts = len(hosts)
+        self._iterations = np.array([workload.accelerators.iterations[tasks].max() for _, tasks in units])
         self._column = {name: place for place, name in enumerate(self.space.names)}
         self._placed, self._memories = _placements(workload)  # [settings, T], [settings]
         _, first, same = np.unique(self._placed, axis=0, return_index=True, return_inverse=True)
@@ -80,8 +79,8 @@ class Encoding:
         on_cpu = hosts < CPUS
         first = np.take_along_axis(hosts, on_cpu.argmax(1)[:, None], 1)
         hosts[:] = np.where(on_cpu & (first == 1), 1 - hosts, hosts)
-        most = self._iterations(hosts)
-        enough = np.searchsorted(UNROLLS, most)  # the first unroll that none exceeds
+        most = np.where(hosts == IP, self._iterations, 0).max(1)  # of accelerators in use
+        enough = np.searchsorted(UNROLLS, most)  # first unroll that is not less
         unroll, clock = self._column["ip_unroll"], self._column["ip_mhz"]
         rows[:, unroll] = np.minimum(rows[:, unroll], enough)
         rows[:, clock] = np.where(most > 0, rows[:, clock], 0)
@@ -90,13 +89,6 @@ class Encoding:
         if "buses" in self._column:
             rows[:, self._column["buses"]] = self._buses(rows) - 1
         return rows
-
-    def _iterations(self, hosts: Indices) -> Indices:
-        """The most iterations of the tasks that accelerators run, 0 without any: [B]."""
-        most = np.zeros(self._hosts, np.int64)
-        np.maximum.at(most, self._unit, self.workload.accelerators.iterations[self._tasks])
-        iterations: Indices = np.where(hosts == IP, most, 0).max(1)
-        return iterations
 
     def _settings(self, rows: Indices) -> Indices:
         """Setting of memories and placement, 0 for one memory: [B]."""
@@ -158,17 +150,13 @@ class Encoding:
         if "buses" not in self._column:
             return found
         hosts = host[:, self._by_level]
-        first = hosts == IP  # tasks that are the first on their PE
-        rank = np.zeros(hosts.shape, np.int64)
-        for cpu in range(CPUS):
-            mine = hosts == cpu
-            first |= mine & (np.cumsum(mine, 1) == 1)
-        places = np.cumsum(first, 1) - 1
-        rank[:] = places
-        for cpu in range(CPUS):
-            mine = hosts == cpu
-            start = np.take_along_axis(places, mine.argmax(1)[:, None], 1)
-            rank = np.where(mine, start, rank)
+        cpus = [hosts == cpu for cpu in range(CPUS)]
+        first = hosts == IP  # a task is the first on its PE
+        for on in cpus:
+            first |= on & (np.cumsum(on, 1) == 1)
+        rank = np.cumsum(first, 1) - 1
+        for on in cpus:
+            rank = np.where(on, np.take_along_axis(rank, on.argmax(1)[:, None], 1), rank)
         found[:, self._by_level] = buses[:, None] * rank // first.sum(1)[:, None]
         return found
 
@@ -227,6 +215,7 @@ def _memories(setting: Indices) -> tuple[Indices, Indices]:
     return np.where(several, memories + 1, 0), np.where(several, placement, 0)
 
 
-def _columns(values: Array, n: int) -> Any:
+def _columns(values: Array, n: int) -> Array:
     """Values [B] in n equal columns, [B, n]."""
-    return np.repeat(values[:, None], n, axis=1)
+    columns: Array = np.repeat(values[:, None], n, axis=1)
+    return columns

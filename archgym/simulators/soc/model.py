@@ -22,10 +22,8 @@ mean over the latency. It favours short paths and small chips; bandwidth stays f
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +35,8 @@ from archgym.simulators.soc.blocks import Blocks
 from archgym.simulators.soc.encoding import BUSES, Encoding
 from archgym.simulators.soc.memories import LARGEST_BYTES
 from archgym.simulators.soc.phases import simulate
-from archgym.simulators.soc.workload import load_workload
+from archgym.simulators.soc.workload import Workload, load_workload
 from archgym.space import Array, Indices
-from archgym.values import identify
 
 BUDGETED = ("latency_s", "power_w", "area_mm2")
 BOUNDS = {"bound_compute": "compute_s", "bound_memory": "memory_s", "bound_bus": "bus_s"}
@@ -91,16 +88,14 @@ class SoC(Simulator):
             raise ArchGymError(f"expected literal as True or False, got {literal!r}")
         self.literal = literal
         self.budgets = {**self.workload.budgets, **_checked(budgets)}
-        self.wire_pj_per_bit_mm = _number("wire_pj_per_bit_mm", wire_pj_per_bit_mm, least=0.0)
+        self.wire_pj_per_bit_mm = _number("wire_pj_per_bit_mm", wire_pj_per_bit_mm, zero=True)
         self.encoding = Encoding(self.workload, int(max_buses))
         self.space = self.encoding.space
 
     @property
     def specification(self) -> dict[str, Any]:
-        """The class, its arguments, and a digest of the workload."""
-        workload = identify(replace(self.workload, name="", source=""))
-        digest = hashlib.sha256(json.dumps(workload, sort_keys=True).encode()).hexdigest()[:16]
-        return {**super().specification, "workload": digest}
+        """The class, its arguments, and a digest of the workload, which a path does not identify."""
+        return {**super().specification, "workload": _digest(self.workload)}
 
     def context_features(self) -> dict[str, float]:
         """The arguments, with budgets in log2 whether given or the workload's; and of the workload log2 of
@@ -170,6 +165,14 @@ class SoC(Simulator):
         return self.wire_pj_per_bit_mm * 1e-12 * 8 * np.sqrt(area_mm2) / buses_made * passed
 
 
+def _digest(workload: Workload) -> str:
+    """A hash of all figures and names of tasks."""
+    of = workload
+    arrays = (of.work, of.parents, of.children, of.data, *vars(of.accelerators).values())
+    tables = (of.names, of.groups, vars(of.cpu), dict(of.budgets), [array.tolist() for array in arrays])
+    return hashlib.sha256(repr(tables).encode()).hexdigest()[:16]
+
+
 def _checked(budgets: Mapping[str, float] | None) -> dict[str, float]:
     """Budgets that are given, as positive numbers."""
     if budgets is None:
@@ -179,17 +182,21 @@ def _checked(budgets: Mapping[str, float] | None) -> dict[str, float]:
     for name in budgets:
         if name not in BUDGETED:
             raise unknown("budget", name, BUDGETED)
-    return {name: _number(f"budget of {name}", value, above=0.0) for name, value in budgets.items()}
+    return {name: _number(f"budget of {name}", value) for name, value in budgets.items()}
 
 
-def _number(what: str, value: Any, *, least: float = 0.0, above: float = -math.inf) -> float:
-    """A finite number of at least `least`, and above `above`.
+def _number(what: str, value: Any, *, zero: bool = False) -> float:
+    """A finite number above 0, or also 0.
 
     Raises:
         ArchGymError: another value.
     """
-    good = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
-    if not good or not (math.isfinite(value) and value >= least and value > above):
-        words = "a positive number" if above >= 0 else f"a number >= {least:g}"
-        raise ArchGymError(f"expected {words} as {what}, got {value!r}")
-    return float(value)
+    try:
+        number = math.nan if isinstance(value, (bool, str)) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not (0 < number < math.inf or (zero and number == 0)):
+        raise ArchGymError(
+            f"expected a {'number >= 0' if zero else 'positive number'} as {what}, got {value!r}"
+        )
+    return number
