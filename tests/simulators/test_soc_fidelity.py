@@ -104,6 +104,8 @@ def test_the_command_prints_differences_and_the_share_of_equal_rows(tmp_path, ro
     text = command("--data", path).stdout
     assert "hpvm_cava" in text
     assert "100.00 %" in text
+    low, high = compare(path).corrected.min(), compare(path).corrected.max()
+    assert f"{low:.2f} to {high:.2f} times that of FARSI's" in " ".join(text.split())
 
 
 @pytest.mark.parametrize(

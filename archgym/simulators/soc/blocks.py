@@ -128,6 +128,15 @@ class SystemOnChip:
         bus_parent: bus that each bus hangs on, -1 for none.
         task_pe, task_memory: processing element and memory of each task, by position.
         order: tasks by rank among those launched at once; none for the workload's order.
+
+    Example:
+        >>> camera = load_workload("hpvm_cava")
+        >>> hosts = [0, 0, 0, 0, 0, 1, 0, 0, 0]  # gamut_map on its accelerator
+        >>> chip = SystemOnChip(
+        ...     pes=["A53_pe", "gamut_map_IP0_151_8_pe"], memories=["LMEM_3_4_mem"], buses=["LMEM_ic_3_4_ic"],
+        ...     pe_bus=[0, 0], memory_bus=[0], bus_parent=[-1], task_pe=hosts, task_memory=[0] * 9,
+        ... )
+        >>> simulate(camera, blocks_of(camera, [chip]))["latency_s"]  # doctest: +SKIP
     """
 
     pes: Sequence[str]
@@ -153,50 +162,53 @@ def blocks_of(workload: Workload, systems: Sequence[SystemOnChip]) -> Blocks:
         ArchGymError: an unknown block, a block without a bus, a bus without processing element or memory, or
             an accelerator that hosts another task.
     """
-    tasks = len(workload.names)
+    size, tasks = len(systems), len(workload.names)
     pes, memories, buses = (
         max(len(getattr(system, blocks)) for system in systems) for blocks in ("pes", "memories", "buses")
     )
-    size = len(systems)
-    found = Blocks(
-        pe=np.array([_positions(s, "task_pe", "pes", tasks) for s in systems]),
-        pe_rate=np.ones((size, tasks)),
-        pe_per_joule=np.ones((size, tasks)),
-        pe_area_mm2=np.zeros((size, pes)),
-        pe_bus=np.zeros((size, tasks), np.int64),
-        memory=np.array([_positions(s, "task_memory", "memories", tasks) for s in systems]),
-        memory_rate=np.ones((size, memories)),
-        memory_dram=np.zeros((size, memories), bool),
-        memory_bus=np.zeros((size, memories), np.int64),
-        bus_rate=np.ones((size, buses)),
-        bus_parent=np.full((size, buses), -1),
-        order=np.array([_ranks(s, workload) for s in systems]),
-    )
+    pe_rate, pe_per_joule, pe_area = np.ones((size, tasks)), np.ones((size, tasks)), np.zeros((size, pes))
+    memory_rate, memory_dram = np.ones((size, memories)), np.zeros((size, memories), bool)
+    pe_bus, memory_bus = np.zeros((size, tasks), np.int64), np.zeros((size, memories), np.int64)
+    bus_rate, bus_parent = np.ones((size, buses)), np.full((size, buses), -1)
     for row, system in enumerate(systems):
+        _check_mapping(system, tasks)
         _check_tree(system)
         for pe, name in enumerate(system.pes):
-            hosted = [t for t in range(tasks) if system.task_pe[t] == pe]
-            rates, per_joule, found.pe_area_mm2[row, pe] = _pe(workload, name, hosted)
-            found.pe_rate[row, hosted], found.pe_per_joule[row, hosted] = rates, per_joule
-            found.pe_bus[row, hosted] = system.pe_bus[pe]
+            hosted = [task for task, host in enumerate(system.task_pe) if host == pe]
+            pe_rate[row, hosted], pe_per_joule[row, hosted], pe_area[row, pe] = _pe(workload, name, hosted)
+            pe_bus[row, hosted] = system.pe_bus[pe]
         for memory, name in enumerate(system.memories):
-            found.memory_rate[row, memory] = _rate("memory", name)
-            found.memory_dram[row, memory] = name.startswith("G")
-        found.memory_bus[row, : len(system.memories)] = system.memory_bus
-        found.bus_rate[row, : len(system.buses)] = [_rate("bus", name) for name in system.buses]
-        found.bus_parent[row, : len(system.buses)] = system.bus_parent
-    return found
+            memory_rate[row, memory], memory_dram[row, memory] = _rate("memory", name), name.startswith("G")
+        memory_bus[row, : len(system.memories)] = system.memory_bus
+        bus_rate[row, : len(system.buses)] = [_rate("bus", name) for name in system.buses]
+        bus_parent[row, : len(system.buses)] = system.bus_parent
+    return Blocks(
+        pe=np.array([system.task_pe for system in systems]),
+        pe_rate=pe_rate,
+        pe_per_joule=pe_per_joule,
+        pe_area_mm2=pe_area,
+        pe_bus=pe_bus,
+        memory=np.array([system.task_memory for system in systems]),
+        memory_rate=memory_rate,
+        memory_dram=memory_dram,
+        memory_bus=memory_bus,
+        bus_rate=bus_rate,
+        bus_parent=bus_parent,
+        order=np.array([_ranks(system, workload) for system in systems]),
+    )
 
 
-def _positions(system: SystemOnChip, column: str, blocks: str, count: int) -> list[int]:
-    """Positions of blocks, one for each of `count` tasks, memories or processing elements."""
-    found, most = list(getattr(system, column)), len(getattr(system, blocks))
-    if len(found) != count:
-        raise ArchGymError(f"expected {count} positions in {column}, got {len(found)}")
-    for position in found:
-        if not 0 <= position < most:
-            raise ArchGymError(f"expected positions in {column} from 0 to {most - 1}, got {position}")
-    return found
+def _check_mapping(system: SystemOnChip, tasks: int) -> None:
+    """Refuse positions of processing elements and memories that do not exist."""
+    for column, blocks in (("task_pe", system.pes), ("task_memory", system.memories)):
+        found = getattr(system, column)
+        if len(found) != tasks:
+            raise ArchGymError(f"expected {tasks} positions in {column}, got {len(found)}")
+        for position in found:
+            if not 0 <= position < len(blocks):
+                raise ArchGymError(
+                    f"expected positions in {column} from 0 to {len(blocks) - 1}, got {position}"
+                )
 
 
 def _ranks(system: SystemOnChip, workload: Workload) -> list[int]:

@@ -54,10 +54,12 @@ class Comparison:
     Attributes:
         workloads: workload of each row, [rows].
         differences: metric -> differences without sign, [rows].
+        corrected: power with correct windows over that with FARSI's, [rows].
     """
 
     workloads: Array
     differences: Mapping[str, Array]
+    corrected: Array
 
     @property
     def largest(self) -> dict[str, float]:
@@ -72,9 +74,8 @@ class Comparison:
     def of(self, workload: str) -> Comparison:
         """The rows of one workload."""
         rows = self.workloads == workload
-        return Comparison(
-            self.workloads[rows], {metric: each[rows] for metric, each in self.differences.items()}
-        )
+        differences = {metric: each[rows] for metric, each in self.differences.items()}
+        return Comparison(self.workloads[rows], differences, self.corrected[rows])
 
 
 def compare(path: Path, order: str = "recorded") -> Comparison:
@@ -93,15 +94,16 @@ def compare(path: Path, order: str = "recorded") -> Comparison:
     rows = _rows(path)
     workloads = np.array([row["workload"] for row in rows])
     differences = {metric: np.zeros(len(rows)) for metric in METRICS}
+    corrected = np.zeros(len(rows))
     for name in dict.fromkeys(workloads.tolist()):
         chosen = np.flatnonzero(workloads == name)
         numbered = [(n + 2, rows[n]) for n in chosen.tolist()]
         with _naming(path, numbered[0][0]):
             workload = load_workload(name)
-        found = _differences(path, workload, numbered, order)
+        found, corrected[chosen] = _differences(path, workload, numbered, order)
         for metric, each in found.items():
             differences[metric][chosen] = each
-    return Comparison(workloads, differences)
+    return Comparison(workloads, differences, corrected)
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
@@ -122,22 +124,24 @@ def _rows(path: Path) -> list[dict[str, str]]:
 
 def _differences(
     path: Path, workload: Workload, rows: list[tuple[int, dict[str, str]]], order: str
-) -> dict[str, Array]:
-    """Differences of each metric for rows of one workload, with their line numbers."""
+) -> tuple[dict[str, Array], Array]:
+    """Differences of each metric, and corrected power, for numbered rows of one workload."""
     systems, given = [], []
     for line, row in rows:
         with _naming(path, line):
             systems.append(_system(row, order))
             given.append([_figure(metric, row[metric]) for metric in METRICS])
             blocks_of(workload, systems[-1:])
-    found = simulate(workload, blocks_of(workload, systems), literal=True)
+    blocks = blocks_of(workload, systems)
+    found = simulate(workload, blocks, literal=True)
     for (line, _), largest in zip(rows, found["memory_bytes"], strict=True):
         with _naming(path, line):
             check_size(largest)
-    return {
+    differences = {
         metric: np.abs(found[ours] * unit / figures - 1)
         for (metric, (ours, unit)), figures in zip(METRICS.items(), np.array(given).T, strict=True)
     }
+    return differences, simulate(workload, blocks)["power_w"] / found["power_w"]
 
 
 @contextmanager

@@ -137,9 +137,11 @@ class Batch:
     processing elements design x P + element.
 
     Attributes:
-        work, rate, per_joule: of each task, [B x T].
-        pe, memory: processing element, and memory that it writes to, of each task, [B x T].
-        rank: T - order of each task, [B x T].
+        graph, blocks, flows: the task graph, the designs, and what tasks carry.
+        size, tasks: numbers of designs B and of tasks T.
+        work, rate, per_joule: instructions of each task, per second, and per joule, [B x T].
+        pe, memory: processing element of each task, and memory that it writes to, [B x T].
+        rank: T - 1 - order of each task, [B x T].
     """
 
     graph: Graph
@@ -311,7 +313,7 @@ def _rates(batch: Batch, running: Array, flow: Array, begin: Array) -> tuple[Arr
     own = entry == flows.pipes
     ways = np.bincount(pipe[own], minlength=flows.pipes)
     if not own.all():  # a pipe between buses counts once for all its tasks
-        pairs = np.unique(pipe[~own] * flows.ways + entry[~own] % flows.ways)
+        pairs = _distinct(pipe[~own] * flows.ways + entry[~own] % flows.ways)
         ways += np.bincount(pairs // flows.ways, minlength=flows.pipes)
     memory = np.minimum.reduceat(flows.memory_bound[flow] / units[pipe], begin)
     bus = np.minimum.reduceat(flows.bus_bound[flow] / (units[entry] * ways[pipe]), begin)
@@ -338,13 +340,19 @@ def _complete(batch: Batch, state: State) -> None:
     which, _ = ranges(graph.first_child[task], graph.child_count[task])
     children = np.repeat(done - task, graph.child_count[task]) + graph.children[which]
     np.subtract.at(state.parents_left, children, 1)
-    state.ready = np.unique(children[state.parents_left[children] == 0])
+    state.ready = _distinct(children[state.parents_left[children] == 0])
 
 
 def _runs(design: Array) -> tuple[Array, Array]:
     """The first row of each design among rows in order of designs, and its number of rows."""
     first = np.flatnonzero(np.diff(design, prepend=-1))
     return first, np.diff(first, append=len(design))
+
+
+def _distinct(numbers: Array) -> Array:
+    """Distinct numbers >= 0, ascending."""
+    numbers = np.sort(numbers)
+    return numbers[np.diff(numbers, prepend=-1) > 0]
 
 
 def _free(batch: Batch, state: State, done: Array) -> None:

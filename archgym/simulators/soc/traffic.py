@@ -97,24 +97,23 @@ def flows_of(workload: Workload, blocks: Blocks) -> Flows:
     (size, tasks), memories, buses = blocks.pe.shape, blocks.memory_bus.shape[1], blocks.bus_rate.shape[1]
     ways = memories + 2 * buses
     units, data = _accesses(workload, blocks, ways)
-    before = _before(blocks.bus_parent)  # [B, from, to] bus before `to`
-    through = _through(blocks, before, units, data)
-    task, direction, way = np.nonzero(units)
+    before = _before(blocks.bus_parent)
+    through = _through(blocks, before, ways, units, data)
+    where = np.flatnonzero(units)
+    side, way = np.divmod(where, ways)  # task x 2 + direction
+    task = side // 2
     design = task // tasks
     bus = _bus_before(blocks)[design, way]
-    start = blocks.pe_bus.reshape(-1)[task]
-    previous = before[design, start, bus]
+    previous = before[design, blocks.pe_bus.reshape(-1)[task], bus]
     own = previous < 0
     entry = np.where(own, 0, _pipe_between(blocks, design, previous, bus))
-    work = workload.work[task % tasks]
+    work, used = workload.work[task % tasks], units[where]
+    moved = np.where(way < memories, data[where], 0.0)
     with np.errstate(divide="ignore"):
-        to_memory = np.minimum(way, memories - 1)
-        moved = np.where(way < memories, data[task, direction, way], 0.0)
-        used = units[task, direction, way]
-        memory_bound = blocks.memory_rate[design, to_memory] * used * work / moved
-        entry_units = np.where(own, 1.0, units[task, direction, entry])
-        bus_bound = blocks.bus_rate[design, bus] * entry_units * work / through[task, direction, bus]
-    first = (design * 2 + direction) * ways
+        memory_bound = blocks.memory_rate[design, np.minimum(way, memories - 1)] * used * work / moved
+    entry_units = np.where(own, 1.0, units[side * ways + entry])
+    bus_bound = blocks.bus_rate[design, bus] * entry_units * work / through[side * buses + bus]
+    first = (design * 2 + side % 2) * ways
     count = np.bincount(task, minlength=size * tasks)
     return Flows(
         first=np.cumsum(count) - count,
@@ -131,7 +130,7 @@ def flows_of(workload: Workload, blocks: Blocks) -> Flows:
 
 
 def _accesses(workload: Workload, blocks: Blocks, ways: int) -> tuple[Array, Array]:
-    """Units and bytes of each task with work, direction and pipe to a memory, [B x T, 2, ways]."""
+    """Units and bytes of each task with work, direction and pipe to a memory, [B x T x 2 x ways]."""
     (size, tasks), edges = blocks.pe.shape, edges_of(workload)
     works = workload.work > 0
     row = np.arange(size)[:, None] * tasks
@@ -141,8 +140,7 @@ def _accesses(workload: Workload, blocks: Blocks, ways: int) -> tuple[Array, Arr
 
     def spread(read: Array, written: Array) -> Array:
         once = np.concatenate([read[works[workload.children]], written[works]])
-        found = np.bincount(where, np.tile(once, size), size * tasks * 2 * ways)
-        return found.reshape(size * tasks, 2, ways)
+        return np.bincount(where, np.tile(once, size), size * tasks * 2 * ways)
 
     return spread(edges.read_units, edges.written_units), spread(edges.bytes, edges.written_bytes)
 
@@ -175,21 +173,23 @@ def _pipe_between(blocks: Blocks, design: Array, bus: Array, to: Array) -> Array
     return np.where(blocks.bus_parent[design, to] == bus, memories + to, memories + buses + bus)
 
 
-def _through(blocks: Blocks, before: Array, units: Array, data: Array) -> Array:
-    """Bytes of each task, direction and bus, [B x T, 2, N]; adds units and bytes of pipes between buses."""
-    tasks, buses = blocks.pe.shape[1], blocks.bus_rate.shape[1]
-    through = np.zeros((len(units), 2, buses))
-    task, direction, way = np.nonzero(units)
-    used, moved = units[task, direction, way], data[task, direction, way]
-    bus = blocks.memory_bus[task // tasks, way]
-    start = blocks.pe_bus.reshape(-1)[task]
-    while len(task):  # from the memory's bus back to the processing element's
-        np.add.at(through, (task, direction, bus), moved)
-        previous = before[task // tasks, start, bus]
+def _through(blocks: Blocks, before: Array, ways: int, units: Array, data: Array) -> Array:
+    """Bytes of each task, direction and bus, [B x T x 2 x N]; adds units and bytes of pipes between buses."""
+    (size, tasks), buses = blocks.pe.shape, blocks.bus_rate.shape[1]
+    through = np.zeros(size * tasks * 2 * buses)
+    where = np.flatnonzero(units)
+    used, moved = units[where], data[where]
+    side, way = np.divmod(where, ways)
+    task = side // 2
+    design, start = task // tasks, blocks.pe_bus.reshape(-1)[task]
+    bus = blocks.memory_bus[design, way]
+    while len(side):  # from the memory's bus back to the processing element's
+        np.add.at(through, side * buses + bus, moved)
+        previous = before[design, start, bus]
         on = previous >= 0
-        task, direction, used, moved = task[on], direction[on], used[on], moved[on]
-        start, bus, to = start[on], previous[on], bus[on]
-        way = _pipe_between(blocks, task // tasks, bus, to)
-        np.add.at(units, (task, direction, way), used)
-        np.add.at(data, (task, direction, way), moved)
+        side, design, start, used, moved = side[on], design[on], start[on], used[on], moved[on]
+        bus, to = previous[on], bus[on]
+        way = _pipe_between(blocks, design, bus, to)
+        np.add.at(units, side * ways + way, used)
+        np.add.at(data, side * ways + way, moved)
     return through
