@@ -83,7 +83,8 @@ Latency of 1/8, 1/4, 1/2 and 1 times FARSI's, power of 1/4, 1 and 8, area of 1/8
 exact optima, found by `python -m archgym.envs.contexts.soc`; no design is best in more than 10 contexts.
 
 ## Known optimum
-By enumeration, in minutes: `archgym optimum archgym/SoC-v0`; it is stored. audio_decoder is too large.
+By enumeration in a minute, `archgym optimum archgym/SoC-v0`; it is stored. audio_decoder is too large for that:
+its optimum is known for the default goal alone, reward 0, by a chip of accelerators that meets all budgets.
 
 ## Version History
 - v0: first version.
@@ -113,6 +114,10 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 def objective(simulator: Simulator, *, goal: str = "distance") -> Objective:
     """The least distance to the budgets, or the least energy or energy-delay product within them.
+
+    Args:
+        simulator: the chips and their budgets.
+        goal: what to improve, "distance", "energy_j", "edp" or "farsi_published".
 
     Raises:
         ArchGymError: an unknown goal.

@@ -39,16 +39,14 @@ def rows_of(simulator, n, seed=0):
 
 
 def all_on_accelerators(simulator, **fixed):
-    """All designs with every task on an accelerator, and some parameters held constant."""
-    space = simulator.space
-    axes = [range(n) for n in space.nvec]
-    for place, parameter in enumerate(space):
-        if parameter.name.startswith("host_"):
-            axes[place] = [parameter.plain.index("ip")]
-        elif parameter.name in fixed:
-            axes[place] = [parameter.plain.index(value) for value in fixed[parameter.name]]
-    rows = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, len(space))
-    return rows[(simulator.canonical(rows) == rows).all(1)]
+    """Designs with every task on an accelerator, and some parameters limited to given values."""
+    rows = simulator.encoding.accelerated()
+    values = simulator.space.decode(rows)
+    return (
+        rows[np.all([np.isin(values[name], allowed) for name, allowed in fixed.items()], axis=0)]
+        if fixed
+        else rows
+    )
 
 
 # --- designs are chips ---
@@ -230,6 +228,7 @@ def test_designs_within_the_budgets_are_those_of_an_independent_enumeration(name
     """
     simulator = SoC(name, literal=True)
     rows = all_on_accelerators(simulator, placement=["alternate"], memory_gb_s=[6.4, 25.6, 102.4])
+    assert len(rows) == len(np.unique(rows, axis=0)) and (rows[:, 0] == 2).all()
     place = {name: p for p, name in enumerate(simulator.space.names)}
     rows = rows[rows[:, place["memory_gb_s"]] == rows[:, place["bus_gb_s"]]]
     found = simulator.evaluate_indices(rows)
@@ -284,6 +283,18 @@ def test_the_known_optimum_of_a_small_system_is_that_of_brute_force(tmp_path):
         found, (reward, valid) = find_optimum(simulator, task), task(columns, columns["feasible"])
         assert found.best_reward == np.where(valid, reward, -np.inf).max()
         assert found.designs == len(np.unique(simulator.canonical(rows), axis=0)) < len(rows)
+
+
+@pytest.mark.parametrize("name", list_workloads())
+def test_the_optimum_of_the_default_task_is_among_few_chips_of_accelerators(name):
+    for max_buses in (1, 3):
+        simulator = SoC(name, max_buses)
+        found = find_optimum(simulator, objective(simulator), limit=10_000)
+        assert found.best_reward == 0 and found.best_metrics["distance"] == 0
+    assert simulator.candidates(objective(simulator, goal="edp")) is None
+    assert simulator.candidates(objective(simulator, goal="farsi_published")) is None
+    out_of_reach = SoC(name, budgets={"latency_s": 1e-5})
+    assert out_of_reach.candidates(objective(out_of_reach)) is None
 
 
 # --- systems of one's own ---

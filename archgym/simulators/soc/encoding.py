@@ -90,6 +90,15 @@ class Encoding:
             rows[:, self._column["buses"]] = self._buses(rows) - 1
         return rows
 
+    def accelerated(self) -> Indices:
+        """All distinct designs with every task on an accelerator, [R, P]; none where a task lacks one."""
+        sizes = self.space.nvec[self._hosts :].tolist()
+        if (self.space.nvec[: self._hosts] <= IP).any():
+            return np.zeros((0, len(self.space)), np.int64)
+        rows = np.full((int(np.prod(sizes)), len(self.space)), IP, np.int64)
+        rows[:, self._hosts :] = np.indices(sizes).reshape(len(sizes), -1).T
+        return rows[(self.canonical(rows) == rows).all(1)]
+
     def _settings(self, rows: Indices) -> Indices:
         """Setting of memories and placement, 0 for one memory: [B]."""
         memories, placement = rows[:, self._column["memories"]], rows[:, self._column["placement"]]

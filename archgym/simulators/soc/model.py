@@ -30,7 +30,8 @@ from typing import Any
 import numpy as np
 
 from archgym.errors import ArchGymError, unknown
-from archgym.simulator import Metric, Simulator, argument_features
+from archgym.objective import Minimize, Objective
+from archgym.simulator import Candidates, Metric, Simulator, argument_features
 from archgym.simulators.soc.blocks import Blocks
 from archgym.simulators.soc.encoding import BUSES, Encoding
 from archgym.simulators.soc.memories import LARGEST_BYTES
@@ -117,6 +118,21 @@ class SoC(Simulator):
     def canonical(self, indices: Indices) -> Indices:
         """The representative of designs that are one chip (`encoding`)."""
         return self.encoding.canonical(indices)
+
+    def candidates(self, objective: Objective) -> Candidates | None:
+        """Chips of accelerators alone that meet all budgets, where nothing but the distance to these is
+        minimised: none is nearer. None without such a chip, or under other objectives.
+        """
+        goals = [(type(term), term.metric) for term in objective.terms if term.weight > 0]
+        if objective.constraints or goals not in ([(Minimize, "overshoot")], [(Minimize, "distance")]):
+            return None
+        rows = self.encoding.accelerated()
+        met = rows[self.evaluate_indices(rows)["distance"] == 0] if len(rows) else rows
+        if not len(met):
+            return None
+        return Candidates(
+            len(met), lambda chunk: (met[start : start + chunk] for start in range(0, len(met), chunk))
+        )
 
     def evaluate_indices(self, indices: Indices, rng: np.random.Generator | None = None) -> dict[str, Array]:
         """Indices [B, P] -> every metric, float64 [B], and `feasible`, bool [B]; `failure`, str [B], if a
