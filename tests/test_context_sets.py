@@ -232,6 +232,7 @@ SETS = {
     ("archgym/Accelerator-v0", "networks"): 17,
     ("archgym/AttentionAccelerator-v0", "sequence_lengths"): 12,
     ("archgym/NKLandscape-v0", "landscapes"): 48,
+    ("archgym/SoC-v0", "budgets"): 48,
 }
 
 
