@@ -217,11 +217,12 @@ def enumerate_plans(
     plans |= dict(zip(DEGREES[2:], degrees.T, strict=True))
     plans |= {name: np.array(values)[chosen[:, i]] for i, (name, values) in enumerate(CHOICES.items())}
     plans |= {name: chosen[:, 2 + i].astype(bool) for i, name in enumerate(SWITCHES)}
-    keep = _divides(model, cluster, plans)
+    keep = divides(model, cluster, plans)
     return {name: column[keep] for name, column in plans.items()}
 
 
-def _divides(model: LanguageModel, cluster: Cluster, plans: Columns) -> Any:
+def divides(model: LanguageModel, cluster: Cluster, plans: Columns) -> Any:
+    """Whether plans can be run, memory aside: bool [B], as `reasons` without words."""
     plan = read_plans(cluster, plans)
     bad: Any = np.zeros(plan.t.shape, bool)
     for refused, _ in _refusals(model, cluster, plan):
