@@ -45,6 +45,7 @@ FIDELITY = {  # environment -> page and section about the fidelity of its figure
     "archgym/NasCell-v0": ("nas.md", "The table that ships"),
     "archgym/VisionTransformer-v0": ("vision-transformer.md", "What is exact, and what is absent"),
     "archgym/PlainCnn-v0": ("cnn.md", "The table that ships"),
+    "archgym/Parallelism-v0": ("parallelism.md", "What is validated, and what is not"),
 }
 EXACT = {  # environments without a model error
     "archgym/NKLandscape-v0": "Nothing is approximated: the landscape is its own definition.",

@@ -203,20 +203,13 @@ class Parallelism(Simulator):
         """The exact best plan, or plan and cluster, [P]; None where none is valid. With a cluster to choose
         also None where the objective names other metrics than bounds are for, or another direction.
         """
-        if self.chooses:
-            return self._best_of_clusters(objective)
-        rows, columns, fits = _everything(_Task(json.dumps(self.specification, sort_keys=True), self))
-        rewards = objective(columns, fits)
-        best: Indices = rows[int(np.where(rewards.valid, rewards.reward, -np.inf).argmax())]
-        return best.copy() if rewards.valid.any() else None
-
-    def _best_of_clusters(self, objective: Objective) -> Indices | None:
-        one_peak = len(self.clusters["matrix_tflops"]) == 1
-        if not bounded(objective, _LOWER, _HIGHER if one_peak else ("tokens_s",)):
-            return None
-        return best_design(
-            self.clusters, self.encoding.all_plans, lambda rows, worst, best: self._judged(objective, rows, worst, best)
-        )
+        task = _Task(json.dumps(self.specification, sort_keys=True), self)
+        if not self.chooses:
+            rows, columns, fits = _all_plans(task)
+            rewards = _rewards(objective, columns, fits)
+            return None if rewards.max() == -np.inf else rows[rewards.argmax()]
+        falling = _HIGHER if len(self.clusters["matrix_tflops"]) == 1 else ("tokens_s",)
+        return _best_of_clusters(task, objective) if bounded(objective, _LOWER, falling) else None
 
     def _judged(
         self, objective: Objective, rows: Indices, worst: Mapping[str, int], best: Mapping[str, int]
@@ -252,13 +245,24 @@ class _Task:
 
 
 @lru_cache(maxsize=16)
-def _everything(task: _Task) -> tuple[Indices, dict[str, Array], Array]:
-    """All plans that divide, [N, P], their metrics, and whether they fit, [N]; once per process."""
+def _all_plans(task: _Task) -> tuple[Indices, dict[str, Array], Array]:
+    """All plans that divide, [N, P], their metrics, and whether they fit, [N]."""
     simulator = task.simulator
     rows = simulator.encoding.all_plans({})
     parts = [simulator._measured(rows[i : i + _CHUNK]) for i in range(0, len(rows), _CHUNK)]
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     return rows, columns, columns["memory_bytes"] <= simulator.cluster.hbm_bytes
+
+
+@lru_cache(maxsize=64)
+def _best_of_clusters(task: _Task, objective: Objective) -> Indices | None:
+    """The best design of all clusters, [P]."""
+    simulator = task.simulator
+    return best_design(
+        simulator.clusters,
+        simulator.encoding.all_plans,
+        lambda rows, worst, best: simulator._judged(objective, rows, worst, best),
+    )
 
 
 def _batch(model: str, batch: int | None) -> int:
