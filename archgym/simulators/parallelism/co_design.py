@@ -56,7 +56,9 @@ def cluster_values(
         ArchGymError: an unknown field, or values that are not distinct positive numbers.
     """
     if choices is not None and not isinstance(choices, Mapping):
-        raise ArchGymError(f'expected cluster_choices such as {{"hbm_gib": [40, 80]}}, or None, got {choices!r}')
+        raise ArchGymError(
+            f'expected cluster_choices such as {{"hbm_gib": [40, 80]}}, or None, got {choices!r}'
+        )
     given = dict(choices or {})
     for name in given:
         if name not in FIELDS:
@@ -78,7 +80,9 @@ def _values(name: str, given: Any) -> list[float]:
     if isinstance(given, (str, bytes)) or not isinstance(given, (Sequence, np.ndarray)) or not len(given):
         raise ArchGymError(f"expected a list of values of {name} in cluster_choices, got {given!r}")
     if name in WHOLE:
-        return sorted({whole(name, int(v) if isinstance(v, float) and v == int(v) else v, least=1) for v in given})
+        return sorted(
+            {whole(name, int(v) if isinstance(v, float) and v == int(v) else v, least=1) for v in given}
+        )
     for value in given:
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
             raise ArchGymError(f"expected positive values of {name}, got {value!r}")
@@ -89,7 +93,9 @@ def cluster_at(cluster: Cluster, fields: Mapping[str, Any]) -> Cluster:
     """A cluster with other values of `FIELDS`, numbers or columns [B]."""
     first, *middle, last = (*cluster.networks, cluster.networks[-1])[: max(len(cluster.networks), 2)]
     first = replace(first, gpus=fields["link_gpus"], gb_s=fields["link_gb_s"])
-    networks = (first,) if len(cluster.networks) == 1 else (first, *middle, replace(last, gb_s=fields["nic_gb_s"]))
+    networks = (
+        (first,) if len(cluster.networks) == 1 else (first, *middle, replace(last, gb_s=fields["nic_gb_s"]))
+    )
     own = {name: fields[name] for name in ("hbm_gib", "hbm_gb_s", "matrix_tflops")}
     return replace(cluster, networks=networks, **own)
 

@@ -23,7 +23,13 @@ import numpy.typing as npt
 from archgym.simulators.parallelism.clusters import Cluster
 from archgym.simulators.parallelism.co_design import FIELDS, cluster_at
 from archgym.simulators.parallelism.language_models import LanguageModel
-from archgym.simulators.parallelism.plans import RECOMPUTE, SWITCHES, TENSOR_COMMUNICATION, divides
+from archgym.simulators.parallelism.plans import (
+    RECOMPUTE,
+    SWITCHES,
+    TENSOR_COMMUNICATION,
+    divides,
+    reasons,
+)
 from archgym.space import Array, Categorical, DesignSpace, Indices, Ordinal, Parameter
 
 LARGEST_MICROBATCH = 16  # sequences
@@ -76,6 +82,7 @@ class Encoding:
         self.values = {name: np.array(values) for name, values in axes.items()}
         self.space = DesignSpace([*(Ordinal(name, list(v)) for name, v in chosen.items()), *OPTIONS])
         self.places = {name: place for place, name in enumerate(self.space.names)}
+        self._words: dict[int, str] = {}  # by flat indices of `CELL`
 
     def column(self, name: str, rows: Indices) -> Array:
         """A parameter's values in designs [B, P], or its only value: [B]."""
@@ -100,6 +107,34 @@ class Encoding:
         """The cluster of each of the designs [B, P]."""
         return cluster_at(self.cluster, self.clusters(rows))
 
+    def divides(self, rows: Indices) -> Truths:
+        """Whether plans [B, P] divide: [B]."""
+        found: Truths = divides(self.model, self.cluster_of(rows), self.plans(rows))
+        return found
+
+    def why(self, rows: Indices) -> Array:
+        """Why plans [B, P] do not divide: texts [B]. By far most reasons are those of a plan's cell, each put
+        into words once.
+        """
+        cells = np.zeros(len(rows), np.int64)
+        for name in CELL:
+            cells = cells * len(self.values[name]) + (
+                rows[:, self.places[name]] if name in self.places else 0
+            )
+        plain = rows.copy()
+        plain[:, self.places["recompute"] :] = 0
+        new = [i for i in np.unique(cells, return_index=True)[1].tolist() if int(cells[i]) not in self._words]
+        if new:
+            self._words.update(zip(cells[new].tolist(), self._reasons(plain[new]), strict=True))
+        found = np.array([self._words[cell] for cell in cells.tolist()], object)
+        other = found == ""
+        if other.any():
+            found[other] = self._reasons(rows[other])
+        return found
+
+    def _reasons(self, rows: Indices) -> Array:
+        return reasons(self.model, self.cluster_of(rows), self.plans(rows))
+
     def canonical(self, indices: Indices) -> Indices:
         """The representative of designs that are the same: [B, P] -> [B, P]."""
         rows: Indices = np.array(indices, np.int64)
@@ -118,8 +153,7 @@ class Encoding:
         for name, index in zip(CELL, np.unravel_index(np.arange(len(rows)), shape), strict=True):
             if name in self.places:
                 rows[:, self.places[name]] = index
-        found: Truths = divides(self.model, self.cluster_of(rows), self.plans(rows)).reshape(shape)
-        return found
+        return self.divides(rows).reshape(shape)
 
     def on(self, rows: Indices, cluster: Mapping[str, int]) -> Indices:
         """Designs [B, P] with the cluster's fields at other indices."""
@@ -131,7 +165,9 @@ class Encoding:
 
     def all_plans(self, cluster: Mapping[str, int]) -> Indices:
         """All distinct plans that divide, with the cluster's fields at given indices, else at 0: [N, P]."""
-        cells = np.argwhere(self.table[tuple(cluster.get(name.removeprefix(PREFIX), 0) for name in OF_CLUSTER)])
+        cells = np.argwhere(
+            self.table[tuple(cluster.get(name.removeprefix(PREFIX), 0) for name in OF_CLUSTER)]
+        )
         options = np.array(list(itertools.product(*(range(len(p)) for p in OPTIONS))), np.int64)
         rows = np.zeros((len(cells), len(options), len(self.space)), np.int64)
         first, last = self.places["tensor"], self.places["recompute"]
@@ -139,8 +175,7 @@ class Encoding:
         rows[:, :, last:] = options
         rows = self.on(rows.reshape(-1, len(self.space)), cluster)
         rows = rows[(self.canonical(rows) == rows).all(axis=1)]
-        whole: Indices = rows[divides(self.model, self.cluster_of(rows), self.plans(rows))]
-        return whole
+        return rows[self.divides(rows)]
 
     def masks(self, indices: Indices, p: int) -> Truths:
         """The values of parameter number p after which plans may divide, of rows [B, >= p]: [B, n_p]; those

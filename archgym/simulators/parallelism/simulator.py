@@ -42,7 +42,6 @@ from archgym.simulators.parallelism.co_design import (
 from archgym.simulators.parallelism.encoding import PREFIX, Encoding, chunk_numbers, divisors
 from archgym.simulators.parallelism.language_models import ALIASES, load_model
 from archgym.simulators.parallelism.model import simulate
-from archgym.simulators.parallelism.plans import divides, reasons
 from archgym.space import Array, Indices
 
 BATCHES = {"22B": 512, "175B": 1536, "530B": 1920, "1T": 3072}
@@ -132,7 +131,11 @@ class Parallelism(Simulator):
                 f"no plan divides {' or '.join(map(str, sizes))} GPUs, {self.model.blocks} blocks and a batch of "
                 f"{self.batch} sequences; choose a batch with more divisors, or another number of GPUs"
             )
-        absent = {"energy_j": self.cluster.power_w is None, "gpus": len(sizes) == 1, "price": not self.chooses}
+        absent = {
+            "energy_j": self.cluster.power_w is None,
+            "gpus": len(sizes) == 1,
+            "price": not self.chooses,
+        }
         self.metrics = tuple(metric for metric in METRICS if not absent.get(metric.name, False))
 
     @property
@@ -158,7 +161,11 @@ class Parallelism(Simulator):
         """Indices [B, P] -> every metric, float64 [B], `feasible`, bool [B], and `failure`, str [B], if any."""
         rows = self.canonical(indices)
         parts = [self._evaluate(rows[i : i + _CHUNK]) for i in range(0, max(len(rows), 1), _CHUNK)]
-        found = parts[0] if len(parts) == 1 else {n: np.concatenate([each[n] for each in parts]) for n in parts[0]}
+        found = (
+            parts[0]
+            if len(parts) == 1
+            else {n: np.concatenate([each[n] for each in parts]) for n in parts[0]}
+        )
         feasible = found["failure"] == ""
         if feasible.all():
             del found["failure"]
@@ -167,14 +174,12 @@ class Parallelism(Simulator):
     def _evaluate(self, rows: Indices) -> dict[str, Array]:
         """Metrics of canonical rows [B, P], NaN where they do not divide, and `failure`, "" where feasible."""
         failure = np.full(len(rows), "", object)
-        undivided = ~divides(self.model, self.encoding.cluster_of(rows), self.encoding.plans(rows))
+        undivided = ~self.encoding.divides(rows)
         if undivided.any():
             found = {metric.name: np.full(len(rows), np.nan) for metric in self.metrics}
             for name, column in self._measured(rows[~undivided]).items():
                 found[name][~undivided] = column
-            broken = rows[undivided]
-            of = self.model, self.encoding.cluster_of(broken), self.encoding.plans(broken)
-            failure[undivided] = reasons(*of)
+            failure[undivided] = self.encoding.why(rows[undivided])
         else:
             found = self._measured(rows)
         needed, capacity = found["memory_bytes"] / 2**30, self._capacity_gib(rows)
@@ -194,7 +199,10 @@ class Parallelism(Simulator):
         found = simulate(self.model, cluster, self.encoding.plans(rows), literal=self.literal)
         own = {"gpus": fields["gpus"], "price": price(fields, self.prices)}
         own |= {"bubble": found["bubble_share"], "exposed_communication": found["communication_share"]}
-        return {**found, **{name: np.broadcast_to(np.asarray(v, float), len(rows)) for name, v in own.items()}}
+        return {
+            **found,
+            **{name: np.broadcast_to(np.asarray(v, float), len(rows)) for name, v in own.items()},
+        }
 
     def _capacity_gib(self, rows: Indices) -> Array:
         return np.broadcast_to(self.encoding.clusters(rows)["hbm_gib"], len(rows))
@@ -270,7 +278,9 @@ def _batch(model: str, batch: int | None) -> int:
         return whole("batch", batch, least=1)
     name = ALIASES.get(str(model), str(model))
     if name not in BATCHES:
-        raise ArchGymError(f"expected batch, the sequences of a step, with the model {name}, got none; pass batch=512")
+        raise ArchGymError(
+            f"expected batch, the sequences of a step, with the model {name}, got none; pass batch=512"
+        )
     return BATCHES[name]
 
 
