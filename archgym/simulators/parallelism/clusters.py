@@ -1,8 +1,9 @@
 """Clusters of GPUs: peak rates with efficiencies, memory, and the networks between GPUs.
 
-A cluster is a JSON file with the keys of `Cluster` and "format": "archgym-cluster/1"; title, source and power_w are
-optional. Efficiencies are steps of an operation's own size: [[128, 0.95], [16, 0.9], [0, 0.1]] is 0.95 for 128
-and more. Calculon's own files (matrix, vector, mem1, processing_mode, networks) are read too, for 16-bit numbers.
+A cluster is a JSON file with the keys of `Cluster` and "format": "archgym-cluster/1"; title, source and
+power_w are optional. Efficiencies are steps of an operation's own size: [[128, 0.95], [16, 0.9], [0, 0.1]] is
+0.95 for 128 and more. Calculon's own files (matrix, vector, mem1, processing_mode, networks) are read too,
+for 16-bit numbers.
 """
 
 from __future__ import annotations
@@ -17,7 +18,14 @@ import numpy as np
 
 from archgym.errors import ArchGymError, unknown
 from archgym.files.archive import reading
-from archgym.simulators.parallelism.language_models import check_keys, read_json
+from archgym.simulators.parallelism.files import (
+    at_least,
+    check_format,
+    check_keys,
+    positive,
+    read_json,
+    share,
+)
 
 FORMAT = "archgym-cluster/1"
 FOLDER = Path(__file__).parent / "clusters"
@@ -96,6 +104,10 @@ class Cluster:
         """Time to move bytes to and from memory, s."""
         return moved / (self.hbm_gb_s * 1e9 * _step(self.hbm_efficiency_from_mb, 1e6, moved))
 
+    def processing(self, compute: Any, memory: Any) -> Any:
+        """Time of compute and memory accesses, s."""
+        return np.maximum(compute, memory) if self.overlap == "roofline" else compute + memory
+
 
 def _step(steps: Steps, unit: float, size: Any) -> Any:
     """The efficiency of the largest step that a size reaches."""
@@ -133,40 +145,40 @@ _NETWORK = ("gpus", "gb_s", "efficiency", "latency_s", "operations", "processor_
 
 
 def _cluster(found: Mapping[str, Any]) -> Cluster:
-    if found.get("format") != FORMAT:
-        raise ArchGymError(f'expected "format": "{FORMAT}", got {found.get("format")!r}')
+    check_format(found, FORMAT)
     needed = ("format", *_NUMBERS, *_STEPS, "overlap", "networks")
     check_keys("a cluster", found, needed, ("title", "source", "power_w"))
     if found["overlap"] not in OVERLAPS:
         raise unknown("overlap", found["overlap"], OVERLAPS)
     if not isinstance(found["networks"], list) or not found["networks"]:
         raise ArchGymError("expected networks as a list of at least one network")
+    numbers: dict[str, Any] = {name: positive(name, found[name]) for name in _NUMBERS}
+    steps: dict[str, Any] = {name: _steps(name, found[name]) for name in _STEPS}
     return Cluster(
-        **{name: _positive(name, found[name]) for name in _NUMBERS},
-        **{name: _steps(name, found[name]) for name in _STEPS},
+        **numbers,
+        **steps,
         overlap=found["overlap"],
         networks=tuple(_network(f"network {i}", each) for i, each in enumerate(found["networks"])),
-        power_w=None if found.get("power_w") is None else _positive("power_w", found["power_w"]),
+        power_w=None if found.get("power_w") is None else positive("power_w", found["power_w"]),
     )
 
 
 def _network(what: str, found: Any) -> Network:
-    if not isinstance(found, dict):
-        raise ArchGymError(f"expected {what} as an object, got {found!r}")
     check_keys(what, found, _NETWORK, ("name",))
     operations = found["operations"]
-    if not isinstance(operations, dict):
-        raise ArchGymError(f"expected operations of {what} as an object, got {operations!r}")
     check_keys(f"operations of {what}", operations, OPERATIONS)
     if not isinstance(found["divided"], bool):
         raise ArchGymError(f"expected divided of {what} as true or false, got {found['divided']!r}")
+    processor_share = at_least(f"processor_share of {what}", found["processor_share"], 0)
+    if processor_share >= 1:
+        raise ArchGymError(f"expected processor_share of {what} as a number < 1, got {processor_share:g}")
     return Network(
-        gpus=_positive(f"gpus of {what}", found["gpus"]),
-        gb_s=_positive(f"gb_s of {what}", found["gb_s"]),
-        efficiency=_share(f"efficiency of {what}", found["efficiency"]),
-        latency_s=_number(f"latency_s of {what}", found["latency_s"], 0.0),
+        gpus=positive(f"gpus of {what}", found["gpus"]),
+        gb_s=positive(f"gb_s of {what}", found["gb_s"]),
+        efficiency=share(f"efficiency of {what}", found["efficiency"]),
+        latency_s=at_least(f"latency_s of {what}", found["latency_s"], 0),
         operations={name: _operation(f"{name} of {what}", operations[name]) for name in OPERATIONS},
-        processor_share=_number(f"processor_share of {what}", found["processor_share"], 0.0, 1.0),
+        processor_share=processor_share,
         divided=found["divided"],
     )
 
@@ -174,41 +186,18 @@ def _network(what: str, found: Any) -> Network:
 def _operation(what: str, found: Any) -> tuple[float, float]:
     if not isinstance(found, list) or len(found) != 2:
         raise ArchGymError(f"expected {what} as [scale, offset], got {found!r}")
-    return _positive(f"scale of {what}", found[0]), _number(f"offset of {what}", found[1], -1.0)
+    return positive(f"scale of {what}", found[0]), at_least(f"offset of {what}", found[1], -1)
 
 
 def _steps(what: str, found: Any) -> Steps:
     """Steps with falling sizes, the last from 0."""
     if not isinstance(found, list) or not all(isinstance(each, list) and len(each) == 2 for each in found):
         raise ArchGymError(f"expected {what} as a list of [least size, efficiency], got {found!r}")
-    steps = tuple((_number(what, size, 0.0), _share(what, share)) for size, share in found)
+    steps = tuple((at_least(what, size, 0), share(what, reached)) for size, reached in found)
     sizes = [size for size, _ in steps]
     if not sizes or sizes[-1] != 0 or sorted(set(sizes), reverse=True) != sizes:
         raise ArchGymError(f"expected {what} with falling sizes and the last from 0, got {sizes}")
     return steps
-
-
-def _number(what: str, value: Any, least: float, below: float = np.inf) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value < below:
-        limit = f">= {least:g}" + (f" and < {below:g}" if below < np.inf else "")
-        raise ArchGymError(f"expected {what} as a number {limit}, got {value!r}")
-    return float(value)
-
-
-def _positive(what: str, value: Any) -> float:
-    if _is_number(value) and value == 0 or not _is_number(value) or not 0 < value < np.inf:
-        raise ArchGymError(f"expected {what} as a number > 0, got {value!r}")
-    return float(value)
-
-
-def _share(what: str, value: Any) -> float:
-    if not _is_number(value) or not 0 < value <= 1:
-        raise ArchGymError(f"expected {what} as a number > 0 and <= 1, got {value!r}")
-    return float(value)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 _OF_CALCULON = {"p2p": "point_to_point", **{name: name for name in OPERATIONS[1:]}}
@@ -222,13 +211,20 @@ def _of_calculon(found: Mapping[str, Any]) -> dict[str, Any]:
     parts: dict[str, Any] = {"format": FORMAT, "networks": []}
     for name in ("matrix", "vector"):
         kind = found[name]
-        if not isinstance(kind, dict) or not (kind := kind.get("float16") or kind.get("bfloat16")):
+        if not isinstance(kind, dict) or not (kind := kind.get("float16", kind.get("bfloat16"))):
             raise ArchGymError(f"expected the key 'float16' in {name} of Calculon's system")
         check_keys(f"{name} of Calculon's system", kind, ("tflops", "gflops_efficiency"))
-        parts |= {f"{name}_tflops": kind["tflops"], f"{name}_efficiency_from_gflop": kind["gflops_efficiency"]}
+        parts |= {
+            f"{name}_tflops": kind["tflops"],
+            f"{name}_efficiency_from_gflop": kind["gflops_efficiency"],
+        }
     check_keys("mem1 of Calculon's system", found["mem1"], ("GiB", "GBps", "MB_efficiency"))
     memory = found["mem1"]
-    parts |= {"hbm_gib": memory["GiB"], "hbm_gb_s": memory["GBps"], "hbm_efficiency_from_mb": memory["MB_efficiency"]}
+    parts |= {
+        "hbm_gib": memory["GiB"],
+        "hbm_gb_s": memory["GBps"],
+        "hbm_efficiency_from_mb": memory["MB_efficiency"],
+    }
     modes = {"no_overlap": "none", "roofline": "roofline"}
     if found["processing_mode"] not in modes:
         raise unknown("processing_mode", found["processing_mode"], modes)
@@ -243,7 +239,9 @@ def _of_calculon(found: Mapping[str, Any]) -> dict[str, Any]:
                 "gb_s": each["bandwidth"],
                 "efficiency": each["efficiency"],
                 "latency_s": each["latency"],
-                "operations": {_OF_CALCULON[op]: [scale, offset or 0] for op, (scale, offset) in each["ops"].items()},
+                "operations": {
+                    _OF_CALCULON[op]: [scale, offset or 0] for op, (scale, offset) in each["ops"].items()
+                },
                 "processor_share": each["processor_usage"],
                 "divided": each["must_be_filled"],
             }

@@ -28,7 +28,7 @@ from archgym.simulators.parallelism.plans import (
     SWITCHES,
     TENSOR_COMMUNICATION,
     divides,
-    reasons,
+    undivided,
 )
 from archgym.space import Array, Categorical, DesignSpace, Indices, Ordinal, Parameter
 
@@ -133,7 +133,7 @@ class Encoding:
         return found
 
     def _reasons(self, rows: Indices) -> Array:
-        return reasons(self.model, self.cluster_of(rows), self.plans(rows))
+        return undivided(self.model, self.cluster_of(rows), self.plans(rows))
 
     def canonical(self, indices: Indices) -> Indices:
         """The representative of designs that are the same: [B, P] -> [B, P]."""

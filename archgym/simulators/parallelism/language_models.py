@@ -1,24 +1,24 @@
 """Transformers to train: the sizes of their blocks.
 
-A model is a JSON file with the keys of `LanguageModel` and "format": "archgym-language-model/1"; title and source
-are optional. Calculon's own files (hidden, feedforward, seq_size, attn_heads, attn_size, num_blocks) are read too.
+A model is a JSON file with the keys of `LanguageModel` and "format": "archgym-language-model/1"; title and
+source are optional. Calculon's own files (hidden, feedforward, seq_size, attn_heads, attn_size, num_blocks)
+are read too.
 """
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from archgym.errors import ArchGymError, unknown, whole
+from archgym.errors import unknown, whole
 from archgym.files.archive import reading
+from archgym.simulators.parallelism.files import check_format, check_keys, read_json
 
 FORMAT = "archgym-language-model/1"
 FOLDER = Path(__file__).parent / "models"
-MOST_BYTES = 1 << 20  # of a file
 ALIASES = {"megatron-22B": "22B", "gpt3-175B": "175B", "turing-530B": "530B", "megatron-1T": "1T"}
 CALCULON = {
     "hidden": "hidden",
@@ -52,8 +52,9 @@ class LanguageModel:
 
     @property
     def flop_per_sequence(self) -> float:
-        """Multiplications and additions of all matrix products in a forward and a backward pass: 6 s L (4 h a e
-        + 2 h f + 2 s a e), with attention not masked (Korthikanti et al., 2022, appendix A, without logits).
+        """Multiplications and additions of all matrix products in a forward and a backward pass: 6 s L (4 h a
+        e + 2 h f + 2 s a e), with attention not masked (Korthikanti et al., 2022, appendix A, without
+        logits).
         """
         width = self.heads * self.head_size
         per_token = 4 * self.hidden * width + 2 * self.hidden * self.feedforward + 2 * self.sequence * width
@@ -62,7 +63,10 @@ class LanguageModel:
 
 def list_models() -> list[str]:
     """Names of the shipped models, smallest first."""
-    return sorted((path.stem for path in FOLDER.glob("*.json")), key=lambda name: load_model(name).blocks * load_model(name).hidden**2)
+    return sorted(
+        (path.stem for path in FOLDER.glob("*.json")),
+        key=lambda name: load_model(name).blocks * load_model(name).hidden ** 2,
+    )
 
 
 def load_model(source: str | os.PathLike[str] | LanguageModel) -> LanguageModel:
@@ -82,34 +86,12 @@ def load_model(source: str | os.PathLike[str] | LanguageModel) -> LanguageModel:
         return _model(read_json(path))
 
 
-def read_json(path: Path) -> Mapping[str, Any]:
-    """The object that a small JSON file holds."""
-    if path.stat().st_size > MOST_BYTES:
-        raise ArchGymError(f"expected at most {MOST_BYTES >> 20} MiB")
-    try:
-        found = json.loads(path.read_text(encoding="utf-8-sig"))
-    except ValueError as error:
-        raise ArchGymError(f"expected JSON text: {error}") from None
-    if not isinstance(found, dict):
-        raise ArchGymError(f"expected a JSON object, got {type(found).__name__}")
-    return found
-
-
-def check_keys(what: str, found: Mapping[str, Any], needed: tuple[str, ...], optional: tuple[str, ...] = ()) -> None:
-    """Refuse a missing key, and one that is not among those of the format."""
-    for key in found:
-        if key not in needed and key not in optional:
-            raise unknown(f"key of {what}", key, [*needed, *optional])
-    if missing := [key for key in needed if key not in found]:
-        raise ArchGymError(f"expected the key {missing[0]!r} in {what}")
-
-
 def _model(found: Mapping[str, Any]) -> LanguageModel:
     if "format" not in found and "seq_size" in found:
         check_keys("Calculon's model", found, tuple(CALCULON))
         found = {CALCULON[key]: value for key, value in found.items()}
-    elif found.get("format") != FORMAT:
-        raise ArchGymError(f'expected "format": "{FORMAT}", got {found.get("format")!r}')
+    else:
+        check_format(found, FORMAT)
     names = tuple(each.name for each in fields(LanguageModel))
     check_keys("a language model", found, names, ("format", "title", "source"))
     return LanguageModel(**{name: whole(name, found[name], least=1) for name in names})

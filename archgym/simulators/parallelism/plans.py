@@ -1,12 +1,9 @@
 """Parallelism plans: their columns, which of them divide a model among GPUs, and all of them.
 
-A plan splits every matrix product among `tensor` GPUs, the blocks among `pipeline` stages, and the batch among
-
-    data = gpus / (tensor pipeline)
-
-replicas. Each replica runs its sequences in microbatches; each stage holds `interleaving` chunks of blocks.
-Networks are filled from the first (fastest) on: tensor parallel GPUs first, then stages, then replicas; a group
-that does not fit beside the inner ones goes to the next network.
+A plan splits every matrix product among `tensor` GPUs, the blocks among `pipeline` stages, and the batch
+among data = gpus / (tensor pipeline) replicas. Each replica runs its sequences in microbatches; each stage
+holds `interleaving` chunks of blocks. Networks are filled from the first (fastest) on: tensor parallel GPUs
+first, then stages, then replicas; a group that does not fit beside the inner ones goes to the next network.
 """
 
 from __future__ import annotations
@@ -18,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from archgym.errors import ArchGymError, unknown, whole
 from archgym.simulators.parallelism.clusters import Cluster
 from archgym.simulators.parallelism.language_models import LanguageModel
-from archgym.errors import ArchGymError, unknown, whole
 
 RECOMPUTE = ("none", "attention", "full")
 TENSOR_COMMUNICATION = ("all_reduce", "scattered_transfers", "sequence_parallel")
@@ -51,8 +48,8 @@ Columns = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Plans:
-    """Columns of B plans in the symbols of the equations: t, p, d, m (sequences per microbatch), v (chunks per
-    stage), M (microbatches), s_o (replicas that share the optimizer), and masks.
+    """Columns of B plans in the symbols of the equations: t, p, d, m (sequences per microbatch), v (chunks
+    per stage), M (microbatches), and masks.
     """
 
     gpus: Any
@@ -71,7 +68,9 @@ class Plans:
     fuse_activation: Any
     shard_optimizer: Any
     overlap_data: Any
-    networks: tuple[Any, Any, Any]
+    tensor_network: Any
+    pipeline_network: Any
+    data_network: Any
 
     @property
     def sharers(self) -> Any:
@@ -83,7 +82,7 @@ def read_plans(cluster: Cluster, plans: Columns) -> Plans:
     """The columns of plans, broadcast to [B].
 
     Raises:
-        ArchGymError: a missing or unknown column.
+        ArchGymError: a missing or unknown column or choice, or a number that is not whole and above 0.
     """
     for name in plans:
         if name not in COLUMNS and name not in NETWORKS:
@@ -91,12 +90,11 @@ def read_plans(cluster: Cluster, plans: Columns) -> Plans:
     if missing := [name for name in COLUMNS if name not in plans]:
         raise ArchGymError(f"expected the column {missing[0]!r} of plans; all are {', '.join(COLUMNS)}")
     shape = np.broadcast_shapes(*(np.shape(each) for each in plans.values())) or (1,)
-    numbers = {name: np.broadcast_to(np.asarray(plans[name], float), shape) for name in DEGREES}
-    names = {name: np.broadcast_to(np.asarray(plans[name]), shape) for name in CHOICES}
-    masks = {name: np.broadcast_to(np.asarray(plans[name], bool), shape) for name in SWITCHES}
+    numbers = {name: np.broadcast_to(_degree(name, plans[name]), shape) for name in DEGREES}
+    recompute = _masks("recompute", plans["recompute"], shape)
+    communication = _masks("tensor_communication", plans["tensor_communication"], shape)
     t, p, m = numbers["tensor"], numbers["pipeline"], numbers["microbatch"]
     d = numbers["gpus"] / (t * p)
-    full = names["recompute"] == "full"
     return Plans(
         gpus=numbers["gpus"],
         batch=numbers["batch"],
@@ -106,13 +104,29 @@ def read_plans(cluster: Cluster, plans: Columns) -> Plans:
         m=m,
         v=numbers["interleaving"],
         M=numbers["batch"] / d / m,
-        attention_again=full | (names["recompute"] == "attention"),
-        full_again=full,
-        sequence_parallel=names["tensor_communication"] == "sequence_parallel",
-        scattered=names["tensor_communication"] != "all_reduce",
-        networks=_networks(cluster, plans, (t, p, d)),
-        **masks,
+        attention_again=~recompute["none"],
+        full_again=recompute["full"],
+        sequence_parallel=communication["sequence_parallel"],
+        scattered=~communication["all_reduce"],
+        **{name: np.broadcast_to(np.asarray(plans[name], bool), shape) for name in SWITCHES},
+        **dict(zip(NETWORKS, _networks(cluster, plans, (t, p, d)), strict=True)),
     )
+
+
+def _degree(name: str, column: Any) -> Any:
+    found = np.asarray(column)
+    if found.dtype.kind not in "iuf" or np.any(found < 1) or np.any(found != np.floor(found)):
+        raise ArchGymError(f"expected whole numbers >= 1 in the column {name!r} of plans")
+    return found.astype(float)
+
+
+def _masks(name: str, column: Any, shape: tuple[int, ...]) -> dict[str, Any]:
+    """Where a column has each of its values."""
+    found = np.asarray(column)
+    masks = {value: found == value for value in CHOICES[name]}
+    if not np.all(known := np.logical_or.reduce(list(masks.values()))):
+        raise unknown(name, found[~known].flat[0] if found.ndim else found, CHOICES[name])
+    return {value: np.broadcast_to(mask, shape) for value, mask in masks.items()}
 
 
 def _networks(cluster: Cluster, plans: Columns, degrees: tuple[Any, Any, Any]) -> tuple[Any, Any, Any]:
@@ -135,51 +149,60 @@ def _networks(cluster: Cluster, plans: Columns, degrees: tuple[Any, Any, Any]) -
     return found[0], found[1], found[2]
 
 
-def reasons(model: LanguageModel, cluster: Cluster, plans: Columns) -> np.ndarray[Any, Any]:
-    """Why each plan cannot be run, memory aside: one line per plan [B], empty where it can."""
+def divides(model: LanguageModel, cluster: Cluster, plans: Columns) -> np.ndarray[Any, Any]:
+    """Mask [B] of the plans that divide the model, the batch and the GPUs."""
     plan = read_plans(cluster, plans)
+    _, refusals = _refusals(model, cluster, plan)
+    return np.asarray(~np.logical_or.reduce([mask for mask, _ in refusals]))
+
+
+def undivided(model: LanguageModel, cluster: Cluster, plans: Columns) -> np.ndarray[Any, Any]:
+    """Why each plan does not divide the model, the batch or the GPUs: a line [B], empty where it does."""
+    plan = read_plans(cluster, plans)
+    columns, refusals = _refusals(model, cluster, plan)
     found = np.full(plan.t.shape, "", object)
-    for bad, text in _refusals(model, cluster, plan):
-        for row in np.flatnonzero(np.broadcast_to(bad, found.shape) & (found == "")):
-            found[row] = text(row)
+    for mask, text in refusals:
+        for row in np.flatnonzero(mask & (found == "")):
+            values = {name: f"{np.broadcast_to(each, found.shape)[row]:g}" for name, each in columns.items()}
+            found[row] = text.format(**values)
     return found
 
 
-def _refusals(model: LanguageModel, cluster: Cluster, plan: Plans) -> Any:
-    """Pairs (mask [B], text of a row), most basic first."""
-
-    def of(template: str, **columns: Any) -> Any:
-        return lambda row: template.format(
-            **{name: f"{float(np.broadcast_to(each, plan.t.shape)[row]):g}" for name, each in columns.items()}
-        )
-
-    t, p, d, m, v = plan.t, plan.p, plan.d, plan.m, plan.v
-    names = {"t": t, "p": p, "d": d, "m": m, "v": v, "n": plan.gpus, "batch": plan.batch}
-    whole_ = np.minimum.reduce([plan.gpus, plan.batch, t, p, m, v]) >= 1
-    yield ~whole_, of("gpus, batch, tensor, pipeline, microbatch and interleaving must be >= 1")
-    yield plan.gpus % (t * p) != 0, of("tensor {t} x pipeline {p} does not divide {n} GPUs", **names)
-    for what, number in (("heads", model.heads), ("hidden", model.hidden), ("feedforward", model.feedforward)):
-        yield number % t != 0, of("tensor {t} does not divide {number} " + what, number=number, **names)
-    yield p > model.blocks, of("pipeline {p} exceeds {number} blocks", number=model.blocks, **names)
-    yield plan.batch % d != 0, of("data {d} does not divide batch {batch}", **names)
-    yield plan.batch % (d * m) != 0, of("microbatch {m} x data {d} does not divide batch {batch}", **names)
-    split = m * model.sequence % t != 0
-    yield plan.scattered & split, of("tensor {t} does not divide {number} tokens", number=m * model.sequence, **names)
-    blocks = np.ceil(model.blocks / p)
-    yield (p == 1) & (v > 1), of("interleaving {v} needs pipeline > 1", **names)
-    yield blocks % v != 0, of("interleaving {v} does not divide {number} blocks per stage", number=blocks, **names)
-    yield plan.gather_again & ~plan.sequence_parallel, of("gather_again needs sequence_parallel communication")
-    yield plan.gather_again & plan.full_again, of("gather_again needs recompute none or attention")
-    yield plan.shard_optimizer & (d == 1), of("shard_optimizer needs data > 1")
-    yield plan.overlap_data & (d == 1), of("overlap_data needs data > 1")
+def _refusals(
+    model: LanguageModel, cluster: Cluster, plan: Plans
+) -> tuple[dict[str, Any], list[tuple[Any, str]]]:
+    """Columns for the texts, and pairs of a mask [B] and a text, the most basic first."""
+    n, batch, t, p, d, m, v = plan.gpus, plan.batch, plan.t, plan.p, plan.d, plan.m, plan.v
+    h, f, a, L = model.hidden, model.feedforward, model.heads, model.blocks
+    tokens, stage = m * model.sequence, np.ceil(L / p)
+    columns = dict(n=n, batch=batch, t=t, p=p, d=d, m=m, v=v, h=h, f=f, a=a, L=L, tokens=tokens, stage=stage)
+    refusals = [
+        (n % (t * p) != 0, "tensor {t} x pipeline {p} does not divide {n} GPUs"),
+        (a % t != 0, "tensor {t} does not divide {a} heads"),
+        (h % t != 0, "tensor {t} does not divide hidden {h}"),
+        (f % t != 0, "tensor {t} does not divide feedforward {f}"),
+        (p > L, "pipeline {p} exceeds {L} blocks"),
+        (batch % d != 0, "data {d} does not divide batch {batch}"),
+        (batch % (d * m) != 0, "data {d} x microbatch {m} does not divide batch {batch}"),
+        (plan.scattered & (tokens % t != 0), "tensor {t} does not divide {tokens} tokens per microbatch"),
+        ((p == 1) & (v > 1), "interleaving {v} needs pipeline > 1"),
+        (stage % v != 0, "interleaving {v} does not divide {stage} blocks per stage"),
+        (plan.gather_again & ~plan.sequence_parallel, "gather_again needs sequence_parallel communication"),
+        (plan.gather_again & plan.full_again, "gather_again needs recompute none or attention"),
+        (plan.shard_optimizer & (d == 1), "shard_optimizer needs data > 1"),
+        (plan.overlap_data & (d == 1), "overlap_data needs data > 1"),
+    ]
+    networks = plan.tensor_network, plan.pipeline_network, plan.data_network
     for number, network in enumerate(cluster.networks):
-        used = np.ones_like(t)
-        for degree, index in zip((t, p, d), plan.networks, strict=True):
-            used = used * np.where(index == number, degree, 1.0)
-        words = {"used": used, "size": network.gpus, "number": number}
-        yield used > network.gpus, of("{used} GPUs exceed the {size} of network {number}", **words)
-        odd = network.divided & (network.gpus % used != 0)
-        yield odd, of("{used} GPUs do not divide the {size} of network {number}", **words)
+        used, size = f"used_{number}", f"size_{number}"
+        groups = [np.where(index == number, each, 1) for each, index in zip((t, p, d), networks, strict=True)]
+        columns |= {used: np.prod(groups, axis=0), size: network.gpus}
+        over, uneven = columns[used] > network.gpus, network.gpus % columns[used] != 0
+        refusals += [
+            (over, f"{{{used}}} GPUs exceed the {{{size}}} of network {number}"),
+            (network.divided & uneven, f"{{{used}}} GPUs do not divide the {{{size}}} of network {number}"),
+        ]
+    return columns, refusals
 
 
 def enumerate_plans(
@@ -219,15 +242,6 @@ def enumerate_plans(
     plans |= {name: chosen[:, 2 + i].astype(bool) for i, name in enumerate(SWITCHES)}
     keep = divides(model, cluster, plans)
     return {name: column[keep] for name, column in plans.items()}
-
-
-def divides(model: LanguageModel, cluster: Cluster, plans: Columns) -> Any:
-    """Whether plans can be run, memory aside: bool [B], as `reasons` without words."""
-    plan = read_plans(cluster, plans)
-    bad: Any = np.zeros(plan.t.shape, bool)
-    for refused, _ in _refusals(model, cluster, plan):
-        bad = bad | refused
-    return ~bad
 
 
 def _divisors(number: int) -> list[int]:
