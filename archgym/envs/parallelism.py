@@ -1,34 +1,37 @@
 """archgym/Parallelism-v0: the training plan of a large language model on a cluster of GPUs.
 
 ## Description
-How many GPUs share a matrix product, how many stages the blocks are cut into, how many sequences go through at
-a time, what is computed again instead of stored: the plan decides whether a model fits the GPUs, and how much
-of their time is useful. Step time and memory are Calculon's (Isaev et al., SC 2023), whose equations
-`archgym.simulators.parallelism` has, for models of 22, 175, 530 and 1,000 billion parameters or your own, on
-A100 and H100 clusters or your own. Times are those of well tuned runs: 4 % from published benchmark runs, up to
-35 % below production runs; **it ranks plans, it does not predict a date**. With `cluster_choices` the
-cluster is chosen together with the plan, within a price in relative units, which are ours.
+How many GPUs share a matrix product, into how many stages the blocks are cut, how many sequences go through at
+a time, what is computed again instead of stored: the plan decides whether a model fits, and how much of the
+time of its GPUs is useful. Step time and memory are Calculon's (Isaev et al., SC 2023; equations in
+`archgym.simulators.parallelism`), for models of 22, 175, 530 and 1,000 billion parameters or your own, on A100,
+H100 or your own cluster. Times are those of well tuned runs, up to 35 % below production runs: **it ranks
+plans and does not predict dates**. With `cluster_choices` the cluster is chosen too, within a price in
+relative units of ours.
 
 ## Action Space
-`MultiDiscrete([4, 6, 5, 10, 3, 3, 2, 2, 2, 2])` for the default, 84,480 designs. Values depend on the model, the
-GPUs and the batch:
+`MultiDiscrete([4, 6, 5, 10, 3, 3, 2, 2, 2, 2])` by default: 84,480 designs, of which 27,816 distinct ones
+divide. Values depend on model, GPUs and batch:
 
 | Num | Parameter | Values | Meaning |
 |---|---|---|---|
-| 0 | tensor | divisors of the fastest network's GPUs that divide nothing but whole heads | GPUs that share every matrix product |
-| 1 | pipeline | divisors of the GPUs, up to the blocks | stages that the blocks are cut into |
-| 2 | microbatch | divisors of the batch, up to 16 | sequences that go through a stage together |
-| 3 | interleaving | numbers that divide the blocks of a stage | chunks of blocks that a stage has |
+| 0 | tensor | 1, 2, 4, 8 | GPUs that share every matrix product |
+| 1 | pipeline | 1, 2, 4, 8, 16, 32 | stages into which the blocks are cut |
+| 2 | microbatch | 1, 2, 4, 8, 16 | sequences that pass a stage together |
+| 3 | interleaving | 1, 2, 3, 4, 6, 8, 12, 24, ... | chunks of blocks on a stage |
 | 4 | recompute | none, attention, full | what the backward pass computes again |
-| 5 | tensor_communication | all_reduce, scattered_transfers, sequence_parallel | how tensor parallel GPUs exchange activations |
-| 6 | gather_again | False, True | gathers inputs twice instead of keeping them; sequence_parallel without full recomputation alone |
+| 5 | tensor_communication | all_reduce, scattered_transfers, sequence_parallel | exchange of activations |
+| 6 | gather_again | False, True | inputs gathered twice instead of kept; conditional |
 | 7 | fuse_activation | False, True | GeLU without its input in memory |
 | 8 | shard_optimizer | False, True | optimizer state split among replicas |
 | 9 | overlap_data | False, True | gradients exchanged during the backward pass |
 
-The number of replicas is gpus / (tensor pipeline). Plans that do not divide or do not fit the memory are
-infeasible, and the reason is recorded. Chosen fields of the cluster come first, as cluster_gpus,
-cluster_link_gpus, cluster_link_gb_s, cluster_nic_gb_s, cluster_hbm_gib, cluster_hbm_gb_s, cluster_matrix_tflops.
+tensor are divisors of the fastest network's GPUs, pipeline those of the GPUs up to the blocks, microbatch
+those of the batch up to 16, interleaving those of the blocks of a stage. gather_again is active with
+sequence_parallel unless recompute is full. There are gpus / (tensor pipeline) replicas. Plans that do not
+divide or do not fit are infeasible, with the reason. Fields of the cluster that are chosen come first:
+cluster_gpus, cluster_link_gpus, cluster_link_gb_s, cluster_nic_gb_s, cluster_hbm_gib, cluster_hbm_gb_s,
+cluster_matrix_tflops.
 
 ## Observation Space
 `Box`, float32: log(metric / reference) of the last design, then its feasibility. Metrics:
@@ -63,10 +66,10 @@ After one design (`horizon=1`), or after `horizon` designs.
 | system | str | "a100" | "a100", "h100", or a .json file |
 | batch | int or None | None | sequences per step; None: 512, 1,536, 1,920 and 3,072 for the four models |
 | literal | bool | False | Calculon's cumulative recomputation in the overlap of gradients |
-| tensors, pipelines, interleavings | list or None | None | values of these parameters, for one space of several clusters |
+| tensors, pipelines, interleavings | list or None | None | their values, for one space of several clusters |
 | cluster_choices | dict or None | None | values of the cluster's fields, which become parameters |
 | prices | dict or None | None | weights of the price that replace the default ones |
-| goal | str | "step_time_s" | metric to improve: step_time_s, memory_bytes, mfu, tokens_s, energy_j, gpus or price |
+| goal | str | "step_time_s" | or memory_bytes, mfu, tokens_s, energy_j, gpus, price: metric to improve |
 | limits | dict or None | None | limits by metric, such as {"memory_bytes": 6e10} |
 
 | Preset | Model | Cluster |
@@ -76,7 +79,7 @@ After one design (`horizon=1`), or after `horizon` designs.
 | 530B | 530B | 2,240 A100 |
 | 1T | 1T | 3,072 A100 |
 | 175B-H100 | 175B | 1,024 H100 |
-| co-design | 22B | chosen, for the price of 64 A100 |
+| co-design | 175B | chosen, for the price of 512 A100 |
 
 Contexts "cluster_sizes": the 22B model on 8 to 512 A100 or H100.
 
@@ -104,8 +107,8 @@ GOALS = ("step_time_s", "memory_bytes", "mfu", "tokens_s", "energy_j", "gpus", "
 TYPICAL_MFU = 0.35
 
 CO_DESIGN: dict[str, Any] = {
-    "gpus": [16, 32, 64, 128],
-    "link_gpus": [8, 16, 32, 64],
+    "gpus": [256, 512, 1024],
+    "link_gpus": [8, 64],
     "link_gb_s": [150, 300, 450, 900],
     "nic_gb_s": [12.5, 25, 50, 100],
     "hbm_gib": [40, 80, 120, 160],
@@ -117,7 +120,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "530B": {"model": "530B", "gpus": 2240},
     "1T": {"model": "1T", "gpus": 3072},
     "175B-H100": {"model": "175B", "gpus": 1024, "system": "h100"},
-    "co-design": {"model": "22B", "cluster_choices": CO_DESIGN, "limits": {"price": 64.0}},
+    "co-design": {"model": "175B", "cluster_choices": CO_DESIGN, "limits": {"price": 512.0}},
 }
 CLUSTER_SIZES = [
     {"system": system, "gpus": gpus, "pipelines": [1, 2, 4, 8, 16, 32]}

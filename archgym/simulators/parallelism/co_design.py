@@ -1,12 +1,13 @@
 """Co-design: the cluster's parameters beside the plan's, what clusters cost, and the exact best of both.
 
-Price, in units of one A100 of 80 GB in a server of eight (ours, not a list price; every weight is an argument):
+Price, in A100s of 80 GB in servers of eight (ours, not a list price; every weight is an argument):
 
-    price = N (w_gpu F / F0 + w_hbm_gib C / C0 + w_hbm_gb_s M / M0 + w_link K / K0 log2(n) / log2(8) + w_nic I / I0)
+    price = N (w_gpu P / P0 + w_hbm_gib C / C0 + w_hbm_gb_s M / M0
+               + w_link_gb_s K / K0 log(n) / log(8) + w_nic_gb_s I / I0)
 
-with N GPUs, peak F, capacity C, its bandwidth M, bandwidth K of the fastest network among n GPUs and I of the
-slowest, and the A100's F0, ...; log2(n) stands for the levels of switches. Without a price the largest cluster
-is always best.
+for N GPUs with peak P, memory C and its bandwidth M, bandwidth K of the fastest network, which joins n GPUs,
+and I of the slowest; P0 and so on are the A100's. log(n) stands for levels of switches. Without a price the
+largest cluster is always best.
 
 The optimum is found by branch and bound. A box is a range of values of every parameter that only makes a
 cluster better as it grows (`GROWING`), with the number of GPUs and the size of the fastest network fixed.
@@ -35,7 +36,7 @@ import numpy.typing as npt
 from archgym.errors import ArchGymError, unknown, whole
 from archgym.objective import AtLeast, AtMost, Maximize, Minimize, Objective
 from archgym.simulators.parallelism.clusters import Cluster
-from archgym.space import Array, Indices
+from archgym.space import Indices
 
 GROWING = ("link_gb_s", "nic_gb_s", "hbm_gib", "hbm_gb_s", "matrix_tflops")
 WHOLE = ("gpus", "link_gpus")
@@ -63,6 +64,8 @@ def cluster_values(
     for name in given:
         if name not in FIELDS:
             raise unknown("field of cluster_choices", name, FIELDS)
+    if "nic_gb_s" in given and len(cluster.networks) == 1:
+        raise ArchGymError("expected a system of several networks with nic_gb_s, got one; choose link_gb_s")
     fastest, slowest = cluster.networks[0], cluster.networks[-1]
     own = {
         "gpus": gpus,
@@ -91,13 +94,11 @@ def _values(name: str, given: Any) -> list[float]:
 
 def cluster_at(cluster: Cluster, fields: Mapping[str, Any]) -> Cluster:
     """A cluster with other values of `FIELDS`, numbers or columns [B]."""
-    first, *middle, last = (*cluster.networks, cluster.networks[-1])[: max(len(cluster.networks), 2)]
-    first = replace(first, gpus=fields["link_gpus"], gb_s=fields["link_gb_s"])
-    networks = (
-        (first,) if len(cluster.networks) == 1 else (first, *middle, replace(last, gb_s=fields["nic_gb_s"]))
-    )
+    networks = list(cluster.networks)
+    networks[-1] = replace(networks[-1], gb_s=fields["nic_gb_s"])
+    networks[0] = replace(networks[0], gpus=fields["link_gpus"], gb_s=fields["link_gb_s"])
     own = {name: fields[name] for name in ("hbm_gib", "hbm_gb_s", "matrix_tflops")}
-    return replace(cluster, networks=networks, **own)
+    return replace(cluster, networks=tuple(networks), **own)
 
 
 def check_prices(prices: Mapping[str, float] | None) -> dict[str, float]:

@@ -3,10 +3,10 @@
 The degrees that have to divide each other, and what they are divided by, are the axes of one table of truth
 values, `CELL`; from it come the plans that divide and the masks of agents that build a plan step by step.
 
-Two plans are the same where a parameter has no meaning: one replica exchanges no gradients, so that it neither
-shards the optimizer nor overlaps anything; one tensor parallel GPU exchanges no activations, so that there is
-no kind of communication, and nothing to gather again. (The model as published frees memory for gathering
-again even then; here it does not.)
+Two plans are the same where a parameter has no meaning. One replica exchanges no gradients, so that it
+neither shards the optimizer nor overlaps anything. One tensor parallel GPU exchanges no activations, so that
+there is no kind of communication and nothing to gather again. (Calculon's model frees memory for the latter
+even then; here it does not.)
 """
 
 from __future__ import annotations
@@ -153,7 +153,8 @@ class Encoding:
         for name, index in zip(CELL, np.unravel_index(np.arange(len(rows)), shape), strict=True):
             if name in self.places:
                 rows[:, self.places[name]] = index
-        return self.divides(rows).reshape(shape)
+        found: Truths = self.divides(rows).reshape(shape)
+        return found
 
     def on(self, rows: Indices, cluster: Mapping[str, int]) -> Indices:
         """Designs [B, P] with the cluster's fields at other indices."""
@@ -188,7 +189,7 @@ class Encoding:
         axis = CELL.index(name)
         possible = self.table.any(axis=tuple(range(axis + 1, len(CELL))))
         before = [indices[:, self.places[n]] if n in self.places else 0 for n in CELL[:axis]]
-        found = np.broadcast_to(possible[tuple(before)], masks.shape) & masks
+        found = masks & np.asarray(possible)[tuple(before)]
         return np.where(found.any(axis=1, keepdims=True), found, masks)
 
 

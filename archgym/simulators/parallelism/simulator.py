@@ -10,9 +10,9 @@
     energy_j              = N W T, where the cluster gives the power W of a GPU: an upper bound
     gpus, price             of the cluster, where it is chosen too (`co_design`)
 
-for N GPUs and B sequences of s tokens. Plans that do not divide or do not fit are infeasible, with the reason.
-The optimum is exact: all plans that divide are evaluated, once per process; with a cluster to choose, plans are
-evaluated on clusters as bounds demand (`co_design`).
+for N GPUs and B sequences of s tokens. Plans that do not divide or do not fit are infeasible, with the
+reason. The optimum is exact: all plans that divide are evaluated, once per process; with a cluster to choose,
+plans are evaluated on the clusters that bounds leave (`co_design`).
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from archgym.simulators.parallelism.model import simulate
 from archgym.space import Array, Indices
 
 BATCHES = {"22B": 512, "175B": 1536, "530B": 1920, "1T": 3072}
-"""Sequences per step: 3.1 M tokens, near the 3.2 M of GPT-3 (Brown et al., 2020); those of Megatron-Turing NLG
+"""Sequences per step: 3.1 M tokens, near GPT-3's 3.2 M (Brown et al., 2020); those of Megatron-Turing NLG
 (Smith et al., 2022) and of the 1T model of Narayanan et al. (2021); ours for 22B.
 """
 METRICS = (
@@ -128,8 +128,8 @@ class Parallelism(Simulator):
         self.space = self.encoding.space
         if not self.encoding.table.any():
             raise ArchGymError(
-                f"no plan divides {' or '.join(map(str, sizes))} GPUs, {self.model.blocks} blocks and a batch of "
-                f"{self.batch} sequences; choose a batch with more divisors, or another number of GPUs"
+                f"no plan divides {' or '.join(map(str, sizes))} GPUs, {self.model.blocks} blocks and a "
+                f"batch of {self.batch} sequences; choose a batch with more divisors, or other GPUs"
             )
         absent = {
             "energy_j": self.cluster.power_w is None,
@@ -158,21 +158,17 @@ class Parallelism(Simulator):
         return self.encoding.masks(indices, p)
 
     def evaluate_indices(self, indices: Indices, rng: np.random.Generator | None = None) -> dict[str, Array]:
-        """Indices [B, P] -> every metric, float64 [B], `feasible`, bool [B], and `failure`, str [B], if any."""
+        """Indices [B, P] -> every metric, float64 [B], `feasible`, bool [B], and `failure`, [B], if any."""
         rows = self.canonical(indices)
         parts = [self._evaluate(rows[i : i + _CHUNK]) for i in range(0, max(len(rows), 1), _CHUNK)]
-        found = (
-            parts[0]
-            if len(parts) == 1
-            else {n: np.concatenate([each[n] for each in parts]) for n in parts[0]}
-        )
+        found = parts[0] if len(parts) == 1 else _joined(parts)
         feasible = found["failure"] == ""
         if feasible.all():
             del found["failure"]
         return {**found, "feasible": feasible}
 
     def _evaluate(self, rows: Indices) -> dict[str, Array]:
-        """Metrics of canonical rows [B, P], NaN where they do not divide, and `failure`, "" where feasible."""
+        """Metrics of canonical rows [B, P], NaN where they do not divide; `failure`, "" where feasible."""
         failure = np.full(len(rows), "", object)
         undivided = ~self.encoding.divides(rows)
         if undivided.any():
@@ -198,11 +194,9 @@ class Parallelism(Simulator):
         cluster = cluster_at(self.cluster, fields)
         found = simulate(self.model, cluster, self.encoding.plans(rows), literal=self.literal)
         own = {"gpus": fields["gpus"], "price": price(fields, self.prices)}
-        own |= {"bubble": found["bubble_share"], "exposed_communication": found["communication_share"]}
-        return {
-            **found,
-            **{name: np.broadcast_to(np.asarray(v, float), len(rows)) for name, v in own.items()},
-        }
+        own = {name: np.broadcast_to(np.asarray(value, float), len(rows)) for name, value in own.items()}
+        shares = {"bubble": found["bubble_share"], "exposed_communication": found["communication_share"]}
+        return {**found, **shares, **own}
 
     def _capacity_gib(self, rows: Indices) -> Array:
         return np.broadcast_to(self.encoding.clusters(rows)["hbm_gib"], len(rows))
@@ -215,7 +209,7 @@ class Parallelism(Simulator):
         if not self.chooses:
             rows, columns, fits = _all_plans(task)
             rewards = _rewards(objective, columns, fits)
-            return None if rewards.max() == -np.inf else rows[rewards.argmax()]
+            return None if rewards.max() == -np.inf else rows[rewards.argmax()].copy()
         falling = _HIGHER if len(self.clusters["matrix_tflops"]) == 1 else ("tokens_s",)
         return _best_of_clusters(task, objective) if bounded(objective, _LOWER, falling) else None
 
@@ -238,6 +232,10 @@ class Parallelism(Simulator):
         return Judged(rows, *(_rewards(objective, columns, fits) for columns in (reached, bound)))
 
 
+def _joined(parts: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
 def _rewards(objective: Objective, columns: Mapping[str, Array], fits: Array) -> Array:
     """Rewards [B], -inf where a plan is not valid."""
     rewards = objective(columns, fits)
@@ -258,7 +256,7 @@ def _all_plans(task: _Task) -> tuple[Indices, dict[str, Array], Array]:
     simulator = task.simulator
     rows = simulator.encoding.all_plans({})
     parts = [simulator._measured(rows[i : i + _CHUNK]) for i in range(0, len(rows), _CHUNK)]
-    columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    columns = _joined(parts)
     return rows, columns, columns["memory_bytes"] <= simulator.cluster.hbm_bytes
 
 
