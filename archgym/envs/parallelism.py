@@ -1,7 +1,7 @@
 """archgym/Parallelism-v0: the training plan of a large language model on a cluster of GPUs.
 
 ## Description
-How many GPUs share a matrix product, into how many stages the blocks are cut, how many sequences go through at
+How many GPUs share a matrix product, into how many stages the blocks are cut, how many sequences pass them at
 a time, what is computed again instead of stored: the plan decides whether a model fits, and how much of the
 time of its GPUs is useful. Step time and memory are Calculon's (Isaev et al., SC 2023; equations in
 `archgym.simulators.parallelism`), for models of 22, 175, 530 and 1,000 billion parameters or your own, on A100,
