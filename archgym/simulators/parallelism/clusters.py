@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,13 @@ class Cluster:
     overlap: str
     networks: tuple[Network, ...]
     power_w: Any = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(B,) where any number is a column."""
+        own = self.matrix_tflops, self.vector_tflops, self.hbm_gib, self.hbm_gb_s, self.power_w
+        links = [(n.gpus, n.gb_s, n.efficiency, n.latency_s, n.processor_share) for n in self.networks]
+        return np.broadcast_shapes(*map(np.shape, (*own, *chain.from_iterable(links))))
 
     @property
     def hbm_bytes(self) -> Any:

@@ -8,6 +8,7 @@ first, then stages, then replicas; a group that does not fit beside the inner on
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
@@ -27,6 +28,7 @@ SWITCHES = ("gather_again", "fuse_activation", "shard_optimizer", "overlap_data"
 NETWORKS = ("tensor_network", "pipeline_network", "data_network")
 COLUMNS = (*DEGREES, *CHOICES, *SWITCHES)
 MICROBATCHES = tuple(range(1, 17))
+_NAME = re.compile(r"{(\w+)}")
 Columns = Mapping[str, Any]
 """Columns [B] of plans, or single values for all of them:
 
@@ -79,7 +81,7 @@ class Plans:
 
 
 def read_plans(cluster: Cluster, plans: Columns) -> Plans:
-    """The columns of plans, broadcast to [B].
+    """The columns of plans, broadcast to [B] with those of the cluster.
 
     Raises:
         ArchGymError: a missing or unknown column or choice, or a number that is not whole and above 0.
@@ -89,7 +91,7 @@ def read_plans(cluster: Cluster, plans: Columns) -> Plans:
             raise unknown("column of plans", name, [*COLUMNS, *NETWORKS])
     if missing := [name for name in COLUMNS if name not in plans]:
         raise ArchGymError(f"expected the column {missing[0]!r} of plans; all are {', '.join(COLUMNS)}")
-    shape = np.broadcast_shapes(*(np.shape(each) for each in plans.values())) or (1,)
+    shape = np.broadcast_shapes(*map(np.shape, plans.values()), cluster.shape) or (1,)
     numbers = {name: np.broadcast_to(_degree(name, plans[name]), shape) for name in DEGREES}
     recompute = _masks("recompute", plans["recompute"], shape)
     communication = _masks("tensor_communication", plans["tensor_communication"], shape)
@@ -132,18 +134,20 @@ def _masks(name: str, column: Any, shape: tuple[int, ...]) -> dict[str, Any]:
 def _networks(cluster: Cluster, plans: Columns, degrees: tuple[Any, Any, Any]) -> tuple[Any, Any, Any]:
     """Number of the network [B] of tensor, pipeline and data parallel groups."""
     found = []
-    network: Any = np.zeros(degrees[0].shape, int)
-    filled: Any = np.ones(degrees[0].shape)
+    shape = degrees[0].shape
+    network: Any = np.zeros(shape, int)
+    filled: Any = np.ones(shape)  # by the groups that it has already
     for name, degree in zip(NETWORKS, degrees, strict=True):
+        last = network
         if name in plans:
-            network = np.broadcast_to(np.asarray(plans[name], int), degree.shape)
-            found.append(network)
-            continue
-        for number, each in enumerate(cluster.networks[:-1]):
-            together = filled * degree
-            fits = (together <= each.gpus) & (not each.divided or each.gpus % together == 0)
-            moves = (network == number) & (degree > 1) & ~fits
-            network, filled = np.where(moves, number + 1, network), np.where(moves, 1.0, filled)
+            network = np.broadcast_to(np.asarray(plans[name], int), shape)
+            filled = np.where(network == last, filled, 1)
+        else:
+            for number, each in enumerate(cluster.networks[:-1]):
+                together = filled * degree
+                fits = (together <= each.gpus) & (~np.asarray(each.divided) | (each.gpus % together == 0))
+                moves = (network == number) & (degree > 1) & ~fits
+                network, filled = np.where(moves, number + 1, network), np.where(moves, 1, filled)
         filled = filled * degree
         found.append(network)
     return found[0], found[1], found[2]
@@ -162,9 +166,10 @@ def undivided(model: LanguageModel, cluster: Cluster, plans: Columns) -> np.ndar
     columns, refusals = _refusals(model, cluster, plan)
     found = np.full(plan.t.shape, "", object)
     for mask, text in refusals:
-        for row in np.flatnonzero(mask & (found == "")):
-            values = {name: f"{np.broadcast_to(each, found.shape)[row]:g}" for name, each in columns.items()}
-            found[row] = text.format(**values)
+        rows = np.flatnonzero(mask & (found == ""))
+        used = {name: np.broadcast_to(columns[name], found.shape)[rows] for name in _NAME.findall(text)}
+        for place, row in enumerate(rows):
+            found[row] = text.format(**{name: f"{column[place]:g}" for name, column in used.items()})
     return found
 
 
