@@ -4,10 +4,10 @@
 How many GPUs share a matrix product, into how many stages the blocks are cut, how many sequences pass them at
 a time, what is computed again instead of stored: the plan decides whether a model fits, and how much of the
 time of its GPUs is useful. Step time and memory are Calculon's (Isaev et al., SC 2023; equations in
-`archgym.simulators.parallelism`), for models of 22, 175, 530 and 1,000 billion parameters or your own, on A100,
-H100 or your own cluster. Times are those of well tuned runs, up to 35 % below production runs: **it ranks
-plans and does not predict dates**. With `cluster_choices` the cluster is chosen too, within a price in
-relative units of ours.
+`archgym.simulators.parallelism`), for models of 22, 175, 530 and 1,000 billion parameters or your own, on
+A100, H100 or your own cluster. Times are those of well tuned runs, a fifth to a third below production runs:
+**it ranks plans and does not predict dates**. With `cluster_choices` the cluster is chosen too, within a
+price in relative units of ours.
 
 ## Action Space
 `MultiDiscrete([4, 6, 5, 10, 3, 3, 2, 2, 2, 2])` by default: 84,480 designs, of which 27,816 distinct ones
