@@ -1,9 +1,10 @@
-"""Training plans of archgym/Parallelism-v0: rates of one core, in CPU seconds, and how plans are distributed.
+"""Training plans: rates of one core in CPU seconds, whole plan spaces, and published step times.
 
-python benchmarks/parallelism.py rates         plans per second in batches of 1,000
-python benchmarks/parallelism.py landscape     how many plans of a preset divide, fit, and are near the best
-python benchmarks/parallelism.py clusters      the best cluster and plan for 175B within prices
-python benchmarks/parallelism.py corrections FILE.csv   what corrections change in plans that Calculon ran
+python benchmarks/parallelism.py rates        plans per second in batches of 1,000
+python benchmarks/parallelism.py spaces       each whole space: plans, seconds, the best one, and how many are near
+python benchmarks/parallelism.py correction   CSV: plans of Calculon's that the corrected window changes
+
+Step times against Selene and MT-NLG: archgym fidelity parallelism.
 """
 
 from __future__ import annotations
@@ -11,110 +12,93 @@ from __future__ import annotations
 import csv
 import os
 import sys
+from pathlib import Path
 from time import process_time
-from typing import Any
 
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 
 import numpy as np
 
-from archgym.envs.parallelism import PRESETS, objective
 from archgym.simulators.parallelism.clusters import load_cluster
 from archgym.simulators.parallelism.fidelity import read_plans_of_calculon
 from archgym.simulators.parallelism.language_models import load_model
-from archgym.simulators.parallelism.model import simulate
-from archgym.simulators.parallelism.simulator import Parallelism
+from archgym.simulators.parallelism.model import reasons, simulate
+from archgym.simulators.parallelism.plans import enumerate_plans
 
 BATCH = 1000
 ROUNDS = 7
-PLANS = [preset for preset in PRESETS if preset != "co-design"]
+# model, GPUs, sequences per step
+SPACES = (("22B", 64, 512), ("175B", 1024, 1536), ("530B", 2240, 1920), ("1T", 3072, 3072))
+# pipeline and replicas on InfiniBand, whether or not they fit beside a product's GPUs
+INFINIBAND = {"pipeline_network": np.array(1), "data_network": np.array(1)}
 
 
 def rates() -> None:
-    """Feasible plans, and random designs, most of which do not divide."""
-    for preset in PLANS:
-        simulator = Parallelism(**PRESETS[preset])
-        rng = np.random.default_rng(0)
-        plans = simulator.encoding.all_plans({})
-        plans = plans[simulator.evaluate_indices(plans)["feasible"]]
-        kinds = {"feasible": rng.permutation(plans), "random": simulator.space.sample(20 * BATCH, rng)}
-        figures = {kind: f"{_rate(simulator, rows):9,.0f} {kind}/s" for kind, rows in kinds.items()}
-        print(f"{preset:10}", *figures.values())
-
-
-def _rate(simulator: Parallelism, rows: Any) -> float:
-    seconds = []
-    for _ in range(ROUNDS):
-        start = process_time()
-        for first in range(0, len(rows), BATCH):
-            simulator.evaluate_indices(rows[first : first + BATCH])
-        seconds.append(process_time() - start)
-    return len(rows) / min(seconds)
-
-
-def landscape() -> None:
-    """Distinct plans by what becomes of them, and the best one."""
-    for preset in PLANS:
-        simulator = Parallelism(**PRESETS[preset])
-        start = process_time()
-        best = simulator.optimum(objective(simulator))
-        seconds = process_time() - start
-        if best is None:
-            raise SystemExit(f"{preset}: no plan fits")
-        plans = simulator.encoding.all_plans({})
-        found = simulator.evaluate_indices(plans)
-        time = found["step_time_s"][found["feasible"]]
-        near = int((time <= 1.01 * time.min()).sum())
-        fit = f"{len(time):,} fit ({100 * len(time) / len(plans):.1f} %)"
-        median = np.median(time) / time.min()
-        print(f"{preset}: {simulator.space.size:,} designs, {len(plans):,} divide, {fit}, {near} within 1 %,")
-        print(f"    median {median:.2f} x best, optimum in {seconds:.2f} s:", _described(simulator, best))
-
-
-def clusters() -> None:
-    """The fastest step that a price buys."""
-    arguments = {name: value for name, value in PRESETS["co-design"].items() if name != "limits"}
-    for limit in (256.0, 512.0, 1024.0):
-        simulator = Parallelism(**arguments)
-        start = process_time()
-        best = simulator.optimum(objective(simulator, limits={"price": limit}))
-        seconds = process_time() - start
-        if best is None:
-            raise SystemExit(f"nothing fits within a price of {limit}")
+    """Plans per second: metrics only, and with the reasons of plans that cannot be run."""
+    cluster = load_cluster("a100")
+    for name, gpus, batch in SPACES:
+        model = load_model(name)
+        plans = enumerate_plans(model, cluster, gpus, batch)
+        rows = np.random.default_rng(0).integers(len(plans["gpus"]), size=(20, BATCH))
+        batches = [{name: column[each] for name, column in plans.items()} for each in rows]
+        metrics, both = [], []
+        for _ in range(ROUNDS):
+            start = process_time()
+            found = [simulate(model, cluster, each) for each in batches]
+            metrics.append(process_time() - start)
+            start = process_time()
+            for each, outcome in zip(batches, found, strict=True):
+                reasons(model, cluster, each, outcome)
+            both.append(metrics[-1] + process_time() - start)
+        count = rows.size
         print(
-            f"price {limit:g}, {simulator.space.size:,} designs, {seconds:.1f} s:",
-            _described(simulator, best),
+            f"{name:6} {count / min(metrics):12,.0f} plans/s, with reasons {count / min(both):12,.0f} plans/s"
         )
 
 
-def corrections(path: str) -> None:
-    """Relative changes of step times from Calculon's form to the default one."""
-    with open(path, newline="", encoding="utf-8") as file:
+def spaces() -> None:
+    """All plans of each model on its cluster, in Calculon's and in the corrected form."""
+    cluster = load_cluster("a100")
+    for name, gpus, batch in SPACES:
+        model = load_model(name)
+        for literal, networks in ((True, INFINIBAND), (False, {})):
+            start = process_time()
+            plans = enumerate_plans(model, cluster, gpus, batch)
+            found = simulate(model, cluster, plans | networks, literal=literal)
+            fits = found["memory_bytes"] <= cluster.hbm_bytes
+            steps = np.where(fits, found["step_time_s"], np.inf)
+            best = int(np.argmin(steps))
+            seconds = process_time() - start
+            form = "Calculon's, on InfiniBand" if literal else "corrected, fastest network"
+            print(
+                f"{name:5} {gpus:5,} GPUs  {form:27} {len(steps):7,} plans {seconds:6.2f} s  "
+                f"{100 * fits.mean():4.1f} % fit  best {steps[best]:8.3f} s, "
+                f"{np.sum(steps <= 1.01 * steps[best])} within 1 %"
+            )
+            print("     ", {key: column[best].item() for key, column in plans.items()})
+
+
+def correction(path: Path) -> None:
+    """How the corrected window changes the plans of a table of Calculon's."""
+    with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    changes: list[float] = []
+    cluster = load_cluster("a100")
+    changes: dict[str, list[np.ndarray]] = {"step_time_s": [], "data_communication_s": []}
     for model in dict.fromkeys(row["model"] for row in rows):
         plans = read_plans_of_calculon([row for row in rows if row["model"] == model])
-        size, cluster = load_model(model), load_cluster("a100")
-        literal, corrected = (
-            simulate(size, cluster, plans, literal=form)["step_time_s"] for form in (True, False)
+        before, after = (simulate(load_model(model), cluster, plans, literal=each) for each in (True, False))
+        for name, each in changes.items():
+            given = np.where(before[name] == 0, 1, before[name])
+            each.append((after[name] - before[name]) / given)
+    for name, each in changes.items():
+        change = np.concatenate(each)
+        moved = change[np.abs(change) > 1e-12]
+        print(
+            f"{name:22} {len(moved)} of {len(change)} change, by {100 * moved.min():.2f} % to "
+            f"{100 * moved.max():.2f} %, median {100 * np.median(moved):.2f} %"
         )
-        changes.extend(np.abs(corrected / literal - 1).tolist())
-    counts = [sum(change > limit for change in changes) for limit in (1e-9, 0.01)]
-    print(
-        f"{len(changes):,} plans: {counts[0]} change, {counts[1]} by more than 1 %, at most {max(changes):.1%}"
-    )
 
-
-def _described(simulator: Parallelism, best: Any) -> str:
-    found = simulator.evaluate_indices(best[None])
-    metrics = {metric.name: f"{found[metric.name][0]:.5g}" for metric in simulator.metrics}
-    return f"{simulator.space.design(best)} {metrics}"
-
-
-COMMANDS = {"rates": rates, "landscape": landscape, "clusters": clusters, "corrections": corrections}
 
 if __name__ == "__main__":
-    if len(sys.argv) != (3 if "corrections" in sys.argv else 2) or sys.argv[1] not in COMMANDS:
-        raise SystemExit(__doc__)
-    COMMANDS[sys.argv[1]](*sys.argv[2:])
+    {"rates": rates, "spaces": spaces, "correction": correction}[sys.argv[1]](*map(Path, sys.argv[2:]))

@@ -51,7 +51,7 @@ def test_shipped_models_and_clusters_equal_calculons_files():
 
 def test_published_step_times():
     """Benchmark runs within 4 % on average; production runs are 25 to 30 % slower than modelled, and their
-    ratio over cluster sizes is within 4 %."""
+    ratio over cluster sizes is within 5 %."""
     times = step_times()
     selene = [each for each in times if each.source == "selene"]
     assert len(selene) == 8
@@ -62,7 +62,7 @@ def test_published_step_times():
     last = production[-1]
     for each in production:
         ratio = (each.computed_s / last.computed_s) / (each.published_s / last.published_s)
-        assert ratio == pytest.approx(1, abs=0.04)
+        assert ratio == pytest.approx(1, abs=0.05)
 
 
 def row(**changed: str) -> dict[str, str]:

@@ -21,13 +21,17 @@ MODEL = {
     "head_size": 64,
     "blocks": 12,
 }
-OPERATION = [1, 0]
 NETWORK = {
     "gpus": 8,
     "gb_s": 300,
     "efficiency": 0.65,
     "latency_s": 1e-5,
-    "operations": dict.fromkeys(("point_to_point", "all_reduce", "reduce_scatter", "all_gather"), OPERATION),
+    "operations": {
+        "point_to_point": [1, 0],
+        "all_reduce": [1, 0],
+        "reduce_scatter": [1, 0],
+        "all_gather": [1, 0],
+    },
     "processor_share": 0.15,
     "divided": True,
 }

@@ -221,6 +221,24 @@ def test_calculons_exposed_communication_jumps_up_where_a_faster_link_hides_it(l
     assert (fast > 1.003 * slow) if literal else (fast <= slow)
 
 
+@pytest.mark.parametrize("literal", [False, True])
+def test_calculons_colliding_transfers_jump_up_where_a_faster_link_shortens_a_chunk(literal):
+    """A faster NVLink lets one more whole backward pass fit into the exchange of gradients, on 10 Gbit/s."""
+    nvlink, infiniband = A100.networks
+    plan = EXPOSING | {"pipeline": 2, "interleaving": 24, "microbatch": 16, "recompute": "full"}
+    plan |= {"tensor_communication": "sequence_parallel", "pipeline_network": 1, "data_network": 1}
+    slow, fast = (
+        run(
+            load_model("22B"),
+            replace(A100, networks=(replace(nvlink, gb_s=gb_s), replace(infiniband, gb_s=1.2228))),
+            literal,
+            **plan,
+        )["step_time_s"]
+        for gb_s in (179.0, 187.0)
+    )
+    assert (fast > 1.1 * slow) if literal else (fast <= slow)
+
+
 def test_recomputation_enters_the_window_with_the_layers_own_time():
     """With all layers computed again, their compute and memory times are those of the forward pass: a
     replica that recomputes has a longer backward pass to hide communication in."""
@@ -399,3 +417,17 @@ def test_groups_fill_the_fastest_network_first():
     assert run(**chosen)["step_time_s"] < run(**chosen, **outside)["step_time_s"]
     wide = {"pipeline": 8, "gpus": 16, "tensor": 2, "interleaving": 1}
     assert run(**wide)["step_time_s"] == run(**wide, **outside)["step_time_s"]
+
+
+def test_groups_fill_what_a_chosen_network_has_left():
+    """Of three networks, stages are placed on the second: replicas join them while they fit."""
+    nvlink, infiniband = A100.networks
+    rail = replace(nvlink, gpus=64, gb_s=100)
+    cluster = replace(A100, networks=(nvlink, rail, infiniband))
+    plan = {"tensor": 8, "pipeline": 4, "pipeline_network": 1}
+    for gpus, network in ((512, 1), (1024, 2)):  # 16 and 32 replicas of 4 stages
+        times = {
+            run(cluster=cluster, gpus=gpus, batch=64, **plan, **each)["step_time_s"]
+            for each in ({}, {"data_network": network})
+        }
+        assert len(times) == 1
