@@ -1,8 +1,8 @@
 """Training plans: rates of one core in CPU seconds, whole plan spaces, and published step times.
 
 python benchmarks/parallelism.py rates        plans per second in batches of 1,000
-python benchmarks/parallelism.py spaces       each whole space: plans, seconds, the best one, and how many are near
-python benchmarks/parallelism.py correction   CSV: plans of Calculon's that the corrected window changes
+python benchmarks/parallelism.py spaces       each whole space: plans, seconds, the best one
+python benchmarks/parallelism.py correction CSV     plans of Calculon's that the corrected window changes
 
 Step times against Selene and MT-NLG: archgym fidelity parallelism.
 """

@@ -181,8 +181,9 @@ def test_utilisation_is_of_matrix_products_and_of_all_gpus():
 
 
 def test_the_flop_of_a_model_are_those_of_its_published_utilisation():
-    """Chowdhery et al., PaLM, 2022, section 4.1: 30.2 % for Megatron-Turing NLG with attention, at 1,920
-    sequences in 60.1 s on 2,240 A100."""
+    """Chowdhery et al., PaLM, 2022: 30.2 % with attention for Megatron-Turing NLG, at 1,920 sequences in
+    60.1 s on 2,240 A100 (Smith et al., 2022).
+    """
     utilisation = 1920 * load_model("530B").flop_per_sequence / (2240 * 312e12 * 60.1)
     assert utilisation == pytest.approx(0.302, abs=0.0005)
 
@@ -236,12 +237,13 @@ def test_calculons_colliding_transfers_jump_up_where_a_faster_link_shortens_a_ch
         )["step_time_s"]
         for gb_s in (179.0, 187.0)
     )
-    assert (fast > 1.1 * slow) if literal else (fast <= slow)
+    assert (fast > 1.08 * slow) if literal else (fast <= slow)
 
 
 def test_recomputation_enters_the_window_with_the_layers_own_time():
-    """With all layers computed again, their compute and memory times are those of the forward pass: a
-    replica that recomputes has a longer backward pass to hide communication in."""
+    """Who computes all layers again has a longer backward pass to hide communication in; sums over all layers
+    up to each one exceed that pass.
+    """
     plan = EXPOSING | {"tensor": 1, "pipeline": 4, "interleaving": 6, "microbatch": 1}
     full, literal = (
         run(load_model("22B"), recompute="full", literal=each, **plan)["data_communication_s"]
@@ -249,7 +251,7 @@ def test_recomputation_enters_the_window_with_the_layers_own_time():
     )
     none = run(load_model("22B"), recompute="none", **plan)["data_communication_s"]
     assert full <= none
-    assert literal > none  # the sums over all layers up to each exceed the backward pass itself
+    assert literal > none
 
 
 @st.composite
@@ -431,3 +433,8 @@ def test_groups_fill_what_a_chosen_network_has_left():
             for each in ({}, {"data_network": network})
         }
         assert len(times) == 1
+
+
+def test_a_network_that_the_cluster_lacks_is_refused():
+    with pytest.raises(ArchGymError, match="'data_network' of plans as numbers from 0 to 1"):
+        run(data_network=2)

@@ -52,9 +52,8 @@ class LanguageModel:
 
     @property
     def flop_per_sequence(self) -> float:
-        """Multiplications and additions of all matrix products in a forward and a backward pass: 6 s L (4 h a
-        e + 2 h f + 2 s a e), with attention not masked (Korthikanti et al., 2022, appendix A, without
-        logits).
+        """Flop of all matrix products, forward and backward, with the whole attention matrix and without
+        logits: 6 s L (4 h a e + 2 h f + 2 s a e), the model flop of Chowdhery et al., PaLM, 2022.
         """
         width = self.heads * self.head_size
         per_token = 4 * self.hidden * width + 2 * self.hidden * self.feedforward + 2 * self.sequence * width

@@ -141,6 +141,9 @@ def _networks(cluster: Cluster, plans: Columns, degrees: tuple[Any, Any, Any]) -
         last = network
         if name in plans:
             network = np.broadcast_to(np.asarray(plans[name], int), shape)
+            if np.any((network < 0) | (network >= len(cluster.networks))):
+                most = len(cluster.networks) - 1
+                raise ArchGymError(f"expected the column {name!r} of plans as numbers from 0 to {most}")
             filled = np.where(network == last, filled, 1)
         else:
             for number, each in enumerate(cluster.networks[:-1]):
