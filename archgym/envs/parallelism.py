@@ -85,8 +85,8 @@ Contexts "cluster_sizes": the 22B model on 8 to 512 A100 or H100.
 
 ## Known optimum
 Exact, by enumeration of all plans that divide, once per process (`archgym optimum` adds percentiles). With a
-cluster to choose, by branch and bound for objectives that want time, memory, energy, GPUs and price low, or
-tokens and MFU high (`archgym.simulators.parallelism.co_design`).
+cluster to choose, by branch and bound (`archgym.simulators.parallelism.co_design`), unless `literal`, for
+objectives that want time, memory, energy, GPUs and price low, or tokens and MFU high.
 
 ## Version History
 - v0: first version.

@@ -18,7 +18,7 @@ from archgym import ArchGymError, AtLeast, AtMost, Maximize, Minimize, Objective
 from archgym.envs.parallelism import CLUSTER_SIZES, PRESETS, objective, references
 from archgym.optimum import find_optimum
 from archgym.simulators.parallelism.clusters import FOLDER, load_cluster
-from archgym.simulators.parallelism.co_design import PRICES, price
+from archgym.simulators.parallelism.co_design import GROWING, PRICES, price
 from archgym.simulators.parallelism.language_models import load_model
 from archgym.simulators.parallelism.model import simulate
 from archgym.simulators.parallelism.plans import enumerate_plans
@@ -29,10 +29,10 @@ ENV = "archgym/Parallelism-v0"
 FASTEST = Objective(Minimize("step_time_s"))
 CLUSTERS = {
     "gpus": [8, 16],
-    "link_gb_s": [150, 900],
+    "link_gb_s": [150],
     "nic_gb_s": [5, 100],
     "hbm_gib": [50, 80],
-    "hbm_gb_s": [1024, 4096],
+    "hbm_gb_s": [1024, 1536, 2048, 4096],
 }
 SMALL = {"batch": 16, "tensors": [1, 4], "pipelines": [1, 2, 4], "interleavings": [1, 2, 6]}
 
@@ -227,7 +227,7 @@ def test_no_plan_is_the_best_where_none_is_valid():
 @pytest.mark.parametrize(
     "goal",
     [
-        Objective(Minimize("step_time_s"), AtMost("price", 14.0)),
+        Objective(Minimize("step_time_s"), AtMost("price", 12.1)),
         Objective(Minimize("step_time_s"), Minimize("price")),
         Objective(Minimize("price"), AtMost("step_time_s", 1.5)),
         Objective(Maximize("mfu"), AtMost("price", 20.0), AtLeast("tokens_s", 1.5e4)),
@@ -235,28 +235,52 @@ def test_no_plan_is_the_best_where_none_is_valid():
     ],
 )
 def test_the_best_cluster_with_its_plan_is_that_of_brute_force(goal):
-    for literal in (False, True):
-        simulator = Parallelism(cluster_choices=CLUSTERS, literal=literal, **SMALL)
-        columns, feasible = brute_force(literal)
-        rewards = goal(columns, feasible)
-        found = simulator.evaluate_indices(simulator.optimum(goal)[None])
-        reward = goal({name: found[name] for name in goal.metrics}, found["feasible"]).reward[0]
-        best = rewards.reward[rewards.valid].max()
-        assert abs(best) < 9 and reward == pytest.approx(best, rel=1e-12, abs=1e-12)
+    simulator = Parallelism(cluster_choices=CLUSTERS, **SMALL)
+    rewards = goal(*brute_force())
+    found = simulator.evaluate_indices(simulator.optimum(goal)[None])
+    reward = goal({name: found[name] for name in goal.metrics}, found["feasible"]).reward[0]
+    best = rewards.reward[rewards.valid].max()
+    assert abs(best) < 9 and reward == pytest.approx(best, rel=1e-12, abs=1e-12)
 
 
 @cache
-def brute_force(literal):
+def brute_force():
     """Metrics of all plans on all small clusters."""
-    simulator = Parallelism(cluster_choices=CLUSTERS, literal=literal, **SMALL)
+    simulator = Parallelism(cluster_choices=CLUSTERS, **SMALL)
     rows = simulator.space.from_ordinal(np.arange(simulator.space.size))
     columns = simulator.evaluate_indices(rows)
     feasible = columns["feasible"]
     return {m.name: np.where(feasible, columns[m.name], 1.0) for m in simulator.metrics}, feasible
 
 
+@settings(max_examples=30, deadline=None)
+@given(
+    name=st.sampled_from(GROWING),
+    factor=st.floats(1.01, 30.0),
+    gpus=st.sampled_from([8, 48, 64]),
+    microbatches=st.sampled_from([1, 2, 3, 8]),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_no_field_that_grows_makes_a_step_slower(name, factor, gpus, microbatches, seed):
+    """On which the bounds of clusters rest."""
+    own = {"link_gb_s": 300, "nic_gb_s": 25, "hbm_gib": 80, "hbm_gb_s": 2048, "matrix_tflops": 312}
+    rng = np.random.default_rng(seed)
+    choices = {field: [value, value * factor] for field, value in own.items()}
+    simulator = Parallelism(gpus=gpus, batch=gpus * microbatches, cluster_choices=choices)
+    plans = simulator.encoding.all_plans({})
+    plans = plans[rng.choice(len(plans), 300)]
+    fields = [simulator.space.names.index(f"cluster_{field}") for field in own]
+    plans[:, fields] = rng.integers(2, size=(300, len(fields)))
+    slow, fast = (simulator.evaluate_indices(simulator.encoding.on(plans, {name: i})) for i in (0, 1))
+    assert (fast["step_time_s"] <= slow["step_time_s"] * (1 + 1e-12)).all()
+    np.testing.assert_array_equal(fast["memory_bytes"], slow["memory_bytes"])
+    assert (fast["price"] > slow["price"]).all() and (fast["feasible"] >= slow["feasible"]).all()
+
+
 def test_bounds_are_not_used_for_what_they_do_not_bound():
     simulator = Parallelism(cluster_choices=CLUSTERS, **SMALL)
+    assert simulator.optimum(FASTEST) is not None
+    assert Parallelism(cluster_choices=CLUSTERS, literal=True, **SMALL).optimum(FASTEST) is None
     assert simulator.optimum(Objective(Minimize("bubble"))) is None
     assert simulator.optimum(Objective(Maximize("price"))) is None
     faster = Parallelism(cluster_choices={"matrix_tflops": [312, 624]}, **SMALL)

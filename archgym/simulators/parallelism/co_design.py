@@ -9,16 +9,16 @@ for N GPUs with peak P, memory C and its bandwidth M, bandwidth K of the fastest
 and I of the slowest; P0 and so on are the A100's. log(n) stands for levels of switches. Without a price the
 largest cluster is always best.
 
-The optimum is found by branch and bound. A box is a range of values of every parameter that only makes a
-cluster better as it grows (`GROWING`), with the number of GPUs and the size of the fastest network fixed.
-Its best corner bounds what a plan can reach in it:
+The optimum is found by branch and bound. A box is a range of values of every field that only makes a cluster
+faster or larger as it grows (`GROWING`), with the number of GPUs and the size of the fastest network fixed.
+Its best corner bounds what a plan can reach in it, except for the price, which is least at the worst corner:
 
-    step time >= that at the best corner, less the exposed part of overlapped gradients
-    memory     = that of the plan;  capacity <= the best corner's;  price >= the worst corner's
+    step time >= that at the best corner     memory = the plan's <= capacity at the best corner
 
-Every other part of a step is a sum of terms that fall with a bandwidth or a rate; overlapped gradients alone
-may be exposed more on a faster network, since there is less to overlap with. Boxes are halved, best bound
-first; of each, only plans are kept whose bound is above the best reward found so far.
+No part of a step grows with a rate or a bandwidth, and what a faster GPU or link takes from the window in
+which gradients are exchanged is at most what it takes from the step. (In Calculon's form the exposed exchange
+jumps.) Boxes are halved, the best bound first; of each, those plans are kept whose bound is above the best
+reward so far.
 """
 
 from __future__ import annotations

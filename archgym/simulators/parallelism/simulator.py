@@ -203,7 +203,7 @@ class Parallelism(Simulator):
 
     def optimum(self, objective: Objective) -> Indices | None:
         """The exact best plan, or plan and cluster, [P]; None where none is valid. With a cluster to choose
-        also None where the objective names other metrics than bounds are for, or another direction.
+        also None in Calculon's form, and where the objective wants a metric that bounds are not for.
         """
         task = _Task(json.dumps(self.specification, sort_keys=True), self)
         if not self.chooses:
@@ -211,7 +211,8 @@ class Parallelism(Simulator):
             rewards = _rewards(objective, columns, fits)
             return None if rewards.max() == -np.inf else rows[rewards.argmax()].copy()
         falling = _HIGHER if len(self.clusters["matrix_tflops"]) == 1 else ("tokens_s",)
-        return _best_of_clusters(task, objective) if bounded(objective, _LOWER, falling) else None
+        known = not self.literal and bounded(objective, _LOWER, falling)
+        return _best_of_clusters(task, objective) if known else None
 
     def _judged(
         self, objective: Objective, rows: Indices, worst: Mapping[str, int], best: Mapping[str, int]
@@ -220,15 +221,8 @@ class Parallelism(Simulator):
         rows = self.encoding.on(rows, best)
         reached = self._simulated(rows)
         fits = reached["memory_bytes"] <= self._capacity_gib(rows) * 2.0**30
-        overlapped = np.where(self.encoding.column("overlap_data", rows), reached["data_communication_s"], 0)
-        share = 1 - overlapped / reached["step_time_s"]
         cheapest = {name: values[worst[name]] for name, values in self.clusters.items()}
         bound = {**reached, "price": np.full(len(rows), price(cheapest, self.prices))}
-        for name in ("step_time_s", "energy_j"):
-            if name in bound:
-                bound[name] = bound[name] * share
-        for name in _HIGHER:
-            bound[name] = bound[name] / share
         return Judged(rows, *(_rewards(objective, columns, fits) for columns in (reached, bound)))
 
 
