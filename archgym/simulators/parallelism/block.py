@@ -34,7 +34,8 @@ class Block:
             all without communication, s.
         enter, leave: time that F and G take of compute and memory in the forward pass, s.
         backward_compute, backward_memory: compute and memory time of the backward pass, with F and G, s.
-        again_compute, again_memory, optimizer_compute, optimizer_memory: those of recomputation and update, s.
+        again_compute, again_memory, optimizer_compute, optimizer_memory: those of recomputation and of the
+            update, s.
         flop: of both passes and the update, without recomputation.
         weights: number of weights.
         working_bytes, stored_bytes, gradient_bytes: inputs of all layers, those that wait for the backward

@@ -113,6 +113,7 @@ def exposed_data_exchange(
     compute = compute + np.where(plan.shard_optimizer, 0, block.optimizer_compute)
     hidden = update - block.backward_memory - block.again_memory
     shared = plan.data_network == plan.tensor_network
+    # O of an inner and of the last block, and of the chunk
     o = chunk.w + hidden - np.where(shared, exchange.inner_again + exchange.inner, 0)
     o_e = chunk.w_e + hidden - np.where(shared, exchange.last_again + exchange.last, 0)
     chunk_window = (c - 1) * o + o_e
@@ -122,6 +123,7 @@ def exposed_data_exchange(
         transfers = np.minimum(np.floor_divide(c * D, chunk.backward), np.where(rest > 0, rest, p))
     colliding = np.where(plan.data_network == plan.pipeline_network, transfers * chunk.transfer, 0)
     chunks = c * D - (p * chunk_window - colliding) + p * c * compute * u
+    # O': without the first block (taken as half an inner and half a last one), which has none before it
     window = np.where(c > 1, chunk_window - chunk.transfer - (chunk.w + chunk.w_e) / 2 + update, 0)
     last = (c - 1) * D + compute * u - window
     if literal:
