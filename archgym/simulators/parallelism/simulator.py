@@ -71,14 +71,15 @@ class Parallelism(Simulator):
         model: "22B", "175B", "530B", "1T", or a .json file.
         gpus: number of GPUs.
         system: "a100", "h100", or a .json file.
-        batch: sequences per step; None: that of `BATCHES`, for the shipped models.
+        batch: sequences per step; None: 512, 1,536, 1,920 and 3,072 for the four models.
         literal: whether recomputation enters the overlap of gradients cumulatively, as in Calculon.
-        tensors, pipelines, interleavings: values of these degrees, such as for several numbers of GPUs in one
-            space; None: divisors of the fastest network's GPUs, divisors of the GPUs up to the number of
-            blocks, and numbers of chunks that a stage divides into.
+        tensors: values of the tensor degree; None: divisors of the fastest network's GPUs.
+        pipelines: values of the pipeline degree, such as for several numbers of GPUs in one space; None:
+            divisors of the GPUs up to the number of blocks.
+        interleavings: values of the interleaving; None: numbers of chunks that some stage divides into.
         cluster_choices: field -> values that become parameters: gpus; link_gpus and link_gb_s of the fastest
             network, nic_gb_s of the slowest; hbm_gib, hbm_gb_s, matrix_tflops.
-        prices: weights of the price that differ from `co_design.PRICES`.
+        prices: weights of the price (gpu, hbm_gib, hbm_gb_s, link_gb_s, nic_gb_s) in place of the default's.
 
     Raises:
         ArchGymError: an unknown or missing model or system, a number that is not positive, prices without
