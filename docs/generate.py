@@ -46,6 +46,7 @@ FIDELITY = {  # environment -> page and section about the fidelity of its figure
     "archgym/VisionTransformer-v0": ("vision-transformer.md", "What is exact, and what is absent"),
     "archgym/PlainCnn-v0": ("cnn.md", "The table that ships"),
     "archgym/SoC-v0": ("soc.md", "What was checked"),
+    "archgym/Parallelism-v0": ("parallelism.md", "What is validated, and what is not"),
 }
 EXACT = {  # environments without a model error
     "archgym/NKLandscape-v0": "Nothing is approximated: the landscape is its own definition.",

@@ -46,6 +46,7 @@ SIMULATORS = {
     "archgym.simulators.nas.fidelities:CellFidelities",
     "archgym.simulators.nas.macro:NasMacro",
     "archgym.simulators.nk:NKLandscape",
+    "archgym.simulators.parallelism.simulator:Parallelism",
     "archgym.simulators.soc.model:SoC",
     "archgym.simulators.softmax.library:SoftmaxLibrary",
     "archgym.simulators.softmax.measured:MeasuredSoftmax",
