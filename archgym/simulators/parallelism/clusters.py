@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,7 @@ class Network:
         operations: (scale, offset) of each of OPERATIONS.
         processor_share: share of a GPU's compute that an operation occupies while it runs.
         divided: whether the GPUs that use it together must divide `gpus`.
+        name: its name in texts; "" without one.
     """
 
     gpus: Any
@@ -58,6 +59,7 @@ class Network:
     operations: Mapping[str, tuple[float, float]]
     processor_share: Any
     divided: bool
+    name: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -188,6 +190,7 @@ def _network(what: str, found: Any) -> Network:
         operations={name: _operation(f"{name} of {what}", operations[name]) for name in OPERATIONS},
         processor_share=processor_share,
         divided=found["divided"],
+        name=str(found.get("name", "")),
     )
 
 

@@ -29,7 +29,7 @@ import numpy as np
 from archgym.errors import ArchGymError, whole
 from archgym.objective import Objective
 from archgym.simulator import Metric, Simulator
-from archgym.simulators.parallelism.clusters import load_cluster
+from archgym.simulators.parallelism.clusters import Cluster, load_cluster
 from archgym.simulators.parallelism.co_design import (
     Judged,
     best_design,
@@ -70,7 +70,7 @@ class Parallelism(Simulator):
     Args:
         model: "22B", "175B", "530B", "1T", or a .json file.
         gpus: number of GPUs.
-        system: "a100", "h100", or a .json file.
+        system: "a100", "h100", a .json file, or a cluster.
         batch: sequences per step; None: 512, 1,536, 1,920 and 3,072 for the four models.
         literal: whether recomputation enters the overlap of gradients cumulatively, as in Calculon.
         tensors: values of the tensor degree; None: divisors of the fastest network's GPUs.
@@ -92,7 +92,7 @@ class Parallelism(Simulator):
         self,
         model: str = "22B",
         gpus: int = 64,
-        system: str = "a100",
+        system: str | Cluster = "a100",
         batch: int | None = None,
         literal: bool = False,
         tensors: Sequence[int] | None = None,
@@ -103,7 +103,7 @@ class Parallelism(Simulator):
     ):
         self.model, self.cluster, self.literal = load_model(model), load_cluster(system), bool(literal)
         self.clusters = cluster_values(self.cluster, whole("gpus", gpus, least=1), cluster_choices)
-        self.chooses = bool(cluster_choices)
+        self.gpus, self.chooses = gpus, bool(cluster_choices)
         if prices is not None and not self.chooses:
             raise ArchGymError("expected cluster_choices with prices, got prices alone; leave them out")
         self.prices = check_prices(prices)
@@ -206,14 +206,23 @@ class Parallelism(Simulator):
         """The exact best plan, or plan and cluster, [P]; None where none is valid. With a cluster to choose
         also None in Calculon's form, and where the objective wants a metric that bounds are not for.
         """
-        task = _Task(json.dumps(self.specification, sort_keys=True), self)
         if not self.chooses:
-            rows, columns, fits = _all_plans(task)
+            rows, columns, fits = self.plans()
             rewards = _rewards(objective, columns, fits)
             return None if rewards.max() == -np.inf else rows[rewards.argmax()].copy()
         falling = _HIGHER if len(self.clusters["matrix_tflops"]) == 1 else ("tokens_s",)
         known = not self.literal and bounded(objective, _LOWER, falling)
-        return _best_of_clusters(task, objective) if known else None
+        return _best_of_clusters(self._task, objective) if known else None
+
+    def plans(self) -> tuple[Indices, dict[str, Array], Array]:
+        """All distinct plans that divide, [N, P], their metrics, float64 [N], and whether they fit, bool [N];
+        on the first values of a cluster to choose. Evaluated once per process.
+        """
+        return _all_plans(self._task)
+
+    @property
+    def _task(self) -> _Task:
+        return _Task(json.dumps(self.specification, sort_keys=True), self)
 
     def _judged(
         self, objective: Objective, rows: Indices, worst: Mapping[str, int], best: Mapping[str, int]
