@@ -233,6 +233,7 @@ SETS = {
     ("archgym/AttentionAccelerator-v0", "sequence_lengths"): 12,
     ("archgym/NKLandscape-v0", "landscapes"): 48,
     ("archgym/SoC-v0", "budgets"): 48,
+    ("archgym/Parallelism-v0", "cluster_sizes"): 14,
 }
 
 

@@ -65,7 +65,7 @@ After one design (`horizon=1`), or after `horizon` designs.
 | gpus | int | 64 | number of GPUs |
 | system | str | "a100" | "a100", "h100", or a .json file |
 | batch | int or None | None | sequences per step; None: 512, 1,536, 1,920 and 3,072 for the four models |
-| literal | bool | False | Calculon's cumulative recomputation in the overlap of gradients |
+| literal | bool | False | Calculon's own window of the overlap of gradients, errors included |
 | tensors, pipelines, interleavings | list or None | None | their values, for one space of several clusters |
 | cluster_choices | dict or None | None | values of the cluster's fields, which become parameters |
 | prices | dict or None | None | weights of the price that replace the default ones |
@@ -81,7 +81,12 @@ After one design (`horizon=1`), or after `horizon` designs.
 | 175B-H100 | 175B | 1,024 H100 |
 | co-design | 175B | chosen, for the price of 512 A100 |
 
-Contexts "cluster_sizes": the 22B model on 8 to 512 A100 or H100.
+## Contexts
+| Set | Contexts | Features that differ |
+|---|---|---|
+| cluster_sizes | 14: 22B on 8, 16, ..., 512 A100 or H100 | GPUs, link_gb_s, nic_gb_s, matrix_tflops, ... |
+
+`gymnasium.make("archgym/Parallelism-v0", contexts="cluster_sizes")` draws one for each episode.
 
 ## Known optimum
 Exact, by enumeration of all plans that divide, once per process (`archgym optimum` adds percentiles). With a

@@ -72,7 +72,7 @@ class Parallelism(Simulator):
         gpus: number of GPUs.
         system: "a100", "h100", a .json file, or a cluster.
         batch: sequences per step; None: 512, 1,536, 1,920 and 3,072 for the four models.
-        literal: whether recomputation enters the overlap of gradients cumulatively, as in Calculon.
+        literal: whether Calculon's own window of the overlap of gradients is used, errors included.
         tensors: values of the tensor degree; None: divisors of the fastest network's GPUs.
         pipelines: values of the pipeline degree, such as for several numbers of GPUs in one space; None:
             divisors of the GPUs up to the number of blocks.
