@@ -93,6 +93,11 @@ def test_describe_follows_the_arguments_given():
     assert "maximize bandwidth_gb_s" in text and "sum_error <=" not in text
 
 
+def test_an_argument_is_described_by_its_own_row_beside_a_set_of_contexts_of_that_name():
+    text = run("describe", "archgym/SoC-v0").stdout
+    assert re.search(r"budgets +None +latency_s, power_w, area_mm2 in place", text)
+
+
 def test_describe_agent_states_hyperparameters_with_meaning_and_version():
     text = run("describe", "genetic").stdout
     assert "agent, version" in text and "Holland, 1975" in text

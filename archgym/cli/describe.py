@@ -282,9 +282,10 @@ def _reflow(prose: str) -> str:
 
 def _meanings(documentation: str) -> dict[str, str]:
     """Meanings of names in a docstring: lines "name: text" under "Args:", and rows "| name | ... | text |"
-    of tables.
+    of tables, except sets of contexts, which may have the name of an argument.
     """
     found: dict[str, str] = {}
+    documentation = re.sub(r"^## Contexts\n.*?(?=^## |\Z)", "", documentation, flags=re.MULTILINE | re.DOTALL)
     arguments = re.search(r"^Args:\n((?:[ \t]+.*\n?|\n)*)", documentation, re.MULTILINE)
     if arguments:
         for name, text in re.findall(

@@ -66,7 +66,9 @@ After one design (`horizon=1`), or after `horizon` designs.
 | system | str | "a100" | "a100", "h100", or a .json file |
 | batch | int or None | None | sequences per step; None: 512, 1,536, 1,920 and 3,072 for the four models |
 | literal | bool | False | Calculon's own window of the overlap of gradients, errors included |
-| tensors, pipelines, interleavings | list or None | None | their values, for one space of several clusters |
+| tensors | list or None | None | values of tensor, for one space of several clusters |
+| pipelines | list or None | None | values of pipeline, likewise |
+| interleavings | list or None | None | values of interleaving, likewise |
 | cluster_choices | dict or None | None | values of the cluster's fields, which become parameters |
 | prices | dict or None | None | weights of the price that replace the default ones |
 | goal | str | "step_time_s" | or memory_bytes, mfu, tokens_s, energy_j, gpus, price: metric to improve |
