@@ -37,7 +37,7 @@ def optimum(
         str,
         typer.Argument(
             metavar="ENV",
-            help="Id of an environment with up to 1e8 designs, or one with an optimum in closed form.",
+            help="Id of an environment with up to 1e8 designs, or one whose optimum is known without trying all.",
         ),
     ],
     set_: Settings = None,
@@ -139,7 +139,7 @@ def _print_optimum(
     elif tried:
         facts.append(("Designs", f"{count(simulator.space.size)}; the best is one of {tried:,}; {rate}"))
     else:
-        facts.append(("Designs", f"{count(simulator.space.size)}; the optimum is known in closed form"))
+        facts.append(("Designs", f"{count(simulator.space.size)}; the optimum is known without trying all"))
     if save:
         facts.append(("Stored in", str(save_optimum(simulator, objective, found))))
     console.print(fact_sheet(facts))
