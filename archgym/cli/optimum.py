@@ -37,7 +37,7 @@ def optimum(
         str,
         typer.Argument(
             metavar="ENV",
-            help="Id of an environment with up to 1e8 designs, or one whose optimum is known without trying all.",
+            help="Id of an environment with up to 1e8 designs, or of a known optimum.",
         ),
     ],
     set_: Settings = None,
