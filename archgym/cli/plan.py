@@ -16,7 +16,7 @@ from archgym.files.charts import check_chart, write_chart
 from archgym.files.csv import write_csv
 from archgym.files.paths import check_writable, write_atomically
 from archgym.progress import progress_bar
-from archgym.simulators.parallelism.planning import Plan, Planning
+from archgym.simulators.parallelism.planning import GIB, Plan, Planning
 from archgym.simulators.parallelism.planning import plan as find_plan
 from archgym.simulators.parallelism.simulator import METRICS
 from archgym.text import percent, significant
@@ -24,7 +24,6 @@ from archgym.text import percent, significant
 if TYPE_CHECKING:
     from rich.console import Console
 
-GIB = 2.0**30
 SHOWN = 5  # plans of the front for each number of GPUs
 _DEGREES = ("tensor", "pipeline", "data", "microbatch", "interleaving")
 _RECOMPUTE = {"none": "", "attention": "A", "full": "F"}

@@ -63,7 +63,7 @@ After one design (`horizon=1`), or after `horizon` designs.
 | budgets | dict or None | None | latency_s, power_w, area_mm2 in place of the workload's; absent ones stay |
 | literal | bool | False | FARSI's bounds of power windows (they skip phases of no length), or correct ones |
 | wire_pj_per_bit_mm | float | 0 | energy of wires in pJ per bit and mm, not part of FARSI and not validated |
-| goal | str | "distance" | what to improve, "distance", "energy_j", "edp" or "farsi_published" |
+| goal | str | "distance" | quantity to improve, "distance", "energy_j", "edp" or "farsi_published" |
 
 | Preset | Arguments | Designs | Distinct |
 |---|---|---|---|
@@ -118,7 +118,7 @@ def objective(simulator: Simulator, *, goal: str = "distance") -> Objective:
 
     Args:
         simulator: the chips and their budgets.
-        goal: what to improve, "distance", "energy_j", "edp" or "farsi_published".
+        goal: quantity to improve, "distance", "energy_j", "edp" or "farsi_published".
 
     Raises:
         ArchGymError: an unknown goal.

@@ -31,12 +31,12 @@ class Block:
 
     Attributes:
         forward, backward, again, optimizer: time of layers in the passes, of recomputation and of the update,
-            all without communication, s.
+            all without communication, in s.
         enter, leave: time that F and G take of compute and memory in the forward pass, s.
         backward_compute, backward_memory: compute and memory time of the backward pass, with F and G, s.
         again_compute, again_memory, optimizer_compute, optimizer_memory: those of recomputation and of the
             update, s.
-        flop: of both passes and the update, without recomputation.
+        flop: number of flop of both passes and the update, without recomputation.
         weights: number of weights.
         working_bytes, stored_bytes, gradient_bytes: inputs of all layers, those that wait for the backward
             pass, and gradients of outputs.

@@ -6,9 +6,7 @@ from typing import Any
 
 import altair as alt
 
-from archgym.simulators.parallelism.planning import Plan, Planning
-
-GIB = 2.0**30
+from archgym.simulators.parallelism.planning import GIB, Plan, Planning
 
 
 def draw(found: Planning, title: str) -> Any:
@@ -16,7 +14,7 @@ def draw(found: Planning, title: str) -> Any:
 
     Args:
         found: plans to draw.
-        title: what is trained on what, in words.
+        title: title of the chart, such as "22B on a100".
     """
     points = [_point(each) for each in found.front]
     base = alt.Chart(alt.InlineData(values=points))

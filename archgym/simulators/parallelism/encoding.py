@@ -5,8 +5,8 @@ values, `CELL`; from it come the plans that divide and the masks of agents that 
 
 Two plans are the same where a parameter has no meaning. One replica exchanges no gradients, so that it
 neither shards the optimizer nor overlaps anything. One tensor parallel GPU exchanges no activations, so that
-there is no kind of communication and nothing to gather again. (Calculon's model frees memory for the latter
-even then; here it does not.)
+neither the kind of communication nor gathering again has a meaning. (Calculon's model frees memory for the
+latter even then; here it does not.)
 """
 
 from __future__ import annotations

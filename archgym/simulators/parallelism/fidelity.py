@@ -158,7 +158,7 @@ class StepTime:
         source: `selene` or `mt-nlg`.
         model: name of the model.
         gpus: GPUs.
-        recompute: what is computed again.
+        recompute: recomputation in the backward pass, "attention" or "full".
         published_s, computed_s: step time, s.
     """
 

@@ -28,7 +28,7 @@ class Layer:
     """One layer. A size is 0 or a column [B].
 
     Args:
-        flop: of the forward pass, the gradient of inputs, and the gradient of weights.
+        flop: numbers of flop of the forward pass, the gradient of inputs, and the gradient of weights.
         moved: bytes to and from memory in the forward pass, and again for the gradient of weights.
         moved_back: bytes for the gradient of inputs.
         kept: bytes of inputs that the backward pass needs.

@@ -2,7 +2,7 @@
 it faster.
 
 All plans that divide are evaluated, on N, N / 2, N / 4, ... GPUs. The front is what no other plan beats in
-step time, memory per GPU and GPUs. A relaxation doubles one thing of the cluster, or its GPUs or the batch,
+step time, memory per GPU and GPUs. A relaxation doubles one quantity of the cluster, its GPUs or the batch,
 and is answered by all plans again; its gain is the ratio of tokens per second.
 """
 
@@ -24,6 +24,7 @@ from archgym.space import Array
 
 NEAR = 0.01  # of the best step time
 MOST_GPUS = 1 << 17  # of the search for a number of GPUs on which a model fits
+GIB = 2.0**30
 AXES = ("step_time_s", "memory_bytes", "gpus")
 
 
@@ -51,7 +52,7 @@ class Relaxation:
     """The best plan where one thing is doubled.
 
     Attributes:
-        what: what is doubled, in words.
+        what: name of the quantity that is doubled.
         best: the best plan then; None where none fits.
         gain: tokens per second over those of the best plan without it.
     """
@@ -71,7 +72,7 @@ class Planning:
         plans, fitting, near: numbers of plans that divide, that also fit, and within 1 % of the best.
         best: the plan of least step time.
         front: plans that no other beats in step time, memory and GPUs; most GPUs and shortest step first.
-        relaxations: what more of one thing would bring, best first.
+        relaxations: best plans with one quantity doubled, largest gain first.
     """
 
     gpus: int
@@ -206,7 +207,7 @@ def _front(first: Parallelism, model: str, literal: bool) -> list[Plan]:
 
 def _nothing_fits(first: Parallelism, model: str, literal: bool) -> str:
     """Which GPUs have too little memory, and how many would do."""
-    least = float(first.plans()[1]["memory_bytes"].min()) / 2**30
+    least = float(first.plans()[1]["memory_bytes"].min()) / GIB
     capacity = f"{first.gpus:,} GPUs of {first.cluster.hbm_gib:g} GiB"
     text = f"no plan fits {capacity}: the least memory is {least:,.1f} GiB"
     gpus = first.gpus

@@ -101,9 +101,9 @@ def exposed_data_exchange(
 
     - Its exposed time is x where x = c D - p O + p C u is above 0 and c D u elsewhere: it jumps up where x
       falls to 0. The larger of the two is continuous.
-    - Of p transfers between stages on the same network, it takes as many from the window p O as whole
-      backward passes of a chunk fit into c D: a number that jumps up where a chunk becomes faster. Here all p
-      are taken, as all of tensor parallel communication on the same network is.
+    - The number of transfers between stages that it takes from the window p O, where they use the same
+      network, is that of whole backward passes of a chunk in c D, at most p. It jumps up where a chunk
+      becomes faster. Here all p are taken, like all tensor parallel communication on the same network.
     """
     p, v, c = plan.p, plan.v, chunk.c
     D = data_exchange(cluster, plan, block)

@@ -14,9 +14,9 @@
     n = min(buses, memories, PEs with work);  PE r of P on bus floor(n r / P), in the order of the levels of
     their first tasks;  memory m of M on bus floor(n m / M)
 
-So every bus has a PE and a memory, every memory is written to, and there is no disconnected block: nothing is
-left to prune, which FARSI does. Tasks without work (source, sink) are on cpu0. A group's tasks share a host;
-as accelerators each has its own.
+So every bus has a PE and a memory, every memory is written to, and every block is connected. FARSI's pruning
+of unused blocks would change nothing. Tasks without work (source, sink) are on cpu0. A group's tasks share a
+host; as accelerators each has its own.
 
 Several rows are one chip (`Encoding.canonical`): cpu0 and cpu1 swapped; unroll and clock without
 accelerators; unrolls above the iterations of all accelerators; more buses than memories or PEs; placements
@@ -50,7 +50,7 @@ class Encoding:
 
     Args:
         workload: task graph and library.
-        max_buses: most buses, 1 to 3; with 1 there is no parameter `buses`.
+        max_buses: largest number of buses, 1 to 3; the parameter `buses` exists above 1.
 
     Attributes:
         space: the design space.

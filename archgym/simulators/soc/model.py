@@ -50,7 +50,7 @@ class SoC(Simulator):
     Args:
         workload: name of a shipped workload, or path of a JSON file or a folder of CSV files
             (`archgym.simulators.soc.workload`).
-        max_buses: most buses in a chain, 1 to 3.
+        max_buses: largest number of buses in the chain, 1 to 3.
         budgets: latency_s, power_w and area_mm2 in place of the workload's; absent ones keep the workload's.
         literal: FARSI's own bounds of power windows, rather than correct ones.
         wire_pj_per_bit_mm: energy of wires in pJ per bit and mm, an extension of ours; FARSI's are free.

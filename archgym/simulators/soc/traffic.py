@@ -26,9 +26,9 @@ class Edges:
     """The data of a task graph.
 
     Attributes:
-        bytes: of each edge, [edges].
-        read_units: of each edge, by its child's bursts, [edges].
-        written_bytes, written_units: of each task over its edges, [tasks].
+        bytes: bytes of each edge, [edges].
+        read_units: units of each edge by its child's bursts, [edges].
+        written_bytes, written_units: sums over the edges that each task writes, [tasks].
     """
 
     bytes: Array
