@@ -83,9 +83,9 @@ Latency of 1/8, 1/4, 1/2 and 1 times FARSI's, power of 1/4, 1 and 8, area of 1/8
 exact optima, found by `python -m archgym.envs.contexts.soc`; no design is best in more than 10 contexts.
 
 ## Known optimum
-By enumeration in a minute, `archgym optimum archgym/SoC-v0`; it is stored. audio_decoder is too large for
-that: its optimum is known for the default goal alone, reward 0, by chips of accelerators alone that meet all
-budgets.
+For the default goal reward 0, known at once where a chip of accelerators alone meets all budgets. For other
+goals by enumeration in a minute, `archgym optimum archgym/SoC-v0`; it is stored. audio_decoder is too large
+for that.
 
 ## Version History
 - v0: first version.

@@ -292,9 +292,11 @@ def test_the_optimum_of_the_default_task_is_among_few_chips_of_accelerators(name
         found = find_optimum(simulator, objective(simulator), limit=10_000)
         assert found.best_reward == 0 and found.best_metrics["distance"] == 0
     assert simulator.candidates(objective(simulator, goal="edp")) is None
+    assert simulator.optimum(objective(simulator, goal="edp")) is None
     assert simulator.candidates(objective(simulator, goal="farsi_published")) is None
     out_of_reach = SoC(name, budgets={"latency_s": 1e-5})
     assert out_of_reach.candidates(objective(out_of_reach)) is None
+    assert out_of_reach.optimum(objective(out_of_reach)) is None
 
 
 # --- systems of one's own ---

@@ -119,6 +119,13 @@ class SoC(Simulator):
         """The representative of designs that are one chip (`encoding`)."""
         return self.encoding.canonical(indices)
 
+    def optimum(self, objective: Objective) -> Indices | None:
+        """A chip that meets all budgets, [P], where nothing but the distance to these is minimised; None
+        where `candidates` names none.
+        """
+        found = self.candidates(objective)
+        return None if found is None else next(found.enumerate(1))[0]
+
     def candidates(self, objective: Objective) -> Candidates | None:
         """Chips of accelerators alone that meet all budgets, where nothing but the distance to these is
         minimised: none is nearer. None without such a chip, or under other objectives.
