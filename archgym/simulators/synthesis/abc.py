@@ -1,0 +1,240 @@
+"""ABC, the logic synthesis program, as a process that answers commands.
+
+A command goes to standard input, followed by one that prints a mark; what is printed up to the mark is the
+answer. Circuits travel in files of a private folder under names of ours, so nothing of a user's reaches a
+command. A command that takes too long, or that ends the process, is an error, and the next one starts a new
+process. The process ends with this one, however that ends (`archgym.processes.children`).
+
+Source: Berkeley Logic Synthesis and Verification Group, "ABC: A System for Sequential Synthesis and
+Verification".
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import re
+import secrets
+import shutil
+import subprocess
+import tempfile
+import time
+import weakref
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+
+from archgym.errors import ArchGymError, SimulatorUnavailable
+from archgym.processes.children import Child, last_words, run, wait
+
+VARIABLE = "ARCHGYM_ABC"
+NAMES = ("yosys-abc", "berkeley-abc", "abc")
+INSTALL = 'pip install "archgym[synthesis]"'
+MEMORY_BYTES = 8 << 30  # address space of the process
+START_S = 30.0
+OUTPUT = 1 << 22  # bytes of one answer
+COMMANDS = 20_000  # commands after which a new process starts, since the program keeps a history of them
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def find_abc() -> Path:
+    """The program: `$ARCHGYM_ABC`, that of the package pyosys, or the first of `NAMES` on the path.
+
+    Raises:
+        SimulatorUnavailable: there is none.
+    """
+    if named := os.environ.get(VARIABLE):
+        path = Path(named).expanduser().absolute()
+        if not path.is_file() or not os.access(path, os.X_OK):
+            raise SimulatorUnavailable(f"expected the program ABC at ${VARIABLE}, got {named!r}")
+        return path
+    spec = importlib.util.find_spec("pyosys")  # importing it would load 50 MB
+    for folder in (spec and spec.submodule_search_locations) or ():
+        path = Path(folder) / "yosys-abc"
+        if path.is_file() and os.access(path, os.X_OK):
+            return path.absolute()
+    for name in NAMES:
+        if found := shutil.which(name):
+            return Path(found).absolute()
+    raise SimulatorUnavailable(
+        f"the logic synthesis program ABC is not installed: {INSTALL}, install yosys or berkeley-abc, or name "
+        f"the program in ${VARIABLE}"
+    )
+
+
+def version_of(program: Path) -> str:
+    """Version of the program as it prints it, and a digest of its file.
+
+    Raises:
+        SimulatorUnavailable: it cannot be started, or is another program.
+    """
+    try:
+        return _version(program, program.stat().st_mtime_ns)
+    except OSError as error:
+        raise SimulatorUnavailable(f"{program} cannot be started: {error.strerror}") from error
+
+
+@lru_cache(maxsize=8)
+def _version(program: Path, modified: int) -> str:
+    try:
+        ending = run([str(program), "-s", "-q", "version"], START_S)
+    except subprocess.TimeoutExpired:
+        raise SimulatorUnavailable(f"{program} did not print its version within {START_S:g} s") from None
+    found = re.search(r"\bABC\b[^\n]*", _COLOUR.sub("", ending.text))
+    if ending.code or not found:
+        raise SimulatorUnavailable(
+            f"{program} is not ABC, or does not run: {last_words(ending.text) or str(ending)}"
+        )
+    return f"{found[0].strip()} {hashlib.sha256(program.read_bytes()).hexdigest()[:16]}"
+
+
+class Abc:
+    """One process of ABC, started by the first command.
+
+    Args:
+        program: path of the program.
+        timeout_s: time limit of a command, seconds.
+        memory_bytes: limit on its address space, bytes.
+        files: content by name of files that stay in its folder.
+        setup: commands that every new process starts with.
+    """
+
+    def __init__(
+        self,
+        program: Path,
+        timeout_s: float = 60.0,
+        memory_bytes: int = MEMORY_BYTES,
+        files: Mapping[str, bytes] | None = None,
+        setup: tuple[str, ...] = (),
+    ):
+        self.program, self.timeout_s, self.memory_bytes, self.setup = program, timeout_s, memory_bytes, setup
+        self.starts = 0  # processes so far: what one had read, the next has not
+        self._mark, self._commands = b"", 0
+        self._processes: list[Child] = []  # one at most
+        self.folder = Path(tempfile.mkdtemp(prefix="archgym-abc-", dir=_memory_folder()))
+        self._finalizer = weakref.finalize(self, _release, self._processes, str(self.folder), os.getpid())
+        for name, content in (files or {}).items():
+            self.write(name, content)
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a file in the folder of the process."""
+        (self.folder / name).write_bytes(content)
+
+    def read(self, name: str) -> bytes:
+        """The content of a file in the folder of the process.
+
+        Raises:
+            ArchGymError: there is none.
+        """
+        try:
+            return (self.folder / name).read_bytes()
+        except OSError as error:
+            raise ArchGymError(f"ABC wrote no {name}: {error.strerror}") from error
+
+    def renew(self) -> None:
+        """Start a new process where the present one has had many commands; what it holds is gone."""
+        if self._processes and self._commands >= COMMANDS:
+            self._start()
+
+    def run(self, command: str, timeout_s: float | None = None) -> str:
+        """What a command prints, with the prompts and without colours.
+
+        Args:
+            command: one line of ABC's commands.
+            timeout_s: time limit, seconds; by default that of the constructor.
+
+        Raises:
+            ArchGymError: it took longer, or ended the process.
+            SimulatorUnavailable: the program cannot be started.
+        """
+        if not self._processes:
+            self._start()
+        return self._ask(command, self.timeout_s if timeout_s is None else timeout_s)
+
+    def close(self) -> None:
+        """End the process and remove its folder."""
+        self._finalizer()
+
+    def _start(self) -> None:
+        _end(self._processes)
+        try:
+            child = Child(
+                [str(self.program), "-s"],  # no start file of the user's
+                memory_bytes=self.memory_bytes,
+                cwd=self.folder,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                bufsize=0,
+            )
+        except OSError as error:
+            raise SimulatorUnavailable(f"{self.program} cannot be started: {error.strerror}") from error
+        self._processes.append(child)
+        self.starts += 1
+        self._mark, self._commands = f"archgym-{secrets.token_hex(8)}".encode(), 0
+        try:
+            for command in ("version", *self.setup):
+                self._ask(command, max(START_S, self.timeout_s))
+        except ArchGymError as error:
+            raise SimulatorUnavailable(f"{self.program} does not start: {error}") from error
+
+    def _ask(self, command: str, seconds: float) -> str:
+        child = self._processes[0]
+        stdin, stdout = child.popen.stdin, child.popen.stdout
+        assert stdin is not None and stdout is not None
+        self._commands += 1
+        mark = b"\n%b-%d" % (self._mark, self._commands)  # the prompt repeats it within a line
+        until, answer = time.monotonic() + seconds, bytearray()
+        try:
+            stdin.write(f"{command}\necho {mark[1:].decode()}\n".encode())
+            while (end := answer.find(mark)) < 0:
+                if not wait([stdout], max(until - time.monotonic(), 0)):
+                    raise ArchGymError(
+                        f"ABC's {command!r} took longer than {seconds:g} s: raise timeout_s if the circuit "
+                        "needs it"
+                    )
+                part = os.read(stdout.fileno(), 1 << 16)
+                answer += part
+                if not part:
+                    raise BrokenPipeError
+                if len(answer) > OUTPUT:
+                    raise ArchGymError(f"ABC's {command!r} printed more than {OUTPUT >> 20} MiB")
+        except BrokenPipeError:
+            ending = child.end()
+            _end(self._processes)
+            raise ArchGymError(f"ABC {ending} in {command!r}") from None
+        except BaseException:
+            _end(self._processes)
+            raise
+        return _COLOUR.sub("", answer[:end].decode(errors="replace"))
+
+
+def _end(processes: list[Child]) -> None:
+    while processes:
+        child = processes.pop()
+        child.end()
+        for stream in (child.popen.stdin, child.popen.stdout):
+            if stream is not None:
+                stream.close()
+
+
+def _release(processes: list[Child], folder: str, owner: int) -> None:
+    if os.getpid() == owner:  # a fork leaves its parent's process and folder alone
+        _end(processes)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def printed_error(answer: str) -> str:
+    """The lines of an answer that report an error, in one; "" where there is none."""
+    return last_words("\n".join(line for line in answer.splitlines() if _ERROR.search(line)), lines=2)
+
+
+_ERROR = re.compile(r"error|empty network|cannot|not found|unknown command|failed|wrong", re.IGNORECASE)
+
+
+def _memory_folder() -> str | None:
+    """A folder in memory for circuits on their way; None for the system's temporary folder."""
+    folder = "/dev/shm"
+    return folder if os.path.isdir(folder) and os.access(folder, os.W_OK | os.X_OK) else None
+
