@@ -1,0 +1,1 @@
+"""Logic synthesis: passes of ABC over circuits, tabulated and live."""
