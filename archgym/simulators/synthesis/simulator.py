@@ -43,8 +43,7 @@ LIBRARY_BYTES = 256 << 20  # size of the largest Liberty file
 class LogicSynthesis(Simulator):
     """Sequences of passes, carried out by ABC.
 
-    One process of ABC per simulator, and per worker of `Parallel`. Registers of a circuit become inputs and
-    outputs.
+    One process of ABC per simulator, and per worker of `Parallel`.
 
     Args:
         circuit: name from `list_circuits()`, or path of a file .aig, .blif, .bench or .v.
@@ -63,7 +62,7 @@ class LogicSynthesis(Simulator):
 
     def __init__(
         self,
-        circuit: str | os.PathLike[str] = "int2float",
+        circuit: str | os.PathLike[str] = "int_to_float-11",
         slots: int = 10,
         library: str | os.PathLike[str] | None = None,
         timeout_s: float = 60.0,
@@ -135,7 +134,7 @@ class LogicSynthesis(Simulator):
 
         passes = [PASSES[number] for number in next(sequences(self.space, np.asarray(indices)[None]))]
         file = f"circuit{self.circuit.suffix}"
-        return "; ".join([f"read {file}; strash; comb; {COPY}", *(f"{one}; {COPY}" for one in passes)])
+        return "; ".join([f"read {file}; strash; {COPY}", *(f"{one}; {COPY}" for one in passes)])
 
     def graph(self, indices: Indices) -> bytes:
         """The result of a design [K] as a file in binary AIGER.

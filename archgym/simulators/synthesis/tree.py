@@ -142,7 +142,7 @@ class Tree:
         key = self._key("root", digest.encode())
         found = self._edge(key)
         if found is None or self.graph(found) is None:
-            answer = self.abc.run(f"empty; read {self._file}; strash; comb; {COPY}; print_stats")
+            answer = self.abc.run(f"empty; read {self._file}; strash; {COPY}; print_stats")
             found = self._take(key, answer, "the circuit")
             self._flush()
         return found
