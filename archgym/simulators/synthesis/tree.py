@@ -33,6 +33,7 @@ from archgym.simulators.synthesis.abc import Abc, printed_error
 from archgym.simulators.synthesis.space import LUT_INPUTS, PASSES
 
 COPY = "backup; restore"
+SHOW = f"{COPY}; print_stats; write_aiger new.aig"
 MEMORY_BYTES = 256 << 20  # graphs in memory
 EDGES = 1 << 20  # edges in memory
 DISK_BYTES = 4 << 30  # the file grows no further
@@ -116,12 +117,18 @@ class Tree:
         return float(found[0]), float(found[1])
 
     def check(self, state: State, sequence: Sequence[int]) -> str:
-        """Why a state is not proven equivalent to the circuit; "" where it is (`cec`)."""
+        """Why a state is not proven equivalent to the circuit; "" where it is, by `&cec`, which
+        takes a tenth of the time of `cec` on multipliers, and by that where `&cec` decides nothing."""
         if state.digest == self.root.digest:
             return ""
-        command = f"cec -n -T {max(1, int(self.abc.timeout_s))} root.aig"
-        found = self._fact("cec", self.root.digest, state, sequence, command, _VERDICT)
-        return "" if found[0] == "equivalent" else f"the result is {found[0].lower()} to the circuit (cec)"
+        limit = f"-T {max(1, int(self.abc.timeout_s))} root.aig"
+        for what, command in (("&cec", f"&get; &cec {limit}"), ("cec", f"cec -n {limit}")):
+            found = self._fact(what, self.root.digest, state, sequence, command, _VERDICT)
+            if found[0] == "equivalent":
+                return ""
+            if found[0] == "NOT EQUIVALENT":
+                return "the result is not equivalent to the circuit (&cec)"
+        return "the result could not be proven equivalent to the circuit (&cec, cec)"
 
     def graph(self, state: State) -> bytes | None:
         """A state in binary AIGER; None where it is not kept."""
@@ -142,7 +149,7 @@ class Tree:
         key = self._key("root", digest.encode())
         found = self._edge(key)
         if found is None or self.graph(found) is None:
-            answer = self.abc.run(f"empty; read {self._file}; strash; {COPY}; print_stats")
+            answer = self.abc.run(f"empty; read {self._file}; strash; {SHOW}")
             found = self._take(key, answer, "the circuit")
             self._flush()
         return found
@@ -168,7 +175,7 @@ class Tree:
         try:
             self._hold(states, sequence)
             self.runs += 1
-            return self._take(key, self._run(f"{PASSES[sequence[-1]]}; {COPY}; print_stats"), "a pass")
+            return self._take(key, self._run(f"{PASSES[sequence[-1]]}; {SHOW}"), "a pass")
         except ArchGymError as error:
             self._failed[key] = str(error)
             raise
@@ -187,7 +194,6 @@ class Tree:
         found = _AND.findall(answer)
         if not found:
             raise ArchGymError(f"ABC made no graph of {what}: {printed_error(answer) or answer[-200:]}")
-        self.abc.run("write_aiger new.aig")
         graph = structure(self.abc.read("new.aig"))
         state = State(digest_of(graph), *map(int, found[-1]))
         self._held = self.abc.starts, state.digest
@@ -230,7 +236,7 @@ class Tree:
             found = None if record is None else json.loads(record)
         if found is None:
             self._hold(self.walk(sequence), sequence)
-            if what == "cec" and self._root_file != self.root.digest:
+            if "cec" in what and self._root_file != self.root.digest:
                 graph = self.graph(self.root)
                 assert graph is not None
                 self.abc.write("root.aig", graph)
