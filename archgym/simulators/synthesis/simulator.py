@@ -28,12 +28,14 @@ from archgym.simulators.synthesis.graph import graph_features
 from archgym.simulators.synthesis.space import (
     MAPPED,
     METRICS,
+    PASSES,
     Sequence,
     prefix_features,
+    scripts,
     sequence_space,
     sequences,
 )
-from archgym.simulators.synthesis.tree import PassFailed, State, Tree
+from archgym.simulators.synthesis.tree import COPY, PassFailed, State, Tree
 from archgym.space import Array, Indices
 
 CACHE = "synthesis.sqlite"
@@ -116,6 +118,10 @@ class LogicSynthesis(Simulator):
             rows.append(prefix_features(sequence, self.slots, gates, levels))
         return np.array(rows, np.float32)
 
+    def controls(self) -> dict[str, tuple[Indices, Array]]:
+        """ABC's scripts that fit (`scripts`)."""
+        return scripts(self.slots)
+
     def states(self, sequence: Sequence) -> list[State]:
         """The circuit and its states after each pass, up to one that fails: K + 1 at most.
 
@@ -129,9 +135,6 @@ class LogicSynthesis(Simulator):
 
     def script(self, indices: Indices) -> str:
         """The commands that carry a design [K] out by hand."""
-        from archgym.simulators.synthesis.space import PASSES
-        from archgym.simulators.synthesis.tree import COPY
-
         passes = [PASSES[number] for number in next(sequences(self.space, np.asarray(indices)[None]))]
         file = f"circuit{self.circuit.suffix}"
         return "; ".join([f"read {file}; strash; {COPY}", *(f"{one}; {COPY}" for one in passes)])

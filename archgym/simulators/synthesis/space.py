@@ -32,6 +32,12 @@ METRICS = (
 )
 MAPPED = (Metric("area", "units of the library", "lower"), Metric("delay_ps", "ps", "lower"))
 
+SCRIPTS = {  # of ABC's start file
+    "resyn": "balance; rewrite; rewrite -z; balance; rewrite -z; balance",
+    "resyn2": "balance; rewrite; refactor; balance; rewrite; rewrite -z; balance; refactor -z; rewrite -z; "
+    "balance",
+}
+
 Sequence = tuple[int, ...]  # places in PASSES, without "none"
 
 
@@ -82,7 +88,12 @@ def prefix_features(sequence: Sequence, slots: int, gates: list[int], levels: li
     ]
 
 
-def columns_of(rows: Array, metrics: tuple[Metric, ...]) -> dict[str, Array]:
-    """Metrics [B, M] as columns [B], all feasible."""
-    columns = {metric.name: column for metric, column in zip(metrics, rows.T.astype(float), strict=True)}
-    return {**columns, "feasible": np.ones(len(rows), bool)}
+def scripts(slots: int) -> dict[str, tuple[Indices, Array]]:
+    """ABC's scripts of at most `slots` passes, as a simulator's controls: designs [1, K], priorities [1]."""
+    found: dict[str, tuple[Indices, Array]] = {}
+    for name, script in SCRIPTS.items():
+        passes = [PASSES.index(one) for one in script.split("; ")]
+        if len(passes) <= slots:
+            row = [*passes, *[NONE] * (slots - len(passes))]
+            found[name] = np.array([row], np.int64), np.ones(1)
+    return found
