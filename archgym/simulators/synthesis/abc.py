@@ -92,6 +92,9 @@ def _version(program: Path, modified: int) -> str:
 class Abc:
     """One process of ABC, started by the first command.
 
+    Raises:
+        ArchGymError: by `run`, a command of the setup failed.
+
     Args:
         program: path of the program.
         timeout_s: time limit of a command, seconds.
@@ -173,11 +176,15 @@ class Abc:
         self._processes.append(child)
         self.starts += 1
         self._mark, self._commands = f"archgym-{secrets.token_hex(8)}".encode(), 0
+        seconds = max(START_S, self.timeout_s)
         try:
-            for command in ("version", *self.setup):
-                self._ask(command, max(START_S, self.timeout_s))
+            self._ask("version", seconds)
         except ArchGymError as error:
             raise SimulatorUnavailable(f"{self.program} does not start: {error}") from error
+        for command in self.setup:
+            if problem := printed_error(self._ask(command, seconds)):
+                _end(self._processes)
+                raise ArchGymError(f"ABC's {command!r} failed: {problem}")
 
     def _ask(self, command: str, seconds: float) -> str:
         child = self._processes[0]
@@ -230,7 +237,7 @@ def printed_error(answer: str) -> str:
     return last_words("\n".join(line for line in answer.splitlines() if _ERROR.search(line)), lines=2)
 
 
-_ERROR = re.compile(r"error|empty network|cannot|not found|unknown command|failed|wrong", re.IGNORECASE)
+_ERROR = re.compile(r"error|empty network|cannot|not found|unknown command|failed|wrong|not available", re.IGNORECASE)
 
 
 def _memory_folder() -> str | None:

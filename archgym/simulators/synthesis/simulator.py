@@ -206,7 +206,8 @@ class LogicSynthesis(Simulator):
             abc.close()
             if isinstance(error, SimulatorUnavailable):
                 raise
-            raise ArchGymError(f"cannot read the circuit {self.circuit.name!r}: {error}") from error
+            what = "library" if "read_lib" in str(error) else f"circuit {self.circuit.name!r}"
+            raise ArchGymError(f"ABC cannot read the {what}: {error}") from error
 
     def _measure(self, sequence: Sequence) -> list[float]:
         """The metrics of a sequence, in order."""

@@ -78,7 +78,8 @@ def tabulate(simulator: LogicSynthesis, slots: int, progress: Progress = silent)
             ]
             children = np.concatenate([children, np.array(more, np.int64).reshape(-1, len(PASSES))])
             reached = children[reached, 1:].reshape(-1)
-        progress(f"{len(merged.paths):,} graphs of sequences of {length + 1} passes", (length + 1) / slots)
+            what = f"{len(merged.paths):,} graphs after sequences of up to {length + 1} passes"
+            progress(what, (length + 1) / slots)
     figures, number = np.unique(np.array(merged.figures, np.int32), axis=0, return_inverse=True)
     if len(figures) > np.iinfo(np.uint16).max:
         raise ArchGymError(f"expected at most 65,535 distinct outcomes, got {len(figures):,}; lower --slots")

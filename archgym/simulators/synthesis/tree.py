@@ -40,7 +40,7 @@ DISK_BYTES = 4 << 30  # the file grows no further
 _EDGE = struct.Struct("<16sII")
 _AND = re.compile(r"\band\s*=\s*(\d+)\s+lev\s*=\s*(\d+)")
 _LUT = re.compile(r"\bnd\s*=\s*(\d+)\b.*?\blev\s*=\s*(\d+)")
-_MAPPED = re.compile(r"\barea\s*=\s*([\d.]+)\s+delay\s*=\s*([\d.]+)")
+_MAPPED = re.compile(r"\bArea\s*=\s*([\d.]+).*?\bDelay\s*=\s*([\d.]+) ps")
 
 
 class State(NamedTuple):
@@ -112,13 +112,16 @@ class Tree:
         return int(found[0]), int(found[1])
 
     def mapped(self, state: State, sequence: Sequence[int]) -> tuple[float, float]:
-        """Area and delay of the circuit in cells of the library, after `map`."""
-        found = self._fact("map", self.library.encode(), state, sequence, "map; print_stats", _MAPPED)
+        """Area in units of the library and delay in ps, by static timing, of the circuit in its cells, after
+        `map`.
+        """
+        found = self._fact("map", self.library.encode(), state, sequence, "map; topo; stime", _MAPPED)
         return float(found[0]), float(found[1])
 
     def check(self, state: State, sequence: Sequence[int]) -> str:
-        """Why a state is not proven equivalent to the circuit; "" where it is, by `&cec`, which
-        takes a tenth of the time of `cec` on multipliers, and by that where `&cec` decides nothing."""
+        """Why a state is not proven equivalent to the circuit; "" where it is: by `&cec`, which takes a tenth
+        of the time of `cec` on multipliers, and by `cec` where that decides nothing.
+        """
         if state.digest == self.root.digest:
             return ""
         limit = f"-T {max(1, int(self.abc.timeout_s))} root.aig"
