@@ -24,19 +24,18 @@ def read_binary(content: bytes) -> Aig:
     Raises:
         ArchGymError: the file is malformed, has latches, or is too large.
     """
-    line, _, rest = content.partition(b"\n")
-    total, inputs, outputs, ands = _header(line, b"aig")
+    place = content.find(b"\n") + 1 or len(content)
+    total, inputs, outputs, ands = _header(content[:place], b"aig")
     if total != inputs + ands:
         raise ArchGymError(f"expected a header of M = I + L + A, got {total} with {inputs} and {ands}")
     graph = Aig()
     graph.word(inputs)
     for number in range(outputs):
-        line, end, rest = rest.partition(b"\n") if number < outputs else (b"", b"", rest)
-        graph.outputs.append(_literal(line, f"output {number}", total))
-    place = 0
+        start, place = place, content.find(b"\n", place) + 1 or len(content)
+        graph.outputs.append(_literal(content[start:place], f"output {number}", total))
     for node in range(inputs + 1, total + 1):
-        first, place = _difference(rest, place, node)
-        second, place = _difference(rest, place, node)
+        first, place = _difference(content, place, node)
+        second, place = _difference(content, place, node)
         a = 2 * node - first
         if first == 0 or a < 0 or a - second < 0:
             raise ArchGymError(f"AND {node} needs literals below {2 * node}, and differences that are not 0")

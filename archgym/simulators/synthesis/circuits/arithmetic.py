@@ -95,9 +95,7 @@ def int_to_float(bits: int) -> Aig:
             below = place - MANTISSA + k
             if below >= 0:
                 mantissa[k] = graph.or_(mantissa[k], graph.and_(leads, magnitude[below]))
-        exponent = [
-            graph.or_(bit, leads) if (place + 1) >> k & 1 else bit for k, bit in enumerate(exponent)
-        ]
+        exponent = [graph.or_(bit, leads) if (place + 1) >> k & 1 else bit for k, bit in enumerate(exponent)]
     graph.output(*mantissa, *exponent, sign)
     return graph
 

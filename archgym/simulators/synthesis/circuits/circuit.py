@@ -18,8 +18,21 @@ from pathlib import Path
 from archgym.errors import ArchGymError, unknown
 from archgym.files.archive import reading
 from archgym.files.paths import open_regular, write_atomically
-from archgym.simulators.synthesis.circuits import aiger, arithmetic, control
 from archgym.simulators.synthesis.circuits.aig import Aig
+from archgym.simulators.synthesis.circuits.aiger import read_ascii, read_binary
+from archgym.simulators.synthesis.circuits.arithmetic import (
+    adder,
+    comparator,
+    int_to_float,
+    maximum,
+    multiplier,
+)
+from archgym.simulators.synthesis.circuits.control import (
+    barrel_shifter,
+    decoder,
+    priority_encoder,
+    random_logic,
+)
 from archgym.simulators.synthesis.circuits.netlists import check_bench, check_blif
 from archgym.simulators.synthesis.circuits.verilog import check_verilog
 from archgym.text import one_line, shown
@@ -44,17 +57,15 @@ class Generator:
 
 
 GENERATORS = {
-    "adder": Generator(arithmetic.adder, (("bits", 1, 1024),), 1),
-    "barrel_shifter": Generator(control.barrel_shifter, (("bits", 2, 512),), 1),
-    "comparator": Generator(arithmetic.comparator, (("bits", 1, 1024),), 1),
-    "decoder": Generator(control.decoder, (("bits", 1, 10),), 1),
-    "int_to_float": Generator(arithmetic.int_to_float, (("bits", 2, 128),), 1),
-    "max": Generator(arithmetic.maximum, (("words", 2, 64), ("bits", 1, 256)), 2),
-    "multiplier": Generator(arithmetic.multiplier, (("bits", 1, 64),), 1),
-    "priority_encoder": Generator(control.priority_encoder, (("requests", 2, 1024),), 1),
-    "random": Generator(
-        control.random_logic, (("seed", 0, 10**9), ("inputs", 4, 64), ("outputs", 1, 256)), 1
-    ),
+    "adder": Generator(adder, (("bits", 1, 1024),), 1),
+    "barrel_shifter": Generator(barrel_shifter, (("bits", 2, 512),), 1),
+    "comparator": Generator(comparator, (("bits", 1, 1024),), 1),
+    "decoder": Generator(decoder, (("bits", 1, 10),), 1),
+    "int_to_float": Generator(int_to_float, (("bits", 2, 128),), 1),
+    "max": Generator(maximum, (("words", 2, 64), ("bits", 1, 256)), 2),
+    "multiplier": Generator(multiplier, (("bits", 1, 64),), 1),
+    "priority_encoder": Generator(priority_encoder, (("requests", 2, 1024),), 1),
+    "random": Generator(random_logic, (("seed", 0, 10**9), ("inputs", 4, 64), ("outputs", 1, 256)), 1),
 }
 SHIPPED = (
     "adder-8",
@@ -182,7 +193,7 @@ def _generated(kind: str, numbers: tuple[int, ...]) -> Circuit:
 def _checked(name: str, suffix: str, content: bytes) -> Circuit:
     """A user's circuit, if it passes the check of its format; AIGER is written anew, without names."""
     if suffix in (".aig", ".aag"):
-        read = aiger.read_binary if suffix == ".aig" else aiger.read_ascii
+        read = read_binary if suffix == ".aig" else read_ascii
         return _circuit(name, ".aig", read(content).to_aiger())
     {".blif": check_blif, ".bench": check_bench, ".v": check_verilog}[suffix](content)
     return _circuit(name, suffix, content)

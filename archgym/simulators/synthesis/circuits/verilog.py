@@ -15,7 +15,7 @@ from archgym.text import shown
 
 SEQUENTIAL = ("always", "always_ff", "always_latch", "initial", "reg", "specify", "primitive", "table")
 OTHERS = ("always_comb", "function", "task", "generate", "defparam", "parameter", "config", "library")
-_SKIPPED = re.compile(r'//[^\n]*|/\*.*?\*/|"[^"\n]*"', re.DOTALL)
+_SKIPPED = re.compile(r'//[^\n]*|/\*.*?(?:\*/|\Z)|"[^"\n]*"', re.DOTALL)
 _WORD = re.compile(r"\\\S+|[`$]?[A-Za-z_][\w$]*|`|\$")
 
 
@@ -25,7 +25,7 @@ def check_verilog(content: bytes) -> None:
     Raises:
         ArchGymError: it is refused.
     """
-    text = _SKIPPED.sub(" ", text_of(content))
+    text = _SKIPPED.sub(_skip, text_of(content))
     if "/*" in text:
         raise ArchGymError("a comment does not end; the file is truncated")
     words = _WORD.findall(text)
@@ -46,3 +46,8 @@ def check_verilog(content: bytes) -> None:
         )
     if "input" not in words or "output" not in words:
         raise ArchGymError("expected inputs and outputs, got none")
+
+
+def _skip(found: re.Match[str]) -> str:
+    """A blank for a comment or a text; a comment without an end stays."""
+    return "/*" if found[0].startswith("/*") and not found[0].endswith("*/", 2) else " "
