@@ -1,7 +1,7 @@
 """ABC, the logic synthesis program, as a process that answers commands.
 
 A command goes to standard input, followed by one that prints a mark; what is printed up to the mark is the
-answer. Circuits travel in files of a private folder under names of ours, so nothing of a user's reaches a
+answer. Output goes to a terminal of its own, since some builds hold back what they print to a pipe. Circuits travel in files of a private folder under names of ours, so nothing of a user's reaches a
 command. A command that takes too long, or that ends the process, is an error, and the next one starts a new
 process. The process ends with this one, however that ends (`archgym.processes.children`).
 
@@ -24,6 +24,7 @@ import weakref
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 from archgym.errors import ArchGymError, SimulatorUnavailable
 from archgym.processes.children import Child, last_words, run, wait
@@ -113,8 +114,8 @@ class Abc:
     ):
         self.program, self.timeout_s, self.memory_bytes, self.setup = program, timeout_s, memory_bytes, setup
         self.starts = 0  # processes so far: what one had read, the next has not
-        self._mark, self._commands = b"", 0
-        self._processes: list[Child] = []  # one at most
+        self._mark, self._commands = "", 0
+        self._processes: list[_Process] = []  # one at most
         self.folder = Path(tempfile.mkdtemp(prefix="archgym-abc-", dir=_memory_folder()))
         self._finalizer = weakref.finalize(self, _release, self._processes, str(self.folder), os.getpid())
         for name, content in (files or {}).items():
@@ -160,22 +161,34 @@ class Abc:
         self._finalizer()
 
     def _start(self) -> None:
+        if os.name != "posix":
+            raise SimulatorUnavailable("ABC's process needs a POSIX system: Linux, macOS or WSL")
+        import tty
+
         _end(self._processes)
+        ours, theirs = os.openpty()
         try:
+            tty.setraw(theirs)
             child = Child(
                 [str(self.program), "-s"],  # no start file of the user's
                 memory_bytes=self.memory_bytes,
                 cwd=self.folder,
                 stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
+                stdout=theirs,
                 stderr=subprocess.STDOUT,
                 bufsize=0,
             )
-        except OSError as error:
-            raise SimulatorUnavailable(f"{self.program} cannot be started: {error.strerror}") from error
-        self._processes.append(child)
+        except BaseException as error:
+            os.close(ours)
+            if isinstance(error, OSError):
+                what = f"{self.program} cannot be started: {error.strerror}"
+                raise SimulatorUnavailable(what) from error
+            raise
+        finally:
+            os.close(theirs)
+        self._processes.append(_Process(child, ours))
         self.starts += 1
-        self._mark, self._commands = f"archgym-{secrets.token_hex(8)}".encode(), 0
+        self._mark, self._commands = f"archgym-{secrets.token_hex(8)}", 0
         seconds = max(START_S, self.timeout_s)
         try:
             self._ask("version", seconds)
@@ -187,28 +200,25 @@ class Abc:
                 raise ArchGymError(f"ABC's {command!r} failed: {problem}")
 
     def _ask(self, command: str, seconds: float) -> str:
-        child = self._processes[0]
-        stdin, stdout = child.popen.stdin, child.popen.stdout
-        assert stdin is not None and stdout is not None
+        process = self._processes[0]
         self._commands += 1
-        mark = b"\n%b-%d" % (self._mark, self._commands)  # the prompt repeats it within a line
+        words = self._mark, str(self._commands)
+        mark = " ".join(words).encode()
         until, answer = time.monotonic() + seconds, bytearray()
         try:
-            stdin.write(f"{command}\necho {mark[1:].decode()}\n".encode())
+            # a prompt may repeat the command, in which the mark has two blanks
+            process.write(f"{command}\necho {'  '.join(words)}\n".encode())
             while (end := answer.find(mark)) < 0:
-                if not wait([stdout], max(until - time.monotonic(), 0)):
-                    raise ArchGymError(
-                        f"ABC's {command!r} took longer than {seconds:g} s: raise timeout_s if the circuit "
-                        "needs it"
-                    )
-                part = os.read(stdout.fileno(), 1 << 16)
-                answer += part
-                if not part:
-                    raise BrokenPipeError
+                answer += process.read(until)
                 if len(answer) > OUTPUT:
                     raise ArchGymError(f"ABC's {command!r} printed more than {OUTPUT >> 20} MiB")
-        except BrokenPipeError:
-            ending = child.end()
+        except TimeoutError:
+            _end(self._processes)
+            raise ArchGymError(
+                f"ABC's {command!r} took longer than {seconds:g} s: raise timeout_s if the circuit needs it"
+            ) from None
+        except EOFError:
+            ending = process.child.end()
             _end(self._processes)
             raise ArchGymError(f"ABC {ending} in {command!r}") from None
         except BaseException:
@@ -217,16 +227,43 @@ class Abc:
         return _COLOUR.sub("", answer[:end].decode(errors="replace"))
 
 
-def _end(processes: list[Child]) -> None:
+class _Process(NamedTuple):
+    """A process, and the descriptor of the terminal that it prints to."""
+
+    child: Child
+    terminal: int
+
+    def write(self, text: bytes) -> None:
+        assert self.child.popen.stdin is not None
+        try:
+            self.child.popen.stdin.write(text)
+        except BrokenPipeError:
+            raise EOFError from None
+
+    def read(self, until: float) -> bytes:
+        """What it prints next; TimeoutError after a time, EOFError where it has ended."""
+        ready = wait([self.terminal, self.child], max(until - time.monotonic(), 0))
+        if not ready:
+            raise TimeoutError
+        try:
+            part = os.read(self.terminal, 1 << 16) if self.terminal in ready else b""
+        except OSError:  # Linux's end of a terminal
+            part = b""
+        if not part:
+            raise EOFError
+        return part
+
+
+def _end(processes: list[_Process]) -> None:
     while processes:
-        child = processes.pop()
+        child, terminal = processes.pop()
         child.end()
-        for stream in (child.popen.stdin, child.popen.stdout):
-            if stream is not None:
-                stream.close()
+        os.close(terminal)
+        if child.popen.stdin is not None:
+            child.popen.stdin.close()
 
 
-def _release(processes: list[Child], folder: str, owner: int) -> None:
+def _release(processes: list[_Process], folder: str, owner: int) -> None:
     if os.getpid() == owner:  # a fork leaves its parent's process and folder alone
         _end(processes)
         shutil.rmtree(folder, ignore_errors=True)
