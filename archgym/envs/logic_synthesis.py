@@ -82,7 +82,7 @@ After one design (`horizon=1`), or after `horizon` designs.
 ## Contexts
 | Set | Contexts | Features that differ |
 |---|---|---|
-| random_blocks | 32: random control logic of seeds 0 to 31, 4 slots, with tables | gates, levels, inverted, ... |
+| random_blocks | 32: random control logic, seeds 0 to 31, 4 slots, tables | gates, levels, inverted, ... |
 
 Exact optima come from the tables. Features are statistics of the circuit's graph
 (`archgym.simulators.synthesis.graph`), so any own circuits make contexts.
@@ -170,7 +170,9 @@ def objective(
     known = {metric.name for metric in simulator.metrics}
     wanted = {*GOALS[goal], *(name for name, limit in limits.items() if limit is not None)}
     if absent := sorted(wanted - known):
-        raise ArchGymError(f'{", ".join(absent)} needs backend="abc" and liberty=, a Liberty file of the cells')
+        raise ArchGymError(
+            f'{", ".join(absent)} needs backend="abc" and liberty=, a Liberty file of the cells'
+        )
     return Objective(
         *(Minimize(name) for name in GOALS[goal]),
         *(AtMost(name, limit) for name, limit in limits.items() if limit is not None),
