@@ -42,9 +42,9 @@ def synthesis(
     for circuit in (*dict.fromkeys(found.circuits.tolist()), None):
         part = found if circuit is None else found.of(circuit)
         differences = (f"{part.largest.get(name, 0):.1e}" for name in names)
-        table.add_row(
-            circuit or "all", f"{len(part.circuits):,}", percent(part.equal.mean(), 2), *differences
-        )
+        share = percent(part.equal.mean(), 2)
+        table.add_row(circuit or "all", f"{len(part.circuits):,}", share, *differences)
     console.print(table)
+    console.print(f"By {found.source}.", style="dim")
     if found.skipped:
         console.print(f"{found.skipped:,} rows are in no table and were skipped.", style="dim")

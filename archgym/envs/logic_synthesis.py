@@ -107,7 +107,7 @@ from archgym.objective import AtMost, Minimize, Objective
 from archgym.registry import register_env
 from archgym.simulator import Simulator
 from archgym.simulator_wrappers.parallel import Parallel
-from archgym.simulators.synthesis import LogicSynthesis, TabularSynthesis, list_tables
+from archgym.simulators.synthesis import LogicSynthesis, TabularSynthesis, list_tables, load_circuit
 from archgym.simulators.synthesis.space import PASSES, SCRIPTS
 
 GOALS = {
@@ -146,11 +146,12 @@ def logic_synthesis(
         simulator = LogicSynthesis(circuit, slots, liberty, timeout_s)
         return simulator if workers == 1 else Parallel(simulator, workers=workers)
     if liberty is not None:
-        raise ArchGymError('liberty= goes with backend="abc"; tables have no cells')
+        raise ArchGymError("liberty= goes with backend='abc'; tables have no cells")
     if str(circuit) not in list_tables():
+        name = load_circuit(circuit).name
         raise ArchGymError(
-            f"circuit {str(circuit)!r} has no table, which {', '.join(list_tables())} have; use "
-            'backend="abc", or make one with `python -m archgym.simulators.synthesis.tabulate`'
+            f"circuit {name!r} has no table; use backend='abc', or make one with `python -m "
+            "archgym.simulators.synthesis.tabulate`"
         )
     return TabularSynthesis(str(circuit), slots)
 
@@ -170,9 +171,7 @@ def objective(
     known = {metric.name for metric in simulator.metrics}
     wanted = {*GOALS[goal], *(name for name, limit in limits.items() if limit is not None)}
     if absent := sorted(wanted - known):
-        raise ArchGymError(
-            f'{", ".join(absent)} needs backend="abc" and liberty=, a Liberty file of the cells'
-        )
+        raise ArchGymError(f"{', '.join(absent)} needs backend='abc' and liberty=, a Liberty file of cells")
     return Objective(
         *(Minimize(name) for name in GOALS[goal]),
         *(AtMost(name, limit) for name, limit in limits.items() if limit is not None),
