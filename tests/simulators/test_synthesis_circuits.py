@@ -245,6 +245,7 @@ REFUSED = {
     "always.v": (VERILOG.replace("assign", "always assign").encode(), "got always"),
     "reg.v": (VERILOG.replace("wire w", "reg w").encode(), "cut registers"),
     "two.v": (VERILOG.encode() * 2, "one module"),
+    "nested.v": (b"module m (); " + VERILOG.encode(), "got 2 and 1"),
     "truncated.v": (VERILOG[:90].encode(), "truncated"),
     "comment.v": (b"/* " + VERILOG.encode(), "comment does not end"),
     "after.v": (VERILOG.encode() + b"quit", "one module"),
