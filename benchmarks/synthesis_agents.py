@@ -27,12 +27,12 @@ from archgym.env import ArchEnv
 from archgym.space import Array
 
 ENV = "archgym/LogicSynthesis-v0"
-TABLES = ("int_to_float-11", "priority_encoder-32", "random-7", "random-7-product")
+TABLES = ("priority_encoder-32", "int_to_float-11", "random-7-product")
 LIVE = ("random-7-long", "max-4x8-long")
-AGENTS = ("random", "aging_evolution", "genetic", "local_search", "mcts", "tpe", "bo")
+AGENTS = ("random", "aging_evolution", "local_search", "mcts", "tpe", "MaskablePPO", "bo")
 LATE = {"bo": 300}  # agents whose time per sample grows
 MARKS = (100, 300, 1000)
-SEEDS, REPLICATES = 20, 4000
+SEEDS, REPLICATES = 12, 4000
 PPO = {"n_steps": 60, "batch_size": 60, "learning_rate": 1e-3, "gamma": 1.0, "ent_coef": 0.01}
 
 
@@ -46,13 +46,13 @@ def main(presets: tuple[str, ...], marks: tuple[int, ...], seeds: int) -> None:
         if design is not None:
             best = float(probe.evaluator.score(design[None])["reward"][0])
         print(f"\n{preset}, {len(probe.simulator.space)} slots, after {marks} samples")
-        for agent in (*AGENTS, "MaskablePPO", "MaskablePPO, no masks of ends"):
+        for agent in AGENTS:
             rows, passes = [], []
             for seed in range(seeds):
                 rewards, designs = searched(agent, preset, max(marks), seed)
                 rows.append([rewards[: min(mark, len(rewards))].max() for mark in marks])
                 passes.append(new_passes(designs))
-            print(f"{agent:30}", *cells(np.array(rows), best, design is not None), end=" ")
+            print(f"{agent:16}", *cells(np.array(rows), best, design is not None), end=" ")
             print(f"| {np.mean(passes):,.0f} passes", flush=True)
 
 
@@ -69,8 +69,8 @@ def cells(rewards: Array, best: float, known: bool) -> Iterator[str]:
 
 def searched(agent: str, preset: str, budget: int, seed: int) -> tuple[Array, Array]:
     """The reward and the design of each sample of a run, float64 [B] and int64 [B, K]."""
-    if agent.startswith("MaskablePPO"):
-        return learned(preset, budget, seed, ends="ends" not in agent)
+    if agent == "MaskablePPO":
+        return learned(preset, budget, seed)
     budget = min(budget, LATE.get(agent, budget))
     result = archgym.search(ENV, agent, budget=budget, seed=seed, env_kwargs={"preset": preset})
     return np.asarray(result.history["reward"], float), np.stack(
@@ -78,29 +78,15 @@ def searched(agent: str, preset: str, budget: int, seed: int) -> tuple[Array, Ar
     )
 
 
-class Endless(gymnasium.ActionWrapper):  # type: ignore[type-arg]
-    """The seven passes alone: no action ends the sequence."""
-
-    def __init__(self, env: gymnasium.Env):  # type: ignore[type-arg]
-        super().__init__(env)
-        self.action_space = gymnasium.spaces.Discrete(7)
-
-    def action(self, action: int) -> int:
-        return int(action) + 1
-
-    def action_masks(self) -> Array:
-        return np.ones(7, bool)
-
-
-def learned(preset: str, budget: int, seed: int, *, ends: bool) -> tuple[Array, Array]:
+def learned(preset: str, budget: int, seed: int) -> tuple[Array, Array]:
     """MaskablePPO on the sequential view."""
     from sb3_contrib import MaskablePPO
 
     slots = len(archgym.ArchEnv(ENV, preset=preset).simulator.space)
     env = archgym.PrefixDesign(gymnasium.make(ENV, preset=preset, horizon=slots))
-    model = MaskablePPO("MlpPolicy", env if ends else Endless(env), seed=seed, device="cpu", **PPO)
+    model = MaskablePPO("MlpPolicy", env, seed=seed, device="cpu", **PPO)
     model.learn(budget)
-    ledger = env.unwrapped.ledger  # type: ignore[attr-defined]
+    ledger = env.unwrapped.ledger
     return ledger.column("reward")[:budget], ledger.column("indices")[:budget]
 
 
@@ -120,4 +106,4 @@ if __name__ == "__main__":
     if sys.argv[1] == "table":
         main(TABLES, MARKS, SEEDS)
     else:
-        main(LIVE, (100, 300), 10)
+        main(LIVE, (100, 300), SEEDS)

@@ -73,10 +73,11 @@ After one design (`horizon=1`), or after `horizon` designs.
 | int_to_float-11 | 11-bit integer to floating point | 6 | and_gates | table |
 | priority_encoder-32 | index of the highest of 32 requests | 6 | and_gates | table |
 | random-7 | random control logic, 12 inputs and outputs | 6 | and_gates | table |
-| random-7-luts | the same | 6 | luts | table |
+| max-4x8 | the largest of four bytes, and its index | 6 | and_gates | table |
+| random-7-luts | random-7 | 6 | luts | table |
 | random-7-product | the same | 6 | product | table |
-| random-7-long, random-7-20 | the same | 10, 20 | and_gates | ABC |
-| max-4x8-long | the largest of four bytes | 10 | and_gates | ABC |
+| random-7-long, random-7-20 | random-7 | 10, 20 | and_gates | ABC |
+| max-4x8-long | max-4x8 | 10 | and_gates | ABC |
 | multiplier-8-long | 8-bit multiplier | 10 | product | ABC |
 
 ## Contexts
@@ -122,6 +123,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "int_to_float-11": {"circuit": "int_to_float-11"},
     "priority_encoder-32": {"circuit": "priority_encoder-32"},
     "random-7": {"circuit": "random-7"},
+    "max-4x8": {"circuit": "max-4x8"},
     "random-7-luts": {"circuit": "random-7", "goal": "luts"},
     "random-7-product": {"circuit": "random-7", "goal": "product"},
     "random-7-long": {"circuit": "random-7", "slots": 10, "backend": "abc"},

@@ -24,7 +24,7 @@ from archgym.simulators.synthesis.space import SCRIPTS
 from archgym.testing import check_env
 
 ENV = "archgym/LogicSynthesis-v0"
-TABLES = ("int_to_float-11", "priority_encoder-32", "random-7")
+TABLES = ("int_to_float-11", "priority_encoder-32", "random-7", "max-4x8")
 NAMES = ("and_gates", "levels", "luts", "lut_levels")
 
 
