@@ -42,7 +42,7 @@ al., MLCAD 2020): `archgym.simulators.synthesis.space.prefix_features`. Every st
 ## Rewards
 -log(goal / reference), minus log(value / limit) of every limit missed; for "product" the sum of both
 logarithms. References are the metrics after ABC's script resyn, of which the first `slots` passes: balance,
-rewrite, rewrite -z, balance, rewrite -z, balance. So a reward of 0.1 is 10 % better than resyn.
+rewrite, rewrite -z, balance, rewrite -z, balance. So a reward of 0.1 is about 10 % better than resyn.
 
 ## Starting State
 No design: an observation of zeros.
