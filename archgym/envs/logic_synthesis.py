@@ -11,12 +11,10 @@ has circuits, tables and rates.
 ## Action Space
 `MultiDiscrete([8] * slots)`: 137,257 sequences of at most six passes, (7^(slots + 1) - 1) / 6 in general.
 
-| Num | Parameter | Values | Exists if |
-|---|---|---|---|
-| 0 | slot_1 | none, balance, rewrite, rewrite -z, refactor, refactor -z, resub, resub -z | always |
-| k - 1 | slot_k | the same | slot_(k-1) is not none |
-
-"none" ends the sequence.
+| Num | Parameter | Values | Exists if | Meaning |
+|---|---|---|---|---|
+| 0 | slot_1 | none, balance, rewrite, rewrite -z, refactor, ... | always | first pass |
+| k - 1 | slot_k | the same | slot_(k-1) is not none | pass k; "none" ends the sequence |
 
 | Pass | Meaning |
 |---|---|
@@ -44,7 +42,7 @@ al., MLCAD 2020): `archgym.simulators.synthesis.space.prefix_features`. Every st
 ## Rewards
 -log(goal / reference), minus log(value / limit) of every limit missed; for "product" the sum of both
 logarithms. References are the metrics after ABC's script resyn, of which the first `slots` passes: balance,
-rewrite, rewrite -z, balance, rewrite -z, balance. So a reward of 0.1 is 10 % better than resyn.
+rewrite, rewrite -z, balance, rewrite -z, balance. So a reward of 0.1 is about 10 % better than resyn.
 
 ## Starting State
 No design: an observation of zeros.
@@ -188,6 +186,8 @@ def references(simulator: Simulator) -> dict[str, float]:
     length = min(len(script), len(simulator.space))
     designs[0, :length] = script[:length]
     columns = simulator.evaluate_indices(designs)
+    if not columns["feasible"].any():
+        raise ArchGymError(f"ABC leaves no result of the circuit: {columns['failure'][1]}")
     row = int(np.argmax(columns["feasible"]))
     # a circuit without a gate has nothing to improve, but a logarithm needs a reference above 0
     return {metric.name: max(float(columns[metric.name][row]), 1e-9) for metric in simulator.metrics}

@@ -122,6 +122,12 @@ def test_circuits_are_the_same_files_for_ever():
 # --- graphs and files ---
 
 
+def test_a_folder_of_the_same_name_does_not_hide_a_circuit(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "adder-8").mkdir()
+    assert load_circuit("adder-8").suffix == ".aig"
+
+
 def test_graphs_share_equal_ands_and_drop_trivial_ones():
     graph = Aig()
     a, b = graph.word(2)

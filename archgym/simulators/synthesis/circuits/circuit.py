@@ -9,6 +9,7 @@ content becomes a command.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -123,7 +124,7 @@ def list_circuits() -> list[str]:
     return list(SHIPPED)
 
 
-def load_circuit(source: str | Path) -> Circuit:
+def load_circuit(source: str | os.PathLike[str]) -> Circuit:
     """A circuit of ours by its name, or the user's from a file.
 
     Args:
@@ -132,7 +133,7 @@ def load_circuit(source: str | Path) -> Circuit:
     Raises:
         ArchGymError: an unknown name, numbers out of range, or a file that is refused.
     """
-    if isinstance(source, str) and (found := _NAME.fullmatch(source)) and not Path(source).exists():
+    if isinstance(source, str) and (found := _NAME.fullmatch(source)):
         return _generated(found[1], tuple(map(int, found[2].split("x"))))
     path = Path(source).expanduser()
     suffix = path.suffix.lower()
