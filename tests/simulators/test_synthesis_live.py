@@ -131,6 +131,37 @@ def test_known_prefixes_give_what_fresh_runs_give(make):
     assert other.tree.runs == 0  # from the file
 
 
+def truth_table(path):
+    """A 3-bit multiplier as sums of products, in which `resub` sees in which order gates were made."""
+    inputs = " ".join(f"x{i}" for i in range(6))
+    lines = [".model product", f".inputs {inputs}", f".outputs {' '.join(f'y{o}' for o in range(6))}"]
+    for output in range(6):
+        lines.append(f".names {inputs} y{output}")
+        lines += [
+            "".join(str(v >> i & 1) for i in range(6)) + " 1"
+            for v in range(64)
+            if (v & 7) * (v >> 3) >> output & 1
+        ]
+    path.write_text("\n".join([*lines, ".end"]) + "\n")
+    return path
+
+
+@needs_abc
+def test_a_pass_depends_on_the_graph_alone(make, tmp_path):
+    circuit = truth_table(tmp_path / "product.blif")
+    row, prefix, other = (
+        design(passes, 4)
+        for passes in (["refactor", "refactor", "resub"], ["refactor", "refactor"], ["balance"])
+    )
+    at_once, in_parts = make(circuit, slots=4, cache=False), make(circuit, slots=4, cache=False)
+    found = at_once.evaluate_indices(row)
+    in_parts.evaluate_indices(np.concatenate([prefix, other]))  # the program reads the prefix from a file
+    assert same(in_parts.evaluate_indices(row), found)
+    script = at_once.script(row[0]).partition("strash; ")[2]
+    counts = by_hand(tmp_path, at_once.circuit.content, script, ".blif")
+    assert [found[name][0] for name in COUNTS] == counts
+
+
 @needs_abc
 def test_graphs_that_memory_no_longer_has_are_made_again(make, monkeypatch):
     rows = random_designs(8, 5)
