@@ -311,13 +311,20 @@ def test_a_killed_process_leaves_no_program_and_a_whole_file(make):
         process.stdout.readline()
     below = psutil.Process(process.pid).children(recursive=True)
     assert any("abc" in one.name() for one in below)
+    (folder,) = {one.cwd() for one in below if "abc" in one.name()}
     process.send_signal(signal.SIGKILL)
     process.wait()
     _, alive = psutil.wait_procs(below, timeout=10)
     assert not alive
+    assert os.path.exists(folder)
+    os.utime(f"{folder}/lock", (0, 0))
     rows = random_designs(4, 6, seed=5)
-    found = make("random-7", slots=6).evaluate_indices(rows)
+    simulator = make("random-7", slots=6)
+    assert not os.path.exists(folder) and simulator.tree.abc.folder.exists()
+    found = simulator.evaluate_indices(rows)
+    os.utime(simulator.tree.abc.folder / "lock", (0, 0))
     assert same(found, make("random-7", slots=6, cache=False).evaluate_indices(rows))
+    assert simulator.tree.abc.folder.exists()  # it is old, but in use
 
 
 @needs_abc
