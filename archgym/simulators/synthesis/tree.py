@@ -75,11 +75,9 @@ class Tree:
         self.abc, self.records, self.library = abc, records, library
         self.runs = 0  # passes that were carried out
         self._version, self._file = version, file
-        self._edges: dict[bytes, State] = {}
-        self._facts: dict[bytes, Any] = {}
         self._graphs: OrderedDict[bytes, bytes] = OrderedDict()
         self._graph_bytes = 0
-        self._failed: dict[bytes, str] = {}
+        self.forget()
         self._new: dict[bytes, bytes | str] = {}
         self._held: tuple[int, bytes] | None = None  # process of the program, and the graph that it holds
         self._root_file = b""  # digest of the root as a file in the program's folder
@@ -104,6 +102,12 @@ class Tree:
         finally:
             self._flush()
         return states
+
+    def forget(self) -> None:
+        """Drop edges and facts from memory; the file keeps its own."""
+        self._edges: dict[bytes, State] = {}
+        self._facts: dict[bytes, Any] = {}
+        self._failed: dict[bytes, str] = {}
 
     def luts(self, state: State, sequence: Sequence[int]) -> tuple[int, int]:
         """Look-up tables of six inputs and their levels, after `if -K 6`."""
