@@ -156,10 +156,7 @@ def rates() -> None:
         for what, rounds in found.items():
             show(what, rounds)
         ratio = np.median(
-            [
-                a.cpu_s / b.cpu_s
-                for a, b in zip(found["a process each"], found["uncached"], strict=True)
-            ]
+            [a.cpu_s / b.cpu_s for a, b in zip(found["a process each"], found["uncached"], strict=True)]
         )
         print(f"  a process each takes {ratio:.1f} times the CPU time of uncached")
         if circuit == CIRCUITS[0]:
@@ -171,24 +168,31 @@ def rates() -> None:
 def parts() -> None:
     """Milliseconds of each command, with the answer's way."""
     for circuit in CIRCUITS:
-        spent_s: dict[str, list[float]] = defaultdict(list)
-        asked = Abc.run
+        print(circuit)
+        for what, seconds in sorted(times_of(circuit).items()):
+            print(f"  {what:20}{1e3 * np.median(seconds):8.2f} ms, {len(seconds)} times")
 
-        def timed(self: Abc, command: str, timeout_s: float | None = None) -> str:
-            start = perf_counter()
-            answer = asked(self, command, timeout_s)
-            what = command.removeprefix("backup; ").partition(";")[0]
-            spent_s[re.sub(r" (now|circuit)\S*", "", what)].append(perf_counter() - start)
-            return answer
 
-        Abc.run = timed
+def times_of(circuit: str) -> dict[str, list[float]]:
+    """Seconds of every command, by its first word."""
+    found: dict[str, list[float]] = defaultdict(list)
+    asked = Abc.run
+
+    def timed(self: Abc, command: str, timeout_s: float | None = None) -> str:
+        start = perf_counter()
+        answer = asked(self, command, timeout_s)
+        what = command.removeprefix("backup; ").partition(";")[0]
+        found[re.sub(r" (now|circuit)\S*", "", what)].append(perf_counter() - start)
+        return answer
+
+    Abc.run = timed
+    try:
         simulator = LogicSynthesis(circuit, SLOTS, cache=False)
         simulator.evaluate_indices(np.concatenate([sequences(seed) for seed in range(3)]))
         simulator.close()
+    finally:
         Abc.run = asked
-        print(circuit)
-        for what, seconds in sorted(spent_s.items()):
-            print(f"  {what:20}{1e3 * np.median(seconds):8.2f} ms, {len(seconds)} times")
+    return found
 
 
 def versions(programs: list[str]) -> None:

@@ -63,7 +63,9 @@ def random_designs(count, slots, seed=0):
 
 
 def same(a, b):
-    return all(np.array_equal(a[name], b[name], equal_nan=True) for name in b if name not in ("failure", "cached"))
+    return all(
+        np.array_equal(a[name], b[name], equal_nan=True) for name in b if name not in ("failure", "cached")
+    )
 
 
 @needs_abc

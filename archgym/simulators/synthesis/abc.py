@@ -1,9 +1,10 @@
 """ABC, the logic synthesis program, as a process that answers commands.
 
 A command goes to standard input, followed by one that prints a mark; what is printed up to the mark is the
-answer. Output goes to a terminal of its own, since some builds hold back what they print to a pipe. Circuits travel in files of a private folder under names of ours, so nothing of a user's reaches a
-command. A command that takes too long, or that ends the process, is an error, and the next one starts a new
-process. The process ends with this one, however that ends (`archgym.processes.children`).
+answer. Output goes to a terminal of its own, since some builds hold back what they print to a pipe. Circuits
+travel in files of a private folder under names of ours, so nothing of a user's reaches a command. A command
+that takes too long, or that ends the process, is an error, and the next one starts a new process. The process
+ends with this one, however that ends (`archgym.processes.children`).
 
 Source: Berkeley Logic Synthesis and Verification Group, "ABC: A System for Sequential Synthesis and
 Verification".
@@ -24,7 +25,7 @@ import weakref
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from archgym.errors import ArchGymError, SimulatorUnavailable
 from archgym.processes.children import Child, last_words, run, wait
@@ -59,8 +60,8 @@ def find_abc() -> Path:
         if found := shutil.which(name):
             return Path(found).absolute()
     raise SimulatorUnavailable(
-        f"the logic synthesis program ABC is not installed: {INSTALL}, install yosys or berkeley-abc, or name "
-        f"the program in ${VARIABLE}"
+        f"the program ABC is not installed: {INSTALL}, install yosys or berkeley-abc, or name the program in "
+        f"${VARIABLE}"
     )
 
 
@@ -242,7 +243,8 @@ class _Process(NamedTuple):
 
     def read(self, until: float) -> bytes:
         """What it prints next; TimeoutError after a time, EOFError where it has ended."""
-        ready = wait([self.terminal, self.child], max(until - time.monotonic(), 0))
+        ends: list[Any] = [self.terminal, self.child]
+        ready = wait(ends, max(until - time.monotonic(), 0))
         if not ready:
             raise TimeoutError
         try:
@@ -274,11 +276,12 @@ def printed_error(answer: str) -> str:
     return last_words("\n".join(line for line in answer.splitlines() if _ERROR.search(line)), lines=2)
 
 
-_ERROR = re.compile(r"error|empty network|cannot|not found|unknown command|failed|wrong|not available", re.IGNORECASE)
+_ERROR = re.compile(
+    r"error|empty network|cannot|not found|unknown command|failed|wrong|not available", re.IGNORECASE
+)
 
 
 def _memory_folder() -> str | None:
     """A folder in memory for circuits on their way; None for the system's temporary folder."""
     folder = "/dev/shm"
     return folder if os.path.isdir(folder) and os.access(folder, os.W_OK | os.X_OK) else None
-

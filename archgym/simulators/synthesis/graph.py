@@ -42,6 +42,10 @@ def graph_features(graph: bytes, levels: int) -> dict[str, float]:
         single                            share of gates with one reader
         widest                            log2(1 + most readers of a node)
         from_inputs                       share of edges from inputs
+
+    Args:
+        graph: as in `gates_of`.
+        levels: gates on its longest path.
     """
     inputs, outputs, edges = gates_of(graph)
     nodes = np.concatenate([edges.reshape(-1), outputs])

@@ -81,6 +81,7 @@ class LogicSynthesis(Simulator):
         self.program = find_abc()
         self.version = version_of(self.program)
         self._tree: Tree | None = None
+        self._owner = os.getpid()  # process that the tree's program belongs to
         self._root = self.tree.root
 
     def evaluate_indices(self, indices: Indices, rng: np.random.Generator | None = None) -> dict[str, Array]:
@@ -195,9 +196,10 @@ class LogicSynthesis(Simulator):
 
     def _grow(self) -> Tree:
         file = f"circuit{self.circuit.suffix}"
-        files, setup = {file: self.circuit.content}, ()
+        files = {file: self.circuit.content}
+        setup: tuple[str, ...] = ()
         if self._library:
-            files, setup = {**files, "cells.lib": self._library}, ("read_lib cells.lib",)
+            files["cells.lib"], setup = self._library, ("read_lib cells.lib",)
         abc = Abc(self.program, self.timeout_s, self.memory_bytes, files, setup)
         records = Records(make_folder(data_folder("cache")) / CACHE) if self.cache else None
         try:
@@ -215,7 +217,7 @@ class LogicSynthesis(Simulator):
         state = tree.walk(sequence)[-1]
         if reason := tree.check(state, sequence):
             raise ArchGymError(reason)
-        found = [state.and_gates, state.levels, *tree.luts(state, sequence)]
+        found: list[float] = [state.and_gates, state.levels, *tree.luts(state, sequence)]
         if self._library:
             found += tree.mapped(state, sequence)
         return found

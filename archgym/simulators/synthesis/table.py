@@ -5,8 +5,8 @@
     circuit   uint8 [N]       the circuit before any pass, in binary AIGER
     about     JSON            format, K, provenance, and a hash of the above
 
-Shipped tables are in `tables/`; those that `python -m archgym.simulators.synthesis.tabulate CIRCUIT OUT` makes
-are in the data folder, in `synthesis`.
+Shipped tables are in `tables/`; a user's are in the data folder, in `synthesis`, made by
+`python -m archgym.simulators.synthesis.tabulate CIRCUIT OUT`.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from archgym.errors import ArchGymError, unknown
 from archgym.files.archive import digest, expect, load_archive, reading, save_archive
 from archgym.files.paths import data_folder
 from archgym.simulators.synthesis.space import METRICS, PASSES, sequence_space
+from archgym.space import Array
 
 FORMAT = 1
 NAMES = [metric.name for metric in METRICS]
@@ -77,7 +78,7 @@ def save_table(table: Table, path: str | os.PathLike[str]) -> Path:
         "provenance": dict(table.provenance),
         "sha256": table.digest,
     }
-    arrays = {"outcome": table.outcome, "figures": table.figures, "circuit": table.circuit}
+    arrays: dict[str, Array] = {"outcome": table.outcome, "figures": table.figures, "circuit": table.circuit}
     return save_archive(path, about, arrays)
 
 

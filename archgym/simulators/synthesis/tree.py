@@ -307,7 +307,7 @@ def structure(content: bytes) -> bytes:
     """
     try:
         head, _, _ = content.partition(b"\n")
-        kind, _, inputs, latches, outputs, gates = head.split()[:6]
+        kind, _, _, latches, outputs, gates = head.split()[:6]
         if kind != b"aig" or int(latches):
             raise ValueError(head)
         start = len(head) + 1
