@@ -27,7 +27,7 @@ from archgym.env import ArchEnv
 from archgym.space import Array
 
 ENV = "archgym/LogicSynthesis-v0"
-TABLES = ("priority_encoder-32", "int_to_float-11", "random-7-product")
+TABLES = ("priority_encoder-32", "random-7-product")
 LIVE = ("random-7-long", "max-4x8-long")
 AGENTS = ("random", "aging_evolution", "local_search", "mcts", "tpe", "MaskablePPO", "bo")
 LATE = {"bo": 300}  # agents whose time per sample grows
