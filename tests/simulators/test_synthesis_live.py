@@ -217,6 +217,31 @@ def test_a_pass_that_ends_the_program_costs_one_row(make, monkeypatch, tmp_path)
     assert "in 'refactor;" in found["failure"][0]
 
 
+@needs_abc
+def test_a_program_that_is_killed_from_outside_is_started_again(make):
+    rows = random_designs(3, 4)
+    expected = make(slots=4, cache=False).evaluate_indices(rows)
+    simulator = make(slots=4, cache=False)
+    for row in rows:
+        (process,) = simulator.tree.abc._processes
+        for one in psutil.Process(process.child.pid).children():
+            one.kill()
+        simulator.evaluate_indices(row[None])
+    assert simulator.tree.abc.starts == 4
+    assert same(simulator.evaluate_indices(rows), expected)
+
+
+@needs_abc
+def test_a_program_that_is_gone_ends_the_search(make, monkeypatch, tmp_path):
+    program = stand_in(tmp_path / "abc", "resub;", "exit 1")
+    monkeypatch.setenv(VARIABLE, str(program))
+    simulator = make(slots=2, cache=False)
+    assert not simulator.evaluate_indices(design(["resub"], 2))["feasible"][0]
+    program.unlink()
+    with pytest.raises(SimulatorUnavailable, match=r"cannot be started|does not start"):
+        simulator.evaluate_indices(design(["balance"], 2))
+
+
 def test_without_the_program_one_line_names_the_extra(monkeypatch, tmp_path):
     monkeypatch.delenv(VARIABLE, raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))

@@ -93,6 +93,10 @@ def _version(program: Path, modified: int) -> str:
     return f"{found[0].strip()} {hashlib.sha256(program.read_bytes()).hexdigest()[:16]}"
 
 
+class Killed(ArchGymError):
+    """The process was killed from outside, which is not the command's fault."""
+
+
 class Abc:
     """One process of ABC, started by the first command.
 
@@ -153,7 +157,7 @@ class Abc:
             timeout_s: time limit, seconds; by default that of the constructor.
 
         Raises:
-            ArchGymError: it took longer, or ended the process.
+            ArchGymError: it took longer, or ended the process; `Killed` where something else ended it.
             SimulatorUnavailable: the program cannot be started.
         """
         if not self._processes:
@@ -224,7 +228,8 @@ class Abc:
         except EOFError:
             ending = process.child.end()
             _end(self._processes)
-            raise ArchGymError(f"ABC {ending} in {command!r}") from None
+            kind = Killed if ending.killed else ArchGymError
+            raise kind(f"ABC {ending} in {command!r}") from None
         except BaseException:
             _end(self._processes)
             raise
