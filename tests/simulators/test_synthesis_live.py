@@ -193,6 +193,22 @@ def test_a_result_that_is_not_the_circuit_is_a_failed_row(make, monkeypatch):
 
 
 @needs_abc
+def test_a_proof_that_takes_too_long_fails_the_row_and_is_not_kept(make, monkeypatch):
+    row, real, asked = design(["rewrite"], 2), Abc.run, []
+
+    def undecided(self, command, timeout_s=None):
+        asked.append(command)
+        return "Networks are UNDECIDED." if "cec" in command else real(self, command, timeout_s)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Abc, "run", undecided)
+        found = make(slots=2).evaluate_indices(row)
+    assert not found["feasible"][0] and "could not be proven" in found["failure"][0]
+    assert [command.split()[1] for command in asked if "cec" in command] == ["&get;", "cec"]
+    assert make(slots=2).evaluate_indices(row)["feasible"][0]
+
+
+@needs_abc
 def test_a_pass_that_hangs_costs_one_row_and_the_next_runs(make, monkeypatch, tmp_path):
     monkeypatch.setenv(VARIABLE, str(stand_in(tmp_path / "abc", "resub;")))
     simulator = make(slots=2, timeout_s=1.0)

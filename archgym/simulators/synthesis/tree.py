@@ -133,7 +133,7 @@ class Tree:
         """
         if state.digest == self.root.digest:
             return ""
-        limit = f"-T {max(1, int(self.abc.timeout_s))} root.aig"
+        limit = f"-T {max(1, int(self.abc.timeout_s / 2))} root.aig"  # before the process is ended
         for what, command in (("&cec", f"&get; &cec {limit}"), ("cec", f"cec -n {limit}")):
             found = self._fact(what, self.root.digest, state, sequence, command, _VERDICT)
             if found[0] == "equivalent":
@@ -265,8 +265,9 @@ class Tree:
             if not matches:
                 raise ArchGymError(f"ABC's {command!r} printed no {what}: {answer[-200:]!r}")
             found = list(matches[-1]) if isinstance(matches[-1], tuple) else [matches[-1]]
-            self._new[key] = json.dumps(found)
-            self._flush()
+            if found[0] != "UNDECIDED":  # which depends on the time that it had
+                self._new[key] = json.dumps(found)
+                self._flush()
         if len(self._facts) >= EDGES:
             self._facts.clear()
         self._facts[key] = found
