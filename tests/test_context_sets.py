@@ -234,6 +234,7 @@ SETS = {
     ("archgym/NKLandscape-v0", "landscapes"): 48,
     ("archgym/SoC-v0", "budgets"): 48,
     ("archgym/Parallelism-v0", "cluster_sizes"): 14,
+    ("archgym/LogicSynthesis-v0", "random_blocks"): 32,
 }
 
 

@@ -51,6 +51,8 @@ SIMULATORS = {
     "archgym.simulators.softmax.library:SoftmaxLibrary",
     "archgym.simulators.softmax.measured:MeasuredSoftmax",
     "archgym.simulators.softmax.model:SoftmaxCostModel",
+    "archgym.simulators.synthesis.simulator:LogicSynthesis",
+    "archgym.simulators.synthesis.tabular:TabularSynthesis",
     "archgym.simulators.transformer.model:VisionTransformer",
     "archgym.workers:Isolated",
     "archgym.workers:Parallel",

@@ -47,6 +47,7 @@ ENABLES = {  # extra -> what it enables
     "proxy": "training proxies of simulators",
     "configspace": "spaces of ConfigSpace, to and fro",
     "minari": "data sets for offline reinforcement learning",
+    "synthesis": "logic synthesis of any circuit, LogicSynthesis-v0 beyond its tables",
     "peers": "libraries that benchmarks/peers.py compares agents with",
     "compiler": "measured kernels, on machines without a C compiler",
 }
