@@ -212,13 +212,13 @@ def accelforge(rows: Rows) -> EnergyErrors:
     if not rows:
         raise ValueError("it has no rows")
     kilobytes = np.array([int(row["gb_bytes"]) // KIB for row in rows])
-    predicted = np.array([_energy_pj(_gemm(row), int(row["gb_bytes"]), nvdla_like()) for row in rows])
+    predicted = np.array([chip_costs(_gemm(row), int(row["gb_bytes"]), nvdla_like()).energy_pj for row in rows])
     simulated = 1e12 * np.array([positive(row["energy_J"]) for row in rows])
     by_buffer = {
-        size: _errors(predicted[kilobytes == size], simulated[kilobytes == size])
+        size: errors_of(predicted[kilobytes == size], simulated[kilobytes == size])
         for size in np.unique(kilobytes).tolist()
     }
-    return EnergyErrors(_errors(predicted, simulated), by_buffer)
+    return EnergyErrors(errors_of(predicted, simulated), by_buffer)
 
 
 def zigzag(rows: Rows) -> Order:
@@ -231,7 +231,7 @@ def zigzag(rows: Rows) -> Order:
     layers = tuple(_gemm(row) for row in rows)
     macs = np.array([layer.macs for layer in layers])
     simulated = np.array([positive(row["energy_pJ"]) for row in rows]) / macs
-    predicted = np.array([_energy_pj(layer, KIB * TPU_LIKE_BUFFER_KB, TPU_LIKE) for layer in layers]) / macs
+    predicted = np.array([chip_costs(layer, KIB * TPU_LIKE_BUFFER_KB, TPU_LIKE).energy_pj for layer in layers]) / macs
     compulsory = np.array([compulsory_bytes(layer, TPU_LIKE.precision) for layer in layers]) / macs
     costs = LayerModel(layers, load_energy_table("45nm")).costs(
         {name: np.array([value]) for name, value in TPU_LIKE_DESIGN.items()}
@@ -250,8 +250,29 @@ def _gemm(row: Mapping[str, str]) -> Layer:
     return Layer.gemm("gemm", *(int(row[size]) for size in "MNK"))
 
 
-def _energy_pj(layer: Layer, buffer_bytes: int, chip: Chip) -> float:
-    """Energy of a layer of one group on a chip without double buffering, with the best tile that fits, pJ."""
+@dataclass(frozen=True)
+class ChipCosts:
+    """A matrix multiplication on a chip.
+
+    Attributes:
+        energy_pj: energy, pJ.
+        off_chip_reads, off_chip_writes: traffic of off-chip memory, bytes.
+        reads, writes: traffic of the global buffer, bytes.
+    """
+
+    energy_pj: float
+    off_chip_reads: float
+    off_chip_writes: float
+    reads: float
+    writes: float
+
+
+def chip_costs(layer: Layer, buffer_bytes: int, chip: Chip) -> ChipCosts:
+    """A layer of one group on a chip without double buffering, with the best tile that fits.
+
+    Raises:
+        ValueError: no tile fits.
+    """
     b, a = chip.precision.operand_bytes, chip.precision.accumulator_bytes
     tiles = curve(layer, chip.precision, False)
     place = int(np.searchsorted(tiles.need, buffer_bytes, side="right")) - 1
@@ -265,7 +286,8 @@ def _energy_pj(layer: Layer, buffer_bytes: int, chip: Chip) -> float:
     reads = b * (mapped.inputs + mapped.weights) + spilled + tile.writes
     writes = b * outputs + spilled + tile.reads
     dram_pj = tile.reads * chip.dram_read_pj + tile.writes * chip.dram_write_pj
-    return float((layer.macs * chip.mac_pj + reads * chip.read_pj + writes * chip.write_pj + dram_pj).item())
+    energy_pj = layer.macs * chip.mac_pj + reads * chip.read_pj + writes * chip.write_pj + dram_pj
+    return ChipCosts(*(float(cost.item()) for cost in (energy_pj, tile.reads, tile.writes, reads, writes)))
 
 
 def positive(text: str) -> float:
@@ -280,7 +302,8 @@ def positive(text: str) -> float:
     return value
 
 
-def _errors(predicted: Floats, simulated: Floats) -> Errors:
+def errors_of(predicted: Floats, simulated: Floats) -> Errors:
+    """Errors of predictions, [N]."""
     relative = np.abs(predicted / simulated - 1)
     return Errors(
         len(relative), float(relative.mean()), float(relative.max()), _spearman(predicted, simulated)
