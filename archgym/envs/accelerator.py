@@ -63,9 +63,9 @@ After one design (`horizon=1`), or after `horizon` designs.
 |---|---|---|---|
 | workload | str or Workload | "resnet18" | name from `archgym workloads`, or path of an .onnx or .csv file |
 | dimensions | dict or None | None | sizes of dynamic dimensions of an .onnx file, e.g. {"batch": 1} |
-| technology | str | "45nm" | table of energies and areas: "45nm", "65nm", or the path of your own |
+| technology | str | "45nm" | energies and areas: "45nm", "45nm_banked", "65nm", or a path |
 | fixed | dict or None | None | parameters to hold constant, e.g. {"precision": "fp16"} |
-| backend | str | "model" | analytical model, or a tool ("accelforge", "scalesim", "zigzag"), seconds to minutes per design |
+| backend | str | "model" | analytical model, or a tool ("accelforge", "scalesim", "zigzag"), slower |
 | area_mm2 | float or None | 16.0 | limit on area_mm2 (the median design has 17 mm2); None for no limit |
 | power_w | float or None | None | limit on power_w |
 | latency_s | float or None | None | limit on latency_s |

@@ -1,5 +1,5 @@
-"""Real simulators as backends of the accelerator environments: accelforge, SCALE-Sim and ZigZag, each in its own
-virtual environment.
+"""Real simulators as backends of the accelerator environments: accelforge, SCALE-Sim and ZigZag, each in its
+own virtual environment.
 
 Their requirements conflict with each other's and with archgym's, so each runs under its own Python
 (`environments`), in one process per simulator (`session`), one matrix multiplication at a time (`tool`).

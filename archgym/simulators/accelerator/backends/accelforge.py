@@ -20,17 +20,17 @@ The design is described to the tool as its NVDLA template is, from the outermost
     l1          Memory of l1_bytes for what stays
     mac         Compute, one multiply-add per cycle
 
-Energies per access are those of the analytical model's table, without leakage; areas are left out. A mapping is
-the one of least energy, among loops with and without a shorter last turn, that uses the array as far as it can
-(`min_usage` 1, as in the template), so that bandwidths and clock do not change it: the tool is given a rate of
-1 per second, and its seconds are then bits and cycles, for any bandwidth. It assumes that all components work at
-once; without double buffering they work in turn.
+Energies per access are those of the analytical model's table, without leakage; areas are left out. A mapping
+is the one of least energy, among loops with and without a shorter last turn, that uses the array as far as
+it can (`min_usage` 1, as in the template), so that bandwidths and clock do not change it: the tool is given
+a rate of 1 per second, and its seconds are then bits and cycles, for any bandwidth. It assumes that all
+components work at once; without double buffering they work in turn.
 
-In the tool an output has one width. It is given that of a partial sum, and the final results, which leave the
-array, the buffer and the chip once in any mapping, are then charged at the width of an operand. Differences from
-the analytical model: nvdla computes 1 x 1 kernels at full rate, pipelines fill in no time, an average last turn
-counts with its part of the array, data sent to L1 are charged, data that pass through a PE are not, and weights
-or inputs that fit all L1s together are fetched from the buffer once.
+In the tool an output has one width. It is given that of a partial sum, and the final results, which leave
+the array, the buffer and the chip once in any mapping, are then charged at the width of an operand.
+Differences from the analytical model: nvdla computes 1 x 1 kernels at full rate, pipelines fill in no time,
+an average last turn counts with its part of the array, data sent to L1 are charged, data that pass through a
+PE are not, and weights or inputs that fit all L1s together are fetched from the buffer once.
 
 Andrulis, Gilbert et al., accelforge; Parashar et al., "Timeloop: A systematic approach to DNN accelerator
 evaluation", ISPASS 2019.
@@ -174,9 +174,7 @@ class AccelForge(Simulator):
         self.tool.close()
 
 
-def job(
-    gemm: Gemm, precision: Precision, nodes: list[dict[str, Any]], *, imperfect: bool
-) -> dict[str, Any]:
+def job(gemm: Gemm, precision: Precision, nodes: list[dict[str, Any]], *, imperfect: bool) -> dict[str, Any]:
     """What the tool's process is sent: a matrix multiplication, and an architecture from `architecture`.
 
     Args:
@@ -192,8 +190,8 @@ def job(
 
 
 def architecture(design: Mapping[str, Any], table: EnergyTable) -> list[dict[str, Any]]:
-    """An accelerator in accelforge's terms, from the outermost memory: sizes in bits, energies in J per bit or
-    multiply-add, rates of 1 per second.
+    """An accelerator in accelforge's terms, from the outermost memory: sizes in bits, energies in J per bit
+    or multiply-add, rates of 1 per second.
     """
     stays = STAYS[design["dataflow"]]
     share = 0.5 if design["double_buffering"] else 1.0  # the rest takes the next tiles

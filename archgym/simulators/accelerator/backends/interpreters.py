@@ -1,8 +1,9 @@
 """A Python that a backend's environment can be made from.
 
-In this order: the one that `ARCHGYM_PYTHON` names (a path or a command), the running one, python3.12, python3.13
-and so on along PATH, those of pyenv, and the one that `uv python find` reports. Each is started once, since
-pyenv's stand-ins on PATH fail without a chosen version, and some systems package Python without `ensurepip`.
+In this order: the one that `ARCHGYM_PYTHON` names (a path or a command), the running one, python3.12,
+python3.13 and so on along PATH, those of pyenv, and the one that `uv python find` reports. Each is started
+once, since pyenv's stand-ins on PATH fail without a chosen version, and some systems package Python without
+`ensurepip`.
 """
 
 from __future__ import annotations
@@ -49,10 +50,10 @@ def find_python(oldest: Version, tool: str) -> str:
         version = _version(candidate)
         if version is not None and version >= oldest:
             return candidate
+    this = ".".join(map(str, sys.version_info[:2]))
     raise ArchGymError(
-        f"{tool} needs Python {wanted} or later, and this is {sys.version_info[0]}.{sys.version_info[1]}; none is "
-        f"on PATH, in pyenv or in uv: install one (uv python install {wanted}, pyenv install {wanted}, or your "
-        f"system's), or set {VARIABLE} to its path"
+        f"{tool} needs Python {wanted} or later; this is {this}, and PATH, pyenv and uv have none: install "
+        f"one (uv python install {wanted}, or pyenv install {wanted}), or set {VARIABLE} to its path"
     )
 
 
