@@ -1,12 +1,13 @@
 """accelforge: one matrix multiplication on a described accelerator, with its mapper's mapping of least energy.
 
 The mapper and the model of the mapping that it finds are called one after the other: `Spec.map_workload_to_arch` does the same and also
-draws the mapping, for which it needs Graphviz. `multiprocessing` of the tool is off, since other workers need the other cores.
+draws the mapping, for which it needs Graphviz. The tool runs in one process, since other workers need the other cores.
 """
 
 from __future__ import annotations
 
 import logging
+import tempfile
 import warnings
 from copy import deepcopy
 from typing import Any
@@ -25,6 +26,16 @@ EINSUM = "gemm"
 
 
 def run(job: dict[str, Any]) -> dict[str, Any]:
+    """What `_costs` says of a job, in a temporary folder of its own, since the tool leaves two files per job."""
+    before = tempfile.tempdir
+    with tempfile.TemporaryDirectory() as tempfile.tempdir:
+        try:
+            return _costs(job)
+        finally:
+            tempfile.tempdir = before
+
+
+def _costs(job: dict[str, Any]) -> dict[str, Any]:
     """`architecture`, the nodes of the tool's description from the outermost memory, each with its `type`; bits of an `operand` and of an
     `accumulator`; `m`, `n`, `k`; whether loops may be `imperfect`, with a last turn that is shorter -> energy in pJ, seconds by component,
     and actions by component and tensor, in its units."""
