@@ -30,6 +30,7 @@ SIMULATORS = {
     "archgym.simulator_wrappers:StoredTable",
     "archgym.simulator_wrappers:Tabulated",
     "archgym.simulators.accelerator.attention:AttentionAccelerator",
+    "archgym.simulators.accelerator.backends.accelforge:AccelForge",
     "archgym.simulators.accelerator.backends.scalesim:ScaleSim",
     "archgym.simulators.accelerator.backends.zigzag:ZigZag",
     "archgym.simulators.accelerator.heterogeneous:HeterogeneousAccelerator",

@@ -15,7 +15,7 @@ from archgym.simulators.accelerator.backends.environments import install as make
 def install(
     name: Annotated[str, typer.Argument(metavar="BACKEND", help=f"Simulator: {' or '.join(BACKENDS)}.")],
 ) -> None:
-    """Install a real simulator in an environment of its own; about half a minute and half a gigabyte.
+    """Install a real simulator in an environment of its own; about a minute, half to one gigabyte.
 
     archgym backends install scalesim
     """

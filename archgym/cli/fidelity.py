@@ -6,6 +6,8 @@ each comparison is printed where it is not given. The accelerator model's record
 
     archgym fidelity accelerator --data DIR \\
         --record archgym/simulators/accelerator/fidelity/records/accelerator_fidelity.json
+    archgym fidelity accelerator --live accelforge \\
+        --record archgym/simulators/accelerator/fidelity/records/accelforge_mapper.json
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 import numpy as np
 import typer
 
+from archgym.cli.fidelity_mapper import print_mapper
 from archgym.cli.measuring import (
     COMPILING_S,
     Seed,
@@ -34,12 +37,13 @@ from archgym.cli.measuring import (
 )
 from archgym.cli.options import ChartFile, check_file
 from archgym.cli.screen import fact_sheet, heading, new_table, print_to_copy, stdout
-from archgym.errors import ArchGymError, whole
+from archgym.errors import ArchGymError, unknown, whole
 from archgym.files.charts import check_chart, write_chart
 from archgym.files.paths import check_writable, write_atomically
 from archgym.progress import parts, progress_bar
 from archgym.simulators.accelerator.fidelity import accelerator as arrays
 from archgym.simulators.accelerator.fidelity import attention as published
+from archgym.simulators.accelerator.fidelity import mapper
 from archgym.simulators.accelerator.fusemax import LENGTHS, MODELS
 from archgym.text import percent, significant
 
@@ -286,44 +290,71 @@ def _write_points(found: Fidelity, file: BinaryIO) -> None:
 NOT_VALIDATED = (
     ("Stalls", "cycles where the NoC or off-chip memory binds; only computation is compared"),
     ("Joules", "simulators' constants differ 2 to 10 times; compare designs under one table"),
-    ("Dataflows", "traffic and L1 accesses of eyeriss (row-stationary) and of outputs or inputs that stay"),
+    ("Dataflows", "traffic of eyeriss (row-stationary) and of convolutions on shidiannao; accesses to L1"),
     ("Area", "all of it: memories are CACTI's and multiply-adders Horowitz's, their sum was not compared"),
 )
 
 
+LIVE = ("scalesim", "accelforge")  # the first is meant by --live alone
+
+
 def accelerator(
+    tool: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[TOOL]", help="Tool for --live: scalesim or accelforge.", show_default="scalesim"
+        ),
+    ] = None,
     data: Annotated[
         Path | None, typer.Option(metavar="DIR", help=f"Folder with {', '.join(arrays.COMPARED)}.")
     ] = None,
     live: Annotated[
         bool,
         typer.Option(
-            "--live", help=f"Also run {arrays.LIVE_RUNS} random cases through the installed SCALE-Sim."
+            "--live",
+            help=f"Also run the installed tool: {arrays.LIVE_RUNS} random cases in SCALE-Sim, or "
+            f"{mapper.LAYERS} layers in accelforge, some minutes.",
         ),
     ] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Seed for the random cases.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed for the cases.")] = 0,
     record: Annotated[
-        Path | None, typer.Option(metavar="FILE.json", help="File for the comparison with --data.")
+        Path | None,
+        typer.Option(
+            metavar="FILE.json", help="File for the comparison with --data, or by --live accelforge."
+        ),
     ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the differences as JSON.")] = False,
 ) -> None:
     """Compare the accelerator model with the tables of other simulators; without --data, as recorded.
 
     archgym fidelity accelerator
     """
+    ran = _tool_to_run(tool, live)
     if record is not None:
-        if data is None:
+        if (data is not None) == (ran == "accelforge"):
             raise ArchGymError(
-                "--record writes the comparison with --data DIR: give the folder of tables too"
+                "--record writes one comparison: give the folder of tables (--data DIR), or --live accelforge"
             )
         record = check_writable(record)
     found = _found(arrays.RECORD, arrays.compare, data)
-    runs = None
-    if live:
+    runs, mapped = None, dict(json.loads(mapper.RECORD.read_text(encoding="utf-8")))
+    if ran is not None:
         with progress_bar() as progress:
-            runs = arrays.run_live(seed, progress)
+            if ran == "scalesim":
+                runs = arrays.run_live(seed, progress)
+            else:
+                mapped = mapper.run_live(seed, progress)
+    if record is not None:
+        written = partial(_write_json, found) if data is not None else partial(_write_mapped, mapped)
+        write_atomically(record, written)
+    if as_json:
+        print(json.dumps(_accelerator_as_json(found, mapped, runs)))
+        return
     console = stdout()
     _heading(console, "Accelerator model", data)
     _print_accelerator(console, found)
+    console.print()
+    print_mapper(console, mapped, recorded=ran != "accelforge")
     if runs is not None:
         console.print()
         _print_live(console, runs, seed)
@@ -331,9 +362,44 @@ def accelerator(
     console.print("Not validated", style="bold")
     console.print(fact_sheet(NOT_VALIDATED), style="dim")
     if record is not None:
-        write_atomically(record, partial(_write_json, found))
         console.print()
         print_to_copy("Written to", str(record))
+
+
+def _tool_to_run(tool: str | None, live: bool) -> str | None:
+    """The tool to run, if any.
+
+    Raises:
+        ArchGymError: an unknown tool, or one without --live.
+    """
+    if tool is not None and tool not in LIVE:
+        raise unknown("tool of --live", tool, LIVE)
+    if tool is not None and not live:
+        raise ArchGymError(f"{tool} is run with --live: archgym fidelity accelerator --live {tool}")
+    return (tool or LIVE[0]) if live else None
+
+
+def _accelerator_as_json(
+    found: dict[str, Any], mapped: dict[str, Any], runs: list[dict[str, Any]] | None
+) -> dict[str, Any]:
+    """Numbers of rows and largest differences: of counts in counts, of energies and traffic relative."""
+    tables = [found[name]["rows"] for name in ("scalesim", "maestro")]
+    energy, own = found["accelforge_nvdla"]["overall"], mapped["summary"]["free"]["differences"]
+    live = {f"mapper_{name}": max(-each["least"], each["largest"]) for name, each in own.items()}
+    counts = {"scalesim": found["scalesim"]["largest"], "maestro": found["maestro"]["largest"]}
+    if runs is not None:
+        counts["scalesim_live"] = {"all": max(run["difference"] for run in runs)}
+    return {
+        "rows": sum(tables) + energy["rows"] + len(found["zigzag"]["names"]),
+        "largest_relative_difference": {"energy": energy["largest"], **live},
+        "largest_difference": counts,
+        "spearman": {"zigzag": found["zigzag"]["spearman"], "accelforge": energy["spearman"]},
+        "mapper": mapped["summary"],
+    }
+
+
+def _write_mapped(found: dict[str, Any], file: BinaryIO) -> None:
+    file.write(mapper.record_of(found).encode("utf-8"))
 
 
 def _write_json(found: dict[str, Any], file: BinaryIO) -> None:
@@ -387,7 +453,14 @@ def _print_accelerator(console: Console, found: dict[str, Any]) -> None:
             f"{_rank(order['spearman_compulsory'])} by off-chip traffic that nothing avoids, alone: a weak "
             "check",
         ),
-        ("", f"{_rank(order['spearman_45nm'])} with the 45nm table, whose buffer costs ten times ZigZag's"),
+        (
+            "",
+            f"{_rank(order['spearman_45nm'])} with the 45nm table, whose 2 MB buffer is one bank",
+        ),
+        (
+            "",
+            f"{_rank(order['spearman_45nm_banked'])} with 45nm_banked: banks of 128 KB, as ZigZag's has",
+        ),
     )
     console.print(fact_sheet(orders), style="dim")
 

@@ -6,8 +6,9 @@ An array of processing elements (PEs) with small memories, a global buffer, an o
 memory runs a neural network layer by layer. Its costs depend on the mapping of a layer to the array (the
 dataflow), the data that fit the buffer, and the bottleneck among computation, on-chip network and memory. The
 simulator is an analytical model (`archgym.simulators.accelerator`) whose compute cycles equal SCALE-Sim's and
-MAESTRO's; `archgym fidelity accelerator` shows the accuracy of the rest. With `backend="scalesim"` or
-"zigzag" the real tools simulate every design, after `archgym backends install scalesim`.
+MAESTRO's; `archgym fidelity accelerator` shows the accuracy of the rest. With `backend="accelforge"`
+(Timeloop's successor), "scalesim" or "zigzag" the real tools simulate every design, after `archgym backends
+install accelforge`.
 
 ## Action Space
 `MultiDiscrete([6, 6, 6, 6, 9, 6, 7, 3, 2, 5])`: 14,696,640 designs. Designs are infeasible if L1 is too small
@@ -44,7 +45,7 @@ The accuracy of a precision is not modelled: fix it with `fixed={"precision": "f
 | 8 | compute_cycles: cycles of computation alone | 1 | lower |
 | 9 | bound: main bottleneck; 1 computation, 2 on-chip network, 3 off-chip memory | 1 | |
 
-SCALE-Sim and ZigZag report some of them (`archgym backends list`).
+accelforge, SCALE-Sim and ZigZag report some of them (`archgym backends list`).
 
 ## Rewards
 -log(edp / reference), minus log(area_mm2 / limit) where the area exceeds its limit (likewise power and
@@ -62,9 +63,9 @@ After one design (`horizon=1`), or after `horizon` designs.
 |---|---|---|---|
 | workload | str or Workload | "resnet18" | name from `archgym workloads`, or path of an .onnx or .csv file |
 | dimensions | dict or None | None | sizes of dynamic dimensions of an .onnx file, e.g. {"batch": 1} |
-| technology | str | "45nm" | table of energies and areas: "45nm", "65nm", or the path of your own |
+| technology | str | "45nm" | energies and areas: "45nm", "45nm_banked", "65nm", or a path |
 | fixed | dict or None | None | parameters to hold constant, e.g. {"precision": "fp16"} |
-| backend | str | "model" | analytical model, or a tool ("scalesim", "zigzag"), minutes per design |
+| backend | str | "model" | analytical model, or a tool ("accelforge", "scalesim", "zigzag"), slower |
 | area_mm2 | float or None | 16.0 | limit on area_mm2 (the median design has 17 mm2); None for no limit |
 | power_w | float or None | None | limit on power_w |
 | latency_s | float or None | None | limit on latency_s |
@@ -104,7 +105,7 @@ from archgym.simulators.accelerator.model import Accelerator
 from archgym.simulators.accelerator.tiling import compulsory_words
 from archgym.simulators.accelerator.workloads import Dimensions
 
-BACKENDS = ("scalesim", "zigzag")
+BACKENDS = ("accelforge", "scalesim", "zigzag")
 
 
 def accelerator(

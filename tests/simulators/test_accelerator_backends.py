@@ -29,12 +29,21 @@ from archgym.files.paths import data_folder, make_folder
 from archgym.files.results import Records
 from archgym.simulator_wrappers.parallel import Isolated
 from archgym.simulators.accelerator import backends, systolic
-from archgym.simulators.accelerator.backends import ScaleSim, ZigZag, backend_simulator, environments
-from archgym.simulators.accelerator.backends.jobs import gemms
+from archgym.simulators.accelerator.backends import (
+    AccelForge,
+    ScaleSim,
+    ZigZag,
+    backend_simulator,
+    environments,
+)
+from archgym.simulators.accelerator.backends.accelforge import architecture, job, mac, memory, pe_array
+from archgym.simulators.accelerator.backends.jobs import Gemm, gemms
 from archgym.simulators.accelerator.backends.session import WORKERS, Session
 from archgym.simulators.accelerator.backends.tool import Tool, key_of
 from archgym.simulators.accelerator.backends.zigzag import hardware
-from archgym.simulators.accelerator.design import accelerator_space
+from archgym.simulators.accelerator.design import PRECISIONS, Precision, accelerator_space
+from archgym.simulators.accelerator.energy import load_energy_table
+from archgym.simulators.accelerator.fidelity.accelerator import nvdla_like
 from archgym.simulators.accelerator.layers import Layer
 from archgym.simulators.accelerator.workloads import Workload
 from archgym.testing import check_simulator
@@ -66,6 +75,17 @@ def run(job):
 ZIGZAG = """
 def run(job):
     return {"cycles": 2.5 * job["m"], "energy_pj": 3.0 * job["n"], "off_chip_accesses": 1.0 * job["k"]}
+"""
+
+ACCELFORGE = """
+def run(job):
+    with open(home + "/asked", "a") as file:
+        file.write("x")
+    m, n, k, rate = job["m"], job["n"], job["k"], job["architecture"][0]["actions"][0]["throughput"]
+    assert rate == 1
+    off_chip = m * k * job["operand"] + m * n * job["accumulator"]
+    seconds = {"off_chip": off_chip, "buffer": 5.0, "network": 2 * off_chip, "l1": 3.0, "mac": 1.5 * m}
+    return {"energy_pj": 1e4 * m * n, "seconds": seconds, "actions": {}}
 """
 
 WORKLOAD = Workload(
@@ -429,7 +449,12 @@ def test_zigzag_adds_up_groups_and_repeats_in_si_units(stand_in):
 
 @POSIX
 @pytest.mark.parametrize(
-    ("kind", "name", "code"), [(ScaleSim, "scalesim", SCALESIM), (ZigZag, "zigzag", ZIGZAG)]
+    ("kind", "name", "code"),
+    [
+        (AccelForge, "accelforge", ACCELFORGE),
+        (ScaleSim, "scalesim", SCALESIM),
+        (ZigZag, "zigzag", ZIGZAG),
+    ],
 )
 def test_the_simulators_keep_the_contract_and_their_canonical_designs_have_equal_results(
     stand_in, kind, name, code
@@ -451,11 +476,13 @@ def test_the_simulators_keep_the_contract_and_their_canonical_designs_have_equal
 def test_a_simulator_s_specification_follows_its_layers(stand_in):
     stand_in("scalesim", SCALESIM)
     stand_in("zigzag", ZIGZAG)
+    stand_in("accelforge", ACCELFORGE)
     other = Workload("small", "", "", None, WORKLOAD.layers[:2])
-    for kind in (ScaleSim, ZigZag):
+    for kind in (AccelForge, ScaleSim, ZigZag):
         assert kind(WORKLOAD).specification["jobs"] == kind(WORKLOAD).specification["jobs"]
         assert kind(WORKLOAD).specification["jobs"] != kind(other).specification["jobs"]
-    assert ZigZag(WORKLOAD).specification["jobs"] != ZigZag(WORKLOAD, technology="65nm").specification["jobs"]
+    for kind in (AccelForge, ZigZag):
+        assert kind(WORKLOAD).specification["jobs"] != kind(WORKLOAD, technology="65nm").specification["jobs"]
 
 
 @POSIX
@@ -487,6 +514,73 @@ def test_a_backend_is_cached_and_survives_tools_that_hang(stand_in, monkeypatch,
     again = backend_simulator("scalesim", "resnet18")
     assert evaluate(again)["cached"]
     again.close()
+
+
+@POSIX
+@pytest.mark.parametrize("double_buffering", [False, True])
+def test_accelforge_adds_up_groups_and_repeats_and_final_results_are_as_wide_as_operands(
+    stand_in, double_buffering
+):
+    stand_in("accelforge", ACCELFORGE)
+    simulator, table = AccelForge(WORKLOAD), load_energy_table("45nm")
+    expected = dict.fromkeys(("cycles", "energy_j", "dram_bytes", "compute_cycles"), 0.0)
+    buffer_pj = sum(float(cost) for cost in table.sram_pj_per_byte(64 * 1024))
+    for m, n, k, count in ((37, 101, 59, 3), (20, 16, 30, 3)):
+        off_chip = m * k + m * n  # bytes of an operand, in place of 4 per result
+        terms = 1.5 * m, (2 * (m * k + 4 * m * n) - 3 * m * n) / 32, off_chip / 20
+        expected["cycles"] += count * (max(terms) if double_buffering else sum(terms))
+        pj = 1e4 * m * n - 3 * m * n * (buffer_pj + table.noc_pj_per_byte + table.dram_pj_per_byte)
+        expected["energy_j"] += 1e-12 * count * pj
+        expected["dram_bytes"] += count * off_chip
+        expected["compute_cycles"] += count * 1.5 * m
+    expected["latency_s"] = expected["cycles"] / 800e6
+    expected["edp"] = expected["energy_j"] * expected["latency_s"]
+    expected["utilization"] = 3 * (37 * 101 * 59 + 20 * 16 * 30) / (expected["cycles"] * 512)
+    found = evaluate(simulator, double_buffering=double_buffering)
+    assert found["feasible"]
+    assert {name: found[name] for name in expected} == pytest.approx(expected, rel=1e-12)
+    simulator.close()
+
+
+@POSIX
+def test_accelforge_is_asked_once_for_all_bandwidths_and_clocks(stand_in, tmp_path):
+    stand_in("accelforge", ACCELFORGE)
+    simulator = AccelForge(WORKLOAD)
+    designs = [{}, {"dram_gb_s": 4}, {"noc_bytes_per_cycle": 16}, {"clock_mhz": 200}, {"dataflow": "nvdla"}]
+    cycles = [evaluate(simulator, double_buffering=False, **each)["cycles"] for each in designs]
+    assert len(set(cycles)) == 4 and cycles[-1] == cycles[0]  # the last is the first under another name
+    assert (tmp_path / "accelforge" / "asked").read_text() == "xx"
+    evaluate(simulator, double_buffering=False, buffer_kb=128)
+    assert (tmp_path / "accelforge" / "asked").read_text() == "xxxx"
+    failure = evaluate(simulator, dataflow="shidiannao")["failure"]
+    assert failure.startswith("accelforge is given arrays where one operand stays; choose dataflow nvdla, ")
+    simulator.close()
+
+
+@pytest.mark.parametrize(
+    ("dataflow", "stays", "columns", "rows"),
+    [
+        ("nvdla", "weight", "input", "output"),
+        ("systolic_os", "output", "input", "weight"),
+        ("systolic_is", "input", "weight", "output"),
+    ],
+)
+def test_the_architecture_that_accelforge_is_given_is_the_design(dataflow, stays, columns, rows):
+    table = load_energy_table("45nm")
+    nodes = architecture(DESIGN | {"dataflow": dataflow, "double_buffering": False}, table)
+    off_chip, buffer, network, array, l1, multiplier = nodes
+    assert [node["type"] for node in nodes] == ["Memory", "Memory", "Toll", "Container", "Memory", "Compute"]
+    assert (off_chip["size"], buffer["size"], l1["size"]) == ("inf", 8 * 64 * 1024, 8 * 128)
+    assert [side["fanout"] for side in array["spatial"]] == [32, 16]
+    assert [side["reuse"] for side in array["spatial"]] == [columns, rows]
+    assert (l1["tensors"], buffer["tensors"]) == ({"keep": stays}, {"keep": "All"})
+    assert off_chip["actions"][0]["energy"] == pytest.approx(7.03e-12)  # of a bit, in 45 nm
+    assert buffer["actions"][0]["energy"] == pytest.approx(25.8695e-12 / 64)
+    assert network["actions"][0]["energy"] == pytest.approx(1e-12 * table.noc_pj_per_byte / 8)
+    assert multiplier["actions"][0]["energy"] == pytest.approx(0.3e-12)
+    halved = architecture(DESIGN | {"dataflow": dataflow}, table)
+    assert halved[1]["size"] == buffer["size"] // 2
+    assert halved[1]["actions"] == buffer["actions"]  # the memory itself is as large
 
 
 def test_the_hardware_that_zigzag_is_given_is_the_design():
@@ -562,7 +656,7 @@ def test_the_blocks_that_scalesim_is_given_add_up_to_the_whole(
 # --- environments ---
 
 
-@pytest.mark.parametrize("make", [ScaleSim, ZigZag])
+@pytest.mark.parametrize("make", [AccelForge, ScaleSim, ZigZag])
 def test_a_backend_that_is_not_installed_says_how_to_install_it(home, make):
     name = make.__name__.lower()
     with pytest.raises(
@@ -596,6 +690,7 @@ def pretend(home, tmp_path, monkeypatch):
         inside = f'case "$*" in "-I -m pip"*install*) {pip};; "-I -m pip"*freeze*) echo tool==1.0;; *) {start};; esac'
         program(tmp_path / "inside", inside)
         venv = f'echo venv >> {tmp_path}/made; rm -rf "$4"; mkdir -p "$4/bin"; cp {tmp_path}/inside "$4/bin/python"'
+        monkeypatch.delenv("ARCHGYM_PYTHON", raising=False)
         monkeypatch.setattr(sys, "executable", str(program(tmp_path / "python", venv)))
         return home / "backends" / "scalesim"
 
@@ -826,3 +921,44 @@ def test_live_zigzag_reproduces_recorded_runs_of_its_own_tpu_like(live):
         assert found["cycles"] == float(row["latency_cyc"])
         assert found["energy_pj"] == pytest.approx(float(row["energy_pJ"]), rel=1e-12)
     session.close()
+
+
+def test_live_accelforge_reproduces_recorded_runs_of_its_nvdla_template(live):
+    path = DATA / "accelforge_nvdla.csv"
+    if not path.exists():
+        pytest.skip("needs the shared data folder (accelforge_nvdla.csv)")
+    live("accelforge")
+    chip, session = nvdla_like(), Session(environments.python_of("accelforge"), "accelforge")
+    with open(path) as file:
+        rows = list(csv.DictReader(file))
+    for row in rows[1::15]:
+        nodes = [
+            memory("off_chip", "inf", (chip.dram_read_pj, chip.dram_write_pj), "All"),
+            memory("buffer", 8 * int(row["gb_bytes"]), (chip.read_pj, chip.write_pj), "All"),
+            pe_array(192, 32, "weight", least_use=0.0),
+            memory("l1", 8, (0.0, 0.0), "weight"),
+            mac(chip.mac_pj),
+        ]
+        gemm = Gemm(*(int(row[size]) for size in "MNK"))
+        found = session.ask(job(gemm, Precision(1, 1), nodes, imperfect=False))
+        assert 1e-12 * found["energy_pj"] == pytest.approx(float(row["energy_J"]), rel=1e-6)
+    session.close()
+
+
+def test_live_accelforge_answers_within_what_is_possible(live):
+    live("accelforge")
+    simulator = AccelForge(WORKLOAD)
+    compulsory = sum(count * (m * k + k * n + m * n) for (m, n, k), count in gemms(WORKLOAD.layers).items())
+    small = evaluate(simulator, buffer_kb=16)
+    large = [evaluate(simulator, dataflow=each) for each in ("systolic_ws", "systolic_os", "systolic_is")]
+    for found in (small, *large):
+        assert found["feasible"]
+        assert 0 < found["utilization"] <= 1
+        assert found["dram_bytes"] >= compulsory
+        assert found["cycles"] >= found["compute_cycles"]
+    assert [found["dram_bytes"] for found in large] == pytest.approx([compulsory] * 3)
+    wider = evaluate(simulator, precision="fp32")
+    assert wider["dram_bytes"] >= PRECISIONS["fp32"].operand_bytes * compulsory
+    assert wider["energy_j"] > evaluate(simulator)["energy_j"]
+    assert evaluate(simulator, dram_gb_s=4)["cycles"] > evaluate(simulator, dram_gb_s=256)["cycles"]
+    simulator.close()

@@ -69,7 +69,7 @@ def test_designs_that_do_not_fit_are_failures_with_reasons():
         ({"technology": "5nm"}, "unknown energy table '5nm'"),
         (
             {"backend": "timeloop"},
-            "unknown backend of archgym/Accelerator-v0 'timeloop'; known: model, scalesim, zigzag",
+            "unknown backend of archgym/Accelerator-v0 'timeloop'; known: model, accelforge, scalesim, zigzag",
         ),
         ({"backend": "scalesim", "technology": "65nm"}, "technology and fixed go with backend='model'"),
         ({"backend": "scalesim"}, "archgym backends install scalesim"),

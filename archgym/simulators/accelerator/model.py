@@ -311,7 +311,7 @@ class Accelerator(Simulator):
 
     Args:
         workload: workload by name (`archgym workloads`) or path (.onnx, .csv), or a Workload.
-        technology: energy table by name ("45nm", "65nm") or path.
+        technology: energy table by name ("45nm", "45nm_banked", "65nm") or path.
         fixed: parameters to hold constant, e.g. {"precision": "fp16"}.
         dimensions: sizes of dynamic dimensions of an .onnx file, e.g. {"batch": 1}; see `load_onnx`.
 

@@ -36,8 +36,8 @@ an axis. Folds and input pixels of an output axis are
 
 A matrix multiplication on shidiannao has the words of systolic_os. A partial sum leaves the array `passes`
 times, and returns after all but the last. Validated: cycles of the first three against MAESTRO, those of
-systolic_* against SCALE-Sim, words of nvdla against accelforge. Not validated: words of shidiannao and
-eyeriss, accesses to L1.
+systolic_* against SCALE-Sim, words of nvdla and systolic_* against accelforge. Not validated: words of
+shidiannao and eyeriss, accesses to L1.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Real simulators as backends of the accelerator environments: SCALE-Sim and ZigZag, each in its own virtual
-environment.
+"""Real simulators as backends of the accelerator environments: accelforge, SCALE-Sim and ZigZag, each in its
+own virtual environment.
 
 Their requirements conflict with each other's and with archgym's, so each runs under its own Python
 (`environments`), in one process per simulator (`session`), one matrix multiplication at a time (`tool`).
@@ -16,14 +16,19 @@ from archgym.files.paths import data_folder, make_folder
 from archgym.simulator import Simulator
 from archgym.simulator_wrappers import Cached
 from archgym.simulator_wrappers.parallel import Isolated
+from archgym.simulators.accelerator.backends.accelforge import AccelForge
 from archgym.simulators.accelerator.backends.environments import BACKENDS
 from archgym.simulators.accelerator.backends.scalesim import ScaleSim
 from archgym.simulators.accelerator.backends.zigzag import ZigZag
 from archgym.simulators.accelerator.workloads import Dimensions, Workload
 
-__all__ = ["BACKENDS", "ScaleSim", "ZigZag", "backend_simulator"]
+__all__ = ["BACKENDS", "AccelForge", "ScaleSim", "ZigZag", "backend_simulator"]
 
-SIMULATORS: dict[str, type[ScaleSim] | type[ZigZag]] = {"scalesim": ScaleSim, "zigzag": ZigZag}
+SIMULATORS: dict[str, type[AccelForge] | type[ScaleSim] | type[ZigZag]] = {
+    "accelforge": AccelForge,
+    "scalesim": ScaleSim,
+    "zigzag": ZigZag,
+}
 TIMEOUT_S = 1800.0  # for all layers of one design
 
 
@@ -33,7 +38,7 @@ def backend_simulator(
     """A backend in a worker process, with results stored on disk.
 
     Args:
-        name: "scalesim" or "zigzag".
+        name: "accelforge", "scalesim" or "zigzag".
         workload, dimensions: arguments of `load_workload`.
 
     Raises:

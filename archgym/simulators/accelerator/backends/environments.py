@@ -3,7 +3,8 @@
 `locks/NAME.txt` lists the tool and its requirements with versions and hashes of files. pip installs these
 alone, and only wheels, so that no package runs code during the installation.
 
-An environment contains its own path and cannot be built elsewhere and moved. The marker, written last, makes
+An environment is made from the Python that `interpreters.find_python` finds: most often the running one.
+It contains its own path and cannot be built elsewhere and moved. The marker, written last, makes
 it complete: an environment without it, or of a different lock, is made again.
 """
 
@@ -14,7 +15,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,6 +25,7 @@ from archgym.errors import ArchGymError, SimulatorUnavailable, unknown
 from archgym.files.paths import data_folder, make_folder, write_atomically
 from archgym.processes.children import Child, last_words
 from archgym.progress import Progress, silent
+from archgym.simulators.accelerator.backends.interpreters import Version, find_python
 from archgym.simulators.accelerator.backends.session import Session
 
 MARKER = "archgym.json"
@@ -41,12 +42,14 @@ class Backend:
         gives: reported metrics, in words.
         seconds_per_layer: typical time of a new matrix multiplication, in words.
         dataflows: simulated dataflows of the design space, in words.
+        python: oldest Python that it runs under.
     """
 
     tool: str
     gives: str
     seconds_per_layer: str
     dataflows: str
+    python: Version = (3, 11)
 
     @property
     def version(self) -> str:
@@ -55,6 +58,13 @@ class Backend:
 
 
 BACKENDS = {
+    "accelforge": Backend(
+        "accelforge==1.0.467",
+        gives="cycles, energy, off-chip traffic, utilization",
+        seconds_per_layer="0.5 to 2 s",
+        dataflows="nvdla, systolic_ws, systolic_os, systolic_is",
+        python=(3, 12),
+    ),
     "scalesim": Backend(
         "scalesim==3.0.0",
         gives="cycles without stalls, utilization",
@@ -98,10 +108,10 @@ def install(name: str, *, progress: Progress = silent) -> Path:
 
 def _build(name: str, place: Path, progress: Progress) -> None:
     """Make an environment."""
-    tool, python = BACKENDS[name].tool, _python(place)
+    backend, python = BACKENDS[name], _python(place)
     progress("making an environment", 0.0)
     _run(
-        [sys.executable, "-m", "venv", "--clear", str(place)],
+        [find_python(backend.python, name), "-m", "venv", "--clear", str(place)],
         f"cannot make an environment for {name} in {place}",
     )
     collected = 0
@@ -117,7 +127,7 @@ def _build(name: str, place: Path, progress: Progress) -> None:
 
     pip = [str(python), "-I", "-m", "pip", "--disable-pip-version-check", "--no-input"]
     locked = ["--require-hashes", "--only-binary", ":all:", "--no-deps", "-r", str(_lock(name))]
-    _run([*pip, "install", "--progress-bar", "off", *locked], f"pip cannot install {tool}", read)
+    _run([*pip, "install", "--progress-bar", "off", *locked], f"pip cannot install {backend.tool}", read)
     progress("starting it", 0.9)
     Session(python, name).close()  # checks that the tool can be imported
     packages = _run([*pip, "freeze"], "pip cannot list what it installed")
