@@ -131,6 +131,37 @@ def test_known_prefixes_give_what_fresh_runs_give(make):
     assert other.tree.runs == 0  # from the file
 
 
+def truth_table(path):
+    """A 3-bit multiplier as sums of products, in which `resub` sees in which order gates were made."""
+    inputs = " ".join(f"x{i}" for i in range(6))
+    lines = [".model product", f".inputs {inputs}", f".outputs {' '.join(f'y{o}' for o in range(6))}"]
+    for output in range(6):
+        lines.append(f".names {inputs} y{output}")
+        lines += [
+            "".join(str(v >> i & 1) for i in range(6)) + " 1"
+            for v in range(64)
+            if (v & 7) * (v >> 3) >> output & 1
+        ]
+    path.write_text("\n".join([*lines, ".end"]) + "\n")
+    return path
+
+
+@needs_abc
+def test_a_pass_depends_on_the_graph_alone(make, tmp_path):
+    circuit = truth_table(tmp_path / "product.blif")
+    row, prefix, other = (
+        design(passes, 4)
+        for passes in (["refactor", "refactor", "resub"], ["refactor", "refactor"], ["balance"])
+    )
+    at_once, in_parts = make(circuit, slots=4, cache=False), make(circuit, slots=4, cache=False)
+    found = at_once.evaluate_indices(row)
+    in_parts.evaluate_indices(np.concatenate([prefix, other]))  # the program reads the prefix from a file
+    assert same(in_parts.evaluate_indices(row), found)
+    script = at_once.script(row[0]).partition("strash; ")[2]
+    counts = by_hand(tmp_path, at_once.circuit.content, script, ".blif")
+    assert [found[name][0] for name in COUNTS] == counts
+
+
 @needs_abc
 def test_graphs_that_memory_no_longer_has_are_made_again(make, monkeypatch):
     rows = random_designs(8, 5)
@@ -162,6 +193,22 @@ def test_a_result_that_is_not_the_circuit_is_a_failed_row(make, monkeypatch):
 
 
 @needs_abc
+def test_a_proof_that_takes_too_long_fails_the_row_and_is_not_kept(make, monkeypatch):
+    row, real, asked = design(["rewrite"], 2), Abc.run, []
+
+    def undecided(self, command, timeout_s=None):
+        asked.append(command)
+        return "Networks are UNDECIDED." if "cec" in command else real(self, command, timeout_s)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Abc, "run", undecided)
+        found = make(slots=2).evaluate_indices(row)
+    assert not found["feasible"][0] and "could not be proven" in found["failure"][0]
+    assert [command.split()[1] for command in asked if "cec" in command] == ["&get;", "cec"]
+    assert make(slots=2).evaluate_indices(row)["feasible"][0]
+
+
+@needs_abc
 def test_a_pass_that_hangs_costs_one_row_and_the_next_runs(make, monkeypatch, tmp_path):
     monkeypatch.setenv(VARIABLE, str(stand_in(tmp_path / "abc", "resub;")))
     simulator = make(slots=2, timeout_s=1.0)
@@ -184,6 +231,31 @@ def test_a_pass_that_ends_the_program_costs_one_row(make, monkeypatch, tmp_path)
     found = simulator.evaluate_indices(rows)
     assert found["feasible"].tolist() == [False, True]
     assert "in 'refactor;" in found["failure"][0]
+
+
+@needs_abc
+def test_a_program_that_is_killed_from_outside_is_started_again(make):
+    rows = random_designs(3, 4)
+    expected = make(slots=4, cache=False).evaluate_indices(rows)
+    simulator = make(slots=4, cache=False)
+    for row in rows:
+        (process,) = simulator.tree.abc._processes
+        for one in psutil.Process(process.child.pid).children():
+            one.kill()
+        simulator.evaluate_indices(row[None])
+    assert simulator.tree.abc.starts == 4
+    assert same(simulator.evaluate_indices(rows), expected)
+
+
+@needs_abc
+def test_a_program_that_is_gone_ends_the_search(make, monkeypatch, tmp_path):
+    program = stand_in(tmp_path / "abc", "resub;", "exit 1")
+    monkeypatch.setenv(VARIABLE, str(program))
+    simulator = make(slots=2, cache=False)
+    assert not simulator.evaluate_indices(design(["resub"], 2))["feasible"][0]
+    program.unlink()
+    with pytest.raises(SimulatorUnavailable, match=r"cannot be started|does not start"):
+        simulator.evaluate_indices(design(["balance"], 2))
 
 
 def test_without_the_program_one_line_names_the_extra(monkeypatch, tmp_path):
@@ -280,13 +352,20 @@ def test_a_killed_process_leaves_no_program_and_a_whole_file(make):
         process.stdout.readline()
     below = psutil.Process(process.pid).children(recursive=True)
     assert any("abc" in one.name() for one in below)
+    (folder,) = {one.cwd() for one in below if "abc" in one.name()}
     process.send_signal(signal.SIGKILL)
     process.wait()
     _, alive = psutil.wait_procs(below, timeout=10)
     assert not alive
+    assert os.path.exists(folder)
+    os.utime(f"{folder}/lock", (0, 0))
     rows = random_designs(4, 6, seed=5)
-    found = make("random-7", slots=6).evaluate_indices(rows)
+    simulator = make("random-7", slots=6)
+    assert not os.path.exists(folder) and simulator.tree.abc.folder.exists()
+    found = simulator.evaluate_indices(rows)
+    os.utime(simulator.tree.abc.folder / "lock", (0, 0))
     assert same(found, make("random-7", slots=6, cache=False).evaluate_indices(rows))
+    assert simulator.tree.abc.folder.exists()  # it is old, but in use
 
 
 @needs_abc

@@ -23,9 +23,10 @@ import tempfile
 import time
 import weakref
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from archgym.errors import ArchGymError, SimulatorUnavailable
 from archgym.processes.children import Child, last_words, run, wait
@@ -37,6 +38,7 @@ MEMORY_BYTES = 8 << 30  # address space of the process
 START_S = 30.0
 OUTPUT = 1 << 22  # bytes of one answer
 COMMANDS = 20_000  # commands after which a new process starts, since the program keeps a history of them
+FOLDER, LOCK = "archgym-abc-", "lock"
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -91,6 +93,10 @@ def _version(program: Path, modified: int) -> str:
     return f"{found[0].strip()} {hashlib.sha256(program.read_bytes()).hexdigest()[:16]}"
 
 
+class Killed(ArchGymError):
+    """The process was killed from outside, which is not the command's fault."""
+
+
 class Abc:
     """One process of ABC, started by the first command.
 
@@ -117,7 +123,8 @@ class Abc:
         self.starts = 0  # processes so far: what one had read, the next has not
         self._mark, self._commands = "", 0
         self._processes: list[_Process] = []  # one at most
-        self.folder = Path(tempfile.mkdtemp(prefix="archgym-abc-", dir=_memory_folder()))
+        self.folder = _make_folder()
+        self._lock = _locked(self.folder / LOCK)  # until this process ends
         self._finalizer = weakref.finalize(self, _release, self._processes, str(self.folder), os.getpid())
         for name, content in (files or {}).items():
             self.write(name, content)
@@ -150,7 +157,7 @@ class Abc:
             timeout_s: time limit, seconds; by default that of the constructor.
 
         Raises:
-            ArchGymError: it took longer, or ended the process.
+            ArchGymError: it took longer, or ended the process; `Killed` where something else ended it.
             SimulatorUnavailable: the program cannot be started.
         """
         if not self._processes:
@@ -221,7 +228,8 @@ class Abc:
         except EOFError:
             ending = process.child.end()
             _end(self._processes)
-            raise ArchGymError(f"ABC {ending} in {command!r}") from None
+            kind = Killed if ending.killed else ArchGymError
+            raise kind(f"ABC {ending} in {command!r}") from None
         except BaseException:
             _end(self._processes)
             raise
@@ -281,7 +289,31 @@ _ERROR = re.compile(
 )
 
 
-def _memory_folder() -> str | None:
-    """A folder in memory for circuits on their way; None for the system's temporary folder."""
-    folder = "/dev/shm"
-    return folder if os.path.isdir(folder) and os.access(folder, os.W_OK | os.X_OK) else None
+def _make_folder() -> Path:
+    """A new folder for circuits on their way, in memory where the system has such a place; folders of killed
+    processes are removed.
+    """
+    place = "/dev/shm"
+    if not (os.path.isdir(place) and os.access(place, os.W_OK | os.X_OK)):
+        place = tempfile.gettempdir()
+    for abandoned in Path(place).glob(f"{FOLDER}*"):
+        with suppress(OSError):  # gone, or another user's
+            old = time.time() - (abandoned / LOCK).lstat().st_mtime > 60  # not one that is just being made
+            if old and (lock := _locked(abandoned / LOCK)) is not None:
+                shutil.rmtree(abandoned, ignore_errors=True)
+                lock.close()
+    return Path(tempfile.mkdtemp(prefix=FOLDER, dir=place))
+
+
+def _locked(path: Path) -> BinaryIO | None:
+    """A file that this process has locked; None where another has."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
+    file = os.fdopen(descriptor, "r+b")
+    try:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (ImportError, OSError):
+        file.close()
+        return None
+    return file

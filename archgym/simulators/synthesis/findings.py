@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from archgym.errors import SimulatorUnavailable
 from archgym.registry import Finding
@@ -13,6 +14,7 @@ def findings() -> Iterator[Finding]:
     """One check: ABC and its version."""
     try:
         program = find_abc()
-        yield Finding("Tools", "ABC", "ok", f"{version_of(program)} at {program}")
+        place = str(program).replace(str(Path.home()), "~", 1)
+        yield Finding("Tools", "ABC", "ok", f"{version_of(program)} at {place}")
     except SimulatorUnavailable as error:
         yield Finding("Tools", "ABC", "missing", str(error), "logic synthesis beyond its tables", INSTALL)

@@ -5,8 +5,9 @@
 
 No edge is run twice, by this process or by others that share the file of results, and a sequence runs from
 its longest known prefix. A pass depends on the structure alone: `backup; restore` after it copies the graph,
-which puts ABC in the condition that writing and reading the graph does (without it, `resub` sees the order in
-which earlier passes made the gates, and one ten-pass sequence in a hundred ends differently). By hand:
+which puts ABC in the condition that writing and reading the graph does. Without it `resub` sees the order in
+which earlier passes made the gates: that changes one ten-pass sequence in a hundred on circuits from truth
+tables, none of 600 on ours. By hand:
 
     read CIRCUIT; strash; backup; restore; PASS; backup; restore; PASS; backup; restore; ... print_stats
 
@@ -22,14 +23,14 @@ import re
 import struct
 import zlib
 from collections import OrderedDict
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from archgym.errors import ArchGymError
+from archgym.errors import ArchGymError, SimulatorUnavailable
 from archgym.files.results import Records
-from archgym.simulators.synthesis.abc import Abc, printed_error
+from archgym.simulators.synthesis.abc import Abc, Killed, printed_error
 from archgym.simulators.synthesis.space import LUT_INPUTS, PASSES
 
 COPY = "backup; restore"
@@ -41,6 +42,8 @@ _EDGE = struct.Struct("<16sII")
 _AND = re.compile(r"\band\s*=\s*(\d+)\s+lev\s*=\s*(\d+)")
 _LUT = re.compile(r"\bnd\s*=\s*(\d+)\b.*?\blev\s*=\s*(\d+)")
 _MAPPED = re.compile(r"\bArea\s*=\s*([\d.]+).*?\bDelay\s*=\s*([\d.]+) ps")
+
+T = TypeVar("T")
 
 
 class State(NamedTuple):
@@ -80,7 +83,7 @@ class Tree:
         self.forget()
         self._new: dict[bytes, bytes | str] = {}
         self._held: tuple[int, bytes] | None = None  # process of the program, and the graph that it holds
-        self._root_file = b""  # digest of the root as a file in the program's folder
+        self._root_written = False  # to a file in the program's folder
         self.root = self._read_root(digest)
 
     def walk(self, sequence: Sequence[int]) -> list[State]:
@@ -97,6 +100,8 @@ class Tree:
                 if found is None:
                     found = self._carry_out(key, states, sequence[: step + 1])
                 states.append(found)
+        except SimulatorUnavailable:
+            raise
         except ArchGymError as error:
             raise PassFailed(str(error), states) from error
         finally:
@@ -128,7 +133,7 @@ class Tree:
         """
         if state.digest == self.root.digest:
             return ""
-        limit = f"-T {max(1, int(self.abc.timeout_s))} root.aig"
+        limit = f"-T {max(1, int(self.abc.timeout_s / 2))} root.aig"  # before the process is ended
         for what, command in (("&cec", f"&get; &cec {limit}"), ("cec", f"cec -n {limit}")):
             found = self._fact(what, self.root.digest, state, sequence, command, _VERDICT)
             if found[0] == "equivalent":
@@ -180,12 +185,24 @@ class Tree:
         if key in self._failed:
             raise ArchGymError(self._failed[key])
         try:
-            self._hold(states, sequence)
-            self.runs += 1
-            return self._take(key, self._run(f"{PASSES[sequence[-1]]}; {SHOW}"), "a pass")
+            return self._try_again(lambda: self._run_pass(key, states, sequence))
+        except SimulatorUnavailable:
+            raise
         except ArchGymError as error:
             self._failed[key] = str(error)
             raise
+
+    def _run_pass(self, key: bytes, states: list[State], sequence: Sequence[int]) -> State:
+        self._hold(states, sequence)
+        self.runs += 1
+        return self._take(key, self._run(f"{PASSES[sequence[-1]]}; {SHOW}"), "a pass")
+
+    def _try_again(self, job: Callable[[], T]) -> T:
+        """The result of a job, at the second attempt if the program was killed in the first."""
+        try:
+            return job()
+        except Killed:
+            return job()
 
     def _run(self, command: str) -> str:
         held, self._held = self._held, None  # unless the command succeeds
@@ -242,24 +259,28 @@ class Tree:
             record = self.records.get([key]).get(key)
             found = None if record is None else json.loads(record)
         if found is None:
-            self._hold(self.walk(sequence), sequence)
-            if "cec" in what and self._root_file != self.root.digest:
-                graph = self.graph(self.root)
-                assert graph is not None
-                self.abc.write("root.aig", graph)
-                self._root_file = self.root.digest
-            # the program keeps the graph as its backup
-            answer = self._run(f"backup; {command}; restore")
+            states = self.walk(sequence)
+            answer = self._try_again(lambda: self._show(states, sequence, command))
             matches = pattern.findall(answer)
             if not matches:
                 raise ArchGymError(f"ABC's {command!r} printed no {what}: {answer[-200:]!r}")
             found = list(matches[-1]) if isinstance(matches[-1], tuple) else [matches[-1]]
-            self._new[key] = json.dumps(found)
-            self._flush()
+            if found[0] != "UNDECIDED":  # which depends on the time that it had
+                self._new[key] = json.dumps(found)
+                self._flush()
         if len(self._facts) >= EDGES:
             self._facts.clear()
         self._facts[key] = found
         return found
+
+    def _show(self, states: list[State], sequence: Sequence[int], command: str) -> str:
+        self._hold(states, sequence)
+        if "root.aig" in command and not self._root_written:
+            graph = self.graph(self.root)
+            assert graph is not None  # the root is kept
+            self.abc.write("root.aig", graph)
+            self._root_written = True
+        return self._run(f"backup; {command}; restore")  # the graph stays, as a copy of itself
 
     def _keep(self, digest: bytes, graph: bytes) -> None:
         self._graph_bytes += len(graph) - len(self._graphs.pop(digest, b""))
