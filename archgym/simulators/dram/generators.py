@@ -1,4 +1,4 @@
-"""Generated traces of memory requests by name, with parameters and a seed: "random", "row_hits:hits=0.8,seed=3".
+"""Generated traces of memory requests by name, with parameters and a seed: "random", "hot_rows:rows=8".
 
 Addresses are those of 64-byte requests to the first GiB; a row holds 8 KiB, neighbouring rows are in
 neighbouring banks, and the same bank returns every 64 KiB (`archgym.simulators.dram.traces`). The kinds:

@@ -184,7 +184,7 @@ def _parsed(name: str, text: str, capacity: int) -> Trace:
         addresses.append(int(address, 16))
         if addresses[-1] >= capacity:
             raise ArchGymError(
-                f"expected addresses below {capacity:#x}, the size of the memory, got 0x{address} in line {number}"
+                f"expected addresses below {capacity:#x}, the memory's size, got 0x{address} in line {number}"
             )
         cycles.append(int(cycle))
         writes.append(kind[0] in "wW")

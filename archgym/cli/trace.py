@@ -1,0 +1,113 @@
+"""`archgym trace`: the requests of a trace, as a memory controller sees them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from archgym.cli.options import check_file
+from archgym.cli.screen import fact_sheet, heading, new_table, print_to_copy, stdout
+from archgym.simulators.dram.generators import list_generators
+from archgym.simulators.dram.statistics import CLOCK_HZ, LINE_BYTES, WINDOW, TraceStatistics, describe
+from archgym.simulators.dram.traces import SUFFIX, Trace, load_trace, write_trace
+from archgym.text import assignments, percent, significant
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_BAR = 24  # characters of the longest bar
+_PEAK = 12.8e9  # bytes per second of the data bus: 64 bytes in 4 cycles
+
+
+def trace(
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[FILE|NAME]",
+            help="A .stl file, or a generated trace such as row_hits:hits=0.8; without, a list of these.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar=f"FILE{SUFFIX}", help="File to write the trace to.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the statistics as JSON.")] = False,
+) -> None:
+    """Describe a trace of memory requests: reads and writes, arrivals, rows, banks and locality.
+
+    archgym trace random:writes=0.3 --out random.stl
+    """
+    if name is None:
+        _print_all(as_json)
+        return
+    if out is not None:
+        check_file("--out", out, SUFFIX)
+    found = load_trace(name)
+    statistics = describe(found)
+    if as_json:
+        print(json.dumps({"name": found.name, "digest": found.digest, **statistics.to_dict()}))
+    else:
+        _show(stdout(), found, statistics)
+    if out is not None:
+        write_trace(found, out)
+        if not as_json:
+            print_to_copy("Trace", str(out))
+
+
+def _print_all(as_json: bool) -> None:
+    """The kinds of generated traces and their parameters."""
+    kinds = list_generators()
+    if as_json:
+        print(json.dumps(kinds))
+        return
+    console = stdout()
+    heading(console, "Generated traces", "NAME, or NAME:parameter=value,...")
+    common = set.intersection(*(set(each) for each in kinds.values())) | {"writes"}
+    table = new_table("Name", "Its parameters")
+    for kind, parameters in kinds.items():
+        table.add_row(kind, assignments({k: v for k, v in parameters.items() if k not in common}))
+    console.print(table)
+    console.print()
+    shared: dict[str, Any] = {k: v for k, v in kinds["random"].items() if k in common}
+    console.print(fact_sheet([("All kinds", assignments(shared)), ("One of them", "archgym trace NAME")]))
+
+
+def _show(console: Console, found: Trace, of: TraceStatistics) -> None:
+    heading(console, found.name, f"{of.requests:,} requests of {LINE_BYTES} bytes")
+    console.print(fact_sheet(_facts(of)))
+    console.print()
+    table = new_table("Bank>", "Requests>", "Hits>", "Conflicts>", "Share")
+    largest = max(of.banks["share"])
+    for bank, (share, hits, conflicts) in enumerate(
+        zip(of.banks["share"], of.banks["hits"], of.banks["conflicts"], strict=True)
+    ):
+        bar = "─" * round(_BAR * share / largest)
+        table.add_row(str(bank), percent(share), percent(hits), percent(conflicts), bar)
+    console.print(table)
+    console.print()
+    hits = "the row that its bank has open, in order of arrival"
+    console.print(fact_sheet([("Hits", hits), ("Conflicts", "another row is open")]), style="dim")
+
+
+def _facts(of: TraceStatistics) -> list[tuple[str, str]]:
+    turns = f"{of.turnarounds:,} changes of direction"
+    rate = of.bytes_s / _PEAK
+    bursts = f"{of.bursts:,}, the longest of {of.longest_burst:,} requests"
+    facts = {
+        "Reads": f"{of.reads:,} ({percent(of.reads / of.requests)})",
+        "Writes": f"{of.writes:,} ({percent(of.writes / of.requests)}), {turns}",
+        "Arrivals": f"{of.cycles:,} cycles, {significant(1e6 * of.cycles / CLOCK_HZ, 4)} us at 800 MHz; "
+        f"{significant(of.bytes_s / 1e9, 3)} GB/s, {significant(rate, 3)} times the data bus",
+        "Bursts": f"{bursts}; pauses up to {of.longest_pause:,} cycles"
+        if of.bursts > 1
+        else "one without a pause",
+        "Late": f"{of.late:,} requests at a cycle that had passed: they arrive at once" if of.late else "",
+        "Rows": f"{of.rows:,} distinct, {significant(of.requests / of.rows, 3)} requests each",
+        "Open page": f"{percent(of.hits)} hits, {percent(of.misses)} first of a bank, "
+        f"{percent(of.conflicts)} conflicts",
+        "Locality": f"{percent(of.near)} to a row of the {WINDOW} requests before; "
+        f"{percent(of.repeated)} to a line requested before",
+    }
+    return [(title, text) for title, text in facts.items() if text]
