@@ -103,7 +103,7 @@ def _facts(of: TraceStatistics) -> list[tuple[str, str]]:
         "Bursts": f"{bursts}; pauses up to {of.longest_pause:,} cycles"
         if of.bursts > 1
         else "one without a pause",
-        "Late": f"{of.late:,} requests at a cycle that had passed: they arrive at once" if of.late else "",
+        "Late": f"{of.late:,} at a cycle that had passed, which arrive at once" if of.late else "",
         "Rows": f"{of.rows:,} distinct, {significant(of.requests / of.rows, 3)} requests each",
         "Open page": f"{percent(of.hits)} hits, {percent(of.misses)} first of a bank, "
         f"{percent(of.conflicts)} conflicts",

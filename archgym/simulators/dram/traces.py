@@ -35,7 +35,7 @@ from archgym.simulators.dram.generators import (
     is_generated,
     list_generators,
 )
-from archgym.text import one_line, shown
+from archgym.text import one_line, printable
 
 SUFFIX = ".stl"
 MOST_BYTES = 64 << 20
@@ -110,7 +110,7 @@ def load_trace(trace: str | os.PathLike[str] | Trace, capacity: int = MEMORY_BYT
         found = trace
     elif isinstance(trace, str) and is_generated(trace):
         found = Trace(trace, *generate(trace))
-    elif isinstance(trace, os.PathLike) or (isinstance(trace, str) and _is_path(trace)):
+    elif isinstance(trace, os.PathLike) or (isinstance(trace, str) and is_trace(trace)):
         return _read_once(*_state(Path(trace).expanduser()), capacity)
     else:
         raise unknown("trace", trace, [*list_generators(), f"FILE{SUFFIX}"])
@@ -122,8 +122,9 @@ def load_trace(trace: str | os.PathLike[str] | Trace, capacity: int = MEMORY_BYT
     return found
 
 
-def _is_path(trace: str) -> bool:
-    return trace.endswith(SUFFIX) or os.sep in trace or Path(trace).is_file()
+def is_trace(trace: str) -> bool:
+    """Whether a text is the name of a generated trace or a path, whatever is there."""
+    return is_generated(trace) or trace.endswith(SUFFIX) or os.sep in trace or Path(trace).is_file()
 
 
 def _state(path: Path) -> tuple[Path, int, int]:
@@ -158,10 +159,10 @@ def read_trace(path: str | os.PathLike[str], capacity: int = MEMORY_BYTES) -> Tr
             content = file.read(MOST_BYTES + 1)
     except FileNotFoundError:
         raise ArchGymError(
-            f"no trace at {shown(str(path))}; expected a file of requests in the form {_FORM}"
+            f"no trace at {printable(str(path))}; expected a file of requests in the form {_FORM}"
         ) from None
     except (OSError, ValueError) as error:
-        raise ArchGymError(f"cannot read the trace {shown(str(path))}: {reason_of(error)}") from error
+        raise ArchGymError(f"cannot read the trace {printable(str(path))}: {reason_of(error)}") from error
     if len(content) > MOST_BYTES:
         raise ArchGymError(f"expected a trace of at most {MOST_BYTES >> 20} MiB, got more in {path}")
     try:
