@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from archgym.cli.options import check_file
-from archgym.cli.screen import fact_sheet, heading, new_table, print_to_copy, stdout
+from archgym.cli.screen import end_interrupted, fact_sheet, heading, new_table, print_to_copy, stdout
+from archgym.errors import ArchGymError
+from archgym.progress import progress_bar
+from archgym.simulator_wrappers.parallel import Parallel
+from archgym.simulators.dram import ControllerModel
 from archgym.simulators.dram.generators import list_generators
 from archgym.simulators.dram.statistics import CLOCK_HZ, LINE_BYTES, WINDOW, TraceStatistics, describe
+from archgym.simulators.dram.tabulate import check_name, keep_table
 from archgym.simulators.dram.traces import SUFFIX, Trace, load_trace, write_trace
 from archgym.text import assignments, percent, significant
 
@@ -33,13 +39,22 @@ def trace(
     out: Annotated[
         Path | None, typer.Option(metavar=f"FILE{SUFFIX}", help="File to write the trace to.")
     ] = None,
+    table: Annotated[
+        bool, typer.Option("--table", help="Make the table of all controllers on it, by the model.")
+    ] = False,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that make the table.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print the statistics as JSON.")] = False,
 ) -> None:
     """Describe a trace of memory requests: reads and writes, arrivals, rows, banks and locality.
 
+    With --table, archgym/DramController-v0 takes it as trace=NAME, all optima known; Ctrl-C keeps what is
+    done, and the same command goes on.
+
     archgym trace random:writes=0.3 --out random.stl
     """
     if name is None:
+        if out is not None or table:
+            raise ArchGymError("--out and --table go with a trace: name it")
         _print_all(as_json)
         return
     if out is not None:
@@ -54,6 +69,25 @@ def trace(
         write_trace(found, out)
         if not as_json:
             print_to_copy("Trace", str(out))
+    if table:
+        _make_table(found, workers, as_json)
+
+
+def _make_table(found: Trace, workers: int, as_json: bool) -> None:
+    """Make and keep the table of a trace."""
+    check_name(found)
+    model = ControllerModel(found)
+    simulator = model if workers == 1 else Parallel(model, workers=workers)
+    try:
+        with progress_bar() as progress, closing(simulator):
+            path, made = keep_table(simulator, found, progress)
+    except KeyboardInterrupt:
+        end_interrupted("the same command goes on where it stopped")
+    if not as_json:
+        lowest = significant(made.figures[:, 0].min() / 1e6, 4)
+        facts = f"{len(made.outcome):,} designs, {len(made.figures):,} outcomes, lowest latency {lowest} us"
+        stdout().print(fact_sheet([("Designs", facts)]))
+        print_to_copy("Table", str(path))
 
 
 def _print_all(as_json: bool) -> None:

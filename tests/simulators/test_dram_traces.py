@@ -129,7 +129,7 @@ def test_huge_files_and_what_is_no_file_are_refused(tmp_path, monkeypatch):
     for path, reason in ((tmp_path, "it is a folder"), (tmp_path / "none.stl", "no trace at .*none.stl")):
         with pytest.raises(ArchGymError, match=reason):
             load_trace(path)
-    with pytest.raises(ArchGymError, match="cannot write|cannot be written|no folder|not exist"):
+    with pytest.raises(ArchGymError, match="the folder .* does not exist|cannot write"):
         write_trace(make([0]), tmp_path / "none" / "one.stl")
 
 
@@ -149,7 +149,7 @@ def test_a_trace_is_an_immutable_value():
     for wrong in ({"cycles": [1, 0]}, {"cycles": [-1, 0]}, {"cycles": [1]}, {"writes": [True]}):
         with pytest.raises(ArchGymError, match="expected"):
             make([0, 64], **wrong)
-    with pytest.raises(ArchGymError, match="0 to|1 to"):
+    with pytest.raises(ArchGymError, match="trace of 1 to 1,000,000 requests, got 0"):
         make([])
     with pytest.raises(ArchGymError, match="address 0x80, beyond the memory of 128 bytes"):
         load_trace(make([0, 128]), capacity=128)

@@ -162,6 +162,7 @@ def test_the_shipped_studies_are_of_the_published_size():
         "vision-transformer",
         "plain-cnn",
         "systems",
+        "dram-traces",
     }
 
 

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from archgym.simulators.dram.generators import BANKS, LINE_BYTES, ROW_BYTES
-from archgym.simulators.dram.traces import Trace
+from archgym.simulators.dram.traces import Trace, trace_features
 
 WINDOW = 64
 BURST_CYCLES = 4  # of a request on the data bus: 8 transfers, 2 in each cycle
@@ -102,6 +102,29 @@ def describe(trace: Trace) -> TraceStatistics:
         longest_pause=int(pauses.max(initial=0)),
         banks=_by_bank(bank, hit, conflict),
     )
+
+
+def features(trace: Trace) -> dict[str, float]:
+    """What tells traces apart for an agent, by name: `trace_features`, and
+
+    open_hits     share of hits under open pages
+    near          share with a request to its row among the 64 before
+    repeated      share of requests to a line that was requested before
+    turnarounds   share of requests of the other kind than the one before
+    banks         entropy of the banks' shares in bit: 3 where all eight are used evenly
+    burst_count   log2 of the number of bursts
+    """
+    of = describe(trace)
+    share = np.array([each for each in of.banks["share"] if each])
+    return {
+        **trace_features(trace),
+        "open_hits": of.hits,
+        "near": of.near,
+        "repeated": of.repeated,
+        "turnarounds": of.turnarounds / of.requests,
+        "banks": float(-(share * np.log2(share)).sum()) + 0.0,
+        "burst_count": float(np.log2(of.bursts)),
+    }
 
 
 def _row_hits(rows: npt.NDArray[np.int64]) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:

@@ -21,7 +21,7 @@ from archgym.progress import Progress, silent
 from archgym.simulator import Simulator
 from archgym.simulators.dram.model import BYTES_S, PER_UNIT
 from archgym.simulators.dram.space import METRICS, SPACE
-from archgym.simulators.dram.table import COLUMNS, Table, save_table
+from archgym.simulators.dram.table import COLUMNS, SHIPPED_TABLES, Table, save_table
 from archgym.simulators.dram.traces import Trace
 from archgym.space import Indices
 
@@ -39,7 +39,7 @@ def tabulate(simulator: Simulator, trace: Trace, progress: Progress = silent) ->
         progress: function of (current step, share done).
 
     Raises:
-        ArchGymError: a design without a result, more than 65,535 outcomes, or a folder that cannot be written.
+        ArchGymError: a design without a result, too many outcomes, a folder that cannot be written.
     """
     representative = _representatives(simulator)
     distinct = np.unique(representative)
@@ -76,12 +76,21 @@ def table_path(trace: Trace) -> Path:
     return data_folder("dram", f"{trace.name}.npz")
 
 
+def check_name(trace: Trace) -> None:
+    """Refuse a trace with the name of a table that ships, or one that cannot be a file's."""
+    if trace.name in SHIPPED_TABLES or not trace.name or "/" in trace.name:
+        raise ArchGymError(
+            f"expected a trace with a name of its own, got {trace.name!r}; give its file another name"
+        )
+
+
 def keep_table(simulator: Simulator, trace: Trace, progress: Progress = silent) -> tuple[Path, Table]:
     """Make a table in the data folder; `DramController(trace.name)` finds it.
 
     Raises:
         ArchGymError: as `tabulate`.
     """
+    check_name(trace)
     path = table_path(trace)
     make_folder(path.parent)
     table = tabulate(simulator, trace, progress)
