@@ -43,7 +43,7 @@ from archgym.errors import unknown
 from archgym.simulator import Simulator
 from archgym.simulators.compiler import CompilerError
 from archgym.simulators.dram.engines import DESIGN, OUTCOME, Outcomes, Requests, compiled, simulate_compiled
-from archgym.simulators.dram.memories import DEFAULT, Memory, load_memory
+from archgym.simulators.dram.memories import DEFAULT_MEMORY, Memory, load_memory
 from archgym.simulators.dram.merging import Answers, representatives
 from archgym.simulators.dram.space import METRICS, SPACE
 from archgym.simulators.dram.traces import Trace, load_trace, trace_features
@@ -75,7 +75,7 @@ class ControllerModel(Simulator):
     def __init__(
         self,
         trace: str | os.PathLike[str] | Trace = "random",
-        memory: str | os.PathLike[str] | Memory = DEFAULT,
+        memory: str | os.PathLike[str] | Memory = DEFAULT_MEMORY,
         engine: str = "auto",
     ):
         if engine not in ENGINES:

@@ -29,7 +29,7 @@ from archgym.files.archive import digest
 from archgym.simulators.parallelism.files import check_format, check_keys, positive, read_json
 
 FORMAT = "archgym memory 1"
-DEFAULT = "ddr3-1600-1gb-x8"
+DEFAULT_MEMORY = "ddr3-1600-1gb-x8"
 FOLDER = Path(__file__).parent / "memories"
 CYCLES = ("RCD", "RP", "RL", "WL", "CCD", "RTP", "RAS", "RC", "RRD", "FAW", "WTR", "WR", "REFI", "RFC")
 CURRENTS = ("IDD0", "IDD2N", "IDD3N", "IDD4R", "IDD4W", "IDD5")

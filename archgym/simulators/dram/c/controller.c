@@ -657,7 +657,7 @@ static int64_t completion(const Timing *m, int command) {
     case RD: case RDA: return m->rl + m->burst + 1;
     case WR: case WRA: return m->wl + m->burst + m->wr;
     case ACT: return m->rcd;
-    case REFAB: return m->rfc;
+    case REFAB: return m->rfc - m->rp + 1;
     default: return m->rp;
     }
 }
