@@ -44,14 +44,13 @@ from archgym.simulator import Simulator
 from archgym.simulators.compiler import CompilerError
 from archgym.simulators.dram.engines import DESIGN, OUTCOME, Outcomes, Requests, compiled, simulate_compiled
 from archgym.simulators.dram.memories import DEFAULT_MEMORY, Memory, load_memory
-from archgym.simulators.dram.merging import Answers, representatives
+from archgym.simulators.dram.merging import CATEGORIES, Answers, representatives
 from archgym.simulators.dram.space import METRICS, SPACE
 from archgym.simulators.dram.traces import Trace, load_trace, trace_features
 from archgym.space import Array, Indices
 
 ENGINES = ("auto", "c", "numpy")
 MODEL = 1  # version of the model, which its results depend on
-_CATEGORIES = ("page_policy", "scheduler", "scheduler_buffer", "resp_queue", "refresh_policy", "arbiter")
 
 
 class ControllerModel(Simulator):
@@ -84,7 +83,7 @@ class ControllerModel(Simulator):
         self.trace = load_trace(trace, self.memory.capacity)
         self.engine = _engine(engine)
         self.requests = Requests.of(self.trace, self.memory)
-        self._answers = Answers(self._simulate)
+        self._answers = Answers(self._simulate, self.requests.mixed)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_answers": None}
@@ -92,7 +91,7 @@ class ControllerModel(Simulator):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self.engine = _engine("auto")
-        self._answers = Answers(self._simulate)
+        self._answers = Answers(self._simulate, self.requests.mixed)
 
     def _simulate(self, designs: Any) -> Outcomes:
         return simulate_compiled(self.requests, designs)
@@ -102,7 +101,7 @@ class ControllerModel(Simulator):
         unique, inverse = np.unique(self.canonical(indices), axis=0, return_inverse=True)
         values = self.space.decode(unique)
         columns = [
-            unique[:, self.space.names.index(name)] if name in _CATEGORIES else values[name]
+            unique[:, self.space.names.index(name)] if name in CATEGORIES else values[name]
             for name in DESIGN
         ]
         outcomes = self._answers.outcomes(np.stack(columns, axis=1).astype(np.int32))
@@ -110,7 +109,7 @@ class ControllerModel(Simulator):
         return {**found, "feasible": np.ones(len(indices), bool)}
 
     def _metrics(self, outcomes: Outcomes) -> dict[str, Array]:
-        """The metrics of outcomes [B, 14], [B] each."""
+        """The metrics of outcomes [B, 19], [B] each."""
         memory, count = self.memory, dict(zip(OUTCOME, outcomes.T, strict=True))
         cycles, ma, writes = memory.cycles, memory.milliamperes, int(self.trace.write.sum())
         reads = len(self.trace) - writes

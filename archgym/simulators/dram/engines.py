@@ -1,8 +1,16 @@
 """The event loop of the controller model in two forms with equal results: compiled C, and NumPy.
 
 A design is a row of int32 values by `DESIGN`, whose categories are numbered as in the design space; what it
-did is a row of int64 values by `OUTCOME`. A limit that was compared with numbers was above those up to
-`*_above` and not above those from `*_reached`: any limit in (above, reached] gives the same events.
+did is a row of int64 values by `OUTCOME`:
+
+    end                      cycle of the last response
+    activations, precharges, refreshes
+    precharged, window       cycles with all banks precharged; cycles until the last command is complete
+    stored_*                 most requests in the buffer when it took another, as each kind of buffer counts
+    overtaken                1 if a request overtook an earlier one
+    chosen                   1 if the schedulers Fifo and FrFcfs would have differed
+    *_above, *_reached       the limit was compared with numbers: it was above those up to the first, and not
+                             above those from the second
 """
 
 from __future__ import annotations
@@ -33,8 +41,11 @@ LIMITS = (
     "refresh_max_postponed",
     "refresh_max_pulledin",
 )
+BUFFERS = ("bankwise", "read_write", "shared")
 OUTCOME = (
     *("end", "activations", "precharges", "refreshes", "precharged", "window"),
+    *(f"stored_{buffer}" for buffer in BUFFERS),
+    *("overtaken", "chosen"),
     *(f"{limit}_{side}" for limit in LIMITS for side in ("above", "reached")),
 )
 
@@ -138,7 +149,7 @@ def compiled() -> ctypes.CDLL:
 
 
 def simulate_compiled(requests: Requests, designs: Designs) -> Outcomes:
-    """What designs did, by the C code: int32 [B, 10] -> int64 [B, 14].
+    """What designs did, by the C code: int32 [B, 10] -> int64 [B, 19].
 
     Raises:
         CompilerError: no C compiler works here.

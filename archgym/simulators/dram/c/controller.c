@@ -2,16 +2,16 @@
 
    Time is in clock cycles. Three parts exchange messages, as the modules of DRAMSys 4.0 do: the player, which
    sends the trace; the arbiter; the controller. A message without delay arrives in the next round of the same
-   cycle, and a round delivers all messages of the round before it. The controller acts once in a round. */
+   cycle; a round delivers all messages of the round before it, of each kind at most one. The controller acts once
+   in a round. */
 
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define NEVER ((int64_t)1 << 60)
+#define NEVER ((int64_t)1 << 60) /* and all that is more */
 #define LONG_AGO (-((int64_t)1 << 40))
-#define BANKS 64   /* most banks */
-#define MESSAGES 8 /* more than the messages to one part in a round */
+#define BANKS 64 /* most banks */
 
 typedef int64_t Cycle;
 
@@ -48,25 +48,25 @@ typedef struct {
     int64_t end;                        /* cycle of the last response */
     int64_t activations, precharges, refreshes;
     int64_t precharged, window;         /* cycles with all banks precharged, and all cycles with a current */
+    int64_t stored[3];                  /* most requests in a buffer that took another, by its kind */
+    int64_t overtaken, chosen;          /* whether a request overtook another; whether schedulers differ */
     Range buffer_size, active, postponed, pulled_in;
 } Outcome;
 
 enum { NONE, ACT, RD, RDA, WR, WRA, PRE, COMMANDS, PREAB, REFAB };
-enum { BEGIN_REQUEST, ARBITRATE_REQUEST, END_REQUEST, BEGIN_RESPONSE, ARBITRATE_RESPONSE, END_RESPONSE };
 
-typedef struct {
-    int32_t kind, request;
-} Message;
-
-typedef struct {
-    Message list[MESSAGES];
-    int count;
-} Mail;
-
-typedef struct {
-    Cycle at; /* or NEVER */
-    int32_t request;
-} Later;
+/* Messages, as a bit set. */
+enum {
+    BEGIN_REQUEST = 1,       /* player to arbiter */
+    ARBITRATE_REQUEST = 2,   /* arbiter to itself */
+    REQUEST_TAKEN = 4,       /* controller to arbiter */
+    NEXT_REQUEST = 8,        /* arbiter to player */
+    BEGIN_RESPONSE = 16,     /* controller to arbiter */
+    ARBITRATE_RESPONSE = 32, /* arbiter to itself */
+    RESPONSE = 64,           /* arbiter to player */
+    END_RESPONSE = 128,      /* player to arbiter */
+    ACT_NOW = 256            /* the controller acts */
+};
 
 typedef struct {
     const Trace *trace;
@@ -76,22 +76,20 @@ typedef struct {
     Cycle now;
     int mixed; /* reads and writes */
 
-    int round, controller_next; /* parity of the round; whether the controller acts in the next one */
-    Mail arbiter_mail[2], player_mail[2];
-    Later request, response, player; /* messages of later cycles: two to the arbiter, one to the player */
-    Cycle offer_at, command_at, data_at; /* times at which the controller acts */
+    int messages;                             /* of the next round */
+    Cycle request_at, response_at, answer_at; /* messages of later cycles, or NEVER */
+    Cycle offer_at, command_at, data_at;      /* cycles in which the controller acts */
 
-    int32_t sent, received;
+    int64_t sent, received;
 
     /* arbiter: requests and responses wait in order, so that counts or arrays suffice */
-    int32_t active, held, arrived, forwarded, next_returned, first_waiting, last_waiting;
-    int channel_busy, player_busy;
+    int32_t active, arrived, forwarded, response, next_returned, first_waiting, last_waiting;
+    int held, channel_busy, player_busy;
     Cycle last_end_request, last_end_response;
-    int32_t *waiting;  /* responses, in order of arrival */
-    uint8_t *answered; /* by request */
+    uint8_t *answered; /* by request: its response has reached the arbiter */
 
     /* controller: its port, its buffer, its queue of responses */
-    int32_t offered, releasing, accepted, stored[2], last_bank;
+    int32_t offered, releasing, accepted, transferred, stored[2], last_bank;
     Cycle offered_at, released_at;
     int32_t bank_head[BANKS], queued[BANKS], *row_head;
     uint8_t *served;
@@ -105,7 +103,7 @@ typedef struct {
     uint64_t proposing; /* bit set of banks with a command */
     int open_banks, busy_banks, last_write;
     Cycle earliest[COMMANDS]; /* of all banks, by command */
-    Cycle may_preab, may_refab, last_acts[4];
+    Cycle may_preab, may_refab, bus, last_acts[4]; /* the command bus is free from `bus` */
     int acts, best, stale; /* bank with the earliest proposal, or -1; whether it must be chosen again */
     Cycle best_at;
 
@@ -117,6 +115,7 @@ typedef struct {
 } State;
 
 static inline Cycle later(Cycle a, Cycle b) { return a > b ? a : b; }
+static inline Cycle sooner(Cycle a, Cycle b) { return a < b ? a : b; }
 
 static inline void raise_to(Cycle *bound, Cycle cycle) {
     if (cycle > *bound) *bound = cycle;
@@ -143,15 +142,10 @@ static inline int at_limit(int64_t number, int64_t limit, Range *range) {
     return 0;
 }
 
-static inline void send(State *s, Mail *mail, int kind, int32_t request) {
-    Mail *next = &mail[s->round ^ 1];
-    next->list[next->count++] = (Message){kind, request};
-}
-
 /* The controller acts at a cycle; of pending ones the earliest remains. */
 static inline void wake(State *s, Cycle *event, Cycle cycle) {
     if (cycle <= s->now) {
-        s->controller_next = 1;
+        s->messages |= ACT_NOW;
         *event = NEVER;
     } else if (cycle < *event) {
         *event = cycle;
@@ -160,15 +154,11 @@ static inline void wake(State *s, Cycle *event, Cycle cycle) {
 
 /* --- buffer and scheduler --- */
 
-static inline int has_space(State *s) {
-    int32_t number, *stored = s->stored;
-    if (s->design.buffer == BANKWISE)
-        number = s->queued[s->last_bank]; /* of the request stored last, not of the one that waits */
-    else if (s->design.buffer == READ_WRITE)
-        number = stored[0] > stored[1] ? stored[0] : stored[1];
-    else
-        number = stored[0] + stored[1];
-    return below(number, s->design.buffer_size, &s->outcome.buffer_size);
+/* The requests that a kind of buffer counts: Bankwise those to the bank of the one stored last, not of the next. */
+static inline int64_t stored(const State *s, int kind) {
+    if (kind == BANKWISE) return s->queued[s->last_bank];
+    if (kind == SHARED) return s->stored[0] + s->stored[1];
+    return s->stored[0] > s->stored[1] ? s->stored[0] : s->stored[1];
 }
 
 /* The first stored request to an open row that is of the last command's kind and overtakes none to its address, else
@@ -184,16 +174,14 @@ static int32_t grouped_hit(const State *s, int32_t first) {
     return first;
 }
 
-/* Whether another stored request hits the row of the one in work. */
-static int further_hit(const State *s, int bank) {
+/* Whether another stored request hits the row of the one in work; in order, whether the next one does. */
+static int further_hit(State *s, int bank) {
     const Trace *t = s->trace;
-    if (s->design.scheduler == IN_ORDER) {
-        int32_t second = t->in_bank[s->bank_head[bank]];
-        return second < s->accepted && t->group[second] == s->open[bank];
-    }
-    int32_t i = t->in_row[s->row_head[s->open[bank]]];
-    while (s->mixed && i < s->accepted && s->served[i]) i = t->in_row[i];
-    return i < s->accepted;
+    int32_t row = s->open[bank], second = t->in_bank[s->bank_head[bank]], other = t->in_row[s->row_head[row]];
+    while (s->mixed && other < s->accepted && s->served[other]) other = t->in_row[other];
+    int next = second < s->accepted && t->group[second] == row, any = other < s->accepted;
+    if (next != any) s->outcome.chosen = 1;
+    return s->design.scheduler == IN_ORDER ? next : any;
 }
 
 /* A bank's next command and the earliest cycle by the bank's own timing. */
@@ -205,8 +193,9 @@ static void propose(State *s, int bank) {
     s->command[bank] = NONE;
     s->stale = 1;
     if (head >= s->accepted || s->blocked[bank]) return;
-    if (row >= 0 && s->design.scheduler != IN_ORDER && s->row_head[row] < s->accepted) {
-        request = s->row_head[row];
+    if (row >= 0 && s->row_head[row] < s->accepted) {
+        if (s->row_head[row] != head) s->outcome.chosen = 1;
+        if (s->design.scheduler != IN_ORDER) request = s->row_head[row];
         if (s->mixed && s->design.scheduler == GROUPED_HITS_FIRST) request = grouped_hit(s, request);
     }
     s->busy_banks += s->current[bank] < 0;
@@ -238,12 +227,12 @@ static void propose_all(State *s) {
 
 /* The bank with the earliest proposal, of equals that of the oldest request. */
 static void choose(State *s) {
-    Cycle at = NEVER;
+    Cycle at = NEVER, free = later(s->bus, s->now);
     int32_t oldest = 0;
     int best = -1;
     for (uint64_t banks = s->proposing; banks; banks &= banks - 1) {
         int bank = __builtin_ctzll(banks);
-        Cycle cycle = later(later(s->proposed[bank], s->earliest[s->command[bank]]), s->now);
+        Cycle cycle = later(later(s->proposed[bank], s->earliest[s->command[bank]]), free);
         int32_t request = s->current[bank];
         int better = (cycle < at) | ((cycle == at) & (request < oldest));
         at = better ? cycle : at;
@@ -255,9 +244,12 @@ static void choose(State *s) {
     s->stale = 0;
 }
 
-static void accept(State *s) {
-    if (s->offered < 0 || s->offered_at > s->now || !has_space(s)) return;
+static void take(State *s) {
     int32_t request = s->offered;
+    for (int kind = 0; kind < 3; kind++) {
+        int64_t number = stored(s, kind);
+        if (number > s->outcome.stored[kind]) s->outcome.stored[kind] = number;
+    }
     int bank = s->trace->bank[request];
     s->accepted = request + 1;
     s->last_bank = bank;
@@ -265,12 +257,18 @@ static void accept(State *s) {
     s->stored[s->trace->write[request]]++;
     propose(s, bank);
     s->stale = 1;
-    send(s, s->arbiter_mail, END_REQUEST, request);
+    s->messages |= REQUEST_TAKEN;
     s->offered = -1;
+}
+
+static inline void accept(State *s) {
+    if (s->offered < 0 || s->offered_at > s->now) return;
+    if (below(stored(s, s->design.buffer), s->design.buffer_size, &s->outcome.buffer_size)) take(s);
 }
 
 static void remove_request(State *s, int bank, int32_t request) {
     const Trace *t = s->trace;
+    s->outcome.overtaken |= request != s->transferred++;
     s->served[request] = 1;
     s->queued[bank]--;
     s->stored[t->write[request]]--;
@@ -297,10 +295,7 @@ static inline void wake_for_data(State *s) {
 }
 
 static void respond(State *s) {
-    if (s->releasing >= 0) {
-        if (s->released_at != s->now) return;
-        s->releasing = -1;
-    }
+    s->releasing = -1;
     Cycle ready = data_time(s);
     if (ready < 0) return;
     if (ready > s->now) {
@@ -310,9 +305,9 @@ static void respond(State *s) {
     int32_t request = s->design.reorder ? s->next_done++ : s->done[s->first_done++];
     s->releasing = request;
     if (s->released_at == s->now) /* one response in a cycle */
-        s->response = (Later){s->now + 1, request};
+        s->response_at = s->now + 1;
     else
-        send(s, s->arbiter_mail, BEGIN_RESPONSE, request);
+        s->messages |= BEGIN_RESPONSE;
     s->released_at = NEVER;
 }
 
@@ -340,7 +335,7 @@ static Cycle refresh(State *s) {
         return s->refresh_at;
     }
     s->refresh_command = s->open_banks ? PREAB : REFAB;
-    s->refresh_proposed = later(later(s->open_banks ? s->may_preab : s->may_refab, s->earliest[NONE]), s->now);
+    s->refresh_proposed = later(later(s->open_banks ? s->may_preab : s->may_refab, s->bus), s->now);
     return s->refresh_proposed;
 }
 
@@ -444,7 +439,7 @@ static void transfer(State *s, int bank, int command) {
 
 static void issue(State *s, int bank, int command) {
     const Timing *m = s->timing;
-    for (int i = 0; i < COMMANDS; i++) raise_to(&s->earliest[i], s->now + 1); /* one command in a cycle */
+    s->bus = s->now + 1;
     if (s->now >= s->last_command) {
         s->last_command = s->now;
         s->last_kind = command;
@@ -467,8 +462,13 @@ static void issue(State *s, int bank, int command) {
 }
 
 static void act(State *s) {
-    respond(s);
+    if (s->releasing < 0 || s->released_at == s->now) respond(s);
     accept(s);
+    if (s->now < s->refresh_at && !s->stale && s->best_at > s->now) { /* no command, and no new proposal */
+        Cycle next = s->best_at < s->refresh_at ? s->best_at : s->refresh_at;
+        if (next < NEVER) wake(s, &s->command_at, next);
+        return;
+    }
     if (s->now >= s->refresh_at) refresh(s);
     if (s->stale) choose(s);
     int waits = 0; /* a command for which it is too early */
@@ -480,8 +480,11 @@ static void act(State *s) {
         if (!waits) issue(s, s->best, s->command[s->best]);
     }
     Cycle next = NEVER;
-    if (s->refresh_at != NEVER) {
-        if (s->now >= s->refresh_at) propose_all(s); /* those of blocked banks end */
+    if (s->now < s->refresh_at) {
+        next = s->refresh_at;
+        s->refresh_command = NONE;
+    } else {
+        propose_all(s); /* those of blocked banks end */
         next = refresh(s);
         if (next <= s->now && waits) next = NEVER;
     }
@@ -498,108 +501,99 @@ static inline void offer(State *s, int32_t request, int delay) {
     if (delay)
         s->offer_at = s->offered_at;
     else
-        s->controller_next = 1;
-}
-
-static inline void answer(State *s, int32_t request, int delay) {
-    if (delay)
-        s->player = (Later){s->now + 1, request};
-    else
-        send(s, s->player_mail, BEGIN_RESPONSE, request);
+        s->messages |= ACT_NOW;
 }
 
 static inline void release(State *s) {
     s->released_at = s->now;
-    s->controller_next = 1;
+    s->messages |= ACT_NOW;
 }
 
-/* Returns the next response that waits, if there is one. */
+/* Hands the next response to the player, if one waits. */
 static inline int answer_next(State *s, int delay) {
     if (s->design.arbiter == ARBITER_REORDER) {
         if (s->next_returned >= s->trace->count || !s->answered[s->next_returned]) return 0;
-        answer(s, s->next_returned++, delay);
+        s->next_returned++;
     } else {
         if (s->first_waiting == s->last_waiting) return 0;
-        answer(s, s->waiting[s->first_waiting++], delay);
+        s->first_waiting++;
     }
+    if (delay)
+        s->answer_at = s->now + 1;
+    else
+        s->messages |= RESPONSE;
     return 1;
 }
 
-static inline void wait_for_player(State *s, int32_t request, int delay) {
+static inline void wait_for_player(State *s, int delay) {
     if (s->design.arbiter == ARBITER_REORDER)
-        s->answered[request] = 1;
+        s->answered[s->response] = 1;
     else
-        s->waiting[s->last_waiting++] = request;
+        s->last_waiting++;
     if (!s->player_busy) s->player_busy = answer_next(s, delay);
 }
 
-static void arbiter(State *s, Message message) {
-    int32_t request = message.request;
-    int simple = s->design.arbiter == SIMPLE;
-    switch (message.kind) {
-    case BEGIN_REQUEST:
-        if (simple) {
-            offer(s, request, 0);
-        } else if (below(s->active, s->design.active, &s->outcome.active)) {
+/* Requests are offered to the controller at once, and wait for it with the player. */
+static void arbiter_simple(State *s, int messages) {
+    if (messages & BEGIN_REQUEST) offer(s, s->sent - 1, 0);
+    if (messages & REQUEST_TAKEN) s->messages |= NEXT_REQUEST;
+    if (messages & BEGIN_RESPONSE) wait_for_player(s, 0);
+    if (messages & END_RESPONSE) {
+        release(s);
+        s->player_busy = answer_next(s, 1);
+    }
+}
+
+/* Requests wait for the controller in the arbiter, up to a number that is active. */
+static void arbiter_active(State *s, int messages) {
+    if (messages & BEGIN_REQUEST) {
+        if (below(s->active, s->design.active, &s->outcome.active)) {
             s->active++;
-            send(s, s->player_mail, END_REQUEST, request);
-            send(s, s->arbiter_mail, ARBITRATE_REQUEST, request);
+            s->messages |= NEXT_REQUEST | ARBITRATE_REQUEST;
         } else {
-            s->held = request;
+            s->held = 1;
         }
-        break;
-    case ARBITRATE_REQUEST:
+    }
+    if (messages & ARBITRATE_REQUEST) {
         s->arrived++;
         if (!s->channel_busy) {
             s->channel_busy = 1;
             offer(s, s->forwarded++, s->last_end_request == s->now);
         }
-        break;
-    case END_REQUEST:
-        if (simple) {
-            send(s, s->player_mail, END_REQUEST, request);
+    }
+    if (messages & REQUEST_TAKEN) {
+        s->last_end_request = s->now;
+        if (s->forwarded < s->arrived)
+            offer(s, s->forwarded++, 1);
+        else
+            s->channel_busy = 0;
+    }
+    if (messages & ARBITRATE_RESPONSE) wait_for_player(s, s->last_end_response == s->now);
+    if (messages & BEGIN_RESPONSE) {
+        s->response = s->releasing;
+        s->messages |= ARBITRATE_RESPONSE;
+        release(s);
+    }
+    if (messages & END_RESPONSE) {
+        s->last_end_response = s->now;
+        if (s->held) {
+            s->held = 0;
+            s->messages |= NEXT_REQUEST | ARBITRATE_REQUEST;
         } else {
-            s->last_end_request = s->now;
-            if (s->forwarded < s->arrived)
-                offer(s, s->forwarded++, 1);
-            else
-                s->channel_busy = 0;
-        }
-        break;
-    case BEGIN_RESPONSE:
-        if (simple) {
-            wait_for_player(s, request, 0);
-        } else {
-            release(s);
-            send(s, s->arbiter_mail, ARBITRATE_RESPONSE, request);
-        }
-        break;
-    case ARBITRATE_RESPONSE: wait_for_player(s, request, s->last_end_response == s->now); break;
-    case END_RESPONSE:
-        if (simple) {
-            release(s);
-        } else {
-            s->last_end_response = s->now;
-            if (s->held >= 0) {
-                send(s, s->player_mail, END_REQUEST, s->held);
-                send(s, s->arbiter_mail, ARBITRATE_REQUEST, s->held);
-                s->held = -1;
-            } else {
-                s->active--;
-            }
+            s->active--;
         }
         s->player_busy = answer_next(s, 1);
-        break;
     }
 }
 
-static void player(State *s, Message message) {
+static void player(State *s, int messages) {
     const Trace *t = s->trace;
-    if (message.kind == BEGIN_RESPONSE) {
-        send(s, s->arbiter_mail, END_RESPONSE, message.request);
+    if (messages & RESPONSE) {
+        s->messages |= END_RESPONSE;
         s->received++;
-    } else if (s->sent < t->count) {
-        s->request = (Later){later(s->now + 1, t->cycle[s->sent]), s->sent};
+    }
+    if (messages & NEXT_REQUEST && s->sent < t->count) {
+        s->request_at = later(s->now + 1, t->cycle[s->sent]);
         s->sent++;
     }
 }
@@ -607,47 +601,33 @@ static void player(State *s, Message message) {
 /* --- a design --- */
 
 static inline Cycle next_event(const State *s) {
-    Cycle at = s->request.at;
-    if (s->response.at < at) at = s->response.at;
-    if (s->player.at < at) at = s->player.at;
-    if (s->offer_at < at) at = s->offer_at;
-    if (s->command_at < at) at = s->command_at;
-    if (s->data_at < at) at = s->data_at;
-    return at;
+    Cycle a = sooner(s->request_at, s->response_at), b = sooner(s->answer_at, s->offer_at);
+    return sooner(sooner(a, b), sooner(s->command_at, s->data_at));
+}
+
+static inline int due(State *s, Cycle *event, int message) {
+    int64_t is = -(int64_t)(*event == s->now); /* no branch, which could not be foreseen */
+    *event |= is & NEVER;
+    return is & message;
 }
 
 /* All rounds of a cycle. */
 static void cycle(State *s) {
-    int acts = 0;
-    Cycle now = s->now, *events[] = {&s->offer_at, &s->command_at, &s->data_at};
-    for (int i = 0; i < 3; i++)
-        if (*events[i] == now) {
-            *events[i] = NEVER;
-            acts = 1;
+    int messages = due(s, &s->request_at, BEGIN_REQUEST) | due(s, &s->response_at, BEGIN_RESPONSE)
+        | due(s, &s->answer_at, RESPONSE) | due(s, &s->offer_at, ACT_NOW) | due(s, &s->command_at, ACT_NOW)
+        | due(s, &s->data_at, ACT_NOW);
+    while (messages) {
+        s->messages = 0;
+        if (messages & ~(ACT_NOW | RESPONSE | NEXT_REQUEST)) {
+            if (s->design.arbiter == SIMPLE)
+                arbiter_simple(s, messages);
+            else
+                arbiter_active(s, messages);
         }
-    for (int first = 1;; first = 0) {
-        Mail *to_arbiter = &s->arbiter_mail[s->round], *to_player = &s->player_mail[s->round];
-        s->controller_next = 0;
-        for (int i = 0; i < to_arbiter->count; i++) arbiter(s, to_arbiter->list[i]);
-        if (first && s->request.at == now) {
-            s->request.at = NEVER;
-            arbiter(s, (Message){BEGIN_REQUEST, s->request.request});
-        }
-        if (first && s->response.at == now) {
-            s->response.at = NEVER;
-            arbiter(s, (Message){BEGIN_RESPONSE, s->response.request});
-        }
-        for (int i = 0; i < to_player->count; i++) player(s, to_player->list[i]);
-        if (first && s->player.at == now) {
-            s->player.at = NEVER;
-            player(s, (Message){BEGIN_RESPONSE, s->player.request});
-        }
-        if (acts) act(s);
-        to_arbiter->count = to_player->count = 0;
+        if (messages & (RESPONSE | NEXT_REQUEST)) player(s, messages);
+        if (messages & ACT_NOW) act(s);
         if (s->received == s->trace->count) return;
-        acts = s->controller_next;
-        s->round ^= 1;
-        if (!acts && !s->arbiter_mail[s->round].count && !s->player_mail[s->round].count) return;
+        messages = s->messages;
     }
 }
 
@@ -663,12 +643,12 @@ static int64_t completion(const Timing *m, int command) {
 }
 
 static void start(State *s, const Trace *t, const Timing *m, const Design *design) {
-    int32_t *waiting = s->waiting, *done = s->done, *row_head = s->row_head;
+    int32_t *done = s->done, *row_head = s->row_head;
     uint8_t *answered = s->answered, *served = s->served;
     Cycle *ready = s->ready;
     int mixed = s->mixed;
     memset(s, 0, sizeof *s);
-    s->waiting = waiting, s->done = done, s->row_head = row_head;
+    s->done = done, s->row_head = row_head;
     s->answered = answered, s->served = served, s->ready = ready, s->mixed = mixed;
     memset(answered, 0, t->count);
     memset(served, 0, t->count);
@@ -676,10 +656,10 @@ static void start(State *s, const Trace *t, const Timing *m, const Design *desig
     memcpy(row_head, t->row_first, t->groups * sizeof *row_head);
     memcpy(s->bank_head, t->bank_first, m->banks * sizeof *s->bank_head);
     s->trace = t, s->timing = m, s->design = *design;
-    s->request = (Later){t->cycle[0], 0};
+    s->request_at = t->cycle[0];
     s->sent = 1;
-    s->response.at = s->player.at = s->offer_at = s->command_at = s->data_at = NEVER;
-    s->held = s->offered = s->releasing = -1;
+    s->response_at = s->answer_at = s->offer_at = s->command_at = s->data_at = NEVER;
+    s->offered = s->releasing = -1;
     s->last_end_request = s->last_end_response = -1;
     s->released_at = NEVER;
     for (int bank = 0; bank < m->banks; bank++) s->open[bank] = s->current[bank] = -1;
@@ -698,13 +678,12 @@ __attribute__((visibility("default"))) int simulate(
     size_t n = trace->count;
     State *s = calloc(1, sizeof *s);
     if (!s) return 1;
-    s->waiting = malloc(n * sizeof *s->waiting);
     s->done = malloc(n * sizeof *s->done);
     s->row_head = malloc(trace->groups * sizeof *s->row_head);
     s->answered = malloc(n);
     s->served = malloc(n);
     s->ready = malloc(n * sizeof *s->ready);
-    int failure = !(s->waiting && s->done && s->row_head && s->answered && s->served && s->ready);
+    int failure = !(s->done && s->row_head && s->answered && s->served && s->ready);
     for (size_t i = 0; i < n; i++) s->mixed |= trace->write[i] != trace->write[0];
     for (int64_t k = 0; k < count && !failure; k++) {
         start(s, trace, timing, &designs[k]);
@@ -721,7 +700,7 @@ __attribute__((visibility("default"))) int simulate(
         all_precharged_until(s, s->outcome.window);
         outcomes[k] = s->outcome;
     }
-    free(s->waiting), free(s->done), free(s->row_head), free(s->answered), free(s->served), free(s->ready);
+    free(s->done), free(s->row_head), free(s->answered), free(s->served), free(s->ready);
     free(s);
     return failure;
 }
