@@ -129,7 +129,7 @@ def test_huge_files_and_what_is_no_file_are_refused(tmp_path, monkeypatch):
     for path, reason in ((tmp_path, "it is a folder"), (tmp_path / "none.stl", "no trace at .*none.stl")):
         with pytest.raises(ArchGymError, match=reason):
             load_trace(path)
-    with pytest.raises(ArchGymError, match="the folder .* does not exist|cannot write"):
+    with pytest.raises(ArchGymError, match="does not exist"):
         write_trace(make([0]), tmp_path / "none" / "one.stl")
 
 
