@@ -18,10 +18,10 @@ from typer.core import TyperGroup
 from typer.testing import CliRunner
 
 from archgym.cli import app
+from archgym.simulators.compiler import CompilerError
 from archgym.simulators.dram.dramsys import MEMORY
 from archgym.simulators.nas import cells as nas
 from archgym.simulators.softmax.fitting import calibrate as calibrating
-from archgym.simulators.softmax.machine.compiler import CompilerError
 from archgym.study.design import Study
 
 ROOT = Path(__file__).parents[1]
