@@ -85,7 +85,7 @@ def _make_table(found: Trace, workers: int, as_json: bool) -> None:
         end_interrupted("the same command goes on where it stopped")
     if not as_json:
         lowest = significant(made.figures[:, 0].min() / 1e6, 4)
-        facts = f"{len(made.outcome):,} designs, {len(made.figures):,} outcomes, lowest latency {lowest} us"
+        facts = f"{len(made.outcome):,}, {len(made.figures):,} distinct outcomes, lowest latency {lowest} us"
         stdout().print(fact_sheet([("Designs", facts)]))
         print_to_copy("Table", str(path))
 
