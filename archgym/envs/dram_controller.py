@@ -152,6 +152,11 @@ def dram_controller(
         _check_table(trace)
         return DramController(str(trace), time_unit)
     if backend == "model":
+        if trace in list_traces() and not is_trace(str(trace)):
+            raise ArchGymError(
+                f"the table of {trace} is here, but not its requests: give trace=, the path of an .stl file "
+                "or the name of a generated trace (archgym trace), or use backend='table'"
+            )
         model = ControllerModel(trace, DEFAULT_MEMORY if memory is None else memory, engine)
         return model if workers == 1 else Parallel(model, workers=workers)
     if executable is None or resources is None:
