@@ -122,6 +122,7 @@ SHORT = [  # what is made small, so that every command ends in seconds
     ),  # of hours
     # of millions of designs
     (r"^archgym optimum (archgym/\S+)", rf"archgym optimum \1 --set 'fixed={json.dumps(FIXED)}'"),
+    (r"\brandom:writes=0\.3\b", "random:writes=0.3,requests=100"),
     (r"/opt/DRAMSys/build/bin/", ""),  # where the tests have it
     (r"/opt/DRAMSys/DRAMSys/library/", ""),
     # .ci/run runs it in full, as README's first command

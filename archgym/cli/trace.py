@@ -15,8 +15,8 @@ from archgym.errors import ArchGymError
 from archgym.progress import progress_bar
 from archgym.simulator_wrappers.parallel import Parallel
 from archgym.simulators.dram import ControllerModel
-from archgym.simulators.dram.generators import list_generators
-from archgym.simulators.dram.statistics import CLOCK_HZ, LINE_BYTES, WINDOW, TraceStatistics, describe
+from archgym.simulators.dram.generators import LINE_BYTES, list_generators
+from archgym.simulators.dram.statistics import CLOCK_HZ, WINDOW, TraceStatistics, describe
 from archgym.simulators.dram.tabulate import check_name, keep_table
 from archgym.simulators.dram.traces import SUFFIX, Trace, load_trace, write_trace
 from archgym.text import assignments, percent, significant
@@ -85,7 +85,7 @@ def _make_table(found: Trace, workers: int, as_json: bool) -> None:
         end_interrupted("the same command goes on where it stopped")
     if not as_json:
         lowest = significant(made.figures[:, 0].min() / 1e6, 4)
-        facts = f"{len(made.outcome):,} designs, {len(made.figures):,} outcomes, lowest latency {lowest} us"
+        facts = f"{len(made.outcome):,}, {len(made.figures):,} distinct outcomes, lowest latency {lowest} us"
         stdout().print(fact_sheet([("Designs", facts)]))
         print_to_copy("Table", str(path))
 
@@ -121,8 +121,8 @@ def _show(console: Console, found: Trace, of: TraceStatistics) -> None:
         table.add_row(str(bank), percent(share), percent(hits), percent(conflicts), bar)
     console.print(table)
     console.print()
-    hits = "the row that its bank has open, in order of arrival"
-    console.print(fact_sheet([("Hits", hits), ("Conflicts", "another row is open")]), style="dim")
+    meaning = "the row that its bank has open, in order of arrival"
+    console.print(fact_sheet([("Hits", meaning), ("Conflicts", "another row is open")]), style="dim")
 
 
 def _facts(of: TraceStatistics) -> list[tuple[str, str]]:

@@ -91,10 +91,11 @@ Features of a context are statistics of its trace (`archgym.simulators.dram.stat
 the model, found by `python -m archgym.envs.contexts.dram_controller`.
 
 ## Known optimum
-Exact for every objective, from the table. On cloud-1, of the distinct designs, 160 tie for the lowest latency,
-576 others for the lowest power, and 160 others for both and for edp. With "model" by enumeration,
-`archgym optimum archgym/DramController-v0 --set backend=model --set trace=...`; or `archgym trace NAME
---table` makes the table of a trace. Unknown with "dramsys", where `archgym optimum` would run every design.
+Exact for every objective, from the table. On cloud-1, of the distinct designs, 160 tie for the lowest
+latency, 576 others for the lowest power, and 160 others for both and for edp. With "model" by enumeration in
+a minute, `archgym optimum archgym/DramController-v0 --set backend=model --set trace=...`; or `archgym trace
+NAME --table` makes the table of a trace. Unknown with "dramsys", where `archgym optimum` would run every
+design.
 
 ## Version History
 - v0: first version.
@@ -109,7 +110,7 @@ from archgym.objective import Minimize, Objective, Target
 from archgym.registry import register_env
 from archgym.simulator import Simulator
 from archgym.simulator_wrappers.parallel import Parallel
-from archgym.simulators.dram import ControllerModel, DramController, DramSys, list_traces
+from archgym.simulators.dram import DEFAULT_MEMORY, ControllerModel, DramController, DramSys, list_traces
 from archgym.simulators.dram.generators import list_generators
 from archgym.simulators.dram.traces import Trace, is_trace
 
@@ -151,6 +152,11 @@ def dram_controller(
         _check_table(trace)
         return DramController(str(trace), time_unit)
     if backend == "model":
+        if trace in list_traces() and not is_trace(str(trace)):
+            raise ArchGymError(
+                f"the table of {trace} is here, but not its requests: give trace=, the path of an .stl file "
+                "or the name of a generated trace (archgym trace), or use backend='table'"
+            )
         model = ControllerModel(trace, DEFAULT_MEMORY if memory is None else memory, engine)
         return model if workers == 1 else Parallel(model, workers=workers)
     if executable is None or resources is None:

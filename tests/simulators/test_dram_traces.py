@@ -129,7 +129,7 @@ def test_huge_files_and_what_is_no_file_are_refused(tmp_path, monkeypatch):
     for path, reason in ((tmp_path, "it is a folder"), (tmp_path / "none.stl", "no trace at .*none.stl")):
         with pytest.raises(ArchGymError, match=reason):
             load_trace(path)
-    with pytest.raises(ArchGymError, match="the folder .* does not exist|cannot write"):
+    with pytest.raises(ArchGymError, match="does not exist"):
         write_trace(make([0]), tmp_path / "none" / "one.stl")
 
 
@@ -289,6 +289,7 @@ def test_counts_are_those_of_the_requests():
     assert found.bytes_s == pytest.approx(6 * 64 * 800e6 / 61)
     assert (found.bursts, found.longest_burst, found.longest_pause) == (3, 3, 49)
     assert (found.repeated, found.near) == (pytest.approx(1 / 3), pytest.approx(1 / 2))
+    assert [describe(make([0, 64], [0, gap])).bursts for gap in (4, 5)] == [1, 2]
     far = describe(make([0, *(row * (1 + i) for i in range(WINDOW)), 0]))
     assert far.near == 0 and describe(make([0, *(row * (2 + i) for i in range(WINDOW - 1)), 0])).near > 0
 

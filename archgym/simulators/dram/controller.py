@@ -46,7 +46,8 @@ from archgym.simulators.dram.engines import DESIGN, OUTCOME, Outcomes, Requests,
 from archgym.simulators.dram.memories import DEFAULT_MEMORY, Memory, load_memory
 from archgym.simulators.dram.merging import CATEGORIES, Answers, representatives
 from archgym.simulators.dram.space import METRICS, SPACE
-from archgym.simulators.dram.traces import Trace, load_trace, trace_features
+from archgym.simulators.dram.statistics import features
+from archgym.simulators.dram.traces import Trace, load_trace
 from archgym.space import Array, Indices
 
 ENGINES = ("auto", "c", "numpy")
@@ -138,14 +139,14 @@ class ControllerModel(Simulator):
         return representatives(indices, self.requests.mixed)
 
     def context_features(self) -> dict[str, float]:
-        """Statistics of the trace (`trace_features`)."""
-        return trace_features(self.trace)
+        """Statistics of the trace (`archgym.simulators.dram.statistics.features`)."""
+        return features(self.trace)
 
     @property
     def specification(self) -> dict[str, Any]:
         """The class, its arguments but the engine, digests of trace and memory, and the model's version."""
         return {
-            "identity": type(self).identity,
+            "simulator": type(self).identity,
             "trace": self.trace.name,
             "memory": self.memory.name,
             "digests": {"trace": self.trace.digest, "memory": self.memory.digest},

@@ -198,7 +198,6 @@ def _strided(
 def _row_hits(rng: np.random.Generator, requests: int, hits: float = 0.5) -> Integers:
     rows, columns = _rows(rng, requests), _columns(rng, requests)
     stays = rng.random(requests) < hits
-    stays[0] = False
     return rows[np.maximum.accumulate(np.where(stays, 0, np.arange(requests)))] + columns
 
 

@@ -134,7 +134,7 @@ def _row_hits(rows: npt.NDArray[np.int64]) -> tuple[npt.NDArray[Any], npt.NDArra
     first = np.diff(bank[order], prepend=-1) != 0
     same = np.diff(rows[order], prepend=-1) == 0
     hit, miss = np.empty(len(rows), bool), np.empty(len(rows), bool)
-    hit[order], miss[order] = same & ~first, first
+    hit[order], miss[order] = same, first
     return hit, miss, bank
 
 
