@@ -3,25 +3,25 @@
 In clock cycles of the memory, with one command a cycle:
 
     player      sends the next request one cycle after the last was taken, not before its cycle in the trace
-    arbiter     Simple passes a request on, and the player waits until the controller takes it; Fifo and Reorder
-                take requests at once while fewer than max_active_transactions are active, hand one on and one
-                back per cycle, Reorder in the order of the trace
+    arbiter     Simple passes a request on, and the player waits until the controller takes it; Fifo and
+                Reorder take requests at once while fewer than max_active_transactions are active, hand one on
+                and one back per cycle, Reorder in the order of the trace
     buffer      takes a request while it has room: Shared counts all, ReadWrite reads and writes apart (both
                 must have room), Bankwise those to the bank of the request that it took last
-    scheduler   Fifo takes a bank's oldest request, FrFcfs the oldest to its open row, FrFcfsGrp of these one of
-                the last command's kind that overtakes none to its address
+    scheduler   Fifo takes a bank's oldest request, FrFcfs the oldest to its open row, FrFcfsGrp of these one
+                of the last command's kind that overtakes none to its address
     pages       auto-precharge: Closed always, OpenAdaptive when others wait and none is to the row,
                 ClosedAdaptive unless one is to the row
     commands    each bank proposes ACT, RD, WR or PRE at the earliest cycle that its timing allows; of the
                 earliest, that of the oldest request is issued
-    responses   RL + burst or WL + burst after the command, one per cycle; Fifo in order of the commands, Reorder
-                of the requests
+    responses   RL + burst or WL + burst after the command, one per cycle; Fifo in order of the commands,
+                Reorder of the requests
     refreshes   every REFI all banks at once; a busy controller postpones up to refresh_max_postponed of them,
                 then banks finish what they proposed, PREAB closes them and REFAB follows; when idle,
                 up to refresh_max_pulledin are carried out ahead of time
 
-Timing is that of DDR3 (JESD79-3): WR -> RD WL + burst + WTR, RD -> WR RL + burst + 2 - WL, WR -> PRE WL + burst
-+ WR, RDA and WRA precharge by themselves, four ACT in FAW.
+Timing is that of DDR3 (JESD79-3): WR -> RD WL + burst + WTR, RD -> WR RL + burst + 2 - WL, WR -> PRE
+WL + burst + WR, RDA and WRA precharge by themselves, four ACT in FAW.
 
 Energy is DRAMPower's (Chandrasekar et al., "DRAMPower", 2012), for all chips, with times in s:
 
@@ -42,7 +42,15 @@ import numpy as np
 from archgym.errors import unknown
 from archgym.simulator import Simulator
 from archgym.simulators.compiler import CompilerError
-from archgym.simulators.dram.engines import DESIGN, OUTCOME, Outcomes, Requests, compiled, simulate_compiled
+from archgym.simulators.dram.engines import (
+    DESIGN,
+    OUTCOME,
+    Outcomes,
+    Requests,
+    compiled,
+    simulate_compiled,
+)
+from archgym.simulators.dram.interpreted import simulate_interpreted
 from archgym.simulators.dram.memories import DEFAULT_MEMORY, Memory, load_memory
 from archgym.simulators.dram.merging import CATEGORIES, Answers, representatives
 from archgym.simulators.dram.space import METRICS, SPACE
@@ -50,7 +58,7 @@ from archgym.simulators.dram.statistics import features
 from archgym.simulators.dram.traces import Trace, load_trace
 from archgym.space import Array, Indices
 
-ENGINES = ("auto", "c", "numpy")
+ENGINES = ("auto", "c", "python")
 MODEL = 1  # version of the model, which its results depend on
 
 
@@ -60,7 +68,8 @@ class ControllerModel(Simulator):
     Args:
         trace: path of a trace in .stl form, name of a generated one, or a `Trace`.
         memory: name from `list_memories()`, path of a JSON file, or a `Memory`.
-        engine: "c", compiled on this machine; "numpy", with equal results; "auto", the first that works.
+        engine: "c", compiled on this machine; "python", with equal results, some 150 times slower; "auto",
+            the first that works.
 
     Raises:
         ArchGymError: an unknown trace, memory or engine, an invalid file, an address beyond the memory.
@@ -91,19 +100,19 @@ class ControllerModel(Simulator):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self.engine = _engine("auto")
+        self.engine = _engine("auto" if self.engine == "c" else self.engine)  # another machine, perhaps
         self._answers = Answers(self._simulate, self.requests.mixed)
 
-    def _simulate(self, designs: Any) -> Outcomes:
-        return simulate_compiled(self.requests, designs)
+    def _simulate(self, designs: Designs) -> Outcomes:
+        simulate = simulate_compiled if self.engine == "c" else simulate_interpreted
+        return simulate(self.requests, designs)
 
     def evaluate_indices(self, indices: Indices, rng: np.random.Generator | None = None) -> dict[str, Array]:
         """Simulate designs: int64 [B, 10] in, columns [B] out; all feasible."""
         unique, inverse = np.unique(self.canonical(indices), axis=0, return_inverse=True)
         values = self.space.decode(unique)
         columns = [
-            unique[:, self.space.names.index(name)] if name in CATEGORIES else values[name]
-            for name in DESIGN
+            unique[:, self.space.names.index(name)] if name in CATEGORIES else values[name] for name in DESIGN
         ]
         outcomes = self._answers.outcomes(np.stack(columns, axis=1).astype(np.int32))
         found = self._metrics(outcomes[inverse.reshape(-1)])
@@ -160,12 +169,12 @@ def _engine(engine: str) -> str:
     Raises:
         CompilerError: engine "c" where no C compiler works.
     """
-    if engine == "numpy":
+    if engine == "python":
         return engine
     try:
         compiled()
     except CompilerError:
         if engine == "c":
             raise
-        return "numpy"
+        return "python"
     return "c"

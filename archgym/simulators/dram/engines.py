@@ -1,4 +1,4 @@
-"""The event loop of the controller model in two forms with equal results: compiled C, and NumPy.
+"""The event loop of the controller model in C: what it takes and gives, as `interpreted.py` does in Python.
 
 A design is a row of int32 values by `DESIGN`, whose categories are numbered as in the design space; what it
 did is a row of int64 values by `OUTCOME`:
@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from archgym.errors import ArchGymError
-from archgym.simulators.compiler import find_compiler
+from archgym.simulators.compiler import Compiler, find_compiler
 from archgym.simulators.dram.memories import CYCLES, Memory
 from archgym.simulators.dram.traces import Trace
 
@@ -139,13 +139,23 @@ class _Trace(ctypes.Structure):
 
 
 @cache
+def compiler() -> Compiler:
+    """The compiler of the event loop.
+
+    Raises:
+        CompilerError: no C compiler works here.
+    """
+    return find_compiler(SOURCE, ("simulate",))
+
+
+@cache
 def compiled() -> ctypes.CDLL:
     """The compiled event loop.
 
     Raises:
         CompilerError: no C compiler works here.
     """
-    return find_compiler(SOURCE, ("simulate",)).load(SOURCE, ("simulate",))
+    return compiler().load(SOURCE, ("simulate",))
 
 
 def simulate_compiled(requests: Requests, designs: Designs) -> Outcomes:

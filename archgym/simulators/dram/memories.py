@@ -118,7 +118,7 @@ class Memory:
             low, high = (_whole(f"address_bits {part}", bit, 0, 47) for bit in found)
             if low > high or taken & set(range(low, high + 1)):
                 raise ArchGymError(
-                    f"expected address_bits {part} as [first, last], apart from the other parts, got {found!r}"
+                    f"expected address_bits {part} as [first, last], apart from other parts, got {found!r}"
                 )
             taken |= set(range(low, high + 1))
         if taken != set(range(len(taken))):

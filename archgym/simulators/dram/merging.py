@@ -109,7 +109,9 @@ class Answers:
                 new = designs[chosen[i : i + 1]], outcomes[i : i + 1]
                 old = self._groups.get(key)
                 self._groups[key] = (
-                    new if old is None else (np.concatenate([old[0], new[0]]), np.concatenate([old[1], new[1]]))
+                    new
+                    if old is None
+                    else (np.concatenate([old[0], new[0]]), np.concatenate([old[1], new[1]]))
                 )
                 waiting[key] = self._answer(designs, waiting[key], found, *new)
         return found
@@ -122,9 +124,7 @@ class Answers:
             [column["page_policy"], column["refresh_policy"], column["arbiter"] == _SIMPLE], axis=1
         ).astype(np.int32)
         names, group = np.unique(keys, axis=0, return_inverse=True)
-        return {
-            name.tobytes(): order[group.reshape(-1)[order] == i] for i, name in enumerate(names)
-        }
+        return {name.tobytes(): order[group.reshape(-1)[order] == i] for i, name in enumerate(names)}
 
     def _answer(
         self, designs: Designs, rows: Indices, found: Outcomes, simulated: Designs, outcomes: Outcomes
