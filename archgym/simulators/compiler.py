@@ -162,9 +162,8 @@ def find_compiler(source: Path, functions: Sequence[str], folder: Path | None = 
         advice = "correct or unset CC"
     else:
         advice = "install gcc or clang, or `pip install 'archgym[compiler]'`, which brings one"
-    raise CompilerError(
-        f"no C compiler works here ({'; '.join(refusals) or 'found none of cc, gcc, clang, ziglang'}): {advice}"
-    )
+    reasons = "; ".join(refusals) or "found none of cc, gcc, clang, ziglang"
+    raise CompilerError(f"no C compiler works here ({reasons}): {advice}")
 
 
 def _working(command: tuple[str, ...], folder: Path, source: Path, functions: Sequence[str]) -> Compiler:

@@ -1,5 +1,5 @@
-"""DRAM controllers on traces of memory requests: an event model of any trace, tables of complete grids, and the
-cycle-level simulator.
+"""DRAM controllers on traces of memory requests: an event model for any trace, tables of complete grids, and
+the cycle-level simulator.
 """
 
 from archgym.simulators.dram.controller import ControllerModel

@@ -45,6 +45,7 @@ from archgym.simulators.compiler import CompilerError
 from archgym.simulators.dram.engines import (
     DESIGN,
     OUTCOME,
+    Designs,
     Outcomes,
     Requests,
     compiled,

@@ -108,11 +108,10 @@ class Answers:
             for i, key in enumerate(waiting):
                 new = designs[chosen[i : i + 1]], outcomes[i : i + 1]
                 old = self._groups.get(key)
-                self._groups[key] = (
-                    new
-                    if old is None
-                    else (np.concatenate([old[0], new[0]]), np.concatenate([old[1], new[1]]))
-                )
+                if old is None:
+                    self._groups[key] = new
+                else:
+                    self._groups[key] = np.concatenate([old[0], new[0]]), np.concatenate([old[1], new[1]])
                 waiting[key] = self._answer(designs, waiting[key], found, *new)
         return found
 
