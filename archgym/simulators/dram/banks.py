@@ -1,4 +1,4 @@
-"""The banks of the controller model in Python: their proposals, the timing of commands, the currents' windows.
+"""The banks of the controller model in Python: proposals, timing of commands, and cycles with a current.
 Part of `interpreted.py`.
 """
 

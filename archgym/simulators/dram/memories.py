@@ -101,8 +101,6 @@ class Memory:
                 f"expected cycles REFI > RFC + RP, else there is no time but for refreshes, got "
                 f"{self.cycles['REFI']} and {self.cycles['RFC']} + {self.cycles['RP']}"
             )
-        if self.cycles["RL"] + self.burst_length // 2 + 2 <= self.cycles["WL"]:
-            raise ArchGymError(f"expected cycles WL < RL + burst + 2, got {self.cycles['WL']}")
         check_keys("milliamperes", self.milliamperes, CURRENTS)
         for name in CURRENTS:
             positive(f"milliamperes {name}", self.milliamperes[name])
