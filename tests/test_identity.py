@@ -39,7 +39,6 @@ SIMULATORS = {
     "archgym.simulators.cnn.tabular:TabularCnn",
     "archgym.simulators.co_design:CoDesign",
     "archgym.simulators.dram.controller:ControllerModel",
-    "archgym.simulators.dram.controller:ControllerModel",
     "archgym.simulators.dram.dramsys:DramSys",
     "archgym.simulators.dram.model:DramController",
     "archgym.simulators.nas.benchmark:NasCell",
