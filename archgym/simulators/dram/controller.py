@@ -29,7 +29,13 @@ Energy is DRAMPower's (Chandrasekar et al., "DRAMPower", 2012), for all chips, w
           + (IDD4R - IDD3N) burst N_RD + (IDD4W - IDD3N) burst N_WR + (IDD5 - IDD3N) RFC N_REF ]
 
 until the last command is complete; power is energy by this time, bandwidth is data by the time of the last
-response. On the trace cloud-1 time, energy and power equal DRAMSys' for each of its 235,008 designs.
+response.
+
+Requests may come in the very cycle of a command; which is first follows the order of events in SystemC's
+kernel (`c/controller.c`). The model is that of DRAMSys 4.0 of May 2021, which made the table of cloud-1: later
+versions take back what banks have proposed when a refresh is forced, and hand requests on a round later. On
+cloud-1 time, energy and power equal DRAMSys' for each of the 235,008 designs; on 54 random traces with reads
+and writes, time in 536 of 536 runs of it and energy in 535.
 """
 
 from __future__ import annotations
@@ -60,7 +66,7 @@ from archgym.simulators.dram.traces import Trace, load_trace
 from archgym.space import Array, Indices
 
 ENGINES = ("auto", "c", "python")
-MODEL = 1  # version of the model, which its results depend on
+MODEL = 2  # version of the model, which its results depend on
 
 
 class ControllerModel(Simulator):
@@ -95,6 +101,11 @@ class ControllerModel(Simulator):
         self.engine = _engine(engine)
         self.requests = Requests.of(self.trace, self.memory)
         self._answers = Answers(self._simulate, self.requests.mixed)
+
+    @property
+    def simulated(self) -> int:
+        """Number of simulations so far, which answer for all designs evaluated."""
+        return self._answers.simulated
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_answers": None}

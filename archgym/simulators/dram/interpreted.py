@@ -10,15 +10,12 @@ import numpy as np
 
 from archgym.simulators.dram.banks import ACT, NEVER, NONE, PRE, PREAB, REFAB, Banks, Lists
 from archgym.simulators.dram.engines import DESIGN, OUTCOME, Designs, Outcomes, Requests
+from archgym.simulators.dram.events import ARBITER, COMMAND, DATA, OFFER, PLAYER, RELEASE, Events
 
 BANKWISE, READ_WRITE, SHARED = range(3)
 SIMPLE, ARBITER_FIFO, ARBITER_REORDER = range(3)
 # messages, as a bit set
-BEGIN_REQUEST, ARBITRATE_REQUEST, REQUEST_TAKEN, NEXT_REQUEST = 1, 2, 4, 8
-BEGIN_RESPONSE, ARBITRATE_RESPONSE, RESPONSE, END_RESPONSE, ACT_NOW = 16, 32, 64, 128, 256
-_TO_ARBITER = (
-    BEGIN_REQUEST | ARBITRATE_REQUEST | REQUEST_TAKEN | BEGIN_RESPONSE | ARBITRATE_RESPONSE | END_RESPONSE
-)
+BEGIN_REQUEST, REQUEST_TAKEN, NEXT_REQUEST, BEGIN_RESPONSE, RESPONSE, END_RESPONSE = 1, 4, 8, 16, 64, 128
 
 
 def simulate_interpreted(requests: Requests, designs: Designs) -> Outcomes:
@@ -70,10 +67,10 @@ class _Controller(Banks):
             )
         )
         self.most_stored = [0, 0, 0]
-        self.messages = 0
+        self.events, self.messages = Events(), 0
         self.request_at, self.sent, self.received = trace.cycle[0], 1, 0
-        self.response_at = self.answer_at = self.offer_at = self.command_at = self.data_at = NEVER
-        self.active = self.arrived = self.forwarded = self.response = self.next_returned = self.waiting = 0
+        self.response_at = self.answer_at = NEVER
+        self.active = self.arrived = self.forwarded = self.next_returned = self.waiting = 0
         self.held = self.channel_busy = self.player_busy = False
         self.last_end_request = self.last_end_response = -1
         self.answered = [False] * (self.count + 1)
@@ -83,15 +80,13 @@ class _Controller(Banks):
         self.flexibility, self.pulling, self.refresh_command, self.refresh_proposed = 0, False, NONE, 0
         self.refresh_at = NEVER
         if named["refresh_policy"]:
-            self.refresh_at = self.command_at = self.refi
+            self.refresh_at = self.refi
+            self.events.wake(COMMAND, self.refresh_at)
+        self.events.wake(ARBITER, self.request_at)
 
     def run(self) -> list[int]:
         """A row of `OUTCOME`."""
         while self.received < self.count:
-            self.now = min(
-                *(self.request_at, self.response_at, self.answer_at),
-                *(self.offer_at, self.command_at, self.data_at),
-            )
             self.cycle()
         window = self.window()
         self.all_precharged_until(window)
@@ -103,53 +98,68 @@ class _Controller(Banks):
         ]
 
     def cycle(self) -> None:
-        now = self.now
-        messages = 0
-        if self.request_at == now:
-            self.request_at, messages = NEVER, BEGIN_REQUEST
-        if self.response_at == now:
-            self.response_at, messages = NEVER, messages | BEGIN_RESPONSE
-        if self.answer_at == now:
-            self.answer_at, messages = NEVER, messages | RESPONSE
-        if self.offer_at == now:
-            self.offer_at, messages = NEVER, messages | ACT_NOW
-        if self.command_at == now:
-            self.command_at, messages = NEVER, messages | ACT_NOW
-        if self.data_at == now:
-            self.data_at, messages = NEVER, messages | ACT_NOW
-        arbiter = self.arbiter_simple if self.arbiter_kind == SIMPLE else self.arbiter_active
-        while messages:
-            self.messages = 0
-            if messages & _TO_ARBITER:
-                arbiter(messages)
-            if messages & (RESPONSE | NEXT_REQUEST):
-                self.player(messages)
-            if messages & ACT_NOW:
-                self.act()
-            if self.received == self.count:
-                return
-            messages = self.messages
+        woken, messages = self.events.advance(), 0
+        self.now = self.events.now
+        while woken and self.received < self.count:
+            acted = set()
+            for event in woken:
+                part = min(event, OFFER)
+                if part in acted:
+                    continue
+                acted.add(part)
+                if part == ARBITER:
+                    self.arbiter(messages)
+                elif part == PLAYER:
+                    self.player(messages)
+                else:
+                    self.act()
+            woken, messages = self.events.next[::-1], self.messages
+            self.events.next, self.messages = [], 0
+
+    def wake(self, event: int, cycle: int) -> None:
+        self.events.wake(event, cycle)
+
+    def tell(self, part: int, message: int) -> None:
+        self.messages |= message
+        self.events.wake(part, self.now)
 
     # --- player and arbiter ---
 
     def player(self, messages: int) -> None:
+        if self.answer_at == self.now:
+            self.answer_at = NEVER
+            messages |= RESPONSE
         if messages & RESPONSE:
-            self.messages |= END_RESPONSE
+            self.tell(ARBITER, END_RESPONSE)
             self.received += 1
         if messages & NEXT_REQUEST and self.sent < self.count:
             self.request_at = max(self.now + 1, self.t.cycle[self.sent])
             self.sent += 1
+            self.wake(ARBITER, self.request_at)
+        if self.answer_at < NEVER:
+            self.wake(PLAYER, self.answer_at)
+
+    def arbiter(self, messages: int) -> None:
+        if self.request_at == self.now:
+            self.request_at = NEVER
+            messages |= BEGIN_REQUEST
+        if self.response_at == self.now:
+            self.response_at = NEVER
+            messages |= BEGIN_RESPONSE
+        if self.arbiter_kind == SIMPLE:
+            self.arbiter_simple(messages)
+        else:
+            self.arbiter_active(messages)
+        if (at := min(self.request_at, self.response_at)) < NEVER:
+            self.wake(ARBITER, at)
 
     def offer(self, request: int, delay: bool) -> None:
         self.offered, self.offered_at = request, self.now + delay
-        if delay:
-            self.offer_at = self.offered_at
-        else:
-            self.messages |= ACT_NOW
+        self.wake(OFFER, self.offered_at)
 
     def release(self) -> None:
         self.released_at = self.now
-        self.messages |= ACT_NOW
+        self.wake(RELEASE, self.now)
 
     def answer_next(self, delay: bool) -> bool:
         if self.returns_in_order:
@@ -162,13 +172,14 @@ class _Controller(Banks):
             self.waiting -= 1
         if delay:
             self.answer_at = self.now + 1
+            self.wake(PLAYER, self.answer_at)
         else:
-            self.messages |= RESPONSE
+            self.tell(PLAYER, RESPONSE)
         return True
 
     def wait_for_player(self, delay: bool) -> None:
         if self.returns_in_order:
-            self.answered[self.response] = True
+            self.answered[self.releasing] = True
         else:
             self.waiting += 1
         if not self.player_busy:
@@ -178,7 +189,7 @@ class _Controller(Banks):
         if messages & BEGIN_REQUEST:
             self.offer(self.sent - 1, False)
         if messages & REQUEST_TAKEN:
-            self.messages |= NEXT_REQUEST
+            self.tell(PLAYER, NEXT_REQUEST)
         if messages & BEGIN_RESPONSE:
             self.wait_for_player(False)
         if messages & END_RESPONSE:
@@ -190,28 +201,27 @@ class _Controller(Banks):
         if messages & BEGIN_REQUEST:
             if self.most_active.below(self.active):
                 self.active += 1
-                self.messages |= NEXT_REQUEST | ARBITRATE_REQUEST
+                self.arrive()
             else:
                 self.held = True
-        if messages & ARBITRATE_REQUEST:
-            self.arrived += 1
-            if not self.channel_busy:
-                self.channel_busy = True
-                self.forward(self.last_end_request == now)
         if messages & REQUEST_TAKEN:
             self.last_end_request = now
             if self.forwarded < self.arrived:
                 self.forward(True)
             else:
                 self.channel_busy = False
-        if messages & ARBITRATE_RESPONSE:
-            self.wait_for_player(self.last_end_response == now)
         if messages & BEGIN_RESPONSE:
-            self.response = self.releasing
-            self.messages |= ARBITRATE_RESPONSE
+            self.wait_for_player(self.last_end_response == now)
             self.release()
         if messages & END_RESPONSE:
             self.end_response()
+
+    def arrive(self) -> None:
+        self.tell(PLAYER, NEXT_REQUEST)
+        self.arrived += 1
+        if not self.channel_busy:
+            self.channel_busy = True
+            self.forward(self.last_end_request == self.now)
 
     def forward(self, delay: bool) -> None:
         self.forwarded += 1
@@ -221,7 +231,7 @@ class _Controller(Banks):
         self.last_end_response = self.now
         if self.held:
             self.held = False
-            self.messages |= NEXT_REQUEST | ARBITRATE_REQUEST
+            self.arrive()
         else:
             self.active -= 1
         self.player_busy = self.answer_next(True)
@@ -248,7 +258,7 @@ class _Controller(Banks):
         self.queued[bank] += 1
         self.stored[self.t.write[request]] += 1
         self.propose(bank)
-        self.messages |= REQUEST_TAKEN
+        self.tell(ARBITER, REQUEST_TAKEN)
         self.offered = -1
 
     def data_time(self) -> int:
@@ -257,8 +267,8 @@ class _Controller(Banks):
         return self.ready[self.done[self.first_done]] if self.first_done < len(self.done) else -1
 
     def wake_for_data(self, ready: int) -> None:
-        if self.now < ready < self.data_at:
-            self.data_at = ready
+        if ready > self.now:
+            self.wake(DATA, ready)
 
     def respond(self) -> None:
         self.releasing = -1
@@ -272,8 +282,9 @@ class _Controller(Banks):
         self.first_done += 1
         if self.released_at == self.now:
             self.response_at = self.now + 1
+            self.wake(ARBITER, self.response_at)
         else:
-            self.messages |= BEGIN_RESPONSE
+            self.tell(ARBITER, BEGIN_RESPONSE)
         self.released_at = NEVER
 
     def refresh(self) -> int:
@@ -345,7 +356,7 @@ class _Controller(Banks):
             self.respond()
         self.accept()
         if now < self.refresh_at and not self.stale and self.best_at > now:
-            self.wake(min(self.best_at, self.refresh_at))
+            self.wake_for_command(min(self.best_at, self.refresh_at))
             return
         if now >= self.refresh_at:
             self.refresh()
@@ -370,11 +381,8 @@ class _Controller(Banks):
                 at = NEVER
         if self.stale:
             self.choose()
-        self.wake(min(at, self.best_at))
+        self.wake_for_command(min(at, self.best_at))
 
-    def wake(self, cycle: int) -> None:
-        if cycle <= self.now:
-            self.messages |= ACT_NOW
-            self.command_at = NEVER
-        elif cycle < self.command_at:
-            self.command_at = cycle
+    def wake_for_command(self, cycle: int) -> None:
+        if cycle < NEVER:
+            self.wake(COMMAND, cycle)

@@ -2,8 +2,9 @@
 
    Time is in clock cycles. Three parts exchange messages, as the modules of DRAMSys 4.0 do: the player, which
    sends the trace; the arbiter; the controller. A message without delay arrives in the next round of the same
-   cycle; a round delivers all messages of the round before it, of each kind at most one. The controller acts once
-   in a round. */
+   cycle; a round delivers all messages of the round before it, of each kind at most one. A part acts once in a
+   round, in the order of the kernel of SystemC, on which it depends whether a request that comes in the cycle of
+   a command is seen before it. */
 
 #include <stdint.h>
 #include <stdlib.h>
@@ -58,15 +59,20 @@ enum { NONE, ACT, RD, RDA, WR, WRA, PRE, COMMANDS, PREAB, REFAB };
 /* Messages, as a bit set. */
 enum {
     BEGIN_REQUEST = 1,       /* player to arbiter */
-    ARBITRATE_REQUEST = 2,   /* arbiter to itself */
     REQUEST_TAKEN = 4,       /* controller to arbiter */
     NEXT_REQUEST = 8,        /* arbiter to player */
     BEGIN_RESPONSE = 16,     /* controller to arbiter */
-    ARBITRATE_RESPONSE = 32, /* arbiter to itself */
     RESPONSE = 64,           /* arbiter to player */
-    END_RESPONSE = 128,      /* player to arbiter */
-    ACT_NOW = 256            /* the controller acts */
+    END_RESPONSE = 128       /* player to arbiter */
 };
+
+/* What wakes a part: messages the first two, the others the controller. */
+enum { ARBITER, PLAYER, OFFER, RELEASE, COMMAND, DATA, EVENTS };
+
+typedef struct {
+    Cycle at;
+    int event, number;
+} Entry;
 
 typedef struct {
     const Trace *trace;
@@ -78,12 +84,18 @@ typedef struct {
 
     int messages;                             /* of the next round */
     Cycle request_at, response_at, answer_at; /* messages of later cycles, or NEVER */
-    Cycle offer_at, command_at, data_at;      /* cycles in which the controller acts */
+    Cycle pending[EVENTS];                    /* cycle of each event, or NEVER */
+    int number[EVENTS], numbers;              /* of an event's entry in the heap */
+    Entry *heap;
+    int entries, capacity;
+    uint8_t next[EVENTS]; /* events of the next round, in order */
+    int nexts, noted;     /* their count, and their bit set */
 
     int64_t sent, received;
+    int failed; /* memory does not suffice */
 
     /* arbiter: requests and responses wait in order, so that counts or arrays suffice */
-    int32_t active, arrived, forwarded, response, next_returned, first_waiting, last_waiting;
+    int32_t active, arrived, forwarded, next_returned, first_waiting, last_waiting;
     int held, channel_busy, player_busy;
     Cycle last_end_request, last_end_response;
     uint8_t *answered; /* by request: its response has reached the arbiter */
@@ -142,14 +154,61 @@ static inline int at_limit(int64_t number, int64_t limit, Range *range) {
     return 0;
 }
 
-/* The controller acts at a cycle; of pending ones the earliest remains. */
-static inline void wake(State *s, Cycle *event, Cycle cycle) {
-    if (cycle <= s->now) {
-        s->messages |= ACT_NOW;
-        *event = NEVER;
-    } else if (cycle < *event) {
-        *event = cycle;
+/* --- events, in the order in which the kernel of SystemC delivers them --- */
+
+/* The heap has one entry more than it holds, and remains a heap as SystemC's does, which orders equal cycles. */
+static void push(State *s, Cycle at, int event) {
+    if (s->entries + 2 > s->capacity) {
+        Entry *larger = realloc(s->heap, 2 * s->capacity * sizeof *larger);
+        if (!larger) {
+            s->failed = 1;
+            return;
+        }
+        s->heap = larger;
+        s->capacity *= 2;
     }
+    int i = ++s->entries;
+    Entry *heap = s->heap;
+    for (; i > 1 && heap[i / 2].at > at; i /= 2) heap[i] = heap[i / 2];
+    heap[i] = (Entry){at, event, s->number[event] = ++s->numbers};
+}
+
+static Entry pop(State *s) {
+    Entry *heap = s->heap, top = heap[1];
+    heap[1] = heap[s->entries--];
+    for (int i = 1, left; (left = 2 * i) <= s->entries;) {
+        int first = heap[left].at < heap[i].at ? left : i;
+        if (left + 1 <= s->entries && heap[left + 1].at < heap[first].at) first = left + 1;
+        if (first == i) break;
+        Entry entry = heap[i];
+        heap[i] = heap[first];
+        heap[first] = entry;
+        i = first;
+    }
+    return top;
+}
+
+/* An event has one time, the earliest; a time that is given up leaves its entry in the heap. */
+static inline void wake(State *s, int event, Cycle cycle) {
+    if (s->noted >> event & 1) return;
+    if (cycle <= s->now) {
+        s->pending[event] = NEVER;
+        s->noted |= 1 << event;
+        s->next[s->nexts++] = event;
+    } else if (cycle < s->pending[event]) {
+        s->pending[event] = cycle;
+        push(s, cycle, event);
+    }
+}
+
+static inline void tell_arbiter(State *s, int message) {
+    s->messages |= message;
+    wake(s, ARBITER, s->now);
+}
+
+static inline void tell_player(State *s, int message) {
+    s->messages |= message;
+    wake(s, PLAYER, s->now);
 }
 
 /* --- buffer and scheduler --- */
@@ -257,7 +316,7 @@ static void take(State *s) {
     s->stored[s->trace->write[request]]++;
     propose(s, bank);
     s->stale = 1;
-    s->messages |= REQUEST_TAKEN;
+    tell_arbiter(s, REQUEST_TAKEN);
     s->offered = -1;
 }
 
@@ -291,7 +350,7 @@ static inline Cycle data_time(const State *s) {
 
 static inline void wake_for_data(State *s) {
     Cycle ready = data_time(s);
-    if (ready > s->now) wake(s, &s->data_at, ready);
+    if (ready > s->now) wake(s, DATA, ready);
 }
 
 static void respond(State *s) {
@@ -299,15 +358,15 @@ static void respond(State *s) {
     Cycle ready = data_time(s);
     if (ready < 0) return;
     if (ready > s->now) {
-        wake(s, &s->data_at, ready);
+        wake(s, DATA, ready);
         return;
     }
     int32_t request = s->design.reorder ? s->next_done++ : s->done[s->first_done++];
     s->releasing = request;
     if (s->released_at == s->now) /* one response in a cycle */
-        s->response_at = s->now + 1;
+        wake(s, ARBITER, s->response_at = s->now + 1);
     else
-        s->messages |= BEGIN_RESPONSE;
+        tell_arbiter(s, BEGIN_RESPONSE);
     s->released_at = NEVER;
 }
 
@@ -466,7 +525,7 @@ static void act(State *s) {
     accept(s);
     if (s->now < s->refresh_at && !s->stale && s->best_at > s->now) { /* no command, and no new proposal */
         Cycle next = s->best_at < s->refresh_at ? s->best_at : s->refresh_at;
-        if (next < NEVER) wake(s, &s->command_at, next);
+        if (next < NEVER) wake(s, COMMAND, next);
         return;
     }
     if (s->now >= s->refresh_at) refresh(s);
@@ -490,7 +549,7 @@ static void act(State *s) {
     }
     if (s->stale) choose(s);
     if (s->best_at < next) next = s->best_at;
-    if (next < NEVER) wake(s, &s->command_at, next);
+    if (next < NEVER) wake(s, COMMAND, next);
 }
 
 /* --- arbiter and player --- */
@@ -498,15 +557,12 @@ static void act(State *s) {
 static inline void offer(State *s, int32_t request, int delay) {
     s->offered = request;
     s->offered_at = s->now + delay;
-    if (delay)
-        s->offer_at = s->offered_at;
-    else
-        s->messages |= ACT_NOW;
+    wake(s, OFFER, s->offered_at);
 }
 
 static inline void release(State *s) {
     s->released_at = s->now;
-    s->messages |= ACT_NOW;
+    wake(s, RELEASE, s->now);
 }
 
 /* Hands the next response to the player, if one waits. */
@@ -519,15 +575,15 @@ static inline int answer_next(State *s, int delay) {
         s->first_waiting++;
     }
     if (delay)
-        s->answer_at = s->now + 1;
+        wake(s, PLAYER, s->answer_at = s->now + 1);
     else
-        s->messages |= RESPONSE;
+        tell_player(s, RESPONSE);
     return 1;
 }
 
 static inline void wait_for_player(State *s, int delay) {
     if (s->design.arbiter == ARBITER_REORDER)
-        s->answered[s->response] = 1;
+        s->answered[s->releasing] = 1;
     else
         s->last_waiting++;
     if (!s->player_busy) s->player_busy = answer_next(s, delay);
@@ -536,7 +592,7 @@ static inline void wait_for_player(State *s, int delay) {
 /* Requests are offered to the controller at once, and wait for it with the player. */
 static void arbiter_simple(State *s, int messages) {
     if (messages & BEGIN_REQUEST) offer(s, s->sent - 1, 0);
-    if (messages & REQUEST_TAKEN) s->messages |= NEXT_REQUEST;
+    if (messages & REQUEST_TAKEN) tell_player(s, NEXT_REQUEST);
     if (messages & BEGIN_RESPONSE) wait_for_player(s, 0);
     if (messages & END_RESPONSE) {
         release(s);
@@ -544,21 +600,22 @@ static void arbiter_simple(State *s, int messages) {
     }
 }
 
+static inline void arrive(State *s) {
+    tell_player(s, NEXT_REQUEST);
+    s->arrived++;
+    if (s->channel_busy) return;
+    s->channel_busy = 1;
+    offer(s, s->forwarded++, s->last_end_request == s->now);
+}
+
 /* Requests wait for the controller in the arbiter, up to a number that is active. */
 static void arbiter_active(State *s, int messages) {
     if (messages & BEGIN_REQUEST) {
         if (below(s->active, s->design.active, &s->outcome.active)) {
             s->active++;
-            s->messages |= NEXT_REQUEST | ARBITRATE_REQUEST;
+            arrive(s);
         } else {
             s->held = 1;
-        }
-    }
-    if (messages & ARBITRATE_REQUEST) {
-        s->arrived++;
-        if (!s->channel_busy) {
-            s->channel_busy = 1;
-            offer(s, s->forwarded++, s->last_end_request == s->now);
         }
     }
     if (messages & REQUEST_TAKEN) {
@@ -568,17 +625,15 @@ static void arbiter_active(State *s, int messages) {
         else
             s->channel_busy = 0;
     }
-    if (messages & ARBITRATE_RESPONSE) wait_for_player(s, s->last_end_response == s->now);
     if (messages & BEGIN_RESPONSE) {
-        s->response = s->releasing;
-        s->messages |= ARBITRATE_RESPONSE;
+        wait_for_player(s, s->last_end_response == s->now);
         release(s);
     }
     if (messages & END_RESPONSE) {
         s->last_end_response = s->now;
         if (s->held) {
             s->held = 0;
-            s->messages |= NEXT_REQUEST | ARBITRATE_REQUEST;
+            arrive(s);
         } else {
             s->active--;
         }
@@ -589,46 +644,76 @@ static void arbiter_active(State *s, int messages) {
 static void player(State *s, int messages) {
     const Trace *t = s->trace;
     if (messages & RESPONSE) {
-        s->messages |= END_RESPONSE;
+        tell_arbiter(s, END_RESPONSE);
         s->received++;
     }
     if (messages & NEXT_REQUEST && s->sent < t->count) {
-        s->request_at = later(s->now + 1, t->cycle[s->sent]);
+        wake(s, ARBITER, s->request_at = later(s->now + 1, t->cycle[s->sent]));
         s->sent++;
     }
 }
 
 /* --- a design --- */
 
-static inline Cycle next_event(const State *s) {
-    Cycle a = sooner(s->request_at, s->response_at), b = sooner(s->answer_at, s->offer_at);
-    return sooner(sooner(a, b), sooner(s->command_at, s->data_at));
+static inline int due(State *s, Cycle *at, int message) {
+    if (*at != s->now) return 0;
+    *at = NEVER;
+    return message;
 }
 
-static inline int due(State *s, Cycle *event, int message) {
-    int64_t is = -(int64_t)(*event == s->now); /* no branch, which could not be foreseen */
-    *event |= is & NEVER;
-    return is & message;
+static void arbiter(State *s, int messages) {
+    messages |= due(s, &s->request_at, BEGIN_REQUEST) | due(s, &s->response_at, BEGIN_RESPONSE);
+    if (s->design.arbiter == SIMPLE)
+        arbiter_simple(s, messages);
+    else
+        arbiter_active(s, messages);
+    Cycle next = s->request_at < s->response_at ? s->request_at : s->response_at;
+    if (next < NEVER) wake(s, ARBITER, next);
 }
 
-/* All rounds of a cycle. */
-static void cycle(State *s) {
-    int messages = due(s, &s->request_at, BEGIN_REQUEST) | due(s, &s->response_at, BEGIN_RESPONSE)
-        | due(s, &s->answer_at, RESPONSE) | due(s, &s->offer_at, ACT_NOW) | due(s, &s->command_at, ACT_NOW)
-        | due(s, &s->data_at, ACT_NOW);
-    while (messages) {
-        s->messages = 0;
-        if (messages & ~(ACT_NOW | RESPONSE | NEXT_REQUEST)) {
-            if (s->design.arbiter == SIMPLE)
-                arbiter_simple(s, messages);
-            else
-                arbiter_active(s, messages);
-        }
-        if (messages & (RESPONSE | NEXT_REQUEST)) player(s, messages);
-        if (messages & ACT_NOW) act(s);
-        if (s->received == s->trace->count) return;
-        messages = s->messages;
+static void answered(State *s, int messages) {
+    player(s, messages | due(s, &s->answer_at, RESPONSE));
+    if (s->answer_at < NEVER) wake(s, PLAYER, s->answer_at);
+}
+
+/* A round: each part that an event wakes acts once, at the first of its events; returns whether a round follows. */
+static int run_round(State *s, const uint8_t *events, int count, int messages) {
+    int acted = 0;
+    for (int i = 0; i < count; i++) {
+        int part = events[i] < OFFER ? events[i] : OFFER;
+        if (acted >> part & 1) continue;
+        acted |= 1 << part;
+        if (part == ARBITER)
+            arbiter(s, messages);
+        else if (part == PLAYER)
+            answered(s, messages);
+        else
+            act(s);
     }
+    return s->nexts;
+}
+
+/* The next cycle with an event, and all its rounds; 0 if there is none. */
+static int cycle(State *s) {
+    uint8_t events[EVENTS], count = 0;
+    while (s->entries && s->number[s->heap[1].event] != s->heap[1].number) pop(s);
+    if (!s->entries) return 0;
+    s->now = s->heap[1].at;
+    while (s->entries && s->heap[1].at == s->now) {
+        Entry entry = pop(s);
+        if (s->number[entry.event] != entry.number || s->pending[entry.event] != s->now) continue;
+        s->pending[entry.event] = NEVER;
+        events[count++] = entry.event;
+    }
+    int messages = 0;
+    while (run_round(s, events, count, messages) && s->received < s->trace->count) {
+        count = s->nexts;
+        for (int i = 0; i < count; i++) events[i] = s->next[count - 1 - i];
+        messages = s->messages;
+        s->messages = s->nexts = s->noted = 0;
+    }
+    s->messages = s->nexts = s->noted = 0;
+    return 1;
 }
 
 /* Cycles after the last command in which it still draws a current. */
@@ -646,7 +731,8 @@ static void start(State *s, const Trace *t, const Timing *m, const Design *desig
     int32_t *done = s->done, *row_head = s->row_head;
     uint8_t *answered = s->answered, *served = s->served;
     Cycle *ready = s->ready;
-    int mixed = s->mixed;
+    Entry *heap = s->heap;
+    int mixed = s->mixed, capacity = s->capacity;
     memset(s, 0, sizeof *s);
     s->done = done, s->row_head = row_head;
     s->answered = answered, s->served = served, s->ready = ready, s->mixed = mixed;
@@ -656,9 +742,11 @@ static void start(State *s, const Trace *t, const Timing *m, const Design *desig
     memcpy(row_head, t->row_first, t->groups * sizeof *row_head);
     memcpy(s->bank_head, t->bank_first, m->banks * sizeof *s->bank_head);
     s->trace = t, s->timing = m, s->design = *design;
+    s->heap = heap, s->capacity = capacity;
+    for (int event = 0; event < EVENTS; event++) s->pending[event] = NEVER;
+    s->response_at = s->answer_at = NEVER;
     s->request_at = t->cycle[0];
     s->sent = 1;
-    s->response_at = s->answer_at = s->offer_at = s->command_at = s->data_at = NEVER;
     s->offered = s->releasing = -1;
     s->last_end_request = s->last_end_response = -1;
     s->released_at = NEVER;
@@ -666,7 +754,9 @@ static void start(State *s, const Trace *t, const Timing *m, const Design *desig
     s->best = -1;
     s->best_at = NEVER;
     s->refresh_at = NEVER;
-    if (design->refresh) s->refresh_at = s->command_at = m->refi;
+    s->now = -1; /* the first request may come in cycle 0 */
+    if (design->refresh) wake(s, COMMAND, s->refresh_at = m->refi);
+    wake(s, ARBITER, s->request_at);
     Range any = {-NEVER, NEVER};
     s->outcome.buffer_size = s->outcome.active = s->outcome.postponed = s->outcome.pulled_in = any;
 }
@@ -683,24 +773,22 @@ __attribute__((visibility("default"))) int simulate(
     s->answered = malloc(n);
     s->served = malloc(n);
     s->ready = malloc(n * sizeof *s->ready);
-    int failure = !(s->done && s->row_head && s->answered && s->served && s->ready);
+    s->capacity = 1024;
+    s->heap = malloc(s->capacity * sizeof *s->heap);
+    int failure = !(s->done && s->row_head && s->answered && s->served && s->ready && s->heap);
     for (size_t i = 0; i < n; i++) s->mixed |= trace->write[i] != trace->write[0];
     for (int64_t k = 0; k < count && !failure; k++) {
         start(s, trace, timing, &designs[k]);
         while (s->received < trace->count) {
-            s->now = next_event(s);
-            if (s->now >= NEVER) {
-                failure = 2;
-                break;
-            }
-            cycle(s);
+            failure = s->failed ? 1 : cycle(s) ? 0 : 2;
+            if (failure) break;
         }
         s->outcome.end = s->now;
         s->outcome.window = s->last_command + completion(timing, s->last_kind) - 1;
         all_precharged_until(s, s->outcome.window);
         outcomes[k] = s->outcome;
     }
-    free(s->done), free(s->row_head), free(s->answered), free(s->served), free(s->ready);
+    free(s->done), free(s->row_head), free(s->answered), free(s->served), free(s->ready), free(s->heap);
     free(s);
     return failure;
 }
