@@ -75,7 +75,7 @@ path or the name of a generated trace; for "dramsys" the name of a file in `reso
 | timeout_s | float | 60.0 | time limit of one run, seconds, for "dramsys" |
 | workers | int | 1 | number of runs at once, for "dramsys" and "model" |
 | memory | str, path or None | None | memory for "model": a name or a JSON file; None: DDR3-1600 |
-| engine | str | "auto" | how "model" runs: "c", "numpy", or "auto", the first that works |
+| engine | str | "auto" | how "model" runs: "c", "python" (slow), or "auto", the first that works |
 | goal | str | "low_latency" | rewarded metrics, as above |
 | form | str | "log" | form of the rewards; "archgym" for the published ones |
 | target_power_w | float | 1.0 | target for form="archgym", W |
