@@ -1,7 +1,8 @@
 """The DRAM controller: rates on one core, the landscape of a trace, and what a unit that is dropped does to
 the rankings of agents.
 
-python benchmarks/dram.py rates          lookups and steps per second, beside the published environment's
+python benchmarks/dram.py rates          lookups and steps per second, beside the published environment's; the
+                                         event model in C and in Python
 python benchmarks/dram.py landscape      distribution, variance by parameter, and samples that a random search
                                          needs
 python benchmarks/dram.py rankings DIR   of a folder of the study archgym-2023: agents under the right and the
@@ -10,11 +11,12 @@ python benchmarks/dram.py rankings DIR   of a folder of the study archgym-2023: 
 
 from __future__ import annotations
 
+import copy
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(name, "1")
@@ -24,7 +26,7 @@ import numpy as np
 from scipy.stats import kendalltau
 
 from archgym.env import Evaluator
-from archgym.simulators.dram import DramController
+from archgym.simulators.dram import ControllerModel, DramController
 from archgym.space import Array
 from archgym.study.design import Study
 from archgym.study.store import Store
@@ -35,6 +37,7 @@ STEPS = 5_000
 PUBLISHED = (10, 15)  # steps/s of the published environment
 SEARCHES = 200_000
 REPLICATES = 500
+RUN_MS = (25, 70)  # a run of DRAMSys on 10,000 requests, recorded when the table was made
 DROPPED = ", unit dropped"  # ends the label of a task whose latency has lost its unit
 
 
@@ -73,6 +76,37 @@ def rates() -> None:
         f"step of {BATCH:,} environments".ljust(50),
         f"{BATCH / _best(lambda: envs.step(batch_of_actions)):14,.0f} designs/s",
     )
+
+    _model_rates(rng)
+
+
+def _model_rates(rng: np.random.Generator) -> None:
+    """Designs per second of the event model on 10,000 random requests, in CPU time."""
+    quoted = f"DRAMSys {1e3 / RUN_MS[1]:.0f} to {1e3 / RUN_MS[0]:.0f} (quoted)"
+    for engine, alone, batches in (("c", 200, (1_000, 10_000, 100_000)), ("python", 5, ())):
+        model = ControllerModel("random", engine=engine)
+        designs = model.canonical(model.space.sample(alone, rng))
+        forgetful = [_forgetful(model) for _ in designs]
+        start = process_time()
+        for fresh, design in zip(forgetful, designs, strict=True):
+            fresh.evaluate_indices(design[None])
+        rate = alone / (process_time() - start)
+        print(f"model, {engine}, each design simulated".ljust(50), f"{rate:14,.1f} designs/s; {quoted}")
+        for batch in batches:
+            designs = model.space.sample(batch, rng)
+            fresh = _forgetful(model)
+            start = process_time()
+            fresh.evaluate_indices(designs)
+            rate = batch / (process_time() - start)
+            print(
+                f"model, {engine}, {batch:,} random designs".ljust(50),
+                f"{rate:14,.0f} designs/s, {fresh.simulated:,} simulated",
+            )
+
+
+def _forgetful(model: ControllerModel) -> ControllerModel:
+    """The model, without what it has simulated."""
+    return copy.copy(model)
 
 
 def landscape() -> None:

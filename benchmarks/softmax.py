@@ -29,9 +29,8 @@ from archgym.simulator_wrappers.parallel import Isolated
 from archgym.simulators.softmax import MeasuredSoftmax, SoftmaxCostModel, softmax
 from archgym.simulators.softmax.fitting.sample import BATCH, build_and_check
 from archgym.simulators.softmax.machine.checking import Workload
-from archgym.simulators.softmax.machine.compiler import find_compiler
 from archgym.simulators.softmax.machine.cpu import instruction_sets, processor
-from archgym.simulators.softmax.machine.kernels import Kernels, aligned
+from archgym.simulators.softmax.machine.kernels import Kernels, aligned, kernel_compiler
 from archgym.simulators.softmax.machine.timing import Timer
 from archgym.simulators.softmax.terms import ALGORITHMS
 
@@ -45,7 +44,7 @@ def two_pass() -> None:
     """Best of all unrolls, accumulators, prefetch distances, kinds of stores and tiles, one thread, and
     the plainest of each.
     """
-    kernels, rng = Kernels(find_compiler()), np.random.default_rng(0)
+    kernels, rng = Kernels(kernel_compiler()), np.random.default_rng(0)
     isas = [isa for isa in instruction_sets() if isa != "scalar"]
     space = SoftmaxCostModel.space
     every = np.concatenate(list(space.enumerate()))

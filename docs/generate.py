@@ -51,8 +51,9 @@ FIDELITY = {  # environment -> page and section about the fidelity of its figure
 }
 EXACT = {  # environments without a model error
     "archgym/NKLandscape-v0": "Nothing is approximated: the landscape is its own definition.",
-    "archgym/DramController-v0": "Every distinct design was run by DRAMSys 4.0; a query is a look-up of its "
-    "output, to the last digit ([DRAM](../dram.md)).",
+    "archgym/DramController-v0": "Every distinct design was run by DRAMSys 4.0 on cloud-1; a query is a "
+    "look-up of its output, to the last digit. The model of other traces gives these times and "
+    "energies exactly ([DRAM](../dram.md)).",
     "archgym/NasMacro-v0": "A query is a look-up in the imported table ([networks and cells](../nas.md)).",
 }
 EFFICIENCY = ROOT / "benchmarks" / "results" / "sample_efficiency.csv"

@@ -231,6 +231,7 @@ SETS = {
     ("archgym/Accelerator-v0", "layers"): 188,
     ("archgym/Accelerator-v0", "networks"): 17,
     ("archgym/AttentionAccelerator-v0", "sequence_lengths"): 12,
+    ("archgym/DramController-v0", "traces"): 30,
     ("archgym/NKLandscape-v0", "landscapes"): 48,
     ("archgym/SoC-v0", "budgets"): 48,
     ("archgym/Parallelism-v0", "cluster_sizes"): 14,

@@ -39,6 +39,7 @@ SIMULATORS = {
     "archgym.simulators.cnn.live:TrainedCnn",
     "archgym.simulators.cnn.tabular:TabularCnn",
     "archgym.simulators.co_design:CoDesign",
+    "archgym.simulators.dram.controller:ControllerModel",
     "archgym.simulators.dram.dramsys:DramSys",
     "archgym.simulators.dram.model:DramController",
     "archgym.simulators.nas.benchmark:NasCell",
@@ -60,6 +61,8 @@ SIMULATORS = {
 }
 VALUES = {  # other classes that are arguments of simulators
     "archgym.simulators.accelerator.workloads:Workload",
+    "archgym.simulators.dram.memories:Memory",
+    "archgym.simulators.dram.traces:Trace",
     "archgym.simulators.nas.tables:Table",
     "archgym.simulators.softmax.compiler:Compiler",
     "archgym.space:DesignSpace",

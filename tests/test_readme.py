@@ -18,10 +18,10 @@ from typer.core import TyperGroup
 from typer.testing import CliRunner
 
 from archgym.cli import app
+from archgym.simulators.compiler import CompilerError
 from archgym.simulators.dram.dramsys import MEMORY
 from archgym.simulators.nas import cells as nas
 from archgym.simulators.softmax.fitting import calibrate as calibrating
-from archgym.simulators.softmax.machine.compiler import CompilerError
 from archgym.study.design import Study
 
 ROOT = Path(__file__).parents[1]
@@ -122,6 +122,7 @@ SHORT = [  # what is made small, so that every command ends in seconds
     ),  # of hours
     # of millions of designs
     (r"^archgym optimum (archgym/\S+)", rf"archgym optimum \1 --set 'fixed={json.dumps(FIXED)}'"),
+    (r"\brandom:writes=0\.3\b", "random:writes=0.3,requests=100"),
     (r"/opt/DRAMSys/build/bin/", ""),  # where the tests have it
     (r"/opt/DRAMSys/DRAMSys/library/", ""),
     # .ci/run runs it in full, as README's first command

@@ -24,10 +24,9 @@ _MEASURING_S = 1.2e-8  # rough time of an element of a design
 
 def find_kernels() -> Kernels:
     """Kernels by this machine's compiler."""
-    from archgym.simulators.softmax.machine.compiler import find_compiler
-    from archgym.simulators.softmax.machine.kernels import Kernels
+    from archgym.simulators.softmax.machine.kernels import Kernels, kernel_compiler
 
-    return Kernels(find_compiler())
+    return Kernels(kernel_compiler())
 
 
 @contextmanager

@@ -302,7 +302,7 @@ def test_a_search_states_its_regret():
         ({"form": "archgym", "goal": "edp"}, "goal='edp' has no published target"),
         (
             {"backend": "ramulator"},
-            "unknown backend of archgym/DramController-v0 'ramulator'; known: table, dramsys",
+            "unknown backend of archgym/DramController-v0 'ramulator'; known: table, model, dramsys",
         ),
         ({"backend": "dramsys"}, "needs executable=.*and resources="),
         ({"time_unit": "drop"}, "unknown time_unit of DramController 'drop'; did you mean 'dropped'"),

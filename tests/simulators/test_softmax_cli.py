@@ -21,16 +21,17 @@ from typer.testing import CliRunner
 from archgym import progress
 from archgym.cli import app
 from archgym.cli import calibrate as softmax_cli
+from archgym.simulators.compiler import CompilerError
 from archgym.simulators.softmax import Calibration, SoftmaxCostModel
 from archgym.simulators.softmax.calibration import RECORDED
 from archgym.simulators.softmax.fitting import calibrate as calibrating
 from archgym.simulators.softmax.fitting import sample
-from archgym.simulators.softmax.machine import compiler
-from archgym.simulators.softmax.machine.compiler import CompilerError, find_compiler
+from archgym.simulators.softmax.machine import kernels
+from archgym.simulators.softmax.machine.kernels import kernel_compiler
 from archgym.simulators.softmax.terms import DEFAULT
 
 try:
-    find_compiler()
+    kernel_compiler()
 except CompilerError as error:
     WITHOUT_COMPILER = f"no C compiler: {error}"
 else:
@@ -88,7 +89,7 @@ def never_measured(monkeypatch):
     def refuse(*arguments):
         raise AssertionError("something was about to be measured")
 
-    monkeypatch.setattr(compiler, "find_compiler", refuse)
+    monkeypatch.setattr(kernels, "kernel_compiler", refuse)
 
 
 @pytest.fixture

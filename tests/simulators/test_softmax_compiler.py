@@ -18,10 +18,10 @@ import psutil
 import pytest
 
 from archgym.errors import ArchGymError
-from archgym.simulators.softmax.machine import compiler as module
+from archgym.simulators import compiler as module
+from archgym.simulators.compiler import Compiler, CompilerError
 from archgym.simulators.softmax.machine import cpu
-from archgym.simulators.softmax.machine.compiler import Compiler, CompilerError, find_compiler
-from archgym.simulators.softmax.machine.kernels import Kernel, Kernels
+from archgym.simulators.softmax.machine.kernels import SOURCES, Kernel, Kernels, kernel_compiler
 
 DESIGN = {
     "algorithm": "online",
@@ -44,7 +44,7 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="fake compilers are s
 def real(tmp_path_factory):
     """The words of a compiler that works."""
     try:
-        command = find_compiler(tmp_path_factory.mktemp("real")).command
+        command = kernel_compiler(tmp_path_factory.mktemp("real")).command
     except CompilerError as error:
         pytest.skip(str(error))
     return [shutil.which(command[0]), *command[1:]]
@@ -104,7 +104,7 @@ def files(folder):
 
 def test_without_any_compiler_the_error_says_what_to_install_and_what_needs_none(only_path, tmp_path):
     with pytest.raises(CompilerError) as caught:
-        find_compiler(tmp_path / "kept")
+        kernel_compiler(tmp_path / "kept")
     for hint in (
         "install gcc or clang",
         "pip install 'archgym[compiler]'",
@@ -120,7 +120,7 @@ def test_without_any_compiler_the_error_says_what_to_install_and_what_needs_none
 def test_cc_is_taken_before_gcc_and_gcc_before_clang(fake, compiles, only_path, tmp_path, names):
     for name in names:
         fake(name, compiles, version=f"{name} 1.0")
-    found = find_compiler(tmp_path / "kept")
+    found = kernel_compiler(tmp_path / "kept")
     assert found.command == (names[0],) and found.version == f"{names[0]} 1.0"
 
 
@@ -128,7 +128,7 @@ def test_a_compiler_that_fails_gives_way_to_the_next(fake, compiles, only_path, 
     fake("cc", "exit 1")
     fake("gcc", "echo 'fatal error: no stdlib.h'; exit 1")
     fake("clang", compiles)
-    assert find_compiler(tmp_path / "kept").command == ("clang",)
+    assert kernel_compiler(tmp_path / "kept").command == ("clang",)
 
 
 def test_all_that_fail_are_named_with_their_reasons(fake, only_path, tmp_path):
@@ -138,13 +138,13 @@ def test_all_that_fail_are_named_with_their_reasons(fake, only_path, tmp_path):
         CompilerError,
         match=r"cc ended with exit code 3: no message; gcc ended with exit code 1: fatal error: no stdlib.h",
     ):
-        find_compiler(tmp_path / "kept")
+        kernel_compiler(tmp_path / "kept")
     assert files(tmp_path / "kept") == []
 
 
 def test_the_compiler_of_CC_may_have_arguments(real, monkeypatch, tmp_path):
     monkeypatch.setenv("CC", shlex.join([*real, "-g"]))
-    found = find_compiler(tmp_path)
+    found = kernel_compiler(tmp_path)
     assert found.command == (*real, "-g") and "-g" in found.version
     softmax_is_right(Kernels(found))
 
@@ -152,7 +152,7 @@ def test_the_compiler_of_CC_may_have_arguments(real, monkeypatch, tmp_path):
 @pytest.mark.parametrize("blank", ["", "  "])
 def test_a_blank_CC_chooses_nothing(real, monkeypatch, tmp_path, blank):
     monkeypatch.setenv("CC", blank)
-    find_compiler(tmp_path)
+    kernel_compiler(tmp_path)
 
 
 GARBAGE = r"printf '\377\376\001 garbage'"
@@ -186,8 +186,10 @@ def test_a_chosen_compiler_that_makes_no_library_is_refused_and_leaves_nothing(
     fake, real, monkeypatch, tmp_path, does, reason
 ):
     monkeypatch.setenv("CC", str(fake("mine", does)))
-    with pytest.raises(CompilerError, match=rf"none works here \((?s:.*){reason}(?s:.*)correct or unset CC"):
-        find_compiler(tmp_path / "kept")
+    with pytest.raises(
+        CompilerError, match=rf"no C compiler works here \((?s:.*){reason}(?s:.*)correct or unset CC"
+    ):
+        kernel_compiler(tmp_path / "kept")
     assert files(tmp_path / "kept") == []
 
 
@@ -204,7 +206,7 @@ def test_a_chosen_compiler_that_makes_no_library_is_refused_and_leaves_nothing(
 def test_a_CC_that_is_no_program_is_refused(monkeypatch, tmp_path, chosen, reason):
     monkeypatch.setenv("CC", chosen)
     with pytest.raises(CompilerError, match=f"{reason}.*correct or unset CC"):
-        find_compiler(tmp_path)
+        kernel_compiler(tmp_path)
 
 
 def test_a_CC_that_prints_binary_is_refused_in_text(fake, monkeypatch, tmp_path):
@@ -212,7 +214,7 @@ def test_a_CC_that_prints_binary_is_refused_in_text(fake, monkeypatch, tmp_path)
     path.write_text(f"#!/bin/sh\n{GARBAGE}; exit 1\n")
     monkeypatch.setenv("CC", str(path))
     with pytest.raises(CompilerError, match=r"mine ended with exit code 1: .*garbage"):
-        find_compiler(tmp_path)
+        kernel_compiler(tmp_path)
 
 
 @pytest.mark.parametrize("when", ["asked for its version", "compiling"])
@@ -224,7 +226,7 @@ def test_a_compiler_that_hangs_is_killed_with_its_children(fake, monkeypatch, tm
     monkeypatch.setenv("CC", str(path))
     monkeypatch.setattr(module, "TIMEOUT_S", 2.0)
     with pytest.raises(CompilerError, match="mine was killed after 2 s"):
-        find_compiler(tmp_path / "kept")
+        kernel_compiler(tmp_path / "kept")
     processes = [int(line) for line in (tmp_path / "processes").read_text().split()]
     assert len(processes) >= 2
     deadline = time.monotonic() + 30
@@ -243,7 +245,7 @@ def test_what_a_compiler_detached_ends_with_it(fake, monkeypatch, tmp_path, ends
     monkeypatch.setenv("CC", str(fake("mine", detach + ends)))
     monkeypatch.setattr(module, "TIMEOUT_S", 2.0)
     with pytest.raises(CompilerError):
-        find_compiler(tmp_path / "kept")
+        kernel_compiler(tmp_path / "kept")
     assert not any(alive(int(line)) for line in (tmp_path / "processes").read_text().split())
 
 
@@ -255,7 +257,7 @@ def test_a_compiler_that_makes_another_library_is_refused(fake, real, monkeypatc
         CompilerError,
         match=r"the library that \S*mine made of harness.c cannot be used: .*undefined symbol: run",
     ):
-        find_compiler(tmp_path / "kept")
+        kernel_compiler(tmp_path / "kept")
     assert files(tmp_path / "kept") == []
 
 
@@ -286,12 +288,12 @@ def counting(fake, real, compiles, tmp_path):
 
 def test_a_library_is_compiled_once_and_again_for_other_options_or_another_compiler(counting):
     make, calls = counting
-    first = make().build("softmax.c", OPTIONS)
-    assert first == make().build("softmax.c", OPTIONS) and len(calls()) == 1
+    first = make().build(SOURCES / "softmax.c", OPTIONS)
+    assert first == make().build(SOURCES / "softmax.c", OPTIONS) and len(calls()) == 1
     others = {
-        make().build("softmax.c", [*OPTIONS, "-DOTHER"]),
-        make("fake 1.1").build("softmax.c", OPTIONS),
-        make().build("harness.c"),
+        make().build(SOURCES / "softmax.c", [*OPTIONS, "-DOTHER"]),
+        make("fake 1.1").build(SOURCES / "softmax.c", OPTIONS),
+        make().build(SOURCES / "harness.c"),
     }
     assert len(others | {first}) == 4 and len(calls()) == 4
     assert all(path.exists() for path in others) and len(files(first.parent)) == 4
@@ -300,24 +302,19 @@ def test_a_library_is_compiled_once_and_again_for_other_options_or_another_compi
 def test_kernels_that_are_kept_start_no_compiler(counting, monkeypatch):
     make, calls = counting
     monkeypatch.setenv("CC", make().command[0])
-    softmax_is_right(Kernels(find_compiler(make().folder)))
+    softmax_is_right(Kernels(kernel_compiler(make().folder)))
     before = len(calls())
-    softmax_is_right(Kernels(find_compiler(make().folder)))
+    softmax_is_right(Kernels(kernel_compiler(make().folder)))
     assert before == len(calls()) == 2
 
 
 def test_other_sources_give_another_library(counting, monkeypatch, tmp_path):
     make, _ = counting
-    first = make().build("harness.c")
+    first = make().build(SOURCES / "harness.c")
     copy = tmp_path / "sources"
-    shutil.copytree(module.SOURCES, copy)
+    shutil.copytree(SOURCES, copy)
     (copy / "harness.c").write_text((copy / "harness.c").read_text() + "\n/* changed */\n")
-    monkeypatch.setattr(module, "SOURCES", copy)
-    module.sources_digest.cache_clear()
-    try:
-        assert make().build("harness.c") != first
-    finally:
-        module.sources_digest.cache_clear()
+    assert make().build(copy / "harness.c") != first
 
 
 @pytest.mark.parametrize("ends", ["exit 1", "kill -9 $$"])
@@ -327,7 +324,7 @@ def test_a_compiler_that_ends_half_way_leaves_no_file(fake, tmp_path, ends):
     with pytest.raises(
         CompilerError, match=r"mine (ended with exit code 1|was killed by SIGKILL): no message"
     ):
-        Compiler((str(path),), "1", kept).build("harness.c")
+        Compiler((str(path),), "1", kept).build(SOURCES / "harness.c")
     assert files(kept) == []
 
 
@@ -339,9 +336,9 @@ def test_a_build_that_is_interrupted_leaves_no_file_and_no_process(fake, tmp_pat
     )
     code = f"""
 from pathlib import Path
-from archgym.simulators.softmax.machine.compiler import Compiler
+from archgym.simulators.compiler import Compiler
 try:
-    Compiler(({str(path)!r},), "1", Path({str(tmp_path / "kept")!r})).build("harness.c")
+    Compiler(({str(path)!r},), "1", Path({str(tmp_path / "kept")!r})).build(Path({str(SOURCES / "harness.c")!r}))
 except KeyboardInterrupt:
     print("interrupted")
 """
@@ -359,7 +356,7 @@ RUN = """
 import sys
 from pathlib import Path
 import numpy as np
-from archgym.simulators.softmax.machine.compiler import Compiler
+from archgym.simulators.compiler import Compiler
 from archgym.simulators.softmax.machine.kernels import Kernels
 folder, design, command = Path(sys.argv[1]), eval(sys.argv[2]), sys.argv[3:]
 print("ready", flush=True)
@@ -390,7 +387,7 @@ def built(real, tmp_path_factory):
     """A folder with a kernel and the harness."""
     folder = tmp_path_factory.mktemp("built")
     for source, options in (("softmax.c", OPTIONS), ("harness.c", [])):
-        Compiler(tuple(real), "1", folder).build(source, options)
+        Compiler(tuple(real), "1", folder).build(SOURCES / source, options)
     return folder
 
 
@@ -427,7 +424,7 @@ def test_a_data_folder_that_cannot_be_written_gives_way_to_a_temporary_one(real,
         UserWarning,
         match=r"cannot write to .*/file/home/kernels.* set ARCHGYM_HOME to a folder that can be written",
     ):
-        found = find_compiler()
+        found = kernel_compiler()
     assert found.folder.parent == tmp_path
     softmax_is_right(Kernels(found))
 
@@ -436,7 +433,7 @@ def test_libraries_are_kept_in_the_data_folder(real, monkeypatch, tmp_path):
     monkeypatch.setenv("ARCHGYM_HOME", str(tmp_path / "home"))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = find_compiler()
+        found = kernel_compiler()
     assert found.folder == tmp_path / "home" / "kernels"
     assert [name.split("-")[0] for name in files(found.folder)] == ["harness"]
 
@@ -446,7 +443,7 @@ def test_a_chosen_folder_that_cannot_be_written_is_an_error_that_says_so(real, t
     with pytest.raises(
         CompilerError, match=r"cannot keep compiled kernels in .*/file/kept .*; set ARCHGYM_HOME"
     ):
-        Compiler(tuple(real), "1", tmp_path / "file" / "kept").build("harness.c")
+        Compiler(tuple(real), "1", tmp_path / "file" / "kept").build(SOURCES / "harness.c")
 
 
 # --- what a compiler is told ---
@@ -462,7 +459,7 @@ def test_words_of_a_shell_reach_the_compiler_as_one_word(fake, monkeypatch, tmp_
     path = fake("mine", f"printf '%s\\n' \"$@\" > {tmp_path}/log; exit 1")
     with pytest.raises(CompilerError):
         Compiler((str(path),), "1", tmp_path / "kept").build(
-            "softmax.c", Kernel.from_design(DESIGN | {"algorithm": word}).options
+            SOURCES / "softmax.c", Kernel.from_design(DESIGN | {"algorithm": word}).options
         )
     assert f"-DALGORITHM_{word.upper()}" in (tmp_path / "log").read_text().splitlines()
     assert files(tmp_path / "work") == []

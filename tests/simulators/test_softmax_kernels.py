@@ -20,11 +20,17 @@ import pytest
 import scipy.special
 
 from archgym.errors import ArchGymError
+from archgym.simulators.compiler import CompilerError
 from archgym.simulators.softmax import SoftmaxCostModel
 from archgym.simulators.softmax.machine import kernels as module
-from archgym.simulators.softmax.machine.compiler import CompilerError, find_compiler
 from archgym.simulators.softmax.machine.cpu import instruction_sets
-from archgym.simulators.softmax.machine.kernels import LANES, Kernel, Kernels, why_unsupported
+from archgym.simulators.softmax.machine.kernels import (
+    LANES,
+    Kernel,
+    Kernels,
+    kernel_compiler,
+    why_unsupported,
+)
 from archgym.simulators.softmax.model import ALGORITHMS
 
 ALL = os.environ.get("ARCHGYM_TEST_ALL_KERNELS") == "1"
@@ -67,7 +73,7 @@ DESIGN = designs_of("two_pass", "scalar", (4, 2))[0]
 @pytest.fixture(scope="module")
 def kernels(compiled):
     try:
-        return Kernels(find_compiler(compiled))
+        return Kernels(kernel_compiler(compiled))
     except CompilerError as error:
         pytest.skip(str(error))
 
@@ -423,10 +429,9 @@ FORKS = """
 import os, signal, sys, threading, traceback
 from pathlib import Path
 import numpy as np
-from archgym.simulators.softmax.machine.compiler import find_compiler
-from archgym.simulators.softmax.machine.kernels import Kernels
+from archgym.simulators.softmax.machine.kernels import Kernels, kernel_compiler
 
-kernels = Kernels(find_compiler(Path(sys.argv[1])))
+kernels = Kernels(kernel_compiler(Path(sys.argv[1])))
 design = eval(sys.argv[2])
 
 def right():

@@ -22,6 +22,7 @@ import archgym
 from archgym.errors import ArchGymError
 from archgym.simulator import evaluate_safely
 from archgym.simulator_wrappers.parallel import Isolated
+from archgym.simulators.compiler import CompilerError
 from archgym.simulators.softmax import (
     Calibration,
     MeasuredSoftmax,
@@ -31,12 +32,11 @@ from archgym.simulators.softmax import (
     softmax,
 )
 from archgym.simulators.softmax.machine import cpu, kernels, timing
-from archgym.simulators.softmax.machine.compiler import CompilerError, find_compiler
 from archgym.simulators.softmax.machine.cpu import instruction_sets, processors
-from archgym.simulators.softmax.machine.kernels import Kernels, aligned
+from archgym.simulators.softmax.machine.kernels import Kernels, aligned, kernel_compiler
 
 try:
-    COMPILER = find_compiler().command[0]
+    COMPILER = kernel_compiler().command[0]
 except CompilerError as error:
     pytest.skip(f"no C compiler: {error}", allow_module_level=True)
 
@@ -304,7 +304,7 @@ def test_a_folder_that_cannot_be_written_is_said_and_the_search_goes_on(monkeypa
 
 
 def test_designs_are_measured_beside_the_reference_which_is_one_of_them():
-    work = Kernels(find_compiler())
+    work = Kernels(kernel_compiler())
     reference = timing.reference_design()
     x, y = aligned((1, 4096)), aligned((1, 4096))
     x[:], y[:] = np.random.default_rng(0).standard_normal((1, 4096)), 0
@@ -321,7 +321,7 @@ def test_designs_are_measured_beside_the_reference_which_is_one_of_them():
 
 
 def test_when_the_whole_machine_has_become_slow_nothing_is_reliable():
-    work = Kernels(find_compiler())
+    work = Kernels(kernel_compiler())
     x, y = aligned((1, 4096)), aligned((1, 4096))
     x[:], y[:] = 0, 0
     work.build([kernels.Kernel.from_design(DESIGN)])

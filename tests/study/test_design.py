@@ -163,6 +163,7 @@ def test_the_shipped_studies_are_of_the_published_size():
         "plain-cnn",
         "systems",
         "synthesis",
+        "dram-traces",
     }
 
 

@@ -14,11 +14,14 @@ import gzip
 import hashlib
 import io
 import sys
+import zlib
+from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from archgym.errors import ArchGymError, reason_of
 from archgym.processes.exits import BAD_INPUT
@@ -34,8 +37,23 @@ RUNS = {  # provenance that is not in the CSV file
 }
 
 
-def pack(path: Path, trace: str) -> Table:
-    """The table of the runs in a CSV file.
+@dataclass(frozen=True)
+class Runs:
+    """Designs and what the simulator printed for them.
+
+    Attributes:
+        designs: int64 [rows, 10].
+        figures: printed figures times 10^decimals by `COLUMNS`, int64 [rows, 4].
+        sha256: hash of the file.
+    """
+
+    designs: Indices
+    figures: npt.NDArray[np.int64]
+    sha256: str
+
+
+def read_runs(path: Path) -> Runs:
+    """The runs in a CSV file.
 
     Raises:
         ArchGymError: an unreadable file; missing, duplicate or invalid columns, designs or figures.
@@ -43,19 +61,27 @@ def pack(path: Path, trace: str) -> Table:
     try:
         content = path.read_bytes()
         text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode("utf-8-sig")
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         raise ArchGymError(f"cannot read {path}: {error}") from error
     rows = list(csv.DictReader(io.StringIO(text)))
     if not rows or set(rows[0]) != {*SPACE.names, *COLUMNS}:
         raise ArchGymError(f"{path} must have the columns {', '.join([*SPACE.names, *COLUMNS])}, and rows")
+    figures = np.array([_figures(row) for row in rows], np.int64)
+    return Runs(_designs(rows), figures, hashlib.sha256(content).hexdigest())
 
-    figures, outcome = np.unique(
-        np.array([_figures(row) for row in rows], np.int64), axis=0, return_inverse=True
-    )
+
+def pack(path: Path, trace: str) -> Table:
+    """The table of the runs in a CSV file.
+
+    Raises:
+        ArchGymError: an unreadable file; missing, duplicate or invalid columns, designs or figures.
+    """
+    runs = read_runs(path)
+    figures, outcome = np.unique(runs.figures, axis=0, return_inverse=True)
     if len(figures) > np.iinfo(np.uint16).max:
         raise ArchGymError(f"{path} has {len(figures):,} distinct outcomes; a table holds 65,535")
     by_ordinal = np.full(SPACE.size, -1, np.int64)
-    by_ordinal[SPACE.to_ordinal(_designs(rows))] = outcome.reshape(-1)
+    by_ordinal[SPACE.to_ordinal(runs.designs)] = outcome.reshape(-1)
     everything = SPACE.from_ordinal(np.arange(SPACE.size))
     of_design = by_ordinal[SPACE.to_ordinal(canonical(everything))]
     if (of_design < 0).any():
@@ -67,8 +93,8 @@ def pack(path: Path, trace: str) -> Table:
         **RUNS,
         "trace": trace,
         "source": path.name,
-        "sha256": hashlib.sha256(content).hexdigest(),
-        "rows": len(rows),
+        "sha256": runs.sha256,
+        "rows": len(runs.designs),
     }
     return Table(of_design.astype(np.uint16), figures, provenance)
 

@@ -28,6 +28,9 @@ from archgym.simulators.dram.space import SPACE
 FORMAT = 1
 COLUMNS = {"time_ps": 0, "energy_pj": 2, "power_mw": 2, "bandwidth_gbit_s": 2}  # and their decimals
 
+_SHIPPED = Path(__file__).parent / "tables"
+SHIPPED_TABLES = frozenset(path.stem for path in _SHIPPED.glob("*.npz"))
+
 
 @dataclass(frozen=True)
 class Table:
@@ -98,7 +101,7 @@ def list_traces() -> list[str]:
 
 
 def _paths() -> dict[str, Path]:
-    folders = (data_folder("dram"), Path(__file__).parent / "tables")  # shipped names take precedence
+    folders = (data_folder("dram"), _SHIPPED)  # shipped names take precedence
     return {path.stem: path for folder in folders for path in folder.glob("*.npz")}
 
 

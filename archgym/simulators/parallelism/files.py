@@ -10,16 +10,19 @@ from typing import Any
 import numpy as np
 
 from archgym.errors import ArchGymError, unknown
+from archgym.files.paths import open_regular
 
 MOST_BYTES = 1 << 20
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """The object that a small JSON file holds."""
-    if path.stat().st_size > MOST_BYTES:
+    with open_regular(path, follow=True) as file:
+        content = file.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
         raise ArchGymError(f"expected at most {MOST_BYTES >> 20} MiB")
     try:
-        found = json.loads(path.read_text(encoding="utf-8-sig"))
+        found = json.loads(content.decode("utf-8-sig"))
     except ValueError as error:
         raise ArchGymError(f"expected JSON text: {error}") from None
     if not isinstance(found, dict):

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from archgym.errors import reason_of
 from archgym.files.paths import data_folder
 from archgym.registry import Finding
-from archgym.simulators.softmax.machine.compiler import CompilerError, find_compiler
+from archgym.simulators.compiler import CompilerError
 from archgym.simulators.softmax.machine.cpu import cache_bytes, instruction_sets, processor, processors
+from archgym.simulators.softmax.machine.kernels import kernel_compiler
 
 
 def findings() -> Iterator[Finding]:
@@ -21,7 +22,7 @@ def findings() -> Iterator[Finding]:
         f"{processor()}, {len(processors())} usable; {', '.join(instruction_sets())}; {caches}",
     )
     try:
-        yield Finding("Machine", "C compiler", "ok", find_compiler(data_folder("kernels")).version)
+        yield Finding("Machine", "C compiler", "ok", kernel_compiler(data_folder("kernels")).version)
     except CompilerError as error:
         remedy = 'pip install "archgym[compiler]"'
         yield Finding(

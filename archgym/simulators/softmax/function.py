@@ -9,11 +9,17 @@ from typing import Any
 import numpy as np
 
 from archgym.errors import ArchGymError
+from archgym.simulators.compiler import CompilerError
 from archgym.simulators.softmax.calibration import Calibration
 from archgym.simulators.softmax.fitting.sample import first_choices
 from archgym.simulators.softmax.machine.checking import why_wrong
-from archgym.simulators.softmax.machine.compiler import CompilerError, find_compiler
-from archgym.simulators.softmax.machine.kernels import Floats, Kernels, aligned, why_unsupported
+from archgym.simulators.softmax.machine.kernels import (
+    Floats,
+    Kernels,
+    aligned,
+    kernel_compiler,
+    why_unsupported,
+)
 from archgym.simulators.softmax.model import SoftmaxCostModel
 
 TOLERANCE = 1e-5  # largest |sum(y) - 1|
@@ -87,7 +93,7 @@ def _rounded(n: int) -> int:
 
 @cache
 def _kernels() -> Kernels:
-    return Kernels(find_compiler())
+    return Kernels(kernel_compiler())
 
 
 @lru_cache(maxsize=1024)

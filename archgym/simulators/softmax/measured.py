@@ -15,10 +15,16 @@ import numpy as np
 
 from archgym.errors import whole
 from archgym.simulator import Metric, Simulator
+from archgym.simulators.compiler import Compiler, sources_digest
 from archgym.simulators.softmax.machine.checking import Workload, why_wrong
-from archgym.simulators.softmax.machine.compiler import Compiler, find_compiler, sources_digest
 from archgym.simulators.softmax.machine.cpu import processor
-from archgym.simulators.softmax.machine.kernels import Kernel, Kernels, why_unsupported
+from archgym.simulators.softmax.machine.kernels import (
+    SOURCES,
+    Kernel,
+    Kernels,
+    kernel_compiler,
+    why_unsupported,
+)
 from archgym.simulators.softmax.machine.timing import Timer
 from archgym.simulators.softmax.model import PASSES_OVER_MEMORY, TRAFFIC, SoftmaxCostModel, canonical_tiles
 from archgym.space import Array, Indices
@@ -55,7 +61,7 @@ class MeasuredSoftmax(Simulator):
     def __init__(self, rows: int = 1, cols: int = 65536, seed: int = 0):
         self.rows, self.cols = whole("rows", rows, least=1), whole("cols", cols, least=1)
         self.seed = seed
-        self.compiler = find_compiler()
+        self.compiler = kernel_compiler()
         self._workshop: _Workshop | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -88,7 +94,11 @@ class MeasuredSoftmax(Simulator):
         """The class, its arguments, and the processor, the compiler and the kernels' code, on which times
         depend too.
         """
-        machine = {"processor": processor(), "compiler": self.compiler.version, "kernels": sources_digest()}
+        machine = {
+            "processor": processor(),
+            "compiler": self.compiler.version,
+            "kernels": sources_digest(SOURCES),
+        }
         return {**super().specification, **machine}
 
 

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from archgym.progress import Progress, parts, silent
+from archgym.simulators.compiler import CompilerError
 from archgym.simulators.softmax.calibration import Calibration
 from archgym.simulators.softmax.fitting.sample import (
     BATCH,
@@ -34,7 +35,6 @@ from archgym.simulators.softmax.fitting.sample import (
     random_designs,
 )
 from archgym.simulators.softmax.machine.checking import Workload
-from archgym.simulators.softmax.machine.compiler import CompilerError
 from archgym.simulators.softmax.machine.cpu import cache_bytes, instruction_sets, processor, processors
 from archgym.simulators.softmax.machine.kernels import LANES, Kernels, Pass
 from archgym.simulators.softmax.machine.timing import Timer

@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from archgym.progress import Progress, silent
+from archgym.simulators.compiler import CompilerError
 from archgym.simulators.softmax.calibration import Calibration
 from archgym.simulators.softmax.machine.checking import Workload, why_wrong
-from archgym.simulators.softmax.machine.compiler import CompilerError
 from archgym.simulators.softmax.machine.kernels import Kernel, Kernels, why_unsupported
 from archgym.simulators.softmax.machine.timing import Timer
 from archgym.simulators.softmax.model import SoftmaxCostModel

@@ -11,7 +11,7 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-from archgym.simulators.softmax.machine.compiler import X86
+from archgym.simulators.compiler import X86
 
 NEEDS = {"scalar": (), "avx2": ("avx2", "fma"), "avx512": ("avx512f", "fma")}
 

@@ -14,19 +14,39 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from archgym.errors import ArchGymError
-from archgym.simulators.softmax.machine.compiler import X86, Compiler, CompilerError
+from archgym.simulators.compiler import X86, Compiler, CompilerError, find_compiler
 from archgym.simulators.softmax.machine.cpu import instruction_sets, processors
 
+SOURCES = Path(__file__).parent / "c"
+HARNESS = ("run", "measure", "pin")  # functions of harness.c
 ISA_OPTIONS = {"scalar": [], "avx2": ["-mavx2", "-mfma"], "avx512": ["-mavx512f", "-mfma"]}
 LANES = {"scalar": 1, "avx2": 8, "avx512": 16}  # float32 per vector
 
 Floats = npt.NDArray[np.float32]
+
+
+def kernel_compiler(folder: Path | None = None) -> Compiler:
+    """This machine's compiler of kernels.
+
+    Args:
+        folder: folder of the libraries; default: that of `find_compiler`.
+
+    Raises:
+        CompilerError: no compiler works; the message has the reason of each.
+    """
+    try:
+        return find_compiler(SOURCES / "harness.c", HARNESS, folder)
+    except CompilerError as error:
+        raise CompilerError(
+            f"measuring needs a C compiler, but {error}; the cost model, backend='model', needs none"
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -166,7 +186,7 @@ class Kernels:
     def __init__(self, compiler: Compiler):
         self.compiler = compiler
         self.fastest_probe_s = np.inf
-        self._harness = compiler.load("harness.c")
+        self._harness = compiler.load(SOURCES / "harness.c", HARNESS)
         self._harness.run.argtypes = [ctypes.POINTER(_Work)]
         self._harness.measure.argtypes = [
             ctypes.POINTER(_Work),
@@ -197,7 +217,7 @@ class Kernels:
 
     def _functions(self, code: Kernel | Pass) -> _Functions:
         if code not in self._loaded:
-            library = self.compiler.load(code.source, code.options, code.functions)
+            library = self.compiler.load(SOURCES / code.source, code.functions, code.options)
             self._loaded[code] = (
                 library,
                 _Functions(

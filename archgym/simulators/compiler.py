@@ -28,8 +28,6 @@ from archgym.files.paths import data_folder
 from archgym.processes.children import run
 from archgym.text import one_line
 
-SOURCES = Path(__file__).parent / "c"
-HARNESS = ("run", "measure", "pin")  # functions of harness.c
 TIMEOUT_S = 60.0  # time limit of one library, which takes about 0.4 s
 X86 = platform.machine().lower() in ("x86_64", "amd64")
 
@@ -76,11 +74,11 @@ class Compiler:
     baseline: tuple[str, ...] = ()
     timeout_s: float = field(default_factory=lambda: TIMEOUT_S)
 
-    def build(self, source: str, options: Sequence[str] = ()) -> Path:
+    def build(self, source: Path, options: Sequence[str] = ()) -> Path:
         """The shared library of one of our C files, compiled unless the folder has it whole.
 
         Args:
-            source: name of a file in `c/`.
+            source: the file; others in its folder count as parts of it.
             options: further words for the compiler.
 
         Raises:
@@ -88,7 +86,7 @@ class Compiler:
                 written.
         """
         words = [*OPTIONS, *self.baseline, *options]
-        stem = f"{Path(source).stem}-{_digest(self.version, *words)}"
+        stem = f"{source.stem}-{_digest(sources_digest(source.parent), self.version, *words)}"
         for library in self.folder.glob(f"{stem}-*.so"):
             if library.stem == f"{stem}-{_content(library)}":  # loading half a library can end the process
                 return library
@@ -103,7 +101,7 @@ class Compiler:
             ) from error
         try:
             _run(
-                [*self.command, *words, str(SOURCES / source), "-o", temporary, "-lm", "-lpthread"],
+                [*self.command, *words, str(source), "-o", temporary, "-lm", "-lpthread"],
                 self.timeout_s,
             )
             target = self.folder / f"{stem}-{_content(Path(temporary))}.so"
@@ -116,9 +114,7 @@ class Compiler:
             Path(temporary).unlink(missing_ok=True)
         return target
 
-    def load(
-        self, source: str, options: Sequence[str] = (), functions: Sequence[str] = HARNESS
-    ) -> ctypes.CDLL:
+    def load(self, source: Path, functions: Sequence[str], options: Sequence[str] = ()) -> ctypes.CDLL:
         """The library of `build`, loaded.
 
         Args:
@@ -136,17 +132,19 @@ class Compiler:
         except (OSError, AttributeError) as error:
             path.unlink(missing_ok=True)
             raise CompilerError(
-                f"the library that {_name(self.command)} made of {source} cannot be used: "
+                f"the library that {_name(self.command)} made of {source.name} cannot be used: "
                 f"{one_line(str(error))}"
             ) from error
         return library
 
 
-def find_compiler(folder: Path | None = None) -> Compiler:
-    """The first compiler that makes a library of our code: $CC where it is set, else the first of cc, gcc,
+def find_compiler(source: Path, functions: Sequence[str], folder: Path | None = None) -> Compiler:
+    """The first compiler that makes a library of a C file: $CC where it is set, else the first of cc, gcc,
     clang and ziglang.
 
     Args:
+        source: the file.
+        functions: names of functions that the library must have.
         folder: folder of the libraries; default: `kernels` in archgym's data folder, or a temporary folder,
             with a warning, where that cannot be written.
 
@@ -157,21 +155,18 @@ def find_compiler(folder: Path | None = None) -> Compiler:
     refusals = []
     for command in _candidates():
         try:
-            return _working(tuple(command), folder)
+            return _working(tuple(command), folder, source, functions)
         except CompilerError as error:
             refusals.append(str(error))
     if os.environ.get("CC", "").strip():
         advice = "correct or unset CC"
     else:
         advice = "install gcc or clang, or `pip install 'archgym[compiler]'`, which brings one"
-    raise CompilerError(
-        "measuring needs a C compiler and none works here "
-        f"({'; '.join(refusals) or 'found none of cc, gcc, clang, ziglang'}): {advice}; the cost model, "
-        "backend='model', needs none"
-    )
+    reasons = "; ".join(refusals) or "found none of cc, gcc, clang, ziglang"
+    raise CompilerError(f"no C compiler works here ({reasons}): {advice}")
 
 
-def _working(command: tuple[str, ...], folder: Path) -> Compiler:
+def _working(command: tuple[str, ...], folder: Path, source: Path, functions: Sequence[str]) -> Compiler:
     """The compiler of a command, after it has made a library.
 
     Raises:
@@ -182,13 +177,13 @@ def _working(command: tuple[str, ...], folder: Path) -> Compiler:
     *others, last = [Compiler(command, version, folder, tuple(baseline)) for baseline in BASELINES]
     for compiler in others:
         try:
-            compiler.load("harness.c")
+            compiler.load(source, functions)
             return compiler
         except CompilerTimeout:
             raise
         except CompilerError:
             pass  # the next baseline may have the option's name right
-    last.load("harness.c")
+    last.load(source, functions)
     return last
 
 
@@ -239,16 +234,16 @@ def _name(command: Sequence[str]) -> str:
 
 
 @cache
-def sources_digest() -> str:
-    """A hash of all our C code."""
+def sources_digest(folder: Path) -> str:
+    """A hash of the C code in a folder."""
     content = b"".join(
-        path.name.encode() + b"\0" + path.read_bytes() for path in sorted(SOURCES.glob("*.[ch]"))
+        path.name.encode() + b"\0" + path.read_bytes() for path in sorted(folder.glob("*.[ch]"))
     )
     return hashlib.sha256(content).hexdigest()[:16]
 
 
 def _digest(*words: str) -> str:
-    return hashlib.sha256("\0".join([sources_digest(), *words]).encode()).hexdigest()[:16]
+    return hashlib.sha256("\0".join(words).encode()).hexdigest()[:16]
 
 
 def _content(path: Path) -> str:
