@@ -89,19 +89,19 @@ class Timer:
         reference = len(what) - 1
         estimates = [self._estimated_seconds(each) for each in what]
         calls = [max(1, ceil(MIN_ROUND_S / seconds)) for seconds in estimates]
-        rounds = [int(np.clip(DESIGN_S / seconds, MIN_ROUNDS, MAX_ROUNDS)) for seconds in estimates]
+        rounds = [rounds_of(seconds) for seconds in estimates]
         timings: list[list[Timing]] = [[] for _ in what]
         chosen = list(range(len(what)))
         for _ in range(2):
             for r in range(max(rounds[j] for j in chosen)):
                 for j in self.rng.permutation([j for j in chosen if r < rounds[j]]).tolist():
                     timings[j].append(self._time(what[j], calls=calls[j], warmups=int(calls[j] > 1)))
-            slow = self._machine_is_slow(_seconds(timings[reference]))
+            slow = self._machine_is_slow(least_seconds(timings[reference]))
             unreliable = [slow or _unreliable(each) for each in timings[:reference]]
             if not any(unreliable):
                 break
             chosen = [*np.flatnonzero(unreliable).tolist(), reference]
-        seconds = np.array([_seconds(each) for each in timings])
+        seconds = np.array([least_seconds(each) for each in timings])
         return Measurement(
             seconds=seconds[:reference],
             noise=np.array([_noise(each) for each in timings[:reference]]),
@@ -127,20 +127,36 @@ class Timer:
     def _time(self, what: Timed, *, calls: int, warmups: int = 0) -> Timing:
         return self.kernels.measure(what, self.x, self.y, calls=calls, warmups=warmups)
 
-    def _estimated_seconds(self, what: Timed) -> float:
+    def _estimated_seconds(self, what: Any) -> float:
         """Seconds of one call; the second one where the first is short."""
         seconds = self._time(what, calls=1).seconds
         return max(seconds if seconds > MIN_COLD_CALL_S else self._time(what, calls=1).seconds, 1e-9)
 
 
-def _seconds(timings: Sequence[Timing]) -> float:
+def rounds_of(seconds: float) -> int:
+    """Number of rounds of a design whose call takes this long."""
+    return int(np.clip(DESIGN_S / seconds, MIN_ROUNDS, MAX_ROUNDS))
+
+
+def least_seconds(timings: Sequence[Timing]) -> float:
+    """The least time of a design's rounds."""
     return min(t.seconds for t in timings)
 
 
+def excess(seconds: Sequence[float]) -> float:
+    """Median over least time of a design's rounds, minus 1."""
+    return float(np.median(seconds)) / min(seconds) - 1
+
+
+def lost_processor(timings: Sequence[Timing]) -> bool:
+    """Whether other programs had the processor in over half of the rounds."""
+    disturbed = [t.switches > 0 or t.wall_seconds > WAITING_LIMIT * t.seconds for t in timings]
+    return sum(disturbed) > len(timings) / 2
+
+
 def _noise(timings: Sequence[Timing]) -> float:
-    return float(np.median([t.seconds for t in timings])) / _seconds(timings) - 1
+    return excess([t.seconds for t in timings])
 
 
 def _unreliable(timings: Sequence[Timing]) -> bool:
-    disturbed = [t.switches > 0 or t.wall_seconds > WAITING_LIMIT * t.seconds for t in timings]
-    return _noise(timings) > NOISE_LIMIT or sum(disturbed) > len(timings) / 2
+    return _noise(timings) > NOISE_LIMIT or lost_processor(timings)
