@@ -10,15 +10,15 @@ what it takes to start a thread. With a probe's time now over its time at the ca
     w      = widest                                                  (the same, widest vectors)
     d      = second now - w * second then                            (s, two threads; 0 for one)
     h      = (r * (A' + M' + S') - w * (A' + S') - d) / M'           (memory)
-    time   = g * A + h * M + w * S + d                               (now)
-    drift  = time / (A + M + S)
+    f      = (g * A + h * M + w * S) / (A + M + S)
+    steady = (measured - d) / f                                      (a measured time without drift)
+    drift  = measured / steady
 
     r             drift of the workload probe, by one or two threads
     A', M', S'    parts of that probe's time: the reference design on a row of as many elements
 
-A measured time without drift is time / drift. Where memory is less than a fifth of the workload probe (data
-in L1 or L2, whose clock is the core's), the probe shows nothing of it: then h = w. h is kept within 1/4 to 4,
-time at 1/4 of A + M + S or more.
+Where memory is less than a fifth of the workload probe (data in L1 or L2, whose clock is the core's), the
+probe shows nothing of it: then h = w. h is kept within 1/4 to 4, measured - d at 1/4 of measured or more.
 
 A calibration without probe times (version 1) shows no drift since it was made. Probes are then compared with
 their medians in the run, by shape, and only the drift within the run is taken out.
@@ -40,7 +40,7 @@ from archgym.simulators.softmax.model import SoftmaxCostModel
 from archgym.space import Array
 
 MEMORY_SHARE = 0.2  # of the workload probe, from which on it shows the drift of memory
-LARGEST = 4.0  # drift of memory
+LARGEST = 4.0  # drift of memory, and of a time by the second thread's start
 
 
 class Range(NamedTuple):
@@ -56,7 +56,7 @@ class Drift:
     """Drift of D measured points, each array [D].
 
     Attributes:
-        factor: drift of the design's time.
+        factor: drift of the design's time, measured over steady.
         core, memory: g and h.
         second_s: d, seconds; NaN for one thread.
         since_calibration: whether the drift is that since the calibration, or else that within the run.
@@ -107,8 +107,9 @@ def drift(sample: Sample, calibration: Calibration) -> Drift:
             slower = (workload[here] * whole - w * (arithmetic + start) - added[here]) / traffic
         shown = traffic >= MEMORY_SHARE * whole
         memory[here] = np.where(shown, np.clip(slower, 1 / LARGEST, LARGEST), w)
-        now = core[here] * parts[0] + memory[here] * parts[1] + w * parts[2] + added[here]
-        factor[here] = np.maximum(now / sum(parts), 1 / LARGEST)
+        now = core[here] * parts[0] + memory[here] * parts[1] + w * parts[2]
+        factor[here] = now / sum(parts)
+    factor *= sample.seconds / np.maximum(sample.seconds - added, sample.seconds / LARGEST)
     return Drift(factor, core, memory, second_s, calibration.probe is not None)
 
 

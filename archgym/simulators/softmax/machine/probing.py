@@ -8,11 +8,11 @@ Probes are kernels that never change, run once in each round among the designs o
     second     the same by two threads, beside designs that have two
     workload   the reference design on the workload's memory as one row, by the design's number of threads
 
-A design's time and those of its probes are the least in its rounds of one attempt. Its probes have moved if
-the median of one of them in these rounds is over 10 % above the least. A design that is noisy or lost its
-processor (`timing`), or whose probes moved, is measured again after a pause, up to four times in all; its
-steadiest attempt counts, and the design is `unreliable` if that was disturbed too. A slow machine is no
-disturbance here: `fitting.drift` takes it out.
+A design's time and those of its probes are the least in the rounds of one attempt, which they share. A
+kernel has moved if its least time is not confirmed: if the lower quartile of its rounds is over 5 % above it.
+A design that moved, or whose probes did, is measured again after a pause, a third time only while its batch
+has taken less than 3 s. Its steadiest attempt counts; it is `unreliable` if that moved too. A machine that is
+slow, or shared with other programs, is no disturbance here: `fitting.drift` takes out what the probes show.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from math import ceil
-from time import sleep
+from time import monotonic, sleep
 from typing import Any
 
 import numpy as np
@@ -28,19 +28,17 @@ import numpy.typing as npt
 
 from archgym.simulators.softmax.machine.kernels import Floats, Kernels, Pass, Timing
 from archgym.simulators.softmax.machine.timing import (
+    MIN_COLD_CALL_S,
     MIN_ROUND_S,
-    NOISE_LIMIT,
     Timed,
     Timer,
-    excess,
-    least_seconds,
-    lost_processor,
     reference_design,
     rounds_of,
 )
 
-ATTEMPTS, PAUSE_S = 4, 0.2
-MOVED_LIMIT = 0.10
+ATTEMPTS, PAUSE_S = 3, 0.2
+BATCH_S = 3.0  # time of a batch, after which nothing is measured for a third time
+MOVED_LIMIT = 0.05
 
 Times = npt.NDArray[np.float64]
 
@@ -98,8 +96,7 @@ class _Attempt:
     """One attempt at a design."""
 
     seconds: float
-    movement: float  # the largest excess of the design and its probes
-    disturbed: bool
+    movement: float  # of the design and its probes, the largest
     probes: tuple[float, float, float, float]  # in the order of `Probes`
 
 
@@ -129,10 +126,13 @@ class ProbedTimer(Timer):
     def measure_probed(self, designs: Sequence[Timed]) -> ProbedMeasurement:
         """Time designs and their probes in turns, with the calling thread kept on one processor."""
         best: list[_Attempt] = []
+        start = monotonic()
         counts = np.zeros(len(designs), np.int64)
         with self.kernels.pinned():
             chosen = list(range(len(designs)))
             for attempt in range(self.attempts):
+                if attempt > 1 and monotonic() - start > BATCH_S:
+                    break
                 if attempt:
                     sleep(self.pause_s)
                 found = self._attempt([designs[j] for j in chosen])
@@ -140,13 +140,13 @@ class ProbedTimer(Timer):
                 if not attempt:
                     best = found
                 for j, new in zip(chosen, found, strict=True):
-                    best[j] = min(best[j], new, key=lambda each: (each.disturbed, each.movement))
-                chosen = [j for j, each in enumerate(best) if each.disturbed]
+                    best[j] = min(best[j], new, key=lambda each: each.movement)
+                chosen = [j for j, each in enumerate(best) if each.movement > MOVED_LIMIT]
                 if not chosen:
                     break
         return ProbedMeasurement(
             seconds=np.array([each.seconds for each in best]),
-            unreliable=np.array([each.disturbed for each in best], bool),
+            unreliable=np.array([each.movement > MOVED_LIMIT for each in best], bool),
             probes=Probes(*np.array([each.probes for each in best], float).reshape(-1, 4).T),
             attempts=counts,
         )
@@ -157,12 +157,13 @@ class ProbedTimer(Timer):
         what: list[Timed | _Probe] = [*designs, *probes]
         estimates = [self._estimated_seconds(each) for each in what]
         calls = [max(1, ceil(MIN_ROUND_S / seconds)) for seconds in estimates]
+        warmups = [int(seconds < MIN_COLD_CALL_S) for seconds in estimates]
         rounds = [rounds_of(seconds) for seconds in estimates[: len(designs)]]
         timings: list[list[Timing]] = [[] for _ in what]
         for r in range(max(rounds)):
             here = [j for j in range(len(what)) if j >= len(designs) or r < rounds[j]]
             for j in self.rng.permutation(here).tolist():
-                timings[j].append(self._time(what[j], calls=calls[j], warmups=int(calls[j] > 1)))
+                timings[j].append(self._time(what[j], calls=calls[j], warmups=warmups[j]))
         seconds = {
             probe: [timing.seconds for timing in each]
             for probe, each in zip(probes, timings[len(designs) :], strict=True)
@@ -194,12 +195,15 @@ def _probes_of(what: Timed) -> tuple[_Probe, ...]:
 
 def _judged(timings: Sequence[Timing], probes: Sequence[Sequence[float]]) -> _Attempt:
     """An attempt of these rounds, and of its probes in the order of `_probes_of`."""
-    noise = excess([timing.seconds for timing in timings])
-    moved = max(excess(each) for each in probes)
+    rounds = [timing.seconds for timing in timings]
     core, widest, workload, second = (*(min(each) for each in probes), np.nan)[:4]
     return _Attempt(
-        seconds=least_seconds(timings),
-        movement=max(noise, moved),
-        disturbed=noise > NOISE_LIMIT or moved > MOVED_LIMIT or lost_processor(timings),
+        seconds=min(rounds),
+        movement=max(movement(each) for each in (rounds, *probes)),
         probes=(core, widest, second, workload),
     )
+
+
+def movement(seconds: Sequence[float]) -> float:
+    """Lower quartile over the least of the times of some rounds, minus 1."""
+    return float(np.quantile(seconds, 0.25)) / min(seconds) - 1

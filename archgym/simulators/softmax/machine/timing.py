@@ -96,12 +96,12 @@ class Timer:
             for r in range(max(rounds[j] for j in chosen)):
                 for j in self.rng.permutation([j for j in chosen if r < rounds[j]]).tolist():
                     timings[j].append(self._time(what[j], calls=calls[j], warmups=int(calls[j] > 1)))
-            slow = self._machine_is_slow(least_seconds(timings[reference]))
+            slow = self._machine_is_slow(_seconds(timings[reference]))
             unreliable = [slow or _unreliable(each) for each in timings[:reference]]
             if not any(unreliable):
                 break
             chosen = [*np.flatnonzero(unreliable).tolist(), reference]
-        seconds = np.array([least_seconds(each) for each in timings])
+        seconds = np.array([_seconds(each) for each in timings])
         return Measurement(
             seconds=seconds[:reference],
             noise=np.array([_noise(each) for each in timings[:reference]]),
@@ -138,25 +138,14 @@ def rounds_of(seconds: float) -> int:
     return int(np.clip(DESIGN_S / seconds, MIN_ROUNDS, MAX_ROUNDS))
 
 
-def least_seconds(timings: Sequence[Timing]) -> float:
-    """The least time of a design's rounds."""
+def _seconds(timings: Sequence[Timing]) -> float:
     return min(t.seconds for t in timings)
 
 
-def excess(seconds: Sequence[float]) -> float:
-    """Median over least time of a design's rounds, minus 1."""
-    return float(np.median(seconds)) / min(seconds) - 1
-
-
-def lost_processor(timings: Sequence[Timing]) -> bool:
-    """Whether other programs had the processor in over half of the rounds."""
-    disturbed = [t.switches > 0 or t.wall_seconds > WAITING_LIMIT * t.seconds for t in timings]
-    return sum(disturbed) > len(timings) / 2
-
-
 def _noise(timings: Sequence[Timing]) -> float:
-    return excess([t.seconds for t in timings])
+    return float(np.median([t.seconds for t in timings])) / _seconds(timings) - 1
 
 
 def _unreliable(timings: Sequence[Timing]) -> bool:
-    return _noise(timings) > NOISE_LIMIT or lost_processor(timings)
+    disturbed = [t.switches > 0 or t.wall_seconds > WAITING_LIMIT * t.seconds for t in timings]
+    return _noise(timings) > NOISE_LIMIT or sum(disturbed) > len(timings) / 2
