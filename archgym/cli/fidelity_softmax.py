@@ -208,7 +208,7 @@ def _drift_in_words(drift: Drift) -> list[str]:
     since = (
         "Speed of the probes beside each point over that at the calibration; 1.25: a quarter more time."
         if drift.since_calibration
-        else "The calibration has no probe times: only drift within this run, from its medians, is removed."
+        else "The calibration has no probe times: drift is not removed. Core, memory: over the run's least."
     )
     if math.isnan(second.median):
         return [since]

@@ -20,19 +20,20 @@ what it takes to start a thread. With a probe's time now over its time at the ca
 Where memory is less than a fifth of the workload probe (data in L1 or L2, whose clock is the core's), the
 probe shows nothing of it: then h = w. h is kept within 1/4 to 4, measured - d at 1/4 of measured or more.
 
-A calibration without probe times (version 1) shows no drift since it was made. Probes are then compared with
-their medians in the run, by shape, and only the drift within the run is taken out.
+A calibration without probe times (version 1) shows no drift since it was made, and none is taken out: drift
+is 1. g and h are then the core and workload probes' times over their least in the run, which shows how steady
+it was.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from archgym.simulators.softmax.calibration import Calibration
+from archgym.simulators.softmax.calibration import Calibration, ProbeTimes
 from archgym.simulators.softmax.fitting.sample import Sample
 from archgym.simulators.softmax.machine.probing import Probes
 from archgym.simulators.softmax.machine.timing import reference_design
@@ -59,7 +60,7 @@ class Drift:
         factor: drift of the design's time, measured over steady.
         core, memory: g and h.
         second_s: d, seconds; NaN for one thread.
-        since_calibration: whether the drift is that since the calibration, or else that within the run.
+        since_calibration: whether the calibration has probe times, so that the drift is known.
     """
 
     factor: Array
@@ -91,7 +92,11 @@ def drift(sample: Sample, calibration: Calibration) -> Drift:
     probes = sample.probes
     if probes is None:
         return Drift(np.ones(n), np.ones(n), np.ones(n), np.full(n, np.nan), False)
-    then = _recorded(sample, calibration) if calibration.probe is not None else _medians(sample, probes)
+    if calibration.probe is None:
+        floats = 2 * sample.rows * sample.cols + sample["threads"]
+        core, memory = _over_least(probes.core, sample["isa"]), _over_least(probes.workload, floats)
+        return Drift(np.ones(n), core, memory, np.full(n, np.nan), False)
+    then = _recorded(sample, calibration.probe)
     core, widest, workload = (
         getattr(probes, name) / getattr(then, name) for name in ("core", "widest", "workload")
     )
@@ -110,7 +115,7 @@ def drift(sample: Sample, calibration: Calibration) -> Drift:
         now = core[here] * parts[0] + memory[here] * parts[1] + w * parts[2]
         factor[here] = now / sum(parts)
     factor *= sample.seconds / np.maximum(sample.seconds - added, sample.seconds / LARGEST)
-    return Drift(factor, core, memory, second_s, calibration.probe is not None)
+    return Drift(factor, core, memory, second_s, True)
 
 
 def without_drift(sample: Sample, calibration: Calibration) -> Sample:
@@ -137,10 +142,8 @@ def _parts_of_probe(
     return arithmetic, memory, start
 
 
-def _recorded(sample: Sample, calibration: Calibration) -> Probes:
+def _recorded(sample: Sample, recorded: ProbeTimes) -> Probes:
     """Times of the probes at the calibration, for each point."""
-    recorded = calibration.probe
-    assert recorded is not None
     second_s = np.nan if recorded.second_s is None else recorded.second_s
     points = list(zip((sample.rows * sample.cols).tolist(), sample["threads"].tolist(), strict=True))
     on_workload = {point: recorded.workload_s(*point) for point in set(points)}
@@ -152,20 +155,9 @@ def _recorded(sample: Sample, calibration: Calibration) -> Probes:
     )
 
 
-def _medians(sample: Sample, probes: Probes) -> Probes:
-    """Medians of the probes over the points of a run that share a probe."""
-    isa, shape = sample["isa"], sample.rows * sample.cols
-    pair = 2 * shape + sample["threads"]
-    return Probes(
-        core=_median_by(isa, probes.core),
-        widest=_median_by(np.zeros(len(sample)), probes.widest),
-        second=_median_by(sample["threads"], probes.second),
-        workload=_median_by(pair, probes.workload),
-    )
-
-
-def _median_by(keys: npt.NDArray[np.generic], values: Array) -> Array:
-    medians = np.empty(len(values))
+def _over_least(seconds: Array, keys: npt.NDArray[Any]) -> Array:
+    """Times over the least of those with the same key."""
+    ratios = np.empty(len(seconds))
     for key in np.unique(keys):
-        medians[keys == key] = np.median(values[keys == key])
-    return medians
+        ratios[keys == key] = seconds[keys == key] / seconds[keys == key].min()
+    return ratios

@@ -105,22 +105,10 @@ class ProbedTimer(Timer):
 
     Args:
         kernels, x, y, rng: as for `Timer`.
-        attempts: number of times that a disturbed design is measured, at most.
-        pause_s: pause before each attempt but the first, seconds.
     """
 
-    def __init__(
-        self,
-        kernels: Kernels,
-        x: Floats,
-        y: Floats,
-        rng: np.random.Generator,
-        *,
-        attempts: int = ATTEMPTS,
-        pause_s: float = PAUSE_S,
-    ):
+    def __init__(self, kernels: Kernels, x: Floats, y: Floats, rng: np.random.Generator):
         super().__init__(kernels, x, y, rng)
-        self.attempts, self.pause_s = attempts, pause_s
         self._row = self.x.reshape(1, -1), self.y.reshape(1, -1)
 
     def measure_probed(self, designs: Sequence[Timed]) -> ProbedMeasurement:
@@ -130,11 +118,11 @@ class ProbedTimer(Timer):
         counts = np.zeros(len(designs), np.int64)
         with self.kernels.pinned():
             chosen = list(range(len(designs)))
-            for attempt in range(self.attempts):
+            for attempt in range(ATTEMPTS):
                 if attempt > 1 and monotonic() - start > BATCH_S:
                     break
                 if attempt:
-                    sleep(self.pause_s)
+                    sleep(PAUSE_S)
                 found = self._attempt([designs[j] for j in chosen])
                 counts[chosen] += 1
                 if not attempt:
