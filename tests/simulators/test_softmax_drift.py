@@ -219,11 +219,12 @@ def test_fitting_a_sample_of_a_drifting_machine_finds_the_machine_at_rest(docume
     }
     shapes = [(64, 256), *((1, 2**k) for k in (11, 13, 17, 21, 24))]
     rest = measured(Machine(), designs=24, seed=1, shapes=shapes)
-    drifting = measured(Machine(core=ramp(0.1), memory=step(2.0, 1.4, at=2.0)), designs=24, shapes=shapes)
+    drifting = measured(Machine(core=ramp(0.3), memory=step(2.0, 1.4, at=2.0)), designs=24, shapes=shapes)
     assert agreement(predicted(document, drifting), drifting).mape > 0.1
     found = fitted(unknown, drifting)
     blind = fitted(unknown, replace(drifting, probes=None))
-    assert score(found, rest).mape < 0.05 < 0.1 < score(blind, rest).mape
+    assert score(found, rest).mape < 0.04
+    assert score(blind, rest).mape > 0.08
 
 
 # --- what moved is measured again ---
