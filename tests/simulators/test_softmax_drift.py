@@ -19,7 +19,7 @@ from archgym.simulators.softmax.fitting.calibrate import fitted, overlap, predic
 from archgym.simulators.softmax.fitting.drift import drift, without_drift
 from archgym.simulators.softmax.fitting.sample import agreement, measure_sample, random_designs
 from archgym.simulators.softmax.machine import cpu, probing, timing
-from archgym.simulators.softmax.machine.kernels import Timing, aligned
+from archgym.simulators.softmax.machine.kernels import Timing, aligned, aligned_pair
 from archgym.simulators.softmax.machine.probing import ProbedTimer, movement
 
 SHAPES = [(1, 2**12), (1, 2**16), (1, 2**20), (1, 2**24), (16, 2**18)]
@@ -310,6 +310,40 @@ def test_many_rows_are_probed_on_their_memory_as_one_row(monkeypatch):
     found = rows.measure_probed(random_designs(4, np.random.default_rng(0), threads=1))
     assert set(seen) == {(8, 512), (1, 4096), (1, timing.PROBE_FLOATS)}
     np.testing.assert_allclose(found.probes.workload, reference_s(4096))
+
+
+# --- where data stand ---
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 2048), (1, 4096), (3, 1000), (64, 256), (1, 2**18)])
+def test_input_and_output_stand_in_one_block_that_begins_at_a_multiple_of_its_size(shape):
+    for _ in range(20):
+        x, y = aligned_pair(shape)
+        first, second, size = x.ctypes.data, y.ctypes.data, x.nbytes
+        assert x.shape == y.shape == shape and x.dtype == y.dtype == np.float32
+        assert first + size <= second
+        block = 1 << (second + size - first - 1).bit_length()
+        assert first % min(block, 2**21) == 0
+        assert (second - first) % 4096 == 2048  # stores do not alias loads
+        assert x.flags.c_contiguous and y.flags.writeable
+        x[:], y[:] = 1, 2
+        assert (x == 1).all() and (y == 2).all()
+
+
+def test_lines_of_a_block_that_fits_l1_have_different_hashes_of_their_addresses():
+    """The hash by which AMD's processors look data up in L1: exclusive or of address bits 12 to 27."""
+
+    def hashed(address):
+        bits = [(address >> bit) & 1 for bit in range(28)]
+        return tuple(
+            bits[a] ^ bits[b] for a, b in zip(range(12, 20), (27, 26, 25, 20, 21, 22, 23, 24), strict=True)
+        )
+
+    for _ in range(20):
+        x, y = aligned_pair((1, 2048))
+        start, end = x.ctypes.data, y.ctypes.data + y.nbytes
+        pages = {hashed(page) for page in range(start, end, 4096)}
+        assert len(pages) == -(-(end - start) // 4096)
 
 
 # --- the model's parts, and calibrations ---

@@ -43,7 +43,7 @@ from archgym.simulators.softmax.fitting.sample import (
 from archgym.simulators.softmax.machine.checking import Workload
 from archgym.simulators.softmax.machine.compiler import CompilerError
 from archgym.simulators.softmax.machine.cpu import cache_bytes, instruction_sets, processor, processors
-from archgym.simulators.softmax.machine.kernels import LANES, Kernels, Pass
+from archgym.simulators.softmax.machine.kernels import LANES, Kernels, Pass, aligned_pair
 from archgym.simulators.softmax.machine.probing import ProbedTimer
 from archgym.simulators.softmax.machine.timing import reference_design
 from archgym.simulators.softmax.model import ALGORITHMS, TILED
@@ -54,6 +54,7 @@ Document = dict[str, Any]
 
 LOG2_FLOATS = [k / 2 for k in range(20, 53)]  # sizes of the curves: 4 KB to 256 MB of x
 MIN_LOG2_SHARED = 16  # smallest size measured with two threads, whose start takes longer than smaller ones
+MOST_COPIED = 2**22  # floats; larger curves are measured on parts of one workload
 L1_FLOATS = 2048  # 8 KB of x, 8 KB of y
 POINTS = ((1, 1), (2, 1), (4, 1), (4, 4), (8, 1), (8, 2), (8, 4), (8, 8))  # (unroll, accumulators)
 VECTORS = ("avx2", "avx512")  # scalar code is slower than memory, so it shows nothing of their overlap
@@ -202,7 +203,11 @@ def _bandwidth(
 
     def measured(passes: Sequence[Pass], n: int) -> tuple[Array, float]:
         """Seconds of passes, and of the workload probe."""
-        timer = ProbedTimer(kernels, workload.x[:, :n], workload.y[:, :n], rng)
+        x, y = workload.x[:, :n], workload.y[:, :n]
+        if n <= MOST_COPIED:
+            x, y = aligned_pair((1, n))
+            x[:], y[:] = workload.x[:, :n], 0
+        timer = ProbedTimer(kernels, x, y, rng)
         found = timer.measure_probed(passes)
         slower = 1e9 * found.probes.widest / probe["core_ns"][widest]
         drift = slower if np.log2(8 * n / threads) < in_core else np.ones(len(slower))

@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from archgym.simulators.softmax.machine.cpu import instruction_sets
-from archgym.simulators.softmax.machine.kernels import Floats, Kernels, Pass, Timing, aligned
+from archgym.simulators.softmax.machine.kernels import Floats, Kernels, Pass, Timing, aligned_pair
 
 MIN_ROUND_S = 100e-6  # time of the calls of one round
 MIN_ROUNDS, MAX_ROUNDS = 3, 9  # longer calls get fewer rounds
@@ -76,7 +76,7 @@ class Timer:
     def __init__(self, kernels: Kernels, x: Floats, y: Floats, rng: np.random.Generator):
         self.kernels, self.x, self.y, self.rng = kernels, x, y, rng
         self.fastest_reference_s = np.inf
-        self._small = aligned((1, PROBE_FLOATS)), aligned((1, PROBE_FLOATS))
+        self._small = aligned_pair((1, PROBE_FLOATS))
         for floats in self._small:
             floats[:] = 0
 
