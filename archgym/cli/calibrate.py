@@ -104,7 +104,7 @@ def calibrate_softmax(
         ),
     ] = None,
 ) -> None:
-    """Measure memory, arithmetic and softmax kernels of this machine; about a minute.
+    """Measure memory, arithmetic and softmax kernels of this machine; about two minutes, more beside others.
 
     archgym calibrate softmax
     """

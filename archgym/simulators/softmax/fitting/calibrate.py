@@ -78,7 +78,7 @@ PATTERN_PASSES = {  # pattern: (pass, non-temporal)
 
 
 def calibrate(kernels: Kernels, *, seed: int = 0, progress: Progress = silent) -> Document:
-    """Measure this machine; about a minute.
+    """Measure this machine; about two minutes.
 
     Args:
         kernels: compiler and runner of kernels.
