@@ -102,9 +102,9 @@ def calibrate(kernels: Kernels, *, seed: int = 0, progress: Progress = silent) -
     }
     _build(kernels, [*patterns, *passes.values()], steps[0])
     build_probes(kernels)
-    probe = _core_probes(kernels, rng, two_threads)
+    probe: Document = {"core_ns": _core_ns(kernels, rng)}
     large = Workload(1, int(2 ** LOG2_FLOATS[-1]), rng)
-    curves, probe["workload"] = _bandwidth(kernels, 1, large, probe, rng, steps[1])
+    curves, probe["workload"], _ = _bandwidth(kernels, 1, large, probe, rng, steps[1])
     document: Document = {
         "format": FORMAT,
         "version": VERSION,
@@ -119,7 +119,8 @@ def calibrate(kernels: Kernels, *, seed: int = 0, progress: Progress = silent) -
         "threads": {"slowdown": 1.0, "start_ns": 0.0},
     }
     if two_threads:
-        shared, probe["workload_by_two"] = _bandwidth(kernels, 2, large, probe, rng, steps[2])
+        shared, probe["workload_by_two"], second_ns = _bandwidth(kernels, 2, large, probe, rng, steps[2])
+        probe["second_ns"] = _significant(second_ns)
         document["two_threads"] = {"bandwidth": _with_small_sizes(shared, curves)}
     one = [
         design
@@ -165,22 +166,13 @@ def _build(kernels: Kernels, passes: Sequence[Pass], progress: Progress) -> None
         progress("compiling", min(1.0, (start + 2) / len(groups)))
 
 
-def _core_probes(kernels: Kernels, rng: np.random.Generator, two_threads: bool) -> Document:
-    """ns of the probes with their data in L1, from which drift counts."""
+def _core_ns(kernels: Kernels, rng: np.random.Generator) -> Document:
+    """ns of the probe in code of each ISA with its data in L1, from which drift counts."""
     workload = Workload(1, L1_FLOATS, rng)
     timer = ProbedTimer(kernels, workload.x, workload.y, rng)
     designs = [{**reference_design(), "isa": isa} for isa in instruction_sets()]
-    pair = [{**reference_design(), "threads": 2}] if two_threads else []
-    probes = timer.measure_probed([*designs, *pair]).probes
-    found: Document = {
-        "core_ns": {
-            isa: _significant(1e9 * seconds)
-            for isa, seconds in zip(instruction_sets(), probes.core.tolist(), strict=False)
-        }
-    }
-    if two_threads:
-        found["second_ns"] = _significant(1e9 * float(probes.second[-1]))
-    return found
+    cores = timer.measure_probed(designs).probes.core.tolist()
+    return {isa: _significant(1e9 * core_s) for isa, core_s in zip(instruction_sets(), cores, strict=True)}
 
 
 def _bandwidth(
@@ -190,16 +182,17 @@ def _bandwidth(
     probe: Document,
     rng: np.random.Generator,
     progress: Progress,
-) -> tuple[Document, Document]:
-    """ns per float of each pattern for each thread, against log2 of the bytes that the thread touches; and of
-    the workload probe, against log2 of the floats.
+) -> tuple[Document, Document, float]:
+    """ns per float of each pattern for each thread, against log2 of the bytes that the thread touches, and of
+    the workload probe, against log2 of the floats; ns of the probe by two threads in L1: the median, since
+    where virtual processors run decides from one time to the next what starting a thread takes.
     """
     widest = instruction_sets()[-1]
     patterns = {
         pattern: Pass(name, widest, 8, 8, nontemporal, threads)
         for pattern, (name, nontemporal) in PATTERN_PASSES.items()
     }
-    in_core = cache_levels()[1]
+    in_core, second_ns = cache_levels()[1], []
 
     def measured(passes: Sequence[Pass], n: int) -> tuple[Array, float]:
         """Seconds of passes, and of the workload probe."""
@@ -210,6 +203,7 @@ def _bandwidth(
         timer = ProbedTimer(kernels, x, y, rng)
         found = timer.measure_probed(passes)
         slower = 1e9 * found.probes.widest / probe["core_ns"][widest]
+        second_ns.append(float(np.median(1e9 * found.probes.second / slower)))
         drift = slower if np.log2(8 * n / threads) < in_core else np.ones(len(slower))
         return found.seconds / drift, float(np.median(found.probes.workload / drift))
 
@@ -230,7 +224,7 @@ def _bandwidth(
                 _significant(1e9 * max(taken - overhead, 0.1 * taken) / (n / threads))
             )
         progress("bandwidth" if threads == 1 else "bandwidth of two threads", (i + 1) / len(LOG2_FLOATS))
-    return curves, beside
+    return curves, beside, float(np.median(second_ns))
 
 
 def _with_small_sizes(curves: Document, single: Document) -> Document:
