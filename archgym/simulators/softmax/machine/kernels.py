@@ -141,8 +141,8 @@ def aligned_pair(shape: tuple[int, int]) -> tuple[Floats, Floats]:
     is arbitrary.
 
     Both stand in one block that begins at a multiple of its size, up to 2 MB. Some processors look data up in
-    L1 by a hash of their address (AMD since Zen: bits 12 to 27): lines of separate blocks share a hash by
-    chance and evict each other, which made kernels up to 2.5 times as slow. Output half a page from its
+    L1 by a hash of their address (AMD since Zen: bits 12 to 27), in which lines of separate blocks can collide.
+    That is the likely cause; measured is that separate blocks made kernels up to 2.5 times as slow by chance. Output half a page from its
     input does not wait for loads of equal low address bits; larger ones differ in a hashed bit too.
     """
     size = 4 * shape[0] * shape[1]
