@@ -30,7 +30,7 @@ from archgym.simulators.softmax import MeasuredSoftmax, SoftmaxCostModel, softma
 from archgym.simulators.softmax.fitting.sample import BATCH, build_and_check
 from archgym.simulators.softmax.machine.checking import Workload
 from archgym.simulators.softmax.machine.cpu import instruction_sets, processor
-from archgym.simulators.softmax.machine.kernels import Kernels, aligned, kernel_compiler
+from archgym.simulators.softmax.machine.kernels import Kernels, aligned_pair, kernel_compiler
 from archgym.simulators.softmax.machine.timing import Timer
 from archgym.simulators.softmax.terms import ALGORITHMS
 
@@ -134,7 +134,7 @@ def libraries() -> None:
             },
             "archgym, any threads": result.incumbents[0].design,
         }
-        x, y = aligned((1, cols)), aligned((1, cols))
+        x, y = aligned_pair((1, cols))
         x[:], y[:] = 4 * np.random.default_rng(0).standard_normal((1, cols)), 0
         calls = {
             "scipy.special.softmax": lambda x=x: scipy_softmax(x, axis=-1),

@@ -12,12 +12,9 @@ each comparison is printed where it is not given. The accelerator model's record
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
-import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
@@ -26,262 +23,23 @@ import numpy as np
 import typer
 
 from archgym.cli.fidelity_mapper import print_mapper
-from archgym.cli.measuring import (
-    COMPILING_S,
-    Seed,
-    check_memory,
-    find_kernels,
-    measuring,
-    measuring_seconds,
-    shape_in_words,
-)
-from archgym.cli.options import ChartFile, check_file
 from archgym.cli.screen import fact_sheet, heading, new_table, print_to_copy, stdout
-from archgym.errors import ArchGymError, unknown, whole
-from archgym.files.charts import check_chart, write_chart
+from archgym.errors import ArchGymError, unknown
 from archgym.files.paths import check_writable, write_atomically
-from archgym.progress import parts, progress_bar
+from archgym.progress import progress_bar
 from archgym.simulators.accelerator.fidelity import accelerator as arrays
 from archgym.simulators.accelerator.fidelity import attention as published
 from archgym.simulators.accelerator.fidelity import mapper
 from archgym.simulators.accelerator.fusemax import LENGTHS, MODELS
-from archgym.text import percent, significant
+from archgym.text import percent
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from archgym.cli.tables import Table
-    from archgym.simulators.softmax import Calibration
-    from archgym.simulators.softmax.fitting.fidelity import Fidelity
 
 MIN_DESIGNS = 10
 OFF = 0.10  # distance of a term's median from 1 beyond which it is marked
-
-
-# --- archgym fidelity softmax ---
-
-
-def softmax(
-    calibration: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME|PATH", help="Recorded calibration, or a file.", show_default="this machine's"
-        ),
-    ] = "host",
-    cols: Annotated[
-        list[int] | None,
-        typer.Option(help="Elements per row (repeatable).", show_default="4096, 65536, 1048576 and 67108864"),
-    ] = None,
-    rows: Annotated[int, typer.Option(help="Rows of every shape.")] = 1,
-    designs: Annotated[int, typer.Option(help="Number of random designs, the same for every shape.")] = 300,
-    seed: Seed = 0,
-    out: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE.csv", help="File for all points: designs, measured and predicted times."),
-    ] = None,
-    chart: ChartFile = None,
-) -> None:
-    """Measure random kernels and the model's own choices, and compare the model's predictions with them; some
-    minutes.
-
-    archgym fidelity softmax
-    """
-    whole("--rows", rows, least=1)
-    whole("--designs", designs, least=MIN_DESIGNS)
-    whole("--seed", seed, least=0)
-    shapes = [
-        (rows, whole("--cols", each, least=1)) for each in dict.fromkeys(cols or [2**12, 2**16, 2**20, 2**26])
-    ]
-    if out is not None:
-        out = check_file("--out", out, ".csv")
-    if chart is not None:
-        chart = check_chart(chart, "--chart")
-    model = _model_to_judge(calibration)
-    check_memory(shapes)
-    with measuring("nothing was written" if out or chart else ""):
-        found = _compared(model, shapes, designs, seed)
-    if out is not None:
-        write_atomically(out, partial(_write_points, found))
-    if chart is not None:
-        from archgym.simulators.softmax.fitting.charts import predictions
-
-        write_chart(
-            predictions(found, f"Predicted against measured, calibration {calibration}", model.machine), chart
-        )
-    console = stdout()
-    heading(
-        console, "Softmax cost model", f"calibration {calibration}, {designs:,} random designs, seed {seed}"
-    )
-    _print_softmax(console, found)
-    if out or chart:
-        console.print()
-    for title, written in (("Points", out), ("Chart", chart)):
-        if written is not None:
-            print_to_copy(title, str(written))
-
-
-def _compared(model: Calibration, shapes: list[tuple[int, int]], designs: int, seed: int) -> Fidelity:
-    """The model's predictions against measured kernels."""
-    from archgym.simulators.softmax.fitting.fidelity import CHOICES, fidelity
-
-    seconds = (
-        designs * COMPILING_S,
-        measuring_seconds(designs, shapes),
-        measuring_seconds(2 * CHOICES, shapes),
-    )
-    kernels = find_kernels()
-    with progress_bar() as progress, warnings.catch_warnings():
-        # statistics of too few reliable points, which are printed as a dash
-        warnings.simplefilter("ignore", RuntimeWarning)
-        compiling, sampling, again = parts(progress, seconds)
-        compiling("compiling kernels", 0.0)
-
-        def sampled(what: str, share: float) -> None:
-            sampling(what, share) if share < 1 else again("measuring the best again", 0.0)
-
-        return fidelity(
-            kernels, model, shapes, designs=designs, seed=seed, compiling=compiling, measuring=sampled
-        )
-
-
-def _model_to_judge(name: str) -> Calibration:
-    """A calibration that has all instruction sets of this machine.
-
-    Raises:
-        ArchGymError: an unknown name, or a calibration that lacks an instruction set.
-    """
-    from archgym.simulators.softmax import Calibration
-    from archgym.simulators.softmax.machine.cpu import instruction_sets
-
-    if name == "host" and not Calibration.host().exists():
-        raise ArchGymError(
-            "this machine has no calibration yet: run `archgym calibrate softmax`, or name one with "
-            f"--calibration (a file, or a recorded one: {', '.join(Calibration.recorded())})"
-        )
-    calibration = Calibration.load(name)
-    if missing := [isa for isa in instruction_sets() if isa not in calibration.lanes]:
-        raise ArchGymError(
-            f"the calibration {name!r} is of a machine without {' and '.join(missing)}, which this machine "
-            "has: name another"
-        )
-    return calibration
-
-
-def _print_softmax(console: Console, found: Fidelity) -> None:
-    for table in (_shapes_table(found), _designs_table(found), _ratios_table(found)):
-        console.print(table)
-        console.print()
-    console.print(fact_sheet(_SOFTMAX_TERMS), style="dim")
-
-
-def _shapes_table(found: Fidelity) -> Table:
-    table = new_table(
-        "Shape>", "Points>", "Unreliable>", "MAPE>", "Spearman>", "Regret>", "Top 10>", "Best ns>"
-    )
-    for each in found.shapes:
-        figures = (
-            significant(each.spearman, 3),
-            f"{each.regret:.3f}",
-            f"{each.top:.3f}",
-            significant(each.best_ns, 3),
-        )
-        table.add_row(
-            shape_in_words(each.shape),
-            f"{each.points:,}",
-            f"{each.unreliable:,}",
-            percent(each.mape),
-            *figures,
-        )
-    sample = found.sample
-    unreliable = int(sample.unreliable.sum())
-    if len(found.shapes) > 1:
-        overall = percent(found.agreement.mape), significant(found.agreement.spearman, 3)
-        table.add_row("all", f"{len(sample):,}", f"{unreliable:,}", *overall, "", "", "", style="bold")
-    return table
-
-
-def _designs_table(found: Fidelity) -> Table:
-    table = new_table("Shape>", "", "ns>", "Design")
-    for each in found.shapes:
-        same = each.best == each.choice
-        table.add_row(
-            shape_in_words(each.shape),
-            "best",
-            significant(each.best_ns, 3),
-            _design_in_words(each.best) + (" (the model's first choice)" if same else ""),
-        )
-        if not same:
-            table.add_row("", "model's", significant(each.choice_ns, 3), _design_in_words(each.choice))
-    return table
-
-
-def _ratios_table(found: Fidelity) -> Table:
-    table = new_table("Term", "Value", "Points>", "Median ratio>", "MAPE>", "The model is")
-    for name, values in found.terms().items():
-        shown = name
-        for value, (points, median, mape) in values.items():
-            off = (
-                ""
-                if abs(median - 1) <= OFF
-                else f"{percent(abs(median - 1), 0)} too {'slow' if median > 1 else 'fast'}"
-            )
-            table.add_row(
-                shown,
-                str(value),
-                f"{points:,}",
-                f"{median:.2f}",
-                percent(mape),
-                off,
-                style="yellow" if off else "",
-            )
-            shown = ""
-    return table
-
-
-_SOFTMAX_TERMS = (
-    ("MAPE", "mean of |predicted / measured - 1| over the random sample"),
-    ("Spearman", "rank correlation of predicted and measured time; 1: same order"),
-    ("Regret", "time of the model's first choice / best time measured; 1 at best"),
-    ("Top 10", "best of the model's ten first choices / best of the sample"),
-    ("Best ns", "per element, of the best design measured"),
-    ("Unreliable", "points disturbed while measured; left out of MAPE, Spearman and ratios"),
-    ("Median ratio", "predicted / measured of designs with the value; 1: exact"),
-)
-
-
-def _design_in_words(design: Mapping[str, Any]) -> str:
-    """The parameters that matter to a design: "two_pass, avx512, unroll 8, accumulators 4, non-temporal"."""
-    from archgym.simulators.softmax.model import TILED
-
-    parts = [
-        str(design["algorithm"]),
-        str(design["isa"]),
-        f"unroll {design['unroll']}",
-        f"accumulators {design['accumulators']}",
-    ]
-    parts += [f"prefetch {design['prefetch']}"] if design["prefetch"] else []
-    parts += ["non-temporal"] if design["nontemporal"] else []
-    parts += [f"tile {design['tile']}"] if design["algorithm"] in TILED else []
-    return ", ".join([*parts, *(["2 threads"] if design["threads"] == 2 else [])])
-
-
-def _write_points(found: Fidelity, file: BinaryIO) -> None:
-    """All points of the random sample as CSV."""
-    sample = found.sample
-    columns = {
-        **sample.designs,
-        "rows": sample.rows,
-        "cols": sample.cols,
-        "measured_s": sample.seconds,
-        "predicted_s": found.predicted,
-        "unreliable": sample.unreliable,
-    }
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    for row in zip(*(column.tolist() for column in columns.values()), strict=True):
-        writer.writerow([str(value).lower() if isinstance(value, bool) else value for value in row])
-    file.write(text.getvalue().encode())
 
 
 # --- archgym fidelity accelerator ---

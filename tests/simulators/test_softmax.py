@@ -359,7 +359,7 @@ def test_the_digest_follows_the_numbers_and_not_the_prose(document):
     ("path", "value", "message"),
     [
         (["format"], "other", "format must be 'archgym-softmax-calibration'"),
-        (["version"], 2, "version must be 1"),
+        (["version"], 3, "version must be 1 or 2"),
         (["machine"], 5, "machine must be a valid string"),
         (["lanes"], {}, "lanes must be an object"),
         (["lanes"], {"neon": 4}, "lanes must be an object with keys among scalar, avx2, avx512"),

@@ -21,12 +21,14 @@ from typer.testing import CliRunner
 from archgym import progress
 from archgym.cli import app
 from archgym.cli import calibrate as softmax_cli
+from archgym.cli import fidelity_softmax as fidelity_cli
 from archgym.simulators.compiler import CompilerError
 from archgym.simulators.softmax import Calibration, SoftmaxCostModel
 from archgym.simulators.softmax.calibration import RECORDED
 from archgym.simulators.softmax.fitting import calibrate as calibrating
 from archgym.simulators.softmax.fitting import sample
-from archgym.simulators.softmax.machine import kernels
+from archgym.simulators.softmax.machine import kernels, probing
+from archgym.simulators.softmax.machine.cpu import processors
 from archgym.simulators.softmax.machine.kernels import kernel_compiler
 from archgym.simulators.softmax.terms import DEFAULT
 
@@ -47,7 +49,6 @@ SMALL = {
     "SAMPLE_SHAPES": [(2, 256), (1, 4096)],
     "BIAS_DESIGNS": 6,
     "BIAS_SHAPES": [(1, 256), (2, 1000)],
-    "PAUSE_S": 0.0,
 }
 
 
@@ -78,6 +79,7 @@ def small(monkeypatch, folder):
     monkeypatch.setenv("COLUMNS", "80")
     for name, value in SMALL.items():
         monkeypatch.setattr(calibrating, name, value)
+    monkeypatch.setattr(probing, "PAUSE_S", 0.0)
     yield
     (folder / "calibrations" / "softmax.json").unlink(missing_ok=True)
 
@@ -108,6 +110,9 @@ def test_a_calibration_is_written_for_this_machine_and_a_search_can_use_it():
     assert result.exit_code == 0, result.output
     calibration = Calibration.load("host")
     assert calibration.machine in " ".join(result.stdout.split())
+    assert set(calibration.probe.core_s) == set(calibration.lanes)
+    assert 0 < calibration.probe.workload_s(2**10, 1) < calibration.probe.workload_s(2**15, 1)
+    assert (calibration.probe.second_s is None) == (len(processors()) == 1)
     assert str(Calibration.host()) in result.stdout
     (command,) = [
         line.split("archgym ", 1)[1]
@@ -330,11 +335,15 @@ def test_fidelity_prints_every_shape_and_writes_all_points(tmp_path):
         "Spearman",
         "Regret",
         "Top 10",
+        "As measured",
+        "Drift",
+        "has no probe times",
         "algorithm",
         "accumulators",
         str(path),
     ):
         assert word in result.stdout
+    assert max(len(line) for line in result.stdout.splitlines() if str(path) not in line) <= 80
     with open(path, newline="") as file:
         points = list(csv.DictReader(file))
     assert list(points[0]) == [
@@ -344,6 +353,10 @@ def test_fidelity_prints_every_shape_and_writes_all_points(tmp_path):
         "measured_s",
         "predicted_s",
         "unreliable",
+        "drift",
+        "core_drift",
+        "memory_drift",
+        "second_thread_s",
     ]
     assert len(points) == 20 and {(point["rows"], point["cols"]) for point in points} == {
         ("2", "256"),
@@ -353,6 +366,28 @@ def test_fidelity_prints_every_shape_and_writes_all_points(tmp_path):
         assert float(point["measured_s"]) > 0 and point["unreliable"] in ("true", "false")
         assert point["algorithm"] in SoftmaxCostModel.space["algorithm"].grid
     assert not list(tmp_path.glob(".*"))
+
+
+@measures
+def test_a_comparison_with_this_machines_calibration_states_the_drift_and_both_errors_as_json(tmp_path):
+    assert run("calibrate", "softmax").exit_code == 0
+    result = run("fidelity", "softmax", "--cols", 256, "--cols", 3000, "--designs", 10, "--json")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert found["rows"] == 20 and found["drift_since_calibration"] is True
+    assert set(found["largest_relative_difference"]) == {"time_s"}
+    assert [each["cols"] for each in found["shapes"]] == [256, 3000]
+    for each in (found, *found["shapes"]):
+        assert {"mape", "mape_as_measured", "unreliable", "drift"} <= set(each)
+        assert set(each["drift"]) == {"time", "core", "memory", "second_thread_s"}
+        assert set(each["drift"]["core"]) == {"median", "least", "largest"}
+    printed = run("fidelity", "softmax", "--cols", 256, "--designs", 10)
+    assert "over that at the calibration" in printed.stdout
+
+
+def test_what_was_not_found_is_null_in_json():
+    text = json.dumps(fidelity_cli._without_nan({"a": [float("nan"), 1], "b": {"c": float("nan")}}))
+    assert json.loads(text) == {"a": [None, 1], "b": {"c": None}}
 
 
 @measures

@@ -31,7 +31,36 @@ from archgym.files.paths import data_folder, refuse_foreign
 from archgym.simulators.softmax.terms import ADVICE, ALGORITHMS, DEFAULT, PREFETCH_BYTES
 
 RECORDED = Path(__file__).parent / "calibrations"
+NOT_OF_THE_MODEL = ("machine", "provenance", "units", "probe")  # entries that no prediction depends on
 MAX_CHARACTERS = 2**20  # characters of a file; the recorded ones have 12,000
+
+
+@dataclass(frozen=True)
+class ProbeTimes:
+    """Times of the probes (`machine.probing`) when a calibration was measured.
+
+    Attributes:
+        core_s: seconds on 2,048 floats, by ISA.
+        second_s: seconds of two threads on 2,048 floats; None on one processor.
+    """
+
+    core_s: Mapping[str, float]
+    second_s: float | None
+    _workload: Mapping[int, tuple[list[float], list[float]]] = field(repr=False)
+
+    @classmethod
+    def from_entry(cls, entry: Mapping[str, Any]) -> ProbeTimes:
+        """From a calibration's `probe`."""
+        curves = {1: entry["workload"], 2: entry.get("workload_by_two", entry["workload"])}
+        return cls(
+            core_s={isa: 1e-9 * ns for isa, ns in entry["core_ns"].items()},
+            second_s=1e-9 * entry["second_ns"] if "second_ns" in entry else None,
+            _workload={n: (curve["log2_floats"], curve["ns_per_float"]) for n, curve in curves.items()},
+        )
+
+    def workload_s(self, floats: int, threads: int) -> float:
+        """Seconds on a row of `floats`, by one or two threads; linear in log2(floats) per float."""
+        return 1e-9 * floats * float(np.interp(math.log2(floats), *self._workload[threads]))
 
 
 @dataclass(frozen=True)
@@ -47,6 +76,7 @@ class Calibration:
         tile_overhead_ns: start-up cost of one tile, where the algorithm has tiles.
         thread_slowdown: factor on a thread's time when two run.
         thread_start_ns: cost of starting the second thread.
+        probe: times of the probes then; None in calibrations of version 1.
     """
 
     name: str
@@ -57,6 +87,7 @@ class Calibration:
     tile_overhead_ns: float
     thread_slowdown: float
     thread_start_ns: float
+    probe: ProbeTimes | None
     _bandwidth: Mapping[int, Mapping[str, tuple[list[float], list[float]]]] = field(repr=False)
     _compute: Mapping[str, Mapping[str, list[tuple[int, int, float]]]] = field(repr=False)
     _overlap_levels: list[float] = field(repr=False)
@@ -133,9 +164,7 @@ class Calibration:
     @classmethod
     def _from_entries(cls, entries: dict[str, Any], document: dict[str, Any], name: str) -> Calibration:
         """A calibration from the valid entries of its document; those of recorded calibrations are valid."""
-        content = {
-            key: value for key, value in document.items() if key not in ("machine", "provenance", "units")
-        }
+        content = {key: value for key, value in document.items() if key not in NOT_OF_THE_MODEL}
         try:
             digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
         except (ValueError, RecursionError) as error:  # nested too deeply, or integers of thousands of digits
@@ -153,6 +182,7 @@ class Calibration:
             tile_overhead_ns=entries.get("tile_overhead_ns", 0.0),
             thread_slowdown=entries["threads"]["slowdown"],
             thread_start_ns=entries["threads"]["start_ns"],
+            probe=ProbeTimes.from_entry(entries["probe"]) if "probe" in entries else None,
             _bandwidth={
                 n: {p: (c["log2_bytes"], c["ns_per_float"]) for p, c in curves.items()}
                 for n, curves in bandwidth.items()

@@ -91,13 +91,14 @@ class MeasuredSoftmax(Simulator):
 
     @property
     def specification(self) -> dict[str, Any]:
-        """The class, its arguments, and the processor, the compiler and the kernels' code, on which times
-        depend too.
+        """The class, its arguments, and the processor, the compiler, the kernels' code and the place of the
+        data, on which times depend too.
         """
         machine = {
             "processor": processor(),
             "compiler": self.compiler.version,
             "kernels": sources_digest(SOURCES),
+            "memory": "one aligned block",  # times of data put anywhere are not taken for these
         }
         return {**super().specification, **machine}
 

@@ -231,6 +231,25 @@ class SoftmaxCostModel(Simulator):
             "feasible": feasible,
         }
 
+    def parts(self, indices: Indices) -> tuple[Array, Array, Array]:
+        """Seconds of arithmetic, of memory, and of the second thread's start that a design's time consists
+        of: int64 [B, 8] -> three of float64 [B].
+
+        In each pass the longer of m and c counts in full, and phi of the shorter; rows and tiles start by
+        arithmetic.
+        """
+        algorithm, isa, unroll, accumulators, prefetch, nontemporal, tile, threads = indices.T
+        m, c = (
+            self._memory[algorithm, nontemporal, threads],
+            self._compute[algorithm, isa, unroll, accumulators],
+        )
+        phi = self._overlap[nontemporal, prefetch, threads][:, None]
+        factor = 1e-9 * self._slowdown[threads] * self._bias[algorithm, isa, nontemporal, threads]
+        arithmetic = np.where(m > c, phi * c, c).sum(axis=1) * self._share[threads]
+        memory = np.where(m > c, m, phi * m).sum(axis=1) * self._share[threads]
+        starting = self._overhead_ns[algorithm, tile, threads]
+        return factor * (arithmetic + starting), factor * memory, 1e-9 * self._start_ns[threads]
+
     def canonical(self, indices: Indices) -> Indices:
         """[B, 8] -> [B, 8]: algorithms without tiles ignore `tile` (-> the first); tiles that hold a whole
         row are one (-> the smallest).

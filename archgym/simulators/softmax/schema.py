@@ -20,7 +20,7 @@ from archgym.simulators.softmax.terms import (
     PASSES,
     PATTERNS,
     PREFETCH_BYTES,
-    VERSION,
+    READABLE,
 )
 from archgym.text import shown
 
@@ -78,10 +78,23 @@ def _format(isas: tuple[str, ...]) -> TypeAdapter[dict[str, Any]]:
     prefetch_factor = _each(map(str, PREFETCH_BYTES), _list(share))
     bias_factors = _each(ALGORITHMS, _each(isas, _each(("cached", "nontemporal"), _list(positive))))
     known_isas = _must_be(f"an object with keys among {', '.join(ISAS)}", lambda v: set() < {*v} <= {*ISAS})
+    workload = _object({"log2_floats": sizes, "ns_per_float": _list(positive)})
+    probe = _object(
+        {
+            "core_ns": _each(isas, positive),
+            "workload": workload,
+            "second_ns": NotRequired[positive],
+            "workload_by_two": NotRequired[workload],
+        }
+    )
     entries = {
         "format": Annotated[Any, _must_be(repr(FORMAT), lambda v: v == FORMAT)],
         "version": Annotated[
-            Any, _must_be(f"{VERSION}, the version that this archgym reads", lambda v: v == VERSION)
+            Any,
+            _must_be(
+                f"{' or '.join(map(str, READABLE))}, the versions that this archgym reads",
+                lambda v: type(v) is int and v in READABLE,
+            ),
         ],
         "machine": str,
         "lanes": Annotated[dict[str, whole], known_isas],
@@ -93,6 +106,7 @@ def _format(isas: tuple[str, ...]) -> TypeAdapter[dict[str, Any]]:
         "tile_overhead_ns": NotRequired[number],
         "threads": _object({"slowdown": positive, "start_ns": number}),
         "bias": NotRequired[_object({"log2_bytes": sizes, "factors": bias_factors})],
+        "probe": NotRequired[probe],
     }
     return TypeAdapter(_object(entries))
 
@@ -124,7 +138,8 @@ def read(document: Any, name: str) -> dict[str, Any]:
         raise invalid(path, rule, first["input"]) from None
     for path, values, count in _beside_sizes(entries):
         if len(values) != count:
-            relation = "one per log2_bytes" if path.endswith("ns_per_float") else "one more than log2_bytes"
+            sizes = "log2_floats" if path.startswith("probe.") else "log2_bytes"
+            relation = f"one per {sizes}" if path.endswith("ns_per_float") else f"one more than {sizes}"
             raise invalid(path, f"be a list of {count} numbers, {relation}", values)
     return entries
 
@@ -132,10 +147,10 @@ def read(document: Any, name: str) -> dict[str, Any]:
 def _beside_sizes(
     entries: Mapping[str, Any], sizes: Sequence[float] = (), path: str = ""
 ) -> Iterator[tuple[str, list[float], int]]:
-    """The lists that belong to a `log2_bytes`, with their paths and the lengths that they must have."""
-    sizes = entries.get("log2_bytes", sizes)
+    """The lists that belong to sizes, with their paths and the lengths that they must have."""
+    sizes = entries.get("log2_bytes", entries.get("log2_floats", sizes))
     for key, value in entries.items():
         if isinstance(value, dict):
             yield from _beside_sizes(value, sizes, f"{path}{key}.")
-        elif sizes and isinstance(value, list) and key != "log2_bytes":
+        elif sizes and isinstance(value, list) and key not in ("log2_bytes", "log2_floats"):
             yield path + key, value, len(sizes) + (key != "ns_per_float")

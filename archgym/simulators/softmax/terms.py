@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-FORMAT, VERSION = "archgym-softmax-calibration", 1
+FORMAT = "archgym-softmax-calibration"
+VERSION, READABLE = 2, (1, 2)  # version 1 has no `probe`
 ISAS = ("scalar", "avx2", "avx512")
 ALGORITHMS = (
     "three_pass_recompute",

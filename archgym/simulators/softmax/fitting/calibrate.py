@@ -9,6 +9,12 @@ mean of |log(predicted / measured)|. The entries of the document (format: README
                     fitted
     bias            optional, fitted: the remaining error, a factor for each (algorithm, ISA, non-temporal
                     stores, cache level)
+    probe           times of the probes (`machine.probing`): in L1 at the start, on the workload beside the
+                    curves
+
+The machine's speed may change while it is measured: passes, and curves in L1 and L2, are divided by the drift
+of the core probe since the start, kernels by the drift of `fitting.drift`. Curves beyond L2 and the workload
+probe's are measured side by side, so that their ratio stays.
 """
 
 from __future__ import annotations
@@ -17,7 +23,6 @@ import platform
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from itertools import product
-from time import sleep
 from typing import Any
 
 import numpy as np
@@ -25,19 +30,22 @@ import numpy as np
 from archgym.progress import Progress, parts, silent
 from archgym.simulators.compiler import CompilerError
 from archgym.simulators.softmax.calibration import Calibration
+from archgym.simulators.softmax.fitting.drift import without_drift
 from archgym.simulators.softmax.fitting.sample import (
     BATCH,
     Agreement,
     Sample,
     agreement,
     build_and_check,
+    build_probes,
     measure_sample,
     random_designs,
 )
 from archgym.simulators.softmax.machine.checking import Workload
 from archgym.simulators.softmax.machine.cpu import cache_bytes, instruction_sets, processor, processors
-from archgym.simulators.softmax.machine.kernels import LANES, Kernels, Pass
-from archgym.simulators.softmax.machine.timing import Timer
+from archgym.simulators.softmax.machine.kernels import LANES, Kernels, Pass, aligned_pair
+from archgym.simulators.softmax.machine.probing import ProbedTimer
+from archgym.simulators.softmax.machine.timing import reference_design
 from archgym.simulators.softmax.model import ALGORITHMS, TILED
 from archgym.simulators.softmax.terms import FORMAT, PASSES, PREFETCH_BYTES, VERSION
 from archgym.space import Array
@@ -45,8 +53,8 @@ from archgym.space import Array
 Document = dict[str, Any]
 
 LOG2_FLOATS = [k / 2 for k in range(20, 53)]  # sizes of the curves: 4 KB to 256 MB of x
-PAUSES, PAUSE_S = 2, 0.3
 MIN_LOG2_SHARED = 16  # smallest size measured with two threads, whose start takes longer than smaller ones
+MOST_COPIED = 2**22  # floats; larger curves are measured on parts of one workload
 L1_FLOATS = 2048  # 8 KB of x, 8 KB of y
 POINTS = ((1, 1), (2, 1), (4, 1), (4, 4), (8, 1), (8, 2), (8, 4), (8, 8))  # (unroll, accumulators)
 VECTORS = ("avx2", "avx512")  # scalar code is slower than memory, so it shows nothing of their overlap
@@ -70,7 +78,7 @@ PATTERN_PASSES = {  # pattern: (pass, non-temporal)
 
 
 def calibrate(kernels: Kernels, *, seed: int = 0, progress: Progress = silent) -> Document:
-    """Measure this machine; about a minute.
+    """Measure this machine; about two minutes.
 
     Args:
         kernels: compiler and runner of kernels.
@@ -93,22 +101,27 @@ def calibrate(kernels: Kernels, *, seed: int = 0, progress: Progress = silent) -
         for point in POINTS
     }
     _build(kernels, [*patterns, *passes.values()], steps[0])
+    build_probes(kernels)
+    probe: Document = {"core_ns": _core_ns(kernels, rng)}
     large = Workload(1, int(2 ** LOG2_FLOATS[-1]), rng)
+    curves, probe["workload"], _ = _bandwidth(kernels, 1, large, probe, rng, steps[1])
     document: Document = {
         "format": FORMAT,
         "version": VERSION,
         "machine": describe_machine(kernels),
         "lanes": {isa: LANES[isa] for isa in instruction_sets()},
-        "bandwidth": _bandwidth(kernels, 1, large, rng, steps[1]),
-        "compute": _compute(kernels, passes, rng, steps[3]),
+        "probe": probe,
+        "bandwidth": curves,
+        "compute": _compute(kernels, passes, probe, rng, steps[3]),
         "overlap": overlap(levels := cache_levels(), np.zeros((len(levels) + 1, len(PREFETCH_BYTES)))),
         "row_overhead_ns": 0.0,
         "tile_overhead_ns": 0.0,
         "threads": {"slowdown": 1.0, "start_ns": 0.0},
     }
     if two_threads:
-        shared = _bandwidth(kernels, 2, large, rng, steps[2])
-        document["two_threads"] = {"bandwidth": _with_small_sizes(shared, document["bandwidth"])}
+        shared, probe["workload_by_two"], second_ns = _bandwidth(kernels, 2, large, probe, rng, steps[2])
+        probe["second_ns"] = _significant(second_ns)
+        document["two_threads"] = {"bandwidth": _with_small_sizes(shared, curves)}
     one = [
         design
         for isa in VECTORS
@@ -153,46 +166,65 @@ def _build(kernels: Kernels, passes: Sequence[Pass], progress: Progress) -> None
         progress("compiling", min(1.0, (start + 2) / len(groups)))
 
 
+def _core_ns(kernels: Kernels, rng: np.random.Generator) -> Document:
+    """ns of the probe in code of each ISA with its data in L1, from which drift counts."""
+    workload = Workload(1, L1_FLOATS, rng)
+    timer = ProbedTimer(kernels, workload.x, workload.y, rng)
+    designs = [{**reference_design(), "isa": isa} for isa in instruction_sets()]
+    cores = timer.measure_probed(designs).probes.core.tolist()
+    return {isa: _significant(1e9 * core_s) for isa, core_s in zip(instruction_sets(), cores, strict=True)}
+
+
 def _bandwidth(
-    kernels: Kernels, threads: int, workload: Workload, rng: np.random.Generator, progress: Progress
-) -> Document:
-    """ns per float of each pattern for each thread, against log2 of the bytes that the thread touches."""
+    kernels: Kernels,
+    threads: int,
+    workload: Workload,
+    probe: Document,
+    rng: np.random.Generator,
+    progress: Progress,
+) -> tuple[Document, Document, float]:
+    """ns per float of each pattern for each thread, against log2 of the bytes that the thread touches, and of
+    the workload probe, against log2 of the floats; ns of the probe by two threads in L1: the median, since
+    where virtual processors run decides from one time to the next what starting a thread takes.
+    """
     widest = instruction_sets()[-1]
     patterns = {
         pattern: Pass(name, widest, 8, 8, nontemporal, threads)
         for pattern, (name, nontemporal) in PATTERN_PASSES.items()
     }
+    in_core, second_ns = cache_levels()[1], []
 
-    def seconds(passes: Sequence[Pass], n: int) -> Array:
-        return _undisturbed_seconds(Timer(kernels, workload.x[:, :n], workload.y[:, :n], rng), passes)
+    def measured(passes: Sequence[Pass], n: int) -> tuple[Array, float]:
+        """Seconds of passes, and of the workload probe."""
+        x, y = workload.x[:, :n], workload.y[:, :n]
+        if n <= MOST_COPIED:
+            x, y = aligned_pair((1, n))
+            x[:], y[:] = workload.x[:, :n], 0
+        timer = ProbedTimer(kernels, x, y, rng)
+        found = timer.measure_probed(passes)
+        slower = 1e9 * found.probes.widest / probe["core_ns"][widest]
+        second_ns.append(float(np.median(1e9 * found.probes.second / slower)))
+        drift = slower if np.log2(8 * n / threads) < in_core else np.ones(len(slower))
+        return found.seconds / drift, float(np.median(found.probes.workload / drift))
 
     curves: Document = {pattern: {"log2_bytes": [], "ns_per_float": []} for pattern in patterns}
-    overhead = seconds([Pass("maximum", widest, 8, 8, False, threads)], 256)[0] if threads == 2 else 0.0
-    sizes = [size for size in LOG2_FLOATS if threads == 1 or size >= MIN_LOG2_SHARED]
-    for i, log2_floats in enumerate(sizes):
+    beside: Document = {"log2_floats": [], "ns_per_float": []}
+    overhead = measured([patterns["read"]], 256)[0][0] if threads == 2 else 0.0
+    for i, log2_floats in enumerate(LOG2_FLOATS):
         n = int(2**log2_floats) // 256 * 256  # whole steps for each thread
-        for pattern, taken in zip(patterns, seconds(list(patterns.values()), n), strict=True):
+        shown = patterns if threads == 1 or log2_floats >= MIN_LOG2_SHARED else {}
+        times, reference_s = measured(list(shown.values()) or [patterns["read"]], n)
+        beside["log2_floats"].append(round(float(np.log2(n)), 4))
+        beside["ns_per_float"].append(_significant(1e9 * reference_s / n))
+        for pattern, taken in zip(shown, times, strict=False):
             curves[pattern]["log2_bytes"].append(
                 round(float(np.log2(n / threads * (8 if pattern == "copy" else 4))), 4)
             )
             curves[pattern]["ns_per_float"].append(
                 _significant(1e9 * max(taken - overhead, 0.1 * taken) / (n / threads))
             )
-        progress("bandwidth" if threads == 1 else "bandwidth of two threads", (i + 1) / len(sizes))
-    return curves
-
-
-def _undisturbed_seconds(timer: Timer, passes: Sequence[Pass]) -> Array:
-    """Least seconds of passes; measured again after a pause, up to twice, while the machine is disturbed."""
-    measured = timer.measure(passes)
-    seconds = measured.seconds
-    for _ in range(PAUSES):
-        if not measured.unreliable.any():
-            break
-        sleep(PAUSE_S)
-        measured = timer.measure(passes)
-        seconds = np.minimum(seconds, measured.seconds)
-    return seconds
+        progress("bandwidth" if threads == 1 else "bandwidth of two threads", (i + 1) / len(LOG2_FLOATS))
+    return curves, beside, float(np.median(second_ns))
 
 
 def _with_small_sizes(curves: Document, single: Document) -> Document:
@@ -214,18 +246,24 @@ def _with_small_sizes(curves: Document, single: Document) -> Document:
 
 
 def _compute(
-    kernels: Kernels, passes: Mapping[tuple[Any, ...], Pass], rng: np.random.Generator, progress: Progress
+    kernels: Kernels,
+    passes: Mapping[tuple[Any, ...], Pass],
+    probe: Document,
+    rng: np.random.Generator,
+    progress: Progress,
 ) -> Document:
     """ns per element of each pass with its data in L1."""
     workload = Workload(1, L1_FLOATS, rng)
-    timer = Timer(kernels, workload.x, workload.y, rng)
+    timer = ProbedTimer(kernels, workload.x, workload.y, rng)
     points: Document = {name: {isa: [] for isa in instruction_sets()} for name in PASSES}
     keys = list(passes)
     for start in range(0, len(keys), BATCH):
         batch = keys[start : start + BATCH]
-        measured = _undisturbed_seconds(timer, [passes[key] for key in batch])
-        for (name, isa, unroll, accumulators), seconds in zip(batch, measured, strict=True):
-            points[name][isa].append([unroll, accumulators, _significant(1e9 * seconds / L1_FLOATS)])
+        found = timer.measure_probed([passes[key] for key in batch])
+        for key, seconds, core_s in zip(batch, found.seconds, found.probes.core, strict=True):
+            name, isa, unroll, accumulators = key
+            steady = seconds * probe["core_ns"][isa] / (1e9 * core_s)
+            points[name][isa].append([unroll, accumulators, _significant(1e9 * steady / L1_FLOATS)])
         progress("compute", min(1.0, (start + BATCH) / len(keys)))
     return points
 
@@ -239,11 +277,25 @@ def _significant(value: float, digits: int = 4) -> float:
 
 def fitted(document: Document, sample: Sample) -> Document:
     """A calibration whose overheads, overlap and threads bring the model nearest to a sample of this
-    machine.
+    machine, without drift.
+
+    The drift of a point depends on the model's parts of its time: those of the first fit serve a second one.
     """
+    sample = sample.where(~sample.unreliable)
+    if sample.probes is None:
+        return _fitted(document, sample)
+    first = _fitted(document, steady(document, sample))
+    return _fitted(document, steady(first, sample))
+
+
+def steady(document: Document, sample: Sample) -> Sample:
+    """A sample without drift since a calibration."""
+    return without_drift(sample, Calibration.from_json(document, "host"))
+
+
+def _fitted(document: Document, sample: Sample) -> Document:
     document = deepcopy(document)
     levels = document["overlap"]["log2_bytes"]
-    sample = sample.where(~sample.unreliable)
     one, two = sample.where(sample["threads"] == 1), sample.where(sample["threads"] == 2)
 
     plain = ~np.isin(one["algorithm"], TILED)

@@ -185,7 +185,7 @@ def predictions(found: Fidelity, title: str, subtitle: str = "") -> Chart:
     for each in found.shapes:
         rows, cols = each.shape
         here = (found.sample.rows == rows) & (found.sample.cols == cols)
-        sample, elements = found.sample.where(here), rows * cols
+        sample, elements = found.steady.where(here), rows * cols
         measured, predicted = 1e9 * sample.seconds / elements, 1e9 * found.predicted[here] / elements
         low, high = min(measured.min(), predicted.min()) / 1.1, max(measured.max(), predicted.max()) * 1.1
         scale = alt.Scale(type="log", domain=[float(low), float(high)], nice=False)

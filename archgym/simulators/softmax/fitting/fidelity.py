@@ -2,8 +2,11 @@
 
 For each shape a random sample of designs is measured, and the designs of least predicted time:
 
-    MAPE       mean of |predicted / measured - 1| over the random sample
-    Spearman   rank correlation of predicted with measured time over the random sample
+    MAPE       mean of |predicted / measured - 1| over the random sample, measured times without the drift
+               since the calibration (`drift`)
+    as measured
+               the same with the times as they were measured
+    Spearman   rank correlation of predicted with measured time over the random sample, without drift
     regret     time of the model's first choice / time of the best design measured
     of top 10  time of the best of the model's ten first choices / time of the best of the random sample
 
@@ -14,13 +17,14 @@ side by side, and only those measurements count.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from archgym.progress import Progress, silent
 from archgym.simulators.softmax.calibration import Calibration
+from archgym.simulators.softmax.fitting.drift import Drift, drift
 from archgym.simulators.softmax.fitting.sample import (
     Agreement,
     Sample,
@@ -48,7 +52,10 @@ class ShapeFidelity:
         shape: (rows, cols).
         points, unreliable: number of designs of the random sample, and of those whose measurement was
             disturbed (these do not count).
-        mape, spearman: figures of the module's docstring.
+        mape, as_measured, spearman: figures of the module's docstring.
+        drift: drift of the reliable points.
+        repeated: number of designs that were measured more than once, since they or their probes were
+            disturbed.
         best, choice: best design measured, and first choice of the model.
         best_ns, choice_ns: measured time of both, ns per element.
         regret: regret of the model's first choice, a factor of 1 or more.
@@ -59,8 +66,11 @@ class ShapeFidelity:
     shape: tuple[int, int]
     points: int
     unreliable: int
+    repeated: int
     mape: float
+    as_measured: float
     spearman: float
+    drift: Drift
     best: dict[str, Any]
     choice: dict[str, Any]
     best_ns: float
@@ -75,24 +85,46 @@ class Fidelity:
 
     Attributes:
         shapes: fidelity on each shape.
-        sample: random sample on every shape.
+        sample: random sample on every shape, as it was measured.
         predicted: predicted times of the sample, seconds [points].
+        drift: drift of each point.
     """
 
     shapes: list[ShapeFidelity]
     sample: Sample
     predicted: Array
+    drift: Drift
 
     @property
     def agreement(self) -> Agreement:
-        """Agreement over all reliable points."""
+        """Agreement over all reliable points, without drift."""
+        return agreement(self.predicted, self.steady)
+
+    @property
+    def as_measured(self) -> Agreement:
+        """Agreement over all reliable points, with drift."""
         return agreement(self.predicted, self.sample)
 
     @property
+    def steady(self) -> Sample:
+        """The sample without drift."""
+        return replace(self.sample, seconds=self.sample.seconds / self.drift.factor)
+
+    @property
+    def reliable_drift(self) -> Drift:
+        """Drift of the reliable points."""
+        return self.drift.where(~self.sample.unreliable)
+
+    @property
     def ratio(self) -> Array:
-        """Predicted over measured times of the reliable points."""
+        """Predicted over measured times of the reliable points, without drift."""
         reliable = ~self.sample.unreliable
-        return np.asarray(self.predicted[reliable] / self.sample.seconds[reliable])
+        return np.asarray(self.predicted[reliable] / self.steady.seconds[reliable])
+
+    def of(self, shape: tuple[int, int]) -> Fidelity:
+        """The points on one shape (rows, cols)."""
+        here = (self.sample.rows == shape[0]) & (self.sample.cols == shape[1])
+        return Fidelity([], self.sample.where(here), self.predicted[here], self.drift.where(here))
 
     def terms(self) -> dict[str, dict[Any, tuple[int, float, float]]]:
         """Errors by parameter and value: (points, median of predicted / measured, MAPE)."""
@@ -140,30 +172,27 @@ def fidelity(
         kernels, [*sampled, *(design for chosen in choices.values() for design in chosen)], compiling
     )
     sample = measure_sample(kernels, sampled, shapes, rng, measuring)
-    predicted = sample.predicted(calibration)
-    by_shape = []
+    found = Fidelity([], sample, sample.predicted(calibration), drift(sample, calibration))
     for shape in shapes:
-        points = (sample.rows == shape[0]) & (sample.cols == shape[1])
-        by_shape.append(
-            _compare(kernels, choices[shape], sampled, sample.where(points), predicted[points], rng)
-        )
-    return Fidelity(by_shape, sample, predicted)
+        found.shapes.append(_compare(kernels, choices[shape], sampled, found.of(shape), rng))
+    return found
 
 
 def _compare(
     kernels: Kernels,
     choices: list[dict[str, Any]],
     sampled: list[dict[str, Any]],
-    sample: Sample,
-    predicted: Array,
+    found: Fidelity,
     rng: np.random.Generator,
 ) -> ShapeFidelity:
+    """The fidelity on the one shape of a comparison."""
+    sample = found.sample
     ((rows, cols),) = sample.shapes
-    mape, spearman = agreement(predicted, sample)
+    mape, spearman = found.agreement
     workload = Workload(rows, cols, rng)
     timer = Timer(kernels, workload.x, workload.y, rng)
     first = timer.measure(choices).seconds
-    of_sample = [sampled[i] for i in np.argsort(sample.seconds)[:CANDIDATES]]
+    of_sample = [sampled[i] for i in np.argsort(found.steady.seconds)[:CANDIDATES]]
     of_model = [choices[i] for i in dict.fromkeys([0, *np.argsort(first)[:CANDIDATES].tolist()])]
     finalists = [*of_model, *of_sample]
     final = timer.measure(finalists).seconds
@@ -173,8 +202,11 @@ def _compare(
         shape=(rows, cols),
         points=len(sample),
         unreliable=int(sample.unreliable.sum()),
+        repeated=0 if sample.attempts is None else int((sample.attempts > 1).sum()),
         mape=mape,
+        as_measured=found.as_measured.mape,
         spearman=spearman,
+        drift=found.reliable_drift,
         best=best,
         choice=choices[0],
         best_ns=float(final.min()) * ns,

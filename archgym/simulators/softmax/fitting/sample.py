@@ -5,7 +5,7 @@ are judged.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -16,8 +16,10 @@ from archgym.progress import Progress, silent
 from archgym.simulators.compiler import CompilerError
 from archgym.simulators.softmax.calibration import Calibration
 from archgym.simulators.softmax.machine.checking import Workload, why_wrong
+from archgym.simulators.softmax.machine.cpu import instruction_sets
 from archgym.simulators.softmax.machine.kernels import Kernel, Kernels, why_unsupported
-from archgym.simulators.softmax.machine.timing import Timer
+from archgym.simulators.softmax.machine.probing import ProbedTimer, Probes
+from archgym.simulators.softmax.machine.timing import reference_design
 from archgym.simulators.softmax.model import SoftmaxCostModel
 
 BATCH = 8  # designs measured in turns
@@ -33,6 +35,8 @@ class Sample:
         rows, cols: shapes, int64 [points].
         seconds: measured times, float64 [points].
         unreliable: whether the measurement was disturbed, bool [points].
+        probes: times of the probes beside each point, if any were measured.
+        attempts: number of times that a point was measured, int64 [points], if known.
     """
 
     designs: Mapping[str, npt.NDArray[Any]]
@@ -40,6 +44,8 @@ class Sample:
     cols: npt.NDArray[np.int64]
     seconds: npt.NDArray[np.float64]
     unreliable: npt.NDArray[np.bool_]
+    probes: Probes | None = None
+    attempts: npt.NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.seconds)
@@ -54,9 +60,12 @@ class Sample:
 
     def where(self, chosen: npt.NDArray[np.bool_]) -> Sample:
         """The points where `chosen`, bool [points], is true."""
-        designs = {name: column[chosen] for name, column in self.designs.items()}
-        return Sample(
-            designs, self.rows[chosen], self.cols[chosen], self.seconds[chosen], self.unreliable[chosen]
+        return replace(
+            self,
+            designs={name: column[chosen] for name, column in self.designs.items()},
+            **{name: getattr(self, name)[chosen] for name in ("rows", "cols", "seconds", "unreliable")},
+            probes=None if self.probes is None else self.probes.where(chosen),
+            attempts=None if self.attempts is None else self.attempts[chosen],
         )
 
     def predicted(self, calibration: Calibration) -> npt.NDArray[np.float64]:
@@ -140,6 +149,17 @@ def build_and_check(
         progress("compiling kernels", min(1.0, (start + BATCH) / len(designs)))
 
 
+def build_probes(kernels: Kernels) -> None:
+    """Compile the probes.
+
+    Raises:
+        CompilerError: one does not compile.
+    """
+    designs = [{**reference_design(), "isa": isa} for isa in instruction_sets()]
+    for reason in kernels.build(map(Kernel.from_design, designs)).values():
+        raise CompilerError(reason)
+
+
 def measure_sample(
     kernels: Kernels,
     designs: Sequence[Mapping[str, Any]],
@@ -147,16 +167,17 @@ def measure_sample(
     rng: np.random.Generator,
     progress: Progress = silent,
 ) -> Sample:
-    """Time designs that have been built, on every shape (rows, cols)."""
+    """Time designs that have been built beside probes, on every shape (rows, cols)."""
+    build_probes(kernels)
     weights = np.cumsum([0] + [FIXED_FLOATS + rows * cols for rows, cols in shapes])
     measurements = []
     for i, (rows, cols) in enumerate(shapes):
         workload = Workload(rows, cols, rng)
-        timer = Timer(kernels, workload.x, workload.y, rng)
+        timer = ProbedTimer(kernels, workload.x, workload.y, rng)
         for start in range(0, len(designs), BATCH):
             done = weights[i] + (weights[i + 1] - weights[i]) * start / len(designs)
             progress("measuring kernels", float(done / weights[-1]))
-            measurements.append(timer.measure(designs[start : start + BATCH]))
+            measurements.append(timer.measure_probed(designs[start : start + BATCH]))
     progress("measuring kernels", 1.0)
     names = SoftmaxCostModel.space.names
     return Sample(
@@ -167,4 +188,6 @@ def measure_sample(
         cols=np.repeat([cols for _, cols in shapes], len(designs)),
         seconds=np.concatenate([each.seconds for each in measurements]),
         unreliable=np.concatenate([each.unreliable for each in measurements]),
+        probes=Probes.joined([each.probes for each in measurements]),
+        attempts=np.concatenate([each.attempts for each in measurements]),
     )

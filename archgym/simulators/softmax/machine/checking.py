@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from archgym.simulators.softmax.machine.kernels import LANES, Floats, Kernels, aligned
+from archgym.simulators.softmax.machine.kernels import LANES, Floats, Kernels, aligned, aligned_pair
 from archgym.simulators.softmax.model import TILED
 
 # relative error of an element; three-pass kernels have shown 79 units in the last place, 1e-5
@@ -95,7 +95,7 @@ class Workload:
     identity = "archgym.simulators.softmax.checking:Workload"
 
     def __init__(self, rows: int, cols: int, rng: np.random.Generator):
-        self.x, self.y = aligned((rows, cols)), aligned((rows, cols))
+        self.x, self.y = aligned_pair((rows, cols))
         rng.standard_normal(dtype=np.float32, out=self.x)
         self.x *= 4
         self.y[:] = 0  # touched, so that no measurement pays for new pages

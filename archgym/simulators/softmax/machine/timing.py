@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from archgym.simulators.softmax.machine.cpu import instruction_sets
-from archgym.simulators.softmax.machine.kernels import Floats, Kernels, Pass, Timing, aligned
+from archgym.simulators.softmax.machine.kernels import Floats, Kernels, Pass, Timing, aligned_pair
 
 MIN_ROUND_S = 100e-6  # time of the calls of one round
 MIN_ROUNDS, MAX_ROUNDS = 3, 9  # longer calls get fewer rounds
@@ -76,7 +76,7 @@ class Timer:
     def __init__(self, kernels: Kernels, x: Floats, y: Floats, rng: np.random.Generator):
         self.kernels, self.x, self.y, self.rng = kernels, x, y, rng
         self.fastest_reference_s = np.inf
-        self._small = aligned((1, PROBE_FLOATS)), aligned((1, PROBE_FLOATS))
+        self._small = aligned_pair((1, PROBE_FLOATS))
         for floats in self._small:
             floats[:] = 0
 
@@ -89,7 +89,7 @@ class Timer:
         reference = len(what) - 1
         estimates = [self._estimated_seconds(each) for each in what]
         calls = [max(1, ceil(MIN_ROUND_S / seconds)) for seconds in estimates]
-        rounds = [int(np.clip(DESIGN_S / seconds, MIN_ROUNDS, MAX_ROUNDS)) for seconds in estimates]
+        rounds = [rounds_of(seconds) for seconds in estimates]
         timings: list[list[Timing]] = [[] for _ in what]
         chosen = list(range(len(what)))
         for _ in range(2):
@@ -127,10 +127,15 @@ class Timer:
     def _time(self, what: Timed, *, calls: int, warmups: int = 0) -> Timing:
         return self.kernels.measure(what, self.x, self.y, calls=calls, warmups=warmups)
 
-    def _estimated_seconds(self, what: Timed) -> float:
+    def _estimated_seconds(self, what: Any) -> float:
         """Seconds of one call; the second one where the first is short."""
         seconds = self._time(what, calls=1).seconds
         return max(seconds if seconds > MIN_COLD_CALL_S else self._time(what, calls=1).seconds, 1e-9)
+
+
+def rounds_of(seconds: float) -> int:
+    """Number of rounds of a design whose call takes this long."""
+    return int(np.clip(DESIGN_S / seconds, MIN_ROUNDS, MAX_ROUNDS))
 
 
 def _seconds(timings: Sequence[Timing]) -> float:
