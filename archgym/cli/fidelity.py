@@ -38,9 +38,6 @@ if TYPE_CHECKING:
 
     from archgym.cli.tables import Table
 
-MIN_DESIGNS = 10
-OFF = 0.10  # distance of a term's median from 1 beyond which it is marked
-
 
 # --- archgym fidelity accelerator ---
 
