@@ -457,7 +457,7 @@ def test_the_memory_that_ships_is_found_and_equal_to_itself(file):
         ({"bansk": 8}, "unknown key of the memory 'bansk'.*banks"),
         ({"banks": 6}, "banks as a power of two, got 6"),
         ({"banks": 128}, "banks as a whole number from 1 to 64, got 128"),
-        ({"banks": 16}, "16 banks to have as many numbers"),
+        ({"banks": 16}, "expected address bits that number 16 banks"),
         ({"banks": True}, "banks as a whole number"),
         ({"clock_mhz": 0}, "clock_mhz as a number > 0, got 0"),
         ({"clock_mhz": "fast"}, "clock_mhz as a number > 0, got 'fast'"),

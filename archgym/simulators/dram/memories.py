@@ -98,7 +98,7 @@ class Memory:
             _whole(f"cycles {name}", self.cycles[name], 1, MOST_CYCLES)
         if self.cycles["REFI"] <= self.cycles["RFC"] + self.cycles["RP"]:
             raise ArchGymError(
-                f"expected cycles REFI > RFC + RP, else there is no time but for refreshes, got "
+                f"expected cycles REFI > RFC + RP, or refreshes take all the time, got "
                 f"{self.cycles['REFI']} and {self.cycles['RFC']} + {self.cycles['RP']}"
             )
         check_keys("milliamperes", self.milliamperes, CURRENTS)
@@ -124,7 +124,7 @@ class Memory:
         low, high = self.address_bits["bank"]
         if 1 << (high - low + 1) != self.banks:
             raise ArchGymError(
-                f"expected {self.banks} banks to have as many numbers, got bits {low} to {high}"
+                f"expected address bits that number {self.banks} banks, got bits {low} to {high}"
             )
 
     @property

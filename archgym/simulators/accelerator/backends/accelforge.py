@@ -44,20 +44,17 @@ from typing import Any
 
 import numpy as np
 
-from archgym.simulator import Simulator, argument_features, design_by_design
-from archgym.simulators.accelerator.backends.jobs import Gemm, gemms, macs, require_dataflow
-from archgym.simulators.accelerator.backends.tool import Tool
+from archgym.simulators.accelerator.backends.jobs import Gemm, macs, require_dataflow
+from archgym.simulators.accelerator.backends.workload import WorkloadByTool
 from archgym.simulators.accelerator.design import (
     KIB,
     PRECISIONS,
     Precision,
-    accelerator_space,
     select_metrics,
 )
 from archgym.simulators.accelerator.energy import EnergyTable, load_energy_table
-from archgym.simulators.accelerator.workloads import Dimensions, Workload, load_workload
-from archgym.simulators.accelerator.workloads.features import layer_features
-from archgym.space import Array, Indices
+from archgym.simulators.accelerator.workloads import Dimensions, Workload
+from archgym.space import Indices
 
 STAYS = {"nvdla": "weight", "systolic_ws": "weight", "systolic_os": "output", "systolic_is": "input"}
 REUSED = {  # by what stays: operands that PEs along a column and along a row share
@@ -67,7 +64,7 @@ REUSED = {  # by what stays: operands that PEs along a column and along a row sh
 }
 
 
-class AccelForge(Simulator):
+class AccelForge(WorkloadByTool):
     """A workload on arrays with one operand that stays. Designs with other dataflows fail with the reason.
 
     Args:
@@ -79,6 +76,7 @@ class AccelForge(Simulator):
     """
 
     identity = "archgym.simulators.accelerator.backends.accelforge:AccelForge"
+    tool_name = "accelforge"
 
     metrics = select_metrics(
         "latency_s", "cycles", "energy_j", "edp", "utilization", "dram_bytes", "compute_cycles"
@@ -90,27 +88,11 @@ class AccelForge(Simulator):
         technology: str = "45nm",
         dimensions: Dimensions | None = None,
     ):
-        self.space = accelerator_space()
-        self.workload = load_workload(workload, dimensions)
-        self.gemms = gemms(self.workload.layers)
+        super().__init__(workload, dimensions)
         self.technology = technology
         load_energy_table(technology)
-        self.tool = Tool("accelforge")
 
-    def context_features(self) -> dict[str, float]:
-        """The arguments, and statistics of the layers (`layer_features`)."""
-        return {
-            **argument_features(self, but=("workload", "dimensions")),
-            **layer_features(self.workload.layers),
-        }
-
-    def evaluate_indices(self, indices: Indices, rng: np.random.Generator | None = None) -> dict[str, Array]:
-        """Simulate designs, int64 [B, 10] -> columns [B], with `failure` if any failed; stored
-        multiplications are not run again.
-        """
-        return design_by_design(self, indices, self._simulate)
-
-    def _simulate(self, design: Mapping[str, Any]) -> dict[str, float]:
+    def simulate(self, design: Mapping[str, Any]) -> dict[str, float]:
         require_dataflow(design, tuple(STAYS), "accelforge is given arrays where one operand stays")
         totals = dict.fromkeys(("cycles", "compute", "dram_bytes", "energy_pj"), 0.0)
         for gemm, count in self.gemms.items():
@@ -130,7 +112,7 @@ class AccelForge(Simulator):
     def _costs(self, design: Mapping[str, Any], gemm: Gemm) -> dict[str, float]:
         """One matrix multiplication: cycles in all and of computation, off-chip bytes, energy in pJ."""
         table, precision = load_energy_table(self.technology), PRECISIONS[design["precision"]]
-        found = self.tool.ask(self._job(design, gemm))
+        found = self.tool.ask(self.job(design, gemm))
         seconds = found["seconds"]  # bits and cycles, at a rate of 1 per second
         wider = gemm.m * gemm.n * (precision.accumulator_bytes - precision.operand_bytes)  # bytes
         buffer_pj = sum(float(cost) for cost in table.sram_pj_per_byte(KIB * design["buffer_kb"]))
@@ -148,7 +130,7 @@ class AccelForge(Simulator):
             - wider * (table.noc_pj_per_byte + buffer_pj + table.dram_pj_per_byte),
         }
 
-    def _job(self, design: Mapping[str, Any], gemm: Gemm) -> dict[str, Any]:
+    def job(self, design: Mapping[str, Any], gemm: Gemm) -> dict[str, Any]:
         table = load_energy_table(self.technology)
         return job(gemm, PRECISIONS[design["precision"]], architecture(design, table), imperfect=True)
 
@@ -161,17 +143,6 @@ class AccelForge(Simulator):
             result[:, flow] == names.index("systolic_ws"), names.index("nvdla"), result[:, flow]
         )
         return result
-
-    @property
-    def specification(self) -> dict[str, Any]:
-        """The class, its arguments, and a digest of the tool's jobs."""
-        first = self.space.design(np.zeros(len(self.space.names), np.int64))
-        jobs = [self._job(first, gemm) | {"count": count} for gemm, count in self.gemms.items()]
-        return {**super().specification, "jobs": self.tool.digest(jobs)}
-
-    def close(self) -> None:
-        """End the tool's process."""
-        self.tool.close()
 
 
 def job(gemm: Gemm, precision: Precision, nodes: list[dict[str, Any]], *, imperfect: bool) -> dict[str, Any]:

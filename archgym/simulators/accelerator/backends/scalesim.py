@@ -16,25 +16,21 @@ SCALE-Sim", ISPASS 2020.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from archgym.simulator import Simulator, argument_features, design_by_design
-from archgym.simulators.accelerator.backends.jobs import Gemm, gemms, macs, require_dataflow
-from archgym.simulators.accelerator.backends.tool import Tool
-from archgym.simulators.accelerator.design import accelerator_space, select_metrics
-from archgym.simulators.accelerator.workloads import Dimensions, Workload, load_workload
-from archgym.simulators.accelerator.workloads.features import layer_features
-from archgym.space import Array, Indices
+from archgym.simulators.accelerator.backends.jobs import Gemm, macs, require_dataflow
+from archgym.simulators.accelerator.backends.workload import WorkloadByTool
+from archgym.simulators.accelerator.design import select_metrics
+from archgym.space import Indices
 
 DATAFLOWS = ("systolic_ws", "systolic_os", "systolic_is")
 USED = ("dataflow", "rows", "cols", "clock_mhz")  # parameters with an effect
 
 
-class ScaleSim(Simulator):
+class ScaleSim(WorkloadByTool):
     """A workload on systolic arrays. Designs with other dataflows, and layers that exceed this machine's
     memory, fail.
 
@@ -46,32 +42,12 @@ class ScaleSim(Simulator):
     """
 
     identity = "archgym.simulators.accelerator.backends.scalesim:ScaleSim"
+    tool_name = "scalesim"
 
     # cycles without stalls are all compute_cycles
     metrics = select_metrics("latency_s", "cycles", "compute_cycles", "utilization")
 
-    def __init__(
-        self, workload: str | os.PathLike[str] | Workload = "resnet18", dimensions: Dimensions | None = None
-    ):
-        self.space = accelerator_space()
-        self.workload = load_workload(workload, dimensions)
-        self.gemms = gemms(self.workload.layers)
-        self.tool = Tool("scalesim")
-
-    def context_features(self) -> dict[str, float]:
-        """The arguments, and statistics of the layers (`layer_features`)."""
-        return {
-            **argument_features(self, but=("workload", "dimensions")),
-            **layer_features(self.workload.layers),
-        }
-
-    def evaluate_indices(self, indices: Indices, rng: np.random.Generator | None = None) -> dict[str, Array]:
-        """Simulate designs, int64 [B, 10] -> columns [B], with `failure` if any failed; stored
-        multiplications are not run again.
-        """
-        return design_by_design(self, indices, self._simulate)
-
-    def _simulate(self, design: Mapping[str, Any]) -> dict[str, float]:
+    def simulate(self, design: Mapping[str, Any]) -> dict[str, float]:
         dataflow = require_dataflow(design, DATAFLOWS, "SCALE-Sim simulates systolic arrays")
         rows, cols = design["rows"], design["cols"]
         cycles = sum(
@@ -96,15 +72,11 @@ class ScaleSim(Simulator):
         """Set parameters without effect to their first value: [B, 10] -> [B, 10]."""
         return indices * np.isin(self.space.names, USED)
 
-    @property
-    def specification(self) -> dict[str, Any]:
-        """The class, its arguments, and a digest of the tool's jobs."""
-        jobs = [_job(DATAFLOWS[0], 8, 8, gemm) | {"count": count} for gemm, count in self.gemms.items()]
-        return {**super().specification, "jobs": self.tool.digest(jobs)}
+    def job(self, design: Mapping[str, Any], gemm: Gemm) -> dict[str, Any]:
+        return _job(design["dataflow"], design["rows"], design["cols"], gemm)
 
-    def close(self) -> None:
-        """End the tool's process."""
-        self.tool.close()
+    def example(self) -> dict[str, Any]:
+        return {**super().example(), "dataflow": DATAFLOWS[0]}
 
 
 def _job(dataflow: str, rows: int, cols: int, gemm: Gemm) -> dict[str, Any]:

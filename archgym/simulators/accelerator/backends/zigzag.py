@@ -33,14 +33,12 @@ from typing import Any
 
 import numpy as np
 
-from archgym.simulator import Simulator, argument_features, design_by_design
-from archgym.simulators.accelerator.backends.jobs import Gemm, gemms, macs, require_dataflow
-from archgym.simulators.accelerator.backends.tool import Tool
-from archgym.simulators.accelerator.design import KIB, PRECISIONS, accelerator_space, select_metrics
+from archgym.simulators.accelerator.backends.jobs import Gemm, macs, require_dataflow
+from archgym.simulators.accelerator.backends.workload import WorkloadByTool
+from archgym.simulators.accelerator.design import KIB, PRECISIONS, select_metrics
 from archgym.simulators.accelerator.energy import load_energy_table
-from archgym.simulators.accelerator.workloads import Dimensions, Workload, load_workload
-from archgym.simulators.accelerator.workloads.features import layer_features
-from archgym.space import Array, Indices
+from archgym.simulators.accelerator.workloads import Dimensions, Workload
+from archgym.space import Indices
 
 DATAFLOWS = ("nvdla", "systolic_ws")
 UNUSED = ("double_buffering",)  # parameters without effect
@@ -48,7 +46,7 @@ BUFFER_WORD_BITS = 64  # minimum of an access to the global buffer or off-chip m
 OFF_CHIP_BYTES = 2**40  # more than any workload
 
 
-class ZigZag(Simulator):
+class ZigZag(WorkloadByTool):
     """A workload on weight-stationary arrays. Designs with other dataflows, and those that fit no loop order,
     fail with the reason.
 
@@ -61,6 +59,7 @@ class ZigZag(Simulator):
     """
 
     identity = "archgym.simulators.accelerator.backends.zigzag:ZigZag"
+    tool_name = "zigzag"
 
     metrics = select_metrics("latency_s", "cycles", "energy_j", "edp", "utilization", "dram_bytes")
 
@@ -70,29 +69,13 @@ class ZigZag(Simulator):
         technology: str = "45nm",
         dimensions: Dimensions | None = None,
     ):
-        self.space = accelerator_space()
-        self.workload = load_workload(workload, dimensions)
-        self.gemms = gemms(self.workload.layers)
+        super().__init__(workload, dimensions)
         self.technology = technology
         load_energy_table(technology)
-        self.tool = Tool("zigzag")
 
-    def context_features(self) -> dict[str, float]:
-        """The arguments, and statistics of the layers (`layer_features`)."""
-        return {
-            **argument_features(self, but=("workload", "dimensions")),
-            **layer_features(self.workload.layers),
-        }
-
-    def evaluate_indices(self, indices: Indices, rng: np.random.Generator | None = None) -> dict[str, Array]:
-        """Simulate designs, int64 [B, 10] -> columns [B], with `failure` if any failed; stored
-        multiplications are not run again.
-        """
-        return design_by_design(self, indices, self._simulate)
-
-    def _simulate(self, design: Mapping[str, Any]) -> dict[str, float]:
+    def simulate(self, design: Mapping[str, Any]) -> dict[str, float]:
         require_dataflow(design, DATAFLOWS, "ZigZag is given weight-stationary arrays")
-        results = {gemm: self.tool.ask(self._job(design, gemm)) for gemm in self.gemms}
+        results = {gemm: self.tool.ask(self.job(design, gemm)) for gemm in self.gemms}
         totals = {
             name: sum(count * results[gemm][name] for gemm, count in self.gemms.items())
             for name in ("cycles", "energy_pj", "off_chip_accesses")
@@ -107,7 +90,7 @@ class ZigZag(Simulator):
             "dram_bytes": totals["off_chip_accesses"] * _off_chip_bits(design) / 8,
         }
 
-    def _job(self, design: Mapping[str, Any], gemm: Gemm) -> dict[str, Any]:
+    def job(self, design: Mapping[str, Any], gemm: Gemm) -> dict[str, Any]:
         precision = PRECISIONS[design["precision"]]
         return {
             **gemm._asdict(),
@@ -120,17 +103,6 @@ class ZigZag(Simulator):
     def canonical(self, indices: Indices) -> Indices:
         """Set parameters without effect to their first value: [B, 10] -> [B, 10]."""
         return indices * ~np.isin(self.space.names, UNUSED)
-
-    @property
-    def specification(self) -> dict[str, Any]:
-        """The class, its arguments, and a digest of the tool's jobs."""
-        first = self.space.design(np.zeros(len(self.space.names), np.int64))
-        jobs = [self._job(first, gemm) | {"count": count} for gemm, count in self.gemms.items()]
-        return {**super().specification, "jobs": self.tool.digest(jobs)}
-
-    def close(self) -> None:
-        """End the tool's process."""
-        self.tool.close()
 
 
 def hardware(design: Mapping[str, Any], technology: str = "45nm") -> dict[str, Any]:

@@ -15,7 +15,7 @@ what it takes to start a thread. With a probe's time now over its time at the ca
     drift  = measured / steady
 
     r             drift of the workload probe, by one or two threads
-    A', M', S'    parts of that probe's time: the reference design on a row of as many elements
+    A', M', S'    parts of that probe's time: the reference design on one row of rows * cols elements
 
 Where memory is less than a fifth of the workload probe (data in L1 or L2, whose clock is the core's), the
 probe shows nothing of it: then h = w. h is kept within 1/4 to 4, measured - d at 1/4 of measured or more.

@@ -12,7 +12,8 @@ A design's time and those of its probes are the least in the rounds of one attem
 kernel has moved if its least time is not confirmed: if the lower quartile of its rounds is over 5 % above it.
 A design that moved, or whose probes did, is measured again after a pause, a third time only while its batch
 has taken less than 3 s. Its steadiest attempt counts; it is `unreliable` if that moved too. A machine that is
-slow, or shared with other programs, is no disturbance here: `fitting.drift` takes out what the probes show.
+slow, or shared with other programs, is no disturbance here: `fitting.drift` takes out the drift of the
+probes.
 """
 
 from __future__ import annotations

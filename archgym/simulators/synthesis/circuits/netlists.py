@@ -3,7 +3,7 @@
     BLIF     .model, .inputs, .outputs, .names with its rows, .end; one model
     BENCH    INPUT(x), OUTPUT(x), x = GATE(a, b, ...), x = LUT 0x6 (a, b), x = vdd, x = gnd
 
-Each signal has one driver, every signal in use has one, and there is no cycle. Latches, library gates, models
+Every signal in use has exactly one driver, and there is no cycle. Latches, library gates, models
 within models, and directives that read other files are refused.
 Sources: "Berkeley Logic Interchange Format (BLIF)", UC Berkeley 1992; Brglez and Fujiwara, "A neutral netlist
 of 10 combinational benchmark circuits", ISCAS 1985.
