@@ -591,6 +591,7 @@ TABLES = [
     ("archgym/NasCell-v0", {"params": 6000.0}),
     ("archgym/AttentionAccelerator-v0", {"horizon": 2}),
     ("archgym/PlainCnn-v0", {"preset": "sram-32kb"}),
+    ("archgym/LogicSynthesis-v0", {"preset": "random-7-product", "horizon": 2}),
 ]
 
 
