@@ -45,7 +45,7 @@ class Machine:
 
     Args:
         core, memory: factors on arithmetic and on memory at a time in seconds.
-        second_s: what is added to the start of a second thread.
+        second_s: time added to the start of a second thread, seconds.
     """
 
     def __init__(self, core=lambda t: 1.0, memory=lambda t: 1.0, second_s=lambda t: 0.0):
