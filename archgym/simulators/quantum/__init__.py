@@ -1,0 +1,1 @@
+"""Quantum circuits: ground energies that circuits of few gates reach."""
