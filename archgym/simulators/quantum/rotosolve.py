@@ -87,6 +87,19 @@ def solve(problem: Problem, circuits: Indices) -> tuple[Floats, Floats]:
     return energies, points
 
 
+def states(problem: Problem, circuits: Indices, points: Array) -> Floats:
+    """The states that circuits [B, L] leave at points [B, L, 2], as Pauli expectations [B, 4^n]."""
+    state = np.tile(problem.basis.zero, (len(circuits), 1))
+    for gates, (c, s) in zip(circuits.T, np.moveaxis(points, (1, 2), (0, 1)), strict=True):
+        state = _moved(problem.basis, gates, state, c, s)
+    return state
+
+
+def energies(problem: Problem, circuits: Indices, points: Array) -> Floats:
+    """The energies of circuits [B, L] at points [B, L, 2], hartree: [B]."""
+    return _sum(problem.observable * states(problem, circuits, points))
+
+
 def _solve(problem: Problem, circuits: Indices) -> tuple[Floats, Floats]:
     kind = problem.basis.gates.kind[circuits]
     count, slots = (kind != NONE).sum(axis=1), np.arange(1, circuits.shape[1] + 1)
