@@ -205,9 +205,7 @@ class Objective:
                 raise ArchGymError(f"expected a positive number as reference of {metric!r}, got {value}")
         for term in self.terms:
             if isinstance(term, Minimize) and not term.floor >= 0:
-                raise ArchGymError(
-                    f"expected a floor of {term.metric!r} of at least 0, got {term.floor}"
-                )
+                raise ArchGymError(f"expected a floor of {term.metric!r} of at least 0, got {term.floor}")
             if isinstance(term, Target) and not term.value > 0:
                 raise ArchGymError(
                     f"expected a positive number as target of {term.metric!r}, got {term.value}"

@@ -1,7 +1,7 @@
 """Circuits that take no search: hardware-efficient ones (Kandala et al., Nature 549, 2017).
 
-    ry      [ry on all qubits, CNOTs along the chain], repeated, then ry on all qubits
-    ry_rz   the same with ry and rz
+ry      [ry on all qubits, CNOTs along the chain], repeated, then ry on all qubits
+ry_rz   the same with ry and rz
 """
 
 from __future__ import annotations

@@ -65,7 +65,9 @@ def integrals(
     try:
         from pyscf import ao2mo, gto, scf
     except ImportError as error:
-        raise MissingDependency("deriving needs PySCF and OpenFermion: pip install pyscf openfermion") from error
+        raise MissingDependency(
+            "deriving needs PySCF and OpenFermion: pip install pyscf openfermion"
+        ) from error
     one, other = atoms.split()
     molecule = gto.M(
         atom=[(one, (0, 0, 0)), (other, (0, 0, distance / bohr))], unit="Bohr", basis="sto-3g",
@@ -185,7 +187,9 @@ def main(arguments: list[str]) -> None:
     for name, found in molecules().items():
         rows = "".join(f"{pauli},{value!r}\n" for pauli, value in found.terms.items())
         write_atomically(folder / f"{name}.csv", f"pauli,coefficient\n{rows}".encode())
-        print(f"{name:10} {len(found.paulis):4} terms, ground {found.ground_energy:.12f}, gap {found.gap:.9f}")
+        print(
+            f"{name:10} {len(found.paulis):4} terms, ground {found.ground_energy:.12f}, gap {found.gap:.9f}"
+        )
 
 
 if __name__ == "__main__":
