@@ -17,7 +17,7 @@ openfermion==1.8.1` (these versions wrote the files).
    one electron of either spin), which go (Bravyi et al., "Tapering off qubits to simulate fermionic
    Hamiltonians", 2017; Seeley, Richard and Love, J. Chem. Phys. 137, 2012).
 4. H2-3: the parity of all electrons (even) is Z of qubit 3 after CNOTs onto it, and goes. H2-2: parity
-   mapping, with X on its qubit 1, so that qubit i is 1 where spin i has its upper orbital free.
+   mapping, with X on its qubit 1: a qubit is 1 where the electron of its spin is in the lower orbital.
 
 An orbital's sign is free: its largest coefficient in atomic orbitals is positive. The bohr is CODATA 2022's.
 """
@@ -65,7 +65,9 @@ def integrals(
     try:
         from pyscf import ao2mo, gto, scf
     except ImportError as error:
-        raise MissingDependency("deriving needs PySCF and OpenFermion: pip install pyscf openfermion") from error
+        raise MissingDependency(
+            "deriving needs PySCF and OpenFermion: pip install pyscf openfermion"
+        ) from error
     one, other = atoms.split()
     molecule = gto.M(
         atom=[(one, (0, 0, 0)), (other, (0, 0, distance / bohr))], unit="Bohr", basis="sto-3g",
@@ -94,9 +96,14 @@ def jordan_wigner(constant: float, h: Array, two: Array, *, alternate: bool) -> 
         h: integrals of one electron, [orbitals, orbitals], hartree.
         two: integrals (pq|rs) of two electrons, [orbitals] * 4, hartree.
         alternate: spins alternate from qubit to qubit; otherwise all up come first.
-    """
-    import openfermion
 
+    Raises:
+        MissingDependency: OpenFermion is not installed.
+    """
+    try:
+        import openfermion
+    except ImportError as error:
+        raise MissingDependency("deriving needs OpenFermion: pip install pyscf openfermion") from error
     orbitals = len(h)
     qubit = [[2 * p + s if alternate else p + s * orbitals for s in (0, 1)] for p in range(orbitals)]
     fermions: Any = openfermion.FermionOperator((), constant)
@@ -185,7 +192,9 @@ def main(arguments: list[str]) -> None:
     for name, found in molecules().items():
         rows = "".join(f"{pauli},{value!r}\n" for pauli, value in found.terms.items())
         write_atomically(folder / f"{name}.csv", f"pauli,coefficient\n{rows}".encode())
-        print(f"{name:10} {len(found.paulis):4} terms, ground {found.ground_energy:.12f}, gap {found.gap:.9f}")
+        print(
+            f"{name:10} {len(found.paulis):4} terms, ground {found.ground_energy:.12f}, gap {found.gap:.9f}"
+        )
 
 
 if __name__ == "__main__":
