@@ -405,7 +405,7 @@ def test_openfermion_prints_what_is_read(tmp_path, seed):
         (b"IZ,1\n\xff\xfe", "expected text in UTF-8, got the byte 0xff at 5"),
         ("IZ,1\n".encode("utf-16"), "expected text in UTF-8"),
         (b"IZ,1\n\0\0", "expected text, got binary data"),
-        (os.urandom(16), "."),
+        (bytes(range(128, 256)), "expected text in UTF-8, got the byte 0x80 at 0"),
         (b"\x1f\x8b" + b"0" * 64, "a gzip file: unpack it first"),
         (b"PK\x03\x04" + b"\0" * 64, "binary data"),
         (b"I" * ((16 << 20) + 1), "expected at most 16 MiB"),

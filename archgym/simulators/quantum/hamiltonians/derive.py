@@ -5,7 +5,8 @@ It needs PySCF and OpenFermion, which archgym does not depend on: `pip install p
 openfermion==1.8.1` (these versions wrote the files).
 
 1. Restricted Hartree-Fock in STO-3G. H2 keeps both orbitals; LiH freezes the core (Li 1s) and keeps the
-   three sigma orbitals with two electrons (the pi orbitals mix with none of them):
+   three sigma orbitals with two electrons (the active space of Patel et al., "Curriculum reinforcement
+   learning for quantum architecture search under hardware errors", ICLR 2024):
 
        E_core = E_nuc + sum_ab D_ab (h_ab + V_ab / 2),   h_pq <- h_pq + V_pq,    V = J(D) - K(D) / 2
 
@@ -189,7 +190,11 @@ def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(description="Derive the molecules that ship and write their CSV files.")
     parser.add_argument("folder", type=Path)
     folder = make_folder(parser.parse_args(arguments).folder)
-    for name, found in molecules().items():
+    try:
+        derived = molecules()
+    except MissingDependency as error:
+        raise SystemExit(f"error: {error}") from None
+    for name, found in derived.items():
         rows = "".join(f"{pauli},{value!r}\n" for pauli, value in found.terms.items())
         write_atomically(folder / f"{name}.csv", f"pauli,coefficient\n{rows}".encode())
         print(
