@@ -5,7 +5,8 @@ It needs PySCF and OpenFermion, which archgym does not depend on: `pip install p
 openfermion==1.8.1` (these versions wrote the files).
 
 1. Restricted Hartree-Fock in STO-3G. H2 keeps both orbitals; LiH freezes the core (Li 1s) and keeps the
-   three sigma orbitals with two electrons (the pi orbitals mix with none of them):
+   three sigma orbitals with two electrons (the active space of Patel et al., "Curriculum reinforcement
+   learning for quantum architecture search under hardware errors", ICLR 2024):
 
        E_core = E_nuc + sum_ab D_ab (h_ab + V_ab / 2),   h_pq <- h_pq + V_pq,    V = J(D) - K(D) / 2
 
@@ -17,7 +18,7 @@ openfermion==1.8.1` (these versions wrote the files).
    one electron of either spin), which go (Bravyi et al., "Tapering off qubits to simulate fermionic
    Hamiltonians", 2017; Seeley, Richard and Love, J. Chem. Phys. 137, 2012).
 4. H2-3: the parity of all electrons (even) is Z of qubit 3 after CNOTs onto it, and goes. H2-2: parity
-   mapping, with X on its qubit 1, so that qubit i is 1 where spin i has its upper orbital free.
+   mapping, with X on its qubit 1: a qubit is 1 where the electron of its spin is in the lower orbital.
 
 An orbital's sign is free: its largest coefficient in atomic orbitals is positive. The bohr is CODATA 2022's.
 """
@@ -96,9 +97,14 @@ def jordan_wigner(constant: float, h: Array, two: Array, *, alternate: bool) -> 
         h: integrals of one electron, [orbitals, orbitals], hartree.
         two: integrals (pq|rs) of two electrons, [orbitals] * 4, hartree.
         alternate: spins alternate from qubit to qubit; otherwise all up come first.
-    """
-    import openfermion
 
+    Raises:
+        MissingDependency: OpenFermion is not installed.
+    """
+    try:
+        import openfermion
+    except ImportError as error:
+        raise MissingDependency("deriving needs OpenFermion: pip install pyscf openfermion") from error
     orbitals = len(h)
     qubit = [[2 * p + s if alternate else p + s * orbitals for s in (0, 1)] for p in range(orbitals)]
     fermions: Any = openfermion.FermionOperator((), constant)
@@ -184,7 +190,11 @@ def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(description="Derive the molecules that ship and write their CSV files.")
     parser.add_argument("folder", type=Path)
     folder = make_folder(parser.parse_args(arguments).folder)
-    for name, found in molecules().items():
+    try:
+        derived = molecules()
+    except MissingDependency as error:
+        raise SystemExit(f"error: {error}") from None
+    for name, found in derived.items():
         rows = "".join(f"{pauli},{value!r}\n" for pauli, value in found.terms.items())
         write_atomically(folder / f"{name}.csv", f"pauli,coefficient\n{rows}".encode())
         print(

@@ -64,11 +64,7 @@ class Hamiltonian:
             )
         for pauli in self.paulis:
             check_pauli(pauli, self.qubits)
-        if not np.isfinite(values).all() or np.abs(values).sum() > _LARGEST_SUM:
-            raise ArchGymError(
-                f"expected finite coefficients whose magnitudes sum to at most {_LARGEST_SUM:g} hartree; "
-                "correct them or scale them"
-            )
+        _check_sizes(values)
         if not values.all() or list(self.paulis) != sorted(set(self.paulis)):
             raise ArchGymError(
                 "expected sorted Pauli strings, each once, without coefficients of 0; use "
@@ -96,12 +92,13 @@ class Hamiltonian:
             parts.setdefault(pauli, []).append(float(coefficient))
         if not parts:
             raise ArchGymError("expected Pauli strings with coefficients, got none")
+        _check_sizes([value for values in parts.values() for value in values])
         qubits = len(next(iter(parts)))
         merged = {}
         for pauli, values in parts.items():
             check_pauli(pauli, qubits)
-            total = _sum(values)
-            if abs(total) > _CANCELLED * (_sum(map(abs, values)) if len(values) > 1 else 0.0):
+            total = math.fsum(values)
+            if total and (len(values) == 1 or abs(total) > _CANCELLED * math.fsum(map(abs, values))):
                 merged[pauli] = total
         paulis = tuple(sorted(merged))
         return cls(name, qubits, paulis, np.array([merged[p] for p in paulis], np.float64))
@@ -198,13 +195,13 @@ def check_qubits(qubits: int) -> None:
         )
 
 
-def _sum(values: Iterable[float]) -> float:
-    """The sum, whatever the order of its summands; infinite or NaN where one is."""
-    listed = list(values)
-    try:
-        return math.fsum(listed)
-    except (OverflowError, ValueError):  # beyond the largest float, or inf - inf
-        return math.inf
+def _check_sizes(coefficients: Array | list[float]) -> None:
+    sizes = np.minimum(np.abs(coefficients), 2 * _LARGEST_SUM)  # a sum that cannot overflow; NaN stays
+    if not sizes.sum() <= _LARGEST_SUM:
+        raise ArchGymError(
+            f"expected finite coefficients whose magnitudes sum to at most {_LARGEST_SUM:g} hartree, got "
+            "larger ones, infinity or NaN; correct or scale them"
+        )
 
 
 def _constant(array: Array) -> Array:

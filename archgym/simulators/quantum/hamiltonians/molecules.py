@@ -13,7 +13,7 @@ Molecules are in STO-3G; energies are total ones, repulsion of the nuclei includ
 from __future__ import annotations
 
 import os
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 from archgym.errors import ArchGymError, nearest
@@ -57,7 +57,7 @@ def load_hamiltonian(source: str | os.PathLike[str]) -> Hamiltonian:
     return _read(path)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _molecule(name: str) -> Hamiltonian:
     return _read(FOLDER / f"{name}.csv")
 
