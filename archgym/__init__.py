@@ -42,7 +42,14 @@ from archgym.simulator_wrappers import Cached, Isolated, Noisy, Parallel, Tabula
 from archgym.space import Categorical, DesignSpace, Integer, Ordinal, Real
 from archgym.task import Task
 from archgym.version import __version__
-from archgym.wrappers import ContinuousActions, PrefixDesign, RewardVector, SequentialDesign
+from archgym.wrappers import (
+    ContinuousActions,
+    Curriculum,
+    PrefixDesign,
+    RandomHalting,
+    RewardVector,
+    SequentialDesign,
+)
 
 find_moved_modules()
 discover()
@@ -82,7 +89,7 @@ __all__ = [
     # optima and fronts
     "Optimum", "find_optimum", "Front", "find_front",
     # other interfaces of an environment; those of vector environments are in archgym.wrappers.vector
-    "SequentialDesign", "PrefixDesign", "ContinuousActions", "RewardVector",
+    "SequentialDesign", "PrefixDesign", "ContinuousActions", "RewardVector", "Curriculum", "RandomHalting",
     # errors
     "ArchGymError", "BudgetExhausted", "MissingDependency", "SimulatorUnavailable",
     "__version__",

@@ -3,6 +3,8 @@ per parameter.
 
     SequentialDesign    one parameter per step
     PrefixDesign        one parameter per step, and every prefix evaluated as a design
+    Curriculum          a goal that moves with the agent's success
+    RandomHalting       a drawn number of steps at most
     ContinuousActions   the whole design as a point of [-1, 1]^P
     RewardVector        a reward for each metric (MO-Gymnasium)
     MultiAgentDesign    one agent per parameter or group of parameters (PettingZoo; `archgym[marl]`)
@@ -16,14 +18,17 @@ from typing import Any
 from archgym.deprecated.names import old_names
 from archgym.wrappers import vector
 from archgym.wrappers.continuous import ContinuousActions
+from archgym.wrappers.curriculum import Curriculum, RandomHalting
 from archgym.wrappers.prefix import PrefixDesign
 from archgym.wrappers.reward_vector import RewardVector, VectorObjective
 from archgym.wrappers.sequential import SequentialDesign
 
 __all__ = [
     "ContinuousActions",
+    "Curriculum",
     "MultiAgentDesign",
     "PrefixDesign",
+    "RandomHalting",
     "RewardVector",
     "SequentialDesign",
     "VectorObjective",
