@@ -447,7 +447,7 @@ def _comparison(result: SearchResult, simulator: Simulator, objective: Objective
     regret, optimum = result.regret, result.optimum
     if "context" in result.history:  # the reward is the share of the optimum
         return _of_contexts(result)
-    if result.regret_bound is not None:
+    if result.regret_bound is not None and result.bound is not None:
         text = f"at most {number(result.regret_bound)}, against {number(result.bound)}, a bound of rewards"
         return [("Regret", text)]
     exact = simulator.deterministic and not simulator.stochastic
