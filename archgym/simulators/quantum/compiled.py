@@ -43,8 +43,8 @@ def library() -> ctypes.CDLL:
     return find_compiler(SOURCE, ("solve",)).load(SOURCE, ("solve",), OPTIONS)
 
 
-def solve(problem: Problem, circuits: Indices) -> tuple[Floats, Floats]:
-    """`rotosolve.solve`.
+def solve_compiled(problem: Problem, circuits: Indices) -> tuple[Floats, Floats]:
+    """`solve` in C.
 
     Raises:
         CompilerError: no C compiler works here.

@@ -62,7 +62,7 @@ class Problem:
         object.__setattr__(self, "least_gain", ROUNDING * float(np.abs(self.observable[1:]).sum()))
 
 
-def packed(circuits: Indices, kind: Indices) -> tuple[Indices, Indices]:
+def pack(circuits: Indices, kind: Indices) -> tuple[Indices, Indices]:
     """Circuits [B, L] with their gates moved to the front, and the slots that these come from, [B, L]."""
     order = np.argsort(kind[circuits] == NONE, axis=1, kind="stable")
     return np.take_along_axis(circuits, order, axis=1), order
@@ -87,17 +87,17 @@ def solve(problem: Problem, circuits: Indices) -> tuple[Floats, Floats]:
     return energies, points
 
 
-def states(problem: Problem, circuits: Indices, points: Array) -> Floats:
+def states_at(problem: Problem, circuits: Indices, points: Array) -> Floats:
     """The states that circuits [B, L] leave at points [B, L, 2], as Pauli expectations [B, 4^n]."""
-    state = np.tile(problem.basis.zero, (len(circuits), 1))
+    state: Floats = np.tile(problem.basis.zero, (len(circuits), 1))
     for gates, (c, s) in zip(circuits.T, np.moveaxis(points, (1, 2), (0, 1)), strict=True):
         state = _moved(problem.basis, gates, state, c, s)
     return state
 
 
-def energies(problem: Problem, circuits: Indices, points: Array) -> Floats:
+def energies_at(problem: Problem, circuits: Indices, points: Array) -> Floats:
     """The energies of circuits [B, L] at points [B, L, 2], hartree: [B]."""
-    return _sum(problem.observable * states(problem, circuits, points))
+    return _sum(problem.observable * states_at(problem, circuits, points))
 
 
 def _solve(problem: Problem, circuits: Indices) -> tuple[Floats, Floats]:

@@ -24,12 +24,19 @@ from archgym.errors import ArchGymError, unknown, whole
 from archgym.objective import Objective, R, Target
 from archgym.simulator import Simulator
 from archgym.simulators.compiler import CompilerError
-from archgym.simulators.quantum import compiled, rotosolve
 from archgym.simulators.quantum.ansatz import hardware_efficient
+from archgym.simulators.quantum.compiled import library, solve_compiled
 from archgym.simulators.quantum.hamiltonians import Hamiltonian, load_hamiltonian
 from archgym.simulators.quantum.pauli import Floats, PauliBasis
 from archgym.simulators.quantum.qasm import program
-from archgym.simulators.quantum.rotosolve import MOST_STARTS, Problem
+from archgym.simulators.quantum.rotosolve import (
+    MOST_STARTS,
+    Problem,
+    energies_at,
+    pack,
+    solve,
+    states_at,
+)
 from archgym.simulators.quantum.space import CHEMICAL_ACCURACY, CNOT, METRICS, ROTATION, gate_set
 from archgym.space import Array, Indices
 
@@ -92,7 +99,7 @@ class QuantumCircuit(Simulator):
         """Optimise the angles of circuits and count their gates: int64 [B, L] in, columns [B] out; all
         feasible.
         """
-        circuits, _ = rotosolve.packed(np.asarray(indices, np.int64), self.gates.kind)
+        circuits, _ = pack(np.asarray(indices, np.int64), self.gates.kind)
         unique, inverse = np.unique(circuits, axis=0, return_inverse=True)
         energies, points = self._solve(unique)
         if self.shots is not None:
@@ -115,7 +122,7 @@ class QuantumCircuit(Simulator):
 
     def angles(self, indices: Indices) -> Array:
         """The best angles of circuits [B, L], radians in (-pi, pi], float64 [B, L]; 0 for other gates."""
-        circuits, order = rotosolve.packed(np.asarray(indices, np.int64), self.gates.kind)
+        circuits, order = pack(np.asarray(indices, np.int64), self.gates.kind)
         _, points = self._solve(circuits)
         angles = np.zeros(circuits.shape)
         np.put_along_axis(angles, order, np.arctan2(points[..., 1], points[..., 0]), axis=1)
@@ -124,7 +131,7 @@ class QuantumCircuit(Simulator):
     def energy(self, indices: Indices, angles: Array) -> Array:
         """The energies of circuits [B, L] at given angles [B, L], radians: float64 [B], hartree."""
         points = np.stack([np.cos(angles), np.sin(angles)], axis=-1)
-        return rotosolve.energies(self.problem, np.asarray(indices, np.int64), points)
+        return energies_at(self.problem, np.asarray(indices, np.int64), points)
 
     def qasm(self, design: Indices) -> str:
         """A circuit [L] with its best angles, as a program in OpenQASM 2."""
@@ -135,7 +142,7 @@ class QuantumCircuit(Simulator):
 
     def canonical(self, indices: Indices) -> Indices:
         """Circuits with their gates in the first slots: [B, L] -> [B, L]."""
-        return rotosolve.packed(np.asarray(indices, np.int64), self.gates.kind)[0]
+        return pack(np.asarray(indices, np.int64), self.gates.kind)[0]
 
     def masks(self, indices: Indices, p: int) -> Array:
         """The gates that do something new in slot p (`GateSet.redundant`): bool [B, G]. All circuits are
@@ -195,12 +202,11 @@ class QuantumCircuit(Simulator):
         }
 
     def _solve(self, circuits: Indices) -> tuple[Floats, Floats]:
-        solve = compiled.solve if self.engine == "c" else rotosolve.solve
-        return solve(self.problem, circuits)
+        return (solve_compiled if self.engine == "c" else solve)(self.problem, circuits)
 
     def _spread(self, circuits: Indices, points: Floats) -> Floats:
         """The standard deviation of measured energies, [B], hartree."""
-        states = rotosolve.states(self.problem, circuits, points)[:, 1:]  # I needs no measurement
+        states = states_at(self.problem, circuits, points)[:, 1:]  # I needs no measurement
         variance = (self.problem.observable[1:] ** 2 * np.maximum(1 - states**2, 0)).sum(axis=1)
         spread: Floats = np.sqrt(variance / self.shots)
         return spread
@@ -221,7 +227,7 @@ def _engine(engine: str) -> str:
     if engine == "python":
         return engine
     try:
-        compiled.library()
+        library()
     except CompilerError:
         if engine == "c":
             raise
