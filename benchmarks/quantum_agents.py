@@ -51,7 +51,7 @@ PPO = {
     "batch_size": 50,
     "n_epochs": 10,
     "learning_rate": 1e-3,
-    "gamma": 1.0,
+    "gamma": 0.9,
     "gae_lambda": 0.95,
     "ent_coef": 0.01,
 }
@@ -59,7 +59,7 @@ DQN = {
     "learning_rate": 1e-3,
     "learning_starts": 100,
     "batch_size": 64,
-    "gamma": 1.0,
+    "gamma": 0.9,
     "train_freq": 1,
     "target_update_interval": 200,
     "exploration_fraction": 0.5,
@@ -71,9 +71,9 @@ TRIALS: dict[str, tuple[dict[str, Any], ...]] = {
         {},
         {"learning_rate": 3e-3},
         {"n_steps": 40, "batch_size": 40},
-        {"gamma": 0.9},
+        {"gamma": 1.0},
     ),
-    "DQN": ({}, {"gamma": 0.9}),
+    "DQN": ({}, {"gamma": 1.0}),
     "MaskablePPO + c": ({}, {"amortisation": 1e-2}),
 }
 CURRICULUM = {"bound": 0.0, "amortisation": 1e-3, "shrinks": 10, "greedy_shift": 50, "patience": 20}
