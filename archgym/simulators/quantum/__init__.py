@@ -5,6 +5,7 @@ space         circuits as designs: gates, layers, binary encoding
 pauli         states, gates and noise in the Pauli basis
 rotosolve     the best angles, for many circuits at once; `compiled` does the same in C
 simulator     QuantumCircuit
+tabular       short circuits on two qubits from tables, which `tabulate` makes
 ansatz        circuits that take no search
 qasm          circuits as programs in OpenQASM 2
 """

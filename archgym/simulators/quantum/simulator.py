@@ -100,14 +100,7 @@ class QuantumCircuit(Simulator):
         feasible.
         """
         circuits, _ = pack(np.asarray(indices, np.int64), self.gates.kind)
-        unique, inverse = np.unique(circuits, axis=0, return_inverse=True)
-        energies, points = self._solve(unique)
-        if self.shots is not None:
-            spread = self._spread(unique, points)[inverse.reshape(-1)]
-            draws = (rng or np.random.default_rng()).standard_normal((len(circuits), 1))[:, 0]
-            energies = energies[inverse.reshape(-1)] + spread * draws
-        else:
-            energies = energies[inverse.reshape(-1)]
+        energies = self._energies(circuits, rng)
         errors = energies - self.hamiltonian.ground_energy
         kind = self.gates.kind[circuits]
         return {
@@ -200,6 +193,17 @@ class QuantumCircuit(Simulator):
             **({} if self.shots is None else {"shots": self.shots}),
             "model": MODEL,
         }
+
+    def _energies(self, circuits: Indices, rng: np.random.Generator | None) -> Floats:
+        """The energies of packed circuits [B, L], measured if there are shots: [B], hartree."""
+        unique, inverse = np.unique(circuits, axis=0, return_inverse=True)
+        energies, points = self._solve(unique)
+        found: Floats = energies[inverse.reshape(-1)]
+        if self.shots is not None:
+            spread = self._spread(unique, points)[inverse.reshape(-1)]
+            draws = (rng or np.random.default_rng()).standard_normal((len(circuits), 1))[:, 0]
+            found = found + spread * draws
+        return found
 
     def _solve(self, circuits: Indices) -> tuple[Floats, Floats]:
         return (solve_compiled if self.engine == "c" else solve)(self.problem, circuits)
