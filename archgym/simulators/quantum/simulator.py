@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from archgym.errors import ArchGymError, unknown, whole
-from archgym.objective import Objective, R, Target
+from archgym.objective import Maximize, Minimize, Objective, R
 from archgym.simulator import Simulator
 from archgym.simulators.compiler import CompilerError
 from archgym.simulators.quantum.ansatz import hardware_efficient
@@ -79,7 +79,8 @@ class QuantumCircuit(Simulator):
     ):
         if engine not in ENGINES:
             raise unknown("engine of QuantumCircuit", engine, ENGINES)
-        if whole("starts", starts, least=1) > MOST_STARTS:
+        starts = whole("starts", starts, least=1)
+        if starts > MOST_STARTS:
             raise ArchGymError(f"expected at most {MOST_STARTS} starts, got {starts}")
         self.hamiltonian = molecule if isinstance(molecule, Hamiltonian) else load_hamiltonian(molecule)
         self.gates = gate_set(self.hamiltonian.qubits, coupling)
@@ -102,6 +103,8 @@ class QuantumCircuit(Simulator):
         circuits, _ = pack(np.asarray(indices, np.int64), self.gates.kind)
         energies = self._energies(circuits, rng)
         errors = energies - self.hamiltonian.ground_energy
+        if not self.stochastic:
+            errors = np.maximum(errors, 0.0)  # -1e-15 by rounding, which has no logarithm
         kind = self.gates.kind[circuits]
         return {
             "energy_hartree": energies,
@@ -168,10 +171,13 @@ class QuantumCircuit(Simulator):
         }
 
     def bound(self, objective: Objective) -> float | None:
-        """The reward of a circuit without gates whose energy is the lowest eigenvalue: no circuit is
-        better.
+        """The reward of a circuit without gates whose energy is the lowest eigenvalue: no circuit is better,
+        where every term wants its metric as it is there, lower or higher.
         """
-        if self.stochastic or any(isinstance(term, Target) for term in objective.terms):
+        better = {metric.name: Minimize if metric.better == "lower" else Maximize for metric in METRICS}
+        if self.stochastic or any(
+            type(term) is not better[term.metric] or term.weight < 0 for term in objective.terms
+        ):
             return None
         best = {"energy_hartree": self.hamiltonian.ground_energy, "error_hartree": 0.0}
         best |= {"cnots": 0.0, "depth": 0.0, "parameters": 0.0, "chemical_accuracy": 1.0}
