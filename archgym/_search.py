@@ -73,6 +73,7 @@ class SearchResult:
             `reward`, `cached`, `seconds`, `cost` (after each sample).
         failures: samples that the simulator could not evaluate, with reasons.
         optimum: the exact optimum, where it is known.
+        bound: a reward that no valid design exceeds; None where the optimum is known, or no bound is.
         specification: JSON; `search_again(specification)` repeats the search row for row.
         space: the design space.
         incumbents: where the simulator measures, the five best designs, measured once more; best second
@@ -97,6 +98,7 @@ class SearchResult:
     cost: float = 0.0
     cost_unit: str = "samples"
     charges: tuple[Charge, ...] = ()
+    bound: float | None = None
 
     @property
     def regret(self) -> float | None:
@@ -108,6 +110,13 @@ class SearchResult:
             if self.optimum is None or self.best_reward is None
             else self.optimum.regret(self.best_reward)
         )
+
+    @property
+    def regret_bound(self) -> float | None:
+        """The bound minus the best reward, which the regret does not exceed; None without a bound, or where
+        nothing was valid.
+        """
+        return None if self.bound is None or self.best_reward is None else self.bound - self.best_reward
 
     @property
     def percentile(self) -> float | None:
@@ -242,6 +251,7 @@ class Search:
             self.env.evaluator.remember(cache)
         self._incumbents: tuple[Incumbent, ...] = ()
         self._optimum: Optimum | None = None
+        self._bound: float | None = None
 
     @property
     def ledger(self) -> Ledger:
@@ -356,6 +366,8 @@ class Search:
         if not self.env.closed and self.env.contexts is None:
             try:
                 self._optimum = known_optimum(self.env.simulator, self.env.objective)
+                if self._optimum is None:
+                    self._bound = self.env.simulator.bound(self.env.objective)
             except Exception as error:
                 warnings.warn(f"the optimum cannot be looked up: {reason_of(error)}", stacklevel=3)
 
@@ -388,6 +400,7 @@ class Search:
             cost=ledger.cost,
             cost_unit=ledger.cost_unit,
             charges=tuple(ledger.charges),
+            bound=self._bound,
         )
 
 

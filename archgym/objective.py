@@ -18,7 +18,7 @@ are clipped, so that
     AtLeast violated by 0     the largest penalty: -R, under `strict` the end of the violating range
     both +inf and -inf        -R        where one part could not be worse, no other part makes up for it
     below 0                   infeasible: the logarithm does not exist, and the reason is recorded
-                              (`Objective.judge`)
+                              (`Objective.judge`), unless the metric has a floor (`Minimize`)
 
 The other forms replace the logarithms, and take any finite number:
 
@@ -56,10 +56,13 @@ FORMS = ("log", "linear", "nasaic", "archgym")
 
 @dataclass(frozen=True)
 class Minimize:
-    """Lower is better."""
+    """Lower is better. `floor`: a value below which differences do not count, such as a tolerance; 0 for
+    none, and negative values have no logarithm then.
+    """
 
     metric: str
     weight: float = 1.0
+    floor: float = 0.0
     sign: ClassVar[float] = 1.0
 
 
@@ -201,6 +204,8 @@ class Objective:
             if not (np.isfinite(value) and value > 0):
                 raise ArchGymError(f"expected a positive number as reference of {metric!r}, got {value}")
         for term in self.terms:
+            if isinstance(term, Minimize) and not term.floor >= 0:
+                raise ArchGymError(f"expected a floor of {term.metric!r} of at least 0, got {term.floor}")
             if isinstance(term, Target) and not term.value > 0:
                 raise ArchGymError(
                     f"expected a positive number as target of {term.metric!r}, got {term.value}"
@@ -284,7 +289,8 @@ class Objective:
         """
         if self.form != "log":
             return ()
-        parts = (*self.terms, *(c for c in self.constraints if isinstance(c, AtLeast)))
+        terms = [t for t in self.terms if not (isinstance(t, Minimize) and t.floor)]
+        parts = (*terms, *(c for c in self.constraints if isinstance(c, AtLeast)))
         return tuple(dict.fromkeys(part.metric for part in parts))
 
     def _no_logarithm(self, metrics: Mapping[str, float]) -> str:
@@ -330,6 +336,8 @@ class Objective:
         total: Array = np.zeros(len(next(iter(columns.values()))))
         for term in self.terms:
             column = columns[term.metric]
+            if isinstance(term, Minimize) and term.floor:
+                column = np.maximum(column, term.floor)
             if isinstance(term, Target):
                 merit = -np.abs(
                     np.log(column / term.value) if self.form == "log" else (column - term.value) / term.value
@@ -412,6 +420,8 @@ class Objective:
         data |= {"target": targets} if targets else {}
         weights = {} if several else {t.metric: t.weight for t in self.terms if t.weight != 1.0}
         data |= {"weights": weights} if weights else {}
+        floors = {t.metric: t.floor for t in self.terms if isinstance(t, Minimize) and t.floor}
+        data |= {"floors": floors} if floors else {}
         for key, side in (("at_most", AtMost), ("at_least", AtLeast)):
             limits = {c.metric: _limit_to_data(c) for c in self.constraints if isinstance(c, side)}
             data |= {key: limits} if limits else {}
@@ -437,6 +447,7 @@ class Objective:
             "maximize",
             "target",
             "weights",
+            "floors",
             "at_most",
             "at_least",
             "reference",
@@ -455,12 +466,15 @@ class Objective:
 
     @classmethod
     def _from_dict(cls, data: Mapping[str, Any]) -> Objective:
-        weights = dict(data.get("weights", {}))
+        weights, floors = dict(data.get("weights", {})), dict(data.get("floors", {}))
         parts: list[Term | Constraint] = []
         for key, kind in (("minimize", Minimize), ("maximize", Maximize)):
             weighted = isinstance(data.get(key), Mapping)
             goals = data[key].items() if weighted else [(m, weights.pop(m, 1.0)) for m in _names(data, key)]
-            parts += [kind(m, float(weight)) for m, weight in goals]
+            parts += [
+                kind(m, float(weight), *([float(floors.pop(m, 0.0))] if kind is Minimize else []))
+                for m, weight in goals
+            ]
         for metric, goal in data.get("target", {}).items():
             goal = goal if isinstance(goal, Mapping) else {"value": goal, "weight": weights.pop(metric, 1.0)}
             parts.append(Target(metric, **{name: float(number) for name, number in goal.items()}))
@@ -469,6 +483,8 @@ class Objective:
                 "expected weights of metrics that are minimized, maximized or targeted, got "
                 f"{', '.join(weights)}"
             )
+        if floors:
+            raise ArchGymError(f"expected floors of minimized metrics, got {', '.join(floors)}")
         parts += [AtMost(m, **_limit_from_data(v)) for m, v in data.get("at_most", {}).items()]
         parts += [AtLeast(m, **_limit_from_data(v)) for m, v in data.get("at_least", {}).items()]
         return cls(

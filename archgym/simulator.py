@@ -143,6 +143,12 @@ class Simulator(ABC):
         """
         return None
 
+    def bound(self, objective: Objective) -> float | None:
+        """A reward that no valid design exceeds, where one is known without search; None by default. Results
+        state the regret against it, labelled as a bound, where the optimum is not known.
+        """
+        return None
+
     def candidates(self, objective: Objective) -> Candidates | None:
         """Designs that contain an optimum under an objective, if any design is valid; None where that may be
         all of them.
@@ -188,7 +194,8 @@ class Simulator(ABC):
 
     def masks(self, indices: Indices, p: int) -> Array:
         """The values that parameter p may have after the first p indices of designs [B, >= p], so that the
-        design may become feasible: bool [B, n_p]. By default those of the space.
+        design may become feasible, and no copy of a smaller one: bool [B, n_p]. By default those of the
+        space.
         """
         return self.space.masks(indices, p)
 

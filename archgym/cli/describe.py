@@ -247,6 +247,9 @@ def _optimum_in_words(simulator: Simulator, objective: Objective, name: str) -> 
     optimum = known_optimum(simulator, objective)
     if optimum is None and not simulator.deterministic:
         return "not known: designs are measured"
+    bound = None if optimum is not None else simulator.bound(objective)
+    if bound is not None:
+        return f"not known; no design exceeds the reward {number(bound)}, a bound"
     if optimum is None:
         return f"not known; archgym optimum {name} finds it by enumeration"
     if optimum.best_metrics is None or optimum.best_reward is None:

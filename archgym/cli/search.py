@@ -26,7 +26,7 @@ from archgym.errors import ArchGymError, reason_of
 from archgym.files.archive import reading
 from archgym.files.columns import read_designs
 from archgym.infos import core
-from archgym.objective import CAPPED, Objective, Target
+from archgym.objective import CAPPED, Minimize, Objective, Target
 from archgym.optimum import to_enumerate
 from archgym.processes.exits import INTERRUPTED
 from archgym.progress import Progress, progress_bar
@@ -447,6 +447,9 @@ def _comparison(result: SearchResult, simulator: Simulator, objective: Objective
     regret, optimum = result.regret, result.optimum
     if "context" in result.history:  # the reward is the share of the optimum
         return _of_contexts(result)
+    if result.regret_bound is not None and result.bound is not None:
+        text = f"at most {number(result.regret_bound)}, against {number(result.bound)}, a bound of rewards"
+        return [("Regret", text)]
     exact = simulator.deterministic and not simulator.stochastic
     if optimum is None and exact and (designs := to_enumerate(simulator, objective)) is not None:
         simulated = result.history["seconds"][~result.history["cached"]]
@@ -505,7 +508,10 @@ def _distance(
     """For a logarithmic objective of one metric "3.2 % from the optimum's latency_s (1.5e-05 s)", else ""."""
     if objective.form != "log" or len(objective.terms) != 1 or isinstance(objective.terms[0], Target):
         return ""
-    name = objective.terms[0].metric
+    term = objective.terms[0]
+    name, floor = term.metric, term.floor if isinstance(term, Minimize) else 0.0
+    if min(found[name], best[name]) < floor:  # a ratio of tolerances says nothing
+        return ""
     metric = next(m for m in metrics if m.name == name)
     return (
         f"{percent(abs(found[name] / best[name] - 1), 3)} from the optimum's {name} "

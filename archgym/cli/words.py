@@ -59,7 +59,9 @@ def objective_in_words(objective: Objective, metrics: Sequence[Metric]) -> str:
         )
         goal = f" {quantity(term.value, schema[term.metric])}" if isinstance(term, Target) else ""
         weight = f" (weight {number(term.weight)})" if term.weight != 1 else ""
-        terms.append(f"{verb} {term.metric}{goal}{weight}")
+        floor = term.floor if isinstance(term, Minimize) else 0
+        down_to = f" down to {quantity(floor, schema[term.metric])}" if floor else ""
+        terms.append(f"{verb} {term.metric}{goal}{down_to}{weight}")
     limits = [
         f"{c.metric} {'<=' if isinstance(c, AtMost) else '>='} {quantity(c.limit, schema[c.metric])}"
         for c in objective.constraints

@@ -45,6 +45,10 @@ class SimulatorWrapper(Simulator):
         """The wrapped simulator's optimum, [P]; None if unknown."""
         return self.simulator.optimum(objective)
 
+    def bound(self, objective: Objective) -> float | None:
+        """The wrapped simulator's bound of rewards; None without, and where the wrapper adds noise."""
+        return None if self.stochastic else self.simulator.bound(objective)
+
     def candidates(self, objective: Objective) -> Candidates | None:
         """The wrapped simulator's candidates for an optimum."""
         return self.simulator.candidates(objective)

@@ -150,6 +150,10 @@ class Tabulated(Simulator):
             return super().cost_after(indices, before)
         return self.simulator.cost_after(indices, before)
 
+    def bound(self, objective: Objective) -> float | None:
+        """None: a table's optimum is known."""
+        return None
+
     def masks(self, indices: Indices, p: int) -> Array:
         """Possible values of the simulator that filled the table; those of the space in a loaded table."""
         return super().masks(indices, p) if self.simulator is None else self.simulator.masks(indices, p)
