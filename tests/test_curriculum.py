@@ -473,6 +473,26 @@ def test_the_bound_of_a_table_is_its_exact_optimum():
     assert reward == pytest.approx((before - info["metrics"]["and_gates"]) / (before - 169)) and reward
 
 
+def test_circuits_of_gates_have_the_ground_energy_as_their_bound():
+    made = gymnasium.make("archgym/QuantumCircuit-v0", preset="H2-3", slots=6, horizon=6)
+    env = Curriculum(RandomHalting(PrefixDesign(made), low=6), 1.6e-3, amortisation=1e-3)
+    rng = np.random.default_rng(0)
+    checked = False
+    for seed in (None, None, None):
+        _, info = env.reset(seed=seed)
+        before, over = None, False
+        while not over:
+            action = rng.choice(np.flatnonzero(info["action_mask"]))
+            _, reward, over, _, info = env.step(action)
+            error = info["metrics"]["error_hartree"]
+            if not over and before is not None and info["valid"]:
+                assert reward == pytest.approx(np.clip((before - error) / before, -1, 1), abs=1e-5)
+                checked |= reward > 0.05
+            before = error if info["valid"] else before
+        assert abs(reward) == 5 and info["curriculum"]["success"] == (error <= 1.6e-3)
+    assert checked and env.unwrapped.ledger.column("valid").any()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
