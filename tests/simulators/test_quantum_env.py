@@ -88,7 +88,9 @@ def test_every_preset_is_sound_and_stands_in_the_table():
     assert {preset["molecule"] for preset in PRESETS.values()} == set(list_molecules())
 
 
-@pytest.mark.parametrize("arguments", [{"molecule": "H2-3", "slots": 3, "starts": 2}, {"preset": "H2-2-noisy"}])
+@pytest.mark.parametrize(
+    "arguments", [{"molecule": "H2-3", "slots": 3, "starts": 2}, {"preset": "H2-2-noisy"}]
+)
 def test_the_checkers_pass(arguments):
     check_env(ENV, **arguments)
     gymnasium_check_env(gymnasium.make(ENV, **arguments).unwrapped, skip_render_check=True)
