@@ -128,7 +128,7 @@ def quantum_circuit(
     simulator = QuantumCircuit(molecule, slots, coupling, p1, p2, starts, shots)
     if table_of(simulator) is None:
         return simulator
-    return TabularQuantumCircuit(molecule, slots, coupling, p1, p2, starts)
+    return TabularQuantumCircuit(simulator.hamiltonian, slots, simulator.gates.pairs, p1, p2, starts)
 
 
 def objective(
