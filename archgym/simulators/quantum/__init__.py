@@ -8,6 +8,7 @@ simulator     QuantumCircuit
 tabular       short circuits on two qubits from tables, which `tabulate` makes
 ansatz        circuits that take no search
 qasm          circuits as programs in OpenQASM 2
+fidelity      energies against another program's (`by_qiskit`, recorded by `record`), and numbers of starts
 """
 
 from archgym.simulators.quantum.hamiltonians import Hamiltonian, list_molecules, load_hamiltonian
