@@ -432,8 +432,8 @@ class Objective:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Objective:
-        """An objective from `{minimize = ["latency_s"], weights = {...}, at_most = {area_mm2 = 4.0},
-        reference = {...}, form = "log"}`.
+        """An objective from `{minimize = ["latency_s"], weights = {...}, floors = {...}, at_most =
+        {area_mm2 = 4.0}, reference = {...}, form = "log"}`.
 
         A limit may also be a table `{limit = 4.0, weight = 2.0, bound = 8.0}`. Where one metric is in several
         terms, goals are a table of weights, `minimize = {latency_s = 2.0}`, and a target is a table `{value =

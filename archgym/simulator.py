@@ -149,6 +149,12 @@ class Simulator(ABC):
         """
         return None
 
+    def export(self, indices: Indices) -> tuple[str, bytes] | None:
+        """A design [P] as a file in a form that tools of its field read: its suffix, such as ".qasm", and its
+        content; None by default. `archgym export` writes it.
+        """
+        return None
+
     def candidates(self, objective: Objective) -> Candidates | None:
         """Designs that contain an optimum under an objective, if any design is valid; None where that may be
         all of them.

@@ -48,6 +48,7 @@ FIDELITY = {  # environment -> page and section about the fidelity of its figure
     "archgym/SoC-v0": ("soc.md", "What was checked"),
     "archgym/Parallelism-v0": ("parallelism.md", "What is validated, and what is not"),
     "archgym/LogicSynthesis-v0": ("synthesis.md", "What was checked"),
+    "archgym/QuantumCircuit-v0": ("quantum.md", "What was checked"),
 }
 EXACT = {  # environments without a model error
     "archgym/NKLandscape-v0": "Nothing is approximated: the landscape is its own definition.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 
 # one thread per process, set before NumPy and PyTorch are imported: the processes take all cores
@@ -26,6 +27,11 @@ from archgym import AtMost, Categorical, DesignSpace, Integer, Metric, Minimize,
 # a loaded machine is slow, which is no fault of the code
 settings.register_profile("archgym", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("archgym")
+
+
+def pytest_collection_finish() -> None:
+    """What was imported and collected stays: the garbage collector need not look at it again."""
+    gc.freeze()
 
 
 class Bowl(Simulator):

@@ -51,6 +51,7 @@ SIMULATORS = {
     "archgym.simulators.nk:NKLandscape",
     "archgym.simulators.parallelism.simulator:Parallelism",
     "archgym.simulators.quantum.simulator:QuantumCircuit",
+    "archgym.simulators.quantum.tabular:TabularQuantumCircuit",
     "archgym.simulators.soc.model:SoC",
     "archgym.simulators.softmax.library:SoftmaxLibrary",
     "archgym.simulators.softmax.measured:MeasuredSoftmax",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import tomllib
 
 import numpy as np
 import pytest
@@ -37,6 +38,7 @@ def scalar(objective: Objective, m: dict[str, float]) -> tuple[float, bool]:
             distance = math.log(x / term.value) if objective.form == "log" else (x - term.value) / term.value
             base -= term.weight * abs(distance)
         else:
+            x = max(x, term.floor) if isinstance(term, Minimize) else x
             size = math.log(x / reference) if objective.form == "log" else x / reference
             base += term.weight * (size if isinstance(term, Maximize) else -size)
     valid, excess = True, 0.0
@@ -69,7 +71,7 @@ def objectives(draw: st.DrawFn) -> Objective:
         )
     )
     plain = st.one_of(
-        st.builds(Minimize, st.sampled_from(METRICS), weights),
+        st.builds(Minimize, st.sampled_from(METRICS), weights, st.just(0.0) | positive),
         st.builds(Maximize, st.sampled_from(METRICS), weights),
     )
     others = draw(st.lists(plain, max_size=3, unique_by=lambda t: t.metric))
@@ -159,6 +161,48 @@ def test_the_study_file_form_is_understood():
     assert Objective.from_dict(data) == expected
 
 
+def test_floors_stand_in_study_files_and_make_objectives_different():
+    written = """
+        minimize = ["error", "area"]
+        weights = { area = 2.0 }
+        floors = { error = 1e-7 }
+    """
+    objective = Objective(Minimize("error", floor=1e-7), Minimize("area", 2.0))
+    assert Objective.from_dict(tomllib.loads(written)) == objective
+    assert objective.to_dict()["floors"] == {"error": 1e-7}
+    several = Objective(Minimize("error", 2.0, 0.5), Target("error", 3.0))
+    assert Objective.from_dict(several.to_dict()) == several
+    same = Objective(Minimize("error", floor=np.float64(1e-7)), Minimize("area", 2))
+    assert same == objective and hash(same) == hash(objective) and same.to_dict() == objective.to_dict()
+    other = Objective(Minimize("error"), Minimize("area", 2.0))
+    assert other != objective and "floors" not in other.to_dict()
+    assert Objective(Minimize("error", floor=0)) == Objective(Minimize("error"))
+    assert "floor=1e-07" in repr(objective)
+
+
+def test_differences_below_a_floor_do_not_count_and_negative_values_stand_at_it():
+    given = [-3.0, -1e-16, 0.0, 1e-9, 1e-7, 1e-6, 1.0]
+    objective = Objective(Minimize("error", 2.0, 1e-7), reference={"error": 1e-3})
+    floor, one = 2 * math.log(1e4), [2 * math.log(1e3), 2 * math.log(1e-3)]
+    reward, valid = rewards_of(objective, error=given)
+    expected = [min(floor, 10.0)] * 5 + [min(one[0], 10.0), max(one[1], -10.0)]
+    assert reward == pytest.approx(expected) and all(valid)
+    linear = Objective(Minimize("error", floor=0.5), form="linear")
+    assert rewards_of(linear, error=[-1, 0.2, 0.5, 2.0])[0] == [-0.5, -0.5, -0.5, -2.0]
+    # a limit on the same metric keeps its own logarithm
+    limited = Objective(Minimize("error", floor=0.5), AtMost("error", 1.0))
+    assert rewards_of(limited, error=[-1, 2.0]) == (
+        [pytest.approx(math.log(2)), pytest.approx(-math.log(4))],
+        [True, False],
+    )
+    at_least = Objective(Minimize("error", floor=0.5), AtLeast("error", 0.1))
+    assert rewards_of(at_least, error=[-1, 0.2])[0] == [-11.0, pytest.approx(math.log(2))]
+    outcome = Outcome(np.array([[-1.0], [1.0]]), np.array([True, True]))
+    limited.judge(outcome, ["error"])
+    assert outcome.feasible.all() and not outcome.failures
+    assert not objective.unbounded({"error": 0.0}) and Objective(Minimize("error")).unbounded({"error": 0.0})
+
+
 @pytest.mark.parametrize(
     ("build", "says"),
     [
@@ -176,6 +220,37 @@ def test_the_study_file_form_is_understood():
         ),
         (lambda: Objective.from_dict({"minimise": ["latency_s"]}), "minimize"),
         (lambda: Objective.from_dict({"minimize": ["latency_s"], "weights": {"energy_j": 2.0}}), "energy_j"),
+        (
+            lambda: Objective(Minimize("latency_s", floor=-1e-9)),
+            "floor of 'latency_s' of at least 0, got -1e-09",
+        ),
+        (
+            lambda: Objective(Minimize("latency_s", floor=math.nan)),
+            "finite number as the floor of 'latency_s'",
+        ),
+        (
+            lambda: Objective(Minimize("latency_s", floor=math.inf)),
+            "finite number as the floor of 'latency_s'",
+        ),
+        (lambda: Objective(Minimize("latency_s", floor="1")), "finite number as the floor of 'latency_s'"),
+        (
+            lambda: Objective(Minimize("m", floor=1.0), Minimize("m", floor=2.0)),
+            "at most one Minimize of 'm'",
+        ),
+        *(
+            (
+                lambda data=data: Objective.from_dict({**data, "floors": {"m": 1.0}}),
+                "floors of minimized metrics",
+            )
+            for data in (
+                {"maximize": ["m"]},
+                {"target": {"m": 1.0}},
+                {"minimize": ["n"], "at_most": {"m": 1.0}},
+            )
+        ),
+        (lambda: Objective.from_dict({"minimize": ["m"], "floors": 1.0}), "not an objective"),
+        (lambda: Objective.from_dict({"minimize": ["m"], "floors": {"m": "x"}}), "not an objective"),
+        (lambda: Objective.from_dict({"minimize": ["m"], "floor": {"m": 1.0}}), "floors"),
     ],
 )
 def test_wrong_objectives_are_refused_with_what_is_wrong(build, says):

@@ -48,7 +48,7 @@ def build(sources: Sequence[str | os.PathLike[str]], *, env: str | None = None) 
         if (path / FILE).is_file():
             parts.append(load_dataset(path))
         elif path.is_file():
-            parts.extend(_runs([_searched(path)], f"a search in {path.name}"))
+            parts.extend(_runs([read_search(path)], f"a search in {path.name}"))
         elif (path / "runs").is_dir():
             parts.extend(_runs(_studied(path, env), f"the study in {path.name}"))
         elif not path.exists():
@@ -61,14 +61,18 @@ def build(sources: Sequence[str | os.PathLike[str]], *, env: str | None = None) 
     if not parts:
         raise ArchGymError("nothing to build from: give folders of studies with finished runs")
     _check_one_environment([part.environment for part in parts])
-    simulator = _simulator(parts[0].environment)
+    simulator = simulator_of(parts[0].environment)
     return merged(
         _joined(parts), by_agent=True, deterministic=simulator.deterministic and not simulator.stochastic
     )
 
 
-def _searched(path: Path) -> tuple[Specification, pyarrow.Table]:
-    """Specification and history of a file of `archgym search --out`."""
+def read_search(path: Path) -> tuple[Specification, pyarrow.Table]:
+    """Specification and history of a file of `archgym search --out`.
+
+    Raises:
+        ArchGymError: no such file.
+    """
     with reading(path, "a file of archgym search --out"):
         table = pyarrow.parquet.read_table(path)
         return Specification.from_dict(json.loads((table.schema.metadata or {})[b"archgym"])), table
@@ -136,7 +140,7 @@ def _runs(runs: Iterable[tuple[Specification, pyarrow.Table]], source: str) -> I
 def _tidy(
     environment: Mapping[str, Any], runs: Sequence[tuple[Specification, pyarrow.Table]], source: str
 ) -> Dataset:
-    simulator = _simulator(environment)
+    simulator = simulator_of(environment)
     metrics = [m.name for m in simulator.metrics]
     names = ["sample", "feasible", *simulator.space.names, *metrics]
     tables = [table.select(names).replace_schema_metadata(None) for _, table in runs]
@@ -172,8 +176,8 @@ def _tidy(
     )
 
 
-def _simulator(environment: Mapping[str, Any]) -> Simulator:
-    """The simulator of the runs.
+def simulator_of(environment: Mapping[str, Any]) -> Simulator:
+    """The simulator of runs, closed.
 
     Raises:
         ArchGymError: the installed simulator is a different one.

@@ -49,6 +49,10 @@ class SimulatorWrapper(Simulator):
         """The wrapped simulator's bound of rewards; None without, and where the wrapper adds noise."""
         return None if self.stochastic else self.simulator.bound(objective)
 
+    def export(self, indices: Indices) -> tuple[str, bytes] | None:
+        """The wrapped simulator's file of a design [P]; None without."""
+        return self.simulator.export(indices)
+
     def candidates(self, objective: Objective) -> Candidates | None:
         """The wrapped simulator's candidates for an optimum."""
         return self.simulator.candidates(objective)

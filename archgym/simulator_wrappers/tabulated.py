@@ -154,6 +154,10 @@ class Tabulated(Simulator):
         """None: a table's optimum is known."""
         return None
 
+    def export(self, indices: Indices) -> tuple[str, bytes] | None:
+        """A design's file, of the simulator that filled the table; None in a loaded table."""
+        return None if self.simulator is None else self.simulator.export(indices)
+
     def masks(self, indices: Indices, p: int) -> Array:
         """Possible values of the simulator that filled the table; those of the space in a loaded table."""
         return super().masks(indices, p) if self.simulator is None else self.simulator.masks(indices, p)

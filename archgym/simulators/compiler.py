@@ -28,7 +28,7 @@ from archgym.files.paths import data_folder
 from archgym.processes.children import run
 from archgym.text import one_line
 
-TIMEOUT_S = 60.0  # time limit of one library, which takes about 0.4 s
+TIMEOUT_S = 60.0  # time limit of one library, which takes about 0.2 s
 X86 = platform.machine().lower() in ("x86_64", "amd64")
 
 # GCC's names, which Clang takes too; vector code is written out, and sums are added in the order written

@@ -136,8 +136,8 @@ class Curriculum(_PassesMasks, gymnasium.Wrapper[Array, Any, Array, Any], Record
             then its best plus the amortisation.
         metric: name of a visible metric; None: that of the objective's first goal. Lower or higher is better
             as the objective has it, else as the simulator; in other packages' environments lower.
-        bound: mu, a bound of the metric in its unit; None: the metric of the exact optimum where the
-            simulator states it and the metric is the only goal, else none.
+        bound: mu, a bound of the metric in its unit; None: where the metric is the only goal, that of the
+            exact optimum, or of the bound of rewards, if the simulator states one; else none.
         start: value of the metric before an episode's first step, in its unit (the energy without gates);
             None: unknown, and the first design's progress is 0.
         amortisation: delta, room above the best after a shift, in the metric's unit.
@@ -278,16 +278,25 @@ class Curriculum(_PassesMasks, gymnasium.Wrapper[Array, Any, Array, Any], Record
         if self._bound is not None or self._evaluator is None:
             return self._bound
         task = self._evaluator if self._context is None else self._evaluator.members[self._context]
-        simulator, objective = task.simulator, task.objective
-        if any(term.metric != self.metric for term in objective.terms):
-            return None
-        if not simulator.deterministic or simulator.stochastic:
-            return None
-        indices = simulator.optimum(objective)
-        if indices is None:
-            return None
+        return _bound_of(task, self.metric, self._sign)
+
+
+def _bound_of(task: Any, metric: str, sign: float) -> float | None:
+    """A metric at the optimum that a simulator states, else at its bound of the reward, times the sign; None
+    where the objective has other goals.
+    """
+    simulator, objective = task.simulator, task.objective
+    if any(term.metric != metric for term in objective.terms):
+        return None
+    exact = simulator.deterministic and not simulator.stochastic
+    indices = simulator.optimum(objective) if exact else None
+    if indices is not None:
         values = evaluate_safely(simulator, np.asarray(indices, np.int64)[None]).values[0]
-        return self._sign * float(values[task.metric_names.index(self.metric)])
+        return sign * float(values[task.metric_names.index(metric)])
+    term, reward = objective.terms[0], simulator.bound(objective)
+    if reward is None or objective.form != "log" or not isinstance(term, Minimize) or not term.weight:
+        return None
+    return float(objective.reference.get(metric, 1.0) * np.exp(-reward / term.weight))
 
 
 class RandomHalting(_PassesMasks, gymnasium.Wrapper[Array, Any, Array, Any], RecordConstructorArgs):

@@ -22,7 +22,6 @@ from archgym.agents.shared_random import SharedRandom  # noqa: E402
 from archgym.agents.shift import Shift, complexity_bins  # noqa: E402
 from archgym.env import ArchVectorEnv  # noqa: E402
 from archgym.task import Task  # noqa: E402
-from archgym.testing import check_agent  # noqa: E402
 from archgym.testing.shared import LinearShared  # noqa: E402
 
 AGENTS = [SharedRandom, GDAS, Proxyless, FewShotGM, Shift, MultiTask, ENAS]
@@ -80,11 +79,6 @@ def copies(task):
 def trained(agent, task, steps, seed=0):
     agent.train(task, steps=steps, rng=rng(seed))
     return agent
-
-
-@pytest.mark.parametrize("agent", AGENTS)
-def test_it_keeps_the_contract_of_agents(agent):
-    check_agent(agent, budget=67, reach_budget=800)
 
 
 # draws

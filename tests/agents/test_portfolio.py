@@ -82,4 +82,4 @@ def test_the_same_seed_gives_the_same_rows(agents):
 
 
 def test_it_is_an_agent():
-    check_agent(Portfolio)
+    check_agent(Portfolio, budget=67, reach_budget=800)

@@ -21,7 +21,7 @@ from archgym.errors import ArchGymError
 from archgym.simulators import compiler as module
 from archgym.simulators.compiler import Compiler, CompilerError
 from archgym.simulators.softmax.machine import cpu
-from archgym.simulators.softmax.machine.kernels import SOURCES, Kernel, Kernels, kernel_compiler
+from archgym.simulators.softmax.machine.kernels import HEADERS, SOURCES, Kernel, Kernels, kernel_compiler
 
 DESIGN = {
     "algorithm": "online",
@@ -297,6 +297,18 @@ def test_a_library_is_compiled_once_and_again_for_other_options_or_another_compi
     }
     assert len(others | {first}) == 4 and len(calls()) == 4
     assert all(path.exists() for path in others) and len(files(first.parent)) == 4
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere libraries hold their names")
+@pytest.mark.parametrize("isa", cpu.instruction_sets())
+def test_our_short_header_gives_the_library_that_the_whole_one_gives(real, tmp_path, isa):
+    design = DESIGN | {"isa": isa, "prefetch": 256, "nontemporal": True}
+    short = Kernel.from_design(design).options
+    whole = [word for word in short if word not in ("-isystem", str(HEADERS))]
+    assert len(whole) == len(short) - 2
+    compiler = Compiler(tuple(real), "1", tmp_path)
+    first, second = (compiler.build(SOURCES / "softmax.c", options) for options in (short, whole))
+    assert first != second and first.read_bytes() == second.read_bytes()
 
 
 def test_kernels_that_are_kept_start_no_compiler(counting, monkeypatch):

@@ -164,6 +164,7 @@ def test_the_shipped_studies_are_of_the_published_size():
         "systems",
         "synthesis",
         "dram-traces",
+        "quantum",
     }
 
 

@@ -200,7 +200,7 @@ def test_proposals_of_a_small_space_repeat_and_a_policy_that_fails_is_a_failed_r
 
 
 def test_a_runner_that_is_killed_within_training_runs_resumes_and_loses_nothing(tmp_path, rows, program):
-    content = text(ENV + "kwargs = { sleep_s = 0.001 }\n", agents=AGENTS[:1], budget=100, splits=4)
+    content = text(ENV + "kwargs = { sleep_s = 0.0002 }\n", agents=AGENTS[:1], budget=100, splits=4)
     (tmp_path / "study.toml").write_text(content)
     arguments = ["study", "run", tmp_path / "study.toml", "--workers", "1", "--out", tmp_path / "out"]
     killed = 0

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from archgym.errors import ArchGymError, unknown, whole
-from archgym.objective import Objective, R, Target
+from archgym.objective import Maximize, Minimize, Objective, R
 from archgym.simulator import Simulator
 from archgym.simulators.compiler import CompilerError
 from archgym.simulators.quantum.ansatz import hardware_efficient
@@ -79,7 +79,8 @@ class QuantumCircuit(Simulator):
     ):
         if engine not in ENGINES:
             raise unknown("engine of QuantumCircuit", engine, ENGINES)
-        if whole("starts", starts, least=1) > MOST_STARTS:
+        starts = whole("starts", starts, least=1)
+        if starts > MOST_STARTS:
             raise ArchGymError(f"expected at most {MOST_STARTS} starts, got {starts}")
         self.hamiltonian = molecule if isinstance(molecule, Hamiltonian) else load_hamiltonian(molecule)
         self.gates = gate_set(self.hamiltonian.qubits, coupling)
@@ -100,15 +101,10 @@ class QuantumCircuit(Simulator):
         feasible.
         """
         circuits, _ = pack(np.asarray(indices, np.int64), self.gates.kind)
-        unique, inverse = np.unique(circuits, axis=0, return_inverse=True)
-        energies, points = self._solve(unique)
-        if self.shots is not None:
-            spread = self._spread(unique, points)[inverse.reshape(-1)]
-            draws = (rng or np.random.default_rng()).standard_normal((len(circuits), 1))[:, 0]
-            energies = energies[inverse.reshape(-1)] + spread * draws
-        else:
-            energies = energies[inverse.reshape(-1)]
+        energies = self._energies(circuits, rng)
         errors = energies - self.hamiltonian.ground_energy
+        if not self.stochastic:
+            errors = np.maximum(errors, 0.0)  # -1e-15 by rounding, which has no logarithm
         kind = self.gates.kind[circuits]
         return {
             "energy_hartree": energies,
@@ -122,11 +118,7 @@ class QuantumCircuit(Simulator):
 
     def angles(self, indices: Indices) -> Array:
         """The best angles of circuits [B, L], radians in (-pi, pi], float64 [B, L]; 0 for other gates."""
-        circuits, order = pack(np.asarray(indices, np.int64), self.gates.kind)
-        _, points = self._solve(circuits)
-        angles = np.zeros(circuits.shape)
-        np.put_along_axis(angles, order, np.arctan2(points[..., 1], points[..., 0]), axis=1)
-        return angles
+        return self._solved(indices)[1]
 
     def energy(self, indices: Indices, angles: Array) -> Array:
         """The energies of circuits [B, L] at given angles [B, L], radians: float64 [B], hartree."""
@@ -135,10 +127,16 @@ class QuantumCircuit(Simulator):
 
     def qasm(self, design: Indices) -> str:
         """A circuit [L] with its best angles, as a program in OpenQASM 2."""
-        design = np.asarray(design, np.int64)
-        energy = float(self.evaluate_indices(design[None])["energy_hartree"][0])
-        about = f"{self.hamiltonian.name}: {energy:.12g} hartree"
-        return program(self.gates, design, self.angles(design[None])[0], about)
+        design, noise = np.asarray(design, np.int64), self.problem.basis
+        energies, angles = self._solved(design[None])
+        about = f"{self.hamiltonian.name}: {energies[0]:.12g} hartree"
+        if noise.p1 or noise.p2:
+            about += f" with noise p1 = {noise.p1:g}, p2 = {noise.p2:g}"
+        return program(self.gates, design, angles[0], about)
+
+    def export(self, indices: Indices) -> tuple[str, bytes]:
+        """A circuit [L] with its best angles, as a program in OpenQASM 2 (`qasm`)."""
+        return ".qasm", self.qasm(indices).encode()
 
     def canonical(self, indices: Indices) -> Indices:
         """Circuits with their gates in the first slots: [B, L] -> [B, L]."""
@@ -175,10 +173,13 @@ class QuantumCircuit(Simulator):
         }
 
     def bound(self, objective: Objective) -> float | None:
-        """The reward of a circuit without gates whose energy is the lowest eigenvalue: no circuit is
-        better.
+        """The reward of a circuit without gates whose energy is the lowest eigenvalue: no circuit is better,
+        where every term wants its metric as it is there, lower or higher.
         """
-        if self.stochastic or any(isinstance(term, Target) for term in objective.terms):
+        better = {metric.name: Minimize if metric.better == "lower" else Maximize for metric in METRICS}
+        if self.stochastic or any(
+            type(term) is not better[term.metric] or term.weight < 0 for term in objective.terms
+        ):
             return None
         best = {"energy_hartree": self.hamiltonian.ground_energy, "error_hartree": 0.0}
         best |= {"cnots": 0.0, "depth": 0.0, "parameters": 0.0, "chemical_accuracy": 1.0}
@@ -200,6 +201,25 @@ class QuantumCircuit(Simulator):
             **({} if self.shots is None else {"shots": self.shots}),
             "model": MODEL,
         }
+
+    def _energies(self, circuits: Indices, rng: np.random.Generator | None) -> Floats:
+        """The energies of packed circuits [B, L], measured if there are shots: [B], hartree."""
+        unique, inverse = np.unique(circuits, axis=0, return_inverse=True)
+        energies, points = self._solve(unique)
+        found: Floats = energies[inverse.reshape(-1)]
+        if self.shots is not None:
+            spread = self._spread(unique, points)[inverse.reshape(-1)]
+            draws = (rng or np.random.default_rng()).standard_normal((len(circuits), 1))[:, 0]
+            found = found + spread * draws
+        return found
+
+    def _solved(self, indices: Indices) -> tuple[Floats, Floats]:
+        """Exact energies [B] of circuits [B, L] and their best angles [B, L]."""
+        circuits, order = pack(np.asarray(indices, np.int64), self.gates.kind)
+        energies, points = self._solve(circuits)
+        angles = np.zeros(circuits.shape)
+        np.put_along_axis(angles, order, np.arctan2(points[..., 1], points[..., 0]), axis=1)
+        return energies, angles
 
     def _solve(self, circuits: Indices) -> tuple[Floats, Floats]:
         return (solve_compiled if self.engine == "c" else solve)(self.problem, circuits)

@@ -14,12 +14,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import permutations
+from numbers import Integral
 
 import numpy as np
 
 from archgym.errors import ArchGymError, unknown, whole
 from archgym.simulator import Metric
 from archgym.space import Array, Categorical, DesignSpace, Indices
+from archgym.text import shown
 
 CHEMICAL_ACCURACY = 1.6e-3  # hartree, about 1 kcal/mol
 METRICS = (
@@ -134,10 +136,10 @@ def gate_set(qubits: int, coupling: str | Iterable[Sequence[int]] = "full") -> G
 
     Args:
         coupling: pairs that CNOTs act on: "full" (all), "linear" (q and q + 1, both ways), "ring" (these, and
-            the last with the first), or pairs (control, target).
+            the last with the first), or pairs (control, target); none for circuits without CNOTs.
 
     Raises:
-        ArchGymError: an unknown map, a pair that is not two different qubits.
+        ArchGymError: an unknown map, something other than pairs, a pair that is not two different qubits.
     """
     if isinstance(coupling, str):
         if coupling not in COUPLINGS:
@@ -145,16 +147,26 @@ def gate_set(qubits: int, coupling: str | Iterable[Sequence[int]] = "full") -> G
         distances = {"full": range(qubits), "linear": (1,), "ring": (1, qubits - 1)}[coupling]
         pairs = [pair for pair in permutations(range(qubits), 2) if abs(pair[0] - pair[1]) in distances]
         return GateSet(qubits, tuple(pairs))
+    try:
+        given = [tuple(pair) for pair in coupling]
+    except TypeError:
+        raise _no_pairs(coupling) from None
     found = set()
-    for pair in coupling:
-        try:
-            control, target = (int(whole("qubit of a pair", q, least=0)) for q in pair)
-        except (TypeError, ValueError) as error:
-            raise ArchGymError(f"expected pairs (control, target) as coupling, got {pair!r}") from error
-        if control == target or max(control, target) >= qubits:
+    for pair in given:
+        if len(pair) != 2 or not all(isinstance(q, Integral) and not isinstance(q, bool) for q in pair):
+            raise _no_pairs(pair)
+        control, target = map(int, pair)
+        if control == target or not {control, target} <= set(range(qubits)):
             raise ArchGymError(
                 f"expected two different qubits in 0..{qubits - 1} as a pair of the coupling map, got "
                 f"({control}, {target})"
             )
         found.add((control, target))
     return GateSet(qubits, tuple(sorted(found)))
+
+
+def _no_pairs(given: object) -> ArchGymError:
+    maps = ", ".join(map(repr, COUPLINGS))
+    return ArchGymError(
+        f"expected {maps} or pairs of qubits (control, target) as coupling, got {shown(given)}"
+    )

@@ -152,6 +152,10 @@ class LogicSynthesis(Simulator):
             raise ArchGymError("the result is not kept; evaluate the design again")
         return graph
 
+    def export(self, indices: Indices) -> tuple[str, bytes]:
+        """The result of a design [K] as a file in binary AIGER (`graph`)."""
+        return ".aig", self.graph(indices)
+
     def context_features(self) -> dict[str, float]:
         """Statistics of the circuit (`graph_features`), and the number of slots."""
         graph = self.tree.graph(self._root)

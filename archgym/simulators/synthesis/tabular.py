@@ -6,6 +6,7 @@ optimum of any objective is known. Nothing has to be installed.
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from archgym.errors import ArchGymError, whole
 from archgym.objective import Objective
 from archgym.simulator import Simulator
 from archgym.simulators.synthesis.graph import graph_features
+from archgym.simulators.synthesis.simulator import LogicSynthesis
 from archgym.simulators.synthesis.space import (
     METRICS,
     prefix_features,
@@ -92,6 +94,22 @@ class TabularSynthesis(Simulator):
         reward, valid = self.table_rewards(objective)
         best = int(np.where(valid, reward, -np.inf).argmax())
         return self.space.from_ordinal(np.array([best]))[0] if valid[best] else None
+
+    def export(self, indices: Indices) -> tuple[str, bytes]:
+        """The result of a design [K] as a file in binary AIGER, carried out by ABC.
+
+        Raises:
+            SimulatorUnavailable: ABC is not installed.
+            ArchGymError: it leaves another number of gates than in the table.
+        """
+        with closing(LogicSynthesis(self.circuit, self.slots, cache=False)) as live:
+            design, file = np.asarray(indices)[None], live.export(indices)
+            found, expected = (each.evaluate_indices(design)["and_gates"][0] for each in (live, self))
+            if found != expected:
+                raise ArchGymError(
+                    f"this ABC leaves {found:g} AND gates, that of the table {expected:g}: {live.version}"
+                )
+            return file
 
     def context_features(self) -> dict[str, float]:
         """Statistics of the circuit (`graph_features`), and the number of slots."""
