@@ -20,6 +20,7 @@ from archgym import (
     PrefixDesign,
     Simulator,
     Tabulated,
+    finished,
 )
 from archgym.env import ArchEnv, ArchVectorEnv
 from archgym.errors import BudgetExhausted
@@ -27,6 +28,7 @@ from archgym.objective import R
 from archgym.registry import Task
 from archgym.simulator_wrappers import Cached, Noisy
 from archgym.testing import check_env
+from archgym.wrappers.vector import PrefixDesign as VectorPrefixDesign
 
 MOVES = ("stop", "up", "down", "double")
 STOP, UP, DOWN, DOUBLE = range(4)
@@ -193,6 +195,81 @@ def test_a_masked_policy_makes_possible_moves_and_learns():
         action, _ = model.predict(observation, action_masks=env.action_masks(), deterministic=True)
         observation, _, over, _, info = env.step(int(action))
     assert info["metrics"]["level"] == 8
+
+
+# --- the vector form ---
+
+
+@given(st.integers(0, 10_000), st.integers(1, 5), st.booleans())
+def test_rows_of_the_vector_form_equal_single_steps(seed, num_envs, several):
+    rng = np.random.default_rng(seed)
+    kwargs = {"contexts": [{"scale": 1.0}, {"scale": 4.0}]} if several else {}
+    vector = VectorPrefixDesign(ArchVectorEnv(TASK, num_envs, horizon=3, **kwargs))
+    singles = [PrefixDesign(ArchEnv(TASK, horizon=3, **kwargs)) for _ in range(num_envs)]
+
+    def begin(single, row, info):
+        return single.reset(options={"context": int(info["context"][row])} if several else None)
+
+    observations, info = vector.reset(seed=seed)
+    for row, single in enumerate(singles):
+        observation, said = begin(single, row, info)
+        assert np.array_equal(observations[row], observation)
+    ends = set()
+    for step in range(8):
+        # mostly moves that go on, so that rows come apart
+        actions = np.where(rng.random(num_envs) < 0.3, rng.integers(4, size=num_envs), UP)
+        observations, rewards, terminated, truncated, info = vector.step(actions)
+        done = finished(info)
+        assert vector.observation_space.contains(observations) and observations.dtype == np.float32
+        assert np.array_equal(info["action_mask"], vector.action_masks())
+        for row, single in enumerate(singles):
+            observation, reward, over, _, said = single.step(int(actions[row]))
+            assert (rewards[row], terminated[row], truncated[row]) == (reward, over, False)
+            assert (done["reward"][row], done["feasible"][row]) == (said["reward"], said["feasible"])
+            for name, value in said["design"].items():
+                assert done["design"][name][row] == value
+            if over:
+                ends.add(step)
+                assert info["_final_obs"][row] and info["_final_info"][row]
+                assert np.array_equal(info["final_obs"][row], observation)
+                observation, said = begin(single, row, info)
+            else:
+                assert not info.get("_final_obs", np.zeros(num_envs))[row]
+                assert info["reward"][row] == said["reward"]
+            assert np.array_equal(observations[row], observation)
+            assert np.array_equal(info["action_mask"][row], said["action_mask"])
+    assert ends
+    counted = vector.unwrapped.ledger
+    assert counted.samples == 8 * num_envs
+    for row, single in enumerate(singles):
+        mine = counted.column("indices").reshape(8, num_envs, 3)[:, row]
+        np.testing.assert_array_equal(mine, single.unwrapped.ledger.column("indices"))
+
+
+def test_rows_of_the_vector_form_can_be_reset_alone():
+    vector = VectorPrefixDesign(ArchVectorEnv(TASK, 2, horizon=3))
+    vector.reset(seed=0)
+    before = vector.step(np.array([UP, DOUBLE]))[0]
+    after, info = vector.reset(options={"reset_mask": np.array([True, False])})
+    np.testing.assert_allclose(after[0], [0, 0, 1, 1, 10])
+    assert (after[1] == before[1]).all() and info["action_mask"][:, DOWN].tolist() == [0, 1]
+    vector.step(np.array([DOUBLE, DOWN]))
+    assert vector.unwrapped.ledger.column("indices").tolist()[2:] == [[DOUBLE, 0, 0], [DOUBLE, DOWN, 0]]
+
+
+def test_the_vector_form_refuses_what_the_single_one_does_and_other_autoresets():
+    with pytest.raises(ArchGymError, match="expected a horizon of one step per parameter, 3, got 1; make"):
+        VectorPrefixDesign(ArchVectorEnv(TASK, 2))
+    with pytest.raises(ArchGymError, match="got NKLandscape, which has no features of a prefix"):
+        VectorPrefixDesign(gymnasium.make_vec("archgym/NKLandscape-v0", 2, n=5, horizon=5))
+    with pytest.raises(ArchGymError, match="SameStep"):
+        VectorPrefixDesign(ArchVectorEnv(TASK, 2, horizon=3, autoreset_mode="NextStep"))
+    vector = VectorPrefixDesign(ArchVectorEnv(TASK, 2, horizon=3))
+    vector.reset(seed=0)
+    for wrong in ([4, 0], [-1, 0], [0.5, 0.5], [0], 0):
+        with pytest.raises(ArchGymError, match=r"whole index in 0\.\.3 per environment"):
+            vector.step(np.array(wrong))
+    assert vector.unwrapped.ledger.samples == 0
 
 
 # --- costs of what earlier samples have not done ---

@@ -8,7 +8,8 @@ per parameter.
     ContinuousActions   the whole design as a point of [-1, 1]^P
     RewardVector        a reward for each metric (MO-Gymnasium)
     MultiAgentDesign    one agent per parameter or group of parameters (PettingZoo; `archgym[marl]`)
-    vector              those of vector environments: SequentialDesign, ContinuousActions, RewardVector
+    vector              those of vector environments: SequentialDesign, PrefixDesign, ContinuousActions,
+                        RewardVector
 
 The ledger below is shared: every interface counts samples at the same place.
 """

@@ -22,7 +22,8 @@ from gymnasium.utils import RecordConstructorArgs
 from archgym.errors import ArchGymError
 from archgym.infos import core
 from archgym.objective import R
-from archgym.space import Array
+from archgym.simulator import Simulator
+from archgym.space import Array, Indices
 
 
 class PrefixDesign(gymnasium.Wrapper[Array, Any, Array, Array], RecordConstructorArgs):
@@ -48,11 +49,7 @@ class PrefixDesign(gymnasium.Wrapper[Array, Any, Array, Array], RecordConstructo
         RecordConstructorArgs.__init__(self)
         gymnasium.Wrapper.__init__(self, env)
         self._evaluator, self._space = core(env).evaluator, core(env).simulator.space
-        if self._evaluator.horizon != len(self._space):
-            raise ArchGymError(
-                f"expected a horizon of one step per parameter, {len(self._space)}, got "
-                f"{self._evaluator.horizon}; make the environment with horizon={len(self._space)}"
-            )
+        _needs_a_step_per_parameter(self._evaluator)
         self._empty = np.array([parameter.inactive for parameter in self._space], np.int64)
         self._clear()
         size = np.full(len(self._features()), R, np.float32)
@@ -102,18 +99,32 @@ class PrefixDesign(gymnasium.Wrapper[Array, Any, Array, Array], RecordConstructo
 
     def _features(self) -> Array:
         """Features of the prefix, float32 [F]."""
-        simulator = self._evaluator.simulator_of(0)
-        features = simulator.state_features(self._design[None])
-        if features is None:
-            raise ArchGymError(
-                f"expected a simulator whose designs are built step by step, got "
-                f"{type(simulator.unwrapped).__name__}, which has no features of a prefix; define "
-                "state_features(indices), or use SequentialDesign"
-            )
-        return np.clip(np.asarray(features[0], np.float32), -R, R)
+        features: Array = _features_of(self._evaluator.simulator_of(0), self._design[None])[0]
+        return features
 
     def _observed(self, observation: Array) -> Array:
         return np.concatenate([observation, self._features()])
 
     def _masked(self, info: dict[str, Any]) -> dict[str, Any]:
         return {**info, "action_mask": self.action_masks().astype(np.int8)}
+
+
+def _needs_a_step_per_parameter(evaluator: Any) -> None:
+    parameters = len(evaluator.simulator.space)
+    if evaluator.horizon != parameters:
+        raise ArchGymError(
+            f"expected a horizon of one step per parameter, {parameters}, got {evaluator.horizon}; make the "
+            f"environment with horizon={parameters}"
+        )
+
+
+def _features_of(simulator: Simulator, designs: Indices) -> Array:
+    """Features of prefixes [B, P], float32 [B, F]."""
+    features = simulator.state_features(designs)
+    if features is None:
+        raise ArchGymError(
+            f"expected a simulator whose designs are built step by step, got "
+            f"{type(simulator.unwrapped).__name__}, which has no features of a prefix; define "
+            "state_features(indices), or use SequentialDesign"
+        )
+    return np.clip(np.asarray(features, np.float32), -R, R)

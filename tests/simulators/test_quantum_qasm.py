@@ -51,6 +51,7 @@ def test_a_program_has_a_line_per_gate_and_states_its_exact_energy_and_noise():
     lines = noisy.qasm(design).splitlines()
     assert lines[0] == f"// H2-2: {energy:.12g} hartree with noise p1 = 0.01, p2 = 0.02"
     assert lines[1:4] == ["OPENQASM 2.0;", 'include "qelib1.inc";', "qreg q[2];"]
+    assert float(lines[4][3:].partition(")")[0]) == noisy.angles(design[None])[0, 0]  # all digits
     assert lines[4].startswith("ry(") and lines[4].endswith(" q[0];") and lines[5:] == ["cx q[1],q[0];"]
     assert [gate.operation.name for gate in qasm2.loads("\n".join(lines)).data] == ["ry", "cx"]
     measured, exact = QuantumCircuit("H2-2", 3, shots=5), QuantumCircuit("H2-2", 3)
