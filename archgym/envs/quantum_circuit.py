@@ -145,6 +145,8 @@ def objective(
     if goal == "cnots":
         limit = AtMost("error_hartree", max_error, weight=2.0)
         return Objective(Minimize("cnots", floor=0.5), limit, reference=reference)
+    if max_error != CHEMICAL_ACCURACY:
+        raise ArchGymError(f"max_error goes with goal='cnots', got {max_error!r} with goal='error'")
     limits = [] if max_cnots is None else [AtMost("cnots", max_cnots)]
     if max_cnots is not None and not max_cnots > 0:
         raise ArchGymError(f"expected max_cnots above 0, got {max_cnots!r}; None for no limit")

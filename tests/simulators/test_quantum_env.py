@@ -208,6 +208,7 @@ WRONG = [
     ("max_cnots=NaN", "max_cnots"),
     ("max_cnots=x", "max_cnots"),
     ("max_cnots=[1]", "max_cnots"),
+    ("max_error=0.1", "max_error goes with goal='cnots'"),
     ("molecule=LiH", "LiH-"),
     ("molecule=7", "expected a molecule"),
     ("preset=LiH-9", "preset"),
