@@ -64,7 +64,8 @@ After one design (`horizon=1`), or after `horizon` designs.
 |---|---|---|---|---|
 | LiH-2.2 | LiH, 2.2 angstrom, 4 qubits | 20 | 0, 0 | error, 8 CNOTs |
 | LiH-1.2, LiH-3.4 | other distances | 20 | 0, 0 | error, 8 CNOTs |
-| LiH-2.2-40 | LiH, 2.2 angstrom | 40 | 0, 0 | error, 16 CNOTs |
+| LiH-2.2-4-cnots | LiH, 2.2 angstrom | 20 | 0, 0 | error, 4 CNOTs |
+| LiH-2.2-40 | LiH, 2.2 angstrom, 32 starts | 40 | 0, 0 | error, 16 CNOTs |
 | LiH-2.2-cnots | LiH, 2.2 angstrom | 20 | 0, 0 | cnots |
 | LiH-2.2-linear | the same, linear coupling | 20 | 0, 0 | error, 8 CNOTs |
 | LiH-2.2-noisy | the same, all pairs | 20 | 0.001, 0.01 | error, 8 CNOTs |
@@ -103,7 +104,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     "LiH-2.2": {"molecule": "LiH-2.2"},
     "LiH-1.2": {"molecule": "LiH-1.2"},
     "LiH-3.4": {"molecule": "LiH-3.4"},
-    "LiH-2.2-40": {"molecule": "LiH-2.2", "slots": 40, "max_cnots": 16},
+    "LiH-2.2-4-cnots": {"molecule": "LiH-2.2", "max_cnots": 4},
+    "LiH-2.2-40": {"molecule": "LiH-2.2", "slots": 40, "max_cnots": 16, "starts": 32},
     "LiH-2.2-cnots": {"molecule": "LiH-2.2", "goal": "cnots"},
     "LiH-2.2-linear": {"molecule": "LiH-2.2", "coupling": "linear"},
     "LiH-2.2-noisy": {"molecule": "LiH-2.2", **NOISY},
