@@ -90,7 +90,8 @@ class GateSet:
         free = np.zeros((len(circuits), self.qubits), np.int64)  # last layer in use
         layers = np.zeros_like(circuits)
         rows = np.arange(len(circuits))
-        for k, gates in enumerate(circuits.T):
+        for k in np.flatnonzero(circuits.any(axis=0)):  # the slots of prefixes end early
+            gates = circuits[:, k]
             first, second = self.first[gates], self.second[gates]
             layer = np.maximum(free[rows, first], free[rows, second]) + 1
             there = self.kind[gates] != NONE
