@@ -49,7 +49,7 @@ ENABLES = {  # extra -> what it enables
     "minari": "data sets for offline reinforcement learning",
     "synthesis": "logic synthesis of any circuit, LogicSynthesis-v0 beyond its tables",
     "peers": "libraries that benchmarks/peers.py compares agents with",
-    "compiler": "measured kernels, on machines without a C compiler",
+    "compiler": "measured kernels and compiled simulators, on machines without a C compiler",
 }
 LOADERS = {"archgym.agents": get_agent, "archgym.envs": get_task}
 CONNECT_S = 3.0

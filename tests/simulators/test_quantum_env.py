@@ -15,7 +15,8 @@ import archgym
 from archgym import ArchGymError, PrefixDesign
 from archgym.cli import app
 from archgym.envs.quantum_circuit import PRESETS, objective
-from archgym.simulators.quantum import QuantumCircuit, list_molecules, load_hamiltonian
+from archgym.simulators.compiler import CompilerError
+from archgym.simulators.quantum import QuantumCircuit, compiled, findings, list_molecules, load_hamiltonian
 from archgym.simulators.quantum.space import CHEMICAL_ACCURACY
 from archgym.testing import check_env
 
@@ -244,3 +245,24 @@ def test_no_pairs_leave_product_states():
     assert result.exit_code == 0 and "cx" not in result.stdout
     made = gymnasium.make(ENV, coupling=(pair for pair in [(0, 1), (1, 0)]), preset="H2-2", slots=3)
     assert made.unwrapped.simulator.gates.pairs == ((0, 1), (1, 0))
+
+
+def test_without_a_compiler_numpy_gives_the_same_bits_and_doctor_says_so(monkeypatch):
+    designs = QuantumCircuit("H2-3", 8).space.sample(5, np.random.default_rng(0))
+    before = QuantumCircuit("H2-3", 8).evaluate_indices(designs)
+    monkeypatch.setenv("CC", "false")
+    for function in (compiled.compiler, compiled.library):
+        function.cache_clear()
+    try:
+        simulator = QuantumCircuit("H2-3", 8)
+        assert simulator.engine == "python"
+        assert (simulator.evaluate_indices(designs)["energy_hartree"] == before["energy_hartree"]).all()
+        with pytest.raises(CompilerError, match=r"no C compiler works here"):
+            QuantumCircuit("H2-3", 8, engine="c")
+        found = {finding.name: finding for finding in findings.findings()}
+        assert "LiH-2.2" in found["molecules"].found
+        assert found["quantum circuits"].state == "missing"
+        assert found["quantum circuits"].found.startswith("run in NumPy")
+    finally:
+        for function in (compiled.compiler, compiled.library):
+            function.cache_clear()
