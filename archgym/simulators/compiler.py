@@ -17,17 +17,18 @@ import subprocess
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import ClassVar
 
-from archgym.errors import ArchGymError
+from archgym.errors import ArchGymError, unknown
 from archgym.files.paths import data_folder
 from archgym.processes.children import run
 from archgym.text import one_line
 
+ENGINES = ("auto", "c", "python")
 TIMEOUT_S = 60.0  # time limit of one library, which takes about 0.2 s
 X86 = platform.machine().lower() in ("x86_64", "amd64")
 
@@ -227,6 +228,31 @@ def _run(command: Sequence[str], timeout_s: float) -> str:
         )
         raise CompilerError(f"{name} {ending}: {one_line(lines[0])}")
     return ending.text
+
+
+def choose_engine(what: str, engine: str, load: Callable[[], object]) -> str:
+    """The form of a simulator that runs here, "c" or "python".
+
+    Args:
+        what: name of the simulator's class.
+        engine: "c", "python", or "auto" for the first that works.
+        load: function that loads the compiled form.
+
+    Raises:
+        ArchGymError: another engine.
+        CompilerError: engine "c" where no C compiler works.
+    """
+    if engine not in ENGINES:
+        raise unknown(f"engine of {what}", engine, ENGINES)
+    if engine == "python":
+        return engine
+    try:
+        load()
+    except CompilerError:
+        if engine == "c":
+            raise
+        return "python"
+    return "c"
 
 
 def _name(command: Sequence[str]) -> str:

@@ -46,9 +46,8 @@ from typing import Any
 
 import numpy as np
 
-from archgym.errors import unknown
 from archgym.simulator import Simulator
-from archgym.simulators.compiler import CompilerError
+from archgym.simulators.compiler import choose_engine
 from archgym.simulators.dram.engines import (
     DESIGN,
     OUTCOME,
@@ -66,7 +65,6 @@ from archgym.simulators.dram.statistics import features
 from archgym.simulators.dram.traces import Trace, load_trace
 from archgym.space import Array, Indices
 
-ENGINES = ("auto", "c", "python")
 MODEL = 2  # version of the model, which its results depend on
 
 
@@ -95,11 +93,9 @@ class ControllerModel(Simulator):
         memory: str | os.PathLike[str] | Memory = DEFAULT_MEMORY,
         engine: str = "auto",
     ):
-        if engine not in ENGINES:
-            raise unknown("engine of ControllerModel", engine, ENGINES)
         self.memory = load_memory(memory)
         self.trace = load_trace(trace, self.memory.capacity)
-        self.engine = _engine(engine)
+        self.engine = choose_engine("ControllerModel", engine, compiled)
         self.requests = Requests.of(self.trace, self.memory)
         self._answers = Answers(self._simulate, self.requests.mixed)
 
@@ -113,7 +109,8 @@ class ControllerModel(Simulator):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self.engine = _engine("auto" if self.engine == "c" else self.engine)  # another machine, perhaps
+        wanted = "auto" if self.engine == "c" else self.engine  # another machine, perhaps
+        self.engine = choose_engine("ControllerModel", wanted, compiled)
         self._answers = Answers(self._simulate, self.requests.mixed)
 
     def _simulate(self, designs: Designs) -> Outcomes:
@@ -174,20 +171,3 @@ class ControllerModel(Simulator):
             "digests": {"trace": self.trace.digest, "memory": self.memory.digest},
             "model": MODEL,
         }
-
-
-def _engine(engine: str) -> str:
-    """The engine that runs here.
-
-    Raises:
-        CompilerError: engine "c" where no C compiler works.
-    """
-    if engine == "python":
-        return engine
-    try:
-        compiled()
-    except CompilerError:
-        if engine == "c":
-            raise
-        return "python"
-    return "c"

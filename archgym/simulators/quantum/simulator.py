@@ -20,10 +20,10 @@ from typing import Any
 
 import numpy as np
 
-from archgym.errors import ArchGymError, unknown, whole
+from archgym.errors import ArchGymError, whole
 from archgym.objective import Maximize, Minimize, Objective, R
 from archgym.simulator import Simulator
-from archgym.simulators.compiler import CompilerError
+from archgym.simulators.compiler import choose_engine
 from archgym.simulators.quantum.ansatz import hardware_efficient
 from archgym.simulators.quantum.compiled import library, solve_compiled
 from archgym.simulators.quantum.hamiltonians import Hamiltonian, load_hamiltonian
@@ -40,7 +40,6 @@ from archgym.simulators.quantum.rotosolve import (
 from archgym.simulators.quantum.space import CHEMICAL_ACCURACY, CNOT, METRICS, ROTATION, gate_set
 from archgym.space import Array, Indices
 
-ENGINES = ("auto", "c", "python")
 MODEL = 1  # version of the inner optimisation, which results depend on
 
 
@@ -77,8 +76,6 @@ class QuantumCircuit(Simulator):
         shots: int | None = None,
         engine: str = "auto",
     ):
-        if engine not in ENGINES:
-            raise unknown("engine of QuantumCircuit", engine, ENGINES)
         starts = whole("starts", starts, least=1)
         if starts > MOST_STARTS:
             raise ArchGymError(f"expected at most {MOST_STARTS} starts, got {starts}")
@@ -89,12 +86,13 @@ class QuantumCircuit(Simulator):
         noise = _chance("p1", p1, 3 / 4), _chance("p2", p2, 15 / 16)
         self.shots = None if shots is None else whole("shots", shots, least=1)
         self.stochastic = shots is not None
-        self.engine = _engine(engine)
+        self.engine = choose_engine("QuantumCircuit", engine, library)
         self.problem = Problem(PauliBasis(self.gates, *noise), self.hamiltonian.vector, starts)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self.engine = _engine("auto" if self.engine == "c" else self.engine)  # another machine, perhaps
+        wanted = "auto" if self.engine == "c" else self.engine  # another machine, perhaps
+        self.engine = choose_engine("QuantumCircuit", wanted, library)
 
     def evaluate_indices(self, indices: Indices, rng: np.random.Generator | None = None) -> dict[str, Array]:
         """Optimise the angles of circuits and count their gates: int64 [B, L] in, columns [B] out; all
@@ -236,20 +234,3 @@ def _chance(name: str, value: float, most: float) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float, np.floating)) or not 0 <= value <= most:
         raise ArchGymError(f"expected {name} as a chance from 0 to {most:g}, got {value!r}")
     return float(value)
-
-
-def _engine(engine: str) -> str:
-    """The engine that runs here.
-
-    Raises:
-        CompilerError: engine "c" where no C compiler works.
-    """
-    if engine == "python":
-        return engine
-    try:
-        library()
-    except CompilerError:
-        if engine == "c":
-            raise
-        return "python"
-    return "c"
