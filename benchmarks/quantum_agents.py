@@ -3,6 +3,7 @@
 python benchmarks/quantum_agents.py run FOLDER [AGENT ...]    runs that FOLDER lacks, a file each
 python benchmarks/quantum_agents.py tables FOLDER             what they found
 python benchmarks/quantum_agents.py settings                  other hyperparameters of learners, other seeds
+python benchmarks/quantum_agents.py long FOLDER [AGENT ...]   the same for 30,000 circuits without noise
 
 A sample is one evaluated circuit. Learners (stable-baselines3, sb3-contrib) add a gate per step with
 `PrefixDesign`, where each prefix is a sample; "+ c" adds `RandomHalting` and `Curriculum`, with CRLQAS'
@@ -89,6 +90,18 @@ CURRICULUM = {  # no shift before 500 episodes: none in 1,000 samples
 }
 
 
+LONG, LONG_MARKS = 30_000, (1000, 3000, 10_000, 30_000)
+ROLLOUTS = {"n_steps": 500, "batch_size": 100, "gamma": 0.95}
+LONG_RUNS: dict[
+    str, dict[str, Any]
+] = {  # "+ m": thresholds that move every 50 episodes, 20 failures, or successes
+    "random": {},
+    "local_search": {},
+    "MaskablePPO": ROLLOUTS,
+    "MaskablePPO + m": ROLLOUTS | MOVING,
+}
+
+
 class Run(NamedTuple):
     """Samples of a run, in order.
 
@@ -120,12 +133,26 @@ def budgets(agent: str) -> tuple[int, ...]:
     return (LATE[agent],) if agent in LATE else MARKS[1:]
 
 
-def stored(folder: Path, agent: str, preset: str, budget: int, seed: int) -> Run:
+def run_long(folder: Path, agents: tuple[str, ...]) -> None:
+    """Carry out the long runs that a folder lacks, and print what all found."""
+    for seed in range(SEEDS):
+        for agent in agents:
+            stored(folder, agent, CLEAN, LONG, seed, **LONG_RUNS[agent])
+    for agent in agents:
+        runs = [stored(folder, agent, CLEAN, LONG, seed) for seed in range(SEEDS)]
+        rewards = [np.where(run.valid, run.reward, -np.inf) for run in runs]
+        for mark in LONG_MARKS:
+            best = [each[:mark].argmax() for each in rewards]
+            errors = [run.values[row, ERROR] for run, row in zip(runs, best, strict=True)]
+            print(f"{agent:16} {mark:6,} {cell(np.maximum(errors, 1e-7))}")
+
+
+def stored(folder: Path, agent: str, preset: str, budget: int, seed: int, **settings: Any) -> Run:
     """A run, carried out where the folder does not have it."""
     path = file_of(folder, agent, preset, budget, seed)
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        run = searched(agent, preset, budget, seed)
+        run = searched(agent.replace("+ m", "+ c"), preset, budget, seed, **settings)
         part = path.with_suffix(".part.npz")
         np.savez_compressed(part, **run._asdict())
         part.replace(path)
@@ -320,5 +347,7 @@ if __name__ == "__main__":
         run_all(Path(sys.argv[2]), tuple(sys.argv[3:]) or AGENTS)
     elif sys.argv[1] == "settings":
         try_settings()
+    elif sys.argv[1] == "long":
+        run_long(Path(sys.argv[2]), tuple(sys.argv[3:]) or tuple(LONG_RUNS))
     else:
         tables(Path(sys.argv[2]))
