@@ -16,7 +16,7 @@ circuits.
 |---|---|---|---|---|
 | k - 1 | slot_k | none, rx 0, ry 0, rz 0, rx 1, ..., cx 0 1, cx 0 2, ... | always | gate k |
 
-"none" is no gate, in any slot; rx, ry, rz rotate one qubit; cx is a CNOT with control and target. With
+"none" leaves any slot empty; rx, ry, rz rotate one qubit; cx is a CNOT with control and target. With
 `archgym.PrefixDesign` and `horizon=slots` an action is a gate, as in CRLQAS: observations hold the circuit so
 far as a binary tensor [slots, n + 3, n] (`archgym.simulators.quantum.space.GateSet.encoding`), and gates that
 undo or repeat the one before are masked. Every step is a sample. `archgym.Curriculum` and

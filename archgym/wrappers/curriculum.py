@@ -368,7 +368,7 @@ def _goal(env: gymnasium.Env[Any, Any], metric: str | None) -> tuple[str, float]
         if metric is None:
             raise ArchGymError(
                 f"expected metric=, the key of info that has the goal's value, for "
-                f"{type(env.unwrapped).__name__}, which is no environment of archgym"
+                f"{type(env.unwrapped).__name__}, an environment of another package"
             )
         return metric, 1.0
     found = core(env)

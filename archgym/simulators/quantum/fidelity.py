@@ -253,7 +253,7 @@ def _parts(text: str) -> list[str]:
 
 
 def _beside(molecule: str, path: Path) -> str | Path:
-    """A molecule's path, where it is no name but a file beside the table."""
+    """The path of a molecule's file beside the table; other molecules as given."""
     named = molecule in list_molecules() or not (path.parent / molecule).is_file()
     return molecule if named else path.parent / molecule
 
