@@ -37,9 +37,9 @@ from archgym.registry import get_agent, get_task, list_agents
 from archgym.simulator import Metric
 from archgym.space import Array, DesignSpace, Indices
 from archgym.task import AgentSpecification, EnvSpecification, Specification
-from archgym.text import shown
 from archgym.values import identity_of, read_arguments, settle, write
 from archgym.version import __version__
+from archgym.words import shown
 from archgym.wrappers import VectorObjective, vector
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from numbers import Integral
 
-from archgym.text import one_line
+from archgym.words import one_line
 
 
 class ArchGymError(Exception):

@@ -16,7 +16,7 @@ from itertools import accumulate, pairwise
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from archgym.text import duration, one_line
+from archgym.words import duration, one_line
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

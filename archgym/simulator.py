@@ -25,8 +25,8 @@ import numpy as np
 from archgym.errors import ArchGymError, SimulatorUnavailable, reason_of
 from archgym.objective import Objective
 from archgym.space import Array, DesignSpace, Indices, all_true
-from archgym.text import REASON, is_unicode, one_line
 from archgym.values import Unwritable, identify, identity_of
+from archgym.words import REASON, is_unicode, one_line
 
 if TYPE_CHECKING:
     from archgym.shared import SharedTask

@@ -20,9 +20,9 @@ from archgym.errors import ArchGymError, reason_of, unknown
 from archgym.objective import Objective
 from archgym.simulator import Simulator, check_schema
 from archgym.simulator_wrappers import Tabulated
-from archgym.text import shown
 from archgym.values import load as load
 from archgym.values import read
+from archgym.words import shown
 
 SimulatorSource = str | Simulator | Callable[..., Simulator]
 ObjectiveSource = str | Objective | Mapping[str, Any] | Callable[..., Objective]

@@ -102,7 +102,7 @@ def _slug(name: str) -> str:
 
 
 def _environments() -> Iterator[tuple[str, str]]:
-    from archgym.text import markdown_table
+    from archgym.words import markdown_table
 
     rows = []
     for name in _names():
@@ -116,7 +116,7 @@ def _environment(name: str) -> tuple[str, str]:
     """The page and its first sentence."""
     from archgym.optimum import known_optimum
     from archgym.registry import get_task, load, requirement
-    from archgym.text import markdown_table
+    from archgym.words import markdown_table
 
     (module,) = (
         point.value.partition(":")[0] for point in entry_points(group="archgym.envs") if point.name == name
@@ -185,7 +185,7 @@ def _agent_names() -> list[str]:
 def _agents() -> Iterator[tuple[str, str]]:
     """A page for each agent: equations, suitable tasks, hyperparameters, measured sample efficiency."""
     from archgym.registry import get_agent
-    from archgym.text import markdown_table
+    from archgym.words import markdown_table
 
     tasks = _efficiency()
     for name in _agent_names():

@@ -25,7 +25,7 @@ from archgym.cli.tables import Beside, Prose, wrapped
 from archgym.files.charts import svg
 from archgym.progress import progress_line
 from archgym.registry import Finding
-from archgym.text import number
+from archgym.words import number
 
 SOFTMAX = "archgym/Softmax-v0"
 HOSTILE = "a\x1b[2J\0\nb\u200f\u202ec\ufffe<script>alert(1)</script>"

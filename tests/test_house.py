@@ -11,7 +11,7 @@ import archgym
 ROOT = Path(archgym.__file__).parent
 KERNEL = {
     "__init__", "__main__", "_search", "agent", "env", "errors", "evaluator", "infos", "ledger", "objective", "optimum", "pareto", "progress",
-    "registry", "seeding", "simulator", "task", "text", "values", "version",
+    "registry", "seeding", "simulator", "task", "values", "version", "words",
 }  # fmt: skip
 # "" is the kernel
 GROUND = {
@@ -23,6 +23,8 @@ GROUND = {
     "shared",
     "simulator_wrappers",
     "wrappers",
+    "text",
+    "callbacks",
     "deprecated",
 }
 MAY_IMPORT = {
@@ -35,7 +37,10 @@ MAY_IMPORT = {
     "dataset": GROUND | {"study"},
     "lottery": GROUND | {"study"},
     "proxy": GROUND | {"dataset"},
-    "cli": GROUND | {"simulators", "study", "dataset", "lottery", "proxy"},
+    "remote": GROUND,
+    "serve": GROUND | {"study"},
+    "leaderboard": GROUND | {"study", "lottery"},
+    "cli": GROUND | {"simulators", "study", "dataset", "lottery", "proxy", "serve", "leaderboard"},
 }
 # what users start with: they name rooms, and no module imports them
 FACES = {"archgym.__init__", "archgym.__main__"}

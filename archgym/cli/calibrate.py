@@ -20,7 +20,7 @@ from archgym.errors import ArchGymError, whole
 from archgym.files.charts import check_chart, write_chart
 from archgym.files.paths import check_writable, make_folder, write_atomically
 from archgym.progress import Progress, parts, progress_bar
-from archgym.text import number, percent, significant
+from archgym.words import number, percent, significant
 
 if TYPE_CHECKING:
     from rich.console import Console

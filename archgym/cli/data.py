@@ -28,7 +28,7 @@ from archgym.simulators.nas.tables.table import (
     read_table,
     save_table,
 )
-from archgym.text import percent
+from archgym.words import percent
 
 _ENVIRONMENTS = {"cell": "archgym/NasCell-v0", "macro": "archgym/NasMacro-v0"}  # by space
 WIDE = 110  # characters, from which on sources have a column of their own

@@ -11,7 +11,7 @@ import typer
 from archgym.cli.options import Env, Settings, TaskOrEnv, building, check_folder_free, pairs
 from archgym.cli.screen import fact_sheet, heading, new_table, print_to_copy, say, stdout
 from archgym.progress import progress_bar
-from archgym.text import assignments, number, percent
+from archgym.words import assignments, number, percent
 
 if TYPE_CHECKING:
     from archgym.dataset.data import Dataset

@@ -23,7 +23,7 @@ from archgym.optimum import known_optimum
 from archgym.registry import Task, get_agent, get_task, list_agents, list_envs, load, requirement
 from archgym.simulator import Metric, Simulator
 from archgym.space import DesignSpace, Parameter
-from archgym.text import assignments, number, plain
+from archgym.words import assignments, number, plain
 
 
 class What(StrEnum):

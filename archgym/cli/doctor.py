@@ -28,8 +28,8 @@ from archgym.errors import ArchGymError, reason_of
 from archgym.files.paths import check_folder, data_folder
 from archgym.processes.exits import FAILED
 from archgym.registry import Finding, get_agent, get_task, load, requirement
-from archgym.text import one_line
 from archgym.version import __version__
+from archgym.words import one_line
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement

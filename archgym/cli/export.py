@@ -14,7 +14,7 @@ from archgym.cli.options import check_file
 from archgym.cli.screen import fact_sheet, heading, print_to_copy, stdout
 from archgym.cli.words import print_design
 from archgym.errors import ArchGymError
-from archgym.text import number
+from archgym.words import number
 
 if TYPE_CHECKING:
     import pyarrow

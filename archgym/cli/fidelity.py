@@ -31,7 +31,7 @@ from archgym.simulators.accelerator.fidelity import accelerator as arrays
 from archgym.simulators.accelerator.fidelity import attention as published
 from archgym.simulators.accelerator.fidelity import mapper
 from archgym.simulators.accelerator.fusemax import LENGTHS, MODELS
-from archgym.text import percent
+from archgym.words import percent
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -14,7 +14,7 @@ from archgym.progress import progress_bar
 from archgym.simulators.dram import ControllerModel
 from archgym.simulators.dram.fidelity import SHIPPED, SHIPPED_TRACE, Comparison, compare
 from archgym.simulators.dram.traces import Trace, load_trace
-from archgym.text import percent
+from archgym.words import percent
 
 
 def dram(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from archgym.cli.screen import new_table
 from archgym.simulators.accelerator.fidelity.mapper import difference
-from archgym.text import percent
+from archgym.words import percent
 
 if TYPE_CHECKING:
     from rich.console import Console

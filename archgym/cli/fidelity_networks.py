@@ -13,7 +13,7 @@ from archgym.cli.screen import fact_sheet, heading, new_table, stdout
 from archgym.progress import progress_bar
 from archgym.simulators.nas.tables.table import load_table
 from archgym.simulators.transformer import fidelity as costs
-from archgym.text import percent, significant
+from archgym.words import percent, significant
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -29,7 +29,7 @@ from archgym.errors import ArchGymError, whole
 from archgym.files.charts import check_chart, write_chart
 from archgym.files.paths import write_atomically
 from archgym.progress import parts, progress_bar
-from archgym.text import percent, significant
+from archgym.words import percent, significant
 
 if TYPE_CHECKING:
     from rich.console import Console

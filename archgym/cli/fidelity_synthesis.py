@@ -10,7 +10,7 @@ import typer
 
 from archgym.cli.screen import heading, new_table, stdout
 from archgym.simulators.synthesis import fidelity
-from archgym.text import percent
+from archgym.words import percent
 
 
 def synthesis(

@@ -13,7 +13,7 @@ from archgym.cli.screen import heading, new_table, stdout
 from archgym.simulators.parallelism import fidelity as plans
 from archgym.simulators.parallelism.clusters import load_cluster
 from archgym.simulators.soc import fidelity as chips
-from archgym.text import percent, significant
+from archgym.words import percent, significant
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -29,7 +29,7 @@ from archgym.progress import progress_bar
 from archgym.registry import get_task
 from archgym.simulator import Simulator
 from archgym.task import Task
-from archgym.text import assignments, number
+from archgym.words import assignments, number
 
 
 def optimum(

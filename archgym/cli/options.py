@@ -14,7 +14,7 @@ import typer
 from archgym.errors import ArchGymError, reason_of
 from archgym.files.paths import check_writable
 from archgym.task import Task
-from archgym.text import assignments
+from archgym.words import assignments
 
 Env = Annotated[str, typer.Argument(metavar="ENV", help="Environment id, such as archgym/Softmax-v0.")]
 Settings = Annotated[

@@ -14,7 +14,7 @@ from archgym.cli.options import TaskOrEnv, names_of, pairs
 from archgym.cli.screen import fact_sheet, heading, new_table, print_to_copy, stdout
 from archgym.errors import ArchGymError
 from archgym.files.charts import axis_title, check_chart, write_chart
-from archgym.text import number, plain
+from archgym.words import number, plain
 
 if TYPE_CHECKING:
     from archgym.dataset import Dataset

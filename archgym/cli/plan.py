@@ -19,7 +19,7 @@ from archgym.progress import progress_bar
 from archgym.simulators.parallelism.planning import GIB, Plan, Planning
 from archgym.simulators.parallelism.planning import plan as find_plan
 from archgym.simulators.parallelism.simulator import METRICS
-from archgym.text import percent, significant
+from archgym.words import percent, significant
 
 if TYPE_CHECKING:
     from rich.console import Console

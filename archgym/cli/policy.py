@@ -23,7 +23,7 @@ from archgym.optimum import known_optimum
 from archgym.progress import progress_bar
 from archgym.registry import get_task
 from archgym.simulator import evaluate_safely
-from archgym.text import assignments, number, percent, plain
+from archgym.words import assignments, number, percent, plain
 
 if TYPE_CHECKING:
     from archgym.evaluator import Evaluator

@@ -30,8 +30,8 @@ from archgym.files.paths import is_full
 from archgym.processes.exits import BAD_INPUT, FAILED, INTERRUPTED
 from archgym.processes.interrupts import guard_command, guard_end, guard_start, interrupted, leave
 from archgym.registry import list_commands, load
-from archgym.text import is_printable, printable
 from archgym.version import __version__
+from archgym.words import is_printable, printable
 
 _OURS = {
     "list": "archgym.cli.describe:list_",

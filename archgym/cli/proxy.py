@@ -12,7 +12,7 @@ from archgym.cli.options import check_folder_free
 from archgym.cli.screen import fact_sheet, heading, new_table, print_to_copy, say, stdout
 from archgym.errors import ArchGymError
 from archgym.progress import progress_bar
-from archgym.text import percent
+from archgym.words import percent
 
 if TYPE_CHECKING:
     from archgym.proxy.speed import Speed

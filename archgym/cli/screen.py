@@ -13,7 +13,7 @@ import typer
 from archgym.cli.tables import Facts, Heading, Table
 from archgym.errors import ArchGymError
 from archgym.processes.exits import INTERRUPTED
-from archgym.text import one_line
+from archgym.words import one_line
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -33,8 +33,8 @@ from archgym.progress import Progress, progress_bar
 from archgym.registry import get_task
 from archgym.simulator import Metric, Simulator, reference_cost
 from archgym.task import Specification
-from archgym.text import assignments, number, percent, plain
 from archgym.values import read_arguments
+from archgym.words import assignments, number, percent, plain
 
 if TYPE_CHECKING:
     from rich.console import Console

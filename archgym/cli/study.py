@@ -19,7 +19,7 @@ from archgym.files.paths import kind_of
 from archgym.objective import clipping
 from archgym.processes.exits import FAILED
 from archgym.progress import progress_bar
-from archgym.text import duration, number, one_line, percent, plain
+from archgym.words import duration, number, one_line, percent, plain
 
 if TYPE_CHECKING:
     from archgym.study.design import Study

@@ -15,7 +15,7 @@ from functools import cached_property
 from itertools import zip_longest
 from typing import TYPE_CHECKING, TypeAlias
 
-from archgym.text import REASON, one_line, printable
+from archgym.words import REASON, one_line, printable
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult

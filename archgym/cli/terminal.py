@@ -16,12 +16,12 @@ from rich.segment import Segment
 
 from archgym.cli.tables import Prose
 from archgym.progress import forget_unusable_size
-from archgym.text import printable
+from archgym.words import printable
 
 
 class Terminal(Console):
     """Rich's console without markup and emoji (`module:A:` holds one), whose every text is printable (see
-    `archgym.text`).
+    `archgym.words`).
     """
 
     def __init__(self, *, stderr: bool = False):

@@ -19,7 +19,7 @@ from archgym.simulators.dram.generators import LINE_BYTES, list_generators
 from archgym.simulators.dram.statistics import CLOCK_HZ, WINDOW, TraceStatistics, describe
 from archgym.simulators.dram.tabulate import check_name, keep_table
 from archgym.simulators.dram.traces import SUFFIX, Trace, load_trace, write_trace
-from archgym.text import assignments, percent, significant
+from archgym.words import assignments, percent, significant
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -9,7 +9,7 @@ from archgym.cli.screen import new_table
 from archgym.cli.tables import Beside
 from archgym.objective import AtMost, Maximize, Minimize, Objective, Target
 from archgym.simulator import Metric
-from archgym.text import number, plain
+from archgym.words import number, plain
 
 if TYPE_CHECKING:
     from rich.console import Console

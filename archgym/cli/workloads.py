@@ -11,7 +11,7 @@ from archgym.cli.screen import fact_sheet, heading, new_table, stdout
 from archgym.errors import ArchGymError, unknown
 from archgym.simulators.accelerator.layers import Layer
 from archgym.simulators.accelerator.workloads import Workload, list_workloads, load_workload
-from archgym.text import percent
+from archgym.words import percent
 
 
 def workloads(

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from archgym.errors import ArchGymError
 from archgym.objective import Objective, R
 from archgym.simulator import Simulator
-from archgym.text import plain
+from archgym.words import plain
 
 WORD = "="  # in the name of a feature that is 1 for one word and 0 for others, "technology=45nm"
 

@@ -28,8 +28,8 @@ from archgym.files.archive import load_archive, reading, save_archive
 from archgym.registry import get_agent
 from archgym.space import Array, DesignSpace, Indices
 from archgym.task import EnvSpecification
-from archgym.text import shown
 from archgym.values import read_arguments
+from archgym.words import shown
 
 FORMAT = 1
 

@@ -21,8 +21,8 @@ import numpy as np
 
 from archgym.errors import ArchGymError, reason_of, unknown
 from archgym.files.paths import check_readable
-from archgym.text import one_line, plain, shown
 from archgym.values import load, read, write
+from archgym.words import one_line, plain, shown
 
 if TYPE_CHECKING:
     from archgym.task import Task

@@ -10,8 +10,8 @@ import numpy as np
 
 from archgym.dataset.data import Dataset
 from archgym.space import Array, DesignSpace
-from archgym.text import markdown_table
 from archgym.version import __version__
+from archgym.words import markdown_table
 
 _MAX_PAIRS = 10  # pairs of parameters shown, the least covered first
 _N_DISTANCES = 2000  # pairs of designs from which an agent's diversity is estimated

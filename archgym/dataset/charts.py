@@ -12,7 +12,7 @@ from archgym.dataset.data import Dataset
 from archgym.files.charts import GREY, axis_title
 from archgym.pareto import Front
 from archgym.space import Array
-from archgym.text import plain
+from archgym.words import plain
 
 _MAX_DOTS = 3000  # dominated designs that are drawn
 _LOG_RATIO = 30  # ratio of a metric's largest to its smallest value from which its axis is logarithmic

@@ -34,7 +34,7 @@ MODULES = {
     "archgym.simulators.accelerator.backends.results": "archgym.files.results",
     "archgym.interrupts": "archgym.processes.interrupts",
     "archgym.incumbents": "archgym._search",
-    "archgym.markdown": "archgym.text",
+    "archgym.markdown": "archgym.words",
     "archgym.wrappers.vector_reward": "archgym.wrappers.reward_vector",
     "archgym.workers": "archgym.simulator_wrappers.parallel",
     "archgym.lottery.hypotheses": "archgym.lottery.claims",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from archgym.errors import ArchGymError, MissingDependency
 from archgym.files.paths import check_writable, write_atomically
-from archgym.text import REASON, is_printable, one_line
+from archgym.words import REASON, is_printable, one_line
 
 if TYPE_CHECKING:
     from archgym.simulator import Metric

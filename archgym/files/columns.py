@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from archgym.space import Array, DesignSpace, Indices, Integer, Parameter, Real
-from archgym.text import is_unicode
 from archgym.values import read, write
+from archgym.words import is_unicode
 
 if TYPE_CHECKING:
     import pyarrow

@@ -26,7 +26,7 @@ from archgym.pareto import check_front, directions, exact_front, growing_hypervo
 from archgym.progress import Progress, silent
 from archgym.simulator import Metric
 from archgym.space import Array
-from archgym.text import number
+from archgym.words import number
 
 ENUMERATED = 1_000_000
 """Largest space that is enumerated by default; this takes seconds."""

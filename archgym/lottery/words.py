@@ -26,7 +26,7 @@ from archgym.lottery.comparisons import DEFAULTS, Family, MapCell
 from archgym.lottery.data import Control
 from archgym.lottery.scores import TICKET, ScoredTask
 from archgym.lottery.statistics import PairVerdict
-from archgym.text import percent
+from archgym.words import percent
 
 STATEMENTS = {
     Claim.NO_BEST_AGENT: (

@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from archgym.errors import ArchGymError
-from archgym.text import REASON, one_line
+from archgym.words import REASON, one_line
 
 PYTHON = sys.executable
 SUPERVISE = f"import sys; sys.path.append({str(Path(__file__).parent)!a}); import supervisor; supervisor.main"

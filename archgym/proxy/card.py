@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from archgym.task import EnvSpecification
-from archgym.text import markdown_table
+from archgym.words import markdown_table
 
 COLUMNS = {
     "rmse_percent_of_range": "RMSE, % of range",

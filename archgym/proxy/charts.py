@@ -10,7 +10,7 @@ import numpy as np
 from archgym.files.charts import axis_title
 from archgym.proxy.evaluate import LEVELS
 from archgym.proxy.training import Trained
-from archgym.text import plain
+from archgym.words import plain
 
 Chart: TypeAlias = Any  # Altair builds classes at run time
 

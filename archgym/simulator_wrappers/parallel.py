@@ -37,7 +37,7 @@ from archgym.processes.memory import limit_memory
 from archgym.simulator import Outcome, Simulator, evaluate_safely
 from archgym.simulator_wrappers.base import SimulatorWrapper
 from archgym.space import Array, Indices
-from archgym.text import one_line
+from archgym.words import one_line
 
 # enough to keep every worker busy; with time-outs or noise there is one message per row
 MESSAGES_PER_BATCH = 64

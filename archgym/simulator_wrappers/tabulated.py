@@ -23,8 +23,8 @@ from archgym.simulator_wrappers.base import SimulatorWrapper
 from archgym.simulator_wrappers.cached import Cached
 from archgym.simulator_wrappers.parallel import Isolated, Parallel
 from archgym.space import Array, DesignSpace, Indices
-from archgym.text import shown
 from archgym.values import identity_of
+from archgym.words import shown
 
 if TYPE_CHECKING:
     from archgym.shared import SharedTask

@@ -26,7 +26,7 @@ from typing import ClassVar
 from archgym.errors import ArchGymError, unknown
 from archgym.files.paths import data_folder
 from archgym.processes.children import run
-from archgym.text import one_line
+from archgym.words import one_line
 
 ENGINES = ("auto", "c", "python")
 TIMEOUT_S = 60.0  # time limit of one library, which takes about 0.2 s

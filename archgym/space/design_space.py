@@ -13,7 +13,7 @@ import numpy as np
 from archgym.errors import ArchGymError, unknown
 from archgym.space.orders import draw_each, integers, order_of
 from archgym.space.parameters import Array, Indices, Parameter, all_true
-from archgym.text import shown
+from archgym.words import shown
 
 
 class DesignSpace:

@@ -19,8 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from archgym.errors import ArchGymError, unknown
-from archgym.text import is_unicode, one_line, shown
 from archgym.values import hashed, read, write
+from archgym.words import is_unicode, one_line, shown
 
 LONGEST_GRID = 10_000_000  # values that a parameter may list
 Array = npt.NDArray[Any]

@@ -68,8 +68,8 @@ from archgym.space import DesignSpace
 from archgym.study.file import MAX_CHARACTERS, MAX_NAME, AgentTable, EnvTable, Place, StudyFile
 from archgym.study.generalise import SplitContexts
 from archgym.task import AgentSpecification, EnvSpecification, Specification, what_decides_rows
-from archgym.text import one_line
 from archgym.values import write
+from archgym.words import one_line
 
 SHIPPED = Path(__file__).parent.parent / "studies"
 _FORMAT = 1  # format of the hashed specification

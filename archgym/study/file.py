@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from archgym.errors import ArchGymError, reason_of, unknown
-from archgym.text import is_printable, shown
+from archgym.words import is_printable, shown
 
 MAX_RUNS = 1_000_000
 MAX_BUDGET = 1_000_000_000

@@ -41,8 +41,8 @@ from archgym.study.run import failure
 from archgym.study.store import Store
 from archgym.study.worker import RunDied, RunFailed, RunHung, RunImpossible, RunRequest, RunTooLarge, Stopped
 from archgym.task import Specification
-from archgym.text import REASON
 from archgym.version import __version__
+from archgym.words import REASON
 
 __getattr__ = old_names(__name__, Progress="StudyProgress")
 _AGAIN = "run the same command again"

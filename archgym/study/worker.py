@@ -25,7 +25,7 @@ from typing import Any, NoReturn
 from archgym.errors import ArchGymError, MissingDependency, reason_of
 from archgym.processes.children import KEPT, NEW_JOB, Line, Server, answer
 from archgym.processes.memory import resident_memory
-from archgym.text import REASON
+from archgym.words import REASON
 
 _POLL_S = 0.05  # interval of checks on a process
 _POLL_DESCENDANTS_S = 2.0  # interval of checks on its descendants, which take milliseconds

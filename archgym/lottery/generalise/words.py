@@ -11,7 +11,7 @@ import polars as pl
 from archgym.lottery.generalise.analysis import Analysis, Transfer
 from archgym.lottery.generalise.data import Baseline
 from archgym.lottery.words import Conclusion
-from archgym.text import duration
+from archgym.words import duration
 
 MEANING = {
     Transfer.GENERALISES: (

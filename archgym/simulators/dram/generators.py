@@ -33,7 +33,7 @@ import numpy as np
 import numpy.typing as npt
 
 from archgym.errors import ArchGymError, unknown
-from archgym.text import shown
+from archgym.words import shown
 
 LINE_BYTES = 64  # of a request: a burst of 8 on 64 data lines
 ROW_BYTES = (

@@ -35,7 +35,7 @@ from archgym.simulators.dram.generators import (
     is_generated,
     list_generators,
 )
-from archgym.text import one_line, printable
+from archgym.words import one_line, printable
 
 SUFFIX = ".stl"
 MOST_BYTES = 64 << 20

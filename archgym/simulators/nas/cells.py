@@ -37,7 +37,7 @@ import numpy.typing as npt
 
 from archgym.errors import ArchGymError, unknown
 from archgym.space import Categorical, DesignSpace, Indices
-from archgym.text import one_line, shown
+from archgym.words import one_line, shown
 
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 NONE, SKIP, CONV1, CONV3, POOL = range(5)

@@ -31,7 +31,7 @@ from archgym.simulators.quantum.hamiltonians import list_molecules
 from archgym.simulators.quantum.simulator import QuantumCircuit
 from archgym.simulators.quantum.space import MOST_SLOTS, ROTATION
 from archgym.space import Array, Indices
-from archgym.text import shown
+from archgym.words import shown
 
 RECORDED = Path(__file__).parent / "recorded" / "qiskit.csv"
 COLUMNS = ("molecule", "p1", "p2", "circuit", "angles", "energy_hartree", "tool", "version")

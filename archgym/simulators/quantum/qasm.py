@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from archgym.simulators.quantum.space import CNOT, NONE, GateSet
 from archgym.space import Array, Indices
-from archgym.text import one_line
+from archgym.words import one_line
 
 _AXES = "?xyz"
 

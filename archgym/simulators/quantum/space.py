@@ -21,7 +21,7 @@ import numpy as np
 from archgym.errors import ArchGymError, unknown, whole
 from archgym.simulator import Metric
 from archgym.space import Array, Categorical, DesignSpace, Indices
-from archgym.text import shown
+from archgym.words import shown
 
 CHEMICAL_ACCURACY = 1.6e-3  # hartree, about 1 kcal/mol
 METRICS = (

@@ -22,7 +22,7 @@ from archgym.simulators.softmax.terms import (
     PREFETCH_BYTES,
     READABLE,
 )
-from archgym.text import shown
+from archgym.words import shown
 
 MAX_VALUES = 10_000  # values of one list
 

@@ -31,7 +31,7 @@ from archgym.simulators.synthesis.space import METRICS, PASSES
 from archgym.simulators.synthesis.table import list_tables, load_table
 from archgym.simulators.synthesis.tabular import TabularSynthesis
 from archgym.space import Array, Indices
-from archgym.text import shown
+from archgym.words import shown
 
 RECORDED = Path(__file__).parent / "recorded" / "by_hand.csv"
 MOST_BYTES = 16 << 20

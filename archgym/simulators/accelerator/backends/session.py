@@ -22,7 +22,7 @@ from typing import Any
 from archgym.errors import ArchGymError, SimulatorUnavailable
 from archgym.processes.children import KEPT, Child, last_words
 from archgym.processes.memory import physical_memory
-from archgym.text import one_line
+from archgym.words import one_line
 
 WORKERS = Path(__file__).with_name("workers")
 GRACE_S = 1.0  # time to exit by itself after its input is closed

@@ -14,7 +14,7 @@ from archgym.simulators.nas.cells import CELL_SPACE, parse
 from archgym.simulators.nas.tables.restricted_pickle import NUMBERS
 from archgym.simulators.nas.tables.table import Table
 from archgym.space import Array, Indices
-from archgym.text import one_line, shown
+from archgym.words import one_line, shown
 
 MAX_GUESSING = 0.05  # share of accuracies of at most 1 %: of 100 classes, every 46th network guesses
 AnyPath = str | os.PathLike[str]

@@ -49,7 +49,7 @@ from archgym.simulators.nas.tables.nats_bench import NATS_BUDGETS, import_nats_b
 from archgym.simulators.nas.tables.restricted_pickle import MIB, load_pickle
 from archgym.simulators.nas.tables.table import SPACES, Table
 from archgym.space import Array
-from archgym.text import one_line, shown
+from archgym.words import one_line, shown
 
 CSV_COLUMNS = {  # our name -> columns
     "cifar10": ("cifar10_valid", "cifar10_test"),

@@ -27,7 +27,7 @@ from archgym.simulators.nas.tables.accuracies import (
 from archgym.simulators.nas.tables.restricted_pickle import load_pickle
 from archgym.simulators.nas.tables.table import Table
 from archgym.space import Array
-from archgym.text import one_line, shown
+from archgym.words import one_line, shown
 
 NATS_BUDGETS = (12, 200)  # epochs, each with trainings of its own
 NATS_SETS = {  # our name -> data set and part of validation accuracy, and of test accuracy

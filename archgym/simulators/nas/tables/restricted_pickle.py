@@ -35,7 +35,7 @@ import numpy as np
 
 from archgym.errors import ArchGymError, reason_of
 from archgym.files.paths import foreign
-from archgym.text import one_line
+from archgym.words import one_line
 
 MIB = 2**20
 _BZIP2 = b"BZh"  # first bytes of such files

@@ -24,7 +24,7 @@ import numpy as np
 
 from archgym.errors import ArchGymError
 from archgym.space import Array
-from archgym.text import shown
+from archgym.words import shown
 
 LETTERS = "IXYZ"
 LARGEST = 8  # qubits

@@ -21,7 +21,7 @@ from archgym.files.archive import reading
 from archgym.files.paths import open_regular
 from archgym.simulators.quantum.hamiltonians.hamiltonian import Hamiltonian
 from archgym.simulators.quantum.hamiltonians.readers import read_terms
-from archgym.text import one_line, shown
+from archgym.words import one_line, shown
 
 FOLDER = Path(__file__).parent / "molecules"
 MOST_BYTES = 16 << 20  # of a file

@@ -34,7 +34,7 @@ import numpy as np
 from archgym.errors import ArchGymError
 from archgym.files.csv import delimiter_of
 from archgym.simulators.quantum.hamiltonians.hamiltonian import check_pauli, check_qubits
-from archgym.text import one_line, shown
+from archgym.words import one_line, shown
 
 COLUMNS = ["pauli", "coefficient"]
 ROUNDING = 1e-12  # of imaginary parts, relative to the largest coefficient

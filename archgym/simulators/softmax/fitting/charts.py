@@ -16,7 +16,7 @@ from archgym.simulators.softmax.fitting.fidelity import Fidelity
 from archgym.simulators.softmax.fitting.sample import Sample
 from archgym.simulators.softmax.terms import ALGORITHMS
 from archgym.space import Array
-from archgym.text import percent
+from archgym.words import percent
 
 if TYPE_CHECKING:
     import altair as alt

@@ -13,7 +13,7 @@ from graphlib import CycleError, TopologicalSorter
 
 from archgym.errors import ArchGymError
 from archgym.simulators.synthesis.circuits.aig import Aig
-from archgym.text import shown
+from archgym.words import shown
 
 MOST_NODES = 1_000_000
 

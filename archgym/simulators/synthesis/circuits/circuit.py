@@ -36,7 +36,7 @@ from archgym.simulators.synthesis.circuits.control import (
 )
 from archgym.simulators.synthesis.circuits.netlists import check_bench, check_blif
 from archgym.simulators.synthesis.circuits.verilog import check_verilog
-from archgym.text import one_line, shown
+from archgym.words import one_line, shown
 
 MOST_BYTES = 16 << 20
 SUFFIXES = (".aig", ".aag", ".blif", ".bench", ".v")

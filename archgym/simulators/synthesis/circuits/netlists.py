@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from graphlib import CycleError, TopologicalSorter
 
 from archgym.errors import ArchGymError
-from archgym.text import shown
+from archgym.words import shown
 
 LONGEST = 1000  # characters of a name
 MOST_GATES = 1_000_000

@@ -11,7 +11,7 @@ import re
 
 from archgym.errors import ArchGymError
 from archgym.simulators.synthesis.circuits.netlists import LONGEST, text_of
-from archgym.text import shown
+from archgym.words import shown
 
 SEQUENTIAL = ("always", "always_ff", "always_latch", "initial", "reg", "specify", "primitive", "table")
 OTHERS = ("always_comb", "function", "task", "generate", "defparam", "parameter", "config", "library")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from archgym.text import one_line
+from archgym.words import one_line
 
 Shape = tuple[int, ...]
 

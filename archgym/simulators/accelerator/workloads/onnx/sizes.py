@@ -13,7 +13,7 @@ import numpy as np
 from archgym.errors import ArchGymError
 from archgym.simulators.accelerator.workloads.onnx.graph import NAME_CHARACTERS, text, true_inputs
 from archgym.simulators.accelerator.workloads.workload import Dimensions
-from archgym.text import one_line
+from archgym.words import one_line
 
 
 def open_dimensions(graph: Any) -> dict[str, list[tuple[str, int]]]:

@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archgym import text
+from archgym import words
 from archgym.errors import ArchGymError, reason_of
 from archgym.simulators.accelerator.energy import TABLES, load_energy_table
 from archgym.simulators.accelerator.workloads import load_workload
 from archgym.simulators.nas.tables.imports import import_nas_bench_macro, import_nasbench201
 from archgym.simulators.softmax.calibration import RECORDED, Calibration
 from archgym.space import DesignSpace, Integer
-from archgym.text import one_line, printable, shown
+from archgym.words import one_line, printable, shown
 
 
 @given(st.text())
@@ -98,19 +98,19 @@ def test_a_byte_order_mark_and_crlf_change_nothing(read, name, text, tmp_path):
 @pytest.mark.parametrize(
     ("shown", "expected"),
     [
-        (text.percent(0.12345), "12.3 %"),
-        (text.percent(0.1236, 2), "12.36 %"),
-        (text.percent(math.nan), "-"),
-        (text.significant(0.0012345, 3), "0.0012"),
-        (text.significant(1234.5, 3), "1,234"),
-        (text.significant(0.0, 3), "0"),
-        (text.significant(math.nan, 3), "-"),
-        (text.duration(12.345), "12.3 s"),
-        (text.duration(125), "2 min 05 s"),
-        (text.duration(7500), "2 h 05 min"),
-        (text.plain(0.123456), "0.1235"),
-        (text.plain("two_pass"), "two_pass"),
-        (text.assignments({"rows": 1, "cols": 4096}), "rows=1, cols=4096"),
+        (words.percent(0.12345), "12.3 %"),
+        (words.percent(0.1236, 2), "12.36 %"),
+        (words.percent(math.nan), "-"),
+        (words.significant(0.0012345, 3), "0.0012"),
+        (words.significant(1234.5, 3), "1,234"),
+        (words.significant(0.0, 3), "0"),
+        (words.significant(math.nan, 3), "-"),
+        (words.duration(12.345), "12.3 s"),
+        (words.duration(125), "2 min 05 s"),
+        (words.duration(7500), "2 h 05 min"),
+        (words.plain(0.123456), "0.1235"),
+        (words.plain("two_pass"), "two_pass"),
+        (words.assignments({"rows": 1, "cols": 4096}), "rows=1, cols=4096"),
     ],
 )
 def test_numbers_and_values_as_people_read_them(shown, expected):
