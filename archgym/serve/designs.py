@@ -1,7 +1,7 @@
 """Designs between JSON and indices.
 
-A value that JSON has stands for itself; others (tuples, enums) are written as `archgym.values.write` does, and
-recognised by that text: nothing that a client sends is ever read as a class or a function.
+A value that JSON has stands for itself; others (tuples, enums) are written as `archgym.values.write` does,
+and recognised by that text: nothing that a client sends is ever read as a class or a function.
 """
 
 from __future__ import annotations

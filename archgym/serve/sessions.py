@@ -14,7 +14,6 @@ import secrets
 import sqlite3
 import threading
 import time
-import warnings
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -228,7 +227,7 @@ class Session:
                 if (found := self._recorded(key, digest)) is not None:
                     return found
             batch = self._sample(rows, key, digest)
-            answer = self._answer(batch.start, batch.count)
+            answer = self._answer(batch.start, batch.size)
         if self.left == 0:
             self.store_run()
         return answer
@@ -343,7 +342,7 @@ class Session:
         stochastic = self._evaluator.simulator.stochastic
         return Batch(
             start=ledger.samples - len(rows),
-            count=len(rows),
+            size=len(rows),
             indices=rows.astype(dtype).tobytes(),
             numbers=values.tobytes(),
             flags=flags.astype(np.uint8).tobytes(),
@@ -480,9 +479,7 @@ def _checked(agent: Any, hyperparameters: Any, seed: Any) -> str:
         Refused: a name, hyperparameters or a seed that a session cannot have.
     """
     if not isinstance(agent, str) or not 0 < len(agent) <= LONGEST_NAME or not is_printable(agent):
-        raise Refused(
-            422, f"expected agent as 1 to {LONGEST_NAME} printable characters, got {shown(agent)}"
-        )
+        raise Refused(422, f"expected agent as 1 to {LONGEST_NAME} printable characters, got {shown(agent)}")
     if not isinstance(hyperparameters, (Mapping, type(None))):
         raise Refused(422, f"expected hyperparameters as an object, got {shown(hyperparameters)}")
     if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < SEEDS):
