@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from archgym.errors import ArchGymError, nearest
-from archgym.space import Array, DesignSpace, Indices, Integer, Parameter, Real
+from archgym.space import DesignSpace, Indices, Integer, Parameter, Real
 from archgym.values import write
 from archgym.words import shown
 
@@ -186,11 +186,3 @@ def _is_plain(parameter: Parameter) -> bool:
 def _plain(value: Any) -> Any:
     """A value as JSON."""
     return value if type(value) is str or _is_scalar(value) else write(value)
-
-
-def numbers(column: Array, feasible: Array) -> list[float | None]:
-    """A metric [B] as JSON numbers, None where infeasible or not finite."""
-    values = column.tolist()
-    if feasible.all() and np.isfinite(column).all():
-        return values
-    return [value if np.isfinite(value) else None for value in values]

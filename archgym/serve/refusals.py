@@ -13,7 +13,7 @@ from archgym.words import one_line
 
 # an absolute path: "/usr/lib/x.so", "C:\\x", "//host/x", "~/x"
 _END = r"\s\"'`<>|,;:()\[\]{}"
-_PATH = re.compile(rf"(?<![\w.)\]])(?:[A-Za-z]:[\\/]|\\\\|~?/)[^{_END}]*[^{_END}.]")
+_PATH = re.compile(rf"(?<![\w.)\]])(?:[A-Za-z]:[\\/]|\\\\|(?!(?<=:)//)~?/)[^{_END}]*[^{_END}.]")
 HIDDEN = "<path>"
 
 
