@@ -201,3 +201,4 @@ def _is_plain(parameter: Parameter) -> bool:
 
 def _plain(value: Any) -> Any:
     """A value as JSON."""
+    return value if _is_scalar(value) else write(value)
