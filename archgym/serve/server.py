@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -11,8 +12,11 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from archgym.errors import ArchGymError
 from archgym.files.paths import in_words
+from archgym.serve.task import MAX_BODY
 
 MAX_HEADERS = 32 * 1024  # bytes of a request's line and headers
+MAX_SENT = 2 * MAX_BODY  # bytes of a request, with what chunks add
+HEADERS_S = 30.0  # until they are complete
 CONNECTIONS = 1000
 GRACE_S = 10  # for requests under way when the server ends
 _IDLE_S = 75  # a connection without requests
@@ -20,26 +24,51 @@ _BACKLOG = 1024
 
 
 class _Protocol(HttpToolsProtocol):
-    """Refuses requests whose line and headers are too long, which httptools would collect."""
+    """Ends connections whose headers are too long or too late, which httptools would collect, and those that
+    send much more than the largest body.
+    """
 
-    _length = 0
+    _seen = 0  # bytes of the present request
+    _in_body = False
+    _deadline: asyncio.TimerHandle | None = None  # of its headers
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._expect_headers()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._expect_nothing()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._deadline is None and not self._in_body:
+            self._expect_headers()
+        self._seen += len(data)
+        super().data_received(data)
+        if self._seen > (MAX_SENT if self._in_body else MAX_HEADERS) and not self.transport.is_closing():
+            self._expect_nothing()
+            self.transport.close()
 
     def on_message_begin(self) -> None:
-        self._length = 0
+        self._in_body = False
         super().on_message_begin()
 
-    def on_url(self, url: bytes) -> None:
-        self._count(len(url))
-        super().on_url(url)
+    def on_headers_complete(self) -> None:
+        self._expect_nothing()
+        self._in_body = True
+        super().on_headers_complete()
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._count(len(name) + len(value))
-        super().on_header(name, value)
+    def on_message_complete(self) -> None:
+        self._seen, self._in_body = 0, False
+        super().on_message_complete()
 
-    def _count(self, length: int) -> None:
-        self._length += length
-        if self._length > MAX_HEADERS:
-            raise ValueError(f"more than {MAX_HEADERS} bytes of headers")
+    def _expect_headers(self) -> None:
+        self._deadline = self.loop.call_later(HEADERS_S, self.transport.close)
+
+    def _expect_nothing(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
 
 
 def listen(host: str, port: int) -> socket.socket:
