@@ -76,6 +76,11 @@ def run(app: Any, listening: socket.socket, ready: Callable[[], None] = lambda: 
         listening: the socket.
         ready: called when requests are answered.
     """
+    make_server(app, ready).run(sockets=[listening])
+
+
+def make_server(app: Any, ready: Callable[[], None] = lambda: None) -> uvicorn.Server:
+    """The server of `run`, for a thread: `should_exit` ends it."""
     config = uvicorn.Config(
         app,
         http=_Protocol,
@@ -88,8 +93,7 @@ def run(app: Any, listening: socket.socket, ready: Callable[[], None] = lambda: 
         timeout_keep_alive=_IDLE_S,
         timeout_graceful_shutdown=GRACE_S,
     )
-    server = _Server(config, ready)
-    server.run(sockets=[listening])
+    return _Server(config, ready)
 
 
 class _Server(uvicorn.Server):
