@@ -1,7 +1,8 @@
-"""The web server: uvicorn on a socket of ours, with bounded headers."""
+"""The web server: uvicorn on a socket of ours, with bounded headers and a time limit for a request to arrive."""
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -15,18 +16,36 @@ from archgym.files.paths import in_words
 MAX_HEADERS = 32 * 1024  # bytes of a request's line and headers
 CONNECTIONS = 1000
 GRACE_S = 10  # for requests under way when the server ends
+ARRIVAL_S = 120  # from a request's first byte, or the connection's start, to its last byte
 _IDLE_S = 75  # a connection without requests
 _BACKLOG = 1024
 
 
 class _Protocol(HttpToolsProtocol):
-    """Refuses requests whose line and headers are too long, which httptools would collect."""
+    """Refuses requests whose line and headers are too long, which httptools would collect, and closes
+    connections whose request does not arrive: there are only so many.
+    """
 
     _length = 0
+    _limit: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._limit = self.loop.call_later(ARRIVAL_S, transport.close)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._arrived()
+        super().connection_lost(exc)
 
     def on_message_begin(self) -> None:
         self._length = 0
+        if self._limit is None:
+            self._limit = self.loop.call_later(ARRIVAL_S, self.transport.close)
         super().on_message_begin()
+
+    def on_message_complete(self) -> None:
+        self._arrived()
+        super().on_message_complete()
 
     def on_url(self, url: bytes) -> None:
         self._count(len(url))
@@ -35,6 +54,11 @@ class _Protocol(HttpToolsProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         self._count(len(name) + len(value))
         super().on_header(name, value)
+
+    def _arrived(self) -> None:
+        if self._limit is not None:
+            self._limit.cancel()
+            self._limit = None
 
     def _count(self, length: int) -> None:
         self._length += length
