@@ -18,6 +18,7 @@ from typing import Any
 import orjson
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from archgym.errors import ArchGymError
 from archgym.serve import schema
@@ -94,6 +95,7 @@ def make_app(
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(ArchGymError, _refused)
     app.add_exception_handler(HTTPException, _wrong_route)
+    app.add_exception_handler(ClientDisconnect, _left)
     app.add_exception_handler(Exception, _failed)
     app.add_middleware(Guard, host=host, token=token, rate=rate)
     return app
@@ -251,6 +253,11 @@ async def _wrong_route(request: Request, error: Exception) -> Response:
     answer = error_answer(error.status_code, f"{error.detail}; GET /docs lists the routes")
     answer.headers.update(error.headers or {})
     return answer
+
+
+async def _left(request: Request, error: Exception) -> Response:
+    """To a client that went away within its request: nobody reads it, and it is no failure."""
+    return error_answer(400, "expected a whole request, got a part of it")
 
 
 async def _failed(request: Request, error: Exception) -> Response:

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from archgym.errors import ArchGymError, BudgetExhausted, SimulatorUnavailable
+from archgym.errors import ArchGymError, BudgetExhausted, SimulatorUnavailable, reason_of
 from archgym.evaluator import Evaluator
 from archgym.objective import Rewards
 from archgym.serve.journal import Batch, Journal, SessionRow
@@ -480,8 +480,9 @@ class Session:
                 self._sessions.store.write(run, content)
                 self._sessions.journal.mark_stored(self.row.number)
                 self._stored = True
-            except ArchGymError as error:
-                warnings.warn(f"the run of session {self.id} is not stored yet: {error}", stacklevel=2)
+            except Exception as error:  # its samples are in the journal, and their answer must go out
+                reason = str(error) if isinstance(error, ArchGymError) else reason_of(error)
+                warnings.warn(f"the run of session {self.id} is not stored yet: {reason}", stacklevel=2)
 
     def _run(self) -> tuple[Run, bytes]:
         evaluator, row = self._load(), self.row
