@@ -255,4 +255,3 @@ async def _wrong_route(request: Request, error: Exception) -> Response:
 
 async def _failed(request: Request, error: Exception) -> Response:
     return error_answer(500, "the server failed; its own log says where")
-

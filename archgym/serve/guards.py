@@ -1,10 +1,10 @@
 """What stands before the routes: who may ask, how much, and how often.
 
-    an unknown Host header on a loopback address   403: a name of another site that resolves to this machine
-    a page of another origin                       403: browsers send Origin, and no page may drive this
-    a body that is too large                       413, before it is read
-    too many requests of an address                429
-    no token of the server                         401, where one is needed
+an unknown Host header on a loopback address   403: a name of another site that resolves to this machine
+a page of another origin                       403: browsers send Origin, and no page may drive this
+a body that is too large                       413, before it is read
+too many requests of an address                429
+no token of the server                         401, where one is needed
 """
 
 from __future__ import annotations

@@ -126,9 +126,7 @@ class Journal:
         with self._writing() as db:
             fields = SessionRow._fields[1:]
             marks = ", ".join("?" * len(fields))
-            done = db.execute(
-                f"INSERT INTO sessions ({', '.join(fields)}) VALUES ({marks})", session[1:]
-            )
+            done = db.execute(f"INSERT INTO sessions ({', '.join(fields)}) VALUES ({marks})", session[1:])
             return int(done.lastrowid or 0)
 
     def append(self, session: int, batch: Batch) -> None:

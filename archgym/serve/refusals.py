@@ -12,7 +12,9 @@ from archgym.errors import ArchGymError
 from archgym.words import one_line
 
 # an absolute path: "/usr/lib/x.so", "C:\\x", "//host/x", "~/x"
-_PATH = re.compile(r"(?<![\w.)\]])(?:[A-Za-z]:[\\/]|\\\\|~?/)[^\s\"'`<>|,;:()\[\]{}]*[^\s\"'`<>|,;:()\[\]{}.]")
+_PATH = re.compile(
+    r"(?<![\w.)\]])(?:[A-Za-z]:[\\/]|\\\\|~?/)[^\s\"'`<>|,;:()\[\]{}]*[^\s\"'`<>|,;:()\[\]{}.]"
+)
 HIDDEN = "<path>"
 
 

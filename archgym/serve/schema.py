@@ -308,9 +308,7 @@ def _session_body(task: ServedTask) -> dict[str, Any]:
     context = {} if task.contexts is None else {"context": task.contexts.names[0]}
     examples = {
         "any seed": {"value": {"agent": "mine", **context}},
-        "all fields": {
-            "value": {"agent": "mine", "hyperparameters": {"rate": 0.1}, "seed": 7, **context}
-        },
+        "all fields": {"value": {"agent": "mine", "hyperparameters": {"rate": 0.1}, "seed": 7, **context}},
     }
     content = {"application/json": {"schema": schema, "examples": examples}}
     return {"required": task.contexts is not None, "content": content}

@@ -141,6 +141,18 @@ class Sessions:
             raise Refused(404, "expected the id and the token of a session, got others; POST /sessions")
         return session
 
+    def find(self, agent: str, seed: int, context: str | None = None) -> Session | None:
+        """The session of an agent without hyperparameters, for callers in this process; None without one."""
+        for session in list(self._all.values()):
+            row = session.row
+            if (row.agent, row.hyperparameters, row.seed) == (
+                agent,
+                "{}",
+                seed,
+            ) and session.context == context:
+                return session
+        return None
+
     def _add(self, session: Session) -> None:
         row = session.row
         self._all[row.id] = session
@@ -198,6 +210,11 @@ class Session:
     def left(self) -> int | None:
         """Samples left; None for no limit."""
         return None if self.budget is None else self.budget - self.samples
+
+    @property
+    def evaluator(self) -> Evaluator:
+        """The task with this session's ledger, to be read; only `evaluate` adds to it."""
+        return self._load()
 
     def unload(self) -> None:
         """Leave memory, unless it is at work; the journal has everything."""
@@ -480,9 +497,7 @@ def _checked(agent: Any, hyperparameters: Any, seed: Any) -> str:
         Refused: a name, hyperparameters or a seed that a session cannot have.
     """
     if not isinstance(agent, str) or not 0 < len(agent) <= LONGEST_NAME or not is_printable(agent):
-        raise Refused(
-            422, f"expected agent as 1 to {LONGEST_NAME} printable characters, got {shown(agent)}"
-        )
+        raise Refused(422, f"expected agent as 1 to {LONGEST_NAME} printable characters, got {shown(agent)}")
     if not isinstance(hyperparameters, (Mapping, type(None))):
         raise Refused(422, f"expected hyperparameters as an object, got {shown(hyperparameters)}")
     if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < SEEDS):

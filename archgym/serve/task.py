@@ -94,9 +94,7 @@ class ServedTask:
             max((len(json.dumps(write(v))) for v in getattr(p, "values", ())), default=_NUMBER)
             for p in self.space
         ]
-        each = 3 + sum(
-            len(json.dumps(p.name)) + size + 4 for p, size in zip(self.space, values, strict=True)
-        )
+        each = 3 + sum(len(json.dumps(p.name)) + size + 4 for p, size in zip(self.space, values, strict=True))
         return max(1, min(MAX_BATCH, (MAX_BODY - 1024) // each))
 
     def evaluator(self, context: str | None, seed: int) -> Evaluator:
@@ -171,9 +169,7 @@ class ServedTask:
 
     def identity(self) -> dict[str, Any]:
         """What a folder of sessions belongs to, as JSON: it is opened again for an equal one alone."""
-        members = {
-            json.dumps(name): member.specification() for name, member in self.members.items()
-        }
+        members = {json.dumps(name): member.specification() for name, member in self.members.items()}
         same = {"env": self.env, "budget": self.budget, "seed": self.seed, "tasks": members}
         return json.loads(json.dumps(same, default=write))
 

@@ -146,7 +146,7 @@ class Values:
         if value is None:
             return (
                 self.parameter.inactive,
-                f"{expected}, got nothing; took {self._told(self.parameter.inactive)}",
+                f"{expected}, got nothing; default: {self._told(self.parameter.inactive)}",
             )
         index = self._nearest(value)
         told = "" if index is None else f"; nearest: {self._told(index)}"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import zip_longest
 from typing import Any
 
@@ -36,12 +36,13 @@ def tokens_in(text: str) -> int:
     return len(_TOKEN.findall(text.encode("utf-8", "backslashreplace")))
 
 
-def report(ledger: Ledger, tokens: int = 1000) -> str:
+def report(ledger: Ledger, tokens: int = 1000, *, reason_as: Callable[[str], str] = one_line) -> str:
     """The best and the latest samples, as many as the limit allows, and why others failed.
 
     Args:
         ledger: ledger of an environment.
         tokens: limit on the text, counted as above; at least 100.
+        reason_as: function that makes a failure's reason fit to show.
 
     Returns:
         Lines: numbers of samples; names of the columns; rows as JSON lists, best first (distinct designs) and
@@ -52,7 +53,7 @@ def report(ledger: Ledger, tokens: int = 1000) -> str:
         ArchGymError: a limit below 100.
     """
     left = whole("tokens", tokens, least=LEAST_TOKENS)
-    writer = _Writer(ledger)
+    writer = _Writer(ledger, reason_as)
     head = [f"Samples: {budget_in_words(ledger)}{writer.counts()}."]
     left -= tokens_in(head[0]) + 1
     if not ledger.samples:
@@ -104,7 +105,8 @@ def _rows(writer: _Writer, left: int) -> tuple[list[str], list[str]]:
 class _Writer:
     """Lines about a ledger."""
 
-    def __init__(self, ledger: Ledger):
+    def __init__(self, ledger: Ledger, reason_as: Callable[[str], str]):
+        self.reason_as = reason_as
         self.ledger, self.simulator = ledger, ledger.simulator
         metrics = self.simulator.metrics
         self.shown = [(j, metric) for j, metric in enumerate(metrics) if metric in visible(metrics)]
@@ -133,7 +135,7 @@ class _Writer:
 
     def failures(self) -> Iterator[str]:
         """The most frequent reasons why samples could not be evaluated."""
-        reasons = Counter(one_line(failure.reason, _REASON) for failure in self.ledger.failures)
+        reasons = Counter(one_line(self.reason_as(f.reason), _REASON) for f in self.ledger.failures)
         for reason, times in reasons.most_common(_REASONS):
             yield f"Failed, {times:,} x: {as_json(reason)}"
 
