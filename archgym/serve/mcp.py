@@ -89,7 +89,7 @@ def make_server(sessions: Sessions) -> MCPServer[Any]:
         return told(tools.describe)
 
     # checked by the tool, whose errors say more than those of a schema
-    def evaluate(designs: Any = None) -> dict[str, Any]:
+    def evaluate(designs: Any) -> dict[str, Any]:
         return told(lambda: tools.evaluate(designs))
 
     def history(tokens: int = 1000) -> str:
@@ -136,9 +136,13 @@ class _Tools:
         """Evaluate designs, each an object of parameters and values. Every one counts as a sample. Answers
         with the reward (higher is better), the state and the metrics of each. Designs beyond the budget are
         left out; with an illegal design nothing is evaluated, and the error says what was expected."""
-        if not designs:
+        if isinstance(designs, str):  # JSON as text, which models also send
+            designs = find(designs, self.checker.names_a_parameter)
+        designs = [designs] if isinstance(designs, dict) else designs
+        if not isinstance(designs, list) or not designs or not all(isinstance(d, dict) for d in designs):
             raise ArchGymError(
-                "expected at least one design, got none; give objects of parameters and values"
+                "expected a list of designs, objects of parameters and values, got "
+                f"{shown(designs)}; call describe for their schema"
             )
         proposals = [self.checker.check(design) for design in designs]
         if problems := problems_of([proposal.problems for proposal in proposals]):
@@ -165,6 +169,8 @@ class _Tools:
         }
 
     def history(self, tokens: int) -> str:
-        """The best and the latest samples, and why others failed, within a limit of tokens (100 to 20,000)."""
+        """The best and the latest samples, and why others failed, in at most so many tokens (100 to 20,000);
+        a sample that is among both is shown once.
+        """
         limit = min(max(tokens, 100), 20_000)
         return report(self.session.evaluator.ledger, limit, reason_as=without_paths)
