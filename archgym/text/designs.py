@@ -225,9 +225,11 @@ class Values:
         numbers = self._numbers
         if numbers is None:
             return None
-        with np.errstate(all="ignore"):
-            distance = np.abs(numbers - min(max(number, -1e300), 1e300))
-        return int(np.nan_to_num(distance, nan=np.inf, posinf=np.finfo(float).max).argmin())
+        finite = np.isfinite(numbers)
+        if not finite.any():
+            return None
+        inside = min(max(number, float(numbers[finite].min())), float(numbers[finite].max()))
+        return int(np.abs(np.where(finite, numbers, np.inf) - inside).argmin())
 
     @cached_property
     def _numbers(self) -> Any:
