@@ -73,7 +73,7 @@ def test_the_same_seed_gives_the_same_rows_and_the_specification_repeats_them(ag
     start = random_designs(5)
     first, again, other = (run(agent, 20, start, seed=seed, num_envs=3) for seed in (1, 1, 2))
     np.testing.assert_array_equal(rows_of(first), rows_of(again))
-    if agent not in ("exhaustive", "qmc"):
+    if agent not in ("exhaustive", "qmc", "language_model"):  # the script sees no seed
         assert (rows_of(first)[5:] != rows_of(other)[5:]).any()
     specification = json.loads(json.dumps(first.specification))
     assert specification["start"] == start.tolist()

@@ -94,9 +94,9 @@ def serve(
 
 def _serve_tools(env: str, folder: Path, budget: int | None, seed: int, settings: dict[str, Any]) -> None:
     """Serve a task's tools on stdin and stdout, where nothing else may be printed."""
-    from archgym.serve.mcp import serve_mcp
+    from archgym.serve.mcp import serve_mcp, stdout_kept_free
     from archgym.serve.task import ServedTask
 
-    with building(get_task(env), settings):
+    with stdout_kept_free(), building(get_task(env), settings):
         task = ServedTask(env, budget=budget, seed=seed, arguments=settings)
     serve_mcp(task, folder)

@@ -14,7 +14,10 @@ processes too, to stderr.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -52,11 +55,26 @@ def serve_mcp(task: ServedTask, folder: str | Path) -> None:
         MissingDependency: the SDK is not installed.
         ArchGymError: a task with contexts, or a folder that another process holds or that has another task.
     """
-    sessions = Sessions(task, folder)
+    with closing(Sessions(task, folder)) as sessions:
+        with stdout_kept_free():
+            server = make_server(sessions)
+        server.run("stdio")
+
+
+@contextmanager
+def stdout_kept_free() -> Iterator[None]:
+    """Send what is printed meanwhile, by other processes too, to stderr; for what is done before the server
+    runs.
+    """
+    sys.stdout.flush()
+    protocol = os.dup(1)
+    os.dup2(2, 1)
     try:
-        make_server(sessions).run("stdio")
+        yield
     finally:
-        sessions.close()
+        sys.stdout.flush()
+        os.dup2(protocol, 1)
+        os.close(protocol)
 
 
 def make_server(sessions: Sessions) -> MCPServer[Any]:
