@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import sys
 from contextlib import closing
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -191,3 +193,12 @@ def test_over_stdin_and_stdout_nothing_but_the_protocol_is_printed(tmp_path, pro
     assert second.structured_content["left"] == 0 and len(second.structured_content["results"]) == 1
     closed = program(*arguments[2:], "--out", tmp_path / "out", cwd=tmp_path, input="")
     assert (closed.returncode, closed.stdout) == (0, "") and "so does its module" in closed.stderr
+
+
+def test_the_configuration_in_the_guide_starts_a_server(tmp_path, program):
+    guide = Path(__file__).parents[2] / "docs" / "guides" / "language-model.md"
+    (block,) = re.findall(r"^```json\n(.*?)^```", guide.read_text(), re.DOTALL | re.MULTILINE)
+    (server,) = json.loads(block)["mcpServers"].values()
+    assert server["command"] == "archgym"
+    started = program(*server["args"], cwd=tmp_path, input="")
+    assert (started.returncode, started.stdout) == (0, "") and (tmp_path / server["args"][-1]).is_dir()
