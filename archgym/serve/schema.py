@@ -175,7 +175,7 @@ _REASONS = {
 
 def routes(task: ServedTask) -> list[dict[str, Any]]:
     """Arguments of `add_api_route`, where `name` is the method that answers."""
-    session = [{"session": []}]
+    session: list[dict[str, list[str]]] = [{"session": []}]
     return [
         _route("health", "GET", "/healthz", "Whether the server answers.", Health, (), {"status": "ok"}),
         _route("describe", "GET", "/task", "The task.", TaskModel, (401,), None, security=_SERVER),

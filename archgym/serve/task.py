@@ -16,6 +16,7 @@ from archgym.serve.refusals import without_paths
 from archgym.simulator import Metric
 from archgym.values import restored, write
 from archgym.version import __version__
+from archgym.words import shown
 
 MAX_BATCH = 10_000  # designs
 MAX_BODY = 16 * 2**20  # bytes
@@ -111,10 +112,12 @@ class ServedTask:
         Raises:
             ArchGymError: an unknown context, or one where there are none.
         """
+        if context is not None and not isinstance(context, str):
+            raise ArchGymError(f"expected the name of a context as a text, got {shown(context)}")
         if context in self.members:
             return self.members[context]
         if self.contexts is None:
-            raise ArchGymError(f"expected no context, since the task has none, got {str(context)[:80]!r}")
+            raise ArchGymError(f"expected no context, since the task has none, got {shown(context)}")
         if context is None:
             raise ArchGymError("expected the name of a context, got null; GET /task lists them")
         raise unknown("context", context, self.contexts.names[:50])
