@@ -21,6 +21,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
+import numpy as np
+
 from archgym.errors import ArchGymError, MissingDependency
 from archgym.serve.refusals import without_paths
 from archgym.serve.sessions import Session, Sessions
@@ -165,7 +167,7 @@ class _Tools:
         proposals = [self.checker.check(design) for design in designs]
         if problems := problems_of([proposal.problems for proposal in proposals]):
             raise ArchGymError("; ".join(problems))
-        answer = self.session.evaluate([proposal.row for proposal in proposals])
+        answer = self.session.evaluate(np.stack([p.row for p in proposals if p.row is not None]).tolist())
         return {
             "samples": answer["samples"],
             "left": answer["left"],
