@@ -149,6 +149,15 @@ class Sessions:
             raise Refused(404, "expected the id and the token of a session, got others; POST /sessions")
         return session
 
+    def find(self, agent: str, seed: int, context: str | None = None) -> Session | None:
+        """The session of an agent without hyperparameters, for callers in this process; None without one."""
+        wanted = (agent, "{}", json.dumps(context), seed)
+        for session in list(self._all.values()):
+            row = session.row
+            if (row.agent, row.hyperparameters, row.context, row.seed) == wanted:
+                return session
+        return None
+
     def _add(self, session: Session) -> None:
         row = session.row
         self._all[row.id] = session
@@ -206,6 +215,11 @@ class Session:
     def left(self) -> int | None:
         """Samples left; None for no limit."""
         return None if self.budget is None else self.budget - self.samples
+
+    @property
+    def evaluator(self) -> Evaluator:
+        """The task with this session's ledger, to be read; only `evaluate` adds to it."""
+        return self._load()
 
     def unload(self) -> None:
         """Leave memory, unless it is at work; the journal has everything."""
