@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from operator import getitem
@@ -183,6 +184,31 @@ class Evaluator:
         if admitted < n:
             raise self.ledger.exhausted()
         return Evaluation(indices, outcome.values, outcome.feasible, rewards.valid, rewards.reward, contexts)
+
+    def legal(self, actions: Any) -> Indices:
+        """Legal actions [B, P] as the canonical rows of designs, a private int64 copy; nothing is counted.
+
+        Raises:
+            ArchGymError: illegal actions.
+        """
+        return self._legal(actions, len(actions))
+
+    def simulate(self, indices: Indices) -> tuple[Outcome, Rewards, float]:
+        """Results of legal designs [B, P] of one task, their rewards, and the time in the simulator,
+        seconds; nothing is counted. For those who keep the ledger themselves: `admit` comes before, `record`
+        after.
+        """
+        return self._judge(indices, None, self.rng)
+
+    def restarted(self, budget: int | None, seed: int) -> Evaluator:
+        """The environment of one task with the same simulator and objective, an empty ledger and noise of
+        its own.
+        """
+        again = copy(self)
+        again.ledger = Ledger(self.simulator)
+        again.ledger.budget = budget
+        again.seed(seed)
+        return again
 
     def _contexts_of(self, rows: Array | None) -> Indices | None:
         """The contexts of sub-environments, [B]; None without contexts."""
