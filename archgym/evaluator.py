@@ -311,8 +311,8 @@ class Evaluator:
             raise ArchGymError("expected designs as indices [B, P] with B >= 1, got none")
         if self.simulator.counted_elsewhere:
             raise ArchGymError(
-                "expected a simulator that may evaluate designs uncounted, got one whose service counts each; "
-                "use step"
+                "expected a simulator that may evaluate designs uncounted, got one whose service counts "
+                "each; use step"
             )
         if self.simulator.stochastic and rng is None:
             raise ArchGymError(

@@ -375,8 +375,8 @@ def exact_front(
         valid designs, [2, M].
 
     Raises:
-        ArchGymError: a measured or noisy simulator, one whose service counts every evaluation, or no design is
-            valid.
+        ArchGymError: a measured or noisy simulator, one whose service counts every evaluation, or no design
+            is valid.
     """
     if not simulator.deterministic or simulator.stochastic or simulator.counted_elsewhere:
         raise ArchGymError(

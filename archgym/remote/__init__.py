@@ -1,10 +1,10 @@
 """archgym.remote:archgym/Remote-v0: the environment of a task that `archgym serve` serves, here or elsewhere.
 
 ## Description
-The task behind a URL as an ordinary environment. Simulator and budget are the service's, which counts every
-evaluated design; space, metrics, objective and horizon are its answer to `GET /task`, and rewards are computed
-here from exact metrics, so that they equal the service's bit for bit. The module's name in the id makes
-Gymnasium import it; searches and studies take the id too, with `url` among the arguments.
+The task behind a URL as an ordinary environment. Simulator and budget are the service's, which counts
+every evaluated design; space, metrics, objective and horizon are its answer to `GET /task`, and rewards are
+computed here from exact metrics, so that they equal the service's bit for bit. The module's name in the id
+makes Gymnasium import it; searches and studies take the id too, with `url` among the arguments.
 
 ## Action Space
 The action space of the served environment.

@@ -23,7 +23,7 @@ VARIABLE = "ARCHGYM_TOKEN"
 TIMEOUT_S = 120.0
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.05, 2.0
 _LARGEST = 256 * 2**20  # bytes of an answer
-_PASSING = frozenset({408, 425, 429, 502, 503, 504})  # statuses of a server that is busy or restarts
+_PASSING = frozenset({408, 425, 502, 503, 504})  # statuses of a server that is busy or restarts
 _tokens: dict[tuple[str, str], str] = {}  # by address and session, "" for the service itself
 
 
@@ -95,11 +95,12 @@ class Connection:
         timeout_s: seconds for an answer, and for retries from the first failure on.
 
     Raises:
+        ArchGymError: `timeout_s` is no time.
         MissingDependency: urllib3 is not installed.
     """
 
     def __init__(self, url: str, timeout_s: float):
-        self.url, self.timeout_s = url, timeout_s
+        self.url, self.timeout_s = url, _time(timeout_s)
         self._pools: dict[int, Any] = {}  # by process
         self._pool()
 
@@ -151,7 +152,8 @@ class Connection:
         end, wait = None, _FIRST_WAIT_S
         while True:
             status, answer, reason, after = self._once(method, path, content, session, key)
-            if status is not None and status not in _PASSING:
+            limited = status == 429 and after > 0  # without Retry-After there are too many sessions
+            if status is not None and status not in _PASSING and not limited:
                 return self._checked(f"{method} {path}", status, answer)
             end = time.monotonic() + patience if end is None else end
             pause = max(after, wait * random.uniform(0.5, 1))
@@ -197,8 +199,8 @@ class Connection:
         if len(answer) > _LARGEST:
             response.close()
             raise ServiceError(
-                f"expected an answer of at most {_LARGEST >> 20} MiB from {self.url}, got a larger one; check "
-                "the address",
+                f"expected an answer of at most {_LARGEST >> 20} MiB from {self.url}, got a larger one; "
+                "check the address",
                 response.status,
             )
         return response.status, answer, f"HTTP {response.status}: {_error(answer)}", _seconds(response)
@@ -217,7 +219,8 @@ class Connection:
             if "error" not in told:
                 text += "; check the address"
             raise ServiceError(
-                f"expected an answer of an archgym service to {what} from {self.url}, got HTTP {status}: {text}",
+                f"expected an answer of an archgym service to {what} from {self.url}, got HTTP {status}: "
+                f"{text}",
                 status,
                 told,
             )
@@ -228,6 +231,12 @@ class Connection:
         for secret in sorted(secrets, key=len, reverse=True):
             text = text.replace(secret, "***")
         return one_line(text, 400)
+
+
+def _time(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 1e6:
+        raise ArchGymError(f"expected timeout_s in seconds, above 0 and up to 1e6, got {shown(value)}")
+    return float(value)
 
 
 def _error(content: bytes) -> str:

@@ -56,7 +56,7 @@ class RemoteTask:
         """
         if told.get("format", FORMAT) != FORMAT:
             raise ServiceError(
-                f"expected wire format {FORMAT} from {url}, got another one; install the archgym of the service"
+                f"expected wire format {FORMAT} from {url}, got another one; install the service's archgym"
             )
         own = _context(told, context, url)
         try:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import uvicorn
 
 from archgym.errors import BudgetExhausted
 from archgym.evaluator import Evaluator
@@ -168,3 +169,47 @@ def serve() -> Iterator[Any]:
     yield start
     for service in services:
         service.close()
+
+
+class Served:
+    """`archgym serve` in this process.
+
+    Attributes:
+        url: its address.
+        sessions: its sessions.
+    """
+
+    def __init__(self, env: str, folder: Any, port: int = 0, token: str | None = None, **settings: Any):
+        from archgym.serve.app import make_app
+        from archgym.serve.server import address_of, listen
+        from archgym.serve.task import ServedTask
+
+        listening = listen("127.0.0.1", port)
+        self.url, self.port = address_of(listening), listening.getsockname()[1]
+        app = make_app(ServedTask(env, **settings), folder, token=token)
+        self.sessions = app.state.sessions
+        self._server = uvicorn.Server(uvicorn.Config(app, access_log=False, log_level="warning", lifespan="on"))
+        self._thread = threading.Thread(target=self._server.run, args=([listening],), daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._server.should_exit = True
+        self._thread.join()
+
+    def histories(self) -> list[dict[str, list[Any]]]:
+        """The history of each session."""
+        return [session.history() for session in self.sessions._all.values()]
+
+
+@pytest.fixture
+def real(tmp_path: Any) -> Iterator[Any]:
+    """real(env, budget=..., seed=..., arguments=..., port=0, token=None) -> Served; all in one folder."""
+    started: list[Served] = []
+
+    def start(env: str, **settings: Any) -> Served:
+        started.append(Served(env, settings.pop("folder", tmp_path / f"served-{len(started)}"), **settings))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.stop()
