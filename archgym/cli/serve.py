@@ -62,9 +62,7 @@ def serve(
         from archgym.serve.server import address_of, listen, run
         from archgym.serve.task import ServedTask
     except ModuleNotFoundError as error:
-        raise MissingDependency(
-            f"archgym serve needs {error.name}: pip install 'archgym[serve]'"
-        ) from error
+        raise MissingDependency(f"archgym serve needs {error.name}: pip install 'archgym[serve]'") from error
     check_access(host, token, rate)
     with building(get_task(env), settings):
         task = ServedTask(env, budget=budget, seed=seed, arguments=settings)

@@ -1,7 +1,7 @@
 """Designs between JSON and indices.
 
-A value that JSON has stands for itself; others (tuples, enums) are written as `archgym.values.write` does, and
-recognised by that text: nothing that a client sends is ever read as a class or a function.
+A value that JSON has stands for itself; others (tuples, enums) are written as `archgym.values.write` does,
+and recognised by that text: nothing that a client sends is ever read as a class or a function.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from archgym.errors import ArchGymError, nearest
-from archgym.space import Array, DesignSpace, Indices, Integer, Parameter, Real
+from archgym.space import DesignSpace, Indices, Integer, Parameter, Real
 from archgym.values import write
 from archgym.words import shown
 
@@ -49,6 +49,8 @@ class Designs:
         """
         if not isinstance(designs, Sequence) or isinstance(designs, str):
             raise ArchGymError(f"expected a list of designs, got {shown(designs)}")
+        if (columns := self._by_column(designs)) is not None:
+            return self.space.canonical(columns)
         rows = np.full((len(designs), len(self.space)), _ABSENT, np.int64)
         for row, design in zip(rows, designs, strict=True):
             if not isinstance(design, Mapping):
@@ -62,9 +64,24 @@ class Designs:
                 row[place] = self._index(place, indices, value)
         return self._complete(rows)
 
+    def _by_column(self, designs: Sequence[Any]) -> Indices | None:
+        """Designs that give all parameters, each a scalar as it is listed, int64 [B, P]; None for others,
+        which are read one by one.
+        """
+        width = len(self.space)
+        if not all(type(design) is dict and len(design) == width for design in designs):
+            return None
+        rows = np.empty((len(designs), width), np.int64)
+        try:
+            for name, (place, indices) in self._columns.items():
+                column = [design[name] for design in designs]
+                rows[:, place] = [indices[key] for key in zip(map(type, column), column, strict=True)]
+        except (KeyError, TypeError):  # TypeError: lists are no keys
+            return None
+        return rows
+
     def _index(self, place: int, indices: dict[Any, int], value: Any) -> int:
-        key = value if type(value) is str else (type(value), value) if _is_scalar(value) else _text(value)
-        index = indices.get(key)
+        index = indices.get((type(value), value) if _is_scalar(value) else _text(value))
         return index_of(self.space.parameters[place], value) if index is None else index
 
     def _complete(self, rows: Indices) -> Indices:
@@ -164,13 +181,12 @@ def _indices(parameter: Parameter) -> dict[Any, int]:
         return {}
     keys = (_plain(value) for value in parameter.plain)
     return {
-        key if type(key) is str else (type(key), key) if _is_scalar(key) else _text(key): index
-        for index, key in enumerate(keys)
+        (type(key), key) if _is_scalar(key) else _text(key): index for index, key in enumerate(keys)
     }
 
 
 def _is_scalar(value: Any) -> bool:
-    return value is None or type(value) in (bool, int, float)
+    return value is None or type(value) in (str, bool, int, float)
 
 
 def _text(value: Any) -> tuple[str, str]:
@@ -180,17 +196,9 @@ def _text(value: Any) -> tuple[str, str]:
 def _is_plain(parameter: Parameter) -> bool:
     if isinstance(parameter, (Integer, Real)):
         return True
-    return all(type(value) is str or _is_scalar(value) for value in parameter.plain)
+    return all(_is_scalar(value) for value in parameter.plain)
 
 
 def _plain(value: Any) -> Any:
     """A value as JSON."""
-    return value if type(value) is str or _is_scalar(value) else write(value)
-
-
-def numbers(column: Array, feasible: Array) -> list[float | None]:
-    """A metric [B] as JSON numbers, None where infeasible or not finite."""
-    values = column.tolist()
-    if feasible.all() and np.isfinite(column).all():
-        return values
-    return [value if np.isfinite(value) else None for value in values]
+    return value if _is_scalar(value) else write(value)

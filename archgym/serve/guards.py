@@ -1,10 +1,10 @@
 """What stands before the routes: who may ask, how much, and how often.
 
-    an unknown Host header on a loopback address   403: a name of another site that resolves to this machine
-    a page of another origin                       403: browsers send Origin, and no page may drive this
-    a body that is too large                       413, before it is read
-    too many requests of an address                429
-    no token of the server                         401, where one is needed
+an unknown Host header on a loopback address   403: a name of another site that resolves to this machine
+a page of another origin                       403: browsers send Origin, and no page may drive this
+a body that is too large                       413, before it is read
+too many requests of an address                429
+no token of the server                         401, where one is needed
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from archgym.serve.refusals import Refused
 from archgym.serve.task import MAX_BODY
 
 _ADDRESSES = 10_000  # that are counted at once
-_SERVER_ROUTES = ("/task", "/sessions")  # the token of the server opens these
+_SERVER_ROUTES = ("/task", "/sessions", "/docs", "/openapi.json")  # the token of the server opens these
 _SAFE = (
     (b"x-content-type-options", b"nosniff"),
     (b"cache-control", b"no-store"),
@@ -106,7 +106,7 @@ class Guard:
             return 403, "expected no page of another site; call the service from a program"
         if self._buckets is not None and not self._buckets.take((scope.get("client") or ("",))[0]):
             return 429, "expected fewer requests per second; wait a second and send it again"
-        if self._token is not None and scope["path"].rstrip("/") in _SERVER_ROUTES:
+        if self._token is not None and scope["path"] in _SERVER_ROUTES:
             scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
             if scheme.lower() != b"bearer" or not secrets.compare_digest(given.strip(), self._token):
                 return 401, "expected the header Authorization: Bearer with the server's token, got another"

@@ -32,7 +32,7 @@ CREATE TABLE IF NOT EXISTS sessions (
     hyperparameters TEXT NOT NULL, seed INTEGER NOT NULL, context TEXT NOT NULL, created REAL NOT NULL,
     stored INTEGER NOT NULL DEFAULT 0, UNIQUE (agent, hyperparameters, seed, context));
 CREATE TABLE IF NOT EXISTS batches (
-    session INTEGER NOT NULL REFERENCES sessions (number), start INTEGER NOT NULL, count INTEGER NOT NULL,
+    session INTEGER NOT NULL REFERENCES sessions (number), start INTEGER NOT NULL, size INTEGER NOT NULL,
     indices BLOB NOT NULL, numbers BLOB NOT NULL, flags BLOB NOT NULL, failures TEXT, noise TEXT,
     elapsed REAL NOT NULL, key TEXT, digest BLOB, UNIQUE (session, start));
 CREATE UNIQUE INDEX IF NOT EXISTS keys ON batches (session, key) WHERE key IS NOT NULL;
@@ -57,7 +57,7 @@ class Batch(NamedTuple):
     """Samples of one request, as stored."""
 
     start: int
-    count: int
+    size: int
     indices: bytes
     numbers: bytes
     flags: bytes
@@ -119,16 +119,14 @@ class Journal:
         """All sessions, oldest first."""
         with self._reading() as db:
             rows = db.execute(f"SELECT {', '.join(SessionRow._fields)} FROM sessions ORDER BY number")
-            return [SessionRow(*row[:-1], bool(row[-1])) for row in rows]
+            return [SessionRow._make((*row[:-1], bool(row[-1]))) for row in rows]
 
     def add(self, session: SessionRow) -> int:
         """Store a new session: its number."""
         with self._writing() as db:
             fields = SessionRow._fields[1:]
             marks = ", ".join("?" * len(fields))
-            done = db.execute(
-                f"INSERT INTO sessions ({', '.join(fields)}) VALUES ({marks})", session[1:]
-            )
+            done = db.execute(f"INSERT INTO sessions ({', '.join(fields)}) VALUES ({marks})", session[1:])
             return int(done.lastrowid or 0)
 
     def append(self, session: int, batch: Batch) -> None:
@@ -143,14 +141,14 @@ class Journal:
         return map(Batch._make, rows)
 
     def find(self, session: int, key: str) -> tuple[int, int, bytes] | None:
-        """Start, count and hash of the batch of a request's key."""
+        """Start, size and hash of the batch of a request's key."""
         with self._reading() as db:
             return db.execute(_FIND, (session, key)).fetchone()
 
     def samples(self) -> dict[int, int]:
         """Number of samples of every session that has some."""
         with self._reading() as db:
-            return dict(db.execute("SELECT session, max(start + count) FROM batches GROUP BY session"))
+            return dict(db.execute("SELECT session, max(start + size) FROM batches GROUP BY session"))
 
     def mark_stored(self, session: int) -> None:
         """Note that a session's run is in the store."""
@@ -196,7 +194,7 @@ _APPEND = (
     f"VALUES ({', '.join('?' * (1 + len(Batch._fields)))})"
 )
 _SELECT = f"SELECT {', '.join(Batch._fields)} FROM batches"
-_FIND = "SELECT start, count, digest FROM batches WHERE session = ? AND key = ?"
+_FIND = "SELECT start, size, digest FROM batches WHERE session = ? AND key = ?"
 
 
 def _in_words(error: sqlite3.Error) -> str:

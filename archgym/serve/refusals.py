@@ -12,7 +12,8 @@ from archgym.errors import ArchGymError
 from archgym.words import one_line
 
 # an absolute path: "/usr/lib/x.so", "C:\\x", "//host/x", "~/x"
-_PATH = re.compile(r"(?<![\w.)\]])(?:[A-Za-z]:[\\/]|\\\\|~?/)[^\s\"'`<>|,;:()\[\]{}]*[^\s\"'`<>|,;:()\[\]{}.]")
+_END = r"\s\"'`<>|,;:()\[\]{}"
+_PATH = re.compile(rf"(?<![\w.)\]])(?:[A-Za-z]:[\\/]|\\\\|(?!(?<=:)//)~?/)[^{_END}]*[^{_END}.]")
 HIDDEN = "<path>"
 
 

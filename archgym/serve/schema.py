@@ -175,7 +175,7 @@ _REASONS = {
 
 def routes(task: ServedTask) -> list[dict[str, Any]]:
     """Arguments of `add_api_route`, where `name` is the method that answers."""
-    session = [{"session": []}]
+    session: list[dict[str, list[str]]] = [{"session": []}]
     return [
         _route("health", "GET", "/healthz", "Whether the server answers.", Health, (), {"status": "ok"}),
         _route("describe", "GET", "/task", "The task.", TaskModel, (401,), None, security=_SERVER),
@@ -308,9 +308,7 @@ def _session_body(task: ServedTask) -> dict[str, Any]:
     context = {} if task.contexts is None else {"context": task.contexts.names[0]}
     examples = {
         "any seed": {"value": {"agent": "mine", **context}},
-        "all fields": {
-            "value": {"agent": "mine", "hyperparameters": {"rate": 0.1}, "seed": 7, **context}
-        },
+        "all fields": {"value": {"agent": "mine", "hyperparameters": {"rate": 0.1}, "seed": 7, **context}},
     }
     content = {"application/json": {"schema": schema, "examples": examples}}
     return {"required": task.contexts is not None, "content": content}

@@ -18,6 +18,7 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,14 +27,15 @@ import numpy as np
 from archgym.errors import ArchGymError, BudgetExhausted, SimulatorUnavailable
 from archgym.evaluator import Evaluator
 from archgym.objective import Rewards
-from archgym.serve.designs import numbers
 from archgym.serve.journal import Batch, Journal, SessionRow
 from archgym.serve.refusals import Refused, without_paths
 from archgym.serve.task import SEEDS, ServedTask
 from archgym.simulator import Outcome
 from archgym.space import Array, Indices
+from archgym.study.design import Run
+from archgym.study.recorded import recorded_run
 from archgym.study.store import Store
-from archgym.words import is_printable, is_unicode, shown
+from archgym.words import is_printable, is_unicode, one_line, shown
 
 if TYPE_CHECKING:
     import pyarrow
@@ -65,6 +67,7 @@ class Sessions:
         self._lock = threading.RLock()
         self._all: dict[str, Session] = {}
         self._taken: dict[tuple[str, str, str], set[int]] = {}
+        self._next: dict[tuple[str, str, str], int] = {}  # no seed below it is free
         self._loaded: OrderedDict[str, Session] = OrderedDict()
         with ExitStack() as stack:
             stack.enter_context(self.store.locked())
@@ -113,9 +116,11 @@ class Sessions:
         with self._lock:
             if len(self._all) >= self.limit:
                 raise Refused(429, f"expected at most {self.limit:,} sessions, got one more")
-            taken = self._taken.setdefault((agent, text, json.dumps(context)), set())
+            name = (agent, text, json.dumps(context))
+            taken = self._taken.setdefault(name, set())
             if seed is None:
-                seed = next(s for s in range(self.task.seed, SEEDS) if s not in taken)
+                first = self._next.get(name, self.task.seed)
+                seed = self._next[name] = next(s for s in range(first, SEEDS) if s not in taken)
             token, id_ = secrets.token_urlsafe(24), secrets.token_urlsafe(12)
             fields = (id_, hashed(token), agent, text, seed, json.dumps(context), time.time(), False)
             if seed in taken:
@@ -228,7 +233,7 @@ class Session:
                 if (found := self._recorded(key, digest)) is not None:
                     return found
             batch = self._sample(rows, key, digest)
-            answer = self._answer(batch.start, batch.count)
+            answer = self._answer(batch.start, batch.size)
         if self.left == 0:
             self.store_run()
         return answer
@@ -269,16 +274,19 @@ class Session:
                 raise ArchGymError("expected at least one design, got none")
             if count > task.max_batch:
                 raise Refused(413, f"expected at most {task.max_batch:,} designs in a request, got {count:,}")
+            # of texts NumPy would make an array with room for the longest in every place
+            if isinstance(indices, list) and not _NUMBERS.issuperset(map(type, chain.from_iterable(indices))):
+                raise ValueError
             with np.errstate(invalid="ignore"):
                 return task.member(self.context).legal(indices)
         except Refused:
             raise
         except ArchGymError as error:
-            raise Refused(422, str(error)) from None
+            raise Refused(422, one_line(str(error), 500)) from None
         except (TypeError, ValueError, OverflowError):  # rows of different lengths, ...
             width = len(task.space)
             raise Refused(
-                422, f"expected designs as rows of {width} indices each, got {shown(indices)}"
+                422, f"expected designs as rows of {width} whole numbers each, got {shown(indices)}"
             ) from None
 
     def _recorded(self, key: str, digest: bytes) -> dict[str, Any] | None:
@@ -343,7 +351,7 @@ class Session:
         stochastic = self._evaluator.simulator.stochastic
         return Batch(
             start=ledger.samples - len(rows),
-            count=len(rows),
+            size=len(rows),
             indices=rows.astype(dtype).tobytes(),
             numbers=values.tobytes(),
             flags=flags.astype(np.uint8).tobytes(),
@@ -373,13 +381,17 @@ class Session:
         }
 
     def _metrics(self, evaluator: Evaluator, start: int, stop: int) -> dict[str, list[float | None]]:
-        """The metrics that clients see."""
-        values, feasible = (evaluator.ledger.column(name)[start:stop] for name in ("values", "feasible"))
-        return {
-            metric.name: numbers(values[:, place], feasible)
-            for place, metric in enumerate(evaluator.simulator.metrics)
-            if not metric.report_only
-        }
+        """The metrics that clients see; None where infeasible."""
+        values = evaluator.ledger.column("values")[start:stop]
+        columns: list[list[float | None]] = values.T.tolist()
+        if not np.isfinite(values).all():
+            finite = np.isfinite(values.T).tolist()
+            columns = [
+                [value if there else None for value, there in zip(*pair, strict=True)]
+                for pair in zip(columns, finite, strict=True)
+            ]
+        schema = evaluator.simulator.metrics
+        return {m.name: column for m, column in zip(schema, columns, strict=True) if not m.report_only}
 
     def summary(self) -> dict[str, Any]:
         """The answer of GET /sessions/{id}."""
@@ -453,10 +465,31 @@ class Session:
         return arrow_table(space, {**columns, **flags}, nan_is_null=True)
 
     def store_run(self) -> None:
-        """Write a session whose budget is spent into the folder's runs, unless it is there already."""
+        """Write a session whose budget is spent into the folder's runs, unless it is there already.
+
+        Where that cannot be done now, it is done when the folder is next opened.
+        """
+        with self._state:
+            if self._stored or self.left != 0:
+                return
+            try:
+                run, content = self._run()
+                self._sessions.store.write(run, content)
+                self._sessions.journal.mark_stored(self.row.number)
+                self._stored = True
+            except ArchGymError as error:
+                warnings.warn(f"the run of session {self.id} is not stored yet: {error}", stacklevel=2)
+
+    def _run(self) -> tuple[Run, bytes]:
+        evaluator, row = self._load(), self.row
+        batches = list(self._sessions.journal.batches(row.number))
+        elapsed = np.repeat([b.elapsed for b in batches], [b.size for b in batches])
+        hyperparameters = json.loads(row.hyperparameters)
+        return recorded_run(evaluator, self._sessions.task.env, row.agent, hyperparameters, row.seed, elapsed)
 
 
 _FLAGS = ("feasible", "valid", "reward")
+_NUMBERS = frozenset({int, float})
 _NOBODY = bytes(32)
 
 
@@ -480,9 +513,7 @@ def _checked(agent: Any, hyperparameters: Any, seed: Any) -> str:
         Refused: a name, hyperparameters or a seed that a session cannot have.
     """
     if not isinstance(agent, str) or not 0 < len(agent) <= LONGEST_NAME or not is_printable(agent):
-        raise Refused(
-            422, f"expected agent as 1 to {LONGEST_NAME} printable characters, got {shown(agent)}"
-        )
+        raise Refused(422, f"expected agent as 1 to {LONGEST_NAME} printable characters, got {shown(agent)}")
     if not isinstance(hyperparameters, (Mapping, type(None))):
         raise Refused(422, f"expected hyperparameters as an object, got {shown(hyperparameters)}")
     if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < SEEDS):

@@ -16,6 +16,7 @@ from archgym.serve.refusals import without_paths
 from archgym.simulator import Metric
 from archgym.values import restored, write
 from archgym.version import __version__
+from archgym.words import shown
 
 MAX_BATCH = 10_000  # designs
 MAX_BODY = 16 * 2**20  # bytes
@@ -94,9 +95,7 @@ class ServedTask:
             max((len(json.dumps(write(v))) for v in getattr(p, "values", ())), default=_NUMBER)
             for p in self.space
         ]
-        each = 3 + sum(
-            len(json.dumps(p.name)) + size + 4 for p, size in zip(self.space, values, strict=True)
-        )
+        each = 3 + sum(len(json.dumps(p.name)) + size + 4 for p, size in zip(self.space, values, strict=True))
         return max(1, min(MAX_BATCH, (MAX_BODY - 1024) // each))
 
     def evaluator(self, context: str | None, seed: int) -> Evaluator:
@@ -113,10 +112,12 @@ class ServedTask:
         Raises:
             ArchGymError: an unknown context, or one where there are none.
         """
+        if context is not None and not isinstance(context, str):
+            raise ArchGymError(f"expected the name of a context as a text, got {shown(context)}")
         if context in self.members:
             return self.members[context]
         if self.contexts is None:
-            raise ArchGymError(f"expected no context, since the task has none, got {str(context)[:80]!r}")
+            raise ArchGymError(f"expected no context, since the task has none, got {shown(context)}")
         if context is None:
             raise ArchGymError("expected the name of a context, got null; GET /task lists them")
         raise unknown("context", context, self.contexts.names[:50])
@@ -171,9 +172,7 @@ class ServedTask:
 
     def identity(self) -> dict[str, Any]:
         """What a folder of sessions belongs to, as JSON: it is opened again for an equal one alone."""
-        members = {
-            json.dumps(name): member.specification() for name, member in self.members.items()
-        }
+        members = {json.dumps(name): member.specification() for name, member in self.members.items()}
         same = {"env": self.env, "budget": self.budget, "seed": self.seed, "tasks": members}
         return json.loads(json.dumps(same, default=write))
 
