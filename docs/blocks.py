@@ -7,7 +7,12 @@
 
     <!-- install -->    <!-- test -->    <!-- cluster -->
 
-            which continuous integration runs as they are printed, outside pytest, with this program:
+            which continuous integration runs as they are printed, outside pytest, with this program; and
+
+    <!-- serve -->    <!-- client -->
+
+            which tests/remote/test_guide.py runs as they are printed, on a free port: the first start a
+            service, the second need one
 
 python docs/blocks.py KIND   runs the blocks of a kind, one after the other, in the current folder
 """
