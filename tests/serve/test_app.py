@@ -14,6 +14,7 @@ import pytest
 pytest.importorskip("fastapi")
 
 import pyarrow.parquet
+from conftest import Bowl, Layers
 from starlette.testclient import TestClient
 
 from archgym import Categorical, DesignSpace, Integer, Metric, Minimize, Objective, Real, Simulator
@@ -23,7 +24,6 @@ from archgym.optimum import find_optimum
 from archgym.serve.app import make_app
 from archgym.serve.guards import is_loopback
 from archgym.serve.task import ServedTask
-from tests.conftest import Bowl, Layers
 
 
 class Client(TestClient):

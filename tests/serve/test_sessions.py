@@ -11,6 +11,7 @@ import pytest
 pytest.importorskip("fastapi")
 
 import gymnasium
+from conftest import Bowl, Noise
 
 from archgym import search
 from archgym.errors import ArchGymError, SimulatorUnavailable
@@ -20,7 +21,6 @@ from archgym.serve.refusals import Refused, without_paths
 from archgym.serve.sessions import FILE, Sessions
 from archgym.serve.task import ServedTask
 from archgym.study.store import Store
-from tests.conftest import Bowl, Noise
 
 
 @pytest.fixture

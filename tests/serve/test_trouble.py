@@ -17,6 +17,8 @@ from archgym.serve import server
 from archgym.serve.sessions import Sessions
 from archgym.serve.task import ServedTask
 
+pytest_plugins = ["serve_fixtures"]
+
 ENV = "archgym/NasCell-v0"
 ROWS = {"indices": [[0, 1, 2, 3, 4, 0]] * 20}
 posix = pytest.mark.skipif(sys.platform != "linux", reason="needs POSIX signals and Linux's prlimit")
