@@ -34,6 +34,10 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+NEEDS = {"language_model": {"complete": "archgym.text.scripted:propose"}}
+"""Arguments that agents have no default for."""
+
+
 class Bowl(Simulator):
     """144 designs: one optimum, a corner of infeasible designs, a parameter without effect. Counts the
     rows that reach it.

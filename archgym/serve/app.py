@@ -22,7 +22,7 @@ from starlette.requests import ClientDisconnect
 
 from archgym.errors import ArchGymError
 from archgym.serve import schema
-from archgym.serve.guards import Guard
+from archgym.serve.guards import Guard, check_access
 from archgym.serve.page import documentation
 from archgym.serve.refusals import Refused, without_paths
 from archgym.serve.sessions import Session, Sessions
@@ -58,6 +58,7 @@ def make_app(
     Raises:
         ArchGymError: a folder that cannot be used, or another address without a token.
     """
+    check_access(host, token, rate)
     held = Sessions(task, folder, limit=sessions)
     service = _Service(task, held)
 

@@ -154,7 +154,7 @@ def index_of(parameter: Parameter, value: Any) -> int:
     Raises:
         ArchGymError: it is not one of the parameter's.
     """
-    if value is None and parameter.when and None not in getattr(parameter, "values", (None,)):
+    if value is None and parameter.when and None not in getattr(parameter, "values", ()):
         return _ABSENT
     numeric = isinstance(parameter, (Integer, Real))
     if numeric and type(value) in (int, float):
@@ -180,9 +180,7 @@ def _indices(parameter: Parameter) -> dict[Any, int]:
     if isinstance(parameter, (Integer, Real)) and len(parameter) > 4096:
         return {}
     keys = (_plain(value) for value in parameter.plain)
-    return {
-        (type(key), key) if _is_scalar(key) else _text(key): index for index, key in enumerate(keys)
-    }
+    return {(type(key), key) if _is_scalar(key) else _text(key): index for index, key in enumerate(keys)}
 
 
 def _is_scalar(value: Any) -> bool:

@@ -1,4 +1,4 @@
-"""The web server: uvicorn on a socket of ours, with bounded headers and a time limit for a request to arrive."""
+"""The web server: uvicorn on a socket of ours, with limits on what a connection sends, and how slowly."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from archgym.errors import ArchGymError
 from archgym.files.paths import in_words
+from archgym.serve.task import MAX_BODY
 
 MAX_HEADERS = 32 * 1024  # bytes of a request's line and headers
+MAX_SENT = 2 * MAX_BODY  # bytes of a request, with what chunks add
 CONNECTIONS = 1000
 GRACE_S = 10  # for requests under way when the server ends
 ARRIVAL_S = 120  # from a request's first byte, or the connection's start, to its last byte
@@ -22,11 +24,12 @@ _BACKLOG = 1024
 
 
 class _Protocol(HttpToolsProtocol):
-    """Refuses requests whose line and headers are too long, which httptools would collect, and closes
-    connections whose request does not arrive: there are only so many.
+    """Ends connections whose headers are too long, which httptools would collect, those that send much more
+    than the largest body, and those whose request does not arrive in time: there are only so many.
     """
 
-    _length = 0
+    _seen = 0  # bytes of the present request
+    _in_body = False
     _limit: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
@@ -37,33 +40,32 @@ class _Protocol(HttpToolsProtocol):
         self._arrived()
         super().connection_lost(exc)
 
-    def on_message_begin(self) -> None:
-        self._length = 0
+    def data_received(self, data: bytes) -> None:
         if self._limit is None:
             self._limit = self.loop.call_later(ARRIVAL_S, self.transport.close)
+        self._seen += len(data)
+        super().data_received(data)
+        if self._seen > (MAX_SENT if self._in_body else MAX_HEADERS):
+            self._arrived()
+            self.transport.close()
+
+    def on_message_begin(self) -> None:
+        self._in_body = False
         super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._in_body = True
+        super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         self._arrived()
+        self._seen, self._in_body = 0, False
         super().on_message_complete()
-
-    def on_url(self, url: bytes) -> None:
-        self._count(len(url))
-        super().on_url(url)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._count(len(name) + len(value))
-        super().on_header(name, value)
 
     def _arrived(self) -> None:
         if self._limit is not None:
             self._limit.cancel()
             self._limit = None
-
-    def _count(self, length: int) -> None:
-        self._length += length
-        if self._length > MAX_HEADERS:
-            raise ValueError(f"more than {MAX_HEADERS} bytes of headers")
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import secrets
 import sqlite3
 import threading
@@ -35,7 +36,7 @@ from archgym.space import Array, Indices
 from archgym.study.design import Run
 from archgym.study.recorded import recorded_run
 from archgym.study.store import Store
-from archgym.words import is_printable, is_unicode, one_line, shown
+from archgym.words import is_unicode, one_line, shown
 
 if TYPE_CHECKING:
     import pyarrow
@@ -44,7 +45,9 @@ FILE = "sessions.sqlite"
 LOADED = 1000  # sessions in memory
 LOADED_SAMPLES = 2**24  # samples of them, beyond the session in use: some 1.5 GB
 LONGEST_NAME = 200  # characters of an agent's name
+AGENT = "[!-~]([ -~]*[!-~])?"  # such names
 LONGEST_HYPERPARAMETERS = 65_536  # characters as JSON
+DEEPEST = 32  # levels of hyperparameters
 LONGEST_KEY = 128
 _FEASIBLE, _VALID = 1, 2
 
@@ -111,7 +114,7 @@ class Sessions:
             Refused: 409 for a second session of the same agent, hyperparameters, seed and context, 422 for
                 what a session cannot have, 429 for one too many.
         """
-        text = _checked(agent, hyperparameters, seed)
+        text, seed = _checked(agent, hyperparameters, seed)
         try:
             self.task.member(context)
         except ArchGymError as error:
@@ -148,6 +151,15 @@ class Sessions:
         if not secrets.compare_digest(hashed(token), expected) or session is None:
             raise Refused(404, "expected the id and the token of a session, got others; POST /sessions")
         return session
+
+    def find(self, agent: str, seed: int, context: str | None = None) -> Session | None:
+        """The session of an agent without hyperparameters, for callers in this process; None without one."""
+        wanted = (agent, "{}", json.dumps(context), seed)
+        for session in list(self._all.values()):
+            row = session.row
+            if (row.agent, row.hyperparameters, row.context, row.seed) == wanted:
+                return session
+        return None
 
     def _add(self, session: Session) -> None:
         row = session.row
@@ -211,6 +223,11 @@ class Session:
     def left(self) -> int | None:
         """Samples left; None for no limit."""
         return None if self.budget is None else self.budget - self.samples
+
+    @property
+    def evaluator(self) -> Evaluator:
+        """The task with this session's ledger, to be read; only `evaluate` adds to it."""
+        return self._load()
 
     def unload(self) -> None:
         """Leave memory, unless it is at work; the journal has everything."""
@@ -515,28 +532,39 @@ def _second(agent: str, seed: int) -> Refused:
     )
 
 
-def _checked(agent: Any, hyperparameters: Any, seed: Any) -> str:
-    """The hyperparameters of a new session as JSON text.
+def _checked(agent: Any, hyperparameters: Any, seed: Any) -> tuple[str, int | None]:
+    """The hyperparameters of a new session as JSON text, and its seed.
 
     Raises:
         Refused: a name, hyperparameters or a seed that a session cannot have.
     """
-    if not isinstance(agent, str) or not 0 < len(agent) <= LONGEST_NAME or not is_printable(agent):
-        raise Refused(422, f"expected agent as 1 to {LONGEST_NAME} printable characters, got {shown(agent)}")
+    if not isinstance(agent, str) or not re.fullmatch(AGENT, agent) or len(agent) > LONGEST_NAME:
+        raise Refused(
+            422, f"expected agent as 1 to {LONGEST_NAME} printable ASCII characters, got {shown(agent)}"
+        )
     if not isinstance(hyperparameters, (Mapping, type(None))):
         raise Refused(422, f"expected hyperparameters as an object, got {shown(hyperparameters)}")
+    if type(seed) is float and seed.is_integer():
+        seed = int(seed)  # JSON does not tell 1.0 from 1
     if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < SEEDS):
         raise Refused(422, f"expected seed as a whole number from 0 to 2^53 - 1, or null, got {shown(seed)}")
     try:
         text = json.dumps(dict(hyperparameters or {}), sort_keys=True, allow_nan=False, ensure_ascii=False)
     except (TypeError, ValueError, RecursionError):
         raise Refused(422, "expected hyperparameters as JSON of finite numbers, got others") from None
+    if not _shallow(hyperparameters, DEEPEST):
+        raise Refused(422, f"expected hyperparameters nested at most {DEEPEST} deep, got deeper ones")
     if len(text) > LONGEST_HYPERPARAMETERS or not is_unicode(text):
         raise Refused(
             422,
             f"expected hyperparameters of at most {LONGEST_HYPERPARAMETERS:,} characters, got {len(text):,}",
         )
-    return text
+    return text, seed
+
+
+def _shallow(value: Any, levels: int) -> bool:
+    items = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
+    return not items or (levels > 0 and all(_shallow(item, levels - 1) for item in items))
 
 
 def _between(failures: Sequence[Any], start: int, stop: int) -> list[Any]:

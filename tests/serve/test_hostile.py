@@ -75,11 +75,24 @@ def test_any_json_gets_an_answer_that_says_nothing_of_the_server(service, benchm
     client = benchmark("serving").Client(port)
 
     @settings(max_examples=300, suppress_health_check=list(HealthCheck), database=None)
-    @given(document=documents, query=queries, place=st.integers(0, 5), who=st.integers(0, 4), key=st.text(max_size=9))
+    @given(
+        document=documents,
+        query=queries,
+        place=st.integers(0, 5),
+        who=st.integers(0, 4),
+        key=st.text(max_size=9),
+    )
     def one(document, query, place, who, key):
         mine = f"/sessions/{sessions[0]['session']}"
         tail = "&".join(f"{name}={value}" for name, value in query.items()).replace(" ", "+")
-        route = ["/sessions", f"{mine}/evaluate", f"{mine}/evaluate", f"{mine}/history?{tail}", mine, "/task"][place]
+        route = [
+            "/sessions",
+            f"{mine}/evaluate",
+            f"{mine}/evaluate",
+            f"{mine}/history?{tail}",
+            mine,
+            "/task",
+        ][place]
         token = TOKEN if place in (0, 5) and who else sessions[who == 1]["token"]
         headers = {"Idempotency-Key": key} if key.isprintable() and key.isascii() and who == 2 else {}
         data = json.dumps(document).encode()
@@ -117,7 +130,9 @@ def test_one_key_sent_at_once_counts_once_and_one_seed_opens_once(service, bench
 
     def same(number):
         with serving.Client(port) as client:
-            return client.ask("POST", f"/sessions/{mine['session']}/evaluate", rows, mine["token"], "the key").body
+            return client.ask(
+                "POST", f"/sessions/{mine['session']}/evaluate", rows, mine["token"], "the key"
+            ).body
 
     assert len(set(at_once(8, same))) == 1
     with serving.Client(port) as client:
@@ -136,7 +151,11 @@ def test_connections_that_never_finish_a_request_keep_nobody_out(service, benchm
     held = []
     for number in range(60):
         held.append(socket.create_connection(("127.0.0.1", port)))
-        parts = [b"", b"POST /sess", b"POST /sessions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9\r\n\r\n{"]
+        parts = [
+            b"",
+            b"POST /sess",
+            b"POST /sessions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9\r\n\r\n{",
+        ]
         held[-1].sendall(parts[number % 3])
     with benchmark("serving").Client(port) as client:
         said = client.ask("GET", f"/sessions/{mine['session']}", token=mine["token"])
