@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 FILE = "sessions.sqlite"
 LOADED = 1000  # sessions in memory
+LOADED_SAMPLES = 2**24  # samples of them, beyond the session in use: some 1.5 GB
 LONGEST_NAME = 200  # characters of an agent's name
 AGENT = "[!-~]([ -~]*[!-~])?"  # such names
 LONGEST_HYPERPARAMETERS = 65_536  # characters as JSON
@@ -72,6 +73,8 @@ class Sessions:
         self._taken: dict[tuple[str, str, str], set[int]] = {}
         self._next: dict[tuple[str, str, str], int] = {}  # no seed below it is free
         self._loaded: OrderedDict[str, Session] = OrderedDict()
+        self._counted: dict[str, int] = {}  # samples of each of them when it was last used
+        self._samples = 0  # their sum
         with ExitStack() as stack:
             stack.enter_context(self.store.locked())
             self.journal = Journal(self.store.folder / FILE, task.identity())
@@ -164,12 +167,17 @@ class Sessions:
         self._taken.setdefault((row.agent, row.hyperparameters, row.context), set()).add(row.seed)
 
     def loaded(self, session: Session) -> None:
-        """Note that a session is used; the one that was not used for longest leaves memory."""
+        """Note that a session is used; those that were not used for longest leave memory."""
+        leaving = []
         with self._lock:
+            self._samples += session.samples - self._counted.get(session.id, 0)
+            self._counted[session.id] = session.samples
             self._loaded[session.id] = session
             self._loaded.move_to_end(session.id)
-            oldest = self._loaded.popitem(last=False)[1] if len(self._loaded) > LOADED else None
-        if oldest is not None:
+            while len(self._loaded) > LOADED or (self._samples > LOADED_SAMPLES and len(self._loaded) > 1):
+                leaving.append(self._loaded.popitem(last=False)[1])
+                self._samples -= self._counted.pop(leaving[-1].id)
+        for oldest in leaving:
             oldest.unload()
 
 

@@ -14,8 +14,6 @@ pytest.importorskip("fastapi")
 
 from archgym.serve.task import ServedTask
 
-pytest_plugins = ["serve_fixtures"]
-
 ENV = "archgym/NasCell-v0"  # which has report-only metrics
 WIDTH = 6
 TOKEN = "a-token-of-the-server"

@@ -6,8 +6,6 @@ import sys
 
 import pytest
 
-pytest_plugins = ["serve_fixtures"]
-
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
 
 

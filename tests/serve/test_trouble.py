@@ -14,10 +14,9 @@ import pytest
 pytest.importorskip("fastapi")
 
 from archgym.serve import server
+from archgym.serve import sessions as sessions_module
 from archgym.serve.sessions import Sessions
 from archgym.serve.task import ServedTask
-
-pytest_plugins = ["serve_fixtures"]
 
 ENV = "archgym/NasCell-v0"
 ROWS = {"indices": [[0, 1, 2, 3, 4, 0]] * 20}
@@ -124,3 +123,15 @@ def test_large_budgets_take_no_memory_before_they_are_spent(tmp_path):
     tracemalloc.stop()
     sessions.close()
     assert peak < 100 * 50_000
+
+
+def test_sessions_with_many_samples_leave_memory_for_others(tmp_path, monkeypatch):
+    monkeypatch.setattr(sessions_module, "LOADED_SAMPLES", 100)
+    sessions = Sessions(ServedTask(ENV, budget=1000), tmp_path)
+    opened = [sessions.create() for _ in range(3)]
+    for round_ in (1, 2, 3):
+        for each in opened:
+            each.evaluate(ROWS["indices"] * 3)
+            assert sum(other._evaluator is not None for other in opened) < 3  # counted at its start
+            assert each.summary()["samples"] == 60 * round_
+    sessions.close()
