@@ -37,7 +37,7 @@ def tokens_in(text: str) -> int:
 
 
 def report(ledger: Ledger, tokens: int = 1000, *, reason_as: Callable[[str], str] = one_line) -> str:
-    """The best and the latest samples, as many as the limit allows, and why others failed.
+    """The best and the latest samples within a limit, and why others failed.
 
     Args:
         ledger: ledger of an environment.
@@ -45,7 +45,7 @@ def report(ledger: Ledger, tokens: int = 1000, *, reason_as: Callable[[str], str
         reason_as: function that makes a failure's reason fit to show.
 
     Returns:
-        Lines: numbers of samples; names of the columns; rows as JSON lists, best first (distinct designs) and
+        Lines: numbers of samples; names of columns; rows as JSON lists, best first (distinct designs) and
         then the latest ones; failures by their reason. Infeasible designs have null for their metrics,
         inactive parameters for their value.
 
