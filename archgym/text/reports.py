@@ -1,8 +1,8 @@
 """The samples of a ledger for a language model, within a limit of tokens.
 
-Tokens are counted without a tokenizer, so that the limit holds for any: one for every three letters of a word
-or part of them, one for every other byte of UTF-8 (digits, marks and spaces). Tokenizers in use join spaces
-with words and most make one token of several digits, so that they count fewer.
+Tokens are counted without a tokenizer: one for every three letters of a word or part of them, one for every
+other byte of UTF-8 (digits, marks and spaces). Tokenizers in use join spaces with words, and several digits
+or marks, so that they count fewer in such text; one that splits names into single letters counts more.
 """
 
 from __future__ import annotations
