@@ -1,5 +1,7 @@
 """Callbacks of a search: they see every sample, change no row, and nothing that goes wrong in one loses a result."""
 
+# ruff: noqa: NPY002
+
 from __future__ import annotations
 
 import copy
@@ -176,13 +178,13 @@ def test_a_search_without_callbacks_has_no_listener_and_a_copied_environment_is_
 
 
 def test_what_is_no_callback_is_refused():
-    with pytest.raises(ArchGymError, match="instances of archgym.callbacks.Callback"):
+    with pytest.raises(ArchGymError, match="expected callbacks as instances"):
         archgym.search(ENV, "random", budget=8, callbacks=[print])
     with pytest.raises(ArchGymError, match="did you mean 'tensorboard'"):
         make_callback("tensorbord=here")
     with pytest.raises(ArchGymError, match="write NAME=VALUE"):
         make_callback("tensorboard")
-    with pytest.raises(ArchGymError, match="subclass of archgym.callbacks.Callback"):
+    with pytest.raises(ArchGymError, match="expected a subclass"):
         make_callback("builtins:dict")
     assert isinstance(make_callback("test_callbacks:Recorder"), Callback)
 
