@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _REASONS = 3  # that are shown
 _REASON = 200  # characters
 _LEAST_WIDTH = 20
+_LEAST_ROWS = 9  # of the table, with its remark on columns
 
 
 def watch(
@@ -69,7 +70,7 @@ def _follow_on_screen(watched: StudyWatch, console: Console, interval: float) ->
             while look is None or not look.finished:
                 start = time.monotonic()
                 look = watched.look(limit_s=interval)
-                live.update(_Screen(look), refresh=True)
+                live.update(Screen(look), refresh=True)
                 if look.unread == 0:
                     while time.monotonic() - start < interval and watched.find_optimum():
                         pass
@@ -93,7 +94,7 @@ def _follow_in_lines(watched: StudyWatch, console: Console, interval: float) -> 
 
 
 def _print(console: Console, look: Look) -> None:
-    console.print(_Screen(look, whole=True))
+    console.print(Screen(look, whole=True))
 
 
 def _best_in_words(look: Look) -> list[str]:
@@ -129,7 +130,7 @@ def _state(look: Look) -> str:
     return f"{who}{newest}"
 
 
-class _Screen:
+class Screen:
     """The table of a look, cut to the rows of the terminal unless it is `whole`."""
 
     def __init__(self, look: Look, whole: bool = False):
@@ -143,8 +144,12 @@ class _Screen:
         remarks = [*_counts(look), *_rates(look), *([f"{100 * share:.0f} %"] if look.total else [])]
         room = None
         if not self._whole:
-            used = sum(len(list(part.lines(width))) for part in (*head, *foot))
-            room = max(console.height - used - len(foot) - 3, 1)
+            heights = [len(list(part.lines(width))) for part in (*head, *foot)]
+            room = console.height - sum(heights) - len(foot) - 3
+            if room < _LEAST_ROWS:  # a table says more than a title, and than reasons
+                room, head = room + heights[0], []
+            if room < _LEAST_ROWS and foot:
+                room, foot = room + heights[1] + 1, []
         yield from head
         yield progress_line(share, remarks, width)
         yield ""
