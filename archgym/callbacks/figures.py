@@ -49,14 +49,15 @@ class Reader:
             values = ledger.column("values")[start + row].tolist()
             self._best = float(best[row])
             found = {METRIC + name: value for name, value in zip(self._metrics, values, strict=True)}
-            yield Point(start + row + 1, {BEST: self._best, **_finite(found)})
+            yield Point(start + row + 1, {BEST: self._best, **finite(found)})
         newest = {REWARD: float(reward[-1])}
         if self._best > -np.inf:
             newest[BEST] = self._best
-        yield Point(stop, _finite(newest))
+        yield Point(stop, finite(newest))
 
 
-def _finite(figures: Mapping[str, float]) -> dict[str, float]:
+def finite(figures: Mapping[str, float]) -> dict[str, float]:
+    """The figures that are numbers."""
     return {name: value for name, value in figures.items() if np.isfinite(value)}
 
 

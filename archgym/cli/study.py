@@ -301,22 +301,59 @@ def violations(folder: Folder) -> None:
 @app.command()
 def export(
     folder: Folder,
-    out: Annotated[Path, typer.Option(metavar="FILE", help="Table to write, .parquet or .csv.")] = Path(
-        "runs.parquet"
-    ),
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Table to write, .parquet or .csv.",
+            show_default="runs.parquet, without another option",
+        ),
+    ] = None,
+    tensorboard: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Event files to write, a folder per run.")
+    ] = None,
+    optuna: Annotated[
+        str | None,
+        typer.Option(
+            metavar="STORAGE",
+            help="Optuna storage to write, such as sqlite:///study.db, or the path of a journal file.",
+        ),
+    ] = None,
+    trials: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Trials of each task and agent, with --optuna.")
+    ] = 1000,
 ) -> None:
     """Write the stored rows of all runs as one table, with environment, agent, hyperparameters and seed as
-    columns.
+    columns; or for TensorBoard, or as trials for optuna-dashboard.
 
     archgym study export results/mine --out runs.parquet
     """
     from archgym.files.paths import write_atomically
     from archgym.study.export import StudyRows
 
-    out = check_file("--out", out, ".parquet", ".csv")
-    rows = StudyRows(_runs_of(folder))
-    write_atomically(out, rows.write_parquet if out.suffix == ".parquet" else rows.write_csv)
-    stdout().print(f"{rows.rows:,} rows of {rows.runs:,} runs in {out}")
+    store = _runs_of(folder)
+    if tensorboard is None and optuna is None:
+        out = out or Path("runs.parquet")
+    if out is not None:
+        out = check_file("--out", out, ".parquet", ".csv")
+        rows = StudyRows(store)
+        write_atomically(out, rows.write_parquet if out.suffix == ".parquet" else rows.write_csv)
+        stdout().print(f"{rows.rows:,} rows of {rows.runs:,} runs in {out}")
+    if tensorboard is not None:
+        from archgym.study.events import write_events
+
+        with progress_bar() as progress:
+            runs = write_events(store, tensorboard, progress)
+        stdout().print(f"{runs:,} runs in {tensorboard}")
+    if optuna is not None:
+        from archgym.study.trials import StudyTrials
+
+        with progress_bar() as progress:
+            found = StudyTrials(store, trials).write(optuna, progress)
+        stdout().print(
+            f"{found.trials:,} trials from {found.runs:,} of {found.of_runs:,} finished runs in "
+            f"{found.studies:,} Optuna studies in {optuna}"
+        )
 
 
 @app.command()

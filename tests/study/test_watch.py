@@ -253,14 +253,14 @@ def test_without_a_terminal_there_is_a_line_at_every_look_and_ctrl_c_ends_with_1
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         lines = [process.stdout.readline() for _ in range(2)]
         process.send_signal(signal.SIGINT)
-        rest, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=60)
     assert all("15/16 runs" in line and "7 failed" in line for line in lines), lines
     assert process.returncode == 130 and "the study goes on" in errors and "Traceback" not in errors
 
 
 def many(tasks: int, agents: int) -> Look:
     groups = {
-        (f"task-{t}", f"agent-{a}"): Group(20, 10 if t else 20, 0 if t else 0, 5.0, -1.5 + a / 10)
+        (f"task-{t}", f"agent-{a}"): Group(20, 10 if t else 20, 0, 5.0, -1.5 + a / 10)
         for t in range(tasks)
         for a in range(agents)
     }
