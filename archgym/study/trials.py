@@ -3,8 +3,8 @@
     Optuna study     "<task>, <agent>": an agent on a task, its reward maximised; each metric of a front,
                      where the task has one, in its own direction
     trial            a stored row, in the order of samples: the best value after n trials rises as in the runs
-    parameters       those that are active; distributions of `archgym.space.conversion.to_optuna`, values that
-                     Optuna does not take as text
+    parameters       those that are active; distributions of `to_optuna` (reals without a step), values
+                     that Optuna does not take as text
     state            FAIL where infeasible
     constraints      metric - limit (or limit - metric): above 0 where violated
     user attributes  run, seed, sample, hyperparameters ("agent.<name>") and metrics
@@ -36,7 +36,7 @@ from archgym.files.columns import read_designs
 from archgym.objective import AtMost, Objective
 from archgym.progress import Progress, silent
 from archgym.simulator import Metric
-from archgym.space import Array, DesignSpace
+from archgym.space import Array, DesignSpace, Real
 from archgym.space.conversion import to_optuna
 from archgym.study.store import Store, Stored
 from archgym.task import Specification
@@ -115,9 +115,10 @@ class StudyTrials:
         names = set(optuna.get_all_study_names(target.storage))
         if taken := names & self._groups.keys():
             raise ArchGymError(f"{storage} has a study named {min(taken)!r} already; give another storage")
+        tasks = {title: _Task(members[0].specification) for title, members in self._groups.items()}
         trials = runs = 0
         for n, (title, members) in enumerate(sorted(self._groups.items())):
-            task = _Task(members[0].specification)
+            task = tasks[title]
             study = optuna.create_study(storage=target.storage, study_name=title, directions=task.directions)
             study.set_metric_names(task.names)
             for name, value in task.attributes.items():
@@ -186,7 +187,7 @@ class _Task:
             ) from error
         self.front = [metric for name in run.env.front for metric in self.metrics if metric.name == name]
         self.attributes = {"env": run.env.id, "agent": run.agent.name, "objective": self.objective.to_dict()}
-        self._values = [[_taken(value) for value in parameter.plain] for parameter in self.space]
+        self._values = [_distinct(parameter.plain) for parameter in self.space]
         self._distributions = _distributions(self.space, self._values)
 
     @property
@@ -265,17 +266,27 @@ def _taken(value: Any) -> Any:
     return value if isinstance(value, _SIMPLE) else str(value)
 
 
+def _distinct(values: Sequence[Any]) -> list[Any]:
+    """Values as Optuna takes them; with their position where two have one text."""
+    taken = [_taken(value) for value in values]
+    return taken if len(set(taken)) == len(taken) else [f"{i}: {value}" for i, value in enumerate(values)]
+
+
 def _distributions(space: DesignSpace, values: Sequence[Sequence[Any]]) -> list[BaseDistribution]:
-    """Optuna's distribution of each parameter."""
-    from optuna.distributions import CategoricalDistribution
+    """Optuna's distribution of each parameter: real ones without a step, of which Optuna would round the
+    upper end down.
+    """
+    from optuna.distributions import CategoricalDistribution, FloatDistribution
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of values that Optuna cannot store
-        found = list(to_optuna(space).values())
-    return [
-        CategoricalDistribution(taken) if isinstance(each, CategoricalDistribution) else each
-        for each, taken in zip(found, values, strict=True)
-    ]
+        found = to_optuna(space)
+    for parameter, taken in zip(space, values, strict=True):
+        if isinstance(parameter, Real):
+            found[parameter.name] = FloatDistribution(min(taken), max(taken), log=parameter.log)
+        elif isinstance(found[parameter.name], CategoricalDistribution):
+            found[parameter.name] = CategoricalDistribution(taken)
+    return list(found.values())
 
 
 def _started(run: Stored) -> datetime.datetime:
