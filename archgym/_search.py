@@ -507,6 +507,7 @@ def specified(
     specification: Mapping[str, Any],
     cache: str | os.PathLike[str] | None = None,
     env_kwargs: Mapping[str, Any] | None = None,
+    callbacks: Sequence[Callback] | None = None,
 ) -> Search:
     """The search that a specification describes, not yet run; whether the agent is of the same version is for
     the caller to check.
@@ -531,6 +532,7 @@ def specified(
         cache=cache,
         front=run.env.front or None,
         start=np.array(run.start, np.int64) if run.start else None,
+        callbacks=callbacks,
     )
 
 

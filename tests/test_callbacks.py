@@ -9,6 +9,7 @@ import pickle
 import random
 import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -289,6 +290,39 @@ def test_a_logger_without_its_package_names_the_extra(monkeypatch, tmp_path, mod
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(MissingDependency, match=rf"archgym\[{extra}\]"):
         archgym.search(ENV, "random", budget=8, callbacks=[make_callback(text.format(tmp_path / "logs"))])
+
+
+@pytest.mark.parametrize("executor", ["inline", "local"])
+def test_every_run_of_a_study_is_logged_and_has_the_same_rows(tmp_path, monkeypatch, executor, rows):
+    pytest.importorskip("tensorboard")
+    monkeypatch.syspath_prepend(str(Path(__file__).parent / "study"))
+    from study_texts import study_text
+
+    from archgym.study.design import Study
+    from archgym.study.runner import run_study
+    from archgym.study.store import Store
+
+    study = Study(study_text(f'id = "{ENV}"', budget=20, configurations=1, seeds=1))
+    log = [f"tensorboard={tmp_path / 'logs'}"]
+    run_study(study, Store(tmp_path / "logged"), executor=executor, workers=1, log=log)
+    run_study(study, Store(tmp_path / "plain"), executor="inline")
+    assert {path.name for path in (tmp_path / "logs").iterdir()} == {
+        "Softmax-v0-random-0",
+        "Softmax-v0-genetic-0",
+    }
+    assert events(tmp_path / "logs" / "Softmax-v0-genetic-0").Scalars("reward/best")[-1].step == 20
+    logged, alone = rows(tmp_path / "logged"), rows(tmp_path / "plain")
+    assert logged.keys() == alone.keys() and all(logged[id_].equals(alone[id_]) for id_ in alone)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ArchGymError, match="TensorBoard cannot start: cannot write"):
+        run_study(
+            study,
+            Store(tmp_path / "none"),
+            executor=executor,
+            workers=1,
+            log=[f"tensorboard={tmp_path / 'file'}"],
+        )
+    assert not Store(tmp_path / "none").read()
 
 
 def test_search_logs_by_name(tmp_path):

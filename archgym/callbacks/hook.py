@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from archgym.callbacks.base import Callback, Watched
-from archgym.errors import ArchGymError, reason_of
+from archgym.errors import ArchGymError, MissingDependency, reason_of
 from archgym.values import identity_of
 
 _REST = 19  # seconds without a call for each second of one
@@ -52,14 +52,21 @@ class Hook:
         """Call the callbacks' `on_start`, and `on_step` until the end.
 
         Raises:
-            Exception: an error in `on_start`.
+            CannotStart: an error in `on_start`, with its message.
+            MissingDependency: a callback's package is not installed.
         """
         if not self._callbacks:
             yield
             return
         for place, callback in enumerate(self._callbacks):
-            with self._apart(callback):
-                callback.on_start(self._search)
+            try:
+                with self._apart(callback):
+                    callback.on_start(self._search)
+            except (MissingDependency, _Sampled):
+                raise
+            except Exception as error:
+                name = identity_of(type(callback))
+                raise CannotStart(f"the callback {name} cannot start: {reason_of(error)}") from error
             self._started.append(callback)
             self._due[place] = 0.0
         ledger = self._search.ledger
@@ -132,6 +139,10 @@ class Hook:
                 f"{reason_of(error)}",
                 stacklevel=2,
             )
+
+
+class CannotStart(ArchGymError):
+    """A callback raised in `on_start`; nothing was simulated."""
 
 
 class _Sampled(ArchGymError):

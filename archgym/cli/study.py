@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import ExitStack, nullcontext
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from archgym.callbacks.named import make_callback
 from archgym.cli.options import check_file
 from archgym.cli.screen import end_interrupted, fact_sheet, heading, new_table, say, stdout
 from archgym.errors import ArchGymError
@@ -95,6 +97,13 @@ def run(
     executor: Executor = "local",
     out: Out = None,
     retry_failed: RetryFailed = False,
+    log: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=TEXT",
+            help="Logger of every run (repeatable), such as tensorboard=FOLDER, or module:Class.",
+        ),
+    ] = None,
 ) -> None:
     """Run the missing runs of a study; the same command resumes it.
 
@@ -105,7 +114,9 @@ def run(
 
     study = Study.read(file)
     store = Store(out or default_folder(study))
-    watched_run(study, store, workers, executor, retry_failed)
+    for text in log or ():
+        make_callback(text)  # a wrong name is refused before the first run
+    watched_run(study, store, workers, executor, retry_failed, log or ())
 
 
 def default_folder(study: Study) -> Path:
@@ -114,7 +125,14 @@ def default_folder(study: Study) -> Path:
     return Path("results") / plain
 
 
-def watched_run(study: Study, store: Store, workers: int | None, executor: str, retry_failed: bool) -> None:
+def watched_run(
+    study: Study,
+    store: Store,
+    workers: int | None,
+    executor: str,
+    retry_failed: bool,
+    log: Sequence[str] = (),
+) -> None:
     """Run a study under a live view on stderr, and print on stdout how it ended.
 
     Raises:
@@ -135,7 +153,13 @@ def watched_run(study: Study, store: Store, workers: int | None, executor: str, 
 
         try:
             run_study(
-                study, store, workers=workers, executor=executor, retry_failed=retry_failed, watch=watch
+                study,
+                store,
+                workers=workers,
+                executor=executor,
+                retry_failed=retry_failed,
+                watch=watch,
+                log=log,
             )
         except KeyboardInterrupt:
             view.close()
