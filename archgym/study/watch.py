@@ -1,8 +1,9 @@
 """A study's folder seen from outside its runner: counts, rates, best rewards and failures, at any time.
 
 Nothing is written or locked, and nothing is asked from the operating system but lists, times and contents of
-files, so that folders of other machines can be watched. A file is read once, and again where its time, size
-or inode has changed; a folder is listed again where its time has changed, and every minute.
+files, so that folders of other machines can be watched. A folder is listed again where its time has changed;
+a file is read once, and again where its inode has changed, or, which is looked at every minute, its time or
+size.
 
     rate        = runs stored in the window / its seconds; the window is the last five minutes, or since the
                   twentieth newest run, but not before the runner's start (time of study.toml)
@@ -249,17 +250,20 @@ class StudyWatch:
     def _list(self, folder: Path, now: float) -> Iterator[tuple[str, tuple[int, int, int]]]:
         """Every file of runs below a folder, with its stamp; no link is followed."""
         changed = os.stat(folder).st_mtime_ns
-        before = self._listed.get(str(folder))
-        if before is not None and before[0] == changed and now - before[1] < _LIST_AGAIN_S:
-            found, since = before[2], before[1]
-        else:
-            found, since = {}, now
+        time_then, since, found = self._listed.get(str(folder), (-1, -float("inf"), {}))
+        fresh = now - since >= _LIST_AGAIN_S
+        if fresh or time_then != changed:
+            known, found = {} if fresh else found, {}
+            since = now if fresh else since
             with os.scandir(folder) as entries:
                 for entry in entries:
+                    if entry.path in known and known[entry.path][2] == entry.inode():
+                        found[entry.path] = known[entry.path]
+                        continue
                     with suppress(FileNotFoundError):
                         info = entry.stat(follow_symlinks=False)
                         if stat.S_ISDIR(info.st_mode):
-                            found[entry.path] = (-1, -1, -1)
+                            found[entry.path] = (-1, -1, info.st_ino)
                         elif is_run_file(entry.name) and stat.S_ISREG(info.st_mode):
                             found[entry.path] = _stamp(info)
             # a file that is written in the same tick of the folder's clock would not change its time
