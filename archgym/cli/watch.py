@@ -88,7 +88,13 @@ def _follow_in_lines(watched: StudyWatch, console: Console, interval: float) -> 
         look = watched.look()
         if look.finished:
             return look
-        parts = [time.strftime("%H:%M:%S"), *_counts(look), *_rates(look), *_best_in_words(look)]
+        parts = [
+            time.strftime("%H:%M:%S"),
+            *_counts(look),
+            *_left(look),
+            *_rates(look),
+            *_best_in_words(look),
+        ]
         print(", ".join(parts), flush=True)
         time.sleep(interval)
 
@@ -108,13 +114,16 @@ def _counts(look: Look) -> list[str]:
     return [runs, *reading, *([f"{look.failed:,} failed"] if look.failed else [])]
 
 
+def _left(look: Look) -> list[str]:
+    return [f"{duration(round(look.left_s))} left"] if look.left and look.left_s is not None else []
+
+
 def _rates(look: Look) -> list[str]:
     if look.runs_per_s <= 0:
-        return ["no run lately"]
+        return []
     often = look.runs_per_s >= 0.1
     runs = f"{_rate(look.runs_per_s)} runs/s" if often else f"{_rate(3600 * look.runs_per_s)} runs/h"
-    left = [f"{duration(round(look.left_s))} left"] if look.left and look.left_s is not None else []
-    return [*left, runs, f"{_rate(look.samples_per_s)} samples/s"]
+    return [runs, f"{_rate(look.samples_per_s)} samples/s"]
 
 
 def _rate(value: float) -> str:
@@ -122,12 +131,14 @@ def _rate(value: float) -> str:
 
 
 def _state(look: Look) -> str:
-    """Who is at work, and when the newest run came."""
-    newest = "" if look.newest_s is None else f"; newest run {duration(round(look.newest_s))} ago"
-    if look.runner:
-        return f"a runner is at work{newest}"
-    who = "no runner on this machine" if look.runner is False else "runners cannot be seen here"
-    return f"{who}{newest}"
+    """Who is at work, how fast, and when the newest run came."""
+    who = {
+        True: "a runner is at work",
+        False: "no runner on this machine",
+        None: "runners cannot be seen here",
+    }
+    newest = [] if look.newest_s is None else [f"newest run {duration(round(look.newest_s))} ago"]
+    return "; ".join([who[look.runner], *_rates(look), *newest])
 
 
 class Screen:
@@ -141,7 +152,7 @@ class Screen:
         head: list[Lines] = [Heading(look.name, _state(look))]
         foot = list(self._foot(look))
         share = 0.0 if not look.total else (look.done + look.failed) / look.total
-        remarks = [*_counts(look), *_rates(look), *([f"{100 * share:.0f} %"] if look.total else [])]
+        remarks = [*_counts(look), *_left(look), *([f"{100 * share:.0f} %"] if look.total else [])]
         room = None
         if not self._whole:
             heights = [len(list(part.lines(width))) for part in (*head, *foot)]
@@ -203,7 +214,7 @@ def _of_agents(look: Look) -> Table:
     best, last = look.best(), None
     for (task, agent), group in look.groups.items():
         mean = f"{group.seconds / group.done:.3g}" if group.done else ""
-        style = "green" if best.get(task, (None, ""))[1] == agent else ""
+        style = "green" if group.best is not None and group.best == best[task][0] else ""
         table.add_row(
             task if task != last else "",
             agent,

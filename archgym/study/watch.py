@@ -120,7 +120,9 @@ class Look:
     @property
     def left_s(self) -> float | None:
         """Seconds until the last run at the present rate; None where that is not known."""
-        return self.left / self.runs_per_s if self.left is not None and self.runs_per_s > 0 else None
+        if self.left is None or self.runs_per_s <= 0:
+            return None
+        return max(self.left - self.unread, 0) / self.runs_per_s  # files have a run each, but compacted ones
 
     @property
     def finished(self) -> bool:
