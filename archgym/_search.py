@@ -21,6 +21,8 @@ import gymnasium
 import numpy as np
 
 from archgym.agent import Agent
+from archgym.callbacks.base import Callback
+from archgym.callbacks.hook import Hook
 from archgym.contexts.policy import Policy
 from archgym.env import ArchVectorEnv
 from archgym.errors import ArchGymError, BudgetExhausted, reason_of, whole
@@ -33,11 +35,13 @@ from archgym.ledger import Charge, Failure, Ledger
 from archgym.objective import clipping
 from archgym.optimum import Optimum, known_optimum
 from archgym.pareto import Front, check_front, find_front
-from archgym.registry import get_agent, get_task, list_agents
+from archgym.registry import agent_name as agent_name
+from archgym.registry import get_task
+from archgym.registry import make_any_agent as make_any_agent
 from archgym.simulator import Metric, Simulator
 from archgym.space import Array, DesignSpace, Indices
 from archgym.task import AgentSpecification, EnvSpecification, Specification
-from archgym.values import identity_of, read_arguments, settle, write
+from archgym.values import read_arguments, settle, write
 from archgym.version import __version__
 from archgym.words import shown
 from archgym.wrappers import VectorObjective, vector
@@ -190,6 +194,7 @@ class Search:
         cache: str | os.PathLike[str] | None = None,
         front: Sequence[str] | None = None,
         start: Start | None = None,
+        callbacks: Sequence[Callback] | None = None,
     ):
         if budget is None and cost_budget is None:
             raise ArchGymError("expected a budget of samples, or a cost_budget, got neither; give one")
@@ -251,6 +256,7 @@ class Search:
         self.specification: dict[str, Any] = json.loads(json.dumps(specification.to_dict(), default=write))
         if cache is not None:
             self.env.evaluator.remember(cache)
+        self.callbacks = Hook(callbacks, self)
         self._incumbents: tuple[Incumbent, ...] = ()
         self._optimum: Optimum | None = None
         self._bound: float | None = None
@@ -272,9 +278,13 @@ class Search:
             self.spend()
             if not self.env.simulator.deterministic and self.env.contexts is None:
                 self._incumbents = measure_again(self.env.evaluator)
-            return self.result()
+            found = self.result()
+            self.callbacks.end(found)
+            return found
         except BaseException as error:
             self._hand_over(error)
+            with suppress(ArchGymError):
+                self.callbacks.end(getattr(error, "partial", None))
             raise
         finally:
             self.env.close()
@@ -303,7 +313,7 @@ class Search:
             self.ledger.budget,
             self.ledger.cost_budget,
         )  # before the agent could change them
-        with suppress(BudgetExhausted):
+        with self.callbacks.following(), suppress(BudgetExhausted):
             start = {} if self.start is None else {"start": self.start}
             self.agent.search(env, budget=self.budget, seed=self.seed, **start)
         agent, samples = agent_name(self.agent), self.ledger.samples
@@ -420,6 +430,7 @@ def search(
     cache: str | os.PathLike[str] | None = None,
     front: Sequence[str] | None = None,
     start: Start | None = None,
+    callbacks: Sequence[Callback] | None = None,
 ) -> SearchResult:
     """Search a design space.
 
@@ -441,6 +452,7 @@ def search(
             found either way.
         start: designs to evaluate first, as samples that the agent learns from: mappings of parameters and
             values, indices [K, P], or a `Policy`, which proposes five for this task.
+        callbacks: told of the search while it runs, without an effect on its rows (`archgym.callbacks`).
 
     Raises:
         ArchGymError: an unknown environment, agent, argument or hyperparameter (with the nearest names), or a
@@ -464,6 +476,7 @@ def search(
         cache=cache,
         front=front,
         start=start,
+        callbacks=callbacks,
     ).run()
 
 
@@ -497,6 +510,7 @@ def specified(
     specification: Mapping[str, Any],
     cache: str | os.PathLike[str] | None = None,
     env_kwargs: Mapping[str, Any] | None = None,
+    callbacks: Sequence[Callback] | None = None,
 ) -> Search:
     """The search that a specification describes, not yet run; whether the agent is of the same version is for
     the caller to check.
@@ -521,6 +535,7 @@ def specified(
         cache=cache,
         front=run.env.front or None,
         start=np.array(run.start, np.int64) if run.start else None,
+        callbacks=callbacks,
     )
 
 
@@ -550,29 +565,6 @@ def _columns(history: Mapping[str, Array], metrics: Sequence[Metric]) -> Array:
     return np.stack([history[metric.name][history["valid"]] for metric in metrics], axis=1)
 
 
-def make_any_agent(agent: str | Agent | type[Agent], hyperparameters: Mapping[str, Any]) -> Agent:
-    """An agent by registered name, "module:Class" or class, with hyperparameters; or the one given."""
-    if isinstance(agent, Agent):
-        if hyperparameters:
-            raise ArchGymError(
-                "expected no agent_kwargs beside an agent that is made already; pass its name or class, or "
-                "leave agent_kwargs out"
-            )
-        return agent
-    if isinstance(agent, str):
-        if ":" in agent and agent not in list_agents():
-            from archgym.registry import load
-
-            agent = load(agent)
-        else:
-            agent = get_agent(agent)
-    if not (isinstance(agent, type) and issubclass(agent, Agent)) or inspect.isabstract(agent):
-        raise ArchGymError(
-            f"expected an agent's name, a subclass of archgym.Agent, or an instance of one, got {agent!r}"
-        )
-    return agent(**hyperparameters)
-
-
 def _first_designs(start: Start, agent: Agent, evaluator: Evaluator) -> Indices:
     """The designs that a search starts from: int64 [K, P]."""
     if "start" not in inspect.signature(agent.search).parameters:
@@ -588,14 +580,6 @@ def _first_designs(start: Start, agent: Agent, evaluator: Evaluator) -> Indices:
     if evaluator.contexts is not None:
         raise ArchGymError("a policy proposes designs for one task: leave contexts out or give designs")
     return start.designs_for(evaluator, PROPOSALS)
-
-
-def agent_name(agent: Agent) -> str:
-    """The registered name of an agent's class, else "module:Class"."""
-    from archgym.registry import agent_names
-
-    reference = identity_of(type(agent))
-    return agent_names().get(reference, reference)
 
 
 def _keywords(what: str, given: Mapping[str, Any] | None) -> Mapping[str, Any]:

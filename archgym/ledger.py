@@ -12,7 +12,7 @@ A cost budget is kept to the last unit: a design or a charge that it cannot pay 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from numbers import Real
 from time import perf_counter
 from typing import NamedTuple
@@ -59,7 +59,10 @@ class Ledger:
     Attributes:
         charges: cost of what was done beside samples, in order.
         refused: whether a budget has refused a design or a charge.
+        listener: function that is called after every record; None for none.
     """
+
+    listener: Callable[[], None] | None = None
 
     def __init__(
         self,
@@ -266,6 +269,8 @@ class Ledger:
             self.failures.extend(
                 Failure(start + row, reason) for row, reason in sorted(outcome.failures.items())
             )
+        if self.listener is not None:
+            self.listener()
 
     def record_one(
         self,
@@ -291,6 +296,8 @@ class Ledger:
         self._batches.append((self.samples, *times))
         if failure is not None:
             self.failures.append(Failure(sample, failure))
+        if self.listener is not None:
+            self.listener()
 
     def _reserve(self, capacity: int) -> None:
         """Room for `capacity` samples: three blocks, since fresh memory costs per page and large blocks

@@ -12,6 +12,7 @@ Entry-point groups (read from package metadata; nothing is imported until it is 
                                                                   module is small)
     archgym.commands    name = "module:typer_app_or_function"    (a sub-command of the `archgym` program)
                         "group.name" = the same           (`archgym group name`, in a group that others share)
+    archgym.callbacks  name = "module:Class"   (`archgym search ... --log name=TEXT` calls it with the text)
     archgym.findings   name = "module:function"   (findings of `archgym doctor` on a plug-in's needs, in the
                                                   names' order:
                                                                   called without arguments, yields
@@ -270,8 +271,37 @@ def agent_names() -> dict[str, str]:
     return {ref if isinstance(ref, str) else identity_of(ref): name for name, ref in known.items()}
 
 
+def make_any_agent(agent: str | Agent | type[Agent], hyperparameters: Mapping[str, Any]) -> Agent:
+    """An agent by registered name, "module:Class" or class, with hyperparameters; or the one given."""
+    if isinstance(agent, Agent):
+        if hyperparameters:
+            raise ArchGymError(
+                "expected no agent_kwargs beside an agent that is made already; pass its name or class, or "
+                "leave agent_kwargs out"
+            )
+        return agent
+    if isinstance(agent, str):
+        agent = load(agent) if ":" in agent and agent not in list_agents() else get_agent(agent)
+    if not (isinstance(agent, type) and issubclass(agent, Agent)) or inspect.isabstract(agent):
+        raise ArchGymError(
+            f"expected an agent's name, a subclass of archgym.Agent, or an instance of one, got {agent!r}"
+        )
+    return agent(**hyperparameters)
+
+
+def agent_name(agent: Agent) -> str:
+    """The registered name of an agent's class, else "module:Class"."""
+    reference = identity_of(type(agent))
+    return agent_names().get(reference, reference)
+
+
 def list_commands() -> dict[str, str]:
     """Sub-commands of the `archgym` program that rooms and plug-ins bring: name, or "group.name" ->
     "module:name".
     """
     return {name: point.value for name, point in sorted(_points("archgym.commands").items())}
+
+
+def list_callbacks() -> dict[str, str]:
+    """Callbacks of searches that rooms and plug-ins bring: name -> "module:Class"."""
+    return {name: point.value for name, point in sorted(_points("archgym.callbacks").items())}

@@ -249,6 +249,12 @@ def test_the_commands_of_a_page_run_one_after_the_other(page, tmp_path, monkeypa
             .exit_code
             == 0
         )
+    if page == "docs/guides/watching.md":
+        agents = '[[agent]]\nname = "random"\n[[agent]]\nname = "genetic"\n'
+        text = f'[study]\nname = "mine"\nbudget = 40\n[[env]]\nid = "archgym/Softmax-v0"\n{agents}'
+        (tmp_path / "mine.toml").write_text(text)
+        small = "study run mine.toml --out results/mine --executor inline"
+        assert CliRunner().invoke(app, shlex.split(small)).exit_code == 0
     ran, earlier = 0, set()
     for block in documentation.blocks("sh"):
         if block.page != page:

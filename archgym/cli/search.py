@@ -16,6 +16,7 @@ import numpy as np
 import typer
 
 from archgym._search import Incumbent, Search, SearchResult, Start
+from archgym.callbacks.named import make_callback
 from archgym.cli.options import Env, Settings, building, check_file, names_of, pairs
 from archgym.cli.screen import Unfinished, fact_sheet, heading, new_table, stdout
 from archgym.cli.tables import Table
@@ -119,6 +120,13 @@ def search(
             help="Designs to evaluate first, a .json or .csv file, or a policy, which proposes five.",
         ),
     ] = None,
+    log: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=TEXT",
+            help="Logger (repeatable): tensorboard=FOLDER, wandb=PROJECT, mlflow=EXPERIMENT or module:Class.",
+        ),
+    ] = None,
 ) -> None:
     """Search a design space; prints the best design, its metrics and, where the optimum is known, the regret.
 
@@ -131,7 +139,14 @@ def search(
                 "--hp, --cache, --proxy, --front and --out go with one agent, not with several"
             )
         _compare(
-            env, agents, _budgets(env, settings, budget, reference_samples), seed, settings, num_envs, start
+            env,
+            agents,
+            _budgets(env, settings, budget, reference_samples),
+            seed,
+            settings,
+            num_envs,
+            start,
+            log or [],
         )
         return
     agent: str | Agent = agents[0]
@@ -153,6 +168,7 @@ def search(
             cache=cache,
             front=None if front is None else names_of(front),
             start=None if start is None else _designs(start, env, settings),
+            callbacks=[make_callback(text) for text in log or ()],
         )
     found = _run(run, alone=True)
     chosen = ", ".join(filter(None, [assignments(settings), assignments(hyperparameters), f"seed {seed}"]))
@@ -272,12 +288,22 @@ def _compare(
     settings: dict[str, Any],
     num_envs: int | None,
     start: Path | None,
+    log: Sequence[str],
 ) -> None:
     """Run several agents on one task, one after the other, and print a table of their results."""
     with building(get_task(env), settings):
         first = None if start is None else _designs(start, env, settings)
         runs = [
-            Search(env, name, **budgets, seed=seed, env_kwargs=settings, num_envs=num_envs, start=first)
+            Search(
+                env,
+                name,
+                **budgets,
+                seed=seed,
+                env_kwargs=settings,
+                num_envs=num_envs,
+                start=first,
+                callbacks=[make_callback(text) for text in log],
+            )
             for name in agents
         ]
     simulator, goals = runs[0].env.simulator, _goals(runs[0].env.simulator, runs[0].env.objective)

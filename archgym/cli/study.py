@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import ExitStack, nullcontext
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from archgym.callbacks.named import make_callback
 from archgym.cli.options import check_file
 from archgym.cli.screen import end_interrupted, fact_sheet, heading, new_table, say, stdout
 from archgym.errors import ArchGymError
@@ -95,6 +97,13 @@ def run(
     executor: Executor = "local",
     out: Out = None,
     retry_failed: RetryFailed = False,
+    log: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=TEXT",
+            help="Logger of every run (repeatable), such as tensorboard=FOLDER, or module:Class.",
+        ),
+    ] = None,
 ) -> None:
     """Run the missing runs of a study; the same command resumes it.
 
@@ -105,7 +114,9 @@ def run(
 
     study = Study.read(file)
     store = Store(out or default_folder(study))
-    watched_run(study, store, workers, executor, retry_failed)
+    for text in log or ():
+        make_callback(text)  # a wrong name is refused before the first run
+    watched_run(study, store, workers, executor, retry_failed, log or ())
 
 
 def default_folder(study: Study) -> Path:
@@ -114,7 +125,14 @@ def default_folder(study: Study) -> Path:
     return Path("results") / plain
 
 
-def watched_run(study: Study, store: Store, workers: int | None, executor: str, retry_failed: bool) -> None:
+def watched_run(
+    study: Study,
+    store: Store,
+    workers: int | None,
+    executor: str,
+    retry_failed: bool,
+    log: Sequence[str] = (),
+) -> None:
     """Run a study under a live view on stderr, and print on stdout how it ended.
 
     Raises:
@@ -135,7 +153,13 @@ def watched_run(study: Study, store: Store, workers: int | None, executor: str, 
 
         try:
             run_study(
-                study, store, workers=workers, executor=executor, retry_failed=retry_failed, watch=watch
+                study,
+                store,
+                workers=workers,
+                executor=executor,
+                retry_failed=retry_failed,
+                watch=watch,
+                log=log,
             )
         except KeyboardInterrupt:
             view.close()
@@ -301,22 +325,59 @@ def violations(folder: Folder) -> None:
 @app.command()
 def export(
     folder: Folder,
-    out: Annotated[Path, typer.Option(metavar="FILE", help="Table to write, .parquet or .csv.")] = Path(
-        "runs.parquet"
-    ),
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Table to write, .parquet or .csv.",
+            show_default="runs.parquet, without another option",
+        ),
+    ] = None,
+    tensorboard: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Event files to write, a folder per run.")
+    ] = None,
+    optuna: Annotated[
+        str | None,
+        typer.Option(
+            metavar="STORAGE",
+            help="Optuna storage to write, such as sqlite:///study.db, or the path of a journal file.",
+        ),
+    ] = None,
+    trials: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Trials of each task and agent, with --optuna.")
+    ] = 1000,
 ) -> None:
     """Write the stored rows of all runs as one table, with environment, agent, hyperparameters and seed as
-    columns.
+    columns; or for TensorBoard, or as trials for optuna-dashboard.
 
     archgym study export results/mine --out runs.parquet
     """
     from archgym.files.paths import write_atomically
     from archgym.study.export import StudyRows
 
-    out = check_file("--out", out, ".parquet", ".csv")
-    rows = StudyRows(_runs_of(folder))
-    write_atomically(out, rows.write_parquet if out.suffix == ".parquet" else rows.write_csv)
-    stdout().print(f"{rows.rows:,} rows of {rows.runs:,} runs in {out}")
+    store = _runs_of(folder)
+    if tensorboard is None and optuna is None:
+        out = out or Path("runs.parquet")
+    if out is not None:
+        out = check_file("--out", out, ".parquet", ".csv")
+        rows = StudyRows(store)
+        write_atomically(out, rows.write_parquet if out.suffix == ".parquet" else rows.write_csv)
+        stdout().print(f"{rows.rows:,} rows of {rows.runs:,} runs in {out}")
+    if tensorboard is not None:
+        from archgym.study.events import write_events
+
+        with progress_bar() as progress:
+            runs = write_events(store, tensorboard, progress)
+        stdout().print(f"{runs:,} runs in {tensorboard}")
+    if optuna is not None:
+        from archgym.study.trials import StudyTrials
+
+        with progress_bar() as progress:
+            found = StudyTrials(store, trials).write(optuna, progress)
+        stdout().print(
+            f"{found.trials:,} trials from {found.runs:,} of {found.of_runs:,} finished runs in "
+            f"{found.studies:,} Optuna studies in {optuna}"
+        )
 
 
 @app.command()

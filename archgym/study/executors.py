@@ -49,7 +49,7 @@ def run_here(request: RunRequest) -> Answer:
     """Execute a run in this process, without its limits of time and memory; for errors see
     `RunProcess.run`.
     """
-    return unwrap(*try_run(request.specification, request.history, request.cache))
+    return unwrap(*try_run(request))
 
 
 class Inline(Executor):

@@ -37,6 +37,8 @@ import numpy as np
 import pyarrow
 
 from archgym._search import Search, specified
+from archgym.callbacks.hook import CannotStart
+from archgym.callbacks.named import make_callback
 from archgym.errors import ArchGymError, MissingDependency, reason_of
 from archgym.files.columns import arrow_table
 from archgym.pareto import directions, extends_front
@@ -56,7 +58,10 @@ class VersionMismatch(ArchGymError):
 
 
 def execute(
-    specification: Mapping[str, Any], history: str = "improvements", cache: str | None = None
+    specification: Mapping[str, Any],
+    history: str = "improvements",
+    cache: str | None = None,
+    log: Sequence[str] = (),
 ) -> tuple[bytes, dict[str, Any]]:
     """Run a search.
 
@@ -64,6 +69,7 @@ def execute(
         specification: specification of the run, as in `Run.specification`.
         history: "full" or "improvements".
         cache: file of simulated designs.
+        log: loggers by name (`archgym.callbacks.named`).
 
     Returns:
         The run's Parquet file and its result, both as described above; also of a run that failed after its
@@ -79,19 +85,21 @@ def execute(
         # of clipped rewards and the like: useful for one search, not for twenty thousand
         warnings.simplefilter("ignore")
         find_optima(specification)
-        search = specified(specification, cache)
+        search = specified(specification, cache, callbacks=[make_callback(text) for text in log])
         try:
             _check_same(search.specification, specification)
             start = perf_counter()
             try:
                 search.spend()
-            except (MemoryError, KeyboardInterrupt, MissingDependency):
+            except (MemoryError, KeyboardInterrupt, MissingDependency, CannotStart):
                 raise
             except BaseException as error:  # sys.exit, too
                 if not search.ledger.samples:
                     raise
                 failed = {"status": "failed", "reason": reason_of(error, 1000)}
             seconds = perf_counter() - start
+            if log:
+                search.callbacks.end(search.result())
             result = result_of(search, seconds)
             if "held_out" not in specification or failed:
                 table = table_of(search, search.ledger.column("recorded") - start, history)

@@ -23,7 +23,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Executor, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -113,6 +113,7 @@ def run_study(
     executor: str = "local",
     retry_failed: bool = False,
     watch: Callable[[StudyProgress], Any] | None = None,
+    log: Sequence[str] = (),
 ) -> StudyProgress:
     """Run what is left of a study.
 
@@ -123,6 +124,7 @@ def run_study(
         executor: name of an executor (`archgym.study.executors`).
         retry_failed: whether to run failed runs again.
         watch: function called once, before the first run, with the progress, which then changes in place.
+        log: loggers of every run by name (`archgym.callbacks.named`); one that cannot start ends the study.
 
     Raises:
         ArchGymError: another runner is at work in the folder; the folder cannot be written, or is removed or
@@ -139,7 +141,7 @@ def run_study(
             return progress
         pool, width = make_executor(executor, min(workers, len(left)) if workers else None)
         try:
-            _Runner(study, store, progress, files, pool, width).run(left)
+            _Runner(study, store, progress, files, pool, width, log).run(left)
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise
@@ -188,8 +190,16 @@ class _Runner:
     """The loop of one study."""
 
     def __init__(
-        self, study: Study, store: Store, progress: StudyProgress, files: set[str], pool: Executor, width: int
+        self,
+        study: Study,
+        store: Store,
+        progress: StudyProgress,
+        files: set[str],
+        pool: Executor,
+        width: int,
+        log: Sequence[str],
     ):
+        self.log = tuple(log)
         self.study, self.store, self.progress, self.pool = study, store, progress, pool
         self.folder = _identity(store.folder)
         self.files = set(files)
@@ -221,7 +231,9 @@ class _Runner:
     def _submit(self, run: Run, deaths: int) -> None:
         study = self.study
         cache = self.store.cache_file(run.task) if study.cache else None
-        job = RunRequest(run.specification, study.history, cache, study.timeout_s, self.memory_bytes)
+        job = RunRequest(
+            run.specification, study.history, cache, study.timeout_s, self.memory_bytes, self.log
+        )
         try:
             future = self.pool.submit(run_here if isinstance(self.pool, Inline) else run_in_process, job)
         except (BrokenExecutor, RuntimeError) as error:

@@ -303,10 +303,10 @@ class Store:
         """Every path with the name of a run file."""
         for folder, folders, names in os.walk(self.folder / "runs", onerror=_refuse):
             folders.sort()
-            yield from (Path(folder, name) for name in sorted([*names, *folders]) if _ours(name))
-            folders[:] = [name for name in folders if not _ours(name)]
+            yield from (Path(folder, name) for name in sorted([*names, *folders]) if is_run_file(name))
+            folders[:] = [name for name in folders if not is_run_file(name)]
             for name in (*folders, *names):  # a link would not be entered, and its runs would be missing
-                if not _ours(name) and kind_of(path := Path(folder, name)):
+                if not is_run_file(name) and kind_of(path := Path(folder, name)):
                     check_own_folder(path)
 
     def _place(self, task: str, agent: str) -> Path:
@@ -370,6 +370,26 @@ class Store:
                 f"cannot write {path}: {in_words(error)}; what was stored before is safe: {hint} and run the "
                 "same command"
             ) from error
+
+
+def runs_in(path: Path) -> list[Stored]:
+    """The runs in one file of a study, which is opened and closed.
+
+    Raises:
+        FileNotFoundError: the file was removed.
+        ArchGymError: this process may not read the file.
+        ValueError: the file has changed, is foreign, or has another run than its name says.
+    """
+    try:
+        with _opened(path) as file:
+            return list(file.runs)
+    except _Damaged as error:
+        raise ValueError(str(error)) from error
+
+
+def is_run_file(name: str) -> bool:
+    """Whether a file of this name holds runs."""
+    return bool(_RUN_FILE.fullmatch(name) or _COMPACT_FILE.fullmatch(name))
 
 
 def warn_of(damaged: Mapping[Path, str], folder: Path) -> None:
@@ -462,10 +482,6 @@ def unused(name: str, taken: Container[str]) -> str:
     while name in taken:
         name += "_"
     return name
-
-
-def _ours(name: str) -> bool:
-    return bool(_RUN_FILE.fullmatch(name) or _COMPACT_FILE.fullmatch(name))
 
 
 def _folder_name(label: str) -> str:

@@ -17,7 +17,7 @@ import os
 import subprocess
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -42,8 +42,8 @@ class RunFailed(ArchGymError):
 
 
 class RunImpossible(ArchGymError):
-    """Such runs are impossible here: a package is missing, or its version differs from the one the study
-    was written for.
+    """Such runs are impossible here: a package is missing, its version differs from the one the study was
+    written for, or a logger cannot start.
     """
 
 
@@ -72,6 +72,7 @@ class RunRequest:
     cache: str | None = None
     timeout_s: float | None = None
     memory_bytes: int | None = None
+    log: Sequence[str] = ()
 
 
 class RunProcess:
@@ -98,7 +99,7 @@ class RunProcess:
         if self._process is None or self._process.ended:
             self._process = self._start(stop)
         try:
-            self._process.send((request.specification, request.history, request.cache))
+            self._process.send(request)
             self._wait(self._process, request, stop)
             kind, result = self._process.receive()
         except EOFError:
@@ -180,19 +181,20 @@ class RunProcess:
         return process
 
 
-def try_run(specification: Mapping[str, Any], history: str, cache: str | None) -> tuple[str, Any]:
+def try_run(request: RunRequest) -> tuple[str, Any]:
     """Execute a run: ("done", result), ("failed", reason) or ("impossible", reason).
 
     Raises:
         MemoryError: left to the owner of the process.
     """
+    from archgym.callbacks.hook import CannotStart
     from archgym.study.run import VersionMismatch, execute
 
     try:
-        return "done", execute(specification, history, cache)
+        return "done", execute(request.specification, request.history, request.cache, request.log)
     except (MemoryError, KeyboardInterrupt):
         raise
-    except (MissingDependency, VersionMismatch) as error:
+    except (MissingDependency, VersionMismatch, CannotStart) as error:
         return "impossible", str(error)
     except BaseException as error:  # includes SystemExit
         return "failed", reason_of(error, REASON)
@@ -215,11 +217,11 @@ def serve(line: Line) -> NoReturn:
 
     line.send(os.getpid())
 
-    def reply(run: tuple[Mapping[str, Any], str, str | None]) -> tuple[str, Any]:
+    def reply(request: RunRequest) -> tuple[str, Any]:
         with suppress(OSError):  # an earlier run closed it
             os.write(2, NEW_JOB)
         try:
-            return try_run(*run)
+            return try_run(request)
         except KeyboardInterrupt as error:  # Ctrl-C goes to the parent, so the run raised this
             return "failed", reason_of(error)
 
