@@ -48,6 +48,8 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 _TEXTS = ("name", "archgym", "contact", "url", "note", "date")
 _KEYS = {*_TEXTS, "format", "suite", "agent", "machine", "previous", "rows", "configurations", "runs"}
 
+_NOT_AN_ENTRY = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
+
 Cell = tuple[str, int]
 """Label of a task, and a budget."""
 
@@ -181,15 +183,7 @@ def read_entries(folder: Path) -> tuple[list[Entry], dict[str, str]]:
             continue
         try:
             found.append(_read(place / name))
-        except (
-            ArchGymError,
-            OSError,
-            ValueError,
-            TypeError,
-            KeyError,
-            AttributeError,
-            RecursionError,
-        ) as error:
+        except (ArchGymError, OSError, *_NOT_AN_ENTRY) as error:
             refused[name] = reason_of(error, 300)
     return found, refused
 
@@ -231,9 +225,7 @@ def check_form(content: Any) -> None:
     expect(content["format"] == FORMAT, f"format {FORMAT}, which this version of archgym reads")
     for key in _TEXTS:
         text = content[key]
-        expect(
-            isinstance(text, str) and len(text) <= MAX_TEXT, f"{key} as a text of <= {MAX_TEXT} characters"
-        )
+        expect(isinstance(text, str) and len(text) <= MAX_TEXT, f"{key} of <= {MAX_TEXT} characters")
     expect(isinstance(content["previous"], (str, type(None))), "previous as a text or null")
     expect(content["rows"] in ("full", "improvements"), 'rows as "full" or "improvements"')
     for key, names in (

@@ -2,8 +2,9 @@
 
     Specification(task of the suite, agent, budget, seed)  ->  all rows  ->  Replay (digests, improvements)
 
-Replays are kept in `$ARCHGYM_HOME/leaderboard/replays-<version>.jsonl` by the hash of all that decides their
-rows, and by nothing that an entry claims: an entry cannot put its own there. Interrupted verifications resume.
+Replays are kept in `$ARCHGYM_HOME/leaderboard/replays-<version>.jsonl` by the hash of all that decides
+their rows, and by nothing that an entry claims: an entry cannot put its own there. Interrupted verifications
+resume.
 """
 
 from __future__ import annotations

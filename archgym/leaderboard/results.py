@@ -1,4 +1,4 @@
-"""Runs of results: Parquet files of `archgym search --out` and folders of studies, also those of served tasks."""
+"""Runs of results: Parquet files of `archgym search --out`, folders of studies and of served tasks."""
 
 from __future__ import annotations
 
@@ -106,7 +106,8 @@ def _file(path: Path) -> Iterator[tuple[Mapping[str, Any], pyarrow.Table | None,
         result = json.loads(metadata.get(RESULT, b"{}"))
     except (OSError, ValueError, KeyError, pyarrow.ArrowException) as error:
         raise ArchGymError(
-            f"expected a file of archgym search --out or a study's folder, got {path} ({reason_of(error, 200)})"
+            f"expected a file of archgym search --out or a study's folder, got {path} "
+            f"({reason_of(error, 200)})"
         ) from error
     yield written, None if result.get("status") == "failed" else table, result.get("samples")
 

@@ -19,7 +19,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 import pyarrow
@@ -178,9 +178,8 @@ def _read_line(task: SuiteTask, line: Mapping[str, Any]) -> tuple[int, int, Rows
     sample, indices, values, valid, reward = zip(*written, strict=True)
     if not all(type(each) is bool for each in valid) or not all(map(_is_number, reward)):
         raise ValueError("a reward or a validity of another type")
-    if any(len(row) != parameters for row in indices) or any(
-        len(row or nothing) != metrics for row in values
-    ):
+    widths = {len(row) for row in indices}, {len(row or nothing) for row in values}
+    if widths != ({parameters}, {metrics}):
         raise ValueError(f"not {parameters} indices and {metrics} metrics per row")
     if not all(map(_is_number, (value for row in values for value in row or ()))):
         raise ValueError("a metric that is not a number")
@@ -236,4 +235,4 @@ def _whole(value: object) -> int:
 
 
 def _is_number(value: object) -> bool:
-    return type(value) in (int, float) and abs(value) < 1e300  # type: ignore[operator]
+    return type(value) in (int, float) and abs(cast(float, value)) < 1e300

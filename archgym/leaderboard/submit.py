@@ -112,7 +112,9 @@ def _complete(
     found: Sequence[Found], suite: Suite, workers: int | None, executor: str
 ) -> tuple[list[Found], list[Left]]:
     """Runs with all their rows: those whose results have improvements alone are repeated."""
-    done, again, left = [], [], []
+    done: list[Found] = []
+    again: list[Found] = []
+    left: list[Left] = []
     for each in found:
         reason = None if each.rows.complete else cannot_replay(each.run.agent)
         if reason is not None:
@@ -184,15 +186,15 @@ def _content(
         setting = {"num_envs": each.run.num_envs, "hyperparameters": each.run.agent.hyperparameters}
         if configurations.setdefault(str(budget), setting) != setting:
             raise ArchGymError(
-                f"expected one configuration of {agent.name!r} at {budget} samples for all tasks and seeds, got "
-                f"two, of which one also has runs on {each.task.label!r}; submit their results one by one"
+                f"expected one configuration of {agent.name!r} at {budget} samples for all tasks and seeds, "
+                f"got two, of which one also has runs on {each.task.label!r}; submit their results one by one"
             )
         digests = list(each.rows.digests(each.task))
         seeds = runs.setdefault(each.task.label, {}).setdefault(str(budget), {})
         if seeds.setdefault(str(each.run.seed), digests) != digests:
             raise ArchGymError(
-                f"expected each run once, got {agent.name!r} on {each.task.label!r} with {budget} samples and "
-                f"seed {each.run.seed} twice, with other rows; give one result of it"
+                f"expected each run once, got {agent.name!r} on {each.task.label!r} with {budget} samples "
+                f"and seed {each.run.seed} twice, with other rows; give one result of it"
             )
         kept = each.rows.take(each.rows.improvements) if short else each.rows
         rows[(each.task.label, budget), each.run.seed] = kept

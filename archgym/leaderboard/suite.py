@@ -1,7 +1,7 @@
 """Suites: the tasks, budgets and seeds on which entries are compared.
 
-A suite is a study file (`archgym.study.design`) whose agents all have the suite's budgets and seeds; the agents
-themselves are no part of it. Its digest is a SHA-256 of tasks, budgets and seeds.
+A suite is a study file (`archgym.study.design`) whose agents all have the suite's budgets and seeds; the
+agents themselves are no part of it. Its digest is a SHA-256 of tasks, budgets and seeds.
 
 Tasks are deterministic, so that a design evaluated again has equal metrics.
 """
@@ -127,7 +127,7 @@ class Suite:
             except ArchGymError as error:
                 raise file.error(("env", i), str(error)) from error
         timeout = file.study.timeout_s or 3600.0
-        return cls(file.study.name, tasks, *budgets, *seeds, timeout, text)
+        return cls(file.study.name, tasks, budgets.pop(), seeds.pop(), timeout, text)
 
     @cached_property
     def digest(self) -> str:
