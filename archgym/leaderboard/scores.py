@@ -5,7 +5,7 @@
     normalised regret = regret / (reward of the optimum - mean reward of random valid designs)
     mean over seeds with Student's t interval; overall, the mean over tasks of normalised regret
 
-The optimum is exact where it is known, else the best reward of all verified runs. 1,000 designs drawn with
+The optimum is exact where it is known, else the best reward of all verified runs. 2,000 designs drawn with
 seed 0 are the random ones. A pair differs by Welch's t after Holm's correction over all pairs of a task and
 budget, unless they are equivalent within 1 % of the average design's regret (`archgym.lottery.statistics`).
 Entries that share a letter are not shown to differ: groups are the largest sets without a difference (Piepho
@@ -30,7 +30,7 @@ from archgym.space import Array
 from archgym.words import one_line
 
 MARGIN = 0.01
-_RANDOM = 1000
+_RANDOM = 2000
 
 
 @dataclass(frozen=True)
