@@ -50,7 +50,6 @@ ENABLES = {  # extra -> what it enables
     "minari": "data sets for offline reinforcement learning",
     "serve": "archgym serve: a task as an HTTP service",
     "remote": "archgym.remote: an environment that another machine serves",
-    "mcp": "archgym serve --mcp: a task as tools of a language model",
     "watch": "event files of searches and studies, for TensorBoard",
     "wandb": "searches logged to Weights & Biases",
     "mlflow": "searches logged to MLflow",
