@@ -407,14 +407,10 @@ class Session:
 
     def _metrics(self, evaluator: Evaluator, start: int, stop: int) -> dict[str, list[float | None]]:
         """The metrics that clients see; None where infeasible."""
-        values = evaluator.ledger.column("values")[start:stop]
-        columns: list[list[float | None]] = values.T.tolist()
-        if not np.isfinite(values).all():
-            finite = np.isfinite(values.T).tolist()
-            columns = [
-                [value if there else None for value, there in zip(*pair, strict=True)]
-                for pair in zip(columns, finite, strict=True)
-            ]
+        values = evaluator.ledger.column("values")[start:stop].T
+        if not (finite := np.isfinite(values)).all():
+            values = np.where(finite, values, None)
+        columns: list[list[float | None]] = values.tolist()
         schema = evaluator.simulator.metrics
         return {m.name: column for m, column in zip(schema, columns, strict=True) if not m.report_only}
 
