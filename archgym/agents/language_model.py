@@ -2,7 +2,7 @@
 for architectures: Zheng et al., 2023, "Can GPT-4 perform neural architecture search?").
 
     repeat: answer = complete(task, best and latest samples, request for `designs` new designs)
-            objects of the answer -> legal | repaired (nearest values) | illegal;   repeated ones are dropped
+            objects in the answer -> legal | repaired (nearest values) | illegal;   repeated ones are dropped
             what is missing is filled up by `fallback`
 
 The budget is spent whatever the model answers. `statistics` says how much of the search was the model's. A
@@ -56,7 +56,7 @@ class LanguageModel(AskTellAgent):
         designs: designs that a prompt asks for (the environment's width).
         tokens: limit on the report of samples in a prompt, counted as in `archgym.text.reports`.
         repair: whether illegal values become the nearest legal ones; without, such designs are left out.
-        fallback: source of missing designs: "mutate" changes one of the five best, "random" draws them.
+        fallback: source of missing designs: "mutate" changes a design among the five best, "random" draws them.
         attempts: calls of the completion for a prompt until one gives text.
 
     Example:
@@ -104,9 +104,9 @@ class LanguageModel(AskTellAgent):
     def statistics(self) -> dict[str, float]:
         """What became of the proposals.
 
-        `prompts`, `failed_prompts` (every attempt raised), `proposals` (objects in the answers, as many as
-        were asked for), `illegal_share`, `repaired_share`, `repeated_share` (evaluated or proposed before)
-        of the proposals; `fallback_share` of the designs that were asked for.
+        `prompts`, `failed_prompts` (every attempt raised), `proposals` (objects in the answers, up to the
+        number asked for); shares of all proposals: `illegal_share`, `repaired_share`, `repeated_share`
+        (evaluated or proposed before); share of all designs: `fallback_share`.
         """
         return self._counts.statistics()
 

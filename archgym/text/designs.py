@@ -144,13 +144,18 @@ class Values:
             return index, ""
         expected = f"parameter {self.name}: expected {self.expected}"
         if value is None:
-            return (
-                self.parameter.inactive,
-                f"{expected}, got nothing; default: {self._told(self.parameter.inactive)}",
-            )
+            default = self._default
+            return default, f"{expected}, got nothing; default: {self._told(default)}"
         index = self._nearest(value)
         told = "" if index is None else f"; nearest: {self._told(index)}"
         return index, f"{expected}, got {shown(value)}{told}"
+
+    @cached_property
+    def _default(self) -> int:
+        """The index of the default, or of the value nearest to one that is not on the grid."""
+        default = self.parameter.default_value
+        index = self._index(default)
+        return index if index is not None else self._nearest(default) or 0
 
     def _told(self, index: int) -> str:
         return one_line(as_json(self.form(index)), 100)

@@ -58,7 +58,7 @@ def find(text: str, wanted: Callable[[Found], bool] = bool) -> list[Found]:
 
 def _fenced(text: str) -> str:
     """The insides of fenced blocks, joined by lines that open nothing; a block without an end reaches to
-    that of the text.
+    the last line.
     """
     fences = [(match.start(), match.end()) for match in _FENCE.finditer(text)]
     ends = [start for start, _ in fences[1::2]] + [len(text)]

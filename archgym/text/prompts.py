@@ -197,8 +197,8 @@ def problems_of(each: list[tuple[str, ...]]) -> list[str]:
 def quoted(text: str) -> str:
     """Text between two marks that it does not hold, so that nothing in it can end the quotation.
 
-    A model can still be misled by what it reads there. What holds whatever it answers: only designs of the
-    space come out of the answer, nothing of it is executed, and the budget is the ledger's.
+    A model can still be misled by what it reads there. What holds whatever it answers: only legal
+    designs come out, nothing is executed, and the budget is the ledger's.
     """
     mark = hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()
     size = next((n for n in range(8, len(mark)) if mark[:n] not in text), len(mark))

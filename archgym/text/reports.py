@@ -1,8 +1,8 @@
 """The samples of a ledger for a language model, within a limit of tokens.
 
-Tokens are counted without a tokenizer, so that the limit holds for any: one for every three letters of a word
-or part of them, one for every other byte of UTF-8 (digits, marks and spaces). Tokenizers in use join spaces
-with words and most make one token of several digits, so that they count fewer.
+Tokens are counted without a tokenizer: one for every three letters of a word or part of them, one for every
+other byte of UTF-8 (digits, marks and spaces). Tokenizers in use join spaces with words, and several digits
+or marks, so that they count fewer in such text; one that splits names into single letters counts more.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def tokens_in(text: str) -> int:
 
 
 def report(ledger: Ledger, tokens: int = 1000, *, reason_as: Callable[[str], str] = one_line) -> str:
-    """The best and the latest samples, as many as the limit allows, and why others failed.
+    """The best and the latest samples within a limit, and why others failed.
 
     Args:
         ledger: ledger of an environment.
@@ -45,7 +45,7 @@ def report(ledger: Ledger, tokens: int = 1000, *, reason_as: Callable[[str], str
         reason_as: function that makes a failure's reason fit to show.
 
     Returns:
-        Lines: numbers of samples; names of the columns; rows as JSON lists, best first (distinct designs) and
+        Lines: numbers of samples; names of columns; rows as JSON lists, best first (distinct designs) and
         then the latest ones; failures by their reason. Infeasible designs have null for their metrics,
         inactive parameters for their value.
 

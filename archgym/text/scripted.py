@@ -1,8 +1,8 @@
 """A completion without a model: for tests, examples, and a first run of the agent `language_model`.
 
-`propose` reads of a prompt what a model would read: the schema, the rows of the report, and the number of
-designs that are asked for. It is local search in text: two thirds of its designs change one or two values of
-one of the three best samples, the others are drawn at random. It says nothing about what a language model
+`propose` reads of a prompt what a model would read: the schema, the rows of its report, and how many
+designs it asks for. It is local search in text: two thirds of its designs change one or two values of
+a sample among the three best, the others are drawn at random. It says nothing about what a language model
 would find.
 """
 
@@ -37,7 +37,7 @@ def propose(prompt: str) -> str:
 
 
 def _parents(prompt: str, values: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
-    """The best designs of the report, by parameter."""
+    """The best designs in the report, by parameter."""
     columns, best = _COLUMNS.search(prompt), _BEST.search(prompt)
     if columns is None or best is None:
         return []

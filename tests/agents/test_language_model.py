@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 import warnings
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -286,3 +289,37 @@ def test_conditional_spaces_are_searched_by_text():
     assert result.best_metrics["error"] == 1.0
     result = search("tests/TextLayers-v0", LanguageModel(propose), budget=200)
     assert result.best_metrics["error"] == 1.0 and result.statistics["illegal_share"] == 0
+
+
+def test_the_function_in_the_guide_speaks_to_an_openai_compatible_server(bowl, monkeypatch):
+    guide = (Path(__file__).parents[2] / "docs" / "guides" / "language-model.md").read_text()
+    (block,) = [
+        text
+        for text in re.findall(r"^```python\n(.*?)^```", guide, re.DOTALL | re.MULTILINE)
+        if "urllib" in text
+    ]
+    bodies = []
+
+    class Server(BaseHTTPRequestHandler):
+        def do_POST(self):
+            bodies.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            text = propose(bodies[-1]["messages"][0]["content"])
+            answer = json.dumps({"choices": [{"message": {"content": text}}]}).encode()
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Server) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("MODEL_URL", f"http://127.0.0.1:{server.server_port}/v1/chat/completions")
+        monkeypatch.setenv("no_proxy", "*")
+        defined = {"__name__": "guide"}
+        exec(compile(block, "guide", "exec"), defined)
+        result = searched(bowl[0], defined["ask"], budget=24)
+        server.shutdown()
+    assert len(bodies) == 3 and result.statistics["fallback_share"] < 0.5
+    with pytest.raises(ArchGymError, match="no answer in 2 attempts: URLError"):
+        searched(bowl[0], defined["ask"])

@@ -204,6 +204,12 @@ def test_any_object_is_a_design_or_has_problems_and_repairs_are_legal(found):
             assert ((proposal.row >= 0) & (proposal.row < space.nvec)).all()
 
 
+def test_a_missing_value_is_the_default_also_where_that_is_between_two_values():
+    space = DesignSpace([Real("rate", 0.0, 1.0, levels=11, default=0.234), Integer("n", 0, 9, 3, default=4)])
+    proposal = Checker(space).check({})
+    assert proposal.row.tolist() == [2, 1] and len(proposal.problems) == 2
+
+
 def test_integers_of_any_length_have_a_nearest_value():
     space = DesignSpace([Integer("n", 0, 2**62, 3), Ordinal("p", [1, 10, 2**80]), Real("r", 0.0, 1.0)])
     row = Checker(space).check({"n": 10**399, "p": 10**399, "r": 10**399}).row
