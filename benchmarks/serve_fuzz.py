@@ -57,6 +57,10 @@ class Scanner:
         self.optima = [text.encode() for text in optima]
         self.statuses: Counter[int] = Counter()
 
+    def counts(self) -> dict[int, int]:
+        """Answers of each status."""
+        return dict(sorted(self.statuses.items()))
+
     def check(self, answer: Answer, what: Any = "", own: str | None = None) -> Answer:
         """The answer, if there is nothing wrong with it.
 
@@ -94,8 +98,8 @@ def folders(*more: Path | str) -> list[str]:
 
 
 class Wire(NamedTuple):
-    """A request by its bytes: its name, what is sent in turn, and statuses that are right (0 stands for an end
-    of the connection without an answer).
+    """A request by its bytes: its name, what is sent in turn, and statuses that are right (0 stands for an
+    end of the connection without an answer).
     """
 
     name: str
@@ -445,6 +449,6 @@ def main(count: int, seed: int) -> None:
             service.stop()
             assert "Traceback" not in service.output, service.output[-3000:]
     print(
-        f"{done:,} requests by schemathesis and {len(wires)} by hand: no status >= 500, no trace, path, token,"
-        f" report-only metric or optimum ({optimum}) in an answer; statuses {dict(sorted(scanner.statuses.items()))}"
+        f"{done:,} requests by schemathesis and {len(wires)} by hand: no status >= 500, no trace, path,"
+        f" token, report-only metric or optimum ({optimum}) in an answer; statuses {scanner.counts()}"
     )
