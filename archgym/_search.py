@@ -12,7 +12,7 @@ import os
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,6 +80,7 @@ class SearchResult:
             measurement first. These measurements are not samples.
         front: Pareto front of the valid designs in the metrics given as `front`; None without them, or if
             none was valid.
+        statistics: figures of the agent about its search (`Agent.statistics`).
     """
 
     best_design: dict[str, Any] | None
@@ -99,6 +100,7 @@ class SearchResult:
     cost_unit: str = "samples"
     charges: tuple[Charge, ...] = ()
     bound: float | None = None
+    statistics: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def regret(self) -> float | None:
@@ -401,6 +403,7 @@ class Search:
             cost_unit=ledger.cost_unit,
             charges=tuple(ledger.charges),
             bound=self._bound,
+            statistics=dict(self.agent.statistics),
         )
 
 

@@ -21,6 +21,7 @@ sample, and be that of the same requests to a service that nobody killed; the st
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
 import json
 import os
@@ -438,6 +439,35 @@ def check_store(folder: Path, found: Campaign) -> int:
     return len(runs)
 
 
+def recorded(found: Campaign, session: str) -> list[np.ndarray]:
+    """The batches of a session in the order in which they were recorded."""
+    blocks = [
+        (answer["start"], rows)
+        for sender in found.senders
+        if sender.session == session
+        for rows, answer in sender.answers
+    ]
+    return [rows for _, rows in sorted(blocks, key=lambda block: block[0])]
+
+
+def check_replay(found: Campaign, seed: int) -> None:
+    """The library itself, given the same batches, has the same rewards."""
+    import gymnasium
+
+    from archgym.errors import BudgetExhausted
+
+    for number, (session, columns) in enumerate(found.histories.items()):
+        evaluator = gymnasium.make(f"archgym:{NOISY[0]}", seed="random").unwrapped.evaluator
+        evaluator.seed(seed + number)
+        evaluator.ledger.budget = found.budget
+        with contextlib.suppress(BudgetExhausted):
+            for rows in recorded(found, session):
+                evaluator.evaluate(rows, len(rows))
+        history = evaluator.ledger.history()
+        for name in columns.keys() & history.keys():
+            assert history[name].tolist() == columns[name], f"agent-{number}: {name} differs"
+
+
 def undisturbed(folder: Path, found: Campaign, seed: int) -> None:
     """The same batches, in the order in which they were recorded, to a service that nobody kills."""
     with Service(*NOISY, "--budget", str(found.budget), folder=folder) as service:
@@ -445,13 +475,7 @@ def undisturbed(folder: Path, found: Campaign, seed: int) -> None:
             for number, (session, columns) in enumerate(found.histories.items()):
                 made = client.ask("POST", "/sessions", {"agent": f"agent-{number}", "seed": seed + number})
                 token, path = made.json()["token"], f"/sessions/{made.json()['session']}"
-                blocks = [
-                    (answer["start"], rows)
-                    for sender in found.senders
-                    if sender.session == session
-                    for rows, answer in sender.answers
-                ]
-                for _, rows in sorted(blocks, key=lambda block: block[0]):
+                for rows in recorded(found, session):
                     answer = client.ask("POST", f"{path}/evaluate", {"indices": rows.tolist()}, token)
                     assert answer.status == 200, answer
                 assert history(client, path.rsplit("/", 1)[1], token) == columns, f"agent-{number} differs"
@@ -464,6 +488,7 @@ def kills(options: argparse.Namespace) -> None:
             folder, options.clients, options.requests, options.kills, options.shared, options.seed
         )
         samples, runs = check_answers(found), check_store(folder, found)
+        check_replay(found, options.seed)
         undisturbed(Path(scratch) / "undisturbed", found, options.seed)
     answered = sum(len(sender.answers) for sender in found.senders)
     print(

@@ -323,7 +323,8 @@ def by_schemathesis(port: int, count: int, scanner: Scanner, sessions: list[dict
     import schemathesis
 
     warnings.simplefilter("ignore")
-    schema = schemathesis.openapi.from_url(f"http://127.0.0.1:{port}/openapi.json")
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    schema = schemathesis.openapi.from_url(f"http://127.0.0.1:{port}/openapi.json", headers=headers)
     operations = [found.ok() for found in schema.get_all_operations()]
     weights = {"evaluate": 6, "create": 3, "history": 2}
     labels = {op: weights.get(str(op.definition.raw.get("operationId")), 1) for op in operations}

@@ -2,6 +2,7 @@
 
 ```python   tests/test_readme.py executes it
 ```toml     tests/test_readme.py reads it as a study file, or a part of one
+```json     tests/serve/test_mcp.py starts the servers that it configures
 ```sh       tests/test_readme.py executes its commands, with small budgets, except those with a mark above,
 
     <!-- install -->    <!-- test -->    <!-- cluster -->

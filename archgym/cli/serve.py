@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -50,12 +50,24 @@ def serve(
         float | None,
         typer.Option(help="Requests per second of each client address.", show_default="no limit"),
     ] = None,
+    mcp: Annotated[
+        bool,
+        typer.Option(
+            "--mcp",
+            help="Serve the tools describe, evaluate and history on stdin and stdout for a language model, "
+            "over the Model Context Protocol, instead of HTTP.",
+        ),
+    ] = False,
 ) -> None:
     """Serve an environment over HTTP: clients send designs and get metrics, the ledger stays here.
 
     archgym serve archgym/Softmax-v0 --budget 1000
     """
     settings = pairs("--set", set_)
+    folder = out or Path(f"served-{env.rpartition('/')[2]}")
+    if mcp:
+        _serve_tools(env, folder, budget, seed, settings)
+        return
     try:
         from archgym.serve.app import make_app
         from archgym.serve.guards import check_access
@@ -66,7 +78,6 @@ def serve(
     check_access(host, token, rate)
     with building(get_task(env), settings):
         task = ServedTask(env, budget=budget, seed=seed, arguments=settings)
-    folder = out or Path(f"served-{env.rpartition('/')[2]}")
     listening = listen(host, port)
     try:
         app = make_app(task, folder, token=token, host=host, sessions=sessions, rate=rate)
@@ -79,3 +90,13 @@ def serve(
         run(app, listening, lambda: stdout().print(line, soft_wrap=True))
     except KeyboardInterrupt:
         end_interrupted(f"every sample is in {folder}; the same command goes on")
+
+
+def _serve_tools(env: str, folder: Path, budget: int | None, seed: int, settings: dict[str, Any]) -> None:
+    """Serve a task's tools on stdin and stdout, where nothing else may be printed."""
+    from archgym.serve.mcp import serve_mcp, stdout_kept_free
+    from archgym.serve.task import ServedTask
+
+    with stdout_kept_free(), building(get_task(env), settings):
+        task = ServedTask(env, budget=budget, seed=seed, arguments=settings)
+    serve_mcp(task, folder)

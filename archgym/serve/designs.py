@@ -37,6 +37,17 @@ class Designs:
         return {p.name: (place, _indices(p)) for place, p in enumerate(self.space)}
 
     @cached_property
+    def _scalars(self) -> dict[str, dict[type, dict[Any, int]]]:
+        """Name -> type -> value -> index."""
+        found: dict[str, dict[type, dict[Any, int]]] = {}
+        for name, (_, indices) in self._columns.items():
+            found[name] = {}
+            for (kind, value), index in indices.items():
+                if isinstance(kind, type):
+                    found[name].setdefault(kind, {})[value] = index
+        return found
+
+    @cached_property
     def _absent(self) -> Indices:
         return np.array([p.inactive if p.when else _ABSENT for p in self.space], np.int64)
 
@@ -65,18 +76,19 @@ class Designs:
         return self._complete(rows)
 
     def _by_column(self, designs: Sequence[Any]) -> Indices | None:
-        """Designs that give all parameters, each a scalar as it is listed, int64 [B, P]; None for others,
-        which are read one by one.
+        """Designs that give all parameters, each by scalars of one type as they are listed, int64 [B, P]; None
+        for others, which are read one by one.
         """
         width = len(self.space)
         if not all(type(design) is dict and len(design) == width for design in designs):
             return None
         rows = np.empty((len(designs), width), np.int64)
         try:
-            for name, (place, indices) in self._columns.items():
+            for place, (name, indices) in enumerate(self._scalars.items()):
                 column = [design[name] for design in designs]
-                rows[:, place] = [indices[key] for key in zip(map(type, column), column, strict=True)]
-        except (KeyError, TypeError):  # TypeError: lists are no keys
+                [kind] = set(map(type, column))
+                rows[:, place] = list(map(indices[kind].__getitem__, column))
+        except (KeyError, ValueError):  # ValueError: values of two types
             return None
         return rows
 
@@ -154,7 +166,7 @@ def index_of(parameter: Parameter, value: Any) -> int:
     Raises:
         ArchGymError: it is not one of the parameter's.
     """
-    if value is None and parameter.when and None not in getattr(parameter, "values", (None,)):
+    if value is None and parameter.when and None not in getattr(parameter, "values", ()):
         return _ABSENT
     numeric = isinstance(parameter, (Integer, Real))
     if numeric and type(value) in (int, float):
@@ -180,9 +192,7 @@ def _indices(parameter: Parameter) -> dict[Any, int]:
     if isinstance(parameter, (Integer, Real)) and len(parameter) > 4096:
         return {}
     keys = (_plain(value) for value in parameter.plain)
-    return {
-        (type(key), key) if _is_scalar(key) else _text(key): index for index, key in enumerate(keys)
-    }
+    return {(type(key), key) if _is_scalar(key) else _text(key): index for index, key in enumerate(keys)}
 
 
 def _is_scalar(value: Any) -> bool:

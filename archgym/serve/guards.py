@@ -49,9 +49,6 @@ class Guard:
         token: the server's token; None where none is needed.
         rate: requests per second of an address; None for no limit.
         max_body: largest body, bytes.
-
-    Raises:
-        ArchGymError: an address that others reach, without a token; or a rate that is not positive.
     """
 
     def __init__(
@@ -63,7 +60,6 @@ class Guard:
         rate: float | None = None,
         max_body: int = MAX_BODY,
     ):
-        check_access(host, token, rate)
         self.app, self.max_body = app, max_body
         self._names = {"localhost", "127.0.0.1", "::1", host.strip("[]").lower()}
         self._loopback = is_loopback(host)

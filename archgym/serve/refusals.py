@@ -13,7 +13,8 @@ from archgym.words import one_line
 
 # an absolute path: "/usr/lib/x.so", "C:\\x", "//host/x", "~/x"
 _END = r"\s\"'`<>|,;:()\[\]{}"
-_PATH = re.compile(rf"(?<![\w.)\]])(?:[A-Za-z]:[\\/]|\\\\|(?!(?<=:)//)~?/)[^{_END}]*[^{_END}.]")
+_START = r"file:/+|(?<![\w.)\]/])(?:[A-Za-z]:[\\/]|\\\\|(?!(?<=:)//)~?/)"
+_PATH = re.compile(rf"(?:{_START})[^{_END}]*[^{_END}.]")
 HIDDEN = "<path>"
 
 

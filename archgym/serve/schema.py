@@ -8,7 +8,7 @@ from typing import Any, Literal
 from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict, Field
 
-from archgym.serve.sessions import LONGEST_HYPERPARAMETERS, LONGEST_KEY, LONGEST_NAME
+from archgym.serve.sessions import AGENT, DEEPEST, LONGEST_HYPERPARAMETERS, LONGEST_KEY, LONGEST_NAME
 from archgym.serve.task import SEEDS, ServedTask
 from archgym.space import Indices, Integer, Parameter, Real
 
@@ -293,12 +293,12 @@ def _session_body(task: ServedTask) -> dict[str, Any]:
                 "minLength": 1,
                 "maxLength": LONGEST_NAME,
                 "default": "remote",
-                "description": "printable characters",
+                "pattern": f"^{AGENT}$",
             },
             "hyperparameters": {
-                "type": "object",
+                "type": ["object", "null"],
                 "default": {},
-                "description": f"any JSON of at most {LONGEST_HYPERPARAMETERS:,} characters",
+                "description": f"JSON of at most {LONGEST_HYPERPARAMETERS:,} characters and {DEEPEST} levels",
             },
             "seed": {"type": ["integer", "null"], "minimum": 0, "maximum": SEEDS - 1, "default": None},
             "context": contexts,

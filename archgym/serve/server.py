@@ -1,7 +1,8 @@
-"""The web server: uvicorn on a socket of ours, with bounded headers."""
+"""The web server: uvicorn on a socket of ours, with limits on what a connection sends, and how slowly."""
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -11,35 +12,60 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from archgym.errors import ArchGymError
 from archgym.files.paths import in_words
+from archgym.serve.task import MAX_BODY
 
 MAX_HEADERS = 32 * 1024  # bytes of a request's line and headers
+MAX_SENT = 2 * MAX_BODY  # bytes of a request, with what chunks add
 CONNECTIONS = 1000
 GRACE_S = 10  # for requests under way when the server ends
+ARRIVAL_S = 120  # from a request's first byte, or the connection's start, to its last byte
 _IDLE_S = 75  # a connection without requests
 _BACKLOG = 1024
 
 
 class _Protocol(HttpToolsProtocol):
-    """Refuses requests whose line and headers are too long, which httptools would collect."""
+    """Ends connections whose headers are too long, which httptools would collect, those that send much more
+    than the largest body, and those whose request does not arrive in time: there are only so many.
+    """
 
-    _length = 0
+    _seen = 0  # bytes of the present request
+    _in_body = False
+    _limit: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._limit = self.loop.call_later(ARRIVAL_S, transport.close)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._arrived()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._limit is None:
+            self._limit = self.loop.call_later(ARRIVAL_S, self.transport.close)
+        self._seen += len(data)
+        super().data_received(data)
+        if self._seen > (MAX_SENT if self._in_body else MAX_HEADERS):
+            self._arrived()
+            self.transport.close()
 
     def on_message_begin(self) -> None:
-        self._length = 0
+        self._in_body = False
         super().on_message_begin()
 
-    def on_url(self, url: bytes) -> None:
-        self._count(len(url))
-        super().on_url(url)
+    def on_headers_complete(self) -> None:
+        self._in_body = True
+        super().on_headers_complete()
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._count(len(name) + len(value))
-        super().on_header(name, value)
+    def on_message_complete(self) -> None:
+        self._arrived()
+        self._seen, self._in_body = 0, False
+        super().on_message_complete()
 
-    def _count(self, length: int) -> None:
-        self._length += length
-        if self._length > MAX_HEADERS:
-            raise ValueError(f"more than {MAX_HEADERS} bytes of headers")
+    def _arrived(self) -> None:
+        if self._limit is not None:
+            self._limit.cancel()
+            self._limit = None
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -76,6 +102,11 @@ def run(app: Any, listening: socket.socket, ready: Callable[[], None] = lambda: 
         listening: the socket.
         ready: called when requests are answered.
     """
+    make_server(app, ready).run(sockets=[listening])
+
+
+def make_server(app: Any, ready: Callable[[], None] = lambda: None) -> uvicorn.Server:
+    """The server of `run`, for a thread: `should_exit` ends it."""
     config = uvicorn.Config(
         app,
         http=_Protocol,
@@ -88,8 +119,7 @@ def run(app: Any, listening: socket.socket, ready: Callable[[], None] = lambda: 
         timeout_keep_alive=_IDLE_S,
         timeout_graceful_shutdown=GRACE_S,
     )
-    server = _Server(config, ready)
-    server.run(sockets=[listening])
+    return _Server(config, ready)
 
 
 class _Server(uvicorn.Server):

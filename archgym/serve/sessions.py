@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import secrets
 import sqlite3
 import threading
@@ -24,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from archgym.errors import ArchGymError, BudgetExhausted, SimulatorUnavailable
+from archgym.errors import ArchGymError, BudgetExhausted, SimulatorUnavailable, reason_of
 from archgym.evaluator import Evaluator
 from archgym.objective import Rewards
 from archgym.serve.journal import Batch, Journal, SessionRow
@@ -35,15 +36,18 @@ from archgym.space import Array, Indices
 from archgym.study.design import Run
 from archgym.study.recorded import recorded_run
 from archgym.study.store import Store
-from archgym.words import is_printable, is_unicode, one_line, shown
+from archgym.words import is_unicode, one_line, shown
 
 if TYPE_CHECKING:
     import pyarrow
 
 FILE = "sessions.sqlite"
 LOADED = 1000  # sessions in memory
+LOADED_SAMPLES = 2**24  # samples of them, beyond the session in use: some 1.5 GB
 LONGEST_NAME = 200  # characters of an agent's name
+AGENT = "[!-~]([ -~]*[!-~])?"  # such names
 LONGEST_HYPERPARAMETERS = 65_536  # characters as JSON
+DEEPEST = 32  # levels of hyperparameters
 LONGEST_KEY = 128
 _FEASIBLE, _VALID = 1, 2
 
@@ -69,6 +73,8 @@ class Sessions:
         self._taken: dict[tuple[str, str, str], set[int]] = {}
         self._next: dict[tuple[str, str, str], int] = {}  # no seed below it is free
         self._loaded: OrderedDict[str, Session] = OrderedDict()
+        self._counted: dict[str, int] = {}  # samples of each of them when it was last used
+        self._samples = 0  # their sum
         with ExitStack() as stack:
             stack.enter_context(self.store.locked())
             self.journal = Journal(self.store.folder / FILE, task.identity())
@@ -108,7 +114,7 @@ class Sessions:
             Refused: 409 for a second session of the same agent, hyperparameters, seed and context, 422 for
                 what a session cannot have, 429 for one too many.
         """
-        text = _checked(agent, hyperparameters, seed)
+        text, seed = _checked(agent, hyperparameters, seed)
         try:
             self.task.member(context)
         except ArchGymError as error:
@@ -146,18 +152,32 @@ class Sessions:
             raise Refused(404, "expected the id and the token of a session, got others; POST /sessions")
         return session
 
+    def find(self, agent: str, seed: int, context: str | None = None) -> Session | None:
+        """The session of an agent without hyperparameters, for callers in this process; None without one."""
+        wanted = (agent, "{}", json.dumps(context), seed)
+        for session in list(self._all.values()):
+            row = session.row
+            if (row.agent, row.hyperparameters, row.context, row.seed) == wanted:
+                return session
+        return None
+
     def _add(self, session: Session) -> None:
         row = session.row
         self._all[row.id] = session
         self._taken.setdefault((row.agent, row.hyperparameters, row.context), set()).add(row.seed)
 
     def loaded(self, session: Session) -> None:
-        """Note that a session is used; the one that was not used for longest leaves memory."""
+        """Note that a session is used; those that were not used for longest leave memory."""
+        leaving = []
         with self._lock:
+            self._samples += session.samples - self._counted.get(session.id, 0)
+            self._counted[session.id] = session.samples
             self._loaded[session.id] = session
             self._loaded.move_to_end(session.id)
-            oldest = self._loaded.popitem(last=False)[1] if len(self._loaded) > LOADED else None
-        if oldest is not None:
+            while len(self._loaded) > LOADED or (self._samples > LOADED_SAMPLES and len(self._loaded) > 1):
+                leaving.append(self._loaded.popitem(last=False)[1])
+                self._samples -= self._counted.pop(leaving[-1].id)
+        for oldest in leaving:
             oldest.unload()
 
 
@@ -203,6 +223,11 @@ class Session:
     def left(self) -> int | None:
         """Samples left; None for no limit."""
         return None if self.budget is None else self.budget - self.samples
+
+    @property
+    def evaluator(self) -> Evaluator:
+        """The task with this session's ledger, to be read; only `evaluate` adds to it."""
+        return self._load()
 
     def unload(self) -> None:
         """Leave memory, unless it is at work; the journal has everything."""
@@ -382,14 +407,10 @@ class Session:
 
     def _metrics(self, evaluator: Evaluator, start: int, stop: int) -> dict[str, list[float | None]]:
         """The metrics that clients see; None where infeasible."""
-        values = evaluator.ledger.column("values")[start:stop]
-        columns: list[list[float | None]] = values.T.tolist()
-        if not np.isfinite(values).all():
-            finite = np.isfinite(values.T).tolist()
-            columns = [
-                [value if there else None for value, there in zip(*pair, strict=True)]
-                for pair in zip(columns, finite, strict=True)
-            ]
+        values = evaluator.ledger.column("values")[start:stop].T
+        if not (finite := np.isfinite(values)).all():
+            values = np.where(finite, values, None)
+        columns: list[list[float | None]] = values.tolist()
         schema = evaluator.simulator.metrics
         return {m.name: column for m, column in zip(schema, columns, strict=True) if not m.report_only}
 
@@ -477,8 +498,9 @@ class Session:
                 self._sessions.store.write(run, content)
                 self._sessions.journal.mark_stored(self.row.number)
                 self._stored = True
-            except ArchGymError as error:
-                warnings.warn(f"the run of session {self.id} is not stored yet: {error}", stacklevel=2)
+            except Exception as error:  # its samples are in the journal, and their answer must go out
+                reason = str(error) if isinstance(error, ArchGymError) else reason_of(error)
+                warnings.warn(f"the run of session {self.id} is not stored yet: {reason}", stacklevel=2)
 
     def _run(self) -> tuple[Run, bytes]:
         evaluator, row = self._load(), self.row
@@ -506,28 +528,39 @@ def _second(agent: str, seed: int) -> Refused:
     )
 
 
-def _checked(agent: Any, hyperparameters: Any, seed: Any) -> str:
-    """The hyperparameters of a new session as JSON text.
+def _checked(agent: Any, hyperparameters: Any, seed: Any) -> tuple[str, int | None]:
+    """The hyperparameters of a new session as JSON text, and its seed.
 
     Raises:
         Refused: a name, hyperparameters or a seed that a session cannot have.
     """
-    if not isinstance(agent, str) or not 0 < len(agent) <= LONGEST_NAME or not is_printable(agent):
-        raise Refused(422, f"expected agent as 1 to {LONGEST_NAME} printable characters, got {shown(agent)}")
+    if not isinstance(agent, str) or not re.fullmatch(AGENT, agent) or len(agent) > LONGEST_NAME:
+        raise Refused(
+            422, f"expected agent as 1 to {LONGEST_NAME} printable ASCII characters, got {shown(agent)}"
+        )
     if not isinstance(hyperparameters, (Mapping, type(None))):
         raise Refused(422, f"expected hyperparameters as an object, got {shown(hyperparameters)}")
+    if type(seed) is float and seed.is_integer():
+        seed = int(seed)  # JSON does not tell 1.0 from 1
     if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < SEEDS):
         raise Refused(422, f"expected seed as a whole number from 0 to 2^53 - 1, or null, got {shown(seed)}")
     try:
         text = json.dumps(dict(hyperparameters or {}), sort_keys=True, allow_nan=False, ensure_ascii=False)
     except (TypeError, ValueError, RecursionError):
         raise Refused(422, "expected hyperparameters as JSON of finite numbers, got others") from None
+    if not _shallow(hyperparameters, DEEPEST):
+        raise Refused(422, f"expected hyperparameters nested at most {DEEPEST} deep, got deeper ones")
     if len(text) > LONGEST_HYPERPARAMETERS or not is_unicode(text):
         raise Refused(
             422,
             f"expected hyperparameters of at most {LONGEST_HYPERPARAMETERS:,} characters, got {len(text):,}",
         )
-    return text
+    return text, seed
+
+
+def _shallow(value: Any, levels: int) -> bool:
+    items = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
+    return not items or (levels > 0 and all(_shallow(item, levels - 1) for item in items))
 
 
 def _between(failures: Sequence[Any], start: int, stop: int) -> list[Any]:

@@ -126,13 +126,12 @@ class ServedTask:
         """The task as JSON: the answer of GET /task."""
         evaluator = self._first
         specification = evaluator.specification()
-        documentation = (evaluator.task.documentation or "").strip()
         return {
             "format": 1,
             "archgym": __version__,
             "env": self.env,
             "arguments": shareable(specification["kwargs"] if self.contexts is None else self._common()),
-            "description": documentation.split("\n\n## Action Space")[0].replace("\n## Description\n", "\n"),
+            "description": _introduction(evaluator.task.documentation or ""),
             "space": described(self.space),
             "metrics": [_metric(m) for m in self.metrics],
             "objective": self._objective(evaluator.objective),
@@ -186,6 +185,14 @@ def shareable(value: Any) -> Any:
             return {"$": "path", "of": without_paths(str(value.get("of")))}
         return {name: shareable(item) for name, item in value.items()}
     return [shareable(item) for item in value] if isinstance(value, list) else value
+
+
+def _introduction(documentation: str) -> str:
+    """An environment's documentation without its tables, and without what it says of the optimum."""
+    text = documentation.strip()
+    for heading in ("Action Space", "Known optimum"):
+        text = text.split(f"\n## {heading}\n")[0]
+    return text.replace("\n## Description\n", "\n").strip()
 
 
 def _metric(metric: Metric) -> dict[str, Any]:

@@ -60,7 +60,8 @@ class Tabulated(Simulator):
             )
         if not simulator.deterministic or simulator.counted_elsewhere:
             raise ArchGymError(
-                "a measured or served simulator cannot be tabulated; use Cached(simulator), which keeps results"
+                "a measured or served simulator cannot be tabulated; use Cached(simulator), which keeps "
+                "results"
             )
         if simulator.space.size > limit:
             raise ArchGymError(

@@ -19,6 +19,7 @@ the front where metrics are traded off, and the last one. The file's metadata ho
     cost, cost_unit     of all samples and charges, where the table has the column `cost`
     reference_cost      of a reference sample, in that unit
     charges             total of what was paid beside samples, by what it was for
+    statistics          figures of the agent about its search, where it has some (`Agent.statistics`)
     stopped_early       with a cost budget: whether the agent ended the run before the budget refused anything
 """
 
@@ -188,6 +189,7 @@ def result_of(search: Search, seconds: float) -> dict[str, Any]:
         "reasons": dict(reasons.most_common(_MAX_REASONS)),
         "seconds": seconds,
         **(_costs(search) if _costed(search) else {}),
+        **({"statistics": dict(found)} if (found := search.agent.statistics) else {}),
     }
 
 

@@ -19,6 +19,8 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "docs"))
 from blocks import blocks  # noqa: E402
 
+pytest_plugins = ["remote_fixtures"]
+
 COMPILER = next(filter(shutil.which, ("cc", "gcc", "clang")), None)
 SPENT = {"docs/guides/other-languages.md": [3, 200, 200], "README.md": [500]}  # samples of each block
 

@@ -23,6 +23,8 @@ from archgym.study.design import Study
 from archgym.study.run import execute
 from archgym.testing import check_env
 
+pytest_plugins = ["remote_fixtures"]
+
 ID = "archgym.remote:archgym/Remote-v0"
 
 
