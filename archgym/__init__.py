@@ -12,6 +12,7 @@ from archgym.processes.interrupts import guard_start
 
 guard_start()  # before what takes time to import
 
+from importlib import import_module
 from typing import Any
 
 from archgym._search import Incumbent, Search, SearchResult, search, search_again
@@ -61,6 +62,8 @@ def __getattr__(name: str) -> Any:
         from archgym.proxy import proxy_env
 
         return proxy_env
+    if name == "remote":
+        return import_module("archgym.remote")
     return _old_names(name)
 
 

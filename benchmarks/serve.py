@@ -12,10 +12,11 @@ the echoes have the same bytes, and so have the answers.
     echo, JSON      the same, with the body parsed and the answer written by orjson
     service         archgym/Softmax-v0 (8 parameters, 6 metrics), every request journalled before its answer
 
-kills: clients with budgets, batches of 1 to 8 designs and an Idempotency-Key each, against a stochastic task.
-The server is killed by SIGKILL in the midst of requests, some times also while it starts, and started again on
-the same folder and port. Afterwards each history must hold what its clients sent and were answered, sample by
-sample, and be that of the same requests to a service that nobody killed; the store must have each session once.
+kills: clients with budgets, batches of 1 to 8 designs and Idempotency-Keys, against a stochastic task. The
+server is killed by SIGKILL in the midst of requests, sometimes also while it starts, and started again on the
+same folder and port. Afterwards each history must hold what its clients sent and were answered, sample by
+sample, and be that of the same requests to a service that nobody killed, and to the library itself; the store
+must have each session once.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ import uvicorn
 from fastapi import FastAPI, Request, Response
 
 sys.path.insert(0, str(Path(__file__).parent))
-from serving import Answer, Client, Service, request_bytes
+from serving import Client, Service, request_bytes
 
 ENV = "archgym/Softmax-v0"
 NOISY = ("archgym/NasCell-v0", "--set", "seed=random")
@@ -347,9 +348,7 @@ def campaign(
             thread.join()
         seconds = time.perf_counter() - begun
         with Client(service.port) as client:
-            histories = {
-                each["session"]: history(client, each["session"], each["token"]) for each in made
-            }
+            histories = {each["session"]: history(client, each["session"], each["token"]) for each in made}
             check_summaries(client, made, budget)
             check_parquet(client, made[0], histories[made[0]["session"]])
         assert service.stop(signal.SIGTERM) in (0, -signal.SIGTERM), service.output
@@ -470,15 +469,15 @@ def check_replay(found: Campaign, seed: int) -> None:
 
 def undisturbed(folder: Path, found: Campaign, seed: int) -> None:
     """The same batches, in the order in which they were recorded, to a service that nobody kills."""
-    with Service(*NOISY, "--budget", str(found.budget), folder=folder) as service:
-        with Client(service.port) as client:
-            for number, (session, columns) in enumerate(found.histories.items()):
-                made = client.ask("POST", "/sessions", {"agent": f"agent-{number}", "seed": seed + number})
-                token, path = made.json()["token"], f"/sessions/{made.json()['session']}"
-                for rows in recorded(found, session):
-                    answer = client.ask("POST", f"{path}/evaluate", {"indices": rows.tolist()}, token)
-                    assert answer.status == 200, answer
-                assert history(client, path.rsplit("/", 1)[1], token) == columns, f"agent-{number} differs"
+    budget = ("--budget", str(found.budget))
+    with Service(*NOISY, *budget, folder=folder) as service, Client(service.port) as client:
+        for number, (session, columns) in enumerate(found.histories.items()):
+            made = client.ask("POST", "/sessions", {"agent": f"agent-{number}", "seed": seed + number})
+            token, path = made.json()["token"], f"/sessions/{made.json()['session']}"
+            for rows in recorded(found, session):
+                answer = client.ask("POST", f"{path}/evaluate", {"indices": rows.tolist()}, token)
+                assert answer.status == 200, answer
+            assert history(client, path.rsplit("/", 1)[1], token) == columns, f"agent-{number} differs"
 
 
 def kills(options: argparse.Namespace) -> None:
@@ -493,7 +492,8 @@ def kills(options: argparse.Namespace) -> None:
     answered = sum(len(sender.answers) for sender in found.senders)
     print(
         f"{options.clients} clients, {len(found.histories)} sessions, {answered:,} requests answered and"
-        f" {sum(sender.refused for sender in found.senders)} refused for a spent budget, {options.kills} kills,"
+        f" {sum(sender.refused for sender in found.senders)} refused for a spent budget,"
+        f" {options.kills} kills in the midst of requests,"
         f" {sum(sender.cut for sender in found.senders):,} requests sent without an answer and sent again;"
         f" {samples:,} samples, none lost or doubled, histories equal those of an undisturbed service,"
         f" {runs} runs in the store; a start took {found.start_s:.2f} s, all {found.seconds:.0f} s"

@@ -1,13 +1,15 @@
-"""Hostile requests to `archgym serve`: made by schemathesis from its OpenAPI description, and by hand for what no
-library sends. Every answer is searched for what a client must not see.
+"""Hostile requests to `archgym serve`: made by schemathesis from its OpenAPI description, and by hand for
+what no library sends. Every answer is searched for what a client must not see.
 
 Called by benchmarks/serve.py; `hostile` and `Scanner` serve the tests, too.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import random
 import re
 import sys
 import tempfile
@@ -55,6 +57,10 @@ class Scanner:
         self.optima = [text.encode() for text in optima]
         self.statuses: Counter[int] = Counter()
 
+    def counts(self) -> dict[int, int]:
+        """Answers of each status."""
+        return dict(sorted(self.statuses.items()))
+
     def check(self, answer: Answer, what: Any = "", own: str | None = None) -> Answer:
         """The answer, if there is nothing wrong with it.
 
@@ -92,8 +98,8 @@ def folders(*more: Path | str) -> list[str]:
 
 
 class Wire(NamedTuple):
-    """A request by its bytes: its name, what is sent in turn, and statuses that are right (0 stands for an end
-    of the connection without an answer).
+    """A request by its bytes: its name, what is sent in turn, and statuses that are right (0 stands for an
+    end of the connection without an answer).
     """
 
     name: str
@@ -143,7 +149,14 @@ def hostile(session: str, token: str, other: str, width: int) -> Iterator[Wire]:
         yield wire(f"host: {host!a}", head, statuses=(400, 403))
     origin = {**own, "Origin": "http://evil.example"}
     yield wire("page of another site", request_bytes("POST", path, valid, origin), statuses=(403,))
-    for query in ("start=-1", "count=1e9", "start=" + "9" * 400, "format=%00", "format=csv", "start=1&start=2"):
+    for query in (
+        "start=-1",
+        "count=1e9",
+        "start=" + "9" * 400,
+        "format=%00",
+        "format=csv",
+        "start=1&start=2",
+    ):
         request = request_bytes("GET", f"/sessions/{session}/history?{query}", b"", own)
         yield wire(f"query: {query[:20]}", request, statuses=(200, 400, 422))
     yield from framing(path, token, valid)
@@ -154,10 +167,29 @@ def bodies(row: list[int]) -> Iterator[tuple[str, bytes]]:
     width = len(row)
     for text in ("", "null", "[]", "{}", '"x"', "1", "{", '{"indices": ', "\ufeff{}", "{'indices': [[0]]}"):
         yield f"body {text!a}", text.encode()
-    for value in ("NaN", "Infinity", "-Infinity", "1e400", "-1", "1" * 400, "0.5", "true", "null", '"0"', "[]", "{}"):
+    for value in (
+        "NaN",
+        "Infinity",
+        "-Infinity",
+        "1e400",
+        "-1",
+        "1" * 400,
+        "0.5",
+        "true",
+        "null",
+        '"0"',
+        "[]",
+        "{}",
+    ):
         cells = ", ".join([value] + ["0"] * (width - 1))
         yield f"index {value[:20]}", f'{{"indices": [[{cells}]]}}'.encode()
-    for value in ("9223372036854775807", "9223372036854775808", "-9223372036854775809", "18446744073709551616", "1e19"):
+    for value in (
+        "9223372036854775807",
+        "9223372036854775808",
+        "-9223372036854775809",
+        "18446744073709551616",
+        "1e19",
+    ):
         cells = ", ".join([value] + ["0"] * (width - 1))
         yield f"index {value}", f'{{"indices": [[{cells}]]}}'.encode()
     for name, rows in (
@@ -247,7 +279,10 @@ def framing(path: str, token: str, valid: bytes) -> Iterator[Wire]:
         ("length: negative", f"{start}Content-Length: -5\r\n\r\n".encode()),
         ("length: huge", f"{start}Content-Length: {10**18}\r\n\r\n".encode()),
         ("length: two", f"{start}Content-Length: 5\r\nContent-Length: 50\r\n\r\n12345".encode()),
-        ("length and chunks", f"{start}Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n".encode()),
+        (
+            "length and chunks",
+            f"{start}Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n".encode(),
+        ),
         ("chunk size", f"{start}Transfer-Encoding: chunked\r\n\r\nzz\r\n".encode()),
         ("huge header", f"{start}X: {'x' * 200_000}\r\n\r\n".encode()),
         ("folded header", f"{start}X: a\r\n b\r\n\r\n".encode()),
@@ -259,9 +294,15 @@ def framing(path: str, token: str, valid: bytes) -> Iterator[Wire]:
     old = f"POST {path} HTTP/1.0\r\n{own}Content-Length: {len(valid)}\r\n\r\n".encode() + valid
     yield Wire("HTTP/1.0 without a host", (old,), frozenset({200, 400, 403}))
     large = b'{"indices": [' + b"[0]," * (4 * 2**20) + b"[0]]}"
-    yield Wire("16 MiB and more", (request_bytes("POST", path, large, {"Authorization": f"Bearer {token}"}),), any_error)
+    yield Wire(
+        "16 MiB and more",
+        (request_bytes("POST", path, large, {"Authorization": f"Bearer {token}"}),),
+        any_error,
+    )
     ten = b'{"indices": [' + b"[0,0]," * (10 * 2**20 // 6) + b"[0]]}"
-    yield Wire("10 MB of rows", (request_bytes("POST", path, ten, {"Authorization": f"Bearer {token}"}),), any_error)
+    yield Wire(
+        "10 MB of rows", (request_bytes("POST", path, ten, {"Authorization": f"Bearer {token}"}),), any_error
+    )
     chunk = b"10000\r\n" + b" " * 2**16 + b"\r\n"
     head = f"{start}Transfer-Encoding: chunked\r\n\r\n".encode()
     yield Wire("chunks without end", (head, *[chunk] * 400), any_error)
@@ -317,7 +358,9 @@ def optimum_of(env: str) -> tuple[list[int], list[str]]:
     return every[best].tolist(), [json.dumps(float(found.reward[best]))]
 
 
-def by_schemathesis(port: int, count: int, scanner: Scanner, sessions: list[dict[str, Any]], seed: int) -> int:
+def by_schemathesis(
+    port: int, count: int, scanner: Scanner, sessions: list[dict[str, Any]], seed: int
+) -> int:
     """Requests that schemathesis makes from the description, half of them valid: their number."""
     import hypothesis
     import schemathesis
@@ -346,9 +389,7 @@ def _fuzz_one(
     seed: int,
     hypothesis: Any,
 ) -> int:
-    import hypothesis.strategies as st
-
-    done, rng = 0, __import__("random").Random(seed)
+    done, rng = 0, random.Random(seed)
     quiet = hypothesis.settings(
         max_examples=count, database=None, deadline=None, suppress_health_check=list(hypothesis.HealthCheck)
     )
@@ -373,11 +414,8 @@ def _fuzz_one(
             raise Seen(f"{operation.label}: undocumented status {answer.status} for {case.as_curl_command()}")
 
     strategy = operation.as_strategy(generation_mode=mode)
-    try:
+    with contextlib.suppress(hypothesis.errors.Unsatisfiable):  # nothing is wrong with such a request
         hypothesis.seed(seed)(quiet(hypothesis.given(case=strategy)(one)))()
-    except hypothesis.errors.Unsatisfiable:  # nothing is wrong with such a request
-        pass
-    del st
     return done
 
 
@@ -411,6 +449,6 @@ def main(count: int, seed: int) -> None:
             service.stop()
             assert "Traceback" not in service.output, service.output[-3000:]
     print(
-        f"{done:,} requests by schemathesis and {len(wires)} by hand: no status >= 500, no trace, path, token, report-only"
-        f" metric or optimum ({optimum}) in an answer; statuses {dict(sorted(scanner.statuses.items()))}"
+        f"{done:,} requests by schemathesis and {len(wires)} by hand: no status >= 500, no trace, path,"
+        f" token, report-only metric or optimum ({optimum}) in an answer; statuses {scanner.counts()}"
     )

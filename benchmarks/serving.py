@@ -1,7 +1,7 @@
-"""What benchmarks/serve.py and the tests of the service share: a keep-alive client, and the service as a process.
+"""What benchmarks/serve.py and the tests of the service share: a keep-alive client, the service as a process.
 
-The client speaks HTTP/1.1 over a bare socket, so that it costs less than what it measures, and can send what no
-library would.
+The client speaks HTTP/1.1 over a bare socket, so that it costs less than what it measures, and can send what
+no library would.
 """
 
 from __future__ import annotations
@@ -205,7 +205,8 @@ class Service:
             program = (sys.executable, "-m", "archgym", "serve", *arguments, "--out", str(folder), "--port")
         self.command = (*program, str(self.port))
         self.process: subprocess.Popen[bytes] | None = None
-        self._file = tempfile.TemporaryFile()  # a pipe that nobody reads would block the service
+        # a pipe that nobody reads would block the service
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115
 
     def __enter__(self) -> Service:
         self.start()

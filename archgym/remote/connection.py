@@ -54,7 +54,7 @@ def address(url: object) -> str:
         good = False
     if not good or not text.isascii() or not text.isprintable() or " " in text:
         raise ArchGymError(
-            f"expected the address of a service, such as 'http://127.0.0.1:8000', got {_kind_of(url)}"
+            f"expected url as the address of a service, such as 'http://127.0.0.1:8000', got {_kind_of(url)}"
         )
     if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
         raise ArchGymError(
@@ -152,11 +152,11 @@ class Connection:
         end, wait = None, _FIRST_WAIT_S
         while True:
             status, answer, reason, after = self._once(method, path, content, session, key)
-            limited = status == 429 and after > 0  # without Retry-After there are too many sessions
+            limited = status == 429 and after is not None  # without Retry-After there are too many sessions
             if status is not None and status not in _PASSING and not limited:
                 return self._checked(f"{method} {path}", status, answer)
             end = time.monotonic() + patience if end is None else end
-            pause = max(after, wait * random.uniform(0.5, 1))
+            pause = max(after or 0.0, wait * random.uniform(0.5, 1))
             if time.monotonic() + pause > end:
                 raise ServiceError(
                     f"expected an answer from {self.url} within {patience:g} s, got "
@@ -168,9 +168,9 @@ class Connection:
 
     def _once(
         self, method: str, path: str, content: bytes | None, session: str, key: str | None
-    ) -> tuple[int | None, bytes, str, float]:
+    ) -> tuple[int | None, bytes, str, float | None]:
         """One attempt: status (None without an answer), content, the reason of a failure, and seconds that
-        the server asks to wait.
+        the server asks to wait, if it does.
         """
         import urllib3
 
@@ -195,7 +195,7 @@ class Connection:
             answer = response.read(_LARGEST + 1, decode_content=True)
             response.release_conn()
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            return None, b"", f"no connection ({_cause(error)})", 0.0
+            return None, b"", f"no connection ({_cause(error)})", None
         if len(answer) > _LARGEST:
             response.close()
             raise ServiceError(
@@ -249,9 +249,9 @@ def _error(content: bytes) -> str:
     return error if isinstance(error, str) else f"{len(content):,} bytes that are no answer of archgym"
 
 
-def _seconds(response: Any) -> float:
+def _seconds(response: Any) -> float | None:
     text = response.headers.get("Retry-After") or ""
-    return float(min(int(text), 3600)) if text.isascii() and text.isdigit() else 0.0
+    return float(min(int(text), 3600)) if text.isascii() and text.isdigit() else None
 
 
 def _cause(error: BaseException) -> str:

@@ -73,7 +73,7 @@ class RemoteSimulator(Simulator):
 
     def __init__(
         self,
-        url: str,
+        url: str | None = None,
         *,
         agent: str = "remote",
         hyperparameters: Mapping[str, Any] | None = None,

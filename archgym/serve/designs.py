@@ -76,8 +76,8 @@ class Designs:
         return self._complete(rows)
 
     def _by_column(self, designs: Sequence[Any]) -> Indices | None:
-        """Designs that give all parameters, each by scalars of one type as they are listed, int64 [B, P]; None
-        for others, which are read one by one.
+        """Designs that give all parameters, each by scalars of one type as they are listed, int64 [B, P];
+        None for others, which are read one by one.
         """
         width = len(self.space)
         if not all(type(design) is dict and len(design) == width for design in designs):

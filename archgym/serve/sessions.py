@@ -409,7 +409,8 @@ class Session:
         """The metrics that clients see; None where infeasible."""
         values = evaluator.ledger.column("values")[start:stop].T
         if not (finite := np.isfinite(values)).all():
-            values = np.where(finite, values, None)
+            values = values.astype(object)
+            values[~finite] = None
         columns: list[list[float | None]] = values.tolist()
         schema = evaluator.simulator.metrics
         return {m.name: column for m, column in zip(schema, columns, strict=True) if not m.report_only}

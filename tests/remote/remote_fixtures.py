@@ -67,9 +67,10 @@ class Lossy:
         url: its address.
         served: the service behind it.
         requests: method, path and headers of each request.
-        faults: what happens to the next evaluations: "refuse" (503 before), "drop" (no answer before), "lose"
-            (evaluated, no answer), or None.
+        faults: what happens to the next evaluations: "refuse" (503 before), "limit" (429), "drop" (no answer
+            before), "lose" (evaluated, no answer), or None.
         answers: replaced answers by path, status and content.
+        headers: of these answers.
     """
 
     def __init__(self, served: Served):
@@ -77,6 +78,7 @@ class Lossy:
         self.requests: list[tuple[str, str, dict[str, str]]] = []
         self.faults: list[str | None] = []
         self.answers: dict[str, tuple[int, bytes]] = {}
+        self.headers: dict[str, str] = {}
         line = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -110,7 +112,7 @@ class Lossy:
         self.requests.append((method, handler.path, dict(handler.headers)))
         body = handler.rfile.read(int(handler.headers.get("Content-Length") or 0))
         fault = self.faults.pop(0) if handler.path.endswith("/evaluate") and self.faults else None
-        status, answer = self.answers.get(handler.path, (503, b"{}"))
+        status, answer = self.answers.get(handler.path, (429 if fault == "limit" else 503, b"{}"))
         if fault in (None, "lose") and handler.path not in self.answers:
             behind = http.client.HTTPConnection("127.0.0.1", self.served.port)
             behind.request(method, handler.path, body, dict(handler.headers))
@@ -122,6 +124,10 @@ class Lossy:
             return
         handler.send_response(status)
         handler.send_header("Content-Length", str(len(answer)))
+        for name, value in (self.headers if handler.path in self.answers else {}).items():
+            handler.send_header(name, value)
+        if fault == "limit":
+            handler.send_header("Retry-After", "0")
         handler.end_headers()
         handler.wfile.write(answer)
 

@@ -106,6 +106,15 @@ def test_the_client_in_c_loses_and_doubles_nothing(lossy, bowl, hill_climber):
     assert len(sent) == 36
 
 
+def test_the_guides_function_works_on_a_service(real):
+    served, names = real("archgym/NKLandscape-v0", budget=500), {}
+    (block,) = (each for each in blocks("python") if each.page.endswith("other-languages.md"))
+    exec(block.text, names)
+    result, continued = names["on_another_machine"](served.url)
+    assert result.samples == 500 and continued.unwrapped.ledger.budget == 499
+    assert sorted(len(history["sample"]) for history in served.histories()) == [1, 500]
+
+
 @needs_curl
 @pytest.mark.parametrize("page", sorted({block.page for block in blocks("serve")}))
 def test_the_blocks_that_start_a_service_run(page, tmp_path):

@@ -97,12 +97,12 @@ def test_stable_baselines_learns_on_it_as_on_the_local_one(real):
         archgym.remote.make(served.url),
         gymnasium.make("archgym/NKLandscape-v0", n=4, k=0),
     ):
-        model = stable_baselines3.PPO("MlpPolicy", env, n_steps=64, batch_size=64, learning_rate=0.01, seed=0)
-        model.learn(640)
+        model = stable_baselines3.PPO("MlpPolicy", env, n_steps=32, batch_size=32, learning_rate=0.02, seed=0)
+        model.learn(256)
         ledger = env.unwrapped.ledger
         rewards.append(ledger.column("reward").copy())
-        assert ledger.samples == 640
-        assert rewards[-1][-128:].mean() > rewards[-1][:128].mean() + 0.1  # of random designs
+        assert ledger.samples == 256
+        assert rewards[-1][-64:].mean() > rewards[-1][:64].mean() + 0.2  # of random designs
     np.testing.assert_array_equal(*rewards)
 
 
@@ -189,7 +189,7 @@ def test_a_measured_task_is_not_measured_again(lossy, register):
 
 def test_lost_answers_and_refused_requests_count_once(lossy, bowl):
     service = lossy(bowl[0], budget=40, max_batch=4)
-    service.faults = ["lose", "drop", None, "refuse", "lose", "lose", None, "refuse"]
+    service.faults = ["lose", "drop", None, "refuse", "lose", "lose", None, "limit"]
     remote = archgym.search(
         ID, "genetic", budget=40, seed=1, env_kwargs={"url": service.url, "timeout_s": 20.0}
     )
@@ -308,6 +308,15 @@ def test_another_answer_is_one_line_that_says_what_to_do(lossy, bowl, answer, me
     assert message in str(error.value) and "\n" not in str(error.value)
 
 
+def test_a_redirection_is_not_followed_with_the_token(lossy, bowl, monkeypatch):
+    monkeypatch.setenv("ARCHGYM_TOKEN", "from-the-variable")
+    here, elsewhere = lossy(bowl[0]), lossy(bowl[0])
+    here.answers["/task"], here.headers["Location"] = (307, b""), f"{elsewhere.url}/task"
+    with pytest.raises(archgym.SimulatorUnavailable, match="HTTP 307"):
+        archgym.remote.make(here.url)
+    assert not elsewhere.requests
+
+
 def test_a_service_cannot_make_the_client_import_what_it_likes(lossy, bowl):
     service = lossy(bowl[0])
     told = service.served.task.describe()
@@ -342,7 +351,7 @@ def test_an_absent_service_ends_a_search_and_fails_no_design(lossy, bowl):
     "url", ["", None, "localhost:8000", "ftp://host", "http://", "http://a:b", "http://h/?q"]
 )
 def test_another_address_is_refused(url):
-    with pytest.raises(ArchGymError, match=r"expected (the|an) address"):
+    with pytest.raises(ArchGymError, match=r"expected (url as the|an) address"):
         archgym.remote.make(url)
 
 

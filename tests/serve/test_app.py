@@ -513,16 +513,23 @@ def test_a_slow_simulator_delays_evaluations_alone(served, register):
     client = served(env)
     other, its = client.opened()
     answers = []
-    thread = threading.Thread(target=lambda: answers.append(client.evaluate(indices=[[0, 0, 0, 0]])))
-    thread.start()
+
+    def ask():
+        answers.append(client.evaluate(indices=[[0, 0, 0, 0]]).json())
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
     assert slow.begun.wait(20)
     assert client.get("/healthz").status_code == client.get("/task").status_code == 200
     assert client.get(other, headers=its).json()["samples"] == client.summary()["samples"] == 0
     assert client.opened()[0] != client.place
     assert not answers
     slow.go.set()
-    thread.join(20)
-    assert answers[0].json()["samples"] == client.summary()["samples"] == 1
+    for thread in threads:
+        thread.join(20)
+    assert sorted(answer["samples"] for answer in answers) == list(range(1, 9))
+    assert client.summary()["samples"] == 8
 
 
 def test_sessions_at_once_spend_exactly_their_budgets(served, bowl):
