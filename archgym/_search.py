@@ -12,7 +12,7 @@ import os
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,7 +38,7 @@ from archgym.pareto import Front, check_front, find_front
 from archgym.registry import agent_name as agent_name
 from archgym.registry import get_task
 from archgym.registry import make_any_agent as make_any_agent
-from archgym.simulator import Metric
+from archgym.simulator import Metric, Simulator
 from archgym.space import Array, DesignSpace, Indices
 from archgym.task import AgentSpecification, EnvSpecification, Specification
 from archgym.values import read_arguments, settle, write
@@ -84,6 +84,7 @@ class SearchResult:
             measurement first. These measurements are not samples.
         front: Pareto front of the valid designs in the metrics given as `front`; None without them, or if
             none was valid.
+        statistics: figures of the agent about its search (`Agent.statistics`).
     """
 
     best_design: dict[str, Any] | None
@@ -103,6 +104,7 @@ class SearchResult:
     cost_unit: str = "samples"
     charges: tuple[Charge, ...] = ()
     bound: float | None = None
+    statistics: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def regret(self) -> float | None:
@@ -233,7 +235,7 @@ class Search:
         if not isinstance(made.unwrapped, ArchVectorEnv):
             raise ArchGymError(f"expected an environment of archgym, got {env}; archgym list shows them")
         self.env: ArchVectorEnv = made.unwrapped
-        self.ledger.budget, self.ledger.cost_budget = budget, cost_budget
+        self.ledger.budget, self.ledger.cost_budget = _within(made.unwrapped.simulator, budget), cost_budget
         self.front = () if front is None else check_front(front, self.env.simulator)
         self.start = None if start is None else _first_designs(start, self.agent, self.env.evaluator)
         environment = EnvSpecification.from_dict(self.env.evaluator.specification())
@@ -411,6 +413,7 @@ class Search:
             cost_unit=ledger.cost_unit,
             charges=tuple(ledger.charges),
             bound=self._bound,
+            statistics=dict(self.agent.statistics),
         )
 
 
@@ -544,6 +547,17 @@ def _samples(budget: int | None, cost_budget: float | None, env: str, env_kwargs
         core(made).ledger.cost_budget = cost_budget  # refuses what is no budget
         samples = (cost_budget or 0) / core(made).evaluator.reference_cost
         return max(1, math.ceil(round(samples, 6)))  # a whole number of them stays one
+
+
+def _within(simulator: Simulator, budget: int | None) -> int | None:
+    """A budget of samples that the simulator's service allows, where one counts them."""
+    left = simulator.left
+    if left is not None and budget is not None and budget > left:
+        raise ArchGymError(
+            f"expected a budget of at most {left:,} samples, which the service allows, got {budget:,}; "
+            f"lower it, or open another session"
+        )
+    return left if budget is None else budget
 
 
 def _columns(history: Mapping[str, Array], metrics: Sequence[Metric]) -> Array:

@@ -100,6 +100,13 @@ class Agent(ABC):
         return declared.active_values({name: getattr(self, name) for name in declared.names})
 
     @property
+    def statistics(self) -> Mapping[str, float]:
+        """Figures about the latest search beside its samples, such as shares of proposals, by name; a share
+        is between 0 and 1 and named `..._share`. None by default.
+        """
+        return {}
+
+    @property
     def preferred_num_envs(self) -> int:
         """Designs that the agent proposes at once unless the user sets a number; part of a run's
         specification.

@@ -97,7 +97,7 @@ class ArchEnv(_Access, gymnasium.Env[Array, Array]):
     Args:
         task: an environment id, or a Task.
         objective: objective in place of the task's own.
-        horizon: number of designs per episode.
+        horizon: number of designs per episode; default: the simulator's, which is 1 but of served tasks.
         contexts: tasks from which every episode draws one: a `Contexts`, a list of mappings of arguments, a
             mapping of arguments to lists of values (all combinations), the name of a set that comes with the
             environment, or a .json or .toml file.
@@ -123,7 +123,7 @@ class ArchEnv(_Access, gymnasium.Env[Array, Array]):
         task: str | Task,
         *,
         objective: ObjectiveSource | None = None,
-        horizon: int = 1,
+        horizon: int | None = None,
         contexts: ContextSource | None = None,
         render_mode: str | None = None,
         **kwargs: Any,
@@ -188,7 +188,7 @@ class ArchVectorEnv(_Access, VectorEnv[Array, Array, Array]):
         num_envs: int = 1,
         *,
         objective: ObjectiveSource | None = None,
-        horizon: int = 1,
+        horizon: int | None = None,
         contexts: ContextSource | None = None,
         autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
         render_mode: str | None = None,

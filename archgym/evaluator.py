@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from operator import getitem
@@ -67,17 +68,21 @@ class Evaluator:
     _first = 0  # numbers of an observation that describe its context
 
     def __init__(
-        self, task: str | Task, objective: ObjectiveSource | None, horizon: int, kwargs: Mapping[str, Any]
+        self,
+        task: str | Task,
+        objective: ObjectiveSource | None,
+        horizon: int | None,
+        kwargs: Mapping[str, Any],
     ):
         self.task = task if isinstance(task, Task) else get_task(task)
         self.kwargs = {name: restored(value) for name, value in kwargs.items()}
         self._set_up(*self.task.build(restored(objective), **self.kwargs), horizon)
 
-    def _set_up(self, simulator: Simulator, objective: Objective, horizon: int) -> None:
+    def _set_up(self, simulator: Simulator, objective: Objective, horizon: int | None) -> None:
         """Names, scales, spaces and an empty ledger."""
         self.simulator, self.objective = simulator, objective
-        self.horizon = whole("horizon", horizon, least=1)
-        self.ledger = Ledger(self.simulator)
+        self.horizon = whole("horizon", simulator.default_horizon if horizon is None else horizon, least=1)
+        self.ledger = Ledger(self.simulator, simulator.left)
         self.rng = np.random.default_rng()
         self._nvec = self.simulator.space.nvec.astype(np.uint64)
         metrics = self.simulator.metrics
@@ -85,7 +90,7 @@ class Evaluator:
         self._visible = slice(None) if len(visible) == len(metrics) else np.array(visible, int)
         self._scale = np.array([self.objective.reference.get(metrics[j].name, 1.0) for j in visible])
         self.metric_names = [m.name for m in metrics]
-        self._width = len(visible) + 1 + (horizon > 1)
+        self._width = len(visible) + 1 + (self.horizon > 1)
         self.observation_space = Box(-R, R, (self._width,), np.float32)
         self.action_space = MultiDiscrete(self.simulator.space.nvec)
         self._answers: _Answers | None = None  # made at the first single step
@@ -179,6 +184,31 @@ class Evaluator:
         if admitted < n:
             raise self.ledger.exhausted()
         return Evaluation(indices, outcome.values, outcome.feasible, rewards.valid, rewards.reward, contexts)
+
+    def legal(self, actions: Any) -> Indices:
+        """Legal actions [B, P] as the canonical rows of designs, a private int64 copy; nothing is counted.
+
+        Raises:
+            ArchGymError: illegal actions.
+        """
+        return self._legal(actions, len(actions))
+
+    def simulate(self, indices: Indices) -> tuple[Outcome, Rewards, float]:
+        """Results of legal designs [B, P] of one task, their rewards, and the time in the simulator,
+        seconds; nothing is counted. For those who keep the ledger themselves: `admit` comes before, `record`
+        after.
+        """
+        return self._judge(indices, None, self.rng)
+
+    def restarted(self, budget: int | None, seed: int) -> Evaluator:
+        """The environment of one task with the same simulator and objective, an empty ledger and noise of
+        its own.
+        """
+        again = copy(self)
+        again.ledger = Ledger(self.simulator)
+        again.ledger.budget = budget
+        again.seed(seed)
+        return again
 
     def _contexts_of(self, rows: Array | None) -> Indices | None:
         """The contexts of sub-environments, [B]; None without contexts."""
@@ -279,6 +309,11 @@ class Evaluator:
         rows = np.shape(designs)[0] if np.ndim(designs) else 0
         if not rows:
             raise ArchGymError("expected designs as indices [B, P] with B >= 1, got none")
+        if self.simulator.counted_elsewhere:
+            raise ArchGymError(
+                "expected a simulator that may evaluate designs uncounted, got one whose service counts "
+                "each; use step"
+            )
         if self.simulator.stochastic and rng is None:
             raise ArchGymError(
                 "a stochastic simulator needs a generator: score(designs, rng=np.random.default_rng(seed))"
@@ -414,8 +449,11 @@ def measure_again(evaluator: Evaluator, count: int = INCUMBENTS) -> tuple[Incumb
     measurement first.
 
     The best of many noisy measurements is better than it can hold (the winner's curse). A second measurement,
-    made of all rivals side by side, was not chosen for being good: it is the one to report.
+    made of all rivals side by side, was not chosen for being good: it is the one to report. Where a service
+    counts every evaluation there is none.
     """
+    if evaluator.simulator.counted_elsewhere:
+        return ()
     ledger, space, metrics = evaluator.ledger, evaluator.simulator.space, evaluator.metric_names
     valid = np.flatnonzero(ledger.column("valid"))
     best_first = valid[np.argsort(-ledger.column("reward")[valid], kind="stable")]

@@ -96,6 +96,16 @@ class Ledger:
         self._reserve(64 if budget is None else max(1, min(budget, 1 << 20)))
 
     @property
+    def simulator(self) -> Simulator:
+        """The simulator that the columns follow; with contexts that of the first."""
+        return self._simulator
+
+    @property
+    def contextual(self) -> bool:
+        """Whether there is a column `context`."""
+        return self._contextual
+
+    @property
     def budget(self) -> int | None:
         """Samples allowed in all; None is unlimited."""
         return self._budget

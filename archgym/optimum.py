@@ -90,8 +90,10 @@ def to_enumerate(
     simulator: Simulator, objective: Objective, limit: int = LIMIT
 ) -> DesignSpace | Candidates | None:
     """What `find_optimum` enumerates: the space, or its candidates where it is larger than `limit`; None
-    where these are too many too.
+    where these are too many too, or a service counts every evaluation.
     """
+    if simulator.counted_elsewhere:
+        return None
     if simulator.space.size <= limit:
         return simulator.space
     candidates = simulator.candidates(objective)
@@ -116,8 +118,14 @@ def find_optimum(
         progress: a function of (what is being done, the share that is done), called after each chunk.
 
     Raises:
-        ArchGymError: a measured or noisy simulator, which has no exact optimum, or a space too large.
+        ArchGymError: a measured or noisy simulator, which has no exact optimum, one whose service counts
+            every evaluation, or a space too large.
     """
+    if simulator.counted_elsewhere:
+        raise ArchGymError(
+            "expected a simulator that may evaluate designs uncounted, got one whose service counts each; "
+            "find the optimum where the task is served"
+        )
     if not simulator.deterministic or simulator.stochastic:
         raise ArchGymError(
             "a measured or noisy simulator has no exact optimum; use search, which measures the best "
@@ -189,7 +197,7 @@ def known_optimum(simulator: Simulator, objective: Objective) -> Optimum | None:
     form; otherwise None.
     """
     # what a search saw would not be comparable with an exact optimum
-    if not simulator.deterministic or simulator.stochastic:
+    if not simulator.deterministic or simulator.stochastic or simulator.counted_elsewhere:
         return None
     stored = load_optimum(simulator, objective)
     if stored is not None:

@@ -375,11 +375,12 @@ def exact_front(
         valid designs, [2, M].
 
     Raises:
-        ArchGymError: a measured or noisy simulator, or no design is valid.
+        ArchGymError: a measured or noisy simulator, one whose service counts every evaluation, or no design
+            is valid.
     """
-    if not simulator.deterministic or simulator.stochastic:
+    if not simulator.deterministic or simulator.stochastic or simulator.counted_elsewhere:
         raise ArchGymError(
-            "a measured or noisy simulator has no exact front; find_front gives that of measured designs"
+            "a measured, noisy or served simulator has no exact front here; find_front gives that of samples"
         )
     columns = [metric.name for metric in metrics]
     names = [metric.name for metric in simulator.metrics]

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 
-from archgym.errors import ArchGymError, SimulatorUnavailable, reason_of
+from archgym.errors import ArchGymError, BudgetExhausted, SimulatorUnavailable, reason_of
 from archgym.objective import Objective
 from archgym.space import Array, DesignSpace, Indices, all_true
 from archgym.values import Unwritable, identify, identity_of
@@ -75,6 +75,9 @@ class Simulator(ABC):
         stochastic: True where `evaluate` draws declared noise from `rng`, reproducible under a seed.
         tabulated: True where results are looked up in memory, always the same, so that environments may keep
             them; subclasses have their own.
+        counted_elsewhere: True where a service counts every evaluation as a sample, so that nothing but the
+            samples of a ledger may be evaluated.
+        default_horizon: designs per episode of environments that name no other number.
         default_objective: the objective of environments around this simulator, unless they name another.
         cost_unit: unit of `cost_of`.
         fidelity: name of the parameter that sets how much of a full evaluation is carried out, whose last
@@ -88,6 +91,8 @@ class Simulator(ABC):
     deterministic: bool = True
     stochastic: bool = False
     tabulated: ClassVar[bool] = False
+    counted_elsewhere: bool = False
+    default_horizon: int = 1
     default_objective: Objective | None = None
     cost_unit: str = "samples"
     fidelity: str | None = None
@@ -209,6 +214,11 @@ class Simulator(ABC):
         """What designs [B, P] that are built step by step have become, as numbers for an observation:
         float32 [B, F]; None where designs are not (`archgym.wrappers.PrefixDesign`).
         """
+        return None
+
+    @property
+    def left(self) -> int | None:
+        """Samples that a service still allows; None without a limit."""
         return None
 
     @property
@@ -369,12 +379,13 @@ def evaluate_safely(
 
     Raises:
         SimulatorUnavailable: not the design but what runs the simulator is at fault.
+        BudgetExhausted: a service that counts samples allows no more.
     """
     state = rng.bit_generator.state if rng is not None and simulator.stochastic else None
     try:
         columns = simulator.remeasure(indices, rng) if again else simulator.evaluate_indices(indices, rng)
         return _checked(simulator, columns, len(indices))
-    except SimulatorUnavailable:
+    except (SimulatorUnavailable, BudgetExhausted):
         raise
     except Exception as error:
         if len(indices) == 1:

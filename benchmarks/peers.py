@@ -748,7 +748,7 @@ def _names(text: str) -> list[str]:
 
 
 def main() -> None:
-    own = [agent for agent in archgym.list_agents() if agent != "exhaustive"]
+    own = [agent for agent in archgym.list_agents() if agent not in ("exhaustive", "language_model")]
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -38,6 +38,7 @@ CAPS = {
     "nsga2": 3000,
     "ppo": 5000,
     "independent_ppo": 5000,
+    "language_model-scripted": 3000,
 }  # where a run of a slow agent ends; others: 10,000
 TASKS = {
     "nk": ("archgym/NKLandscape-v0", lambda seed: {"n": 8, "k": 1, "alleles": 3, "seed": seed}),
@@ -66,10 +67,18 @@ class Watched(Simulator):
         return columns
 
 
+# agents that have no default for something: name in the table -> agent, its arguments
+GIVEN = {"language_model-scripted": ("language_model", {"complete": "archgym.text.scripted:propose"})}
+
+
 def samples_to_one_per_cent(task: str, agent: str, seed: int) -> int | None:
     """Samples until within 1 % of the optimum, or None where the agent's cap came first."""
     env_id, kwargs = TASKS[task]
-    search = archgym.Search(env_id, agent, budget=CAPS.get(agent, 10_000), seed=seed, env_kwargs=kwargs(seed))
+    name, arguments = GIVEN.get(agent, (agent, None))
+    budget, env_kwargs = CAPS.get(agent, 10_000), kwargs(seed)
+    search = archgym.Search(
+        env_id, name, budget=budget, seed=seed, env_kwargs=env_kwargs, agent_kwargs=arguments
+    )
     evaluator = search.env.evaluator
     optimum = known_optimum(evaluator.simulator, evaluator.objective)
     evaluator.simulator = Watched(
@@ -91,7 +100,7 @@ def run(agents: list[str], seeds: int, tasks: list[str]) -> None:
             writer.writerow(["task", "agent", "version", "seed", "samples", "cap", "seconds"])
         for task in tasks:
             for agent in agents:
-                version = str(archgym.make_agent(agent).version)
+                version = str(archgym.make_agent(GIVEN.get(agent, (agent, None))[0]).version)
                 for seed in range(seeds):
                     if (task, agent, version, seed) in done:
                         continue
@@ -146,7 +155,8 @@ if __name__ == "__main__":
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("action", choices=["run", "table"])
-    parser.add_argument("--agents", default=",".join(archgym.list_agents()))
+    agents = [agent for agent in archgym.list_agents() if agent not in {name for name, _ in GIVEN.values()}]
+    parser.add_argument("--agents", default=",".join([*agents, *GIVEN]))
     parser.add_argument("--tasks", default=",".join(TASKS))
     parser.add_argument("--seeds", type=int, default=30)
     options = parser.parse_args()

@@ -2,11 +2,17 @@
 
 ```python   tests/test_readme.py executes it
 ```toml     tests/test_readme.py reads it as a study file, or a part of one
+```json     tests/serve/test_mcp.py starts the servers that it configures
 ```sh       tests/test_readme.py executes its commands, with small budgets, except those with a mark above,
 
     <!-- install -->    <!-- test -->    <!-- cluster -->
 
-            which continuous integration runs as they are printed, outside pytest, with this program:
+            which continuous integration runs as they are printed, outside pytest, with this program; and
+
+    <!-- serve -->    <!-- client -->
+
+            which tests/remote/test_guide.py runs as they are printed, on a free port: the first start a
+            service, the second need one
 
 python docs/blocks.py KIND   runs the blocks of a kind, one after the other, in the current folder
 """

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 import pytest
+from conftest import NEEDS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -227,7 +228,8 @@ class Long(Simulator):
 def test_agents_search_a_long_integer_parameter_or_say_why_not(high):
     for agent in archgym.list_agents():
         try:
-            assert archgym.search("tests/Long-v0", agent, budget=60, env_kwargs={"high": high}).samples == 60
+            more = {"env_kwargs": {"high": high}, "agent_kwargs": NEEDS.get(agent)}
+            assert archgym.search("tests/Long-v0", agent, budget=60, **more).samples == 60
         except ArchGymError as error:
             listing = ("gp", "ant_colony", "reinforce", "ppo", "a2c", "dqn", "independent_ppo")
             shared = ("darts", "pc_darts", "darts_pt", "sd_darts", "sharp_darts", "rarts", "shared_random")

@@ -26,6 +26,7 @@ RUNS = {  # study: number of runs, SHA-256 of their identifiers
 }
 SIMULATORS = {
     "archgym.proxy.simulator:ProxySimulator",
+    "archgym.remote:RemoteSimulator",
     "archgym.simulator_wrappers:Cached",
     "archgym.simulator_wrappers:Noisy",
     "archgym.simulator_wrappers:StoredTable",
@@ -80,7 +81,7 @@ def test_runs_of_the_shipped_studies_keep_their_identifiers(study):
 
 
 def test_shipped_simulators_keep_their_identity():
-    for room in ("simulators", "simulator_wrappers", "proxy"):
+    for room in ("simulators", "simulator_wrappers", "proxy", "remote"):
         package = importlib.import_module(f"archgym.{room}")
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             if not module.name.endswith(("_worker", ".worker")):  # run by the interpreters of backends

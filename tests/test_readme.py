@@ -43,7 +43,8 @@ PAGES = documentation.PAGES
 
 def test_every_block_is_of_a_kind_that_something_runs():
     kinds = Counter(block.kind for block in BLOCKS)
-    assert set(kinds) <= {"python", "sh", "toml", "install", "test", "cluster", ""}
+    assert set(kinds) <= {"python", "sh", "toml", "json", "install", "test", "cluster", "serve", "client", ""}
+    assert all(json.loads(block.text)["mcpServers"] for block in BLOCKS if block.kind == "json")
     assert {mark: kinds[mark] for mark in documentation.MARKS} == {"install": 3, "test": 1, "cluster": 1}, (
         "run by .ci/run, one by one"
     )
@@ -207,7 +208,11 @@ def what_users_bring(folder):
 def commands(block):
     """The archgym commands of a block."""
     lines = block.text.replace("\\\n", " ").splitlines()
-    words = [command.strip() for line in lines for command in line.partition("  #")[0].split("&&")]
+    words = [
+        command.strip().removesuffix(" &")
+        for line in lines
+        for command in line.partition("  #")[0].split("&&")
+    ]
     return [command for command in words if command.startswith("archgym ")]
 
 

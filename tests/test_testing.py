@@ -9,7 +9,7 @@ import warnings
 import gymnasium
 import numpy as np
 import pytest
-from conftest import Bowl, Noise
+from conftest import NEEDS, Bowl, Noise
 
 import archgym
 from archgym import ArchGymError, AskTellAgent, DesignSpace, Integer, Metric, Noisy, Tabulated
@@ -33,7 +33,8 @@ def test_every_agent_passes_the_checks(name):
         pytest.importorskip("torch")
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
-        check_agent(name, **({"budget": 67, "reach_budget": 800} | SLOW.get(name, {})))
+        budgets = {"budget": 67, "reach_budget": 800} | SLOW.get(name, {})
+        check_agent((lambda: agent(**NEEDS[name])) if name in NEEDS else name, **budgets)
 
 
 def test_agents_may_be_checked_on_another_environment():

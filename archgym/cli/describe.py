@@ -20,9 +20,10 @@ from archgym.contexts.sets import Contexts
 from archgym.errors import ArchGymError, MissingDependency, reason_of, unknown
 from archgym.objective import Objective
 from archgym.optimum import known_optimum
-from archgym.registry import Task, get_agent, get_task, list_agents, list_envs, load, requirement
+from archgym.registry import Task, get_agent, get_task, list_agents, list_envs, requirement
 from archgym.simulator import Metric, Simulator
 from archgym.space import DesignSpace, Parameter
+from archgym.text.documentation import documentation_of, meanings_in, summary_of
 from archgym.words import assignments, number, plain
 
 
@@ -74,14 +75,14 @@ def _listed_env(name: str) -> tuple[str, str]:
     task = get_task(name)
     simulator, _ = task.build()
     try:
-        return count(simulator.space.size), _summary(_documentation(task), name)
+        return count(simulator.space.size), summary_of(documentation_of(task), name)
     finally:
         simulator.close()
 
 
 def _listed_agent(name: str) -> tuple[str, str]:
     cls = get_agent(name)
-    return _summary(inspect.getdoc(cls) or ""), ", ".join(cls.hyperparameters.names)
+    return summary_of(inspect.getdoc(cls) or ""), ", ".join(cls.hyperparameters.names)
 
 
 def describe(
@@ -111,7 +112,7 @@ def _describe_agent(name: str) -> None:
     out.print(_reflow(prose))
     out.print()
     if len(cls.hyperparameters):
-        meanings = _meanings(documentation)
+        meanings = meanings_in(documentation)
         out.print(_parameters_table(cls.hyperparameters, meanings, "Hyperparameter", declared=True))
     else:
         out.print("No hyperparameters.")
@@ -119,14 +120,14 @@ def _describe_agent(name: str) -> None:
 
 def _describe_env(name: str, settings: Mapping[str, Any]) -> None:
     task = get_task(name)
-    documentation = _documentation(task)
-    meanings = _meanings(documentation)
+    documentation = documentation_of(task)
+    meanings = meanings_in(documentation)
     with building(task, settings):
         simulator, objective = task.build(**{k: v for k, v in settings.items() if k != "horizon"})
     out = stdout()
     distinct = "distinct " if simulator.space.conditional else ""
     heading(out, task.id, f"{count(simulator.space.size)} {distinct}designs")
-    out.print(_summary(documentation, task.id))
+    out.print(summary_of(documentation, task.id))
     description = re.search(r"^## Description\n(.*?)(?=^## |\Z)", documentation, re.MULTILINE | re.DOTALL)
     if description:
         out.print("\n" + _reflow(description[1].strip()))
@@ -262,43 +263,8 @@ def _optimum_in_words(simulator: Simulator, objective: Objective, name: str) -> 
     return f"known: {values}; reward {number(optimum.best_reward)}"
 
 
-def _documentation(task: Task) -> str:
-    """The prose of an environment: its module's, else its simulator's."""
-    if task.documentation:
-        return inspect.cleandoc(task.documentation)
-    simulator = load(task.simulator) if isinstance(task.simulator, str) else task.simulator
-    return inspect.getdoc(type(simulator) if isinstance(simulator, Simulator) else simulator) or ""
-
-
-def _summary(documentation: str, name: str = "") -> str:
-    """The first paragraph on one line, without the name that it may open with and without markup."""
-    paragraph = " ".join(documentation.split("\n\n")[0].split()).removeprefix(f"{name}: ").replace("`", "")
-    return paragraph[:1].upper() + paragraph[1:]
-
-
 def _reflow(prose: str) -> str:
     """Paragraphs as one line each, for the terminal to wrap; indented lines (equations) and lists stay as
     they are.
     """
     return re.sub(r"(?<=\S)\n(?=[^\s|\-*#>])", " ", prose)
-
-
-def _meanings(documentation: str) -> dict[str, str]:
-    """Meanings of names in a docstring: lines "name: text" under "Args:", and rows "| name | ... | text |"
-    of tables, except sets of contexts, which may have the name of an argument.
-    """
-    found: dict[str, str] = {}
-    documentation = re.sub(r"^## Contexts\n.*?(?=^## |\Z)", "", documentation, flags=re.MULTILINE | re.DOTALL)
-    arguments = re.search(r"^Args:\n((?:[ \t]+.*\n?|\n)*)", documentation, re.MULTILINE)
-    if arguments:
-        for name, text in re.findall(
-            r"^    (\w+)(?: \([^)]*\))?: (.*(?:\n {5,}.*)*)", arguments[1], re.MULTILINE
-        ):
-            found[name] = " ".join(text.split())
-    for row in re.findall(r"^\|(.*)\|\s*$", documentation, re.MULTILINE):
-        *cells, meaning = (cell.strip() for cell in row.split("|"))
-        if len(cells) >= 2:
-            found |= {
-                name: meaning for name in (cell.strip("`") for cell in cells[:2]) if name.isidentifier()
-            }
-    return found

@@ -400,7 +400,12 @@ def _print_result(
     speed = f"{seconds:.3g} s, {_rate(result.samples / max(seconds, 1e-9))} per second"
     cached = f", {result.cache_hits:,} from the cache" if result.cache_hits else ""
     facts.append(("Samples", f"{result.samples:,} ({result.unique:,} distinct{cached}); {speed}"))
-    facts += [*_cost(result, simulator), *more_facts, *_comparison(result, simulator, objective)]
+    facts += [
+        *_cost(result, simulator),
+        *_statistics(result),
+        *more_facts,
+        *_comparison(result, simulator, objective),
+    ]
     if result.front is not None:
         names = ", ".join(metric.name for metric in result.front.metrics)
         file = (
@@ -420,6 +425,16 @@ def _print_result(
     if result.incumbents:
         console.print()
         console.print(_measured_again(result.incumbents, simulator, objective))
+
+
+def _statistics(result: SearchResult) -> list[tuple[str, str]]:
+    """What the agent says about its search, in a line."""
+    texts = [
+        f"{name.removesuffix('_share').replace('_', ' ')} "
+        + (percent(value) if name.endswith("_share") else number(value))
+        for name, value in result.statistics.items()
+    ]
+    return [("Agent", ", ".join(texts))] if texts else []
 
 
 def _rate(rate: float) -> str:

@@ -41,7 +41,7 @@ from archgym.values import restored, settle
 def make_evaluator(
     task: str | Task,
     objective: ObjectiveSource | None,
-    horizon: int,
+    horizon: int | None,
     kwargs: Mapping[str, Any],
     contexts: ContextSource | None,
 ) -> Evaluator:
@@ -78,7 +78,7 @@ class ContextualEvaluator(Evaluator):
         self,
         task: str | Task,
         objective: ObjectiveSource | None,
-        horizon: int,
+        horizon: int | None,
         kwargs: Mapping[str, Any],
         contexts: ContextSource,
     ):
@@ -302,7 +302,7 @@ def _best_reward(member: Evaluator, design: Mapping[str, Any] | None) -> float |
     simulator, objective = member.simulator, member.objective
     if design is not None:
         return _reward_of(member, simulator.space.encode(design)[0])
-    if not simulator.deterministic or simulator.stochastic:
+    if not simulator.deterministic or simulator.stochastic or simulator.counted_elsewhere:
         return None
     known = simulator.optimum(objective)
     if known is None:

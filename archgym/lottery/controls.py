@@ -45,7 +45,7 @@ def find_controls(evaluator: Evaluator, optimum: Optimum | None = None) -> list[
         optimum: the exact optimum, for percentiles.
     """
     simulator = evaluator.simulator
-    if not simulator.deterministic or simulator.stochastic:
+    if not simulator.deterministic or simulator.stochastic or simulator.counted_elsewhere:
         return []
     found = []
     for name, (designs, priorities) in simulator.controls().items():

@@ -95,7 +95,7 @@ class Judge:
         """
         simulator = evaluator.simulator
         metrics = check_front(names, simulator)
-        exact = simulator.deterministic and not simulator.stochastic
+        exact = simulator.deterministic and not (simulator.stochastic or simulator.counted_elsewhere)
         if enumerate_it or (exact and simulator.space.size <= ENUMERATED):
             front, ends = exact_front(simulator, evaluator.objective, metrics, progress=progress)
         else:

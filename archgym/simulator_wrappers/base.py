@@ -29,8 +29,14 @@ class SimulatorWrapper(Simulator):
         self.metrics = simulator.metrics
         self.deterministic = simulator.deterministic
         self.stochastic = simulator.stochastic
+        self.counted_elsewhere, self.default_horizon = simulator.counted_elsewhere, simulator.default_horizon
         self.default_objective = simulator.default_objective
         self.cost_unit, self.fidelity = simulator.cost_unit, simulator.fidelity
+
+    @property
+    def left(self) -> int | None:
+        """The wrapped simulator's samples left; None without a limit."""
+        return self.simulator.left
 
     @property
     def unwrapped(self) -> Simulator:

@@ -58,9 +58,10 @@ class Tabulated(Simulator):
                 "a stochastic simulator cannot be tabulated; put the noise outside: "
                 "Noisy(Tabulated(simulator))"
             )
-        if not simulator.deterministic:
+        if not simulator.deterministic or simulator.counted_elsewhere:
             raise ArchGymError(
-                "a measured simulator cannot be tabulated; use Cached(simulator), which replays measurements"
+                "a measured or served simulator cannot be tabulated; use Cached(simulator), which keeps "
+                "results"
             )
         if simulator.space.size > limit:
             raise ArchGymError(

@@ -338,7 +338,7 @@ class Study:
             get_task(env.id)
             where = ("env", i, "kwargs" if env.kwargs else "id")
             kwargs = dict(env.kwargs)
-            horizon = kwargs.pop("horizon", 1)
+            horizon = kwargs.pop("horizon", None)
             if "objective" in kwargs:
                 raise ArchGymError("expected the objective as a key of [[env]], got it in kwargs")
             where = where if env.contexts is None else ("env", i, "contexts")

@@ -89,7 +89,7 @@ class SplitContexts:
             ArchGymError: contexts that cannot be split so often, or without known optima.
         """
         kwargs = dict(env.kwargs)
-        horizon = kwargs.pop("horizon", 1)
+        horizon = kwargs.pop("horizon", None)
         with closing(ContextualEvaluator(env.id, env.objective, horizon, kwargs, env.contexts)) as evaluator:
             contexts = _with_optima(evaluator, stated=not env.kwargs and env.objective is None)
             splits = tuple(

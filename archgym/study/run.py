@@ -19,6 +19,7 @@ the front where metrics are traded off, and the last one. The file's metadata ho
     cost, cost_unit     of all samples and charges, where the table has the column `cost`
     reference_cost      of a reference sample, in that unit
     charges             total of what was paid beside samples, by what it was for
+    statistics          figures of the agent about its search, where it has some (`Agent.statistics`)
     stopped_early       with a cost budget: whether the agent ended the run before the budget refused anything
 """
 
@@ -99,9 +100,9 @@ def execute(
             seconds = perf_counter() - start
             if log:
                 search.callbacks.end(search.result())
-            result = _result(search, seconds)
+            result = result_of(search, seconds)
             if "held_out" not in specification or failed:
-                table = _table(search, start, history)
+                table = table_of(search, search.ledger.column("recorded") - start, history)
             else:
                 table, more = held_out_table(search, specification)
                 result |= more
@@ -150,14 +151,15 @@ def _check_same(here: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
             )
 
 
-def _table(search: Search, start: float, history: str) -> pyarrow.Table:
+def table_of(search: Search, elapsed: Array, history: str) -> pyarrow.Table:
+    """The table of a run whose samples were recorded after so many seconds, [N]."""
     ledger = search.ledger
     columns = ledger.history()
     for name in ("cached", "seconds"):  # differ between executions
         del columns[name]
     if not _costed(search) and not _named_cost(search):
         del columns["cost"]
-    columns["elapsed_seconds"] = ledger.column("recorded") - start
+    columns["elapsed_seconds"] = elapsed
     if history != "full":
         kept = _improvements(columns, search.front)
         columns = {name: column[kept] for name, column in columns.items()}
@@ -177,7 +179,8 @@ def _improvements(columns: Mapping[str, Array], front: Sequence[Metric]) -> Indi
     return np.union1d(improved, [len(reward) - 1]) if len(reward) else improved
 
 
-def _result(search: Search, seconds: float) -> dict[str, Any]:
+def result_of(search: Search, seconds: float) -> dict[str, Any]:
+    """The result of a run that was finished."""
     ledger = search.ledger
     valid = ledger.column("valid")
     reasons = Counter(" ".join(failure.reason.split())[:300] for failure in ledger.failures)
@@ -194,6 +197,7 @@ def _result(search: Search, seconds: float) -> dict[str, Any]:
         "reasons": dict(reasons.most_common(_MAX_REASONS)),
         "seconds": seconds,
         **(_costs(search) if _costed(search) else {}),
+        **({"statistics": dict(found)} if (found := search.agent.statistics) else {}),
     }
 
 
