@@ -43,6 +43,7 @@ ENABLES = {  # extra -> what it enables
     "dask": "studies on Dask, SLURM, LSF and PBS",
     "ray": "studies on Ray",
     "onnx": "networks from .onnx files",
+    "mcp": "tasks as tools of language models: archgym serve --mcp",
     "marl": "the multi-agent view of an environment",
     "proxy": "training proxies of simulators",
     "configspace": "spaces of ConfigSpace, to and fro",

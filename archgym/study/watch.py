@@ -170,7 +170,8 @@ class StudyWatch:
     def __init__(self, folder: str | os.PathLike[str], clock: Callable[[], float] = time.time):
         self._store, self._clock = Store(folder), clock
         self._runs = self._store.folder / "runs"
-        if not self._runs.is_dir() and not self._store.study_file.is_file():
+        self._served = self._store.folder / "sessions.sqlite"  # of `archgym serve`: sessions become runs
+        if not any(path.exists() for path in (self._runs, self._store.study_file, self._served)):
             raise ArchGymError(f"{folder} is not the folder of a study: it has no study.toml and no runs")
         self._study_stamp: tuple[int, int, int] | None = None
         self._study: Study | None = None
@@ -195,6 +196,10 @@ class StudyWatch:
         note = self._note
         try:
             listed = dict(self._list(self._runs, now))
+        except FileNotFoundError as error:
+            listed = {path: file.stamp for path, file in self._files.items()}
+            if listed or not self._store.folder.exists():
+                note = f"the folder cannot be read now: {error.strerror}"
         except OSError as error:  # unmounted, moved, or not to be entered
             listed, note = (
                 {path: file.stamp for path, file in self._files.items()},
@@ -232,7 +237,9 @@ class StudyWatch:
         try:
             stamp = _stamp(os.stat(self._store.study_file))
         except OSError:
-            self._note = "" if self._study else "it has no study.toml: missing runs are not counted"
+            missing = "it has no study.toml: missing runs are not counted"
+            served = "finished sessions of archgym serve" if self._served.exists() else missing
+            self._note = "" if self._study else served
             return
         if stamp == self._study_stamp:
             return

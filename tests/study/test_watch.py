@@ -209,6 +209,23 @@ def test_a_folder_that_goes_away_keeps_the_last_counts_and_says_so(store):
         StudyWatch(store.folder.with_name("nowhere"))
 
 
+def test_a_folder_of_the_service_shows_its_finished_sessions(tmp_path):
+    pytest.importorskip("fastapi")
+    from archgym.serve.sessions import Sessions
+    from archgym.serve.task import ServedTask
+
+    sessions = Sessions(ServedTask("archgym/Softmax-v0", budget=2), tmp_path / "served")
+    session = sessions.create("mine")
+    watched = StudyWatch(tmp_path / "served")
+    look = watched.look()
+    assert look.done == 0 and look.note == "finished sessions of archgym serve"
+    session.evaluate([[0] * 8, [1] * 8])
+    look = watched.look()
+    assert look.done == 1 and look.total is None and not look.finished
+    assert [agent for _, agent in look.groups] == ["mine"]
+    sessions.close()
+
+
 def test_reading_is_cut_at_its_limit_and_goes_on_at_the_next_look(store, read):
     watched = StudyWatch(store.folder)
     look = watched.look(limit_s=0.0)
