@@ -133,6 +133,7 @@ def render(
         tasks=[_task(suite, label, scores, verified, names) for label in suite.tasks],
         entries=[_entry(each, verified, suite, scores) for each in _by_rank(current, scores, suite)],
         failures=_failures(verified, unread),
+        evaluated=all(each.state != State.UNCHECKED for each in verified),
         share=f"{100 * share:.3g} %",
     )
 
