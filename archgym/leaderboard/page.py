@@ -168,7 +168,8 @@ def _chart(
 ) -> Chart:
     """Intervals of scores, best first; `percent` for shares of 1."""
     ends = [end for each in found for end in (*each.regrets, *each.interval) if math.isfinite(end)]
-    most = max([*ends, 1e-12])
+    step = _round_step(max([*ends, 1e-12]) / 4)
+    most = step * math.ceil(max([*ends, 1e-12]) / step - 1e-9)
 
     def place(value: float) -> float:
         return round(2 + 96 * min(max(value / most, 0.0), 1.0), 2)
@@ -194,7 +195,8 @@ def _chart(
                 each.failed,
             )
         )
-    ticks = [(place(share * most), short(share * most, percent)) for share in (0, 0.25, 0.5, 0.75, 1)]
+    marks = [step * n for n in range(round(most / step) + 1)]
+    ticks = [(place(mark), short(mark, percent)) for mark in marks]
     return Chart(f"{budget:,}", bars, ticks if bars else [])
 
 
@@ -356,6 +358,12 @@ def _failures(verified: Sequence[Verified], unread: Mapping[str, str]) -> list[d
 
 def _cell(cell: Cell) -> str:
     return f"{cell[0]}, {cell[1]:,} samples"
+
+
+def _round_step(least: float) -> float:
+    """The smallest of 1, 2 and 5 times a power of ten that is not below `least`."""
+    power = 10.0 ** math.floor(math.log10(least))
+    return next(n * power for n in (1, 2, 5, 10) if n * power >= least * (1 - 1e-9))
 
 
 def short(value: float, percent: bool = False) -> str:
