@@ -310,7 +310,8 @@ class _Judge:
 
     @property
     def _is_of_another_processor(self) -> bool:
-        return bool(self.entry.content["machine"]["processor"] != machine()["processor"])
+        here, there = machine(), self.entry.content["machine"]
+        return any(here[name] != there[name] for name in ("processor", "system"))
 
     def _elsewhere(self, task: SuiteTask, rows: Rows) -> tuple[State, str]:
         """The verdict on a run from another processor whose replay goes another way: that on an agent that is
