@@ -168,8 +168,7 @@ def _chart(
 ) -> Chart:
     """Intervals of scores, best first; `percent` for shares of 1."""
     ends = [end for each in found for end in (*each.regrets, *each.interval) if math.isfinite(end)]
-    step = _round_step(max([*ends, 1e-12]) / 4)
-    most = step * math.ceil(max([*ends, 1e-12]) / step - 1e-9)
+    most = max([*ends, 1e-12])
 
     def place(value: float) -> float:
         return round(2 + 96 * min(max(value / most, 0.0), 1.0), 2)
@@ -187,7 +186,7 @@ def _chart(
                 state,
                 _TONES.get(state, "open"),
                 short(float(each.mean.value), percent),
-                f"{short(low, percent)} to {short(high, percent)}" if known else "",
+                f"{short(low, percent).removesuffix(' %')} to {short(high, percent)}" if known else "",
                 place(float(each.mean.value)),
                 place(low) if known else None,
                 place(high) if known else None,
@@ -195,9 +194,15 @@ def _chart(
                 each.failed,
             )
         )
-    marks = [step * n for n in range(round(most / step) + 1)]
-    ticks = [(place(mark), short(mark, percent)) for mark in marks]
+    ticks = [(place(value), short(value, percent)) for value in _round_values(most)]
     return Chart(f"{budget:,}", bars, ticks if bars else [])
+
+
+def _round_values(most: float) -> list[float]:
+    """Three to five round numbers from 0 to at most this one."""
+    power = 10.0 ** math.floor(math.log10(most))
+    step = next(step * power for step in (0.2, 0.25, 0.5, 1.0, 2.0, 2.5, 5.0) if most / (step * power) < 4)
+    return [i * step for i in range(int(most / step) + 1)]
 
 
 def _matrix(
@@ -358,12 +363,6 @@ def _failures(verified: Sequence[Verified], unread: Mapping[str, str]) -> list[d
 
 def _cell(cell: Cell) -> str:
     return f"{cell[0]}, {cell[1]:,} samples"
-
-
-def _round_step(least: float) -> float:
-    """The smallest of 1, 2 and 5 times a power of ten that is not below `least`."""
-    power = 10.0 ** math.floor(math.log10(least))
-    return next(n * power for n in (1, 2, 5, 10) if n * power >= least * (1 - 1e-9))
 
 
 def short(value: float, percent: bool = False) -> str:

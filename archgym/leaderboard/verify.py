@@ -209,9 +209,11 @@ def _answers(
                 else:
                     wanted.setdefault(key, []).append(place)
                     todo[key] = (suite.tasks[cell[0]], run)
+    if not todo:
+        return answers
     keys = {id(run): key for key, (_, run) in todo.items()}
     again = repeat(todo.values(), timeout_s=suite.timeout_s, workers=workers, executor=executor)
-    for done, (task, run, rows) in enumerate(again if todo else ()):
+    for done, (task, run, rows) in enumerate(again):
         progress(f"replaying {run.agent.name} on {task.label}", done / len(todo))
         key = keys[id(run)]
         answer: Answer = Replay.of(task, rows) if isinstance(rows, Rows) else rows
