@@ -35,7 +35,17 @@ _UNLIMITED = 1_000_000  # characters
 File = Annotated[
     str,
     typer.Argument(
-        metavar="FILE", help="Study file (TOML), or the name of one that ships, such as quick or lottery."
+        metavar="FILE",
+        help="Study file (TOML), or the name of one that ships, such as quick, lottery or archgym-1.",
+    ),
+]
+Agents = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--agent",
+        metavar="NAME",
+        help="Agent in place of those in the file, at its defaults; may be repeated.",
+        show_default=False,
     ),
 ]
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a study.")]
@@ -55,7 +65,7 @@ RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Run failed ru
 
 
 @app.command()
-def expand(file: File) -> None:
+def expand(file: File, agent: Agents = None) -> None:
     """List the runs of a study file, a line for each: identifier, task, agent, configuration, seed, samples,
     hyperparameters.
 
@@ -64,7 +74,7 @@ def expand(file: File) -> None:
     from archgym.study.design import Study
     from archgym.task import Specification
 
-    study = Study.read(file)
+    study = Study.read(file, agent or ())
     out = stdout()
     if not out.is_terminal and "COLUMNS" not in os.environ:
         out.width = _UNLIMITED  # for grep and the like, a line is a run
@@ -95,6 +105,7 @@ def run(
     executor: Executor = "local",
     out: Out = None,
     retry_failed: RetryFailed = False,
+    agent: Agents = None,
 ) -> None:
     """Run the missing runs of a study; the same command resumes it.
 
@@ -103,7 +114,7 @@ def run(
     from archgym.study.design import Study
     from archgym.study.store import Store
 
-    study = Study.read(file)
+    study = Study.read(file, agent or ())
     store = Store(out or default_folder(study))
     watched_run(study, store, workers, executor, retry_failed)
 

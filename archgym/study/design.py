@@ -3,7 +3,7 @@
     [study]                           runs = environments x sum over agents (configurations x budgets x seeds)
     name = "example"
     effort = "samples"                # default; "cost": budgets are reference samples
-    budget = 1000                     # samples per run, where neither task nor agent has its own
+    budget = 1000                     # samples per run, where neither task nor agent has its own; or several
     seeds = 5                         # 0..4, or a list
 
     [[env]]
@@ -65,13 +65,22 @@ from archgym.files.paths import refuse_foreign
 from archgym.pareto import check_front
 from archgym.registry import get_task
 from archgym.space import DesignSpace
-from archgym.study.file import MAX_CHARACTERS, MAX_NAME, AgentTable, EnvTable, Place, StudyFile
+from archgym.study.file import (
+    MAX_CHARACTERS,
+    MAX_NAME,
+    AgentTable,
+    EnvTable,
+    Place,
+    StudyFile,
+    with_agents,
+)
 from archgym.study.generalise import SplitContexts
 from archgym.task import AgentSpecification, EnvSpecification, Specification, what_decides_rows
 from archgym.values import write
 from archgym.words import one_line
 
 SHIPPED = Path(__file__).parent.parent / "studies"
+SUITES = Path(__file__).parent.parent / "leaderboard" / "suites"
 _FORMAT = 1  # format of the hashed specification
 __getattr__ = old_names(
     __name__,
@@ -154,7 +163,8 @@ class Study:
         effort: "samples", or "cost" where budgets are reference samples.
         reference_costs: label of each environment -> cost of a reference sample, in the simulator's unit,
             where the effort is cost.
-        budget: samples (or reference samples) per run, where neither the task nor the agent has its own.
+        budget: samples (or reference samples) per run, where neither the task nor the agent has its own; the
+            last of several.
         generalise: whether policies are trained on some contexts and judged on others.
         verify: proposals of a policy that are simulated, in such a study.
         search_budget: samples of an ordinary agent on a held-out context, in such a study.
@@ -177,27 +187,28 @@ class Study:
         self._agents = self._label_agents()
 
     @classmethod
-    def read(cls, file: str | os.PathLike[str]) -> Study:
+    def read(cls, file: str | os.PathLike[str], agents: Sequence[str] = ()) -> Study:
         """The study in a TOML file, or a shipped one by its name without ".toml" ("quick", "lottery",
-        "archgym-2023").
+        "archgym-2023", "archgym-1").
+
+        Args:
+            agents: names of agents in place of the file's, at their defaults.
 
         Raises:
             ArchGymError: a file that does not exist or is invalid.
         """
         path = Path(file).expanduser()
-        shipped = SHIPPED / f"{file}.toml"
-        if not path.exists() and shipped.is_file():
-            path = shipped
+        shipped = {found.stem: found for folder in (SUITES, SHIPPED) for found in folder.glob("*.toml")}
+        if not path.exists():
+            path = shipped.get(str(file), path)
         try:
             refuse_foreign(path)
             with open(path, encoding="utf-8-sig") as opened:
                 text = opened.read(MAX_CHARACTERS + 1)
-            return cls(text, str(file))
+            return cls(with_agents(text, agents) if agents else text, str(file))
         except OSError as error:
             reason = f"cannot read the study file {file}: {error.strerror or error}"
-            raise ArchGymError(
-                f"{reason}; {nearest(path.stem, sorted(p.stem for p in SHIPPED.glob('*.toml')))}"
-            ) from error
+            raise ArchGymError(f"{reason}; {nearest(path.stem, sorted(shipped))}") from error
         except UnicodeDecodeError as error:
             raise ArchGymError(f"expected a study file of UTF-8 text, got {file} ({error})") from error
 
@@ -427,6 +438,8 @@ class Study:
         own = self._file.budgets(i, width)
         if own is None and self.generalise:
             own = self._file.study_budgets if contextual else [self.search_budget]
+        elif own is None and len(self._file.study_budgets) > 1:
+            own = self._file.study_budgets
         if self.generalise and not contextual and len(own or ()) > 1:
             raise self._file.error(
                 ("agent", i, "budget"),

@@ -155,8 +155,7 @@ class StudyFile:
         env: the tables [[env]].
         agent: the tables [[agent]].
         generalise: whether policies are trained on some contexts and judged on others.
-        study_budgets: samples per run, or reference samples where its effort is cost; several of a training
-            run.
+        study_budgets: samples per run, or reference samples where its effort is cost; one or several.
 
     Raises:
         ArchGymError: text that is not TOML, an unknown key, a value of the wrong form, or too many runs; the
@@ -230,7 +229,13 @@ class StudyFile:
 
     def _read_budgets(self) -> list[int]:
         budget, where = self.study.budget, ("study", "budget")
-        if self.generalise and isinstance(budget, list):
+        if isinstance(budget, list):
+            own = next((i for i, env in enumerate(self.env) if env.budget is not None), None)
+            if own is not None and len(budget) > 1:
+                raise self.error(
+                    ("env", own, "budget"),
+                    "expected no budget of a task where [study] has several; remove it, or give [study] one",
+                )
             return self._read_numbers(budget, where)
         if not _is_whole(budget, 1) or budget > MAX_BUDGET:
             raise self.error(where, f"budget: expected {_EXPECTED['budget']}, got {shown(budget)}")
@@ -375,6 +380,21 @@ def line_of(text: str, where: Sequence[str | int]) -> int | None:
     return next(
         (lines[tuple(where[:n])] for n in range(len(where), 0, -1) if tuple(where[:n]) in lines), None
     )
+
+
+def with_agents(text: str, names: Sequence[str]) -> str:
+    """The text of a study file with other agents, at their defaults, in place of its own.
+
+    A name that stands here several times counts once.
+    """
+    kept, ours = [], True
+    for _, statement in _statements(text):
+        if header := _HEADER.match(statement):
+            ours = _parts(header[2])[0] != "agent"
+        if ours:
+            kept.append(statement)
+    tables = [f"[[agent]]\nname = {json.dumps(name)}\n" for name in dict.fromkeys(names)]
+    return "\n".join(["".join(kept).rstrip("\n") + "\n", *tables])
 
 
 _TOKEN = re.compile(

@@ -36,6 +36,33 @@ def test_runs_are_all_combinations_with_distinct_identifiers():
     }
 
 
+def test_a_study_may_have_several_budgets_for_all_agents():
+    text = study_text(NK, SOFTMAX, seeds=3, configurations=1).replace("budget = 40", "budget = [20, 40]")
+    runs = list(Study(text).runs())
+    assert len(runs) == 2 * 2 * 2 * 3 == len({run.id for run in runs})
+    assert {(run.agent, run.specification["budget"]) for run in runs} == {
+        (agent, budget) for agent in ("random", "genetic") for budget in (20, 40)
+    }
+    assert {run.id for run in Study(study_text(NK, SOFTMAX, seeds=3, configurations=1)).runs()} < {
+        run.id for run in runs
+    }
+    message = refused(text.replace(NK, f"{NK}\nbudget = 30"))
+    assert "line 9" in message and "several" in message
+    assert "distinct" in refused(text.replace("[20, 40]", "[20, 20]"))
+
+
+def test_other_agents_stand_in_for_those_of_a_file(tmp_path):
+    grid = '[agent.grid]\npopulation = [8, 16]\n[[env]]\nlabel = "second"\n' + NK.replace("n = 8", "n = 9")
+    text = study_text(NK, agents=("random",)) + '\n[[agent]]\nname = "genetic"\n' + grid + "\n# the end\n"
+    (tmp_path / "study.toml").write_text(text)
+    study = Study.read(tmp_path / "study.toml", ["tpe", "local_search", "tpe"])
+    assert list(study.agents) == ["tpe", "local_search"]
+    assert list(study.tasks) == ["NKLandscape-v0 n=8 k=1", "second"]
+    assert Study(study.text).size == study.size == 2 * 2 * 2
+    with pytest.raises(ArchGymError, match="tpe"):
+        Study.read(tmp_path / "study.toml", ["tpf"])
+
+
 def test_a_specification_repeats_the_run():
     run = list(Study(study_text(NK, budget=30)).runs())[-1]
     result = archgym.search_again(run.specification)
@@ -269,7 +296,7 @@ def test_a_file_that_is_none_is_refused(tmp_path):
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
     for name, message in {
         "binary.toml": "expected a study file of UTF-8 text",
-        "absent.toml": "known: archgym-2023",
+        "absent.toml": "known: archgym-1, archgym-2023",
         ".": "cannot read",
     }.items():
         with pytest.raises(ArchGymError, match=message):
