@@ -133,6 +133,7 @@ def render(
         tasks=[_task(suite, label, scores, verified, names) for label in suite.tasks],
         entries=[_entry(each, verified, suite, scores) for each in _by_rank(current, scores, suite)],
         failures=_failures(verified, unread),
+        evaluated=all(each.state != State.UNCHECKED for each in verified),
         share=f"{100 * share:.3g} %",
     )
 
@@ -186,7 +187,7 @@ def _chart(
                 state,
                 _TONES.get(state, "open"),
                 short(float(each.mean.value), percent),
-                f"{short(low, percent)} to {short(high, percent)}" if known else "",
+                f"{short(low, percent).removesuffix(' %')} to {short(high, percent)}" if known else "",
                 place(float(each.mean.value)),
                 place(low) if known else None,
                 place(high) if known else None,
@@ -194,8 +195,15 @@ def _chart(
                 each.failed,
             )
         )
-    ticks = [(place(share * most), short(share * most, percent)) for share in (0, 0.25, 0.5, 0.75, 1)]
+    ticks = [(place(value), short(value, percent)) for value in _round_values(most)]
     return Chart(f"{budget:,}", bars, ticks if bars else [])
+
+
+def _round_values(most: float) -> list[float]:
+    """Three to five round numbers from 0 to at most this one."""
+    power = 10.0 ** math.floor(math.log10(most))
+    step = next(step * power for step in (0.2, 0.25, 0.5, 1.0, 2.0, 2.5, 5.0) if most / (step * power) < 4)
+    return [i * step for i in range(int(most / step) + 1)]
 
 
 def _matrix(

@@ -134,7 +134,8 @@ class Replays:
             for line in file:
                 with suppress(ValueError, TypeError, KeyError):  # a line that was cut by kill -9
                     found = parse_json(line)
-                    self._known[found.pop("run")] = Replay(**found)
+                    run = found.pop("run")
+                    self._known[run] = Replay(**found)
 
     def key(self, run: Specification) -> str:
         """The hash of what decides a run's rows."""

@@ -18,6 +18,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from archgym._search import make_any_agent
 from archgym.errors import ArchGymError
 from archgym.files.paths import kind_of
@@ -236,7 +238,9 @@ def _existing(before: Sequence[Entry], content: Mapping[str, Any]) -> Entry | No
 
 
 def machine() -> dict[str, Any]:
-    """This machine in general words: no names of hosts or users, no paths."""
+    """This machine in general words: no names of hosts or users, no paths. NumPy's version and its widest
+    vector instructions decide the last bits of arithmetic.
+    """
     processor = ""
     try:
         with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
@@ -244,8 +248,11 @@ def machine() -> dict[str, Any]:
             processor = next((value.strip() for key, _, value in lines if key.strip() == "model name"), "")
     except OSError:
         pass
+    name = one_line(processor or platform.processor() or platform.machine(), 100)
+    vectors = np.show_config(mode="dicts").get("SIMD Extensions", {})
+    widest = [*vectors.get("baseline", []), *vectors.get("found", [])][-1:]
     return {
-        "processor": one_line(processor or platform.processor() or platform.machine(), 100),
+        "processor": ", ".join([name, *widest]),
         "cores": os.cpu_count() or 1,
-        "system": f"{platform.system()} {platform.machine()}",
+        "system": f"{platform.system()} {platform.machine()}, numpy {np.__version__}",
     }

@@ -4,6 +4,8 @@
                       are equal; or those of its designs, and each stored metric to 1e-9
     rows              it is not: the best row of every run, and a random share of the others (at least 5 a
                       run), were evaluated again, and are equal
+                      or its replay goes another way, and the entry is from another processor: the last bits of
+                      sums and logarithms differ between processors, and agents may choose by them
     not reproduced    a replay or a row differs: not ranked on that task and budget
     incomplete        seeds are missing: likewise
     refused           what no honest entry has (`archgym.leaderboard.check`): ranked nowhere
@@ -27,6 +29,7 @@ from archgym.leaderboard.entry import Cell, Entry, read_entries
 from archgym.leaderboard.replay import Failed, Impossible, Replay, Replays, cannot_replay
 from archgym.leaderboard.replay import replay as repeat
 from archgym.leaderboard.rows import Rows
+from archgym.leaderboard.submit import machine
 from archgym.leaderboard.suite import Suite, SuiteTask
 from archgym.progress import Progress, silent
 from archgym.space import Indices
@@ -206,9 +209,11 @@ def _answers(
                 else:
                     wanted.setdefault(key, []).append(place)
                     todo[key] = (suite.tasks[cell[0]], run)
+    if not todo:
+        return answers
     keys = {id(run): key for key, (_, run) in todo.items()}
     again = repeat(todo.values(), timeout_s=suite.timeout_s, workers=workers, executor=executor)
-    for done, (task, run, rows) in enumerate(again if todo else ()):
+    for done, (task, run, rows) in enumerate(again):
         progress(f"replaying {run.agent.name} on {task.label}", done / len(todo))
         key = keys[id(run)]
         answer: Answer = Replay.of(task, rows) if isinstance(rows, Rows) else rows
@@ -292,14 +297,32 @@ class _Judge:
         if kept != answer.improvements or rows.samples != answer.samples:
             pairs = zip(kept, answer.improvements, strict=False)
             same = sum(1 for _ in _while_equal(pairs))
+            if same and rows.samples == answer.samples and self._is_of_another_processor:
+                return self._elsewhere(task, rows)
             here, there = ((*each[same : same + 1], [None])[0][0] for each in (answer.improvements, kept))
             return State.FAILED, f"the replay improves at sample {here} where the entry does at {there}"
         if answer.designs != claimed[1]:
+            if self._is_of_another_processor:
+                return self._elsewhere(task, rows)
             return State.FAILED, "the replay has other designs than those of its SHA-256"
         difference = evaluate_again(task, rows, np.arange(len(rows.sample)))
         if difference is not None:
             return State.FAILED, difference
         return State.REPLAYED, "" if answer.exact == claimed[0] else "metrics differ in their last bits here"
+
+    @property
+    def _is_of_another_processor(self) -> bool:
+        here, there = machine(), self.entry.content["machine"]
+        return any(here[name] != there[name] for name in ("processor", "system"))
+
+    def _elsewhere(self, task: SuiteTask, rows: Rows) -> tuple[State, str]:
+        """The verdict on a run from another processor whose replay goes another way: that on an agent that is
+        not installed, with all its rows.
+        """
+        difference = evaluate_again(task, rows, np.arange(len(rows.sample)))
+        if difference is not None:
+            return State.FAILED, difference
+        return State.ROWS, "its replay goes another way on this processor than on the entry's"
 
     def _chosen(self, cell: Cell, seed: int, rows: Rows) -> Indices:
         """The best row, the last one, and a random share of the others: positions, increasing."""
