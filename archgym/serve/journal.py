@@ -204,7 +204,7 @@ def _in_words(error: sqlite3.Error) -> str:
 def difference(stored: Any, given: Any, place: str = "") -> str:
     """The first part in which two JSON values differ, in words."""
     if isinstance(stored, Mapping) and isinstance(given, Mapping):
-        for name in [*stored, *(name for name in given if name not in stored)]:
+        for name in [*given, *(name for name in stored if name not in given)]:
             if stored.get(name) != given.get(name):
                 return difference(stored.get(name), given.get(name), f"{place}.{name}" if place else name)
     return f"its {place} is {json.dumps(stored)[:200]}, got {json.dumps(given)[:200]}"
