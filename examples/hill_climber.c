@@ -6,7 +6,7 @@
  *
  * Three requests are all that an agent needs:
  *
- *     GET  /task                        numbers of values of the parameters: "nvec"
+ *     GET  /task                        number of values per parameter: "nvec"
  *     POST /sessions                    "session", its secret "token"
  *     POST /sessions/ID/evaluate        {"indices": [[...]]} -> "reward": [...], "left"
  *
@@ -105,7 +105,7 @@ static int request(const char *method, const char *path, const char *json, const
         long ms = attempt < 10 ? 20L << (attempt < 6 ? attempt : 6) : 2000;
         nanosleep(&(struct timespec){ms / 1000, ms % 1000 * 1000000}, NULL);
     }
-    fail("expected an answer of the service, got none; check that it runs at port ", port);
+    fail("expected an answer, got none; check that it runs at port ", port);
     return 0;
 }
 
@@ -133,7 +133,7 @@ static void text_of(const char *json, const char *key, char *text, size_t size)
 static int n; /* parameters */
 static long values[PARAMETERS];
 
-/* The reward of a design, as sample number `sample` of the session; `left` samples remain afterwards, or -1. */
+/* The reward of a design, as sample number `sample`; `left` samples remain afterwards, or -1. */
 static double evaluate(const long *design, long sample, long *left)
 {
     char path[512], key[32], json[24 * PARAMETERS + 32] = "{\"indices\": [[", *body;

@@ -15,6 +15,7 @@ from archgym.objective import Objective
 from archgym.remote.connection import ServiceError
 from archgym.simulator import Metric
 from archgym.space import DesignSpace, Parameter
+from archgym.words import is_printable, shown
 
 FORMAT = 1
 _PLAIN = frozenset(
@@ -100,6 +101,7 @@ def _context(told: Mapping[str, Any], context: str | None, url: str) -> Mapping[
 
 
 def _metric(told: Mapping[str, Any]) -> Metric:
+    _check_plain(dict(told))
     return Metric(str(told["name"]), str(told["unit"]), told["better"])
 
 
@@ -115,11 +117,15 @@ def _parameter(told: Mapping[str, Any]) -> Parameter:
 
 
 def _check_plain(value: Any) -> None:
-    """Refuse written values of other kinds than Python's own, whose classes would have to be imported."""
+    """Refuse written values of other kinds than Python's own, whose classes would have to be imported, and
+    texts that could control a terminal.
+    """
+    if isinstance(value, str) and not is_printable(value):
+        raise ArchGymError(f"expected printable names and values, got {shown(value)}")
     if isinstance(value, Mapping):
         if "$" in value and value["$"] not in _PLAIN:
             raise ArchGymError(f"expected values of JSON or Python's own, got one of kind {value['$']!r}")
-        for item in value.values():
+        for item in (*value, *value.values()):
             _check_plain(item)
     elif isinstance(value, list):
         for item in value:

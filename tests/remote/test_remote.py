@@ -327,6 +327,17 @@ def test_a_service_cannot_make_the_client_import_what_it_likes(lossy, bowl):
     assert "antigravity" not in sys.modules
 
 
+@pytest.mark.parametrize("place", ["parameters", "metrics"])
+def test_a_service_cannot_send_names_that_control_a_terminal(lossy, bowl, place):
+    service = lossy(bowl[0])
+    told = service.served.task.describe()
+    (told["space"] if place == "parameters" else told)[place][0]["name"] = "x\x1b[2J"
+    service.answers["/task"] = (200, json.dumps(told).encode())
+    with pytest.raises(ArchGymError, match="expected printable names") as error:
+        archgym.remote.make(service.url)
+    assert "\x1b" not in str(error.value)
+
+
 def test_an_absent_service_ends_a_search_and_fails_no_design(lossy, bowl):
     with pytest.raises(archgym.SimulatorUnavailable, match=r"within 0.2 s, got no connection.*check that"):
         archgym.remote.make("http://127.0.0.1:9", timeout_s=0.2)
