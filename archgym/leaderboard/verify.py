@@ -4,8 +4,8 @@
                       are equal; or those of its designs, and each stored metric to 1e-9
     rows              it is not: the best row of every run, and a random share of the others (at least 5 a
                       run), were evaluated again, and are equal
-                      or its replay goes another way, and the entry is from another processor: the last bits of
-                      sums and logarithms differ between processors, and agents may choose by them
+                      or its replay goes another way, and the entry is from another processor: the last bits
+                      of sums and logarithms differ between processors, and agents may choose by them
     not reproduced    a replay or a row differs: not ranked on that task and budget
     incomplete        seeds are missing: likewise
     refused           what no honest entry has (`archgym.leaderboard.check`): ranked nowhere

@@ -64,7 +64,9 @@ def test_our_entries_are_complete_and_their_rows_are_what_they_say(suite, entrie
 
 def test_a_random_share_of_our_entries_replays(suite, entries):
     rng = np.random.default_rng()
-    runs = [(e, cell, seed) for e in entries if e.name not in SLOW for cell in e.digests for seed in range(10)]
+    runs = [
+        (e, cell, seed) for e in entries if e.name not in SLOW for cell in e.digests for seed in range(10)
+    ]
     chosen = [runs[i] for i in rng.choice(len(runs), RUNS, replace=False)]
     here = machine()
     for entry, cell, seed in chosen:
