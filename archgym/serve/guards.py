@@ -4,6 +4,7 @@ an unknown Host header on a loopback address   403: a name of another site that 
 a page of another origin                       403: browsers send Origin, and no page may drive this
 a body that is too large                       413, before it is read
 too many requests of an address                429
+too many bytes of all requests at once         429
 no token of the server                         401, where one is needed
 """
 
@@ -21,6 +22,7 @@ from archgym.errors import ArchGymError
 from archgym.serve.refusals import Refused
 from archgym.serve.task import MAX_BODY
 
+MAX_HELD = 16 * MAX_BODY  # bytes of all bodies under way
 _ADDRESSES = 10_000  # that are counted at once
 _SERVER_ROUTES = ("/task", "/sessions", "/docs", "/openapi.json")  # the token of the server opens these
 _SAFE = (
@@ -61,6 +63,7 @@ class Guard:
         max_body: int = MAX_BODY,
     ):
         self.app, self.max_body = app, max_body
+        self._held = 0  # bytes of bodies under way
         self._names = {"localhost", "127.0.0.1", "::1", host.strip("[]").lower()}
         self._loopback = is_loopback(host)
         self._token = None if token is None else token.encode()
@@ -80,9 +83,12 @@ class Guard:
         async def limited() -> Any:
             nonlocal seen
             message = await receive()
-            seen += len(message.get("body", b""))
+            size = len(message.get("body", b""))
+            seen, self._held = seen + size, self._held + size
             if seen > self.max_body:
                 raise Refused(*self._too_large())
+            if self._held > MAX_HELD:
+                raise Refused(429, "expected fewer large requests at once; send it again later")
             return message
 
         async def sending(message: Any) -> None:
@@ -90,7 +96,10 @@ class Guard:
                 message["headers"] = [*message["headers"], *_SAFE]
             await send(message)
 
-        await self.app(scope, limited, sending)
+        try:
+            await self.app(scope, limited, sending)
+        finally:
+            self._held -= seen
 
     def _refusal(self, scope: Any, headers: dict[bytes, bytes]) -> tuple[int, str] | None:
         """Status and reason of a request that is not let through."""

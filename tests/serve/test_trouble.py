@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import socket
 import sys
@@ -13,8 +14,9 @@ import pytest
 
 pytest.importorskip("fastapi")
 
-from archgym.serve import server
+from archgym.serve import guards, server
 from archgym.serve import sessions as sessions_module
+from archgym.serve.refusals import Refused
 from archgym.serve.sessions import Sessions
 from archgym.serve.task import ServedTask
 
@@ -135,3 +137,38 @@ def test_sessions_with_many_samples_leave_memory_for_others(tmp_path, monkeypatc
             assert sum(other._evaluator is not None for other in opened) < 3  # counted at its start
             assert each.summary()["samples"] == 60 * round_
     sessions.close()
+
+
+def test_large_requests_at_once_are_refused_beyond_a_sum_and_room_comes_back(monkeypatch):
+    monkeypatch.setattr(guards, "MAX_HELD", 300)
+
+    async def app(scope, receive, send):
+        while (await receive())["more_body"]:
+            pass
+
+    async def scenario():
+        guard, rest = guards.Guard(app), asyncio.Event()
+
+        async def request(*sizes):
+            left = list(sizes)
+
+            async def receive():
+                if len(left) == 1 and len(sizes) > 1:
+                    await rest.wait()
+                size = left.pop(0)
+                return {"type": "http.request", "body": bytes(size), "more_body": bool(left)}
+
+            scope = {"type": "http", "path": "/sessions", "headers": [(b"host", b"localhost")]}
+            await guard(scope, receive, None)
+
+        slow = asyncio.create_task(request(200, 1))
+        await asyncio.sleep(0)
+        with pytest.raises(Refused, match="later") as refused:
+            await request(200)
+        assert refused.value.status == 429
+        await request(50)
+        rest.set()
+        await slow
+        await request(200)
+
+    asyncio.run(scenario())
