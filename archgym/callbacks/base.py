@@ -65,5 +65,5 @@ class Callback:
 
         Args:
             search: the search.
-            result: what was found (`archgym.SearchResult`); None where nothing was simulated.
+            result: result of the search (`archgym.SearchResult`); None where nothing was simulated.
         """

@@ -34,7 +34,7 @@ class Checked:
     """An entry's rows, and what is wrong with it.
 
     Attributes:
-        problems: what is wrong, in words; an entry with any is not ranked.
+        problems: faults in words; an entry with any is not ranked.
         rows: rows by task and budget, then seed.
         missing: seeds without a run, by task and budget.
     """
@@ -76,7 +76,7 @@ def _strangers(entry: Entry, suite: Suite) -> Iterator[str]:
     assert entry.path is not None
     for place, known in ((entry.path, {"entry.json", "rows"}), (entry.path / "rows", ours)):
         if kind_of(place) != "a folder":
-            yield f"{place.name} is no folder"
+            yield f"expected a folder, got another file: {place.name}"
             continue
         for name in sorted({*os.listdir(place)} - known):
             yield f"{one_line(name, 60)!r} is not one of its files"

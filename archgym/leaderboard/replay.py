@@ -95,7 +95,7 @@ def cannot_replay(agent: AgentSpecification) -> Impossible | Failed | None:
     if agent.name not in list_agents():
         return Impossible(f"the agent {agent.name!r} is not installed")
     if not _is_plain(agent.hyperparameters):
-        return Failed("a hyperparameter is no plain value")
+        return Failed("expected hyperparameters as plain values, got an object")
     try:
         made = make_any_agent(agent.name, agent.configuration)
     except MissingDependency as error:

@@ -89,8 +89,7 @@ class Suite:
         """The suite of a study file, or a shipped one by its name.
 
         Raises:
-            ArchGymError: a file that cannot be read, is no study file, or has no suite's tasks, budgets and
-                seeds.
+            ArchGymError: a file that cannot be read, or that lacks tasks, budgets or seeds of a suite.
         """
         path = Path(suite).expanduser()
         shipped = SHIPPED / f"{suite}.toml"

@@ -95,7 +95,7 @@ class Connection:
         timeout_s: seconds for an answer, and for retries from the first failure on.
 
     Raises:
-        ArchGymError: `timeout_s` is no time.
+        ArchGymError: `timeout_s` is not a positive number of seconds.
         MissingDependency: urllib3 is not installed.
     """
 

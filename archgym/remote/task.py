@@ -53,7 +53,7 @@ class RemoteTask:
 
         Raises:
             ArchGymError: no such context, or a context is missing.
-            ServiceError: another wire format, or what is no description of a task.
+            ServiceError: another wire format, or JSON without a task's description.
         """
         if told.get("format", FORMAT) != FORMAT:
             raise ServiceError(

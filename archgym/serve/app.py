@@ -51,7 +51,7 @@ def make_app(
     Args:
         task: the task.
         folder: folder of the sessions.
-        token: what clients need to see the task and to open sessions; None for nothing.
+        token: secret that shows the task and opens sessions; None where anybody may.
         host: address that is listened on; only a loopback address goes without a token.
         sessions: number of sessions allowed.
         rate: requests per second allowed to each client address; None for no limit.
@@ -264,7 +264,7 @@ async def _wrong_route(request: Request, error: Exception) -> Response:
 
 
 async def _left(request: Request, error: Exception) -> Response:
-    """To a client that went away within its request: nobody reads it, and it is no failure."""
+    """The answer to a client that left within its request; the server did not fail."""
     return error_answer(400, "expected a whole request, got a part of it")
 
 

@@ -73,7 +73,7 @@ class Journal:
 
     Args:
         path: the file.
-        task: what it belongs to, as JSON.
+        task: task of the sessions (`ServedTask.identity`), as JSON.
 
     Raises:
         ArchGymError: a file of another task or format, or one that cannot be read.

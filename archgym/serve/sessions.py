@@ -185,7 +185,7 @@ class Session:
     """One agent's samples.
 
     Attributes:
-        row: what is stored of it.
+        row: its stored fields.
         samples: number of samples in the journal.
         token: the secret of a new session; "" later.
     """
@@ -201,7 +201,7 @@ class Session:
 
     @property
     def id(self) -> str:
-        """Identifier, which is no secret."""
+        """Identifier; of no use without the token."""
         return self.row.id
 
     @property

@@ -47,7 +47,7 @@ class Proposal:
     Attributes:
         row: the design as a canonical row, int64 [P], with repairs where there are problems; None where a
             value has no nearest one.
-        problems: what is wrong, a line each; empty for a legal design.
+        problems: faults in words, a line each; empty for a legal design.
     """
 
     row: Indices | None
