@@ -125,6 +125,8 @@ SHORT = [  # what is made small, so that every command ends in seconds
     (r"\brandom:writes=0\.3\b", "random:writes=0.3,requests=100"),
     (r"/opt/DRAMSys/build/bin/", ""),  # where the tests have it
     (r"/opt/DRAMSys/DRAMSys/library/", ""),
+    (r"^archgym study run archgym-1\b", "archgym study run small.toml"),
+    (r"^(archgym (submit|leaderboard) .*)", r"\1 --suite small.toml --workers 1"),
     # .ci/run runs it in full, as README's first command
     (r"^archgym lottery --quick", "archgym study expand quick"),
 ]
@@ -144,6 +146,17 @@ SMALL = {  # measurements of a calibration
 }
 
 
+SUITE = """[study]
+name = "small-1"
+budget = [10, 20]
+seeds = 2
+[[env]]
+id = "archgym/NKLandscape-v0"
+label = "rugged"
+kwargs = { n = 8, k = 2 }
+[[agent]]
+name = "random"
+"""
 DRAMSYS = """#!/bin/sh
 cat << END
 DRAMSys.controller0  Total Time:     174755 ns
@@ -192,6 +205,7 @@ def what_users_bring(folder):
                 *(f"{cell},{accuracies[i % 2]}" for i, cell in enumerate(map(nas.format, nas.all_cells()))),
             ]
         ),
+        "small.toml": SUITE,
         "DRAMSys": DRAMSYS,
         f"resources/configs/amconfigs/{MEMORY['addressmapping']}": "{}",
         f"resources/configs/memspecs/{MEMORY['memspec']}": "{}",
