@@ -39,7 +39,7 @@ ENABLES = {  # extra -> what it enables
     "gp": "agents gp, controller, contextual_ppo",
     "nas": "training the networks of NasCell-v0 and PlainCnn-v0; agents darts, pc_darts, darts_pt, sd_darts, "
     "sharp_darts, rarts, shared_random, gdas, proxyless, few_shot_gm, shift, multi_task, enas",
-    "report": "the report of a lottery",
+    "report": "the report of a lottery, the page of a leaderboard",
     "dask": "studies on Dask, SLURM, LSF and PBS",
     "ray": "studies on Ray",
     "onnx": "networks from .onnx files",

@@ -177,6 +177,7 @@ def _print_boards(
 ) -> None:
     from archgym.leaderboard.page import short
     from archgym.leaderboard.scores import title
+    from archgym.leaderboard.verify import State
 
     out = stdout()
     names = {each.entry.folder: each for each in verified}
@@ -209,10 +210,10 @@ def _print_boards(
     for entry in verified:
         for problem in entry.problems[:_MAX_LINES]:
             say("refused", f"{title(entry)}: {problem}", "red")
-        parts = [(c, p) for c, p in entry.parts.items() if p.state in ("incomplete", "not reproduced")]
-        for (task, budget), part in parts[:_MAX_LINES] if entry.superseded is None else ():
-            colour = "red" if part.state == "not reproduced" else "yellow"
-            say(str(part.state), f"{title(entry)}: {task}, {budget:,} samples: {part.reason}", colour)
+        if entry.superseded is None:
+            for state, colour in ((State.FAILED, "red"), (State.INCOMPLETE, "yellow")):
+                for remark in entry.remarks(state)[:_MAX_LINES]:
+                    say(str(state), f"{title(entry)}: {remark}", colour)
 
 
 def _print_json(

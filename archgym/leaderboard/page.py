@@ -22,7 +22,6 @@ import numpy as np
 
 from archgym.errors import MissingDependency
 from archgym.files.paths import write_atomically
-from archgym.leaderboard.entry import Cell
 from archgym.leaderboard.scores import Scale, Score, Scores, title
 from archgym.leaderboard.suite import Suite, canonical_json
 from archgym.leaderboard.verify import State, Verified
@@ -133,6 +132,7 @@ def render(
         tasks=[_task(suite, label, scores, verified, names) for label in suite.tasks],
         entries=[_entry(each, verified, suite, scores) for each in _by_rank(current, scores, suite)],
         failures=_failures(verified, unread),
+        evaluated=all(each.state != State.UNCHECKED for each in verified),
         share=f"{100 * share:.3g} %",
     )
 
@@ -348,21 +348,13 @@ def _failures(verified: Sequence[Verified], unread: Mapping[str, str]) -> list[d
         )
     for each in verified:
         reasons = [one_line(problem, _REASON) for problem in each.problems]
-        reasons += [
-            f"{_cell(cell)}: {one_line(part.reason, _REASON)}"
-            for cell, part in each.parts.items()
-            if part.state == State.FAILED
-        ]
-        missing = [f"{_cell(c)}: {p.reason}" for c, p in each.parts.items() if p.state == State.INCOMPLETE]
+        reasons += each.remarks(State.FAILED)
+        missing = each.remarks(State.INCOMPLETE)
         state = "refused" if each.problems else str(State.FAILED) if reasons else str(State.INCOMPLETE)
         if reasons or missing:
             more = [f"and {len(reasons + missing) - 8} more"] if len(reasons + missing) > 8 else []
             found.append({"name": title(each), "state": state, "reasons": (reasons + missing)[:8] + more})
     return [each | {"tone": _TONES.get(str(each["state"]), "no")} for each in found]
-
-
-def _cell(cell: Cell) -> str:
-    return f"{cell[0]}, {cell[1]:,} samples"
 
 
 def short(value: float, percent: bool = False) -> str:

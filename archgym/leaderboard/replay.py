@@ -129,6 +129,7 @@ class Replays:
         check_own_file(self.path)
         if again:
             self.path.unlink(missing_ok=True)
+        self._packages: dict[str, str] = {}
         self._known: dict[str, Replay] = {}
         with suppress(FileNotFoundError), open_regular(self.path) as file:
             for line in file:
@@ -139,8 +140,9 @@ class Replays:
 
     def key(self, run: Specification) -> str:
         """The hash of what decides a run's rows."""
-        name, found = package_of(run.agent.name)
-        return f"{identifier(run.to_dict(), 'full')} {name} {found}"
+        if run.agent.name not in self._packages:  # a search through all installed packages
+            self._packages[run.agent.name] = " ".join(map(str, package_of(run.agent.name)))
+        return f"{identifier(run.to_dict(), 'full')} {self._packages[run.agent.name]}"
 
     def __getitem__(self, key: str) -> Replay | None:
         return self._known.get(key)

@@ -34,7 +34,9 @@ from archgym.leaderboard.suite import Suite, SuiteTask
 from archgym.progress import Progress, silent
 from archgym.space import Indices
 from archgym.task import AgentSpecification, Specification
+from archgym.words import one_line
 
+_REASON, _NAMED = 300, 3  # characters of a reason, and tasks that are named with it
 LEAST_ROWS = 5  # of a run that are evaluated again
 Answer = Replay | Impossible | Failed
 
@@ -93,6 +95,18 @@ class Verified:
         states = {part.state for part in self.parts.values()}
         order = (State.FAILED, State.UNCHECKED, State.ROWS, State.REPLAYED, State.INCOMPLETE)
         return next((str(state) for state in order if state in states), str(State.INCOMPLETE))
+
+    def remarks(self, state: State) -> list[str]:
+        """Tasks, budgets and reasons of the parts in a state, a sentence for those with one reason."""
+        places: dict[tuple[int, str], list[str]] = {}
+        for (task, budget), part in self.parts.items():
+            if part.state == state:
+                places.setdefault((budget, one_line(part.reason, _REASON)), []).append(task)
+        named = {key: ", ".join(tasks) for key, tasks in places.items() if len(tasks) <= _NAMED}
+        return [
+            f"{named.get((budget, why), f'{len(tasks)} tasks')}, {budget:,} samples: {why}"
+            for (budget, why), tasks in places.items()
+        ]
 
 
 def verify(

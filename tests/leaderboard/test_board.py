@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet
 import pytest
 from boards import (
     CELLS,
@@ -35,9 +36,12 @@ from archgym.leaderboard.page import render, write_page
 from archgym.leaderboard.scores import letters_of, score
 from archgym.leaderboard.suite import SHIPPED, Suite
 from archgym.leaderboard.verify import State, Verified, verify
-from archgym.study.design import Study
+from archgym.study.design import Run, Study, identifier
+from archgym.study.run import to_bytes
 from archgym.study.runner import run_study
 from archgym.study.store import Store
+
+pytest_plugins = ["board_fixtures"]
 
 HOSTILE = "<script>window.pwned=1</script>\"'&\u202e\u200f</title>" + "x" * 1500
 
@@ -81,6 +85,30 @@ def test_results_become_entries_whatever_holds_them(tmp_path: Path) -> None:
     for entry in entries[1:]:
         assert entry["runs"] == entries[0]["runs"]
         assert entry["configurations"] == entries[0]["configurations"]
+
+
+def test_runs_of_a_served_task_are_verified_by_rows(tmp_path: Path) -> None:
+    """A store with all rows of an agent that has no class here: neither a version nor its code."""
+    store = Store(tmp_path / "served")
+    for path in searched(tmp_path / "runs", "qmc", cells=CELLS[:1]):
+        table = pyarrow.parquet.read_table(path)
+        specification = json.loads(table.schema.metadata[b"archgym"])
+        specification["agent"] = {
+            "name": "my-agent",
+            "version": None,
+            "hyperparameters": {"temperature": 0.7},
+        }
+        specification["num_envs"] = 1
+        reward = table["reward"].to_numpy()
+        result = {"status": "done", "samples": len(reward), "seconds": 1.0, "valid": len(reward)}
+        result |= {"mean_valid_reward": float(reward.mean()), "best_reward": float(reward.max())}
+        run = Run(identifier(specification, "full"), "task", "my-agent", 0, 0, specification)
+        store.write(run, to_bytes(table, specification, result))
+    done = submitted([store.folder], tmp_path / "board", package="my-agent==1.2")
+    assert done.runs == 3 and done.entries[0].content["rows"] == "full"
+    assert done.entries[0].agent["package_version"] == "1.2"
+    part = verified(tmp_path / "board")["my-agent"].parts[CELLS[0]]
+    assert part.state == State.ROWS and part.ranked and "not installed" in part.reason
 
 
 def test_runs_outside_the_suite_are_left_out_with_the_reason(tmp_path: Path) -> None:

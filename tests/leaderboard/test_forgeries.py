@@ -17,6 +17,8 @@ from archgym.leaderboard.entry import read_entries
 from archgym.leaderboard.rows import MAX_FILE
 from archgym.leaderboard.verify import State
 
+pytest_plugins = ["board_fixtures"]
+
 CELL = ("rugged", 20)
 
 
@@ -147,6 +149,14 @@ def test_a_run_that_stopped_early_needs_a_replay(board: Path) -> None:
     assert "15 of 20" in not_reproduced(board, ELSEWHERE)
 
 
+def test_the_hash_of_other_designs(board: Path) -> None:
+    def change(content: dict[str, Any]) -> None:
+        content["runs"]["rugged"]["20"]["0"][1] = "0" * 64
+
+    forge(board, "random", content=change)
+    assert "SHA-256" in not_reproduced(board, "random")
+
+
 def test_a_removed_row(board: Path) -> None:
     def change(lines: list[dict[str, Any]]) -> None:
         run = run_of(lines, 20, 0)
@@ -176,7 +186,7 @@ def test_seeds_and_budgets_outside_the_suite(board: Path) -> None:
         content["configurations"]["30"] = content["configurations"]["20"]
 
     forge(board, "random", content=seed)
-    assert "seeds [7]" in refused(board, "random")
+    assert "seeds [7] are not in small-1" in refused(board, "random")
     forge(board, ELSEWHERE, content=budget)
     assert "30 samples" in refused(board, ELSEWHERE)
 
