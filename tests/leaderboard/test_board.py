@@ -41,6 +41,8 @@ from archgym.study.run import to_bytes
 from archgym.study.runner import run_study
 from archgym.study.store import Store
 
+pytest_plugins = ["board_fixtures"]
+
 HOSTILE = "<script>window.pwned=1</script>\"'&\u202e\u200f</title>" + "x" * 1500
 
 

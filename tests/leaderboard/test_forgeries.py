@@ -17,6 +17,8 @@ from archgym.leaderboard.entry import read_entries
 from archgym.leaderboard.rows import MAX_FILE
 from archgym.leaderboard.verify import State
 
+pytest_plugins = ["board_fixtures"]
+
 CELL = ("rugged", 20)
 
 
