@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from archgym.leaderboard.verify import Verified
 
 _MAX_LINES = 8
+SUITE = "archgym-1"
 SuiteName = Annotated[
     str, typer.Option("--suite", metavar="SUITE", help="Suite: the name of one that ships, or a study file.")
 ]
@@ -35,7 +36,7 @@ def submit(
         typer.Argument(metavar="RESULT...", help="Files of archgym search --out, and folders of studies."),
     ],
     to: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder of a leaderboard, which may be new.")],
-    suite: SuiteName = "archgym-1",
+    suite: SuiteName = SUITE,
     name: Annotated[
         str, typer.Option(help="Name of the entry.", show_default="the agent's and its settings")
     ] = "",
@@ -67,10 +68,10 @@ def submit(
             package=package,
             workers=workers,
         )
-    _print_submission(done, to)
+    _print_submission(done, to, suite)
 
 
-def _print_submission(done: Submission, to: Path) -> None:
+def _print_submission(done: Submission, to: Path, suite: str) -> None:
     out = stdout()
     table = new_table("Entry", "Agent", "Version>", "Runs>", "Missing>", "Rows")
     for entry in done.entries:
@@ -95,7 +96,8 @@ def _print_submission(done: Submission, to: Path) -> None:
             )
     for left in done.left[:_MAX_LINES]:
         say("left out", f"{left.runs:,} {'run' if left.runs == 1 else 'runs'}: {left.reason}", "yellow")
-    print_to_copy("Verify", f"archgym leaderboard {to}")
+    which = "" if suite == SUITE else f" --suite {suite}"
+    print_to_copy("Verify", f"archgym leaderboard {to}{which}")
 
 
 def leaderboard(
@@ -105,7 +107,7 @@ def leaderboard(
             metavar="FOLDER", help="Folder of a leaderboard.", show_default="the entries that ship"
         ),
     ] = None,
-    suite: SuiteName = "archgym-1",
+    suite: SuiteName = SUITE,
     share: Annotated[
         float,
         typer.Option(min=0, max=1, help="Share of rows to evaluate again where no replay is possible."),
