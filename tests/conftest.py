@@ -40,6 +40,9 @@ def pytest_collection_finish() -> None:
 NEEDS = {"language_model": {"complete": "archgym.text.scripted:propose"}}
 """Arguments that agents have no default for."""
 
+ENVS = [name for name in archgym.list_envs() if name not in ("archgym/Proxy-v0", "archgym/Remote-v0")]
+"""Environments that can be made without arguments."""
+
 
 class Bowl(Simulator):
     """144 designs: one optimum, a corner of infeasible designs, a parameter without effect. Counts the

@@ -11,7 +11,7 @@ import warnings
 import gymnasium
 import numpy as np
 import pytest
-from conftest import Bowl, Noise
+from conftest import ENVS, Bowl, Noise
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode
 from hypothesis import given, settings
@@ -22,7 +22,6 @@ from archgym import ArchGymError, BudgetExhausted, Minimize, Objective, finished
 from archgym.simulator import is_table
 
 # which needs a model, and is registered once that is imported
-ENVS = [name for name in archgym.list_envs() if name != "archgym/Proxy-v0"]
 KEYS = ["design", "metrics", "feasible", "valid", "reward"]
 INFEASIBLE = np.array([5, 3, 0, 0])
 VIOLATING = np.array([4, 2, 0, 0])

@@ -139,7 +139,7 @@ def test_wrong_input_is_one_line(tmp_path):
     for arguments, message in [
         ([], "give a study file"),
         (["small.toml", "--quick"], "only one of them"),
-        (["absent.toml"], "known: archgym-2023"),
+        (["absent.toml"], "known: archgym-1, archgym-2023"),
         (["lotery.toml"], "did you mean 'lottery'"),
         (["empty"], "has no study.toml"),
         (["small.toml", "--no-run", "--out", "nothing"], "has no finished run"),
