@@ -80,7 +80,7 @@ class Look:
         runs_per_s, samples_per_s: rates of stored runs; 0 where none was stored lately.
         newest_s: seconds since the newest run was stored; None without one.
         runner: whether a runner holds the folder's lock; None where this system does not tell.
-        note: what cannot be seen, and why; "" where all can.
+        note: parts that cannot be seen, with the reason; "" where all can.
     """
 
     name: str

@@ -70,7 +70,7 @@ class _Frame:
 
     Attributes:
         closing: its closing mark.
-        state: what comes next: "key", "colon", "value" or "comma".
+        state: kind of the next token: "key", "colon", "value" or "comma".
         flat: whether it holds no objects.
     """
 
