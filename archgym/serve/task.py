@@ -32,7 +32,7 @@ class ServedTask:
         budget: samples of a session; None for no limit.
         seed: seed of the first session of an agent; the next one has the next seed.
         arguments: keyword arguments of the environment, `contexts` and `objective` among them.
-        max_batch: limit on the designs of a request; default: 10,000, or fewer where 16 MiB have no room for them.
+        max_batch: limit on the designs of a request; default: 10,000, or fewer where 16 MiB are too small.
 
     Attributes:
         members: the evaluator of each context by name; of the task itself under None, without contexts.
